@@ -1,0 +1,1 @@
+"""Neural machine translation: `nmt.load(folder).translate(lines)`."""

@@ -1,0 +1,286 @@
+"""The whole YAML schema: every setting, its default, its unit, and what must hold between settings.
+
+Defaults stand here and nowhere else. A default that depends on the architecture stands in that
+architecture's class and is None in the general section until `Config.resolved` fills it in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+FilePath = Annotated[Path, Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A part of the schema: strict types, no unknown keys, the docstring of a field is its help."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+
+
+class FilePair(Section):
+    """Two files whose names share no prefix."""
+
+    src: FilePath
+    """The source side."""
+    tgt: FilePath
+    """The target side."""
+
+
+TextSet = FilePath | FilePair
+
+
+class DataConfig(Section):
+    """Parallel text. `data/train` stands for `data/train.de` + `data/train.en` (also .gz .xz .bz2)."""
+
+    src: str = "src"
+    """Source language code, also the ending of the source files."""
+    tgt: str = "tgt"
+    """Target language code, also the ending of the target files; it chooses the BLEU tokenizer."""
+    train: Annotated[list[TextSet], Field(min_length=1)]
+    """Training text: prefixes, or pairs `{src: FILE, tgt: FILE}`."""
+    valid: Annotated[int, Field(ge=1)] | TextSet
+    """Validation text, or a number of pairs to split off the training text (seeded, no duplicates)."""
+    test: list[TextSet] = []
+    """Test sets, scored at the end of training and by `nmt evaluate`."""
+    max_length: Count = 200
+    """Training pairs with more tokens than this on a side are dropped, and counted."""
+
+
+class TokenizerConfig(Section):
+    """SentencePiece, trained on the training text unless `model` names one of your own."""
+
+    type: Literal["unigram", "bpe", "char", "word"] = "unigram"
+    """The kind of SentencePiece model."""
+    vocab_size: Count = 8000
+    """Pieces in all. Where not given, a small corpus gets the largest size it allows."""
+    joint: bool = True
+    """One model for both languages; else one each."""
+    sample_lines: Count = 1_000_000
+    """Lines a side, at most, that the tokenizer is trained on; a seeded sample of the text."""
+    model: FilePath | FilePair | None = None
+    """Your own SentencePiece model (or one a side) in place of a trained one."""
+
+
+class RNNConfig(Section):
+    """Recurrent encoder-decoder: attention is wiring x score (docs/model.md)."""
+
+    DEFAULT_LR: ClassVar[float] = 1e-3
+    DEFAULT_WARMUP: ClassVar[int] = 400
+
+    arch: Literal["rnn"] = "rnn"
+    """The architecture."""
+    cell: Literal["gru", "lstm"] = "gru"
+    """The recurrent unit of encoder and decoder."""
+    wiring: Literal["none", "bahdanau", "luong"] = "luong"
+    """Where attention enters the decoder; `none` sees the source through one fixed vector."""
+    score: Literal["additive", "dot", "scaled_dot", "general", "concat"] = "general"
+    """How a decoder state is compared with an encoder state."""
+    input_feeding: bool = False
+    """Luong wiring: the attentional vector of one step enters the next."""
+    d_embed: Count = 256
+    """Width of the embeddings."""
+    d_hidden: Count = 512
+    """Width of the decoder and of the encoder's output (half of it each direction)."""
+    num_layers: Count = 1
+    """Layers of encoder and decoder, where the two below are not given."""
+    encoder_layers: Count | None = None
+    """Layers of the encoder."""
+    decoder_layers: Count | None = None
+    """Layers of the decoder."""
+    bidirectional: bool = True
+    """The encoder reads in both directions."""
+    reverse_source: bool = False
+    """The source is read last word first (Sutskever et al. 2014, section 3.3)."""
+    tie: Literal["none", "target", "all"] = "target"
+    """Tied embeddings: target input and output (two ways), or source as well (`all`, three ways)."""
+    dropout: Rate = 0.3
+    """Share of units dropped, on embeddings, between layers and before the output."""
+
+
+class TrainConfig(Section):
+    """Training. An update is one optimizer step over `batch_tokens` padded target tokens."""
+
+    seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of the weights, the order of the data and dropout."""
+    batch_tokens: Count = 4096
+    """Padded target tokens of one update, over all micro-batches."""
+    micro_batch_tokens: Count | None = None
+    """Padded target tokens of one forward pass; null for the whole batch at once."""
+    max_epochs: Count | None = None
+    """Stop after this many passes over the training text."""
+    max_updates: Count | None = None
+    """Stop after this many updates."""
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    """Stop after this many hours of training."""
+    validate_every: Count | Literal["epoch"] = "epoch"
+    """Updates between validations, or `epoch`."""
+    save_every: Count | None = None
+    """Updates between checkpoints; null for one at each validation."""
+    keep_last: Count = 1
+    """Newest checkpoints to keep."""
+    keep_best: Count = 1
+    """Best checkpoints to keep."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the forward pass; `auto` is bf16 on a GPU that has it, else fp32."""
+    threads: Count | None = None
+    """CPU threads; null for the cores that are free when training starts."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """The update rule."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; null for the architecture's own."""
+    schedule: Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"] = "constant"
+    """The learning rate after warm-up, as a function of the update."""
+    warmup: Annotated[int, Field(ge=0)] | None = None
+    """Updates over which the rate rises from 0; null for the architecture's own."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decay of the weights an update (decoupled with adamw)."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this norm at most; 0 for never."""
+    label_smoothing: Rate = 0.1
+    """Share of the target distribution spread over the vocabulary (Szegedy et al. 2016)."""
+    patience: Count | None = 10
+    """Stop after this many validations without a new best; null for never."""
+    stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
+    """What the best checkpoint is best at, on the validation text."""
+
+
+class DecodeConfig(Section):
+    """Beam search, in validation, translation and evaluation."""
+
+    beam_size: Count = 5
+    """Hypotheses kept a sentence; 1 is greedy search."""
+    length_penalty: Annotated[float, Field(ge=0)] = 1.0
+    """Alpha of Wu et al. 2016, equation 14; 0 for none."""
+    max_length_ratio: Annotated[float, Field(gt=0)] = 2.0
+    """A translation ends at this many tokens a source token, plus 10."""
+    batch_size: Count = 64
+    """Lines decoded together."""
+
+
+class Config(Section):
+    """Settings of one run."""
+
+    run: FilePath | None = None
+    """The run folder; null for `runs/<name of this file>`."""
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: RNNConfig = RNNConfig()
+    train: TrainConfig = TrainConfig()
+    decode: DecodeConfig = DecodeConfig()
+
+    _given: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def is_given(self, name: str) -> bool:
+        """Tell whether the person set `name` (dotted) or it is a default."""
+        return name in self._given
+
+    def with_values(self, values: dict[str, Any], given: frozenset[str] | None = None) -> Config:
+        """Return a copy in which the dotted names have these values; what is given stays so."""
+        data = self.model_dump()
+        for name, value in values.items():
+            section, key = name.split(".")
+            data[section][key] = value
+        changed = Config.model_validate(data)
+        changed._given = self._given if given is None else given
+        return changed
+
+    def resolved(self, given: frozenset[str]) -> Config:
+        """Return a copy with every null that stands for another default replaced by it.
+
+        `given` holds the dotted names that the person set.
+        """
+        model, train = self.model, self.train
+        values: dict[str, Any] = {
+            "model.encoder_layers": model.encoder_layers or model.num_layers,
+            "model.decoder_layers": model.decoder_layers or model.num_layers,
+            "train.lr": model.DEFAULT_LR if train.lr is None else train.lr,
+            "train.warmup": model.DEFAULT_WARMUP if train.warmup is None else train.warmup,
+        }
+        return self.with_values(values, given)
+
+    def contradictions(self) -> list[tuple[tuple[str, str], str]]:
+        """Return (place, message) for each pair of settings that cannot both hold."""
+        return [
+            ((section, key), message)
+            for broken, section, key, message in self._rules()
+            if broken
+        ]
+
+    def _rules(self) -> list[tuple[bool, str, str, str]]:
+        data, model, train = self.data, self.model, self.train
+        bounded = train.max_updates or train.max_epochs
+        needs_end = train.schedule in ("linear", "cosine", "wsd")
+        micro = train.micro_batch_tokens
+        return [
+            (data.src == data.tgt, "data", "tgt", f"must differ from data.src, both are '{data.src}'"),
+            (
+                model.bidirectional and model.d_hidden % 2 == 1,
+                "model",
+                "d_hidden",
+                f"must be even where the encoder is bidirectional, is {model.d_hidden}",
+            ),
+            (
+                model.input_feeding and model.wiring != "luong",
+                "model",
+                "input_feeding",
+                f"true goes with wiring luong only, wiring is {model.wiring}"
+                + (" (its context enters the state already)" if model.wiring == "bahdanau" else ""),
+            ),
+            (
+                model.wiring == "none" and self.is_given("model.score"),
+                "model",
+                "score",
+                "has no meaning with wiring none, which has no attention; leave one of them out",
+            ),
+            (
+                model.tie == "all" and not self.tokenizer.joint,
+                "model",
+                "tie",
+                "all needs one vocabulary for both sides: set tokenizer.joint: true or tie: target",
+            ),
+            (
+                needs_end and not bounded,
+                "train",
+                "schedule",
+                f"{train.schedule} needs an end: set train.max_updates or train.max_epochs",
+            ),
+            (
+                not (bounded or train.max_hours or train.patience),
+                "train",
+                "max_updates",
+                "training would never end: set max_updates, max_epochs, max_hours or patience",
+            ),
+            (
+                micro is not None and micro > train.batch_tokens,
+                "train",
+                "micro_batch_tokens",
+                f"must be at most train.batch_tokens ({train.batch_tokens}), is {micro}",
+            ),
+            (
+                data.max_length >= (micro or train.batch_tokens),
+                "data",
+                "max_length",
+                f"must be below the tokens of a batch ({micro or train.batch_tokens}), "
+                f"is {data.max_length}",
+            ),
+            (
+                isinstance(self.tokenizer.model, FilePair) and self.tokenizer.joint,
+                "tokenizer",
+                "joint",
+                "must be false where tokenizer.model names one model a side",
+            ),
+            (
+                isinstance(self.tokenizer.model, Path) and not self.tokenizer.joint,
+                "tokenizer",
+                "joint",
+                "must be true where tokenizer.model names one model; name one a side with "
+                "{src: FILE, tgt: FILE}",
+            ),
+        ]

@@ -1,0 +1,296 @@
+"""From a YAML file to a Config and back, with every problem named by its file and line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from nmt import yamltext
+from nmt.config import Config, FilePair
+from nmt.errors import ConfigError, did_you_mean
+from nmt.yamltext import dotted
+
+Problem = tuple[yamltext.Path, str]
+PATH_SETTINGS = ("run", "data.train", "data.valid", "data.test", "tokenizer.model")
+"""Settings that name files; relative ones are anchored where they are written."""
+COMPRESSIONS = ("", ".gz", ".xz", ".bz2")
+"""Endings tried, in this order, for a text file that a prefix names."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where each value came from: a line of the file, or a `--set`."""
+
+    file: Path
+    lines: dict[yamltext.Path, int]
+    overrides: dict[yamltext.Path, str]
+
+    def place(self, path: yamltext.Path) -> str:
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.overrides:
+                return f"--set {self.overrides[path[:length]]}: "
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.lines:
+                return f"{self.file}:{self.lines[path[:length]]}: "
+        return f"{self.file}: "
+
+
+def load_config(file: Path, overrides: list[str] | None = None, check_files: bool = False) -> Config:
+    """Read `file`, apply `overrides` ("a.b=c"), and resolve every default.
+
+    Raises ConfigError with all problems at once; with `check_files`, missing text files are problems.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError([f"{file}: no such file{_nearest_yaml(file)}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: must be UTF-8, is not at byte {error.start}"]) from None
+    document = yamltext.parse_yaml(text)
+    data = document.data if document.data is not None else {}
+    problems = list(document.problems)
+    if not isinstance(data, dict):
+        problems.append(((), f"must be a mapping of sections, is {_show(data)}"))
+        data = {}
+    _anchor(data, file.resolve().parent)
+    source = _Source(file, document.lines, {})
+    for override in overrides or []:
+        problems += _apply_override(override, data, source)
+    config = None
+    try:
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        problems += _schema_problems(error, data, skip={path for path, _ in problems})
+    if config is not None:
+        config = config.resolved(frozenset(_leaves(data)))
+        problems += config.contradictions()
+        if check_files:
+            problems += _missing_files(config)
+    if problems or config is None:
+        raise ConfigError(
+            source.place(path) + (f"{dotted(path)}: " if path else "") + message
+            for path, message in problems
+        )
+    return config
+
+
+def _nearest_yaml(file: Path) -> str:
+    siblings = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
+    return did_you_mean(file.name, siblings)
+
+
+def _anchor(data: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths among PATH_SETTINGS absolute, in place."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, str):
+            return str(folder / Path(value).expanduser())
+        if isinstance(value, list):
+            return [absolute(item) for item in value]
+        if isinstance(value, dict):
+            return {key: absolute(item) for key, item in value.items()}
+        return value
+
+    for name in PATH_SETTINGS:
+        *sections, key = name.split(".")
+        holder = data.get(sections[0]) if sections else data
+        if isinstance(holder, dict) and key in holder:
+            holder[key] = absolute(holder[key])
+
+
+def _apply_override(
+    override: str, data: dict[str, Any], source: _Source
+) -> list[Problem]:
+    name, equals, text = override.partition("=")
+    path: yamltext.Path = tuple(name.split("."))
+    source.overrides[path] = override
+    if not equals or not all(path):
+        return [(path, "must read SECTION.KEY=VALUE, such as train.lr=3e-4")]
+    value = yamltext.parse_scalar(text)
+    branch: dict[str, Any] = {}
+    inner = branch
+    for key in path[:-1]:
+        inner = inner.setdefault(str(key), {})
+    inner[str(path[-1])] = value.data
+    _anchor(branch, Path.cwd())
+    _merge(branch, data)
+    return [((*path, *at), what) for at, what in value.problems]
+
+
+def _merge(branch: dict[str, Any], data: dict[str, Any]) -> None:
+    for key, value in branch.items():
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            _merge(value, data[key])
+        else:
+            data[key] = value
+
+
+def _leaves(data: Any, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in data.items():
+        names.append(prefix + key)
+        if isinstance(value, dict):
+            names += _leaves(value, f"{prefix}{key}.")
+    return names
+
+
+def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]) -> list[Problem]:
+    """Turn pydantic's errors into ours; the branches of a union become one problem."""
+    found: dict[yamltext.Path, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        path, rest = _split_location(detail["loc"], data)
+        if detail["type"] == "missing" and not rest[1:]:
+            path = (*path, *rest)
+            message = "must be given"
+        elif detail["type"] == "extra_forbidden":
+            message = _unknown_key(path)
+        else:
+            message = f"{_requirement(detail)}"
+        messages = found.setdefault(path, [])
+        if message not in messages:
+            messages.append(message)
+    problems = []
+    for path, messages in found.items():
+        if path in skip:
+            continue
+        text = ", or ".join(messages)
+        if messages[0].startswith("must be") and messages[0] != "must be given":
+            value = _value_at(data, path)
+            text = f"{text}; it is {_show(value)}"
+        problems.append((path, text))
+    return problems
+
+
+def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[yamltext.Path, list[Any]]:
+    """Split a pydantic location into the path that exists in the data and what follows it."""
+    path: list[str | int] = []
+    for i, part in enumerate(location):
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return tuple(path), list(location[i:])
+        path.append(part)
+    return tuple(path), []
+
+
+def _value_at(data: Any, path: yamltext.Path) -> Any:
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _unknown_key(path: yamltext.Path) -> str:
+    section: Any = Config
+    for part in path[:-1]:
+        section = section.model_fields[str(part)].annotation
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return "is not a known key; a pair of files has the keys src and tgt"
+    keys = list(section.model_fields)
+    near = did_you_mean(str(path[-1]), keys)
+    return f"is not a known key{near}; the keys here are {', '.join(keys)}"
+
+
+def _requirement(detail: Any) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "literal_error":
+        choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        near = did_you_mean(str(detail["input"]), choices)
+        return f"must be one of {', '.join(choices)}{near}"
+    plain = {
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "bool_type": "must be true or false",
+        "string_type": "must be text",
+        "path_type": "must be a path",
+        "list_type": "must be a list",
+        "model_type": "must be a mapping",
+        "dict_type": "must be a mapping",
+        "greater_than": f"must be above {context.get('gt')}",
+        "greater_than_equal": f"must be at least {context.get('ge')}",
+        "less_than": f"must be below {context.get('lt')}",
+        "too_short": "must not be empty",
+        "missing": "must be a mapping with the keys src and tgt",
+    }
+    return plain.get(kind) or f"must hold: {detail['msg']}"
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return "true" if value is True else "false" if value is False else str(value)
+
+
+def find_text(files: Path | FilePair, side: str, language: str) -> Path:
+    """Return the file of one `side` ("src" or "tgt") of a text set, compressed or plain.
+
+    Where none exists, returns the plain name, so that the caller's error can show it.
+    """
+    if isinstance(files, FilePair):
+        return files.src if side == "src" else files.tgt
+    plain = Path(f"{files}.{language}")
+    for ending in COMPRESSIONS:
+        candidate = Path(f"{plain}{ending}")
+        if candidate.is_file():
+            return candidate
+    return plain
+
+
+def text_sets(config: Config) -> list[tuple[yamltext.Path, Path | FilePair]]:
+    """Return every text set that the config names, with its place in the document."""
+    data = config.data
+    sets: list[tuple[yamltext.Path, Path | FilePair]] = [
+        (("data", "train", i), files) for i, files in enumerate(data.train)
+    ]
+    if not isinstance(data.valid, int):
+        sets.append((("data", "valid"), data.valid))
+    return sets + [(("data", "test", i), files) for i, files in enumerate(data.test)]
+
+
+def _missing_files(config: Config) -> list[Problem]:
+    problems: list[Problem] = []
+    for place, files in text_sets(config):
+        for side, language in (("src", config.data.src), ("tgt", config.data.tgt)):
+            file = find_text(files, side, language)
+            if not file.is_file():
+                siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+                problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
+    model = config.tokenizer.model
+    for file in (model.src, model.tgt) if isinstance(model, FilePair) else (model,):
+        if file is not None and not file.is_file():
+            problems.append((("tokenizer", "model"), f"no such file: {file}"))
+    return problems
+
+
+def show_config(config: Config) -> str:
+    """Write the resolved config as YAML, each value marked default or given; `load_config` reads it."""
+    lines = []
+    for name, value in config.model_dump(mode="json").items():
+        if not isinstance(value, dict):
+            lines.append(_setting(config, name, value, indent=""))
+            continue
+        lines.append(f"{name}:")
+        lines += [_setting(config, f"{name}.{key}", item, "  ") for key, item in value.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _setting(config: Config, name: str, value: Any, indent: str) -> str:
+    mark = "given" if config.is_given(name) else "default"
+    return f"{indent}{name.split('.')[-1]}: {json.dumps(value, ensure_ascii=False)}  # {mark}"
+
+
+def config_schema() -> str:
+    """Return the JSON schema of the YAML, for editors."""
+    schema = Config.model_json_schema()
+    schema["title"] = "nmt config"
+    return json.dumps(schema, indent=2, ensure_ascii=False)

@@ -1,0 +1,47 @@
+"""Has an input changed since a stage read it? Size and time first, content hash on a difference."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Stamp = dict[str, Any]
+"""{"path", "size", "mtime_ns", "sha256"} of one file when a stage read it."""
+
+
+def sha256(file: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stamp(file: Path) -> Stamp:
+    """Describe `file` as it is now."""
+    status = file.stat()
+    return {
+        "path": str(file),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "sha256": sha256(file),
+    }
+
+
+def unchanged(stamps: Iterable[Stamp], files: list[Path]) -> bool:
+    """Tell whether `files` still hold what `stamps` recorded, in the same order."""
+    stamps = list(stamps)
+    return len(stamps) == len(files) and all(
+        _same(old, file) for old, file in zip(stamps, files, strict=True)
+    )
+
+
+def _same(old: Stamp, file: Path) -> bool:
+    if not file.is_file():
+        return False
+    status = file.stat()
+    if status.st_size != old["size"]:
+        return False
+    if str(file) == old["path"] and status.st_mtime_ns == old["mtime_ns"]:
+        return True
+    return sha256(file) == old["sha256"]

@@ -1,0 +1,109 @@
+"""The one reader of text files: lines end in "\\n" and nothing else.
+
+`str.splitlines` would also split on U+0085, U+2028, form feeds and more, and so move every later
+line of one side against the other.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from nmt.errors import DataError
+
+BOM = b"\xef\xbb\xbf"
+OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+
+Pair = tuple[str, str]
+
+
+def open_text(file: Path) -> BinaryIO:
+    """Open a text file for reading bytes, decompressed by its ending."""
+    if not file.exists():
+        raise DataError(f"{file}: no such file")
+    if file.is_dir():
+        raise DataError(f"{file}: must be a file, is a folder")
+    opener = OPENERS.get(file.suffix)
+    return opener(file, "rb") if opener else open(file, "rb")  # type: ignore[return-value]
+
+
+def decode_lines(
+    stream: Iterable[bytes], name: str, errors: Literal["strict", "replace"] = "strict"
+) -> Iterator[str]:
+    """Yield the lines of a byte stream without their ends.
+
+    One trailing "\\r" is dropped, and a byte order mark before the first line. Invalid UTF-8 is a
+    DataError with file and line, or with errors="replace" becomes U+FFFD.
+    """
+    for number, raw in enumerate(stream, 1):
+        if number == 1:
+            raw = raw.removeprefix(BOM)
+        raw = raw.removesuffix(b"\n").removesuffix(b"\r")
+        try:
+            yield raw.decode("utf-8", errors)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{name}:{number}: must be UTF-8, byte {error.start + 1} of the line is "
+                f"0x{raw[error.start]:02x}"
+            ) from None
+
+
+def read_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a text file; see `decode_lines`."""
+    try:
+        with open_text(file) as stream:
+            yield from decode_lines(stream, str(file))
+    except (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+        raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
+
+
+def read_pairs(src: Path, tgt: Path) -> Iterator[Pair]:
+    """Yield the (source, target) lines of two files, whose line counts must be equal."""
+    src_lines, tgt_lines = read_lines(src), read_lines(tgt)
+    count = 0
+    for src_line in src_lines:
+        tgt_line = next(tgt_lines, None)
+        if tgt_line is None:
+            raise _unequal(src, count + 1 + sum(1 for _ in src_lines), tgt, count)
+        yield src_line, tgt_line
+        count += 1
+    extra = sum(1 for _ in tgt_lines)
+    if extra:
+        raise _unequal(src, count, tgt, count + extra)
+
+
+def _unequal(src: Path, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+    return DataError(
+        f"both sides must have the same number of lines: {src} has {src_count}, "
+        f"{tgt} has {tgt_count}"
+    )
+
+
+def split_off(pairs: list[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Split `size` pairs off as a validation set; return (train, valid), both in file order.
+
+    Only pairs whose source and target each occur once are taken, so no line of the validation set
+    stands in the training set too. A pure function of its arguments.
+    """
+    src_count = Counter(src for src, _ in pairs)
+    tgt_count = Counter(tgt for _, tgt in pairs)
+    unique = [
+        i
+        for i, (src, tgt) in enumerate(pairs)
+        if src_count[src] == 1 and tgt_count[tgt] == 1 and src.strip() and tgt.strip()
+    ]
+    if size > len(unique) or size >= len(pairs):
+        raise DataError(
+            f"data.valid: must leave training text and be at most {len(unique)}, the pairs whose "
+            f"lines occur once among {len(pairs)}; it is {size}"
+        )
+    chosen = set(random.Random(seed).sample(unique, size))
+    train = [pair for i, pair in enumerate(pairs) if i not in chosen]
+    return train, [pairs[i] for i in sorted(chosen)]

@@ -1,0 +1,185 @@
+"""SentencePiece: training, and lossless encoding and decoding.
+
+Every model that we train sets apart pieces 0 to 3 (pad, unk, bos, eos) and a block of reserved
+pieces (language tags and placeholders to come), and falls back to bytes, so no text is unknown.
+Nothing is normalised: spaces are kept as they are, repeated, leading and trailing ones too. The one
+exception is U+2581, SentencePiece's own sign for a space, which comes back as a space.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import sentencepiece
+
+from nmt import files
+from nmt.config import TokenizerConfig
+from nmt.errors import DataError
+from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+RESERVED_PIECES = 64
+SPACE_SIGN = "\u2581"
+BYTE_PIECES = 256
+
+
+class Tokenizer:
+    """One SentencePiece model: text to token ids and back, losing nothing.
+
+    A model from elsewhere may lack pad, bos or eos; those get ids above its own pieces.
+    """
+
+    def __init__(self, model: bytes, name: str = "tokenizer") -> None:
+        self.model = model
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError:
+            raise DataError(f"{name}: must be a SentencePiece model, is not one") from None
+        own = self._processor
+        ids = {"pad": own.pad_id(), "bos": own.bos_id(), "eos": own.eos_id()}
+        size = int(own.get_piece_size())
+        for kind, number in ids.items():
+            if number < 0:
+                ids[kind] = size
+                size += 1
+        self.pad, self.bos, self.eos = ids["pad"], ids["bos"], ids["eos"]
+        self.vocab_size = size
+        controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
+        self.never_output = sorted({self.pad, self.bos, *controls} - {self.eos})
+
+    @classmethod
+    def load(cls, file: Path) -> Tokenizer:
+        """Read a SentencePiece model file."""
+        try:
+            return cls(file.read_bytes(), str(file))
+        except FileNotFoundError:
+            raise DataError(f"{file}: no such tokenizer model") from None
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each line, without bos and eos."""
+        encoded: list[list[int]] = self._processor.encode(list(lines))
+        return encoded
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of token ids; pad, bos, eos and reserved pieces add nothing."""
+        pieces = self._processor.get_piece_size()
+        known = [t for t in tokens if t < pieces and not self._processor.is_control(t)]
+        text = str(self._processor.decode(known)).replace(SPACE_SIGN, " ")
+        # The space that SentencePiece puts before a line is dropped by its decoder, except where
+        # that space had to be spelled in bytes (models of whole words).
+        if known and self._processor.is_byte(known[0]):
+            text = text.removeprefix(" ")
+        return text
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Return the pieces as text, for people to read."""
+        size = self._processor.get_piece_size()
+        return [self._processor.id_to_piece(t) if t < size else f"<{t}>" for t in tokens]
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The tokenizers of both sides; one and the same object where they are joint."""
+
+    src: Tokenizer
+    tgt: Tokenizer
+
+    @property
+    def joint(self) -> bool:
+        """Whether both sides share one vocabulary."""
+        return self.src is self.tgt
+
+
+def load_tokenizers(run: RunDir) -> Tokenizers:
+    """Read the tokenizers of a run folder."""
+    if run.tokenizer_joint.is_file():
+        both = Tokenizer.load(run.tokenizer_joint)
+        return Tokenizers(both, both)
+    return Tokenizers(Tokenizer.load(run.tokenizer_src), Tokenizer.load(run.tokenizer_tgt))
+
+
+def sample_lines(lines: Iterable[str], size: int, seed: int) -> list[str]:
+    """Return a uniform sample of at most `size` lines (Vitter's algorithm R), seeded."""
+    stream = iter(lines)
+    sample = list(islice(stream, size))
+    rng = random.Random(seed)
+    for number, line in enumerate(stream, size):
+        place = rng.randrange(number + 1)
+        if place < size:
+            sample[place] = line
+    return sample
+
+
+def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, name: str) -> bytes:
+    """Train a SentencePiece model on `lines` and return it.
+
+    With `exact`, a corpus too small for `config.vocab_size` is a DataError that names the largest
+    possible size; else the largest possible size is used.
+    """
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{name}: the training text is empty; a tokenizer needs some")
+    output = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=output,
+            model_type=config.type,
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=exact,
+            byte_fallback=True,
+            character_coverage=0.9995,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            control_symbols=[f"<reserved_{i}>" for i in range(RESERVED_PIECES)],
+            num_threads=1,  # the model must not depend on how many cores train it
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise DataError(_training_problem(str(error), config, name)) from None
+    return output.getvalue()
+
+
+def _training_problem(message: str, config: TokenizerConfig, name: str) -> str:
+    largest = re.search(r"value <= (\d+)", message)
+    if largest:
+        return (
+            f"tokenizer.vocab_size: must be at most {largest[1]} for {name}, is "
+            f"{config.vocab_size}; leave it out to get the largest possible size"
+        )
+    smallest = re.search(r"required_chars\. \d+ vs (\d+)", message)
+    fixed = 4 + RESERVED_PIECES + BYTE_PIECES
+    if smallest or config.vocab_size <= fixed:
+        least = smallest[1] if smallest else str(fixed + 1)
+        return (
+            f"tokenizer.vocab_size: must be at least {least} for {name} (special and reserved "
+            f"pieces, {BYTE_PIECES} bytes and the characters), is {config.vocab_size}"
+        )
+    return f"{name}: SentencePiece cannot train on this text: {message}"
+
+
+def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, object]) -> None:
+    """Write tokenizer models ("joint", or "src" and "tgt") and what they were made from."""
+    places = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
+    for kind, place in places.items():
+        if kind in models:
+            files.write_bytes(place, models[kind])
+        else:
+            files.remove(place)
+    text = json.dumps({"format_version": FORMAT_VERSION, **meta}, indent=1, ensure_ascii=False)
+    files.write_text(run.tokenizer_meta, text + "\n")
+
+
+def saved_meta(run: RunDir) -> dict[str, object] | None:
+    """Return what `save_tokenizers` recorded, or None where there is no tokenizer yet."""
+    return read_json(run.tokenizer_meta) if run.tokenizer_meta.is_file() else None

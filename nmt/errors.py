@@ -1,0 +1,50 @@
+"""Every error a user can meet, and the exit codes of the command line.
+
+    NMTError                 something the user can mend: one red line, exit code 2, no traceback
+    ├── ConfigError          a setting; carries every problem found, each with its place
+    ├── DataError            a text file, a corpus or a tokenizer
+    ├── RunError             a run folder: missing, not one, in the way, damaged
+    └── DeviceError          a device or precision that is not to be had here
+
+Anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+
+class NMTError(Exception):
+    """The message names the place, what must hold, what it is and the nearest valid choice."""
+
+
+class ConfigError(NMTError):
+    """One or more problems in the settings, one a line of the message."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(NMTError):
+    """A text file, a corpus or a tokenizer is not what it must be."""
+
+
+class RunError(NMTError):
+    """A run folder is missing, is not one, is in the way or is damaged."""
+
+
+class DeviceError(NMTError):
+    """A device or precision was asked for that this machine does not have."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the choice nearest to `word`, or nothing."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""

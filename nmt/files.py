@@ -1,0 +1,111 @@
+"""The one door through which every write goes.
+
+A file is written under a temporary name beside its target, fsynced and renamed; a folder is filled
+under a temporary name and renamed as a whole. So a reader sees the old content or the new, never
+half of it, and a killed process leaves at most a stray whose name ends in `.tmp`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+STRAY_SUFFIX = ".tmp"
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{STRAY_SUFFIX}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing bytes; it appears, whole, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` as a whole."""
+    with open_atomic(path) as stream:
+        stream.write(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` as UTF-8, as a whole."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a log-like file; a cut write loses that line only."""
+    with open(path, "ab") as stream:
+        stream.write(line.encode("utf-8") + b"\n")
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; it becomes `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    remove(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_folder(temporary)
+        remove(path)
+        os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to the relative `target`, replacing the old one in one step."""
+    temporary = _temporary(link)
+    temporary.unlink(missing_ok=True)
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+    sync_folder(link.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all it holds; nothing there is fine."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+
+
+def sweep_strays(folder: Path) -> None:
+    """Delete what a killed process left half-written directly inside `folder`."""
+    if folder.is_dir():
+        for stray in folder.glob(f".*{STRAY_SUFFIX}"):
+            remove(stray)
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` with its parents; it may be there already."""
+    path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,105 @@
+"""What a person sees: results on stdout, everything else on stderr; and `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nmt import files
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+RED, RESET = "\033[31m", "\033[0m"
+
+
+def print_error(message: str) -> None:
+    """Print an error on stderr, each line marked, red on a terminal."""
+    red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
+    for line in message.split("\n"):
+        print(f"{red}error: {line}{reset}", file=sys.stderr)
+
+
+def say(message: str) -> None:
+    """Print a line about the work on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def table(rows: Iterable[tuple[str, str]]) -> str:
+    """Lay out (name, value) rows in two columns."""
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as 45s, 12m30s or 3h05m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def size(count: float) -> str:
+    """Write a number of bytes with a unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+class RunLog:
+    """The log of one run: lines to stderr and `train.log`, numbers to `metrics.jsonl`.
+
+    On a terminal a progress bar stands below the lines; elsewhere its text becomes a plain line
+    at every log step.
+    """
+
+    def __init__(self, log_file: Path, metrics_file: Path) -> None:
+        self.log_file = log_file
+        self.metrics_file = metrics_file
+        self.bar: tqdm[Any] | None = None
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar and keep it in the log file, with the time."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        for line in message.split("\n"):
+            files.append_line(self.log_file, f"{stamp}  {line}")
+        if self.bar is None:
+            say(message)
+        else:
+            self.bar.clear()
+            say(message)
+            self.bar.refresh()
+
+    def metrics(self, kind: str, values: dict[str, Any]) -> None:
+        """Append one record to `metrics.jsonl`."""
+        files.append_line(self.metrics_file, json.dumps({"kind": kind, **values}))
+
+    def start_bar(self, total: int | None, done: int) -> None:
+        """Show a progress bar over updates, where stderr is a terminal."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, initial=done, unit="update", dynamic_ncols=True)
+
+    def progress(self, updates: int, text: str, speak: bool) -> None:
+        """Move the bar by `updates`; where there is none and `speak` is set, print a plain line."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update(updates)
+        elif speak:
+            self.say(text)
+
+    def stop_bar(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,47 @@
+"""From a config to a model, and from a file to its weights. A new architecture is one line here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+from nmt.config import RNNConfig
+from nmt.errors import RunError
+from nmt.models.interface import Model
+from nmt.models.rnn import RNNModel
+
+AnyModel = Model[Any, Any]
+ARCHITECTURES: dict[str, type[RNNModel]] = {"rnn": RNNModel}
+
+
+def build_model(config: RNNConfig, src_vocab: int, tgt_vocab: int, pad: int) -> AnyModel:
+    """Return a freshly initialised model; its weights follow torch's seed."""
+    return ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
+
+
+def weights_of(model: AnyModel) -> dict[str, torch.Tensor]:
+    """Return the weights by name, tied ones once: the canonical layout of a checkpoint."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def load_weights(model: AnyModel, file: Path) -> None:
+    """Fill the model with the weights of a safetensors file, whose names and shapes must match."""
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; the checkpoint is not whole")
+    try:
+        stored = load_file(file)
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+    weights = weights_of(model)
+    for name in sorted(weights.keys() | stored.keys()):
+        wanted = tuple(weights[name].shape) if name in weights else "absent"
+        found = tuple(stored[name].shape) if name in stored else "absent"
+        if wanted != found:
+            raise RunError(
+                f"{file}: {name} must be {wanted} for the model in config.yaml, is {found}"
+            )
+        weights[name].copy_(stored[name])

@@ -1,0 +1,104 @@
+"""What search, training, scoring and explaining know of a model: a few verbs, no architecture.
+
+Shapes: B sentences, S/T source/target length, N = B x beam rows, D width, H heads, L layers,
+V vocabulary. Masks are bool, True = real token.
+
+The N rows of a decoder state stand in B groups of equal size, in the order of the memory's rows, so
+row n belongs to sentence n // (N / B). Then attention of a beam's rows over one sentence is the same
+product as attention of T target positions, and keys are never copied a beam wide.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Any, Generic, Self, TypeVar
+
+from torch import Tensor, nn
+
+from nmt.models.layers import Output
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A bundle of tensors, or tuples of tensors, whose first dimension is one row each."""
+
+    def _map(self, change: Any) -> Self:
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                changed[field.name] = tuple(change(tensor) for tensor in value)
+            elif value is not None:
+                changed[field.name] = change(value)
+        return replace(self, **changed)
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the bundle of these rows, in this order (repeats allowed)."""
+        return self._map(lambda tensor: tensor.index_select(0, rows))
+
+    def clone(self) -> Self:
+        """Return a copy that later steps do not touch."""
+        return self._map(lambda tensor: tensor.clone())
+
+
+@dataclass(frozen=True)
+class Memory(Rows):
+    """What the decoder may look at: one row a sentence."""
+
+    mask: Tensor
+    """B x S."""
+
+
+@dataclass(frozen=True)
+class DecoderState(Rows):
+    """What the decoder knows between two steps: one row a hypothesis.
+
+    A state is owned: `step` may overwrite it, and the one passed in is dead afterwards.
+    """
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Attention laid open; made only when asked for."""
+
+    scores: Tensor
+    """L x H x N x T x S, before the softmax; padding is -inf."""
+    weights: Tensor
+    """L x H x N x T x S, each row sums to one."""
+    context: Tensor
+    """L x N x T x D."""
+
+
+M = TypeVar("M", bound=Memory)
+S = TypeVar("S", bound=DecoderState)
+
+
+class Model(nn.Module, ABC, Generic[M, S]):
+    """An encoder-decoder. `output` turns its hidden vectors into logits or a loss."""
+
+    output: Output
+
+    @abstractmethod
+    def encode(self, src: Tensor, src_len: Tensor) -> M:
+        """Encode B x S token ids whose true lengths are `src_len` (B, on the CPU)."""
+
+    @abstractmethod
+    def decode(self, memory: M, tgt_in: Tensor, trace: bool = False) -> tuple[Tensor, Trace | None]:
+        """Teacher forcing: B x T target ids, bos first, to B x T x D_out hidden vectors.
+
+        Position t sees target tokens up to and including `tgt_in[:, t]`.
+        """
+
+    @abstractmethod
+    def start(self, memory: M, rows: int, max_len: int) -> S:
+        """Return the state before the first token, `rows` hypotheses a sentence, N = B x rows.
+
+        `max_len` is the largest number of steps that will follow.
+        """
+
+    @abstractmethod
+    def step(
+        self, tokens: Tensor, state: S, memory: M, trace: bool = False
+    ) -> tuple[Tensor, S, Trace | None]:
+        """Take the N newest tokens in; return N x D_out hidden vectors and the next state."""

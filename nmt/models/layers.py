@@ -1,0 +1,124 @@
+"""Building blocks that architectures share.
+
+Shapes: B rows, T length, I input width, D width, G = gates x D, V vocabulary, M real tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+State = tuple[Tensor, ...]
+"""State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
+
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class Output(nn.Module):
+    """The vocabulary matrix: W h + b. Its weight may be an embedding's (Press & Wolf 2017)."""
+
+    def __init__(self, width: int, vocab_size: int, tied: nn.Embedding | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, width)) if tied is None else tied.weight
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        if tied is None:
+            nn.init.xavier_uniform_(self.weight)
+
+    def logits(self, hidden: Tensor, subset: Tensor | None = None) -> Tensor:
+        """Return ... x V logits of ... x D hidden vectors, or those of the ids in `subset`."""
+        if subset is None:
+            return F.linear(hidden, self.weight, self.bias)
+        return F.linear(hidden, self.weight[subset], self.bias[subset])
+
+    def loss(self, hidden: Tensor, tgt: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Return the summed cross entropy of M x D hidden vectors against M target ids, in nats.
+
+        With smoothing e the target distribution is (1 - e) one-hot + e uniform over V
+        (Szegedy et al. 2016, section 7). Computed in fp32 whatever the precision of the logits.
+        """
+        logits = self.logits(hidden).float()
+        return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
+
+
+class RecurrentLayer(nn.Module):
+    """One GRU or LSTM layer, run over a whole sequence or a step at a time with the same weights.
+
+    The input weights are split in two: `d_input` columns for what is known for all positions
+    beforehand (`project`, one product), `d_feed` columns for what the recurrence feeds back.
+    The GRU applies its reset gate after the recurrent product, as cuDNN does, not before it as
+    Cho et al. 2014 do.
+    """
+
+    def __init__(self, cell: Literal["gru", "lstm"], d_input: int, d_feed: int, width: int) -> None:
+        super().__init__()
+        self.is_lstm = cell == "lstm"
+        self.d_input = d_input
+        self.rnn = CELLS[cell](d_input + d_feed, width, batch_first=True)
+        init_recurrent(self.rnn)
+
+    def forward(self, inputs: Tensor, state: State) -> Tensor:
+        """Return B x T x D states for B x T x I inputs; for layers without a feed."""
+        first = tuple(part[None].contiguous() for part in state)
+        states, _ = self.rnn(inputs, first if self.is_lstm else first[0])
+        return states  # type: ignore[no-any-return]
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """Return the input part of the gates, ... x G, for ... x I inputs."""
+        return F.linear(inputs, self.rnn.weight_ih_l0[:, : self.d_input], self.rnn.bias_ih_l0)
+
+    def cell(self, gates: Tensor, feed: Tensor | None, state: State) -> State:
+        """One step: B x G from `project`, an optional B x d_feed vector, and the state before."""
+        if feed is not None:
+            gates = gates + F.linear(feed, self.rnn.weight_ih_l0[:, self.d_input :])
+        recurrent = F.linear(state[0], self.rnn.weight_hh_l0, self.rnn.bias_hh_l0)
+        if self.is_lstm:
+            into, forget, new, out = (gates + recurrent).chunk(4, -1)
+            memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
+            return out.sigmoid() * memory.tanh(), memory
+        reset_in, update_in, new_in = gates.chunk(3, -1)
+        reset_h, update_h, new_h = recurrent.chunk(3, -1)
+        update = (update_in + update_h).sigmoid()
+        new = (new_in + (reset_in + reset_h).sigmoid() * new_h).tanh()
+        return (new + update * (state[0] - new),)
+
+
+def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
+    """Orthogonal recurrent weights, Xavier input weights, zero biases; forget bias one."""
+    for name, parameter in rnn.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(parameter)
+            if isinstance(rnn, nn.LSTM) and "bias_ih" in name:
+                nn.init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
+        else:
+            init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
+            for gate in parameter.split(rnn.hidden_size):
+                init(gate)
+
+
+def make_embedding(vocab_size: int, width: int, pad: int) -> nn.Embedding:
+    """An embedding with standard deviation 1/sqrt(width), fit to serve as an output matrix too."""
+    embedding = nn.Embedding(vocab_size, width)
+    nn.init.normal_(embedding.weight, std=width**-0.5)
+    with torch.no_grad():
+        embedding.weight[pad].zero_()
+    return embedding
+
+
+def make_linear(d_input: int, d_output: int, bias: bool = True) -> nn.Linear:
+    """A linear map with Xavier weights and zero bias."""
+    linear = nn.Linear(d_input, d_output, bias)
+    nn.init.xavier_uniform_(linear.weight)
+    if bias:
+        nn.init.zeros_(linear.bias)
+    return linear
+
+
+def sequence_mask(like: Tensor, rate: float) -> Tensor:
+    """Draw one dropout mask a row, to be used at every step (Gal & Ghahramani 2016).
+
+    `like` is B x D; the mask holds 0 or 1 / (1 - rate).
+    """
+    return F.dropout(torch.ones_like(like), rate)

@@ -1,0 +1,342 @@
+"""Recurrent encoder-decoder (Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
+
+Attention is wiring x score. The wiring says where the context enters (its settings: `RNNConfig`):
+
+    none      s_0 from the encoder's final states, the one fixed vector; s_t = f(s_{t-1}, y_{t-1});
+              the readout is s_t                                       (Sutskever et al. 2014)
+    bahdanau  c_t = attend(s_{t-1});  s_t = f(s_{t-1}, [y_{t-1}; c_t]);
+              the readout is maxout(U s_{t-1} + V y_{t-1} + C c_t)      (appendix A.2.2)
+    luong     s_t = f(s_{t-1}, y_{t-1} or, with input feeding, [y_{t-1}; r_{t-1}]);
+              c_t = attend(s_t);  the readout is r_t = tanh(W [c_t; s_t])  (eq. 5, section 3.3)
+
+The query is always the top layer's state; context and feed enter layer 1.
+
+Shapes: B sentences, S/T source/target length, N = B x beam rows, D = d_hidden, E = d_embed,
+R = readout width (E where the output is tied, else D), G = gates x D.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nmt.config import RNNConfig
+from nmt.models.attention import Attended, Attention
+from nmt.models.interface import DecoderState, Memory, Model, Trace
+from nmt.models.layers import (
+    CELLS,
+    Output,
+    RecurrentLayer,
+    State,
+    init_recurrent,
+    make_embedding,
+    make_linear,
+    sequence_mask,
+)
+
+FIRST_RESIDUAL = 2
+"""Index of the first layer that adds its input to its output: the third."""
+
+
+@dataclass(frozen=True)
+class RNNMemory(Memory):
+    """All encoder states, the keys made from them, and the decoder's first state."""
+
+    values: Tensor
+    """B x S x D."""
+    keys: Tensor
+    """B x S x D, projected once."""
+    first: tuple[Tensor, ...]
+    """B x D each: h, and c of an LSTM, for each decoder layer in turn."""
+
+
+@dataclass(frozen=True)
+class RNNState(DecoderState):
+    """The recurrent state and, with input feeding, the last readout."""
+
+    layers: tuple[Tensor, ...]
+    """N x D each: h, and c of an LSTM, for each decoder layer in turn."""
+    feed: Tensor | None
+    """N x R, with input feeding."""
+
+
+class Encoder(nn.Module):
+    """Reads the source into one state a token; packed, so a sentence never sees padding."""
+
+    def __init__(self, config: RNNConfig, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.reverse = config.reverse_source
+        self.dropout = nn.Dropout(config.dropout)
+        directions = 2 if config.bidirectional else 1
+        self.layers = nn.ModuleList(
+            CELLS[config.cell](
+                config.d_embed if i == 0 else config.d_hidden,
+                config.d_hidden // directions,
+                batch_first=True,
+                bidirectional=config.bidirectional,
+            )
+            for i in range(config.encoder_layers or config.num_layers)
+        )
+        for layer in self.layers:
+            init_recurrent(layer)  # type: ignore[arg-type]
+
+    def forward(self, src: Tensor, src_len: Tensor) -> tuple[Tensor, list[State]]:
+        """Return B x S x D states in the order of `src`, and each layer's final (h[, c]).
+
+        A final state is B x directions x D / directions, forward direction first.
+        """
+        if self.reverse:
+            src = reverse_rows(src, src_len)
+        states = self.dropout(self.embedding(src))
+        finals: list[State] = []
+        for i, rnn in enumerate(self.layers):
+            packed = pack_padded_sequence(states, src_len, batch_first=True, enforce_sorted=False)
+            packed_states, final = rnn(packed)
+            new, _ = pad_packed_sequence(
+                packed_states, batch_first=True, total_length=src.size(1)
+            )
+            new = self.dropout(new)
+            states = states + new if i >= FIRST_RESIDUAL else new
+            parts = final if isinstance(final, tuple) else (final,)
+            finals.append(tuple(part.transpose(0, 1) for part in parts))
+        return reverse_rows(states, src_len) if self.reverse else states, finals
+
+
+def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Turn the first `lengths[b]` entries of each row of B x S (x D) round; padding stays."""
+    position = torch.arange(rows.size(1))
+    turned = torch.where(
+        position < lengths[:, None], lengths[:, None] - 1 - position, position
+    ).to(rows.device)
+    if rows.dim() == 3:
+        turned = turned[:, :, None].expand_as(rows)
+    return rows.gather(1, turned)
+
+
+class Bridge(nn.Module):
+    """Decoder layer i begins at tanh(W final_i) (an LSTM's c at W final_i) of encoder layer i.
+
+    Where the decoder is deeper, its upper layers take the encoder's top layer. Bahdanau's wiring
+    looks at the backward direction only, as the paper does (appendix A.2.2).
+    """
+
+    def __init__(self, config: RNNConfig, decoder_layers: int) -> None:
+        super().__init__()
+        self.backward_only = config.wiring == "bahdanau" and config.bidirectional
+        width = config.d_hidden // 2 if self.backward_only else config.d_hidden
+        parts = 2 if config.cell == "lstm" else 1
+        self.maps = nn.ModuleList(
+            nn.ModuleList(make_linear(width, config.d_hidden) for _ in range(parts))
+            for _ in range(decoder_layers)
+        )
+
+    def forward(self, finals: list[State]) -> tuple[Tensor, ...]:
+        """Return the first state of each decoder layer in turn, B x D each."""
+        first = []
+        for i, maps in enumerate(self.maps):
+            final = finals[min(i, len(finals) - 1)]
+            for part, (linear, value) in enumerate(zip(maps, final, strict=True)):  # type: ignore[call-overload]
+                summary = value[:, -1] if self.backward_only else value.flatten(1)
+                mapped = linear(summary)
+                first.append(mapped.tanh() if part == 0 else mapped)
+        return tuple(first)
+
+
+class Decoder(nn.Module):
+    """The recurrence and the readout, for all three wirings."""
+
+    def __init__(self, config: RNNConfig, embedding: nn.Embedding, d_readout: int) -> None:
+        super().__init__()
+        width, embed = config.d_hidden, config.d_embed
+        self.wiring = config.wiring
+        self.feeds = config.input_feeding
+        self.embedding = embedding
+        self.rate = config.dropout
+        self.dropout = nn.Dropout(config.dropout)
+        d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
+        self.layers = nn.ModuleList(
+            RecurrentLayer(config.cell, embed if i == 0 else width, d_feed if i == 0 else 0, width)
+            for i in range(config.decoder_layers or config.num_layers)
+        )
+        if self.wiring != "none":
+            self.attention = Attention(config.score, width)
+        if self.wiring == "bahdanau":
+            self.readout = make_linear(width + embed + width, 2 * d_readout)
+        elif self.wiring == "luong":
+            self.readout = make_linear(width + width, d_readout, bias=False)
+        else:
+            self.readout = make_linear(width, d_readout) if d_readout != width else nn.Identity()
+        self.d_readout = d_readout
+
+    def project(self, values: Tensor) -> Tensor:
+        """Return the attention keys of the encoder's states."""
+        return values if self.wiring == "none" else self.attention.project(values)
+
+    def attend(self, query: Tensor, memory: RNNMemory) -> Attended:
+        """Attend with N x D queries: the rows of each sentence look at it together.
+
+        Returns tensors with N x 1 in place of B x Q.
+        """
+        grouped = query.view(memory.mask.size(0), -1, query.size(-1))
+        found = self.attention(grouped, memory.keys, memory.values, memory.mask)
+        return Attended(*(part.flatten(0, 1)[:, None] for part in found))
+
+    def cell(
+        self,
+        gates: Tensor,
+        embedded: Tensor,
+        state: RNNState,
+        memory: RNNMemory,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, RNNState, Attended | None]:
+        """One step of the recurrence for N rows; both `decode` and `step` go through here.
+
+        `gates` is N x G, the hoisted input part of layer 1; `embedded` N x E; `mask` a dropout mask
+        for what is fed back, fixed over the sequence. Returns the N x R readout.
+        """
+        found = None
+        feed = state.feed
+        query = self._top(state)
+        if self.wiring == "bahdanau":
+            found = self.attend(query, memory)
+            feed = found.context[:, 0]
+        if feed is not None and mask is not None:
+            feed = feed * mask
+        layers = self._update(gates, feed, state.layers)
+        after = RNNState(layers, None)
+        if self.wiring == "bahdanau":
+            readout = self._maxout(query, embedded, found.context[:, 0])  # type: ignore[union-attr]
+            return readout, after, found
+        top = self._top(after)
+        if self.wiring == "none":
+            return self.readout(top), after, None
+        found = self.attend(top, memory)
+        readout = self._attentional(found.context[:, 0], top)
+        return readout, RNNState(layers, readout if self.feeds else None), found
+
+    def _top(self, state: RNNState) -> Tensor:
+        return state.layers[-2 if self.layers[0].is_lstm else -1]
+
+    def _update(
+        self, gates: Tensor, feed: Tensor | None, layers: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        parts = 2 if self.layers[0].is_lstm else 1
+        after: list[Tensor] = []
+        below = gates
+        for i, layer in enumerate(self.layers):
+            old = layers[i * parts : (i + 1) * parts]
+            if i == 0:
+                new = layer.cell(gates, feed, old)  # type: ignore[operator]
+                below = new[0]
+            else:
+                entering = self.dropout(below)
+                new = layer.cell(layer.project(entering), None, old)  # type: ignore[operator]
+                below = below + new[0] if i >= FIRST_RESIDUAL else new[0]
+            after += new
+        return tuple(after)
+
+    def _maxout(self, previous: Tensor, embedded: Tensor, context: Tensor) -> Tensor:
+        """t_j = max(u_{2j-1}, u_{2j}),  u = U s_{t-1} + V y_{t-1} + C c_t  (Bahdanau, A.2.2)."""
+        units = self.readout(torch.cat([previous, embedded, context], -1))
+        return units.unflatten(-1, (self.d_readout, 2)).amax(-1)  # type: ignore[no-any-return]
+
+    def _attentional(self, context: Tensor, top: Tensor) -> Tensor:
+        """r_t = tanh(W [c_t; s_t])  (Luong, eq. 5)."""
+        return self.readout(torch.cat([context, top], -1)).tanh()  # type: ignore[no-any-return]
+
+    def whole(
+        self, embedded: Tensor, memory: RNNMemory
+    ) -> tuple[Tensor, Attended | None]:
+        """Run over B x T x E at once, where nothing is fed back: one product for all attention."""
+        parts = 2 if self.layers[0].is_lstm else 1
+        below = embedded
+        for i, layer in enumerate(self.layers):
+            first = memory.first[i * parts : (i + 1) * parts]
+            entering = below if i == 0 else self.dropout(below)
+            new = layer(entering, first)
+            below = below + new if i >= FIRST_RESIDUAL else new
+        if self.wiring == "none":
+            return self.readout(below), None
+        found = self.attention(below, memory.keys, memory.values, memory.mask)
+        return self._attentional(found.context, below), found
+
+    def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, Attended | None]:
+        """Run over B x T x E a step at a time, everything else hoisted out of the loop."""
+        gates = self.layers[0].project(embedded)  # type: ignore[operator]
+        state = self.first_state(memory, rows=1)
+        like = state.feed if state.feed is not None else self._top(state)
+        mask = sequence_mask(like, self.rate) if self.training and self.rate > 0 else None
+        readouts, found = [], []
+        for t in range(embedded.size(1)):
+            readout, state, seen = self.cell(gates[:, t], embedded[:, t], state, memory, mask)
+            readouts.append(readout)
+            found.append(seen)
+        attended = Attended(*(torch.cat(part, 1) for part in zip(*found, strict=True)))  # type: ignore[arg-type]
+        return torch.stack(readouts, 1), attended
+
+    def first_state(self, memory: RNNMemory, rows: int) -> RNNState:
+        """Return the state before the first token, `rows` copies of each sentence's."""
+        layers = tuple(part.repeat_interleave(rows, 0) for part in memory.first)
+        feed = layers[0].new_zeros(layers[0].size(0), self.d_readout) if self.feeds else None
+        return RNNState(layers, feed)
+
+
+class RNNModel(Model[RNNMemory, RNNState]):
+    """Encoder, bridge, decoder and output behind the verbs of `Model`."""
+
+    def __init__(self, config: RNNConfig, src_vocab: int, tgt_vocab: int, pad: int) -> None:
+        super().__init__()
+        tgt_embedding = make_embedding(tgt_vocab, config.d_embed, pad)
+        shared = config.tie == "all"
+        src_embedding = tgt_embedding if shared else make_embedding(src_vocab, config.d_embed, pad)
+        tied = config.tie != "none"
+        d_readout = config.d_embed if tied else config.d_hidden
+        self.encoder = Encoder(config, src_embedding)
+        self.bridge = Bridge(config, config.decoder_layers or config.num_layers)
+        self.decoder = Decoder(config, tgt_embedding, d_readout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = Output(d_readout, tgt_vocab, tgt_embedding if tied else None)
+
+    def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
+        values, finals = self.encoder(src, src_len)
+        mask = torch.arange(src.size(1)) < src_len[:, None]
+        return RNNMemory(
+            mask=mask.to(src.device),
+            values=values,
+            keys=self.decoder.project(values),
+            first=self.bridge(finals),
+        )
+
+    def decode(
+        self, memory: RNNMemory, tgt_in: Tensor, trace: bool = False
+    ) -> tuple[Tensor, Trace | None]:
+        decoder = self.decoder
+        embedded = self.dropout(decoder.embedding(tgt_in))
+        fed_back = decoder.wiring == "bahdanau" or decoder.feeds
+        run = decoder.looped if fed_back else decoder.whole
+        readout, found = run(embedded, memory)
+        return self.dropout(readout), make_trace(found) if trace else None
+
+    def start(self, memory: RNNMemory, rows: int, max_len: int) -> RNNState:
+        return self.decoder.first_state(memory, rows)
+
+    def step(
+        self, tokens: Tensor, state: RNNState, memory: RNNMemory, trace: bool = False
+    ) -> tuple[Tensor, RNNState, Trace | None]:
+        decoder = self.decoder
+        embedded = decoder.embedding(tokens)
+        gates = decoder.layers[0].project(embedded)  # type: ignore[operator]
+        readout, after, found = decoder.cell(gates, embedded, state, memory, mask=None)
+        return readout, after, make_trace(found) if trace else None
+
+
+def make_trace(found: Attended | None) -> Trace | None:
+    """Lay attention out as layer x head x N x T x S: one layer, one head. None without attention."""
+    if found is None:
+        return None
+    return Trace(found.scores[None, None], found.weights[None, None], found.context[None])

@@ -1,0 +1,96 @@
+"""The name of every file in a run folder, and how to find a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nmt.errors import RunError, did_you_mean
+
+FORMAT_VERSION = 1
+"""The layout of run folders written by this release; a newer one is refused."""
+
+
+class RunDir:
+    """Paths inside one run folder; creating this object touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.tokenizer_joint = path / "tokenizer.model"
+        self.tokenizer_src = path / "tokenizer.src.model"
+        self.tokenizer_tgt = path / "tokenizer.tgt.model"
+        self.tokenizer_meta = path / "tokenizer.json"
+        self.corpus = path / "corpus"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
+        self.last = path / "last"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "train.log"
+        self.valid = path / "valid"
+        self.report = path / "report.json"
+        self.card = path / "README.md"
+        self.finished = path / "finished.json"
+
+    def checkpoint(self, update: int) -> Path:
+        """Return the folder of the checkpoint written after `update`."""
+        return self.checkpoints / f"step_{update:08d}"
+
+    def valid_output(self, update: int) -> Path:
+        """Return the file of validation translations written after `update`."""
+        return self.valid / f"step_{update:08d}.txt"
+
+    def is_run(self) -> bool:
+        """Tell whether the folder looks like a run of ours."""
+        return self.config.is_file()
+
+    def has_begun(self) -> bool:
+        """Tell whether training has left something here that a new run would destroy."""
+        return self.metrics.exists() or (
+            self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*"))
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of ours; raise RunError where it is damaged or of a newer format."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file; the run folder is not whole") from None
+    except ValueError as error:
+        raise RunError(f"{path}: must be JSON, is damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise RunError(f"{path}: must hold a JSON object, holds a {type(content).__name__}")
+    version = content.get("format_version", FORMAT_VERSION)
+    if version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format_version must be at most {FORMAT_VERSION}, is {version}; "
+            "the run was written by a newer nmt"
+        )
+    return content
+
+
+def open_run(path: Path) -> RunDir:
+    """Return the run folder at `path`; raise RunError where there is none."""
+    run = RunDir(path)
+    if run.is_run():
+        return run
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise RunError(f"{path}: no such run folder{did_you_mean(path.name, siblings)}")
+    raise RunError(
+        f"{path}: is not a run folder (it holds no config.yaml); `nmt train CONFIG` makes one"
+    )
+
+
+def newest_finished(root: Path) -> RunDir:
+    """Return the finished run under `root` that ended last; raise RunError where there is none."""
+    runs = [RunDir(p) for p in sorted(root.iterdir())] if root.is_dir() else []
+    finished = [run for run in runs if run.finished.is_file()]
+    if not finished:
+        raise RunError(
+            f"no finished run under {root}/: train one with `nmt train CONFIG`, "
+            "or name a run folder"
+        )
+    return max(finished, key=lambda run: run.finished.stat().st_mtime)

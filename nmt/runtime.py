@@ -1,0 +1,152 @@
+"""Device, threads, precision and seeds: each decided once, here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nmt.errors import DeviceError
+
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU."""
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if have[kind])
+    if name not in have:
+        raise DeviceError(f"--device must be one of auto, cpu, cuda, mps; it is '{name}'")
+    if not have[name]:
+        here = ", ".join(kind for kind, found in have.items() if found)
+        raise DeviceError(f"--device {name}: not found on this machine, which has {here}")
+    return torch.device(name)
+
+
+def free_cores() -> int:
+    """Return the cores this process may use less those that others keep busy now, at least 1.
+
+    One busy neighbour slows every parallel operation of a training step several times over, so
+    threads are never more than the free cores. Linux only measures; elsewhere all cores count.
+    """
+    total = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    total = min(total or 1, _cgroup_cores())
+    before = _busy_seconds()
+    if before is None:
+        return total
+    time.sleep(0.25)
+    after = _busy_seconds()
+    busy = 0.0 if after is None else (after - before) / 0.25
+    cores_in_machine = os.cpu_count() or total
+    return max(1, min(total, cores_in_machine - round(busy)))
+
+
+def _cgroup_cores() -> int:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
+def _busy_seconds() -> float | None:
+    """Return the seconds of processor time spent by all processes since boot, if known."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq = (int(x) for x in fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def set_threads(threads: int | None) -> int:
+    """Let torch use `threads` CPU threads (None: the free cores) and return how many."""
+    threads = threads or free_cores()
+    torch.set_num_threads(threads)
+    return threads
+
+
+def seed_everything(*numbers: int) -> None:
+    """Reseed torch from `numbers`, such as (seed, update, micro-batch).
+
+    Dropout draws from a generator that is reseeded for each micro-batch and never runs on, so a
+    resumed run needs no generator state.
+    """
+    digest = hashlib.sha256(",".join(map(str, numbers)).encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start the measurement that `peak_memory` ends (a process's own peak cannot be reset)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes used so far: of the GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Precision:
+    """Mixed precision in one object: autocast around the forward pass, a scaler around the backward.
+
+    Weights, softmax, normalisation and loss stay fp32. `auto` is bf16 on a GPU that has it, else
+    fp32. Only fp16 needs the scaler (Micikevicius et al. 2018, section 3.2).
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        if name == "auto":
+            fast = device.type == "cuda" and torch.cuda.is_bf16_supported(False)
+            name = "bf16" if fast else "fp32"
+        if name == "fp16" and device.type != "cuda":
+            raise DeviceError(
+                f"train.precision fp16 needs a CUDA device, this is {device.type}; "
+                "use bf16 or fp32"
+            )
+        self.name = name
+        self.device = device
+        self.scaler = torch.amp.GradScaler("cuda", enabled=name == "fp16")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of the forward pass."""
+        if self.name == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST_TYPES[self.name])
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Backpropagate the loss, scaled where the precision needs it."""
+        self.scaler.scale(loss).backward()
+
+    def step(self, optimizer: torch.optim.Optimizer, clip_norm: float) -> torch.Tensor:
+        """Unscale, clip, step, in this order; return the gradient norm before clipping."""
+        self.scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else float("inf"))
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return norm
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Run the block with dropout off and without gradients, then restore the model's mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
