@@ -208,9 +208,7 @@ class Config(Section):
     def contradictions(self) -> list[tuple[tuple[str, str], str]]:
         """Return (place, message) for each pair of settings that cannot both hold."""
         return [
-            ((section, key), message)
-            for broken, section, key, message in self._rules()
-            if broken
+            ((section, key), message) for broken, section, key, message in self._rules() if broken
         ]
 
     def _rules(self) -> list[tuple[bool, str, str, str]]:
@@ -219,7 +217,12 @@ class Config(Section):
         needs_end = train.schedule in ("linear", "cosine", "wsd")
         micro = train.micro_batch_tokens
         return [
-            (data.src == data.tgt, "data", "tgt", f"must differ from data.src, both are '{data.src}'"),
+            (
+                data.src == data.tgt,
+                "data",
+                "tgt",
+                f"must differ from data.src, both are '{data.src}'",
+            ),
             (
                 model.bidirectional and model.d_hidden % 2 == 1,
                 "model",

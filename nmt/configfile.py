@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from nmt import yamltext
 from nmt.config import Config, FilePair
 from nmt.errors import ConfigError, did_you_mean
+from nmt.rundir import RunDir
 from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]
@@ -39,7 +40,9 @@ class _Source:
         return f"{self.file}: "
 
 
-def load_config(file: Path, overrides: list[str] | None = None, check_files: bool = False) -> Config:
+def load_config(
+    file: Path, overrides: list[str] | None = None, check_files: bool = False
+) -> Config:
     """Read `file`, apply `overrides` ("a.b=c"), and resolve every default.
 
     Raises ConfigError with all problems at once; with `check_files`, missing text files are problems.
@@ -102,9 +105,7 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
             holder[key] = absolute(holder[key])
 
 
-def _apply_override(
-    override: str, data: dict[str, Any], source: _Source
-) -> list[Problem]:
+def _apply_override(override: str, data: dict[str, Any], source: _Source) -> list[Problem]:
     name, equals, text = override.partition("=")
     path: yamltext.Path = tuple(name.split("."))
     source.overrides[path] = override
@@ -244,6 +245,16 @@ def find_text(files: Path | FilePair, side: str, language: str) -> Path:
         if candidate.is_file():
             return candidate
     return plain
+
+
+def set_name(files: Path | FilePair) -> str:
+    """Return the short name of a text set: its prefix, or the stem of its source file."""
+    return files.src.name.split(".")[0] if isinstance(files, FilePair) else files.name
+
+
+def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:
+    """Return the run folder: the one named, else the config's, else runs/<name of the file>."""
+    return RunDir(named or config.run or Path("runs") / file.stem)
 
 
 def text_sets(config: Config) -> list[tuple[yamltext.Path, Path | FilePair]]:

@@ -15,12 +15,17 @@ from torch import nn
 
 from nmt.errors import DeviceError
 
+MEASURED_SECONDS = 0.1
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
     """Return the device called `name`; "auto" takes CUDA, then MPS, then the CPU."""
-    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    have = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if have[kind])
     if name not in have:
@@ -42,9 +47,9 @@ def free_cores() -> int:
     before = _busy_seconds()
     if before is None:
         return total
-    time.sleep(0.25)
+    time.sleep(MEASURED_SECONDS)
     after = _busy_seconds()
-    busy = 0.0 if after is None else (after - before) / 0.25
+    busy = 0.0 if after is None else (after - before) / MEASURED_SECONDS
     cores_in_machine = os.cpu_count() or total
     return max(1, min(total, cores_in_machine - round(busy)))
 
@@ -113,8 +118,7 @@ class Precision:
             name = "bf16" if fast else "fp32"
         if name == "fp16" and device.type != "cuda":
             raise DeviceError(
-                f"train.precision fp16 needs a CUDA device, this is {device.type}; "
-                "use bf16 or fp32"
+                f"train.precision fp16 needs a CUDA device, this is {device.type}; use bf16 or fp32"
             )
         self.name = name
         self.device = device

@@ -17,6 +17,11 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def digest(content: bytes) -> str:
+    """Return the hex SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def stamp(file: Path) -> Stamp:
     """Describe `file` as it is now."""
     status = file.stat()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,30 +33,41 @@ class MicroBatch:
     """B, on the CPU, eos included."""
     tgt_in: Tensor
     """B x T, each row begun by bos."""
-    tgt_out: Tensor
-    """B x T, each row ended by eos."""
-    tgt_mask: Tensor
-    """B x T, True = real token."""
-    tgt_tokens: int
-    """Real target tokens, eos included."""
+    targets: Tensor
+    """M, the real target tokens of all rows, each row ended by eos."""
+    positions: Tensor
+    """M, where each of them stands in the flattened B x T."""
     rows: int
     """B."""
 
+    @property
+    def tgt_tokens(self) -> int:
+        """M."""
+        return len(self.targets)
+
+    @property
+    def padded_tokens(self) -> int:
+        """B x T."""
+        return self.tgt_in.numel()
+
     def to(self, device: torch.device) -> MicroBatch:
-        """Return this batch on `device`."""
+        """Return this batch on `device`; copies from pinned memory run beside its work."""
         if device.type == "cpu":
             return self
-        move = [t.to(device, non_blocking=True) for t in (self.src, self.tgt_in, self.tgt_out)]
-        mask = self.tgt_mask.to(device, non_blocking=True)
-        return MicroBatch(
-            move[0], self.src_len, move[1], move[2], mask, self.tgt_tokens, self.rows
-        )
+        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> MicroBatch:
-        """Return this batch in pinned memory, from which copies to a GPU run beside its work."""
-        pinned = [t.pin_memory() for t in (self.src, self.tgt_in, self.tgt_out, self.tgt_mask)]
+        """Return this batch in pinned memory."""
+        return self._moved(lambda tensor: tensor.pin_memory())
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
         return MicroBatch(
-            pinned[0], self.src_len, pinned[1], pinned[2], pinned[3], self.tgt_tokens, self.rows
+            src=move(self.src),
+            src_len=self.src_len,
+            tgt_in=move(self.tgt_in),
+            targets=move(self.targets),
+            positions=move(self.positions),
+            rows=self.rows,
         )
 
 
@@ -73,14 +84,14 @@ def make_micro_batch(corpus: Corpus, batch: Batch, tokenizers: Tokenizers) -> Mi
     src_rows = [[*corpus.row("src", i).tolist(), tokenizers.src.eos] for i in batch.rows]
     tgt_rows = [corpus.row("tgt", i).tolist() for i in batch.rows]
     tgt = tokenizers.tgt
-    tgt_len = torch.tensor([len(row) + 1 for row in tgt_rows])
+    length = batch.tgt_length
+    positions = [i * length + t for i, row in enumerate(tgt_rows) for t in range(len(row) + 1)]
     return MicroBatch(
         src=pad_rows(src_rows, batch.src_length, tokenizers.src.pad),
         src_len=torch.tensor([len(row) for row in src_rows]),
-        tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], batch.tgt_length, tgt.pad),
-        tgt_out=pad_rows([[*row, tgt.eos] for row in tgt_rows], batch.tgt_length, tgt.pad),
-        tgt_mask=torch.arange(batch.tgt_length) < tgt_len[:, None],
-        tgt_tokens=int(tgt_len.sum()),
+        tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], length, tgt.pad),
+        targets=torch.tensor([token for row in tgt_rows for token in (*row, tgt.eos)]),
+        positions=torch.tensor(positions),
         rows=len(batch.rows),
     )
 

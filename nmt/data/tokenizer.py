@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import sentencepiece
 
@@ -28,6 +29,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 RESERVED_PIECES = 64
 SPACE_SIGN = "\u2581"
 BYTE_PIECES = 256
+
+T = TypeVar("T")
 
 
 class Tokenizer:
@@ -105,15 +108,15 @@ def load_tokenizers(run: RunDir) -> Tokenizers:
     return Tokenizers(Tokenizer.load(run.tokenizer_src), Tokenizer.load(run.tokenizer_tgt))
 
 
-def sample_lines(lines: Iterable[str], size: int, seed: int) -> list[str]:
-    """Return a uniform sample of at most `size` lines (Vitter's algorithm R), seeded."""
-    stream = iter(lines)
+def sample_items(items: Iterable[T], size: int, seed: int) -> list[T]:
+    """Return a uniform sample of at most `size` items (Vitter's algorithm R), seeded."""
+    stream = iter(items)
     sample = list(islice(stream, size))
     rng = random.Random(seed)
-    for number, line in enumerate(stream, size):
+    for number, item in enumerate(stream, size):
         place = rng.randrange(number + 1)
         if place < size:
-            sample[place] = line
+            sample[place] = item
     return sample
 
 

@@ -97,9 +97,7 @@ class Encoder(nn.Module):
         for i, rnn in enumerate(self.layers):
             packed = pack_padded_sequence(states, src_len, batch_first=True, enforce_sorted=False)
             packed_states, final = rnn(packed)
-            new, _ = pad_packed_sequence(
-                packed_states, batch_first=True, total_length=src.size(1)
-            )
+            new, _ = pad_packed_sequence(packed_states, batch_first=True, total_length=src.size(1))
             new = self.dropout(new)
             states = states + new if i >= FIRST_RESIDUAL else new
             parts = final if isinstance(final, tuple) else (final,)
@@ -110,9 +108,9 @@ class Encoder(nn.Module):
 def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
     """Turn the first `lengths[b]` entries of each row of B x S (x D) round; padding stays."""
     position = torch.arange(rows.size(1))
-    turned = torch.where(
-        position < lengths[:, None], lengths[:, None] - 1 - position, position
-    ).to(rows.device)
+    turned = torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position).to(
+        rows.device
+    )
     if rows.dim() == 3:
         turned = turned[:, :, None].expand_as(rows)
     return rows.gather(1, turned)
@@ -207,14 +205,12 @@ class Decoder(nn.Module):
             feed = found.context[:, 0]
         if feed is not None and mask is not None:
             feed = feed * mask
-        layers = self._update(gates, feed, state.layers)
-        after = RNNState(layers, None)
-        if self.wiring == "bahdanau":
-            readout = self._maxout(query, embedded, found.context[:, 0])  # type: ignore[union-attr]
-            return readout, after, found
-        top = self._top(after)
+        top, layers = self._update(gates, feed, state.layers)
+        if found is not None:
+            readout = self._maxout(query, embedded, found.context[:, 0])
+            return readout, RNNState(layers, None), found
         if self.wiring == "none":
-            return self.readout(top), after, None
+            return self.readout(top), RNNState(layers, None), None
         found = self.attend(top, memory)
         readout = self._attentional(found.context[:, 0], top)
         return readout, RNNState(layers, readout if self.feeds else None), found
@@ -224,7 +220,8 @@ class Decoder(nn.Module):
 
     def _update(
         self, gates: Tensor, feed: Tensor | None, layers: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the N x D output of the top layer and all layers' new states."""
         parts = 2 if self.layers[0].is_lstm else 1
         after: list[Tensor] = []
         below = gates
@@ -238,7 +235,7 @@ class Decoder(nn.Module):
                 new = layer.cell(layer.project(entering), None, old)  # type: ignore[operator]
                 below = below + new[0] if i >= FIRST_RESIDUAL else new[0]
             after += new
-        return tuple(after)
+        return below, tuple(after)
 
     def _maxout(self, previous: Tensor, embedded: Tensor, context: Tensor) -> Tensor:
         """t_j = max(u_{2j-1}, u_{2j}),  u = U s_{t-1} + V y_{t-1} + C c_t  (Bahdanau, A.2.2)."""
@@ -249,9 +246,7 @@ class Decoder(nn.Module):
         """r_t = tanh(W [c_t; s_t])  (Luong, eq. 5)."""
         return self.readout(torch.cat([context, top], -1)).tanh()  # type: ignore[no-any-return]
 
-    def whole(
-        self, embedded: Tensor, memory: RNNMemory
-    ) -> tuple[Tensor, Attended | None]:
+    def whole(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, Attended | None]:
         """Run over B x T x E at once, where nothing is fed back: one product for all attention."""
         parts = 2 if self.layers[0].is_lstm else 1
         below = embedded

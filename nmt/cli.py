@@ -1,0 +1,197 @@
+"""The command line: one thin function a command. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from nmt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, NMTError
+from nmt.log import print_error
+
+app = typer.Typer(
+    name="nmt",
+    help="Neural machine translation from the shell: train, translate, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Look at settings.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
+Overrides = Annotated[
+    Optional[list[str]],  # noqa: UP045 (Typer reads it)
+    typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+RunFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--run", help="Run folder; default: `run:` of the config, else runs/NAME."),
+]
+
+
+@app.command()
+def init(
+    src: Annotated[Path, typer.Option(help="Source side of your parallel text.")],
+    tgt: Annotated[Path, typer.Option(help="Target side, line by line.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="Where to write; default: SRC-TGT.yaml here."),
+    ] = None,
+) -> None:
+    """Write a commented config that suits two parallel text files."""
+    from nmt.commands import init as command
+
+    command.run(src, tgt, output)
+
+
+@app.command()
+def tokenizer(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
+    """Train the tokenizer of a config, unless it is there and its text unchanged."""
+    from nmt.commands import prepare as command
+
+    command.run(config, run, set_ or [], corpus=False)
+
+
+@app.command()
+def prepare(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
+    """Tokenize the text of a config into its run folder (the tokenizer first, where missing)."""
+    from nmt.commands import prepare as command
+
+    command.run(config, run, set_ or [], corpus=True)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    run: RunFolder = None,
+    set_: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, or start one.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run in the folder and start anew.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try everything once; say what the run will cost.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a model: tokenizer, corpus, updates, validation, test scores."""
+    from nmt.commands import train as command
+
+    code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device)
+    raise typer.Exit(code)
+
+
+@app.command()
+def translate(
+    file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Text to translate; default: stdin."),
+    ] = None,
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--model", "-m", help="Run folder; default: the newest finished under runs/."),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="Write here, as a whole; default: stdout."),
+    ] = None,
+    beam: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--beam", min=1, help="Short for --set decode.beam_size=N."),
+    ] = None,
+    nbest: Annotated[
+        int, typer.Option(min=1, help="Translations a line, as N ||| TEXT ||| SCORE.")
+    ] = 1,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Put SCORE and a tab before each line.")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Answer each line before reading the next.")
+    ] = False,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Translate text, one line out a line in."""
+    from nmt.commands import translate as command
+
+    settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
+    command.run(file, model, output, settings, nbest, scores, stream, device)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Run folder; default: the newest finished under runs/."),
+    ] = None,
+    src: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Source text of a test set; default: those of the run's config."),
+    ] = None,
+    ref: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Its reference translation."),
+    ] = None,
+    hyp: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Score this file of translations against --ref; needs no model."),
+    ] = None,
+    tgt_lang: Annotated[
+        str, typer.Option(help="With --hyp: target language, which chooses BLEU's tokenizer.")
+    ] = "",
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="report.json; default: in the run folder."),
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Translate test sets and score them: BLEU, chrF, TER."""
+    from nmt.commands import evaluate as command
+
+    command.run(run, src, ref, hyp, tgt_lang, output, set_ or [], device)
+
+
+@config_app.command()
+def show(config: ConfigFile, set_: Overrides = None) -> None:
+    """Print the resolved config, each value marked default or given."""
+    from nmt.commands import config as command
+
+    command.show(config, set_ or [])
+
+
+@config_app.command()
+def schema() -> None:
+    """Print the JSON schema of the config, for editors."""
+    from nmt.commands import config as command
+
+    command.schema()
+
+
+def main() -> None:
+    """Run the command line and turn a user's errors into one line each and an exit code."""
+    try:
+        app()
+    except NMTError as error:
+        print_error(str(error))
+        sys.exit(EXIT_USER_ERROR)
+    except BrokenPipeError:
+        # The reader went away (`| head`): end quietly, with stdout pointed where writes succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print_error(f"{error.filename}: {error.strerror}")
+        sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,274 @@
+"""`nmt train`: the whole pipeline, in the order it happens."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt import files
+from nmt.config import Config
+from nmt.configfile import load_config, run_folder, set_name, show_config
+from nmt.data.batching import plan_epoch
+from nmt.data.corpus import Corpus
+from nmt.data.loader import make_micro_batch
+from nmt.data.stages import ensure_corpus, ensure_tokenizers, read_set
+from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.beam import EXTRA_LENGTH, BeamEngine
+from nmt.decoding.load import load_translator
+from nmt.decoding.translator import Translator
+from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, RunError
+from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
+from nmt.evaluation.report import about_run, evaluate, table, write_report
+from nmt.log import RunLog, duration, say
+from nmt.log import table as two_columns
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, pick_device, seed_everything, set_threads
+from nmt.training.estimate import estimate, folder_bytes
+from nmt.training.loss import corpus_loss
+from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
+from nmt.training.trainer import Trainer
+
+SAMPLES = 3
+"""Translations shown at each validation and at the end."""
+
+
+def run(
+    file: Path,
+    folder: Path | None,
+    overrides: list[str],
+    resume: bool,
+    overwrite: bool,
+    dry_run: bool,
+    device_name: str,
+) -> int:
+    """Train, validate and test; return the exit code."""
+    config = load_config(file, overrides, check_files=True)
+    run_dir = run_folder(config, file, folder)
+    check_folder(run_dir, resume, overwrite)
+    going_on = resume and run_dir.last.exists()
+    device = pick_device(device_name)
+    changes: list[str] = []
+    if going_on:
+        before = load_config(run_dir.config)
+        config = reuse_measured(config, before)
+        changes = changed_settings(config, before)
+    precision = Precision(config.train.precision, device)
+    threads = set_threads(config.train.threads)
+    if overwrite:
+        clear_run(run_dir)
+    files.make_folder(run_dir.path)
+    files.sweep_strays(run_dir.checkpoints)
+    log = RunLog(run_dir.log, run_dir.metrics)
+    for change in changes:
+        log.say(f"changed: {change}")
+
+    tokenizers = ensure_tokenizers(config, run_dir, log.say)
+    train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
+    config = config.with_values(
+        {
+            "tokenizer.vocab_size": tokenizers.tgt.vocab_size
+            if not config.is_given("tokenizer.vocab_size")
+            else config.tokenizer.vocab_size,
+            "train.threads": threads,
+            "train.precision": precision.name,
+        }
+    )
+    files.write_text(run_dir.config, show_config(config))
+
+    seed_everything(config.train.seed)
+    sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
+    model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
+    trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision)
+    if going_on:
+        trainer.resume()
+        forget_later_records(run_dir, trainer.state.update)
+        log.say(f"resumed after update {trainer.state.update}")
+    log.say(summary(trainer, sizes, threads))
+    word = bleu_tokenizer(config.data.tgt)[1]
+    if word:
+        log.say(word)
+    validator = Validator(trainer, valid)
+    if dry_run:
+        print_estimate(trainer, validator, keep=going_on)
+        return EXIT_OK
+
+    files.remove(run_dir.finished)
+    reason = trainer.train(validator)
+    if reason is None:
+        log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
+        return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
+    state = trainer.state
+    log.say(
+        f"finished: {reason}, after {state.update} updates, {duration(state.seconds)}; best "
+        f"{config.train.stop_metric} {state.best_score} at update {state.best_update}"
+    )
+    content = {"reason": reason, "update": state.update, "seconds": round(state.seconds, 1)}
+    files.write_text(run_dir.finished, json.dumps(content) + "\n")
+    test(config, run_dir, device_name, log)
+    say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
+    return EXIT_OK
+
+
+def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
+    """Refuse what would destroy something: a run that has begun, or files that are not ours."""
+    if resume and overwrite:
+        raise RunError("--resume and --overwrite: give one of them")
+    if run_dir.has_begun() and not (resume or overwrite):
+        raise RunError(
+            f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
+            "it and starts anew, --run FOLDER leaves it alone"
+        )
+    if not run_dir.path.is_dir():
+        return
+    ours = {path.name for path in vars(run_dir).values()}
+    foreign = [p.name for p in run_dir.path.iterdir() if p.name not in ours and p.suffix != ".tmp"]
+    if foreign and not run_dir.is_run():
+        raise RunError(
+            f"{run_dir.path}: must be empty or a run folder, holds {', '.join(sorted(foreign)[:3])}; "
+            "name another with --run"
+        )
+
+
+def clear_run(run_dir: RunDir) -> None:
+    """Delete what training wrote; tokenizer and corpus stay, to be kept where unchanged."""
+    written = (
+        run_dir.best,
+        run_dir.last,
+        run_dir.checkpoints,
+        run_dir.metrics,
+        run_dir.log,
+        run_dir.valid,
+        run_dir.report,
+        run_dir.finished,
+    )
+    for path in written:
+        files.remove(path)
+
+
+def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
+    """Return the table shown before the first update."""
+    corpus, config, batches = trainer.corpus, trainer.config, trainer.epoch_batches
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    padded = sum(batch.tgt_tokens for batch in batches)
+    real = corpus.meta["tgt_tokens"] + len(corpus)
+    model = config.model
+    how = f"{model.cell}, wiring {model.wiring}"
+    how += f", score {model.score}" if model.wiring != "none" else ""
+    how += ", input feeding" if model.input_feeding else ""
+    device = f"{trainer.precision.device}, {trainer.precision.name}, {threads} threads"
+    vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
+    shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
+    return two_columns(
+        [
+            ("run", str(trainer.run.path)),
+            ("model", f"{model.arch}: {how}"),
+            ("parameters", f"{parameters:,}"),
+            ("vocabulary", vocabulary),
+            ("training text", f"{len(corpus):,} pairs, {real:,} target tokens"),
+            (
+                "an epoch",
+                f"{len(batches)} updates, {shapes} shapes, padding {1 - real / padded:.1%}",
+            ),
+            ("device", device),
+        ]
+    )
+
+
+class Validator:
+    """Validates the model under training: loss, perplexity and BLEU of greedy translations.
+
+    Greedy, so that validation costs little; the test sets get the full beam.
+    """
+
+    def __init__(self, trainer: Trainer, corpus: Corpus) -> None:
+        self.trainer = trainer
+        self.src, self.ref = corpus.lines("src"), corpus.lines("tgt")
+        self.mean_length = corpus.meta["tgt_tokens"] / len(corpus) + 1
+        settings = trainer.config.train
+        lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
+        tokens = settings.micro_batch_tokens or settings.batch_tokens
+        plan = plan_epoch(lengths[0], lengths[1], seed=0, epoch=0, batch_tokens=tokens)
+        self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in plan]
+
+    def __call__(self, update: int) -> dict[str, float]:
+        """Validate, show samples, keep the translations; return the metrics."""
+        trainer = self.trainer
+        begin = time.perf_counter()
+        loss = self.loss()
+        hypotheses = self.translator(trainer.config).translate(self.src)
+        bleu = corpus_bleu(hypotheses, self.ref, trainer.config.data.tgt)
+        output = trainer.run.valid_output(update)
+        files.write_text(output, "".join(f"{line}\n" for line in hypotheses))
+        perplexity = math.exp(min(loss, 100.0))
+        trainer.log.say(
+            f"validation: epoch {trainer.state.epoch}  update {update}  loss {loss:.3f}  "
+            f"perplexity {perplexity:.2f}  BLEU {bleu:.2f}  "
+            f"({duration(time.perf_counter() - begin)})\n" + samples(self.src, self.ref, hypotheses)
+        )
+        return {"loss": loss, "perplexity": perplexity, "bleu": bleu}
+
+    def loss(self) -> float:
+        """Return the cross entropy a token on the validation text."""
+        return corpus_loss(self.trainer.step, self.batches, self.trainer.precision)
+
+    def translator(self, config: Config) -> Translator:
+        """Return a greedy translator over the model under training."""
+        trainer = self.trainer
+        decode = config.decode.model_copy(update={"beam_size": 1})
+        engine = BeamEngine(trainer.model, trainer.tokenizers, decode, trainer.precision.device)
+        return Translator(engine, trainer.tokenizers, decode.batch_size)
+
+    def seconds(self) -> float:
+        """Return the seconds that a validation of a trained model would take.
+
+        An untrained model never ends a sentence, so a few steps are timed and scaled to the
+        length of the references.
+        """
+        short = self.trainer.config.with_values({"decode.max_length_ratio": 1e-9})
+        begin = time.perf_counter()
+        self.loss()
+        middle = time.perf_counter()
+        self.translator(short).translate(self.src)
+        decoding = time.perf_counter() - middle
+        return middle - begin + decoding * self.mean_length / (EXTRA_LENGTH + 1)
+
+
+def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:
+    """Lay out a few lines of source, reference and hypothesis, spread over the set."""
+    spread = max(1, len(src) // SAMPLES)
+    chosen = [i for i in range(spread // 2, len(src), spread) if src[i].strip()][:SAMPLES]
+    return "\n".join(
+        f"  source      {src[i]}\n  reference   {ref[i]}\n  hypothesis  {hyp[i]}" for i in chosen
+    )
+
+
+def print_estimate(trainer: Trainer, validator: Validator, keep: bool) -> None:
+    """Run everything once and print what the run will cost."""
+    if keep:
+        raise RunError(f"{trainer.run.path}: --dry-run is for a run that has not begun")
+    tokenizer_and_corpus = folder_bytes(trainer.run.path)
+    found = estimate(trainer, validator.seconds, tokenizer_and_corpus)
+    print(two_columns(found.rows()))
+
+
+def test(config: Config, run_dir: RunDir, device: str, log: RunLog) -> None:
+    """Score the best checkpoint on the configured test sets, with the full beam."""
+    if not config.data.test:
+        return
+    translator = load_translator(run_dir, config, device)
+    evaluations = []
+    for files_of_set in config.data.test:
+        name, pairs = set_name(files_of_set), read_set(config, files_of_set)
+        log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")
+        evaluations.append(evaluate(translator, name, pairs, config.data.tgt))
+        if len(evaluations) == 1:
+            lines = [src for src, _ in pairs], [tgt for _, tgt in pairs], evaluations[0].hypotheses
+            shown = samples(*lines)
+    say(shown)
+    print(table(evaluations))
+    write_report(run_dir.report, evaluations, about_run(run_dir, config))

@@ -1,0 +1,161 @@
+"""The two stages before training, tokenizer and corpus: run when due, skipped when unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nmt.config import Config, FilePair
+from nmt.configfile import find_text
+from nmt.data import fingerprint, text
+from nmt.data.corpus import Corpus, build_corpus, require_pairs
+from nmt.data.tokenizer import (
+    Tokenizer,
+    Tokenizers,
+    load_tokenizers,
+    sample_items,
+    save_tokenizers,
+    saved_meta,
+    train_tokenizer,
+)
+from nmt.errors import DataError
+from nmt.rundir import RunDir
+
+Say = Callable[[str], None]
+
+
+def text_files(config: Config, sets: list[Path | FilePair]) -> list[tuple[Path, Path]]:
+    """Return the (source, target) files of text sets."""
+    data = config.data
+    return [(find_text(s, "src", data.src), find_text(s, "tgt", data.tgt)) for s in sets]
+
+
+def read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
+    """Return the pairs of one text set."""
+    src, tgt = text_files(config, [files])[0]
+    return list(text.read_pairs(src, tgt))
+
+
+def _train_pairs(config: Config) -> Iterator[text.Pair]:
+    for src, tgt in text_files(config, config.data.train):
+        yield from text.read_pairs(src, tgt)
+
+
+def _split(config: Config) -> tuple[Iterator[text.Pair], list[text.Pair]]:
+    """Return the training and validation pairs, the latter split off where no file is named."""
+    valid = config.data.valid
+    if not isinstance(valid, int):
+        return _train_pairs(config), read_set(config, valid)
+    train, held_out = text.split_off(list(_train_pairs(config)), valid, config.train.seed)
+    return iter(train), held_out
+
+
+def _input_files(config: Config) -> list[Path]:
+    sets = list(config.data.train)
+    if not isinstance(config.data.valid, int):
+        sets.append(config.data.valid)
+    return [file for pair in text_files(config, sets) for file in pair]
+
+
+def _split_settings(config: Config) -> dict[str, Any]:
+    """Return what decides the training text besides the content of the files."""
+    valid = config.data.valid
+    if isinstance(valid, int):
+        return {"valid": valid, "seed": config.train.seed}
+    return {"valid": "files"}
+
+
+def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
+    """Return the run's tokenizers; train or copy them first where they are missing or outdated."""
+    settings = _tokenizer_settings(config)
+    inputs = _tokenizer_inputs(config)
+    meta = saved_meta(run)
+    if (
+        meta is not None
+        and meta["settings"] == settings
+        and fingerprint.unchanged(meta["inputs"], inputs)  # type: ignore[arg-type]
+    ):
+        say("tokenizer: unchanged, kept")
+        return load_tokenizers(run)
+    models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
+    stamps = [fingerprint.stamp(file) for file in inputs]
+    save_tokenizers(run, models, {"settings": settings, "inputs": stamps})
+    return load_tokenizers(run)
+
+
+def _tokenizer_settings(config: Config) -> dict[str, Any]:
+    settings = config.tokenizer.model_dump(mode="json", exclude={"model"})
+    settings["own"] = config.tokenizer.model is not None
+    settings["exact"] = config.is_given("tokenizer.vocab_size")
+    return settings | _split_settings(config)
+
+
+def _tokenizer_inputs(config: Config) -> list[Path]:
+    own = config.tokenizer.model
+    if own is None:
+        return _input_files(config)
+    return [own.src, own.tgt] if isinstance(own, FilePair) else [own]
+
+
+def _own_models(config: Config) -> dict[str, bytes]:
+    own = config.tokenizer.model
+    if isinstance(own, FilePair):
+        pair = {"src": own.src, "tgt": own.tgt}
+        return {side: Tokenizer.load(file).model for side, file in pair.items()}
+    assert own is not None, "called where tokenizer.model is set"
+    return {"joint": Tokenizer.load(own).model}
+
+
+def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
+    settings = config.tokenizer
+    exact = config.is_given("tokenizer.vocab_size")
+    train, _ = _split(config)
+    # One reservoir for pairs keeps the sample of both sides parallel and the memory bounded.
+    sample = sample_items(train, settings.sample_lines, config.train.seed)
+    if not sample:
+        raise DataError("data.train: must hold at least one pair, holds none (empty)")
+    texts = {"src": [src for src, _ in sample], "tgt": [tgt for _, tgt in sample]}
+    if settings.joint:
+        texts = {"joint": [*texts["src"], *texts["tgt"]]}
+    models = {}
+    for name, lines in texts.items():
+        label = "both sides" if name == "joint" else f"the {name} side"
+        models[name] = train_tokenizer(lines, settings, exact, label)
+        got = Tokenizer(models[name]).vocab_size
+        smaller = got < settings.vocab_size and not exact
+        note = f" (the text is too small for {settings.vocab_size})" if smaller else ""
+        say(f"tokenizer: {settings.type}, {label}, {got} pieces from {len(lines)} lines{note}")
+    return models
+
+
+def ensure_corpus(
+    config: Config, run: RunDir, tokenizers: Tokenizers, say: Say
+) -> tuple[Corpus, Corpus]:
+    """Return the (training, validation) corpus; build both where missing or outdated."""
+    settings = {
+        "max_length": config.data.max_length,
+        "tokenizers": [fingerprint.digest(side.model) for side in (tokenizers.src, tokenizers.tgt)],
+        **_split_settings(config),
+    }
+    folders = [run.corpus / "train", run.corpus / "valid"]
+    inputs = _input_files(config)
+    if all((folder / "meta.json").is_file() for folder in folders):
+        train, valid = (Corpus(folder) for folder in folders)
+        if all(
+            corpus.meta["settings"] == settings
+            and fingerprint.unchanged(corpus.meta["inputs"], inputs)
+            for corpus in (train, valid)
+        ):
+            say("corpus: unchanged, kept")
+            return train, valid
+    meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
+    train_pairs, valid_pairs = _split(config)
+    train = build_corpus(train_pairs, tokenizers, folders[0], meta, config.data.max_length)
+    valid = build_corpus(valid_pairs, tokenizers, folders[1], meta, None)
+    require_pairs(train, "data.train")
+    require_pairs(valid, "data.valid")
+    say(f"corpus: {len(train)} training pairs, {len(valid)} validation pairs")
+    for reason, count in train.meta["dropped"].items():
+        say(f"corpus: {count} training pairs dropped, {reason}")
+    return train, valid

@@ -1,0 +1,114 @@
+"""From lines to lines: tokenize, sort, search in batches, detokenize, put back in order.
+
+The engine that searches is handed in; this room needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from nmt.data.tokenizer import Tokenizers
+
+FIRST_WINDOW = 64
+LARGEST_WINDOW = 8192
+"""Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished token sequence."""
+
+    tokens: list[int]
+    """Without eos."""
+    score: float
+    """log_prob over the length penalty: what hypotheses are ranked by."""
+    log_prob: float
+    """Sum of the log-probabilities of all tokens and eos, in nats."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A hypothesis as text."""
+
+    text: str
+    score: float
+    log_prob: float
+
+
+BLANK = Translation("", 0.0, 0.0)
+
+
+class Engine(Protocol):
+    """What turns token ids into hypotheses."""
+
+    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+        """Return the n best hypotheses of each source, best first."""
+
+    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
+        """Return each pair's target as a scored hypothesis."""
+
+
+class Translator:
+    """Translates and scores raw lines: the same for the command, validation and Python."""
+
+    def __init__(self, engine: Engine, tokenizers: Tokenizers, batch_size: int) -> None:
+        self.engine = engine
+        self.tokenizers = tokenizers
+        self.batch_size = batch_size
+
+    def translate(self, lines: Iterable[str]) -> list[str]:
+        """Return the best translation of each line, in order. A blank line stays blank."""
+        return [best[0].text for best in self.nbest(list(lines), 1)]
+
+    def nbest(self, lines: Sequence[str], n: int) -> list[list[Translation]]:
+        """Return the `n` best translations of each line, best first, in the order of the lines."""
+        results = [[BLANK] for _ in lines]
+        texts = [i for i, line in enumerate(lines) if line.strip()]
+        sources = dict(zip(texts, self._encode_source(lines[i] for i in texts), strict=True))
+        texts.sort(key=lambda i: len(sources[i]))
+        for start in range(0, len(texts), self.batch_size):
+            batch = texts[start : start + self.batch_size]
+            found = self.engine.search([sources[i] for i in batch], n)
+            for i, hypotheses in zip(batch, found, strict=True):
+                results[i] = [self._to_text(hypothesis) for hypothesis in hypotheses]
+        return results
+
+    def stream(
+        self, lines: Iterable[str], n: int = 1, one_by_one: bool = False
+    ) -> Iterator[list[Translation]]:
+        """Yield the n best translations of each line in order, over any number of lines.
+
+        With `one_by_one` each line is answered before the next is read.
+        """
+        source = iter(lines)
+        window = 1 if one_by_one else FIRST_WINDOW
+        while chunk := list(islice(source, window)):
+            yield from self.nbest(chunk, n)
+            if not one_by_one:
+                window = min(2 * window, LARGEST_WINDOW)
+
+    def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+        """Return the score of each (source, translation): its log-probability over the penalty."""
+        pairs = list(pairs)
+        sources = self._encode_source(source for source, _ in pairs)
+        targets = self.tokenizers.tgt.encode([target for _, target in pairs])
+        order = sorted(range(len(pairs)), key=lambda i: (len(targets[i]), len(sources[i])))
+        scores = [0.0] * len(pairs)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            found = self.engine.score([(sources[i], targets[i]) for i in batch])
+            for i, hypothesis in zip(batch, found, strict=True):
+                scores[i] = hypothesis.score
+        return scores
+
+    def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
+        return self.tokenizers.src.encode(list(lines))
+
+    def _to_text(self, hypothesis: Hypothesis) -> Translation:
+        # Byte pieces can spell a line end; one line in is one line out.
+        text = self.tokenizers.tgt.decode(hypothesis.tokens)
+        text = text.replace("\n", " ").replace("\r", " ")
+        return Translation(text, hypothesis.score, hypothesis.log_prob)

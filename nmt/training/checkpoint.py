@@ -1,0 +1,119 @@
+"""Checkpoints: safetensors and JSON, written as a whole, and which of them to keep.
+
+checkpoints/step_00012000/model.safetensors      weights, fp32, tied ones once
+checkpoints/step_00012000/optimizer.safetensors  NAME/KEY for each weight and moment
+checkpoints/step_00012000/state.json             position, scores, patience
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+
+from nmt import files
+from nmt.errors import RunError
+from nmt.models.build import AnyModel, load_weights, weights_of
+from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+
+
+@dataclass
+class TrainState:
+    """All that training knows besides weights and optimizer: a handful of numbers."""
+
+    update: int = 0
+    """Optimizer steps done."""
+    epoch: int = 0
+    """The pass over the training text that is under way, from 0."""
+    batch: int = 0
+    """Batches of this epoch that are done."""
+    seconds: float = 0.0
+    """Time spent training, validation included."""
+    tgt_tokens: int = 0
+    """Real target tokens trained on."""
+    best_score: float | None = None
+    """The best value of the stop metric."""
+    best_update: int = 0
+    """When it was reached."""
+    waited: int = 0
+    """Validations since then."""
+    reductions: int = 0
+    """Times a plateau schedule lowered the rate."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """The stop metric at each update that was validated."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """The loss scaler of fp16."""
+
+
+def save_checkpoint(
+    run: RunDir, state: TrainState, model: AnyModel, optimizer: torch.optim.Optimizer
+) -> Path:
+    """Write the checkpoint of `state.update` and point `last` at it; return its folder."""
+    target = run.checkpoint(state.update)
+    meta = {"format_version": str(FORMAT_VERSION)}
+    with files.folder_atomic(target) as folder:
+        weights = {name: tensor.contiguous() for name, tensor in weights_of(model).items()}
+        files.write_bytes(folder / "model.safetensors", save(weights, meta))
+        moments = _optimizer_tensors(model, optimizer)
+        files.write_bytes(folder / "optimizer.safetensors", save(moments, meta))
+        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
+        files.write_text(folder / "state.json", text + "\n")
+    files.point_link(run.last, str(target.relative_to(run.path)))
+    return target
+
+
+def load_checkpoint(folder: Path, model: AnyModel, optimizer: torch.optim.Optimizer) -> TrainState:
+    """Fill the model and the optimizer from a checkpoint; return the state of training."""
+    content = read_json(folder / "state.json")
+    known = {f.name for f in fields(TrainState)}
+    state = TrainState(**{key: value for key, value in content.items() if key in known})
+    load_weights(model, folder / "model.safetensors")
+    file = folder / "optimizer.safetensors"
+    try:
+        stored = load_file(file)
+    except (FileNotFoundError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+    for name, parameter in model.named_parameters():
+        moments = {
+            key.removeprefix(f"{name}/"): tensor
+            for key, tensor in stored.items()
+            if key.startswith(f"{name}/")
+        }
+        optimizer.state[parameter] = {
+            # Adam's step counter stays on the CPU unless the optimizer is fused on a GPU.
+            key: tensor
+            if key == "step" and parameter.device.type == "cpu"
+            else tensor.to(parameter.device)
+            for key, tensor in moments.items()
+        }
+    return state
+
+
+def _optimizer_tensors(
+    model: AnyModel, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{key}": value.detach().contiguous()
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def point_best(run: RunDir, update: int) -> None:
+    """Point `best` at the checkpoint of `update`."""
+    files.point_link(run.best, str(run.checkpoint(update).relative_to(run.path)))
+
+
+def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> None:
+    """Delete all checkpoints but the newest `keep_last` and those of the updates in `best`."""
+    folders = sorted(run.checkpoints.glob("step_*"))
+    kept = {run.checkpoint(update) for update in best} | set(folders[-keep_last:])
+    for folder in folders:
+        if folder not in kept:
+            files.remove(folder)

@@ -1,0 +1,318 @@
+"""The training loop, read from top to bottom: epochs, updates, validation, checkpoints, the end.
+
+Validation is a callable that the command hands in, since training knows no search and no metrics.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+
+from nmt.config import Config
+from nmt.data.batching import Batch, plan_epoch
+from nmt.data.corpus import Corpus
+from nmt.data.loader import MicroBatch, load_updates
+from nmt.data.tokenizer import Tokenizers
+from nmt.log import RunLog, duration
+from nmt.models.build import AnyModel
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.checkpoint import (
+    TrainState,
+    load_checkpoint,
+    point_best,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from nmt.training.loss import TrainStep
+from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
+
+LOG_SECONDS = 10.0
+"""Time between two records of training progress."""
+LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
+
+Validate = Callable[[int], dict[str, float]]
+"""Given the update, validates the model and returns at least the stop metric."""
+
+
+class Trainer:
+    """One run of training: holds the model, the optimizer and the state, and moves them on."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: RunDir,
+        log: RunLog,
+        model: AnyModel,
+        corpus: Corpus,
+        tokenizers: Tokenizers,
+        precision: Precision,
+    ) -> None:
+        self.config = config
+        self.settings = config.train
+        self.run = run
+        self.log = log
+        self.model = model
+        self.step = TrainStep(model, config.train.label_smoothing)
+        self.corpus = corpus
+        self.tokenizers = tokenizers
+        self.precision = precision
+        self.optimizer = make_optimizer(model, config.train, precision.device)
+        self.state = TrainState()
+        self.epoch_batches = self.plan(0)
+        self.meter = Meter()
+        self.stop_signal: int | None = None
+        self._mark = time.perf_counter()
+
+    # -- what there is to do ----------------------------------------------------------------
+
+    def plan(self, epoch: int) -> list[Batch]:
+        """Return the batches of an epoch in order: a pure function of corpus, seed and epoch."""
+        lengths = [self.corpus.lengths(side) + 1 for side in ("src", "tgt")]  # + 1 for eos
+        seed, tokens = self.settings.seed, self.settings.batch_tokens
+        return plan_epoch(lengths[0], lengths[1], seed, epoch, tokens)
+
+    @property
+    def total_updates(self) -> int | None:
+        """The update at which training ends at the latest, if a limit in updates or epochs is set."""
+        limits = [self.settings.max_updates]
+        if self.settings.max_epochs is not None:
+            limits.append(self.settings.max_epochs * len(self.epoch_batches))
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def why_done(self) -> str | None:
+        """Return the reason to stop now, if there is one."""
+        state, settings = self.state, self.settings
+        if settings.max_updates is not None and state.update >= settings.max_updates:
+            return f"max_updates {settings.max_updates} reached"
+        if settings.max_epochs is not None and state.epoch >= settings.max_epochs:
+            return f"max_epochs {settings.max_epochs} reached"
+        if settings.max_hours is not None and state.seconds >= settings.max_hours * 3600:
+            return f"max_hours {settings.max_hours:g} reached"
+        if settings.patience is not None and state.waited >= settings.patience:
+            return f"no better {settings.stop_metric} in {state.waited} validations"
+        return None
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    def train(self, validate: Validate) -> str | None:
+        """Train until a limit, early stopping or a signal; return the reason, None for a signal."""
+        with self._signals():
+            self._mark = time.perf_counter()
+            self.log.start_bar(self.total_updates, self.state.update)
+            reason = self.why_done()
+            while reason is None and self.stop_signal is None:
+                self._epoch(validate)
+                reason = self.why_done()
+            self.log.stop_bar()
+            if self.stop_signal is not None:
+                self.save()
+                return None
+            if self.state.update and str(self.state.update) not in self.state.scores:
+                self._validate(validate)
+        return reason
+
+    def _epoch(self, validate: Validate) -> None:
+        """Train on what is left of the current epoch, or until there is a reason to stop."""
+        self.epoch_batches = self.plan(self.state.epoch)
+        todo = self.epoch_batches[self.state.batch :]
+        updates = load_updates(
+            self.corpus,
+            todo,
+            self.tokenizers,
+            self.settings.micro_batch_tokens,
+            self.precision.device,
+        )
+        for micro_batches in updates:
+            self._timed_update(micro_batches)
+            if self._validation_due():
+                self._validate(validate)
+            elif self.settings.save_every and self.state.update % self.settings.save_every == 0:
+                self.save()
+            if self.stop_signal is not None or self.why_done():
+                updates.close()  # type: ignore[attr-defined]
+                return
+
+    def update(self, micro_batches: list[MicroBatch]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one optimizer step over all micro-batches; return the loss sum and gradient norm."""
+        tokens = sum(batch.tgt_tokens for batch in micro_batches)
+        number = self.state.update + 1
+        rate = learning_rate(self.settings, number, self.total_updates, self.state.reductions)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.step.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.precision.device)
+        for i, batch in enumerate(micro_batches):
+            seed_everything(self.settings.seed, number, i)
+            with self.precision.autocast():
+                loss = self.step(batch.to(self.precision.device))
+            self.precision.backward(loss / tokens)
+            total += loss.detach()
+        norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        return total, norm
+
+    def _timed_update(self, micro_batches: list[MicroBatch]) -> None:
+        loss, norm = self.update(micro_batches)
+        tokens = sum(batch.tgt_tokens for batch in micro_batches)
+        state = self.state
+        state.update += 1
+        state.batch += 1
+        if state.batch == len(self.epoch_batches):
+            state.epoch, state.batch = state.epoch + 1, 0
+        state.tgt_tokens += tokens
+        self.meter.add(loss, tokens, sum(batch.padded_tokens for batch in micro_batches))
+        self._tick()
+        due = self.meter.elapsed() >= LOG_SECONDS or self._validation_due()
+        if due:
+            self._log_progress(norm)
+        self.log.progress(1, self.meter.text + self._where(), speak=due)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.state.seconds += now - self._mark
+        self._mark = now
+
+    def _validation_due(self) -> bool:
+        every = self.settings.validate_every
+        if every == "epoch":
+            return self.state.batch == 0
+        return self.state.update % every == 0
+
+    def _validate(self, validate: Validate) -> None:
+        """Validate, note a new best or the waiting, save, and delete what need not be kept."""
+        state, metric = self.state, self.settings.stop_metric
+        results = validate(state.update)
+        score = results[metric]
+        state.scores[str(state.update)] = score
+        if self._better(score, state.best_score):
+            state.best_score, state.best_update, state.waited = score, state.update, 0
+        else:
+            state.waited += 1
+            if self.settings.schedule == "plateau" and state.waited % PLATEAU_WAIT == 0:
+                state.reductions += 1
+        self._tick()
+        self.log.metrics("valid", {"update": state.update, "seconds": state.seconds, **results})
+        self.save()
+        self.meter = Meter()
+
+    def _better(self, score: float, best: float | None) -> bool:
+        if math.isnan(score):
+            return False
+        larger = LARGER_IS_BETTER[self.settings.stop_metric]
+        return best is None or (score > best if larger else score < best)
+
+    # -- checkpoints ------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint, point the links, and prune."""
+        state = self.state
+        state.scaler = self.precision.scaler.state_dict()
+        save_checkpoint(self.run, state, self.model, self.optimizer)
+        if state.best_score is not None and state.best_update == state.update:
+            point_best(self.run, state.update)
+        prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+
+    def _best_updates(self) -> list[int]:
+        larger = LARGER_IS_BETTER[self.settings.stop_metric]
+        on_disk = [u for u in self.state.scores if self.run.checkpoint(int(u)).is_dir()]
+        # Of equal scores the earlier is the better, as in `_better`.
+        ranked = sorted(
+            on_disk,
+            key=lambda u: (-self.state.scores[u] if larger else self.state.scores[u], int(u)),
+        )
+        return [int(u) for u in ranked[: self.settings.keep_best]]
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint: the next update is the one after it."""
+        self.state = load_checkpoint(self.run.last, self.model, self.optimizer)
+        if self.state.scaler:
+            self.precision.scaler.load_state_dict(self.state.scaler)
+        self.epoch_batches = self.plan(self.state.epoch)
+
+    # -- progress and signals ---------------------------------------------------------------
+
+    def _log_progress(self, norm: torch.Tensor) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        values = self.meter.flush() | {"lr": rate, "grad_norm": float(norm)}
+        position = {"update": self.state.update, "epoch": self._epochs()}
+        self.log.metrics("train", position | values | {"seconds": self.state.seconds})
+
+    def _epochs(self) -> float:
+        return round(self.state.epoch + self.state.batch / len(self.epoch_batches), 3)
+
+    def _where(self) -> str:
+        left = self._seconds_left()
+        eta = f"  ETA {duration(left)}" if left is not None else ""
+        return f"epoch {self._epochs():.2f}  update {self.state.update}{eta}"
+
+    def _seconds_left(self) -> float | None:
+        """Return the seconds to the nearest limit, at the pace so far."""
+        left = []
+        if self.total_updates is not None and self.state.update:
+            pace = self.state.seconds / self.state.update
+            left.append((self.total_updates - self.state.update) * pace)
+        if self.settings.max_hours is not None:
+            left.append(self.settings.max_hours * 3600 - self.state.seconds)
+        return max(0.0, min(left)) if left else None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM end the loop after the update under way; a second one kills."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+            signal.signal(number, old[number])
+
+        old = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old[number] = signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+class Meter:
+    """Sums between two log records; nothing is read back from the device before `flush`."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._clear()
+
+    def _clear(self) -> None:
+        self._begin = time.perf_counter()
+        self._loss: torch.Tensor | None = None
+        self._tokens = self._padded = 0
+
+    def add(self, loss: torch.Tensor, tokens: int, padded: int) -> None:
+        """Note one update."""
+        self._loss = loss if self._loss is None else self._loss + loss
+        self._tokens += tokens
+        self._padded += padded
+
+    def elapsed(self) -> float:
+        """Return the seconds since the last record."""
+        return time.perf_counter() - self._begin
+
+    def flush(self) -> dict[str, float]:
+        """Return loss a token, tokens/s and padding since the last record, and start anew."""
+        assert self._loss is not None, "flush comes after an update"
+        values = {
+            "loss": float(self._loss) / self._tokens,
+            "tokens_per_second": round(self._tokens / self.elapsed(), 1),
+            "padding": round(1 - self._tokens / self._padded, 4),
+        }
+        self.text = (
+            f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
+            f"padding {values['padding']:.1%}  "
+        )
+        self._clear()
+        return values
