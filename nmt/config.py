@@ -37,7 +37,7 @@ TextSet = FilePath | FilePair
 
 
 class DataConfig(Section):
-    """Parallel text. `data/train` stands for `data/train.de` + `data/train.en` (also .gz .xz .bz2)."""
+    """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also .gz, .xz, .bz2)."""
 
     src: str = "src"
     """Source language code, also the ending of the source files."""
@@ -46,7 +46,7 @@ class DataConfig(Section):
     train: Annotated[list[TextSet], Field(min_length=1)]
     """Training text: prefixes, or pairs `{src: FILE, tgt: FILE}`."""
     valid: Annotated[int, Field(ge=1)] | TextSet
-    """Validation text, or a number of pairs to split off the training text (seeded, no duplicates)."""
+    """Validation text, or a number of pairs to split off the training text."""
     test: list[TextSet] = []
     """Test sets, scored at the end of training and by `nmt evaluate`."""
     max_length: Count = 200
@@ -99,7 +99,7 @@ class RNNConfig(Section):
     reverse_source: bool = False
     """The source is read last word first (Sutskever et al. 2014, section 3.3)."""
     tie: Literal["none", "target", "all"] = "target"
-    """Tied embeddings: target input and output (two ways), or source as well (`all`, three ways)."""
+    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
     dropout: Rate = 0.3
     """Share of units dropped, on embeddings, between layers and before the output."""
 

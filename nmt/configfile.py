@@ -45,7 +45,7 @@ def load_config(
 ) -> Config:
     """Read `file`, apply `overrides` ("a.b=c"), and resolve every default.
 
-    Raises ConfigError with all problems at once; with `check_files`, missing text files are problems.
+    Raises ConfigError with all problems at once; with `check_files`, missing files are problems.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -170,11 +170,9 @@ def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[yamltex
     """Split a pydantic location into the path that exists in the data and what follows it."""
     path: list[str | int] = []
     for i, part in enumerate(location):
-        if isinstance(data, dict) and part in data:
+        try:
             data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
+        except (KeyError, IndexError, TypeError):
             return tuple(path), list(location[i:])
         path.append(part)
     return tuple(path), []
@@ -277,14 +275,14 @@ def _missing_files(config: Config) -> list[Problem]:
                 siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
                 problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
     model = config.tokenizer.model
-    for file in (model.src, model.tgt) if isinstance(model, FilePair) else (model,):
-        if file is not None and not file.is_file():
-            problems.append((("tokenizer", "model"), f"no such file: {file}"))
+    for own in (model.src, model.tgt) if isinstance(model, FilePair) else (model,):
+        if own is not None and not own.is_file():
+            problems.append((("tokenizer", "model"), f"no such file: {own}"))
     return problems
 
 
 def show_config(config: Config) -> str:
-    """Write the resolved config as YAML, each value marked default or given; `load_config` reads it."""
+    """Write the resolved config as YAML, each value marked default or given."""
     lines = []
     for name, value in config.model_dump(mode="json").items():
         if not isinstance(value, dict):

@@ -106,7 +106,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 class Precision:
-    """Mixed precision in one object: autocast around the forward pass, a scaler around the backward.
+    """Mixed precision in one object: autocast around the forward pass, a scaler for the backward.
 
     Weights, softmax, normalisation and loss stay fp32. `auto` is bf16 on a GPU that has it, else
     fp32. Only fp16 needs the scaler (Micikevicius et al. 2018, section 3.2).
@@ -132,7 +132,7 @@ class Precision:
 
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate the loss, scaled where the precision needs it."""
-        self.scaler.scale(loss).backward()
+        torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, optimizer: torch.optim.Optimizer, clip_norm: float) -> torch.Tensor:
         """Unscale, clip, step, in this order; return the gradient norm before clipping."""

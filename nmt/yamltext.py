@@ -65,7 +65,9 @@ def _build(node: yaml.Node, path: Path, document: Document) -> Any:
         return [_build(item, (*path, i), document) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
-    if node.style is not None:  # quoted or block text is text, whatever it looks like
+    if (
+        not isinstance(node, yaml.ScalarNode) or node.style is not None
+    ):  # quoted or block text is text, whatever it looks like
         return node.value
     return _plain(node.value, path, document)
 

@@ -16,7 +16,6 @@ from nmt.data.batching import plan_epoch
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
 from nmt.data.stages import ensure_corpus, ensure_tokenizers, read_set
-from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import EXTRA_LENGTH, BeamEngine
 from nmt.decoding.load import load_translator
 from nmt.decoding.translator import Translator
@@ -129,8 +128,8 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     foreign = [p.name for p in run_dir.path.iterdir() if p.name not in ours and p.suffix != ".tmp"]
     if foreign and not run_dir.is_run():
         raise RunError(
-            f"{run_dir.path}: must be empty or a run folder, holds {', '.join(sorted(foreign)[:3])}; "
-            "name another with --run"
+            f"{run_dir.path}: must be empty or a run folder, holds "
+            f"{', '.join(sorted(foreign)[:3])}; name another with --run"
         )
 
 
@@ -188,7 +187,7 @@ class Validator:
     def __init__(self, trainer: Trainer, corpus: Corpus) -> None:
         self.trainer = trainer
         self.src, self.ref = corpus.lines("src"), corpus.lines("tgt")
-        self.mean_length = corpus.meta["tgt_tokens"] / len(corpus) + 1
+        self.mean_length: float = corpus.meta["tgt_tokens"] / len(corpus) + 1
         settings = trainer.config.train
         lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
         tokens = settings.micro_batch_tokens or settings.batch_tokens

@@ -43,7 +43,8 @@ def round_up(lengths: Lengths) -> Lengths:
     """
     power = np.floor(np.log2(np.maximum(lengths - 1, 1))).astype(np.int64)
     step = 2 ** np.maximum(power - 3, 1)
-    return -(-lengths // step) * step
+    rounded: Lengths = -(-lengths // step) * step
+    return rounded
 
 
 def plan_epoch(

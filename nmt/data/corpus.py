@@ -51,7 +51,8 @@ class Corpus:
 
     def lengths(self, side: str) -> NDArray[np.int64]:
         """Return the number of tokens of every line of one side, without bos and eos."""
-        return np.diff(self._offsets[side])
+        lengths: NDArray[np.int64] = np.diff(self._offsets[side])
+        return lengths
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""

@@ -49,4 +49,4 @@ def _same(old: Stamp, file: Path) -> bool:
         return False
     if str(file) == old["path"] and status.st_mtime_ns == old["mtime_ns"]:
         return True
-    return sha256(file) == old["sha256"]
+    return bool(sha256(file) == old["sha256"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -122,10 +123,9 @@ def prefetch(items: Iterator[T]) -> Iterator[T]:
 
     def put(entry: tuple[T | None, BaseException | None]) -> None:
         while not stop.is_set():
-            try:
-                return ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                ready.put(entry, timeout=0.1)
+                return
 
     def work() -> None:
         try:

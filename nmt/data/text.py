@@ -1,4 +1,4 @@
-"""The one reader of text files: lines end in "\\n" and nothing else.
+"""The one reader of text files: lines end in LF and nothing else.
 
 `str.splitlines` would also split on U+0085, U+2028, form feeds and more, and so move every later
 line of one side against the other.
@@ -12,14 +12,18 @@ import lzma
 import random
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from nmt.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
-OPENERS = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+OPENERS: dict[str, Callable[[Path, str], Any]] = {
+    ".gz": gzip.open,
+    ".xz": lzma.open,
+    ".bz2": bz2.open,
+}
 
 Pair = tuple[str, str]
 
@@ -31,7 +35,7 @@ def open_text(file: Path) -> BinaryIO:
     if file.is_dir():
         raise DataError(f"{file}: must be a file, is a folder")
     opener = OPENERS.get(file.suffix)
-    return opener(file, "rb") if opener else open(file, "rb")  # type: ignore[return-value]
+    return cast(BinaryIO, opener(file, "rb")) if opener else open(file, "rb")
 
 
 def decode_lines(
@@ -39,7 +43,7 @@ def decode_lines(
 ) -> Iterator[str]:
     """Yield the lines of a byte stream without their ends.
 
-    One trailing "\\r" is dropped, and a byte order mark before the first line. Invalid UTF-8 is a
+    One trailing CR is dropped, and a byte order mark before the first line. Invalid UTF-8 is a
     DataError with file and line, or with errors="replace" becomes U+FFFD.
     """
     for number, raw in enumerate(stream, 1):

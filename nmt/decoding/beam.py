@@ -4,9 +4,9 @@ Shapes: B sentences still searched, K beam size, N = B x K rows, V vocabulary.
 
 Each sentence has K places. A hypothesis that ends keeps its place, frozen, and leaves the rest to
 the living, so a beam of one is greedy search. A sentence is done when no place is alive, or when no
-living hypothesis can still enter the n best: log-probabilities only fall and the penalty is largest
-at the length limit, so log p / lp(limit) bounds what a living hypothesis can reach. Every hypothesis
-ends with eos, at the limit by force; its score counts that eos.
+living hypothesis can still enter the n best: log-probabilities only fall and the penalty is
+largest at the length limit, so log p / lp(limit) bounds what a living hypothesis can reach. Every
+hypothesis ends with eos, at the limit by force; its score counts that eos.
 """
 
 from __future__ import annotations

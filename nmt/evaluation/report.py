@@ -42,8 +42,8 @@ def evaluate(translator: Translator, name: str, pairs: Sequence[Pair], language:
 def table(evaluations: Sequence[Evaluation]) -> str:
     """Lay the scores out for a terminal, signatures below."""
     width = max(8, *(len(e.name) for e in evaluations))
-    head = f"{'test set':<{width}}  {'BLEU':>6} {'chrF':>6} {'TER':>6} {'BP':>6} {'ratio':>6} {'lines':>6}"
-    rows = [head]
+    columns = "".join(f" {name:>6}" for name in ("BLEU", "chrF", "TER", "BP", "ratio", "lines"))
+    rows = [f"{'test set':<{width}} {columns}"]
     for e in evaluations:
         s = e.scores
         rows.append(

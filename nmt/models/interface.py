@@ -4,8 +4,8 @@ Shapes: B sentences, S/T source/target length, N = B x beam rows, D width, H hea
 V vocabulary. Masks are bool, True = real token.
 
 The N rows of a decoder state stand in B groups of equal size, in the order of the memory's rows, so
-row n belongs to sentence n // (N / B). Then attention of a beam's rows over one sentence is the same
-product as attention of T target positions, and keys are never copied a beam wide.
+row n belongs to sentence n // (N / B). Then attention of a beam's rows over one sentence is the
+same product as attention of T target positions, and keys are never copied a beam wide.
 """
 
 from __future__ import annotations

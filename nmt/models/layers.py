@@ -5,7 +5,8 @@ Shapes: B rows, T length, I input width, D width, G = gates x D, V vocabulary, M
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from torch.nn import functional as F
 
 State = tuple[Tensor, ...]
 """State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
+
+Cell = Callable[[Tensor, Tensor | None, State], State]
+"""One step: B x G from `project`, B x d_feed to feed back or None, and the state before."""
 
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -67,22 +71,42 @@ class RecurrentLayer(nn.Module):
 
     def project(self, inputs: Tensor) -> Tensor:
         """Return the input part of the gates, ... x G, for ... x I inputs."""
-        return F.linear(inputs, self.rnn.weight_ih_l0[:, : self.d_input], self.rnn.bias_ih_l0)
+        weight = cast(Tensor, self.rnn.weight_ih_l0)[:, : self.d_input]
+        return F.linear(inputs, weight, cast(Tensor, self.rnn.bias_ih_l0))
 
-    def cell(self, gates: Tensor, feed: Tensor | None, state: State) -> State:
-        """One step: B x G from `project`, an optional B x d_feed vector, and the state before."""
-        if feed is not None:
-            gates = gates + F.linear(feed, self.rnn.weight_ih_l0[:, self.d_input :])
-        recurrent = F.linear(state[0], self.rnn.weight_hh_l0, self.rnn.bias_hh_l0)
-        if self.is_lstm:
-            into, forget, new, out = (gates + recurrent).chunk(4, -1)
-            memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
-            return out.sigmoid() * memory.tanh(), memory
-        reset_in, update_in, new_in = gates.chunk(3, -1)
-        reset_h, update_h, new_h = recurrent.chunk(3, -1)
-        update = (update_in + update_h).sigmoid()
-        new = (new_in + (reset_in + reset_h).sigmoid() * new_h).tanh()
-        return (new + update * (state[0] - new),)
+    def cell(self) -> Cell:
+        """Return the function of one step; its weights are sliced once, for all steps to come."""
+        feed_weight = cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
+        weight = cast(Tensor, self.rnn.weight_hh_l0)
+        bias = cast(Tensor, self.rnn.bias_hh_l0)
+
+        def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
+            if feed is not None:
+                gates = gates + F.linear(feed, feed_weight)
+            recurrent = F.linear(state[0], weight, bias)
+            return (
+                lstm_gates(gates, recurrent, state)
+                if self.is_lstm
+                else gru_gates(gates, recurrent, state)
+            )
+
+        return step
+
+
+def lstm_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
+    """Return c' = f c + i tanh(g), h' = o tanh(c'), gates in torch's order i, f, g, o."""
+    into, forget, new, out = (gates + recurrent).chunk(4, -1)
+    memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
+    return out.sigmoid() * memory.tanh(), memory
+
+
+def gru_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
+    """Return h' = (1 - z) n + z h, n = tanh(W x + r (U h)), gates in torch's order r, z, n."""
+    reset_in, update_in, new_in = gates.chunk(3, -1)
+    reset_h, update_h, new_h = recurrent.chunk(3, -1)
+    update = (update_in + update_h).sigmoid()
+    new = (new_in + (reset_in + reset_h).sigmoid() * new_h).tanh()
+    return (new + update * (state[0] - new),)
 
 
 def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
@@ -94,7 +118,7 @@ def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
                 nn.init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
         else:
             init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
-            for gate in parameter.split(rnn.hidden_size):
+            for gate in parameter.chunk(parameter.size(0) // rnn.hidden_size):
                 init(gate)
 
 

@@ -17,11 +17,11 @@ R = readout width (E where the output is tied, else D), G = gates x D.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.config import RNNConfig
@@ -29,6 +29,7 @@ from nmt.models.attention import Attended, Attention
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (
     CELLS,
+    Cell,
     Output,
     RecurrentLayer,
     State,
@@ -164,7 +165,7 @@ class Decoder(nn.Module):
         if self.wiring != "none":
             self.attention = Attention(config.score, width)
         if self.wiring == "bahdanau":
-            self.readout = make_linear(width + embed + width, 2 * d_readout)
+            self.readout: nn.Module = make_linear(width + embed + width, 2 * d_readout)
         elif self.wiring == "luong":
             self.readout = make_linear(width + width, d_readout, bias=False)
         else:
@@ -190,12 +191,14 @@ class Decoder(nn.Module):
         embedded: Tensor,
         state: RNNState,
         memory: RNNMemory,
-        mask: Tensor | None,
+        cells: Sequence[Cell],
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, RNNState, Attended | None]:
         """One step of the recurrence for N rows; both `decode` and `step` go through here.
 
-        `gates` is N x G, the hoisted input part of layer 1; `embedded` N x E; `mask` a dropout mask
-        for what is fed back, fixed over the sequence. Returns the N x R readout.
+        `gates` is N x G, the hoisted input part of layer 1; `embedded` N x E; `cells` come from
+        `self.cells()`; `mask` is a dropout mask for what is fed back, fixed over the sequence.
+        Returns the N x R readout.
         """
         found = None
         feed = state.feed
@@ -205,7 +208,7 @@ class Decoder(nn.Module):
             feed = found.context[:, 0]
         if feed is not None and mask is not None:
             feed = feed * mask
-        top, layers = self._update(gates, feed, state.layers)
+        top, layers = self._update(gates, feed, state.layers, cells)
         if found is not None:
             readout = self._maxout(query, embedded, found.context[:, 0])
             return readout, RNNState(layers, None), found
@@ -215,11 +218,19 @@ class Decoder(nn.Module):
         readout = self._attentional(found.context[:, 0], top)
         return readout, RNNState(layers, readout if self.feeds else None), found
 
+    def cells(self) -> list[Cell]:
+        """Return the step function of each layer."""
+        return [layer.cell() for layer in self.layers]  # type: ignore[operator]
+
     def _top(self, state: RNNState) -> Tensor:
         return state.layers[-2 if self.layers[0].is_lstm else -1]
 
     def _update(
-        self, gates: Tensor, feed: Tensor | None, layers: tuple[Tensor, ...]
+        self,
+        gates: Tensor,
+        feed: Tensor | None,
+        layers: tuple[Tensor, ...],
+        cells: Sequence[Cell],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the N x D output of the top layer and all layers' new states."""
         parts = 2 if self.layers[0].is_lstm else 1
@@ -228,11 +239,11 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.layers):
             old = layers[i * parts : (i + 1) * parts]
             if i == 0:
-                new = layer.cell(gates, feed, old)  # type: ignore[operator]
+                new = cells[i](gates, feed, old)
                 below = new[0]
             else:
                 entering = self.dropout(below)
-                new = layer.cell(layer.project(entering), None, old)  # type: ignore[operator]
+                new = cells[i](layer.project(entering), None, old)  # type: ignore[operator]
                 below = below + new[0] if i >= FIRST_RESIDUAL else new[0]
             after += new
         return below, tuple(after)
@@ -263,15 +274,18 @@ class Decoder(nn.Module):
     def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, Attended | None]:
         """Run over B x T x E a step at a time, everything else hoisted out of the loop."""
         gates = self.layers[0].project(embedded)  # type: ignore[operator]
+        cells = self.cells()
         state = self.first_state(memory, rows=1)
         like = state.feed if state.feed is not None else self._top(state)
         mask = sequence_mask(like, self.rate) if self.training and self.rate > 0 else None
         readouts, found = [], []
         for t in range(embedded.size(1)):
-            readout, state, seen = self.cell(gates[:, t], embedded[:, t], state, memory, mask)
+            readout, state, seen = self.cell(
+                gates[:, t], embedded[:, t], state, memory, cells, mask
+            )
             readouts.append(readout)
             found.append(seen)
-        attended = Attended(*(torch.cat(part, 1) for part in zip(*found, strict=True)))  # type: ignore[arg-type]
+        attended = Attended(*(torch.cat(part, 1) for part in zip(*found, strict=True)))
         return torch.stack(readouts, 1), attended
 
     def first_state(self, memory: RNNMemory, rows: int) -> RNNState:
@@ -326,12 +340,12 @@ class RNNModel(Model[RNNMemory, RNNState]):
         decoder = self.decoder
         embedded = decoder.embedding(tokens)
         gates = decoder.layers[0].project(embedded)  # type: ignore[operator]
-        readout, after, found = decoder.cell(gates, embedded, state, memory, mask=None)
+        readout, after, found = decoder.cell(gates, embedded, state, memory, decoder.cells())
         return readout, after, make_trace(found) if trace else None
 
 
 def make_trace(found: Attended | None) -> Trace | None:
-    """Lay attention out as layer x head x N x T x S: one layer, one head. None without attention."""
+    """Lay attention out as L x H x N x T x S with one layer and one head; None without attention."""
     if found is None:
         return None
     return Trace(found.scores[None, None], found.weights[None, None], found.context[None])

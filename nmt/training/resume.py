@@ -20,7 +20,7 @@ FIXED = (
     "train.batch_tokens",
     "train.optimizer",
 )
-"""Settings that a run cannot change: the weights, the pieces or the order of batches hang on them."""
+"""What a run cannot change: the weights, the pieces or the order of batches hang on it."""
 MEASURED = ("tokenizer.vocab_size", "train.threads", "train.precision")
 """Settings that are measured once where they were left open, and reused on resume."""
 
@@ -37,7 +37,8 @@ def changed_settings(new: Config, old: Config) -> list[str]:
     Raises RunError where one of them cannot change. Text files are judged by content, when the
     corpus is made, and not by name.
     """
-    changes, refused = [], []
+    changes: list[str] = []
+    refused: list[str] = []
     for section, values in new.model_dump(mode="json").items():
         if not isinstance(values, dict):
             continue

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -80,7 +81,7 @@ class Trainer:
 
     @property
     def total_updates(self) -> int | None:
-        """The update at which training ends at the latest, if a limit in updates or epochs is set."""
+        """The update at which training ends at the latest, if updates or epochs are limited."""
         limits = [self.settings.max_updates]
         if self.settings.max_epochs is not None:
             limits.append(self.settings.max_epochs * len(self.epoch_batches))
@@ -270,8 +271,8 @@ class Trainer:
             self.stop_signal = number
             signal.signal(number, old[number])
 
-        old = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
+        old: dict[int, Any] = {}
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
             old[number] = signal.signal(number, note)
         try:
             yield
