@@ -279,10 +279,9 @@ class Decoder(nn.Module):
         like = state.feed if state.feed is not None else self._top(state)
         mask = sequence_mask(like, self.rate) if self.training and self.rate > 0 else None
         readouts, found = [], []
-        for t in range(embedded.size(1)):
-            readout, state, seen = self.cell(
-                gates[:, t], embedded[:, t], state, memory, cells, mask
-            )
+        # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
+        for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
+            readout, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
             readouts.append(readout)
             found.append(seen)
         attended = Attended(*(torch.cat(part, 1) for part in zip(*found, strict=True)))
