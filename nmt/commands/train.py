@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from nmt import files
 from nmt.config import Config
 from nmt.configfile import load_config, run_folder, set_name, show_config
@@ -49,8 +51,32 @@ def run(
     config = load_config(file, overrides, check_files=True)
     run_dir = run_folder(config, file, folder)
     check_folder(run_dir, resume, overwrite)
-    going_on = resume and run_dir.last.exists()
+    if dry_run and run_dir.has_begun():
+        raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun")
     device = pick_device(device_name)
+    if overwrite:
+        clear_run(run_dir)
+    trainer, validator = set_up(config, run_dir, resume, device)
+    if dry_run:
+        found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
+        print(two_columns(found.rows()))
+        return EXIT_OK
+    files.remove(run_dir.finished)
+    reason = trainer.train(validator)
+    if reason is None:
+        trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
+        return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
+    finish(trainer, reason)
+    test(trainer.config, run_dir, device_name, trainer.log)
+    say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
+    return EXIT_OK
+
+
+def set_up(
+    config: Config, run_dir: RunDir, resume: bool, device: torch.device
+) -> tuple[Trainer, Validator]:
+    """Build everything that training needs, and take a run up where its last checkpoint left it."""
+    going_on = resume and run_dir.last.exists()
     changes: list[str] = []
     if going_on:
         before = load_config(run_dir.config)
@@ -58,25 +84,17 @@ def run(
         changes = changed_settings(config, before)
     precision = Precision(config.train.precision, device)
     threads = set_threads(config.train.threads)
-    if overwrite:
-        clear_run(run_dir)
     files.make_folder(run_dir.path)
     files.sweep_strays(run_dir.checkpoints)
     log = RunLog(run_dir.log, run_dir.metrics)
     for change in changes:
         log.say(f"changed: {change}")
-
     tokenizers = ensure_tokenizers(config, run_dir, log.say)
     train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
-    config = config.with_values(
-        {
-            "tokenizer.vocab_size": tokenizers.tgt.vocab_size
-            if not config.is_given("tokenizer.vocab_size")
-            else config.tokenizer.vocab_size,
-            "train.threads": threads,
-            "train.precision": precision.name,
-        }
-    )
+    measured: dict[str, object] = {"train.threads": threads, "train.precision": precision.name}
+    if not config.is_given("tokenizer.vocab_size"):
+        measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
+    config = config.with_values(measured)
     files.write_text(run_dir.config, show_config(config))
 
     seed_everything(config.train.seed)
@@ -91,26 +109,18 @@ def run(
     word = bleu_tokenizer(config.data.tgt)[1]
     if word:
         log.say(word)
-    validator = Validator(trainer, valid)
-    if dry_run:
-        print_estimate(trainer, validator, keep=going_on)
-        return EXIT_OK
+    return trainer, Validator(trainer, valid)
 
-    files.remove(run_dir.finished)
-    reason = trainer.train(validator)
-    if reason is None:
-        log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
-        return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
-    state = trainer.state
-    log.say(
-        f"finished: {reason}, after {state.update} updates, {duration(state.seconds)}; best "
-        f"{config.train.stop_metric} {state.best_score} at update {state.best_update}"
+
+def finish(trainer: Trainer, reason: str) -> None:
+    """Say how training ended, and mark the run finished."""
+    state, metric = trainer.state, trainer.settings.stop_metric
+    trainer.log.say(
+        f"finished: {reason}, after {state.update} updates, {duration(state.seconds)}; "
+        f"best {metric} {state.best_score or 0:.2f} at update {state.best_update}"
     )
     content = {"reason": reason, "update": state.update, "seconds": round(state.seconds, 1)}
-    files.write_text(run_dir.finished, json.dumps(content) + "\n")
-    test(config, run_dir, device_name, log)
-    say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
-    return EXIT_OK
+    files.write_text(trainer.run.finished, json.dumps(content) + "\n")
 
 
 def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
@@ -244,15 +254,6 @@ def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:
     return "\n".join(
         f"  source      {src[i]}\n  reference   {ref[i]}\n  hypothesis  {hyp[i]}" for i in chosen
     )
-
-
-def print_estimate(trainer: Trainer, validator: Validator, keep: bool) -> None:
-    """Run everything once and print what the run will cost."""
-    if keep:
-        raise RunError(f"{trainer.run.path}: --dry-run is for a run that has not begun")
-    tokenizer_and_corpus = folder_bytes(trainer.run.path)
-    found = estimate(trainer, validator.seconds, tokenizer_and_corpus)
-    print(two_columns(found.rows()))
 
 
 def test(config: Config, run_dir: RunDir, device: str, log: RunLog) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,20 +28,82 @@ EXTRA_LENGTH = 10
 """Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
 
 
-def length_penalty(length: Tensor | int, alpha: float) -> Tensor | float:
+def length_penalty(length: int, alpha: float) -> float:
     """lp(y) = ((5 + |y|) / 6) ^ alpha  (Wu et al. 2016, eq. 14); |y| counts eos."""
-    return ((5 + length) / 6) ** alpha
+    return float(((5 + length) / 6) ** alpha)
 
 
-@dataclass
-class _Found:
-    """The finished hypotheses of one sentence."""
+class _Beam:
+    """The sentences still searched, their K places each, and what has been found for all."""
 
-    hypotheses: list[Hypothesis]
+    def __init__(self, limits: Tensor, k: int, alpha: float, nbest: int) -> None:
+        count, device = len(limits), limits.device
+        self.k, self.alpha, self.nbest = k, alpha, nbest
+        self.limits = limits
+        """B, the longest hypothesis of each."""
+        self.scores = torch.full((count, k), -math.inf, device=device)
+        """B x K log-probabilities, -inf where a place is not alive."""
+        self.scores[:, 0] = 0.0
+        self.length = 0
+        """Tokens of the living hypotheses."""
+        self._sentence = list(range(count))
+        self._places = torch.full((count,), k, device=device)
+        self._history = torch.empty((count * k, 0), dtype=torch.int64, device=device)
+        self._rank = torch.arange(k, device=device)
+        self._found: list[list[Hypothesis]] = [[] for _ in range(count)]
 
-    def nth_score(self, n: int) -> float:
-        ranked = sorted((h.score for h in self.hypotheses), reverse=True)
-        return ranked[n - 1] if len(ranked) >= n else -math.inf
+    def __len__(self) -> int:
+        return len(self._sentence)
+
+    def advance(self, scores: Tensor, origin: Tensor, token: Tensor, eos: int) -> Tensor:
+        """Take the B x K best continuations; return the row that each came from, N.
+
+        As many of them live as there are places; those that end are frozen.
+        """
+        self.length += 1
+        scores = scores.masked_fill(self._rank >= self._places[:, None], -math.inf)
+        group = torch.arange(len(self), device=scores.device)[:, None]
+        rows = (group * self.k + origin).flatten()
+        self._history = torch.cat([self._history[rows], token.view(-1, 1)], 1)
+        ended = (token == eos) & (scores > -math.inf)
+        for b, place in ended.nonzero().tolist():
+            log_prob = float(scores[b, place])
+            hypothesis = Hypothesis(
+                tokens=self._history[b * self.k + place, :-1].tolist(),
+                score=log_prob / length_penalty(self.length, self.alpha),
+                log_prob=log_prob,
+            )
+            self._found[self._sentence[b]].append(hypothesis)
+        self.scores = scores.masked_fill(ended, -math.inf)
+        self._places = self._places - ended.sum(1)
+        return rows
+
+    def going(self) -> Tensor:
+        """Return the sentences, of those still searched, whose n best can still change."""
+        penalty = ((5 + self.limits) / 6) ** self.alpha
+        reachable = self.scores.amax(1) / penalty
+        wanted = [self._nth_score(self._found[sentence]) for sentence in self._sentence]
+        return (reachable > torch.tensor(wanted, device=reachable.device)).nonzero()[:, 0]
+
+    def _nth_score(self, found: list[Hypothesis]) -> float:
+        if len(found) < self.nbest:
+            return -math.inf
+        return sorted((h.score for h in found), reverse=True)[self.nbest - 1]
+
+    def select(self, sentences: Tensor) -> Tensor:
+        """Keep only these sentences; return their rows, of the N there were."""
+        rows = (sentences[:, None] * self.k + self._rank).flatten()
+        self._sentence = [self._sentence[b] for b in sentences.tolist()]
+        self.limits, self.scores = self.limits[sentences], self.scores[sentences]
+        self._places, self._history = self._places[sentences], self._history[rows]
+        return rows
+
+    def results(self) -> list[list[Hypothesis]]:
+        """Return the n best hypotheses of every sentence, best first."""
+        return [
+            sorted(found, key=lambda h: h.score, reverse=True)[: self.nbest]
+            for found in self._found
+        ]
 
 
 class BeamEngine:
@@ -74,79 +135,49 @@ class BeamEngine:
         return math.ceil(self.settings.max_length_ratio * source_length) + EXTRA_LENGTH
 
     def _search(self, sources: Sequence[Sequence[int]], nbest: int) -> list[list[Hypothesis]]:
-        k, alpha = self.settings.beam_size, self.settings.length_penalty
-        eos, bos = self.tokenizers.tgt.eos, self.tokenizers.tgt.bos
+        k, bos, eos = self.settings.beam_size, self.tokenizers.tgt.bos, self.tokenizers.tgt.eos
         src, src_len = self._source_tensors(sources)
+        limits = [self.limit(len(source)) for source in sources]
         memory = self.model.encode(src.to(self.device), src_len)
-        limits = torch.tensor([self.limit(len(source)) for source in sources], device=self.device)
-        state = self.model.start(memory, k, int(limits.max()))
-        found = [_Found([]) for _ in sources]
-        sentence = list(range(len(sources)))  # which source each remaining group of rows is
-        scores = torch.full((len(sources), k), -math.inf, device=self.device)
-        scores[:, 0] = 0.0
-        places = torch.full((len(sources),), k, device=self.device)  # not yet frozen
-        history = torch.empty((len(sources) * k, 0), dtype=torch.int64, device=self.device)
+        state = self.model.start(memory, k, max(limits))
+        beam = _Beam(
+            torch.tensor(limits, device=self.device), k, self.settings.length_penalty, nbest
+        )
         tokens = torch.full((len(sources) * k,), bos, device=self.device)
-        for length in range(1, int(limits.max()) + 1):
+        while True:
             hidden, state, _ = self.model.step(tokens, state, memory)
-            scores, origin, token = self._extend(hidden, scores, limits == length, k)
-            rank = torch.arange(k, device=self.device)
-            scores = scores.masked_fill(rank >= places[:, None], -math.inf)
-            rows = (torch.arange(len(sentence), device=self.device)[:, None] * k + origin).flatten()
-            history = torch.cat([history[rows], token.view(-1, 1)], 1)
-            ended = (token == eos) & (scores > -math.inf)
-            for b, place in ended.nonzero().tolist():
-                log_prob = float(scores[b, place])
-                found[sentence[b]].hypotheses.append(
-                    Hypothesis(
-                        tokens=history[b * k + place, :-1].tolist(),
-                        score=log_prob / float(length_penalty(length, alpha)),
-                        log_prob=log_prob,
-                    )
-                )
-            scores = scores.masked_fill(ended, -math.inf)
-            places -= ended.sum(1)
-            reachable = scores.amax(1) / length_penalty(limits, alpha)
-            wanted = torch.tensor([found[s].nth_score(nbest) for s in sentence])
-            going = (reachable.cpu() > wanted).nonzero()[:, 0]
-            if len(going) == 0:
-                break
-            if len(going) < len(sentence):
-                sentence = [sentence[b] for b in going.tolist()]
-                going = going.to(self.device)
-                kept = (going[:, None] * k + rank).flatten()
-                memory = memory.select(going)
-                limits, scores, places = limits[going], scores[going], places[going]
-                history, rows, token = history[kept], rows[kept], token[going]
-            state = state.select(rows)
+            scores, origin, token = self._extend(hidden, beam)
+            rows = beam.advance(scores, origin, token, eos)
             tokens = token.flatten()
-        return [
-            sorted(each.hypotheses, key=lambda h: h.score, reverse=True)[:nbest] for each in found
-        ]
+            going = beam.going()
+            if len(going) == 0:
+                return beam.results()
+            if len(going) < len(beam):
+                kept = beam.select(going)
+                memory, rows, tokens = memory.select(going), rows[kept], tokens[kept]
+            state = state.select(rows)
 
-    def _extend(
-        self, hidden: Tensor, scores: Tensor, at_limit: Tensor, k: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _extend(self, hidden: Tensor, beam: _Beam) -> tuple[Tensor, Tensor, Tensor]:
         """Return the K best continuations of each sentence: B x K scores, origins and tokens.
 
         The best K of K x V lie among the best K of each row, so the vocabulary is sorted a row at
         a time. A sentence at its limit can only end.
         """
-        eos = self.tokenizers.tgt.eos
+        eos, k = self.tokenizers.tgt.eos, beam.k
         logits = self.model.output.logits(hidden).float()
         norm = logits.logsumexp(-1, keepdim=True)
         logits[:, self._never] = -math.inf
         best, token = logits.topk(min(k, logits.size(1)), -1)
         ending = logits[:, eos : eos + 1]
-        forced = at_limit.repeat_interleave(k)[:, None]
+        forced = (beam.limits == beam.length + 1).repeat_interleave(k)[:, None]
         only_first = torch.full_like(best, -math.inf)
         only_first[:, :1] = ending
         best = torch.where(forced, only_first, best) - norm
         token = torch.where(forced, eos, token)
         width = best.size(1)
-        candidates = (scores.view(-1, 1) + best).view(scores.size(0), -1)
+        candidates = (beam.scores.view(-1, 1) + best).view(len(beam), -1)
         top, index = candidates.topk(k, -1)
-        return top, index // width, token.view(scores.size(0), -1).gather(1, index)
+        return top, index // width, token.view(len(beam), -1).gather(1, index)
 
     def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         src = self.tokenizers.src
@@ -171,6 +202,6 @@ class BeamEngine:
         totals = chosen.masked_fill(~real, 0.0).sum(1).tolist()
         alpha = self.settings.length_penalty
         return [
-            Hypothesis(row[:-1], total / float(length_penalty(len(row), alpha)), total)
+            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
             for row, total in zip(rows, totals, strict=True)
         ]

@@ -344,7 +344,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
 
 
 def make_trace(found: Attended | None) -> Trace | None:
-    """Lay attention out as L x H x N x T x S with one layer and one head; None without attention."""
+    """Lay attention out as L x H x N x T x S, one layer and one head; None without attention."""
     if found is None:
         return None
     return Trace(found.scores[None, None], found.weights[None, None], found.context[None])
