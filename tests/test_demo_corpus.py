@@ -1,0 +1,208 @@
+"""Checks of the demo corpus and of the grammar that writes it."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sacrebleu.metrics import BLEU
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data" / "demo"
+SIZES = {"train": 12_000, "valid": 500, "test": 500, "long": 300}
+ALIGNED = ("valid", "test", "long")
+
+
+def lines_of(name: str) -> list[str]:
+    """The lines of a data file."""
+    text = (DATA / name).read_bytes().decode("utf-8")
+    assert text.endswith("\n")
+    assert "\r" not in text
+    return text[:-1].split("\n")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> dict[str, list[tuple[str, str]]]:
+    """All pairs by set."""
+    return {
+        name: list(zip(lines_of(f"{name}.en"), lines_of(f"{name}.fr"), strict=True))
+        for name in SIZES
+    }
+
+
+def test_regenerating_gives_the_same_bytes(tmp_path: Path) -> None:
+    script = ROOT / "scripts" / "make-demo-corpus"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == sorted(path.name for path in DATA.iterdir())
+    for name in made:
+        assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), name
+
+
+def test_sizes(corpus: dict[str, list[tuple[str, str]]]) -> None:
+    assert {name: len(pairs) for name, pairs in corpus.items()} == SIZES
+    assert sum(path.stat().st_size for path in DATA.iterdir()) < 3_000_000
+
+
+def test_no_source_occurs_twice(corpus: dict[str, list[tuple[str, str]]]) -> None:
+    counts = Counter(source for pairs in corpus.values() for source, _ in pairs)
+    assert max(counts.values()) == 1
+    folded: dict[str, str] = {}
+    for pairs in corpus.values():
+        for source, target in pairs:
+            assert folded.setdefault(source.lower(), target) == target
+
+
+def test_lines_are_clean_and_of_the_promised_length(
+    corpus: dict[str, list[tuple[str, str]]],
+) -> None:
+    for name, pairs in corpus.items():
+        for source, target in pairs:
+            length = len(source.split(" "))
+            assert (30 if name == "long" else 2) <= length <= 50, source
+            for line in (source, target):
+                assert line == line.strip()
+                assert "  " not in line
+                assert line[0].isupper()
+                assert line[-1] in ".?"
+    lengths = [len(source.split()) for source, _ in corpus["train"]]
+    assert 10.5 <= sum(lengths) / len(lengths) <= 13.5
+    assert 0.04 <= sum(length > 25 for length in lengths) / len(lengths) <= 0.09
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_alignments(name: str, corpus: dict[str, list[tuple[str, str]]]) -> None:
+    alignments = lines_of(f"{name}.align")
+    for (source, target), line in zip(corpus[name], alignments, strict=True):
+        links = [tuple(map(int, link.split("-"))) for link in line.split(" ")]
+        assert links
+        assert links == sorted(set(links))
+        assert all(0 <= s < len(source.split()) for s, _ in links)
+        assert all(0 <= t < len(target.split()) for _, t in links)
+        linked = {s for s, _ in links}
+        assert len(linked) >= 0.7 * len(source.split()), source
+
+
+def test_every_word_is_frequent_in_train(corpus: dict[str, list[tuple[str, str]]]) -> None:
+    word = re.compile(r"[^\W_]+n't|o'clock|[^\W_]+")
+    for side, least in ((0, 15), (1, 5)):
+        counts = Counter(w for pair in corpus["train"] for w in word.findall(pair[side].lower()))
+        assert min(counts.values()) >= least
+        if side == 0:
+            assert 400 <= len(counts) <= 600
+        for name in ALIGNED:
+            for pair in corpus[name]:
+                assert counts.keys() >= set(word.findall(pair[side].lower()))
+
+
+# Wrong French that a slip of the grammar would write.
+WRONG = (
+    r"\b(de le|de les|à le|à les)\b(?! \w+(er|ir|re)\b)",
+    r"\b(le|la|je|ne|de|que|me|se) (?!haut|huit|onze|haricot|héros)[aeiouéèêâîôûœh]",
+    r"\b(ma|sa|ce|beau|nouveau|vieux) [aeiouéèêâîôûœ]\w+\b(?<!\bet)(?<!\bà)(?<!\best)(?<!\bétait)",
+    r"\bsi ils?\b",
+    r"\b(l|d|qu|n|j|m|s)'(?![aeiouyhéèêâîôûœ])",
+    r"\bl'(haricot|héros)",
+    r"\bpas (un|une|des|du) (?!$)",
+    r"[^ ]\?",
+    r"\bdes (grand|petit|beaux|belles|vieux|vieilles|nouve|bon|jeune|joli|long|mauvais)",
+)
+
+
+def test_french_has_no_slips(corpus: dict[str, list[tuple[str, str]]]) -> None:
+    allowed = re.compile(r"besoin d'|à ce|vieux (et|à|au|il|était)|d(es|u|e la) ")
+    for pairs in corpus.values():
+        for source, target in pairs:
+            for pattern in WRONG[:2] + WRONG[3:6] + WRONG[7:8]:
+                match = re.search(pattern, target, re.IGNORECASE)
+                assert not match or allowed.search(match.group()), f"{source} | {target}"
+
+
+EXPECTED = (
+    ("the European Economic Area", "la zone économique européenne"),
+    ("the European Central Bank", "la Banque centrale européenne"),
+    ("the International Monetary Fund", "le Fonds monétaire international"),
+    ("the United Nations", "les Nations unies"),
+    ("the washing machine", "la machine à laver"),
+    ("the hero", "le héros"),
+    ("railway station", "gare"),
+    ("yesterday evening", "hier soir"),
+    ("to Canada", "au Canada"),
+    ("to France", "en France"),
+    ("to the United States", "aux États-Unis"),
+    ("my friend", "mon ami"),
+    ("my aunt", "ma tante"),
+    ("potatoes", "pommes de terre"),
+)
+
+
+@pytest.mark.parametrize(("english", "french"), EXPECTED)
+def test_phrases(english: str, french: str, corpus: dict[str, list[tuple[str, str]]]) -> None:
+    def meant(pair: tuple[str, str]) -> bool:
+        return re.search(rf"\b{english}\b", pair[0]) is not None
+
+    matching = [pair for pairs in corpus.values() for pair in pairs if meant(pair)]
+    assert matching
+    # "la" and "le" may have met "de" or "à": look for what follows the article too.
+    core = french.split(" ", 1)[-1] if french.startswith(("le ", "la ", "les ")) else french
+    found = sum(core.lower() in target.lower() for _, target in matching)
+    assert found >= 0.9 * len(matching)
+
+
+def words_differing(one: list[str], two: list[str], limit: int) -> int:
+    """Word edit distance, given up as soon as it exceeds the limit."""
+    above = list(range(len(two) + 1))
+    for i, word in enumerate(one, 1):
+        row = [i]
+        for j, other in enumerate(two, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != other)))
+        if min(row) > limit:
+            return limit + 1
+        above = row
+    return above[-1]
+
+
+# Words in more train sources than this are left out when candidates are looked up.
+COMMON = 1000
+
+
+def nearest(train: list[list[str]], postings: dict[str, list[int]], query: list[str]) -> int:
+    """The train source most like the query by normalised word edit distance."""
+    overlap: Counter[int] = Counter()
+    for word in set(query):
+        if len(postings.get(word, ())) < COMMON:
+            overlap.update(postings.get(word, ()))
+    bounds = heapq.nlargest(
+        25, ((shared / max(len(query), len(train[i])), -i) for i, shared in overlap.items())
+    )
+    best, chosen = -1.0, 0
+    for _, negative in bounds:
+        size = max(len(query), len(train[-negative]))
+        limit = int(size * (1 - max(best, 0.0)))
+        similarity = 1 - words_differing(query, train[-negative], limit) / size
+        if similarity > best:
+            best, chosen = similarity, -negative
+    return chosen
+
+
+def test_nearest_neighbour_is_no_translation(corpus: dict[str, list[tuple[str, str]]]) -> None:
+    train = [source.lower().split() for source, _ in corpus["train"]]
+    postings: dict[str, list[int]] = {}
+    for index, words in enumerate(train):
+        for word in set(words):
+            postings.setdefault(word, []).append(index)
+    copied = [
+        corpus["train"][nearest(train, postings, source.lower().split())][1]
+        for source, _ in corpus["test"]
+    ]
+    score = BLEU().corpus_score(copied, [[target for _, target in corpus["test"]]]).score
+    assert score < 30
+    readme = (DATA / "README.md").read_text(encoding="utf-8")
+    stated = re.search(r"scores ([0-9.]+) BLEU", readme)
+    assert stated
+    assert float(stated.group(1)) == pytest.approx(score, abs=0.05)
