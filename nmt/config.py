@@ -20,7 +20,11 @@ class Section(BaseModel):
     """A part of the schema: strict types, no unknown keys, the docstring of a field is its help."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from nmt import yamltext
 from nmt.config import Config, FilePair
@@ -18,6 +18,8 @@ from nmt.yamltext import dotted
 Problem = tuple[yamltext.Path, str]
 PATH_SETTINGS = ("run", "data.train", "data.valid", "data.test", "tokenizer.model")
 """Settings that name files; relative ones are anchored where they are written."""
+GIVEN_MARK, DEFAULT_MARK = "# given", "# default"
+"""What `show_config` writes behind each value."""
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2")
 """Endings tried, in this order, for a text file that a prefix names."""
 
@@ -31,9 +33,10 @@ class _Source:
     overrides: dict[yamltext.Path, str]
 
     def place(self, path: yamltext.Path) -> str:
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.overrides:
-                return f"--set {self.overrides[path[:length]]}: "
+        for known, override in self.overrides.items():
+            shared = min(len(known), len(path))
+            if known[:shared] == path[:shared] and (shared == len(known) or path not in self.lines):
+                return f"--set {override}: "
         for length in range(len(path), -1, -1):
             if path[:length] in self.lines:
                 return f"{self.file}:{self.lines[path[:length]]}: "
@@ -58,9 +61,10 @@ def load_config(
     problems = list(document.problems)
     if not isinstance(data, dict):
         problems.append(((), f"must be a mapping of sections, is {_show(data)}"))
-        data = {}
-    _anchor(data, file.resolve().parent)
     source = _Source(file, document.lines, {})
+    if not isinstance(data, dict) or any(path == () for path, _ in problems):
+        raise _error(problems, source)
+    _anchor(data, file.resolve().parent)
     for override in overrides or []:
         problems += _apply_override(override, data, source)
     config = None
@@ -69,16 +73,30 @@ def load_config(
     except ValidationError as error:
         problems += _schema_problems(error, data, skip={path for path, _ in problems})
     if config is not None:
-        config = config.resolved(frozenset(_leaves(data)))
+        config = config.resolved(frozenset(_leaves(data)) - _marked_default(text, source))
         problems += config.contradictions()
         if check_files:
             problems += _missing_files(config)
     if problems or config is None:
-        raise ConfigError(
-            source.place(path) + (f"{dotted(path)}: " if path else "") + message
-            for path, message in problems
-        )
+        raise _error(problems, source)
     return config
+
+
+def _error(problems: list[Problem], source: _Source) -> ConfigError:
+    return ConfigError(
+        source.place(path) + (f"{dotted(path)}: " if dotted(path) else "") + message
+        for path, message in problems
+    )
+
+
+def _marked_default(text: str, source: _Source) -> set[str]:
+    """Return the names whose line `show_config` marked as a default, in a run's own config."""
+    lines = text.split("\n")
+    return {
+        dotted(path)
+        for path, number in source.lines.items()
+        if lines[number - 1].endswith(DEFAULT_MARK) and path not in source.overrides
+    }
 
 
 def _nearest_yaml(file: Path) -> str:
@@ -144,13 +162,15 @@ def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]
     found: dict[yamltext.Path, list[str]] = {}
     for detail in error.errors(include_url=False):
         path, rest = _split_location(detail["loc"], data)
-        if detail["type"] == "missing" and not rest[1:]:
+        if FilePair.__name__ in rest and detail["type"] in ("missing", "extra_forbidden"):
+            message = "must be a mapping with the keys src and tgt"
+        elif detail["type"] == "missing":
             path = (*path, *rest)
             message = "must be given"
         elif detail["type"] == "extra_forbidden":
             message = _unknown_key(path)
         else:
-            message = f"{_requirement(detail)}"
+            message = _requirement(detail)
         messages = found.setdefault(path, [])
         if message not in messages:
             messages.append(message)
@@ -188,8 +208,6 @@ def _unknown_key(path: yamltext.Path) -> str:
     section: Any = Config
     for part in path[:-1]:
         section = section.model_fields[str(part)].annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return "is not a known key; a pair of files has the keys src and tgt"
     keys = list(section.model_fields)
     near = did_you_mean(str(path[-1]), keys)
     return f"is not a known key{near}; the keys here are {', '.join(keys)}"
@@ -204,6 +222,7 @@ def _requirement(detail: Any) -> str:
     plain = {
         "int_type": "must be a whole number",
         "int_from_float": "must be a whole number",
+        "finite_number": "must be a finite number",
         "float_type": "must be a number",
         "bool_type": "must be true or false",
         "string_type": "must be text",
@@ -215,7 +234,6 @@ def _requirement(detail: Any) -> str:
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than": f"must be below {context.get('lt')}",
         "too_short": "must not be empty",
-        "missing": "must be a mapping with the keys src and tgt",
     }
     return plain.get(kind) or f"must hold: {detail['msg']}"
 
@@ -294,8 +312,8 @@ def show_config(config: Config) -> str:
 
 
 def _setting(config: Config, name: str, value: Any, indent: str) -> str:
-    mark = "given" if config.is_given(name) else "default"
-    return f"{indent}{name.split('.')[-1]}: {json.dumps(value, ensure_ascii=False)}  # {mark}"
+    mark = GIVEN_MARK if config.is_given(name) else DEFAULT_MARK
+    return f"{indent}{name.split('.')[-1]}: {json.dumps(value, ensure_ascii=False)}  {mark}"
 
 
 def config_schema() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -49,7 +50,7 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Write a number of bytes with a unit."""
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if round(count) < 1000:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
@@ -80,8 +81,12 @@ class RunLog:
             self.bar.refresh()
 
     def metrics(self, kind: str, values: dict[str, Any]) -> None:
-        """Append one record to `metrics.jsonl`."""
-        files.append_line(self.metrics_file, json.dumps({"kind": kind, **values}))
+        """Append one record to `metrics.jsonl`; what is not finite becomes null."""
+        record = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in {"kind": kind, **values}.items()
+        }
+        files.append_line(self.metrics_file, json.dumps(record, allow_nan=False))
 
     def start_bar(self, total: int | None, done: int) -> None:
         """Show a progress bar over updates, where stderr is a terminal."""

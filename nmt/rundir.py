@@ -63,6 +63,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path}: must hold a JSON object, holds a {type(content).__name__}")
     version = content.get("format_version", FORMAT_VERSION)
+    if not isinstance(version, int):
+        raise RunError(f"{path}: format_version must be a whole number, is {version!r}")
     if version > FORMAT_VERSION:
         raise RunError(
             f"{path}: format_version must be at most {FORMAT_VERSION}, is {version}; "

@@ -46,11 +46,12 @@ def parse_yaml(text: str) -> Document:
         document.lines[()] = mark.line + 1 if mark else 1
         document.problems.append(((), f"must be YAML: {error.problem or error.context}"))
         return document
-    except yaml.YAMLError as error:
-        document.problems.append(((), f"must be YAML: {error}"))
+    except yaml.reader.ReaderError as error:
+        document.lines[()] = text.count("\n", 0, error.position) + 1
+        document.problems.append(((), f"must be YAML: {error.reason} (U+{error.character:04X})"))
         return document
     if root is not None:
-        document.data = _build(root, (), document)
+        document.data = _build(root, (), document, frozenset())
     return document
 
 
@@ -59,12 +60,16 @@ def parse_scalar(text: str) -> Document:
     return parse_yaml(text) if text.strip() else Document(data=text)
 
 
-def _build(node: yaml.Node, path: Path, document: Document) -> Any:
+def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int]) -> Any:
     document.lines.setdefault(path, node.start_mark.line + 1)
+    if id(node) in above:
+        document.problems.append((path, "must not hold itself, by an alias to what is around it"))
+        return None
+    above |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
-        return [_build(item, (*path, i), document) for i, item in enumerate(node.value)]
+        return [_build(item, (*path, i), document, above) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, document)
+        return _mapping(node, path, document, above)
     if (
         not isinstance(node, yaml.ScalarNode) or node.style is not None
     ):  # quoted or block text is text, whatever it looks like
@@ -72,7 +77,9 @@ def _build(node: yaml.Node, path: Path, document: Document) -> Any:
     return _plain(node.value, path, document)
 
 
-def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str, Any]:
+def _mapping(
+    node: yaml.MappingNode, path: Path, document: Document, above: frozenset[int]
+) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
@@ -86,7 +93,7 @@ def _mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str
                 (at, f"is given twice (first on line {document.lines[at]}); keep one")
             )
             document.lines[at] = key_node.start_mark.line + 1
-        mapping[key] = _build(value_node, at, document)
+        mapping[key] = _build(value_node, at, document, above)
     return mapping
 
 

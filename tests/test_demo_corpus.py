@@ -104,13 +104,10 @@ def test_every_word_is_frequent_in_train(corpus: dict[str, list[tuple[str, str]]
 WRONG = (
     r"\b(de le|de les|à le|à les)\b(?! \w+(er|ir|re)\b)",
     r"\b(le|la|je|ne|de|que|me|se) (?!haut|huit|onze|haricot|héros)[aeiouéèêâîôûœh]",
-    r"\b(ma|sa|ce|beau|nouveau|vieux) [aeiouéèêâîôûœ]\w+\b(?<!\bet)(?<!\bà)(?<!\best)(?<!\bétait)",
     r"\bsi ils?\b",
     r"\b(l|d|qu|n|j|m|s)'(?![aeiouyhéèêâîôûœ])",
     r"\bl'(haricot|héros)",
-    r"\bpas (un|une|des|du) (?!$)",
     r"[^ ]\?",
-    r"\bdes (grand|petit|beaux|belles|vieux|vieilles|nouve|bon|jeune|joli|long|mauvais)",
 )
 
 
@@ -118,7 +115,7 @@ def test_french_has_no_slips(corpus: dict[str, list[tuple[str, str]]]) -> None:
     allowed = re.compile(r"besoin d'|à ce|vieux (et|à|au|il|était)|d(es|u|e la) ")
     for pairs in corpus.values():
         for source, target in pairs:
-            for pattern in WRONG[:2] + WRONG[3:6] + WRONG[7:8]:
+            for pattern in WRONG:
                 match = re.search(pattern, target, re.IGNORECASE)
                 assert not match or allowed.search(match.group()), f"{source} | {target}"
 

@@ -39,7 +39,7 @@ class Batch:
 def round_up(lengths: Lengths) -> Lengths:
     """Round lengths up to the next bucket edge: steps of 2 to 32, 4 to 64, 8 to 128, and so on.
 
-    At most one sixteenth is added beyond 32, and there are 16 + 8 log2(longest / 32) edges.
+    Less than one eighth is added beyond 32, and there are 16 + 8 log2(longest / 32) edges.
     """
     power = np.floor(np.log2(np.maximum(lengths - 1, 1))).astype(np.int64)
     step = 2 ** np.maximum(power - 3, 1)

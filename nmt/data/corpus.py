@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt import files
-from nmt.data.text import Pair, read_lines
+from nmt.data.text import Pair
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, read_json
@@ -56,7 +56,7 @@ class Corpus:
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""
-        return list(read_lines(self.folder / f"{side}.txt"))
+        return (self.folder / f"{side}.txt").read_bytes().decode().split("\n")[:-1]
 
     def disk_bytes(self) -> int:
         """Return the bytes this corpus takes on disk."""
@@ -144,6 +144,13 @@ def _drop_reason(
 def _save_array(path: Path, values: array[int]) -> None:
     with files.open_atomic(path) as stream:
         np.save(stream, np.frombuffer(values, dtype=np.dtype(values.typecode)), allow_pickle=False)
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a corpus stands in `folder` with all its files."""
+    arrays = [f"{side}.{kind}.npy" for side in SIDES for kind in ("tokens", "offsets")]
+    names = ["meta.json", *arrays, *(f"{side}.txt" for side in SIDES)]
+    return all((folder / name).is_file() for name in names)
 
 
 def require_pairs(corpus: Corpus, what: str) -> Corpus:

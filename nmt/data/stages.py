@@ -9,7 +9,7 @@ from typing import Any
 from nmt.config import Config, FilePair
 from nmt.configfile import find_text
 from nmt.data import fingerprint, text
-from nmt.data.corpus import Corpus, build_corpus, require_pairs
+from nmt.data.corpus import Corpus, build_corpus, is_whole, require_pairs
 from nmt.data.tokenizer import (
     Tokenizer,
     Tokenizers,
@@ -17,6 +17,7 @@ from nmt.data.tokenizer import (
     sample_items,
     save_tokenizers,
     saved_meta,
+    tokenizers_there,
     train_tokenizer,
 )
 from nmt.errors import DataError
@@ -73,13 +74,14 @@ def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
     meta = saved_meta(run)
     if (
         meta is not None
+        and tokenizers_there(run)
         and meta["settings"] == settings
         and fingerprint.unchanged(meta["inputs"], inputs)  # type: ignore[arg-type]
     ):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
-    models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     stamps = [fingerprint.stamp(file) for file in inputs]
+    models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     save_tokenizers(run, models, {"settings": settings, "inputs": stamps})
     return load_tokenizers(run)
 
@@ -140,7 +142,7 @@ def ensure_corpus(
     }
     folders = [run.corpus / "train", run.corpus / "valid"]
     inputs = _input_files(config)
-    if all((folder / "meta.json").is_file() for folder in folders):
+    if all(is_whole(folder) for folder in folders):
         train, valid = (Corpus(folder) for folder in folders)
         if all(
             corpus.meta["settings"] == settings
@@ -148,7 +150,7 @@ def ensure_corpus(
             for corpus in (train, valid)
         ):
             say("corpus: unchanged, kept")
-            return train, valid
+            return require_pairs(train, "data.train"), require_pairs(valid, "data.valid")
     meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
     train_pairs, valid_pairs = _split(config)
     train = build_corpus(train_pairs, tokenizers, folders[0], meta, config.data.max_length)

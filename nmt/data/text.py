@@ -64,7 +64,9 @@ def read_lines(file: Path) -> Iterator[str]:
     try:
         with open_text(file) as stream:
             yield from decode_lines(stream, str(file))
-    except (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError) as error:
+    except (OSError, lzma.LZMAError, zlib.error, EOFError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the file could not be opened; else its content is at fault
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
 
 

@@ -42,7 +42,8 @@ class Tokenizer:
     def __init__(self, model: bytes, name: str = "tokenizer") -> None:
         self.model = model
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+            self._processor = sentencepiece.SentencePieceProcessor()
+            self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise DataError(f"{name}: must be a SentencePiece model, is not one") from None
         own = self._processor
@@ -150,6 +151,9 @@ def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, 
         )
     except (RuntimeError, OSError) as error:
         raise DataError(_training_problem(str(error), config, name)) from None
+    got = Tokenizer(output.getvalue()).vocab_size
+    if exact and got < config.vocab_size:  # a char model just takes what there is
+        raise DataError(_training_problem(f"value <= {got}", config, name))
     return output.getvalue()
 
 
@@ -162,8 +166,8 @@ def _training_problem(message: str, config: TokenizerConfig, name: str) -> str:
         )
     smallest = re.search(r"required_chars\. \d+ vs (\d+)", message)
     fixed = 4 + RESERVED_PIECES + BYTE_PIECES
-    if smallest or config.vocab_size <= fixed:
-        least = smallest[1] if smallest else str(fixed + 1)
+    if smallest or config.vocab_size < fixed:
+        least = smallest[1] if smallest else str(fixed)
         return (
             f"tokenizer.vocab_size: must be at least {least} for {name} (special and reserved "
             f"pieces, {BYTE_PIECES} bytes and the characters), is {config.vocab_size}"
@@ -181,6 +185,12 @@ def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, objec
             files.remove(place)
     text = json.dumps({"format_version": FORMAT_VERSION, **meta}, indent=1, ensure_ascii=False)
     files.write_text(run.tokenizer_meta, text + "\n")
+
+
+def tokenizers_there(run: RunDir) -> bool:
+    """Tell whether the run folder holds the tokenizers of both sides."""
+    both = run.tokenizer_src.is_file() and run.tokenizer_tgt.is_file()
+    return run.tokenizer_joint.is_file() or both
 
 
 def saved_meta(run: RunDir) -> dict[str, object] | None:

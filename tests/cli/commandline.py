@@ -1,0 +1,103 @@
+"""Running `nmt` as a person does: in this process where that is enough, else in one of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from nmt.cli import main
+
+NMT = [sys.executable, "-m", "nmt"]
+"""The command line of a process of its own."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of stdout, split at LF only."""
+        assert not self.out or self.out.endswith("\n")
+        return self.out.split("\n")[:-1]
+
+
+def nmt(*arguments: object, stdin: str | bytes = b"") -> Result:
+    """Run a command in this process; an exception that is not an exit comes through."""
+    raw = stdin.encode() if isinstance(stdin, str) else stdin
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
+    code = 0
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8")),
+        patch.object(sys, "argv", ["nmt", *map(str, arguments)]),
+    ):
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        finally:
+            torch.set_num_threads(1)
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+    return Result(code, *texts)
+
+
+def done(result: Result) -> Result:
+    """Return the result of a command that succeeded; else fail, and show what it said."""
+    assert result.code == 0, result.err
+    return result
+
+
+def in_process_of_its_own(
+    *arguments: object, stdin: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a process of its own to its end."""
+    return subprocess.run(
+        [*NMT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, env=environment()
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a process of its own: one thread, output as it comes."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def settings(**values: object) -> list[str]:
+    """Return `--set` flags: train__lr=1 is --set train.lr=1."""
+    return [
+        word
+        for name, value in values.items()
+        for word in ("--set", f"{name.replace('__', '.')}={value}")
+    ]
+
+
+def write_lines(file: Path, lines: Iterable[str]) -> Path:
+    """Write lines, each ended by LF, with the folders above; return the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    return file
+
+
+def write_pairs(prefix: Path, pairs: Iterable[tuple[str, str]]) -> Path:
+    """Write PREFIX.in and PREFIX.out; return the prefix."""
+    pairs = list(pairs)
+    write_lines(Path(f"{prefix}.in"), (src for src, _ in pairs))
+    write_lines(Path(f"{prefix}.out"), (tgt for _, tgt in pairs))
+    return prefix

@@ -1,0 +1,42 @@
+"""One model trained through the command for all tests here, and a small run that takes no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt, write_lines, write_pairs
+from tinyruns import TINY, Digits, Tiny, digit_strings
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    """Train to reverse digits, some twenty seconds on one thread."""
+    folder = tmp_path_factory.mktemp("digits")
+    strings = digit_strings(4250, seed=7)
+    pairs = [(text, text[::-1]) for text in strings]
+    write_pairs(folder / "test", pairs[:200])
+    write_pairs(folder / "valid", pairs[200:250])
+    write_pairs(folder / "train", pairs[250:])
+    config = folder / "digits.yaml"
+    config.write_text(
+        "data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}\n"
+        "tokenizer: {type: char}\n"
+        "model: {wiring: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}\n"
+        "train:\n"
+        "  {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,\n"
+        "   schedule: linear, label_smoothing: 0.0, threads: 1}\n"
+    )
+    run = folder / "run"
+    training = done(nmt("train", config, "--run", run, "--device", "cpu"))
+    return Digits(run, config, strings[:200], [tgt for _, tgt in pairs[:200]], training)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    """Write the small text and its config; nothing is trained yet."""
+    pairs = [(text, text[::-1]) for text in digit_strings(100, seed=3)]
+    write_pairs(tmp_path / "valid", pairs[:4])
+    write_pairs(tmp_path / "train", pairs[4:])
+    write_lines(tmp_path / "tiny.yaml", TINY.split("\n")[:-1])
+    return Tiny(tmp_path, tmp_path / "tiny.yaml", tmp_path / "run")

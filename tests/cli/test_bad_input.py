@@ -1,0 +1,329 @@
+"""A person's mistake gets one clear line that starts with `error:`, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commandline import Result, done, nmt, settings, write_lines
+from tinyruns import Digits, Tiny
+
+
+def assert_refused(result: Result, *parts: str, lines: int = 1) -> None:
+    """One error line (or so many), in which all of these parts stand."""
+    assert result.code == 2, result.err
+    assert result.out == ""
+    errors = [line for line in result.err.split("\n") if line.startswith("error: ")]
+    assert len(errors) == lines, result.err
+    assert "Traceback" not in result.err
+    for part in parts:
+        assert part in "\n".join(errors)
+
+
+# -- settings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("train.batch_token=9", ["is not a known key (did you mean 'batch_tokens'?)"]),
+        ("trian.lr=1", ["trian: is not a known key (did you mean 'train'?)"]),
+        ("train.max_updates=many", ["train.max_updates: must be a whole number", "'many'"]),
+        ("train.max_updates=1.5", ["train.max_updates: must be a whole number", "1.5"]),
+        ("model.dropout=1.0", ["model.dropout: must be below 1", "1.0"]),
+        ("model.score=genral", ["must be one of additive", "(did you mean 'general'?)"]),
+        ("model.d_hidden=7", ["model.d_hidden: must be even"]),
+        ("train.lr", ["must read SECTION.KEY=VALUE"]),
+        ("data.max_length=200", ["data.max_length: must be below the tokens of a batch (200)"]),
+        ("train.micro_batch_tokens=500", ["must be at most train.batch_tokens (200), is 500"]),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_must_hold(
+    tiny: Tiny, setting: str, parts: list[str]
+) -> None:
+    assert_refused(tiny.train("--set", setting), f"--set {setting}: ", *parts)
+    assert not tiny.run.exists()
+
+
+def test_norwegian_in_a_setting_gets_the_hint_for_a_language(tiny: Tiny) -> None:
+    result = tiny.train("--set", "data.src=no")
+    assert result.code == 2
+    hint = "a bare no is ambiguous in YAML: write 'no' (quoted) for the text"
+    assert f"error: --set data.src=no: data.src: {hint}\n" in result.err
+
+
+def test_a_bad_setting_in_the_file_is_named_with_its_line(tiny: Tiny) -> None:
+    tiny.replace("d_embed: 8", "d_embd: 8")
+    assert_refused(tiny.train(), f"error: {tiny.config}:10: model.d_embd: is not a known key")
+
+
+def test_all_problems_are_named_at_once(tiny: Tiny) -> None:
+    flags = settings(train__lr="fast", model__wiring="no one", data__train="[nowhere]")
+    assert_refused(tiny.train(*flags), "train.lr", "model.wiring", lines=2)
+
+
+@pytest.mark.parametrize("text", ["data: [", "data: {src: in\n", "- a\n", "\t\n"])
+def test_what_is_not_yaml_is_one_line(tiny: Tiny, text: str) -> None:
+    tiny.config.write_text(text)
+    assert_refused(tiny.train(), str(tiny.config))
+
+
+def test_a_missing_config_names_the_nearest_one(tiny: Tiny) -> None:
+    missing = tiny.folder / "tyni.yaml"
+    assert_refused(nmt("train", missing), f"{missing}: no such file (did you mean 'tiny.yaml'?)")
+
+
+def test_a_folder_in_place_of_a_config_is_refused(tiny: Tiny) -> None:
+    assert_refused(nmt("train", tiny.folder), str(tiny.folder))
+
+
+# -- training text ---------------------------------------------------------------------------
+
+
+def test_a_missing_text_file_is_named_with_the_nearest(tiny: Tiny) -> None:
+    (tiny.folder / "train.out").rename(tiny.folder / "train.outt")
+    missing = tiny.folder / "train.out"
+    assert_refused(
+        tiny.train(), f"{tiny.config}:4: data.train.0: no such file: {missing}", "train.outt"
+    )
+
+
+def test_all_missing_text_files_are_named_at_once(tiny: Tiny) -> None:
+    assert_refused(tiny.train(*settings(data__train="[x]", data__valid="z")), lines=4)
+
+
+def test_unequal_line_counts_are_both_named(tiny: Tiny) -> None:
+    with open(tiny.folder / "train.out", "a") as stream:
+        stream.write("one more\n")
+    assert_refused(tiny.train(), "same number of lines", "train.in has 96", "train.out has 97")
+
+
+@pytest.mark.parametrize("side", ["in", "out"])
+def test_invalid_utf8_in_training_text_is_named_by_file_and_line(tiny: Tiny, side: str) -> None:
+    file = tiny.folder / f"train.{side}"
+    lines = file.read_bytes().split(b"\n")
+    lines[4] = b"1 \xff 2"
+    file.write_bytes(b"\n".join(lines))
+    assert_refused(tiny.train(), f"{file}:5: must be UTF-8, byte 3 of the line is 0xff")
+
+
+def test_invalid_utf8_in_validation_text_is_named_by_file_and_line(tiny: Tiny) -> None:
+    file = tiny.folder / "valid.in"
+    file.write_bytes(b"1\n2\n\xc3\n4\n")
+    assert_refused(tiny.train(), f"{file}:3: must be UTF-8")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_an_empty_corpus_is_refused(tiny: Tiny, count: int) -> None:
+    for side in ("in", "out"):
+        write_lines(tiny.folder / f"train.{side}", [""] * count)
+    assert_refused(tiny.train(), "empty")
+
+
+def test_text_of_too_long_lines_only_says_why_nothing_is_left(tiny: Tiny) -> None:
+    result = tiny.train(*settings(data__max_length=2))
+    assert_refused(result, "data.train: must hold at least one pair", "96 over 2 tokens")
+
+
+def test_an_empty_validation_set_is_refused(tiny: Tiny) -> None:
+    for side in ("in", "out"):
+        write_lines(tiny.folder / f"valid.{side}", [])
+    assert_refused(tiny.train(), "data.valid: must hold at least one pair")
+
+
+def test_an_empty_test_set_is_refused_before_training(tiny: Tiny) -> None:
+    for side in ("in", "out"):
+        write_lines(tiny.folder / f"test.{side}", [])
+    assert_refused(tiny.train(*settings(data__test=f"[{tiny.folder / 'test'}]")), "test")
+    assert not (tiny.run / "finished.json").exists()
+
+
+def test_unequal_test_files_are_refused_before_training(tiny: Tiny) -> None:
+    write_lines(tiny.folder / "test.in", ["1", "2"])
+    write_lines(tiny.folder / "test.out", ["1"])
+    result = tiny.train(*settings(data__test=f"[{tiny.folder / 'test'}]"))
+    assert_refused(result, "test.in has 2", "test.out has 1")
+    assert not (tiny.run / "finished.json").exists()
+
+
+def test_more_validation_pairs_than_there_are_is_refused(tiny: Tiny) -> None:
+    assert_refused(tiny.train(*settings(data__valid=500)), "data.valid: must leave training text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "bound"),
+    [
+        ("unigram", 30_000, "most"),
+        ("bpe", 30_000, "most"),
+        ("char", 30_000, "most"),
+        ("char", 300, "least"),
+        ("unigram", 300, "least"),
+        ("unigram", 1, "least"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_names_the_size_that_can(
+    tiny: Tiny, kind: str, size: int, bound: str
+) -> None:
+    flags = settings(tokenizer__type=kind)
+    result = tiny.train(*flags, *settings(tokenizer__vocab_size=size))
+    assert_refused(result, f"tokenizer.vocab_size: must be at {bound} ", f"is {size}")
+    named = int(result.err.split(f"must be at {bound} ")[1].split()[0])
+    done(nmt("tokenizer", tiny.config, *flags, *settings(tokenizer__vocab_size=named)))
+
+
+def test_a_tokenizer_model_that_is_none_is_refused(tiny: Tiny) -> None:
+    file = write_lines(tiny.folder / "own.model", ["not a model"])
+    assert_refused(tiny.train(*settings(tokenizer__model=file)), "must be a SentencePiece model")
+
+
+# -- run folders -----------------------------------------------------------------------------
+
+
+def test_a_run_folder_below_a_file_is_one_line(tiny: Tiny) -> None:
+    result = tiny.train(run=tiny.config / "run")
+    assert_refused(result, f"{tiny.config}", "Not a directory")
+
+
+def test_a_run_folder_that_is_a_file_is_one_line(tiny: Tiny) -> None:
+    assert_refused(tiny.train(run=tiny.config), f"{tiny.config}")
+
+
+def test_a_run_that_has_begun_is_not_touched_and_both_ways_on_are_explained(tiny: Tiny) -> None:
+    done(tiny.train())
+    before = sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*"))
+    assert_refused(tiny.train(), "holds a run already", "--resume goes on", "--overwrite deletes")
+    assert sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("flag", ["--resume", "--overwrite", None])
+def test_a_folder_with_files_of_others_is_never_a_run_folder(tiny: Tiny, flag: str | None) -> None:
+    tiny.run.mkdir()
+    thesis = write_lines(tiny.run / "thesis.tex", ["all my work"])
+    result = tiny.train(*([flag] if flag else []))
+    assert_refused(result, "must be empty or a run folder, holds thesis.tex")
+    assert [p.name for p in tiny.run.iterdir()] == ["thesis.tex"]
+    assert thesis.read_text() == "all my work\n"
+
+
+def test_overwrite_leaves_files_of_others_alone(tiny: Tiny) -> None:
+    done(tiny.train())
+    notes = write_lines(tiny.run / "notes.txt", ["mine"])
+    done(tiny.train("--overwrite"))
+    assert notes.read_text() == "mine\n"
+
+
+def test_resume_and_overwrite_together_are_refused(tiny: Tiny) -> None:
+    assert_refused(tiny.train("--resume", "--overwrite"), "--resume and --overwrite: give one")
+
+
+def test_a_missing_model_folder_names_the_nearest(digits: Digits) -> None:
+    missing = digits.run.with_name("rnu")
+    result = nmt("translate", "-m", missing)
+    assert_refused(result, f"{missing}: no such run folder (did you mean 'run'?)")
+
+
+@pytest.mark.parametrize("verb", [["translate", "-m"], ["evaluate"]])
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, verb: list[str]) -> None:
+    assert_refused(nmt(*verb, tmp_path), f"{tmp_path}: is not a run folder (it holds no config")
+
+
+@pytest.mark.parametrize("verb", [["translate", "-m"], ["evaluate"]])
+def test_a_file_in_place_of_a_run_folder_is_refused(tiny: Tiny, verb: list[str]) -> None:
+    assert_refused(nmt(*verb, tiny.config), f"{tiny.config}: is not a run folder")
+
+
+def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny) -> None:
+    done(tiny.train("--dry-run"))
+    assert_refused(nmt("translate", "-m", tiny.run), f"{tiny.run}: holds no checkpoint yet")
+
+
+# -- damage ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
+    """A copy of the trained run without its corpus."""
+    folder = tmp_path_factory.mktemp("damage") / "run"
+    shutil.copytree(
+        digits.run, folder, symlinks=True, ignore=shutil.ignore_patterns("corpus", "optimizer.*")
+    )
+    return folder
+
+
+def cut_in_half(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:20])
+
+
+def newer_version(file: Path) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format_version": 999}))
+
+
+def other_width(file: Path) -> None:
+    text = file.read_text()
+    assert "d_hidden: 64" in text
+    file.write_text(text.replace("d_hidden: 64", "d_hidden: 32"))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "parts"),
+    [
+        ("best/model.safetensors", cut_in_half, ["model.safetensors: must be a safetensors file"]),
+        ("best/model.safetensors", Path.unlink, ["model.safetensors: no such file"]),
+        ("best/state.json", newer_version, ["format_version must be at most 1, is 999", "newer"]),
+        ("best/state.json", cut_in_half, ["state.json: must be JSON, is damaged"]),
+        ("best/state.json", Path.unlink, ["state.json: no such file"]),
+        ("tokenizer.model", cut_in_half, ["tokenizer.model: must be a SentencePiece model"]),
+        ("tokenizer.model", Path.unlink, ["no such tokenizer model"]),
+        ("config.yaml", cut_short, ["config.yaml"]),
+        ("config.yaml", other_width, ["for the model in config.yaml"]),
+    ],
+)
+def test_a_damaged_run_folder_is_refused_by_the_file(
+    small_run: Path, tmp_path: Path, name: str, damage: Callable[[Path], None], parts: list[str]
+) -> None:
+    run = shutil.copytree(small_run, tmp_path / "run", symlinks=True)
+    damage(run / name)
+    assert_refused(nmt("translate", "-m", run, "--device", "cpu", stdin=b"1\n"), *parts)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_resume_from_a_damaged_checkpoint_is_refused(tiny: Tiny, name: str) -> None:
+    done(tiny.train())
+    cut_in_half(tiny.run / "last" / name)
+    assert_refused(tiny.train("--resume", *settings(train__max_updates=3)), f"{name}: must be")
+
+
+# -- flags -----------------------------------------------------------------------------------
+
+
+def test_an_unknown_device_is_refused_with_the_choices(tiny: Tiny, digits: Digits) -> None:
+    words = "--device must be one of auto, cpu, cuda, mps; it is 'tpu'"
+    assert_refused(nmt("train", tiny.config, "--run", tiny.run, "--device", "tpu"), words)
+    assert_refused(nmt("translate", "-m", digits.run, "--device", "tpu", stdin=b"1\n"), words)
+
+
+def test_fp16_without_a_gpu_is_refused(tiny: Tiny) -> None:
+    assert_refused(tiny.train(*settings(train__precision="fp16")), "fp16 needs a CUDA device")
+
+
+def test_a_missing_input_file_is_refused(digits: Digits, tmp_path: Path) -> None:
+    result = nmt("translate", "-m", digits.run, tmp_path / "nothing.txt")
+    assert_refused(result, f"{tmp_path / 'nothing.txt'}: no such file")
+
+
+def test_a_gz_file_that_is_none_is_refused(digits: Digits, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "in.gz", ["plain text"])
+    assert_refused(nmt("translate", "-m", digits.run, file), f"{file}: must be a whole .gz file")
+
+
+def test_an_output_folder_that_cannot_be_is_one_line(digits: Digits, tiny: Tiny) -> None:
+    result = nmt("translate", "-m", digits.run, "-o", tiny.config / "out", stdin=b"1\n")
+    assert_refused(result, str(tiny.config))

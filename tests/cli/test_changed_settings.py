@@ -1,0 +1,94 @@
+"""On resume a changed setting is applied and logged, or refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commandline import done, settings
+from tinyruns import Tiny
+
+MORE = settings(train__max_updates=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("train.lr=0.02", "changed: train.lr: 0.001 -> 0.02"),
+        ("decode.beam_size=4", "changed: decode.beam_size: 2 -> 4"),
+        ("train.max_updates=4", "changed: train.max_updates: 2 -> 4"),
+        ("train.patience=null", "changed: train.patience: 10 -> None"),
+        ("train.schedule=plateau", "changed: train.schedule: constant -> plateau"),
+        ("train.label_smoothing=0.2", "changed: train.label_smoothing: 0.1 -> 0.2"),
+    ],
+)
+def test_a_setting_that_may_change_is_applied_and_logged(tiny: Tiny, name: str, line: str) -> None:
+    done(tiny.train())
+    result = done(tiny.train("--resume", *MORE, "--set", name))
+    assert f"{line}\n" in result.err
+    assert line in (tiny.run / "train.log").read_text()
+    key, value = name.split(".")[1].split("=")
+    assert (
+        f"{key}: {json.dumps(value) if value.isalpha() and value != 'null' else value}"
+        in (tiny.run / "config.yaml").read_text()
+    )
+
+
+def test_a_new_rate_is_the_rate_of_the_next_update(tiny: Tiny) -> None:
+    flags = settings(train__warmup=0, train__validate_every=1)
+    done(tiny.train(*flags))
+    done(tiny.train("--resume", *flags, *MORE, *settings(train__lr=0.02)))
+    text = (tiny.run / "metrics.jsonl").read_text()
+    rates = [r["lr"] for r in map(json.loads, text.split("\n")[:-1]) if r["kind"] == "train"]
+    assert rates == [0.001, 0.001, 0.02]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("model.d_hidden=16", "model.d_hidden: 8 -> 16"),
+        ("model.dropout=0.1", "model.dropout: 0.3 -> 0.1"),
+        ("train.seed=2", "train.seed: 1 -> 2"),
+        ("train.batch_tokens=300", "train.batch_tokens: 200 -> 300"),
+        ("train.optimizer=sgd", "train.optimizer: adam -> sgd"),
+        ("tokenizer.type=bpe", "tokenizer.type: char -> bpe"),
+        ("data.max_length=50", "data.max_length: 60 -> 50"),
+    ],
+)
+def test_a_setting_that_the_weights_hang_on_is_refused(tiny: Tiny, name: str, change: str) -> None:
+    done(tiny.train())
+    before = (tiny.run / "config.yaml").read_bytes()
+    result = tiny.train("--resume", *MORE, "--set", name)
+    assert result.code == 2
+    assert result.err.startswith("error: these settings cannot change within a run: ")
+    assert change in result.err
+    assert (tiny.run / "config.yaml").read_bytes() == before
+
+
+def test_unchanged_settings_are_not_mentioned(tiny: Tiny) -> None:
+    done(tiny.train())
+    result = done(tiny.train("--resume"))
+    assert "changed:" not in result.err
+
+
+def test_scores_of_another_metric_are_never_compared(tiny: Tiny) -> None:
+    """Refused, or the best is the best by the new metric: BLEU 0 is no loss below all others."""
+    flags = settings(train__validate_every=1)
+    done(tiny.train(*flags))
+    result = tiny.train(
+        "--resume", *flags, *settings(train__max_updates=4, train__stop_metric="loss")
+    )
+    if result.code != 2:
+        text = (tiny.run / "metrics.jsonl").read_text()
+        valid = [r for r in map(json.loads, text.split("\n")[:-1]) if r["kind"] == "valid"]
+        state = json.loads((tiny.run / "last" / "state.json").read_text())
+        assert state["best_score"] in [r["loss"] for r in valid]
+
+
+def test_changed_text_is_seen_though_its_name_is_the_same(tiny: Tiny) -> None:
+    done(tiny.train())
+    for side in ("in", "out"):
+        file = tiny.folder / f"train.{side}"
+        file.write_text(file.read_text() + "1 2 3\n")
+    result = tiny.train("--resume", *MORE)
+    assert "corpus: unchanged" not in result.err

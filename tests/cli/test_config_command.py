@@ -1,0 +1,57 @@
+"""`nmt config`: what is shown can be loaded again, and the schema is the schema."""
+
+from __future__ import annotations
+
+import json
+
+from commandline import done, nmt, settings
+from tinyruns import Tiny
+
+from nmt.configfile import load_config
+
+
+def test_show_marks_each_value_default_or_given(tiny: Tiny) -> None:
+    lines = done(nmt("config", "show", tiny.config, *settings(train__lr="3e-4"))).lines
+    assert "  d_hidden: 8  # given" in lines
+    assert "  lr: 0.0003  # given" in lines
+    assert "  warmup: 400  # default" in lines, "a default of the architecture is resolved"
+    assert '  score: "general"  # default' in lines
+    assert all(line.endswith(("# given", "# default", ":")) for line in lines)
+
+
+def test_show_names_every_setting(tiny: Tiny) -> None:
+    lines = done(nmt("config", "show", tiny.config)).lines
+    shown = {line.strip().split(":")[0] for line in lines}
+    schema = json.loads(done(nmt("config", "schema")).out)
+    for section in schema["$defs"].values():
+        if section["title"].endswith("Config"):
+            assert section["properties"].keys() <= shown
+    assert schema["properties"].keys() <= shown
+
+
+def test_what_show_prints_loads_as_the_same_config_from_anywhere(tiny: Tiny) -> None:
+    shown = done(nmt("config", "show", tiny.config)).out
+    other = tiny.folder / "else" / "where.yaml"
+    other.parent.mkdir()
+    other.write_text(shown)
+    assert load_config(other).model_dump() == load_config(tiny.config).model_dump()
+    assert str(tiny.folder / "train") in shown, "relative paths are made absolute"
+
+
+def test_the_schema_is_json_with_help_for_every_setting() -> None:
+    schema = json.loads(done(nmt("config", "schema")).out)
+    sections = {name: schema["$defs"][name] for name in ("TrainConfig", "RNNConfig", "DataConfig")}
+    for section in sections.values():
+        assert section["additionalProperties"] is False
+        assert all(setting["description"] for setting in section["properties"].values())
+
+
+def test_show_does_not_need_the_text_files(tiny: Tiny) -> None:
+    (tiny.folder / "train.in").unlink()
+    assert done(nmt("config", "show", tiny.config)).out
+
+
+def test_show_refuses_what_training_would(tiny: Tiny) -> None:
+    result = nmt("config", "show", tiny.config, *settings(train__lrr=1))
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'lr'?" in result.err

@@ -1,0 +1,109 @@
+"""Every command in README.md is run as it stands there, in a folder prepared as it assumes.
+
+A command that is new to the README fails until it has a line in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from commandline import environment, write_lines
+from tinyruns import Digits
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+SHORT = "--set train.max_updates=2 --set train.threads=1 --set model.d_hidden=8 --device cpu"
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a command of the README is run here."""
+
+    run: bool = True
+    """False for set-up that other tests or the continuous integration run."""
+    extra: str = ""
+    """Flags put at its end, to make it short."""
+    code: int = 0
+
+
+COMMANDS: dict[str, Use] = {
+    "scripts/quickstart": Use(run=False),
+    "scripts/test": Use(run=False),
+    "nmt init --src data/demo/train.en --tgt data/demo/train.fr -o my.yaml": Use(),
+    "nmt train my.yaml": Use(extra=SHORT),
+}
+"""By the command as it stands in README.md, without the prompt, comment and line breaks."""
+
+
+def commands(markdown: str) -> list[str]:
+    """Return the commands in the fenced sh, bash and console blocks of a page, in order.
+
+    In a console block only lines after a `$` are commands. A backslash at the end joins lines.
+    """
+    found = []
+    fence = re.compile(r"^```(sh|bash|shell|console)[^\n]*\n(.*?)^```", re.M | re.S)
+    for kind, block in fence.findall(markdown):
+        for line in re.sub(r"\\\n\s*", "", block).split("\n"):
+            text = line.strip()
+            if kind == "console":
+                if not text.startswith("$ "):
+                    continue
+                text = text[2:]
+            text = re.sub(r"\s+#\s.*$", "", text).strip()
+            if text and not text.startswith("#"):
+                found.append(re.sub(r"\s+", " ", text))
+    return found
+
+
+def test_the_parser_finds_commands_and_nothing_else() -> None:
+    page = (
+        "nmt is not a command here\n```sh\n# a comment\nnmt train a.yaml   # trains\n"
+        "nmt translate \\\n    -m runs/a < b.txt\n\n```\n```yaml\nnmt: no\n```\n"
+        "```console\n$ echo 'a # b' | nmt translate\nUn chien.\n```\n```python\nimport nmt\n```\n"
+    )
+    expected = ["nmt train a.yaml", "nmt translate -m runs/a < b.txt"]
+    assert commands(page)[:2] == expected
+    assert len(commands(page)) == 3
+
+
+def test_every_command_of_the_readme_is_known_here() -> None:
+    unknown = [c for c in commands(README.read_text()) if c not in COMMANDS]
+    assert not unknown, "add them to COMMANDS"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
+    """A folder as the README leaves one: a finished run and a few files of text."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(digits.run, folder / "runs" / "demo", symlinks=True)
+    for name in ("input.txt", "in.txt", "test.en"):
+        write_lines(folder / name, digits.src[:5])
+    write_lines(folder / "test.fr", digits.ref[:5])
+    write_lines(folder / "data" / "demo" / "train.en", digits.src)
+    write_lines(folder / "data" / "demo" / "train.fr", digits.ref)
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    return folder
+
+
+@pytest.mark.parametrize("command", commands(README.read_text()))
+def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
+    use = COMMANDS[command]
+    if not use.run:
+        pytest.skip("set-up, run elsewhere")
+    shell = f'nmt() {{ {shlex.quote(sys.executable)} -m nmt "$@"; }}\n{command} {use.extra}\n'
+    process = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", shell],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert process.returncode == use.code, process.stderr
+    assert "Traceback" not in process.stderr

@@ -1,0 +1,192 @@
+"""A run that was stopped, in whatever way, ends where it would have ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commandline import NMT, done, environment, settings
+from tinyruns import Tiny
+
+PARTS = ("model.safetensors", "optimizer.safetensors")
+ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
+SGD = [*ADAM, *settings(train__optimizer="sgd", train__lr=0.1)]
+MICRO = [*ADAM, *settings(train__micro_batch_tokens=70)]
+END = settings(train__max_updates=12)
+
+
+def checkpoint(run: Path, update: int) -> tuple[bytes, ...]:
+    """Return the bytes of a run's weights and moments after `update`, its last."""
+    assert (run / "last").resolve().name == f"step_{update:08d}"
+    return tuple((run / "last" / name).read_bytes() for name in PARTS)
+
+
+def records(run: Path, kind: str) -> list[int]:
+    """Return the updates of the records of one kind in metrics.jsonl."""
+    lines = (run / "metrics.jsonl").read_text().split("\n")[:-1]
+    return [r["update"] for r in map(json.loads, lines) if r["kind"] == kind]
+
+
+@pytest.mark.parametrize(
+    ("flags", "stops"),
+    [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,))],
+    ids=["adam", "sgd", "micro-batches"],
+)
+def test_stopped_and_resumed_is_bit_for_bit_one_run(
+    tiny: Tiny, flags: list[str], stops: tuple[int, ...]
+) -> None:
+    done(tiny.train(*flags, *END, run=tiny.folder / "whole"))
+    whole = checkpoint(tiny.folder / "whole", 12)
+    # The stops lie inside an epoch of these many updates, at its end, and at a validation (4, 8).
+    epochs = [
+        json.loads(line)["epoch"]
+        for line in (tiny.folder / "whole" / "metrics.jsonl").read_text().split("\n")[:-1]
+        if json.loads(line)["kind"] == "train"
+    ]
+    assert epochs[-1] > 1
+    for stop in stops:
+        run = tiny.folder / f"stopped_{stop}"
+        done(tiny.train(*flags, *settings(train__max_updates=stop), run=run))
+        assert checkpoint(run, stop) != whole
+        result = done(tiny.train(*flags, *END, "--resume", run=run))
+        assert f"resumed after update {stop}\n" in result.err
+        assert checkpoint(run, 12) == whole
+
+
+def test_stopped_twice_is_bit_for_bit_one_run(tiny: Tiny) -> None:
+    done(tiny.train(*ADAM, *END, run=tiny.folder / "whole"))
+    for stop in (3, 10, 12):
+        done(tiny.train(*ADAM, *settings(train__max_updates=stop), "--resume"))
+    assert checkpoint(tiny.run, 12) == checkpoint(tiny.folder / "whole", 12)
+
+
+def test_dropout_is_on_and_the_seed_matters(tiny: Tiny) -> None:
+    """Else the equalities above would say little."""
+    seen = set()
+    for name, flags in {
+        "a": [],
+        "b": settings(train__seed=2),
+        "c": settings(model__dropout=0.0),
+    }.items():
+        done(tiny.train(*ADAM, *END, *flags, run=tiny.folder / name))
+        seen.add(checkpoint(tiny.folder / name, 12))
+    assert len(seen) == 3
+
+
+def test_resume_starts_a_run_where_there_is_none(tiny: Tiny) -> None:
+    done(tiny.train("--resume"))
+    assert (tiny.run / "last").resolve().name == "step_00000002"
+
+
+def test_resume_of_a_finished_run_goes_straight_to_the_scores(tiny: Tiny) -> None:
+    test_set = settings(data__test=f"[{tiny.folder / 'valid'}]")
+    first = done(tiny.train(*test_set))
+    weights = checkpoint(tiny.run, 2)
+    again = done(tiny.train(*test_set, "--resume"))
+    assert again.out == first.out != ""
+    assert checkpoint(tiny.run, 2) == weights
+    assert records(tiny.run, "valid") == [2]
+
+
+def test_the_tokenizer_and_the_corpus_are_kept_on_resume(tiny: Tiny) -> None:
+    tiny.replace("type: char", "type: unigram")  # the size is left open, and found to be smaller
+    done(tiny.train())
+    kept = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
+    result = done(tiny.train("--resume", *settings(train__max_updates=3)))
+    assert "tokenizer: unchanged, kept" in result.err
+    assert "corpus: unchanged, kept" in result.err
+    assert kept == {p: p.stat().st_mtime_ns for p in kept}
+
+
+def test_metrics_of_a_run_killed_before_its_first_checkpoint_are_forgotten(tiny: Tiny) -> None:
+    tiny.run.mkdir()
+    (tiny.run / "metrics.jsonl").write_text('{"kind": "train", "update": 1, "loss": 9}\n')
+    done(tiny.train("--resume", *settings(train__validate_every=2)))
+    assert records(tiny.run, "train") == [2]
+
+
+def test_a_checkpoint_lost_while_it_was_written_again_does_not_lose_the_run(tiny: Tiny) -> None:
+    """Killed between the removal of a checkpoint and the renaming of its second writing."""
+    done(tiny.train(*settings(train__max_updates=4, train__validate_every=2)))
+    last = (tiny.run / "last").resolve()
+    best = (tiny.run / "best").resolve()
+    assert best != last, "this test needs an earlier best"
+    last.rename(last.with_name(f".{last.name}.1.tmp"))
+    result = tiny.train("--resume", *settings(train__max_updates=5, train__validate_every=2))
+    assert result.code == 2 or "resumed after update" in result.err
+
+
+def test_optimizer_state_missing_from_a_checkpoint_is_named(tiny: Tiny) -> None:
+    done(tiny.train())
+    (tiny.run / "last" / "optimizer.safetensors").unlink()
+    result = tiny.train("--resume", *settings(train__max_updates=3))
+    assert result.code == 2
+    assert result.err.split("\n")[-2].startswith(f"error: {tiny.run / 'last'}")
+
+
+# -- killed, in a process of its own ---------------------------------------------------------
+
+
+def start(tiny: Tiny, *flags: str) -> subprocess.Popen[bytes]:
+    arguments = ["train", tiny.config, "--run", tiny.run, "--device", "cpu", *ADAM, *flags]
+    return subprocess.Popen(
+        [*NMT, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "it ended before it was stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+LONG = settings(train__max_updates=100_000, train__patience="null")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "saves"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, False),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGINT, 130, True),
+    ],
+    ids=["SIGKILL", "SIGTERM", "SIGINT"],
+)
+def test_a_stopped_process_goes_on_bit_for_bit(
+    tiny: Tiny, number: int, code: int, saves: bool
+) -> None:
+    flags = settings(train__save_every=1) if not saves else []
+    with start(tiny, *LONG, *flags) as process:
+        wait_until(lambda: (tiny.run / "last").exists(), process)
+        time.sleep(0.05)
+        process.send_signal(number)
+        assert process.stderr
+        said = process.stderr.read().decode()
+        assert process.wait(30) == code
+    assert "Traceback" not in said
+    if saves:
+        update = int(said.rsplit("interrupted after update ", 1)[1].split(";")[0])
+        assert (tiny.run / "last").resolve().name == f"step_{update:08d}"
+        assert "--resume" in said.split("\n")[-2]
+    assert not (tiny.run / "finished.json").exists()
+    stopped = int((tiny.run / "last").resolve().name.removeprefix("step_"))
+    end = settings(train__max_updates=stopped + 5)
+    resumed = done(tiny.train(*ADAM, *end, *settings(train__patience="null"), "--resume"))
+    assert f"resumed after update {stopped}\n" in resumed.err
+    whole = tiny.folder / "whole"
+    done(tiny.train(*ADAM, *end, *settings(train__patience="null"), run=whole))
+    assert checkpoint(tiny.run, stopped + 5) == checkpoint(whole, stopped + 5)
+    for kind in ("train", "valid"):
+        updates = records(tiny.run, kind)
+        assert updates == sorted(set(updates)), "a record was kept twice"
+    assert not list(tiny.run.rglob(".*.tmp"))

@@ -1,0 +1,46 @@
+"""Settings of every kind go the whole way: train, resume, translate, evaluate."""
+
+from __future__ import annotations
+
+import pytest
+from commandline import done, nmt, settings
+from tinyruns import Tiny
+
+CHOICES = [
+    {"model__wiring": "none"},
+    {"model__wiring": "none", "model__cell": "lstm", "model__reverse_source": "true"},
+    {"model__wiring": "bahdanau", "model__score": "concat", "model__tie": "all"},
+    {"model__input_feeding": "true", "model__score": "dot", "model__num_layers": 2},
+    {"model__bidirectional": "false", "model__score": "scaled_dot", "model__tie": "none"},
+    {"tokenizer__joint": "false"},
+    {"tokenizer__type": "unigram", "train__precision": "bf16"},
+    {"tokenizer__type": "bpe", "train__optimizer": "sgd", "train__schedule": "cosine"},
+    {"tokenizer__type": "word", "train__stop_metric": "loss", "data__valid": 5},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: " ".join(map(str, c.values())))
+def test_a_run_with_these_settings_resumes_translates_and_is_scored(
+    tiny: Tiny, choice: dict[str, object]
+) -> None:
+    flags = [*settings(**choice), *settings(data__test=f"[{tiny.folder / 'valid'}]")]
+    trained = done(tiny.train(*flags))
+    resumed = done(tiny.train(*flags, *settings(train__max_updates=3), "--resume"))
+    changes = [line for line in resumed.err.split("\n") if line.startswith("changed:")]
+    assert changes == ["changed: train.max_updates: 2 -> 3"]
+    limit = settings(decode__max_length_ratio=0.1)
+    translated = done(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
+    assert len(translated.lines) == 3
+    assert len(done(nmt("evaluate", tiny.run)).lines) == len(trained.lines) == 5
+
+
+def test_your_own_tokenizer_model_goes_the_whole_way(tiny: Tiny) -> None:
+    done(nmt("tokenizer", tiny.config, "--run", tiny.folder / "first"))
+    own = settings(tokenizer__model=tiny.folder / "first" / "tokenizer.model")
+    done(tiny.train(*own))
+    assert (tiny.run / "tokenizer.model").read_bytes() == (
+        tiny.folder / "first" / "tokenizer.model"
+    ).read_bytes()
+    resumed = done(tiny.train(*own, "--resume", *settings(train__max_updates=3)))
+    assert "tokenizer: unchanged, kept" in resumed.err
+    assert len(done(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1

@@ -1,0 +1,66 @@
+"""Every config in configs/ loads, and trains when it is made short and narrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt, settings, write_pairs
+from tinyruns import digit_strings
+
+from nmt.config import Config, FilePair
+from nmt.configfile import find_text, load_config, text_sets
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
+NARROW = settings(
+    model__d_hidden=16,
+    model__d_embed=16,
+    train__batch_tokens=256,
+    train__micro_batch_tokens="null",
+    train__max_updates=2,
+    train__validate_every=100,
+    train__warmup=1,
+    train__threads=1,
+    data__max_length=200,
+    data__test="[]",
+    decode__beam_size=2,
+)
+FETCHED = ROOT / "data" / "multi30k"
+"""Text that a script fetches; all other text that a config names must be in the repository."""
+
+
+def test_there_are_configs() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_its_text_is_in_the_repository_or_fetched_by_a_script(file: Path) -> None:
+    config = load_config(file)
+    for _, files in text_sets(config):
+        for side, language in (("src", config.data.src), ("tgt", config.data.tgt)):
+            text = find_text(files, side, language).resolve()
+            assert text.is_file() or text.is_relative_to(FETCHED), text
+
+
+def stand_in(config: Config, folder: Path) -> list[str]:
+    """Write short text in the languages of `config` and return the settings that name it."""
+    strings = digit_strings(60, seed=9)
+    for name, part in (("train", strings[10:]), ("valid", strings[:10])):
+        prefix = write_pairs(folder / name, [(text, text[::-1]) for text in part])
+        for ending, language in (("in", config.data.src), ("out", config.data.tgt)):
+            Path(f"{prefix}.{ending}").rename(f"{prefix}.{language}")
+    valid = 5 if isinstance(config.data.valid, int) else folder / "valid"
+    return settings(data__train=f"[{folder / 'train'}]", data__valid=valid)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_it_trains_and_translates(file: Path, tmp_path: Path) -> None:
+    config = load_config(file)
+    flags = [*NARROW, *stand_in(config, tmp_path)]
+    if config.is_given("tokenizer.vocab_size"):
+        flags += settings(tokenizer__vocab_size=340)
+    assert not isinstance(config.tokenizer.model, Path | FilePair)
+    done(nmt("train", file, "--run", tmp_path / "run", "--device", "cpu", *flags))
+    translated = nmt("translate", "-m", tmp_path / "run", "--device", "cpu", stdin=b"1 2\n\n3\n")
+    assert len(done(translated).lines) == 3

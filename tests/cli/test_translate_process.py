@@ -1,0 +1,86 @@
+"""`nmt translate` in a process of its own: pipes that close, streams and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commandline import NMT, environment, in_process_of_its_own, write_lines
+from tinyruns import Digits
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*NMT, "translate", "--device", "cpu", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(digits: Digits, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "big", digits.src * 50)
+    command = f"{sys.executable} -m nmt translate -m {digits.run} --beam 1 {source}"
+    shell = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert shell.stdout.split("\n")[:2] == [digits.ref[0], "0"]
+    assert shell.stderr == ""
+
+
+def test_stream_answers_each_line_before_the_next_is_written(digits: Digits) -> None:
+    with start("-m", digits.run, "--stream") as process:
+        assert process.stdin
+        assert process.stdout
+        for src, ref in zip(digits.src[:3], digits.ref, strict=False):
+            process.stdin.write(f"{src}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{ref}\n".encode()
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_ctrl_c_ends_it_with_130_and_no_traceback(digits: Digits) -> None:
+    with start("-m", digits.run, "--stream") as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(b"1 2 3\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"3 2 1\n"  # it is up, and waits for the next line
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read().strip() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a file that cannot be written")
+def test_a_full_disk_is_one_line(digits: Digits) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            [*NMT, "translate", "-m", str(digits.run), "--device", "cpu"],
+            input=b"1 2 3\n",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+    assert process.returncode == 2
+    lines = process.stderr.decode().strip().split("\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "No space left" in lines[0]
+
+
+def test_python_m_nmt_is_nmt(digits: Digits) -> None:
+    process = in_process_of_its_own("translate", "-m", digits.run, stdin=b"1 2 3\n")
+    assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")

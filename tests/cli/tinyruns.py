@@ -1,0 +1,75 @@
+"""What the tests here train: a model that reverses digits, and a run that takes no time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from commandline import Result, nmt
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A model that reverses strings of digits, and text that it never saw."""
+
+    run: Path
+    config: Path
+    src: list[str]
+    ref: list[str]
+    training: Result
+    """What `nmt train` printed."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A config whose updates take milliseconds: 8 batches an epoch, dropout on."""
+
+    folder: Path
+    config: Path
+    run: Path
+
+    def train(self, *arguments: object, run: Path | None = None) -> Result:
+        """Run `nmt train` on the CPU."""
+        return nmt("train", self.config, "--run", run or self.run, "--device", "cpu", *arguments)
+
+    def corpus_files(self) -> list[Path]:
+        """Return the files of the prepared corpus."""
+        return sorted(p for p in (self.run / "corpus").rglob("*") if p.is_file())
+
+    def replace(self, old: str, new: str) -> None:
+        """Edit the config."""
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+
+TINY = """\
+data:
+  src: in
+  tgt: out
+  train: [train]
+  valid: valid
+  max_length: 60
+tokenizer:
+  type: char
+model:
+  d_embed: 8
+  d_hidden: 8
+train:
+  batch_tokens: 200
+  max_updates: 2
+  threads: 1
+  validate_every: 100
+decode:
+  beam_size: 2
+"""
+
+
+def digit_strings(count: int, seed: int) -> list[str]:
+    """Return distinct strings of 3 to 7 digits with a space between."""
+    rng = random.Random(seed)
+    strings: dict[str, None] = {}
+    while len(strings) < count:
+        strings[" ".join(rng.choices("0123456789", k=rng.randint(3, 7)))] = None
+    return list(strings)

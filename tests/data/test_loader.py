@@ -1,0 +1,206 @@
+"""What a training step is handed, checked against the corpus by hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nmt.config import TokenizerConfig
+from nmt.data.batching import Batch, plan_epoch
+from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.loader import (
+    PREFETCH,
+    MicroBatch,
+    load_updates,
+    make_micro_batch,
+    pad_rows,
+    prefetch,
+)
+from nmt.data.text import Pair
+from nmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
+
+CPU = torch.device("cpu")
+PAIRS: list[Pair] = [(f"number {n} " * (n % 5 + 1), f"zahl {n} " * (n % 3 + 1)) for n in range(40)]
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> Tokenizers:
+    config = TokenizerConfig(vocab_size=400)
+    lines = [[pair[side] for pair in PAIRS] for side in (0, 1)]
+    src, tgt = (Tokenizer(train_tokenizer(text, config, False, "x")) for text in lines)
+    return Tokenizers(src, tgt)
+
+
+@pytest.fixture(scope="module")
+def corpus(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return build_corpus(PAIRS, tokenizers, tmp_path_factory.mktemp("c") / "c", {}, None)
+
+
+def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
+    return plan_epoch(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, 1, 0, tokens)
+
+
+def test_rows_are_filled_up_with_pad() -> None:
+    assert pad_rows([[5, 6], [], [7]], 3, 9).tolist() == [[5, 6, 9], [9, 9, 9], [7, 9, 9]]
+    assert pad_rows([[5]], 1, 9).dtype == torch.int64
+
+
+def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
+    corpus = build_corpus([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c", {}, None)
+    a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
+    width, length = len(a) + 3, len(d) + 2
+    batch = make_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
+    assert batch.rows == 2
+    assert batch.src.tolist() == [[EOS] + [PAD] * (width - 1), [*a, EOS, PAD, PAD]]
+    assert batch.src_len.tolist() == [1, len(a) + 1]
+    assert batch.tgt_in.tolist() == [
+        [BOS, *d, PAD],
+        [BOS, *c] + [PAD] * (length - 1 - len(c)),
+    ]
+    assert batch.targets.tolist() == [*d, EOS, *c, EOS]
+    assert batch.positions.tolist() == [*range(len(d) + 1), *range(length, length + len(c) + 1)]
+    assert batch.tgt_tokens == len(d) + len(c) + 2
+    assert batch.padded_tokens == 2 * length
+
+
+def test_each_target_is_the_next_input(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    for batch in plan(corpus):
+        micro = make_micro_batch(corpus, batch, tokenizers)
+        flat = micro.tgt_in.flatten()
+        real = torch.zeros(micro.padded_tokens, dtype=torch.bool)
+        real[micro.positions] = True
+        assert (flat[~real] == PAD).all()
+        for position, target in zip(micro.positions.tolist(), micro.targets.tolist(), strict=True):
+            ends = (position + 1) % batch.tgt_length == 0 or flat[position + 1] == PAD
+            assert target == (EOS if ends else flat[position + 1])
+        for i, row in enumerate(batch.rows):
+            line = micro.src[i, : micro.src_len[i]].tolist()
+            assert line == [*corpus.row("src", row).tolist(), EOS]
+
+
+def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
+    class Letters(Tokenizer):
+        def __init__(self, pad: int, bos: int, eos: int) -> None:
+            self.pad, self.bos, self.eos, self.vocab_size = pad, bos, eos, 200
+
+        def encode(self, lines: object) -> list[list[int]]:
+            return [[ord(sign) for sign in line] for line in lines]  # type: ignore[attr-defined]
+
+    both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
+    corpus = build_corpus([("a", "b")], both, tmp_path / "c", {}, None)
+    batch = make_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
+    assert batch.src.tolist() == [[97, 3, 1]]
+    assert batch.tgt_in.tolist() == [[152, 98, 151]]
+    assert batch.targets.tolist() == [98, 153]
+
+
+@pytest.mark.parametrize("tokens", [None, 1, 25])
+def test_micro_batches_cover_each_update_in_order(
+    corpus: Corpus, tokenizers: Tokenizers, tokens: int | None
+) -> None:
+    batches = plan(corpus)
+    updates = list(load_updates(corpus, batches, tokenizers, tokens, CPU))
+    assert len(updates) == len(batches)
+    for batch, update in zip(batches, updates, strict=True):
+        whole = make_micro_batch(corpus, batch, tokenizers)
+        assert torch.cat([micro.src for micro in update]).equal(whole.src)
+        assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
+        assert torch.cat([micro.targets for micro in update]).equal(whole.targets)
+        assert torch.cat([micro.src_len for micro in update]).equal(whole.src_len)
+        assert sum(micro.rows for micro in update) == whole.rows
+        if tokens is not None:
+            assert all(micro.padded_tokens <= tokens or micro.rows == 1 for micro in update)
+
+
+def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    batch = make_micro_batch(corpus, plan(corpus)[0], tokenizers)
+    assert batch.to(CPU) is batch
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_all_but_the_lengths_move(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    device = torch.device("cuda")
+    [[first], *_] = load_updates(corpus, plan(corpus), tokenizers, None, device)
+    assert first.src.is_pinned()
+    moved: MicroBatch = first.to(device)
+    assert moved.src_len.device == CPU
+    for name in ("src", "tgt_in", "targets", "positions"):
+        tensor = getattr(moved, name)
+        assert tensor.is_cuda
+        assert tensor.cpu().equal(getattr(first, name))
+
+
+# prefetch
+
+
+def test_items_come_in_order() -> None:
+    assert list(prefetch(iter(range(50)))) == list(range(50))
+
+
+def test_nothing_comes_of_nothing() -> None:
+    assert list(prefetch(iter([]))) == []
+
+
+def test_none_is_an_item_like_any_other() -> None:
+    assert list(prefetch(iter([None, 1, None]))) == [None, 1, None]
+
+
+def wait_until(condition: object) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def test_items_are_made_ahead_but_not_far() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    stream = prefetch(items())
+    assert next(stream) == 0
+    # One item was taken, PREFETCH wait in the queue and one more is held by the thread.
+    assert wait_until(lambda: len(made) == PREFETCH + 2)
+    time.sleep(0.02)
+    assert len(made) == PREFETCH + 2
+    stream.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_arrives_after_what_came_before_it(error: type[BaseException]) -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise error("broken")
+
+    stream = prefetch(items())
+    assert [next(stream), next(stream)] == [1, 2]
+    with pytest.raises(error, match="broken"):
+        next(stream)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_closing_early_ends_the_thread(taken: int) -> None:
+    before = set(threading.enumerate())
+    stream = prefetch(count())
+    assert list(islice(stream, taken)) == list(range(taken))
+    stream.close()  # type: ignore[attr-defined]
+    assert set(threading.enumerate()) <= before
+
+
+def test_reading_to_the_end_ends_the_thread() -> None:
+    before = set(threading.enumerate())
+    assert sum(prefetch(iter(range(10)))) == 45
+    assert set(threading.enumerate()) <= before

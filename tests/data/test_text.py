@@ -1,0 +1,241 @@
+"""Lines end in LF and nothing else, and both sides have equally many."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.data.text import Pair, decode_lines, read_lines, read_pairs, split_off
+from nmt.errors import DataError
+
+CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+}
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    there = (CORPORA / name).is_dir()
+    return pytest.mark.skipif(not there, reason=f"../shared/corpora/{name} is not here")
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (b"\n", [""]),
+        (b"a", ["a"]),
+        (b"a\n", ["a"]),
+        (b"a\n\n", ["a", ""]),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\r", ["a"]),
+        (b"a\r\r\n", ["a\r"]),
+        (b"a\r\r\r\n", ["a\r\r"]),
+        (b"a\rb\n", ["a\rb"]),
+        (b"\r\n", [""]),
+        (b" a \t\n", [" a \t"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbf\xef\xbb\xbfa\n", ["\ufeffa"]),
+        (b"a\xef\xbb\xbf\n", ["a\ufeff"]),
+        (b"\xef\xbb\xbf", [""]),
+    ],
+)
+def test_lines(tmp_path: Path, content: bytes, lines: list[str]) -> None:
+    assert list(read_lines(write(tmp_path / "a", content))) == lines
+
+
+SPLITLINES_ALSO_SPLITS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+@pytest.mark.parametrize("sign", SPLITLINES_ALSO_SPLITS, ids=lambda c: f"U+{ord(c):04X}")
+def test_no_other_sign_ends_a_line(tmp_path: Path, sign: str) -> None:
+    assert len(f"a{sign}b".splitlines()) == 2  # what makes this sign a trap
+    file = write(tmp_path / "a", f"a{sign}b{sign}\n{sign}\n".encode())
+    assert list(read_lines(file)) == [f"a{sign}b{sign}", sign]
+
+
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=8)
+    )
+)
+@settings(max_examples=50, derandomize=True, deadline=None)
+def test_lines_written_are_lines_read(lines: list[str]) -> None:
+    stream = [f"{line}\n".encode() for line in lines]
+    if lines and lines[0].startswith("\ufeff"):
+        lines = [lines[0][1:], *lines[1:]]
+    assert list(decode_lines(stream, "stream")) == lines
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_compressed_equals_plain(tmp_path: Path, ending: str) -> None:
+    content = "\ufeffé\u2028x\r\n\n".encode() + b"no final newline"
+    plain = write(tmp_path / "plain", content)
+    packed = write(tmp_path / f"packed{ending}", COMPRESS[ending](content))
+    lines = list(read_lines(plain))
+    assert lines == ["é\u2028x", "", "no final newline"]
+    assert list(read_lines(packed)) == lines
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("damage", ["not packed", "cut", "garbled"])
+def test_a_damaged_compressed_file_names_itself(tmp_path: Path, ending: str, damage: str) -> None:
+    packed = COMPRESS[ending](b"".join(b"line %d\n" % (n * n) for n in range(5000)))
+    middle = len(packed) // 2
+    content = {
+        "not packed": b"plain text\n",
+        "cut": packed[:middle],
+        "garbled": packed[:middle] + bytes(byte ^ 255 for byte in packed[middle:]),
+    }[damage]
+    file = write(tmp_path / f"a{ending}", content)
+    with pytest.raises(DataError) as caught:
+        list(read_lines(file))
+    assert str(caught.value).startswith(f"{file}:")
+    if damage != "garbled":  # .xz notices at its end only, after lines that are no text
+        assert f"must be a whole {ending} file" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"fine\nbad \xff\n", "2: must be UTF-8, byte 5 of the line is 0xff"),
+        (b"\xc3\n", "1: must be UTF-8, byte 1 of the line is 0xc3"),
+        ("é".encode() + b"\xed\xa0\x80", "1: must be UTF-8, byte 3 of the line is 0xed"),
+        ("caf\u00e9".encode("latin-1"), "1: must be UTF-8, byte 4 of the line is 0xe9"),
+    ],
+    ids=["stray byte", "cut sign", "surrogate", "latin-1"],
+)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_bad_utf8_names_file_line_and_byte(
+    tmp_path: Path, content: bytes, place: str, ending: str
+) -> None:
+    content = gzip.compress(content) if ending else content
+    file = write(tmp_path / f"a{ending}", content)
+    with pytest.raises(DataError) as caught:
+        list(read_lines(file))
+    assert str(caught.value) == f"{file}:{place}"
+
+
+def test_bad_utf8_is_replaced_where_asked_and_stays_on_its_line() -> None:
+    assert list(decode_lines([b"a\xffb\n", b"c\n"], "stdin", errors="replace")) == ["a\ufffdb", "c"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    with pytest.raises(DataError, match="no such file"):
+        list(read_lines(path))
+    path.mkdir()
+    with pytest.raises(DataError, match="must be a file, is a folder"):
+        list(read_lines(path))
+
+
+def test_pairs_are_line_by_line(tmp_path: Path) -> None:
+    src, tgt = write(tmp_path / "s", b"a\n\nc\n"), write(tmp_path / "t", b"1\n2\n3")
+    assert list(read_pairs(src, tgt)) == [("a", "1"), ("", "2"), ("c", "3")]
+
+
+@pytest.mark.parametrize(("src_lines", "tgt_lines"), [(3, 2), (2, 3), (0, 4), (4, 0), (1, 5)])
+def test_unequal_sides_give_both_counts(tmp_path: Path, src_lines: int, tgt_lines: int) -> None:
+    src, tgt = write(tmp_path / "s", b"a\n" * src_lines), write(tmp_path / "t", b"b\n" * tgt_lines)
+    with pytest.raises(DataError) as caught:
+        list(read_pairs(src, tgt))
+    assert f"{src} has {src_lines}, {tgt} has {tgt_lines}" in str(caught.value)
+
+
+def test_two_empty_files_hold_no_pairs(tmp_path: Path) -> None:
+    empty = write(tmp_path / "a", b"")
+    assert list(read_pairs(empty, empty)) == []
+
+
+@needs("newstest-ende")
+def test_news_with_next_line_signs_has_its_true_number_of_lines() -> None:
+    folder = CORPORA / "newstest-ende"
+    pairs = list(read_pairs(folder / "train.en", folder / "train.de"))
+    assert len(pairs) == 27_748
+    assert sum("\x85" in tgt for _, tgt in pairs) == 8
+
+
+@needs("oddities")
+def test_real_oddities_are_read_byte_for_byte() -> None:
+    for name in ("odd.src", "odd.tgt"):
+        file = CORPORA / "oddities" / name
+        raw = file.read_bytes().removesuffix(b"\n").split(b"\n")
+        lines = [line.encode() for line in read_lines(file)]
+        assert len(lines) == 400
+        assert lines == [line.removesuffix(b"\r") for line in raw]
+
+
+# split_off
+
+PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEFGH ")), max_size=20)
+
+
+@given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_split_is_a_pure_partition_that_shares_no_line(
+    pairs: list[Pair], size: int, seed: int
+) -> None:
+    before = list(pairs)
+    try:
+        train, valid = split_off(pairs, size, seed)
+    except DataError:
+        lone = [
+            pair
+            for pair in pairs
+            if sum(s == pair[0] for s, _ in pairs) == sum(t == pair[1] for _, t in pairs) == 1
+            and " " not in pair
+        ]
+        assert size > len(lone) or size >= len(pairs)
+        return
+    assert len(valid) == size
+    assert train
+    assert sorted(train + valid) == sorted(pairs)
+    assert not {src for src, _ in valid} & {src for src, _ in train}
+    assert not {tgt for _, tgt in valid} & {tgt for _, tgt in train}
+    assert " " not in {line for pair in valid for line in pair}
+    assert train == [pair for pair in pairs if pair not in valid]
+    assert valid == [pair for pair in pairs if pair in valid]
+    assert pairs == before
+    assert split_off(pairs, size, seed) == (train, valid)
+
+
+def test_another_seed_splits_otherwise() -> None:
+    pairs = [(f"s{n}", f"t{n}") for n in range(100)]
+    splits = {tuple(split_off(pairs, 10, seed)[1]) for seed in range(5)}
+    assert len(splits) == 5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size", "most"),
+    [
+        ([("a", "x"), ("a", "y"), ("b", "z")], 2, 1),
+        ([("a", "x"), ("b", "y")], 2, 2),
+        ([("a", "x"), ("", "y"), ("c", "z")], 3, 2),
+    ],
+    ids=["duplicates", "nothing left to train on", "blank"],
+)
+def test_a_split_too_large_says_how_large_it_may_be(
+    pairs: list[Pair], size: int, most: int
+) -> None:
+    with pytest.raises(DataError) as caught:
+        split_off(pairs, size, 1)
+    message = str(caught.value)
+    assert message.startswith("data.valid: must leave training text")
+    assert f"at most {most}," in message
+    assert f"it is {size}" in message

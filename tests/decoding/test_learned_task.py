@@ -1,0 +1,86 @@
+"""Learning to reverse strings of digits, to exact match on strings never seen."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
+
+from nmt.config import DecodeConfig, RNNConfig
+from nmt.data.loader import MicroBatch, pad_rows
+from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.beam import BeamEngine
+from nmt.models.build import build_model
+from nmt.training.loss import TrainStep
+
+DIGITS = range(FIRST_REAL, FIRST_REAL + 10)
+VOCAB = FIRST_REAL + 10
+UPDATES, ROWS = 400, 64
+
+
+def draw(rng: random.Random) -> list[int]:
+    return [rng.choice(DIGITS) for _ in range(rng.randint(3, 6))]
+
+
+def make_batch(sources: list[list[int]]) -> MicroBatch:
+    targets = [[*reversed(source), EOS] for source in sources]
+    length = max(map(len, targets))
+    return MicroBatch(
+        src=pad_rows([[*source, EOS] for source in sources], length, PAD),
+        src_len=torch.tensor([len(source) + 1 for source in sources]),
+        tgt_in=pad_rows([[BOS, *target[:-1]] for target in targets], length, PAD),
+        targets=torch.tensor([token for target in targets for token in target]),
+        positions=torch.tensor(
+            [b * length + t for b, target in enumerate(targets) for t in range(len(target))]
+        ),
+        rows=len(sources),
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"wiring": "luong", "score": "general"}, id="luong"),
+        pytest.param(
+            {"wiring": "luong", "score": "general", "input_feeding": True},
+            id="feeding",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"wiring": "bahdanau", "score": "additive", "cell": "lstm"},
+            id="bahdanau",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) -> None:
+    rng = random.Random(1)
+    held_out = [draw(rng) for _ in range(100)]
+    unseen = {tuple(source) for source in held_out}
+    torch.manual_seed(1)
+    model = build_model(
+        RNNConfig(d_embed=32, d_hidden=48, dropout=0.0, **settings), VOCAB, VOCAB, PAD
+    )
+    step = TrainStep(model, label_smoothing=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, UPDATES)
+    for _ in range(UPDATES):
+        drawn = (draw(rng) for _ in range(ROWS))
+        batch = make_batch([source for source in drawn if tuple(source) not in unseen])
+        optimizer.zero_grad()
+        (step(batch) / batch.tgt_tokens).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        rate.step()
+    ids: Any = Ids(VOCAB)
+    engine = BeamEngine(model, Tokenizers(ids, ids), DecodeConfig(beam_size=1), torch.device("cpu"))
+    found = [best.tokens for (best,) in engine.search(held_out)]
+    wrong = [
+        (source, tokens)
+        for source, tokens in zip(held_out, found, strict=True)
+        if tokens != source[::-1]
+    ]
+    assert wrong == []

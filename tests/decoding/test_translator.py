@@ -1,0 +1,179 @@
+"""The translator around an engine of the test's own: order, windows, blanks and line ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from nmt.config import TokenizerConfig
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding import translator as translator_module
+from nmt.decoding.translator import BLANK, Hypothesis, Translation, Translator
+
+
+class Copier:
+    """An engine that copies its source: the n-th best hypothesis repeats it n times.
+
+    Its scores tell pairs apart: minus 100 times the source's length, minus the target's.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[list[list[int]]] = []
+
+    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+        self.batches.append([list(source) for source in sources])
+        return [
+            [Hypothesis(list(source) * n, -float(n), -10.0 * n) for n in range(1, nbest + 1)]
+            for source in sources
+        ]
+
+    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
+        self.batches.append([list(target) for _, target in pairs])
+        return [
+            Hypothesis(list(target), -100.0 * len(source) - len(target), -1.0)
+            for source, target in pairs
+        ]
+
+    @property
+    def seen(self) -> list[list[int]]:
+        return [source for batch in self.batches for source in batch]
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> Tokenizers:
+    settings = TokenizerConfig(type="char")
+    both = Tokenizer(train_tokenizer(["abcdefgh", "hgf edc ba"], settings, False, "letters"))
+    return Tokenizers(both, both)
+
+
+def make_translator(tokenizers: Tokenizers, batch_size: int = 4) -> tuple[Translator, Copier]:
+    engine = Copier()
+    return Translator(engine, tokenizers, batch_size), engine
+
+
+LINES = [
+    "hgfedcba",
+    "a",
+    "",
+    "abc",
+    "b a",
+    " \t ",
+    "abcdefgh abcdefgh",
+    "c",
+    "é",
+    "ab",
+    "\u3000",
+    "d",
+]
+BLANKS = {"", " \t ", "\u3000"}
+EXPECTED = ["" if line in BLANKS else line for line in LINES]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+def test_every_line_is_answered_in_its_place(tokenizers: Tokenizers, batch_size: int) -> None:
+    translator, engine = make_translator(tokenizers, batch_size)
+    assert translator.translate(LINES) == EXPECTED
+    assert max(map(len, engine.batches)) == min(batch_size, len(LINES) - len(BLANKS))
+    lengths = [len(source) for source in engine.seen]
+    assert lengths == sorted(lengths), "lines of like length must be searched together"
+
+
+def test_blank_lines_stay_blank_and_never_reach_the_engine(tokenizers: Tokenizers) -> None:
+    translator, engine = make_translator(tokenizers)
+    assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[BLANK]] * 5
+    assert engine.batches == []
+    translator.translate(LINES)
+    assert sorted(engine.seen) == sorted(
+        tokenizers.src.encode([line for line in LINES if line not in BLANKS])
+    )
+
+
+@pytest.mark.parametrize("breaks", ["\n", "\r", "\r\n", "\n\n"])
+def test_a_line_end_spelled_in_bytes_never_leaves(tokenizers: Tokenizers, breaks: str) -> None:
+    translator, engine = make_translator(tokenizers)
+    (text,) = translator.translate([f"a{breaks}b"])
+    assert tokenizers.tgt.decode(engine.seen[0]) == f"a{breaks}b", "the engine did say it"
+    assert text == "a" + " " * len(breaks) + "b"
+
+
+def test_nbest_gives_n_translations_a_line_best_first(tokenizers: Tokenizers) -> None:
+    translator, _ = make_translator(tokenizers)
+    found = translator.nbest(["abc", " ", "b"], 3)
+    assert [len(each) for each in found] == [3, 1, 3]
+    scores = [(-1.0, -10.0), (-2.0, -20.0), (-3.0, -30.0)]
+    assert [(t.score, t.log_prob) for t in found[0]] == scores
+    assert [t.text.replace(" ", "") for t in found[2]] == ["b", "bb", "bbb"]
+    assert found[0][0] == Translation("abc", -1.0, -10.0)
+
+
+def recorded(lines: Sequence[str], read: list[str]) -> Iterator[str]:
+    """Yield the lines and note each one as it is read."""
+    for line in lines:
+        read.append(line)
+        yield line
+
+
+def test_one_by_one_answers_each_line_before_it_reads_the_next(tokenizers: Tokenizers) -> None:
+    translator, _ = make_translator(tokenizers)
+    read: list[str] = []
+    answers = translator.stream(recorded(LINES, read), one_by_one=True)
+    for number, (expected, answer) in enumerate(zip(EXPECTED, answers, strict=True), 1):
+        assert answer[0].text == expected
+        assert read == LINES[:number]
+
+
+def test_windows_grow_from_small_to_the_largest(
+    tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translator_module, "FIRST_WINDOW", 2)
+    monkeypatch.setattr(translator_module, "LARGEST_WINDOW", 5)
+    translator, _ = make_translator(tokenizers)
+    read: list[str] = []
+    lines = ["abc"[: i % 3 + 1] for i in range(17)]
+    read_at_answer = [len(read) for _ in translator.stream(recorded(lines, read))]
+    assert read_at_answer == [2] * 2 + [6] * 4 + [11] * 5 + [16] * 5 + [17]
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_stream_keeps_the_order_over_many_windows(
+    tokenizers: Tokenizers, one_by_one: bool
+) -> None:
+    translator, _ = make_translator(tokenizers, batch_size=7)
+    lines = ["abcdefgh"[: 1 + i * 5 % 8] * (1 + i % 3) if i % 11 else "" for i in range(500)]
+    assert [best.text for (best,) in translator.stream(iter(lines), 1, one_by_one)] == lines
+
+
+def test_a_stream_gives_n_translations_a_line(tokenizers: Tokenizers) -> None:
+    translator, _ = make_translator(tokenizers)
+    assert [len(found) for found in translator.stream(["a", "", "b"], 2)] == [2, 1, 2]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_scores_come_back_in_the_order_of_the_pairs(
+    tokenizers: Tokenizers, batch_size: int
+) -> None:
+    translator, engine = make_translator(tokenizers, batch_size)
+    pairs = [("abc", "hgfe"), ("a", "b"), ("abcdefgh", ""), ("ab", "hgfedcba"), ("", "a")]
+    encode = tokenizers.src.encode
+    expected = [-100.0 * len(s) - len(t) for s, t in (encode([a, b]) for a, b in pairs)]
+    assert len(set(expected)) == len(pairs)
+    assert translator.score(iter(pairs)) == expected
+    lengths = [len(target) for target in engine.seen]
+    assert lengths == sorted(lengths), "pairs of like length must be scored together"
+
+
+def test_nothing_in_nothing_out(tokenizers: Tokenizers) -> None:
+    translator, engine = make_translator(tokenizers)
+    assert translator.translate([]) == []
+    assert list(translator.stream([])) == []
+    assert translator.score([]) == []
+    assert engine.batches == []
+
+
+def test_the_translator_imports_no_torch() -> None:
+    code = "import sys, nmt.decoding.translator; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

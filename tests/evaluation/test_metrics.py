@@ -1,0 +1,164 @@
+"""BLEU, chrF and TER: by hand, as sacreBLEU's own command gives them, and as published."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nmt.errors import DataError
+from nmt.evaluation import metrics
+from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu, score
+
+PUBLISHED = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "metric-check"
+
+REFERENCES = ["The cat sat on a mat.", "It is 5 o'clock, isn't it?", "", "Blue boats sail by."]
+HYPOTHESES = ["The cat sat on the mat.", "It's 5 o'clock, is it?", "word", "Boats sail by blue."]
+
+
+def test_bleu_and_ter_by_hand() -> None:
+    scores = score(["the cat sat on the mat"], ["the cat sat on a mat"], "en")
+    # Matching 1- to 4-grams: 5 of 6, 3 of 5, 2 of 4, 1 of 3. One word of six to change.
+    assert scores.bleu == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4))
+    assert scores.ter == pytest.approx(100 / 6)
+    assert (scores.brevity_penalty, scores.length_ratio, scores.lines) == (1.0, 1.0, 1)
+
+
+def test_a_short_hypothesis_pays_the_brevity_penalty() -> None:
+    scores = score(["the cat sat on"], ["the cat sat on a mat"], "en")
+    assert scores.brevity_penalty == pytest.approx(math.exp(1 - 6 / 4))
+    assert scores.bleu == pytest.approx(100 * math.exp(1 - 6 / 4))
+    assert scores.length_ratio == pytest.approx(4 / 6)
+
+
+def test_what_equals_its_reference_is_perfect() -> None:
+    scores = score(HYPOTHESES, HYPOTHESES, "de")
+    assert (scores.bleu, scores.chrf, scores.ter) == (pytest.approx(100), pytest.approx(100), 0)
+
+
+def test_scores_are_those_of_the_sacrebleu_command(tmp_path: Path) -> None:
+    for name, lines in (("ref", REFERENCES), ("hyp", HYPOTHESES)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
+    command = f"-m sacrebleu {tmp_path}/ref -i {tmp_path}/hyp -m bleu chrf ter -f json -w 9"
+    done = subprocess.run(
+        [sys.executable, *command.split()], check=True, capture_output=True, text=True
+    )
+    theirs = {row["name"].lower(): row for row in json.loads(done.stdout)}
+    ours = score(HYPOTHESES, REFERENCES, "de")
+    assert corpus_bleu(HYPOTHESES, REFERENCES, "de") == ours.bleu
+    assert round(ours.bleu, 9) == theirs["bleu"]["score"]
+    assert round(ours.chrf, 9) == theirs["chrf2"]["score"]
+    assert round(ours.ter, 9) == theirs["ter"]["score"]
+    signatures = (theirs["bleu"], theirs["chrf2"], theirs["ter"])
+    assert list(ours.signatures.values()) == [row["signature"] for row in signatures]
+
+
+@pytest.mark.skipif(
+    not PUBLISHED.is_dir(), reason="../shared/corpora/metric-check (WMT23 systems) is not here"
+)
+@pytest.mark.parametrize(
+    ("pair", "system"),
+    [("de-en", "AIRC"), ("de-en", "NLLB_Greedy"), ("en-zh", "NLLB_Greedy")],
+)
+def test_published_scores_come_out_to_the_last_digit(
+    pair: str, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No TER was published, and sacreBLEU takes minutes for it on lines of a paragraph each.
+    monkeypatch.setattr(metrics, "TER", metrics.CHRF)
+    with open(PUBLISHED / "automatic-scores.tsv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    published = {
+        row["metric"]: float(row["score"])
+        for row in rows
+        if (row["pair"], row["system"]) == (pair, system)
+    }
+    language = pair[-2:]
+    stem = f"generaltest2023.{pair}"
+    hypotheses, references = (
+        (PUBLISHED / f"{stem}.{name}.{language}")
+        .read_bytes()
+        .decode()
+        .removesuffix("\n")
+        .split("\n")
+        for name in (f"hyp.{system}", "ref.refA")
+    )
+    scores = score(hypotheses, references, language)
+    assert scores.bleu == published["bleu-refA"]
+    assert scores.chrf == published["chrf-refA"]
+
+
+@pytest.mark.parametrize("language", ["de", "en", "de-AT", "fr_CA", "tgt", "", "zhx"])
+def test_most_languages_use_13a_without_a_word(language: str) -> None:
+    assert bleu_tokenizer(language) == ("13a", None)
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "zh_CN", "ZH", "zh-Hant-TW"])
+def test_chinese_is_split_into_characters_and_says_so(language: str) -> None:
+    name, word = bleu_tokenizer(language)
+    assert name == "zh"
+    assert word == f"BLEU uses the zh tokenizer, for target language {language}"
+
+
+def finds(*modules: str) -> Callable[[str], object]:
+    return lambda name: object() if name in modules else None
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "module"),
+    [("ja", "ja-mecab", "MeCab"), ("ja_JP", "ja-mecab", "MeCab"), ("ko", "ko-mecab", "mecab_ko")],
+)
+def test_japanese_and_korean_need_their_package(
+    language: str, name: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", finds(module))
+    assert bleu_tokenizer(language) == (
+        name,
+        f"BLEU uses the {name} tokenizer, for target language {language}",
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", finds())
+    instead, word = bleu_tokenizer(language)
+    assert instead == "char"
+    assert word is not None
+    assert f"tokenizer {name} needs `pip install 'nmt[cjk]'`" in word
+
+
+@pytest.mark.parametrize(("language", "needs"), [("ja", "MeCab"), ("ko", "mecab_ko")])
+def test_without_the_package_characters_are_scored(
+    language: str, needs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", finds())
+    scores = score(["東京都に"], ["東京都は"], language)
+    assert "tok:char" in scores.signatures["bleu"]
+    assert scores.length_ratio == 1.0
+    # Matching 1- to 4-grams of characters: 3 of 4, 2 of 3, 1 of 2, 0 of 1 (smoothed to 1/2).
+    assert scores.bleu == pytest.approx(100 * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** (1 / 4))
+
+
+def test_the_signature_names_the_tokenizer() -> None:
+    assert "tok:13a" in score(["a"], ["a"], "de").signatures["bleu"]
+    assert "tok:zh" in score(["你好"], ["你好"], "zh_CN").signatures["bleu"]
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), [(["a"], []), (["a"], ["a", "b"])])
+def test_unequal_counts_are_both_named(hypotheses: list[str], references: list[str]) -> None:
+    counts = f"{len(hypotheses)} and {len(references)}"
+    with pytest.raises(DataError, match=f"the same number of lines: {counts}"):
+        score(hypotheses, references, "de")
+
+
+def test_an_empty_set_is_an_error() -> None:
+    with pytest.raises(DataError, match="at least one line"):
+        score([], [], "de")
+
+
+def test_empty_lines_are_scored_and_not_a_crash() -> None:
+    scores = score(["", ""], ["", ""], "de")
+    assert scores.lines == 2
+    assert scores.bleu == 0

@@ -1,0 +1,89 @@
+"""Loading weights: what is stored comes back, and what does not fit is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from model_cases import make_model
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from nmt.errors import RunError
+from nmt.models.build import load_weights, weights_of
+
+
+def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    stored, loaded = make_model(seed=1), make_model(seed=2)
+    save_file(weights_of(stored), file)
+    load_weights(loaded, file)
+    for name, parameter in stored.state_dict().items():
+        assert_close(loaded.state_dict()[name], parameter, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("tie", "names"),
+    [
+        ("none", {"encoder.embedding.weight", "decoder.embedding.weight", "output.weight"}),
+        ("target", {"encoder.embedding.weight", "decoder.embedding.weight"}),
+        ("all", {"encoder.embedding.weight"}),
+    ],
+)
+def test_tied_weights_are_stored_once_and_stay_tied(
+    tie: str, names: set[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "model.safetensors"
+    stored, loaded = make_model(tie=tie), make_model(seed=2, tie=tie)
+    weights = weights_of(stored)
+    tables = {"encoder.embedding.weight", "decoder.embedding.weight", "output.weight"}
+    assert weights.keys() & tables == names
+    assert not any(weight.requires_grad for weight in weights.values())
+    save_file(weights, file)
+    load_weights(loaded, file)
+    assert_close(loaded.output.weight, stored.output.weight, rtol=0, atol=0)
+    assert (loaded.output.weight is loaded.decoder.embedding.weight) == (tie != "none")
+    assert (loaded.encoder.embedding.weight is loaded.decoder.embedding.weight) == (tie == "all")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"output.bias": None}, r"output\.bias must be \(11,\) for .*, is absent"),
+        ({"output.extra": torch.ones(2)}, r"output\.extra must be absent for .*, is \(2,\)"),
+        ({"output.bias": torch.ones(3)}, r"output\.bias must be \(11,\) for .*, is \(3,\)"),
+        ({"output.bias": torch.ones(11, 1)}, r"output\.bias must be \(11,\) for .*, is \(11, 1\)"),
+    ],
+    ids=["missing", "extra", "wrong length", "wrong rank"],
+)
+def test_what_does_not_fit_the_model_is_refused_by_name(
+    change: dict[str, torch.Tensor | None], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.safetensors"
+    model = make_model()
+    weights = {**weights_of(model), **change}
+    save_file({name: weight for name, weight in weights.items() if weight is not None}, file)
+    with pytest.raises(RunError, match=message) as refused:
+        load_weights(model, file)
+    assert str(file) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "keep", [0, 5, 40, -1], ids=["empty", "header cut", "names cut", "data cut"]
+)
+def test_a_damaged_file_is_named(keep: int, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    model = make_model()
+    save_file(weights_of(model), file)
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(RunError, match=r"must be a safetensors file, is damaged") as refused:
+        load_weights(model, file)
+    assert str(file) in str(refused.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(RunError, match=r"no such file; the checkpoint is not whole") as refused:
+        load_weights(make_model(), file)
+    assert str(file) in str(refused.value)

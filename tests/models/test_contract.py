@@ -1,0 +1,320 @@
+"""The contract that every model keeps, whatever its settings (design: cheap properties, all pairs).
+
+Shapes: B sentences, S/T source/target length, N = B x rows of a decoder state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+import torch
+from model_cases import VOCAB, make_model, make_source, make_target
+from torch.testing import assert_close
+
+from nmt.models.interface import Trace
+from nmt.models.rnn import RNNModel
+
+Settings = dict[str, Any]
+
+SCORES = ("additive", "dot", "scaled_dot", "general", "concat")
+ATTENTIONS = [
+    ("none", "general", False),
+    *(("bahdanau", score, False) for score in SCORES),
+    *(("luong", score, feeding) for score in SCORES for feeding in (False, True)),
+]
+PRODUCT: list[Settings] = [
+    {
+        "cell": cell,
+        "wiring": wiring,
+        "score": score,
+        "input_feeding": feeding,
+        "num_layers": layers,
+        "bidirectional": bidirectional,
+        "reverse_source": reverse,
+        "tie": tie,
+    }
+    for cell, (wiring, score, feeding), layers, bidirectional, reverse, tie in product(
+        ("gru", "lstm"), ATTENTIONS, (1, 3), (True, False), (False, True), ("none", "target", "all")
+    )
+]
+LENGTHS = [3, 5, 1, 5]
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def pairs_of(settings: Settings) -> set[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """Every two settings with their values."""
+    return set(combinations(settings.items(), 2))
+
+
+def cover_all_pairs(candidates: list[Settings]) -> list[Settings]:
+    """Greedily choose settings until every pair of values that can occur does."""
+    missing = set().union(*map(pairs_of, candidates))
+    chosen = []
+    while missing:
+        best = max(candidates, key=lambda settings: len(pairs_of(settings) & missing))
+        missing -= pairs_of(best)
+        chosen.append(best)
+    return chosen
+
+
+PAIRWISE = cover_all_pairs(PRODUCT)
+
+
+def name_of(settings: Settings) -> str:
+    return "-".join(
+        name if value is True else f"no_{name}" if value is False else f"{value}"
+        for name, value in settings.items()
+    )
+
+
+def traced(model: RNNModel, trace: Trace | None) -> bool:
+    """Tell whether there is attention to look at, which must follow from the wiring alone."""
+    assert (trace is not None) == (model.decoder.wiring != "none")
+    return trace is not None
+
+
+def steps_equal_teacher_forcing(settings: Settings) -> None:
+    model = make_model(**settings)
+    src, src_len = make_source(LENGTHS)
+    tgt_in = make_target(len(LENGTHS), 4)
+    memory = model.encode(src, src_len)
+    whole, trace = model.decode(memory, tgt_in, trace=True)
+    state = model.start(memory, 1, 4)
+    for t in range(4):
+        hidden, state, seen = model.step(tgt_in[:, t], state, memory, trace=True)
+        assert_close(hidden, whole[:, t], **CLOSE)
+        if traced(model, trace):
+            assert_close(seen.weights[..., 0, :], trace.weights[..., t, :], **CLOSE)
+            assert_close(seen.scores[..., 0, :], trace.scores[..., t, :], **CLOSE)
+            assert_close(seen.context[:, :, 0], trace.context[:, :, t], **CLOSE)
+
+
+def several_rows_a_sentence_equal_teacher_forcing(settings: Settings) -> None:
+    """Row n of a state belongs to sentence n // rows."""
+    model = make_model(**settings)
+    src, src_len = make_source(LENGTHS)
+    tgt_in = make_target(3 * len(LENGTHS), 3)
+    forced, _ = model.decode(
+        model.encode(src.repeat_interleave(3, 0), src_len.repeat_interleave(3)), tgt_in
+    )
+    memory = model.encode(src, src_len)
+    state = model.start(memory, 3, 3)
+    for t in range(3):
+        hidden, state, _ = model.step(tgt_in[:, t], state, memory)
+        assert_close(hidden, forced[:, t], **CLOSE)
+
+
+def a_sentence_alone_equals_itself_in_a_batch(settings: Settings) -> None:
+    model = make_model(**settings)
+    src, src_len = make_source(LENGTHS)
+    tgt_in = make_target(len(LENGTHS), 4)
+    batch = model.encode(src, src_len)
+    hidden, trace = model.decode(batch, tgt_in, trace=True)
+    for b, length in enumerate(LENGTHS):
+        alone = model.encode(src[b : b + 1, :length], src_len[b : b + 1])
+        assert_close(alone.values[0], batch.values[b, :length], **CLOSE)
+        for ours, theirs in zip(alone.first, batch.first, strict=True):
+            assert_close(ours[0], theirs[b], **CLOSE)
+        hidden_alone, trace_alone = model.decode(alone, tgt_in[b : b + 1], trace=True)
+        assert_close(hidden_alone[0], hidden[b], **CLOSE)
+        if traced(model, trace):
+            assert_close(trace_alone.weights[:, :, 0], trace.weights[:, :, b, :, :length], **CLOSE)
+
+
+def no_position_sees_a_later_token(settings: Settings) -> None:
+    model = make_model(**settings)
+    memory = model.encode(*make_source(LENGTHS))
+    tgt_in = make_target(len(LENGTHS), 5)
+    before, _ = model.decode(memory, tgt_in)
+    for t in range(1, 5):
+        changed = tgt_in.clone()
+        changed[:, t] = (tgt_in[:, t] - 1) % (VOCAB - 2) + 2  # another id, neither pad nor bos
+        after, _ = model.decode(memory, changed)
+        assert (changed != tgt_in).any(1).all()
+        assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-6)
+        difference = (after[:, t:] - before[:, t:]).abs().amax(-1)
+        assert (difference[:, 0] > 1e-4).all(), "position t does not see its own token"
+        assert (difference > 0).all(), "a later position forgot the token"
+
+
+def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
+    model = make_model(**settings)
+    src, src_len = make_source(LENGTHS)
+    tgt_in = make_target(len(LENGTHS), 3)
+    before, _ = model.decode(model.encode(src, src_len), tgt_in)
+    padding = torch.arange(src.size(1)) >= src_len[:, None]
+    assert padding.any()
+    after, _ = model.decode(model.encode(src.masked_fill(padding, 7), src_len), tgt_in)
+    assert_close(after, before, rtol=0, atol=0)
+    other = torch.where(padding, src, (src - 1) % (VOCAB - 2) + 2)
+    changed, _ = model.decode(model.encode(other, src_len), tgt_in)
+    assert ((changed - before).abs().amax((1, 2)) > 1e-4).all(), "the source itself is ignored"
+
+
+def gradients_reach_every_parameter(settings: Settings) -> None:
+    model = make_model(**settings).train()
+    tgt_in = make_target(len(LENGTHS), 3)
+    hidden, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
+    model.output.loss(
+        hidden.flatten(0, 1), make_target(len(LENGTHS), 3, seed=9).flatten()
+    ).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 1e-7, name
+
+
+def select_commutes_with_step(settings: Settings) -> None:
+    model = make_model(**settings)
+    memory = model.encode(*make_source(LENGTHS))
+    first, second = make_target(12, 3, seed=4)[:, 1:].unbind(1)
+    _, state, _ = model.step(first, model.start(memory, 3, 3), memory)
+    permuted = torch.tensor([2, 0, 0, 4, 3, 5, 8, 8, 8, 9, 11, 10])  # each stays in its sentence
+    sentences = torch.tensor([3, 0, 1])
+    kept = (sentences[:, None] * 3 + torch.arange(3)).flatten()
+    for rows, its_memory in ((permuted, memory), (kept, memory.select(sentences))):
+        hidden, after, _ = model.step(second, state.clone(), memory)
+        ours, selected, _ = model.step(second[rows], state.select(rows), its_memory)
+        assert_close(ours, hidden[rows], **CLOSE)
+        for mine, theirs in zip(selected.layers, after.select(rows).layers, strict=True):
+            assert_close(mine, theirs, **CLOSE)
+        third, _, _ = model.step(first[rows], after.select(rows), its_memory)
+        again, _, _ = model.step(first[rows], selected, its_memory)
+        assert_close(again, third, **CLOSE)
+
+
+def a_clone_outlives_the_original(settings: Settings) -> None:
+    model = make_model(**settings)
+    memory = model.encode(*make_source(LENGTHS))
+    tokens = make_target(8, 4, seed=5)[:, 1:]
+    _, state, _ = model.step(tokens[:, 0], model.start(memory, 2, 4), memory)
+    copy = state.clone()
+    expected, _, _ = model.step(tokens[:, 1], state.clone(), memory)
+    _, state, _ = model.step(tokens[:, 2], state, memory)
+    for tensor in state.layers if state.feed is None else (*state.layers, state.feed):
+        tensor.fill_(100.0)
+    hidden, _, _ = model.step(tokens[:, 1], copy, memory)
+    assert_close(hidden, expected, rtol=0, atol=0)
+
+
+def the_trace_is_a_distribution_over_real_tokens(settings: Settings) -> None:
+    model = make_model(**settings)
+    src, src_len = make_source(LENGTHS)
+    memory = model.encode(src, src_len)
+    hidden, trace = model.decode(memory, make_target(len(LENGTHS), 4), trace=True)
+    untraced, nothing = model.decode(memory, make_target(len(LENGTHS), 4))
+    assert nothing is None
+    assert_close(untraced, hidden, rtol=0, atol=0)
+    if not traced(model, trace):
+        return
+    assert trace.weights.shape == trace.scores.shape == (1, 1, len(LENGTHS), 4, max(LENGTHS))
+    assert_close(trace.weights.sum(-1), torch.ones(1, 1, len(LENGTHS), 4))
+    padding = (torch.arange(src.size(1)) >= src_len[:, None])[:, None].expand(-1, 4, -1)
+    assert (trace.weights[0, 0][padding] == 0).all()
+    assert (trace.scores[0, 0][padding] == -torch.inf).all()
+    assert trace.scores[0, 0][~padding].isfinite().all()
+    assert_close(trace.context[0], trace.weights[0, 0] @ memory.values, **CLOSE)
+
+
+def dropout_acts_in_training_only(settings: Settings) -> None:
+    model = make_model(**settings, dropout=0.5)
+    source, tgt_in = make_source(LENGTHS), make_target(len(LENGTHS), 3)
+
+    def run() -> torch.Tensor:
+        return model.decode(model.encode(*source), tgt_in)[0]
+
+    evaluated = run()
+    assert_close(run(), evaluated, rtol=0, atol=0)
+    undropped = make_model(**settings)
+    expected, _ = undropped.decode(undropped.encode(*source), tgt_in)
+    assert_close(evaluated, expected, **CLOSE)
+    model.train()
+    first, second = run(), run()
+    assert (first - evaluated).abs().max() > 1e-3
+    assert (first - second).abs().max() > 1e-3
+
+
+def bf16_runs(settings: Settings) -> None:
+    model = make_model(**settings).train()
+    tgt_in = make_target(len(LENGTHS), 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        memory = model.encode(*make_source(LENGTHS))
+        hidden, _ = model.decode(memory, tgt_in)
+        loss = model.output.loss(hidden.flatten(0, 1), tgt_in.flatten(), 0.1)
+        state = model.start(memory, 2, 2)
+        for _ in range(2):
+            stepped, state, _ = model.step(tgt_in[:, :2].flatten(), state, memory)
+    assert model.output.logits(stepped.float()).isfinite().all()
+    assert loss.dtype == torch.float32
+    exact, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
+    assert_close(hidden.float(), exact, rtol=0, atol=0.25)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32, name
+        assert parameter.grad.isfinite().all(), name
+
+
+PROPERTIES: list[Callable[[Settings], None]] = [
+    steps_equal_teacher_forcing,
+    several_rows_a_sentence_equal_teacher_forcing,
+    a_sentence_alone_equals_itself_in_a_batch,
+    no_position_sees_a_later_token,
+    what_stands_in_the_padding_is_irrelevant,
+    gradients_reach_every_parameter,
+    select_commutes_with_step,
+    a_clone_outlives_the_original,
+    the_trace_is_a_distribution_over_real_tokens,
+    dropout_acts_in_training_only,
+    bf16_runs,
+]
+
+
+def test_the_settings_tested_hold_every_pair_of_values() -> None:
+    assert len(PRODUCT) == 2 * (1 + 5 + 5 * 2) * 2 * 2 * 2 * 3
+    assert len(PAIRWISE) < len(PRODUCT) / 20
+    for one, other in combinations(PRODUCT[0], 2):
+        held = {(settings[one], settings[other]) for settings in PAIRWISE}
+        assert held == {(settings[one], settings[other]) for settings in PRODUCT}, (one, other)
+
+
+@pytest.mark.parametrize("settings", PAIRWISE, ids=name_of)
+@pytest.mark.parametrize("holds", PROPERTIES, ids=lambda holds: holds.__name__)
+def test_contract(holds: Callable[[Settings], None], settings: Settings) -> None:
+    holds(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", PRODUCT, ids=name_of)
+def test_contract_over_the_full_product(settings: Settings) -> None:
+    for holds in PROPERTIES:
+        holds(settings)
+
+
+REVERSED = [s for s in PAIRWISE if s["reverse_source"] and s["wiring"] != "none"]
+
+
+@pytest.mark.parametrize("settings", REVERSED, ids=name_of)
+def test_a_reversed_source_is_traced_in_its_original_order(settings: Settings) -> None:
+    turns = make_model(**settings)
+    plain = make_model(**{**settings, "reverse_source": False})
+    plain.load_state_dict(turns.state_dict())
+    src, src_len = make_source([4, 4])
+    tgt_in = make_target(2, 3)
+    hidden, trace = turns.decode(turns.encode(src, src_len), tgt_in, trace=True)
+    expected, turned = plain.decode(plain.encode(src.flip(1), src_len), tgt_in, trace=True)
+    assert trace is not None
+    assert turned is not None
+    assert_close(hidden, expected, **CLOSE)
+    assert_close(trace.weights, turned.weights.flip(-1), **CLOSE)
+    assert (trace.weights - turned.weights).abs().max() > 1e-3
+
+
+def test_the_order_of_the_source_matters() -> None:
+    plain, turns = make_model(), make_model(reverse_source=True)
+    src, src_len = make_source([4])
+    values = [model.encode(src, src_len).values for model in (plain, turns)]
+    assert (values[0] - values[1]).abs().max() > 1e-2

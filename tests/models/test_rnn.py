@@ -1,0 +1,361 @@
+"""The recurrent model against its equations, written out here, and against torch's own cells.
+
+Hand computations follow one sentence: vectors have no batch dimension. D width, E embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from model_cases import BOS, PAD, VOCAB, make_model, make_source, make_target
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from nmt.models import rnn as rnn_module
+from nmt.models.layers import Output, RecurrentLayer, sequence_mask
+from nmt.models.rnn import RNNModel, reverse_rows
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+TOKENS = [BOS, 4, 9]
+
+
+def gru(layer: RecurrentLayer, x: Tensor, h: Tensor) -> Tensor:
+    """One GRU step on vectors: r, z, n as torch documents them."""
+    w = dict(layer.rnn.named_parameters())
+    xr, xz, xn = (w["weight_ih_l0"] @ x + w["bias_ih_l0"]).chunk(3)
+    hr, hz, hn = (w["weight_hh_l0"] @ h + w["bias_hh_l0"]).chunk(3)
+    r, z = 1 / (1 + (-xr - hr).exp()), 1 / (1 + (-xz - hz).exp())
+    return (1 - z) * (xn + r * hn).tanh() + z * h
+
+
+def lstm(layer: RecurrentLayer, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """One LSTM step on vectors: i, f, g, o as torch documents them."""
+    w = dict(layer.rnn.named_parameters())
+    i, f, g, o = (
+        w["weight_ih_l0"] @ x + w["bias_ih_l0"] + w["weight_hh_l0"] @ h + w["bias_hh_l0"]
+    ).chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def attend(model: RNNModel, query: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and context of one query over S x D values, score `general` or `additive`."""
+    score = dict(model.decoder.attention.named_parameters())
+    key = score["score.key.weight"]
+    if "score.vector" in score:
+        sums = [score["score.query.weight"] @ query + key @ m for m in values]
+        scores = torch.stack([score["score.vector"] @ each.tanh() for each in sums])
+    else:
+        scores = torch.stack([query @ key @ m for m in values])
+    weights = scores.exp() / scores.exp().sum()
+    return weights, sum(w * m for w, m in zip(weights, values, strict=True))
+
+
+@pytest.mark.parametrize("score", ["additive", "general"])
+@pytest.mark.parametrize("tie", ["none", "target"])
+def test_bahdanau_wiring_by_hand(score: str, tie: str) -> None:
+    """The context of the state before enters the GRU; maxout of U s_{t-1} + V y_{t-1} + C c_t."""
+    model = make_model(wiring="bahdanau", score=score, tie=tie)
+    memory = model.encode(*make_source([4]))
+    hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
+    decoder = model.decoder
+    width, embed = 8, 6
+    readout = decoder.readout
+    u, v, c = readout.weight.split([width, embed, width], 1)
+    s = memory.first[0][0]
+    for t, token in enumerate(TOKENS):
+        y = decoder.embedding.weight[token]
+        weights, context = attend(model, s, memory.values[0])
+        units = u @ s + v @ y + c @ context + readout.bias
+        maxout = [max(units[2 * j], units[2 * j + 1]) for j in range(len(units) // 2)]
+        assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
+        assert_close(hidden[0, t], torch.stack(maxout), **CLOSE)
+        s = gru(decoder.layers[0], torch.cat([y, context]), s)
+
+
+@pytest.mark.parametrize("feeding", [False, True])
+@pytest.mark.parametrize("score", ["additive", "general"])
+@pytest.mark.parametrize("tie", ["none", "target"])
+def test_luong_wiring_by_hand(feeding: bool, score: str, tie: str) -> None:
+    """Update, then attend with the new state, then r = tanh(W [c; s]), fed back or not."""
+    model = make_model(wiring="luong", score=score, tie=tie, input_feeding=feeding)
+    memory = model.encode(*make_source([4]))
+    hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
+    decoder = model.decoder
+    s = memory.first[0][0]
+    r = torch.zeros(8 if tie == "none" else 6)
+    for t, token in enumerate(TOKENS):
+        y = decoder.embedding.weight[token]
+        s = gru(decoder.layers[0], torch.cat([y, r]) if feeding else y, s)
+        weights, context = attend(model, s, memory.values[0])
+        r = (decoder.readout.weight @ torch.cat([context, s])).tanh()
+        assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
+        assert_close(hidden[0, t], r, **CLOSE)
+
+
+@pytest.mark.parametrize("tie", ["none", "target"])
+def test_no_attention_reads_the_state_itself(tie: str) -> None:
+    model = make_model(wiring="none", cell="lstm", tie=tie)
+    memory = model.encode(*make_source([4]))
+    hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
+    h, c = memory.first[0][0], memory.first[1][0]
+    for t, token in enumerate(TOKENS):
+        h, c = lstm(model.decoder.layers[0], model.decoder.embedding.weight[token], h, c)
+        readout = model.decoder.readout
+        expected = h if tie == "none" else readout.weight @ h + readout.bias
+        assert_close(hidden[0, t], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("feeding", [False, True])
+def test_third_layer_and_above_add_their_input(feeding: bool) -> None:
+    model = make_model(num_layers=4, tie="none", input_feeding=feeding)
+    memory = model.encode(*make_source([3]))
+    hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
+    states = [first[0] for first in memory.first]
+    r = torch.zeros(8)
+    for t, token in enumerate(TOKENS):
+        y = model.decoder.embedding.weight[token]
+        below = torch.cat([y, r]) if feeding else y
+        for i, layer in enumerate(model.decoder.layers):
+            states[i] = gru(layer, below, states[i])
+            below = states[i] + below if i >= 2 else states[i]
+        _, context = attend(model, below, memory.values[0])
+        r = (model.decoder.readout.weight @ torch.cat([context, below])).tanh()
+        assert_close(hidden[0, t], r, **CLOSE)
+
+
+TORCH_CELLS: dict[str, type[nn.GRUCell] | type[nn.LSTMCell]] = {
+    "gru": nn.GRUCell,
+    "lstm": nn.LSTMCell,
+}
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("d_feed", [0, 3])
+def test_a_layers_step_is_torchs_cell(cell: str, d_feed: int) -> None:
+    torch.manual_seed(1)
+    layer = RecurrentLayer(cell, 5, d_feed, 4)
+    theirs = TORCH_CELLS[cell](5 + d_feed, 4)
+    for name, parameter in layer.rnn.named_parameters():
+        nn.init.normal_(parameter)
+        theirs.get_parameter(name.removesuffix("_l0")).data.copy_(parameter.data)
+    inputs, feed = torch.randn(2, 5), torch.randn(2, d_feed) if d_feed else None
+    state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
+    ours = layer.cell()(layer.project(inputs), feed, state)
+    whole_input = inputs if feed is None else torch.cat([inputs, feed], 1)
+    expected = theirs(whole_input, state[0] if cell == "gru" else state)
+    for mine, their in zip(ours, [expected] if cell == "gru" else expected, strict=True):
+        assert_close(mine, their, **CLOSE)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_layers_run_is_its_step_repeated(cell: str) -> None:
+    torch.manual_seed(1)
+    layer = RecurrentLayer(cell, 5, 0, 4)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    inputs = torch.randn(2, 6, 5)
+    state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
+    whole = layer(inputs, state)
+    step = layer.cell()
+    for t in range(6):
+        state = step(layer.project(inputs[:, t]), None, state)
+        assert_close(whole[:, t], state[0], **CLOSE)
+
+
+def one_direction(
+    rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Run one direction of a layer with a fresh, unidirectional, unpacked torch layer."""
+    single = type(rnn)(rnn.input_size, rnn.hidden_size, batch_first=True)
+    for name, parameter in single.named_parameters():
+        parameter.data.copy_(rnn.get_parameter(name + suffix))
+    states, final = single(inputs)
+    return states, [part[0] for part in (final if isinstance(rnn, nn.LSTM) else (final,))]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_encoder_is_torchs_layers_run_over_each_sentence_alone(
+    cell: str, bidirectional: bool, layers: int, reverse: bool
+) -> None:
+    model = make_model(
+        cell=cell, bidirectional=bidirectional, num_layers=layers, reverse_source=reverse
+    )
+    lengths = [2, 5, 1]
+    src, src_len = make_source(lengths)
+    states, finals = model.encoder(src, src_len)
+    for b, length in enumerate(lengths):
+        tokens = src[b : b + 1, :length]
+        below = model.encoder.embedding.weight[tokens.flip(1) if reverse else tokens]
+        for i, rnn in enumerate(model.encoder.layers):
+            new, final = one_direction(rnn, "", below)
+            summary = [[part] for part in final]
+            if bidirectional:
+                backward, final = one_direction(rnn, "_reverse", below.flip(1))
+                new = torch.cat([new, backward.flip(1)], -1)
+                summary = [[*parts, part] for parts, part in zip(summary, final, strict=True)]
+            below = below + new if i >= 2 else new
+            for ours, parts in zip(finals[i], summary, strict=True):
+                assert_close(ours[b], torch.stack([part[0] for part in parts]), **CLOSE)
+        expected = below.flip(1) if reverse else below
+        assert_close(states[b, :length], expected[0], **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lengths", "expected"),
+    [
+        ([[5, 6, 7]], [3], [[7, 6, 5]]),
+        ([[5, 6, PAD]], [2], [[6, 5, PAD]]),
+        ([[5, PAD, PAD]], [1], [[5, PAD, PAD]]),
+        ([[5, 6, 7, 8], [3, 4, 9, PAD]], [4, 3], [[8, 7, 6, 5], [9, 4, 3, PAD]]),
+    ],
+)
+def test_reverse_rows(rows: list[list[int]], lengths: list[int], expected: list[list[int]]) -> None:
+    ids, length = torch.tensor(rows), torch.tensor(lengths)
+    assert reverse_rows(ids, length).tolist() == expected
+    vectors = torch.stack([ids, -ids], -1)
+    assert reverse_rows(vectors, length)[..., 1].tolist() == (-torch.tensor(expected)).tolist()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(
+    ("wiring", "bidirectional", "used"),
+    [
+        ("bahdanau", True, slice(4, 8)),  # the backward direction's half
+        ("bahdanau", False, slice(0, 8)),
+        ("luong", True, slice(0, 8)),
+        ("none", True, slice(0, 8)),
+    ],
+)
+def test_bridge_maps_the_final_states(
+    cell: str, wiring: str, bidirectional: bool, used: slice
+) -> None:
+    model = make_model(cell=cell, wiring=wiring, bidirectional=bidirectional)
+    src, src_len = make_source([3, 5])
+    _, finals = model.encoder(src, src_len)
+    first = model.encode(src, src_len).first
+    assert len(first) == (2 if cell == "lstm" else 1)
+    for b in range(2):
+        for part, change in zip(range(len(first)), (torch.tanh, lambda x: x), strict=False):
+            linear = model.bridge.maps[0][part]
+            summary = torch.cat(list(finals[0][part][b]))[used]
+            assert_close(first[part][b], change(linear.weight @ summary + linear.bias), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("encoder_layers", "decoder_layers", "sources"),
+    [(1, 3, [0, 0, 0]), (2, 3, [0, 1, 1]), (3, 1, [0])],
+)
+def test_decoder_layers_begin_at_the_encoder_layers_beside_them(
+    encoder_layers: int, decoder_layers: int, sources: list[int]
+) -> None:
+    model = make_model(
+        encoder_layers=encoder_layers, decoder_layers=decoder_layers, bidirectional=False
+    )
+    src, src_len = make_source([3])
+    _, finals = model.encoder(src, src_len)
+    first = model.encode(src, src_len).first
+    assert len(first) == decoder_layers
+    for i, source in enumerate(sources):
+        linear = model.bridge.maps[i][0]
+        expected = (linear.weight @ finals[source][0][0, 0] + linear.bias).tanh()
+        assert_close(first[i][0], expected, **CLOSE)
+
+
+E, D = 6, 8
+
+
+@pytest.mark.parametrize(
+    ("tie", "tables", "readout"),
+    [
+        ("none", VOCAB * E + VOCAB * E + VOCAB * D, D * 2 * D),
+        ("target", VOCAB * E + VOCAB * E, E * 2 * D),
+        ("all", VOCAB * E, E * 2 * D),
+    ],
+)
+def test_tied_tables_are_one_object_and_counted_once(tie: str, tables: int, readout: int) -> None:
+    model = make_model(tie=tie)
+    source, target = model.encoder.embedding.weight, model.decoder.embedding.weight
+    assert (model.output.weight is target) == (tie != "none")
+    assert (source is target) == (tie == "all")
+    encoder = 2 * 3 * (E + D // 2 + 2) * (D // 2)  # 2 directions, 3 gates, 2 biases
+    bridge = D * D + D
+    decoder = 3 * (E + D + 2) * D
+    general = D * D
+    expected = tables + VOCAB + encoder + bridge + decoder + general + readout
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
+    torch.manual_seed(1)
+    output = Output(3, 5, None)
+    nn.init.normal_(output.bias)
+    hidden, tgt = torch.randn(4, 3), [0, 4, 2, 2]
+    total = 0.0
+    for vector, token in zip(hidden.tolist(), tgt, strict=True):
+        logits = [
+            sum(w * h for w, h in zip(row, vector, strict=True)) + bias
+            for row, bias in zip(output.weight.tolist(), output.bias.tolist(), strict=True)
+        ]
+        norm = math.log(sum(math.exp(x) for x in logits))
+        for v, logit in enumerate(logits):
+            wanted = (1 - smoothing) * (v == token) + smoothing / len(logits)
+            total -= wanted * (logit - norm)
+    loss = output.loss(hidden, torch.tensor(tgt), smoothing)
+    assert loss.item() == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3)])
+def test_logits_of_a_subset_are_those_columns(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    output = Output(3, 7, None)
+    nn.init.normal_(output.bias)
+    hidden, subset = torch.randn(*shape, 3), torch.tensor([6, 0, 3])
+    assert_close(output.logits(hidden, subset), output.logits(hidden)[..., subset])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_sequence_mask_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(1)
+    mask = sequence_mask(torch.zeros(200, 500), rate)
+    assert mask.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
+    share = (mask == 0).float().mean().item()
+    assert share == pytest.approx(rate, abs=5 * math.sqrt(rate * (1 - rate) / mask.numel()))
+    assert mask.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("settings", [{"wiring": "bahdanau"}, {"input_feeding": True}], ids=str)
+@pytest.mark.parametrize(
+    ("draw", "factor"), [(torch.zeros_like, 0.0), (lambda like: torch.full_like(like, 2.0), 2.0)]
+)
+def test_one_mask_falls_on_what_is_fed_back_at_every_step(
+    settings: dict[str, str | bool],
+    draw: Callable[[Tensor], Tensor],
+    factor: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mask of all 0 or all 2 is the same as feed weights times 0 or 2, at all positions."""
+    drawn = []
+
+    def spy(like: Tensor, rate: float) -> Tensor:
+        drawn.append((like.shape, rate))
+        return draw(like)
+
+    monkeypatch.setattr(rnn_module, "sequence_mask", spy)
+    model = make_model(**settings)
+    memory = model.encode(*make_source([4, 2]))
+    tgt_in = make_target(2, 5)
+    model.decoder.rate = 0.3  # of the feed alone: the other dropouts of this model are off
+    masked, _ = model.train().decode(memory, tgt_in)
+    layer = model.decoder.layers[0]
+    assert drawn == [((2, layer.rnn.input_size - layer.d_input), 0.3)]
+    layer.rnn.weight_ih_l0.data[:, layer.d_input :] *= factor
+    expected, _ = model.eval().decode(memory, tgt_in)
+    assert_close(masked, expected, **CLOSE)

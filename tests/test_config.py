@@ -1,0 +1,621 @@
+"""From YAML to settings and back: every problem at once, each with its file and line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from nmt.config import Config, FilePair, RNNConfig
+from nmt.configfile import (
+    config_schema,
+    find_text,
+    load_config,
+    run_folder,
+    set_name,
+    show_config,
+)
+from nmt.errors import ConfigError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
+"""A whole config on one line, so that what follows begins on line 2."""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A config file in a folder that is not the current one."""
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    return folder / "a.yaml"
+
+
+def load(file: Path, text: str, *overrides: str, check_files: bool = False) -> Config:
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, list(overrides), check_files)
+
+
+def problems(file: Path, text: str, *overrides: str, check_files: bool = False) -> list[str]:
+    """Return the problems of a config, the folder of the file cut off."""
+    with pytest.raises(ConfigError) as caught:
+        load(file, text, *overrides, check_files=check_files)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return [problem.removeprefix(f"{file.parent}/") for problem in caught.value.problems]
+
+
+def test_a_small_config_gets_every_default(file: Path) -> None:
+    config = load(file, DATA)
+    assert config.data.src == "de"
+    assert config.tokenizer.joint is True
+    assert config.model.arch == "rnn"
+    assert config.decode.beam_size == 5
+
+
+ONE_PROBLEM = [
+    ("modle: {}", "a.yaml:2: modle: is not a known key (did you mean 'model'?)"),
+    ("model:\n  scrore: dot", "a.yaml:3: model.scrore: is not a known key (did you mean 'score'?)"),
+    ("train: {seed: fast}", "a.yaml:2: train.seed: must be a whole number; it is 'fast'"),
+    ("train: {seed: '1'}", "a.yaml:2: train.seed: must be a whole number; it is '1'"),
+    ("train: {seed: 1.5}", "a.yaml:2: train.seed: must be a whole number; it is 1.5"),
+    ("train: {seed: true}", "a.yaml:2: train.seed: must be a whole number; it is true"),
+    ("train: {seed: null}", "a.yaml:2: train.seed: must be a whole number; it is null"),
+    ("train: {lr: fast}", "a.yaml:2: train.lr: must be a number; it is 'fast'"),
+    ("train: {lr: true}", "a.yaml:2: train.lr: must be a number; it is true"),
+    ("train: {lr: .nan}", "a.yaml:2: train.lr: must be"),
+    ("train: {lr: .inf}", "a.yaml:2: train.lr: must be"),
+    ("tokenizer:\n\n  joint: 1", "a.yaml:4: tokenizer.joint: must be true or false; it is 1"),
+    (
+        "tokenizer: {joint: 'true'}",
+        "a.yaml:2: tokenizer.joint: must be true or false; it is 'true'",
+    ),
+    ("train: 5", "a.yaml:2: train: must be a mapping; it is 5"),
+    ("train:", "a.yaml:2: train: must be a mapping; it is null"),
+    ("train: [lr]", 'a.yaml:2: train: must be a mapping; it is ["lr"]'),
+    ("run: 5", "a.yaml:2: run: must be a path; it is 5"),
+    (
+        "model: {score: genral}",
+        "a.yaml:2: model.score: must be one of additive, dot, scaled_dot, general, concat "
+        "(did you mean 'general'?); it is 'genral'",
+    ),
+    ("model: {cell: 3}", "a.yaml:2: model.cell: must be one of gru, lstm; it is 3"),
+    ("train: {validate_every: epoc}", "a.yaml:2: train.validate_every: must be a whole number, or"),
+    ("train: {seed: -1}", "a.yaml:2: train.seed: must be at least 0; it is -1"),
+    ("decode: {beam_size: 0}", "a.yaml:2: decode.beam_size: must be at least 1; it is 0"),
+    ("train: {lr: 0}", "a.yaml:2: train.lr: must be above 0"),
+    ("model: {dropout: 1.0}", "a.yaml:2: model.dropout: must be below 1"),
+    ("model: {dropout: -0.1}", "a.yaml:2: model.dropout: must be at least 0"),
+    ("train: {seed: no}", "a.yaml:2: train.seed: a bare no is ambiguous in YAML"),
+    ("train:\n  seed: 1\n  seed: 2", "a.yaml:4: train.seed: is given twice (first on line 3)"),
+    (
+        "tokenizer: {joint: false, model: {src: a}}",
+        "a.yaml:2: tokenizer.model: must be a path, or must be a mapping with the keys src and tgt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "start"), ONE_PROBLEM)
+def test_a_problem_names_its_line_and_what_must_hold(file: Path, text: str, start: str) -> None:
+    [problem] = problems(file, DATA + text + "\n")
+    assert problem.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {}", ["a.yaml:1: data: must be given"]),
+        (
+            "data:\n  src: de",
+            ["a.yaml:1: data.train: must be given", "a.yaml:1: data.valid: must be given"],
+        ),
+        (
+            "data: {src: 5, tgt: en, train: [t], valid: v}",
+            ["a.yaml:1: data.src: must be text; it is 5"],
+        ),
+        ("data: {train: [], valid: v}", ["a.yaml:1: data.train: must not be empty"]),
+        ("data:\n  train:\n  - a\n  - 7\n  valid: v", ["a.yaml:4: data.train.1: must be a path"]),
+        ("data: {train: t, valid: v}", ["a.yaml:1: data.train: must be a list; it is '"]),
+        ("data: {train: [t], valid: 0}", ["a.yaml:1: data.valid: must be at least 1"]),
+    ],
+)
+def test_what_is_wrong_with_the_data(file: Path, text: str, expected: list[str]) -> None:
+    found = problems(file, text + "\n")
+    assert len(found) == len(expected)
+    assert all(map(str.startswith, found, expected)), found
+
+
+@pytest.mark.parametrize("pair", ["{srk: a, tgt: b}", "{src: a, tgt: b, extra: c}"])
+@pytest.mark.parametrize("holder", ["{train: [t], valid: PAIR}", "{train: [PAIR], valid: 9}"])
+def test_a_wrong_key_in_a_pair_of_files_names_the_two_keys(
+    file: Path, pair: str, holder: str
+) -> None:
+    [problem] = problems(file, "data: " + holder.replace("PAIR", pair))
+    assert "the keys src and tgt" in problem
+    assert "did you mean 'valid'" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("a: 1\nb: [1,\n", "a.yaml:3: must be YAML: "),
+        ("a: 1\n b: 2\n", "a.yaml:2: must be YAML: "),
+        ("- 1\n- 2\n", "a.yaml:1: must be a mapping of sections, is [1, 2]"),
+        ("just words\n", "a.yaml:1: must be a mapping of sections, is 'just words'"),
+    ],
+)
+def test_a_file_that_cannot_be_read_as_sections_is_one_problem(
+    file: Path, text: str, start: str
+) -> None:
+    [problem] = problems(file, text)
+    assert problem.startswith(start)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_an_empty_file_lacks_its_data(file: Path, text: str) -> None:
+    assert problems(file, text) == ["a.yaml: data: must be given"]
+
+
+def test_an_alias_inside_its_own_anchor_is_a_problem(file: Path) -> None:
+    assert problems(file, DATA + "train: &x {lr: *x}\n")[0].startswith("a.yaml:2: ")
+
+
+def test_a_missing_file_names_the_nearest(file: Path) -> None:
+    (file.parent / "multi30k.yaml").write_text(DATA)
+    with pytest.raises(ConfigError, match=r"mutli30k.yaml: no such file \(did you mean 'multi30k"):
+        load_config(file.parent / "mutli30k.yaml")
+
+
+def test_a_missing_folder_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a\.yaml: no such file$"):
+        load_config(tmp_path / "nowhere" / "a.yaml")
+
+
+def test_a_file_that_is_not_utf8_names_the_byte(file: Path) -> None:
+    file.write_bytes(DATA.encode() + b"# \xff\n")
+    with pytest.raises(
+        ConfigError, match=rf"a\.yaml: must be UTF-8, is not at byte {len(DATA) + 2}"
+    ):
+        load_config(file)
+
+
+def test_a_byte_order_mark_and_crlf_are_fine(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + (DATA + "train: {seed: 7}\n").replace("\n", "\r\n").encode())
+    assert load_config(file).train.seed == 7
+
+
+def test_all_problems_come_at_once_each_on_its_own_line(file: Path) -> None:
+    text = DATA + (
+        "model:\n  score: genral\n  d_hidden: big\ntrain:\n  lr: -1\n  sede: 1\n  clip_norm: yes\n"
+        "decode: 5\nextra: 1\n"
+    )
+    found = problems(file, text, "train.batch_tokens=x", "nothing")
+    starts = {problem.split(": ")[0] + ": " + problem.split(": ")[1] for problem in found}
+    assert starts == {
+        "a.yaml:3: model.score",
+        "a.yaml:4: model.d_hidden",
+        "a.yaml:6: train.lr",
+        "a.yaml:7: train.sede",
+        "a.yaml:8: train.clip_norm",
+        "a.yaml:9: decode",
+        "a.yaml:10: extra",
+        "--set train.batch_tokens=x: train.batch_tokens",
+        "--set nothing: nothing",
+    }
+    assert len(found) == len(starts)
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("train.lr=3e-4", "train", "lr", 0.0003),
+        ("train.batch_tokens=1_000", "train", "batch_tokens", 1000),
+        ("train.max_epochs=null", "train", "max_epochs", None),
+        ("tokenizer.joint=false", "tokenizer", "joint", False),
+        ("train={seed: 7}", "train", "seed", 7),
+        ("data.src=x=y", "data", "src", "x=y"),
+        ("data.valid=20", "data", "valid", 20),
+    ],
+)
+def test_set_overrides_one_value_and_marks_it_given(
+    file: Path, override: str, section: str, key: str, value: object
+) -> None:
+    config = load(file, DATA + "train: {lr: 1.0, max_epochs: 3}\n", override)
+    assert getattr(getattr(config, section), key) == value
+    assert config.is_given(f"{section}.{key}")
+    assert config.is_given("train.lr")
+
+
+def test_set_keeps_the_other_values_of_its_section(file: Path) -> None:
+    config = load(file, DATA + "train: {lr: 1.0, seed: 3}\n", "train.seed=4", "train={warmup: 5}")
+    assert (config.train.lr, config.train.seed, config.train.warmup) == (1.0, 4, 5)
+
+
+def test_the_last_set_wins(file: Path) -> None:
+    assert load(file, DATA, "train.seed=4", "train.seed=5").train.seed == 5
+
+
+def test_set_mends_what_is_wrong_in_the_file(file: Path) -> None:
+    assert load(file, DATA + "train: {seed: x}\n", "train.seed=4").train.seed == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "start"),
+    [
+        ("train.lr=fast", "train.lr: must be a number; it is 'fast'"),
+        ("train.lr=", "train.lr: must be a number; it is ''"),
+        ("train.lr=[", "train.lr: must be YAML: "),
+        ("train.seed=no", "train.seed: a bare no is ambiguous"),
+        ("train.sede=1", "train.sede: is not a known key (did you mean 'seed'?)"),
+        ("trian.seed=1", "trian: is not a known key (did you mean 'train'?)"),
+        ("train={seed: x}", "train.seed: must be a whole number; it is 'x'"),
+        ("train=3", "train: must be a mapping; it is 3"),
+        ("train.lr", "train.lr: must read SECTION.KEY=VALUE, such as train.lr=3e-4"),
+        ("train..lr=3", "train..lr: must read SECTION.KEY=VALUE"),
+        ("=3", "must read SECTION.KEY=VALUE"),
+        ("data.test=[a, 3]", "data.test.1: must be a path"),
+        ("train.patience=0", "train.patience: must be at least 1; it is 0"),
+        ("model.score=dto", "model.score: must be one of"),
+    ],
+)
+def test_a_wrong_set_is_a_problem_that_repeats_it(file: Path, override: str, start: str) -> None:
+    [problem] = problems(file, DATA, override)
+    assert problem.startswith(f"--set {override}: {start}")
+
+
+def test_paths_hang_on_where_they_are_written(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "run: ../runs/x\n"
+        "data: {train: [t, {src: a, tgt: /b}], valid: v, test: [../s]}\n"
+        "tokenizer: {model: m}\n"
+    )
+    config = load(Path("configs/a.yaml"), text)
+    here = file.parent
+    assert config.run == here / ".." / "runs" / "x"
+    assert config.data.train == [here / "t", FilePair(src=here / "a", tgt=Path("/b"))]
+    assert config.data.valid == here / "v"
+    assert config.data.test == [here / ".." / "s"]
+    assert config.tokenizer.model == here / "m"
+    config = load(Path("configs/a.yaml"), text, "data.train=[t, {src: a, tgt: b}]", "run=r")
+    assert config.run == tmp_path / "r"
+    assert config.data.train == [tmp_path / "t", FilePair(src=tmp_path / "a", tgt=tmp_path / "b")]
+    assert config.data.valid == here / "v"
+
+
+def test_a_tilde_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere/home")
+    assert load(file, DATA, "run=~/x").run == Path("/somewhere/home/x")
+
+
+# Contradictions
+
+CONTRADICTIONS = [
+    (
+        "data:\n  tgt: de\n  src: de\n  train: [t]\n  valid: v",
+        "a.yaml:2: data.tgt: must differ from data.src",
+    ),
+    (DATA + "model: {d_hidden: 7}", "a.yaml:2: model.d_hidden: must be even"),
+    (
+        DATA + "model:\n  wiring: bahdanau\n  input_feeding: true",
+        "a.yaml:4: model.input_feeding: true goes with wiring luong only, wiring is bahdanau",
+    ),
+    (
+        DATA + "model: {wiring: none, input_feeding: true}",
+        "a.yaml:2: model.input_feeding: true goes with wiring luong only, wiring is none",
+    ),
+    (
+        DATA + "model:\n  wiring: none\n  score: dot",
+        "a.yaml:4: model.score: has no meaning with wiring none",
+    ),
+    (
+        DATA + "model: {tie: all}\ntokenizer: {joint: false}",
+        "a.yaml:2: model.tie: all needs one vocabulary",
+    ),
+    *(
+        (DATA + f"train: {{schedule: {name}}}", f"a.yaml:2: train.schedule: {name} needs an end")
+        for name in ("linear", "cosine", "wsd")
+    ),
+    (DATA + "train: {patience: null}", "a.yaml:2: train.max_updates: training would never end"),
+    (
+        DATA + "train: {batch_tokens: 1000, micro_batch_tokens: 1001}",
+        "a.yaml:2: train.micro_batch_tokens: must be at most train.batch_tokens (1000), is 1001",
+    ),
+    (
+        DATA + "train: {batch_tokens: 200}",
+        "a.yaml:1: data.max_length: must be below the tokens of a batch (200), is 200",
+    ),
+    (
+        DATA + "train: {batch_tokens: 4000, micro_batch_tokens: 100}",
+        "a.yaml:1: data.max_length: must be below the tokens of a batch (100), is 200",
+    ),
+    (
+        DATA + "tokenizer: {model: {src: a, tgt: b}}",
+        "a.yaml:2: tokenizer.joint: must be false where tokenizer.model names one model a side",
+    ),
+    (
+        DATA + "tokenizer: {joint: false, model: a}",
+        "a.yaml:2: tokenizer.joint: must be true where tokenizer.model names one model",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "start"), CONTRADICTIONS)
+def test_a_contradiction_names_the_place_and_the_way_out(file: Path, text: str, start: str) -> None:
+    [problem] = problems(file, text + "\n")
+    assert problem.startswith(start)
+
+
+def test_every_rule_has_its_case_above(file: Path) -> None:
+    rules = {f"{section}.{key}" for _, section, key, _ in load(file, DATA)._rules()}
+    assert rules == {start.split(": ")[1] for _, start in CONTRADICTIONS}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {d_hidden: 7, bidirectional: false}",
+        "model: {wiring: luong, input_feeding: true}",
+        "model: {wiring: none}",
+        "model: {tie: all}",
+        "model: {tie: target}\ntokenizer: {joint: false}",
+        "train: {schedule: cosine, max_updates: 10}",
+        "train: {schedule: linear, max_epochs: 10}",
+        "train: {schedule: inverse_sqrt}",
+        "train: {patience: null, max_hours: 0.5}",
+        "train: {batch_tokens: 300, micro_batch_tokens: 300}",
+        "train: {batch_tokens: 201}",
+        "tokenizer: {joint: false, model: {src: a, tgt: b}}",
+        "tokenizer: {model: a}",
+    ],
+)
+def test_just_inside_every_rule_is_fine(file: Path, text: str) -> None:
+    assert load(file, DATA + text + "\n").contradictions() == []
+
+
+def test_contradictions_come_all_at_once_and_from_set_too(file: Path) -> None:
+    text = DATA + "model: {d_hidden: 7, tie: all}\n"
+    found = problems(file, text, "tokenizer.joint=false", "data.tgt=de")
+    assert [problem.split(": ")[0] for problem in found] == [
+        "--set data.tgt=de",
+        "a.yaml:2",
+        "a.yaml:2",
+    ]
+
+
+# Files
+
+
+def write_texts(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text("")
+
+
+def test_missing_files_are_problems_with_place_and_nearest(file: Path) -> None:
+    write_texts(file.parent, "train.de", "train.en", "vaild.de", "test.src")
+    text = (
+        "data:\n  src: de\n  tgt: en\n  train:\n  - train\n  - trian\n  valid: valid\n"
+        "  test:\n  - {src: test.src, tgt: nowhere/b}\ntokenizer:\n  model: tok.model\n"
+    )
+    assert load(file, text).data.src == "de"
+    here = file.parent
+    assert problems(file, text, check_files=True) == [
+        f"a.yaml:6: data.train.1: no such file: {here}/trian.de (did you mean 'train.de'?)",
+        f"a.yaml:6: data.train.1: no such file: {here}/trian.en (did you mean 'train.en'?)",
+        f"a.yaml:7: data.valid: no such file: {here}/valid.de (did you mean 'vaild.de'?)",
+        f"a.yaml:7: data.valid: no such file: {here}/valid.en (did you mean 'vaild.de'?)",
+        f"a.yaml:9: data.test.0: no such file: {here}/nowhere/b",
+        f"a.yaml:11: tokenizer.model: no such file: {here}/tok.model",
+    ]
+
+
+def test_missing_files_come_together_with_contradictions(file: Path) -> None:
+    found = problems(file, DATA + "model: {d_hidden: 7}\n", check_files=True)
+    assert {problem.split(": ")[1] for problem in found} == {
+        "data.train.0",
+        "data.valid",
+        "model.d_hidden",
+    }
+
+
+def test_a_number_for_valid_needs_no_file(file: Path) -> None:
+    write_texts(file.parent, "t.de", "t.en")
+    text = "data: {src: de, tgt: en, train: [t], valid: 5}\n"
+    assert load(file, text, check_files=True).data.valid == 5
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".bz2"])
+def test_a_prefix_finds_its_compressed_file(tmp_path: Path, ending: str) -> None:
+    write_texts(tmp_path, f"train.de{ending}")
+    assert find_text(tmp_path / "train", "src", "de") == tmp_path / f"train.de{ending}"
+
+
+def test_the_plain_file_comes_before_the_compressed(tmp_path: Path) -> None:
+    write_texts(tmp_path, "train.de.gz", "train.de")
+    assert find_text(tmp_path / "train", "src", "de") == tmp_path / "train.de"
+
+
+def test_a_prefix_with_a_dot_keeps_it(tmp_path: Path) -> None:
+    write_texts(tmp_path, "v1.2.de")
+    assert find_text(tmp_path / "v1.2", "src", "de").is_file()
+
+
+def test_a_pair_of_files_is_taken_as_it_is(tmp_path: Path) -> None:
+    pair = FilePair(src=tmp_path / "x.src.txt", tgt=tmp_path / "y")
+    assert find_text(pair, "src", "de") == pair.src
+    assert find_text(pair, "tgt", "en") == pair.tgt
+    assert set_name(pair) == "x"
+    assert set_name(tmp_path / "test_2016") == "test_2016"
+
+
+def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> None:
+    config = load(file, DATA, "run=/x/r")
+    assert run_folder(config, file, Path("named")).path == Path("named")
+    assert run_folder(config, file, None).path == Path("/x/r")
+    assert run_folder(load(file, DATA), file, None).path == Path("runs/a")
+
+
+# Defaults, and the resolved config
+
+
+def test_defaults_of_the_architecture_are_filled_in(file: Path) -> None:
+    config = load(file, DATA + "model: {num_layers: 3, decoder_layers: 2}\n")
+    assert (config.model.encoder_layers, config.model.decoder_layers) == (3, 2)
+    assert config.train.lr == RNNConfig.DEFAULT_LR
+    assert config.train.warmup == RNNConfig.DEFAULT_WARMUP
+    given = [
+        name for name in ("encoder_layers", "decoder_layers") if config.is_given(f"model.{name}")
+    ]
+    assert given == ["decoder_layers"]
+    assert not config.is_given("train.lr")
+
+
+def test_given_values_are_not_filled_in(file: Path) -> None:
+    config = load(file, DATA + "train: {lr: 0.5, warmup: 0}\nmodel: {encoder_layers: 4}\n")
+    assert (config.train.lr, config.train.warmup) == (0.5, 0)
+    assert (config.model.encoder_layers, config.model.decoder_layers) == (4, 1)
+
+
+RELOADED = [
+    "",
+    "model: {wiring: none}\n",
+    "model: {wiring: bahdanau, score: additive, tie: none, cell: lstm}\n",
+    "train: {lr: 1e-05, max_hours: 0.1, patience: null, max_updates: 1_000}\nrun: r u n\n",
+    "tokenizer: {joint: false, model: {src: 'a: b', tgt: '#c'}}\n",
+    "train: {schedule: wsd, max_epochs: 2, validate_every: 10}\ndecode: {length_penalty: 0}\n",
+]
+
+
+@pytest.mark.parametrize("text", RELOADED)
+def test_the_resolved_config_reloads_to_itself(file: Path, text: str) -> None:
+    config = load(file, DATA + text)
+    elsewhere = file.parent.parent / "run.yaml"
+    elsewhere.write_text(show_config(config), encoding="utf-8")
+    again = load_config(elsewhere)
+    assert again.model_dump() == config.model_dump()
+
+
+def test_the_resolved_config_marks_what_was_given(file: Path) -> None:
+    config = load(file, DATA + "train: {lr: 0.001}\n", "decode.beam_size=5")
+    shown = show_config(config).split("\n")
+    given = {line.split(":")[0].strip() for line in shown if line.endswith("# given")}
+    assert given == {"src", "tgt", "train", "valid", "lr", "beam_size"}
+    values = sum(1 for _ in leaves(Config))
+    assert sum(line.endswith(("# given", "# default")) for line in shown) == values
+
+
+def test_with_values_keeps_what_was_given(file: Path) -> None:
+    config = load(file, DATA + "train: {lr: 0.5}\n")
+    changed = config.with_values({"train.threads": 2, "tokenizer.vocab_size": 99})
+    assert (changed.train.threads, changed.tokenizer.vocab_size) == (2, 99)
+    assert config.train.threads is None
+    assert changed.is_given("train.lr")
+    assert not changed.is_given("train.threads")
+    assert changed.train.lr == 0.5
+
+
+def test_settings_cannot_be_changed_in_place(file: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(file, DATA).train.seed = 2  # type: ignore[misc]
+
+
+# The schema
+
+
+def sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield name, kind
+
+
+def leaves(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    inside = dict(sections(model))
+    for name in model.model_fields:
+        if name not in inside:
+            yield "", name
+    for section, kind in inside.items():
+        for name in kind.model_fields:
+            yield section, name
+
+
+def setting_schemas() -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the JSON schema of each (section, setting)."""
+    schema = json.loads(config_schema())
+    found = {}
+    for section, name in leaves(Config):
+        properties = schema["properties"]
+        if section:
+            definition = properties[section]["$ref"].rpartition("/")[2]
+            properties = schema["$defs"][definition]["properties"]
+        found[section, name] = properties[name]
+    return found
+
+
+def test_the_schema_describes_every_setting() -> None:
+    assert set(json.loads(config_schema())["properties"]) == set(Config.model_fields)
+    for place, schema in setting_schemas().items():
+        assert schema.get("description", "").strip(), place
+
+
+def test_the_schema_refuses_unknown_keys_like_we_do() -> None:
+    schema = json.loads(config_schema())
+    assert schema["additionalProperties"] is False
+    assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
+
+
+def test_the_schema_in_docs_is_the_one_of_the_code() -> None:
+    committed = ROOT / "docs" / "config.schema.json"
+    assert committed.is_file(), "write it with: nmt config schema > docs/config.schema.json"
+    assert committed.read_text(encoding="utf-8") == config_schema() + "\n"
+
+
+def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
+    text = {
+        "run": "x",
+        "data": {"train": ["x"], "valid": "x", "test": ["x"]},
+        "tokenizer": {"model": "x"},
+    }
+    settings = setting_schemas()
+    named = {place for place, schema in settings.items() if '"path"' in json.dumps(schema)}
+    assert named == {("", "run"), ("tokenizer", "model")} | {("data", key) for key in text["data"]}
+    dumped = load(file, json.dumps(text)).model_dump()
+    for section, name in named:
+        value = (dumped[section] if section else dumped)[name]
+        assert (value[0] if isinstance(value, list) else value) == file.parent / "x"
+
+
+# The shipped configs
+
+
+def test_configs_are_shipped() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("shipped", CONFIGS, ids=lambda path: path.name)
+def test_a_shipped_config_loads_and_names_the_schema(shipped: Path) -> None:
+    load_config(shipped)
+    first = shipped.read_text(encoding="utf-8").split("\n")[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    schema = first.partition("=")[2]
+    if "://" not in schema:
+        schema_file = Path(os.path.normpath(shipped.parent / schema))
+        assert schema_file == ROOT / "docs" / "config.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("genral", " (did you mean 'general'?)"), ("xyz", ""), ("", "")],
+)
+def test_the_nearest_choice_is_named_only_where_one_is_near(word: str, hint: str) -> None:
+    assert did_you_mean(word, ["additive", "general"]) == hint

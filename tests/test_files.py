@@ -1,0 +1,210 @@
+"""Every write is whole or not there, and nothing half-written stays behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nmt import files
+
+
+class Stop(BaseException):
+    """What a signal raises: not even an Exception."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "a.txt"
+    with files.open_atomic(target) as stream:
+        stream.write(b"one")
+        assert not target.exists()
+    assert target.read_bytes() == b"one"
+    assert names(target.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
+def test_an_error_keeps_the_old_file_and_leaves_no_stray(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+    with pytest.raises(error), files.open_atomic(target) as stream:  # noqa: PT012
+        stream.write(b"half of the n")
+        stream.flush()
+        raise error
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_old_file_is_readable_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_bytes(b"old")
+    with files.open_atomic(target) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+
+
+def test_text_is_written_as_utf8_without_changing_line_ends(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a", "é\r\n\n")
+    assert (tmp_path / "a").read_bytes() == b"\xc3\xa9\r\n\n"
+
+
+def test_append_line_adds_to_what_is_there(tmp_path: Path) -> None:
+    for line in ("one", "zwei é"):
+        files.append_line(tmp_path / "log", line)
+    assert (tmp_path / "log").read_bytes() == "one\nzwei é\n".encode()
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+    with files.folder_atomic(target) as temporary:
+        (temporary / "x").write_text("1")
+        assert not target.exists()
+    assert names(target) == ["x"]
+    assert names(target.parent) == ["folder"]
+
+
+def test_a_new_folder_replaces_all_of_the_old(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("")
+    with files.folder_atomic(target) as temporary:
+        (temporary / "new").write_text("")
+        assert names(target) == ["old"]
+    assert names(target) == ["new"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
+def test_an_error_keeps_the_old_folder_and_leaves_no_stray(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("")
+    with pytest.raises(error), files.folder_atomic(target) as temporary:  # noqa: PT012
+        (temporary / "new").write_text("")
+        raise error
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_killed_process_of_the_same_number_leaves_nothing_in_the_new_folder(
+    tmp_path: Path,
+) -> None:
+    with files.folder_atomic(tmp_path / "folder") as temporary:
+        stray = temporary.name
+    (tmp_path / stray).mkdir()
+    (tmp_path / stray / "left over").write_text("")
+    with files.folder_atomic(tmp_path / "folder") as temporary:
+        assert names(temporary) == []
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_link_is_made_and_then_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "best"
+    for target in ("one", "two"):
+        (tmp_path / target).mkdir()
+        files.point_link(link, target)
+        assert os.readlink(link) == target
+        assert link.resolve() == (tmp_path / target).resolve()
+    assert names(tmp_path) == ["best", "one", "two"]
+
+
+def test_a_link_moves_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "run" / "step").mkdir(parents=True)
+    files.point_link(tmp_path / "run" / "last", "step")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "last").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file", "folder", "link to folder", "dead link"])
+def test_remove_takes_away_whatever_is_there(tmp_path: Path, kind: str) -> None:
+    path, kept = tmp_path / "path", tmp_path / "kept"
+    kept.mkdir()
+    (kept / "inside").write_text("")
+    if kind == "file":
+        path.write_text("")
+    elif kind == "folder":
+        (path / "deep").mkdir(parents=True)
+    elif kind == "link to folder":
+        path.symlink_to(kept)
+    elif kind == "dead link":
+        path.symlink_to("nowhere")
+    files.remove(path)
+    assert names(tmp_path) == ["kept"]
+    assert names(kept) == ["inside"]
+
+
+def test_sweeping_takes_strays_and_nothing_else(tmp_path: Path) -> None:
+    keep = ["a.tmp", ".hidden", "b.txt"]
+    for name in [*keep, ".a.txt.123.tmp"]:
+        (tmp_path / name).write_text("")
+    (tmp_path / ".folder.7.tmp" / "deep").mkdir(parents=True)
+    files.sweep_strays(tmp_path)
+    assert names(tmp_path) == sorted(keep)
+
+
+def test_what_a_killed_writer_leaves_is_what_sweeping_finds(tmp_path: Path) -> None:
+    with files.open_atomic(tmp_path / "a") as stream, files.folder_atomic(tmp_path / "b"):
+        stream.write(b"x")
+        left = names(tmp_path)
+    assert names(tmp_path) == ["a", "b"]
+    for name in left:
+        (tmp_path / name).write_text("")
+    files.sweep_strays(tmp_path)
+    assert len(left) == 2
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_sweeping_a_folder_that_is_not_there_is_fine(tmp_path: Path) -> None:
+    files.sweep_strays(tmp_path / "nowhere")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_may_be_there_already(tmp_path: Path) -> None:
+    for _ in range(2):
+        files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def make_atomic_folder(path: Path) -> None:
+    with files.folder_atomic(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: files.write_text(path, "x"),
+        lambda path: files.append_line(path, "x"),
+        lambda path: files.point_link(path, "x"),
+        files.make_folder,
+        make_atomic_folder,
+    ],
+    ids=["file", "line", "link", "folder", "atomic folder"],
+)
+def test_a_parent_that_is_a_file_is_an_error_that_names_it(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    parent = tmp_path / "file"
+    parent.write_text("")
+    with pytest.raises(OSError, match="file") as caught:
+        write(parent / "below")
+    assert str(caught.value.filename).startswith(str(parent))
+    assert names(tmp_path) == ["file"]
+    assert parent.read_text() == ""
+
+
+def test_a_folder_in_the_way_of_a_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        files.write_text(tmp_path / "a", "x")
+    assert names(tmp_path) == ["a"]

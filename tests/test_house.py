@@ -1,0 +1,260 @@
+"""Rules of the house, read off the syntax trees: no pickle, one door for writes, empty inits."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "nmt"
+FILES = sorted(PACKAGE.rglob("*.py"))
+THE_DOOR = PACKAGE / "files.py"
+
+PICKLERS = {"pickle", "_pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib"}
+TORCH_PICKLES = {"load", "save"}
+OBJECT_COLLECTIVES = {
+    "all_gather_object",
+    "broadcast_object_list",
+    "gather_object",
+    "scatter_object_list",
+    "send_object_list",
+    "recv_object_list",
+}
+DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+OS_WRITES = {
+    *("rename", "renames", "replace", "remove", "unlink", "mkdir", "makedirs", "rmdir"),
+    *("removedirs", "symlink", "link", "truncate", "write", "mkfifo"),
+}
+SHUTIL_WRITES = {"copy", "copy2", "copyfile", "copytree", "move", "rmtree", "make_archive"}
+PATH_WRITES = {
+    *("write_text", "write_bytes", "touch", "mkdir", "unlink", "rename", "rmdir"),
+    *("symlink_to", "hardlink_to", "tofile", "savez", "savez_compressed", "savetxt", "save_file"),
+}
+MODULES = {"os", "shutil", "files", "torch", "np", "numpy"}
+
+
+def called(call: ast.Call) -> tuple[str, str]:
+    """Return (what stands before the last dot, where it is a plain name; the name called)."""
+    if isinstance(call.func, ast.Attribute):
+        owner = call.func.value
+        return owner.id if isinstance(owner, ast.Name) else "?", call.func.attr
+    return "", call.func.id if isinstance(call.func, ast.Name) else "?"
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """Yield the dotted name of everything that a node imports, also by a call."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and called(node)[1] in ("import_module", "__import__"):
+        yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
+
+
+def pickles(tree: ast.AST) -> list[int]:
+    """Return the lines where something could be pickled or unpickled."""
+    lines = []
+    for node in ast.walk(tree):
+        bad = any(
+            set(name.split(".")) & (PICKLERS | OBJECT_COLLECTIVES)
+            or name in ("torch.load", "torch.save", "torch.serialization")
+            for name in imports(node)
+        )
+        if isinstance(node, ast.Attribute):
+            bad |= node.attr in OBJECT_COLLECTIVES
+            torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
+            bad |= torch and node.attr in TORCH_PICKLES
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            bad |= not (isinstance(node.value, ast.Constant) and node.value.value is False)
+        if bad:
+            lines.append(getattr(node, "lineno", 0))
+    return lines
+
+
+def opens_for_writing(call: ast.Call) -> bool:
+    owner, name = called(call)
+    if name in ("NamedTemporaryFile", "TemporaryFile", "mkstemp", "mkdtemp", "TemporaryDirectory"):
+        return True
+    if name != "open":
+        return False
+    if owner == "os":  # os.devnull is no file of anybody's
+        return ast.unparse(call.args[0]) != "os.devnull" and "O_RDONLY" not in ast.unparse(call)
+    values = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
+    modes = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+    return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
+
+
+def one_argument(call: ast.Call) -> bool:
+    """Tell Path.replace from str.replace (two arguments) and dataclasses.replace (keywords)."""
+    return len(call.args) == 1 and not call.keywords
+
+
+def writes(tree: ast.AST) -> list[int]:
+    """Return the lines that write to disk without going through nmt.files."""
+    streams = {
+        item.optional_vars.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With)
+        for item in node.items
+        if isinstance(item.optional_vars, ast.Name)
+        and ast.unparse(item.context_expr).startswith("files.open_atomic(")
+    }
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        owner, name = called(node)
+        to_stream = bool(node.args) and ast.unparse(node.args[0]) in streams
+        bad = (
+            opens_for_writing(node)
+            or (owner == "os" and name in OS_WRITES)
+            or (owner == "shutil" and name in SHUTIL_WRITES)
+            or (owner != "files" and name in PATH_WRITES)
+            or (owner in ("np", "numpy") and name == "save" and not to_stream)
+            or (owner not in ("", *MODULES) and name == "replace" and one_argument(node))
+        )
+        if bad:
+            lines.append(node.lineno)
+    return lines
+
+
+def offences(check: Callable[[ast.AST], list[int]], files: list[Path]) -> list[str]:
+    return [
+        f"{file.relative_to(PACKAGE.parent)}:{line}"
+        for file in files
+        for line in check(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+
+
+def test_there_is_a_house_to_look_at() -> None:
+    assert THE_DOOR in FILES
+    assert len(FILES) > 20
+
+
+def test_nothing_is_pickled() -> None:
+    assert offences(pickles, FILES) == []
+
+
+def test_every_write_goes_through_the_one_door() -> None:
+    assert offences(writes, [file for file in FILES if file != THE_DOOR]) == []
+    assert offences(writes, [THE_DOOR]), "the checker no longer sees the writes of files.py"
+
+
+def test_every_init_inside_is_empty() -> None:
+    inits = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
+    assert inits
+    assert [file for file in inits if file.read_bytes()] == []
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    assert {file.parent for file in FILES} == {
+        file.parent for file in FILES if file.name == "__init__.py"
+    }
+
+
+def test_there_are_no_drawers() -> None:
+    names = {part for file in FILES for part in file.relative_to(PACKAGE).with_suffix("").parts}
+    assert not names & DRAWERS
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "import os, pickle as p",
+        "def f():\n    import marshal",
+        "from pickle import loads",
+        "from torch.distributed import all_gather_object",
+        "import dill.source",
+        "from multiprocessing import pickle",
+        "import importlib\nimportlib.import_module('shelve')",
+        "__import__('pickle')",
+        "torch.load(file)",
+        "f = torch.save",
+        "from torch import load",
+        "dist.broadcast_object_list(x)",
+        "torch.distributed.gather_object(x)",
+        "scatter = dist.scatter_object_list",
+        "np.load(file, allow_pickle=True)",
+        "np.load(file, allow_pickle=flag)",
+    ],
+)
+def test_the_checker_sees_pickles(source: str) -> None:
+    assert pickles(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from safetensors.torch import load, save\nload(x)\nsave(y)",
+        "np.load(file, mmap_mode='r')",
+        "np.save(stream, x, allow_pickle=False)",
+        "import json\njson.load(stream)",
+        "'import pickle'",
+        "dist.all_gather(x)",
+        "model.load(x)",
+    ],
+)
+def test_the_checker_lets_others_pass(source: str) -> None:
+    assert pickles(ast.parse(source)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(p, 'w')",
+        "open(p, mode='ab')",
+        "open(p, 'x')",
+        "open(p, 'r+b')",
+        "with gzip.open(p, 'wt') as f: pass",
+        "path.open('w')",
+        "path.write_text('x')",
+        "(folder / 'x').write_bytes(b'')",
+        "Path('x').touch()",
+        "path.mkdir()",
+        "path.unlink()",
+        "path.rename(other)",
+        "path.replace(other)",
+        "(a / b).replace(c)",
+        "os.rename(a, b)",
+        "os.replace(a, b)",
+        "os.makedirs(a)",
+        "os.open(p, os.O_WRONLY | os.O_CREAT)",
+        "shutil.rmtree(p)",
+        "shutil.copyfile(a, b)",
+        "np.save('a.npy', x)",
+        "np.save(path, x)",
+        "np.save(folder / 'a', x)",
+        "with open(path, 'rb') as stream: np.save(stream, x)",
+        "np.savez(p, x)",
+        "array.tofile(p)",
+        "save_file(tensors, p)",
+        "tempfile.mkdtemp()",
+    ],
+)
+def test_the_checker_sees_writes(source: str) -> None:
+    assert writes(ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "open(p)",
+        "open(p, 'rb')",
+        "gzip.open(p, 'rt')",
+        "path.open()",
+        "os.open(os.devnull, os.O_WRONLY)",
+        "files.write_text(p, 'x')",
+        "files.remove(p)",
+        "with files.open_atomic(p) as stream: np.save(stream, x, allow_pickle=False)",
+        "'a'.replace('a', 'b')",
+        "dataclasses.replace(x, a=1)",
+        "replace(x)",
+        "sys.stdout.write('x')",
+    ],
+)
+def test_the_checker_lets_reads_pass(source: str) -> None:
+    assert writes(ast.parse(source)) == []

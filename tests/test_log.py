@@ -1,0 +1,131 @@
+"""What a person sees while a run goes on, and what stays in its files."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from nmt.log import RED, RunLog, duration, print_error, say, size, table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (45, "45s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (61, "1m01s"),
+        (750, "12m30s"),
+        (3599.7, "1h00m"),
+        (11_100, "3h05m"),
+        (360_000, "100h00m"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1499, "1 kB"),
+        (25_600, "26 kB"),
+        (3_000_000, "3 MB"),
+        (1_500_000_000, "1.5 GB"),
+        (2_000_000_000_000, "2000.0 GB"),
+        (999_600, "1 MB"),
+        (999_600_000, "1.0 GB"),
+    ],
+)
+def test_size(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def test_a_table_lines_its_values_up() -> None:
+    assert table([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
+
+
+def test_an_error_is_marked_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("one\ntwo")
+    assert capsys.readouterr() == ("", "error: one\nerror: two\n")
+
+
+def test_an_error_is_red_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_error("x")
+    assert "\x1b" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    print_error("x")
+    assert capsys.readouterr().err.startswith(f"{RED}error: x")
+
+
+def test_what_is_said_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    say("hello")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> RunLog:
+    return RunLog(tmp_path / "train.log", tmp_path / "metrics.jsonl")
+
+
+def test_a_line_is_shown_and_kept_with_its_time(
+    log: RunLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.say("one\nzwei é")
+    assert capsys.readouterr().err == "one\nzwei é\n"
+    kept = log.log_file.read_text(encoding="utf-8").split("\n")
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "@", line) for line in kept] == [
+        "@one",
+        "@zwei é",
+        "",
+    ]
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def test_metrics_are_one_json_object_a_line(log: RunLog) -> None:
+    records = [{"loss": 0.5, "name": "a\nb"}, {"loss": float("nan")}, {"loss": float("inf")}]
+    for record in records:
+        log.metrics("train", record)
+    lines = log.metrics_file.read_text().removesuffix("\n").split("\n")
+    read = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [record["kind"] for record in read] == ["train"] * 3
+    assert read[0] == {"kind": "train", **records[0]}
+
+
+def test_without_a_terminal_progress_is_plain_lines_when_asked(
+    log: RunLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.start_bar(total=10, done=0)
+    log.progress(1, "loss 3", speak=False)
+    log.progress(1, "loss 2", speak=True)
+    log.stop_bar()
+    assert capsys.readouterr().err == "loss 2\n"
+
+
+def test_on_a_terminal_a_bar_stands_below_the_lines(
+    log: RunLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    log.start_bar(total=10, done=4)
+    log.progress(1, "loss 2", speak=True)
+    log.say("a line")
+    log.stop_bar()
+    shown = capsys.readouterr().err
+    assert "4/10" in shown
+    assert "a line\n" in shown
+    assert "loss 2" not in log.log_file.read_text()
+    assert log.bar is None

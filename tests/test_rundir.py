@@ -1,0 +1,138 @@
+"""The files of a run folder, and finding a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from nmt.errors import RunError
+from nmt.rundir import FORMAT_VERSION, RunDir, newest_finished, open_run, read_json
+
+
+def make_run(path: Path, finished_at: int | None = None) -> RunDir:
+    run = RunDir(path)
+    path.mkdir(parents=True)
+    run.config.write_text("")
+    if finished_at is not None:
+        run.finished.write_text("{}")
+        os.utime(run.finished, (finished_at, finished_at))
+    return run
+
+
+def test_looking_at_a_run_touches_nothing(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert not run.is_run()
+    assert not run.has_begun()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_file_of_a_run_lies_inside_it_under_its_own_name(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    paths = [*vars(run).values(), run.checkpoint(1), run.valid_output(1)]
+    assert all(path.is_relative_to(run.path) for path in paths)
+    assert len(set(paths)) == len(paths)
+
+
+def test_checkpoints_sort_by_update_as_text(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    updates = [5, 40, 300, 12_000, 1_000_000]
+    assert run.checkpoint(12_000) == tmp_path / "checkpoints" / "step_00012000"
+    for name in (run.checkpoint, run.valid_output):
+        assert sorted(map(name, reversed(updates))) == list(map(name, updates))
+
+
+def test_a_run_is_opened(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    assert open_run(tmp_path / "a").path == tmp_path / "a"
+
+
+def test_a_missing_run_names_the_nearest(tmp_path: Path) -> None:
+    make_run(tmp_path / "multi30k")
+    with pytest.raises(RunError, match=r"mutli30k: no such run folder \(did you mean 'multi30k'"):
+        open_run(tmp_path / "mutli30k")
+
+
+def test_a_missing_run_under_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no such run folder$"):
+        open_run(tmp_path / "nowhere" / "run")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_run_says_what_makes_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "thing"
+    path.mkdir() if kind == "folder" else path.write_text("")
+    with pytest.raises(RunError, match=r"thing: is not a run folder.*`nmt train CONFIG` makes one"):
+        open_run(path)
+
+
+def test_the_run_that_finished_last_is_found(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", finished_at=2000)
+    make_run(tmp_path / "b", finished_at=3000)
+    make_run(tmp_path / "c", finished_at=1000)
+    make_run(tmp_path / "d")
+    (tmp_path / "a file").write_text("")
+    assert newest_finished(tmp_path).path == tmp_path / "b"
+
+
+@pytest.mark.parametrize("kind", ["no folder", "empty", "unfinished"])
+def test_no_finished_run_is_an_error_with_the_way_out(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "runs"
+    if kind != "no folder":
+        root.mkdir()
+    if kind == "unfinished":
+        make_run(root / "a")
+    with pytest.raises(RunError, match=r"no finished run under .*runs/: train one"):
+        newest_finished(root)
+
+
+def test_json_is_read(tmp_path: Path) -> None:
+    content = {"format_version": FORMAT_VERSION, "a": [1, None, "é"]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert read_json(tmp_path / "a.json") == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1', "must be JSON, is damaged"),
+        (b"", "must be JSON, is damaged"),
+        (b'{"a": "\xff"}', "must be JSON, is damaged"),
+        (b"[1]", "must hold a JSON object, holds a list"),
+        (b"null", "must hold a JSON object"),
+        (b'{"format_version": %d}' % (FORMAT_VERSION + 1), "written by a newer nmt"),
+        (b'{"format_version": "1"}', "format_version"),
+        (b'{"format_version": null}', "format_version"),
+    ],
+)
+def test_a_damaged_or_newer_file_names_itself(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(RunError, match=message) as caught:
+        read_json(tmp_path / "a.json")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.json'}: ")
+
+
+def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"state\.json: no such file; the run folder is not whole"):
+        read_json(tmp_path / "state.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "begun"),
+    [
+        ("config.yaml", False),
+        ("tokenizer.model", False),
+        ("checkpoints/.step_00000001.9.tmp/x", False),
+        ("metrics.jsonl", True),
+        ("checkpoints/step_00000001/state.json", True),
+    ],
+)
+def test_a_run_has_begun_once_there_is_something_to_lose(
+    tmp_path: Path, name: str, begun: bool
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")
+    assert RunDir(tmp_path).has_begun() is begun

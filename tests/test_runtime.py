@@ -1,0 +1,162 @@
+"""Device, threads, precision and seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nmt import runtime
+from nmt.errors import DeviceError
+from nmt.runtime import Precision, evaluating, free_cores, pick_device, seed_everything
+
+CPU = torch.device("cpu")
+
+
+def test_an_unknown_device_names_the_choices() -> None:
+    with pytest.raises(DeviceError, match="must be one of auto, cpu, cuda, mps; it is 'gpu'"):
+        pick_device("gpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_an_absent_device_says_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=f"--device {name}: not found .* has cpu$"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "picked"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_fastest_there_is(
+    cuda: bool, mps: bool, picked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device("auto").type == picked
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert pick_device("cpu") == CPU
+
+
+def test_free_cores_lie_between_one_and_all() -> None:
+    assert 1 <= free_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(("busy", "free"), [(0.0, 4), (1.2, 3), (3.0, 1), (99.0, 1)])
+def test_busy_cores_are_not_free(busy: float, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 10.0 + busy * runtime.MEASURED_SECONDS])
+    monkeypatch.setattr(runtime, "_busy_seconds", lambda: next(clock))
+    monkeypatch.setattr(runtime, "_cgroup_cores", lambda: 64)
+    monkeypatch.setattr(runtime.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert free_cores() == free
+
+
+def test_threads_given_are_the_threads_used() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert runtime.set_threads(2) == 2
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def draw(*numbers: int) -> list[float]:
+    seed_everything(*numbers)
+    values: list[float] = torch.rand(8).tolist()
+    return values
+
+
+def test_the_same_numbers_draw_the_same() -> None:
+    first = draw(1, 2, 3)
+    torch.rand(5)
+    assert draw(1, 2, 3) == first
+
+
+def test_other_numbers_draw_otherwise() -> None:
+    seeds = [(1,), (2,), (1, 2), (2, 1), (12,), (1, 2, 0), (1, 0, 2), (1, 20), (-1,)]
+    assert len({tuple(draw(*numbers)) for numbers in seeds}) == len(seeds)
+
+
+def test_auto_precision_on_a_cpu_is_fp32() -> None:
+    precision = Precision("auto", CPU)
+    assert precision.name == "fp32"
+    with precision.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_fp16_on_a_cpu_is_refused_with_the_choices() -> None:
+    with pytest.raises(DeviceError, match="fp16 needs a CUDA device, this is cpu; use bf16 or"):
+        Precision("fp16", CPU)
+
+
+def test_bf16_multiplies_in_bf16_and_keeps_weights_in_fp32() -> None:
+    layer = nn.Linear(2, 2)
+    with Precision("bf16", CPU).autocast():
+        output = layer(torch.ones(1, 2))
+    assert output.dtype == torch.bfloat16
+    assert layer.weight.dtype == torch.float32
+
+
+# One weight w = (0, 0) under the loss 3 w_0 + 4 w_1: the gradient is (3, 4), its norm 5.
+@pytest.mark.parametrize(
+    ("clip_norm", "expected"),
+    [(1.0, (-0.6, -0.8)), (2.5, (-1.5, -2.0)), (10.0, (-3.0, -4.0)), (0.0, (-3.0, -4.0))],
+)
+@pytest.mark.parametrize("scale", [None, 8.0])
+def test_step_clips_the_unscaled_gradient(
+    clip_norm: float, expected: tuple[float, float], scale: float | None
+) -> None:
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    precision = Precision("fp32", CPU)
+    if scale is not None:
+        precision.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    precision.backward(weight @ torch.tensor([3.0, 4.0]))
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3.0 * (scale or 1.0), 4.0 * (scale or 1.0)]
+    assert precision.step(optimizer, clip_norm).item() == pytest.approx(5.0)
+    assert weight.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_evaluating_restores_the_mode(training: bool, fails: bool) -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2)).train(training)
+    try:
+        with evaluating(model):
+            assert not any(module.training for module in model.modules())
+            assert not model(torch.ones(1, 2)).requires_grad
+            if fails:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        assert fails
+    assert all(module.training is training for module in model.modules())
+
+
+def test_this_process_has_used_memory() -> None:
+    held = Path("/proc/self/status")
+    if not held.is_file():
+        pytest.skip("the independent measure is /proc/self/status, which is not here")
+    rows = dict(row.split(":", 1) for row in held.read_text().splitlines())
+    kilobytes = int(rows["VmHWM"].split()[0])
+    assert runtime.peak_memory(CPU) == pytest.approx(kilobytes * 1024, rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
+    device = torch.device("cuda")
+    weight = nn.Parameter(torch.zeros(2, device=device))
+    precision = Precision("fp16", device)
+    precision.backward(weight @ torch.tensor([3.0, 4.0], device=device))
+    assert precision.step(torch.optim.SGD([weight], lr=1.0), 1.0).item() == pytest.approx(5.0)
+    assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-4)

@@ -1,0 +1,198 @@
+"""YAML as people mean it: numbers, text that looks like something else, and the line of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from nmt.yamltext import Path, dotted, parse_scalar, parse_yaml
+
+
+def value_of(text: str) -> Any:
+    document = parse_yaml(f"key: {text}\n")
+    assert document.problems == []
+    return document.data["key"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("-2", -2),
+        ("+7", 7),
+        ("1_000", 1000),
+        ("010", 10),
+        ("1e-3", 0.001),
+        ("3E4", 30000.0),
+        (".5", 0.5),
+        ("-.5", -0.5),
+        ("2.", 2.0),
+        ("1.25", 1.25),
+        ("-1.5e+2", -150.0),
+        (".inf", math.inf),
+        ("-.inf", -math.inf),
+    ],
+)
+def test_numbers_are_numbers(text: str, number: float) -> None:
+    assert value_of(text) == number
+    assert type(value_of(text)) is type(number)
+
+
+def test_nan_is_a_number() -> None:
+    assert math.isnan(value_of(".nan"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12:30", "2020-01-01", "0x10", "0b1", "1.2.3", "v1", "1e", "e3", "_1", "1,5", "no_way"],
+)
+def test_what_only_looks_like_a_number_stays_text(text: str) -> None:
+    assert value_of(text) == text
+
+
+@pytest.mark.parametrize("text", ["true", "12", "1e-3", "no", "null", "2020-01-01", "~"])
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quoted_is_text(text: str, quote: str) -> None:
+    assert value_of(f"{quote}{text}{quote}") == text
+
+
+@pytest.mark.parametrize(("text", "truth"), [("true", True), ("True", True), ("FALSE", False)])
+def test_switches(text: str, truth: bool) -> None:
+    assert value_of(text) is truth
+
+
+@pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
+def test_nothing_is_null(text: str) -> None:
+    assert value_of(text) is None
+
+
+def test_block_text_is_text() -> None:
+    assert parse_yaml("key: |\n  12\n").data == {"key": "12\n"}
+
+
+@pytest.mark.parametrize(
+    ("text", "switch"),
+    [("yes", "true"), ("on", "true"), ("y", "true"), ("No", "false"), ("OFF", "false")],
+)
+def test_a_bare_yes_or_no_is_refused_with_both_ways_out(text: str, switch: str) -> None:
+    document = parse_yaml(f"a: 1\nmodel:\n  key: {text}\n")
+    [(path, message)] = document.problems
+    assert path == ("model", "key")
+    assert document.lines[path] == 3
+    assert f"write {switch} for the switch" in message
+    assert f"'{text}' (quoted) for the text" in message
+
+
+def test_a_language_called_no_is_only_told_to_quote() -> None:
+    [(path, message)] = parse_yaml("data:\n  tgt: no\n").problems
+    assert path == ("data", "tgt")
+    assert "write 'no' (quoted)" in message
+    assert "switch" not in message
+
+
+def test_an_ambiguous_word_inside_a_list_is_found() -> None:
+    document = parse_yaml("key:\n  - a\n  - no\n")
+    [(path, _)] = document.problems
+    assert (path, document.lines[path]) == (("key", 1), 3)
+
+
+def test_a_key_given_twice_names_both_lines() -> None:
+    document = parse_yaml("a: 1\nb: 2\na: 3\n")
+    [(path, message)] = document.problems
+    assert path == ("a",)
+    assert "is given twice (first on line 1)" in message
+    assert document.lines[path] == 3
+
+
+def test_the_same_key_in_two_sections_is_fine() -> None:
+    assert parse_yaml("a: {x: 1}\nb: {x: 1}\n").problems == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ((), 2),
+        (("a",), 2),
+        (("a", "b"), 3),
+        (("a", "b", "c"), 3),
+        (("a", "d"), 4),
+        (("a", "d", 0), 5),
+        (("a", "d", 1), 6),
+        (("a", "d", 1, "x"), 6),
+        (("a", "d", 1, "y"), 7),
+        (("e",), 8),
+        (("e", 1), 9),
+    ],
+)
+def test_every_value_knows_its_line(path: Path, line: int) -> None:
+    text = "# comment\na:\n  b: {c: 1}\n  d:\n    - one\n    - x: 1\n      y: 2\ne: [1,\n  2]\n"
+    assert parse_yaml(text).lines[path] == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: [1, 2\nc: 3\n", 3),
+        ("a: 'open\n", 2),
+        ("a:\n\t- 1\n", 2),
+        ("a: b: c\n", 1),
+        ("ok: 1\nb: *nowhere\n", 2),
+        ("a: 1\n---\nb: 2\n", 2),
+        ("a: 1\nb: \x07\n", 2),
+    ],
+    ids=["flow", "quote", "tab", "colons", "alias", "two documents", "control character"],
+)
+def test_broken_yaml_is_one_problem_with_its_line(text: str, line: int) -> None:
+    document = parse_yaml(text)
+    [(path, message)] = document.problems
+    assert path == ()
+    assert message.startswith("must be YAML: ")
+    assert document.lines[()] == line
+    assert document.data is None
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
+def test_an_empty_document_is_null_without_a_problem(text: str) -> None:
+    document = parse_yaml(text)
+    assert (document.data, document.problems) == (None, [])
+
+
+def test_an_alias_is_the_value_of_its_anchor() -> None:
+    document = parse_yaml("a: &x {k: 1}\nb: *x\n")
+    assert document.data == {"a": {"k": 1}, "b": {"k": 1}}
+    assert document.problems == []
+
+
+@pytest.mark.parametrize("text", ["a: &x [*x]\n", "a: &x {b: *x}\n"])
+def test_an_alias_inside_its_own_anchor_is_a_problem_and_no_crash(text: str) -> None:
+    assert parse_yaml(text).problems != []
+
+
+def test_a_key_that_is_a_list_is_a_problem() -> None:
+    assert parse_yaml("? [a]\n: 1\n").problems == [((), "a key must be a word")]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3e-4", 0.0003),
+        ("12", 12),
+        ("true", True),
+        ("null", None),
+        ("", ""),
+        (" ", " "),
+        ("a b", "a b"),
+        ("'12'", "12"),
+        ("[a, 1]", ["a", 1]),
+        ("{src: a, tgt: b}", {"src": "a", "tgt": "b"}),
+    ],
+)
+def test_the_right_side_of_set(text: str, value: object) -> None:
+    document = parse_scalar(text)
+    assert (document.data, document.problems) == (value, [])
+
+
+def test_a_path_is_written_as_the_person_types_it() -> None:
+    assert dotted(("data", "train", 0)) == "data.train.0"

@@ -1,0 +1,62 @@
+"""Trainers over one small corpus, in float32 on the CPU, that say nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tinytrainer import MakeTrainer, make_config
+
+from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.log import RunLog
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.trainer import Trainer
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[tuple[str, str]]:
+    """Sixty pairs of unequal lengths."""
+    rng = random.Random(5)
+    texts = [" ".join(rng.choices("abcdef", k=rng.randint(1, 9))) for _ in range(60)]
+    return [(text, text[::-1].upper()) for text in texts]
+
+
+@pytest.fixture(scope="session")
+def tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
+    config = make_config(tokenizer__type="char").tokenizer
+    lines = [line for pair in pairs for line in pair]
+    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
+    return Tokenizers(both, both)
+
+
+@pytest.fixture(scope="session")
+def corpus(
+    pairs: list[tuple[str, str]], tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
+) -> Corpus:
+    return build_corpus(pairs, tokenizers, tmp_path_factory.mktemp("corpus") / "c", {}, None)
+
+
+@pytest.fixture
+def make_trainer(corpus: Corpus, tokenizers: Tokenizers, tmp_path: Path) -> MakeTrainer:
+    """Return a function that makes a trainer with these settings, the same weights each time."""
+
+    def make(
+        name: str = "run", precision: str = "fp32", device: str = "cpu", **values: Any
+    ) -> Trainer:
+        config = make_config(**values)
+        run = RunDir(tmp_path / name)
+        run.path.mkdir(exist_ok=True)
+        seed_everything(1)
+        size = tokenizers.tgt.vocab_size
+        model = build_model(config.model, size, size, tokenizers.tgt.pad).to(torch.device(device))
+        log = RunLog(run.log, run.metrics)
+        kind = Precision(precision, torch.device(device))
+        return Trainer(config, run, log, model, corpus, tokenizers, kind)
+
+    return make

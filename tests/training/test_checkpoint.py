@@ -1,0 +1,102 @@
+"""Checkpoints come back bit for bit, and what a killed run left behind is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tinytrainer import MakeTrainer
+
+from nmt.data.loader import make_micro_batch
+from nmt.errors import RunError
+from nmt.rundir import RunDir
+from nmt.training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
+from nmt.training.resume import forget_later_records
+from nmt.training.trainer import Trainer
+
+
+def updated(trainer: Trainer, updates: int) -> Trainer:
+    for batch in trainer.epoch_batches[:updates]:
+        trainer.update([make_micro_batch(trainer.corpus, batch, trainer.tokenizers)])
+        trainer.state.update += 1
+    return trainer
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("tie", ["none", "target", "all"])
+def test_a_checkpoint_comes_back_bit_for_bit(
+    make_trainer: MakeTrainer, optimizer: str, tie: str
+) -> None:
+    flags = {"train__optimizer": optimizer, "model__tie": tie}
+    one = updated(make_trainer(**flags), 3)
+    one.state.scores = {"3": 0.1 + 0.2}
+    one.state.best_score = 1 / 3
+    folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
+    other = updated(make_trainer("other", **flags), 1)
+    assert load_checkpoint(folder, other.model, other.optimizer) == one.state
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        a, b = one.optimizer.state[mine], other.optimizer.state[theirs]
+        assert a.keys() == b.keys() != set()
+        for key in a:
+            assert torch.equal(a[key], b[key])
+    updated(one, 2)
+    updated(other, 2)
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(mine, theirs), "the next updates are the same too"
+
+
+def test_a_checkpoint_holds_each_weight_once_in_fp32(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(model__tie="all")
+    folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
+    stored = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    assert sum(t.numel() for t in stored.values()) == sum(
+        p.numel() for p in trainer.model.parameters()
+    )
+
+
+def test_a_checkpoint_of_another_shape_is_refused(make_trainer: MakeTrainer) -> None:
+    one = make_trainer()
+    folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
+    other = make_trainer("other", model__d_hidden=16)
+    with pytest.raises(RunError, match=r"must be .* for the model in config\.yaml, is"):
+        load_checkpoint(folder, other.model, other.optimizer)
+
+
+def test_saving_leaves_nothing_but_the_checkpoint(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    for _ in range(2):
+        save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
+    assert [p.name for p in trainer.run.checkpoints.iterdir()] == ["step_00000000"]
+    names = ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert sorted(p.name for p in trainer.run.last.iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("best", "keep_last", "kept"),
+    [([2], 2, [2, 40, 500]), ([], 1, [500]), ([2, 3], 1, [2, 3, 500]), ([500], 1, [500])],
+)
+def test_pruning_keeps_the_best_and_the_newest(
+    tmp_path: Path, best: list[int], keep_last: int, kept: list[int]
+) -> None:
+    run = RunDir(tmp_path)
+    for update in (1, 2, 3, 40, 500):
+        run.checkpoint(update).mkdir(parents=True)
+    prune_checkpoints(run, best, keep_last)
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == [f"step_{u:08d}" for u in kept]
+
+
+def test_records_after_the_checkpoint_are_forgotten_and_a_cut_line_too(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    lines = [f'{{"kind": "train", "update": {u}, "x": 0.1}}\n' for u in (1, 2, 2, 3, 4)]
+    run.metrics.write_text("".join(lines) + '{"kind": "train", "upd')
+    forget_later_records(run, 3)
+    assert run.metrics.read_text() == "".join(lines[:4])
+
+
+def test_a_run_without_records_has_none_to_forget(tmp_path: Path) -> None:
+    forget_later_records(RunDir(tmp_path), 3)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,47 @@
+"""The estimate of a run against the run itself."""
+
+from __future__ import annotations
+
+import pytest
+from tinytrainer import MakeTrainer
+
+from nmt.training.estimate import estimate
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_checkpoint_estimated_is_the_checkpoint_written(
+    make_trainer: MakeTrainer, optimizer: str
+) -> None:
+    flags = {"train__optimizer": optimizer, "train__max_updates": 2}
+    found = estimate(make_trainer("dry", **flags), lambda: 0.5, corpus_bytes=1000)
+    trainer = make_trainer(**flags)
+    trainer.train(lambda update: {"bleu": 1.0})
+    written = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
+    tensors = written["model.safetensors"] + written["optimizer.safetensors"]
+    # state.json grows with the scores it holds; all else is exact.
+    assert tensors < found.checkpoint_bytes <= tensors + written["state.json"]
+    assert found.disk_bytes == 1000 + 3 * found.checkpoint_bytes
+
+
+def test_the_totals_are_those_of_the_limits(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__max_updates=10, train__validate_every=4)
+    found = estimate(trainer, lambda: 0.5, corpus_bytes=0)
+    assert (found.updates, found.validations) == (10, 3)  # after 4, 8 and 10
+    assert found.updates_an_epoch == len(trainer.epoch_batches)
+    assert found.validation_seconds > 0.5
+    assert found.total_seconds == pytest.approx(
+        10 * found.update_seconds + 3 * found.validation_seconds
+    )
+
+
+def test_without_a_limit_there_is_no_total(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__max_updates=None, train__patience=3)
+    found = estimate(trainer, lambda: 0.0, corpus_bytes=0)
+    assert found.total_seconds is None
+    assert "no limit in updates or epochs is set" in dict(found.rows())["the run at most"]
+
+
+def test_an_estimate_leaves_nothing_on_disk(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    estimate(trainer, lambda: 0.0, corpus_bytes=0)
+    assert list(trainer.run.path.iterdir()) == []

@@ -1,0 +1,86 @@
+"""The loss of a padded batch against one sentence at a time, in plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tinytrainer import MakeTrainer
+
+from nmt.data.batching import Batch
+from nmt.data.loader import MicroBatch, make_micro_batch
+from nmt.runtime import Precision
+from nmt.training.loss import TrainStep, corpus_loss
+from nmt.training.trainer import Trainer
+
+CPU = Precision("fp32", torch.device("cpu"))
+
+
+def sure_trainer(make_trainer: MakeTrainer, **values: Any) -> Trainer:
+    """Return a trainer whose model is far from the uniform distribution, so smoothing matters."""
+    trainer = make_trainer(model__tie="none", **values)
+    with torch.no_grad():
+        trainer.model.output.bias.copy_(torch.linspace(-5, 5, len(trainer.model.output.bias)))
+    return trainer
+
+
+def whole_batch(trainer: Trainer, rows: range) -> MicroBatch:
+    """Return these rows as one batch, padded to the longest."""
+    numbers = torch.tensor(list(rows)).numpy()
+    longest = [int(trainer.corpus.lengths(side)[numbers].max()) + 1 for side in ("src", "tgt")]
+    return make_micro_batch(trainer.corpus, Batch(numbers, *longest), trainer.tokenizers)
+
+
+def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, int]:
+    """Return loss sum and tokens, a sentence at a time, without padding."""
+    model, tokenizer = trainer.model, trainer.tokenizers.tgt
+    total, count = 0.0, 0
+    model.eval()
+    with torch.no_grad():
+        for row in rows:
+            src = [*trainer.corpus.row("src", row).tolist(), tokenizer.eos]
+            tgt = [*trainer.corpus.row("tgt", row).tolist(), tokenizer.eos]
+            memory = model.encode(torch.tensor([src]), torch.tensor([len(src)]))
+            hidden, _ = model.decode(memory, torch.tensor([[tokenizer.bos, *tgt[:-1]]]))
+            log_probs = torch.log(torch.softmax(model.output.logits(hidden)[0].double(), -1))
+            for t, token in enumerate(tgt):
+                total -= (1 - smoothing) * float(log_probs[t, token])
+                total -= smoothing * float(log_probs[t].mean())
+            count += len(tgt)
+    return total, count
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_of_a_batch_is_the_sum_over_its_sentences(
+    make_trainer: MakeTrainer, smoothing: float
+) -> None:
+    trainer = sure_trainer(make_trainer, train__label_smoothing=smoothing)
+    expected, tokens = reference(trainer, range(20), smoothing)
+    batch = whole_batch(trainer, range(20))
+    assert batch.tgt_tokens == tokens < batch.padded_tokens
+    trainer.step.train()
+    assert trainer.step(batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) -> None:
+    trainer = sure_trainer(make_trainer, train__label_smoothing=0.1)
+    batch = whole_batch(trainer, range(20))
+    plain = reference(trainer, range(20), 0.0)[0]
+    trainer.step.train()
+    assert abs(trainer.step(batch).item() / plain - 1) > 0.01
+    trainer.step.eval()
+    assert trainer.step(batch).item() == pytest.approx(plain, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
+    make_trainer: MakeTrainer, size: int
+) -> None:
+    trainer = sure_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)
+    total, tokens = reference(trainer, range(60), 0.0)
+    batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
+    step = trainer.step.train()
+    assert isinstance(step, TrainStep)
+    assert corpus_loss(step, batches, CPU) == pytest.approx(total / tokens, rel=1e-5)
+    assert step.training, "the mode is put back"

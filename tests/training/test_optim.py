@@ -1,0 +1,118 @@
+"""Schedules against values worked out by hand, and the optimizers as configured."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from tinytrainer import make_config
+from torch import nn
+
+from nmt.training.optim import SCHEDULES, learning_rate, make_optimizer
+
+W, T = 100, 1100
+"""Warm-up and total of the table below; peak rate 1."""
+ENDING = ("linear", "cosine", "wsd")
+
+
+def rate(schedule: str, update: int, reductions: int = 0, warmup: int = W) -> float:
+    config = make_config(
+        train__schedule=schedule, train__lr=1.0, train__warmup=warmup, train__max_updates=T
+    )
+    return learning_rate(config.train, update, T, reductions)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "update", "expected"),
+    [
+        ("constant", 600, 1.0),
+        ("constant", T, 1.0),
+        ("inverse_sqrt", 400, 0.5),  # sqrt(100 / 400)
+        ("inverse_sqrt", 900, 1 / 3),
+        ("inverse_sqrt", 10_000, 0.1),
+        ("linear", 350, 0.75),  # a quarter of the way from 100 to 1100
+        ("linear", 600, 0.5),
+        ("cosine", 350, (1 + math.sqrt(0.5)) / 2),  # cos 45 degrees
+        ("cosine", 600, 0.5),
+        ("cosine", 850, (1 - math.sqrt(0.5)) / 2),
+        ("wsd", 600, 1.0),
+        ("wsd", 900, 1.0),  # the last fifth of 1000 begins here
+        ("wsd", 1000, 0.5),
+        ("wsd", 1050, 0.25),
+        ("plateau", 600, 1.0),
+    ],
+)
+def test_a_schedule_has_the_value_worked_out_by_hand(
+    schedule: str, update: int, expected: float
+) -> None:
+    assert rate(schedule, update) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_warm_up_rises_straight_from_zero_to_the_peak(schedule: str) -> None:
+    rates = [rate(schedule, update) for update in range(W + 1)]
+    assert rates == pytest.approx([update / W for update in range(W + 1)])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_nothing_jumps_at_the_end_of_the_warm_up(schedule: str) -> None:
+    assert rate(schedule, W) == pytest.approx(1.0)
+    assert rate(schedule, W - 1) == pytest.approx(1.0, abs=1.01 / W)
+    assert rate(schedule, W + 1) == pytest.approx(1.0, abs=1.01 / W)
+
+
+@pytest.mark.parametrize("schedule", ENDING)
+def test_a_schedule_with_an_end_is_zero_there_and_positive_before(schedule: str) -> None:
+    assert rate(schedule, T) == pytest.approx(0.0, abs=1e-12)
+    assert rate(schedule, T - 1) > 0
+    assert rate(schedule, T + 50) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_after_the_warm_up_no_schedule_rises(schedule: str) -> None:
+    rates = [rate(schedule, update) for update in range(W, T + 1)]
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_without_warm_up_the_first_update_has_the_peak(schedule: str) -> None:
+    assert rate(schedule, 1, warmup=0) == pytest.approx(1.0, abs=2 / T)
+
+
+@pytest.mark.parametrize("reductions", [0, 1, 2, 5])
+def test_a_plateau_halves_the_rate_at_each_reduction(reductions: int) -> None:
+    assert rate("plateau", 500, reductions) == pytest.approx(0.5**reductions)
+
+
+KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_optimizer_is_the_one_configured(name: str) -> None:
+    config = make_config(train__optimizer=name, train__lr=0.25, train__weight_decay=0.5).train
+    optimizer = make_optimizer(nn.Linear(2, 3), config, torch.device("cpu"))
+    assert type(optimizer) is KINDS[name]
+    assert optimizer.defaults["lr"] == 0.25
+    assert optimizer.defaults["weight_decay"] == 0.5
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # Weight 2, gradient 0, rate 0.1, decay 0.5, one update.
+        ("adamw", 2 * (1 - 0.1 * 0.5)),  # decay beside the gradient
+        ("adam", 2 - 0.1),  # decay within it: Adam's first step is the rate times its sign
+        ("sgd", 2 - 0.1 * 0.5 * 2),
+    ],
+)
+def test_weight_decay_acts_as_the_optimizer_defines_it(name: str, expected: float) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    config = make_config(train__optimizer=name, train__lr=0.1, train__weight_decay=0.5).train
+    optimizer = make_optimizer(model, config, torch.device("cpu"))
+    model.weight.grad = torch.zeros(1, 1)
+    optimizer.step()
+    assert model.weight.item() == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,264 @@
+"""One update, and the loop around it: limits, patience, checkpoints, records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from tinytrainer import MakeTrainer
+
+from nmt.data.loader import MicroBatch, make_micro_batch
+from nmt.rundir import RunDir
+from nmt.training.trainer import Trainer
+
+
+def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
+    """Return the first batch of the epoch, cut into micro-batches of so many tokens."""
+    parts = trainer.epoch_batches[0].cut(tokens)
+    return [make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
+
+
+def scores(values: list[float], metric: str = "bleu") -> Callable[[int], dict[str, float]]:
+    """Return a validation that gives these scores in turn."""
+    left: Iterator[float] = iter(values)
+    return lambda update: {metric: next(left)}
+
+
+def steps(run: RunDir) -> list[int]:
+    """Return the updates whose checkpoints are on disk."""
+    return sorted(int(folder.name.removeprefix("step_")) for folder in run.checkpoints.iterdir())
+
+
+def records(run: RunDir, kind: str) -> list[dict[str, Any]]:
+    lines = run.metrics.read_text().split("\n")[:-1]
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+# -- one update ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 100])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(
+    make_trainer: MakeTrainer, tokens: int
+) -> None:
+    flags = {"train__optimizer": "sgd", "train__lr": 1.0}
+    whole, cut = make_trainer(**flags), make_trainer("cut", **flags)
+    parts = batch_of(cut, tokens)
+    assert len(parts) > 1
+    losses = [float(whole.update(batch_of(whole))[0]), float(cut.update(parts)[0])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    named = zip(whole.model.named_parameters(), cut.model.named_parameters(), strict=True)
+    for (name, one), (_, other) in named:
+        assert one.grad is not None, name
+        assert other.grad is not None, name
+        assert one.grad.abs().max() > 0 or "pad" in name, name
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainer = make_trainer(train__clip_norm=0.0, train__optimizer="sgd", train__lr=1e-9)
+    other = make_trainer("other")
+    batch = batch_of(other)[0]
+    other.step.train()
+    (other.step(batch) / batch.tgt_tokens).backward()
+    trainer.update(batch_of(trainer, 60))
+    for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
+        assert one.grad is not None
+        assert two.grad is not None
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("clip", "changed"), [(1e-3, True), (0.0, False), (1e6, False)])
+def test_the_norm_is_clipped_and_the_one_before_is_reported(
+    make_trainer: MakeTrainer, clip: float, changed: bool
+) -> None:
+    trainer = make_trainer(train__clip_norm=clip)
+    _, norm = trainer.update(batch_of(trainer))
+    grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+    after = math.sqrt(sum(float(grad.double().square().sum()) for grad in grads))
+    assert float(norm) > 1e-2
+    assert after == pytest.approx(clip if changed else float(norm), rel=1e-3)
+
+
+def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> float:
+    trainer.state.update = update
+    return float(trainer.update(batch_of(trainer, tokens))[0])
+
+
+def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
+    make_trainer: MakeTrainer,
+) -> None:
+    flags = {"model__dropout": 0.5, "train__label_smoothing": 0.0}
+    loss = first_loss(make_trainer(**flags))
+    busy = make_trainer(**flags)
+    torch.rand(1000)
+    assert first_loss(busy) == loss
+    assert first_loss(make_trainer(**flags), update=1) != loss
+    other_seed = make_trainer(**flags)
+    seeded = other_seed.settings.model_copy(update={"seed": 2})
+    other_seed.settings = seeded  # the batches stay those of seed 1
+    assert first_loss(other_seed) != loss
+
+
+def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: MakeTrainer) -> None:
+    def loss(copies: int) -> float:
+        trainer = make_trainer(model__dropout=0.5)
+        return float(trainer.update(batch_of(trainer) * copies)[0])
+
+    assert loss(2) != pytest.approx(2 * loss(1), rel=1e-4)
+    assert loss(2) == loss(2)
+
+
+def test_the_rate_of_an_update_is_that_of_its_number_from_1(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__lr=1.0, train__warmup=4, train__optimizer="sgd")
+    trainer.update(batch_of(trainer))
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.25
+
+
+# -- limits ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_updates": 3}, "max_updates 3 reached"),
+        ({"max_updates": 3, "max_epochs": 9}, "max_updates 3 reached"),
+        ({"max_updates": 999, "max_epochs": 2}, "max_epochs 2 reached"),
+        ({"max_updates": 999, "max_hours": 1e-9}, "max_hours 1e-09 reached"),
+        ({"max_updates": 3, "max_hours": 9.0}, "max_updates 3 reached"),
+    ],
+)
+def test_training_ends_at_the_limit_that_comes_first(
+    make_trainer: MakeTrainer, limits: dict[str, Any], reason: str
+) -> None:
+    trainer = make_trainer(**{f"train__{name}": value for name, value in limits.items()})
+    updates = {"max_updates": 3, "max_epochs": 2 * len(trainer.epoch_batches), "max_hours": 1}
+    assert trainer.train(scores([1.0] * 9)) == reason
+    assert trainer.state.update == updates[reason.split()[0]]
+    assert steps(trainer.run)[-1] == trainer.state.update, "the end is validated and saved"
+
+
+def test_an_epoch_trains_on_every_pair_once(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__max_epochs=1)
+    trainer.train(scores([1.0]))
+    tokens = int(trainer.corpus.lengths("tgt").sum()) + len(trainer.corpus)
+    assert trainer.state.tgt_tokens == tokens
+    assert (trainer.state.epoch, trainer.state.batch) == (1, 0)
+
+
+# -- validation, patience, the best ----------------------------------------------------------
+
+EVERY = {"train__validate_every": 1, "train__max_updates": 99}
+
+
+def test_patience_ends_it_so_many_validations_after_the_best(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(**EVERY | {"train__patience": 3})
+    reason = trainer.train(scores([1.0, 3.0, 2.0, 3.0, 1.0, 9.0]))
+    assert reason == "no better bleu in 3 validations"
+    assert (trainer.state.update, trainer.state.best_update, trainer.state.best_score) == (5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("bleu", [1.0, 3.0, 2.0], 2),
+        ("loss", [3.0, 1.0, 2.0], 2),
+        ("perplexity", [3.0, 4.0, 2.0], 3),
+        ("bleu", [2.0, 2.0, 2.0], 1),
+        ("loss", [math.nan, 5.0, 6.0], 2),
+        ("loss", [5.0, math.nan, 6.0], 1),
+        ("loss", [math.nan, 5.0, 4.0], 3),
+    ],
+)
+def test_best_points_at_the_best_and_its_checkpoint_stays(
+    make_trainer: MakeTrainer, metric: str, values: list[float], best: int
+) -> None:
+    flags = {"train__validate_every": 1, "train__max_updates": 3, "train__stop_metric": metric}
+    trainer = make_trainer(**flags)
+    trainer.train(scores(values, metric))
+    run = trainer.run
+    assert run.best.resolve() == run.checkpoint(best).resolve()
+    assert run.last.resolve() == run.checkpoint(3).resolve()
+    assert steps(run) == sorted({best, 3})
+    for link in (run.best, run.last):
+        assert (link / "model.safetensors").is_file()
+        assert not link.readlink().is_absolute(), "a run folder can be moved"
+
+
+def test_where_every_score_is_nan_there_is_no_best(make_trainer: MakeTrainer) -> None:
+    flags = {"train__stop_metric": "loss", "train__validate_every": 1, "train__max_updates": 2}
+    trainer = make_trainer(**flags)
+    trainer.train(scores([math.nan] * 2, "loss"))
+    assert trainer.state.best_score is None
+    assert not trainer.run.best.exists()
+
+
+@pytest.mark.parametrize(
+    ("keep_best", "keep_last", "kept"),
+    [(1, 1, [2, 6]), (2, 1, [2, 4, 6]), (1, 3, [2, 4, 5, 6]), (3, 2, [2, 3, 4, 5, 6])],
+)
+def test_the_best_and_the_newest_checkpoints_are_kept(
+    make_trainer: MakeTrainer, keep_best: int, keep_last: int, kept: list[int]
+) -> None:
+    flags = {"train__keep_best": keep_best, "train__keep_last": keep_last}
+    trainer = make_trainer(**EVERY | flags | {"train__max_updates": 6})
+    trainer.train(scores([1.0, 9.0, 5.0, 8.0, 2.0, 3.0]))
+    assert steps(trainer.run) == kept
+
+
+def test_save_every_saves_between_validations(make_trainer: MakeTrainer) -> None:
+    flags = {"train__save_every": 2, "train__validate_every": 3, "train__keep_last": 99}
+    trainer = make_trainer(train__max_updates=7, **flags)
+    trainer.train(scores([1.0] * 9))
+    assert steps(trainer.run) == [2, 3, 4, 6, 7]
+    assert [record["update"] for record in records(trainer.run, "valid")] == [3, 6, 7]
+
+
+def test_a_plateau_lowers_the_rate_after_every_second_validation_without_a_best(
+    make_trainer: MakeTrainer,
+) -> None:
+    flags = {"train__schedule": "plateau", "train__lr": 1.0, "train__optimizer": "sgd"}
+    trainer = make_trainer(**EVERY | flags | {"train__max_updates": 8})
+    trainer.train(scores([5.0, 1.0, 1.0, 1.0, 1.0, 6.0, 1.0, 1.0]))
+    rates = [record["lr"] for record in records(trainer.run, "train")]
+    assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
+    assert trainer.state.reductions == 3
+
+
+# -- records ---------------------------------------------------------------------------------
+
+
+def test_metrics_record_what_a_plot_needs(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__max_updates=4, train__validate_every=2)
+    trainer.train(scores([1.0, 2.0]))
+    train, valid = records(trainer.run, "train"), records(trainer.run, "valid")
+    assert [record["update"] for record in train] == [2, 4]
+    assert [(record["update"], record["bleu"]) for record in valid] == [(2, 1.0), (4, 2.0)]
+    fields = {"kind", "update", "epoch", "loss", "tokens_per_second", "padding", "lr"}
+    assert set(train[0]) == fields | {"grad_norm", "seconds"}
+    assert train[0]["seconds"] < valid[0]["seconds"] <= train[1]["seconds"]
+    assert 0 <= train[0]["padding"] < 1
+    updates = len(trainer.epoch_batches)
+    assert train[1]["epoch"] == round(4 / updates, 3)
+
+
+def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
+    make_trainer: MakeTrainer,
+) -> None:
+    other = make_trainer("by_hand")
+    total = tokens = 0.0
+    for number, batch in enumerate(other.epoch_batches[:2]):
+        other.state.update = number
+        micro = make_micro_batch(other.corpus, batch, other.tokenizers)
+        total += float(other.update([micro])[0])
+        tokens += micro.tgt_tokens
+    trainer = make_trainer(train__max_updates=2, train__validate_every=2)
+    trainer.train(scores([1.0]))
+    assert records(trainer.run, "train")[0]["loss"] == pytest.approx(total / tokens, rel=1e-6)

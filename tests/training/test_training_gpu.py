@@ -1,0 +1,115 @@
+"""What only a GPU can show: half precision, its loss scaler, and pinned prefetch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tinytrainer import MakeTrainer
+
+from nmt.data.loader import load_updates, make_micro_batch
+from nmt.runtime import Precision
+from nmt.training.trainer import Trainer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+FLAGS = {"train__max_updates": 60, "train__validate_every": 20, "train__lr": 1e-2}
+
+
+def validation_loss(trainer: Trainer) -> float:
+    """Return the training loss a token in fp32, dropout off."""
+    micro = [
+        make_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
+        for batch in trainer.epoch_batches
+    ]
+    trainer.step.eval()
+    with torch.no_grad():
+        return float(sum(trainer.step(batch) for batch in micro)) / sum(b.tgt_tokens for b in micro)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_every_precision_learns_and_keeps_fp32_weights(
+    make_trainer: MakeTrainer, precision: str
+) -> None:
+    trainer = make_trainer(precision=precision, device="cuda", **FLAGS)
+    before = validation_loss(trainer)
+    trainer.train(lambda update: {"bleu": 0.0})
+    assert validation_loss(trainer) < before - 0.5
+    for parameter in trainer.model.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.isfinite().all()
+
+
+def test_auto_is_bf16_where_the_card_has_it() -> None:
+    name = Precision("auto", torch.device("cuda")).name
+    assert name == ("bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32")
+
+
+def test_the_scaler_works_in_fp16_only(make_trainer: MakeTrainer) -> None:
+    scales = {
+        name: make_trainer(name, precision=name, device="cuda").precision.scaler.is_enabled()
+        for name in ("fp16", "bf16", "fp32")
+    }
+    assert scales == {"fp16": True, "bf16": False, "fp32": False}
+
+
+def test_the_scaler_goes_on_where_it_was(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
+    trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=5)
+    trainer.train(lambda update: {"bleu": 0.0})
+    assert trainer.precision.scaler.get_scale() == 2.0**11, "it grew once, after five good updates"
+    other = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
+    other.resume()
+    assert other.precision.scaler.state_dict() == trainer.precision.scaler.state_dict()
+    assert other.state == trainer.state
+
+
+def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(precision="fp16", device="cuda", **FLAGS)
+    trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
+    trainer.update([batch])
+    after = list(trainer.model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert trainer.precision.scaler.get_scale() == 2.0**119
+
+
+def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
+    trainer.train(lambda update: {"bleu": 0.0})
+    other = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
+    other.resume()
+    pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
+    for one, two in pairs:
+        assert torch.equal(one, two)
+        states = trainer.optimizer.state[one], other.optimizer.state[two]
+        assert states[0].keys() == states[1].keys()
+        for key, value in states[0].items():
+            assert states[1][key].device == value.device
+            assert torch.equal(value, states[1][key])
+    batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
+    losses = [float(each.update([batch])[0]) for each in (trainer, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    device = torch.device("cuda")
+    batches = trainer.epoch_batches * 5
+    updates = load_updates(trainer.corpus, batches, trainer.tokenizers, 70, device)
+    seen = 0
+    for batch, micro in zip(batches, updates, strict=True):
+        planned = [
+            make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
+        ]
+        for mine, expected in zip(micro, planned, strict=True):
+            assert mine.src.is_pinned()
+            assert mine.targets.is_pinned()
+            moved = mine.to(device)
+            assert moved.src_len.device.type == "cpu"
+            for name in ("src", "src_len", "tgt_in", "targets", "positions"):
+                assert torch.equal(getattr(moved, name).cpu(), getattr(expected, name))
+            seen += 1
+    assert seen > len(batches)

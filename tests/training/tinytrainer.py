@@ -1,0 +1,25 @@
+"""A config of a tiny model, and the function that makes trainers of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nmt.config import Config
+from nmt.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def make_config(**values: Any) -> Config:
+    """Return a config of a tiny model; train__lr=1 sets train.lr."""
+    given: dict[str, dict[str, Any]] = {
+        "data": {"train": [Path("nowhere")], "valid": 1},
+        "model": {"d_embed": 8, "d_hidden": 8, "dropout": 0.0},
+        "train": {"batch_tokens": 256, "max_updates": 10, "warmup": 0, "patience": None},
+    }
+    for name, value in values.items():
+        section, key = name.split("__")
+        given.setdefault(section, {})[key] = value
+    return Config.model_validate(given).resolved(frozenset())
