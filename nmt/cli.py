@@ -5,14 +5,41 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
-from nmt.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, NMTError
+from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError
 from nmt.log import print_error
 
+
+class Commands(TyperGroup):
+    """Turns a user's errors into one line each and an exit code, in one place for all commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except NMTError as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader went away (`| head`): end quietly, with stdout where writes succeed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(EXIT_OK) from None
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename is not None else ""
+            print_error(place + (error.strerror or str(error)))
+            raise typer.Exit(EXIT_USER_ERROR) from None
+        return result
+
+
 app = typer.Typer(
+    cls=Commands,
     name="nmt",
     help="Neural machine translation from the shell: train, translate, evaluate.",
     no_args_is_help=True,
@@ -177,21 +204,4 @@ def schema() -> None:
     command.schema()
 
 
-def main() -> None:
-    """Run the command line and turn a user's errors into one line each and an exit code."""
-    try:
-        app()
-    except NMTError as error:
-        print_error(str(error))
-        sys.exit(EXIT_USER_ERROR)
-    except BrokenPipeError:
-        # The reader went away (`| head`): end quietly, with stdout pointed where writes succeed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print_error(f"{error.filename}: {error.strerror}")
-        sys.exit(EXIT_USER_ERROR)
+main = app

@@ -75,7 +75,7 @@ def load_config(
     if config is not None:
         config = config.resolved(frozenset(_leaves(data)) - _marked_default(text, source))
         problems += config.contradictions()
-        if check_files:
+        if check_files and not any(path[:1] == ("data",) for path, _ in problems):
             problems += _missing_files(config)
     if problems or config is None:
         raise _error(problems, source)
@@ -129,7 +129,7 @@ def _apply_override(override: str, data: dict[str, Any], source: _Source) -> lis
     source.overrides[path] = override
     if not equals or not all(path):
         return [(path, "must read SECTION.KEY=VALUE, such as train.lr=3e-4")]
-    value = yamltext.parse_scalar(text)
+    value = yamltext.parse_value(text, path)
     branch: dict[str, Any] = {}
     inner = branch
     for key in path[:-1]:
@@ -137,7 +137,7 @@ def _apply_override(override: str, data: dict[str, Any], source: _Source) -> lis
     inner[str(path[-1])] = value.data
     _anchor(branch, Path.cwd())
     _merge(branch, data)
-    return [((*path, *at), what) for at, what in value.problems]
+    return [(at or path, what) for at, what in value.problems]
 
 
 def _merge(branch: dict[str, Any], data: dict[str, Any]) -> None:

@@ -69,16 +69,20 @@ def folder_atomic(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it becomes `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
+    old = temporary.with_suffix(f".old{STRAY_SUFFIX}")
     remove(temporary)
+    remove(old)
     temporary.mkdir()
     try:
         yield temporary
         sync_folder(temporary)
-        remove(path)
+        if path.exists():
+            os.replace(path, old)  # out of the way in one step, deleted only after the other
         os.replace(temporary, path)
     except BaseException:
         remove(temporary)
         raise
+    remove(old)
     sync_folder(path.parent)
 
 

@@ -73,8 +73,11 @@ def _busy_seconds() -> float | None:
 
 
 def set_threads(threads: int | None) -> int:
-    """Let torch use `threads` CPU threads (None: the free cores) and return how many."""
-    threads = threads or free_cores()
+    """Let torch use `threads` CPU threads and return how many.
+
+    None is the free cores, or fewer where OMP_NUM_THREADS says so.
+    """
+    threads = threads or min(free_cores(), torch.get_num_threads())
     torch.set_num_threads(threads)
     return threads
 

@@ -36,8 +36,11 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-def parse_yaml(text: str) -> Document:
-    """Parse one YAML document; problems are collected, never raised."""
+def parse_yaml(text: str, at: Path = ()) -> Document:
+    """Parse one YAML document; problems are collected, never raised.
+
+    `at` is where the text stands in a larger document, as with `--set`.
+    """
     document = Document()
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -51,13 +54,13 @@ def parse_yaml(text: str) -> Document:
         document.problems.append(((), f"must be YAML: {error.reason} (U+{error.character:04X})"))
         return document
     if root is not None:
-        document.data = _build(root, (), document, frozenset())
+        document.data = _build(root, at, document, frozenset())
     return document
 
 
-def parse_scalar(text: str) -> Document:
+def parse_value(text: str, at: Path) -> Document:
     """Parse what stands right of the `=` of a `--set`: a scalar, or a YAML list or mapping."""
-    return parse_yaml(text) if text.strip() else Document(data=text)
+    return parse_yaml(text, at) if text.strip() else Document(data=text)
 
 
 def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int]) -> Any:

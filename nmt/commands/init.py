@@ -97,10 +97,12 @@ def run(src: Path, tgt: Path, output: Path | None) -> None:
         raise DataError(f"{src}, {tgt}: must hold at least two pairs of text, hold {pairs}")
     src_prefix, src_lang = split_name(src)
     tgt_prefix, tgt_lang = split_name(tgt)
+    if src_lang == tgt_lang:
+        src_lang = tgt_lang = None  # such as a.en and b.en: no help
     output = output or Path(f"{src_lang or 'src'}-{tgt_lang or 'tgt'}.yaml")
     if output.exists():
         raise RunError(f"{output}: is there already; name another with -o")
-    shared = src_prefix == tgt_prefix and src_lang and tgt_lang and src_lang != tgt_lang
+    shared = src_prefix == tgt_prefix and src_lang and tgt_lang
     train = [src_prefix] if shared else [src, tgt]
     places = [json.dumps(os.path.relpath(p, output.parent), ensure_ascii=False) for p in train]
     sizes = next(sizes for sizes in SIZES if pairs <= sizes.up_to)

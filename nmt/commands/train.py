@@ -18,10 +18,11 @@ from nmt.data.batching import plan_epoch
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
 from nmt.data.stages import ensure_corpus, ensure_tokenizers, read_set
+from nmt.data.text import Pair
 from nmt.decoding.beam import EXTRA_LENGTH, BeamEngine
 from nmt.decoding.load import load_translator
 from nmt.decoding.translator import Translator
-from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, RunError
+from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.report import about_run, evaluate, table, write_report
 from nmt.log import RunLog, duration, say
@@ -29,6 +30,7 @@ from nmt.log import table as two_columns
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, pick_device, seed_everything, set_threads
+from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.loss import corpus_loss
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
@@ -53,6 +55,10 @@ def run(
     check_folder(run_dir, resume, overwrite)
     if dry_run and run_dir.has_begun():
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun")
+    tests = {set_name(named): read_set(config, named) for named in config.data.test}
+    for name, pairs in tests.items():
+        if not pairs:
+            raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
     if overwrite:
         clear_run(run_dir)
@@ -67,7 +73,8 @@ def run(
         trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
         return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
     finish(trainer, reason)
-    test(trainer.config, run_dir, device_name, trainer.log)
+    if tests:
+        test(trainer, tests, device_name)
     say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
     return EXIT_OK
 
@@ -76,7 +83,9 @@ def set_up(
     config: Config, run_dir: RunDir, resume: bool, device: torch.device
 ) -> tuple[Trainer, Validator]:
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
-    going_on = resume and run_dir.last.exists()
+    going_on = resume and last_checkpoint(run_dir) is not None
+    if resume and not going_on:
+        clear_run(run_dir)  # a run that was killed before its first checkpoint
     changes: list[str] = []
     if going_on:
         before = load_config(run_dir.config)
@@ -256,19 +265,15 @@ def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:
     )
 
 
-def test(config: Config, run_dir: RunDir, device: str, log: RunLog) -> None:
+def test(trainer: Trainer, tests: dict[str, list[Pair]], device: str) -> None:
     """Score the best checkpoint on the configured test sets, with the full beam."""
-    if not config.data.test:
-        return
+    config, run_dir = trainer.config, trainer.run
     translator = load_translator(run_dir, config, device)
     evaluations = []
-    for files_of_set in config.data.test:
-        name, pairs = set_name(files_of_set), read_set(config, files_of_set)
-        log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")
+    for name, pairs in tests.items():
+        trainer.log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")
         evaluations.append(evaluate(translator, name, pairs, config.data.tgt))
-        if len(evaluations) == 1:
-            lines = [src for src, _ in pairs], [tgt for _, tgt in pairs], evaluations[0].hypotheses
-            shown = samples(*lines)
-    say(shown)
+    first = next(iter(tests.values()))
+    say(samples([s for s, _ in first], [t for _, t in first], evaluations[0].hypotheses))
     print(table(evaluations))
     write_report(run_dir.report, evaluations, about_run(run_dir, config))

@@ -10,11 +10,12 @@ from typing import BinaryIO
 
 from nmt import files
 from nmt.configfile import load_config
-from nmt.data.text import decode_lines, open_text
+from nmt.data.text import decode_lines, open_text, raw_lines
 from nmt.decoding.load import choose_run, load_translator
 from nmt.decoding.translator import Translation
 from nmt.errors import ConfigError
 from nmt.log import say
+from nmt.runtime import set_threads
 
 
 def run(
@@ -36,6 +37,7 @@ def run(
         )
     with ExitStack() as stack:
         source = stack.enter_context(open_text(file)) if file else sys.stdin.buffer
+        set_threads(None)
         translator = load_translator(run_dir, config, device)
         sink = stack.enter_context(files.open_atomic(output)) if output else sys.stdout.buffer
         counted = _Replaced()
@@ -56,7 +58,7 @@ class _Replaced:
 
     def lines(self, source: BinaryIO, name: str) -> Iterator[str]:
         def counted() -> Iterator[bytes]:
-            for raw in iter(source.readline, b""):
+            for raw in raw_lines(source, Path(name)):
                 try:
                     raw.decode("utf-8")
                 except UnicodeDecodeError:

@@ -89,7 +89,8 @@ def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
 def _tokenizer_settings(config: Config) -> dict[str, Any]:
     settings = config.tokenizer.model_dump(mode="json", exclude={"model"})
     settings["own"] = config.tokenizer.model is not None
-    settings["exact"] = config.is_given("tokenizer.vocab_size")
+    if not config.is_given("tokenizer.vocab_size"):
+        settings["vocab_size"] = None  # measured; the run's own figure must not look like a change
     return settings | _split_settings(config)
 
 

@@ -61,12 +61,15 @@ def decode_lines(
 
 def read_lines(file: Path) -> Iterator[str]:
     """Yield the lines of a text file; see `decode_lines`."""
+    with open_text(file) as stream:
+        yield from decode_lines(raw_lines(stream, file), str(file))
+
+
+def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
+    """Yield the raw lines of an opened file, one read at a time; DataError where it is damaged."""
     try:
-        with open_text(file) as stream:
-            yield from decode_lines(stream, str(file))
+        yield from iter(stream.readline, b"")
     except (OSError, lzma.LZMAError, zlib.error, EOFError) as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise  # the file could not be opened; else its content is at fault
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
 
 

@@ -129,50 +129,61 @@ def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, 
     """
     if not any(line.strip() for line in lines):
         raise DataError(f"{name}: the training text is empty; a tokenizer needs some")
-    output = io.BytesIO()
+    asked = config.vocab_size
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
-            model_writer=output,
-            model_type=config.type,
-            vocab_size=config.vocab_size,
-            hard_vocab_limit=exact,
-            byte_fallback=True,
-            character_coverage=0.9995,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            pad_id=PAD,
-            unk_id=UNK,
-            bos_id=BOS,
-            eos_id=EOS,
-            control_symbols=[f"<reserved_{i}>" for i in range(RESERVED_PIECES)],
-            num_threads=1,  # the model must not depend on how many cores train it
-            minloglevel=2,
-        )
+        model = _sentencepiece(lines, config.type, asked, exact)
+        largest = Tokenizer(model).vocab_size  # a char model just takes what there is
     except (RuntimeError, OSError) as error:
-        raise DataError(_training_problem(str(error), config, name)) from None
-    got = Tokenizer(output.getvalue()).vocab_size
-    if exact and got < config.vocab_size:  # a char model just takes what there is
-        raise DataError(_training_problem(f"value <= {got}", config, name))
+        found = re.search(r"value <= (\d+)", str(error))
+        largest = int(found[1]) if found else asked
+        least = _least_size(lines, config.type)
+        if asked < least:
+            raise DataError(
+                f"tokenizer.vocab_size: must be at least {least} for {name} (special and reserved "
+                f"pieces, {BYTE_PIECES} bytes and the characters), is {asked}"
+            ) from None
+        if not found:
+            raise DataError(f"{name}: SentencePiece cannot train on this text: {error}") from None
+    if exact and largest < asked:
+        raise DataError(
+            f"tokenizer.vocab_size: must be at most {largest} for {name}, is {asked}; "
+            "leave it out to get the largest possible size"
+        )
+    return model
+
+
+def _sentencepiece(lines: Sequence[str], kind: str, vocab_size: int, exact: bool) -> bytes:
+    output = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=output,
+        model_type=kind,
+        vocab_size=vocab_size,
+        hard_vocab_limit=exact,
+        byte_fallback=True,
+        character_coverage=0.9995,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        pad_id=PAD,
+        unk_id=UNK,
+        bos_id=BOS,
+        eos_id=EOS,
+        control_symbols=[f"<reserved_{i}>" for i in range(RESERVED_PIECES)],
+        num_threads=1,  # the model must not depend on how many cores train it
+        minloglevel=2,
+    )
     return output.getvalue()
 
 
-def _training_problem(message: str, config: TokenizerConfig, name: str) -> str:
-    largest = re.search(r"value <= (\d+)", message)
-    if largest:
-        return (
-            f"tokenizer.vocab_size: must be at most {largest[1]} for {name}, is "
-            f"{config.vocab_size}; leave it out to get the largest possible size"
-        )
-    smallest = re.search(r"required_chars\. \d+ vs (\d+)", message)
+def _least_size(lines: Sequence[str], kind: str) -> int:
+    """Return the smallest vocabulary that `lines` can be trained with."""
     fixed = 4 + RESERVED_PIECES + BYTE_PIECES
-    if smallest or config.vocab_size < fixed:
-        least = smallest[1] if smallest else str(fixed)
-        return (
-            f"tokenizer.vocab_size: must be at least {least} for {name} (special and reserved "
-            f"pieces, {BYTE_PIECES} bytes and the characters), is {config.vocab_size}"
-        )
-    return f"{name}: SentencePiece cannot train on this text: {message}"
+    try:
+        _sentencepiece(lines, kind, fixed, exact=False)
+    except RuntimeError as error:
+        found = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        return int(found[1]) if found else fixed
+    return fixed
 
 
 def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from nmt.errors import RunError
 from nmt.log import say
 from nmt.models.build import build_model, load_weights
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
-from nmt.runtime import pick_device, set_threads
+from nmt.runtime import pick_device
 
 
 def load(
@@ -43,7 +43,6 @@ def load_translator(run: RunDir, config: Config, device: str = "auto") -> Transl
     if not checkpoint.exists():
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
-    set_threads(None)
     target = pick_device(device)
     tokenizers = load_tokenizers(run)
     model = build_model(

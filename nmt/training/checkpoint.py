@@ -67,6 +67,14 @@ def save_checkpoint(
     return target
 
 
+def last_checkpoint(run: RunDir) -> Path | None:
+    """Return the checkpoint to go on from: `last`, or the newest whole one where a kill cut it."""
+    if (run.last / "state.json").is_file():
+        return run.last
+    whole = [folder.parent for folder in sorted(run.checkpoints.glob("step_*/state.json"))]
+    return whole[-1] if whole else None
+
+
 def load_checkpoint(folder: Path, model: AnyModel, optimizer: torch.optim.Optimizer) -> TrainState:
     """Fill the model and the optimizer from a checkpoint; return the state of training."""
     content = read_json(folder / "state.json")

@@ -19,8 +19,9 @@ FIXED = (
     "train.seed",
     "train.batch_tokens",
     "train.optimizer",
+    "train.stop_metric",
 )
-"""What a run cannot change: the weights, the pieces or the order of batches hang on it."""
+"""What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
 MEASURED = ("tokenizer.vocab_size", "train.threads", "train.precision")
 """Settings that are measured once where they were left open, and reused on resume."""
 

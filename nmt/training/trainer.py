@@ -26,6 +26,7 @@ from nmt.rundir import RunDir
 from nmt.runtime import Precision, seed_everything
 from nmt.training.checkpoint import (
     TrainState,
+    last_checkpoint,
     load_checkpoint,
     point_best,
     prune_checkpoints,
@@ -70,6 +71,7 @@ class Trainer:
         self.meter = Meter()
         self.stop_signal: int | None = None
         self._mark = time.perf_counter()
+        self._norm = torch.zeros(())
 
     # -- what there is to do ----------------------------------------------------------------
 
@@ -170,9 +172,10 @@ class Trainer:
         state.tgt_tokens += tokens
         self.meter.add(loss, tokens, sum(batch.padded_tokens for batch in micro_batches))
         self._tick()
+        self._norm = norm
         due = self.meter.elapsed() >= LOG_SECONDS or self._validation_due()
         if due:
-            self._log_progress(norm)
+            self._log_progress()
         self.log.progress(1, self.meter.text + self._where(), speak=due)
 
     def _tick(self) -> None:
@@ -189,6 +192,8 @@ class Trainer:
     def _validate(self, validate: Validate) -> None:
         """Validate, note a new best or the waiting, save, and delete what need not be kept."""
         state, metric = self.state, self.settings.stop_metric
+        if self.meter.pending():
+            self._log_progress()
         results = validate(state.update)
         score = results[metric]
         state.scores[str(state.update)] = score
@@ -222,7 +227,11 @@ class Trainer:
 
     def _best_updates(self) -> list[int]:
         larger = LARGER_IS_BETTER[self.settings.stop_metric]
-        on_disk = [u for u in self.state.scores if self.run.checkpoint(int(u)).is_dir()]
+        on_disk = [
+            u
+            for u, score in self.state.scores.items()
+            if not math.isnan(score) and self.run.checkpoint(int(u)).is_dir()
+        ]
         # Of equal scores the earlier is the better, as in `_better`.
         ranked = sorted(
             on_disk,
@@ -232,16 +241,18 @@ class Trainer:
 
     def resume(self) -> None:
         """Go back to the last checkpoint: the next update is the one after it."""
-        self.state = load_checkpoint(self.run.last, self.model, self.optimizer)
+        folder = last_checkpoint(self.run)
+        assert folder is not None, "the command looks first"
+        self.state = load_checkpoint(folder, self.model, self.optimizer)
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
         self.epoch_batches = self.plan(self.state.epoch)
 
     # -- progress and signals ---------------------------------------------------------------
 
-    def _log_progress(self, norm: torch.Tensor) -> None:
+    def _log_progress(self) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
-        values = self.meter.flush() | {"lr": rate, "grad_norm": float(norm)}
+        values = self.meter.flush() | {"lr": rate, "grad_norm": float(self._norm)}
         position = {"update": self.state.update, "epoch": self._epochs()}
         self.log.metrics("train", position | values | {"seconds": self.state.seconds})
 
@@ -298,6 +309,10 @@ class Meter:
         self._loss = loss if self._loss is None else self._loss + loss
         self._tokens += tokens
         self._padded += padded
+
+    def pending(self) -> bool:
+        """Tell whether an update has been noted since the last record."""
+        return self._loss is not None
 
     def elapsed(self) -> float:
         """Return the seconds since the last record."""
