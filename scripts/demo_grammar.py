@@ -711,14 +711,12 @@ TRANSITIVE = (
         FOLK + ANIMALS + SONGS + named("painting, dress, poem, story"),
         stative=True,
     ),
-    verb("help", regular("aider"), FOLK),
     verb(
         "know knew known",
         irregular("connaître connais connaît connaissons connaissez connaissent connaîtr connu"),
         FOLK + SONGS + PLACES + named("story, poem"),
         stative=True,
     ),
-    verb("meet met", regular("rencontrer"), FOLK),
     verb("thank", regular("remercier"), FOLK),
     verb(
         "wait",
@@ -747,26 +745,6 @@ TRANSITIVE = (
         named("car, bicycle, computer, watch, camera, washing machine, table, chair, door, window"),
     ),
     verb("sing sang sung", regular("chanter"), SONGS),
-    verb(
-        "forget forgot forgotten forgetting",
-        regular("oublier"),
-        named("key, umbrella, hat, bag, camera, story, song, book, letter, toothbrush"),
-    ),
-    verb(
-        "build built",
-        irregular(
-            "construire construis construit construisons construisez construisent construir"
-            " construit"
-        ),
-        named("house, bridge, school, church, hospital, castle"),
-    ),
-    verb(
-        "understand understood",
-        irregular(
-            "comprendre comprends comprend comprenons comprenez comprennent comprendr compris"
-        ),
-        named("story, poem, letter, article, law, decision, report, treaty, proposal"),
-    ),
     verb(
         "need",
         AVOIR,
@@ -812,31 +790,21 @@ ACTIVITIES = (
     verb("dance", regular("danser")),
     verb("sing sang sung", regular("chanter")),
     verb("swim swam swum swimming", regular("nager")),
-    verb("laugh", irregular("rire ris rit rions riez rient rir ri")),
-    verb("cry", regular("pleurer")),
     verb("live", regular("habiter"), stative=True),
     verb("stay", regular("rester", etre=True)),
     verb("fall fell fallen", regular("tomber", etre=True)),
 )
 ARRIVALS = (
     verb("arrive", regular("arriver", etre=True)),
-    verb("leave left", irregular("partir pars part partons partez partent partir parti", True)),
     verb(
         "go went gone",
         irregular("sortir sors sort sortons sortez sortent sortir sorti", True),
         particle="out",
     ),
     verb("get got got getting", regular("lever", "lèv", etre=True), particle="up", reflexive=True),
-    verb("rest", regular("reposer", etre=True), reflexive=True),
 )
 INSTITUTIONAL = (
     verb("sign", regular("signer"), named("agreement, treaty, letter")),
-    verb("reject", regular("rejeter", "rejett"), POLITICS),
-    verb(
-        "support",
-        irregular("soutenir soutiens soutient soutenons soutenez soutiennent soutiendr soutenu"),
-        POLITICS[1:],
-    ),
     verb("publish", regular("publier"), named("report, decision, agreement, letter, budget")),
     verb("accept", regular("accepter"), POLITICS),
 )

@@ -30,6 +30,7 @@ from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (
     CELLS,
     Cell,
+    Dropout,
     Output,
     RecurrentLayer,
     State,
@@ -72,7 +73,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding = embedding
         self.reverse = config.reverse_source
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         self.layers = nn.ModuleList(
             CELLS[config.cell](
@@ -156,7 +157,7 @@ class Decoder(nn.Module):
         self.feeds = config.input_feeding
         self.embedding = embedding
         self.rate = config.dropout
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
         self.layers = nn.ModuleList(
             RecurrentLayer(config.cell, embed if i == 0 else width, d_feed if i == 0 else 0, width)
@@ -307,7 +308,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.encoder = Encoder(config, src_embedding)
         self.bridge = Bridge(config, config.decoder_layers or config.num_layers)
         self.decoder = Decoder(config, tgt_embedding, d_readout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output = Output(d_readout, tgt_vocab, tgt_embedding if tied else None)
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:

@@ -1,0 +1,53 @@
+"""Run folders of past formats load for ever.
+
+`frozen/v1` reverses strings of digits. It was trained by the release that wrote format 1 and is never
+made again: a test that fails here means that old models no longer load.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import nmt
+from nmt.configfile import load_config
+from nmt.data.tokenizer import load_tokenizers
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.training.checkpoint import last_checkpoint, load_checkpoint
+from nmt.training.optim import make_optimizer
+
+FROZEN = sorted((Path(__file__).parent / "frozen").iterdir())
+
+
+def digit_strings(count: int) -> list[str]:
+    rng = random.Random(11)
+    return [" ".join(rng.choices("0123456789", k=rng.randint(3, 6))) for _ in range(count)]
+
+
+def test_the_first_format_is_kept() -> None:
+    assert [folder.name for folder in FROZEN] == ["v1"]
+
+
+@pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
+def test_a_frozen_run_still_translates(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "run", symlinks=True)
+    lines = digit_strings(50)
+    assert nmt.load(copy, device="cpu").translate(lines) == [line[::-1] for line in lines]
+
+
+@pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
+def test_a_frozen_run_can_be_taken_up_again(folder: Path) -> None:
+    run = RunDir(folder)
+    config, tokenizers = load_config(run.config), load_tokenizers(run)
+    size = tokenizers.tgt.vocab_size
+    model = build_model(config.model, size, size, tokenizers.tgt.pad)
+    optimizer = make_optimizer(model, config.train, torch.device("cpu"))
+    checkpoint = last_checkpoint(run)
+    assert checkpoint is not None
+    assert load_checkpoint(checkpoint, model, optimizer).update == 300
+    assert all(optimizer.state[p]["step"] == 300 for p in model.parameters())
