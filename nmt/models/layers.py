@@ -82,7 +82,7 @@ class RecurrentLayer(nn.Module):
 
         def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
             if feed is not None:
-                gates = gates + F.linear(feed, feed_weight)
+                gates = torch.addmm(gates, feed, feed_weight.t())
             recurrent = F.linear(state[0], weight, bias)
             return (
                 lstm_gates(gates, recurrent, state)
@@ -102,11 +102,12 @@ def lstm_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
 
 def gru_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
     """Return h' = (1 - z) n + z h, n = tanh(W x + r (U h)), gates in torch's order r, z, n."""
-    reset_in, update_in, new_in = gates.chunk(3, -1)
-    reset_h, update_h, new_h = recurrent.chunk(3, -1)
-    update = (update_in + update_h).sigmoid()
-    new = (new_in + (reset_in + reset_h).sigmoid() * new_h).tanh()
-    return (new + update * (state[0] - new),)
+    width = state[0].size(-1)
+    both_in, new_in = gates.split((2 * width, width), -1)
+    both_h, new_h = recurrent.split((2 * width, width), -1)
+    reset, update = (both_in + both_h).sigmoid().chunk(2, -1)
+    new = torch.addcmul(new_in, reset, new_h).tanh()
+    return (torch.lerp(new, state[0], update),)
 
 
 def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
