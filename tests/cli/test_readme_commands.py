@@ -38,6 +38,11 @@ COMMANDS: dict[str, Use] = {
     "scripts/test": Use(run=False),
     "nmt init --src data/demo/train.en --tgt data/demo/train.fr -o my.yaml": Use(),
     "nmt train my.yaml": Use(extra=SHORT),
+    "printf 'She gave it to them.\\n\\nThe Italian girl reads a long letter.\\n' | nmt translate": Use(),
+    "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
+    "nmt evaluate": Use(),
+    "nmt evaluate runs/demo --src data/demo/test.en --ref data/demo/test.fr": Use(),
+    "nmt evaluate --hyp my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
 }
 """By the command as it stands in README.md, without the prompt, comment and line breaks."""
 
@@ -83,9 +88,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     """A folder as the README leaves one: a finished run and a few files of text."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(digits.run, folder / "runs" / "demo", symlinks=True)
-    for name in ("input.txt", "in.txt", "test.en"):
-        write_lines(folder / name, digits.src[:5])
-    write_lines(folder / "test.fr", digits.ref[:5])
+    write_lines(folder / "my.fr", digits.ref[:5])
+    write_lines(folder / "data" / "demo" / "test.en", digits.src[:5])
+    write_lines(folder / "data" / "demo" / "test.fr", digits.ref[:5])
     write_lines(folder / "data" / "demo" / "train.en", digits.src)
     write_lines(folder / "data" / "demo" / "train.fr", digits.ref)
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -107,3 +112,20 @@ def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
     )
     assert process.returncode == use.code, process.stderr
     assert "Traceback" not in process.stderr
+
+
+PYTHON = [
+    block
+    for page in (README, ROOT / "docs" / "model.md")
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_a_python_block_of_the_readme_and_docs_runs(
+    block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert "model" in names
