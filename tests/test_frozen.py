@@ -1,7 +1,7 @@
 """Run folders of past formats load for ever.
 
-`frozen/v1` reverses strings of digits. It was trained by the release that wrote format 1 and is never
-made again: a test that fails here means that old models no longer load.
+`frozen/v1` reverses strings of digits. It was trained by the release that wrote format 1 and is
+never made again: a test that fails here means that old models no longer load.
 """
 
 from __future__ import annotations

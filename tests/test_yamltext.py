@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nmt.yamltext import Path, dotted, parse_scalar, parse_yaml
+from nmt.yamltext import Path, dotted, parse_value, parse_yaml
 
 
 def value_of(text: str) -> Any:
@@ -190,7 +190,7 @@ def test_a_key_that_is_a_list_is_a_problem() -> None:
     ],
 )
 def test_the_right_side_of_set(text: str, value: object) -> None:
-    document = parse_scalar(text)
+    document = parse_value(text, ())
     assert (document.data, document.problems) == (value, [])
 
 

@@ -49,5 +49,5 @@ def load_translator(run: RunDir, config: Config, device: str = "auto") -> Transl
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     )
     load_weights(model, checkpoint / "model.safetensors")
-    engine = BeamEngine(model.to(target), tokenizers, config.decode, target)
+    engine = BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)
     return Translator(engine, tokenizers, config.decode.batch_size)

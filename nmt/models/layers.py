@@ -103,8 +103,8 @@ def lstm_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
 def gru_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
     """Return h' = (1 - z) n + z h, n = tanh(W x + r (U h)), gates in torch's order r, z, n."""
     width = state[0].size(-1)
-    both_in, new_in = gates.split((2 * width, width), -1)
-    both_h, new_h = recurrent.split((2 * width, width), -1)
+    both_in, new_in = torch.split(gates, [2 * width, width], -1)
+    both_h, new_h = torch.split(recurrent, [2 * width, width], -1)
     reset, update = (both_in + both_h).sigmoid().chunk(2, -1)
     new = torch.addcmul(new_in, reset, new_h).tanh()
     return (torch.lerp(new, state[0], update),)
