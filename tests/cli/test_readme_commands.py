@@ -38,9 +38,9 @@ COMMANDS: dict[str, Use] = {
     "scripts/test": Use(run=False),
     "nmt init --src data/demo/train.en --tgt data/demo/train.fr -o my.yaml": Use(),
     "nmt train my.yaml": Use(extra=SHORT),
-    "nmt translate < data/demo/test.en | head -3": Use(),
+    "nmt translate -m runs/demo < data/demo/test.en | head -3": Use(),
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
-    "nmt evaluate": Use(),
+    "nmt evaluate runs/demo": Use(),
     "nmt evaluate runs/demo --src data/demo/test.en --ref data/demo/test.fr": Use(),
     "nmt evaluate --hyp my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
 }
