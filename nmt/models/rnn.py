@@ -9,8 +9,8 @@ Attention is wiring x score. The wiring says where the context enters (its setti
     luong     s_t = f(s_{t-1}, y_{t-1} or, with input feeding, [y_{t-1}; r_{t-1}]);
               c_t = attend(s_t);  the readout is r_t = tanh(W [c_t; s_t])  (eq. 5, section 3.3)
 
-The query is the top layer's; with three layers or more, s_t of luong and none is that layer's output
-with the residual, and bahdanau's query its bare state. Context and feed enter layer 1.
+The query is the top layer's; with three layers or more, s_t of luong and none is that layer's
+output with the residual, and bahdanau's query its bare state. Context and feed enter layer 1.
 
 Shapes: B sentences, S/T source/target length, N = B x beam rows, D = d_hidden, E = d_embed,
 R = readout width (E where the output is tied, else D), G = gates x D.
