@@ -37,6 +37,10 @@ class RunDir:
         """Return the folder of the checkpoint written after `update`."""
         return self.checkpoints / f"step_{update:08d}"
 
+    def best_or_last(self) -> Path:
+        """Return the best checkpoint, the last where none was validated; it may not be there."""
+        return self.best if self.best.exists() else self.last
+
     def valid_output(self, update: int) -> Path:
         """Return the file of validation translations written after `update`."""
         return self.valid / f"step_{update:08d}.txt"

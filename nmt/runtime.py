@@ -92,12 +92,6 @@ def seed_everything(*numbers: int) -> None:
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Start the measurement that `peak_memory` ends (a process's own peak cannot be reset)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def peak_memory(device: torch.device) -> int:
     """Return the most bytes used so far: of the GPU, or of this process on a CPU."""
     if device.type == "cuda":

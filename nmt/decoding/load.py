@@ -39,7 +39,7 @@ def choose_run(folder: Path | None) -> RunDir:
 
 def load_translator(run: RunDir, config: Config, device: str = "auto") -> Translator:
     """Load the translator of an opened run with the decode settings of `config`."""
-    checkpoint = run.best if run.best.exists() else run.last
+    checkpoint = run.best_or_last()
     if not checkpoint.exists():
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours

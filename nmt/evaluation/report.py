@@ -57,10 +57,9 @@ def table(evaluations: Sequence[Evaluation]) -> str:
 
 def about_run(run: RunDir, config: Config) -> dict[str, Any]:
     """Return what a report says of the model and of how it was searched."""
-    checkpoint = run.best if run.best.exists() else run.last
     return {
         "run": str(run.path.resolve()),
-        "checkpoint": checkpoint.resolve().name,
+        "checkpoint": run.best_or_last().resolve().name,
         "decode": config.decode.model_dump(mode="json"),
         "nmt": version("nmt"),
     }
