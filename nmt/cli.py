@@ -19,9 +19,9 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        # Threads of torch that wait for each other sleep instead of spinning: as fast on free
-        # cores, several times faster on shared ones. libgomp reads this when torch is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads of torch that wait for each other soon sleep instead of spinning on: as fast on
+        # free cores, several times faster on shared ones. libgomp reads this as torch is loaded.
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

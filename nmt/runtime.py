@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import sys
@@ -16,6 +17,7 @@ from torch import nn
 from nmt.errors import DeviceError
 
 MEASURED_SECONDS = 0.1
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -72,14 +74,26 @@ def _busy_seconds() -> float | None:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def set_threads(threads: int | None) -> int:
-    """Let torch use `threads` CPU threads and return how many.
+def prepare_cpu(threads: int | None) -> int:
+    """Let torch use `threads` CPU threads and keep freed memory; return how many threads.
 
     None is the free cores, or fewer where OMP_NUM_THREADS says so.
     """
     threads = threads or min(free_cores(), torch.get_num_threads())
     torch.set_num_threads(threads)
+    _keep_freed_memory()
     return threads
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next tensor instead of handing it back to the kernel.
+
+    Each update frees and takes tens of megabytes, and a page that comes back must be zeroed first.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "mallopt"):  # not in musl
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def seed_everything(*numbers: int) -> None:

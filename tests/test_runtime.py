@@ -63,7 +63,7 @@ def test_busy_cores_are_not_free(busy: float, free: int, monkeypatch: pytest.Mon
 def test_threads_given_are_the_threads_used() -> None:
     before = torch.get_num_threads()
     try:
-        assert runtime.set_threads(2) == 2
+        assert runtime.prepare_cpu(2) == 2
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

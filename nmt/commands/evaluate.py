@@ -14,7 +14,7 @@ from nmt.evaluation.metrics import bleu_tokenizer, score
 from nmt.evaluation.report import Evaluation, about_run, evaluate, table, write_report
 from nmt.log import say
 from nmt.rundir import RunDir
-from nmt.runtime import set_threads
+from nmt.runtime import prepare_cpu
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     tests = _test_sets(config, run_dir, src, ref)
     language = tgt_lang or config.data.tgt
     _say_tokenizer(language)
-    set_threads(None)
+    prepare_cpu(None)
     translator = load_translator(run_dir, config, device)
     evaluations = []
     for name, pairs in tests.items():

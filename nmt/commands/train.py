@@ -29,7 +29,7 @@ from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
-from nmt.runtime import Precision, pick_device, seed_everything, set_threads
+from nmt.runtime import Precision, pick_device, prepare_cpu, seed_everything
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.loss import corpus_loss
@@ -92,7 +92,7 @@ def set_up(
         config = reuse_measured(config, before)
         changes = changed_settings(config, before)
     precision = Precision(config.train.precision, device)
-    threads = set_threads(config.train.threads)
+    threads = prepare_cpu(config.train.threads)
     files.make_folder(run_dir.path)
     files.sweep_strays(run_dir.checkpoints)
     log = RunLog(run_dir.log, run_dir.metrics)

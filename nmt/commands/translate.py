@@ -15,7 +15,7 @@ from nmt.decoding.load import choose_run, load_translator
 from nmt.decoding.translator import Translation
 from nmt.errors import ConfigError
 from nmt.log import say
-from nmt.runtime import set_threads
+from nmt.runtime import prepare_cpu
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
         )
     with ExitStack() as stack:
         source = stack.enter_context(open_text(file)) if file else sys.stdin.buffer
-        set_threads(None)
+        prepare_cpu(None)
         translator = load_translator(run_dir, config, device)
         sink = stack.enter_context(files.open_atomic(output)) if output else sys.stdout.buffer
         counted = _Replaced()
