@@ -180,7 +180,11 @@ def evaluate(
     ] = "",
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", help="report.json; default: in the run folder."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Report file; default: the run's report.json, for its own test sets.",
+        ),
     ] = None,
     set_: Overrides = None,
     device: Device = "auto",

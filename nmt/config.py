@@ -105,7 +105,7 @@ class RNNConfig(Section):
     tie: Literal["none", "target", "all"] = "target"
     """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
     dropout: Rate = 0.3
-    """Share of units dropped, on embeddings, between layers and before the output."""
+    """Share of units dropped: of embeddings, layer outputs, what is fed back and the readout."""
 
 
 class TrainConfig(Section):
@@ -156,7 +156,7 @@ class TrainConfig(Section):
 
 
 class DecodeConfig(Section):
-    """Beam search, in validation, translation and evaluation."""
+    """Beam search, in translation and evaluation; validation is greedy."""
 
     beam_size: Count = 5
     """Hypotheses kept a sentence; 1 is greedy search."""

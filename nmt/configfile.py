@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from nmt import yamltext
-from nmt.config import Config, FilePair
+from nmt.config import Config, DataConfig, FilePair, Section, TokenizerConfig
 from nmt.errors import ConfigError, did_you_mean
 from nmt.rundir import RunDir
 from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]
+S = TypeVar("S", bound=Section)
 PATH_SETTINGS = ("run", "data.train", "data.valid", "data.test", "tokenizer.model")
 """Settings that name files; relative ones are anchored where they are written."""
+FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
+"""Settings that follow model.num_layers again where they are read back as defaults."""
 GIVEN_MARK, DEFAULT_MARK = "# given", "# default"
 """What `show_config` writes behind each value."""
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2")
@@ -67,16 +71,20 @@ def load_config(
     _anchor(data, file.resolve().parent)
     for override in overrides or []:
         problems += _apply_override(override, data, source)
+    defaults = _marked_default(text, source)
+    for name in FOLLOWING & defaults:
+        section, key = name.split(".")
+        del data[section][key]
     config = None
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
         problems += _schema_problems(error, data, skip={path for path, _ in problems})
     if config is not None:
-        config = config.resolved(frozenset(_leaves(data)) - _marked_default(text, source))
+        config = config.resolved(frozenset(_leaves(data)) - defaults)
         problems += config.contradictions()
-        if check_files and not any(path[:1] == ("data",) for path, _ in problems):
-            problems += _missing_files(config)
+    if check_files:
+        problems += _missing_texts(data.get("data")) + _missing_models(data.get("tokenizer"))
     if problems or config is None:
         raise _error(problems, source)
     return config
@@ -263,9 +271,21 @@ def find_text(files: Path | FilePair, side: str, language: str) -> Path:
     return plain
 
 
-def set_name(files: Path | FilePair) -> str:
-    """Return the short name of a text set: its prefix, or the stem of its source file."""
-    return files.src.name.split(".")[0] if isinstance(files, FilePair) else files.name
+def set_names(sets: Sequence[Path | FilePair]) -> list[str]:
+    """Return a short name for each text set: the end of its prefix, or of its source's stem.
+
+    As many folders are part of the names as it takes to tell all sets apart.
+    """
+    ends = [
+        files.src.with_name(files.src.name.split(".")[0]) if isinstance(files, FilePair) else files
+        for files in sets
+    ]
+    deepest = max((len(end.parts) for end in ends), default=1)
+    for depth in range(1, deepest + 1):
+        names = ["/".join(end.parts[-depth:]) for end in ends]
+        if len(set(names)) == len(names):
+            return names
+    raise ConfigError(["data.test: each set must have a name of its own; one is given twice"])
 
 
 def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:
@@ -273,9 +293,8 @@ def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:
     return RunDir(named or config.run or Path("runs") / file.stem)
 
 
-def text_sets(config: Config) -> list[tuple[yamltext.Path, Path | FilePair]]:
+def text_sets(data: DataConfig) -> list[tuple[yamltext.Path, Path | FilePair]]:
     """Return every text set that the config names, with its place in the document."""
-    data = config.data
     sets: list[tuple[yamltext.Path, Path | FilePair]] = [
         (("data", "train", i), files) for i, files in enumerate(data.train)
     ]
@@ -284,19 +303,39 @@ def text_sets(config: Config) -> list[tuple[yamltext.Path, Path | FilePair]]:
     return sets + [(("data", "test", i), files) for i, files in enumerate(data.test)]
 
 
-def _missing_files(config: Config) -> list[Problem]:
+def _missing_texts(section: Any) -> list[Problem]:
+    """Name the missing text files of a `data:` section, whatever is wrong with the others."""
+    data = _valid(DataConfig, section)
     problems: list[Problem] = []
-    for place, files in text_sets(config):
-        for side, language in (("src", config.data.src), ("tgt", config.data.tgt)):
+    if data is None:
+        return problems
+    for place, files in text_sets(data):
+        for side, language in (("src", data.src), ("tgt", data.tgt)):
             file = find_text(files, side, language)
             if not file.is_file():
                 siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
                 problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
-    model = config.tokenizer.model
-    for own in (model.src, model.tgt) if isinstance(model, FilePair) else (model,):
-        if own is not None and not own.is_file():
-            problems.append((("tokenizer", "model"), f"no such file: {own}"))
     return problems
+
+
+def _missing_models(section: Any) -> list[Problem]:
+    """Name the missing files of a `tokenizer:` section."""
+    tokenizer = _valid(TokenizerConfig, section or {})
+    model = tokenizer.model if tokenizer else None
+    owns = (model.src, model.tgt) if isinstance(model, FilePair) else (model,)
+    return [
+        (("tokenizer", "model"), f"no such file: {own}")
+        for own in owns
+        if own is not None and not own.is_file()
+    ]
+
+
+def _valid(kind: type[S], section: Any) -> S | None:
+    """Return the section if it holds by itself; what is wrong with it has been named already."""
+    try:
+        return kind.model_validate(section)
+    except ValidationError:
+        return None
 
 
 def show_config(config: Config) -> str:

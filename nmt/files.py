@@ -32,7 +32,16 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open `path` for writing bytes; it appears, whole, when the block ends without an error."""
+    """Open `path` for writing bytes; it appears, whole, when the block ends without an error.
+
+    A link is written through; a device or a pipe is written to as it is.
+    """
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open(path, "wb") as stream:
+            yield stream
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
@@ -104,10 +113,9 @@ def remove(path: Path) -> None:
 
 
 def sweep_strays(folder: Path) -> None:
-    """Delete what a killed process left half-written directly inside `folder`."""
-    if folder.is_dir():
-        for stray in folder.glob(f".*{STRAY_SUFFIX}"):
-            remove(stray)
+    """Delete what a killed process left half-written anywhere below `folder`."""
+    for stray in list(folder.rglob(f".*{STRAY_SUFFIX}")):
+        remove(stray)
 
 
 def make_folder(path: Path) -> None:

@@ -30,7 +30,6 @@ class RunDir:
         self.log = path / "train.log"
         self.valid = path / "valid"
         self.report = path / "report.json"
-        self.card = path / "README.md"
         self.finished = path / "finished.json"
 
     def checkpoint(self, update: int) -> Path:

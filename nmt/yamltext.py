@@ -108,7 +108,7 @@ def _plain(text: str, path: Path, document: Document) -> Any:
     if INTEGER.fullmatch(text):
         return int(text.replace("_", ""))
     if FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+        return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
     if text.lower() in AMBIGUOUS:
         switch = "true" if text.lower() in ("yes", "on", "y") else "false"
         document.problems.append(

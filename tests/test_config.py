@@ -17,7 +17,7 @@ from nmt.configfile import (
     find_text,
     load_config,
     run_folder,
-    set_name,
+    set_names,
     show_config,
 )
 from nmt.errors import ConfigError, did_you_mean
@@ -68,6 +68,7 @@ ONE_PROBLEM = [
     ("train: {lr: fast}", "a.yaml:2: train.lr: must be a number; it is 'fast'"),
     ("train: {lr: true}", "a.yaml:2: train.lr: must be a number; it is true"),
     ("train: {lr: .nan}", "a.yaml:2: train.lr: must be"),
+    ("train: {lr: .NaN}", "a.yaml:2: train.lr: must be"),
     ("train: {lr: .inf}", "a.yaml:2: train.lr: must be"),
     ("tokenizer:\n\n  joint: 1", "a.yaml:4: tokenizer.joint: must be true or false; it is 1"),
     (
@@ -419,13 +420,21 @@ def test_missing_files_are_problems_with_place_and_nearest(file: Path) -> None:
     ]
 
 
-def test_missing_files_come_together_with_contradictions(file: Path) -> None:
-    found = problems(file, DATA + "model: {d_hidden: 7}\n", check_files=True)
+@pytest.mark.parametrize("model", ["d_hidden: 7", "d_hiden: 8", "d_hidden: [1]"])
+def test_missing_files_come_together_with_all_other_problems(file: Path, model: str) -> None:
+    found = problems(file, DATA + f"model: {{{model}}}\n", check_files=True)
     assert {problem.split(": ")[1] for problem in found} == {
         "data.train.0",
         "data.valid",
-        "model.d_hidden",
+        f"model.{model.split(':')[0]}",
     }
+
+
+def test_what_followed_another_setting_follows_it_again(file: Path) -> None:
+    """A resolved config, saved and used as a config, must not freeze what was derived."""
+    file.write_text(show_config(load(file, DATA + "model: {decoder_layers: 2}\n")))
+    model = load_config(file, ["model.num_layers=3"]).model
+    assert (model.encoder_layers, model.decoder_layers) == (3, 2)
 
 
 def test_a_number_for_valid_needs_no_file(file: Path) -> None:
@@ -454,8 +463,15 @@ def test_a_pair_of_files_is_taken_as_it_is(tmp_path: Path) -> None:
     pair = FilePair(src=tmp_path / "x.src.txt", tgt=tmp_path / "y")
     assert find_text(pair, "src", "de") == pair.src
     assert find_text(pair, "tgt", "en") == pair.tgt
-    assert set_name(pair) == "x"
-    assert set_name(tmp_path / "test_2016") == "test_2016"
+
+
+def test_a_text_set_is_named_by_as_much_of_its_prefix_as_it_takes(tmp_path: Path) -> None:
+    pair = FilePair(src=tmp_path / "x.src.txt", tgt=tmp_path / "y")
+    assert set_names([]) == []
+    assert set_names([pair, tmp_path / "v1.2"]) == ["x", "v1.2"]
+    assert set_names([Path("/a/news/test"), Path("/a/talks/test")]) == ["news/test", "talks/test"]
+    with pytest.raises(ConfigError, match=r"data\.test: each set must have a name of its own"):
+        set_names([pair, pair])
 
 
 def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> None:

@@ -28,6 +28,29 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert names(target.parent) == ["a.txt"]
 
 
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    content = tmp_path / "deep" / "content.txt"
+    content.write_bytes(b"old")
+    link = tmp_path / "link.txt"
+    link.symlink_to("deep/content.txt")
+    files.write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert content.read_bytes() == b"new"
+    assert names(content.parent) == ["content.txt"]
+
+
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_bytes(pipe, b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
 def test_an_error_keeps_the_old_file_and_leaves_no_stray(
     tmp_path: Path, error: type[BaseException]

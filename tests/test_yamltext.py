@@ -33,6 +33,8 @@ def value_of(text: str) -> Any:
         ("-1.5e+2", -150.0),
         (".inf", math.inf),
         ("-.inf", -math.inf),
+        (".Inf", math.inf),
+        ("-.INF", -math.inf),
     ],
 )
 def test_numbers_are_numbers(text: str, number: float) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmt.config import Config, FilePair
-from nmt.configfile import load_config, set_name
-from nmt.data.stages import read_set
+from nmt.configfile import load_config, set_names
+from nmt.data.stages import load_test_sets
 from nmt.data.text import Pair, read_pairs
 from nmt.decoding.load import choose_run, load_translator
 from nmt.errors import ConfigError
@@ -45,21 +45,22 @@ def run(
         say(f"{name}: translating {len(pairs)} lines")
         evaluations.append(evaluate(translator, name, pairs, language))
     print(table(evaluations))
-    report = output or run_dir.report
-    write_report(report, evaluations, about_run(run_dir, config))
-    say(f"report: {report}")
+    report = output or (run_dir.report if src is None else None)
+    if report:
+        write_report(report, evaluations, about_run(run_dir, config))
+        say(f"report: {report}")
 
 
 def _test_sets(
     config: Config, run_dir: RunDir, src: Path | None, ref: Path | None
 ) -> dict[str, list[Pair]]:
     if src is not None and ref is not None:
-        return {set_name(FilePair(src=src, tgt=ref)): list(read_pairs(src, ref))}
+        return {set_names([FilePair(src=src, tgt=ref)])[0]: list(read_pairs(src, ref))}
     if not config.data.test:
         raise ConfigError(
             [f"{run_dir.config}: data.test: names no test set; give --src FILE --ref FILE"]
         )
-    return {set_name(files): read_set(config, files) for files in config.data.test}
+    return load_test_sets(config)
 
 
 def _score_file(

@@ -13,11 +13,11 @@ import torch
 
 from nmt import files
 from nmt.config import Config
-from nmt.configfile import load_config, run_folder, set_name, show_config
+from nmt.configfile import load_config, run_folder, show_config
 from nmt.data.batching import plan_epoch
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
-from nmt.data.stages import ensure_corpus, ensure_tokenizers, read_set
+from nmt.data.stages import ensure_corpus, ensure_tokenizers, load_test_sets
 from nmt.data.text import Pair
 from nmt.decoding.beam import EXTRA_LENGTH, BeamEngine
 from nmt.decoding.load import load_translator
@@ -55,7 +55,7 @@ def run(
     check_folder(run_dir, resume, overwrite)
     if dry_run and run_dir.has_begun():
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun")
-    tests = {set_name(named): read_set(config, named) for named in config.data.test}
+    tests = load_test_sets(config)
     for name, pairs in tests.items():
         if not pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
@@ -94,7 +94,7 @@ def set_up(
     precision = Precision(config.train.precision, device)
     threads = prepare_cpu(config.train.threads)
     files.make_folder(run_dir.path)
-    files.sweep_strays(run_dir.checkpoints)
+    files.sweep_strays(run_dir.path)
     log = RunLog(run_dir.log, run_dir.metrics)
     for change in changes:
         log.say(f"changed: {change}")

@@ -73,6 +73,13 @@ def plan_epoch(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def worst_batch(batches: list[Batch]) -> Batch:
-    """Return the batch that takes the most memory: the most padded tokens of both sides."""
-    return max(batches, key=lambda b: len(b.rows) * (b.src_length + b.tgt_length))
+def worst_batches(batches: list[Batch]) -> list[Batch]:
+    """Return the two batches of which one takes the most memory.
+
+    They have the most padded tokens of both sides, and the most pairs of a source and a target
+    token, of which an additive score holds one vector each.
+    """
+    return [
+        max(batches, key=lambda b: len(b.rows) * (b.src_length + b.tgt_length)),
+        max(batches, key=lambda b: len(b.rows) * b.src_length * b.tgt_length),
+    ]

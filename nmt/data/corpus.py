@@ -58,10 +58,6 @@ class Corpus:
         """Return the text of one side."""
         return (self.folder / f"{side}.txt").read_bytes().decode().split("\n")[:-1]
 
-    def disk_bytes(self) -> int:
-        """Return the bytes this corpus takes on disk."""
-        return sum(file.stat().st_size for file in self.folder.iterdir())
-
 
 @dataclass
 class _Side:

@@ -38,8 +38,6 @@ class MicroBatch:
     """M, the real target tokens of all rows, each row ended by eos."""
     positions: Tensor
     """M, where each of them stands in the flattened B x T."""
-    rows: int
-    """B."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -68,7 +66,6 @@ class MicroBatch:
             tgt_in=move(self.tgt_in),
             targets=move(self.targets),
             positions=move(self.positions),
-            rows=self.rows,
         )
 
 
@@ -93,7 +90,6 @@ def make_micro_batch(corpus: Corpus, batch: Batch, tokenizers: Tokenizers) -> Mi
         tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], length, tgt.pad),
         targets=torch.tensor([token for row in tgt_rows for token in (*row, tgt.eos)]),
         positions=torch.tensor(positions),
-        rows=len(batch.rows),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config import Config, FilePair
-from nmt.configfile import find_text
+from nmt.configfile import find_text, set_names
 from nmt.data import fingerprint, text
 from nmt.data.corpus import Corpus, build_corpus, is_whole, require_pairs
 from nmt.data.tokenizer import (
@@ -20,7 +20,7 @@ from nmt.data.tokenizer import (
     tokenizers_there,
     train_tokenizer,
 )
-from nmt.errors import DataError
+from nmt.errors import DataError, RunError
 from nmt.rundir import RunDir
 
 Say = Callable[[str], None]
@@ -32,8 +32,13 @@ def text_files(config: Config, sets: list[Path | FilePair]) -> list[tuple[Path, 
     return [(find_text(s, "src", data.src), find_text(s, "tgt", data.tgt)) for s in sets]
 
 
-def read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
-    """Return the pairs of one text set."""
+def load_test_sets(config: Config) -> dict[str, list[text.Pair]]:
+    """Return the pairs of every test set by its name."""
+    names = set_names(config.data.test)
+    return dict(zip(names, (_read_set(config, named) for named in config.data.test), strict=True))
+
+
+def _read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
     src, tgt = text_files(config, [files])[0]
     return list(text.read_pairs(src, tgt))
 
@@ -47,7 +52,7 @@ def _split(config: Config) -> tuple[Iterator[text.Pair], list[text.Pair]]:
     """Return the training and validation pairs, the latter split off where no file is named."""
     valid = config.data.valid
     if not isinstance(valid, int):
-        return _train_pairs(config), read_set(config, valid)
+        return _train_pairs(config), _read_set(config, valid)
     train, held_out = text.split_off(list(_train_pairs(config)), valid, config.train.seed)
     return iter(train), held_out
 
@@ -72,14 +77,16 @@ def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
     meta = saved_meta(run)
-    if (
+    unchanged = (
         meta is not None
-        and tokenizers_there(run)
         and meta["settings"] == settings
         and fingerprint.unchanged(meta["inputs"], inputs)  # type: ignore[arg-type]
-    ):
+    )
+    if unchanged and tokenizers_there(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
+    if not unchanged:
+        _refuse_change(run, "tokenizer", "its settings or the text it was trained on")
     stamps = [fingerprint.stamp(file) for file in inputs]
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     save_tokenizers(run, models, {"settings": settings, "inputs": stamps})
@@ -132,6 +139,16 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     return models
 
 
+def _refuse_change(run: RunDir, stage: str, what: str) -> None:
+    """Refuse to make a stage anew under weights that were trained on the old one."""
+    if run.has_begun():
+        raise RunError(
+            f"{run.path}: the {stage} cannot change within a run, and {what} is not what the run "
+            "began with. Put it back, name another run with --run, or start anew with "
+            "`nmt train --overwrite`"
+        )
+
+
 def ensure_corpus(
     config: Config, run: RunDir, tokenizers: Tokenizers, say: Say
 ) -> tuple[Corpus, Corpus]:
@@ -152,6 +169,7 @@ def ensure_corpus(
         ):
             say("corpus: unchanged, kept")
             return require_pairs(train, "data.train"), require_pairs(valid, "data.valid")
+        _refuse_change(run, "corpus", "the training or validation text")
     meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
     train_pairs, valid_pairs = _split(config)
     train = build_corpus(train_pairs, tokenizers, folders[0], meta, config.data.max_length)

@@ -21,6 +21,7 @@ from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.translator import Hypothesis
+from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.runtime import evaluating
 
@@ -99,7 +100,12 @@ class _Beam:
         return rows
 
     def results(self) -> list[list[Hypothesis]]:
-        """Return the n best hypotheses of every sentence, best first."""
+        """Return the n best hypotheses of every sentence, best first.
+
+        Raises RunError where the model gave no probability that is a number.
+        """
+        if not all(self._found):
+            raise RunError("the model's probabilities are not numbers: its weights hold NaN or inf")
         return [
             sorted(found, key=lambda h: h.score, reverse=True)[: self.nbest]
             for found in self._found

@@ -35,10 +35,9 @@ class Translation:
 
     text: str
     score: float
-    log_prob: float
 
 
-BLANK = Translation("", 0.0, 0.0)
+BLANK = Translation("", 0.0)
 
 
 class Engine(Protocol):
@@ -111,4 +110,4 @@ class Translator:
         # Byte pieces can spell a line end; one line in is one line out.
         text = self.tokenizers.tgt.decode(hypothesis.tokens)
         text = text.replace("\n", " ").replace("\r", " ")
-        return Translation(text, hypothesis.score, hypothesis.log_prob)
+        return Translation(text, hypothesis.score)

@@ -53,7 +53,7 @@ class TrainState:
 def save_checkpoint(
     run: RunDir, state: TrainState, model: AnyModel, optimizer: torch.optim.Optimizer
 ) -> Path:
-    """Write the checkpoint of `state.update` and point `last` at it; return its folder."""
+    """Write the checkpoint of `state.update`; return its folder."""
     target = run.checkpoint(state.update)
     meta = {"format_version": str(FORMAT_VERSION)}
     with files.folder_atomic(target) as folder:
@@ -63,15 +63,12 @@ def save_checkpoint(
         files.write_bytes(folder / "optimizer.safetensors", save(moments, meta))
         text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
         files.write_text(folder / "state.json", text + "\n")
-    files.point_link(run.last, str(target.relative_to(run.path)))
     return target
 
 
 def last_checkpoint(run: RunDir) -> Path | None:
-    """Return the checkpoint to go on from: `last`, or the newest whole one where a kill cut it."""
-    if (run.last / "state.json").is_file():
-        return run.last
-    whole = [folder.parent for folder in sorted(run.checkpoints.glob("step_*/state.json"))]
+    """Return the checkpoint to go on from: the newest, which a kill can leave without a link."""
+    whole = [file.parent for file in sorted(run.checkpoints.glob("step_*/state.json"))]
     return whole[-1] if whole else None
 
 
@@ -113,9 +110,9 @@ def _optimizer_tensors(
     }
 
 
-def point_best(run: RunDir, update: int) -> None:
-    """Point `best` at the checkpoint of `update`."""
-    files.point_link(run.best, str(run.checkpoint(update).relative_to(run.path)))
+def point_at(run: RunDir, link: Path, update: int) -> None:
+    """Point `link`, `best` or `last` of the run, at the checkpoint of `update`."""
+    files.point_link(link, str(run.checkpoint(update).relative_to(run.path)))
 
 
 def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> None:

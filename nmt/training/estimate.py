@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmt import files
-from nmt.data.batching import Batch, worst_batch
+from nmt.data.batching import Batch, worst_batches
 from nmt.data.loader import make_micro_batch
 from nmt.log import duration, size
 from nmt.runtime import peak_memory
@@ -65,13 +65,14 @@ class Estimate:
 
 
 def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: int) -> Estimate:
-    """Run the worst-case update, a sample of others, one validation, one save and one load.
+    """Run the worst-case updates, a sample of others, one validation, one save and one load.
 
     `validation` validates once and returns the seconds it would take with a trained model. The
     model is changed; nothing stays on disk.
     """
     batches = trainer.epoch_batches
-    _seconds(trainer, worst_batch(batches))
+    for batch in worst_batches(batches):
+        _seconds(trainer, batch)
     ordered = sorted(batches, key=lambda batch: batch.tgt_tokens)
     spread = max(1, len(ordered) // SAMPLED_BATCHES)
     sample = ordered[spread // 2 :: spread]
@@ -85,7 +86,6 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     load_checkpoint(folder, trainer.model, trainer.optimizer)
     validation_seconds += time.perf_counter() - begin
     checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    files.remove(trainer.run.last)
     files.remove(trainer.run.checkpoints)
     settings = trainer.settings
     updates = trainer.total_updates

@@ -33,5 +33,5 @@ def corpus_loss(step: TrainStep, batches: list[MicroBatch], precision: Precision
     with evaluating(step):
         for batch in batches:
             with precision.autocast():
-                total += step(batch.to(precision.device)).double().cpu()
+                total += step(batch.to(precision.device)).cpu().double()
     return float(total) / sum(batch.tgt_tokens for batch in batches)

@@ -22,6 +22,8 @@ FIXED = (
     "train.stop_metric",
 )
 """What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
+OWN_MODEL = "tokenizer.model"
+"""May move, as text files may: the stages that read them refuse another content."""
 MEASURED = ("tokenizer.vocab_size", "train.threads", "train.precision")
 """Settings that are measured once where they were left open, and reused on resume."""
 
@@ -35,8 +37,7 @@ def reuse_measured(new: Config, old: Config) -> Config:
 def changed_settings(new: Config, old: Config) -> list[str]:
     """Return "name: old -> new" for every setting that differs.
 
-    Raises RunError where one of them cannot change. Text files are judged by content, when the
-    corpus is made, and not by name.
+    Raises RunError where one of them cannot change.
     """
     changes: list[str] = []
     refused: list[str] = []
@@ -47,7 +48,7 @@ def changed_settings(new: Config, old: Config) -> list[str]:
             name, before = f"{section}.{key}", _value(old, f"{section}.{key}")
             if value == before:
                 continue
-            fixed = (name in FIXED or section in FIXED) and name != "tokenizer.model"
+            fixed = (name in FIXED or section in FIXED) and name != OWN_MODEL
             (refused if fixed else changes).append(f"{name}: {before} -> {value}")
     if refused:
         raise RunError(

@@ -20,6 +20,7 @@ from nmt.data.batching import Batch, plan_epoch
 from nmt.data.corpus import Corpus
 from nmt.data.loader import MicroBatch, load_updates
 from nmt.data.tokenizer import Tokenizers
+from nmt.errors import RunError
 from nmt.log import RunLog, duration
 from nmt.models.build import AnyModel
 from nmt.rundir import RunDir
@@ -28,7 +29,7 @@ from nmt.training.checkpoint import (
     TrainState,
     last_checkpoint,
     load_checkpoint,
-    point_best,
+    point_at,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -221,9 +222,14 @@ class Trainer:
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
         save_checkpoint(self.run, state, self.model, self.optimizer)
-        if state.best_score is not None and state.best_update == state.update:
-            point_best(self.run, state.update)
+        self._point_links()
         prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+
+    def _point_links(self) -> None:
+        state = self.state
+        point_at(self.run, self.run.last, state.update)
+        if state.best_score is not None and self.run.checkpoint(state.best_update).is_dir():
+            point_at(self.run, self.run.best, state.best_update)
 
     def _best_updates(self) -> list[int]:
         larger = LARGER_IS_BETTER[self.settings.stop_metric]
@@ -244,6 +250,7 @@ class Trainer:
         folder = last_checkpoint(self.run)
         assert folder is not None, "the command looks first"
         self.state = load_checkpoint(folder, self.model, self.optimizer)
+        self._point_links()  # a kill can come between a checkpoint and its links
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
         self.epoch_batches = self.plan(self.state.epoch)
@@ -252,9 +259,22 @@ class Trainer:
 
     def _log_progress(self) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
-        values = self.meter.flush() | {"lr": rate, "grad_norm": float(self._norm)}
+        flushed = self.meter.flush()
+        if not math.isfinite(flushed["loss"]):
+            self._refuse_broken_weights(flushed["loss"])
+        values = flushed | {"lr": rate, "grad_norm": float(self._norm)}
         position = {"update": self.state.update, "epoch": self._epochs()}
         self.log.metrics("train", position | values | {"seconds": self.state.seconds})
+
+    def _refuse_broken_weights(self, loss: float) -> None:
+        """Raise RunError if training has diverged; the scaler of fp16 skips what only overflows."""
+        if all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            return
+        raise RunError(
+            f"training diverged: after update {self.state.update} the loss is {loss} and weights "
+            "hold NaN or inf. The last checkpoint is whole; lower train.lr, or set "
+            "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
+        )
 
     def _epochs(self) -> float:
         return round(self.state.epoch + self.state.batch / len(self.epoch_batches), 3)

@@ -62,7 +62,8 @@ def test_a_bad_setting_in_the_file_is_named_with_its_line(tiny: Tiny) -> None:
 
 def test_all_problems_are_named_at_once(tiny: Tiny) -> None:
     flags = settings(train__lr="fast", model__wiring="no one", data__train="[nowhere]")
-    assert_refused(tiny.train(*flags), "train.lr", "model.wiring", lines=2)
+    missing = ("no such file: ", "nowhere.in", "nowhere.out")
+    assert_refused(tiny.train(*flags), "train.lr", "model.wiring", *missing, lines=4)
 
 
 @pytest.mark.parametrize("text", ["data: [", "data: {src: in\n", "- a\n", "\t\n"])
@@ -171,7 +172,8 @@ def test_a_vocabulary_that_cannot_be_names_the_size_that_can(
     result = tiny.train(*flags, *settings(tokenizer__vocab_size=size))
     assert_refused(result, f"tokenizer.vocab_size: must be at {bound} ", f"is {size}")
     named = int(result.err.split(f"must be at {bound} ")[1].split()[0])
-    done(nmt("tokenizer", tiny.config, *flags, *settings(tokenizer__vocab_size=named)))
+    flags += settings(tokenizer__vocab_size=named)
+    done(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
 
 
 def test_a_tokenizer_model_that_is_none_is_refused(tiny: Tiny) -> None:

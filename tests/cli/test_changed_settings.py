@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from commandline import done, settings
+from commandline import done, nmt, settings
 from tinyruns import Tiny
 
 MORE = settings(train__max_updates=3)
@@ -53,6 +53,7 @@ def test_a_new_rate_is_the_rate_of_the_next_update(tiny: Tiny) -> None:
         ("train.optimizer=sgd", "train.optimizer: adam -> sgd"),
         ("tokenizer.type=bpe", "tokenizer.type: char -> bpe"),
         ("data.max_length=50", "data.max_length: 60 -> 50"),
+        ("train.stop_metric=loss", "train.stop_metric: bleu -> loss"),
     ],
 )
 def test_a_setting_that_the_weights_hang_on_is_refused(tiny: Tiny, name: str, change: str) -> None:
@@ -71,24 +72,26 @@ def test_unchanged_settings_are_not_mentioned(tiny: Tiny) -> None:
     assert "changed:" not in result.err
 
 
-def test_scores_of_another_metric_are_never_compared(tiny: Tiny) -> None:
-    """Refused, or the best is the best by the new metric: BLEU 0 is no loss below all others."""
-    flags = settings(train__validate_every=1)
-    done(tiny.train(*flags))
-    result = tiny.train(
-        "--resume", *flags, *settings(train__max_updates=4, train__stop_metric="loss")
-    )
-    if result.code != 2:
-        text = (tiny.run / "metrics.jsonl").read_text()
-        valid = [r for r in map(json.loads, text.split("\n")[:-1]) if r["kind"] == "valid"]
-        state = json.loads((tiny.run / "last" / "state.json").read_text())
-        assert state["best_score"] in [r["loss"] for r in valid]
-
-
-def test_changed_text_is_seen_though_its_name_is_the_same(tiny: Tiny) -> None:
+@pytest.mark.parametrize("flags", [["train"], ["train", "--resume"], ["prepare"], ["tokenizer"]])
+def test_a_run_does_not_go_on_with_another_text(tiny: Tiny, flags: list[str]) -> None:
     done(tiny.train())
+    before = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for side in ("in", "out"):
         file = tiny.folder / f"train.{side}"
         file.write_text(file.read_text() + "1 2 3\n")
-    result = tiny.train("--resume", *MORE)
-    assert "corpus: unchanged" not in result.err
+    command, *rest = flags
+    result = nmt(command, tiny.config, "--run", tiny.run, *rest)
+    assert result.code == 2
+    assert str(tiny.run) in result.err
+    assert "--overwrite" in result.err
+    after = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
+    assert after == before
+
+
+def test_text_that_moved_is_the_same_text(tiny: Tiny) -> None:
+    done(tiny.train())
+    for side in ("in", "out"):
+        (tiny.folder / f"train.{side}").rename(tiny.folder / f"moved.{side}")
+    moved = settings(data__train=f"[{tiny.folder / 'moved'}]")
+    result = done(tiny.train("--resume", *MORE, *moved))
+    assert "corpus: unchanged, kept" in result.err

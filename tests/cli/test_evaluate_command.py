@@ -59,6 +59,16 @@ def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_pa
     assert report["format_version"] == 1
 
 
+def test_other_text_leaves_the_report_of_the_configured_sets(
+    digits: Digits, tmp_path: Path
+) -> None:
+    before = (digits.run / "report.json").read_bytes()
+    src = write_lines(tmp_path / "t.in", ["12"])
+    ref = write_lines(tmp_path / "t.out", ["21"])
+    done(nmt("evaluate", digits.run, "--src", src, "--ref", ref))
+    assert (digits.run / "report.json").read_bytes() == before
+
+
 def test_training_writes_the_same_report(digits: Digits) -> None:
     report = json.loads((digits.run / "report.json").read_text())
     assert report["test_sets"]["test"]["bleu"] == pytest.approx(100)

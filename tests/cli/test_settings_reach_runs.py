@@ -44,3 +44,11 @@ def test_your_own_tokenizer_model_goes_the_whole_way(tiny: Tiny) -> None:
     resumed = done(tiny.train(*own, "--resume", *settings(train__max_updates=3)))
     assert "tokenizer: unchanged, kept" in resumed.err
     assert len(done(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1
+
+
+def test_training_that_diverges_says_so_and_what_to_do(tiny: Tiny) -> None:
+    flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
+    result = tiny.train(*flags, *settings(train__max_updates=50))
+    assert result.code == 2
+    assert "error: training diverged" in result.err
+    assert "lower train.lr" in result.err

@@ -37,7 +37,7 @@ def test_there_are_configs() -> None:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_its_text_is_in_the_repository_or_fetched_by_a_script(file: Path) -> None:
     config = load_config(file)
-    for _, files in text_sets(config):
+    for _, files in text_sets(config.data):
         for side, language in (("src", config.data.src), ("tgt", config.data.tgt)):
             text = find_text(files, side, language).resolve()
             assert text.is_file() or text.is_relative_to(FETCHED), text

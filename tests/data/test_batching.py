@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config import TokenizerConfig
-from nmt.data.batching import Batch, Lengths, plan_epoch, round_up, worst_batch
+from nmt.data.batching import Batch, Lengths, plan_epoch, round_up, worst_batches
 from nmt.data.text import read_lines
 from nmt.data.tokenizer import Tokenizer, train_tokenizer
 
@@ -178,11 +178,12 @@ def test_a_cut_covers_the_batch_in_order_within_the_budget(
         assert sum(len(part.rows) < max(1, tokens // length) for part in parts) <= 1
 
 
-def test_the_worst_batch_has_the_most_tokens_of_both_sides() -> None:
-    wide = Batch(np.arange(2), 50, 2)
-    tall = Batch(np.arange(10), 2, 8)
-    even = Batch(np.arange(9), 6, 6)
-    assert worst_batch([wide, tall, even]) is even
+def test_the_worst_batches_have_the_most_tokens_and_the_most_pairs_of_tokens() -> None:
+    wide = Batch(np.arange(2), 50, 2)  # 104 tokens, 200 pairs of a source and a target token
+    tall = Batch(np.arange(10), 2, 8)  # 100 and 160
+    even = Batch(np.arange(9), 6, 6)  # 108 and 324
+    long = Batch(np.arange(1), 20, 20)  # 40 and 400
+    assert worst_batches([wide, tall, even, long]) == [even, long]
 
 
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="../shared/corpora/multi30k is not here")

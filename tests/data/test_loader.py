@@ -57,7 +57,6 @@ def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
     batch = make_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
-    assert batch.rows == 2
     assert batch.src.tolist() == [[EOS] + [PAD] * (width - 1), [*a, EOS, PAD, PAD]]
     assert batch.src_len.tolist() == [1, len(a) + 1]
     assert batch.tgt_in.tolist() == [
@@ -114,9 +113,9 @@ def test_micro_batches_cover_each_update_in_order(
         assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
         assert torch.cat([micro.targets for micro in update]).equal(whole.targets)
         assert torch.cat([micro.src_len for micro in update]).equal(whole.src_len)
-        assert sum(micro.rows for micro in update) == whole.rows
+        assert sum(len(micro.src) for micro in update) == len(whole.src)
         if tokens is not None:
-            assert all(micro.padded_tokens <= tokens or micro.rows == 1 for micro in update)
+            assert all(micro.padded_tokens <= tokens or len(micro.src) == 1 for micro in update)
 
 
 def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:

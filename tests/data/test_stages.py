@@ -15,9 +15,9 @@ import yaml
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.data.corpus import Corpus
-from nmt.data.stages import ensure_corpus, ensure_tokenizers, read_set
+from nmt.data.stages import ensure_corpus, ensure_tokenizers, load_test_sets
 from nmt.data.tokenizer import Tokenizers
-from nmt.errors import ConfigError, DataError
+from nmt.errors import ConfigError, DataError, RunError
 from nmt.rundir import RunDir
 
 LINES = 120
@@ -249,10 +249,33 @@ def test_several_compressed_sets_follow_each_other(project: Project) -> None:
     assert train.lines("tgt")[:2] == ["more in en", line(0, "number")]
 
 
-def test_a_set_is_read_as_pairs(project: Project) -> None:
-    config = project.config()
-    assert isinstance(config.data.valid, Path)
-    assert read_set(config, config.data.valid)[0] == (line(1000, "zahl"), line(1000, "number"))
+def test_test_sets_are_read_as_pairs_by_name(project: Project) -> None:
+    project.settings["data"]["test"] = ["valid", "train"]
+    sets = load_test_sets(project.config())
+    assert list(sets) == ["valid", "train"]
+    assert sets["valid"][0] == (line(1000, "zahl"), line(1000, "number"))
+
+
+def test_no_stage_is_made_anew_under_weights_that_learned_the_old_one(project: Project) -> None:
+    project.prepare()
+    project.run.checkpoint(1).mkdir(parents=True)
+    files = [f for f in project.run.path.rglob("*") if f.is_file()]
+    before = {file: file.read_bytes() for file in files}
+    with (project.folder / "valid.en").open("a") as english:
+        english.write("one more\n")
+    with (project.folder / "valid.de").open("a") as german:
+        german.write("noch eine\n")
+    with pytest.raises(RunError, match="cannot change within a run"):
+        project.prepare()
+    assert {file: file.read_bytes() for file in files} == before
+
+
+def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None:
+    model = project.prepare()[0].src.model
+    project.run.checkpoint(1).mkdir(parents=True)
+    project.run.tokenizer_joint.unlink()
+    (project.run.corpus / "train" / "meta.json").unlink()
+    assert project.prepare()[0].src.model == model
 
 
 @pytest.mark.parametrize("calls", [1, 2])

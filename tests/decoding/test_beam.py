@@ -26,6 +26,7 @@ from search_cases import (
 from nmt.decoding import beam
 from nmt.decoding.beam import BeamEngine, length_penalty
 from nmt.decoding.translator import Hypothesis
+from nmt.errors import RunError
 
 WIRINGS = [  # with seeds that give varied translations, some of them ended, some at their limit
     {"cell": "gru", "wiring": "luong", "seed": 6},
@@ -300,3 +301,11 @@ def test_score_does_not_depend_on_batch_mates() -> None:
     together = engine.score(pairs)
     for pair, hypothesis in zip(pairs, together, strict=True):
         assert engine.score([pair])[0].log_prob == pytest.approx(hypothesis.log_prob, abs=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_a_model_whose_weights_are_no_numbers_is_named(beam_size: int) -> None:
+    engine = make_engine(beam_size=beam_size)
+    engine.model.output.bias.data.fill_(math.nan)
+    with pytest.raises(RunError, match="weights hold NaN or inf"):
+        engine.search([[5, 6]])

@@ -36,7 +36,6 @@ def make_batch(sources: list[list[int]]) -> MicroBatch:
         positions=torch.tensor(
             [b * length + t for b, target in enumerate(targets) for t in range(len(target))]
         ),
-        rows=len(sources),
     )
 
 

@@ -69,10 +69,10 @@ def test_a_checkpoint_of_another_shape_is_refused(make_trainer: MakeTrainer) -> 
 def test_saving_leaves_nothing_but_the_checkpoint(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     for _ in range(2):
-        save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
+        folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
     assert [p.name for p in trainer.run.checkpoints.iterdir()] == ["step_00000000"]
     names = ["model.safetensors", "optimizer.safetensors", "state.json"]
-    assert sorted(p.name for p in trainer.run.last.iterdir()) == names
+    assert sorted(p.name for p in folder.iterdir()) == names
 
 
 @pytest.mark.parametrize(
