@@ -60,7 +60,10 @@ class Estimate:
             ("a validation", f"{self.validation_seconds:.1f} s"),
             ("the run at most", f"{whole} (max_hours and patience can end it sooner)"),
             ("peak memory", size(self.peak_bytes)),
-            ("disk", f"{size(self.disk_bytes)}, {size(self.checkpoint_bytes)} a checkpoint"),
+            (
+                "disk at most",
+                f"{size(self.disk_bytes)}, {size(self.checkpoint_bytes)} a checkpoint",
+            ),
         ]
 
 

@@ -19,7 +19,7 @@ def test_a_dry_run_names_time_memory_and_disk_on_stdout(tiny: Tiny) -> None:
         "a validation",
         "the run at most",
         "peak memory",
-        "disk",
+        "disk at most",
     ]
     assert re.fullmatch(r"\d+\.\d\d s", rows["an update"])
     assert re.fullmatch(r"\d+s, \d+ updates", rows["an epoch"])
@@ -46,7 +46,7 @@ def test_a_real_run_afterwards_is_the_run_it_would_have_been(tiny: Tiny) -> None
 def test_the_disk_named_is_the_disk_taken(tiny: Tiny) -> None:
     wide = settings(model__d_hidden=64, model__d_embed=32)
     dry = done(tiny.train("--dry-run", *wide))
-    named = re.search(r"disk +(.+), (.+) a checkpoint", dry.out)
+    named = re.search(r"disk at most +(.+), (.+) a checkpoint", dry.out)
     assert named
     done(tiny.train(*wide))
     files = (tiny.run / "last").iterdir()

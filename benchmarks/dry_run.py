@@ -1,0 +1,81 @@
+"""Compare what `nmt train --dry-run` promises with what the run then costs.
+
+    python benchmarks/dry_run.py configs/demo.yaml [--set train.max_epochs=3 ...]
+
+Prints a Markdown row each for time, peak memory and disk: promised, real, and their ratio. Time is
+that of training, validations included; memory the most the process ever held; disk the most that
+the run folder ever held, looked at ten times a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "h": 3600.0, "m": 60.0, "s": 1.0}
+ROWS = {"time": "the run at most", "peak memory": "peak memory", "disk": "disk at most"}
+
+
+def amount(text: str) -> float:
+    """Return the first amount in a cell: bytes of `58 MB, 18 MB a checkpoint`, seconds of `4m44s`."""
+    first = text.split(",")[0].split("(")[0]
+    return sum(float(n) * UNITS[u] for n, u in re.findall(r"([\d.]+) ?(kB|MB|GB|B|h|m|s)", first))
+
+
+def promised(command: list[str]) -> dict[str, float]:
+    """Run the dry run; return its table, in seconds and bytes."""
+    out = subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.PIPE, text=True)
+    cells = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.stdout.splitlines())
+    return {what: amount(cells[row]) for what, row in ROWS.items()}
+
+
+def real(command: list[str], folder: Path) -> dict[str, float]:
+    """Run it; return what it cost, in seconds and bytes."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    disk = 0
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
+        disk = max(disk, folder_bytes(folder))
+        time.sleep(0.1)
+    if status:
+        raise SystemExit(f"the run failed: {command}")
+    seconds = json.loads((folder / "finished.json").read_text())["seconds"]
+    return {"time": seconds, "peak memory": usage.ru_maxrss * 1024, "disk": disk}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes below a folder from which files may vanish meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def main() -> None:
+    """Make both runs in a folder of their own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        command = [sys.executable, "-m", "nmt", "train", *sys.argv[1:], "--run", str(folder)]
+        before, after = promised(command), real(command, folder)
+    print("| | promised | real | ratio |\n|---|---|---|---|")
+    for what, cost in after.items():
+        scale, unit = (60, "min") if what == "time" else (1e6, "MB")
+        ratio = before[what] / cost
+        print(
+            f"| {what} | {before[what] / scale:.1f} {unit} | {cost / scale:.1f} {unit} | {ratio:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
