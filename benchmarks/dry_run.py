@@ -23,7 +23,7 @@ ROWS = {"time": "the run at most", "peak memory": "peak memory", "disk": "disk a
 
 
 def amount(text: str) -> float:
-    """Return the first amount in a cell: bytes of `58 MB, 18 MB a checkpoint`, seconds of `4m44s`."""
+    """Return the first amount in a cell: bytes of `58 MB, 18 MB ...`, seconds of `4m44s`."""
     first = text.split(",")[0].split("(")[0]
     return sum(float(n) * UNITS[u] for n, u in re.findall(r"([\d.]+) ?(kB|MB|GB|B|h|m|s)", first))
 
@@ -71,10 +71,8 @@ def main() -> None:
     print("| | promised | real | ratio |\n|---|---|---|---|")
     for what, cost in after.items():
         scale, unit = (60, "min") if what == "time" else (1e6, "MB")
-        ratio = before[what] / cost
-        print(
-            f"| {what} | {before[what] / scale:.1f} {unit} | {cost / scale:.1f} {unit} | {ratio:.2f} |"
-        )
+        cells = [f"{number / scale:.1f} {unit}" for number in (before[what], cost)]
+        print(f"| {what} | {cells[0]} | {cells[1]} | {before[what] / cost:.2f} |")
 
 
 if __name__ == "__main__":
