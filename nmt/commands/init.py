@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt import files
+from nmt.config import TokenizerConfig
 from nmt.configfile import COMPRESSIONS
 from nmt.data.text import read_pairs
+from nmt.data.tokenizer import Tokenizer, train_tokenizer
 from nmt.errors import DataError, RunError
 from nmt.log import say
 
@@ -62,7 +64,7 @@ tokenizer:
 model:
   arch: rnn
   wiring: luong        # none | bahdanau | luong: where attention enters the decoder
-  score: general       # additive | dot | scaled_dot | general | concat
+  score: additive      # additive | dot | scaled_dot | general | concat
   d_embed: {d_embed}
   d_hidden: {d_hidden}
   dropout: {dropout}
@@ -81,18 +83,25 @@ decode:
 
 KNOWN_WORDS = 100_000
 """Distinct words counted, at most."""
+TRIED_LINES = 20_000
+"""Lines a side, at most, that a vocabulary size is tried on."""
+TRIED_SHARE = 1.25
+"""How much larger than wanted: the validation text is not split off yet."""
 
 
 def run(src: Path, tgt: Path, output: Path | None) -> None:
     """Read both files once, choose sizes, write the config, and say how it was chosen."""
     pairs = words = 0
     distinct: set[str] = set()
+    tried: list[str] = []
     for src_line, tgt_line in read_pairs(src, tgt):
         if src_line.strip() and tgt_line.strip():
             pairs += 1
             words += len(src_line.split())
             if len(distinct) < KNOWN_WORDS:
                 distinct.update(src_line.split(), tgt_line.split())
+            if len(tried) < 2 * TRIED_LINES:
+                tried += (src_line, tgt_line)
     if pairs < 2:
         raise DataError(f"{src}, {tgt}: must hold at least two pairs of text, hold {pairs}")
     src_prefix, src_lang = split_name(src)
@@ -106,7 +115,7 @@ def run(src: Path, tgt: Path, output: Path | None) -> None:
     train = [src_prefix] if shared else [src, tgt]
     places = [json.dumps(os.path.relpath(p, output.parent), ensure_ascii=False) for p in train]
     sizes = next(sizes for sizes in SIZES if pairs <= sizes.up_to)
-    rich = len(distinct) >= sizes.vocab_size
+    rich = len(distinct) >= 3 * sizes.vocab_size or allows(tried, sizes.vocab_size)
     updates_an_epoch = max(1, round(pairs * 1.5 * words / pairs / sizes.batch_tokens))
     content = TEMPLATE.format(
         name=output.name,
@@ -133,6 +142,13 @@ def run(src: Path, tgt: Path, output: Path | None) -> None:
     if not (src_lang and tgt_lang):
         say("data.src and data.tgt are placeholders: no language code ends the file names")
     say(f"next: nmt train {output}")
+
+
+def allows(lines: list[str], vocab_size: int) -> bool:
+    """Tell whether text has enough different words for a vocabulary, by training one."""
+    settings = TokenizerConfig(vocab_size=round(TRIED_SHARE * vocab_size))
+    model = train_tokenizer(lines, settings, exact=False, name="both sides")
+    return Tokenizer(model).vocab_size == settings.vocab_size
 
 
 def split_name(file: Path) -> tuple[Path, str | None]:

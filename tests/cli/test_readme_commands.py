@@ -91,8 +91,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     write_lines(folder / "my.fr", digits.ref[:5])
     write_lines(folder / "data" / "demo" / "test.en", digits.src[:5])
     write_lines(folder / "data" / "demo" / "test.fr", digits.ref[:5])
-    write_lines(folder / "data" / "demo" / "train.en", digits.src)
-    write_lines(folder / "data" / "demo" / "train.fr", digits.ref)
+    for name in ("train.en", "train.fr"):
+        shutil.copy(ROOT / "data" / "demo" / name, folder / "data" / "demo" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
     return folder
 
