@@ -84,8 +84,16 @@ class RNNConfig(Section):
     """The recurrent unit of encoder and decoder."""
     wiring: Literal["none", "bahdanau", "luong"] = "luong"
     """Where attention enters the decoder; `none` sees the source through one fixed vector."""
-    score: Literal["additive", "dot", "scaled_dot", "general", "concat"] = "general"
+    score: Literal["additive", "dot", "scaled_dot", "general", "concat", "location"] = "general"
     """How a decoder state is compared with an encoder state."""
+    window: Literal["global", "local_m", "local_p"] = "global"
+    """Which encoder states a decoder state is compared with (Luong et al. 2015, section 3.2)."""
+    window_width: Count = 10
+    """D of the local windows: they reach so many source tokens to either side of their centre."""
+    num_heads: Count = 1
+    """Attention heads, each with its slice of `d_hidden`."""
+    coverage: bool = False
+    """The attention a source token has had enters the additive score (Tu et al. 2016)."""
     input_feeding: bool = False
     """Luong wiring: the attentional vector of one step enters the next."""
     d_embed: Count = 256
@@ -240,11 +248,33 @@ class Config(Section):
                 f"true goes with wiring luong only, wiring is {model.wiring}"
                 + (" (its context enters the state already)" if model.wiring == "bahdanau" else ""),
             ),
+            *(
+                (
+                    model.wiring == "none" and self.is_given(f"model.{key}"),
+                    "model",
+                    key,
+                    "has no meaning with wiring none, which has no attention; leave one of them out",
+                )
+                for key in ("score", "window", "window_width", "num_heads", "coverage")
+            ),
             (
-                model.wiring == "none" and self.is_given("model.score"),
+                model.window == "global" and self.is_given("model.window_width"),
                 "model",
-                "score",
-                "has no meaning with wiring none, which has no attention; leave one of them out",
+                "window_width",
+                "has no meaning with window global, which sees the whole source",
+            ),
+            (
+                model.d_hidden % model.num_heads != 0,
+                "model",
+                "num_heads",
+                f"must divide model.d_hidden ({model.d_hidden}), is {model.num_heads}",
+            ),
+            (
+                model.coverage and model.score not in ("additive", "concat"),
+                "model",
+                "coverage",
+                f"true goes with score additive (or concat) only, into whose sum it enters; "
+                f"score is {model.score}",
             ),
             (
                 model.tie == "all" and not self.tokenizer.joint,

@@ -21,7 +21,7 @@ from nmt.models.layers import Output
 
 @dataclass(frozen=True)
 class Rows:
-    """A bundle of tensors, or tuples of tensors, whose first dimension is one row each."""
+    """A bundle of tensors, tuples of tensors or bundles, whose first dimension is one row each."""
 
     def _map(self, change: Any) -> Self:
         changed: dict[str, Any] = {}
@@ -29,6 +29,8 @@ class Rows:
             value = getattr(self, field.name)
             if isinstance(value, tuple):
                 changed[field.name] = tuple(change(tensor) for tensor in value)
+            elif isinstance(value, Rows):
+                changed[field.name] = value._map(change)
             elif value is not None:
                 changed[field.name] = change(value)
         return replace(self, **changed)
@@ -63,9 +65,11 @@ class Trace:
     """Attention laid open; made only when asked for."""
 
     scores: Tensor
-    """L x H x N x T x S, before the softmax; padding is -inf."""
-    weights: Tensor
+    """L x H x N x T x S, before the softmax; -inf on padding and outside a window."""
+    softmax: Tensor
     """L x H x N x T x S, each row sums to one."""
+    weights: Tensor
+    """L x H x N x T x S, what forms the context: the softmax, or that times local_p's Gaussian."""
     context: Tensor
     """L x N x T x D."""
 

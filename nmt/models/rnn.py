@@ -1,6 +1,7 @@
 """Recurrent encoder-decoder (Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
 
-Attention is wiring x score. The wiring says where the context enters (its settings: `RNNConfig`):
+Attention is wiring x score x window (nmt/models/attention.py); the wiring says where the context
+enters (its settings: `RNNConfig`):
 
     none      s_0 from the encoder's final states, the one fixed vector; s_t = f(s_{t-1}, y_{t-1});
               the readout is s_t                                       (Sutskever et al. 2014)
@@ -18,6 +19,7 @@ R = readout width (E where the output is tied, else D), G = gates x D.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.config import RNNConfig
-from nmt.models.attention import Attended, Attention
+from nmt.models.attention import Attended, Attention, AttentionState, Source, join_queries
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (
     CELLS,
@@ -47,24 +49,24 @@ FIRST_RESIDUAL = 2
 
 @dataclass(frozen=True)
 class RNNMemory(Memory):
-    """All encoder states, the keys made from them, and the decoder's first state."""
+    """All encoder states, as attention wants them, and the decoder's first state."""
 
-    values: Tensor
-    """B x S x D."""
-    keys: Tensor
-    """B x S x D, projected once."""
+    source: Source | None
+    """None without attention."""
     first: tuple[Tensor, ...]
     """B x D each: h, and c of an LSTM, for each decoder layer in turn."""
 
 
 @dataclass(frozen=True)
 class RNNState(DecoderState):
-    """The recurrent state and, with input feeding, the last readout."""
+    """The recurrent state, what attention carries and, with input feeding, the last readout."""
 
     layers: tuple[Tensor, ...]
     """N x D each: h, and c of an LSTM, for each decoder layer in turn."""
     feed: Tensor | None
     """N x R, with input feeding."""
+    attention: AttentionState | None
+    """None without attention."""
 
 
 class Encoder(nn.Module):
@@ -159,13 +161,14 @@ class Decoder(nn.Module):
         self.embedding = embedding
         self.rate = config.dropout
         self.dropout = Dropout(config.dropout)
-        d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
+        self.d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
+        self.carries = self.d_feed > 0 or config.coverage
         self.layers = nn.ModuleList(
-            RecurrentLayer(config.cell, embed if i == 0 else width, d_feed if i == 0 else 0, width)
+            RecurrentLayer(config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width)
             for i in range(config.decoder_layers or config.num_layers)
         )
         if self.wiring != "none":
-            self.attention = Attention(config.score, width)
+            self.attention = Attention(config)
         if self.wiring == "bahdanau":
             self.readout: nn.Module = make_linear(width + embed + width, 2 * d_readout)
         elif self.wiring == "luong":
@@ -174,18 +177,9 @@ class Decoder(nn.Module):
             self.readout = make_linear(width, d_readout) if d_readout != width else nn.Identity()
         self.d_readout = d_readout
 
-    def project(self, values: Tensor) -> Tensor:
-        """Return the attention keys of the encoder's states."""
-        return values if self.wiring == "none" else self.attention.project(values)
-
-    def attend(self, query: Tensor, memory: RNNMemory) -> Attended:
-        """Attend with N x D queries: the rows of each sentence look at it together.
-
-        Returns tensors with N x 1 in place of B x Q.
-        """
-        grouped = query.view(memory.mask.size(0), -1, query.size(-1))
-        found = self.attention(grouped, memory.keys, memory.values, memory.mask)
-        return Attended(*(part.flatten(0, 1)[:, None] for part in found))
+    def project(self, states: Tensor, mask: Tensor) -> Source | None:
+        """Return the encoder's states as attention wants them."""
+        return None if self.wiring == "none" else self.attention.project(states, mask)
 
     def cell(
         self,
@@ -202,23 +196,30 @@ class Decoder(nn.Module):
         `self.cells()`; `mask` is a dropout mask for what is fed back, fixed over the sequence.
         Returns the N x R readout.
         """
-        found = None
+        found = attention = None
         feed = state.feed
         query = self._top(state)
         if self.wiring == "bahdanau":
-            found = self.attend(query, memory)
+            found, attention = self._look(query, memory, state)
             feed = found.context[:, 0]
         if feed is not None and mask is not None:
             feed = feed * mask
         top, layers = self._update(gates, feed, state.layers, cells)
         if found is not None:
             readout = self._maxout(query, embedded, found.context[:, 0])
-            return readout, RNNState(layers, None), found
+            return readout, RNNState(layers, None, attention), found
         if self.wiring == "none":
-            return self.readout(top), RNNState(layers, None), None
-        found = self.attend(top, memory)
+            return self.readout(top), RNNState(layers, None, None), None
+        found, attention = self._look(top, memory, state)
         readout = self._attentional(found.context[:, 0], top)
-        return readout, RNNState(layers, readout if self.feeds else None), found
+        return readout, RNNState(layers, readout if self.feeds else None, attention), found
+
+    def _look(
+        self, query: Tensor, memory: RNNMemory, state: RNNState
+    ) -> tuple[Attended, AttentionState]:
+        assert memory.source is not None
+        assert state.attention is not None
+        return self.attention.look(query, memory.source, state.attention)
 
     def cells(self) -> list[Cell]:
         """Return the step function of each layer."""
@@ -259,7 +260,7 @@ class Decoder(nn.Module):
         """r_t = tanh(W [c_t; s_t])  (Luong, eq. 5)."""
         return self.readout(torch.cat([context, top], -1)).tanh()  # type: ignore[no-any-return]
 
-    def whole(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, Attended | None]:
+    def whole(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
         """Run over B x T x E at once, where nothing is fed back: one product for all attention."""
         parts = 2 if self.layers[0].is_lstm else 1
         below = embedded
@@ -269,31 +270,37 @@ class Decoder(nn.Module):
             new = layer(entering, first)
             below = below + new if i >= FIRST_RESIDUAL else new
         if self.wiring == "none":
-            return self.readout(below), None
-        found = self.attention(below, memory.keys, memory.values, memory.mask)
-        return self._attentional(found.context, below), found
+            return self.readout(below), []
+        assert memory.source is not None
+        position = torch.arange(below.size(1), device=below.device).expand(below.size(0), -1)
+        found = self.attention(below, memory.source, position)
+        return self._attentional(found.context, below), [found]
 
-    def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, Attended | None]:
+    def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
         """Run over B x T x E a step at a time, everything else hoisted out of the loop."""
         gates = self.layers[0].project(embedded)  # type: ignore[operator]
         cells = self.cells()
         state = self.first_state(memory, rows=1)
-        like = state.feed if state.feed is not None else self._top(state)
-        mask = sequence_mask(like, self.rate) if self.training and self.rate > 0 else None
-        readouts, found = [], []
+        mask = None
+        if self.training and self.rate > 0 and self.d_feed > 0:
+            mask = sequence_mask(gates.new_ones(gates.size(0), self.d_feed), self.rate)
+        readouts: list[Tensor] = []
+        found: list[Attended] = []
         # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
         for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
             readout, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
             readouts.append(readout)
-            found.append(seen)
-        attended = Attended(*(torch.cat(part, 1) for part in zip(*found, strict=True)))
-        return torch.stack(readouts, 1), attended
+            if seen is not None:
+                found.append(seen)
+        return torch.stack(readouts, 1), found
 
     def first_state(self, memory: RNNMemory, rows: int) -> RNNState:
         """Return the state before the first token, `rows` copies of each sentence's."""
         layers = tuple(part.repeat_interleave(rows, 0) for part in memory.first)
         feed = layers[0].new_zeros(layers[0].size(0), self.d_readout) if self.feeds else None
-        return RNNState(layers, feed)
+        source = memory.source
+        attention = None if source is None else self.attention.start(source, rows)
+        return RNNState(layers, feed, attention)
 
 
 class RNNModel(Model[RNNMemory, RNNState]):
@@ -314,11 +321,10 @@ class RNNModel(Model[RNNMemory, RNNState]):
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         values, finals = self.encoder(src, src_len)
-        mask = torch.arange(src.size(1)) < src_len[:, None]
+        mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
         return RNNMemory(
-            mask=mask.to(src.device),
-            values=values,
-            keys=self.decoder.project(values),
+            mask=mask,
+            source=self.decoder.project(values, mask),
             first=self.bridge(finals),
         )
 
@@ -327,10 +333,9 @@ class RNNModel(Model[RNNMemory, RNNState]):
     ) -> tuple[Tensor, Trace | None]:
         decoder = self.decoder
         embedded = self.dropout(decoder.embedding(tgt_in))
-        fed_back = decoder.wiring == "bahdanau" or decoder.feeds
-        run = decoder.looped if fed_back else decoder.whole
+        run = decoder.looped if decoder.carries else decoder.whole
         readout, found = run(embedded, memory)
-        return self.dropout(readout), make_trace(found) if trace else None
+        return self.dropout(readout), make_trace(found, memory) if trace else None
 
     def start(self, memory: RNNMemory, rows: int, max_len: int) -> RNNState:
         return self.decoder.first_state(memory, rows)
@@ -342,11 +347,17 @@ class RNNModel(Model[RNNMemory, RNNState]):
         embedded = decoder.embedding(tokens)
         gates = decoder.layers[0].project(embedded)  # type: ignore[operator]
         readout, after, found = decoder.cell(gates, embedded, state, memory, decoder.cells())
-        return readout, after, make_trace(found) if trace else None
+        return readout, after, make_trace([found] if found else [], memory) if trace else None
 
 
-def make_trace(found: Attended | None) -> Trace | None:
-    """Lay attention out as L x H x N x T x S, one layer and one head; None without attention."""
-    if found is None:
+def make_trace(found: list[Attended], memory: RNNMemory) -> Trace | None:
+    """Lay the attention of consecutive positions out as one layer; None without attention."""
+    if not found:
         return None
-    return Trace(found.scores[None, None], found.weights[None, None], found.context[None])
+    seen, length = join_queries(found), memory.mask.size(1)
+    return Trace(
+        scores=seen.over_source(seen.scores, length, elsewhere=-math.inf).transpose(0, 1)[None],
+        softmax=seen.over_source(seen.softmax, length).transpose(0, 1)[None],
+        weights=seen.over_source(seen.weights, length).transpose(0, 1)[None],
+        context=seen.context[None],
+    )

@@ -12,11 +12,15 @@ from nmt.models.build import build_model
 from nmt.models.rnn import RNNModel
 
 PAD, BOS, VOCAB = 0, 1, 11
+WINDOW_WIDTH = 1
+"""D of the local windows: narrower than the sources."""
 
 
 def make_model(seed: int = 1, **settings: Any) -> RNNModel:
     """A tiny model in eval mode; every weight is random, the biases too, so that each matters."""
-    config = RNNConfig(**{"d_embed": 6, "d_hidden": 8, "dropout": 0.0, **settings})
+    config = RNNConfig(
+        **{"d_embed": 6, "d_hidden": 8, "dropout": 0.0, "window_width": WINDOW_WIDTH, **settings}
+    )
     torch.manual_seed(seed)
     model = build_model(config, VOCAB, VOCAB, PAD)
     for parameter in model.parameters():
