@@ -115,6 +115,60 @@ class RNNConfig(Section):
     dropout: Rate = 0.3
     """Share of units dropped: of embeddings, layer outputs, what is fed back and the readout."""
 
+    def in_words(self) -> str:
+        """Describe the model in a line: the cell, and what its attention is."""
+        words = [self.cell, f"wiring {self.wiring}"]
+        if self.wiring != "none":
+            words.append(f"score {self.score}")
+            local = self.window != "global"
+            words += [f"window {self.window} of {self.window_width}"] if local else []
+            words += [f"{self.num_heads} heads"] if self.num_heads > 1 else []
+            words += ["coverage"] if self.coverage else []
+        return ", ".join([*words, "input feeding"] if self.input_feeding else words)
+
+    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
+        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
+
+        `given` are the settings that the person named.
+        """
+        enters = " (its context enters the state already)" if self.wiring == "bahdanau" else ""
+        return [
+            (
+                self.bidirectional and self.d_hidden % 2 == 1,
+                "d_hidden",
+                f"must be even where the encoder is bidirectional, is {self.d_hidden}",
+            ),
+            (
+                self.input_feeding and self.wiring != "luong",
+                "input_feeding",
+                f"true goes with wiring luong only, wiring is {self.wiring}{enters}",
+            ),
+            *(
+                (
+                    self.wiring == "none" and key in given,
+                    key,
+                    "has no meaning with wiring none, which has no attention; leave one out",
+                )
+                for key in ("score", "window", "window_width", "num_heads", "coverage")
+            ),
+            (
+                self.wiring != "none" and self.window == "global" and "window_width" in given,
+                "window_width",
+                "has no meaning with window global, which sees the whole source",
+            ),
+            (
+                self.d_hidden % self.num_heads != 0,
+                "num_heads",
+                f"must divide model.d_hidden ({self.d_hidden}), is {self.num_heads}",
+            ),
+            (
+                self.coverage and self.score not in ("additive", "concat"),
+                "coverage",
+                "true goes with score additive or concat only, into whose sum it enters; "
+                f"score is {self.score}",
+            ),
+        ]
+
 
 class TrainConfig(Section):
     """Training. An update is one optimizer step over `batch_tokens` padded target tokens."""
@@ -220,103 +274,59 @@ class Config(Section):
     def contradictions(self) -> list[tuple[tuple[str, str], str]]:
         """Return (place, message) for each pair of settings that cannot both hold."""
         return [
-            ((section, key), message) for broken, section, key, message in self._rules() if broken
+            ((place.split(".")[0], place.split(".")[1]), message)
+            for broken, place, message in self._rules()
+            if broken
         ]
 
-    def _rules(self) -> list[tuple[bool, str, str, str]]:
-        data, model, train = self.data, self.model, self.train
+    def _rules(self) -> list[tuple[bool, str, str]]:
+        """Return, for each rule, whether it is broken, the setting it speaks of and a message."""
+        data, model, train, tokenizer = self.data, self.model, self.train, self.tokenizer
         bounded = train.max_updates or train.max_epochs
         needs_end = train.schedule in ("linear", "cosine", "wsd")
         micro = train.micro_batch_tokens
+        given = {key for key in type(model).model_fields if self.is_given(f"model.{key}")}
         return [
             (
                 data.src == data.tgt,
-                "data",
-                "tgt",
+                "data.tgt",
                 f"must differ from data.src, both are '{data.src}'",
             ),
+            *((broken, f"model.{key}", message) for broken, key, message in model.rules(given)),
             (
-                model.bidirectional and model.d_hidden % 2 == 1,
-                "model",
-                "d_hidden",
-                f"must be even where the encoder is bidirectional, is {model.d_hidden}",
-            ),
-            (
-                model.input_feeding and model.wiring != "luong",
-                "model",
-                "input_feeding",
-                f"true goes with wiring luong only, wiring is {model.wiring}"
-                + (" (its context enters the state already)" if model.wiring == "bahdanau" else ""),
-            ),
-            *(
-                (
-                    model.wiring == "none" and self.is_given(f"model.{key}"),
-                    "model",
-                    key,
-                    "has no meaning with wiring none, which has no attention; leave one of them out",
-                )
-                for key in ("score", "window", "window_width", "num_heads", "coverage")
-            ),
-            (
-                model.window == "global" and self.is_given("model.window_width"),
-                "model",
-                "window_width",
-                "has no meaning with window global, which sees the whole source",
-            ),
-            (
-                model.d_hidden % model.num_heads != 0,
-                "model",
-                "num_heads",
-                f"must divide model.d_hidden ({model.d_hidden}), is {model.num_heads}",
-            ),
-            (
-                model.coverage and model.score not in ("additive", "concat"),
-                "model",
-                "coverage",
-                f"true goes with score additive (or concat) only, into whose sum it enters; "
-                f"score is {model.score}",
-            ),
-            (
-                model.tie == "all" and not self.tokenizer.joint,
-                "model",
-                "tie",
+                model.tie == "all" and not tokenizer.joint,
+                "model.tie",
                 "all needs one vocabulary for both sides: set tokenizer.joint: true or tie: target",
             ),
             (
                 needs_end and not bounded,
-                "train",
-                "schedule",
+                "train.schedule",
                 f"{train.schedule} needs an end: set train.max_updates or train.max_epochs",
             ),
             (
                 not (bounded or train.max_hours or train.patience),
-                "train",
-                "max_updates",
+                "train.max_updates",
                 "training would never end: set max_updates, max_epochs, max_hours or patience",
             ),
             (
                 micro is not None and micro > train.batch_tokens,
-                "train",
-                "micro_batch_tokens",
+                "train.micro_batch_tokens",
                 f"must be at most train.batch_tokens ({train.batch_tokens}), is {micro}",
             ),
             (
                 data.max_length >= (micro or train.batch_tokens),
-                "data",
-                "max_length",
+                "data.max_length",
                 f"must be below the tokens of a batch ({micro or train.batch_tokens}), "
                 f"is {data.max_length}",
             ),
             (
-                isinstance(self.tokenizer.model, FilePair) and self.tokenizer.joint,
-                "tokenizer",
-                "joint",
+                isinstance(tokenizer.model, FilePair) and tokenizer.joint,
+                "tokenizer.joint",
                 "must be false where tokenizer.model names one model a side",
             ),
             (
-                isinstance(self.tokenizer.model, Path) and not self.tokenizer.joint,
-                "tokenizer",
-                "joint",
+                isinstance(tokenizer.model, Path) and not tokenizer.joint,
+                "tokenizer.joint",
                 "must be true where tokenizer.model names one model; name one a side with "
                 "{src: FILE, tgt: FILE}",
             ),

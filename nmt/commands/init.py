@@ -64,7 +64,7 @@ tokenizer:
 model:
   arch: rnn
   wiring: luong        # none | bahdanau | luong: where attention enters the decoder
-  score: additive      # additive | dot | scaled_dot | general | concat
+  score: additive      # additive | dot | scaled_dot | general | concat | location
   d_embed: {d_embed}
   d_hidden: {d_hidden}
   dropout: {dropout}

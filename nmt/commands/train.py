@@ -175,16 +175,13 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     padded = sum(batch.tgt_tokens for batch in batches)
     real = corpus.meta["tgt_tokens"] + len(corpus)
     model = config.model
-    how = f"{model.cell}, wiring {model.wiring}"
-    how += f", score {model.score}" if model.wiring != "none" else ""
-    how += ", input feeding" if model.input_feeding else ""
     device = f"{trainer.precision.device}, {trainer.precision.name}, {threads} threads"
     vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
     shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
     return two_columns(
         [
             ("run", str(trainer.run.path)),
-            ("model", f"{model.arch}: {how}"),
+            ("model", f"{model.arch}: {model.in_words()}"),
             ("parameters", f"{parameters:,}"),
             ("vocabulary", vocabulary),
             ("training text", f"{len(corpus):,} pairs, {real:,} target tokens"),

@@ -63,7 +63,7 @@ class Score(nn.Module):
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
     """View B x ... x D as B x H x ... x d."""
-    return tensor.unflatten(-1, (heads, -1)).movedim(-2, 1)
+    return tensor.view(*tensor.shape[:-1], heads, -1).movedim(-2, 1)
 
 
 def products(query: Tensor, keys: Tensor) -> Tensor:
@@ -104,7 +104,8 @@ class Additive(Score):
     """score(h, m) = v . tanh(W h + U m)  (Bahdanau et al. 2015, section A.1.2).
 
     Luong's concat, v . tanh(W [h; m]) (eq. 7), is the same function: W [h; m] = W_1 h + W_2 m.
-    With coverage C, the attention that m has had: v . tanh(W h + U m + V C)  (Tu et al. 2016, eq. 6).
+    With coverage C, the attention that m has had: v . tanh(W h + U m + V C)  (Tu et al. 2016,
+    eq. 6).
     """
 
     def __init__(self, config: RNNConfig) -> None:
@@ -130,7 +131,7 @@ class Additive(Score):
         if self.heads == 1:
             return energy @ self.vector
         by_head = self.vector.view(1, self.heads, -1, 1)
-        return (energy.flatten(2, 3) @ by_head)[..., 0].unflatten(2, energy.shape[2:4])
+        return (energy.flatten(2, 3) @ by_head).view(energy.shape[:4])
 
 
 class Location(Score):
@@ -189,8 +190,8 @@ class LocalP(nn.Module):
 
     def forward(self, query: Tensor, position: Tensor | None, lengths: Tensor) -> Tensor:
         """Return the centre p_t of each query, B x Q."""
-        where = (self.hidden(query).tanh() @ self.vector).float().sigmoid()
-        return where * lengths[:, None]
+        score: Tensor = self.hidden(query).tanh() @ self.vector
+        return score.float().sigmoid() * lengths[:, None]
 
 
 @dataclass(frozen=True)
@@ -233,10 +234,11 @@ class Attended(NamedTuple):
 
     def rows(self) -> Attended:
         """Return the same with N x 1 in place of B x Q."""
-        by_head = (self.weights, self.softmax, self.scores)
         return Attended(
             self.context.flatten(0, 1)[:, None],
-            *(part.transpose(1, 2).flatten(0, 1)[:, :, None] for part in by_head),
+            _head_rows(self.weights),
+            _head_rows(self.softmax),
+            _head_rows(self.scores),
             None if self.positions is None else self.positions.flatten(0, 1)[:, None],
         )
 
@@ -247,6 +249,16 @@ class Attended(NamedTuple):
         index = self.positions[:, None].expand_as(part)
         whole = part.new_full((*part.shape[:3], length), elsewhere)
         return whole.scatter(3, index, part)
+
+
+def _head_rows(part: Tensor) -> Tensor:
+    """View B x H x Q x W as N x H x 1 x W."""
+    return part.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def group(rows: Tensor, count: int) -> Tensor:
+    """View N x ... as B x Q x ..., N = B x Q, for B = `count` sentences."""
+    return rows.view(count, -1, *rows.shape[1:])
 
 
 def join_queries(found: list[Attended]) -> Attended:
@@ -311,10 +323,10 @@ class Attention(nn.Module):
         count = source.mask.size(0)
         position, coverage = state.position, state.coverage
         found = self(
-            query.unflatten(0, (count, -1)),
+            group(query, count),
             source,
-            None if position is None else position.unflatten(0, (count, -1)),
-            None if coverage is None else coverage.unflatten(0, (count, -1)).transpose(1, 2),
+            None if position is None else group(position, count),
+            None if coverage is None else group(coverage, count).transpose(1, 2),
         )
         rows = found.rows()
         if position is not None:

@@ -164,7 +164,9 @@ class Decoder(nn.Module):
         self.d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
         self.carries = self.d_feed > 0 or config.coverage
         self.layers = nn.ModuleList(
-            RecurrentLayer(config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width)
+            RecurrentLayer(
+                config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width
+            )
             for i in range(config.decoder_layers or config.num_layers)
         )
         if self.wiring != "none":

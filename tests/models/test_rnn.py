@@ -68,7 +68,7 @@ def test_bahdanau_wiring_by_hand(score: str, tie: str) -> None:
     s = memory.first[0][0]
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
-        weights, context = attend(model, s, memory.values[0])
+        weights, context = attend(model, s, memory.source.values[0])
         units = u @ s + v @ y + c @ context + readout.bias
         maxout = [max(units[2 * j], units[2 * j + 1]) for j in range(len(units) // 2)]
         assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
@@ -90,7 +90,7 @@ def test_luong_wiring_by_hand(feeding: bool, score: str, tie: str) -> None:
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
         s = gru(decoder.layers[0], torch.cat([y, r]) if feeding else y, s)
-        weights, context = attend(model, s, memory.values[0])
+        weights, context = attend(model, s, memory.source.values[0])
         r = (decoder.readout.weight @ torch.cat([context, s])).tanh()
         assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
         assert_close(hidden[0, t], r, **CLOSE)
@@ -122,7 +122,7 @@ def test_third_layer_and_above_add_their_input(feeding: bool) -> None:
         for i, layer in enumerate(model.decoder.layers):
             states[i] = gru(layer, below, states[i])
             below = states[i] + below if i >= 2 else states[i]
-        _, context = attend(model, below, memory.values[0])
+        _, context = attend(model, below, memory.source.values[0])
         r = (model.decoder.readout.weight @ torch.cat([context, below])).tanh()
         assert_close(hidden[0, t], r, **CLOSE)
 
