@@ -12,11 +12,12 @@ import io
 import json
 import random
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sentencepiece
 
@@ -82,10 +83,52 @@ class Tokenizer:
             text = text.removeprefix(" ")
         return text
 
+    def cut(self, line: str) -> Cut:
+        """Cut a line into pieces, each with the word it belongs to."""
+        found = self._processor.encode(line, return_type="offset_mapping")
+        return _assign_words(line, found)
+
+    def cut_tokens(self, tokens: Sequence[int]) -> Cut:
+        """Do the same for the text of token ids, which may be cut otherwise than `cut` would."""
+        found = self._processor.decode(list(tokens), return_type="offset_mapping")
+        return _assign_words(found["text"], found)
+
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return the pieces as text, for people to read."""
         size = self._processor.get_piece_size()
         return [self._processor.id_to_piece(t) if t < size else f"<{t}>" for t in tokens]
+
+
+WORD = re.compile(r"[^ \t\r\n]+")
+"""A word of word alignments: what stands between blanks. No other white space ends one."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A line cut into pieces."""
+
+    tokens: list[int]
+    """Without eos."""
+    pieces: list[str]
+    words: list[str]
+    word_of: list[int]
+    """The word of each piece, by index; the number of words where no word follows a blank piece."""
+
+
+def _assign_words(text: str, found: dict[str, Any]) -> Cut:
+    """Give each piece the word of its last letter; a piece of blanks the word that follows.
+
+    `found` is SentencePiece's offset mapping. Of the bytes that spell a character only the last
+    covers it; those before have no width and stand in front of it.
+    """
+    words = list(WORD.finditer(text))
+    ends = [word.end() for word in words]
+    word_of = []
+    for begin, end in found["offsets"]:
+        letters = text[begin:end].rstrip(" \t\r\n")
+        last = begin + len(letters) - 1 if letters else end
+        word_of.append(bisect_right(ends, last))
+    return Cut(found["ids"], found["pieces"], [word.group() for word in words], word_of)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,8 +22,10 @@ from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.translator import Hypothesis
+from nmt.decoding.walk import BeamStep, Candidate, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
+from nmt.models.interface import Trace
 from nmt.runtime import evaluating
 
 EXTRA_LENGTH = 10
@@ -79,6 +82,17 @@ class _Beam:
         self._places = self._places - ended.sum(1)
         return rows
 
+    def candidates(self, scores: Tensor, origin: Tensor, token: Tensor) -> BeamStep:
+        """Return the continuations of the first sentence, before `advance` takes the best."""
+        places = int(self._places[0])
+        before = self._history[origin]
+        found = zip(before.tolist(), token.tolist(), scores.tolist(), strict=True)
+        return [
+            Candidate([*tokens, newest], log_prob, place < places)
+            for place, (tokens, newest, log_prob) in enumerate(found)
+            if log_prob > -math.inf
+        ]
+
     def going(self) -> Tensor:
         """Return the sentences, of those still searched, whose n best can still change."""
         penalty = ((5 + self.limits) / 6) ** self.alpha
@@ -112,6 +126,22 @@ class _Beam:
         ]
 
 
+@dataclass(frozen=True)
+class _Forced:
+    """A batch of targets fed to the decoder. B pairs, T the longest target."""
+
+    sources: list[list[int]]
+    targets: list[list[int]]
+    """With eos, like the sources."""
+    log_probs: Tensor
+    """B x T x V."""
+    chosen: Tensor
+    """B x T log-probabilities of the targets' tokens, on the CPU."""
+    real: Tensor
+    """B x T, True = real token."""
+    trace: Trace | None
+
+
 class BeamEngine:
     """Searches and scores batches of token ids with one model on one device."""
 
@@ -136,11 +166,20 @@ class BeamEngine:
         with evaluating(self.model):
             return self._search(sources, nbest)
 
+    def watch(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
+        """Search one source; return the best hypothesis and what each step kept and dropped."""
+        steps: list[BeamStep] = []
+        with evaluating(self.model):
+            [[best]] = self._search([source], 1, steps)
+        return best, steps
+
     def limit(self, source_length: int) -> int:
         """Return the longest translation, eos included, of a source of so many tokens."""
         return math.ceil(self.settings.max_length_ratio * source_length) + EXTRA_LENGTH
 
-    def _search(self, sources: Sequence[Sequence[int]], nbest: int) -> list[list[Hypothesis]]:
+    def _search(
+        self, sources: Sequence[Sequence[int]], nbest: int, steps: list[BeamStep] | None = None
+    ) -> list[list[Hypothesis]]:
         k, bos, eos = self.settings.beam_size, self.tokenizers.tgt.bos, self.tokenizers.tgt.eos
         src, src_len = self._source_tensors(sources)
         limits = [self.limit(len(source)) for source in sources]
@@ -152,7 +191,10 @@ class BeamEngine:
         tokens = torch.full((len(sources) * k,), bos, device=self.device)
         while True:
             hidden, state, _ = self.model.step(tokens, state, memory)
-            scores, origin, token = self._extend(hidden, beam)
+            scores, origin, token = self._extend(hidden, beam, k if steps is None else 2 * k)
+            if steps is not None:
+                steps.append(beam.candidates(scores[0], origin[0], token[0]))
+                scores, origin, token = scores[:, :k], origin[:, :k], token[:, :k]
             rows = beam.advance(scores, origin, token, eos)
             tokens = token.flatten()
             going = beam.going()
@@ -163,17 +205,17 @@ class BeamEngine:
                 memory, rows, tokens = memory.select(going), rows[kept], tokens[kept]
             state = state.select(rows)
 
-    def _extend(self, hidden: Tensor, beam: _Beam) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the K best continuations of each sentence: B x K scores, origins and tokens.
+    def _extend(self, hidden: Tensor, beam: _Beam, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best continuations of each sentence: B x `count` scores, origins and tokens.
 
-        The best K of K x V lie among the best K of each row, so the vocabulary is sorted a row at
-        a time. A sentence at its limit can only end.
+        The best of K x V lie among the best of each row, so the vocabulary is sorted a row at a
+        time. A sentence at its limit can only end.
         """
         eos, k = self.tokenizers.tgt.eos, beam.k
         logits = self.model.output.logits(hidden).float()
         norm = logits.logsumexp(-1, keepdim=True)
         logits[:, self._never] = -math.inf
-        best, token = logits.topk(min(k, logits.size(1)), -1)
+        best, token = logits.topk(min(count, logits.size(1)), -1)
         ending = logits[:, eos : eos + 1]
         forced = (beam.limits == beam.length + 1).repeat_interleave(k)[:, None]
         only_first = torch.full_like(best, -math.inf)
@@ -182,7 +224,7 @@ class BeamEngine:
         token = torch.where(forced, eos, token)
         width = best.size(1)
         candidates = (beam.scores.view(-1, 1) + best).view(len(beam), -1)
-        top, index = candidates.topk(k, -1)
+        top, index = candidates.topk(min(count, candidates.size(1)), -1)
         return top, index // width, token.view(len(beam), -1).gather(1, index)
 
     def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -193,21 +235,68 @@ class BeamEngine:
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a hypothesis with the score of forced decoding."""
+        with evaluating(self.model):
+            forced = self._force(pairs, trace=False)
+        totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1).tolist()
+        alpha = self.settings.length_penalty
+        return [
+            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
+            for row, total in zip(forced.targets, totals, strict=True)
+        ]
+
+    def walk(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top: int = 0
+    ) -> list[Walk]:
+        """Force each pair's target; return its attention and the `top` best tokens of each step.
+
+        Raises RunError for a model without attention.
+        """
+        with evaluating(self.model):
+            forced = self._force(pairs, trace=True)
+            best = forced.log_probs.topk(top, -1)
+        if forced.trace is None:
+            raise RunError("this model has no attention to show (model.wiring: none)")
+        probabilities, tokens = best.values.exp().tolist(), best.indices.tolist()
+        norms = forced.trace.context.float().norm(dim=-1)
+        parts = [forced.trace.scores, forced.trace.softmax, forced.trace.weights]
+        whole = [part.float().cpu().numpy() for part in parts]
+        walks = []
+        for b, (source, target) in enumerate(zip(forced.sources, forced.targets, strict=True)):
+            length = len(target)
+            scores, softmax, weights = (part[:, :, b, :length, : len(source)] for part in whole)
+            seen = (
+                list(zip(tokens[b][t], probabilities[b][t], strict=True)) for t in range(length)
+            )
+            walks.append(
+                Walk(
+                    source=source,
+                    target=target,
+                    scores=scores,
+                    softmax=softmax,
+                    weights=weights,
+                    context_norms=norms[:, b, :length].cpu().numpy(),
+                    log_probs=forced.chosen[b, :length].cpu().numpy(),
+                    top=list(seen),
+                )
+            )
+        return walks
+
+    def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
         src, src_len = self._source_tensors([source for source, _ in pairs])
         tgt = self.tokenizers.tgt
         rows = [[*target, tgt.eos] for _, target in pairs]
         longest = max(len(row) for row in rows)
         tgt_out = pad_rows(rows, longest, tgt.pad).to(self.device)
         tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
-        with evaluating(self.model):
-            memory = self.model.encode(src.to(self.device), src_len)
-            hidden, _ = self.model.decode(memory, tgt_in.to(self.device))
-            log_probs = self.model.output.logits(hidden).float().log_softmax(-1)
-            chosen = log_probs.gather(2, tgt_out[:, :, None])[:, :, 0].cpu()
+        memory = self.model.encode(src.to(self.device), src_len)
+        hidden, seen = self.model.decode(memory, tgt_in.to(self.device), trace)
+        log_probs = self.model.output.logits(hidden).float().log_softmax(-1)
         real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-        totals = chosen.masked_fill(~real, 0.0).sum(1).tolist()
-        alpha = self.settings.length_penalty
-        return [
-            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
-            for row, total in zip(rows, totals, strict=True)
-        ]
+        return _Forced(
+            sources=[[*source, self.tokenizers.src.eos] for source, _ in pairs],
+            targets=rows,
+            log_probs=log_probs,
+            chosen=log_probs.gather(2, tgt_out[:, :, None])[:, :, 0].cpu(),
+            real=real,
+            trace=seen,
+        )

@@ -1,0 +1,66 @@
+"""Train and score the runs of a bench, one after the other; what is finished is not trained again.
+
+A bench may be stopped and started again: `nmt train --resume` goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+Config = dict[str, dict[str, Any]]
+
+
+def merged(*configs: Config) -> Config:
+    """Return the sections of all configs together, later ones first."""
+    result: Config = {}
+    for config in configs:
+        for section, settings in config.items():
+            result[section] = {**result.get(section, {}), **settings}
+    return result
+
+
+def train(config: Config, run: Path, threads: int) -> Path:
+    """Train `config` into `run` with its test scores, unless it is finished; return the run."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    file = run.parent / f"{run.name}.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    if not (run / "report.json").exists():
+        command = [sys.executable, "-m", "nmt", "train", str(file), "--run", str(run), "--resume"]
+        with (run.parent / f"{run.name}.log").open("a") as log:
+            subprocess.run(
+                [*command, "--set", f"train.threads={threads}"], check=True, stdout=log, stderr=log
+            )
+    return run
+
+
+def test_scores(run: Path) -> dict[str, dict[str, Any]]:
+    """Return the scores of each test set of a finished run."""
+    scores: dict[str, dict[str, Any]] = json.loads((run / "report.json").read_text())["test_sets"]
+    return scores
+
+
+def minutes(run: Path) -> float:
+    """Return the minutes that a finished run was trained."""
+    return float(json.loads((run / "finished.json").read_text())["seconds"]) / 60
+
+
+def paired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """Return the mean gain of `other` over `one` and its standard error, paired by seed."""
+    gains = [b - a for a, b in zip(one, other, strict=True)]
+    return mean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+
+
+def commit() -> str:
+    """Return the commit that the benches were run at, marked where files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,50 @@
+"""What a model saw and thought at every step of a translation; what a beam kept and dropped.
+
+Shapes: L layers, H heads, T target length with eos, S source length with eos.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One pair of sentences, the target forced."""
+
+    source: list[int]
+    """S token ids, eos last."""
+    target: list[int]
+    """T token ids, eos last."""
+    scores: Numbers
+    """L x H x T x S, before the softmax; -inf outside a window."""
+    softmax: Numbers
+    """L x H x T x S, each row sums to one."""
+    weights: Numbers
+    """L x H x T x S, what formed the context: the softmax, or that times local_p's Gaussian."""
+    context_norms: Numbers
+    """L x T Euclidean norms of the context vectors."""
+    log_probs: Numbers
+    """T log-probabilities of the target's tokens, in nats."""
+    top: list[list[tuple[int, float]]]
+    """For each target position the most probable tokens, with their probabilities."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A continuation that a beam looked at."""
+
+    tokens: list[int]
+    """All so far, the newest last."""
+    log_prob: float
+    kept: bool
+    """It was among the best and stays in the beam; a finished one stays frozen."""
+
+
+BeamStep = list[Candidate]
+"""The candidates of one step, best first: those kept, and as many of those dropped."""
