@@ -64,6 +64,14 @@ RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--run", help="Run folder; default: `run:` of the config, else runs/NAME."),
 ]
+ModelFolder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", "-m", help="Run folder; default: the newest finished under runs/."),
+]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("-o", "--output", help="Write here, as a whole; default: stdout."),
+]
 
 
 @app.command()
@@ -126,14 +134,8 @@ def translate(
         Optional[Path],  # noqa: UP045
         typer.Argument(help="Text to translate; default: stdin."),
     ] = None,
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--model", "-m", help="Run folder; default: the newest finished under runs/."),
-    ] = None,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", help="Write here, as a whole; default: stdout."),
-    ] = None,
+    model: ModelFolder = None,
+    output: Output = None,
     beam: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--beam", min=1, help="Short for --set decode.beam_size=N."),
@@ -155,6 +157,43 @@ def translate(
 
     settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
     command.run(file, model, output, settings, nbest, scores, stream, device)
+
+
+@app.command()
+def align(
+    src: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Source text; default: stdin."),
+    ] = None,
+    tgt: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Its translation; default: ours, put out after each alignment."),
+    ] = None,
+    model: ModelFolder = None,
+    reverse: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Run folder of a model of the other direction, to symmetrise with."),
+    ] = None,
+    symmetrise: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="grow-diag-final-and (the default with --reverse) or intersection."),
+    ] = None,
+    gold: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Print precision, recall and AER against these alignments."),
+    ] = None,
+    diagnostics: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write entropy, dropped and repeated source words of each line here."),
+    ] = None,
+    output: Output = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Align words by attention, as Pharaoh links SOURCE-TARGET, one line a pair."""
+    from nmt.commands import align as command
+
+    command.run(src, tgt, model, reverse, symmetrise, gold, diagnostics, output, set_ or [], device)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import lzma
 import random
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -63,6 +64,11 @@ def read_lines(file: Path) -> Iterator[str]:
     """Yield the lines of a text file; see `decode_lines`."""
     with open_text(file) as stream:
         yield from decode_lines(raw_lines(stream, file), str(file))
+
+
+def read_stdin() -> Iterator[str]:
+    """Yield the lines of stdin; see `decode_lines`."""
+    yield from decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin")
 
 
 def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:

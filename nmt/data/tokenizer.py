@@ -107,6 +107,7 @@ WORD = re.compile(r"[^ \t\r\n]+")
 class Cut:
     """A line cut into pieces."""
 
+    text: str
     tokens: list[int]
     """Without eos."""
     pieces: list[str]
@@ -128,7 +129,7 @@ def _assign_words(text: str, found: dict[str, Any]) -> Cut:
         letters = text[begin:end].rstrip(" \t\r\n")
         last = begin + len(letters) - 1 if letters else end
         word_of.append(bisect_right(ends, last))
-    return Cut(found["ids"], found["pieces"], [word.group() for word in words], word_of)
+    return Cut(text, found["ids"], found["pieces"], [word.group() for word in words], word_of)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ def choose_run(folder: Path | None) -> RunDir:
 
 def load_translator(run: RunDir, config: Config, device: str = "auto") -> Translator:
     """Load the translator of an opened run with the decode settings of `config`."""
+    engine = load_engine(run, config, device)
+    return Translator(engine, engine.tokenizers, config.decode.batch_size)
+
+
+def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine:
+    """Load the model and tokenizers of an opened run, ready to search and to force."""
     checkpoint = run.best_or_last()
     if not checkpoint.exists():
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
@@ -49,5 +55,4 @@ def load_translator(run: RunDir, config: Config, device: str = "auto") -> Transl
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     )
     load_weights(model, checkpoint / "model.safetensors")
-    engine = BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)
-    return Translator(engine, tokenizers, config.decode.batch_size)
+    return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)

@@ -1,0 +1,141 @@
+"""`nmt align`: hard word alignments, their symmetrisation, their error rate, diagnostics."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import repeat, tee
+from pathlib import Path
+
+from nmt import files
+from nmt.configfile import load_config
+from nmt.data.text import read_lines, read_pairs, read_stdin
+from nmt.decoding.load import choose_run, load_engine
+from nmt.errors import DataError, did_you_mean
+from nmt.explain.align import (
+    SYMMETRISE,
+    AlignmentScores,
+    Links,
+    diagnose,
+    hard_alignment,
+    parse_gold,
+    pharaoh,
+    score_alignments,
+)
+from nmt.explain.look import Explainer, Explanation
+from nmt.rundir import RunDir, open_run
+from nmt.runtime import prepare_cpu
+
+
+def run(
+    src: Path | None,
+    tgt: Path | None,
+    model: Path | None,
+    reverse: Path | None,
+    symmetrise: str | None,
+    gold: Path | None,
+    diagnostics: Path | None,
+    output: Path | None,
+    overrides: list[str],
+    device: str,
+) -> None:
+    """Align (src, tgt) by forced decoding, or src with its translations where `tgt` is None."""
+    if tgt is not None and src is None:
+        raise DataError("--tgt: needs --src, whose lines it translates")
+    if symmetrise is not None and reverse is None:
+        raise DataError("--symmetrise: needs --reverse, a model of the other direction")
+    if symmetrise is not None and symmetrise not in SYMMETRISE:
+        raise DataError(
+            f"--symmetrise: must be one of {', '.join(SYMMETRISE)}"
+            f"{did_you_mean(symmetrise, SYMMETRISE)}; it is '{symmetrise}'"
+        )
+    prepare_cpu(None)
+    explainer = load_explainer(choose_run(model), overrides, device)
+    backward = None if reverse is None else load_explainer(open_run(reverse), overrides, device)
+    with ExitStack() as stack:
+        sink = report = None
+        if output is not None:
+            sink = stack.enter_context(files.open_atomic(output))
+        elif gold is None:
+            sink = sys.stdout.buffer
+        if diagnostics is not None:
+            report = stack.enter_context(files.open_atomic(diagnostics))
+            report.write(b"line\tentropy\tdropped\trepeated\n")
+        found: list[Links] = []
+        explanations = explain_lines(explainer, src, tgt)
+        for number, (explanation, links) in enumerate(
+            align(explanations, backward, SYMMETRISE[symmetrise or "grow-diag-final-and"]), 1
+        ):
+            text = pharaoh(links)
+            if tgt is None:
+                text += f"\t{explanation.target.text if explanation else ''}"
+            if sink is not None:
+                sink.write(f"{text}\n".encode())
+            if report is not None:
+                report.write(diagnosis(number, explanation).encode())
+            if gold is not None:
+                found.append(links)
+    if gold is not None:
+        print(table(score(found, gold)))
+
+
+def load_explainer(run_dir: RunDir, overrides: list[str], device: str) -> Explainer:
+    """Load the model of a run."""
+    return Explainer(load_engine(run_dir, load_config(run_dir.config, overrides), device))
+
+
+def explain_lines(
+    explainer: Explainer, src: Path | None, tgt: Path | None
+) -> Iterator[Explanation | None]:
+    """Explain each pair of lines, or each line's translation; None where a side is blank."""
+    if src is not None and tgt is not None:
+        return explainer.forced(read_pairs(src, tgt))
+    return explainer.translations(read_lines(src) if src is not None else read_stdin())
+
+
+def align(
+    explanations: Iterable[Explanation | None],
+    backward: Explainer | None,
+    symmetrise: Callable[[Links, Links], Links],
+) -> Iterator[tuple[Explanation | None, Links]]:
+    """Yield each explanation with its links, symmetrised where there is a model backward."""
+    one, other = tee(explanations)
+    if backward is None:
+        turned: Iterable[Explanation | None] = repeat(None)
+    else:
+        turned = backward.forced((e.target.text, e.source.text) if e else ("", "") for e in other)
+    for explanation, back in zip(one, turned, strict=False):
+        links = hard_alignment(explanation.by_words) if explanation else set()
+        if back is not None:
+            links = symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
+        yield explanation, links
+
+
+def diagnosis(number: int, explanation: Explanation | None) -> str:
+    """Write the diagnosis of a line as tab-separated values, words as INDEX:WORD."""
+    if explanation is None:
+        return f"{number}\t\t\t\n"
+    found, words = diagnose(explanation.by_words), explanation.source.words
+    lists = (" ".join(f"{i}:{words[i]}" for i in part) for part in (found.dropped, found.repeated))
+    return "\t".join([str(number), f"{found.entropy:.4f}", *lists]) + "\n"
+
+
+def score(found: list[Links], gold: Path) -> AlignmentScores:
+    """Score alignments against a file of gold ones."""
+    lines = list(read_lines(gold))
+    if len(lines) != len(found):
+        raise DataError(
+            f"{gold}: must have a line for each pair, has {len(lines)} for {len(found)} pairs"
+        )
+    return score_alignments(
+        found, [parse_gold(line, f"{gold}:{number}") for number, line in enumerate(lines, 1)]
+    )
+
+
+def table(scores: AlignmentScores) -> str:
+    """Lay the scores out for a terminal."""
+    return (
+        f"precision  recall    AER  lines\n{scores.precision:9.4f}  {scores.recall:.4f} "
+        f"{scores.aer:.4f} {scores.lines:6d}"
+    )

@@ -1,0 +1,174 @@
+"""From sentences to explanations: the translation, and what the model looked at while making it.
+
+Shapes: T target pieces with eos, S source pieces with eos; words likewise, eos a word of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nmt.data.tokenizer import Cut
+from nmt.decoding.beam import BeamEngine
+from nmt.decoding.translator import Hypothesis
+from nmt.decoding.walk import BeamStep, Numbers, Walk
+
+END = "</s>"
+"""How the end of a sentence is shown."""
+WINDOW = 1024
+"""Lines sorted by length together."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A sentence as it is shown: its pieces and words, each with the end of the sentence."""
+
+    text: str
+    pieces: list[str]
+    words: list[str]
+    word_of: list[int]
+    """The word of each piece."""
+
+    @classmethod
+    def of(cls, cut: Cut) -> Side:
+        """Add the end of the sentence to a line cut into pieces."""
+        words = [*cut.words, END]
+        return cls(cut.text, [*cut.pieces, END], words, [*cut.word_of, len(cut.words)])
+
+    @cached_property
+    def in_words(self) -> Numbers:
+        """Pieces x words, 1 where a piece belongs to a word."""
+        return np.eye(len(self.words), dtype=np.float32)[self.word_of]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One sentence, its translation, and the walk that led there."""
+
+    source: Side
+    target: Side
+    walk: Walk
+    top: list[list[tuple[str, float]]]
+    """The most probable pieces at each target position."""
+    beam: list[list[tuple[list[str], float, bool]]]
+    """For each step of a watched beam: pieces, log-probability, whether kept."""
+
+    @property
+    def weights(self) -> Numbers:
+        """T x S attention weights of the top layer, the mean of its heads."""
+        mean: Numbers = self.walk.weights[-1].mean(0)
+        return mean
+
+    @property
+    def by_words(self) -> Numbers:
+        """Target x source words: the sum over a source word's pieces, the mean over a target's.
+
+        A word of no piece gets zeros.
+        """
+        rows = self.target.in_words.T @ self.weights @ self.source.in_words
+        found: Numbers = rows / np.maximum(self.target.in_words.sum(0), 1)[:, None]
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all numbers for JSON; scores outside a window or of padding are null."""
+        walk = self.walk
+        scores = walk.scores.astype(object)
+        scores[np.isinf(walk.scores)] = None
+        return {
+            "source": asdict(self.source),
+            "target": asdict(self.target),
+            "scores": scores.tolist(),
+            "softmax": walk.softmax.tolist(),
+            "weights": walk.weights.tolist(),
+            "context_norms": walk.context_norms.tolist(),
+            "log_probs": walk.log_probs.tolist(),
+            "top": [[[piece, p] for piece, p in step] for step in self.top],
+            "beam": [
+                [{"pieces": pieces, "log_prob": p, "kept": kept} for pieces, p, kept in step]
+                for step in self.beam
+            ],
+        }
+
+
+class Explainer:
+    """Explains lines with one model.
+
+    `top` is the number of next pieces to name at each step; with `watch` the beam is watched too.
+    """
+
+    def __init__(self, engine: BeamEngine, top: int = 0, watch: bool = False) -> None:
+        self.engine = engine
+        self.tokenizers = engine.tokenizers
+        self.batch_size = engine.settings.batch_size
+        self.top = top
+        self.watch = watch
+
+    def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
+        """Translate each line and explain the translation; None for a blank line."""
+        for window in _batches(lines, WINDOW):
+            sources = [self.tokenizers.src.cut(line) for line in window if line.strip()]
+            found = self._search(sources)
+            targets = [self.tokenizers.tgt.cut_tokens(best.tokens) for best, _ in found]
+            explained = iter(self._explain(sources, targets, [steps for _, steps in found]))
+            for line in window:
+                yield next(explained) if line.strip() else None
+
+    def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
+        """Explain given translations; None where a side is blank."""
+        for window in _batches(pairs, WINDOW):
+            real = [(src, tgt) for src, tgt in window if src.strip() and tgt.strip()]
+            sources = [self.tokenizers.src.cut(src) for src, _ in real]
+            targets = [self.tokenizers.tgt.cut(tgt) for _, tgt in real]
+            explained = iter(self._explain(sources, targets, [[] for _ in real]))
+            for src, tgt in window:
+                yield next(explained) if src.strip() and tgt.strip() else None
+
+    def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
+        if self.watch:
+            return [self.engine.watch(source.tokens) for source in sources]
+        found: dict[int, tuple[Hypothesis, list[BeamStep]]] = {}
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i].tokens))
+        for batch in _batches(order, self.batch_size):
+            best = self.engine.search([sources[i].tokens for i in batch])
+            found |= {i: (hypothesis, []) for i, (hypothesis,) in zip(batch, best, strict=True)}
+        return [found[i] for i in range(len(sources))]
+
+    def _explain(
+        self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]
+    ) -> list[Explanation]:
+        walks: dict[int, Walk] = {}
+        order = sorted(range(len(targets)), key=lambda i: len(targets[i].tokens))
+        for batch in _batches(order, self.batch_size):
+            pairs = [(sources[i].tokens, targets[i].tokens) for i in batch]
+            walks |= zip(batch, self.engine.walk(pairs, self.top), strict=True)
+        return [
+            Explanation(
+                source=Side.of(source),
+                target=Side.of(target),
+                walk=walks[i],
+                top=[[(self._name(t), p) for t, p in step] for step in walks[i].top],
+                beam=[
+                    [([self._name(t) for t in c.tokens], c.log_prob, c.kept) for c in step]
+                    for step in beam
+                ],
+            )
+            for i, (source, target, beam) in enumerate(zip(sources, targets, beams, strict=True))
+        ]
+
+    def _name(self, token: int) -> str:
+        tgt = self.tokenizers.tgt
+        return END if token == tgt.eos else tgt.pieces([token])[0]
+
+
+T = TypeVar("T")
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch
