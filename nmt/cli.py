@@ -160,6 +160,57 @@ def translate(
 
 
 @app.command()
+def explain(
+    sentence: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="The sentence; default: the lines of --src or of stdin."),
+    ] = None,
+    src: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A file of sentences."),
+    ] = None,
+    force: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Explain this translation; with --src, a file of translations."),
+    ] = None,
+    model: ModelFolder = None,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Walk through every step: scores, softmax, next words.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="All numbers, one object a line.")] = False,
+    pieces: Annotated[
+        bool, typer.Option("--pieces", help="Show subword pieces, not words.")
+    ] = False,
+    html: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write one page to look at in a browser."),
+    ] = None,
+    png: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a heat map."),
+    ] = None,
+    svg: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a heat map."),
+    ] = None,
+    beam: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--beam", min=1, help="Search with this beam; steps show kept and dropped."),
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Show what the model looks at for each word of a translation."""
+    from nmt.commands import explain as command
+
+    settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
+    pictures = {"png": png, "svg": svg}
+    command.run(
+        sentence, src, force, model, steps, json, pieces, html, pictures, beam, settings, device
+    )
+
+
+@app.command()
 def align(
     src: Annotated[
         Optional[Path],  # noqa: UP045

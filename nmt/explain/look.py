@@ -74,6 +74,12 @@ class Explanation:
         found: Numbers = rows / np.maximum(self.target.in_words.sum(0), 1)[:, None]
         return found
 
+    def view(self, pieces: bool) -> tuple[Numbers, list[str], list[str]]:
+        """Return target x source weights with their labels, in pieces or in words."""
+        if pieces:
+            return self.weights, self.source.pieces, self.target.pieces
+        return self.by_words, self.source.words, self.target.words
+
     def as_dict(self) -> dict[str, Any]:
         """Return all numbers for JSON; scores outside a window or of padding are null."""
         walk = self.walk

@@ -1,0 +1,120 @@
+"""`nmt explain`: the translation of a sentence, and what the model looked at while making it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from nmt import files
+from nmt.configfile import load_config
+from nmt.data.text import read_lines, read_pairs, read_stdin
+from nmt.decoding.load import choose_run, load_engine
+from nmt.errors import ConfigError, DataError, RunError
+from nmt.explain.grid import grid
+from nmt.explain.look import Explainer, Explanation
+from nmt.explain.page import page
+from nmt.explain.picture import draw
+from nmt.explain.steps import steps
+from nmt.log import say
+from nmt.runtime import prepare_cpu
+
+TOP = 5
+"""Next pieces named at each step."""
+PLAIN_WIDTH = 100
+"""Cells of a line where stdout is no terminal."""
+
+
+def run(
+    sentence: str | None,
+    src: Path | None,
+    force: str | None,
+    model: Path | None,
+    walk: bool,
+    as_json: bool,
+    pieces: bool,
+    html: Path | None,
+    pictures: dict[str, Path | None],
+    beam: int | None,
+    overrides: list[str],
+    device: str,
+) -> None:
+    """Explain one sentence, the lines of a file or those of stdin."""
+    if sentence is not None and src is not None:
+        raise ConfigError(["a sentence and --src: give one of them"])
+    if walk and as_json:
+        raise ConfigError(["--steps and --json: give one of them; --json holds the steps"])
+    if beam is not None and force is not None:
+        raise ConfigError(["--beam and --force: give one of them; --force searches nothing"])
+    run_dir = choose_run(model)
+    config = load_config(run_dir.config, overrides)
+    if config.model.wiring == "none":
+        raise RunError(f"{run_dir.path}: has no attention to show (model.wiring: none)")
+    prepare_cpu(None)
+    engine = load_engine(run_dir, config, device)
+    explainer = Explainer(engine, top=TOP, watch=beam is not None)
+    kept: list[Explanation] = []
+    for number, explanation in enumerate(explain_lines(explainer, sentence, src, force)):
+        if as_json:
+            print(json.dumps(explanation and explanation.as_dict(), ensure_ascii=False))
+        else:
+            show(explanation, number, walk, pieces)
+        if explanation is not None and (html or any(pictures.values())):
+            kept.append(explanation)
+    if html:
+        files.write_text(html, page(kept))
+        say(f"wrote {html}")
+    for kind, picture in pictures.items():
+        if picture is not None:
+            save_pictures(picture, kind, kept, pieces)
+
+
+def explain_lines(
+    explainer: Explainer, sentence: str | None, src: Path | None, force: str | None
+) -> Iterator[Explanation | None]:
+    """Explain each line; with `force` that translation of the sentence, or file of translations."""
+    if sentence is not None:
+        if force is None:
+            return explainer.translations([sentence])
+        return explainer.forced([(sentence, force)])
+    if force is None:
+        return explainer.translations(read_lines(src) if src is not None else read_stdin())
+    if src is None:
+        raise DataError("--force: needs a sentence, or a file named with --src")
+    return explainer.forced(read_pairs(src, Path(force)))
+
+
+def show(explanation: Explanation | None, number: int, walk: bool, pieces: bool) -> None:
+    """Print the translation and its attention; a blank line for a blank one."""
+    if number:
+        print()
+    if explanation is None:
+        print()
+        return
+    print(explanation.target.text)
+    print()
+    if walk:
+        print(steps(explanation))
+        return
+    print(grid(*explanation.view(pieces), width=terminal_width(), colour=in_colour()))
+
+
+def terminal_width() -> int:
+    """Return the cells of a line of the terminal."""
+    return shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+
+
+def in_colour() -> bool:
+    """Tell whether stdout is a terminal that wants colours (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def save_pictures(file: Path, kind: str, explanations: list[Explanation], pieces: bool) -> None:
+    """Draw each explanation: one into `file`, several into files numbered from 1."""
+    for number, explanation in enumerate(explanations, 1):
+        name = file if len(explanations) == 1 else file.with_stem(f"{file.stem}-{number}")
+        draw(name, kind, *explanation.view(pieces))
+        say(f"wrote {name}")

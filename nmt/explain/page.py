@@ -1,0 +1,32 @@
+"""Attention as one self-contained web page: no network, all numbers inside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from nmt.explain.look import Explanation
+
+PLACE = '<script type="application/json" id="data">[]</script>'
+DIGITS = 5
+"""Decimals of the numbers on a page."""
+
+
+def page(explanations: Sequence[Explanation]) -> str:
+    """Return the page of these sentences."""
+    content = json.dumps(
+        [_rounded(explanation.as_dict()) for explanation in explanations], ensure_ascii=False
+    ).replace("<", "\\u003c")  # so that no text can end the script
+    template = files("nmt.explain").joinpath("page.html").read_text(encoding="utf-8")
+    before, after = template.split(PLACE)
+    return before + PLACE.replace("[]", content) + after
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
