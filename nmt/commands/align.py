@@ -9,13 +9,13 @@ from itertools import repeat, tee
 from pathlib import Path
 
 from nmt import files
-from nmt.configfile import load_config
 from nmt.data.text import read_lines, read_pairs, read_stdin
-from nmt.decoding.load import choose_run, load_engine
+from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
     SYMMETRISE,
     AlignmentScores,
+    Gold,
     Links,
     diagnose,
     hard_alignment,
@@ -23,8 +23,8 @@ from nmt.explain.align import (
     pharaoh,
     score_alignments,
 )
-from nmt.explain.look import Explainer, Explanation
-from nmt.rundir import RunDir, open_run
+from nmt.explain.look import Explainer, Explanation, load_explainer
+from nmt.rundir import open_run
 from nmt.runtime import prepare_cpu
 
 
@@ -50,6 +50,7 @@ def run(
             f"--symmetrise: must be one of {', '.join(SYMMETRISE)}"
             f"{did_you_mean(symmetrise, SYMMETRISE)}; it is '{symmetrise}'"
         )
+    golds = None if gold is None else read_gold(gold)
     prepare_cpu(None)
     explainer = load_explainer(choose_run(model), overrides, device)
     backward = None if reverse is None else load_explainer(open_run(reverse), overrides, device)
@@ -57,7 +58,7 @@ def run(
         sink = report = None
         if output is not None:
             sink = stack.enter_context(files.open_atomic(output))
-        elif gold is None:
+        elif golds is None:
             sink = sys.stdout.buffer
         if diagnostics is not None:
             report = stack.enter_context(files.open_atomic(diagnostics))
@@ -74,15 +75,14 @@ def run(
                 sink.write(f"{text}\n".encode())
             if report is not None:
                 report.write(diagnosis(number, explanation).encode())
-            if gold is not None:
+            if golds is not None:
                 found.append(links)
-    if gold is not None:
-        print(table(score(found, gold)))
-
-
-def load_explainer(run_dir: RunDir, overrides: list[str], device: str) -> Explainer:
-    """Load the model of a run."""
-    return Explainer(load_engine(run_dir, load_config(run_dir.config, overrides), device))
+        if golds is not None:
+            if len(golds) != len(found):
+                raise DataError(
+                    f"{gold}: must have a line for each pair, has {len(golds)} for {len(found)}"
+                )
+            print(table(score_alignments(found, golds)))
 
 
 def explain_lines(
@@ -121,16 +121,10 @@ def diagnosis(number: int, explanation: Explanation | None) -> str:
     return "\t".join([str(number), f"{found.entropy:.4f}", *lists]) + "\n"
 
 
-def score(found: list[Links], gold: Path) -> AlignmentScores:
-    """Score alignments against a file of gold ones."""
-    lines = list(read_lines(gold))
-    if len(lines) != len(found):
-        raise DataError(
-            f"{gold}: must have a line for each pair, has {len(lines)} for {len(found)} pairs"
-        )
-    return score_alignments(
-        found, [parse_gold(line, f"{gold}:{number}") for number, line in enumerate(lines, 1)]
-    )
+def read_gold(file: Path) -> list[Gold]:
+    """Read a file of gold alignments."""
+    lines = enumerate(read_lines(file), 1)
+    return [parse_gold(line, f"{file}:{number}") for number, line in lines]
 
 
 def table(scores: AlignmentScores) -> str:

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmt import files
-from nmt.configfile import load_config
 from nmt.data.text import read_lines, read_pairs, read_stdin
-from nmt.decoding.load import choose_run, load_engine
-from nmt.errors import ConfigError, DataError, RunError
+from nmt.decoding.load import choose_run
+from nmt.errors import ConfigError, DataError
 from nmt.explain.grid import grid
-from nmt.explain.look import Explainer, Explanation
+from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.explain.page import page
 from nmt.explain.picture import draw
 from nmt.explain.steps import steps
@@ -49,13 +48,8 @@ def run(
         raise ConfigError(["--steps and --json: give one of them; --json holds the steps"])
     if beam is not None and force is not None:
         raise ConfigError(["--beam and --force: give one of them; --force searches nothing"])
-    run_dir = choose_run(model)
-    config = load_config(run_dir.config, overrides)
-    if config.model.wiring == "none":
-        raise RunError(f"{run_dir.path}: has no attention to show (model.wiring: none)")
     prepare_cpu(None)
-    engine = load_engine(run_dir, config, device)
-    explainer = Explainer(engine, top=TOP, watch=beam is not None)
+    explainer = load_explainer(choose_run(model), overrides, device, TOP, watch=beam is not None)
     kept: list[Explanation] = []
     for number, explanation in enumerate(explain_lines(explainer, sentence, src, force)):
         if as_json:

@@ -101,6 +101,11 @@ def _unequal(src: Path, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     )
 
 
+def one_line(text: str) -> str:
+    """Return text without line ends: byte pieces can spell one, and one line in is one line out."""
+    return text.replace("\n", " ").replace("\r", " ")
+
+
 def split_off(pairs: list[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split `size` pairs off as a validation set; return (train, valid), both in file order.
 

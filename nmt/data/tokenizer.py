@@ -14,7 +14,7 @@ import random
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ import sentencepiece
 
 from nmt import files
 from nmt.config import TokenizerConfig
+from nmt.data.text import one_line
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 
@@ -91,7 +92,8 @@ class Tokenizer:
     def cut_tokens(self, tokens: Sequence[int]) -> Cut:
         """Do the same for the text of token ids, which may be cut otherwise than `cut` would."""
         found = self._processor.decode(list(tokens), return_type="offset_mapping")
-        return _assign_words(found["text"], found)
+        cut = _assign_words(found["text"].replace(SPACE_SIGN, " "), found)
+        return replace(cut, text=one_line(self.decode(tokens)))
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return the pieces as text, for people to read."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
 
 FIRST_WINDOW = 64
@@ -107,7 +108,6 @@ class Translator:
         return self.tokenizers.src.encode(list(lines))
 
     def _to_text(self, hypothesis: Hypothesis) -> Translation:
-        # Byte pieces can spell a line end; one line in is one line out.
-        text = self.tokenizers.tgt.decode(hypothesis.tokens)
-        text = text.replace("\n", " ").replace("\r", " ")
-        return Translation(text, hypothesis.score)
+        return Translation(
+            one_line(self.tokenizers.tgt.decode(hypothesis.tokens)), hypothesis.score
+        )

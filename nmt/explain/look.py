@@ -13,10 +13,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nmt.configfile import load_config
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
+from nmt.decoding.load import load_engine
 from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Numbers, Walk
+from nmt.errors import RunError
+from nmt.rundir import RunDir
 
 END = "</s>"
 """How the end of a sentence is shown."""
@@ -169,6 +173,16 @@ class Explainer:
     def _name(self, token: int) -> str:
         tgt = self.tokenizers.tgt
         return END if token == tgt.eos else tgt.pieces([token])[0]
+
+
+def load_explainer(
+    run: RunDir, overrides: list[str], device: str, top: int = 0, watch: bool = False
+) -> Explainer:
+    """Load the model of a run; RunError where it has no attention."""
+    config = load_config(run.config, overrides)
+    if config.model.wiring == "none":
+        raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
+    return Explainer(load_engine(run, config, device), top, watch)
 
 
 T = TypeVar("T")

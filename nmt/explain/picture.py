@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 from nmt import files
 from nmt.decoding.walk import Numbers
@@ -11,6 +12,8 @@ from nmt.errors import DataError
 from nmt.explain.grid import fit
 
 CELL_INCHES = 0.28
+PLAIN = "DejaVu Sans"
+"""The font that matplotlib brings along."""
 
 
 def draw(file: Path, kind: str, weights: Numbers, source: list[str], target: list[str]) -> None:
@@ -30,14 +33,21 @@ def draw(file: Path, kind: str, weights: Numbers, source: list[str], target: lis
         figure = Figure(figsize=(1.5 + CELL_INCHES * columns, 1.5 + CELL_INCHES * rows))
         axes = figure.add_subplot()
         image = axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0)
-        axes.set_xticks(range(columns), [fit(word) for word in source], rotation=90)
-        axes.set_yticks(range(rows), [fit(word) for word in target])
+        axes.set_xticks(
+            range(columns), [fit(word) for word in source], rotation=90, parse_math=False
+        )
+        axes.set_yticks(range(rows), [fit(word) for word in target], parse_math=False)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, label="attention weight")
         content = io.BytesIO()
         figure.savefig(content, format=kind, bbox_inches="tight", dpi=200)
     files.write_bytes(file, content.getvalue())
+
+
+def _rank(font: Any) -> tuple[bool, bool, bool]:
+    """Order fonts: matplotlib's own, those without serifs, the others; boxes at the very end."""
+    return (font.name.startswith("Last Resort"), font.name != PLAIN, "Sans" not in font.name)
 
 
 def fonts(words: list[str]) -> list[str]:
@@ -47,7 +57,7 @@ def fonts(words: list[str]) -> list[str]:
 
     missing = {character for word in words for character in word if character.isprintable()}
     usual = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.weight == 400]
-    usual.sort(key=lambda font: (font.name.startswith("Last Resort"), font.name != "DejaVu Sans"))
+    usual.sort(key=_rank)
     families = []
     for font in usual:
         if not missing:

@@ -282,3 +282,30 @@ def test_every_item_is_sampled_equally_often() -> None:
     counts = Counter(i for seed in range(rounds) for i in sample_items(range(items), size, seed))
     # Each count is binomial(3000, 1/4): mean 750, deviation 23.7; six deviations either side.
     assert all(abs(counts[i] - rounds * size / items) < 6 * 23.7 for i in range(items))
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("The dog's café.", ["The", "dog's", "café."]),
+        ("  two  spaces ", ["two", "spaces"]),
+        ("\u3000a\u00a0b c", ["\u3000a\u00a0b", "c"]),  # only blanks part words
+        ("家 👨\u200d👩\u200d👧 🇫🇷 ok", ["家", "👨\u200d👩\u200d👧", "🇫🇷", "ok"]),
+        ("", []),
+        ("   ", []),
+    ],
+)
+def test_each_piece_belongs_to_the_word_it_spells(
+    tokenizer: Tokenizer, line: str, words: list[str]
+) -> None:
+    for cut in (tokenizer.cut(line), tokenizer.cut_tokens(tokenizer.encode([line])[0])):
+        assert cut.words == words
+        assert cut.tokens == tokenizer.encode([line])[0]
+        assert len(cut.pieces) == len(cut.word_of) == len(cut.tokens)
+        assert cut.word_of == sorted(cut.word_of)
+        for i, word in enumerate(words):
+            its = [t for t, w in zip(cut.tokens, cut.word_of, strict=True) if w == i]
+            assert tokenizer.decode(its).strip(" ") == word

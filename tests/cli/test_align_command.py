@@ -1,0 +1,137 @@
+"""`nmt align` with a model that reverses digits, whose alignment is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt, settings, write_lines
+from tinyruns import Digits, Tiny
+
+
+def reversal(line: str) -> str:
+    """The alignment of a line of digits with its reversal, in order."""
+    count = len(line.split())
+    return " ".join(f"{s}-{count - 1 - s}" for s in range(count))
+
+
+@pytest.fixture
+def text(digits: Digits, tmp_path: Path) -> Path:
+    """The test set with its gold alignments."""
+    write_lines(tmp_path / "test.in", digits.src)
+    write_lines(tmp_path / "test.out", digits.ref)
+    write_lines(tmp_path / "gold", map(reversal, digits.src))
+    return tmp_path
+
+
+def align(digits: Digits, text: Path, *flags: object) -> list[str]:
+    src, tgt = text / "test.in", text / "test.out"
+    return done(nmt("align", "-m", digits.run, "--src", src, "--tgt", tgt, *flags)).lines
+
+
+def aer(lines: list[str]) -> float:
+    header, row = lines
+    assert header.split() == ["precision", "recall", "AER", "lines"]
+    return float(row.split()[2])
+
+
+def test_the_alignment_of_reversed_digits_is_the_reversal(digits: Digits, text: Path) -> None:
+    found = align(digits, text)
+    assert sum(ours == reversal(line) for ours, line in zip(found, digits.src, strict=True)) > 150
+    assert aer(align(digits, text, "--gold", text / "gold")) < 0.1
+
+
+def test_alignments_go_to_a_file_when_gold_is_given(digits: Digits, text: Path) -> None:
+    output = text / "links"
+    scores = align(digits, text, "--gold", text / "gold", "-o", output)
+    assert output.read_text().splitlines() == align(digits, text)
+    write_lines(text / "gold", output.read_text().splitlines())
+    assert aer(align(digits, text, "--gold", text / "gold")) == 0.0
+    assert len(scores) == 2
+
+
+def test_a_reverse_model_symmetrises(digits: Digits, text: Path) -> None:
+    """The model that reverses is its own reverse model."""
+    one = [set(line.split()) for line in align(digits, text)]
+    reverse = ("--reverse", digits.run)
+    both = [set(line.split()) for line in align(digits, text, *reverse)]
+    inner = align(digits, text, *reverse, "--symmetrise", "intersection")
+    for single, grown, small in zip(one, both, inner, strict=True):
+        assert set(small.split()) <= grown
+        assert set(small.split()) <= single
+    assert aer(align(digits, text, *reverse, "--gold", text / "gold")) < 0.1
+
+
+def test_without_a_target_translations_are_aligned(digits: Digits, text: Path) -> None:
+    stdin = "\n".join(digits.src) + "\n"
+    lines = done(nmt("align", "-m", digits.run, stdin=stdin)).lines
+    assert [line.split("\t")[1] for line in lines] == digits.ref
+    assert [line.split("\t")[0] for line in lines] == align(digits, text)
+
+
+def test_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.in", ["1 2 3", "", "4 5 6", "7 8 9"])
+    write_lines(tmp_path / "a.out", ["3 2 1", "x", "", "9 8 7"])
+    flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
+    report = tmp_path / "report.tsv"
+    lines = done(nmt("align", "-m", digits.run, *flags, "--diagnostics", report)).lines
+    assert [bool(line) for line in lines] == [True, False, False, True]
+    rows = [line.split("\t") for line in report.read_text().splitlines()]
+    assert rows[0] == ["line", "entropy", "dropped", "repeated"]
+    assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
+    assert rows[2][1:] == ["", "", ""]
+    assert 0 <= float(rows[1][1]) < 1
+    assert done(nmt("align", "-m", digits.run, stdin="\n\n")).lines == ["\t", "\t"]
+    assert done(nmt("align", "-m", digits.run)).out == ""
+
+
+def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.in", ["1 2 3 4 5 6"])
+    write_lines(tmp_path / "a.out", ["6 5"])
+    flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
+    report = tmp_path / "report.tsv"
+    done(nmt("align", "-m", digits.run, *flags, "--diagnostics", report))
+    dropped = report.read_text().splitlines()[1].split("\t")[2].split()
+    assert {"0:1", "1:2", "2:3"} <= set(dropped)
+    assert "5:6" not in dropped
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tgt", "T"], "--tgt: needs --src"),
+        (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: needs --reverse"),
+        (
+            ["--src", "S", "--reverse", "R", "--symmetrise", "intersect"],
+            "must be one of grow-diag-final-and, intersection (did you mean 'intersection'?)",
+        ),
+        (["--src", "nowhere"], "nowhere: no such file"),
+        (["--src", "S", "--tgt", "LONGER"], "both sides must have the same number of lines"),
+        (["--src", "S", "--tgt", "T", "--gold", "LONGER"], "must have a line for each pair"),
+        (["--src", "S", "--tgt", "T", "--gold", "T"], "links must look like 0-1 (sure)"),
+        (["--src", "S", "--reverse", "nowhere"], "nowhere: no such run folder"),
+    ],
+)
+def test_what_cannot_be_aligned_is_refused(
+    digits: Digits, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    names = {
+        "S": write_lines(tmp_path / "s", ["1 2"]),
+        "T": write_lines(tmp_path / "t", ["2 1"]),
+        "LONGER": write_lines(tmp_path / "longer", ["0-0", "1-1"]),
+        "R": digits.run,
+    }
+    output = tmp_path / "output"
+    arguments = [names.get(flag, flag) for flag in flags]
+    result = nmt("align", "-m", digits.run, *arguments, "-o", output)
+    assert result.code == 2
+    assert result.out == ""
+    assert message in result.err
+    assert not output.exists()
+
+
+def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
+    done(tiny.train(*settings(model__wiring="none")))
+    result = nmt("align", "-m", tiny.run, stdin="1 2\n")
+    assert result.code == 2
+    assert "has no attention to show (model.wiring: none)" in result.err

@@ -1,0 +1,152 @@
+"""`nmt explain` as a person uses it: a sentence, a file, a pipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commandline import done, in_process_of_its_own, nmt, settings, write_lines
+from tinyruns import Digits, Tiny
+
+
+def test_a_sentence_is_translated_and_its_attention_drawn(digits: Digits) -> None:
+    result = done(nmt("explain", "1 2 3 4", "-m", digits.run))
+    translation, blank, header, *rows = result.lines
+    assert (translation, blank) == ("4 3 2 1", "")
+    assert header.split() == ["1", "2", "3", "4", "</s>"]
+    assert [row.split()[0] for row in rows] == ["4", "3", "2", "1", "</s>"]
+    columns = [row.index("█") for row in rows[:4] if "█" in row]
+    assert len(columns) >= 3
+    assert columns == sorted(columns, reverse=True)
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize("beam", [1, 2, 5])
+def test_what_is_shown_is_the_hypothesis_that_the_beam_chose(digits: Digits, beam: int) -> None:
+    flags = ("-m", digits.run, *settings(decode__beam_size=beam))
+    [line] = done(nmt("explain", "3 1 4 1 5", "--json", *flags)).lines
+    [translation] = done(nmt("translate", *flags, stdin="3 1 4 1 5\n")).lines
+    shown = json.loads(line)
+    assert shown["target"]["text"] == translation
+    [again] = done(nmt("explain", "3 1 4 1 5", "--json", "--force", translation, *flags)).lines
+    assert json.loads(again)["weights"] == shown["weights"]
+
+
+def test_json_holds_all_numbers(digits: Digits) -> None:
+    [line] = done(nmt("explain", "1 2", "-m", digits.run, "--json", "--beam", "2")).lines
+    found = json.loads(line)
+    pieces = len(found["source"]["pieces"]), len(found["target"]["pieces"])
+    for name in ("scores", "softmax", "weights"):
+        assert len(found[name][0][0]) == pieces[1]
+        assert len(found[name][0][0][0]) == pieces[0]
+    assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in found["softmax"][0][0])
+    assert len(found["top"]) == len(found["log_probs"]) == len(found["context_norms"][0])
+    assert len(found["beam"]) >= pieces[1]
+    for t, step in enumerate(found["beam"]):
+        assert [c["kept"] for c in step] == sorted((c["kept"] for c in step), reverse=True)
+        assert all(len(c["pieces"]) == t + 1 for c in step)
+        scores = [c["log_prob"] for c in step]
+        assert scores == sorted(scores, reverse=True)
+    assert any(not c["kept"] for step in found["beam"] for c in step)
+    best = next(
+        c for step in found["beam"] for c in step if c["pieces"] == found["target"]["pieces"]
+    )
+    assert best["log_prob"] == pytest.approx(sum(found["log_probs"]), abs=1e-3)
+
+
+def test_steps_walk_through_the_translation(digits: Digits) -> None:
+    result = done(nmt("explain", "1 2", "-m", digits.run, "--steps", "--beam", "2"))
+    assert result.lines[0] == "2 1"
+    steps = [line for line in result.lines if line.startswith("step ")]
+    assert len(steps) == len(result.out.split("context norm")) - 1
+    assert [line.split()[1] for line in steps] == [str(i + 1) for i in range(len(steps))]
+    assert "kept" in result.out
+    assert "dropped" in result.out
+
+
+def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits) -> None:
+    lines = done(nmt("explain", "-m", digits.run, "--json", stdin="1 2\n\n3 4\n")).lines
+    found = [json.loads(line) for line in lines]
+    assert found[1] is None
+    assert [f and f["target"]["text"] for f in found] == ["2 1", None, "4 3"]
+    assert done(nmt("explain", "-m", digits.run, stdin="\n")).out == "\n"
+    assert done(nmt("explain", "-m", digits.run)).out == ""
+
+
+def test_a_closed_pipe_ends_it_quietly(digits: Digits) -> None:
+    stdin = b"1 2 3\n" * 50
+    result = in_process_of_its_own("explain", "-m", digits.run, "--json", stdin=stdin)
+    assert result.returncode == 0
+    assert result.stdout.count(b"\n") == 50
+
+
+def test_a_line_of_200_words_is_drawn_in_blocks(digits: Digits) -> None:
+    sentence = " ".join("123456789" * 23)[:399]
+    result = done(nmt("explain", sentence, "-m", digits.run, "--force", "9 8 7"))
+    assert all(len(line) <= 100 for line in result.lines[1:])
+    headers = [line.split() for line in result.lines[2:] if "█" not in line and line.strip()]
+    assert sum(word.isdigit() for header in headers for word in header) >= 200
+
+
+def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
+    files = {kind: tmp_path / f"a.{kind}" for kind in ("html", "png", "svg")}
+    flags = [flag for kind, file in files.items() for flag in (f"--{kind}", file)]
+    done(nmt("explain", "1 2", "-m", digits.run, *flags))
+    assert files["html"].read_text().startswith("<!doctype html>")
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    assert files["svg"].read_text().startswith("<?xml")
+    src = write_lines(tmp_path / "src", ["1 2", "", "3 4"])
+    done(nmt("explain", "--src", src, "-m", digits.run, *flags))
+    assert (tmp_path / "a-1.png").exists()
+    assert (tmp_path / "a-2.svg").exists()
+    assert '"3 4"' in files["html"].read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["1 2", "--src", "S"], "a sentence and --src: give one of them"),
+        (["1 2", "--steps", "--json"], "--steps and --json: give one of them"),
+        (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
+        (["--force", "2 1"], "--force: needs a sentence, or a file named with --src"),
+        (["--src", "S", "--force", "LONGER"], "both sides must have the same number of lines"),
+        (["--src", "nowhere"], "nowhere: no such file"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(
+    digits: Digits, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    names = {
+        "S": write_lines(tmp_path / "s", ["1 2"]),
+        "LONGER": write_lines(tmp_path / "longer", ["2 1", "3"]),
+    }
+    page = tmp_path / "page.html"
+    arguments = [names.get(flag, flag) for flag in flags]
+    result = nmt("explain", "-m", digits.run, *arguments, "--html", page)
+    assert result.code == 2
+    assert message in result.err
+    assert not page.exists()
+
+
+def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
+    done(tiny.train(*settings(model__wiring="none")))
+    result = nmt("explain", "1 2", "-m", tiny.run)
+    assert result.code == 2
+    assert result.err == f"error: {tiny.run}: has no attention to show (model.wiring: none)\n"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"model__window": "local_p", "model__window_width": 2, "model__num_heads": 2},
+        {"model__wiring": "bahdanau", "model__score": "additive", "model__coverage": "true"},
+        {"model__score": "location", "model__window": "local_m", "model__num_layers": 2},
+    ],
+    ids=lambda choice: "-".join(map(str, choice.values())),
+)
+def test_every_kind_of_attention_is_explained(tiny: Tiny, choice: dict[str, object]) -> None:
+    done(tiny.train(*settings(**choice)))
+    for flags in ([], ["--steps"], ["--json"]):
+        done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))

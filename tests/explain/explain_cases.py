@@ -1,0 +1,41 @@
+"""An explanation with known numbers, for what draws it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nmt.data.tokenizer import Cut
+from nmt.decoding.walk import Walk
+from nmt.explain.look import Explanation, Side
+
+
+def cut(words: list[list[str]]) -> Cut:
+    """A line of words, each given as its pieces."""
+    pieces = [piece for word in words for piece in word]
+    word_of = [w for w, word in enumerate(words) for _ in word]
+    joined = ["".join(word) for word in words]
+    return Cut(" ".join(joined), list(range(5, 5 + len(pieces))), pieces, joined, word_of)
+
+
+def make_explanation(
+    source: list[list[str]], target: list[list[str]], layers: int = 1, heads: int = 1, seed: int = 1
+) -> Explanation:
+    """Random scores of these sentences with their softmax; local_p's Gaussian is one half."""
+    src, tgt = Side.of(cut(source)), Side.of(cut(target))
+    shape = (layers, heads, len(tgt.pieces), len(src.pieces))
+    scores = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    scores[..., 0, 0] = -np.inf
+    softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    walk = Walk(
+        source=[*range(5, 4 + len(src.pieces)), 3],
+        target=[*range(5, 4 + len(tgt.pieces)), 3],
+        scores=scores,
+        softmax=softmax,
+        weights=softmax / 2,
+        context_norms=np.arange(layers * len(tgt.pieces), dtype=np.float32).reshape(layers, -1),
+        log_probs=-np.arange(len(tgt.pieces), dtype=np.float32),
+        top=[],
+    )
+    top = [[(piece, 0.75), ("other", 0.125)] for piece in tgt.pieces]
+    beam = [[([piece], -0.5, True), (["lost"], -2.5, False)] for piece in tgt.pieces]
+    return Explanation(src, tgt, walk, top, beam)

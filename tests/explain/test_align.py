@@ -1,0 +1,100 @@
+"""Alignments by hand, and their scores as published."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from nmt.errors import DataError
+from nmt.explain.align import (
+    SYMMETRISE,
+    Gold,
+    diagnose,
+    grow_diag_final_and,
+    hard_alignment,
+    intersection,
+    parse_gold,
+    pharaoh,
+    score_alignments,
+)
+
+
+def test_each_target_word_goes_to_what_it_looks_at_most() -> None:
+    weights = np.array([[0.1, 0.8, 0.04, 0.06], [0.7, 0.2, 0.04, 0.06], [0.0, 0.0, 0.0, 1.0]])
+    assert hard_alignment(weights) == {(1, 0), (0, 1)}
+
+
+def test_a_target_word_that_looks_at_the_end_stays_alone() -> None:
+    weights = np.array([[0.9, 0.1], [0.04, 0.96], [0.0, 1.0]])
+    assert hard_alignment(weights) == {(0, 0)}
+
+
+def test_a_source_word_left_alone_goes_to_who_looks_at_it_most() -> None:
+    weights = np.array([[0.90, 0.04, 0.06], [0.93, 0.06, 0.01], [0.0, 0.0, 1.0]])
+    assert hard_alignment(weights) == {(0, 0), (0, 1), (1, 1)}
+    assert hard_alignment(np.where(weights == 0.06, 0.03, weights)) == {(0, 0), (0, 1)}
+
+
+def test_nothing_is_aligned_with_nothing() -> None:
+    assert hard_alignment(np.array([[0.3, 0.7]])) == set()
+    assert hard_alignment(np.array([[1.0]])) == set()
+
+
+def test_gold_links_are_sure_or_possible() -> None:
+    assert parse_gold("0-0 1?2 12p3", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2), (12, 3)})
+    assert parse_gold("", "a:1") == Gold(set(), set())
+
+
+@pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-"])
+def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
+    with pytest.raises(DataError, match=r"gold\.align:7: links must look like"):
+        parse_gold(f"0-0 {item}", "gold.align:7")
+
+
+def test_error_rate_of_och_and_ney() -> None:
+    """|A| = 4, |S| = 3, |A & S| = 2, |A & P| = 3."""
+    gold = Gold({(0, 0), (1, 1), (2, 2)}, {(0, 0), (1, 1), (2, 2), (3, 3)})
+    scores = score_alignments([{(0, 0), (1, 1), (3, 3), (4, 4)}], [gold])
+    assert (scores.precision, scores.recall) == (3 / 4, 2 / 3)
+    assert scores.aer == pytest.approx(1 - 5 / 7)
+    assert score_alignments([gold.sure], [gold]).aer == 0.0
+    assert score_alignments([set()], [gold]).aer == 1.0
+
+
+def test_growing_takes_neighbours_then_links_between_free_words() -> None:
+    forward = {(0, 0), (1, 1), (2, 1), (4, 4)}
+    backward = {(0, 0), (1, 1), (1, 2), (5, 3), (5, 4)}
+    # (2, 1) and (1, 2) touch (1, 1) and each has a free word; (4, 4) has two, then (5, 4) one only
+    expected = {(0, 0), (1, 1), (2, 1), (1, 2), (4, 4), (5, 3)}
+    assert grow_diag_final_and(forward, backward) == expected
+    assert intersection(forward, backward) == {(0, 0), (1, 1)}
+
+
+def test_symmetrised_links_lie_between_intersection_and_union() -> None:
+    rng = random.Random(3)
+    for _ in range(200):
+        forward, backward = (
+            {(rng.randrange(6), rng.randrange(6)) for _ in range(rng.randrange(9))} for _ in "ab"
+        )
+        grown = grow_diag_final_and(forward, backward)
+        assert forward & backward <= grown <= forward | backward
+        assert grow_diag_final_and(forward, forward) == forward
+        for s, t in (forward | backward) - grown:  # what was left out had a word taken
+            assert s in {a for a, _ in grown} or t in {b for _, b in grown}
+    assert list(SYMMETRISE) == ["grow-diag-final-and", "intersection"]
+
+
+def test_links_are_written_in_order() -> None:
+    assert pharaoh({(10, 0), (2, 5), (2, 1)}) == "2-1 2-5 10-0"
+    assert pharaoh(set()) == ""
+
+
+def test_diagnosis_by_hand() -> None:
+    """Source: seen once, seen by all, never, end. Target: three words and the end."""
+    weights = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    found = diagnose(weights)
+    assert found.dropped == [2]
+    assert found.repeated == [1]
+    assert found.entropy == pytest.approx(np.log(2) / 3, abs=1e-6)

@@ -1,0 +1,135 @@
+"""Grid, walk, page and picture of an explanation with known numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from explain_cases import make_explanation
+from rich.cells import cell_len
+
+from nmt.explain.grid import LONGEST_LABEL, fit, grid
+from nmt.explain.page import page
+from nmt.explain.picture import draw
+from nmt.explain.steps import steps
+
+FAMILY = "👨\u200d👩\u200d👧"
+BAD = "\N{REPLACEMENT CHARACTER}"
+WEIGHTS = np.array([[0.85, 0.6, 0.3], [0.12, 0.05, 0.0]])
+
+
+def test_a_grid_shades_by_weight_under_its_word() -> None:
+    drawn = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=False)
+    assert drawn.split("\n") == ["      a   long c", "first ███ ▓▓▓  ▒▒▒", "    x ░░░"]
+
+
+def test_wide_and_combining_characters_keep_the_columns() -> None:
+    source = ["日本語", "e\u0301te\u0301", FAMILY, "z"]
+    drawn = grid(np.eye(4), source, ["経済", "no\u0308", "🇫🇷", "z"], 80, colour=False).split("\n")
+    begins = [cell_len(line[: line.index("█")]) for line in drawn[1:]]
+    header = drawn[0]
+    assert begins == [cell_len(header[: header.index(word)]) for word in source]
+
+
+def test_what_does_not_fit_a_line_goes_into_further_grids() -> None:
+    source = [f"word{i}" for i in range(30)]
+    drawn = grid(np.eye(30), source, source, 50, colour=False)
+    assert all(cell_len(line) <= 50 for line in drawn.split("\n"))
+    blocks = drawn.split("\n\n")
+    assert [word for block in blocks for word in block.split("\n")[0].split()] == source
+    assert all(block.count("\n") == 30 for block in blocks)
+    assert drawn.count("███") == 30
+
+
+def test_a_line_narrower_than_a_word_still_holds_one() -> None:
+    assert "word" in grid(np.eye(1), ["word"], ["word"], 1, colour=False)
+
+
+def test_colours_change_nothing_but_colour() -> None:
+    plain = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=False)
+    painted = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=True)
+    assert painted != plain
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("a\tb\x1b[2J", "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[2J"),
+        ("👨\u200d👩", "👨\u200d👩"),
+    ],
+)
+def test_control_characters_never_reach_the_terminal(word: str, shown: str) -> None:
+    assert fit(word) == shown
+
+
+@pytest.mark.parametrize("word", ["x" * 500, "語" * 100])
+def test_a_long_word_is_cut_off_and_marked(word: str) -> None:
+    assert cell_len(fit(word)) <= LONGEST_LABEL
+    assert fit(word).endswith("…")
+
+
+def test_the_walk_holds_every_number() -> None:
+    explanation = make_explanation([["▁a"], ["▁b", "c"]], [["▁x"], ["▁y"]])
+    blocks = steps(explanation).split("\n\n")
+    walk = explanation.walk
+    text = "\n".join(blocks)
+    for t, piece in enumerate(explanation.target.pieces):
+        assert f"step {t + 1}  {piece}  p {np.exp(-t):.3f}" in text
+        assert f"next: {piece} 0.750, other 0.125" in text
+        assert f"context norm {float(t):.3f}" in text
+    assert text.count("outside") == 1
+    for number in [*walk.scores[0, 0, 1], *walk.softmax[0, 0, 1], *walk.weights[0, 0, 1]]:
+        assert f"{number:.3f}" in text
+    assert text.count("    1.000") >= 3  # the sums of the softmax
+    assert text.count("   0.500 ") >= 3  # the Gaussian, shown apart
+    assert text.count("kept") == text.count("dropped") == 3
+
+
+def test_every_layer_and_head_has_its_table() -> None:
+    text = steps(make_explanation([["a"]], [["x"]], layers=2, heads=3))
+    for layer, head in ((1, 1), (1, 3), (2, 1), (2, 3)):
+        assert text.count(f"layer {layer}, head {head} ") == 2
+
+
+def test_words_are_sums_over_source_and_means_over_target_pieces() -> None:
+    explanation = make_explanation([["▁a", "b"], ["▁c"]], [["▁x", "y", "z"], ["▁w"]])
+    pieces, words = explanation.weights, explanation.by_words
+    assert words.shape == (3, 3)
+    assert words[0, 0] == pytest.approx(pieces[:3, :2].sum() / 3)
+    assert words[1, 1] == pytest.approx(pieces[3, 2])
+    np.testing.assert_allclose(words.sum(1), 0.5, rtol=1e-5)
+
+
+def test_a_page_holds_all_numbers_and_needs_no_network() -> None:
+    explanation = make_explanation([["</script>"], ["<b>&amp;"]], [["הכלב"], [FAMILY]], heads=2)
+    content = page([explanation])
+    assert not re.findall(r"https?:|//[a-z]|@import|\bsrc=|\bhref=|fetch\(|XMLHttp", content)
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', content, re.S)
+    assert data
+    [stored] = json.loads(data[1])
+    assert stored["target"]["words"] == ["הכלב", FAMILY, "</s>"]
+    np.testing.assert_allclose(stored["weights"], explanation.walk.weights, atol=1e-5)
+    assert stored["scores"][0][0][0][0] is None
+    assert stored["beam"][0][1] == {"pieces": ["lost"], "log_prob": -2.5, "kept": False}
+
+
+def test_a_dictionary_goes_through_json_unharmed() -> None:
+    explanation = make_explanation([["a"]], [["b"]])
+    again = json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
+    np.testing.assert_allclose(again["softmax"], explanation.walk.softmax, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_picture_of_any_script_is_drawn(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
+    explanation = make_explanation([["$x$"], ["日本"]], [["הכלב"], ["é\x07"]])
+    file = tmp_path / "picture"
+    draw(file, kind, *explanation.view(pieces=False))
+    content = file.read_bytes()
+    assert content.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
+    if kind == "svg":
+        assert all(f">{word}</text>" in content.decode() for word in ("$x$", "日本", "הכלב"))
