@@ -53,6 +53,8 @@ class DataConfig(Section):
     """Validation text, or a number of pairs to split off the training text."""
     test: list[TextSet] = []
     """Test sets, scored at the end of training and by `nmt evaluate`."""
+    alignments: list[FilePath] | None = None
+    """Word alignments of the training text for `train.guided_alignment`: a Pharaoh file a set."""
     max_length: Count = 200
     """Training pairs with more tokens than this on a side are dropped, and counted."""
 
@@ -211,6 +213,10 @@ class TrainConfig(Section):
     """Gradients are scaled down to this norm at most; 0 for never."""
     label_smoothing: Rate = 0.1
     """Share of the target distribution spread over the vocabulary (Szegedy et al. 2016)."""
+    guided_alignment: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the loss that draws attention to `data.alignments` (Chen et al. 2016)."""
+    guided_alignment_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of that weight an epoch."""
     patience: Count | None = 10
     """Stop after this many validations without a new best; null for never."""
     stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
@@ -293,6 +299,28 @@ class Config(Section):
                 f"must differ from data.src, both are '{data.src}'",
             ),
             *((broken, f"model.{key}", message) for broken, key, message in model.rules(given)),
+            (
+                train.guided_alignment > 0 and not data.alignments,
+                "train.guided_alignment",
+                "needs alignments of the training text: name them in data.alignments "
+                "(`nmt align` makes them)",
+            ),
+            (
+                train.guided_alignment > 0 and model.wiring == "none",
+                "train.guided_alignment",
+                "has no meaning with model.wiring none, which has no attention",
+            ),
+            (
+                data.alignments is not None and len(data.alignments) != len(data.train),
+                "data.alignments",
+                f"must name a file for each of the {len(data.train)} sets of data.train, "
+                f"names {len(data.alignments or [])}",
+            ),
+            (
+                data.alignments is not None and train.guided_alignment == 0,
+                "data.alignments",
+                "have no use without train.guided_alignment: set its weight, or leave them out",
+            ),
             (
                 model.tie == "all" and not tokenizer.joint,
                 "model.tie",

@@ -18,7 +18,14 @@ from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]
 S = TypeVar("S", bound=Section)
-PATH_SETTINGS = ("run", "data.train", "data.valid", "data.test", "tokenizer.model")
+PATH_SETTINGS = (
+    "run",
+    "data.train",
+    "data.valid",
+    "data.test",
+    "data.alignments",
+    "tokenizer.model",
+)
 """Settings that name files; relative ones are anchored where they are written."""
 FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
 """Settings that follow model.num_layers again where they are read back as defaults."""
@@ -309,12 +316,16 @@ def _missing_texts(section: Any) -> list[Problem]:
     problems: list[Problem] = []
     if data is None:
         return problems
-    for place, files in text_sets(data):
-        for side, language in (("src", data.src), ("tgt", data.tgt)):
-            file = find_text(files, side, language)
-            if not file.is_file():
-                siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-                problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
+    wanted = [
+        (place, find_text(files, side, language))
+        for place, files in text_sets(data)
+        for side, language in (("src", data.src), ("tgt", data.tgt))
+    ]
+    wanted += [(("data", "alignments", i), file) for i, file in enumerate(data.alignments or [])]
+    for place, file in wanted:
+        if not file.is_file():
+            siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+            problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
     return problems
 
 

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
 """A whole config on one line, so that what follows begins on line 2."""
+ALIGNED = DATA.replace("valid}", "valid, alignments: [a]}")
 
 
 @pytest.fixture
@@ -338,6 +339,19 @@ CONTRADICTIONS = [
         for score in ("dot", "scaled_dot", "general", "location")
     ),
     (
+        DATA + "train: {guided_alignment: 0.5}",
+        "a.yaml:2: train.guided_alignment: needs alignments of the training text",
+    ),
+    (
+        ALIGNED + "train: {guided_alignment: 0.5}\nmodel: {wiring: none}",
+        "a.yaml:2: train.guided_alignment: has no meaning with model.wiring none",
+    ),
+    (
+        ALIGNED.replace("[a]", "[a, b]") + "train: {guided_alignment: 0.5}",
+        "a.yaml:1: data.alignments: must name a file for each of the 1 sets of data.train, names 2",
+    ),
+    (ALIGNED, "a.yaml:1: data.alignments: have no use without train.guided_alignment"),
+    (
         DATA + "model: {tie: all}\ntokenizer: {joint: false}",
         "a.yaml:2: model.tie: all needs one vocabulary",
     ),
@@ -388,6 +402,7 @@ def test_every_rule_has_its_case_above(file: Path) -> None:
         "model: {wiring: none}",
         "model: {window: local_m, window_width: 3}",
         "model: {num_heads: 4}",
+        "train: {guided_alignment: 0}",
         "model: {coverage: true, score: additive}",
         "model: {coverage: true, score: concat, window: local_p, input_feeding: true}",
         "model: {tie: all}",
@@ -622,8 +637,9 @@ def test_the_schema_in_docs_is_the_one_of_the_code() -> None:
 def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
     text = {
         "run": "x",
-        "data": {"train": ["x"], "valid": "x", "test": ["x"]},
+        "data": {"train": ["x"], "valid": "x", "test": ["x"], "alignments": ["x"]},
         "tokenizer": {"model": "x"},
+        "train": {"guided_alignment": 1},
     }
     settings = setting_schemas()
     named = {place for place, schema in settings.items() if '"path"' in json.dumps(schema)}

@@ -9,18 +9,15 @@ from itertools import repeat, tee
 from pathlib import Path
 
 from nmt import files
-from nmt.data.text import read_lines, read_pairs, read_stdin
+from nmt.data.links import Gold, parse_links, pharaoh
+from nmt.data.text import Links, read_lines, read_pairs, read_stdin
 from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
     SYMMETRISE,
     AlignmentScores,
-    Gold,
-    Links,
     diagnose,
     hard_alignment,
-    parse_gold,
-    pharaoh,
     score_alignments,
 )
 from nmt.explain.look import Explainer, Explanation, load_explainer
@@ -124,7 +121,7 @@ def diagnosis(number: int, explanation: Explanation | None) -> str:
 def read_gold(file: Path) -> list[Gold]:
     """Read a file of gold alignments."""
     lines = enumerate(read_lines(file), 1)
-    return [parse_gold(line, f"{file}:{number}") for number, line in lines]
+    return [parse_links(line, f"{file}:{number}") for number, line in lines]
 
 
 def table(scores: AlignmentScores) -> str:

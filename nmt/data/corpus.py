@@ -2,10 +2,11 @@
 
     corpus/train/{src,tgt}.{tokens,offsets}.npy    token ids end to end; where each line begins
     corpus/train/{src,tgt}.txt                     the text of the same lines
+    corpus/train/links.{tokens,offsets}.npy        word alignments, where there are any
     corpus/train/meta.json                         counts, drops by reason, fingerprints
 
 `offsets` has one entry more than there are lines; line i is tokens[offsets[i]:offsets[i + 1]],
-without bos and eos.
+without bos and eos. Links are pairs of places in a line, source token and target token in turn.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt import files
-from nmt.data.text import Pair
+from nmt.data.links import piece_links
+from nmt.data.text import AlignedPair, Pair
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, read_json
 
 SIDES = ("src", "tgt")
+LINKS = "links"
 CHUNK = 10_000
 
 
@@ -38,8 +41,10 @@ class Corpus:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.meta = read_json(folder / "meta.json")
-        self._tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in SIDES}
-        self._offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in SIDES}
+        self.aligned: bool = self.meta.get("aligned", False)
+        rows = (*SIDES, LINKS) if self.aligned else SIDES
+        self._tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in rows}
+        self._offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in rows}
 
     def __len__(self) -> int:
         return len(self._offsets["src"]) - 1
@@ -48,6 +53,10 @@ class Corpus:
         """Return the token ids of line `i` of one side."""
         offsets = self._offsets[side]
         return self._tokens[side][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
+
+    def links(self, i: int) -> NDArray[np.integer[Any]]:
+        """Return the links of line `i`, n x 2: places of a source and of a target token."""
+        return self.row(LINKS, i).reshape(-1, 2)
 
     def lengths(self, side: str) -> NDArray[np.int64]:
         """Return the number of tokens of every line of one side, without bos and eos."""
@@ -72,7 +81,7 @@ class _Side:
 
 
 def build_corpus(
-    pairs: Iterable[Pair],
+    pairs: Iterable[Pair | AlignedPair],
     tokenizers: Tokenizers,
     folder: Path,
     meta: dict[str, Any],
@@ -81,19 +90,22 @@ def build_corpus(
     """Tokenize `pairs` into `folder`, which appears only when it is whole.
 
     With `max_length` (training text), blank pairs and pairs with more tokens than that on a side
-    are dropped and counted by reason in `meta.json`; without, every pair is kept.
+    are dropped and counted by reason in `meta.json`; without, every pair is kept. Aligned pairs
+    have links between words, which become links between tokens.
     """
     sides = {
         side: _Side(array("H" if tokenizer.vocab_size <= 2**16 else "L"))
         for side, tokenizer in (("src", tokenizers.src), ("tgt", tokenizers.tgt))
     }
+    links = _Side(array("I"))
+    aligned = False
     dropped: Counter[str] = Counter()
     with files.folder_atomic(folder) as temporary:
         with (
             files.open_atomic(temporary / "src.txt") as src_text,
             files.open_atomic(temporary / "tgt.txt") as tgt_text,
         ):
-            for (src, tgt), src_tokens, tgt_tokens in _tokenized(pairs, tokenizers):
+            for (src, tgt, *words), src_tokens, tgt_tokens in _tokenized(pairs, tokenizers):
                 reason = max_length and _drop_reason(src, tgt, src_tokens, tgt_tokens, max_length)
                 if reason:
                     dropped[reason] += 1
@@ -102,7 +114,11 @@ def build_corpus(
                 sides["tgt"].add(tgt_tokens)
                 src_text.write(src.encode() + b"\n")
                 tgt_text.write(tgt.encode() + b"\n")
-        for name, side in sides.items():
+                for its in words:
+                    aligned = True
+                    cuts = (tokenizers.src.cut(src), tokenizers.tgt.cut(tgt))
+                    links.add([place for link in piece_links(its, *cuts) for place in link])
+        for name, side in (sides | ({LINKS: links} if aligned else {})).items():
             _save_array(temporary / f"{name}.tokens.npy", side.tokens)
             _save_array(temporary / f"{name}.offsets.npy", side.offsets)
         counts = {
@@ -111,6 +127,7 @@ def build_corpus(
             "src_tokens": len(sides["src"].tokens),
             "tgt_tokens": len(sides["tgt"].tokens),
             "dropped": dict(dropped),
+            "aligned": aligned,
         }
         text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
         files.write_text(temporary / "meta.json", text + "\n")
@@ -118,12 +135,12 @@ def build_corpus(
 
 
 def _tokenized(
-    pairs: Iterable[Pair], tokenizers: Tokenizers
-) -> Iterator[tuple[Pair, list[int], list[int]]]:
+    pairs: Iterable[Pair | AlignedPair], tokenizers: Tokenizers
+) -> Iterator[tuple[Pair | AlignedPair, list[int], list[int]]]:
     stream = iter(pairs)
     while chunk := list(islice(stream, CHUNK)):
-        src_tokens = tokenizers.src.encode([src for src, _ in chunk])
-        tgt_tokens = tokenizers.tgt.encode([tgt for _, tgt in chunk])
+        src_tokens = tokenizers.src.encode([pair[0] for pair in chunk])
+        tgt_tokens = tokenizers.tgt.encode([pair[1] for pair in chunk])
         yield from zip(chunk, src_tokens, tgt_tokens, strict=True)
 
 
@@ -144,9 +161,11 @@ def _save_array(path: Path, values: array[int]) -> None:
 
 def is_whole(folder: Path) -> bool:
     """Tell whether a corpus stands in `folder` with all its files."""
-    arrays = [f"{side}.{kind}.npy" for side in SIDES for kind in ("tokens", "offsets")]
-    names = ["meta.json", *arrays, *(f"{side}.txt" for side in SIDES)]
-    return all((folder / name).is_file() for name in names)
+    if not (folder / "meta.json").is_file():
+        return False
+    rows = (*SIDES, LINKS) if read_json(folder / "meta.json").get("aligned") else SIDES
+    arrays = [f"{name}.{kind}.npy" for name in rows for kind in ("tokens", "offsets")]
+    return all((folder / name).is_file() for name in [*arrays, *(f"{s}.txt" for s in SIDES)])
 
 
 def require_pairs(corpus: Corpus, what: str) -> Corpus:

@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -38,6 +38,12 @@ class MicroBatch:
     """M, the real target tokens of all rows, each row ended by eos."""
     positions: Tensor
     """M, where each of them stands in the flattened B x T."""
+    link_places: Tensor
+    """K, for each link of a word alignment the place of its target token in the flattened B x T."""
+    link_sources: Tensor
+    """K, the place of its source token, 0..S - 1."""
+    link_shares: Tensor
+    """K, one over the links of that target token."""
 
     @property
     def tgt_tokens(self) -> int:
@@ -60,13 +66,8 @@ class MicroBatch:
         return self._moved(lambda tensor: tensor.pin_memory())
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
-        return MicroBatch(
-            src=move(self.src),
-            src_len=self.src_len,
-            tgt_in=move(self.tgt_in),
-            targets=move(self.targets),
-            positions=move(self.positions),
-        )
+        tensors = {f.name: move(getattr(self, f.name)) for f in fields(self)}
+        return MicroBatch(**{**tensors, "src_len": self.src_len})
 
 
 def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
@@ -84,13 +85,30 @@ def make_micro_batch(corpus: Corpus, batch: Batch, tokenizers: Tokenizers) -> Mi
     tgt = tokenizers.tgt
     length = batch.tgt_length
     positions = [i * length + t for i, row in enumerate(tgt_rows) for t in range(len(row) + 1)]
+    places, sources, shares = _links(corpus, batch)
     return MicroBatch(
         src=pad_rows(src_rows, batch.src_length, tokenizers.src.pad),
         src_len=torch.tensor([len(row) for row in src_rows]),
         tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], length, tgt.pad),
         targets=torch.tensor([token for row in tgt_rows for token in (*row, tgt.eos)]),
         positions=torch.tensor(positions),
+        link_places=places,
+        link_sources=sources,
+        link_shares=shares,
     )
+
+
+def _links(corpus: Corpus, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the links of a batch as three tensors of K; K is 0 where nothing is aligned."""
+    if not corpus.aligned:
+        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
+    links = [corpus.links(i).astype(np.int64) for i in batch.rows]
+    places = torch.from_numpy(
+        np.concatenate([its[:, 1] + b * batch.tgt_length for b, its in enumerate(links)])
+    )
+    sources = torch.from_numpy(np.concatenate([its[:, 0] for its in links]))
+    shares = 1.0 / places.bincount()[places] if len(places) else torch.empty(0)
+    return places, sources, shares
 
 
 def load_updates(

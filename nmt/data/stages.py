@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from nmt.config import Config, FilePair
 from nmt.configfile import find_text, set_names
 from nmt.data import fingerprint, text
 from nmt.data.corpus import Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.links import read_aligned
 from nmt.data.tokenizer import (
     Tokenizer,
     Tokenizers,
@@ -43,17 +44,20 @@ def _read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
     return list(text.read_pairs(src, tgt))
 
 
-def _train_pairs(config: Config) -> Iterator[text.Pair]:
-    for src, tgt in text_files(config, config.data.train):
-        yield from text.read_pairs(src, tgt)
+def _train_pairs(config: Config) -> Iterator[text.Pair | text.AlignedPair]:
+    alignments = config.data.alignments
+    for i, (src, tgt) in enumerate(text_files(config, config.data.train)):
+        pairs = text.read_pairs(src, tgt)
+        yield from read_aligned(pairs, alignments[i]) if alignments else pairs
 
 
-def _split(config: Config) -> tuple[Iterator[text.Pair], list[text.Pair]]:
+def _split(config: Config) -> tuple[Iterator[Any], Sequence[Any]]:
     """Return the training and validation pairs, the latter split off where no file is named."""
     valid = config.data.valid
     if not isinstance(valid, int):
         return _train_pairs(config), _read_set(config, valid)
-    train, held_out = text.split_off(list(_train_pairs(config)), valid, config.train.seed)
+    pairs: list[Any] = list(_train_pairs(config))
+    train, held_out = text.split_off(pairs, valid, config.train.seed)
     return iter(train), held_out
 
 
@@ -125,7 +129,7 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     sample = sample_items(train, settings.sample_lines, config.train.seed)
     if not sample:
         raise DataError("data.train: must hold at least one pair, holds none (empty)")
-    texts = {"src": [src for src, _ in sample], "tgt": [tgt for _, tgt in sample]}
+    texts = {"src": [pair[0] for pair in sample], "tgt": [pair[1] for pair in sample]}
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}
     models = {}
@@ -159,7 +163,7 @@ def ensure_corpus(
         **_split_settings(config),
     }
     folders = [run.corpus / "train", run.corpus / "valid"]
-    inputs = _input_files(config)
+    inputs = [*_input_files(config), *(config.data.alignments or [])]
     if all(is_whole(folder) for folder in folders):
         train, valid = (Corpus(folder) for folder in folders)
         if all(

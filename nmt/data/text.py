@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from nmt.errors import DataError
 
@@ -27,6 +27,10 @@ OPENERS: dict[str, Callable[[Path, str], Any]] = {
 }
 
 Pair = tuple[str, str]
+Links = set[tuple[int, int]]
+"""A word alignment: links (source word, target word), counted from 0."""
+AlignedPair = tuple[str, str, Links]
+P = TypeVar("P", Pair, AlignedPair)
 
 
 def open_text(file: Path) -> BinaryIO:
@@ -106,17 +110,17 @@ def one_line(text: str) -> str:
     return text.replace("\n", " ").replace("\r", " ")
 
 
-def split_off(pairs: list[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
+def split_off(pairs: list[P], size: int, seed: int) -> tuple[list[P], list[P]]:
     """Split `size` pairs off as a validation set; return (train, valid), both in file order.
 
     Only pairs whose source and target each occur once are taken, so no line of the validation set
     stands in the training set too. A pure function of its arguments.
     """
-    src_count = Counter(src for src, _ in pairs)
-    tgt_count = Counter(tgt for _, tgt in pairs)
+    src_count = Counter(pair[0] for pair in pairs)
+    tgt_count = Counter(pair[1] for pair in pairs)
     unique = [
         i
-        for i, (src, tgt) in enumerate(pairs)
+        for i, (src, tgt, *_) in enumerate(pairs)
         if src_count[src] == 1 and tgt_count[tgt] == 1 and src.strip() and tgt.strip()
     ]
     if size > len(unique) or size >= len(pairs):

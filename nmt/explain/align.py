@@ -1,21 +1,15 @@
-"""Hard word alignments from attention, their symmetrisation and their error rate.
-
-An alignment is a set of links (source word, target word), counted from 0. Its text form is that of
-Pharaoh: `0-0 1-2`; in gold alignments `1?2` (or `1p2`) is a possible link, all others are sure.
-"""
+"""Hard word alignments from attention, their symmetrisation and their error rate."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from nmt.data.links import Gold
+from nmt.data.text import Links
 from nmt.decoding.walk import Numbers
-from nmt.errors import DataError
-
-Links = set[tuple[int, int]]
 
 LEAST_WEIGHT = 0.05
 """A source word that no target word looks at most is linked if one gives it this much."""
@@ -42,37 +36,6 @@ def hard_alignment(weights: Numbers) -> Links:
         if s not in chosen and inner[looks[s], s] >= LEAST_WEIGHT:
             links.add((s, int(looks[s])))
     return links
-
-
-def pharaoh(links: Links) -> str:
-    """Write links in order, `source-target`."""
-    return " ".join(f"{s}-{t}" for s, t in sorted(links))
-
-
-@dataclass(frozen=True)
-class Gold:
-    """A gold alignment of one pair."""
-
-    sure: Links
-    possible: Links
-    """With the sure ones."""
-
-
-def parse_gold(line: str, place: str) -> Gold:
-    """Read a gold alignment; `place` names its file and line in errors."""
-    sure: Links = set()
-    possible: Links = set()
-    for item in line.split():
-        found = re.fullmatch(r"(\d+)([-?p])(\d+)", item)
-        if not found:
-            raise DataError(
-                f"{place}: links must look like 0-1 (sure) or 0?1 (possible), is {item}"
-            )
-        link = (int(found[1]), int(found[3]))
-        possible.add(link)
-        if found[2] == "-":
-            sure.add(link)
-    return Gold(sure, possible)
 
 
 @dataclass(frozen=True)

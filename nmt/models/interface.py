@@ -73,6 +73,11 @@ class Trace:
     context: Tensor
     """L x N x T x D."""
 
+    @property
+    def alignment(self) -> Tensor:
+        """N x T x S: the weights of the top layer, the mean of its heads."""
+        return self.weights[-1].mean(0)
+
 
 M = TypeVar("M", bound=Memory)
 S = TypeVar("S", bound=DecoderState)

@@ -62,7 +62,7 @@ class Trainer:
         self.run = run
         self.log = log
         self.model = model
-        self.step = TrainStep(model, config.train.label_smoothing)
+        self.step = TrainStep(model, config.train.label_smoothing, config.train.guided_alignment)
         self.corpus = corpus
         self.tokenizers = tokenizers
         self.precision = precision
@@ -125,6 +125,8 @@ class Trainer:
     def _epoch(self, validate: Validate) -> None:
         """Train on what is left of the current epoch, or until there is a reason to stop."""
         self.epoch_batches = self.plan(self.state.epoch)
+        decay = self.settings.guided_alignment_decay**self.state.epoch
+        self.step.guided = self.settings.guided_alignment * decay
         todo = self.epoch_batches[self.state.batch :]
         updates = load_updates(
             self.corpus,

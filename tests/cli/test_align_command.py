@@ -135,3 +135,57 @@ def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
     result = nmt("align", "-m", tiny.run, stdin="1 2\n")
     assert result.code == 2
     assert "has no attention to show (model.wiring: none)" in result.err
+
+
+def test_given_alignments_guide_attention(tiny: Tiny) -> None:
+    """Digits against the same digits turned round, aligned as they were never said."""
+    src, tgt = tiny.folder / "train.in", tiny.folder / "train.out"
+    links = tiny.folder / "train.links"
+    lines = src.read_text().splitlines()
+    straight = [" ".join(f"{i}-{i}" for i in range(len(line.split()))) for line in lines]
+    write_lines(links, straight)
+    shared = settings(
+        train__max_updates=150,
+        train__lr="1e-2",
+        model__d_hidden=32,
+        model__dropout=0,
+        model__score="location",
+    )
+    guided = settings(data__alignments=f"[{links}]", train__guided_alignment=1)
+    rates = {}
+    for name, flags in (("free", []), ("guided", guided)):
+        run = tiny.folder / name
+        done(tiny.train(*shared, *flags, run=run))
+        texts = ("--src", src, "--tgt", tgt)
+        rates[name] = aer(done(nmt("align", "-m", run, *texts, "--gold", links)).lines)
+    assert rates["guided"] < 0.1 < 0.5 < rates["free"]
+
+
+def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
+    links = write_lines(tiny.folder / "links", ["0-0", "0-99"])
+    flags = settings(data__alignments=f"[{links}]", train__guided_alignment=0.5)
+    result = tiny.train(*flags)
+    assert result.code == 2
+    assert f"{links}:2: 0-99 must link words counted from 0" in result.err
+    missing = settings(data__alignments="[nowhere]", train__guided_alignment=0.5)
+    result = tiny.train(*missing)
+    assert result.code == 2
+    assert "data.alignments.0: no such file" in result.err
+
+
+def test_a_guided_run_resumes_and_decays(tiny: Tiny) -> None:
+    src = (tiny.folder / "train.in").read_text().splitlines()
+    links = write_lines(tiny.folder / "links", map(reversal, src))
+    flags = settings(
+        data__alignments=f"[{links}]",
+        data__valid=5,
+        train__guided_alignment=0.5,
+        train__guided_alignment_decay=0.5,
+    )
+    one = tiny.folder / "one"
+    done(tiny.train(*flags, *settings(train__max_updates=20), run=one))
+    done(tiny.train(*flags, *settings(train__max_updates=9)))
+    resumed = done(tiny.train(*flags, *settings(train__max_updates=20), "--resume"))
+    assert "corpus: unchanged, kept" in resumed.err
+    weights = [folder / "last" / "model.safetensors" for folder in (one, tiny.run)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -42,6 +42,12 @@ COMMANDS: dict[str, Use] = {
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
     "nmt evaluate runs/demo": Use(),
     "nmt evaluate runs/demo --src data/demo/test.en --ref data/demo/test.fr": Use(),
+    'nmt explain -m runs/demo "The agreement on the European Economic Area was signed by the '
+    'minister."': Use(),
+    'nmt explain -m runs/demo "The queen sleeps." --steps --beam 2': Use(),
+    "nmt explain -m runs/demo --src data/demo/test.en --html page.html > /dev/null": Use(),
+    "nmt align -m runs/demo --src data/demo/test.en --tgt data/demo/test.fr "
+    "--gold data/demo/test.align": Use(),
     "nmt evaluate --hyp my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
 }
 """By the command as it stands in README.md, without the prompt, comment and line breaks."""
@@ -91,6 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     write_lines(folder / "my.fr", digits.ref[:5])
     write_lines(folder / "data" / "demo" / "test.en", digits.src[:5])
     write_lines(folder / "data" / "demo" / "test.fr", digits.ref[:5])
+    write_lines(folder / "data" / "demo" / "test.align", ["0-0"] * 5)
     for name in ("train.en", "train.fr"):
         shutil.copy(ROOT / "data" / "demo" / name, folder / "data" / "demo" / name)
     shutil.copytree(ROOT / "configs", folder / "configs")
@@ -116,7 +123,7 @@ def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
 
 PYTHON = [
     block
-    for page in (README, ROOT / "docs" / "model.md")
+    for page in (README, ROOT / "docs" / "attention.md")
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 ]
 

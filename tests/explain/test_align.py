@@ -7,16 +7,14 @@ import random
 import numpy as np
 import pytest
 
+from nmt.data.links import Gold, parse_links, pharaoh
 from nmt.errors import DataError
 from nmt.explain.align import (
     SYMMETRISE,
-    Gold,
     diagnose,
     grow_diag_final_and,
     hard_alignment,
     intersection,
-    parse_gold,
-    pharaoh,
     score_alignments,
 )
 
@@ -43,14 +41,14 @@ def test_nothing_is_aligned_with_nothing() -> None:
 
 
 def test_gold_links_are_sure_or_possible() -> None:
-    assert parse_gold("0-0 1?2 12p3", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2), (12, 3)})
-    assert parse_gold("", "a:1") == Gold(set(), set())
+    assert parse_links("0-0 1?2 12p3", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2), (12, 3)})
+    assert parse_links("", "a:1") == Gold(set(), set())
 
 
 @pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-"])
 def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
     with pytest.raises(DataError, match=r"gold\.align:7: links must look like"):
-        parse_gold(f"0-0 {item}", "gold.align:7")
+        parse_links(f"0-0 {item}", "gold.align:7")
 
 
 def test_error_rate_of_och_and_ney() -> None:

@@ -1,0 +1,79 @@
+"""Word alignments as text and as links between pieces.
+
+An alignment is a set of links (source word, target word), counted from 0; words are what stands
+between blanks (`nmt.data.tokenizer.WORD`). Its text form is that of Pharaoh: `0-0 1-2`; in gold
+alignments `1?2` (or `1p2`) is a possible link, all others are sure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmt.data.text import AlignedPair, Links, Pair, read_lines
+from nmt.data.tokenizer import WORD, Cut
+from nmt.errors import DataError
+
+
+@dataclass(frozen=True)
+class Gold:
+    """A gold alignment of one pair."""
+
+    sure: Links
+    possible: Links
+    """With the sure ones."""
+
+
+def parse_links(line: str, place: str) -> Gold:
+    """Read an alignment; `place` names its file and line in errors."""
+    sure: Links = set()
+    possible: Links = set()
+    for item in line.split():
+        found = re.fullmatch(r"(\d+)([-?p])(\d+)", item)
+        if not found:
+            raise DataError(
+                f"{place}: links must look like 0-1 (sure) or 0?1 (possible), is {item}"
+            )
+        link = (int(found[1]), int(found[3]))
+        possible.add(link)
+        if found[2] == "-":
+            sure.add(link)
+    return Gold(sure, possible)
+
+
+def read_aligned(pairs: Iterable[Pair], file: Path) -> Iterator[AlignedPair]:
+    """Yield pairs with their alignments, sure and possible; a line of `file` for each pair."""
+    lines = read_lines(file)
+    number = 0
+    for number, (src, tgt) in enumerate(pairs, 1):
+        line = next(lines, None)
+        if line is None:
+            raise DataError(f"{file}: must have a line for each pair, ends after {number - 1}")
+        links = parse_links(line, f"{file}:{number}").possible
+        counts = (len(WORD.findall(src)), len(WORD.findall(tgt)))
+        for s, t in links:
+            if s >= counts[0] or t >= counts[1]:
+                raise DataError(
+                    f"{file}:{number}: {s}-{t} must link words counted from 0, of which the source "
+                    f"has {counts[0]} and the target {counts[1]}"
+                )
+        yield src, tgt, links
+    extra = sum(1 for _ in lines)
+    if extra:
+        raise DataError(f"{file}: must have a line for each pair, has {extra} more than {number}")
+
+
+def pharaoh(links: Links) -> str:
+    """Write links in order, `source-target`."""
+    return " ".join(f"{s}-{t}" for s, t in sorted(links))
+
+
+def piece_links(links: Links, src: Cut, tgt: Cut) -> list[tuple[int, int]]:
+    """Link every piece of a source word to every piece of the target words it is linked to."""
+    return sorted((i, j) for s, t in links for i in _pieces(src, s) for j in _pieces(tgt, t))
+
+
+def _pieces(cut: Cut, word: int) -> list[int]:
+    return [i for i, its in enumerate(cut.word_of) if its == word]

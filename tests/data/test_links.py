@@ -1,0 +1,114 @@
+"""Word alignments become links between tokens, and reach the batch where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nmt.config import TokenizerConfig
+from nmt.data.batching import plan_epoch
+from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.links import Gold, parse_links, piece_links, read_aligned
+from nmt.data.loader import make_micro_batch
+from nmt.data.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
+from nmt.errors import DataError
+
+
+def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
+    src = Cut("ab c", [], ["▁a", "b", "▁c"], ["ab", "c"], [0, 0, 1])
+    tgt = Cut("x yz", [], ["▁x", "▁y", "z"], ["x", "yz"], [0, 1, 1])
+    assert piece_links({(0, 1)}, src, tgt) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert piece_links({(1, 0)}, src, tgt) == [(2, 0)]
+    assert piece_links(set(), src, tgt) == []
+
+
+def test_sure_and_possible_links_are_told_apart() -> None:
+    assert parse_links("0-0 1?2", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2)})
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("0-0\n", "must have a line for each pair, ends after 1"),
+        ("0-0\n\n0-0\n", "must have a line for each pair, has 1 more than 2"),
+        ("0-0\n0:0\n", ":2: links must look like"),
+        ("0-0\n2-0\n", ":2: 2-0 must link words counted from 0, of which the source has 2 and"),
+        ("0-0\n0-1\n", ":2: 0-1 must link words counted from 0"),
+    ],
+)
+def test_alignments_that_do_not_fit_name_their_line(
+    lines: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "links"
+    file.write_text(lines)
+    with pytest.raises(DataError) as caught:
+        list(read_aligned([("a", "b"), ("a b", "c")], file))
+    assert str(caught.value).startswith(str(file))
+    assert message in str(caught.value)
+
+
+ALIGNED = [
+    ("one two", "deux un", {(0, 1), (1, 0)}),
+    ("a word alone", "mot", {(0, 0), (1, 0)}),
+    ("nothing", "rien", set()),
+]
+
+
+@pytest.fixture
+def tokenizers() -> Tokenizers:
+    lines = [line for src, tgt, _ in ALIGNED for line in (src, tgt)]
+    model = train_tokenizer(lines, TokenizerConfig(type="char"), exact=False, name="text")
+    both = Tokenizer(model)
+    return Tokenizers(both, both)
+
+
+@pytest.fixture
+def corpus(tokenizers: Tokenizers, tmp_path: Path) -> Corpus:
+    return build_corpus(ALIGNED, tokenizers, tmp_path / "c", {}, None)
+
+
+def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
+    src = tokenizers.src.cut(corpus.lines("src")[i])
+    tgt = tokenizers.tgt.cut(corpus.lines("tgt")[i])
+    return {(src.word_of[s], tgt.word_of[t]) for s, t in corpus.links(i).tolist()}
+
+
+def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    assert corpus.aligned
+    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == [a[2] for a in ALIGNED]
+    again = Corpus(corpus.folder)
+    assert again.links(0).tolist() == corpus.links(0).tolist()
+    assert [len(corpus.links(i)) for i in range(3)] == [32, 28, 0]
+
+
+def test_dropped_pairs_take_their_links_along(tokenizers: Tokenizers, tmp_path: Path) -> None:
+    pairs = [("", "x", set()), *ALIGNED]
+    corpus = build_corpus(pairs, tokenizers, tmp_path / "c", {}, max_length=100)
+    assert len(corpus) == 3
+    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == [a[2] for a in ALIGNED]
+
+
+def test_without_alignments_there_are_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
+    corpus = build_corpus([a[:2] for a in ALIGNED], tokenizers, tmp_path / "c", {}, None)
+    assert not corpus.aligned
+    assert not list((tmp_path / "c").glob("links*"))
+
+
+def test_a_batch_knows_where_its_links_are(corpus: Corpus, tokenizers: Tokenizers) -> None:
+    lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
+    [batch] = plan_epoch(lengths[0], lengths[1], seed=1, epoch=0, batch_tokens=500)
+    micro = make_micro_batch(corpus, batch, tokenizers)
+    found = {
+        (int(place) // batch.tgt_length, int(source), int(place) % batch.tgt_length)
+        for place, source in zip(micro.link_places, micro.link_sources, strict=True)
+    }
+    assert found == {
+        (b, s, t) for b, i in enumerate(batch.rows) for s, t in corpus.links(i).tolist()
+    }
+    for place in micro.link_places.unique():
+        its = micro.link_shares[micro.link_places == place]
+        assert its.sum() == pytest.approx(1.0)
+        assert len(its.unique()) == 1
+    assert micro.link_places.dtype == torch.int64
