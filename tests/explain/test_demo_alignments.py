@@ -1,0 +1,60 @@
+"""The default model's alignments of the demo corpus against gold and against word counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ibm1
+import pytest
+
+from nmt.cli import app
+from nmt.data.links import parse_links
+from nmt.data.text import read_lines, read_pairs
+from nmt.explain.align import hard_alignment, score_alignments
+from nmt.explain.look import Explainer, load_explainer
+from nmt.rundir import open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "data" / "demo"
+
+
+def test_word_counts_alone_align_some_words() -> None:
+    train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))[:3000]
+    assert 0.1 < aer(ibm1.align(train, pairs())) < 0.5
+
+
+def pairs() -> list[tuple[str, str]]:
+    return list(read_pairs(DEMO / "test.en", DEMO / "test.fr"))
+
+
+def aer(found: list[set[tuple[int, int]]]) -> float:
+    gold = [parse_links(line, "gold") for line in read_lines(DEMO / "test.align")]
+    return score_alignments(found, gold).aer
+
+
+@pytest.fixture(scope="module")
+def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
+    run = tmp_path_factory.mktemp("demo") / "run"
+    config = ROOT / "configs" / "demo.yaml"
+    app(["train", str(config), "--run", str(run), "--device", "cpu"], standalone_mode=False)
+    return load_explainer(open_run(run), [], "cpu")
+
+
+@pytest.mark.slow
+def test_the_default_model_aligns_better_than_word_counts(explainer: Explainer) -> None:
+    ours = aer([hard_alignment(e.by_words) for e in explainer.forced(pairs()) if e])
+    train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))
+    assert ours <= 0.10
+    assert ours < aer(ibm1.align(train, pairs()))
+
+
+@pytest.mark.slow
+def test_the_european_economic_area_is_read_backwards(explainer: Explainer) -> None:
+    sentence = "The agreement on the European Economic Area was signed by the minister."
+    [explanation] = explainer.translations([sentence])
+    assert explanation is not None
+    weights, source, target = explanation.view(pieces=False)
+    places = [target.index(word) for word in ("zone", "économique", "européenne")]
+    assert places == sorted(places)
+    looked_at = [source[weights[place].argmax()] for place in places]
+    assert looked_at == ["Area", "Economic", "European"]
