@@ -54,6 +54,34 @@ def minutes(run: Path) -> float:
     return float(json.loads((run / "finished.json").read_text())["seconds"]) / 60
 
 
+def perplexity(run: Path) -> float:
+    """Return the validation perplexity of the best checkpoint of a finished run."""
+    best = json.loads((run / "best" / "state.json").read_text())["update"]
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    [found] = [r["perplexity"] for r in records if r["kind"] == "valid" and r["update"] == best]
+    return float(found)
+
+
+def nmt(*arguments: object, stdin: str = "") -> str:
+    """Run a command of the toolkit; return what it prints."""
+    command = [sys.executable, "-m", "nmt", *map(str, arguments)]
+    done = subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def aer(run: Path, src: Path, tgt: Path, gold: Path) -> float:
+    """Return the alignment error rate of a run on a text with gold alignments."""
+    table = nmt("align", "-m", run, "--src", src, "--tgt", tgt, "--gold", gold)
+    return float(table.splitlines()[1].split()[2])
+
+
+def translate(run: Path, lines: Sequence[str]) -> list[str]:
+    """Translate lines with the settings of the run."""
+    return nmt("translate", "-m", run, stdin="".join(f"{line}\n" for line in lines)).split("\n")[
+        :-1
+    ]
+
+
 def paired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Return the mean gain of `other` over `one` and its standard error, paired by seed."""
     gains = [b - a for a, b in zip(one, other, strict=True)]
