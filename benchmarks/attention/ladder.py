@@ -20,14 +20,14 @@ DEMO = ROOT / "data" / "demo"
 
 BASE: Config = {
     "tokenizer": {"type": "bpe", "vocab_size": 1500},
-    "model": {"wiring": "none", "d_embed": 128, "d_hidden": 256, "dropout": 0.0},
+    "model": {"cell": "lstm", "wiring": "none", "d_embed": 128, "d_hidden": 128, "dropout": 0.0},
     "train": {
         "batch_tokens": 512,
-        "lr": 2e-3,
+        "lr": 3e-3,
         "schedule": "plateau",
-        "max_epochs": 60,
+        "max_epochs": 40,
         "validate_every": "epoch",
-        "patience": 8,
+        "patience": None,
     },
 }
 

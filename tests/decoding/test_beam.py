@@ -33,6 +33,8 @@ WIRINGS = [  # with seeds that give varied translations, some of them ended, som
     {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
     {"cell": "lstm", "wiring": "luong", "input_feeding": True, "num_layers": 3, "seed": 8},
     {"cell": "gru", "wiring": "none", "reverse_source": True, "seed": 2},
+    {"cell": "gru", "wiring": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
+    {"cell": "gru", "wiring": "luong", "window": "local_m", "window_width": 1, "seed": 6},
 ]
 BATCHED = [
     {"cell": "gru", "wiring": "luong", "seed": 1},
