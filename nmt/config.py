@@ -317,11 +317,6 @@ class Config(Section):
                 f"names {len(data.alignments or [])}",
             ),
             (
-                data.alignments is not None and train.guided_alignment == 0,
-                "data.alignments",
-                "have no use without train.guided_alignment: set its weight, or leave them out",
-            ),
-            (
                 model.tie == "all" and not tokenizer.joint,
                 "model.tie",
                 "all needs one vocabulary for both sides: set tokenizer.joint: true or tie: target",

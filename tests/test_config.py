@@ -350,7 +350,6 @@ CONTRADICTIONS = [
         ALIGNED.replace("[a]", "[a, b]") + "train: {guided_alignment: 0.5}",
         "a.yaml:1: data.alignments: must name a file for each of the 1 sets of data.train, names 2",
     ),
-    (ALIGNED, "a.yaml:1: data.alignments: have no use without train.guided_alignment"),
     (
         DATA + "model: {tie: all}\ntokenizer: {joint: false}",
         "a.yaml:2: model.tie: all needs one vocabulary",

@@ -17,7 +17,8 @@ import yaml
 from runs import ROOT, Config, aer, commit, merged, minutes, perplexity, test_scores, train
 
 DEMO = ROOT / "data" / "demo"
-SCORES = ("additive", "dot", "scaled_dot", "general", "concat", "location")
+SCORES = ("additive", "dot", "scaled_dot", "general", "location")
+"""concat is additive under its other name: the same class, the same weights from the same seed."""
 WINDOWS = ("global", "local_m", "local_p")
 
 

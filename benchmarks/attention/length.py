@@ -4,8 +4,9 @@
 
 Trains three models alike, without attention, with Bahdanau's and with Luong's, on a folder that
 holds train, valid and test in English and French (statutes, say; else the demo corpus with its long
-test set), and scores the test lines in buckets of ten source words. With --gold FOLDER, holding
-`hansards_test.{L1,L2,align}`, also their alignment error rate on real gold alignments.
+test set), and scores the test lines in buckets of ten source words up to 60; longer ones are left
+out. With --gold FOLDER, holding `hansards_test.{L1,L2,align}`, also their alignment error rate on
+real gold alignments.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def main() -> None:
     for name, values in scores.items():
         known = [v for v in values if v is not None]
         cells = " | ".join("" if v is None else f"{v:.2f}" for v in values)
-        print(f"| {name} | {cells} | {known[-1] / known[0]:.2f} |")
+        share = f"{known[-1] / known[0]:.2f}" if known and known[0] else ""
+        print(f"| {name} | {cells} | {share} |")
     for name, error in errors.items():
         print(f"\nAER of {name} on the Hansards: {error:.3f}")
 

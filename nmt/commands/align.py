@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import repeat, tee
+from itertools import tee
 from pathlib import Path
 
 from nmt import files
-from nmt.data.links import Gold, parse_links, pharaoh
+from nmt.data.links import Gold, parse_links, pharaoh, require_words
 from nmt.data.text import Links, read_lines, read_pairs, read_stdin
 from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
@@ -40,6 +40,10 @@ def run(
     """Align (src, tgt) by forced decoding, or src with its translations where `tgt` is None."""
     if tgt is not None and src is None:
         raise DataError("--tgt: needs --src, whose lines it translates")
+    if gold is not None and tgt is None:
+        raise DataError("--gold: needs --tgt, the translations that it aligns")
+    if output is not None and diagnostics is not None and output.resolve() == diagnostics.resolve():
+        raise DataError(f"-o and --diagnostics: must be two files, both are {output}")
     if symmetrise is not None and reverse is None:
         raise DataError("--symmetrise: needs --reverse, a model of the other direction")
     if symmetrise is not None and symmetrise not in SYMMETRISE:
@@ -74,6 +78,8 @@ def run(
                 report.write(diagnosis(number, explanation).encode())
             if golds is not None:
                 found.append(links)
+                if explanation is not None and number <= len(golds):
+                    check_gold(golds[number - 1], explanation, f"{gold}:{number}")
         if golds is not None:
             if len(golds) != len(found):
                 raise DataError(
@@ -97,16 +103,18 @@ def align(
     symmetrise: Callable[[Links, Links], Links],
 ) -> Iterator[tuple[Explanation | None, Links]]:
     """Yield each explanation with its links, symmetrised where there is a model backward."""
-    one, other = tee(explanations)
     if backward is None:
-        turned: Iterable[Explanation | None] = repeat(None)
-    else:
-        turned = backward.forced((e.target.text, e.source.text) if e else ("", "") for e in other)
-    for explanation, back in zip(one, turned, strict=False):
-        links = hard_alignment(explanation.by_words) if explanation else set()
-        if back is not None:
-            links = symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
-        yield explanation, links
+        for explanation in explanations:
+            yield explanation, hard_alignment(explanation.by_words) if explanation else set()
+        return
+    one, other = tee(explanations)
+    turned = backward.forced((e.target.text, e.source.text) if e else ("", "") for e in other)
+    for explanation, back in zip(one, turned, strict=True):
+        if explanation is None or back is None:
+            yield explanation, set()
+            continue
+        links = hard_alignment(explanation.by_words)
+        yield explanation, symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
 
 
 def diagnosis(number: int, explanation: Explanation | None) -> str:
@@ -122,6 +130,11 @@ def read_gold(file: Path) -> list[Gold]:
     """Read a file of gold alignments."""
     lines = enumerate(read_lines(file), 1)
     return [parse_links(line, f"{file}:{number}") for number, line in lines]
+
+
+def check_gold(gold: Gold, explanation: Explanation, place: str) -> None:
+    """Refuse gold links to words that are not there, such as those of a file that counts from 1."""
+    require_words(gold.possible, explanation.source.count, explanation.target.count, place)
 
 
 def table(scores: AlignmentScores) -> str:

@@ -16,7 +16,7 @@ from nmt.errors import ConfigError, DataError
 from nmt.explain.grid import grid
 from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.explain.page import page
-from nmt.explain.picture import draw
+from nmt.explain.picture import draw, require_matplotlib
 from nmt.explain.steps import steps
 from nmt.log import say
 from nmt.runtime import prepare_cpu
@@ -48,17 +48,34 @@ def run(
         raise ConfigError(["--steps and --json: give one of them; --json holds the steps"])
     if beam is not None and force is not None:
         raise ConfigError(["--beam and --force: give one of them; --force searches nothing"])
+    named = [file.resolve() for file in (html, *pictures.values()) if file is not None]
+    if len(set(named)) < len(named):
+        raise ConfigError(["--html, --png and --svg: must be different files"])
+    for text in (sentence or "", force or ""):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError("the sentence must be UTF-8, is not") from None
+    if any(pictures.values()):
+        require_matplotlib()
     prepare_cpu(None)
     explainer = load_explainer(choose_run(model), overrides, device, TOP, watch=beam is not None)
+    saves = html is not None or any(pictures.values())
     kept: list[Explanation] = []
+    listening = True
     for number, explanation in enumerate(explain_lines(explainer, sentence, src, force)):
-        if as_json:
-            print(json.dumps(explanation and explanation.as_dict(), ensure_ascii=False))
-        else:
-            show(explanation, number, walk, pieces)
-        if explanation is not None and (html or any(pictures.values())):
+        shown = as_line(explanation) if as_json else drawing(explanation, number, walk, pieces)
+        try:
+            if listening:
+                sys.stdout.buffer.write(shown.encode())
+                sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            if not saves:
+                raise
+            listening = False
+        if saves and explanation is not None:
             kept.append(explanation)
-    if html:
+    if html is not None:
         files.write_text(html, page(kept))
         say(f"wrote {html}")
     for kind, picture in pictures.items():
@@ -81,19 +98,23 @@ def explain_lines(
     return explainer.forced(read_pairs(src, Path(force)))
 
 
-def show(explanation: Explanation | None, number: int, walk: bool, pieces: bool) -> None:
-    """Print the translation and its attention; a blank line for a blank one."""
-    if number:
-        print()
+def as_line(explanation: Explanation | None) -> str:
+    """Return all numbers as a line of JSON; null for a blank line."""
+    content = explanation and explanation.as_dict()
+    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def drawing(explanation: Explanation | None, number: int, walk: bool, pieces: bool) -> str:
+    """Return the translation and its attention, after a blank line from the second on."""
+    begin = "\n" if number else ""
     if explanation is None:
-        print()
-        return
-    print(explanation.target.text)
-    print()
-    if walk:
-        print(steps(explanation))
-        return
-    print(grid(*explanation.view(pieces), width=terminal_width(), colour=in_colour()))
+        return f"{begin}\n"
+    shown = (
+        steps(explanation)
+        if walk
+        else grid(*explanation.view(pieces), width=terminal_width(), colour=in_colour())
+    )
+    return f"{begin}{explanation.target.text}\n\n{shown}\n"
 
 
 def terminal_width() -> int:
@@ -108,6 +129,8 @@ def in_colour() -> bool:
 
 def save_pictures(file: Path, kind: str, explanations: list[Explanation], pieces: bool) -> None:
     """Draw each explanation: one into `file`, several into files numbered from 1."""
+    if not explanations:
+        say(f"nothing to draw: {file} is not written")
     for number, explanation in enumerate(explanations, 1):
         name = file if len(explanations) == 1 else file.with_stem(f"{file.stem}-{number}")
         draw(name, kind, *explanation.view(pieces))

@@ -31,7 +31,7 @@ def parse_links(line: str, place: str) -> Gold:
     sure: Links = set()
     possible: Links = set()
     for item in line.split():
-        found = re.fullmatch(r"(\d+)([-?p])(\d+)", item)
+        found = re.fullmatch(r"(\d{1,9})([-?p])(\d{1,9})", item)
         if not found:
             raise DataError(
                 f"{place}: links must look like 0-1 (sure) or 0?1 (possible), is {item}"
@@ -52,17 +52,21 @@ def read_aligned(pairs: Iterable[Pair], file: Path) -> Iterator[AlignedPair]:
         if line is None:
             raise DataError(f"{file}: must have a line for each pair, ends after {number - 1}")
         links = parse_links(line, f"{file}:{number}").possible
-        counts = (len(WORD.findall(src)), len(WORD.findall(tgt)))
-        for s, t in links:
-            if s >= counts[0] or t >= counts[1]:
-                raise DataError(
-                    f"{file}:{number}: {s}-{t} must link words counted from 0, of which the source "
-                    f"has {counts[0]} and the target {counts[1]}"
-                )
+        require_words(links, len(WORD.findall(src)), len(WORD.findall(tgt)), f"{file}:{number}")
         yield src, tgt, links
     extra = sum(1 for _ in lines)
     if extra:
         raise DataError(f"{file}: must have a line for each pair, has {extra} more than {number}")
+
+
+def require_words(links: Links, src_words: int, tgt_words: int, place: str) -> None:
+    """Raise DataError where a link is to a word that is not there."""
+    for s, t in sorted(links):
+        if s >= src_words or t >= tgt_words:
+            raise DataError(
+                f"{place}: {s}-{t} must link words counted from 0, of which the source has "
+                f"{src_words} and the target {tgt_words}"
+            )
 
 
 def pharaoh(links: Links) -> str:
@@ -72,8 +76,13 @@ def pharaoh(links: Links) -> str:
 
 def piece_links(links: Links, src: Cut, tgt: Cut) -> list[tuple[int, int]]:
     """Link every piece of a source word to every piece of the target words it is linked to."""
-    return sorted((i, j) for s, t in links for i in _pieces(src, s) for j in _pieces(tgt, t))
+    of_src, of_tgt = _pieces_of(src), _pieces_of(tgt)
+    return sorted((i, j) for s, t in links for i in of_src[s] for j in of_tgt[t])
 
 
-def _pieces(cut: Cut, word: int) -> list[int]:
-    return [i for i, its in enumerate(cut.word_of) if its == word]
+def _pieces_of(cut: Cut) -> list[list[int]]:
+    """Return the pieces of each word; the last list is of blanks at the end."""
+    pieces: list[list[int]] = [[] for _ in range(len(cut.words) + 1)]
+    for i, word in enumerate(cut.word_of):
+        pieces[word].append(i)
+    return pieces

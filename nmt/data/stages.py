@@ -173,7 +173,7 @@ def ensure_corpus(
         ):
             say("corpus: unchanged, kept")
             return require_pairs(train, "data.train"), require_pairs(valid, "data.valid")
-        _refuse_change(run, "corpus", "the training or validation text")
+        _refuse_change(run, "corpus", "the training or validation text, or its alignments,")
     meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
     train_pairs, valid_pairs = _split(config)
     train = build_corpus(train_pairs, tokenizers, folders[0], meta, config.data.max_length)

@@ -28,6 +28,7 @@ from nmt.models.build import AnyModel
 from nmt.models.interface import Trace
 from nmt.runtime import evaluating
 
+BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
 EXTRA_LENGTH = 10
 """Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
 
@@ -119,7 +120,7 @@ class _Beam:
         Raises RunError where the model gave no probability that is a number.
         """
         if not all(self._found):
-            raise RunError("the model's probabilities are not numbers: its weights hold NaN or inf")
+            raise RunError(BROKEN)
         return [
             sorted(found, key=lambda h: h.score, reverse=True)[: self.nbest]
             for found in self._found
@@ -249,34 +250,33 @@ class BeamEngine:
     ) -> list[Walk]:
         """Force each pair's target; return its attention and the `top` best tokens of each step.
 
-        Raises RunError for a model without attention.
+        Raises RunError for a model without attention, or whose weights hold NaN.
         """
         with evaluating(self.model):
             forced = self._force(pairs, trace=True)
             best = forced.log_probs.topk(top, -1)
         if forced.trace is None:
             raise RunError("this model has no attention to show (model.wiring: none)")
+        if not bool(forced.chosen[forced.real].isfinite().all()):
+            raise RunError(BROKEN)
         probabilities, tokens = best.values.exp().tolist(), best.indices.tolist()
-        norms = forced.trace.context.float().norm(dim=-1)
-        parts = [forced.trace.scores, forced.trace.softmax, forced.trace.weights]
-        whole = [part.float().cpu().numpy() for part in parts]
+        trace, norms = forced.trace, forced.trace.context.float().norm(dim=-1)
+        parts = [p.float().cpu().numpy() for p in (trace.scores, trace.softmax, trace.weights)]
         walks = []
         for b, (source, target) in enumerate(zip(forced.sources, forced.targets, strict=True)):
-            length = len(target)
-            scores, softmax, weights = (part[:, :, b, :length, : len(source)] for part in whole)
-            seen = (
-                list(zip(tokens[b][t], probabilities[b][t], strict=True)) for t in range(length)
-            )
+            places = slice(0, len(target))
+            scores, softmax, weights = (part[:, :, b, places, : len(source)] for part in parts)
             walks.append(
                 Walk(
-                    source=source,
-                    target=target,
                     scores=scores,
                     softmax=softmax,
                     weights=weights,
-                    context_norms=norms[:, b, :length].cpu().numpy(),
-                    log_probs=forced.chosen[b, :length].cpu().numpy(),
-                    top=list(seen),
+                    context_norms=norms[:, b, places].cpu().numpy(),
+                    log_probs=forced.chosen[b, places].cpu().numpy(),
+                    top=[
+                        list(zip(*step, strict=True))
+                        for step in zip(tokens[b][places], probabilities[b][places], strict=True)
+                    ],
                 )
             )
         return walks

@@ -17,10 +17,6 @@ Numbers = NDArray[np.float32]
 class Walk:
     """One pair of sentences, the target forced."""
 
-    source: list[int]
-    """S token ids, eos last."""
-    target: list[int]
-    """T token ids, eos last."""
     scores: Numbers
     """L x H x T x S, before the softmax; -inf outside a window."""
     softmax: Numbers
@@ -47,4 +43,4 @@ class Candidate:
 
 
 BeamStep = list[Candidate]
-"""The candidates of one step, best first: those kept, and as many of those dropped."""
+"""The 2 K best candidates of one step of a beam of K, best first: those kept, those dropped."""

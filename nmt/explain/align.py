@@ -27,12 +27,13 @@ def hard_alignment(weights: Numbers) -> Links:
     """
     inner = weights[:-1]
     best = inner.argmax(1)
-    links = {(int(s), t) for t, s in enumerate(best) if s < weights.shape[1] - 1}
+    end = weights.shape[1] - 1
+    links = {(int(s), t) for t, s in enumerate(best) if s < end and inner[t, s] > 0}
     if not len(inner):
         return links
     chosen = {s for s, _ in links}
     looks = inner.argmax(0)
-    for s in range(weights.shape[1] - 1):
+    for s in range(end):
         if s not in chosen and inner[looks[s], s] >= LEAST_WEIGHT:
             links.add((s, int(looks[s])))
     return links
@@ -73,34 +74,39 @@ def intersection(forward: Links, backward: Links) -> Links:
     return forward & backward
 
 
+NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""In the order of Koehn et al. 2005, on which the result hangs."""
+
+
 def grow_diag_final_and(forward: Links, backward: Links) -> Links:
     """Grow the intersection by neighbours, then by links between free words (Koehn et al. 2005).
 
     A link of the union that touches one already there, also diagonally, is added if its source or
     its target word is free; in the end one of either direction if both its words are free.
     """
-    union = forward | backward
-    links = forward & backward
+    union, links = forward | backward, forward & backward
+    sources, targets = {s for s, _ in links}, {t for _, t in links}
+
+    def add(link: tuple[int, int]) -> None:
+        links.add(link)
+        sources.add(link[0])
+        targets.add(link[1])
+
     grown = True
     while grown:
         grown = False
         for s, t in sorted(links):
-            for near in sorted(
-                (s + ds, t + dt) for ds in (-1, 0, 1) for dt in (-1, 0, 1) if ds or dt
-            ):
-                if near in union - links and _has_free_word(near, links, both=False):
-                    links = links | {near}
+            for ds, dt in NEIGHBOURS:
+                near = (s + ds, t + dt)
+                free = near[0] not in sources or near[1] not in targets
+                if free and near in union:
+                    add(near)
                     grown = True
     for direction in (forward, backward):
-        for link in sorted(direction - links):
-            if _has_free_word(link, links, both=True):
-                links = links | {link}
+        for s, t in sorted(direction):
+            if s not in sources and t not in targets:
+                add((s, t))
     return links
-
-
-def _has_free_word(link: tuple[int, int], links: Links, both: bool) -> bool:
-    free = [link[side] not in {other[side] for other in links} for side in (0, 1)]
-    return all(free) if both else any(free)
 
 
 SYMMETRISE = {"grow-diag-final-and": grow_diag_final_and, "intersection": intersection}

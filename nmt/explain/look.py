@@ -24,8 +24,10 @@ from nmt.rundir import RunDir
 
 END = "</s>"
 """How the end of a sentence is shown."""
-WINDOW = 1024
+WINDOW = 256
 """Lines sorted by length together."""
+CELLS = 200_000
+"""Pairs of a target and a source token forced together, at most; each may cost 2 x D numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Side:
         """Add the end of the sentence to a line cut into pieces."""
         words = [*cut.words, END]
         return cls(cut.text, [*cut.pieces, END], words, [*cut.word_of, len(cut.words)])
+
+    @property
+    def count(self) -> int:
+        """The number of words, the end of the sentence not counted."""
+        return len(self.words) - 1
 
     @cached_property
     def in_words(self) -> Numbers:
@@ -152,8 +159,10 @@ class Explainer:
         self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]
     ) -> list[Explanation]:
         walks: dict[int, Walk] = {}
-        order = sorted(range(len(targets)), key=lambda i: len(targets[i].tokens))
-        for batch in _batches(order, self.batch_size):
+        sizes = [
+            (len(t.tokens) + 1, len(s.tokens) + 1) for s, t in zip(sources, targets, strict=True)
+        ]
+        for batch in _cut(sizes, self.batch_size):
             pairs = [(sources[i].tokens, targets[i].tokens) for i in batch]
             walks |= zip(batch, self.engine.walk(pairs, self.top), strict=True)
         return [
@@ -186,6 +195,24 @@ def load_explainer(
 
 
 T = TypeVar("T")
+
+
+def _cut(sizes: list[tuple[int, int]], lines: int) -> Iterator[list[int]]:
+    """Divide lines, by index, into batches of at most so many, and of CELLS padded T x S.
+
+    `sizes` are target and source lengths; lines of like length come together.
+    """
+    batch: list[int] = []
+    longest = (0, 0)
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        grown = (max(longest[0], sizes[i][0]), max(longest[1], sizes[i][1]))
+        if batch and (len(batch) == lines or (len(batch) + 1) * grown[0] * grown[1] > CELLS):
+            yield batch
+            batch, grown = [], sizes[i]
+        batch.append(i)
+        longest = grown
+    if batch:
+        yield batch
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

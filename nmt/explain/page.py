@@ -11,13 +11,15 @@ from nmt.explain.look import Explanation
 
 PLACE = '<script type="application/json" id="data">[]</script>'
 DIGITS = 5
-"""Decimals of the numbers on a page."""
+"""Significant digits of the numbers on a page."""
 
 
 def page(explanations: Sequence[Explanation]) -> str:
     """Return the page of these sentences."""
     content = json.dumps(
-        [_rounded(explanation.as_dict()) for explanation in explanations], ensure_ascii=False
+        [_rounded(explanation.as_dict()) for explanation in explanations],
+        ensure_ascii=False,
+        allow_nan=False,
     ).replace("<", "\\u003c")  # so that no text can end the script
     template = files("nmt.explain").joinpath("page.html").read_text(encoding="utf-8")
     before, after = template.split(PLACE)
@@ -26,7 +28,7 @@ def page(explanations: Sequence[Explanation]) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, DIGITS)
+        return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,17 @@ PLAIN = "DejaVu Sans"
 """The font that matplotlib brings along."""
 
 
-def draw(file: Path, kind: str, weights: Numbers, source: list[str], target: list[str]) -> None:
-    """Write a heat map of target x source weights; `kind` is png or svg.
+def require_matplotlib() -> None:
+    """Raise DataError where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("pictures need matplotlib, which is not installed: pip install 'nmt[plot]'")
 
-    Raises DataError where matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DataError(
-            "pictures need matplotlib, which is not installed: pip install 'nmt[plot]'"
-        ) from None
+
+def draw(file: Path, kind: str, weights: Numbers, source: list[str], target: list[str]) -> None:
+    """Write a heat map of target x source weights; `kind` is png or svg."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     rows, columns = weights.shape
     with mpl.rc_context({"svg.fonttype": "none", "font.family": fonts(source + target)}):
         figure = Figure(figsize=(1.5 + CELL_INCHES * columns, 1.5 + CELL_INCHES * rows))

@@ -52,7 +52,7 @@ def _table(explanation: Explanation, t: int, layer: int, head: int, where: str) 
     weights = walk.weights[layer, head, t]
     softened = bool((walk.weights != walk.softmax).any())
     labels = [fit(piece) for piece in explanation.source.pieces]
-    margin = max(map(cell_len, labels))
+    margin = max(*map(cell_len, labels), len(where))
     head_line = f"  {pad(where, margin)}     score  softmax"
     rows = [head_line + ("  gaussian  weight" if softened else "")]
     for s, label in enumerate(labels):

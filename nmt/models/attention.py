@@ -123,7 +123,8 @@ class Additive(Score):
         keys = seen.keys[:, :, None] if seen.keys.dim() == 4 else seen.keys
         energy = split_heads(self.query(query), self.heads)[:, :, :, None] + keys
         if seen.coverage is not None:
-            energy = energy + seen.coverage[..., None] * self.covered.view(self.heads, 1, 1, -1)
+            coverage = seen.coverage.to(energy.dtype)[..., None]
+            energy = energy + coverage * self.covered.view(self.heads, 1, 1, -1).to(energy.dtype)
         return self._weigh(energy.tanh())
 
     def _weigh(self, energy: Tensor) -> Tensor:

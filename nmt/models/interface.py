@@ -10,10 +10,12 @@ same product as attention of T target positions, and keys are never copied a bea
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from nmt.models.layers import Output
@@ -78,6 +80,21 @@ class Trace:
         """N x T x S: the weights of the top layer, the mean of its heads."""
         return self.weights[-1].mean(0)
 
+    @property
+    def log_alignment(self) -> Tensor:
+        """N x T x S: its logarithm, with a gradient however small a weight is.
+
+        Below UNSEEN where a head sees nothing (padding, or outside a window).
+        """
+        scores, softmax, weights = self.scores[-1], self.softmax[-1], self.weights[-1]
+        tiny = torch.finfo(torch.float32).tiny
+        gaussian = weights.clamp_min(tiny).log() - softmax.clamp_min(tiny).log()
+        by_head = (scores.log_softmax(-1) + gaussian).clamp_min(2 * UNSEEN)
+        return by_head.logsumexp(0) - math.log(len(by_head))
+
+
+UNSEEN = -1e4
+"""A log-weight that nothing in sight has."""
 
 M = TypeVar("M", bound=Memory)
 S = TypeVar("S", bound=DecoderState)

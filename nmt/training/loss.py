@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from nmt.data.loader import MicroBatch
 from nmt.models.build import AnyModel
-from nmt.models.interface import Trace
+from nmt.models.interface import UNSEEN, Trace
 from nmt.runtime import Precision, evaluating
 
-LEAST_WEIGHT = 1e-6
-"""A linked source token with less attention counts as if it had this much."""
+OUTSIDE = -14.0
+"""Log-weight of a linked source token that is outside the window: some constant, about 1e-6."""
+
+
+class Losses(NamedTuple):
+    """Sums over a micro-batch, in nats."""
+
+    translation: Tensor
+    """Cross entropy of the target tokens."""
+    alignment: Tensor | None
+    """Cross entropy of attention against given links; None where nothing is guided."""
 
 
 class TrainStep(nn.Module):
@@ -26,17 +37,21 @@ class TrainStep(nn.Module):
         self.label_smoothing = label_smoothing
         self.guided = guided
 
-    def forward(self, batch: MicroBatch) -> Tensor:
-        """Return the loss summed over the batch's real target tokens, in nats."""
+    def forward(self, batch: MicroBatch) -> Losses:
+        """Return the losses summed over the batch's real target tokens."""
         guides = self.training and self.guided > 0 and len(batch.link_places) > 0
         memory = self.model.encode(batch.src, batch.src_len)
         hidden, trace = self.model.decode(memory, batch.tgt_in, trace=guides)
         real = hidden.flatten(0, 1).index_select(0, batch.positions)
         smoothing = self.label_smoothing if self.training else 0.0
         loss = self.model.output.loss(real, batch.targets, smoothing)
-        if trace is not None:
-            loss = loss + self.guided * alignment_loss(trace, batch)
-        return loss
+        return Losses(loss, None if trace is None else alignment_loss(trace, batch))
+
+    def total(self, losses: Losses) -> Tensor:
+        """Return what training minimises."""
+        if losses.alignment is None:
+            return losses.translation
+        return losses.translation + self.guided * losses.alignment
 
 
 def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
@@ -45,8 +60,9 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
     A target token linked to n source tokens should give each 1/n (Chen et al. 2016, section 3:
     H(A, alpha) = -sum_t sum_i A_ti log alpha_ti). Tokens without a link have no say.
     """
-    weights = trace.alignment.flatten(0, 1)[batch.link_places, batch.link_sources]
-    return -(batch.link_shares * weights.clamp_min(LEAST_WEIGHT).log()).sum()
+    log_weights = trace.log_alignment.flatten(0, 1)[batch.link_places, batch.link_sources]
+    seen = torch.where(log_weights > UNSEEN, log_weights, OUTSIDE)
+    return -(batch.link_shares * seen).sum()
 
 
 def corpus_loss(step: TrainStep, batches: list[MicroBatch], precision: Precision) -> float:
@@ -55,5 +71,5 @@ def corpus_loss(step: TrainStep, batches: list[MicroBatch], precision: Precision
     with evaluating(step):
         for batch in batches:
             with precision.autocast():
-                total += step(batch.to(precision.device)).cpu().double()
+                total += step(batch.to(precision.device)).translation.cpu().double()
     return float(total) / sum(batch.tgt_tokens for batch in batches)

@@ -158,9 +158,9 @@ class Trainer:
         for i, batch in enumerate(micro_batches):
             seed_everything(self.settings.seed, number, i)
             with self.precision.autocast():
-                loss = self.step(batch.to(self.precision.device))
-            self.precision.backward(loss / tokens)
-            total += loss.detach()
+                losses = self.step(batch.to(self.precision.device))
+            self.precision.backward(self.step.total(losses) / tokens)
+            total += losses.translation.detach()
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
         return total, norm
 

@@ -62,6 +62,24 @@ def test_a_reverse_model_symmetrises(digits: Digits, text: Path) -> None:
     assert aer(align(digits, text, *reverse, "--gold", text / "gold")) < 0.1
 
 
+def test_the_reverse_model_sees_the_pair_turned_round(digits: Digits, tmp_path: Path) -> None:
+    """Half of each translation is missing, so that source and target cannot be mistaken."""
+    src = [line for line in digits.src if len(line.split()) >= 6]
+    src_file = write_lines(tmp_path / "a.in", src)
+    tgt_file = write_lines(tmp_path / "a.out", [line[::-1][:5] for line in src])
+    flags = ("-m", digits.run, "--src", src_file, "--tgt", tgt_file)
+    one = done(nmt("align", *flags)).lines
+    both = done(nmt("align", *flags, "--reverse", digits.run)).lines
+    assert one != both
+    for line, links in zip(src, both, strict=True):
+        count = len(line.split())
+        for link in links.split():
+            s, t = map(int, link.split("-"))
+            assert s < count
+            assert t < 3
+        assert f"{count - 1}-0" in links.split()
+
+
 def test_without_a_target_translations_are_aligned(digits: Digits, text: Path) -> None:
     stdin = "\n".join(digits.src) + "\n"
     lines = done(nmt("align", "-m", digits.run, stdin=stdin)).lines
@@ -109,6 +127,9 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
         (["--src", "S", "--tgt", "LONGER"], "both sides must have the same number of lines"),
         (["--src", "S", "--tgt", "T", "--gold", "LONGER"], "must have a line for each pair"),
         (["--src", "S", "--tgt", "T", "--gold", "T"], "links must look like 0-1 (sure)"),
+        (["--src", "S", "--tgt", "T", "--gold", "ONES"], ":1: 2-2 must link words counted from 0"),
+        (["--src", "S", "--gold", "ONES"], "--gold: needs --tgt"),
+        (["--src", "S", "--diagnostics", "OUTPUT"], "-o and --diagnostics: must be two files"),
         (["--src", "S", "--reverse", "nowhere"], "nowhere: no such run folder"),
     ],
 )
@@ -119,7 +140,9 @@ def test_what_cannot_be_aligned_is_refused(
         "S": write_lines(tmp_path / "s", ["1 2"]),
         "T": write_lines(tmp_path / "t", ["2 1"]),
         "LONGER": write_lines(tmp_path / "longer", ["0-0", "1-1"]),
+        "ONES": write_lines(tmp_path / "ones", ["1-1 2-2"]),
         "R": digits.run,
+        "OUTPUT": tmp_path / "output",
     }
     output = tmp_path / "output"
     arguments = [names.get(flag, flag) for flag in flags]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from commandline import done, in_process_of_its_own, nmt, settings, write_lines
+from commandline import done, environment, nmt, settings, write_lines
 from tinyruns import Digits, Tiny
 
 
@@ -74,19 +77,48 @@ def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits) -> No
     assert done(nmt("explain", "-m", digits.run)).out == ""
 
 
-def test_a_closed_pipe_ends_it_quietly(digits: Digits) -> None:
-    stdin = b"1 2 3\n" * 50
-    result = in_process_of_its_own("explain", "-m", digits.run, "--json", stdin=stdin)
-    assert result.returncode == 0
-    assert result.stdout.count(b"\n") == 50
+def in_a_shell(command: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `nmt` is ours and "$@" are the words."""
+    ours = f'nmt() {{ {shlex.quote(sys.executable)} -m nmt "$@"; }}; {command}'
+    return subprocess.run(
+        ["bash", "-c", ours, "bash", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+
+
+def test_a_closed_pipe_ends_it_quietly(digits: Digits, tmp_path: Path) -> None:
+    src = write_lines(tmp_path / "src", ["1 2 3"] * 400)
+    end = '| head -1; echo "${PIPESTATUS[0]}"'
+    result = in_a_shell(f'nmt explain --json -m "$1" --src "$2" {end}', digits.run, src)
+    first, code = result.stdout.splitlines()
+    assert json.loads(first)["target"]["text"] == "3 2 1"
+    assert code == "0"
+    assert result.stderr == ""
+
+
+def test_a_page_is_written_even_when_nobody_reads_the_grids(digits: Digits, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    result = in_a_shell('nmt explain "1 2" -m "$1" --html "$2" | true', digits.run, page)
+    assert page.read_text().startswith("<!doctype html>")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_shell_of_another_encoding_changes_nothing(digits: Digits) -> None:
+    command = 'PYTHONIOENCODING=latin-1 nmt explain "1 2" -m "$1"'
+    assert "█" in in_a_shell(command, digits.run).stdout
+    broken = in_a_shell("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
+    assert broken.returncode == 2
+    assert broken.stderr == "error: the sentence must be UTF-8, is not\n"
 
 
 def test_a_line_of_200_words_is_drawn_in_blocks(digits: Digits) -> None:
     sentence = " ".join("123456789" * 23)[:399]
-    result = done(nmt("explain", sentence, "-m", digits.run, "--force", "9 8 7"))
+    result = done(nmt("explain", sentence, "-m", digits.run, "--force", "z y x"))
     assert all(len(line) <= 100 for line in result.lines[1:])
-    headers = [line.split() for line in result.lines[2:] if "█" not in line and line.strip()]
-    assert sum(word.isdigit() for header in headers for word in header) >= 200
+    words = [word for line in result.lines for word in line.split()]
+    assert sum(word.isdigit() for word in words) == 200
 
 
 def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
@@ -110,6 +142,7 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
         (["1 2", "--src", "S"], "a sentence and --src: give one of them"),
         (["1 2", "--steps", "--json"], "--steps and --json: give one of them"),
         (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
+        (["1 2", "--svg", "SAME"], "--html, --png and --svg: must be different files"),
         (["--force", "2 1"], "--force: needs a sentence, or a file named with --src"),
         (["--src", "S", "--force", "LONGER"], "both sides must have the same number of lines"),
         (["--src", "nowhere"], "nowhere: no such file"),
@@ -122,7 +155,7 @@ def test_what_cannot_be_explained_is_refused(
         "S": write_lines(tmp_path / "s", ["1 2"]),
         "LONGER": write_lines(tmp_path / "longer", ["2 1", "3"]),
     }
-    page = tmp_path / "page.html"
+    page = names["SAME"] = tmp_path / "page.html"
     arguments = [names.get(flag, flag) for flag in flags]
     result = nmt("explain", "-m", digits.run, *arguments, "--html", page)
     assert result.code == 2

@@ -70,7 +70,7 @@ def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) ->
         drawn = (draw(rng) for _ in range(ROWS))
         batch = make_batch([source for source in drawn if tuple(source) not in unseen])
         optimizer.zero_grad()
-        (step(batch) / batch.tgt_tokens).backward()
+        (step(batch).translation / batch.tgt_tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         rate.step()

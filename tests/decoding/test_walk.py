@@ -28,10 +28,8 @@ def test_a_walk_is_the_models_own_trace_of_each_pair_alone(settings: dict[str, A
     engine.model.eval()
     walks = engine.walk(list(zip(sources, targets, strict=True)), top=3)
     for source, target, walk in zip(sources, targets, walks, strict=True):
-        assert (walk.source, walk.target) == ([*source, EOS], [*target, EOS])
         with torch.inference_mode():
-            src = torch.tensor([walk.source])
-            memory = engine.model.encode(src, torch.tensor([len(walk.source)]))
+            memory = encode_alone(engine.model, source)
             hidden, trace = engine.model.decode(memory, torch.tensor([[BOS, *target]]), trace=True)
             log_probs = engine.model.output.logits(hidden)[0].log_softmax(-1)
         assert trace is not None
@@ -43,7 +41,8 @@ def test_a_walk_is_the_models_own_trace_of_each_pair_alone(settings: dict[str, A
             np.testing.assert_allclose(ours, theirs[:, :, 0].numpy(), rtol=1e-4, atol=1e-5)
         norms = trace.context[:, 0].square().sum(-1).sqrt()
         np.testing.assert_allclose(walk.context_norms, norms.numpy(), rtol=1e-4)
-        for t, token in enumerate(walk.target):
+        assert len(walk.log_probs) == len(walk.top) == len(target) + 1
+        for t, token in enumerate([*target, EOS]):
             assert walk.log_probs[t] == pytest.approx(float(log_probs[t, token]), abs=1e-4)
             best = log_probs[t].exp().sort(descending=True)
             assert [token for token, _ in walk.top[t]] == best.indices[:3].tolist()
@@ -88,6 +87,13 @@ def test_candidates_carry_the_log_probability_of_their_tokens() -> None:
             assert candidate.log_prob == pytest.approx(expected, abs=1e-3)
     assert any(not c.kept for step in steps for c in step)
     assert all(math.isfinite(c.log_prob) for step in steps for c in step)
+
+
+def test_a_model_whose_weights_hold_nan_has_no_walk() -> None:
+    engine = make_engine(**KINDS[0])
+    torch.nn.init.constant_(engine.model.output.bias, math.nan)
+    with pytest.raises(RunError, match="its weights hold NaN"):
+        engine.walk([([5, 6], [7])])
 
 
 def test_a_model_without_attention_has_no_walk() -> None:

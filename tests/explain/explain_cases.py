@@ -27,8 +27,6 @@ def make_explanation(
     scores[..., 0, 0] = -np.inf
     softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     walk = Walk(
-        source=[*range(5, 4 + len(src.pieces)), 3],
-        target=[*range(5, 4 + len(tgt.pieces)), 3],
         scores=scores,
         softmax=softmax,
         weights=softmax / 2,

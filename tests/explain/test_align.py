@@ -35,6 +35,11 @@ def test_a_source_word_left_alone_goes_to_who_looks_at_it_most() -> None:
     assert hard_alignment(np.where(weights == 0.06, 0.03, weights)) == {(0, 0), (0, 1)}
 
 
+def test_a_target_word_of_no_piece_stays_alone() -> None:
+    weights = np.array([[0.0, 0.0, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]])
+    assert hard_alignment(weights) == {(1, 1)}
+
+
 def test_nothing_is_aligned_with_nothing() -> None:
     assert hard_alignment(np.array([[0.3, 0.7]])) == set()
     assert hard_alignment(np.array([[1.0]])) == set()
@@ -45,7 +50,7 @@ def test_gold_links_are_sure_or_possible() -> None:
     assert parse_links("", "a:1") == Gold(set(), set())
 
 
-@pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-"])
+@pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-", "0-" + "9" * 5000])
 def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
     with pytest.raises(DataError, match=r"gold\.align:7: links must look like"):
         parse_links(f"0-0 {item}", "gold.align:7")
@@ -68,6 +73,11 @@ def test_growing_takes_neighbours_then_links_between_free_words() -> None:
     expected = {(0, 0), (1, 1), (2, 1), (1, 2), (4, 4), (5, 3)}
     assert grow_diag_final_and(forward, backward) == expected
     assert intersection(forward, backward) == {(0, 0), (1, 1)}
+
+
+def test_growing_goes_straight_before_it_goes_diagonally() -> None:
+    forward, backward = {(1, 1), (0, 1)}, {(1, 1), (0, 0)}
+    assert grow_diag_final_and(forward, backward) == {(1, 1), (0, 1), (0, 0)}
 
 
 def test_symmetrised_links_lie_between_intersection_and_union() -> None:

@@ -286,9 +286,20 @@ def test_concat_is_the_additive_class_under_its_other_name() -> None:
     assert SCORES["concat"] is SCORES["additive"] is Additive
 
 
-@pytest.mark.parametrize("window", ["global", "local_p"])
-def test_the_softmax_is_in_fp32_whatever_the_precision(window: str) -> None:
-    attention = make_attention("dot", window=window).bfloat16()
-    found = attention(QUERY.bfloat16(), attention.project(STATES.bfloat16(), MASK))
+@pytest.mark.parametrize(
+    ("score", "settings"),
+    [
+        ("dot", {}),
+        ("dot", {"window": "local_p"}),
+        ("additive", {"coverage": True}),
+        ("additive", {"coverage": True, "num_heads": 2, "window": "local_p"}),
+    ],
+)
+def test_the_softmax_is_in_fp32_whatever_the_precision(
+    score: str, settings: dict[str, Any]
+) -> None:
+    attention = make_attention(score, **settings).bfloat16()
+    source = attention.project(STATES.bfloat16(), MASK)
+    found = look_along(attention, QUERY.bfloat16(), source)
     assert found.scores.dtype == found.weights.dtype == found.softmax.dtype == torch.float32
     assert found.context.dtype == torch.bfloat16

@@ -60,7 +60,7 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_sentences(
     batch = whole_batch(trainer, range(20))
     assert batch.tgt_tokens == tokens < batch.padded_tokens
     trainer.step.train()
-    assert trainer.step(batch).item() == pytest.approx(expected, rel=1e-5)
+    assert trainer.step(batch).translation.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) -> None:
@@ -68,9 +68,9 @@ def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) 
     batch = whole_batch(trainer, range(20))
     plain = reference(trainer, range(20), 0.0)[0]
     trainer.step.train()
-    assert abs(trainer.step(batch).item() / plain - 1) > 0.01
+    assert abs(trainer.step(batch).translation.item() / plain - 1) > 0.01
     trainer.step.eval()
-    assert trainer.step(batch).item() == pytest.approx(plain, rel=1e-5)
+    assert trainer.step(batch).translation.item() == pytest.approx(plain, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])

@@ -67,7 +67,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
     other = make_trainer("other")
     batch = batch_of(other)[0]
     other.step.train()
-    (other.step(batch) / batch.tgt_tokens).backward()
+    (other.step(batch).translation / batch.tgt_tokens).backward()
     trainer.update(batch_of(trainer, 60))
     for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
         assert one.grad is not None

@@ -25,7 +25,9 @@ def validation_loss(trainer: Trainer) -> float:
     ]
     trainer.step.eval()
     with torch.no_grad():
-        return float(sum(trainer.step(batch) for batch in micro)) / sum(b.tgt_tokens for b in micro)
+        return float(sum(trainer.step(batch).translation for batch in micro)) / sum(
+            b.tgt_tokens for b in micro
+        )
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
