@@ -30,7 +30,7 @@ MODELS: dict[str, dict[str, object]] = {
 }
 
 
-def config_of(corpus: Path, model: dict[str, object], hours: float) -> Config:
+def config_of(corpus: Path, model: dict[str, object], epochs: int) -> Config:
     """Return the config of one model: all three have the same but for their attention."""
     sizes = {"d_embed": 256, "d_hidden": 384, "dropout": 0.2}
     return {
@@ -40,15 +40,16 @@ def config_of(corpus: Path, model: dict[str, object], hours: float) -> Config:
             "train": [str(corpus / "train")],
             "valid": str(corpus / "valid"),
             "test": [str(corpus / "test")],
+            "max_length": 100,
         },
         "tokenizer": {"type": "unigram"},
         "model": {**sizes, **model},
         "train": {
-            "batch_tokens": 2048,
+            "batch_tokens": 1536,
             "lr": 2e-3,
-            "schedule": "plateau",
+            "schedule": "linear",
+            "max_epochs": epochs,
             "validate_every": 1000,
-            "max_hours": hours,
         },
     }
 
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("plot", type=Path)
     parser.add_argument("--corpus", type=Path, default=DEMO)
     parser.add_argument("--gold", type=Path)
-    parser.add_argument("--hours", type=float, default=0.8, help="of training, each")
+    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     corpus = args.corpus.resolve()
@@ -103,14 +104,14 @@ def main() -> None:
     errors: dict[str, float] = {}
     spent = 0.0
     for name, model in MODELS.items():
-        run = train(config_of(corpus, model, args.hours), args.work.resolve() / name, args.threads)
+        run = train(config_of(corpus, model, args.epochs), args.work.resolve() / name, args.threads)
         spent += minutes(run)
         scores[name] = by_bucket(src, translate(run, src), ref)
         if args.gold and name != "none":
             texts = [args.gold / f"hansards_test.{end}" for end in ("L1", "L2", "align")]
             errors[name] = aer(run, *texts)
     plot(args.plot, scores)
-    print(f"Commit {commit()}, seed 1, {spent:.0f} minutes of training, beam 5.\n")
+    print(f"Commit {commit()}, seed 1, {args.epochs} epochs, {spent:.0f} minutes, beam 5.\n")
     print("| model |", " | ".join(f"{low}-{high}" for low, high in BUCKETS), "| last / first |")
     print("|---|" + "---|" * (len(BUCKETS) + 1))
     for name, values in scores.items():
