@@ -51,6 +51,11 @@ class MicroBatch:
         return len(self.targets)
 
     @property
+    def linked_tokens(self) -> int:
+        """The target tokens that have a link."""
+        return round(float(self.link_shares.sum()))
+
+    @property
     def padded_tokens(self) -> int:
         """B x T."""
         return self.tgt_in.numel()

@@ -110,8 +110,8 @@ def _seconds(trainer: Trainer, batch: Batch) -> float:
     parts = batch.cut(trainer.settings.micro_batch_tokens)
     micro = [make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
     begin = time.perf_counter()
-    loss, _ = trainer.update(micro)
-    loss.item()  # waits for the device
+    losses, _ = trainer.update(micro)
+    losses.translation.item()  # waits for the device
     return time.perf_counter() - begin
 
 

@@ -21,8 +21,8 @@ class Losses(NamedTuple):
 
     translation: Tensor
     """Cross entropy of the target tokens."""
-    alignment: Tensor | None
-    """Cross entropy of attention against given links; None where nothing is guided."""
+    alignment: Tensor
+    """Cross entropy of attention against given links; 0 where nothing is guided."""
 
 
 class TrainStep(nn.Module):
@@ -45,12 +45,10 @@ class TrainStep(nn.Module):
         real = hidden.flatten(0, 1).index_select(0, batch.positions)
         smoothing = self.label_smoothing if self.training else 0.0
         loss = self.model.output.loss(real, batch.targets, smoothing)
-        return Losses(loss, None if trace is None else alignment_loss(trace, batch))
+        return Losses(loss, loss.new_zeros(()) if trace is None else alignment_loss(trace, batch))
 
     def total(self, losses: Losses) -> Tensor:
         """Return what training minimises."""
-        if losses.alignment is None:
-            return losses.translation
         return losses.translation + self.guided * losses.alignment
 
 

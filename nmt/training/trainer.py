@@ -33,7 +33,7 @@ from nmt.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from nmt.training.loss import TrainStep
+from nmt.training.loss import Losses, TrainStep
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
 
 LOG_SECONDS = 10.0
@@ -145,8 +145,8 @@ class Trainer:
                 updates.close()  # type: ignore[attr-defined]
                 return
 
-    def update(self, micro_batches: list[MicroBatch]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one optimizer step over all micro-batches; return the loss sum and gradient norm."""
+    def update(self, micro_batches: list[MicroBatch]) -> tuple[Losses, torch.Tensor]:
+        """Take one optimizer step over all micro-batches; return their losses, gradient norm."""
         tokens = sum(batch.tgt_tokens for batch in micro_batches)
         number = self.state.update + 1
         rate = learning_rate(self.settings, number, self.total_updates, self.state.reductions)
@@ -154,18 +154,18 @@ class Trainer:
             group["lr"] = rate
         self.step.train()
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.precision.device)
+        sums = torch.zeros(2, device=self.precision.device)
         for i, batch in enumerate(micro_batches):
             seed_everything(self.settings.seed, number, i)
             with self.precision.autocast():
                 losses = self.step(batch.to(self.precision.device))
             self.precision.backward(self.step.total(losses) / tokens)
-            total += losses.translation.detach()
+            sums += torch.stack(losses).detach()
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
-        return total, norm
+        return Losses(*sums), norm
 
     def _timed_update(self, micro_batches: list[MicroBatch]) -> None:
-        loss, norm = self.update(micro_batches)
+        losses, norm = self.update(micro_batches)
         tokens = sum(batch.tgt_tokens for batch in micro_batches)
         state = self.state
         state.update += 1
@@ -173,7 +173,8 @@ class Trainer:
         if state.batch == len(self.epoch_batches):
             state.epoch, state.batch = state.epoch + 1, 0
         state.tgt_tokens += tokens
-        self.meter.add(loss, tokens, sum(batch.padded_tokens for batch in micro_batches))
+        linked = sum(batch.linked_tokens for batch in micro_batches) if self.step.guided else 0
+        self.meter.add(losses, tokens, linked, sum(batch.padded_tokens for batch in micro_batches))
         self._tick()
         self._norm = norm
         due = self.meter.elapsed() >= LOG_SECONDS or self._validation_due()
@@ -323,31 +324,36 @@ class Meter:
 
     def _clear(self) -> None:
         self._begin = time.perf_counter()
-        self._loss: torch.Tensor | None = None
-        self._tokens = self._padded = 0
+        self._losses: torch.Tensor | None = None
+        self._tokens = self._linked = self._padded = 0
 
-    def add(self, loss: torch.Tensor, tokens: int, padded: int) -> None:
-        """Note one update."""
-        self._loss = loss if self._loss is None else self._loss + loss
+    def add(self, losses: Losses, tokens: int, linked: int, padded: int) -> None:
+        """Note one update; `linked` of its target tokens are linked, if attention is guided."""
+        sums = torch.stack(losses)
+        self._losses = sums if self._losses is None else self._losses + sums
         self._tokens += tokens
+        self._linked += linked
         self._padded += padded
 
     def pending(self) -> bool:
         """Tell whether an update has been noted since the last record."""
-        return self._loss is not None
+        return self._losses is not None
 
     def elapsed(self) -> float:
         """Return the seconds since the last record."""
         return time.perf_counter() - self._begin
 
     def flush(self) -> dict[str, float]:
-        """Return loss a token, tokens/s and padding since the last record, and start anew."""
-        assert self._loss is not None, "flush comes after an update"
+        """Return losses a token, tokens/s and padding since the last record, and start anew."""
+        assert self._losses is not None, "flush comes after an update"
+        translation, alignment = self._losses.tolist()
         values = {
-            "loss": float(self._loss) / self._tokens,
+            "loss": translation / self._tokens,
             "tokens_per_second": round(self._tokens / self.elapsed(), 1),
             "padding": round(1 - self._tokens / self._padded, 4),
         }
+        if self._linked:
+            values["alignment_loss"] = alignment / self._linked
         self.text = (
             f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
             f"padding {values['padding']:.1%}  "

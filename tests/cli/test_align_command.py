@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -175,12 +176,16 @@ def test_given_alignments_guide_attention(tiny: Tiny) -> None:
         model__score="location",
     )
     guided = settings(data__alignments=f"[{links}]", train__guided_alignment=1)
-    rates = {}
+    rates, records = {}, {}
     for name, flags in (("free", []), ("guided", guided)):
         run = tiny.folder / name
         done(tiny.train(*shared, *flags, run=run))
         texts = ("--src", src, "--tgt", tgt)
         rates[name] = aer(done(nmt("align", "-m", run, *texts, "--gold", links)).lines)
+        metrics = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        records[name] = [record for record in metrics if record["kind"] == "train"]
+    assert all("alignment_loss" not in record for record in records["free"])
+    assert all(record["alignment_loss"] > 0 for record in records["guided"])
     assert rates["guided"] < 0.1 < 0.5 < rates["free"]
 
 

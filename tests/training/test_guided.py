@@ -12,7 +12,8 @@ from nmt.config import RNNConfig
 from nmt.data.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
-from nmt.training.loss import OUTSIDE, TrainStep, alignment_loss
+from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
+from nmt.training.trainer import Meter
 
 PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
 SHARES = torch.tensor([0.5, 0.5, 1.0])
@@ -128,3 +129,16 @@ def test_the_weight_counts_in_training_only() -> None:
         expected = base + 0.5 * float(alignment_loss(trace, batch))
         assert losses == [pytest.approx(expected), pytest.approx(base)]
         assert float(guided.total(guided.eval()(batch))) == pytest.approx(base)
+
+
+def test_the_record_has_both_losses_a_token() -> None:
+    """Four target tokens, of which two are linked, twice over."""
+    batch, meter = make_batch(), Meter()
+    losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
+    for _ in range(2):
+        meter.add(losses, batch.tgt_tokens, batch.linked_tokens, batch.padded_tokens)
+    record = meter.flush()
+    assert record["loss"] == pytest.approx(6 / 4)
+    assert record["alignment_loss"] == pytest.approx(5 / 2)
+    meter.add(losses, batch.tgt_tokens, 0, batch.padded_tokens)
+    assert "alignment_loss" not in meter.flush()

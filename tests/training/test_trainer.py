@@ -49,7 +49,10 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     whole, cut = make_trainer(**flags), make_trainer("cut", **flags)
     parts = batch_of(cut, tokens)
     assert len(parts) > 1
-    losses = [float(whole.update(batch_of(whole))[0]), float(cut.update(parts)[0])]
+    losses = [
+        float(whole.update(batch_of(whole))[0].translation),
+        float(cut.update(parts)[0].translation),
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     named = zip(whole.model.named_parameters(), cut.model.named_parameters(), strict=True)
     for (name, one), (_, other) in named:
@@ -89,7 +92,7 @@ def test_the_norm_is_clipped_and_the_one_before_is_reported(
 
 def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> float:
     trainer.state.update = update
-    return float(trainer.update(batch_of(trainer, tokens))[0])
+    return float(trainer.update(batch_of(trainer, tokens))[0].translation)
 
 
 def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
@@ -110,7 +113,7 @@ def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
 def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: MakeTrainer) -> None:
     def loss(copies: int) -> float:
         trainer = make_trainer(model__dropout=0.5)
-        return float(trainer.update(batch_of(trainer) * copies)[0])
+        return float(trainer.update(batch_of(trainer) * copies)[0].translation)
 
     assert loss(2) != pytest.approx(2 * loss(1), rel=1e-4)
     assert loss(2) == loss(2)
@@ -257,7 +260,7 @@ def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
     for number, batch in enumerate(other.epoch_batches[:2]):
         other.state.update = number
         micro = make_micro_batch(other.corpus, batch, other.tokenizers)
-        total += float(other.update([micro])[0])
+        total += float(other.update([micro])[0].translation)
         tokens += micro.tgt_tokens
     trainer = make_trainer(train__max_updates=2, train__validate_every=2)
     trainer.train(scores([1.0]))
