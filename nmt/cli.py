@@ -171,7 +171,7 @@ def explain(
     ] = None,
     force: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Explain this translation; with --src, a file of translations."),
+        typer.Option(help="Explain this translation; without a sentence, a file of them."),
     ] = None,
     model: ModelFolder = None,
     steps: Annotated[

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nmt import files
 from nmt.data.links import Gold, parse_links, pharaoh, require_words
-from nmt.data.text import Links, read_lines, read_pairs, read_stdin
+from nmt.data.text import Links, read_lines, read_pairs
 from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
@@ -37,9 +37,10 @@ def run(
     overrides: list[str],
     device: str,
 ) -> None:
-    """Align (src, tgt) by forced decoding, or src with its translations where `tgt` is None."""
-    if tgt is not None and src is None:
-        raise DataError("--tgt: needs --src, whose lines it translates")
+    """Align (src, tgt) by forced decoding, src with its translations without `tgt`.
+
+    Where `src` is None, its lines come from stdin.
+    """
     if gold is not None and tgt is None:
         raise DataError("--gold: needs --tgt, the translations that it aligns")
     if output is not None and diagnostics is not None and output.resolve() == diagnostics.resolve():
@@ -92,9 +93,9 @@ def explain_lines(
     explainer: Explainer, src: Path | None, tgt: Path | None
 ) -> Iterator[Explanation | None]:
     """Explain each pair of lines, or each line's translation; None where a side is blank."""
-    if src is not None and tgt is not None:
-        return explainer.forced(read_pairs(src, tgt))
-    return explainer.translations(read_lines(src) if src is not None else read_stdin())
+    if tgt is None:
+        return explainer.translations(read_lines(src))
+    return explainer.forced(read_pairs(src, tgt))
 
 
 def align(

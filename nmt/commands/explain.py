@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmt import files
-from nmt.data.text import read_lines, read_pairs, read_stdin
+from nmt.data.text import read_lines, read_pairs
 from nmt.decoding.load import choose_run
 from nmt.errors import ConfigError, DataError
 from nmt.explain.grid import grid
@@ -86,15 +86,13 @@ def run(
 def explain_lines(
     explainer: Explainer, sentence: str | None, src: Path | None, force: str | None
 ) -> Iterator[Explanation | None]:
-    """Explain each line; with `force` that translation of the sentence, or file of translations."""
+    """Explain each line; with `force` that translation, or that file of translations."""
     if sentence is not None:
         if force is None:
             return explainer.translations([sentence])
         return explainer.forced([(sentence, force)])
     if force is None:
-        return explainer.translations(read_lines(src) if src is not None else read_stdin())
-    if src is None:
-        raise DataError("--force: needs a sentence, or a file named with --src")
+        return explainer.translations(read_lines(src))
     return explainer.forced(read_pairs(src, Path(force)))
 
 

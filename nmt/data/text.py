@@ -64,15 +64,13 @@ def decode_lines(
             ) from None
 
 
-def read_lines(file: Path) -> Iterator[str]:
-    """Yield the lines of a text file; see `decode_lines`."""
+def read_lines(file: Path | None) -> Iterator[str]:
+    """Yield the lines of a text file, None for stdin; see `decode_lines`."""
+    if file is None:
+        yield from decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin")
+        return
     with open_text(file) as stream:
         yield from decode_lines(raw_lines(stream, file), str(file))
-
-
-def read_stdin() -> Iterator[str]:
-    """Yield the lines of stdin; see `decode_lines`."""
-    yield from decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin")
 
 
 def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
@@ -83,8 +81,8 @@ def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
 
 
-def read_pairs(src: Path, tgt: Path) -> Iterator[Pair]:
-    """Yield the (source, target) lines of two files, whose line counts must be equal."""
+def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
+    """Yield the (source, target) lines of two texts, src None for stdin; counts must be equal."""
     src_lines, tgt_lines = read_lines(src), read_lines(tgt)
     count = 0
     for src_line in src_lines:
@@ -98,9 +96,9 @@ def read_pairs(src: Path, tgt: Path) -> Iterator[Pair]:
         raise _unequal(src, count, tgt, count + extra)
 
 
-def _unequal(src: Path, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+def _unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     return DataError(
-        f"both sides must have the same number of lines: {src} has {src_count}, "
+        f"both sides must have the same number of lines: {src or 'stdin'} has {src_count}, "
         f"{tgt} has {tgt_count}"
     )
 

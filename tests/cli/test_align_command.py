@@ -100,6 +100,8 @@ def test_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
     assert rows[2][1:] == ["", "", ""]
     assert 0 <= float(rows[1][1]) < 1
+    stdin = (tmp_path / "a.in").read_text()
+    assert done(nmt("align", "-m", digits.run, *flags[2:], stdin=stdin)).lines == lines
     assert done(nmt("align", "-m", digits.run, stdin="\n\n")).lines == ["\t", "\t"]
     assert done(nmt("align", "-m", digits.run)).out == ""
 
@@ -118,7 +120,7 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tgt", "T"], "--tgt: needs --src"),
+        (["--tgt", "T"], "stdin has 0, "),
         (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: needs --reverse"),
         (
             ["--src", "S", "--reverse", "R", "--symmetrise", "intersect"],

@@ -68,11 +68,18 @@ def test_steps_walk_through_the_translation(digits: Digits) -> None:
     assert "dropped" in result.out
 
 
-def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits) -> None:
+def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits, tmp_path: Path) -> None:
     lines = done(nmt("explain", "-m", digits.run, "--json", stdin="1 2\n\n3 4\n")).lines
     found = [json.loads(line) for line in lines]
     assert found[1] is None
     assert [f and f["target"]["text"] for f in found] == ["2 1", None, "4 3"]
+    given = write_lines(tmp_path / "given", ["2 1", "5", "4 4"])
+    flags = ("--json", "--force", given)
+    lines = done(nmt("explain", "-m", digits.run, *flags, stdin="1 2\n\n3 4\n")).lines
+    assert [json.loads(line)["target"]["text"] for line in lines if line != "null"] == [
+        "2 1",
+        "4 4",
+    ]
     assert done(nmt("explain", "-m", digits.run, stdin="\n")).out == "\n"
     assert done(nmt("explain", "-m", digits.run)).out == ""
 
@@ -143,7 +150,8 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
         (["1 2", "--steps", "--json"], "--steps and --json: give one of them"),
         (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
         (["1 2", "--svg", "SAME"], "--html, --png and --svg: must be different files"),
-        (["--force", "2 1"], "--force: needs a sentence, or a file named with --src"),
+        (["--force", "2 1"], "2 1: no such file"),
+        (["--force", "LONGER"], "stdin has 0, "),
         (["--src", "S", "--force", "LONGER"], "both sides must have the same number of lines"),
         (["--src", "nowhere"], "nowhere: no such file"),
     ],
