@@ -5,7 +5,7 @@
 Trains three models alike, without attention, with Bahdanau's and with Luong's, on a folder that
 holds train, valid and test in English and French (statutes, say; else the demo corpus with its long
 test set), and scores the test lines in buckets of ten source words up to 60; longer ones are left
-out. With --gold FOLDER, holding `hansards_test.{L1,L2,align}`, also their alignment error rate on
+out. With --gold FOLDER, holding `hansards_test.{en,fr,align}`, also their alignment error rate on
 real gold alignments.
 """
 
@@ -108,7 +108,7 @@ def main() -> None:
         spent += minutes(run)
         scores[name] = by_bucket(src, translate(run, src), ref)
         if args.gold and name != "none":
-            texts = [args.gold / f"hansards_test.{end}" for end in ("L1", "L2", "align")]
+            texts = [args.gold / f"hansards_test.{end}" for end in ("en", "fr", "align")]
             errors[name] = aer(run, *texts)
     plot(args.plot, scores)
     print(f"Commit {commit()}, seed 1, {args.epochs} epochs, {spent:.0f} minutes, beam 5.\n")
