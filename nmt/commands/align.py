@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nmt import files
 from nmt.data.links import Gold, parse_links, pharaoh, require_words
-from nmt.data.text import Links, read_lines, read_pairs
+from nmt.data.text import Links, read_lines
 from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
@@ -66,7 +66,7 @@ def run(
             report = stack.enter_context(files.open_atomic(diagnostics))
             report.write(b"line\tentropy\tdropped\trepeated\n")
         found: list[Links] = []
-        explanations = explain_lines(explainer, src, tgt)
+        explanations = explainer.texts(src, tgt)
         for number, (explanation, links) in enumerate(
             align(explanations, backward, SYMMETRISE[symmetrise or "grow-diag-final-and"]), 1
         ):
@@ -87,15 +87,6 @@ def run(
                     f"{gold}: must have a line for each pair, has {len(golds)} for {len(found)}"
                 )
             print(table(score_alignments(found, golds)))
-
-
-def explain_lines(
-    explainer: Explainer, src: Path | None, tgt: Path | None
-) -> Iterator[Explanation | None]:
-    """Explain each pair of lines, or each line's translation; None where a side is blank."""
-    if tgt is None:
-        return explainer.translations(read_lines(src))
-    return explainer.forced(read_pairs(src, tgt))
 
 
 def align(

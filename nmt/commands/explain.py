@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nmt import files
-from nmt.data.text import read_lines, read_pairs
 from nmt.decoding.load import choose_run
 from nmt.errors import ConfigError, DataError
 from nmt.explain.grid import grid
@@ -87,13 +86,11 @@ def explain_lines(
     explainer: Explainer, sentence: str | None, src: Path | None, force: str | None
 ) -> Iterator[Explanation | None]:
     """Explain each line; with `force` that translation, or that file of translations."""
-    if sentence is not None:
-        if force is None:
-            return explainer.translations([sentence])
-        return explainer.forced([(sentence, force)])
+    if sentence is None:
+        return explainer.texts(src, None if force is None else Path(force))
     if force is None:
-        return explainer.translations(read_lines(src))
-    return explainer.forced(read_pairs(src, Path(force)))
+        return explainer.translations([sentence])
+    return explainer.forced([(sentence, force)])
 
 
 def as_line(explanation: Explanation | None) -> str:

@@ -71,8 +71,8 @@ class MicroBatch:
         return self._moved(lambda tensor: tensor.pin_memory())
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
-        tensors = {f.name: move(getattr(self, f.name)) for f in fields(self)}
-        return MicroBatch(**{**tensors, "src_len": self.src_len})
+        moved = {f.name: move(getattr(self, f.name)) for f in fields(self) if f.name != "src_len"}
+        return MicroBatch(src_len=self.src_len, **moved)
 
 
 def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:

@@ -131,9 +131,8 @@ class _Beam:
 class _Forced:
     """A batch of targets fed to the decoder. B pairs, T the longest target."""
 
-    sources: list[list[int]]
     targets: list[list[int]]
-    """With eos, like the sources."""
+    """With eos."""
     log_probs: Tensor
     """B x T x V."""
     chosen: Tensor
@@ -263,9 +262,10 @@ class BeamEngine:
         trace, norms = forced.trace, forced.trace.context.float().norm(dim=-1)
         parts = [p.float().cpu().numpy() for p in (trace.scores, trace.softmax, trace.weights)]
         walks = []
-        for b, (source, target) in enumerate(zip(forced.sources, forced.targets, strict=True)):
+        for b, ((source, _), target) in enumerate(zip(pairs, forced.targets, strict=True)):
             places = slice(0, len(target))
-            scores, softmax, weights = (part[:, :, b, places, : len(source)] for part in parts)
+            seen = len(source) + 1  # with eos
+            scores, softmax, weights = (part[:, :, b, places, :seen] for part in parts)
             walks.append(
                 Walk(
                     scores=scores,
@@ -293,7 +293,6 @@ class BeamEngine:
         log_probs = self.model.output.logits(hidden).float().log_softmax(-1)
         real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
         return _Forced(
-            sources=[[*source, self.tokenizers.src.eos] for source, _ in pairs],
             targets=rows,
             log_probs=log_probs,
             chosen=log_probs.gather(2, tgt_out[:, :, None])[:, :, 0].cpu(),

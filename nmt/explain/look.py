@@ -9,15 +9,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from nmt.configfile import load_config
+from nmt.data.text import read_lines, read_pairs
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
-from nmt.decoding.translator import Hypothesis
+from nmt.decoding.translator import Hypothesis, search_by_length
 from nmt.decoding.walk import BeamStep, Numbers, Walk
 from nmt.errors import RunError
 from nmt.rundir import RunDir
@@ -125,6 +127,12 @@ class Explainer:
         self.top = top
         self.watch = watch
 
+    def texts(self, src: Path | None, tgt: Path | None) -> Iterator[Explanation | None]:
+        """Explain the lines of a file, None for stdin: as `tgt` translates them, else as we do."""
+        if tgt is None:
+            return self.translations(read_lines(src))
+        return self.forced(read_pairs(src, tgt))
+
     def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
         """Translate each line and explain the translation; None for a blank line."""
         for window in _batches(lines, WINDOW):
@@ -148,12 +156,8 @@ class Explainer:
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:
             return [self.engine.watch(source.tokens) for source in sources]
-        found: dict[int, tuple[Hypothesis, list[BeamStep]]] = {}
-        order = sorted(range(len(sources)), key=lambda i: len(sources[i].tokens))
-        for batch in _batches(order, self.batch_size):
-            best = self.engine.search([sources[i].tokens for i in batch])
-            found |= {i: (hypothesis, []) for i, (hypothesis,) in zip(batch, best, strict=True)}
-        return [found[i] for i in range(len(sources))]
+        tokens = [source.tokens for source in sources]
+        return [(best, []) for (best,) in search_by_length(self.engine, tokens, self.batch_size)]
 
     def _explain(
         self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]

@@ -190,4 +190,5 @@ def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
 def test_every_kind_of_attention_is_explained(tiny: Tiny, choice: dict[str, object]) -> None:
     done(tiny.train(*settings(**choice)))
     for flags in ([], ["--steps"], ["--json"]):
-        done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))
+        result = done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))
+        assert result.out.strip()
