@@ -1,8 +1,8 @@
 """Luong's ladder (Luong et al. 2015, table 1): what each step adds, on demo pairs or Multi30k.
 
-    python benchmarks/attention/ladder.py WORK_FOLDER [--multi30k FOLDER] [--threads 2]
+    python benchmarks/attention/ladder.py WORK_FOLDER PLOT.png [--multi30k FOLDER] [--threads 2]
 
-Every rung keeps what the rung below it has. Prints the table as Markdown.
+Every rung keeps what the rung below it has. Draws the rungs and prints the table as Markdown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
-from runs import ROOT, Config, commit, merged, minutes, paired, test_scores, train
+from runs import ROOT, Config, bars, commit, merged, minutes, paired, test_scores, train
 
 PAIRS = 2_000
 DEMO = ROOT / "data" / "demo"
@@ -83,6 +83,7 @@ def main() -> None:
     """Train all rungs, seed by seed, and print what they reached."""
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
+    parser.add_argument("plot", type=Path)
     parser.add_argument("--multi30k", type=Path, help="folder of Multi30k, in place of the demo")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -100,6 +101,11 @@ def main() -> None:
             [scores] = test_scores(run).values()
             bleu[name].append(scores["bleu"])
             spent += minutes(run)
+    by_rung = {
+        name: {f"seed {seed}": score for seed, score in zip(seeds, scores, strict=True)}
+        for name, scores in bleu.items()
+    }
+    bars(args.plot, by_rung, "BLEU (13a)")
     print(f"Commit {commit()}, seeds {[*seeds]}, {spent:.0f} minutes of training.\n")
     print("| rung | BLEU by seed | mean | gain over the rung below |\n|---|---|---|---|")
     for (below, _), (name, _) in pairwise([RUNGS[0], *RUNGS]):

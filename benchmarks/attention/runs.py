@@ -15,6 +15,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
+from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 Config = dict[str, dict[str, Any]]
@@ -86,6 +87,22 @@ def paired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """Return the mean gain of `other` over `one` and its standard error, paired by seed."""
     gains = [b - a for a, b in zip(one, other, strict=True)]
     return mean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+
+
+def bars(file: Path, groups: dict[str, dict[str, float]], label: str) -> None:
+    """Draw a group of bars for each name, one for each of its values."""
+    figure = Figure(figsize=(7, 4))
+    axes = figure.add_subplot()
+    names = list(next(iter(groups.values())))
+    for i, name in enumerate(names):
+        places = [g + (i + 0.5) / (len(names) + 1) for g in range(len(groups))]
+        heights = [values[name] for values in groups.values()]
+        axes.bar(places, heights, width=1 / (len(names) + 1), label=name)
+    axes.set_xticks([g + 0.5 for g in range(len(groups))], groups, rotation=20)
+    axes.set_ylabel(label)
+    axes.legend()
+    axes.grid(axis="y", alpha=0.3)
+    figure.savefig(file, dpi=150, bbox_inches="tight")
 
 
 def commit() -> str:
