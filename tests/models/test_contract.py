@@ -189,7 +189,8 @@ def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
 
 
 def gradients_reach_every_parameter(settings: Settings) -> None:
-    model = make_model(**settings).train()
+    # a narrower window may hold one token only, and then there is nothing to score
+    model = make_model(**settings, window_width=2).train()
     tgt_in = make_target(len(LENGTHS), 3)
     hidden, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     model.output.loss(
@@ -311,7 +312,10 @@ def bf16_runs(settings: Settings) -> None:
     assert model.output.logits(stepped.float()).isfinite().all()
     assert loss.dtype == torch.float32
     exact, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
-    assert_close(hidden.float(), exact, rtol=0, atol=0.25)
+    difference = (hidden.float() - exact).abs()
+    assert difference.mean() < 0.03
+    # where a window is predicted, its edge may move by a token, which one state in many shows
+    assert difference.max() < (0.5 if settings.get("window") == "local_p" else 0.25)
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
