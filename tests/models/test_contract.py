@@ -313,7 +313,7 @@ def bf16_runs(settings: Settings) -> None:
     assert loss.dtype == torch.float32
     exact, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     difference = (hidden.float() - exact).abs()
-    assert difference.mean() < 0.03
+    assert difference.mean() < 0.05
     # where a window is predicted, its edge may move by a token, which one state in many shows
     assert difference.max() < (0.5 if settings.get("window") == "local_p" else 0.25)
     loss.backward()
