@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -117,6 +117,11 @@ class RNNConfig(Section):
     dropout: Rate = 0.3
     """Share of units dropped: of embeddings, layer outputs, what is fed back and the readout."""
 
+    @property
+    def attends(self) -> bool:
+        """There is attention to show and to guide."""
+        return self.wiring != "none"
+
     def in_words(self) -> str:
         """Describe the model in a line: the cell, and what its attention is."""
         words = [self.cell, f"wiring {self.wiring}"]
@@ -168,6 +173,121 @@ class RNNConfig(Section):
                 "coverage",
                 "true goes with score additive or concat only, into whose sum it enters; "
                 f"score is {self.score}",
+            ),
+        ]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"d_model": 128, "d_ff": 512, "num_heads": 4, "num_layers": 2, "dropout": 0.2},
+    "small": {"d_model": 256, "d_ff": 1024, "num_heads": 4, "num_layers": 3, "dropout": 0.2},
+    "base": {"d_model": 512, "d_ff": 2048, "num_heads": 8, "num_layers": 6, "dropout": 0.1},
+    "big": {"d_model": 1024, "d_ff": 4096, "num_heads": 16, "num_layers": 6, "dropout": 0.3},
+}
+"""Sizes of Transformers; base and big are those of Vaswani et al. 2017, table 3."""
+
+
+class TransformerConfig(Section):
+    """The Transformer (docs/model.md)."""
+
+    DEFAULT_LR: ClassVar[float] = 1e-3
+    DEFAULT_WARMUP: ClassVar[int] = 1000
+
+    arch: Literal["transformer"]
+    """The architecture."""
+    preset: Literal["tiny", "small", "base", "big"] = "small"
+    """Sizes and dropout, where they are not given one by one."""
+    d_model: Count = PRESETS["small"]["d_model"]
+    """Width of the embeddings and of all layers."""
+    d_ff: Count = PRESETS["small"]["d_ff"]
+    """Width inside the feed-forward nets."""
+    num_heads: Count = PRESETS["small"]["num_heads"]
+    """Attention heads, each with its slice of `d_model`."""
+    num_kv_heads: Count | None = None
+    """Heads of keys and values, each shared by as many query heads; null for one each."""
+    num_layers: Count = PRESETS["small"]["num_layers"]
+    """Layers of encoder and decoder, where the two below are not given."""
+    encoder_layers: Count | None = None
+    """Layers of the encoder."""
+    decoder_layers: Count | None = None
+    """Layers of the decoder."""
+    decoder: Literal["transformer", "ssru"] = "transformer"
+    """What a decoder layer knows its past by: self-attention, or an SSRU (Kim et al. 2019)."""
+    norm: Literal["layer", "rms"] = "layer"
+    """Layer norm or RMSNorm."""
+    norm_place: Literal["pre", "post"] = "pre"
+    """The norm stands before each sublayer, or after its sum."""
+    deepnorm: bool = False
+    """Scale sums and weights so that deep post-norm models train (Wang et al. 2022)."""
+    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
+    """How a token's place is told."""
+    max_positions: Count = 1024
+    """Learned positions; tokens beyond them share the last one."""
+    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    """The nonlinearity of the feed-forward nets."""
+    tie: Literal["none", "target", "all"] = "target"
+    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
+    dropout: Rate = PRESETS["small"]["dropout"]
+    """Share of units dropped: of embeddings and of what each sublayer adds."""
+    attention_dropout: Rate = 0.0
+    """Share of attention weights dropped."""
+    activation_dropout: Rate = 0.0
+    """Share of units dropped inside the feed-forward nets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Give the sizes of the preset to what is not given."""
+        if not isinstance(values, dict):
+            return values
+        return {**PRESETS.get(str(values.get("preset")), {}), **values}
+
+    @property
+    def attends(self) -> bool:
+        """There is attention to show and to guide."""
+        return True
+
+    def in_words(self) -> str:
+        """Describe the model in a line."""
+        words = [self.preset, f"{self.norm_place}-norm", self.positions, self.activation]
+        return ", ".join([*words, "SSRU decoder"] if self.decoder == "ssru" else words)
+
+    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
+        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
+
+        `given` are the settings that the person named.
+        """
+        groups = self.num_kv_heads or self.num_heads
+        return [
+            (
+                self.d_model % self.num_heads != 0,
+                "num_heads",
+                f"must divide model.d_model ({self.d_model}), is {self.num_heads}",
+            ),
+            (
+                self.num_heads % groups != 0,
+                "num_kv_heads",
+                f"must divide model.num_heads ({self.num_heads}), is {groups}",
+            ),
+            (
+                self.positions == "sinusoidal" and self.d_model % 2 == 1,
+                "d_model",
+                f"must be even with sinusoidal positions, is {self.d_model}",
+            ),
+            (
+                self.positions == "rotary" and self.d_model // self.num_heads % 2 == 1,
+                "num_heads",
+                f"must leave heads of an even width for rotary positions, "
+                f"{self.d_model} / {self.num_heads} is odd",
+            ),
+            (
+                self.deepnorm and self.norm_place == "pre",
+                "deepnorm",
+                "true goes with norm_place post only, whose sums it scales",
+            ),
+            (
+                self.positions != "learned" and "max_positions" in given,
+                "max_positions",
+                f"has no meaning with {self.positions} positions, which know no last one",
             ),
         ]
 
@@ -236,6 +356,9 @@ class DecodeConfig(Section):
     """Lines decoded together."""
 
 
+ModelConfig = Annotated[RNNConfig | TransformerConfig, Field(discriminator="arch")]
+
+
 class Config(Section):
     """Settings of one run."""
 
@@ -243,11 +366,18 @@ class Config(Section):
     """The run folder; null for `runs/<name of this file>`."""
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
-    model: RNNConfig = RNNConfig()
+    model: ModelConfig = RNNConfig()
     train: TrainConfig = TrainConfig()
     decode: DecodeConfig = DecodeConfig()
 
     _given: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_arch(cls, data: Any) -> Any:
+        """Let a model without `arch` be a recurrent one."""
+        model = data.get("model") if isinstance(data, dict) else None
+        return {**data, "model": {"arch": "rnn", **model}} if isinstance(model, dict) else data
 
     def is_given(self, name: str) -> bool:
         """Tell whether the person set `name` (dotted) or it is a default."""
@@ -306,7 +436,7 @@ class Config(Section):
                 "(`nmt align` makes them)",
             ),
             (
-                train.guided_alignment > 0 and model.wiring == "none",
+                train.guided_alignment > 0 and not model.attends,
                 "train.guided_alignment",
                 "has no meaning with model.wiring none, which has no attention",
             ),

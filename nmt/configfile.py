@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -176,14 +176,17 @@ def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]
     """Turn pydantic's errors into ours; the branches of a union become one problem."""
     found: dict[yamltext.Path, list[str]] = {}
     for detail in error.errors(include_url=False):
-        path, rest = _split_location(detail["loc"], data)
+        path, rest = _split_location(_untagged(detail["loc"]), data)
         if FilePair.__name__ in rest and detail["type"] in ("missing", "extra_forbidden"):
             message = "must be a mapping with the keys src and tgt"
         elif detail["type"] == "missing":
             path = (*path, *rest)
             message = "must be given"
         elif detail["type"] == "extra_forbidden":
-            message = _unknown_key(path)
+            message = _unknown_key(path, data)
+        elif detail["type"] == "union_tag_invalid":
+            path = (*path, "arch")
+            message = _choices(detail["ctx"]["expected_tags"], detail["ctx"]["tag"])
         else:
             message = _requirement(detail)
         messages = found.setdefault(path, [])
@@ -199,6 +202,11 @@ def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]
             text = f"{text}; it is {_show(value)}"
         problems.append((path, text))
     return problems
+
+
+def _untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Leave out the tag that pydantic puts behind `model` to say which architecture it tried."""
+    return location[:1] + location[2:] if location[:1] == ("model",) else location
 
 
 def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[yamltext.Path, list[Any]]:
@@ -219,21 +227,33 @@ def _value_at(data: Any, path: yamltext.Path) -> Any:
     return data
 
 
-def _unknown_key(path: yamltext.Path) -> str:
+def _unknown_key(path: yamltext.Path, data: Any) -> str:
     section: Any = Config
     for part in path[:-1]:
         section = section.model_fields[str(part)].annotation
+    others = ""
+    if path[0] == "model":
+        kinds = {
+            kind.model_fields["arch"].annotation.__args__[0]: kind for kind in get_args(section)
+        }
+        arch = data["model"].get("arch", "rnn")
+        section = kinds[arch]
+        having = [name for name, kind in kinds.items() if path[-1] in kind.model_fields]
+        others = f" with arch {arch}, only with {', '.join(having)}" if having else ""
     keys = list(section.model_fields)
     near = did_you_mean(str(path[-1]), keys)
-    return f"is not a known key{near}; the keys here are {', '.join(keys)}"
+    return f"is not a known key{others or near}; the keys here are {', '.join(keys)}"
+
+
+def _choices(expected: str, given: str) -> str:
+    choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    return f"must be one of {', '.join(choices)}{did_you_mean(given, choices)}"
 
 
 def _requirement(detail: Any) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "literal_error":
-        choices = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        near = did_you_mean(str(detail["input"]), choices)
-        return f"must be one of {', '.join(choices)}{near}"
+        return _choices(context["expected"], str(detail["input"]))
     plain = {
         "int_type": "must be a whole number",
         "int_from_float": "must be a whole number",

@@ -200,10 +200,11 @@ class BeamEngine:
             going = beam.going()
             if len(going) == 0:
                 return beam.results()
+            remaining = None
             if len(going) < len(beam):
-                kept = beam.select(going)
+                kept, remaining = beam.select(going), going
                 memory, rows, tokens = memory.select(going), rows[kept], tokens[kept]
-            state = state.select(rows)
+            state = state.select(rows, remaining)
 
     def _extend(self, hidden: Tensor, beam: _Beam, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best continuations of each sentence: B x `count` scores, origins and tokens.

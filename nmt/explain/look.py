@@ -193,7 +193,7 @@ def load_explainer(
 ) -> Explainer:
     """Load the model of a run; RunError where it has no attention."""
     config = load_config(run.config, overrides)
-    if config.model.wiring == "none":
+    if not config.model.attends:
         raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
     return Explainer(load_engine(run, config, device), top, watch)
 

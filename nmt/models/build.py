@@ -9,18 +9,22 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from nmt.config import RNNConfig
+from nmt.config import RNNConfig, TransformerConfig
 from nmt.errors import RunError
 from nmt.models.interface import Model
 from nmt.models.rnn import RNNModel
+from nmt.models.transformer import TransformerModel
 
 AnyModel = Model[Any, Any]
-ARCHITECTURES: dict[str, type[RNNModel]] = {"rnn": RNNModel}
+ARCHITECTURES: dict[str, Any] = {"rnn": RNNModel, "transformer": TransformerModel}
 
 
-def build_model(config: RNNConfig, src_vocab: int, tgt_vocab: int, pad: int) -> AnyModel:
+def build_model(
+    config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
+) -> AnyModel:
     """Return a freshly initialised model; its weights follow torch's seed."""
-    return ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
+    model: AnyModel = ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
+    return model
 
 
 def weights_of(model: AnyModel) -> dict[str, torch.Tensor]:

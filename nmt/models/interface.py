@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -23,19 +24,13 @@ from nmt.models.layers import Output
 
 @dataclass(frozen=True)
 class Rows:
-    """A bundle of tensors, tuples of tensors or bundles, whose first dimension is one row each."""
+    """A bundle of tensors, tuples or bundles of them, whose first dimension is one row each."""
 
-    def _map(self, change: Any) -> Self:
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple):
-                changed[field.name] = tuple(change(tensor) for tensor in value)
-            elif isinstance(value, Rows):
-                changed[field.name] = value._map(change)
-            elif value is not None:
-                changed[field.name] = change(value)
-        return replace(self, **changed)
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return replace(
+            self,
+            **{field.name: _changed(getattr(self, field.name), change) for field in fields(self)},
+        )
 
     def select(self, rows: Tensor) -> Self:
         """Return the bundle of these rows, in this order (repeats allowed)."""
@@ -44,6 +39,15 @@ class Rows:
     def clone(self) -> Self:
         """Return a copy that later steps do not touch."""
         return self._map(lambda tensor: tensor.clone())
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor in `value`; what holds none stays."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_changed(part, change) for part in value)
+    return value._map(change) if isinstance(value, Rows) else value
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,15 @@ class Memory(Rows):
 class DecoderState(Rows):
     """What the decoder knows between two steps: one row a hypothesis.
 
-    A state is owned: `step` may overwrite it, and the one passed in is dead afterwards.
+    A state is owned: `step` and `select` may overwrite it; the one passed in is dead afterwards.
     """
+
+    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+        """Return the state that goes on from these rows, N of them, each from its own sentence's.
+
+        `sentences` are those that remain, in this order; None for all of them.
+        """
+        return super().select(rows)
 
 
 @dataclass(frozen=True)

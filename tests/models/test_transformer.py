@@ -1,0 +1,252 @@
+"""The Transformer against torch's own modules and against arithmetic by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from model_cases import PAD, make_source
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from nmt.config import TransformerConfig
+from nmt.models.build import build_model
+from nmt.models.transformer import (
+    SSRU,
+    DecoderLayer,
+    DeepNorm,
+    Embedded,
+    EncoderLayer,
+    FeedForward,
+    MultiHead,
+    Source,
+    make_norm,
+    rotate,
+    sinusoids,
+)
+
+PLAIN = DeepNorm(1.0, 1.0)
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def config_of(**settings: Any) -> TransformerConfig:
+    sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "num_layers": 1, "dropout": 0.0}
+    return TransformerConfig(**{"arch": "transformer", **sizes, **settings})
+
+
+def randomised(module: nn.Module, seed: int = 1) -> nn.Module:
+    torch.manual_seed(seed)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return module.eval()
+
+
+def numbers(*shape: int, seed: int = 3) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def give_attention(theirs: nn.MultiheadAttention, ours: MultiHead) -> None:
+    """Give torch's module our weights; our keys have no bias."""
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(
+            torch.cat([ours.query.weight, ours.key.weight, ours.value.weight])
+        )
+        zero = torch.zeros_like(ours.query.bias)
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, zero, ours.value.bias]))
+        theirs.out_proj.load_state_dict(ours.output.state_dict())
+
+
+def give_rest(theirs: nn.Module, ours: EncoderLayer | DecoderLayer) -> None:
+    theirs.linear1.load_state_dict(ours.feed_forward.into.state_dict())
+    theirs.linear2.load_state_dict(ours.feed_forward.out.state_dict())
+
+
+@pytest.mark.parametrize("norm_place", ["pre", "post"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> None:
+    config = config_of(norm_place=norm_place, activation=activation)
+    shape = {"d_model": 8, "nhead": 2, "dim_feedforward": 12, "dropout": 0.0}
+    kind = {"activation": activation, "norm_first": norm_place == "pre", "batch_first": True}
+    states, memory = numbers(2, 5, 8), numbers(2, 4, 8, seed=4)
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+
+    encoder = randomised(EncoderLayer(config, PLAIN))
+    assert isinstance(encoder, EncoderLayer)
+    torchs = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-6).train()
+    give_attention(torchs.self_attn, encoder.attention)
+    give_rest(torchs, encoder)
+    torchs.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
+    torchs.norm2.load_state_dict(encoder.feed_forward_sum.norm.state_dict())
+    expected = torchs(states, src_key_padding_mask=~mask)
+    assert_close(
+        encoder(states, torch.arange(5), mask[:, None, None])[mask], expected[mask], **CLOSE
+    )
+
+    decoder = randomised(DecoderLayer(config, PLAIN))
+    assert isinstance(decoder, DecoderLayer)
+    assert isinstance(decoder.past, MultiHead)
+    other = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-6).train()
+    give_attention(other.self_attn, decoder.past)
+    give_attention(other.multihead_attn, decoder.cross)
+    give_rest(other, decoder)
+    sums = (decoder.past_sum, decoder.cross_sum, decoder.feed_forward_sum)
+    for norm, its_sum in zip((other.norm1, other.norm2, other.norm3), sums, strict=True):
+        norm.load_state_dict(its_sum.norm.state_dict())
+    causal = nn.Transformer.generate_square_subsequent_mask(5)
+    real = mask[:, :4]
+    expected = other(states, memory, tgt_mask=causal, memory_key_padding_mask=~real)
+    source = Source(*decoder.cross.project(memory), real[:, None, None])
+    for trace in (False, True):
+        found, _ = decoder(states, source, trace)
+        assert_close(found, expected, **CLOSE)
+
+
+def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
+    shared = randomised(MultiHead(config_of(num_heads=4, num_kv_heads=2)))
+    full = MultiHead(config_of(num_heads=4)).eval()
+    assert isinstance(shared, MultiHead)
+    weights = shared.state_dict()
+    for name in ("key.weight", "value.weight", "value.bias"):
+        parts = weights[name].chunk(2)
+        weights[name] = torch.cat([parts[0], parts[0], parts[1], parts[1]])
+    full.load_state_dict(weights)
+    states = numbers(2, 5, 8)
+    ours = shared(shared.queries(states), *shared.project(states))
+    assert_close(ours, full(full.queries(states), *full.project(states)), **CLOSE)
+
+
+def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
+    attention = randomised(MultiHead(config_of(attention_dropout=0.5)))
+    assert isinstance(attention, MultiHead)
+    states = numbers(1, 6, 8)
+    heads = attention.queries(states), *attention.project(states)
+    for causal in (False, True):
+        expected = attention(*heads, causal=causal)
+        attention.train()
+        torch.manual_seed(5)
+        drawn = torch.stack([attention(*heads, causal=causal) for _ in range(4000)])
+        attention.eval()
+        assert drawn.std(0).min() > 0.05
+        assert_close(drawn.mean(0), expected, rtol=0, atol=0.1)
+
+
+def test_sinusoids_are_those_of_the_paper() -> None:
+    """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of it; here sines stand first."""
+    found = sinusoids(torch.tensor([0, 3]), 6)
+    for p, row in zip((0, 3), found.tolist(), strict=True):
+        turns = [p / 10000 ** (2 * i / 6) for i in range(3)]
+        assert row == pytest.approx([*map(math.sin, turns), *map(math.cos, turns)], abs=1e-6)
+
+
+def test_rotation_by_hand_and_products_that_know_distances_only() -> None:
+    pair = torch.tensor([[[[1.0, 2.0]]]])
+    turned = rotate(pair, torch.tensor([2]))
+    sine, cosine = math.sin(2), math.cos(2)
+    expected = [cosine - 2 * sine, 2 * cosine + sine]
+    assert turned.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    query, key = numbers(1, 1, 1, 8), numbers(1, 1, 1, 8, seed=9)
+    products = [
+        float((rotate(query, torch.tensor([p])) * rotate(key, torch.tensor([q]))).sum())
+        for p, q in ((7, 4), (3, 0), (103, 100), (4, 7))
+    ]
+    assert products[0] == pytest.approx(products[1], abs=1e-5)
+    assert products[0] == pytest.approx(products[2], abs=1e-4)
+    assert abs(products[0] - products[3]) > 1e-2
+
+
+def test_learned_positions_beyond_the_last_share_it() -> None:
+    embedded = randomised(
+        Embedded(config_of(positions="learned", max_positions=4), nn.Embedding(5, 8))
+    )
+    states = embedded(torch.full((1, 6), 2), torch.arange(6))
+    assert_close(states[0, 4], states[0, 3], rtol=0, atol=0)
+    assert (states[0, 2] - states[0, 3]).abs().max() > 0.1
+
+
+def test_token_vectors_are_scaled_before_positions_are_added() -> None:
+    table = nn.Embedding(5, 8)
+    found = Embedded(config_of(), table).eval()(torch.tensor([3]), torch.tensor([1]))
+    assert_close(found, table.weight[3:4] * math.sqrt(8) + sinusoids(torch.tensor([1]), 8))
+
+
+def test_ssru_by_hand() -> None:
+    unit = randomised(SSRU(config_of()))
+    assert isinstance(unit, SSRU)
+    states = numbers(1, 4, 8)
+    found = unit.whole(states)[0]
+    cell = [0.0] * 8
+    for x, row in zip(states[0], found.tolist(), strict=True):
+        for j in range(8):
+            gate = sum(
+                w * v for w, v in zip(unit.forget.weight[j].tolist(), x.tolist(), strict=True)
+            )
+            forget = 1 / (1 + math.exp(-(gate + unit.forget.bias[j].item())))
+            new = sum(w * v for w, v in zip(unit.value.weight[j].tolist(), x.tolist(), strict=True))
+            cell[j] = forget * cell[j] + (1 - forget) * new
+        assert row == pytest.approx([max(0.0, c) for c in cell], abs=1e-5)
+
+
+def test_swiglu_and_rms_norm_by_hand() -> None:
+    net = randomised(FeedForward(config_of(activation="swiglu")))
+    assert isinstance(net, FeedForward)
+    assert net.gate is not None
+    x = numbers(8)
+    inner = net.into(x)
+    expected = net.out(inner / (1 + (-inner).exp()) * net.gate(x))
+    assert_close(net(x), expected, **CLOSE)
+    norm = randomised(make_norm(config_of(norm="rms")))
+    assert_close(norm(x), x / (x.pow(2).mean() + 1e-6).sqrt() * norm.weight, **CLOSE)
+
+
+@pytest.mark.parametrize(("preset", "paper"), [("base", 65e6), ("big", 213e6)])
+def test_base_and_big_have_the_parameters_of_the_paper(preset: str, paper: float) -> None:
+    """Vaswani et al. 2017, table 3; a joint vocabulary of about 37,000 (section 5.1)."""
+    with torch.device("meta"):
+        config = TransformerConfig(arch="transformer", preset=preset, tie="all")
+        model = build_model(config, 37_000, 37_000, PAD)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(paper, rel=0.04)
+
+
+def test_what_is_given_goes_before_the_preset() -> None:
+    config = TransformerConfig(arch="transformer", preset="big", num_heads=8)
+    assert (config.d_model, config.d_ff, config.num_heads, config.dropout) == (1024, 4096, 8, 0.3)
+
+
+def test_deepnorm_scales_sums_and_first_weights() -> None:
+    """Wang et al. 2022, table 1: N = 2 encoder and M = 3 decoder layers."""
+    config = config_of(norm_place="post", deepnorm=True, encoder_layers=2, decoder_layers=3)
+    torch.manual_seed(1)
+    deep = build_model(config, 11, 11, PAD)
+    torch.manual_seed(1)
+    plain = build_model(config.model_copy(update={"deepnorm": False}), 11, 11, PAD)
+    factors = {
+        "encoder": (0.81 * (16 * 3) ** 0.0625, 0.87 * (16 * 3) ** -0.0625),
+        "decoder": (9**0.25, 36**-0.25),
+    }
+    scaled = 0
+    others = dict(plain.named_parameters())
+    for name, weight in deep.named_parameters():
+        ratio = 1.0
+        parts = name.split(".")
+        scales = parts[0] in factors and parts[-2] in ("value", "output", "into", "out")
+        if scales and parts[-1] == "weight":
+            ratio = factors[parts[0]][1]
+            scaled += 1
+        assert_close(weight, others[name] * ratio)
+    assert scaled == 2 * 4 + 3 * 6
+    for side, layer in (("encoder", deep.encoder[0]), ("decoder", deep.decoder[0])):
+        x, change = numbers(8), numbers(8, seed=8)
+        its_sum = layer.feed_forward_sum
+        expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-6)
+        assert_close(its_sum.leave(x, change), expected, **CLOSE)
+
+
+def test_the_final_norm_stands_in_pre_norm_only() -> None:
+    src, src_len = make_source([3, 2])
+    for place in ("pre", "post"):
+        model = build_model(config_of(norm_place=place), 11, 11, PAD).eval()
+        assert isinstance(model.decoder_norm, nn.LayerNorm) == (place == "pre")
+        hidden, _ = model.decode(model.encode(src, src_len), src)
+        assert hidden.mean(-1).abs().max() < 1e-5, "a norm comes last in either"
