@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
-from nmt.config import Config, FilePair, RNNConfig
+from nmt.config import Config, FilePair, RNNConfig, TransformerConfig
 from nmt.configfile import (
     config_schema,
     find_text,
@@ -558,12 +558,15 @@ def test_the_resolved_config_reloads_to_itself(file: Path, text: str) -> None:
     assert again.model_dump() == config.model_dump()
 
 
-def test_the_resolved_config_marks_what_was_given(file: Path) -> None:
-    config = load(file, DATA + "train: {lr: 0.001}\n", "decode.beam_size=5")
-    shown = show_config(config).split("\n")
+@pytest.mark.parametrize("model", [RNNConfig, TransformerConfig])
+def test_the_resolved_config_marks_what_was_given(file: Path, model: type[BaseModel]) -> None:
+    [arch] = get_args(model.model_fields["arch"].annotation)
+    text = f"train: {{lr: 0.001}}\nmodel: {{arch: {arch}}}\n"
+    shown = show_config(load(file, DATA + text, "decode.beam_size=5")).split("\n")
     given = {line.split(":")[0].strip() for line in shown if line.endswith("# given")}
-    assert given == {"src", "tgt", "train", "valid", "lr", "beam_size"}
-    values = sum(1 for _ in leaves(Config))
+    assert given == {"src", "tgt", "train", "valid", "arch", "lr", "beam_size"}
+    others = sum(len(kind.model_fields) for section, kind in sections() if section != "model")
+    values = 1 + others + len(model.model_fields)
     assert sum(line.endswith(("# given", "# default")) for line in shown) == values
 
 
@@ -585,33 +588,21 @@ def test_settings_cannot_be_changed_in_place(file: Path) -> None:
 # The schema
 
 
-def sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield name, kind
+def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section with its class; the model's with one for each architecture."""
+    for name, field in Config.model_fields.items():
+        for kind in get_args(field.annotation) or [field.annotation]:
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not FilePair:
+                yield name, kind
 
 
-def leaves(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    inside = dict(sections(model))
-    for name in model.model_fields:
-        if name not in inside:
-            yield "", name
-    for section, kind in inside.items():
-        for name in kind.model_fields:
-            yield section, name
-
-
-def setting_schemas() -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the JSON schema of each (section, setting)."""
+def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Return the JSON schema of each (section, setting, class)."""
     schema = json.loads(config_schema())
-    found = {}
-    for section, name in leaves(Config):
-        properties = schema["properties"]
-        if section:
-            definition = properties[section]["$ref"].rpartition("/")[2]
-            properties = schema["$defs"][definition]["properties"]
-        found[section, name] = properties[name]
+    found = {("", "run", "Config"): schema["properties"]["run"]}
+    for section, kind in sections():
+        properties = schema["$defs"][kind.__name__]["properties"]
+        found |= {(section, name, kind.__name__): properties[name] for name in kind.model_fields}
     return found
 
 
@@ -641,7 +632,7 @@ def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
         "train": {"guided_alignment": 1},
     }
     settings = setting_schemas()
-    named = {place for place, schema in settings.items() if '"path"' in json.dumps(schema)}
+    named = {place[:2] for place, schema in settings.items() if '"path"' in json.dumps(schema)}
     assert named == {("", "run"), ("tokenizer", "model")} | {("data", key) for key in text["data"]}
     dumped = load(file, json.dumps(text)).model_dump()
     for section, name in named:
