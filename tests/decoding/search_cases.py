@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.config import DecodeConfig, RNNConfig
+from nmt.config import DecodeConfig, RNNConfig, TransformerConfig
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.models.build import AnyModel, build_model
@@ -41,9 +41,8 @@ def make_engine(
     **settings: Any,
 ) -> BeamEngine:
     """An engine around a tiny model whose weights are random, and so large that sources matter."""
-    config = RNNConfig(**{"d_embed": 16, "d_hidden": 16, "tie": "none", "dropout": 0.3, **settings})
     torch.manual_seed(seed)
-    model = build_model(config, vocab_size, vocab_size, PAD)
+    model = build_model(config_of(settings), vocab_size, vocab_size, PAD)
     for name, parameter in model.named_parameters():
         unbounded = name == "decoder.readout.weight"
         torch.nn.init.normal_(parameter, std=2 * parameter.size(1) ** -0.5 if unbounded else 1.0)
@@ -54,6 +53,15 @@ def make_engine(
     )
     ids: Any = Ids(vocab_size)
     return BeamEngine(model, Tokenizers(ids, ids), decode, torch.device("cpu"))
+
+
+def config_of(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
+    """A tiny model's config, of the architecture that the settings name."""
+    general = {"tie": "none", "dropout": 0.3}
+    if settings.get("arch") == "transformer":
+        sizes = {"d_model": 16, "d_ff": 32, "num_heads": 4, "num_layers": 2}
+        return TransformerConfig(**{**general, **sizes, **settings})
+    return RNNConfig(**{**general, "d_embed": 16, "d_hidden": 16, **settings})
 
 
 def random_sources(

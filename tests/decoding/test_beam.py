@@ -35,12 +35,17 @@ WIRINGS = [  # with seeds that give varied translations, some of them ended, som
     {"cell": "gru", "wiring": "none", "reverse_source": True, "seed": 2},
     {"cell": "gru", "wiring": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
     {"cell": "gru", "wiring": "luong", "window": "local_m", "window_width": 1, "seed": 6},
+    {"arch": "transformer", "seed": 3},
+    {"arch": "transformer", "norm_place": "post", "positions": "rotary", "seed": 7},
+    {"arch": "transformer", "decoder": "ssru", "activation": "swiglu", "seed": 1},
 ]
 BATCHED = [
     {"cell": "gru", "wiring": "luong", "seed": 1},
     {"cell": "lstm", "wiring": "luong", "seed": 2},
     {"cell": "gru", "wiring": "bahdanau", "score": "additive", "seed": 1},
     {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
+    {"arch": "transformer", "num_kv_heads": 2, "seed": 5},
+    {"arch": "transformer", "decoder": "ssru", "seed": 1},
 ]
 
 

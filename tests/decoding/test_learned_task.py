@@ -9,7 +9,7 @@ import pytest
 import torch
 from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
 
-from nmt.config import DecodeConfig, RNNConfig
+from nmt.config import DecodeConfig, RNNConfig, TransformerConfig
 from nmt.data.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
@@ -42,6 +42,13 @@ def make_batch(sources: list[list[int]]) -> MicroBatch:
     )
 
 
+def make_config(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
+    if settings.get("arch") == "transformer":
+        sizes = {"d_model": 48, "d_ff": 96, "num_heads": 4, "num_layers": 2, "dropout": 0.0}
+        return TransformerConfig(**{**sizes, **settings})
+    return RNNConfig(**{"d_embed": 32, "d_hidden": 48, "dropout": 0.0, **settings})
+
+
 REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "none": {"wiring": "none", "cell": "gru", "d_hidden": 96},
     "luong": {"wiring": "luong", "score": "general"},
@@ -50,6 +57,16 @@ REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "coverage": {"wiring": "bahdanau", "score": "concat", "coverage": True, "num_heads": 2},
     "location": {"wiring": "luong", "score": "location"},
     "monotonic": {"wiring": "luong", "score": "additive", "window": "local_m", "window_width": 4},
+    "transformer": {"arch": "transformer"},
+    "post-norm": {
+        "arch": "transformer",
+        "norm_place": "post",
+        "norm": "rms",
+        "positions": "rotary",
+        "activation": "swiglu",
+        "num_kv_heads": 2,
+    },
+    "ssru": {"arch": "transformer", "decoder": "ssru", "positions": "learned"},
     "predictive": {"wiring": "luong", "score": "general", "window": "local_p", "window_width": 2},
 }
 
@@ -60,9 +77,7 @@ def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) ->
     held_out = [draw(rng) for _ in range(100)]
     unseen = {tuple(source) for source in held_out}
     torch.manual_seed(1)
-    model = build_model(
-        RNNConfig(**{"d_embed": 32, "d_hidden": 48, "dropout": 0.0, **settings}), VOCAB, VOCAB, PAD
-    )
+    model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
     step = TrainStep(model, label_smoothing=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, UPDATES)
