@@ -352,8 +352,14 @@ class DecodeConfig(Section):
     """Alpha of Wu et al. 2016, equation 14; 0 for none."""
     max_length_ratio: Annotated[float, Field(gt=0)] = 2.0
     """A translation ends at this many tokens a source token, plus 10."""
+    stop: Literal["bounded", "exact", "first", "beam"] = "bounded"
+    """When the search of a sentence is over (docs/decoding.md)."""
     batch_size: Count = 64
-    """Lines decoded together."""
+    """Lines decoded together, at most."""
+    batch_tokens: Count = 4096
+    """Source tokens decoded together, at most; one line always is."""
+    continuous: bool = True
+    """Lines that wait join a batch as others leave it; else a batch is decoded to its end."""
 
 
 ModelConfig = Annotated[RNNConfig | TransformerConfig, Field(discriminator="arch")]

@@ -1,12 +1,13 @@
 """Beam search over any model: it knows `encode`, `start`, `step` and `select`, no architecture.
 
-Shapes: B sentences still searched, K beam size, N = B x K rows, V vocabulary.
+Shapes: B sentences searched together, K beam size, N = B x K rows, V vocabulary.
 
-Each sentence has K places. A hypothesis that ends keeps its place, frozen, and leaves the rest to
-the living, so a beam of one is greedy search. A sentence is done when no place is alive, or when no
-living hypothesis can still enter the n best: log-probabilities only fall and the penalty is
-largest at the length limit, so log p / lp(limit) bounds what a living hypothesis can reach. Every
-hypothesis ends with eos, at the limit by force; its score counts that eos.
+Each step looks at the 2 K best continuations of a sentence's K living hypotheses. Those of the
+first K that end are put among the ended; the first K that do not end live on. When that is over
+is `decode.stop`'s to say (docs/decoding.md). Every hypothesis ends with eos, at the limit by force,
+and its score counts that eos. A beam of one is greedy search: it stops at the first eos.
+
+Sentences that are done leave, and when enough have, those that wait take their rows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from torch import Tensor
 from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.hypotheses import Hypotheses, Stop, best_of
 from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Candidate, Walk
 from nmt.errors import RunError
@@ -31,100 +34,28 @@ from nmt.runtime import evaluating
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
 EXTRA_LENGTH = 10
 """Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
+REFILL = 0.75
+"""Sentences that wait join when so few of a batch are left."""
 
 
-def length_penalty(length: int, alpha: float) -> float:
-    """lp(y) = ((5 + |y|) / 6) ^ alpha  (Wu et al. 2016, eq. 14); |y| counts eos."""
-    return float(((5 + length) / 6) ** alpha)
+@dataclass
+class _Searched:
+    """Sentences that are searched together, and where they are."""
 
+    lines: list[int]
+    """Which of the sources each is."""
+    hypotheses: Hypotheses
+    memory: Any
+    state: Any
+    tokens: Tensor
+    """N, the newest."""
 
-class _Beam:
-    """The sentences still searched, their K places each, and what has been found for all."""
-
-    def __init__(self, limits: Tensor, k: int, alpha: float, nbest: int) -> None:
-        count, device = len(limits), limits.device
-        self.k, self.alpha, self.nbest = k, alpha, nbest
-        self.limits = limits
-        """B, the longest hypothesis of each."""
-        self.scores = torch.full((count, k), -math.inf, device=device)
-        """B x K log-probabilities, -inf where a place is not alive."""
-        self.scores[:, 0] = 0.0
-        self.length = 0
-        """Tokens of the living hypotheses."""
-        self._sentence = list(range(count))
-        self._places = torch.full((count,), k, device=device)
-        self._history = torch.empty((count * k, 0), dtype=torch.int64, device=device)
-        self._rank = torch.arange(k, device=device)
-        self._found: list[list[Hypothesis]] = [[] for _ in range(count)]
-
-    def __len__(self) -> int:
-        return len(self._sentence)
-
-    def advance(self, scores: Tensor, origin: Tensor, token: Tensor, eos: int) -> Tensor:
-        """Take the B x K best continuations; return the row that each came from, N.
-
-        As many of them live as there are places; those that end are frozen.
-        """
-        self.length += 1
-        scores = scores.masked_fill(self._rank >= self._places[:, None], -math.inf)
-        group = torch.arange(len(self), device=scores.device)[:, None]
-        rows = (group * self.k + origin).flatten()
-        self._history = torch.cat([self._history[rows], token.view(-1, 1)], 1)
-        ended = (token == eos) & (scores > -math.inf)
-        for b, place in ended.nonzero().tolist():
-            log_prob = float(scores[b, place])
-            hypothesis = Hypothesis(
-                tokens=self._history[b * self.k + place, :-1].tolist(),
-                score=log_prob / length_penalty(self.length, self.alpha),
-                log_prob=log_prob,
-            )
-            self._found[self._sentence[b]].append(hypothesis)
-        self.scores = scores.masked_fill(ended, -math.inf)
-        self._places = self._places - ended.sum(1)
-        return rows
-
-    def candidates(self, scores: Tensor, origin: Tensor, token: Tensor) -> BeamStep:
-        """Return the continuations of the first sentence, before `advance` takes the best."""
-        places = int(self._places[0])
-        before = self._history[origin]
-        found = zip(before.tolist(), token.tolist(), scores.tolist(), strict=True)
-        return [
-            Candidate([*tokens, newest], log_prob, place < places)
-            for place, (tokens, newest, log_prob) in enumerate(found)
-            if log_prob > -math.inf
-        ]
-
-    def going(self) -> Tensor:
-        """Return the sentences, of those still searched, whose n best can still change."""
-        penalty = ((5 + self.limits) / 6) ** self.alpha
-        reachable = self.scores.amax(1) / penalty
-        wanted = [self._nth_score(self._found[sentence]) for sentence in self._sentence]
-        return (reachable > torch.tensor(wanted, device=reachable.device)).nonzero()[:, 0]
-
-    def _nth_score(self, found: list[Hypothesis]) -> float:
-        if len(found) < self.nbest:
-            return -math.inf
-        return sorted((h.score for h in found), reverse=True)[self.nbest - 1]
-
-    def select(self, sentences: Tensor) -> Tensor:
-        """Keep only these sentences; return their rows, of the N there were."""
-        rows = (sentences[:, None] * self.k + self._rank).flatten()
-        self._sentence = [self._sentence[b] for b in sentences.tolist()]
-        self.limits, self.scores = self.limits[sentences], self.scores[sentences]
-        self._places, self._history = self._places[sentences], self._history[rows]
-        return rows
-
-    def results(self) -> list[list[Hypothesis]]:
-        """Return the n best hypotheses of every sentence, best first.
-
-        Raises RunError where the model gave no probability that is a number.
-        """
-        if not all(self._found):
-            raise RunError(BROKEN)
-        return [
-            sorted(found, key=lambda h: h.score, reverse=True)[: self.nbest]
-            for found in self._found
-        ]
+    def join(self, other: _Searched) -> None:
+        """Take the sentences of another batch in."""
+        self.lines += other.lines
+        self.hypotheses = self.hypotheses.join(other.hypotheses)
+        self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
+        self.tokens = torch.cat([self.tokens, other.tokens])
 
 
 @dataclass(frozen=True)
@@ -156,12 +87,13 @@ class BeamEngine:
         self.tokenizers = tokenizers
         self.settings = settings
         self.device = device
+        self.stop: Stop = "first" if settings.beam_size == 1 else settings.stop
         self._never = torch.tensor(tokenizers.tgt.never_output, device=device)
 
     def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
-        `sources` are token ids without eos; `nbest` is at most the beam size.
+        `sources` are token ids without eos, any number of them; `nbest` is at most the beam size.
         """
         with evaluating(self.model):
             return self._search(sources, nbest)
@@ -180,53 +112,135 @@ class BeamEngine:
     def _search(
         self, sources: Sequence[Sequence[int]], nbest: int, steps: list[BeamStep] | None = None
     ) -> list[list[Hypothesis]]:
-        k, bos, eos = self.settings.beam_size, self.tokenizers.tgt.bos, self.tokenizers.tgt.eos
+        waiting = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        batch: _Searched | None = None
+        while batch is not None or waiting:
+            fresh = self._next_lines(waiting, sources, batch)
+            if fresh:
+                begun = self._begin([sources[i] for i in fresh], fresh, nbest)
+                if batch is None:
+                    batch = begun
+                else:
+                    batch.join(begun)
+            assert batch is not None
+            batch = self._advance(batch, found, steps)
+        return found
+
+    def _next_lines(
+        self, waiting: list[int], sources: Sequence[Sequence[int]], batch: _Searched | None
+    ) -> list[int]:
+        """Take the shortest lines that wait, as many as there is room for; none until it pays."""
+        settings = self.settings
+        taken: list[int] = []
+        if batch is not None and not settings.continuous:
+            return taken
+        busy = 0 if batch is None else len(batch.lines)
+        longest = 0
+        while waiting:
+            longest = max(longest, len(sources[waiting[-1]]) + 1)
+            room = min(settings.batch_size, max(1, settings.batch_tokens // longest))
+            if busy > REFILL * room or busy + len(taken) >= room:
+                break
+            taken.append(waiting.pop())
+        return taken
+
+    def _begin(self, sources: Sequence[Sequence[int]], lines: list[int], nbest: int) -> _Searched:
+        """Encode sources and put the first token before each of their places."""
+        k = self.settings.beam_size
         src, src_len = self._source_tensors(sources)
         limits = [self.limit(len(source)) for source in sources]
         memory = self.model.encode(src.to(self.device), src_len)
-        state = self.model.start(memory, k, max(limits))
-        beam = _Beam(
-            torch.tensor(limits, device=self.device), k, self.settings.length_penalty, nbest
+        first = torch.full((len(sources) * k,), self.tokenizers.tgt.bos, device=self.device)
+        return _Searched(
+            lines,
+            Hypotheses.start(torch.tensor(limits, device=self.device), k, nbest),
+            memory,
+            self.model.start(memory, k, max(limits)),
+            first,
         )
-        tokens = torch.full((len(sources) * k,), bos, device=self.device)
-        while True:
-            hidden, state, _ = self.model.step(tokens, state, memory)
-            scores, origin, token = self._extend(hidden, beam, k if steps is None else 2 * k)
-            if steps is not None:
-                steps.append(beam.candidates(scores[0], origin[0], token[0]))
-                scores, origin, token = scores[:, :k], origin[:, :k], token[:, :k]
-            rows = beam.advance(scores, origin, token, eos)
-            tokens = token.flatten()
-            going = beam.going()
-            if len(going) == 0:
-                return beam.results()
-            remaining = None
-            if len(going) < len(beam):
-                kept, remaining = beam.select(going), going
-                memory, rows, tokens = memory.select(going), rows[kept], tokens[kept]
+
+    def _advance(
+        self, batch: _Searched, found: list[list[Hypothesis]], steps: list[BeamStep] | None
+    ) -> _Searched | None:
+        """Take one step; put what is done into `found` and return what goes on, if anything."""
+        eos, alpha = self.tokenizers.tgt.eos, self.settings.length_penalty
+        before = batch.hypotheses
+        hidden, state, _ = self.model.step(batch.tokens, batch.state, batch.memory)
+        scores, origin, token = self._candidates(hidden, before)
+        if steps is not None:
+            steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
+        after, came = before.advance(scores, origin, token, eos, alpha)
+        count, k = came.shape
+        rows = (torch.arange(count, device=came.device)[:, None] * k + came).flatten()
+        newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
+        done = after.done(self.stop, alpha)
+        remaining = None
+        memory = batch.memory
+        lines = batch.lines
+        if bool(done.any()):
+            self._collect(after, lines, done, found)
+            remaining = (~done).nonzero()[:, 0]
+            if len(remaining) == 0:
+                return None
+            kept = (remaining[:, None] * k + torch.arange(k, device=came.device)).flatten()
+            rows, newest = rows[kept], newest[kept]
+            memory, after = memory.select(remaining), after.select(remaining)
+            lines = [lines[b] for b in remaining.tolist()]
+        if k > 1 or remaining is not None:
             state = state.select(rows, remaining)
+        return _Searched(lines, after, memory, state, newest)
 
-    def _extend(self, hidden: Tensor, beam: _Beam, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the best continuations of each sentence: B x `count` scores, origins and tokens.
+    def _collect(
+        self,
+        hypotheses: Hypotheses,
+        lines: list[int],
+        done: Tensor,
+        found: list[list[Hypothesis]],
+    ) -> None:
+        """Put the best hypotheses of the sentences that are done into `found`.
 
-        The best of K x V lie among the best of each row, so the vocabulary is sorted a row at a
-        time. A sentence at its limit can only end.
+        Raises RunError where the model gave no probability that is a number.
         """
-        eos, k = self.tokenizers.tgt.eos, beam.k
+        finished = hypotheses.select(done.nonzero()[:, 0])
+        ranked = zip(
+            done.nonzero()[:, 0].tolist(),
+            finished.best.tolist(),
+            finished.best_log_probs.tolist(),
+            finished.best_lengths.tolist(),
+            finished.best_tokens.tolist(),
+            strict=True,
+        )
+        for b, *its in ranked:
+            found[lines[b]] = [
+                Hypothesis(tokens[:length], score, log_prob)
+                for score, log_prob, length, tokens in zip(*its, strict=True)
+                if score > -math.inf
+            ]
+            if not found[lines[b]]:
+                raise RunError(BROKEN)
+
+    def _candidates(self, hidden: Tensor, before: Hypotheses) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the 2 K best continuations of each sentence: scores, origins and tokens, B x C.
+
+        They lie among the 2 K best of each row. A sentence at its limit can only end.
+        """
+        count, k = before.scores.shape
+        eos = self.tokenizers.tgt.eos
         logits = self.model.output.logits(hidden).float()
         norm = logits.logsumexp(-1, keepdim=True)
+        ending = logits[:, eos : eos + 1].clone()
         logits[:, self._never] = -math.inf
-        best, token = logits.topk(min(count, logits.size(1)), -1)
-        ending = logits[:, eos : eos + 1]
-        forced = (beam.limits == beam.length + 1).repeat_interleave(k)[:, None]
+        best, token = best_of(logits, 2 * k)
+        last = (before.limits == before.length + 1).repeat_interleave(k)[:, None]
         only_first = torch.full_like(best, -math.inf)
         only_first[:, :1] = ending
-        best = torch.where(forced, only_first, best) - norm
-        token = torch.where(forced, eos, token)
+        best = torch.where(last, only_first, best) - norm
+        token = torch.where(last, eos, token)
         width = best.size(1)
-        candidates = (beam.scores.view(-1, 1) + best).view(len(beam), -1)
-        top, index = candidates.topk(min(count, candidates.size(1)), -1)
-        return top, index // width, token.view(len(beam), -1).gather(1, index)
+        scores = (before.scores.view(-1, 1) + best).view(count, -1)
+        top, index = scores.topk(min(2 * k, scores.size(1)), -1)
+        return top, index // width, token.view(count, -1).gather(1, index)
 
     def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         src = self.tokenizers.src
@@ -241,7 +255,7 @@ class BeamEngine:
         totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1).tolist()
         alpha = self.settings.length_penalty
         return [
-            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
+            Hypothesis(row[:-1], total / ((5 + len(row)) / 6) ** alpha, total)
             for row, total in zip(forced.targets, totals, strict=True)
         ]
 
@@ -300,3 +314,21 @@ class BeamEngine:
             real=real,
             trace=seen,
         )
+
+
+def candidates_of(
+    before: Hypotheses, scores: Tensor, origin: Tensor, token: Tensor, eos: int
+) -> BeamStep:
+    """Return the candidates of the first sentence, C of them, and which of them are kept."""
+    k, length = before.scores.size(1), int(before.length[0])
+    said = before.tokens[0, :, :length].tolist()
+    step: BeamStep = []
+    living = 0
+    for place, (score, k_from, newest) in enumerate(
+        zip(scores.tolist(), origin.tolist(), token.tolist(), strict=True)
+    ):
+        kept = place < k if newest == eos else living < k
+        living += newest != eos
+        if score > -math.inf:
+            step.append(Candidate([*said[k_from], newest], score, kept))
+    return step

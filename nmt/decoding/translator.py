@@ -51,20 +51,6 @@ class Engine(Protocol):
         """Return each pair's target as a scored hypothesis."""
 
 
-def search_by_length(
-    engine: Engine, sources: Sequence[Sequence[int]], batch_size: int, nbest: int = 1
-) -> list[list[Hypothesis]]:
-    """Return the n best of each source, in order; those of like length are searched together."""
-    found: list[list[Hypothesis]] = [[] for _ in sources]
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        best = engine.search([sources[i] for i in batch], nbest)
-        for i, hypotheses in zip(batch, best, strict=True):
-            found[i] = hypotheses
-    return found
-
-
 class Translator:
     """Translates and scores raw lines: the same for the command, validation and Python."""
 
@@ -82,7 +68,7 @@ class Translator:
         results = [[BLANK] for _ in lines]
         texts = [i for i, line in enumerate(lines) if line.strip()]
         sources = dict(zip(texts, self._encode_source(lines[i] for i in texts), strict=True))
-        found = search_by_length(self.engine, [sources[i] for i in texts], self.batch_size, n)
+        found = self.engine.search([sources[i] for i in texts], n)
         for i, hypotheses in zip(texts, found, strict=True):
             results[i] = [self._to_text(hypothesis) for hypothesis in hypotheses]
         return results

@@ -19,7 +19,7 @@ from nmt.data.text import read_lines, read_pairs
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
-from nmt.decoding.translator import Hypothesis, search_by_length
+from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Numbers, Walk
 from nmt.errors import RunError
 from nmt.rundir import RunDir
@@ -156,8 +156,8 @@ class Explainer:
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:
             return [self.engine.watch(source.tokens) for source in sources]
-        tokens = [source.tokens for source in sources]
-        return [(best, []) for (best,) in search_by_length(self.engine, tokens, self.batch_size)]
+        found = self.engine.search([source.tokens for source in sources])
+        return [(best, []) for (best,) in found]
 
     def _explain(
         self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]

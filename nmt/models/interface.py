@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nmt.models.layers import Output
 
@@ -36,6 +37,14 @@ class Rows:
         """Return the bundle of these rows, in this order (repeats allowed)."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
+    def join(self, other: Self) -> Self:
+        """Return the rows of both, those of `other` last; the narrower are padded with zeros."""
+        both = {
+            field.name: (getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
+        }
+        return replace(self, **{name: _joined(*pair) for name, pair in both.items()})
+
     def clone(self) -> Self:
         """Return a copy that later steps do not touch."""
         return self._map(lambda tensor: tensor.clone())
@@ -48,6 +57,26 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, tuple):
         return tuple(_changed(part, change) for part in value)
     return value._map(change) if isinstance(value, Rows) else value
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """Stack two values of like kind; of two numbers the larger stands for both."""
+    if isinstance(one, Tensor):
+        shape = [max(sizes) for sizes in zip(one.shape[1:], other.shape[1:], strict=True)]
+        return torch.cat([_widened(one, shape), _widened(other, shape)])
+    if isinstance(one, tuple):
+        return tuple(_joined(*parts) for parts in zip(one, other, strict=True))
+    if isinstance(one, Rows):
+        return one.join(other)
+    return one if one is None else max(one, other)
+
+
+def _widened(tensor: Tensor, shape: list[int]) -> Tensor:
+    """Pad a tensor with zeros to this shape of a row."""
+    missing = [wanted - size for wanted, size in zip(shape, tensor.shape[1:], strict=True)]
+    if not any(missing):
+        return tensor
+    return F.pad(tensor, [n for size in reversed(missing) for n in (0, size)])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 from nmt.config import DecodeConfig, RNNConfig, TransformerConfig
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
+from nmt.decoding.hypotheses import Stop
 from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3
@@ -38,6 +39,7 @@ def make_engine(
     beam_size: int = 5,
     length_penalty: float = 1.0,
     max_length_ratio: float = 1.0,
+    stop: Stop = "exact",
     **settings: Any,
 ) -> BeamEngine:
     """An engine around a tiny model whose weights are random, and so large that sources matter."""
@@ -49,7 +51,10 @@ def make_engine(
     model.output.bias.data[EOS] = eos_bias
     model.output.bias.data[PAD] = 2.0  # what may never be said is tempting
     decode = DecodeConfig(
-        beam_size=beam_size, length_penalty=length_penalty, max_length_ratio=max_length_ratio
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        max_length_ratio=max_length_ratio,
+        stop=stop,
     )
     ids: Any = Ids(vocab_size)
     return BeamEngine(model, Tokenizers(ids, ids), decode, torch.device("cpu"))
@@ -114,7 +119,7 @@ def plain_search(engine: BeamEngine, source: Sequence[int]) -> Searched:
     limit = engine.limit(len(source))
     living: list[tuple[float, list[int]]] = [(0.0, [])]
     ended: list[tuple[float, list[int]]] = []
-    places, closest = settings.beam_size, math.inf
+    k, closest = settings.beam_size, math.inf
     with torch.no_grad():
         memory = encode_alone(model, source)
         for length in range(1, limit + 1):
@@ -128,14 +133,18 @@ def plain_search(engine: BeamEngine, source: Sequence[int]) -> Searched:
                 ),
                 reverse=True,
             )
-            if len(candidates) > places:
-                closest = min(closest, candidates[places - 1][0] - candidates[places][0])
-            kept = candidates[:places]
-            living = [(total, tokens) for total, tokens in kept if tokens[-1] != EOS]
+            going = [(total, tokens) for total, tokens in candidates if tokens[-1] != EOS]
+            for ranked in (candidates, going):
+                if len(ranked) > k:
+                    closest = min(closest, ranked[k - 1][0] - ranked[k][0])
             penalty = ((5 + length) / 6) ** settings.length_penalty
-            ended += [(total / penalty, tokens[:-1]) for total, tokens in kept if tokens[-1] == EOS]
-            places -= len(kept) - len(living)
-            if not living or places == 0:
+            ended += [
+                (total / penalty, tokens[:-1])
+                for total, tokens in candidates[:k]
+                if tokens[-1] == EOS
+            ]
+            living = going[:k]
+            if not living or (k == 1 and ended):
                 break
     ended.sort(reverse=True)
     gaps = [best[0] - worse[0] for best, worse in pairwise(ended)]

@@ -24,7 +24,8 @@ from search_cases import (
 )
 
 from nmt.decoding import beam
-from nmt.decoding.beam import BeamEngine, length_penalty
+from nmt.decoding.beam import BeamEngine
+from nmt.decoding.hypotheses import length_penalty
 from nmt.decoding.translator import Hypothesis
 from nmt.errors import RunError
 
@@ -36,7 +37,7 @@ WIRINGS = [  # with seeds that give varied translations, some of them ended, som
     {"cell": "gru", "wiring": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
     {"cell": "gru", "wiring": "luong", "window": "local_m", "window_width": 1, "seed": 6},
     {"arch": "transformer", "seed": 3},
-    {"arch": "transformer", "norm_place": "post", "positions": "rotary", "seed": 7},
+    {"arch": "transformer", "norm_place": "post", "positions": "rotary", "norm": "rms", "seed": 14},
     {"arch": "transformer", "decoder": "ssru", "activation": "swiglu", "seed": 1},
 ]
 BATCHED = [
@@ -69,7 +70,7 @@ each_wiring = pytest.mark.parametrize("settings", WIRINGS, ids=name_of)
     ],
 )
 def test_length_penalty_of_wu_et_al(length: int, alpha: float, expected: float) -> None:
-    assert length_penalty(length, alpha) == pytest.approx(expected)
+    assert float(length_penalty(torch.tensor(length), alpha)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_search_stops_once_no_living_hypothesis_can_enter_the_best(
     nbest: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With eos nearly certain the best ends at once, and its runners-up one step later."""
-    engine = make_engine(eos_bias=40.0)
+    engine = make_engine(eos_bias=40.0, length_penalty=0.0)
     step, taken = engine.model.step, []
     monkeypatch.setattr(engine.model, "step", lambda *args: taken.append(1) or step(*args))
     engine.search([[4], [5, 6, 7]], nbest)

@@ -58,14 +58,14 @@ def test_a_watched_beam_finds_what_an_unwatched_one_finds(settings: dict[str, An
         [[expected]] = engine.search([source])
         assert best.tokens == expected.tokens
         assert best.score == pytest.approx(expected.score, abs=1e-5)
-        ended = 0
         for t, step in enumerate(steps):
             kept = [candidate for candidate in step if candidate.kept]
-            assert len(kept) <= k - ended
+            living = [candidate for candidate in step if candidate.tokens[-1] != EOS]
+            assert all(candidate.kept == (i < k) for i, candidate in enumerate(living))
+            assert all(c.kept == (i < k) for i, c in enumerate(step) if c.tokens[-1] == EOS)
+            assert len(kept) >= 1
             assert [c.log_prob for c in step] == sorted((c.log_prob for c in step), reverse=True)
             assert all(len(candidate.tokens) == t + 1 for candidate in step)
-            assert [candidate.kept for candidate in step[: len(kept)]] == [True] * len(kept)
-            ended += sum(candidate.tokens[-1] == EOS for candidate in kept)
         lengths = {len(best.tokens), len(steps) - 1}
         assert max(lengths) == len(steps) - 1
         assert any(c.tokens == [*best.tokens, EOS] and c.kept for c in steps[len(best.tokens)])
