@@ -55,6 +55,14 @@ config_app = typer.Typer(help="Look at settings.", no_args_is_help=True, rich_ma
 app.add_typer(config_app, name="config")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
+Layer = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Look at this decoder layer, 1 for the lowest; default: what aligns best."),
+]
+Head = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Look at this attention head, counted from 1; default: the mean of all."),
+]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (Typer reads it)
     typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated."),
@@ -197,6 +205,8 @@ def explain(
         Optional[int],  # noqa: UP045
         typer.Option("--beam", min=1, help="Search with this beam; steps show kept and dropped."),
     ] = None,
+    layer: Layer = None,
+    head: Head = None,
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
@@ -206,7 +216,20 @@ def explain(
     settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
     pictures = {"png": png, "svg": svg}
     command.run(
-        sentence, src, force, model, steps, json, pieces, html, pictures, beam, settings, device
+        sentence,
+        src,
+        force,
+        model,
+        steps,
+        json,
+        pieces,
+        html,
+        pictures,
+        beam,
+        layer,
+        head,
+        settings,
+        device,
     )
 
 
@@ -237,6 +260,8 @@ def align(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Write entropy, dropped and repeated source words of each line here."),
     ] = None,
+    layer: Layer = None,
+    head: Head = None,
     output: Output = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -244,7 +269,20 @@ def align(
     """Align words by attention, as Pharaoh links SOURCE-TARGET, one line a pair."""
     from nmt.commands import align as command
 
-    command.run(src, tgt, model, reverse, symmetrise, gold, diagnostics, output, set_ or [], device)
+    command.run(
+        src,
+        tgt,
+        model,
+        reverse,
+        symmetrise,
+        gold,
+        diagnostics,
+        layer,
+        head,
+        output,
+        set_ or [],
+        device,
+    )
 
 
 @app.command()

@@ -122,6 +122,11 @@ class RNNConfig(Section):
         """There is attention to show and to guide."""
         return self.wiring != "none"
 
+    @property
+    def attention_layers(self) -> int:
+        """Layers that look at the source."""
+        return 1
+
     def in_words(self) -> str:
         """Describe the model in a line: the cell, and what its attention is."""
         words = [self.cell, f"wiring {self.wiring}"]
@@ -245,6 +250,11 @@ class TransformerConfig(Section):
     def attends(self) -> bool:
         """There is attention to show and to guide."""
         return True
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers that look at the source."""
+        return self.decoder_layers or self.num_layers
 
     def in_words(self) -> str:
         """Describe the model in a line."""

@@ -33,6 +33,8 @@ def run(
     symmetrise: str | None,
     gold: Path | None,
     diagnostics: Path | None,
+    layer: int | None,
+    head: int | None,
     output: Path | None,
     overrides: list[str],
     device: str,
@@ -54,8 +56,12 @@ def run(
         )
     golds = None if gold is None else read_gold(gold)
     prepare_cpu(None)
-    explainer = load_explainer(choose_run(model), overrides, device)
-    backward = None if reverse is None else load_explainer(open_run(reverse), overrides, device)
+    explainer = load_explainer(choose_run(model), overrides, device, layer, head)
+    backward = (
+        None
+        if reverse is None
+        else load_explainer(open_run(reverse), overrides, device, layer, head)
+    )
     with ExitStack() as stack:
         sink = report = None
         if output is not None:

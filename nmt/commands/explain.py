@@ -37,6 +37,8 @@ def run(
     html: Path | None,
     pictures: dict[str, Path | None],
     beam: int | None,
+    layer: int | None,
+    head: int | None,
     overrides: list[str],
     device: str,
 ) -> None:
@@ -58,7 +60,9 @@ def run(
     if any(pictures.values()):
         require_matplotlib()
     prepare_cpu(None)
-    explainer = load_explainer(choose_run(model), overrides, device, TOP, watch=beam is not None)
+    explainer = load_explainer(
+        choose_run(model), overrides, device, layer, head, TOP, watch=beam is not None
+    )
     saves = html is not None or any(pictures.values())
     kept: list[Explanation] = []
     listening = True

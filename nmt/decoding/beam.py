@@ -288,6 +288,7 @@ class BeamEngine:
                     weights=weights,
                     context_norms=norms[:, b, places].cpu().numpy(),
                     log_probs=forced.chosen[b, places].cpu().numpy(),
+                    layer=trace.layer,
                     top=[
                         list(zip(*step, strict=True))
                         for step in zip(tokens[b][places], probabilities[b][places], strict=True)

@@ -27,6 +27,8 @@ class Walk:
     """L x T Euclidean norms of the context vectors."""
     log_probs: Numbers
     """T log-probabilities of the target's tokens, in nats."""
+    layer: int
+    """The layer that aligns best, counted from 0."""
     top: list[list[tuple[int, float]]]
     """For each target position the most probable tokens, with their probabilities."""
 

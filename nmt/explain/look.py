@@ -21,7 +21,7 @@ from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
 from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Numbers, Walk
-from nmt.errors import RunError
+from nmt.errors import ConfigError, RunError
 from nmt.rundir import RunDir
 
 END = "</s>"
@@ -70,12 +70,17 @@ class Explanation:
     """The most probable pieces at each target position."""
     beam: list[list[tuple[list[str], float, bool]]]
     """For each step of a watched beam: pieces, log-probability, whether kept."""
+    layer: int
+    """The layer that is shown, counted from 0."""
+    head: int | None
+    """The head that is shown, counted from 0; None for the mean of all."""
 
     @property
     def weights(self) -> Numbers:
-        """T x S attention weights of the top layer, the mean of its heads."""
-        mean: Numbers = self.walk.weights[-1].mean(0)
-        return mean
+        """T x S attention weights of the layer and head that are shown."""
+        heads = self.walk.weights[self.layer]
+        shown: Numbers = heads.mean(0) if self.head is None else heads[self.head]
+        return shown
 
     @property
     def by_words(self) -> Numbers:
@@ -101,6 +106,7 @@ class Explanation:
         return {
             "source": asdict(self.source),
             "target": asdict(self.target),
+            "layer": self.layer + 1,
             "scores": scores.tolist(),
             "softmax": walk.softmax.tolist(),
             "weights": walk.weights.tolist(),
@@ -118,14 +124,24 @@ class Explainer:
     """Explains lines with one model.
 
     `top` is the number of next pieces to name at each step; with `watch` the beam is watched too.
+    `layer` and `head`, counted from 0, are what is shown; None for the model's own choice of layer
+    and for the mean of its heads.
     """
 
-    def __init__(self, engine: BeamEngine, top: int = 0, watch: bool = False) -> None:
+    def __init__(
+        self,
+        engine: BeamEngine,
+        top: int = 0,
+        watch: bool = False,
+        layer: int | None = None,
+        head: int | None = None,
+    ) -> None:
         self.engine = engine
         self.tokenizers = engine.tokenizers
         self.batch_size = engine.settings.batch_size
         self.top = top
         self.watch = watch
+        self.layer, self.head = layer, head
 
     def texts(self, src: Path | None, tgt: Path | None) -> Iterator[Explanation | None]:
         """Explain the lines of a file, None for stdin: as `tgt` translates them, else as we do."""
@@ -179,6 +195,8 @@ class Explainer:
                     [([self._name(t) for t in c.tokens], c.log_prob, c.kept) for c in step]
                     for step in beam
                 ],
+                layer=walks[i].layer if self.layer is None else self.layer,
+                head=self.head,
             )
             for i, (source, target, beam) in enumerate(zip(sources, targets, beams, strict=True))
         ]
@@ -189,13 +207,36 @@ class Explainer:
 
 
 def load_explainer(
-    run: RunDir, overrides: list[str], device: str, top: int = 0, watch: bool = False
+    run: RunDir,
+    overrides: list[str],
+    device: str,
+    layer: int | None = None,
+    head: int | None = None,
+    top: int = 0,
+    watch: bool = False,
 ) -> Explainer:
-    """Load the model of a run; RunError where it has no attention."""
+    """Load the model of a run; `layer` and `head` are counted from 1 here, as people do.
+
+    Raises RunError where it has no attention, ConfigError where it has not so many layers or heads.
+    """
     config = load_config(run.config, overrides)
-    if not config.model.attends:
+    model = config.model
+    if not model.attends:
         raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
-    return Explainer(load_engine(run, config, device), top, watch)
+    wrong = [
+        f"--{name}: must be 1 to {count}, the {name}s that {run.path} has, is {given}"
+        for name, given, count in (
+            ("layer", layer, model.attention_layers),
+            ("head", head, model.num_heads),
+        )
+        if given is not None and not 1 <= given <= count
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    engine = load_engine(run, config, device)
+    return Explainer(
+        engine, top, watch, None if layer is None else layer - 1, None if head is None else head - 1
+    )
 
 
 T = TypeVar("T")

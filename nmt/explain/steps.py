@@ -1,8 +1,8 @@
 """The walk of the classroom pages, in a terminal: scores, softmax, context, next word.
 
-One block for each target position: what the decoder's state scored for each encoder state, the
-softmax of the scores, with local_p the Gaussian after it, the norm of the context vector, the most
-probable next pieces, and where a beam was watched what it kept and dropped.
+One block for each target position, of the layer that is shown: what the decoder's state scored for
+each encoder state, the softmax of the scores, with local_p the Gaussian after it, the norm of the
+context vector, the most probable next pieces, and where a beam was watched what it kept and dropped.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ def position(explanation: Explanation, t: int) -> str:
     walk, piece = explanation.walk, explanation.target.pieces[t]
     probability = math.exp(float(walk.log_probs[t]))
     lines = [f"step {t + 1}  {fit(piece)}  p {probability:.3f}"]
-    layers, heads = walk.weights.shape[:2]
-    for layer in range(layers):
-        for head in range(heads):
-            where = f"layer {layer + 1}, head {head + 1}" if layers * heads > 1 else ""
-            lines += ["", *_table(explanation, t, layer, head, where)]
-        lines.append(f"  context norm {walk.context_norms[layer, t]:.3f}")
+    layer, (layers, heads) = explanation.layer, walk.weights.shape[:2]
+    for head in range(heads) if explanation.head is None else [explanation.head]:
+        where = f"layer {layer + 1}, head {head + 1}" if layers * heads > 1 else ""
+        lines += ["", *_table(explanation, t, layer, head, where)]
+    lines.append(f"  context norm {walk.context_norms[layer, t]:.3f}")
     nexts = (f"{fit(name)} {p:.3f}" for name, p in explanation.top[t])
     lines.append(f"  next: {', '.join(nexts)}")
     if t < len(explanation.beam):

@@ -114,11 +114,13 @@ class Trace:
     """L x H x N x T x S, what forms the context: the softmax, or that times local_p's Gaussian."""
     context: Tensor
     """L x N x T x D."""
+    layer: int
+    """The layer that aligns best, counted from 0."""
 
     @property
     def alignment(self) -> Tensor:
-        """N x T x S: the weights of the top layer, the mean of its heads."""
-        return self.weights[-1].mean(0)
+        """N x T x S: the weights of `layer`, the mean of its heads."""
+        return self.weights[self.layer].mean(0)
 
     @property
     def log_alignment(self) -> Tensor:
@@ -126,7 +128,8 @@ class Trace:
 
         Below UNSEEN where a head sees nothing (padding, or outside a window).
         """
-        scores, softmax, weights = self.scores[-1], self.softmax[-1], self.weights[-1]
+        layer = self.layer
+        scores, softmax, weights = self.scores[layer], self.softmax[layer], self.weights[layer]
         tiny = torch.finfo(torch.float32).tiny
         gaussian = weights.clamp_min(tiny).log() - softmax.clamp_min(tiny).log()
         by_head = (scores.log_softmax(-1) + gaussian).clamp_min(2 * UNSEEN)

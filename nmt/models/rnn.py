@@ -362,4 +362,5 @@ def make_trace(found: list[Attended], memory: RNNMemory) -> Trace | None:
         softmax=seen.over_source(seen.softmax, length).transpose(0, 1)[None],
         weights=seen.over_source(seen.weights, length).transpose(0, 1)[None],
         context=seen.context[None],
+        layer=0,
     )

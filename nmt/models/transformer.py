@@ -560,4 +560,12 @@ def make_trace(looked: list[Looked | None], rows: bool = False) -> Trace | None:
     if rows:
         scores, weights = (part.flatten(2, 3).unsqueeze(3) for part in (scores, weights))
         context = context.flatten(1, 2).unsqueeze(2)
-    return Trace(scores, weights, weights, context)
+    return Trace(scores, weights, weights, context, layer=aligning_layer(len(seen)))
+
+
+def aligning_layer(layers: int) -> int:
+    """Return the decoder layer, from 0, whose attention is the alignment: the last but one.
+
+    Measured in docs/attention.md; Garg et al. 2019, section 4.1, found the same.
+    """
+    return max(0, layers - 2)

@@ -32,8 +32,9 @@ def make_explanation(
         weights=softmax / 2,
         context_norms=np.arange(layers * len(tgt.pieces), dtype=np.float32).reshape(layers, -1),
         log_probs=-np.arange(len(tgt.pieces), dtype=np.float32),
+        layer=layers - 1,
         top=[],
     )
     top = [[(piece, 0.75), ("other", 0.125)] for piece in tgt.pieces]
     beam = [[([piece], -0.5, True), (["lost"], -2.5, False)] for piece in tgt.pieces]
-    return Explanation(src, tgt, walk, top, beam)
+    return Explanation(src, tgt, walk, top, beam, layer=walk.layer, head=None)

@@ -37,7 +37,7 @@ def make_batch(**changes: Any) -> MicroBatch:
 def make_trace(*heads: list[list[list[float]]]) -> Trace:
     """One layer whose heads have these weights, N x T x S; a weight of 0 is outside a window."""
     weights = torch.tensor([heads])
-    return Trace(weights.log(), weights, weights, torch.zeros(1, 2, 2, 4))
+    return Trace(weights.log(), weights, weights, torch.zeros(1, 2, 2, 4), 0)
 
 
 def test_the_loss_by_hand() -> None:
@@ -52,7 +52,7 @@ def test_the_loss_by_hand() -> None:
 
 def test_the_gaussian_of_a_window_counts() -> None:
     softmax = torch.tensor([[[[[0.5, 0.5, 0.0], [1.0, 0, 0]], [[1.0, 0, 0], [0.2, 0.3, 0.5]]]]])
-    trace = Trace(softmax.log(), softmax, softmax / 4, torch.zeros(1, 2, 2, 4))
+    trace = Trace(softmax.log(), softmax, softmax / 4, torch.zeros(1, 2, 2, 4), 0)
     expected = -(math.log(0.125) + math.log(0.125))
     assert float(alignment_loss(trace, make_batch())) == pytest.approx(expected, abs=1e-4)
     torch.testing.assert_close(trace.log_alignment.exp(), trace.alignment)
@@ -64,7 +64,7 @@ def test_attention_that_is_surely_wrong_is_pulled_back() -> None:
     scores[..., 0] = 200.0
     scores.requires_grad_()
     softmax = scores.softmax(-1)
-    loss = alignment_loss(Trace(scores, softmax, softmax, torch.zeros(1, 2, 2, 4)), make_batch())
+    loss = alignment_loss(Trace(scores, softmax, softmax, torch.zeros(1, 2, 2, 4), 0), make_batch())
     [gradient] = torch.autograd.grad(loss, scores)
     assert float(loss.detach()) == pytest.approx(0.5 * 200 + 200)
     assert gradient[0, 0, 1, 1].tolist() == pytest.approx([1, 0, -1])
@@ -83,7 +83,7 @@ def test_a_link_outside_the_window_costs_a_constant() -> None:
 
 def test_the_alignment_of_a_trace_is_the_mean_of_the_top_layers_heads() -> None:
     weights = torch.rand(2, 3, 4, 5, 6)
-    trace = Trace(weights, weights, weights, torch.zeros(2, 4, 5, 8))
+    trace = Trace(weights, weights, weights, torch.zeros(2, 4, 5, 8), 1)
     torch.testing.assert_close(trace.alignment, weights[1].sum(0) / 3)
 
 
