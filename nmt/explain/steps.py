@@ -2,7 +2,7 @@
 
 One block for each target position, of the layer that is shown: what the decoder's state scored for
 each encoder state, the softmax of the scores, with local_p the Gaussian after it, the norm of the
-context vector, the most probable next pieces, and where a beam was watched what it kept and dropped.
+context vector, the most probable next pieces, and what a watched beam kept and dropped.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,10 +90,13 @@ def test_the_walk_holds_every_number() -> None:
     assert text.count("kept") == text.count("dropped") == 3
 
 
-def test_every_layer_and_head_has_its_table() -> None:
-    text = steps(make_explanation([["a"]], [["x"]], layers=2, heads=3))
-    for layer, head in ((1, 1), (1, 3), (2, 1), (2, 3)):
-        assert text.count(f"layer {layer}, head {head} ") == 2
+def test_every_head_of_the_layer_shown_has_its_table() -> None:
+    explanation = make_explanation([["a"]], [["x"]], layers=2, heads=3)
+    text = steps(replace(explanation, layer=0))
+    assert [text.count(f"layer 1, head {head} ") for head in (1, 2, 3)] == [2, 2, 2]
+    assert "layer 2" not in text
+    text = steps(replace(explanation, layer=1, head=2))
+    assert text.count("layer 2, head 3 ") == text.count("layer") == 2
 
 
 def test_words_are_sums_over_source_and_means_over_target_pieces() -> None:
