@@ -236,22 +236,24 @@ def test_translations_do_not_depend_on_batch_size_or_batch_mates(
     sources = random_sources(200, 8)
     shuffled = random.Random(1).sample(range(200), 200)
 
-    def search(order: list[int], size: int) -> list[Hypothesis]:
-        found: dict[int, Hypothesis] = {}
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            results = engine.search([sources[i] for i in batch])
-            found.update((i, best) for i, (best,) in zip(batch, results, strict=True))
-        return [found[i] for i in range(200)]
+    def search(order: list[int], size: int, continuous: bool) -> list[Hypothesis]:
+        changed = engine.settings.model_copy(update={"batch_size": size, "continuous": continuous})
+        searcher = BeamEngine(engine.model, engine.tokenizers, changed, engine.device)
+        found = searcher.search([sources[i] for i in order])
+        by_line = {i: best for i, (best,) in zip(order, found, strict=True)}
+        return [by_line[i] for i in range(200)]
 
-    alone = search(list(range(200)), 1)
+    alone = search(list(range(200)), 1, False)
     assert len({tuple(h.tokens) for h in alone}) > 20, "too uniform to tell anything"
     near_ties = set()
-    for order, size in ((range(200), 7), (range(200), 64), (shuffled, 7)):
-        for i, (ours, expected) in enumerate(zip(search(list(order), size), alone, strict=True)):
+    orders = product((list(range(200)), shuffled), (7, 64), (False, True))
+    for order, size, continuous in orders:
+        for i, (ours, expected) in enumerate(
+            zip(search(order, size, continuous), alone, strict=True)
+        ):
             if ours.tokens != expected.tokens:
                 cut = plain_search(engine, sources[i]).closest_cut
-                assert cut < CLOSE_CUT, f"line {i} at batch size {size}, closest cut {cut}"
+                assert cut < CLOSE_CUT, f"line {i} of {size} at a time, closest cut {cut}"
                 near_ties.add(i)
             else:
                 assert ours.score == pytest.approx(expected.score, abs=1e-4)

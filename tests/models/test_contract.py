@@ -248,6 +248,30 @@ def select_commutes_with_step(settings: Settings) -> None:
         assert_close(again, third, **CLOSE)
 
 
+def joining_commutes_with_step(settings: Settings) -> None:
+    """Sentences that are further on and shorter are joined by others, and then others by them."""
+    model = make_any(settings)
+    tokens = make_target(2 * len(LENGTHS) + 2, 5, seed=4)[:, 1:]
+    memories = [model.encode(*make_source(lengths)) for lengths in (LENGTHS, [7])]
+    halves = [tokens[:-2], tokens[-2:]]
+    states = [model.start(memories[0], 2, 4), model.start(memories[1], 2, 3)]
+    for t in range(2):
+        _, states[0], _ = model.step(halves[0][:, t], states[0], memories[0])
+    for first in (0, 1):
+        pair = (first, 1 - first)
+        one, other = (states[i].clone() for i in pair)
+        memory, state = memories[first].join(memories[1 - first]), one.join(other)
+        separate = [states[i].clone() for i in range(2)]
+        for t in (2, 3):
+            hidden = []
+            for i in pair:
+                out, separate[i], _ = model.step(halves[i][:, t], separate[i], memories[i])
+                hidden.append(out)
+            newest = torch.cat([halves[i][:, t] for i in pair])
+            joined, state, _ = model.step(newest, state, memory)
+            assert_close(joined, torch.cat(hidden), **CLOSE)
+
+
 def a_clone_outlives_the_original(settings: Settings) -> None:
     model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
@@ -365,6 +389,7 @@ PROPERTIES: list[Callable[[Settings], None]] = [
     what_stands_in_the_padding_is_irrelevant,
     gradients_reach_every_parameter,
     select_commutes_with_step,
+    joining_commutes_with_step,
     a_clone_outlives_the_original,
     the_trace_is_a_distribution_over_real_tokens,
     dropout_acts_in_training_only,
