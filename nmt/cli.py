@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal, Optional
 
 import typer
 from typer.core import TyperGroup
@@ -68,6 +68,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+EngineName = Annotated[
+    Literal["nmt", "ctranslate2"],
+    typer.Option("--engine", help="What runs the model: this toolkit, or its export."),
+]
 RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--run", help="Run folder; default: `run:` of the config, else runs/NAME."),
@@ -159,12 +163,13 @@ def translate(
     ] = False,
     set_: Overrides = None,
     device: Device = "auto",
+    engine: EngineName = "nmt",
 ) -> None:
     """Translate text, one line out a line in."""
     from nmt.commands import translate as command
 
     settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
-    command.run(file, model, output, settings, nbest, scores, stream, device)
+    command.run(file, model, output, settings, nbest, scores, stream, device, engine)
 
 
 @app.command()
@@ -316,11 +321,38 @@ def evaluate(
     ] = None,
     set_: Overrides = None,
     device: Device = "auto",
+    engine: EngineName = "nmt",
 ) -> None:
     """Translate test sets and score them: BLEU, chrF, TER."""
     from nmt.commands import evaluate as command
 
-    command.run(run, src, ref, hyp, tgt_lang, output, set_ or [], device)
+    command.run(run, src, ref, hyp, tgt_lang, output, set_ or [], device, engine)
+
+
+@app.command()
+def export(
+    to: Annotated[
+        Literal["ctranslate2", "huggingface"],
+        typer.Option(help="The engine whose format is written."),
+    ],
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
+    ] = None,
+    quantization: Annotated[
+        Optional[Literal["int8", "float16", "bfloat16"]],  # noqa: UP045
+        typer.Option(help="With ctranslate2: how weights are stored; default: as they are."),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="Folder to write; default: RUN/ENGINE."),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Write a trained Transformer for another engine, and compare the two."""
+    from nmt.commands import export as command
+
+    command.run(model, to, quantization, output, set_ or [])
 
 
 @config_app.command()

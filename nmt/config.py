@@ -7,25 +7,12 @@ architecture's class and is None in the general section until `Config.resolved` 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-FilePath = Annotated[Path, Field(strict=False)]
-
-
-class Section(BaseModel):
-    """A part of the schema: strict types, no unknown keys, the docstring of a field is its help."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+from nmt.modelconfig import Engine, ModelConfig, RNNConfig
+from nmt.schema import Count, FilePath, Rate, Section
 
 
 class FilePair(Section):
@@ -72,234 +59,6 @@ class TokenizerConfig(Section):
     """Lines a side, at most, that the tokenizer is trained on; a seeded sample of the text."""
     model: FilePath | FilePair | None = None
     """Your own SentencePiece model (or one a side) in place of a trained one."""
-
-
-class RNNConfig(Section):
-    """Recurrent encoder-decoder: attention is wiring x score (docs/model.md)."""
-
-    DEFAULT_LR: ClassVar[float] = 1e-3
-    DEFAULT_WARMUP: ClassVar[int] = 400
-
-    arch: Literal["rnn"] = "rnn"
-    """The architecture."""
-    cell: Literal["gru", "lstm"] = "gru"
-    """The recurrent unit of encoder and decoder."""
-    wiring: Literal["none", "bahdanau", "luong"] = "luong"
-    """Where attention enters the decoder; `none` sees the source through one fixed vector."""
-    score: Literal["additive", "dot", "scaled_dot", "general", "concat", "location"] = "general"
-    """How a decoder state is compared with an encoder state."""
-    window: Literal["global", "local_m", "local_p"] = "global"
-    """Which encoder states a decoder state is compared with (Luong et al. 2015, section 3.2)."""
-    window_width: Count = 10
-    """D of the local windows: they reach so many source tokens to either side of their centre."""
-    num_heads: Count = 1
-    """Attention heads, each with its slice of `d_hidden`."""
-    coverage: bool = False
-    """The attention a source token has had enters the additive score (Tu et al. 2016)."""
-    input_feeding: bool = False
-    """Luong wiring: the attentional vector of one step enters the next."""
-    d_embed: Count = 256
-    """Width of the embeddings."""
-    d_hidden: Count = 512
-    """Width of the decoder and of the encoder's output (half of it each direction)."""
-    num_layers: Count = 1
-    """Layers of encoder and decoder, where the two below are not given."""
-    encoder_layers: Count | None = None
-    """Layers of the encoder."""
-    decoder_layers: Count | None = None
-    """Layers of the decoder."""
-    bidirectional: bool = True
-    """The encoder reads in both directions."""
-    reverse_source: bool = False
-    """The source is read last word first (Sutskever et al. 2014, section 3.3)."""
-    tie: Literal["none", "target", "all"] = "target"
-    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
-    dropout: Rate = 0.3
-    """Share of units dropped: of embeddings, layer outputs, what is fed back and the readout."""
-
-    @property
-    def attends(self) -> bool:
-        """There is attention to show and to guide."""
-        return self.wiring != "none"
-
-    @property
-    def attention_layers(self) -> int:
-        """Layers that look at the source."""
-        return 1
-
-    def in_words(self) -> str:
-        """Describe the model in a line: the cell, and what its attention is."""
-        words = [self.cell, f"wiring {self.wiring}"]
-        if self.wiring != "none":
-            words.append(f"score {self.score}")
-            local = self.window != "global"
-            words += [f"window {self.window} of {self.window_width}"] if local else []
-            words += [f"{self.num_heads} heads"] if self.num_heads > 1 else []
-            words += ["coverage"] if self.coverage else []
-        return ", ".join([*words, "input feeding"] if self.input_feeding else words)
-
-    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
-        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
-
-        `given` are the settings that the person named.
-        """
-        enters = " (its context enters the state already)" if self.wiring == "bahdanau" else ""
-        return [
-            (
-                self.bidirectional and self.d_hidden % 2 == 1,
-                "d_hidden",
-                f"must be even where the encoder is bidirectional, is {self.d_hidden}",
-            ),
-            (
-                self.input_feeding and self.wiring != "luong",
-                "input_feeding",
-                f"true goes with wiring luong only, wiring is {self.wiring}{enters}",
-            ),
-            *(
-                (
-                    self.wiring == "none" and key in given,
-                    key,
-                    "has no meaning with wiring none, which has no attention; leave one out",
-                )
-                for key in ("score", "window", "window_width", "num_heads", "coverage")
-            ),
-            (
-                self.wiring != "none" and self.window == "global" and "window_width" in given,
-                "window_width",
-                "has no meaning with window global, which sees the whole source",
-            ),
-            (
-                self.d_hidden % self.num_heads != 0,
-                "num_heads",
-                f"must divide model.d_hidden ({self.d_hidden}), is {self.num_heads}",
-            ),
-            (
-                self.coverage and self.score not in ("additive", "concat"),
-                "coverage",
-                "true goes with score additive or concat only, into whose sum it enters; "
-                f"score is {self.score}",
-            ),
-        ]
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"d_model": 128, "d_ff": 512, "num_heads": 4, "num_layers": 2, "dropout": 0.2},
-    "small": {"d_model": 256, "d_ff": 1024, "num_heads": 4, "num_layers": 3, "dropout": 0.2},
-    "base": {"d_model": 512, "d_ff": 2048, "num_heads": 8, "num_layers": 6, "dropout": 0.1},
-    "big": {"d_model": 1024, "d_ff": 4096, "num_heads": 16, "num_layers": 6, "dropout": 0.3},
-}
-"""Sizes of Transformers; base and big are those of Vaswani et al. 2017, table 3."""
-
-
-class TransformerConfig(Section):
-    """The Transformer (docs/model.md)."""
-
-    DEFAULT_LR: ClassVar[float] = 1e-3
-    DEFAULT_WARMUP: ClassVar[int] = 1000
-
-    arch: Literal["transformer"]
-    """The architecture."""
-    preset: Literal["tiny", "small", "base", "big"] = "small"
-    """Sizes and dropout, where they are not given one by one."""
-    d_model: Count = PRESETS["small"]["d_model"]
-    """Width of the embeddings and of all layers."""
-    d_ff: Count = PRESETS["small"]["d_ff"]
-    """Width inside the feed-forward nets."""
-    num_heads: Count = PRESETS["small"]["num_heads"]
-    """Attention heads, each with its slice of `d_model`."""
-    num_kv_heads: Count | None = None
-    """Heads of keys and values, each shared by as many query heads; null for one each."""
-    num_layers: Count = PRESETS["small"]["num_layers"]
-    """Layers of encoder and decoder, where the two below are not given."""
-    encoder_layers: Count | None = None
-    """Layers of the encoder."""
-    decoder_layers: Count | None = None
-    """Layers of the decoder."""
-    decoder: Literal["transformer", "ssru"] = "transformer"
-    """What a decoder layer knows its past by: self-attention, or an SSRU (Kim et al. 2019)."""
-    norm: Literal["layer", "rms"] = "layer"
-    """Layer norm or RMSNorm."""
-    norm_place: Literal["pre", "post"] = "pre"
-    """The norm stands before each sublayer, or after its sum."""
-    deepnorm: bool = False
-    """Scale sums and weights so that deep post-norm models train (Wang et al. 2022)."""
-    positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
-    """How a token's place is told."""
-    max_positions: Count = 1024
-    """Learned positions; tokens beyond them share the last one."""
-    activation: Literal["relu", "gelu", "swiglu"] = "relu"
-    """The nonlinearity of the feed-forward nets."""
-    tie: Literal["none", "target", "all"] = "target"
-    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
-    dropout: Rate = PRESETS["small"]["dropout"]
-    """Share of units dropped: of embeddings and of what each sublayer adds."""
-    attention_dropout: Rate = 0.0
-    """Share of attention weights dropped."""
-    activation_dropout: Rate = 0.0
-    """Share of units dropped inside the feed-forward nets."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, values: Any) -> Any:
-        """Give the sizes of the preset to what is not given."""
-        if not isinstance(values, dict):
-            return values
-        return {**PRESETS.get(str(values.get("preset")), {}), **values}
-
-    @property
-    def attends(self) -> bool:
-        """There is attention to show and to guide."""
-        return True
-
-    @property
-    def attention_layers(self) -> int:
-        """Layers that look at the source."""
-        return self.decoder_layers or self.num_layers
-
-    def in_words(self) -> str:
-        """Describe the model in a line."""
-        words = [self.preset, f"{self.norm_place}-norm", self.positions, self.activation]
-        return ", ".join([*words, "SSRU decoder"] if self.decoder == "ssru" else words)
-
-    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
-        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
-
-        `given` are the settings that the person named.
-        """
-        groups = self.num_kv_heads or self.num_heads
-        return [
-            (
-                self.d_model % self.num_heads != 0,
-                "num_heads",
-                f"must divide model.d_model ({self.d_model}), is {self.num_heads}",
-            ),
-            (
-                self.num_heads % groups != 0,
-                "num_kv_heads",
-                f"must divide model.num_heads ({self.num_heads}), is {groups}",
-            ),
-            (
-                self.positions == "sinusoidal" and self.d_model % 2 == 1,
-                "d_model",
-                f"must be even with sinusoidal positions, is {self.d_model}",
-            ),
-            (
-                self.positions == "rotary" and self.d_model // self.num_heads % 2 == 1,
-                "num_heads",
-                f"must leave heads of an even width for rotary positions, "
-                f"{self.d_model} / {self.num_heads} is odd",
-            ),
-            (
-                self.deepnorm and self.norm_place == "pre",
-                "deepnorm",
-                "true goes with norm_place post only, whose sums it scales",
-            ),
-            (
-                self.positions != "learned" and "max_positions" in given,
-                "max_positions",
-                f"has no meaning with {self.positions} positions, which know no last one",
-            ),
-        ]
 
 
 class TrainConfig(Section):
@@ -364,15 +123,14 @@ class DecodeConfig(Section):
     """A translation ends at this many tokens a source token, plus 10."""
     stop: Literal["bounded", "exact", "first", "beam"] = "bounded"
     """When the search of a sentence is over (docs/decoding.md)."""
+    threads: Count | None = None
+    """CPU threads; null for the cores that are free."""
     batch_size: Count = 64
     """Lines decoded together, at most."""
     batch_tokens: Count = 4096
     """Source tokens decoded together, at most; one line always is."""
     continuous: bool = True
     """Lines that wait join a batch as others leave it; else a batch is decoded to its end."""
-
-
-ModelConfig = Annotated[RNNConfig | TransformerConfig, Field(discriminator="arch")]
 
 
 class Config(Section):
@@ -385,6 +143,8 @@ class Config(Section):
     model: ModelConfig = RNNConfig()
     train: TrainConfig = TrainConfig()
     decode: DecodeConfig = DecodeConfig()
+    export: list[Engine] = []
+    """Engines that the trained model is exported to."""
 
     _given: frozenset[str] = PrivateAttr(default=frozenset())
 
@@ -445,6 +205,11 @@ class Config(Section):
                 f"must differ from data.src, both are '{data.src}'",
             ),
             *((broken, f"model.{key}", message) for broken, key, message in model.rules(given)),
+            *(
+                (True, f"model.{key}", f"export: {reason}")
+                for engine in self.export
+                for key, reason in model.not_exported(engine)
+            ),
             (
                 train.guided_alignment > 0 and not data.alignments,
                 "train.guided_alignment",

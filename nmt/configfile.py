@@ -11,9 +11,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from nmt import yamltext
-from nmt.config import Config, DataConfig, FilePair, Section, TokenizerConfig
+from nmt.config import Config, DataConfig, FilePair, TokenizerConfig
 from nmt.errors import ConfigError, did_you_mean
 from nmt.rundir import RunDir
+from nmt.schema import Section
 from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]

@@ -44,6 +44,10 @@ class RunDir:
         """Return the file of validation translations written after `update`."""
         return self.valid / f"step_{update:08d}.txt"
 
+    def exported(self, to: str) -> Path:
+        """Return the folder of the model exported to another engine."""
+        return self.path / to
+
     def is_run(self) -> bool:
         """Tell whether the folder looks like a run of ours."""
         return self.config.is_file()

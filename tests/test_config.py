@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from nmt.config import Config, FilePair, RNNConfig, TransformerConfig
+from nmt.config import Config, FilePair
 from nmt.configfile import (
     config_schema,
     find_text,
@@ -21,6 +21,7 @@ from nmt.configfile import (
     show_config,
 )
 from nmt.errors import ConfigError, did_you_mean
+from nmt.modelconfig import RNNConfig, TransformerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 
 from nmt import runtime
 from nmt.errors import DeviceError
-from nmt.runtime import Precision, evaluating, free_cores, pick_device, seed_everything
+from nmt.runtime import Precision, evaluating, pick_device, seed_everything
 
 CPU = torch.device("cpu")
 
@@ -43,21 +42,6 @@ def test_auto_takes_the_fastest_there_is(
 
 def test_the_cpu_is_always_there() -> None:
     assert pick_device("cpu") == CPU
-
-
-def test_free_cores_lie_between_one_and_all() -> None:
-    assert 1 <= free_cores() <= (os.cpu_count() or 1)
-
-
-@pytest.mark.parametrize(("busy", "free"), [(0.0, 4), (1.2, 3), (3.0, 1), (99.0, 1)])
-def test_busy_cores_are_not_free(busy: float, free: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 10.0 + busy * runtime.MEASURED_SECONDS])
-    monkeypatch.setattr(runtime, "_busy_seconds", lambda: next(clock))
-    monkeypatch.setattr(runtime, "_cgroup_cores", lambda: 64)
-    monkeypatch.setattr(runtime.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    assert free_cores() == free
 
 
 def test_threads_given_are_the_threads_used() -> None:

@@ -22,7 +22,6 @@ from nmt.explain.align import (
 )
 from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.rundir import open_run
-from nmt.runtime import prepare_cpu
 
 
 def run(
@@ -55,7 +54,6 @@ def run(
             f"{did_you_mean(symmetrise, SYMMETRISE)}; it is '{symmetrise}'"
         )
     golds = None if gold is None else read_gold(gold)
-    prepare_cpu(None)
     explainer = load_explainer(choose_run(model), overrides, device, layer, head)
     backward = (
         None

@@ -14,7 +14,6 @@ from nmt.evaluation.metrics import bleu_tokenizer, score
 from nmt.evaluation.report import Evaluation, about_run, evaluate, table, write_report
 from nmt.log import say
 from nmt.rundir import RunDir
-from nmt.runtime import prepare_cpu
 
 
 def run(
@@ -26,6 +25,7 @@ def run(
     output: Path | None,
     overrides: list[str],
     device: str,
+    engine: str,
 ) -> None:
     """Score a run on its configured test sets or on (src, ref); or score `hyp` against `ref`."""
     if hyp is not None:
@@ -38,8 +38,7 @@ def run(
     tests = _test_sets(config, run_dir, src, ref)
     language = tgt_lang or config.data.tgt
     _say_tokenizer(language)
-    prepare_cpu(None)
-    translator = load_translator(run_dir, config, device)
+    translator = load_translator(run_dir, config, device, engine)
     evaluations = []
     for name, pairs in tests.items():
         say(f"{name}: translating {len(pairs)} lines")

@@ -18,7 +18,6 @@ from nmt.explain.page import page
 from nmt.explain.picture import draw, require_matplotlib
 from nmt.explain.steps import steps
 from nmt.log import say
-from nmt.runtime import prepare_cpu
 
 TOP = 5
 """Next pieces named at each step."""
@@ -59,7 +58,6 @@ def run(
             raise DataError("the sentence must be UTF-8, is not") from None
     if any(pictures.values()):
         require_matplotlib()
-    prepare_cpu(None)
     explainer = load_explainer(
         choose_run(model), overrides, device, layer, head, TOP, watch=beam is not None
     )

@@ -19,9 +19,9 @@ from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
 from nmt.data.stages import ensure_corpus, ensure_tokenizers, load_test_sets
 from nmt.data.text import Pair
-from nmt.decoding.beam import EXTRA_LENGTH, BeamEngine
+from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_translator
-from nmt.decoding.translator import Translator
+from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.report import about_run, evaluate, table, write_report
@@ -265,6 +265,8 @@ def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:
 def test(trainer: Trainer, tests: dict[str, list[Pair]], device: str) -> None:
     """Score the best checkpoint on the configured test sets, with the full beam."""
     config, run_dir = trainer.config, trainer.run
+    threads = config.decode.threads or config.train.threads
+    config = config.with_values({"decode.threads": threads})
     translator = load_translator(run_dir, config, device)
     evaluations = []
     for name, pairs in tests.items():

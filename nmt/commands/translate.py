@@ -15,7 +15,6 @@ from nmt.decoding.load import choose_run, load_translator
 from nmt.decoding.translator import Translation
 from nmt.errors import ConfigError
 from nmt.log import say
-from nmt.runtime import prepare_cpu
 
 
 def run(
@@ -27,6 +26,7 @@ def run(
     scores: bool,
     stream: bool,
     device: str,
+    engine: str,
 ) -> None:
     """Translate `file` or stdin to `output` or stdout."""
     run_dir = choose_run(model)
@@ -37,8 +37,7 @@ def run(
         )
     with ExitStack() as stack:
         source = stack.enter_context(open_text(file)) if file else sys.stdin.buffer
-        prepare_cpu(None)
-        translator = load_translator(run_dir, config, device)
+        translator = load_translator(run_dir, config, device, engine)
         sink = stack.enter_context(files.open_atomic(output)) if output else sys.stdout.buffer
         counted = _Replaced()
         lines = counted.lines(source, str(file or "stdin"))

@@ -56,6 +56,7 @@ class Tokenizer:
                 ids[kind] = size
                 size += 1
         self.pad, self.bos, self.eos = ids["pad"], ids["bos"], ids["eos"]
+        self.unk = int(own.unk_id())
         self.vocab_size = size
         controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
         self.never_output = sorted({self.pad, self.bos, *controls} - {self.eos})

@@ -24,7 +24,7 @@ from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.hypotheses import Hypotheses, Stop, best_of
-from nmt.decoding.translator import Hypothesis
+from nmt.decoding.translator import Hypothesis, length_limit
 from nmt.decoding.walk import BeamStep, Candidate, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
@@ -32,8 +32,6 @@ from nmt.models.interface import Trace
 from nmt.runtime import evaluating
 
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
-EXTRA_LENGTH = 10
-"""Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
 
@@ -107,7 +105,7 @@ class BeamEngine:
 
     def limit(self, source_length: int) -> int:
         """Return the longest translation, eos included, of a source of so many tokens."""
-        return math.ceil(self.settings.max_length_ratio * source_length) + EXTRA_LENGTH
+        return length_limit(self.settings, source_length)
 
     def _search(
         self, sources: Sequence[Sequence[int]], nbest: int, steps: list[BeamStep] | None = None
@@ -227,10 +225,9 @@ class BeamEngine:
         """
         count, k = before.scores.shape
         eos = self.tokenizers.tgt.eos
-        logits = self.model.output.logits(hidden).float()
+        logits = self._logits(hidden)
         norm = logits.logsumexp(-1, keepdim=True)
-        ending = logits[:, eos : eos + 1].clone()
-        logits[:, self._never] = -math.inf
+        ending = logits[:, eos : eos + 1]
         best, token = best_of(logits, 2 * k)
         last = (before.limits == before.length + 1).repeat_interleave(k)[:, None]
         only_first = torch.full_like(best, -math.inf)
@@ -241,6 +238,12 @@ class BeamEngine:
         scores = (before.scores.view(-1, 1) + best).view(count, -1)
         top, index = scores.topk(min(2 * k, scores.size(1)), -1)
         return top, index // width, token.view(count, -1).gather(1, index)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""
+        logits = self.model.output.logits(hidden).float()
+        logits[..., self._never] = -math.inf
+        return logits
 
     def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         src = self.tokenizers.src
@@ -306,7 +309,7 @@ class BeamEngine:
         tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
         memory = self.model.encode(src.to(self.device), src_len)
         hidden, seen = self.model.decode(memory, tgt_in.to(self.device), trace)
-        log_probs = self.model.output.logits(hidden).float().log_softmax(-1)
+        log_probs = self._logits(hidden).log_softmax(-1)
         real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
         return _Forced(
             targets=rows,

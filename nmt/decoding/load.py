@@ -1,19 +1,22 @@
-"""From a run folder to a translator."""
+"""From a run folder to a translator. torch is imported where our own engine is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nmt.config import Config
 from nmt.configfile import load_config
+from nmt.cores import free_cores
 from nmt.data.tokenizer import load_tokenizers
-from nmt.decoding.beam import BeamEngine
+from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import RunError
 from nmt.log import say
-from nmt.models.build import build_model, load_weights
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
-from nmt.runtime import pick_device
+
+if TYPE_CHECKING:
+    from nmt.decoding.beam import BeamEngine
 
 
 def load(
@@ -37,19 +40,45 @@ def choose_run(folder: Path | None) -> RunDir:
     return run
 
 
-def load_translator(run: RunDir, config: Config, device: str = "auto") -> Translator:
-    """Load the translator of an opened run with the decode settings of `config`."""
-    engine = load_engine(run, config, device)
-    return Translator(engine, engine.tokenizers, config.decode.batch_size)
+def load_translator(
+    run: RunDir, config: Config, device: str = "auto", engine: str = "nmt"
+) -> Translator:
+    """Load the translator of an opened run, or of its export, with the decode settings given."""
+    settings = config.decode
+    if engine == "ctranslate2":
+        tokenizers = load_tokenizers(run)
+        threads = settings.threads or free_cores()
+        theirs = CTranslate2Engine(exported_model(run), tokenizers, settings, threads)
+        return Translator(theirs, tokenizers, settings.batch_size)
+    ours = load_engine(run, config, device)
+    return Translator(ours, ours.tokenizers, settings.batch_size)
+
+
+def exported_model(run: RunDir) -> Path:
+    """Return the folder with CTranslate2's files: the folder itself, or what was exported there."""
+    for folder in (run.path, run.exported("ctranslate2")):
+        if (folder / "model.bin").is_file():
+            return folder
+    raise RunError(
+        f"{run.path}: holds no CTranslate2 model; "
+        f"`nmt export {run.path} --to ctranslate2` makes one"
+    )
 
 
 def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force."""
+    from nmt.decoding.beam import BeamEngine
+    from nmt.models.build import build_model, load_weights
+    from nmt.runtime import pick_device, prepare_cpu
+
     checkpoint = run.best_or_last()
     if not checkpoint.exists():
+        if (run.path / "model.bin").is_file():
+            raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
     target = pick_device(device)
+    prepare_cpu(config.decode.threads)
     tokenizers = load_tokenizers(run)
     model = build_model(
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad

@@ -5,11 +5,13 @@ The engine that searches is handed in; this room needs no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from nmt.config import DecodeConfig
 from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
 
@@ -39,6 +41,15 @@ class Translation:
 
 
 BLANK = Translation("", 0.0)
+
+
+EXTRA_LENGTH = 10
+"""Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
+
+
+def length_limit(settings: DecodeConfig, source_length: int) -> int:
+    """Return the longest translation, eos included, of a source of so many tokens."""
+    return math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
 
 
 class Engine(Protocol):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nmt.config import RNNConfig
+from nmt.modelconfig import RNNConfig
 from nmt.models.interface import Rows
 from nmt.models.layers import make_linear
 

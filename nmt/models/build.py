@@ -9,8 +9,8 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from nmt.config import RNNConfig, TransformerConfig
 from nmt.errors import RunError
+from nmt.modelconfig import RNNConfig, TransformerConfig
 from nmt.models.interface import Model
 from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.config import TransformerConfig
+from nmt.modelconfig import TransformerConfig
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear
 
@@ -419,6 +419,11 @@ class DecoderLayer(nn.Module):
         states, looked = self._rest(self.past_sum.leave(states, seen), source, trace)
         return states, kept, looked
 
+    def own_attention(self) -> SelfAttention:
+        """Return the self-attention of a layer that knows its past by it."""
+        assert isinstance(self.past, SelfAttention)
+        return self.past
+
     def _rest(self, states: Tensor, source: Source, trace: bool) -> tuple[Tensor, Looked | None]:
         """Look at the source and feed forward, for B x Q x D; lay attention open on demand."""
         query = self.cross.queries(self.cross_sum.enter(states))
@@ -488,10 +493,10 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
         position = torch.arange(src.size(1), device=src.device)
         states = self.src(src, position)
-        for layer in self.encoder:
+        for layer in self.encoder_layers():
             states = layer(states, position, mask[:, None, None])
         states = self.encoder_norm(states)
-        projected = [layer.cross.project(states) for layer in self._decoder()]
+        projected = [layer.cross.project(states) for layer in self.decoder_layers()]
         keys, values = zip(*projected, strict=True)
         return TransformerMemory(mask, keys, values)
 
@@ -500,12 +505,17 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
     ) -> tuple[Tensor, Trace | None]:
         states = self.tgt(tgt_in, torch.arange(tgt_in.size(1), device=tgt_in.device))
         looked: list[Looked | None] = []
-        for layer, source in zip(self._decoder(), sources(memory), strict=True):
+        for layer, source in zip(self.decoder_layers(), sources(memory), strict=True):
             states, seen = layer(states, source, trace)
             looked.append(seen)
         return self.decoder_norm(states), make_trace(looked)
 
-    def _decoder(self) -> list[DecoderLayer]:
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """Return the layers of the encoder, lowest first."""
+        return list(self.encoder)  # type: ignore[arg-type]
+
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """Return the layers of the decoder, lowest first."""
         return list(self.decoder)  # type: ignore[arg-type]
 
     def start(self, memory: TransformerMemory, rows: int, max_len: int) -> TransformerState:
@@ -515,7 +525,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
             past=torch.zeros(count, rows, max_len * rows, dtype=torch.bool, device=device),
             layers=tuple(
                 layer.past.start(keys, rows, max_len)
-                for layer, keys in zip(self._decoder(), memory.keys, strict=True)
+                for layer, keys in zip(self.decoder_layers(), memory.keys, strict=True)
             ),
             used=0,
         )
@@ -535,7 +545,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.tgt(tokens.view(count, k), position)
         after: list[tuple[Tensor, ...]] = []
         looked: list[Looked | None] = []
-        steps = zip(self._decoder(), state.layers, sources(memory), strict=True)
+        steps = zip(self.decoder_layers(), state.layers, sources(memory), strict=True)
         for layer, kept, source in steps:
             states, kept, seen = layer.step(states, kept, place, source, trace)
             after.append(kept)

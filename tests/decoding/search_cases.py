@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.config import DecodeConfig, RNNConfig, TransformerConfig
+from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.hypotheses import Stop
+from nmt.modelconfig import RNNConfig, TransformerConfig
 from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3
@@ -88,7 +89,9 @@ def next_log_probs(model: AnyModel, memory: Any, prefixes: Sequence[Sequence[int
     tgt_in = torch.tensor([[BOS, *prefix] for prefix in prefixes])
     many = memory.select(torch.zeros(len(prefixes), dtype=torch.int64))
     hidden, _ = model.decode(many, tgt_in)
-    return model.output.logits(hidden[:, -1]).log_softmax(-1)
+    logits = model.output.logits(hidden[:, -1])
+    logits[:, Ids.never_output] = -math.inf
+    return logits.log_softmax(-1)
 
 
 def log_prob_of(model: AnyModel, source: Sequence[int], target: Sequence[int]) -> float:

@@ -23,7 +23,7 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding import beam
+from nmt.decoding import translator
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.hypotheses import length_penalty
 from nmt.decoding.translator import Hypothesis
@@ -231,7 +231,7 @@ def test_search_finds_what_a_plain_search_over_lists_finds(
 def test_translations_do_not_depend_on_batch_size_or_batch_mates(
     settings: dict[str, object], beam_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beam, "EXTRA_LENGTH", 3)
+    monkeypatch.setattr(translator, "EXTRA_LENGTH", 3)
     engine = make_engine(beam_size=beam_size, **settings)
     sources = random_sources(200, 8)
     shuffled = random.Random(1).sample(range(200), 200)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
 
-from nmt.config import DecodeConfig, RNNConfig, TransformerConfig
+from nmt.config import DecodeConfig
 from nmt.data.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
+from nmt.modelconfig import RNNConfig, TransformerConfig
 from nmt.models.build import build_model
 from nmt.training.loss import TrainStep
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from nmt.config import RNNConfig
 from nmt.data.loader import MicroBatch
+from nmt.modelconfig import RNNConfig
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
 from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss

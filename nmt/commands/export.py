@@ -1,0 +1,43 @@
+"""`nmt export`: a trained model in another engine's format, compared with ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmt.configfile import load_config
+from nmt.decoding.load import choose_run
+from nmt.evaluation.metrics import corpus_bleu
+from nmt.export.write import Comparison, export_run
+from nmt.log import say
+from nmt.modelconfig import ENGINES, Engine
+
+
+def run(
+    folder: Path | None,
+    to: Engine,
+    quantization: str | None,
+    output: Path | None,
+    overrides: list[str],
+) -> None:
+    """Export a run into `output`, else into its own folder."""
+    run_dir = choose_run(folder)
+    config = load_config(run_dir.config, overrides)
+    output = output or run_dir.exported(to)
+    found = export_run(run_dir, config, to, quantization, output)
+    say(f"{ENGINES[to]} model: {output}")
+    if found is None:
+        say(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
+    else:
+        print(report(found, config.data.tgt))
+
+
+def report(found: Comparison, language: str) -> str:
+    """Say how like the two engines' translations are."""
+    ours = corpus_bleu(found.ours, found.references, language)
+    theirs = corpus_bleu(found.theirs, found.references, language)
+    lines = len(found.references)
+    return (
+        f"greedy token ids: equal on {found.same} of {lines} lines\n"
+        f"log-probability a token of ours: at most {found.difference:.1e} apart\n"
+        f"BLEU: {theirs:.2f} against {ours:.2f} ({theirs - ours:+.2f})"
+    )

@@ -1,0 +1,93 @@
+"""CTranslate2 as the engine of a translator: the same lines, settings and order, and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nmt.config import DecodeConfig
+from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.translator import Hypothesis, length_limit
+from nmt.errors import RunError
+
+
+class CTranslate2Engine:
+    """Searches and scores batches of token ids with an exported model on the CPU."""
+
+    def __init__(
+        self, folder: Path, tokenizers: Tokenizers, settings: DecodeConfig, threads: int
+    ) -> None:
+        try:
+            import ctranslate2
+        except ImportError:
+            raise RunError(
+                "--engine ctranslate2 needs the package ctranslate2: pip install 'nmt[export]'"
+            ) from None
+        self.settings = settings
+        # one thread each for as many workers as there are cores beats one worker on all of them
+        self.translator: Any = ctranslate2.Translator(
+            str(folder), inter_threads=threads, intra_threads=1
+        )
+        self.src, self.tgt = (
+            tokenizer.pieces(range(tokenizer.vocab_size))
+            for tokenizer in (tokenizers.src, tokenizers.tgt)
+        )
+        self.ids = {piece: number for number, piece in enumerate(self.tgt)}
+        self.eos = self.src[tokenizers.src.eos]
+
+    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+        """Return the `nbest` best hypotheses of each source, best first.
+
+        CTranslate2 divides by |y|^alpha where we divide by Wu et al.'s penalty.
+        """
+        by_length: dict[int, list[int]] = {}  # it has one limit for all lines of a call
+        for number, source in enumerate(sources):
+            by_length.setdefault(len(source), []).append(number)
+        begun = {
+            length: self.translator.translate_batch(
+                [[*(self.src[t] for t in sources[i]), self.eos] for i in numbers],
+                beam_size=self.settings.beam_size,
+                num_hypotheses=nbest,
+                length_penalty=self.settings.length_penalty,
+                max_decoding_length=length_limit(self.settings, length) - 1,
+                min_decoding_length=0,
+                max_input_length=0,
+                max_batch_size=self.settings.batch_size,
+                return_scores=True,
+                asynchronous=True,
+            )
+            for length, numbers in sorted(by_length.items(), reverse=True)
+        }
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        for length, numbers in by_length.items():
+            for number, result in zip(numbers, begun[length], strict=True):
+                answer = result.result()
+                found[number] = [
+                    self._hypothesis(pieces, score)
+                    for pieces, score in zip(answer.hypotheses, answer.scores, strict=True)
+                ]
+        return found
+
+    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
+        """Return each pair's target as a hypothesis with the score of forced decoding."""
+        results = self.translator.score_batch(
+            [[*(self.src[t] for t in source), self.eos] for source, _ in pairs],
+            [[self.tgt[t] for t in target] for _, target in pairs],
+            max_input_length=0,
+            max_batch_size=self.settings.batch_size,
+        )
+        totals = [sum(result.log_probs) for result in results]
+        alpha = self.settings.length_penalty
+        return [
+            Hypothesis(list(target), total / (len(target) + 1) ** alpha, total)
+            for (_, target), total in zip(pairs, totals, strict=True)
+        ]
+
+    def _hypothesis(self, pieces: Sequence[str], score: float) -> Hypothesis:
+        length = len(pieces) + 1
+        return Hypothesis(
+            [self.ids[piece] for piece in pieces],
+            score,
+            score * length**self.settings.length_penalty,
+        )
