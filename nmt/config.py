@@ -123,6 +123,8 @@ class DecodeConfig(Section):
     """A translation ends at this many tokens a source token, plus 10."""
     stop: Literal["bounded", "exact", "first", "beam"] = "bounded"
     """When the search of a sentence is over (docs/decoding.md)."""
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
+    """Number format of the weights; int8 is for the CPU."""
     threads: Count | None = None
     """CPU threads; null for the cores that are free."""
     batch_size: Count = 64

@@ -34,6 +34,8 @@ from nmt.runtime import evaluating
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
+LEAVING = 1 / 8
+"""Sentences that are done leave when they are so many of a batch: moving the others costs time."""
 
 
 @dataclass
@@ -43,6 +45,8 @@ class _Searched:
     lines: list[int]
     """Which of the sources each is."""
     hypotheses: Hypotheses
+    done: Tensor
+    """B, whose search is over; they go on for nothing until they leave."""
     memory: Any
     state: Any
     tokens: Tensor
@@ -52,6 +56,7 @@ class _Searched:
         """Take the sentences of another batch in."""
         self.lines += other.lines
         self.hypotheses = self.hypotheses.join(other.hypotheses)
+        self.done = torch.cat([self.done, other.done])
         self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
         self.tokens = torch.cat([self.tokens, other.tokens])
 
@@ -153,6 +158,7 @@ class BeamEngine:
         return _Searched(
             lines,
             Hypotheses.start(torch.tensor(limits, device=self.device), k, nbest),
+            torch.zeros(len(lines), dtype=torch.bool, device=self.device),
             memory,
             self.model.start(memory, k, max(limits)),
             first,
@@ -172,22 +178,34 @@ class BeamEngine:
         count, k = came.shape
         rows = (torch.arange(count, device=came.device)[:, None] * k + came).flatten()
         newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
-        done = after.done(self.stop, alpha)
-        remaining = None
-        memory = batch.memory
-        lines = batch.lines
-        if bool(done.any()):
-            self._collect(after, lines, done, found)
-            remaining = (~done).nonzero()[:, 0]
-            if len(remaining) == 0:
+        done = batch.done | after.done(self.stop, alpha)
+        fresh = done & ~batch.done
+        if bool(fresh.any()):
+            self._collect(after, batch.lines, fresh, found)
+            if bool(done.all()):
                 return None
-            kept = (remaining[:, None] * k + torch.arange(k, device=came.device)).flatten()
-            rows, newest = rows[kept], newest[kept]
-            memory, after = memory.select(remaining), after.select(remaining)
-            lines = [lines[b] for b in remaining.tolist()]
-        if k > 1 or remaining is not None:
-            state = state.select(rows, remaining)
-        return _Searched(lines, after, memory, state, newest)
+        going = _Searched(batch.lines, after, done, batch.memory, state, newest)
+        if not self._should_leave(going):
+            going.state = state if k == 1 else state.select(rows)
+            return going
+        remaining = packed(~done)
+        kept = (remaining[:, None] * k + torch.arange(k, device=came.device)).flatten()
+        return _Searched(
+            [batch.lines[b] for b in remaining.tolist()],
+            after.select(remaining),
+            done[remaining],
+            batch.memory.keep(remaining),
+            state.select(rows[kept], remaining),
+            newest[kept],
+        )
+
+    def _should_leave(self, batch: _Searched) -> bool:
+        """Tell whether it pays to move those that are done out; at their limit they must leave."""
+        count = int(batch.done.sum())
+        at_limit = batch.hypotheses.length >= batch.hypotheses.limits
+        return count > 0 and (
+            count >= LEAVING * len(batch.lines) or bool((batch.done & at_limit).any())
+        )
 
     def _collect(
         self,
@@ -225,14 +243,13 @@ class BeamEngine:
         """
         count, k = before.scores.shape
         eos = self.tokenizers.tgt.eos
-        logits = self._logits(hidden)
-        norm = logits.logsumexp(-1, keepdim=True)
-        ending = logits[:, eos : eos + 1]
-        best, token = best_of(logits, 2 * k)
+        log_probs = self._logits(hidden).log_softmax(-1)
+        ending = log_probs[:, eos : eos + 1]
+        best, token = best_of(log_probs, 2 * k) if k > 1 else log_probs.max(-1, keepdim=True)
         last = (before.limits == before.length + 1).repeat_interleave(k)[:, None]
         only_first = torch.full_like(best, -math.inf)
         only_first[:, :1] = ending
-        best = torch.where(last, only_first, best) - norm
+        best = torch.where(last, only_first, best)
         token = torch.where(last, eos, token)
         width = best.size(1)
         scores = (before.scores.view(-1, 1) + best).view(count, -1)
@@ -242,8 +259,7 @@ class BeamEngine:
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""
         logits = self.model.output.logits(hidden).float()
-        logits[..., self._never] = -math.inf
-        return logits
+        return logits.index_fill_(-1, self._never, -math.inf)
 
     def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         src = self.tokenizers.src
@@ -318,6 +334,17 @@ class BeamEngine:
             real=real,
             trace=seen,
         )
+
+
+def packed(going: Tensor) -> Tensor:
+    """Return the places that are True, B bool, in an order in which most stay where they are.
+
+    Those beyond the number of them fill the holes before it.
+    """
+    places = going.nonzero()[:, 0]
+    order = torch.arange(len(places), device=going.device)
+    order[~going[: len(places)]] = places[places >= len(places)]
+    return order
 
 
 def candidates_of(

@@ -143,8 +143,9 @@ def best_of(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
     whole = logits[:, : blocks * BLOCK].view(-1, blocks, BLOCK)
     chosen = whole.amax(2).topk(count, 1).indices
     inside = whole.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
-    rest = logits[:, blocks * BLOCK :]
-    top, index = torch.cat([inside, rest], 1).topk(count, 1)
+    if size % BLOCK:
+        inside = torch.cat([inside, logits[:, blocks * BLOCK :]], 1)
+    top, index = inside.topk(count, 1)
     block = chosen.gather(1, (index // BLOCK).clamp_max(count - 1))
     place = torch.where(
         index < count * BLOCK, block * BLOCK + index % BLOCK, index + (blocks - count) * BLOCK

@@ -11,7 +11,7 @@ from nmt.cores import free_cores
 from nmt.data.tokenizer import load_tokenizers
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
-from nmt.errors import RunError
+from nmt.errors import DeviceError, RunError
 from nmt.log import say
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
 
@@ -69,19 +69,23 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     """Load the model and tokenizers of an opened run, ready to search and to force."""
     from nmt.decoding.beam import BeamEngine
     from nmt.models.build import build_model, load_weights
+    from nmt.models.precision import cast
     from nmt.runtime import pick_device, prepare_cpu
 
+    target = pick_device(device)
+    if config.decode.precision == "int8" and target.type != "cpu":
+        raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     checkpoint = run.best_or_last()
     if not checkpoint.exists():
         if (run.path / "model.bin").is_file():
             raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
-    target = pick_device(device)
     prepare_cpu(config.decode.threads)
     tokenizers = load_tokenizers(run)
     model = build_model(
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     )
     load_weights(model, checkpoint / "model.safetensors")
+    cast(model, config.decode.precision)
     return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)

@@ -37,17 +37,42 @@ class Rows:
         """Return the bundle of these rows, in this order (repeats allowed)."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
+    def keep(self, rows: Tensor) -> Self:
+        """Return what `select` returns, in the place of this bundle, which is dead afterwards.
+
+        Costs little where most rows stay where they are.
+        """
+        moved = moves(rows)
+        return self._map(lambda tensor: kept(tensor, moved, len(rows)))
+
     def join(self, other: Self) -> Self:
         """Return the rows of both, those of `other` last; the narrower are padded with zeros."""
         both = {
             field.name: (getattr(self, field.name), getattr(other, field.name))
             for field in fields(self)
         }
-        return replace(self, **{name: _joined(*pair) for name, pair in both.items()})
+        return replace(self, **{name: joined(*pair) for name, pair in both.items()})
 
     def clone(self) -> Self:
         """Return a copy that later steps do not touch."""
         return self._map(lambda tensor: tensor.clone())
+
+
+Moves = tuple[Tensor, Tensor]
+"""Where rows go to and where they come from."""
+
+
+def moves(rows: Tensor) -> Moves:
+    """Return the places of `rows` that do not hold their row yet, and those rows."""
+    places = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    return places, rows[places]
+
+
+def kept(tensor: Tensor, moved: Moves, count: int) -> Tensor:
+    """Move rows within a tensor and return a view of the first `count`."""
+    places, rows = moved
+    tensor[places] = tensor[rows]
+    return tensor[:count]
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -59,13 +84,13 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value._map(change) if isinstance(value, Rows) else value
 
 
-def _joined(one: Any, other: Any) -> Any:
+def joined(one: Any, other: Any) -> Any:
     """Stack two values of like kind; of two numbers the larger stands for both."""
     if isinstance(one, Tensor):
-        shape = [max(sizes) for sizes in zip(one.shape[1:], other.shape[1:], strict=True)]
+        shape = list(map(max, one.shape[1:], other.shape[1:]))
         return torch.cat([_widened(one, shape), _widened(other, shape)])
     if isinstance(one, tuple):
-        return tuple(_joined(*parts) for parts in zip(one, other, strict=True))
+        return tuple(joined(*parts) for parts in zip(one, other, strict=True))
     if isinstance(one, Rows):
         return one.join(other)
     return one if one is None else max(one, other)

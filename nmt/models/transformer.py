@@ -19,14 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.modelconfig import TransformerConfig
-from nmt.models.interface import DecoderState, Memory, Model, Trace
+from nmt.models.interface import DecoderState, Memory, Model, Rows, Trace, joined, kept, moves
 from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear
 
 ROTARY_BASE = 10_000.0
@@ -38,9 +38,78 @@ class TransformerMemory(Memory):
     """The encoder's states as each decoder layer looks at them."""
 
     keys: tuple[Tensor, ...]
-    """B x G x S x d for each layer."""
+    """B x G x d x S for each layer: in columns, as a product with a few queries reads them."""
     values: tuple[Tensor, ...]
     """B x G x S x d for each layer."""
+
+
+@dataclass(frozen=True)
+class Slots(Rows):
+    """Keys and values of all tokens of K hypotheses a sentence, where they were made.
+
+    Slots that were never in use hold anything.
+    """
+
+    keys: Tensor
+    """B x G x d x P K."""
+    values: Tensor
+    """B x G x P K x d."""
+
+    def of(self, sentences: Tensor, used: int) -> Slots:
+        """Keep these sentences, in place; of those that move, the first `used` slots do."""
+        self.first(used).keep(sentences)
+        return Slots(self.keys[: len(sentences)], self.values[: len(sentences)])
+
+    def first(self, used: int) -> Slots:
+        """View the first `used` slots."""
+        return Slots(self.keys[..., :used], self.values[:, :, :used])
+
+    def reorder(self, origin: Tensor) -> Slots:
+        """Hypotheses go on from others: their slots stay where they are."""
+        return self
+
+    def clear(self, begin: int, end: int) -> None:
+        """Make slots fit to be looked at by other sentences: their weight is 0, so not inf or NaN.
+
+        Keys need nothing: their scores are masked, whatever they are.
+        """
+        self.values[:, :, begin:end] = 0.0
+
+    def take_in(self, other: Slots, used: int, its_used: int) -> Slots:
+        """Return the slots of other sentences below these; those in use are copied."""
+        keys, values = (
+            mine.new_empty(len(mine) + len(its), *map(max, mine.shape[1:], its.shape[1:]))
+            for mine, its in ((self.keys, other.keys), (self.values, other.values))
+        )
+        all_slots = Slots(keys, values)
+        all_slots.clear(0, max(used, its_used))
+        for rows, part, count in (
+            (slice(len(self.keys)), self, used),
+            (slice(len(self.keys), None), other, its_used),
+        ):
+            keys[rows, :, :, :count] = part.keys[..., :count]
+            values[rows, :, :count] = part.values[:, :, :count]
+        return all_slots
+
+
+@dataclass(frozen=True)
+class Cell(Rows):
+    """What an SSRU knows of K hypotheses a sentence."""
+
+    cell: Tensor
+    """B x K x D."""
+
+    def of(self, sentences: Tensor, used: int) -> Cell:
+        """Keep these sentences."""
+        return self.keep(sentences)
+
+    def reorder(self, origin: Tensor) -> Cell:
+        """Each hypothesis goes on from the one at its B x K `origin`."""
+        return Cell(self.cell.gather(1, origin[:, :, None].expand_as(self.cell)))
+
+    def take_in(self, other: Cell, used: int, its_used: int) -> Cell:
+        """Return the cells of other sentences below these."""
+        return self.join(other)
 
 
 @dataclass(frozen=True)
@@ -51,31 +120,42 @@ class TransformerState(DecoderState):
     """B, the number of tokens taken in."""
     past: Tensor
     """B x K x P K, which slots hold a hypothesis's own tokens; p K + k is row k's at position p."""
-    layers: tuple[tuple[Tensor, ...], ...]
-    """What each decoder layer keeps: keys and values, B x G x P K x d, or an SSRU's B x K x D."""
+    layers: tuple[Slots, ...] | tuple[Cell, ...]
+    """What each decoder layer keeps."""
     used: int
     """The most tokens that any sentence has taken in."""
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> TransformerState:
         """Go on from `rows`; the slots stay where they are, but for sentences that leave."""
-        kept = self if sentences is None else self._of(sentences)
-        count, k = kept.past.shape[:2]
+        state = self if sentences is None else self._of(sentences)
+        count, k = state.past.shape[:2]
         origin = (rows % k).view(count, k)
-        moved = origin[:, :, None].expand(-1, -1, kept.past.size(2))
-        return replace(
-            kept,
-            past=kept.past.gather(1, moved),
-            layers=tuple(
-                tuple(
-                    part.gather(1, origin[:, :, None].expand_as(part)) if part.dim() == 3 else part
-                    for part in layer
-                )
-                for layer in kept.layers
-            ),
-        )
+        moved = origin[:, :, None].expand_as(state.past)
+        layers: Any = tuple(layer.reorder(origin) for layer in state.layers)
+        return replace(state, past=state.past.gather(1, moved), layers=layers)
 
     def _of(self, sentences: Tensor) -> TransformerState:
-        return super().select(sentences)
+        moved, used = moves(sentences), self.used * self.past.size(1)
+        layers: Any = tuple(layer.of(sentences, used) for layer in self.layers)
+        return replace(
+            self,
+            position=kept(self.position, moved, len(sentences)),
+            past=kept(self.past, moved, len(sentences)),
+            layers=layers,
+        )
+
+    def join(self, other: TransformerState) -> TransformerState:
+        """Take other sentences in."""
+        used, its_used = (state.used * self.past.size(1) for state in (self, other))
+        pairs: Any = zip(self.layers, other.layers, strict=True)
+        layers = tuple(mine.take_in(its, used, its_used) for mine, its in pairs)
+        return replace(
+            self,
+            position=joined(self.position, other.position),
+            past=joined(self.past, other.past),
+            layers=layers,
+            used=max(self.used, other.used),
+        )
 
 
 class Looked(NamedTuple):
@@ -134,8 +214,8 @@ class MultiHead(nn.Module):
         return split(self.query(states), self.heads)
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the B x G x S x d keys and values of B x S x D states."""
-        return split(self.key(states), self.groups), split(self.value(states), self.groups)
+        """Return the keys, B x G x d x S, and values, B x G x S x d, of B x S x D states."""
+        return split(self.key(states), self.groups).mT, split(self.value(states), self.groups)
 
     def forward(
         self,
@@ -148,31 +228,40 @@ class MultiHead(nn.Module):
         """Return what B x H x Q x d queries see, B x Q x D; `mask` broadcasts to B x H x Q x S."""
         if self.training and self.rate > 0:
             if causal:
-                mask = query.new_ones(query.size(2), keys.size(2), dtype=torch.bool).tril()
-            scores = self.score(query, keys, mask)
-            weights = dropout(scores.softmax(-1, dtype=torch.float32).to(query.dtype), self.rate)
-            seen = weights @ self.repeated(values)
-            return self.output(join(seen))  # type: ignore[no-any-return]
+                mask = query.new_ones(query.size(2), keys.size(3), dtype=torch.bool).tril()
+            return self.few(query, keys, values, mask)
         seen = F.scaled_dot_product_attention(
-            query, keys, values, mask, is_causal=causal, enable_gqa=self.groups < self.heads
+            query, keys.mT, values, mask, is_causal=causal, enable_gqa=self.groups < self.heads
         )
         return self.output(join(seen))  # type: ignore[no-any-return]
+
+    def few(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the same by two plain products: for a step's few queries, or with dropout.
+
+        On a CPU a step's attention takes a third of the time so (benchmarks/LOG.md).
+        """
+        weights = self.score(query, keys, mask).softmax(-1, dtype=torch.float32).to(query.dtype)
+        if self.training and self.rate > 0:
+            weights = dropout(weights, self.rate)
+        return self.output(join(self.mix(weights, values)))  # type: ignore[no-any-return]
 
     def look(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Looked:
         """Return the same laid open: scores, weights and contexts, without dropout."""
         scores = self.score(query, keys, mask).float()
         weights = scores.softmax(-1)
-        context = join(weights.to(values.dtype) @ self.repeated(values))
-        return Looked(scores, weights, context)
+        return Looked(scores, weights, join(self.mix(weights.to(values.dtype), values)))
 
     def score(self, query: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Return q . k / sqrt(d), B x H x Q x S  (section 3.2.1); -inf where the mask is False."""
-        scores: Tensor = (query * self.d_head**-0.5) @ self.repeated(keys).transpose(2, 3)
+        count, heads, queries, width = query.shape
+        grouped = (query * width**-0.5).reshape(count, self.groups, -1, width)
+        scores: Tensor = (grouped @ keys).view(count, heads, queries, -1)
         return scores if mask is None else scores.masked_fill(~mask, -math.inf)
 
-    def repeated(self, heads: Tensor) -> Tensor:
-        """Return B x G x S x d keys or values once for each of H heads."""
-        return heads.repeat_interleave(self.heads // self.groups, 1)
+    def mix(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Return the B x H x Q x d sums of values, B x G x S x d, by B x H x Q x S weights."""
+        grouped = weights.reshape(weights.size(0), self.groups, -1, weights.size(3))
+        return (grouped @ values).view(*weights.shape[:3], -1)
 
 
 def split(states: Tensor, heads: int) -> Tensor:
@@ -207,7 +296,7 @@ class SelfAttention(MultiHead):
         """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
         query, (keys, values) = self.queries(states), self.project(states)
         if self.rotary:
-            query, keys = rotate(query, position), rotate(keys, position)
+            query, keys = rotate(query, position), rotate(keys.mT, position).mT
         return query, keys, values
 
     def within(
@@ -220,22 +309,21 @@ class SelfAttention(MultiHead):
         """Return what each of B x T x D states sees among those up to itself."""
         return self.within(states, torch.arange(states.size(1), device=states.device), causal=True)
 
-    def start(self, keys: Tensor, rows: int, max_len: int) -> tuple[Tensor, ...]:
-        """Return the empty slots of `rows` hypotheses a sentence, like B x G x S x d `keys`."""
-        shape = (keys.size(0), self.groups, max_len * rows, self.d_head)
-        return keys.new_zeros(shape), keys.new_zeros(shape)
+    def start(self, keys: Tensor, rows: int, max_len: int) -> Slots:
+        """Return the empty slots of `rows` hypotheses a sentence, like B x G x d x S `keys`."""
+        values = keys.new_empty(keys.size(0), self.groups, max_len * rows, self.d_head)
+        return Slots(keys.new_empty(values.mT.shape), values)
 
-    def step(
-        self, states: Tensor, kept: tuple[Tensor, ...], place: Place
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(self, states: Tensor, kept: Slots, place: Place) -> tuple[Tensor, Slots]:
         """Take the newest tokens in, B x K x D; return what they see, and the slots with them."""
-        query, *new = self.heads_of(states, place.position)
-        index = place.slots[:, None, :, None].expand_as(new[0])
-        kept = tuple(
-            slots.scatter_(2, index, heads) for slots, heads in zip(kept, new, strict=True)
-        )
-        keys, values = (slots[:, :, : place.past.size(-1)] for slots in kept)
-        return self(query, keys, values, place.past), kept
+        query, keys, values = self.heads_of(states, place.position)
+        used, k = place.past.size(-1), place.slots.size(1)
+        kept.clear(used - k, used)  # of sentences that are not so far
+        index = place.slots[:, None, :, None].expand_as(values)
+        kept.keys.scatter_(3, index.mT, keys)
+        kept.values.scatter_(2, index, values)
+        seen = kept.first(used)
+        return self.few(query, seen.keys, seen.values, place.past), kept
 
 
 class SSRU(nn.Module):
@@ -247,6 +335,7 @@ class SSRU(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        self.width = config.d_model
         self.forget = make_linear(config.d_model, config.d_model)
         self.value = make_linear(config.d_model, config.d_model, bias=False)
 
@@ -260,18 +349,15 @@ class SSRU(nn.Module):
             cells.append(cell)
         return torch.stack(cells, 1).relu().to(states.dtype)
 
-    def start(self, keys: Tensor, rows: int, max_len: int) -> tuple[Tensor, ...]:
+    def start(self, keys: Tensor, rows: int, max_len: int) -> Cell:
         """Return the first c of `rows` hypotheses a sentence, in fp32."""
-        shape = (keys.size(0), rows, self.value.weight.size(0))
-        return (keys.new_zeros(shape, dtype=torch.float32),)
+        return Cell(keys.new_zeros(keys.size(0), rows, self.width, dtype=torch.float32))
 
-    def step(
-        self, states: Tensor, kept: tuple[Tensor, ...], place: Place
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(self, states: Tensor, kept: Cell, place: Place) -> tuple[Tensor, Cell]:
         """Take the newest tokens in, B x K x D; return their outputs and the next c."""
         forget, new = self._gates(states)
-        cell = torch.addcmul(new, forget, kept[0])
-        return cell.relu().to(states.dtype), (cell,)
+        cell = torch.addcmul(new, forget, kept.cell)
+        return cell.relu().to(states.dtype), Cell(cell)
 
     def _gates(self, states: Tensor) -> tuple[Tensor, Tensor]:
         forget = self.forget(states).float().sigmoid()
@@ -412,11 +498,11 @@ class DecoderLayer(nn.Module):
         return self._rest(self.past_sum.leave(states, seen), source, trace)
 
     def step(
-        self, states: Tensor, kept: tuple[Tensor, ...], place: Place, source: Source, trace: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...], Looked | None]:
-        """Take the newest tokens of all rows in: B x K x D to B x K x D."""
+        self, states: Tensor, kept: Any, place: Place, source: Source, trace: bool
+    ) -> tuple[Tensor, Any, Looked | None]:
+        """Take the newest tokens of all rows in, B x K x D; return B x K x D and what is kept."""
         seen, kept = self.past.step(self.past_sum.enter(states), kept, place)
-        states, looked = self._rest(self.past_sum.leave(states, seen), source, trace)
+        states, looked = self._rest(self.past_sum.leave(states, seen), source, trace, few=True)
         return states, kept, looked
 
     def own_attention(self) -> SelfAttention:
@@ -424,11 +510,16 @@ class DecoderLayer(nn.Module):
         assert isinstance(self.past, SelfAttention)
         return self.past
 
-    def _rest(self, states: Tensor, source: Source, trace: bool) -> tuple[Tensor, Looked | None]:
+    def _rest(
+        self, states: Tensor, source: Source, trace: bool, few: bool = False
+    ) -> tuple[Tensor, Looked | None]:
         """Look at the source and feed forward, for B x Q x D; lay attention open on demand."""
         query = self.cross.queries(self.cross_sum.enter(states))
         looked = self.cross.look(query, *source) if trace else None
-        found = self.cross(query, *source) if looked is None else self.cross.output(looked.context)
+        if looked is not None:
+            found = self.cross.output(looked.context)
+        else:
+            found = self.cross.few(query, *source) if few else self.cross(query, *source)
         states = self.cross_sum.leave(states, found)
         inner = self.feed_forward(self.feed_forward_sum.enter(states))
         return self.feed_forward_sum.leave(states, inner), looked
@@ -438,7 +529,7 @@ class Source(NamedTuple):
     """The source as one decoder layer looks at it."""
 
     keys: Tensor
-    """B x G x S x d."""
+    """B x G x d x S."""
     values: Tensor
     """B x G x S x d."""
     mask: Tensor
@@ -498,6 +589,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.encoder_norm(states)
         projected = [layer.cross.project(states) for layer in self.decoder_layers()]
         keys, values = zip(*projected, strict=True)
+        if not self.training:
+            keys = tuple(each.contiguous() for each in keys)  # columns, for the steps to come
         return TransformerMemory(mask, keys, values)
 
     def decode(
@@ -543,12 +636,12 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         past = state.past.scatter_(2, slots[:, :, None], True)
         place = Place(position, slots, past[:, None, :, : (state.used + 1) * k])
         states = self.tgt(tokens.view(count, k), position)
-        after: list[tuple[Tensor, ...]] = []
+        after: list[Any] = []
         looked: list[Looked | None] = []
         steps = zip(self.decoder_layers(), state.layers, sources(memory), strict=True)
-        for layer, kept, source in steps:
-            states, kept, seen = layer.step(states, kept, place, source, trace)
-            after.append(kept)
+        for layer, before, source in steps:
+            states, held, seen = layer.step(states, before, place, source, trace)
+            after.append(held)
             looked.append(seen)
         moved = TransformerState(state.position + 1, past, tuple(after), state.used + 1)
         return self.decoder_norm(states).flatten(0, 1), moved, make_trace(looked, rows=True)
