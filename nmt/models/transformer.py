@@ -55,41 +55,49 @@ class Slots(Rows):
     values: Tensor
     """B x G x P K x d."""
 
+    def view(self, begin: int, end: int) -> Slots:
+        """View these slots."""
+        return Slots(self.keys[..., begin:end], self.values[:, :, begin:end])
+
+    def put(self, begin: int, new: Slots) -> None:
+        """Write keys and values into the slots from `begin` on."""
+        end = begin + new.keys.size(3)
+        self.keys[..., begin:end] = new.keys
+        self.values[:, :, begin:end] = new.values
+
+    def sized(self, count: int, slots: int) -> Slots:
+        """Return empty slots of so many sentences."""
+        values = self.values.new_empty(count, self.values.size(1), slots, self.values.size(3))
+        return Slots(self.keys.new_empty(values.mT.shape), values)
+
+    def moved(self, begin: int, end: int, slots: int) -> Slots:
+        """Return so many slots, of which the first are these."""
+        new = self.sized(len(self.keys), slots)
+        new.put(0, self.view(begin, end))
+        return new
+
     def of(self, sentences: Tensor, used: int) -> Slots:
         """Keep these sentences, in place; of those that move, the first `used` slots do."""
-        self.first(used).keep(sentences)
+        self.view(0, used).keep(sentences)
         return Slots(self.keys[: len(sentences)], self.values[: len(sentences)])
-
-    def first(self, used: int) -> Slots:
-        """View the first `used` slots."""
-        return Slots(self.keys[..., :used], self.values[:, :, :used])
 
     def reorder(self, origin: Tensor) -> Slots:
         """Hypotheses go on from others: their slots stay where they are."""
         return self
 
-    def clear(self, begin: int, end: int) -> None:
-        """Make slots fit to be looked at by other sentences: their weight is 0, so not inf or NaN.
-
-        Keys need nothing: their scores are masked, whatever they are.
-        """
-        self.values[:, :, begin:end] = 0.0
-
     def take_in(self, other: Slots, used: int, its_used: int) -> Slots:
-        """Return the slots of other sentences below these; those in use are copied."""
-        keys, values = (
-            mine.new_empty(len(mine) + len(its), *map(max, mine.shape[1:], its.shape[1:]))
-            for mine, its in ((self.keys, other.keys), (self.values, other.values))
-        )
-        all_slots = Slots(keys, values)
-        all_slots.clear(0, max(used, its_used))
-        for rows, part, count in (
-            (slice(len(self.keys)), self, used),
-            (slice(len(self.keys), None), other, its_used),
-        ):
-            keys[rows, :, :, :count] = part.keys[..., :count]
-            values[rows, :, :count] = part.values[:, :, :count]
-        return all_slots
+        """Return the slots of other sentences below these; those in use are copied.
+
+        A sentence's weight on slots that only others use is 0, so these must not hold NaN. Of
+        keys the scores are masked, whatever they are.
+        """
+        count = len(self.keys)
+        slots = max(self.keys.size(3), other.keys.size(3))
+        new = self.sized(count + len(other.keys), slots)
+        new.values[:, :, : max(used, its_used)] = 0.0
+        Slots(new.keys[:count], new.values[:count]).put(0, self.view(0, used))
+        Slots(new.keys[count:], new.values[count:]).put(0, other.view(0, its_used))
+        return new
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,10 @@ class Cell(Rows):
         """Keep these sentences."""
         return self.keep(sentences)
 
+    def moved(self, begin: int, end: int, slots: int) -> Cell:
+        """There are no slots to move."""
+        return self
+
     def reorder(self, origin: Tensor) -> Cell:
         """Each hypothesis goes on from the one at its B x K `origin`."""
         return Cell(self.cell.gather(1, origin[:, :, None].expand_as(self.cell)))
@@ -114,16 +126,20 @@ class Cell(Rows):
 
 @dataclass(frozen=True)
 class TransformerState(DecoderState):
-    """What K hypotheses a sentence have behind them."""
+    """What K hypotheses a sentence have behind them.
+
+    All take each step together, so the tokens of step i are in slots i K to i K + K of every
+    sentence, wherever its own first token stands.
+    """
 
     position: Tensor
     """B, the number of tokens taken in."""
     past: Tensor
-    """B x K x P K, which slots hold a hypothesis's own tokens; p K + k is row k's at position p."""
-    layers: tuple[Slots, ...] | tuple[Cell, ...]
+    """B x K x P K, which slots hold a hypothesis's own tokens."""
+    layers: tuple[Slots | Cell, ...]
     """What each decoder layer keeps."""
     used: int
-    """The most tokens that any sentence has taken in."""
+    """Slots that are in use."""
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> TransformerState:
         """Go on from `rows`; the slots stay where they are, but for sentences that leave."""
@@ -131,29 +147,43 @@ class TransformerState(DecoderState):
         count, k = state.past.shape[:2]
         origin = (rows % k).view(count, k)
         moved = origin[:, :, None].expand_as(state.past)
-        layers: Any = tuple(layer.reorder(origin) for layer in state.layers)
+        layers = tuple(layer.reorder(origin) for layer in state.layers)
         return replace(state, past=state.past.gather(1, moved), layers=layers)
 
     def _of(self, sentences: Tensor) -> TransformerState:
-        moved, used = moves(sentences), self.used * self.past.size(1)
-        layers: Any = tuple(layer.of(sentences, used) for layer in self.layers)
+        moved = moves(sentences)
         return replace(
             self,
             position=kept(self.position, moved, len(sentences)),
             past=kept(self.past, moved, len(sentences)),
-            layers=layers,
+            layers=tuple(layer.of(sentences, self.used) for layer in self.layers),
+        )
+
+    def with_room(self) -> TransformerState:
+        """Return the state with room for one more step.
+
+        Slots of sentences that have left go; where there are none, there will be twice as many.
+        """
+        k, room = self.past.shape[1:]
+        if self.used + k <= room:
+            return self
+        begin = int(self.past.any(1).any(0).int().argmax()) // k * k
+        slots = room if begin > 0 else 2 * room
+        return replace(
+            self,
+            past=F.pad(self.past[:, :, begin : self.used], (0, slots - (self.used - begin))),
+            layers=tuple(layer.moved(begin, self.used, slots) for layer in self.layers),
+            used=self.used - begin,
         )
 
     def join(self, other: TransformerState) -> TransformerState:
         """Take other sentences in."""
-        used, its_used = (state.used * self.past.size(1) for state in (self, other))
         pairs: Any = zip(self.layers, other.layers, strict=True)
-        layers = tuple(mine.take_in(its, used, its_used) for mine, its in pairs)
         return replace(
             self,
             position=joined(self.position, other.position),
             past=joined(self.past, other.past),
-            layers=layers,
+            layers=tuple(mine.take_in(its, self.used, other.used) for mine, its in pairs),
             used=max(self.used, other.used),
         )
 
@@ -279,8 +309,8 @@ class Place(NamedTuple):
 
     position: Tensor
     """B x K, counted from 0."""
-    slots: Tensor
-    """B x K."""
+    slot: int
+    """The first of their K slots."""
     past: Tensor
     """B x 1 x K x slots in use: which hold a hypothesis's own tokens, the newest too."""
 
@@ -316,13 +346,9 @@ class SelfAttention(MultiHead):
 
     def step(self, states: Tensor, kept: Slots, place: Place) -> tuple[Tensor, Slots]:
         """Take the newest tokens in, B x K x D; return what they see, and the slots with them."""
-        query, keys, values = self.heads_of(states, place.position)
-        used, k = place.past.size(-1), place.slots.size(1)
-        kept.clear(used - k, used)  # of sentences that are not so far
-        index = place.slots[:, None, :, None].expand_as(values)
-        kept.keys.scatter_(3, index.mT, keys)
-        kept.values.scatter_(2, index, values)
-        seen = kept.first(used)
+        query, *new = self.heads_of(states, place.position)
+        kept.put(place.slot, Slots(*new))
+        seen = kept.view(0, place.past.size(-1))
         return self.few(query, seen.keys, seen.values, place.past), kept
 
 
@@ -630,11 +656,12 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         memory: TransformerMemory,
         trace: bool = False,
     ) -> tuple[Tensor, TransformerState, Trace | None]:
+        state = state.with_room()
         count, k = state.past.shape[:2]
         position = state.position[:, None].expand(-1, k)
-        slots = position * k + torch.arange(k, device=tokens.device)
-        past = state.past.scatter_(2, slots[:, :, None], True)
-        place = Place(position, slots, past[:, None, :, : (state.used + 1) * k])
+        used = state.used + k
+        state.past[:, :, state.used : used] = torch.eye(k, dtype=torch.bool, device=tokens.device)
+        place = Place(position, state.used, state.past[:, None, :, :used])
         states = self.tgt(tokens.view(count, k), position)
         after: list[Any] = []
         looked: list[Looked | None] = []
@@ -643,7 +670,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
             states, held, seen = layer.step(states, before, place, source, trace)
             after.append(held)
             looked.append(seen)
-        moved = TransformerState(state.position + 1, past, tuple(after), state.used + 1)
+        moved = TransformerState(state.position + 1, state.past, tuple(after), used)
         return self.decoder_norm(states).flatten(0, 1), moved, make_trace(looked, rows=True)
 
 
