@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Event
 
 import torch
 from torch import nn
@@ -44,6 +46,29 @@ def prepare_cpu(threads: int | None) -> int:
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return threads
+
+
+def side_by_side(work: Callable[[Event], None], workers: int) -> None:
+    """Run `work` in so many threads, each with one CPU thread and without gradients.
+
+    An error or interrupt is raised here, after the event has told the others to stop.
+    """
+    before = torch.get_num_threads()
+    stop = Event()
+
+    def run() -> None:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            work(stop)
+
+    with ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(run) for _ in range(workers)]
+        try:
+            for future in as_completed(running):
+                future.result()
+        finally:
+            stop.set()
+    torch.set_num_threads(before)  # new threads would inherit the workers'
 
 
 def _keep_freed_memory() -> None:

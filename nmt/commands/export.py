@@ -7,7 +7,7 @@ from pathlib import Path
 from nmt.configfile import load_config
 from nmt.decoding.load import choose_run
 from nmt.evaluation.metrics import corpus_bleu
-from nmt.export.write import Comparison, export_run
+from nmt.export.write import export_run
 from nmt.log import say
 from nmt.modelconfig import ENGINES, Engine
 
@@ -28,16 +28,9 @@ def run(
     if found is None:
         say(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
     else:
-        print(report(found, config.data.tgt))
-
-
-def report(found: Comparison, language: str) -> str:
-    """Say how like the two engines' translations are."""
-    ours = corpus_bleu(found.ours, found.references, language)
-    theirs = corpus_bleu(found.theirs, found.references, language)
-    lines = len(found.references)
-    return (
-        f"greedy token ids: equal on {found.same} of {lines} lines\n"
-        f"log-probability a token of ours: at most {found.difference:.1e} apart\n"
-        f"BLEU: {theirs:.2f} against {ours:.2f} ({theirs - ours:+.2f})"
-    )
+        ours, theirs = (
+            corpus_bleu(side, found.references, config.data.tgt)
+            for side in (found.ours, found.theirs)
+        )
+        print(found.in_words())
+        print(f"BLEU: {theirs:.2f} against {ours:.2f} ({theirs - ours:+.2f})")

@@ -25,6 +25,7 @@ from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.report import about_run, evaluate, table, write_report
+from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
 from nmt.models.build import build_model
@@ -51,6 +52,8 @@ def run(
 ) -> int:
     """Train, validate and test; return the exit code."""
     config = load_config(file, overrides, check_files=True)
+    for engine in config.export:
+        check_exportable(config, engine, None)
     run_dir = run_folder(config, file, folder)
     check_folder(run_dir, resume, overwrite)
     if dry_run and run_dir.has_begun():
@@ -75,6 +78,7 @@ def run(
     finish(trainer, reason)
     if tests:
         test(trainer, tests, device_name)
+    export(trainer)
     say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
     return EXIT_OK
 
@@ -251,6 +255,16 @@ class Validator:
         self.translator(short).translate(self.src)
         decoding = time.perf_counter() - middle
         return middle - begin + decoding * self.mean_length / (EXTRA_LENGTH + 1)
+
+
+def export(trainer: Trainer) -> None:
+    """Write the best checkpoint for the engines that the config names."""
+    for engine in trainer.config.export:
+        folder = trainer.run.exported(engine)
+        found = export_run(trainer.run, trainer.config, engine, None, folder)
+        trainer.log.say(f"export: {folder}")
+        if found is not None:
+            trainer.log.say(found.in_words())
 
 
 def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:

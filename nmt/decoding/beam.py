@@ -7,7 +7,8 @@ first K that end are put among the ended; the first K that do not end live on. W
 is `decode.stop`'s to say (docs/decoding.md). Every hypothesis ends with eos, at the limit by force,
 and its score counts that eos. A beam of one is greedy search: it stops at the first eos.
 
-Sentences that are done leave, and when enough have, those that wait take their rows.
+Sentences that are done leave, and when enough have, those that wait take their rows. On a CPU a
+search runs in each thread: two of one thread each beat one of two.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event, Lock
 from typing import Any
 
 import torch
@@ -29,11 +31,13 @@ from nmt.decoding.walk import BeamStep, Candidate, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace
-from nmt.runtime import evaluating
+from nmt.runtime import evaluating, side_by_side
 
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
+LINES_A_WORKER = 8
+"""So few lines are not worth another search beside the first."""
 LEAVING = 1 / 8
 """Sentences that are done leave when they are so many of a batch: moving the others costs time."""
 
@@ -59,6 +63,37 @@ class _Searched:
         self.done = torch.cat([self.done, other.done])
         self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
         self.tokens = torch.cat([self.tokens, other.tokens])
+
+
+class _Waiting:
+    """Lines that wait to be searched, for one search or several side by side; short ones first."""
+
+    def __init__(
+        self, sources: Sequence[Sequence[int]], share: int, settings: DecodeConfig
+    ) -> None:
+        self.sources = sources
+        self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
+        self.most = min(settings.batch_size, share)
+        self.settings = settings
+        self.lock = Lock()
+
+    def take(self, busy: int) -> list[int]:
+        """Return lines to join a batch of `busy` lines: as many as it has room for, once it pays.
+
+        Room is for `decode.batch_size` lines and `decode.batch_tokens` padded source tokens.
+        """
+        taken: list[int] = []
+        if busy and not self.settings.continuous:
+            return taken
+        longest = 0
+        with self.lock:
+            while self.lines:
+                longest = max(longest, len(self.sources[self.lines[-1]]) + 1)
+                room = min(self.most, max(1, self.settings.batch_tokens // longest))
+                if busy > REFILL * room or busy + len(taken) >= room:
+                    break
+                taken.append(self.lines.pop())
+        return taken
 
 
 @dataclass(frozen=True)
@@ -98,55 +133,55 @@ class BeamEngine:
 
         `sources` are token ids without eos, any number of them; `nbest` is at most the beam size.
         """
+        workers = self._workers(len(sources))
+        waiting = _Waiting(sources, math.ceil(len(sources) / workers), self.settings)
+        found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.model):
-            return self._search(sources, nbest)
+            if workers == 1:
+                self._search(waiting, found, nbest)
+            else:
+                side_by_side(lambda stop: self._search(waiting, found, nbest, stop=stop), workers)
+        return found
+
+    def _workers(self, lines: int) -> int:
+        """Return how many searches to run side by side; on a CPU one a thread, if lines suffice."""
+        if self.device.type != "cpu":
+            return 1
+        return max(1, min(torch.get_num_threads(), lines // LINES_A_WORKER))
 
     def watch(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
         """Search one source; return the best hypothesis and what each step kept and dropped."""
         steps: list[BeamStep] = []
+        found: list[list[Hypothesis]] = [[]]
         with evaluating(self.model):
-            [[best]] = self._search([source], 1, steps)
-        return best, steps
+            self._search(_Waiting([source], 1, self.settings), found, 1, steps)
+        return found[0][0], steps
 
     def limit(self, source_length: int) -> int:
         """Return the longest translation, eos included, of a source of so many tokens."""
         return length_limit(self.settings, source_length)
 
     def _search(
-        self, sources: Sequence[Sequence[int]], nbest: int, steps: list[BeamStep] | None = None
-    ) -> list[list[Hypothesis]]:
-        waiting = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
-        found: list[list[Hypothesis]] = [[] for _ in sources]
+        self,
+        waiting: _Waiting,
+        found: list[list[Hypothesis]],
+        nbest: int,
+        steps: list[BeamStep] | None = None,
+        stop: Event | None = None,
+    ) -> None:
+        """Search the lines that wait until none is left, or until told to stop."""
         batch: _Searched | None = None
-        while batch is not None or waiting:
-            fresh = self._next_lines(waiting, sources, batch)
+        while stop is None or not stop.is_set():
+            fresh = waiting.take(0 if batch is None else len(batch.lines))
             if fresh:
-                begun = self._begin([sources[i] for i in fresh], fresh, nbest)
+                begun = self._begin([waiting.sources[i] for i in fresh], fresh, nbest)
                 if batch is None:
                     batch = begun
                 else:
                     batch.join(begun)
-            assert batch is not None
+            if batch is None:
+                return
             batch = self._advance(batch, found, steps)
-        return found
-
-    def _next_lines(
-        self, waiting: list[int], sources: Sequence[Sequence[int]], batch: _Searched | None
-    ) -> list[int]:
-        """Take the shortest lines that wait, as many as there is room for; none until it pays."""
-        settings = self.settings
-        taken: list[int] = []
-        if batch is not None and not settings.continuous:
-            return taken
-        busy = 0 if batch is None else len(batch.lines)
-        longest = 0
-        while waiting:
-            longest = max(longest, len(sources[waiting[-1]]) + 1)
-            room = min(settings.batch_size, max(1, settings.batch_tokens // longest))
-            if busy > REFILL * room or busy + len(taken) >= room:
-                break
-            taken.append(waiting.pop())
-        return taken
 
     def _begin(self, sources: Sequence[Sequence[int]], lines: list[int], nbest: int) -> _Searched:
         """Encode sources and put the first token before each of their places."""

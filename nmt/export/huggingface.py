@@ -40,7 +40,7 @@ def write_huggingface(
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     n, m = depths(config)
     tgt = tokenizers.tgt
     marian = MarianMTModel(

@@ -40,6 +40,13 @@ class Comparison:
     difference: float
     """Largest difference, a token, of the log-probabilities of our translations."""
 
+    def in_words(self) -> str:
+        """Say how like the two engines are."""
+        return (
+            f"greedy token ids: equal on {self.same} of {len(self.references)} lines\n"
+            f"log-probability a token of ours: at most {self.difference:.1e} apart"
+        )
+
 
 def check_exportable(config: Config, to: Engine, quantization: str | None) -> None:
     """Raise ConfigError with every reason why the engine does not run this model."""
