@@ -78,7 +78,7 @@ def write_huggingface(
         raise AssertionError(f"MarianMT's layout has changed: {missing} {unexpected}")
     marian.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         num_beams=decode.beam_size,
-        length_penalty=decode.length_penalty,
+        length_penalty=decode.length_penalty if decode.beam_size > 1 else None,
         max_length=MAX_POSITIONS,
         bad_words_ids=[[token] for token in tgt.never_output],
         pad_token_id=tgt.pad,

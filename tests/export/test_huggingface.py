@@ -1,0 +1,83 @@
+"""transformers loads what we write, and gives our logits and token ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
+
+from nmt.config import TokenizerConfig
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokenizer
+
+transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
+
+LAYOUTS: list[dict[str, Any]] = [
+    {"tie": "none"},
+    {"tie": "target"},
+    {"tie": "all"},
+    {"activation": "gelu", "encoder_layers": 3, "decoder_layers": 1},
+]
+
+
+def write(layout: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    ours, config = make_engine(1, norm_place="post", **layout)
+    monkeypatch.setattr("nmt.export.huggingface.write_tokenizer", lambda *_: None)
+    write_huggingface(transformer_of(ours), config, ours.settings, ours.tokenizers, folder)
+    return ours
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout.values())))
+def test_logits_are_ours(
+    layout: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = write(layout, tmp_path, monkeypatch)
+    marian = transformers.MarianMTModel.from_pretrained(str(tmp_path))
+    src = torch.tensor([[7, 8, 9, 10, EOS]])
+    tgt_in = torch.tensor([[BOS, 5, 30, 6]])
+    with torch.inference_mode():
+        expected = marian(src, decoder_input_ids=tgt_in).logits
+        memory = ours.model.encode(src, torch.tensor([5]))
+        hidden, _ = ours.model.decode(memory, tgt_in)
+        logits = ours.model.output.logits(hidden)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_greedy_translations_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = write({"tie": "all"}, tmp_path, monkeypatch)
+    theirs = MarianEngine(tmp_path, ours.tokenizers, ours.settings)
+    sources = random_sources(10)
+    found, expected = theirs.search(sources), ours.search(sources)
+    assert [best.tokens for [best] in found] == [best.tokens for [best] in expected]
+    assert len({tuple(best.tokens) for [best] in found}) > 3
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_marian_tokenizer_gives_our_ids(joint: bool, tmp_path: Path) -> None:
+    text = [f"the {word} is   “{word}” at {n} o’clock" for n, word in enumerate(["a", "dé"])]
+    settings = TokenizerConfig(vocab_size=360)
+    src = Tokenizer(train_tokenizer(text, settings, exact=False, name="src"))
+    tgt = src if joint else Tokenizer(train_tokenizer(text[::-1], settings, False, "tgt"))
+    write_tokenizer(Tokenizers(src, tgt), tmp_path)
+    with pytest.warns(UserWarning, match="sacremoses"):
+        theirs = transformers.MarianTokenizer.from_pretrained(str(tmp_path))
+    for line in [*text, "", " x ", "café 😀 中"]:
+        assert theirs(line).input_ids == [*src.encode([line])[0], src.eos]
+
+
+@pytest.mark.parametrize(
+    ("layout", "setting"),
+    [
+        ({}, "norm_place"),
+        ({"norm_place": "post", "norm": "rms"}, "norm"),
+        ({"norm_place": "post", "positions": "rotary"}, "positions"),
+        ({"norm_place": "post", "activation": "swiglu"}, "activation"),
+        ({"norm_place": "post", "num_kv_heads": 1}, "num_kv_heads"),
+    ],
+)
+def test_layouts_that_it_does_not_run_are_known(layout: dict[str, Any], setting: str) -> None:
+    _, config = make_engine(1, **layout)
+    assert [key for key, _ in config.not_exported("huggingface")] == [setting]
