@@ -12,6 +12,8 @@ from nmt.schema import Count, Rate, Section
 Engine = Literal["ctranslate2", "huggingface"]
 """Other people's engines that models are exported to."""
 ENGINES: dict[Engine, str] = {"ctranslate2": "CTranslate2", "huggingface": "MarianMT"}
+SINUSOIDS = 4096
+"""Sinusoidal positions that an export writes out."""
 MARIAN: dict[str, list[Any]] = {
     "norm": ["layer"],
     "norm_place": ["post"],
@@ -83,6 +85,11 @@ class RNNConfig(Section):
     def not_exported(self, to: Engine) -> list[tuple[str, str]]:
         """Return (setting, reason) for each that the engine `to` does not run; none, it runs."""
         return [("arch", f"{ENGINES[to]} runs Transformers only, this is rnn")]
+
+    @property
+    def exported_positions(self) -> int | None:
+        """The most tokens of a line that an exported model takes; None for any number."""
+        return None
 
     def in_words(self) -> str:
         """Describe the model in a line: the cell, and what its attention is."""
@@ -225,6 +232,12 @@ class TransformerConfig(Section):
             for key, runs in known.items()
             if (own := getattr(self, key)) not in runs
         ]
+
+    @property
+    def exported_positions(self) -> int | None:
+        """The most tokens of a line that an exported model takes; None for any number."""
+        known = {"sinusoidal": SINUSOIDS, "learned": self.max_positions, "rotary": None}
+        return known[self.positions]
 
     def in_words(self) -> str:
         """Describe the model in a line."""

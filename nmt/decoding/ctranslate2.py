@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,21 @@ from typing import Any
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.translator import Hypothesis, length_limit
-from nmt.errors import RunError
+from nmt.errors import DataError, RunError
 
 
 class CTranslate2Engine:
     """Searches and scores batches of token ids with an exported model on the CPU."""
 
     def __init__(
-        self, folder: Path, tokenizers: Tokenizers, settings: DecodeConfig, threads: int
+        self,
+        folder: Path,
+        tokenizers: Tokenizers,
+        settings: DecodeConfig,
+        threads: int,
+        positions: int | None = None,
     ) -> None:
+        """Load the exported model in `folder`, which takes `positions` tokens a line at most."""
         try:
             import ctranslate2
         except ImportError:
@@ -25,6 +32,7 @@ class CTranslate2Engine:
                 "--engine ctranslate2 needs the package ctranslate2: pip install 'nmt[export]'"
             ) from None
         self.settings = settings
+        self.positions = positions or sys.maxsize
         # one thread each for as many workers as there are cores beats one worker on all of them
         self.translator: Any = ctranslate2.Translator(
             str(folder), inter_threads=threads, intra_threads=1
@@ -41,6 +49,12 @@ class CTranslate2Engine:
 
         CTranslate2 divides by |y|^alpha where we divide by Wu et al.'s penalty.
         """
+        longest = max(map(len, sources), default=0)
+        if longest >= self.positions:
+            raise DataError(
+                f"a line has {longest} tokens, the exported model takes at most "
+                f"{self.positions - 1}: translate it without --engine ctranslate2"
+            )
         by_length: dict[int, list[int]] = {}  # it has one limit for all lines of a call
         for number, source in enumerate(sources):
             by_length.setdefault(len(source), []).append(number)
@@ -50,7 +64,7 @@ class CTranslate2Engine:
                 beam_size=self.settings.beam_size,
                 num_hypotheses=nbest,
                 length_penalty=self.settings.length_penalty,
-                max_decoding_length=length_limit(self.settings, length) - 1,
+                max_decoding_length=min(self.positions, length_limit(self.settings, length)) - 1,
                 min_decoding_length=0,
                 max_input_length=0,
                 max_batch_size=self.settings.batch_size,

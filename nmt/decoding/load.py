@@ -48,7 +48,8 @@ def load_translator(
     if engine == "ctranslate2":
         tokenizers = load_tokenizers(run)
         threads = settings.threads or free_cores()
-        theirs = CTranslate2Engine(exported_model(run), tokenizers, settings, threads)
+        folder, positions = exported_model(run), config.model.exported_positions
+        theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
     from nmt.models.precision import cast
 

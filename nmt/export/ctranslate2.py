@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.data.tokenizer import Tokenizer, Tokenizers
-from nmt.modelconfig import TransformerConfig
+from nmt.modelconfig import SINUSOIDS, TransformerConfig
 from nmt.models.transformer import (
     ROTARY_BASE,
     Embedded,
@@ -23,8 +23,6 @@ from nmt.models.transformer import (
     sinusoids,
 )
 
-POSITIONS = 4096
-"""Sinusoids written out: CTranslate2 takes no line with more tokens."""
 NEVER = -1e9
 """Bias of a piece that is never output."""
 
@@ -110,7 +108,7 @@ def _first_norm(model: TransformerModel) -> Any:
 def _positions(embedded: Embedded) -> Tensor:
     if embedded.positions == "learned":
         return embedded.position.weight
-    return sinusoids(torch.arange(POSITIONS), embedded.width)
+    return sinusoids(torch.arange(SINUSOIDS), embedded.width)
 
 
 def _norm(to: Any, norm: Any) -> None:
