@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
@@ -173,29 +174,31 @@ class BeamEngine:
         batch: _Searched | None = None
         while stop is None or not stop.is_set():
             fresh = waiting.take(0 if batch is None else len(batch.lines))
+            if batch is None and not fresh:
+                return
             if fresh:
-                begun = self._begin([waiting.sources[i] for i in fresh], fresh, nbest)
+                first = self._begin([waiting.sources[i] for i in fresh], fresh, nbest)
+                begun = self._advance(first, found, steps)
                 if batch is None:
                     batch = begun
-                else:
+                elif begun is not None:
                     batch.join(begun)
-            if batch is None:
-                return
-            batch = self._advance(batch, found, steps)
+            if batch is not None:
+                batch = self._advance(batch, found, steps)
 
     def _begin(self, sources: Sequence[Sequence[int]], lines: list[int], nbest: int) -> _Searched:
-        """Encode sources and put the first token before each of their places."""
+        """Encode sources and put the first token before them: one hypothesis each, until a step."""
         k = self.settings.beam_size
         src, src_len = self._source_tensors(sources)
         limits = [self.limit(len(source)) for source in sources]
         memory = self.model.encode(src.to(self.device), src_len)
-        first = torch.full((len(sources) * k,), self.tokenizers.tgt.bos, device=self.device)
+        first = torch.full((len(sources),), self.tokenizers.tgt.bos, device=self.device)
         return _Searched(
             lines,
             Hypotheses.start(torch.tensor(limits, device=self.device), k, nbest),
             torch.zeros(len(lines), dtype=torch.bool, device=self.device),
             memory,
-            self.model.start(memory, k, max(limits)),
+            self.model.start(memory, 1, max(limits) * k),
             first,
         )
 
@@ -211,7 +214,8 @@ class BeamEngine:
             steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
         after, came = before.advance(scores, origin, token, eos, alpha)
         count, k = came.shape
-        rows = (torch.arange(count, device=came.device)[:, None] * k + came).flatten()
+        width = len(hidden) // count
+        rows = (torch.arange(count, device=came.device)[:, None] * width + came).flatten()
         newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
         done = batch.done | after.done(self.stop, alpha)
         fresh = done & ~batch.done
@@ -277,19 +281,23 @@ class BeamEngine:
         They lie among the 2 K best of each row. A sentence at its limit can only end.
         """
         count, k = before.scores.shape
+        rows = len(hidden) // count  # one at the first step, then K
         eos = self.tokenizers.tgt.eos
         log_probs = self._logits(hidden).log_softmax(-1)
         ending = log_probs[:, eos : eos + 1]
         best, token = best_of(log_probs, 2 * k) if k > 1 else log_probs.max(-1, keepdim=True)
-        last = (before.limits == before.length + 1).repeat_interleave(k)[:, None]
+        last = (before.limits == before.length + 1).repeat_interleave(rows)[:, None]
         only_first = torch.full_like(best, -math.inf)
         only_first[:, :1] = ending
         best = torch.where(last, only_first, best)
         token = torch.where(last, eos, token)
         width = best.size(1)
-        scores = (before.scores.view(-1, 1) + best).view(count, -1)
+        scores = (before.scores[:, :rows].reshape(-1, 1) + best).view(count, -1)
+        missing = max(0, k - scores.size(1))  # where the vocabulary is smaller than the beam
+        scores, token = F.pad(scores, (0, missing), value=-math.inf), token.view(count, -1)
         top, index = scores.topk(min(2 * k, scores.size(1)), -1)
-        return top, index // width, token.view(count, -1).gather(1, index)
+        index = index.clamp_max(token.size(1) - 1)
+        return top, index // width, token.gather(1, index)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""

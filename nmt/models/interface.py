@@ -120,7 +120,9 @@ class DecoderState(Rows):
     """
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
-        """Return the state that goes on from these rows, N of them, each from its own sentence's.
+        """Return the state that goes on from these rows, each from one of its own sentence's.
+
+        They may be more than before, as many for each sentence.
 
         `sentences` are those that remain, in this order; None for all of them.
         """

@@ -117,7 +117,7 @@ class Cell(Rows):
 
     def reorder(self, origin: Tensor) -> Cell:
         """Each hypothesis goes on from the one at its B x K `origin`."""
-        return Cell(self.cell.gather(1, origin[:, :, None].expand_as(self.cell)))
+        return Cell(self.cell.gather(1, origin[:, :, None].expand(-1, -1, self.cell.size(2))))
 
     def take_in(self, other: Cell, used: int, its_used: int) -> Cell:
         """Return the cells of other sentences below these."""
@@ -128,8 +128,8 @@ class Cell(Rows):
 class TransformerState(DecoderState):
     """What K hypotheses a sentence have behind them.
 
-    All take each step together, so the tokens of step i are in slots i K to i K + K of every
-    sentence, wherever its own first token stands.
+    All take each step together, so its K tokens are in the same slots of every sentence, wherever
+    its own first token stands.
     """
 
     position: Tensor
@@ -144,9 +144,9 @@ class TransformerState(DecoderState):
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> TransformerState:
         """Go on from `rows`; the slots stay where they are, but for sentences that leave."""
         state = self if sentences is None else self._of(sentences)
-        count, k = state.past.shape[:2]
-        origin = (rows % k).view(count, k)
-        moved = origin[:, :, None].expand_as(state.past)
+        count, k, room = state.past.shape
+        origin = (rows % k).view(count, -1)
+        moved = origin[:, :, None].expand(-1, -1, room)
         layers = tuple(layer.reorder(origin) for layer in state.layers)
         return replace(state, past=state.past.gather(1, moved), layers=layers)
 
@@ -167,8 +167,8 @@ class TransformerState(DecoderState):
         k, room = self.past.shape[1:]
         if self.used + k <= room:
             return self
-        begin = int(self.past.any(1).any(0).int().argmax()) // k * k
-        slots = room if begin > 0 else 2 * room
+        begin = int(self.past.any(1).any(0).int().argmax())
+        slots = room if self.used - begin + k <= room else 2 * room
         return replace(
             self,
             past=F.pad(self.past[:, :, begin : self.used], (0, slots - (self.used - begin))),
