@@ -16,6 +16,8 @@ from torch import nn
 from nmt.cores import free_cores
 from nmt.errors import DeviceError
 
+MOST_THREADS = torch.get_num_threads()
+"""All cores, or fewer where OMP_NUM_THREADS says so."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,7 +44,7 @@ def prepare_cpu(threads: int | None) -> int:
 
     None is the free cores, or fewer where OMP_NUM_THREADS says so.
     """
-    threads = threads or min(free_cores(), torch.get_num_threads())
+    threads = threads or min(free_cores(), MOST_THREADS)
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return threads
@@ -61,14 +63,16 @@ def side_by_side(work: Callable[[Event], None], workers: int) -> None:
         with torch.inference_mode():
             work(stop)
 
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(run) for _ in range(workers)]
-        try:
-            for future in as_completed(running):
-                future.result()
-        finally:
-            stop.set()
-    torch.set_num_threads(before)  # new threads would inherit the workers'
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                running = [pool.submit(run) for _ in range(workers)]
+                for future in as_completed(running):
+                    future.result()
+            finally:
+                stop.set()
+    finally:
+        torch.set_num_threads(before)  # new threads would inherit the workers'
 
 
 def _keep_freed_memory() -> None:

@@ -51,10 +51,7 @@ def load_translator(
         folder, positions = exported_model(run), config.model.exported_positions
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
-    from nmt.models.precision import cast
-
     ours = load_engine(run, config, device)
-    cast(ours.model, settings.precision)
     return Translator(ours, ours.tokenizers, settings.batch_size)
 
 
@@ -73,6 +70,7 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     """Load the model and tokenizers of an opened run, ready to search and to force."""
     from nmt.decoding.beam import BeamEngine
     from nmt.models.build import build_model, load_weights
+    from nmt.models.precision import cast
     from nmt.runtime import pick_device, prepare_cpu
 
     target = pick_device(device)
@@ -90,4 +88,5 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     )
     load_weights(model, checkpoint / "model.safetensors")
+    cast(model, config.decode.precision)
     return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)

@@ -143,9 +143,7 @@ def _cross_attention(to: Any, attention: MultiHead, norm: Any) -> None:
 
 def _feed_forward(to: Any, feed_forward: FeedForward, norm: Any) -> None:
     _norm(to.layer_norm, norm)
-    if feed_forward.gate is None:
-        _linear(to.linear_0, feed_forward.into)
-    else:
-        _linear(to.linear_0, feed_forward.into)
+    _linear(to.linear_0, feed_forward.into)
+    if feed_forward.gate is not None:
         _linear(to.linear_0_noact, feed_forward.gate)
     _linear(to.linear_1, feed_forward.out)

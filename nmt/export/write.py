@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nmt.decoding.load import load_engine
 from nmt.decoding.translator import Engine as Searcher
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
-from nmt.export.huggingface import MarianEngine, write_huggingface
+from nmt.export.huggingface import MAX_POSITIONS, MarianEngine, write_huggingface
 from nmt.modelconfig import Engine
 from nmt.rundir import RunDir
 
@@ -60,6 +61,17 @@ def check_exportable(config: Config, to: Engine, quantization: str | None) -> No
         raise RunError(f"exporting to {to} needs the package {package}: pip install 'nmt[export]'")
 
 
+def check_folder(folder: Path) -> None:
+    """Raise RunError where `folder` holds anything but an earlier export, which is replaced."""
+    if not folder.exists():
+        return
+    exported = not (folder / "checkpoints").exists() and any(
+        (folder / name).is_file() for name in ("model.bin", "model.safetensors")
+    )
+    if not folder.is_dir() or (any(folder.iterdir()) and not exported):
+        raise RunError(f"{folder}: must be a new folder or an earlier export; name another with -o")
+
+
 def export_run(
     run: RunDir, config: Config, to: Engine, quantization: str | None, folder: Path
 ) -> Comparison | None:
@@ -68,7 +80,8 @@ def export_run(
     The folder appears, whole, when the comparison has been made.
     """
     check_exportable(config, to, quantization)
-    greedy = config.with_values({"decode.beam_size": 1})
+    check_folder(folder)
+    greedy = config.with_values({"decode.beam_size": 1, "decode.precision": "fp32"})
     engine = load_engine(run, greedy, "cpu")
     with files.folder_atomic(folder) as new:
         theirs = write(engine, config, to, quantization, new)
@@ -77,7 +90,10 @@ def export_run(
             if model.is_file():
                 files.write_bytes(new / model.name, model.read_bytes())
         if (run.corpus / "valid").is_dir():
-            return compare(engine, theirs, Corpus(run.corpus / "valid"))
+            positions = config.model.exported_positions
+            if to == "huggingface":
+                positions = MAX_POSITIONS
+            return compare(engine, theirs, Corpus(run.corpus / "valid"), positions)
     return None
 
 
@@ -95,19 +111,28 @@ def write(
     return MarianEngine(folder, tokenizers, engine.settings)
 
 
-def compare(ours: BeamEngine, theirs: Searcher, corpus: Corpus) -> Comparison:
-    """Translate the first lines of a corpus with both engines."""
-    sources = [corpus.row("src", i).tolist() for i in range(min(COMPARED, len(corpus)))]
+def compare(
+    ours: BeamEngine, theirs: Searcher, corpus: Corpus, positions: int | None
+) -> Comparison | None:
+    """Translate the first lines of a corpus that both engines take; None where there is none."""
+    most = positions or sys.maxsize
+    rows = [(i, corpus.row("src", i).tolist()) for i in range(len(corpus))]
+    chosen = [(i, row) for i, row in rows if row and ours.limit(len(row)) < most][:COMPARED]
+    sources = [row for _, row in chosen]
+    if not sources:
+        return None
     found = [[best for [best] in engine.search(sources)] for engine in (ours, theirs)]
     texts = [[one_line(ours.tokenizers.tgt.decode(best.tokens)) for best in side] for side in found]
+    references = corpus.lines("tgt")
     pairs = [(source, best.tokens) for source, best in zip(sources, found[0], strict=True)]
     differences = [
         abs(one.log_prob - other.log_prob) / (len(one.tokens) + 1)
-        for one, other in zip(ours.score(pairs), theirs.score(pairs), strict=True)
+        for pair in pairs
+        for one, other in zip(ours.score([pair]), theirs.score([pair]), strict=True)
     ]
     return Comparison(
         same=sum(one.tokens == other.tokens for one, other in zip(*found, strict=True)),
-        references=corpus.lines("tgt")[: len(sources)],
+        references=[references[i] for i, _ in chosen],
         ours=texts[0],
         theirs=texts[1],
         difference=max(differences),

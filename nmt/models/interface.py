@@ -40,7 +40,8 @@ class Rows:
     def keep(self, rows: Tensor) -> Self:
         """Return what `select` returns, in the place of this bundle, which is dead afterwards.
 
-        Costs little where most rows stay where they are.
+        Rows that move must come from beyond the last that is kept, into the place of one that is
+        not. Costs little where most stay where they are.
         """
         moved = moves(rows)
         return self._map(lambda tensor: kept(tensor, moved, len(rows)))
