@@ -31,6 +31,8 @@ class RunDir:
         self.valid = path / "valid"
         self.report = path / "report.json"
         self.finished = path / "finished.json"
+        self.export = path / "export.json"
+        """In the folder of an export only."""
 
     def checkpoint(self, update: int) -> Path:
         """Return the folder of the checkpoint written after `update`."""

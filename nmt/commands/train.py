@@ -28,6 +28,7 @@ from nmt.evaluation.report import about_run, evaluate, table, write_report
 from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
+from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, pick_device, prepare_cpu, seed_everything
@@ -168,7 +169,7 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.report,
         run_dir.finished,
     )
-    for path in written:
+    for path in (*written, *map(run_dir.exported, ENGINES)):
         files.remove(path)
 
 

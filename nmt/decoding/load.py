@@ -57,9 +57,15 @@ def load_translator(
 
 def exported_model(run: RunDir) -> Path:
     """Return the folder with CTranslate2's files: the folder itself, or what was exported there."""
-    for folder in (run.path, run.exported("ctranslate2")):
-        if (folder / "model.bin").is_file():
-            return folder
+    if run.export.is_file():
+        return run.path
+    export = RunDir(run.exported("ctranslate2"))
+    if export.export.is_file():
+        checkpoint = run.best_or_last() / "state.json"
+        made_of, best = (read_json(file)["update"] for file in (export.export, checkpoint))
+        if made_of != best:
+            say(f"warning: {export.path} was made of update {made_of}, the best now is {best}")
+        return export.path
     raise RunError(
         f"{run.path}: holds no CTranslate2 model; "
         f"`nmt export {run.path} --to ctranslate2` makes one"
@@ -78,7 +84,7 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
         raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     checkpoint = run.best_or_last()
     if not checkpoint.exists():
-        if (run.path / "model.bin").is_file():
+        if run.export.is_file():
             raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours

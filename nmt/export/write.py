@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.huggingface import MAX_POSITIONS, MarianEngine, write_huggingface
 from nmt.modelconfig import Engine
-from nmt.rundir import RunDir
+from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 
 COMPARED = 100
 """Lines of the validation text, at most, that both engines translate."""
@@ -65,10 +66,7 @@ def check_folder(folder: Path) -> None:
     """Raise RunError where `folder` holds anything but an earlier export, which is replaced."""
     if not folder.exists():
         return
-    exported = not (folder / "checkpoints").exists() and any(
-        (folder / name).is_file() for name in ("model.bin", "model.safetensors")
-    )
-    if not folder.is_dir() or (any(folder.iterdir()) and not exported):
+    if not folder.is_dir() or (any(folder.iterdir()) and not RunDir(folder).export.is_file()):
         raise RunError(f"{folder}: must be a new folder or an earlier export; name another with -o")
 
 
@@ -86,6 +84,7 @@ def export_run(
     with files.folder_atomic(folder) as new:
         theirs = write(engine, config, to, quantization, new)
         files.write_text(new / "config.yaml", show_config(config))
+        files.write_text(RunDir(new).export, about(run, to))
         for model in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
             if model.is_file():
                 files.write_bytes(new / model.name, model.read_bytes())
@@ -95,6 +94,12 @@ def export_run(
                 positions = MAX_POSITIONS
             return compare(engine, theirs, Corpus(run.corpus / "valid"), positions)
     return None
+
+
+def about(run: RunDir, to: Engine) -> str:
+    """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
+    update = read_json(run.best_or_last() / "state.json")["update"]
+    return json.dumps({"format_version": FORMAT_VERSION, "engine": to, "update": update}) + "\n"
 
 
 def write(

@@ -26,7 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.modelconfig import TransformerConfig
-from nmt.models.interface import DecoderState, Memory, Model, Rows, Trace, joined, kept, moves
+from nmt.models.interface import (
+    DecoderState,
+    Memory,
+    Model,
+    Moves,
+    Rows,
+    Trace,
+    joined,
+    kept,
+    moves,
+)
 from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear
 
 ROTARY_BASE = 10_000.0
@@ -76,10 +86,12 @@ class Slots(Rows):
         new.put(0, self.view(begin, end))
         return new
 
-    def of(self, sentences: Tensor, used: int) -> Slots:
-        """Keep these sentences, in place; of those that move, the first `used` slots do."""
-        self.view(0, used).keep(sentences)
-        return Slots(self.keys[: len(sentences)], self.values[: len(sentences)])
+    def of(self, moved: Moves, count: int, used: int) -> Slots:
+        """Keep `count` sentences, in place; of those that move, the first `used` slots do."""
+        seen = self.view(0, used)
+        kept(seen.keys, moved, count)
+        kept(seen.values, moved, count)
+        return Slots(self.keys[:count], self.values[:count])
 
     def reorder(self, origin: Tensor) -> Slots:
         """Hypotheses go on from others: their slots stay where they are."""
@@ -107,9 +119,9 @@ class Cell(Rows):
     cell: Tensor
     """B x K x D."""
 
-    def of(self, sentences: Tensor, used: int) -> Cell:
-        """Keep these sentences."""
-        return self.keep(sentences)
+    def of(self, moved: Moves, count: int, used: int) -> Cell:
+        """Keep `count` sentences, in place."""
+        return Cell(kept(self.cell, moved, count))
 
     def moved(self, begin: int, end: int, slots: int) -> Cell:
         """There are no slots to move."""
@@ -151,12 +163,12 @@ class TransformerState(DecoderState):
         return replace(state, past=state.past.gather(1, moved), layers=layers)
 
     def _of(self, sentences: Tensor) -> TransformerState:
-        moved = moves(sentences)
+        moved, count = moves(sentences), len(sentences)
         return replace(
             self,
-            position=kept(self.position, moved, len(sentences)),
-            past=kept(self.past, moved, len(sentences)),
-            layers=tuple(layer.of(sentences, self.used) for layer in self.layers),
+            position=kept(self.position, moved, count),
+            past=kept(self.past, moved, count),
+            layers=tuple(layer.of(moved, count, self.used) for layer in self.layers),
         )
 
     def with_room(self) -> TransformerState:
@@ -344,12 +356,12 @@ class SelfAttention(MultiHead):
         values = keys.new_empty(keys.size(0), self.groups, max_len * rows, self.d_head)
         return Slots(keys.new_empty(values.mT.shape), values)
 
-    def step(self, states: Tensor, kept: Slots, place: Place) -> tuple[Tensor, Slots]:
+    def step(self, states: Tensor, slots: Slots, place: Place) -> tuple[Tensor, Slots]:
         """Take the newest tokens in, B x K x D; return what they see, and the slots with them."""
         query, *new = self.heads_of(states, place.position)
-        kept.put(place.slot, Slots(*new))
-        seen = kept.view(0, place.past.size(-1))
-        return self.few(query, seen.keys, seen.values, place.past), kept
+        slots.put(place.slot, Slots(*new))
+        seen = slots.view(0, place.past.size(-1))
+        return self.few(query, seen.keys, seen.values, place.past), slots
 
 
 class SSRU(nn.Module):
@@ -379,10 +391,10 @@ class SSRU(nn.Module):
         """Return the first c of `rows` hypotheses a sentence, in fp32."""
         return Cell(keys.new_zeros(keys.size(0), rows, self.width, dtype=torch.float32))
 
-    def step(self, states: Tensor, kept: Cell, place: Place) -> tuple[Tensor, Cell]:
+    def step(self, states: Tensor, before: Cell, place: Place) -> tuple[Tensor, Cell]:
         """Take the newest tokens in, B x K x D; return their outputs and the next c."""
         forget, new = self._gates(states)
-        cell = torch.addcmul(new, forget, kept.cell)
+        cell = torch.addcmul(new, forget, before.cell)
         return cell.relu().to(states.dtype), Cell(cell)
 
     def _gates(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -524,12 +536,12 @@ class DecoderLayer(nn.Module):
         return self._rest(self.past_sum.leave(states, seen), source, trace)
 
     def step(
-        self, states: Tensor, kept: Any, place: Place, source: Source, trace: bool
+        self, states: Tensor, before: Any, place: Place, source: Source, trace: bool
     ) -> tuple[Tensor, Any, Looked | None]:
         """Take the newest tokens of all rows in, B x K x D; return B x K x D and what is kept."""
-        seen, kept = self.past.step(self.past_sum.enter(states), kept, place)
+        seen, after = self.past.step(self.past_sum.enter(states), before, place)
         states, looked = self._rest(self.past_sum.leave(states, seen), source, trace, few=True)
-        return states, kept, looked
+        return states, after, looked
 
     def own_attention(self) -> SelfAttention:
         """Return the self-attention of a layer that knows its past by it."""
