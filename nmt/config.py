@@ -128,9 +128,9 @@ class DecodeConfig(Section):
     threads: Count | None = None
     """CPU threads; null for the cores that are free."""
     batch_size: Count = 64
-    """Lines decoded together, at most."""
+    """Lines decoded together, at most; on a CPU in each thread."""
     batch_tokens: Count = 4096
-    """Source tokens decoded together, at most; one line always is."""
+    """Padded source tokens decoded together, at most; one line always is."""
     continuous: bool = True
     """Lines that wait join a batch as others leave it; else a batch is decoded to its end."""
 

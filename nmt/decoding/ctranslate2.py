@@ -58,16 +58,22 @@ class CTranslate2Engine:
         by_length: dict[int, list[int]] = {}  # it has one limit for all lines of a call
         for number, source in enumerate(sources):
             by_length.setdefault(len(source), []).append(number)
+        settings = self.settings
+        limits = {
+            length: min(self.positions, length_limit(settings, length)) - 1 for length in by_length
+        }
         begun = {
             length: self.translator.translate_batch(
                 [[*(self.src[t] for t in sources[i]), self.eos] for i in numbers],
-                beam_size=self.settings.beam_size,
+                beam_size=settings.beam_size,
                 num_hypotheses=nbest,
-                length_penalty=self.settings.length_penalty,
-                max_decoding_length=min(self.positions, length_limit(self.settings, length)) - 1,
+                length_penalty=settings.length_penalty,
+                max_decoding_length=limits[length],
                 min_decoding_length=0,
                 max_input_length=0,
-                max_batch_size=self.settings.batch_size,
+                max_batch_size=max(
+                    1, min(settings.batch_size, settings.batch_tokens // (length + 1))
+                ),
                 return_scores=True,
                 asynchronous=True,
             )
@@ -78,7 +84,7 @@ class CTranslate2Engine:
             for number, result in zip(numbers, begun[length], strict=True):
                 answer = result.result()
                 found[number] = [
-                    self._hypothesis(pieces, score)
+                    self._hypothesis(pieces, score, limits[length])
                     for pieces, score in zip(answer.hypotheses, answer.scores, strict=True)
                 ]
         return found
@@ -98,10 +104,7 @@ class CTranslate2Engine:
             for (_, target), total in zip(pairs, totals, strict=True)
         ]
 
-    def _hypothesis(self, pieces: Sequence[str], score: float) -> Hypothesis:
-        length = len(pieces) + 1
-        return Hypothesis(
-            [self.ids[piece] for piece in pieces],
-            score,
-            score * length**self.settings.length_penalty,
-        )
+    def _hypothesis(self, pieces: Sequence[str], score: float, limit: int) -> Hypothesis:
+        counted = min(len(pieces) + 1, limit)  # one that is cut at the limit has no eos
+        log_prob = score * counted**self.settings.length_penalty
+        return Hypothesis([self.ids[piece] for piece in pieces], score, log_prob)

@@ -433,7 +433,7 @@ def make_norm(config: TransformerConfig) -> nn.Module:
     """Layer norm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
     if config.norm == "rms":
         return nn.RMSNorm(config.d_model, eps=1e-6)
-    return nn.LayerNorm(config.d_model, eps=1e-6)
+    return nn.LayerNorm(config.d_model)
 
 
 class Sublayer(nn.Module):

@@ -64,6 +64,22 @@ def test_the_best_of_a_beam_is_ours(tmp_path: Path) -> None:
         assert first.score >= second.score
 
 
+@pytest.mark.parametrize("ratio", [0.1, 3.0])
+def test_log_probabilities_are_without_the_length_penalty(ratio: float, tmp_path: Path) -> None:
+    """Also of what is cut at its limit, where CTranslate2 counts no end."""
+    ours, config = make_engine(1, positions="rotary")
+    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
+    settings = ours.settings.model_copy(update={"length_penalty": 1.0, "max_length_ratio": ratio})
+    theirs = CTranslate2Engine(tmp_path, ours.tokenizers, settings, threads=1)
+    plain = settings.model_copy(update={"length_penalty": 0.0})
+    unpenalised = CTranslate2Engine(tmp_path, ours.tokenizers, plain, threads=1)
+    sources = random_sources(20)
+    for [one], [other] in zip(theirs.search(sources), unpenalised.search(sources), strict=True):
+        assert one.tokens == other.tokens
+        assert one.log_prob == pytest.approx(other.log_prob, rel=1e-4)
+        assert one.score > one.log_prob
+
+
 @pytest.mark.parametrize(
     ("layout", "setting"), [({"decoder": "ssru"}, "decoder"), ({"deepnorm": True}, "deepnorm")]
 )

@@ -74,7 +74,7 @@ def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> N
 
     encoder = randomised(EncoderLayer(config, PLAIN))
     assert isinstance(encoder, EncoderLayer)
-    torchs = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-6).train()
+    torchs = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
     give_attention(torchs.self_attn, encoder.attention)
     give_rest(torchs, encoder)
     torchs.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
@@ -87,7 +87,7 @@ def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> N
     decoder = randomised(DecoderLayer(config, PLAIN))
     assert isinstance(decoder, DecoderLayer)
     assert isinstance(decoder.past, MultiHead)
-    other = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-6).train()
+    other = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
     give_attention(other.self_attn, decoder.past)
     give_attention(other.multihead_attn, decoder.cross)
     give_rest(other, decoder)
@@ -239,7 +239,7 @@ def test_deepnorm_scales_sums_and_first_weights() -> None:
     for side, layer in (("encoder", deep.encoder[0]), ("decoder", deep.decoder[0])):
         x, change = numbers(8), numbers(8, seed=8)
         its_sum = layer.feed_forward_sum
-        expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-6)
+        expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-5)
         assert_close(its_sum.leave(x, change), expected, **CLOSE)
 
 
