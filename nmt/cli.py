@@ -355,6 +355,24 @@ def export(
     command.run(model, to, quantization, output, set_ or [])
 
 
+@app.command()
+def shortlist(
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
+    ] = None,
+    best: Annotated[
+        int, typer.Option(min=1, help="Target tokens kept for each source token.")
+    ] = 100,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Learn which target tokens each source token may become, for faster decoding."""
+    from nmt.commands import shortlist as command
+
+    command.run(model, best, set_ or [], device)
+
+
 @config_app.command()
 def show(config: ConfigFile, set_: Overrides = None) -> None:
     """Print the resolved config, each value marked default or given."""

@@ -125,6 +125,8 @@ class DecodeConfig(Section):
     """When the search of a sentence is over (docs/decoding.md)."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """Number format of the weights; int8 is for the CPU."""
+    shortlist: bool = False
+    """Search only among the target tokens that `nmt shortlist` learned for each source token."""
     threads: Count | None = None
     """CPU threads; null for the cores that are free."""
     batch_size: Count = 64
@@ -222,6 +224,11 @@ class Config(Section):
                 train.guided_alignment > 0 and not model.attends,
                 "train.guided_alignment",
                 "has no meaning with model.wiring none, which has no attention",
+            ),
+            (
+                self.decode.shortlist and not model.attends,
+                "decode.shortlist",
+                "is learned from attention, which model.wiring none has not",
             ),
             (
                 data.alignments is not None and len(data.alignments) != len(data.train),

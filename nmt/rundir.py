@@ -31,6 +31,7 @@ class RunDir:
         self.valid = path / "valid"
         self.report = path / "report.json"
         self.finished = path / "finished.json"
+        self.shortlist = path / "shortlist.safetensors"
         self.export = path / "export.json"
         """In the folder of an export only."""
 

@@ -25,6 +25,7 @@ from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.report import about_run, evaluate, table, write_report
+from nmt.explain.lexicon import make_shortlist
 from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
@@ -77,6 +78,8 @@ def run(
         trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
         return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
     finish(trainer, reason)
+    if config.decode.shortlist:
+        trainer.log.say(make_shortlist(run_dir, config, device_name))
     if tests:
         test(trainer, tests, device_name)
     export(trainer)
@@ -169,7 +172,7 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.report,
         run_dir.finished,
     )
-    for path in (*written, *map(run_dir.exported, ENGINES)):
+    for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)
 
 

@@ -54,6 +54,11 @@ class Corpus:
         offsets = self._offsets[side]
         return self._tokens[side][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
 
+    def pairs(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield the token ids of both sides, line by line."""
+        for i in range(len(self)):
+            yield self.row("src", i).tolist(), self.row("tgt", i).tolist()
+
     def links(self, i: int) -> NDArray[np.integer[Any]]:
         """Return the links of line `i`, n x 2: places of a source and of a target token."""
         return self.row(LINKS, i).reshape(-1, 2)

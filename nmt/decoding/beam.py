@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
 
@@ -27,14 +27,16 @@ from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.hypotheses import Hypotheses, Stop, best_of
+from nmt.decoding.shortlist import Narrowed, Shortlist
 from nmt.decoding.translator import Hypothesis, length_limit
-from nmt.decoding.walk import BeamStep, Candidate, Walk
+from nmt.decoding.walk import BeamStep, Candidate, Numbers, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace
 from nmt.runtime import evaluating, side_by_side
 
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
+NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
 LINES_A_WORKER = 8
@@ -56,9 +58,13 @@ class _Searched:
     state: Any
     tokens: Tensor
     """N, the newest."""
+    narrowed: Narrowed | None
+    """Their part of the vocabulary, where there is a shortlist."""
 
     def join(self, other: _Searched) -> None:
         """Take the sentences of another batch in."""
+        if self.narrowed is not None and other.narrowed is not None:
+            self.narrowed = self.narrowed.join(other.narrowed)
         self.lines += other.lines
         self.hypotheses = self.hypotheses.join(other.hypotheses)
         self.done = torch.cat([self.done, other.done])
@@ -121,8 +127,10 @@ class BeamEngine:
         tokenizers: Tokenizers,
         settings: DecodeConfig,
         device: torch.device,
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.model = model
+        self.shortlist = shortlist
         self.tokenizers = tokenizers
         self.settings = settings
         self.device = device
@@ -200,7 +208,14 @@ class BeamEngine:
             memory,
             self.model.start(memory, 1, max(limits) * k),
             first,
+            self._narrowed(sources),
         )
+
+    def _narrowed(self, sources: Sequence[Sequence[int]]) -> Narrowed | None:
+        if self.shortlist is None:
+            return None
+        lists = [self.shortlist.of(source) for source in sources]
+        return Narrowed.of(self.model.output, lists, self.tokenizers.tgt.eos)
 
     def _advance(
         self, batch: _Searched, found: list[list[Hypothesis]], steps: list[BeamStep] | None
@@ -209,7 +224,7 @@ class BeamEngine:
         eos, alpha = self.tokenizers.tgt.eos, self.settings.length_penalty
         before = batch.hypotheses
         hidden, state, _ = self.model.step(batch.tokens, batch.state, batch.memory)
-        scores, origin, token = self._candidates(hidden, before)
+        scores, origin, token = self._candidates(hidden, before, batch.narrowed)
         if steps is not None:
             steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
         after, came = before.advance(scores, origin, token, eos, alpha)
@@ -223,7 +238,7 @@ class BeamEngine:
             self._collect(after, batch.lines, fresh, found)
             if bool(done.all()):
                 return None
-        going = _Searched(batch.lines, after, done, batch.memory, state, newest)
+        going = replace(batch, hypotheses=after, done=done, state=state, tokens=newest)
         if not self._should_leave(going):
             going.state = state if k == 1 else state.select(rows)
             return going
@@ -236,6 +251,7 @@ class BeamEngine:
             batch.memory.keep(remaining),
             state.select(rows[kept], remaining),
             newest[kept],
+            None if batch.narrowed is None else batch.narrowed.keep(remaining),
         )
 
     def _should_leave(self, batch: _Searched) -> bool:
@@ -275,15 +291,18 @@ class BeamEngine:
             if not found[lines[b]]:
                 raise RunError(BROKEN)
 
-    def _candidates(self, hidden: Tensor, before: Hypotheses) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(
+        self, hidden: Tensor, before: Hypotheses, narrowed: Narrowed | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the 2 K best continuations of each sentence: scores, origins and tokens, B x C.
 
         They lie among the 2 K best of each row. A sentence at its limit can only end.
         """
         count, k = before.scores.shape
         rows = len(hidden) // count  # one at the first step, then K
-        eos = self.tokenizers.tgt.eos
-        log_probs = self._logits(hidden).log_softmax(-1)
+        eos = self.tokenizers.tgt.eos if narrowed is None else narrowed.eos
+        logits = self._logits(hidden) if narrowed is None else narrowed.logits(hidden)
+        log_probs = logits.log_softmax(-1)
         ending = log_probs[:, eos : eos + 1]
         best, token = best_of(log_probs, 2 * k) if k > 1 else log_probs.max(-1, keepdim=True)
         last = (before.limits == before.length + 1).repeat_interleave(rows)[:, None]
@@ -297,7 +316,8 @@ class BeamEngine:
         scores, token = F.pad(scores, (0, missing), value=-math.inf), token.view(count, -1)
         top, index = scores.topk(min(2 * k, scores.size(1)), -1)
         index = index.clamp_max(token.size(1) - 1)
-        return top, index // width, token.gather(1, index)
+        token = token.gather(1, index)
+        return top, index // width, token if narrowed is None else narrowed.tokens[token]
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""
@@ -332,7 +352,7 @@ class BeamEngine:
             forced = self._force(pairs, trace=True)
             best = forced.log_probs.topk(top, -1)
         if forced.trace is None:
-            raise RunError("this model has no attention to show (model.wiring: none)")
+            raise RunError(NO_ATTENTION)
         if not bool(forced.chosen[forced.real].isfinite().all()):
             raise RunError(BROKEN)
         probabilities, tokens = best.values.exp().tolist(), best.indices.tolist()
@@ -359,15 +379,39 @@ class BeamEngine:
             )
         return walks
 
+    def attention(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Numbers]:
+        """Force each pair's target; return the T x S weights that align best, ends included.
+
+        Raises RunError for a model without attention.
+        """
+        rows = [[*target, self.tokenizers.tgt.eos] for _, target in pairs]
+        with evaluating(self.model):
+            _, trace = self._decode([source for source, _ in pairs], rows, trace=True)
+        if trace is None:
+            raise RunError(NO_ATTENTION)
+        found = trace.alignment.float().cpu().numpy()
+        return [
+            weights[: len(row), : len(source) + 1]
+            for weights, row, (source, _) in zip(found, rows, pairs, strict=True)
+        ]
+
+    def _decode(
+        self, sources: Sequence[Sequence[int]], rows: list[list[int]], trace: bool
+    ) -> tuple[Tensor, Trace | None]:
+        """Feed targets, eos included, to the decoder; return B x T x D hidden vectors."""
+        tgt = self.tokenizers.tgt
+        longest = max(len(row) for row in rows)
+        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
+        src, src_len = self._source_tensors(sources)
+        memory = self.model.encode(src.to(self.device), src_len)
+        return self.model.decode(memory, tgt_in.to(self.device), trace)
+
     def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
-        src, src_len = self._source_tensors([source for source, _ in pairs])
         tgt = self.tokenizers.tgt
         rows = [[*target, tgt.eos] for _, target in pairs]
         longest = max(len(row) for row in rows)
         tgt_out = pad_rows(rows, longest, tgt.pad).to(self.device)
-        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
-        memory = self.model.encode(src.to(self.device), src_len)
-        hidden, seen = self.model.decode(memory, tgt_in.to(self.device), trace)
+        hidden, seen = self._decode([source for source, _ in pairs], rows, trace)
         log_probs = self._logits(hidden).log_softmax(-1)
         real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
         return _Forced(

@@ -11,7 +11,7 @@ from nmt.cores import free_cores
 from nmt.data.tokenizer import load_tokenizers
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
-from nmt.errors import DeviceError, RunError
+from nmt.errors import ConfigError, DeviceError, RunError
 from nmt.log import say
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
 
@@ -46,6 +46,8 @@ def load_translator(
     """Load the translator of an opened run, or of its export, with the decode settings given."""
     settings = config.decode
     if engine == "ctranslate2":
+        if settings.shortlist:
+            raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
         tokenizers = load_tokenizers(run)
         threads = settings.threads or free_cores()
         folder, positions = exported_model(run), config.model.exported_positions
@@ -75,6 +77,7 @@ def exported_model(run: RunDir) -> Path:
 def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force."""
     from nmt.decoding.beam import BeamEngine
+    from nmt.decoding.shortlist import Shortlist
     from nmt.models.build import build_model, load_weights
     from nmt.models.precision import cast
     from nmt.runtime import pick_device, prepare_cpu
@@ -90,9 +93,10 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
     prepare_cpu(config.decode.threads)
     tokenizers = load_tokenizers(run)
+    shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
     model = build_model(
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     )
     load_weights(model, checkpoint / "model.safetensors")
     cast(model, config.decode.precision)
-    return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target)
+    return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target, shortlist)

@@ -151,7 +151,7 @@ class Explainer:
 
     def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
         """Translate each line and explain the translation; None for a blank line."""
-        for window in _batches(lines, WINDOW):
+        for window in batches(lines, WINDOW):
             sources = [self.tokenizers.src.cut(line) for line in window if line.strip()]
             found = self._search(sources)
             targets = [self.tokenizers.tgt.cut_tokens(best.tokens) for best, _ in found]
@@ -161,7 +161,7 @@ class Explainer:
 
     def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
         """Explain given translations; None where a side is blank."""
-        for window in _batches(pairs, WINDOW):
+        for window in batches(pairs, WINDOW):
             real = [(src, tgt) for src, tgt in window if src.strip() and tgt.strip()]
             sources = [self.tokenizers.src.cut(src) for src, _ in real]
             targets = [self.tokenizers.tgt.cut(tgt) for _, tgt in real]
@@ -182,7 +182,7 @@ class Explainer:
         sizes = [
             (len(t.tokens) + 1, len(s.tokens) + 1) for s, t in zip(sources, targets, strict=True)
         ]
-        for batch in _cut(sizes, self.batch_size):
+        for batch in by_size(sizes, self.batch_size):
             pairs = [(sources[i].tokens, targets[i].tokens) for i in batch]
             walks |= zip(batch, self.engine.walk(pairs, self.top), strict=True)
         return [
@@ -242,7 +242,7 @@ def load_explainer(
 T = TypeVar("T")
 
 
-def _cut(sizes: list[tuple[int, int]], lines: int) -> Iterator[list[int]]:
+def by_size(sizes: list[tuple[int, int]], lines: int) -> Iterator[list[int]]:
     """Divide lines, by index, into batches of at most so many, and of CELLS padded T x S.
 
     `sizes` are target and source lengths; lines of like length come together.
@@ -260,7 +260,8 @@ def _cut(sizes: list[tuple[int, int]], lines: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last shorter."""
     stream = iter(items)
     while batch := list(islice(stream, size)):
         yield batch

@@ -79,7 +79,8 @@ def export_run(
     """
     check_exportable(config, to, quantization)
     check_folder(folder)
-    greedy = config.with_values({"decode.beam_size": 1, "decode.precision": "fp32"})
+    plain = {"decode.beam_size": 1, "decode.precision": "fp32", "decode.shortlist": False}
+    greedy = config.with_values(plain)
     engine = load_engine(run, greedy, "cpu")
     with files.folder_atomic(folder) as new:
         theirs = write(engine, config, to, quantization, new)

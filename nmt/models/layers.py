@@ -31,11 +31,14 @@ class Output(nn.Module):
         if tied is None:
             nn.init.xavier_uniform_(self.weight)
 
-    def logits(self, hidden: Tensor, subset: Tensor | None = None) -> Tensor:
-        """Return ... x V logits of ... x D hidden vectors, or those of the ids in `subset`."""
-        if subset is None:
-            return F.linear(hidden, self.weight, self.bias)
-        return F.linear(hidden, self.weight[subset], self.bias[subset])
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return ... x V logits of ... x D hidden vectors."""
+        return F.linear(hidden, self.weight, self.bias)
+
+    def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function to the logits of these U token ids only, ... x U."""
+        weight, bias = self.weight[tokens], self.bias[tokens]
+        return lambda hidden: F.linear(hidden, weight, bias)
 
     def loss(self, hidden: Tensor, tgt: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the summed cross entropy of M x D hidden vectors against M target ids, in nats.

@@ -8,6 +8,8 @@ Embeddings, norms, softmax and the recurrent products of an RNN stay fp32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -29,17 +31,13 @@ class Int8(nn.Module):
         self.scale: Tensor
         self.bias: Tensor
         scale = row_scale(weight)
-        self.register_buffer("weight", (weight / scale).round().to(torch.int8).t(), False)
+        self.register_buffer("weight", (weight / scale).round().to(torch.int8), False)
         self.register_buffer("scale", scale[:, 0], False)
         self.register_buffer("bias", torch.zeros_like(self.scale) if bias is None else bias, False)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return ... x D_out for ... x D_in, in fp32."""
-        rows = inputs.reshape(-1, inputs.size(-1))
-        scale = row_scale(rows)
-        sums = torch._int_mm((rows / scale).round_().to(torch.int8), self.weight)
-        outputs = torch.addcmul(self.bias, sums.float().mul_(scale), self.scale)
-        return outputs.view(*inputs.shape[:-1], -1)
+        return product(inputs, self.weight, self.scale, self.bias)
 
 
 class Int8Output(Output):
@@ -50,9 +48,25 @@ class Int8Output(Output):
         self.weight, self.bias = output.weight, output.bias
         self.product = Int8(output.weight.detach(), output.bias.detach())
 
-    def logits(self, hidden: Tensor, subset: Tensor | None = None) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors."""
-        return self.product(hidden) if subset is None else super().logits(hidden, subset)
+        logits: Tensor = self.product(hidden)
+        return logits
+
+    def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the function to the logits of these U token ids only, ... x U."""
+        whole = self.product
+        weight, scale, bias = (part[tokens] for part in (whole.weight, whole.scale, whole.bias))
+        return lambda hidden: product(hidden, weight, scale, bias)
+
+
+def product(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Return ... x D_out for ... x D_in inputs and a D_out x D_in weight in int8, in fp32."""
+    rows = inputs.reshape(-1, inputs.size(-1))
+    sizes = row_scale(rows)
+    sums = torch._int_mm((rows / sizes).round_().to(torch.int8), weight.t())
+    outputs = torch.addcmul(bias, sums.float().mul_(sizes), scale)
+    return outputs.view(*inputs.shape[:-1], -1)
 
 
 def row_scale(rows: Tensor) -> Tensor:

@@ -318,7 +318,7 @@ def test_logits_of_a_subset_are_those_columns(shape: tuple[int, ...]) -> None:
     output = Output(3, 7, None)
     nn.init.normal_(output.bias)
     hidden, subset = torch.randn(*shape, 3), torch.tensor([6, 0, 3])
-    assert_close(output.logits(hidden, subset), output.logits(hidden)[..., subset])
+    assert_close(output.narrowed(subset)(hidden), output.logits(hidden)[..., subset])
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

@@ -1,0 +1,17 @@
+"""`nmt shortlist`: the target tokens that each source token may become, learned for a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmt.configfile import load_config
+from nmt.decoding.load import choose_run
+from nmt.explain.lexicon import make_shortlist
+from nmt.log import say
+
+
+def run(folder: Path | None, best: int, overrides: list[str], device: str) -> None:
+    """Learn the shortlist of a run from its training text and write it into its folder."""
+    run_dir = choose_run(folder)
+    print(make_shortlist(run_dir, load_config(run_dir.config, overrides), device, best))
+    say(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")
