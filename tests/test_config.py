@@ -352,6 +352,10 @@ CONTRADICTIONS = [
         "a.yaml:1: data.alignments: must name a file for each of the 1 sets of data.train, names 2",
     ),
     (
+        DATA + "decode: {shortlist: true}\nmodel: {wiring: none}",
+        "a.yaml:2: decode.shortlist: is learned from attention, which model.wiring none has not",
+    ),
+    (
         DATA + "model: {tie: all}\ntokenizer: {joint: false}",
         "a.yaml:2: model.tie: all needs one vocabulary",
     ),
@@ -567,7 +571,7 @@ def test_the_resolved_config_marks_what_was_given(file: Path, model: type[BaseMo
     given = {line.split(":")[0].strip() for line in shown if line.endswith("# given")}
     assert given == {"src", "tgt", "train", "valid", "arch", "lr", "beam_size"}
     others = sum(len(kind.model_fields) for section, kind in sections() if section != "model")
-    values = 1 + others + len(model.model_fields)
+    values = 2 + others + len(model.model_fields)  # run and export are no sections
     assert sum(line.endswith(("# given", "# default")) for line in shown) == values
 
 

@@ -79,7 +79,7 @@ class Translator:
         results = [[BLANK] for _ in lines]
         texts = [i for i, line in enumerate(lines) if line.strip()]
         sources = dict(zip(texts, self._encode_source(lines[i] for i in texts), strict=True))
-        found = self.engine.search([sources[i] for i in texts], n)
+        found = self.engine.search([sources[i] for i in texts], n) if texts else []
         for i, hypotheses in zip(texts, found, strict=True):
             results[i] = [self._to_text(hypothesis) for hypothesis in hypotheses]
         return results

@@ -24,7 +24,7 @@ def test_show_names_every_setting(tiny: Tiny) -> None:
     shown = {line.strip().split(":")[0] for line in lines}
     schema = json.loads(done(nmt("config", "schema")).out)
     for section in schema["$defs"].values():
-        if section["title"].endswith("Config"):
+        if section["title"].endswith("Config") and section["title"] != "TransformerConfig":
             assert section["properties"].keys() <= shown
     assert schema["properties"].keys() <= shown
 

@@ -13,9 +13,11 @@ from nmt.configfile import find_text, load_config, text_sets
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
-NARROW = settings(
-    model__d_hidden=16,
-    model__d_embed=16,
+NARROW = {
+    "rnn": settings(model__d_hidden=16, model__d_embed=16),
+    "transformer": settings(model__d_model=16, model__d_ff=32, model__num_heads=2),
+}
+SHORT = settings(
     train__batch_tokens=256,
     train__micro_batch_tokens="null",
     train__max_updates=2,
@@ -57,7 +59,7 @@ def stand_in(config: Config, folder: Path) -> list[str]:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_it_trains_and_translates(file: Path, tmp_path: Path) -> None:
     config = load_config(file)
-    flags = [*NARROW, *stand_in(config, tmp_path)]
+    flags = [*NARROW[config.model.arch], *SHORT, *stand_in(config, tmp_path)]
     if config.is_given("tokenizer.vocab_size"):
         flags += settings(tokenizer__vocab_size=340)
     assert not isinstance(config.tokenizer.model, Path | FilePair)

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_cases import BOS, EOS, encode_alone, make_engine, next_log_probs, random_sources
+from search_cases import (
+    BOS,
+    EOS,
+    Ids,
+    encode_alone,
+    make_engine,
+    next_log_probs,
+    random_sources,
+)
 
 from nmt.errors import RunError
 
@@ -31,7 +39,9 @@ def test_a_walk_is_the_models_own_trace_of_each_pair_alone(settings: dict[str, A
         with torch.inference_mode():
             memory = encode_alone(engine.model, source)
             hidden, trace = engine.model.decode(memory, torch.tensor([[BOS, *target]]), trace=True)
-            log_probs = engine.model.output.logits(hidden)[0].log_softmax(-1)
+            logits = engine.model.output.logits(hidden)[0]
+            logits[:, Ids.never_output] = -math.inf
+            log_probs = logits.log_softmax(-1)
         assert trace is not None
         for ours, theirs in (
             (walk.scores, trace.scores),
