@@ -214,8 +214,7 @@ class BeamEngine:
     def _narrowed(self, sources: Sequence[Sequence[int]]) -> Narrowed | None:
         if self.shortlist is None:
             return None
-        lists = [self.shortlist.of(source) for source in sources]
-        return Narrowed.of(self.model.output, lists, self.tokenizers.tgt.eos)
+        return Narrowed.of(self.model.output, [self.shortlist.of(source) for source in sources])
 
     def _advance(
         self, batch: _Searched, found: list[list[Hypothesis]], steps: list[BeamStep] | None
@@ -300,7 +299,7 @@ class BeamEngine:
         """
         count, k = before.scores.shape
         rows = len(hidden) // count  # one at the first step, then K
-        eos = self.tokenizers.tgt.eos if narrowed is None else narrowed.eos
+        eos = self.tokenizers.tgt.eos if narrowed is None else 0  # its place among the tokens
         logits = self._logits(hidden) if narrowed is None else narrowed.logits(hidden)
         log_probs = logits.log_softmax(-1)
         ending = log_probs[:, eos : eos + 1]
@@ -317,7 +316,7 @@ class BeamEngine:
         top, index = scores.topk(min(2 * k, scores.size(1)), -1)
         index = index.clamp_max(token.size(1) - 1)
         token = token.gather(1, index)
-        return top, index // width, token if narrowed is None else narrowed.tokens[token]
+        return top, index // width, token if narrowed is None else narrowed.tokens.gather(1, token)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""

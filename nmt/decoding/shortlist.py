@@ -5,14 +5,15 @@ frequent anywhere, and the source tokens themselves where the target has them, s
 copied (Jean et al. 2015, section 3.3). The vocabulary product, the softmax and the search for the
 best tokens then cost a part of what they do over the whole vocabulary.
 
-Shapes: B sentences, N = B x rows a sentence, D width, U tokens of all lists of a batch.
+Shapes: B sentences, N = B x rows a sentence, D width, W the longest list of a batch, U tokens of
+all its lists.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,16 +36,24 @@ class Shortlist:
     """For each source token the target tokens that it may become."""
 
     always: Ids
-    """Target tokens in every list, the end of a sentence among them."""
+    """Target tokens in every list, the end of a sentence first."""
     offsets: Ids
     """Where the targets of each source token begin, and the end: source vocabulary + 1."""
     targets: Ids
 
+    @cached_property
+    def size(self) -> int:
+        """Above all target tokens here."""
+        return 1 + max(int(self.always.max()), int(self.targets.max(initial=0)))
+
     def of(self, source: Sequence[int]) -> Ids:
-        """Return the ids, ascending, that the translation of these source tokens may hold."""
-        parts = [self.targets[self.offsets[s] : self.offsets[s + 1]] for s in set(source)]
-        found: Ids = np.unique(np.concatenate([self.always, *parts]))
-        return found
+        """Return the ids that the translation of these tokens may hold, the end first."""
+        named = np.zeros(self.size, bool)
+        named[self.always] = True
+        for token in set(source):
+            named[self.targets[self.offsets[token] : self.offsets[token + 1]]] = True
+        named[self.always[0]] = False
+        return np.concatenate([self.always[:1], named.nonzero()[0]])
 
     def save(self, file: Path) -> None:
         """Write it to a safetensors file."""
@@ -65,50 +74,63 @@ class Shortlist:
             ) from None
         except (safetensors.SafetensorError, TypeError) as error:
             raise RunError(f"{file}: must be a shortlist, is damaged: {error}") from None
-        largest = max(int(ids.max(initial=0)) for ids in (found.always, found.targets))
-        sizes = (len(found.offsets) - 1, largest)
-        if sizes[0] != tokenizers.src.vocab_size or largest >= tokenizers.tgt.vocab_size:
+        known = len(found.offsets) == tokenizers.src.vocab_size + 1
+        if not known or found.size > tokenizers.tgt.vocab_size:
             raise RunError(f"{file}: must be of the run's own vocabularies, is of others")
         return found
 
 
 @dataclass(frozen=True)
 class Narrowed:
-    """The vocabulary of a batch: the union of its lists, and what each sentence may not use."""
+    """The vocabulary of a batch: for each sentence its own list, W tokens with the end first."""
 
     output: Output
     lists: list[Ids]
-    """Each sentence's own."""
     tokens: Tensor
-    """U ids, ascending."""
+    """B x W ids; a shorter list is filled up with its first."""
+    places: Tensor
+    """B x W, where each stands among the U of all lists."""
     barred: Tensor
-    """B x U, -inf where a sentence's list has not the token, else 0."""
-    eos: int
-    """The place of the end of a sentence among the tokens."""
+    """B x W, -inf where a list is filled up, else 0."""
     logits_of: Callable[[Tensor], Tensor]
+    """From ... x D hidden vectors to the logits of the U tokens."""
 
     @classmethod
-    def of(cls, output: Output, lists: list[Ids], eos: int) -> Narrowed:
-        """Take the part of the vocabulary that these lists name; `eos` is in each."""
-        tokens = np.unique(np.concatenate(lists))
-        barred = np.full((len(lists), len(tokens)), -math.inf, dtype=np.float32)
-        for row, ids in zip(barred, lists, strict=True):
-            row[np.searchsorted(tokens, ids)] = 0.0
-        chosen, bars = (torch.from_numpy(a).to(output.bias.device) for a in (tokens, barred))
-        end = int(np.searchsorted(tokens, eos))
-        return cls(output, lists, chosen, bars, end, output.narrowed(chosen))
+    def of(cls, output: Output, lists: list[Ids]) -> Narrowed:
+        """Take the part of the vocabulary that these lists name."""
+        width = max(map(len, lists))
+        tokens = np.stack(
+            [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in lists]
+        )
+        every, places = np.unique(tokens, return_inverse=True)
+        real = np.arange(width) < np.array([[len(ids)] for ids in lists])
+        device = output.bias.device
+        return cls(
+            output,
+            lists,
+            torch.from_numpy(tokens).to(device),
+            torch.from_numpy(places.reshape(tokens.shape)).to(device),
+            torch.from_numpy(np.where(real, np.float32(0), np.float32(-np.inf))).to(device),
+            output.narrowed(torch.from_numpy(every).to(device)),
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return N x U logits of N x D hidden vectors; -inf for what a sentence may not use."""
-        logits = self.logits_of(hidden).float()
-        logits.view(len(self.barred), -1, len(self.tokens)).add_(self.barred[:, None])
-        return logits
+        """Return N x W logits of N x D hidden vectors."""
+        count, width = self.places.shape
+        every = self.logits_of(hidden).view(count, len(hidden) // count, -1)
+        own = every.gather(2, self.places[:, None].expand(-1, every.size(1), -1)).float()
+        return own.add_(self.barred[:, None]).view(-1, width)
 
     def join(self, other: Narrowed) -> Narrowed:
         """Return the vocabulary of both batches."""
-        return Narrowed.of(self.output, self.lists + other.lists, int(self.tokens[self.eos]))
+        return Narrowed.of(self.output, self.lists + other.lists)
 
     def keep(self, remaining: Tensor) -> Narrowed:
         """Return the vocabulary with these sentences only."""
-        lists = [self.lists[b] for b in remaining.tolist()]
-        return replace(self, lists=lists, barred=self.barred[remaining])
+        return replace(
+            self,
+            lists=[self.lists[b] for b in remaining.tolist()],
+            tokens=self.tokens[remaining],
+            places=self.places[remaining],
+            barred=self.barred[remaining],
+        )

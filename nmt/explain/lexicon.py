@@ -115,9 +115,9 @@ def _copies(tokenizers: Tokenizers) -> Ids:
 
 
 def _frequent(counts: Ids, tokenizers: Tokenizers) -> Ids:
-    """Return the tokens seen most often, and the end of a sentence."""
+    """Return the end of a sentence and the tokens seen most often."""
     order = np.argsort(-counts, kind="stable")[:FREQUENT]
-    return np.union1d(order[counts[order] > 0], [tokenizers.tgt.eos])
+    return np.concatenate([[tokenizers.tgt.eos], order[counts[order] > 0]])
 
 
 def coverage(shortlist: Shortlist, pairs: Iterable[Pair]) -> tuple[float, float]:
