@@ -5,14 +5,14 @@ frequent anywhere, and the source tokens themselves where the target has them, s
 copied (Jean et al. 2015, section 3.3). The vocabulary product, the softmax and the search for the
 best tokens then cost a part of what they do over the whole vocabulary.
 
-Shapes: B sentences, N = B x rows a sentence, D width, W the longest list of a batch, U tokens of
-all its lists.
+Shapes: B sentences, N = B x K rows, D width, W the longest list of a batch.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -88,38 +88,27 @@ class Narrowed:
     lists: list[Ids]
     tokens: Tensor
     """B x W ids; a shorter list is filled up with its first."""
-    places: Tensor
-    """B x W, where each stands among the U of all lists."""
     barred: Tensor
     """B x W, -inf where a list is filled up, else 0."""
     logits_of: Callable[[Tensor], Tensor]
-    """From ... x D hidden vectors to the logits of the U tokens."""
+    """From B x K x D hidden vectors to B x K x W logits."""
 
     @classmethod
     def of(cls, output: Output, lists: list[Ids]) -> Narrowed:
         """Take the part of the vocabulary that these lists name."""
-        width = max(map(len, lists))
-        tokens = np.stack(
-            [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in lists]
-        )
-        every, places = np.unique(tokens, return_inverse=True)
-        real = np.arange(width) < np.array([[len(ids)] for ids in lists])
         device = output.bias.device
-        return cls(
-            output,
-            lists,
-            torch.from_numpy(tokens).to(device),
-            torch.from_numpy(places.reshape(tokens.shape)).to(device),
-            torch.from_numpy(np.where(real, np.float32(0), np.float32(-np.inf))).to(device),
-            output.narrowed(torch.from_numpy(every).to(device)),
-        )
+        width = max(map(len, lists))
+        rows = [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in lists]
+        tokens = torch.from_numpy(np.stack(rows)).to(device)
+        lengths = torch.tensor([[len(ids)] for ids in lists], device=device)
+        barred = torch.zeros(tokens.shape, device=device)
+        barred[torch.arange(width, device=device) >= lengths] = -math.inf
+        return cls(output, lists, tokens, barred, output.narrowed(tokens))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return N x W logits of N x D hidden vectors."""
-        count, width = self.places.shape
-        every = self.logits_of(hidden).view(count, len(hidden) // count, -1)
-        own = every.gather(2, self.places[:, None].expand(-1, every.size(1), -1)).float()
-        return own.add_(self.barred[:, None]).view(-1, width)
+        rows = hidden.view(len(self.lists), -1, hidden.size(-1))
+        return self.logits_of(rows).float().add_(self.barred[:, None]).flatten(0, 1)
 
     def join(self, other: Narrowed) -> Narrowed:
         """Return the vocabulary of both batches."""
@@ -127,10 +116,4 @@ class Narrowed:
 
     def keep(self, remaining: Tensor) -> Narrowed:
         """Return the vocabulary with these sentences only."""
-        return replace(
-            self,
-            lists=[self.lists[b] for b in remaining.tolist()],
-            tokens=self.tokens[remaining],
-            places=self.places[remaining],
-            barred=self.barred[remaining],
-        )
+        return Narrowed.of(self.output, [self.lists[b] for b in remaining.tolist()])

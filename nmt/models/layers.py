@@ -36,9 +36,17 @@ class Output(nn.Module):
         return F.linear(hidden, self.weight, self.bias)
 
     def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function to the logits of these U token ids only, ... x U."""
-        weight, bias = self.weight[tokens], self.bias[tokens]
-        return lambda hidden: F.linear(hidden, weight, bias)
+        """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens.
+
+        `tokens` are B x W ids, each row's own.
+        """
+        every, places = union(tokens, len(self.weight))
+        weight, bias = self.weight[every], self.bias[tokens][:, None]
+
+        def logits(hidden: Tensor) -> Tensor:
+            return own_columns(F.linear(hidden, weight), places) + bias
+
+        return logits
 
     def loss(self, hidden: Tensor, tgt: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return the summed cross entropy of M x D hidden vectors against M target ids, in nats.
@@ -48,6 +56,18 @@ class Output(nn.Module):
         """
         logits = self.logits(hidden).float()
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
+
+
+def union(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """Return the U ids that stand in `tokens`, ascending, and where each of `tokens` is there."""
+    named = torch.zeros(vocab_size, dtype=torch.bool, device=tokens.device)
+    named[tokens] = True
+    return named.nonzero()[:, 0], (named.cumsum(0) - 1)[tokens]
+
+
+def own_columns(products: Tensor, places: Tensor) -> Tensor:
+    """Return of B x K x U products those at B x W places, B x K x W."""
+    return products.gather(2, places[:, None].expand(-1, products.size(1), -1))
 
 
 class RecurrentLayer(nn.Module):

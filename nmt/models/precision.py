@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nmt.models.layers import Output
+from nmt.models.layers import Output, own_columns, union
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,7 +37,8 @@ class Int8(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return ... x D_out for ... x D_in, in fp32."""
-        return product(inputs, self.weight, self.scale, self.bias)
+        sums, sizes = int8_product(inputs, self.weight)
+        return torch.addcmul(self.bias, sums.float().mul_(sizes), self.scale)
 
 
 class Int8Output(Output):
@@ -54,19 +55,27 @@ class Int8Output(Output):
         return logits
 
     def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function to the logits of these U token ids only, ... x U."""
-        whole = self.product
-        weight, scale, bias = (part[tokens] for part in (whole.weight, whole.scale, whole.bias))
-        return lambda hidden: product(hidden, weight, scale, bias)
+        """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens."""
+        every, places = union(tokens, len(self.weight))
+        weight = self.product.weight[every]
+        scale, bias = (part[tokens][:, None] for part in (self.product.scale, self.product.bias))
+
+        def logits(hidden: Tensor) -> Tensor:
+            sums, sizes = int8_product(hidden, weight)
+            return torch.addcmul(bias, own_columns(sums, places).float().mul_(sizes), scale)
+
+        return logits
 
 
-def product(inputs: Tensor, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
-    """Return ... x D_out for ... x D_in inputs and a D_out x D_in weight in int8, in fp32."""
+def int8_product(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ... x D_out sums of products in int32, and the ... x 1 scales of the inputs.
+
+    `inputs` are ... x D_in, `weight` is D_out x D_in in int8.
+    """
     rows = inputs.reshape(-1, inputs.size(-1))
-    sizes = row_scale(rows)
-    sums = torch._int_mm((rows / sizes).round_().to(torch.int8), weight.t())
-    outputs = torch.addcmul(bias, sums.float().mul_(sizes), scale)
-    return outputs.view(*inputs.shape[:-1], -1)
+    scale = row_scale(rows)
+    sums = torch._int_mm((rows / scale).round_().to(torch.int8), weight.t())
+    return sums.view(*inputs.shape[:-1], -1), scale.view(*inputs.shape[:-1], 1)
 
 
 def row_scale(rows: Tensor) -> Tensor:

@@ -312,13 +312,14 @@ def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3)])
-def test_logits_of_a_subset_are_those_columns(shape: tuple[int, ...]) -> None:
+def test_narrowed_logits_are_those_of_each_rows_own_tokens() -> None:
     torch.manual_seed(1)
     output = Output(3, 7, None)
     nn.init.normal_(output.bias)
-    hidden, subset = torch.randn(*shape, 3), torch.tensor([6, 0, 3])
-    assert_close(output.narrowed(subset)(hidden), output.logits(hidden)[..., subset])
+    hidden, tokens = torch.randn(2, 4, 3), torch.tensor([[6, 0, 3], [3, 3, 5]])
+    found, every = output.narrowed(tokens)(hidden), output.logits(hidden)
+    for b, own in enumerate(tokens):
+        assert_close(found[b], every[b][:, own])
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
