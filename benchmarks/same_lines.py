@@ -1,0 +1,98 @@
+"""Does a line's translation depend on the lines beside it? Counts the lines where it does.
+
+    python benchmarks/same_lines.py RUN SRC [--lines 1000] [--beams 1 5]
+
+Translates with batches of 64, continuous, and again with batches of 1, 7 and 64, shuffled, and not
+continuous. A line may differ only where two candidates of its search lay closer than 1e-4, that is
+within the rounding of fp32; such lines are counted and shown. Any other is an error: exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from nmt.configfile import load_config
+from nmt.decoding.beam import BeamEngine
+from nmt.decoding.load import load_engine
+from nmt.decoding.translator import Hypothesis
+from nmt.rundir import open_run
+
+CLOSE = 1e-4
+WAYS: dict[str, dict[str, Any]] = {
+    "batches of 1": {"batch_size": 1},
+    "batches of 7": {"batch_size": 7},
+    "batches of 7, not continuous": {"batch_size": 7, "continuous": False},
+    "batches of 64, not continuous": {"continuous": False},
+    "batches of 64, shuffled": {"shuffled": True},
+}
+
+
+def search(engine: BeamEngine, sources: list[list[int]], way: dict[str, Any]) -> list[Hypothesis]:
+    """Return the best hypothesis of each source, searched in this way."""
+    settings = dict(way)
+    order = list(range(len(sources)))
+    if settings.pop("shuffled", False):
+        random.Random(1).shuffle(order)
+    usual = engine.settings
+    engine.settings = usual.model_copy(update=settings)
+    found = engine.search([sources[i] for i in order])
+    engine.settings = usual
+    best = dict(zip(order, (hypotheses[0] for hypotheses in found), strict=True))
+    return [best[i] for i in range(len(sources))]
+
+
+def closest(engine: BeamEngine, source: list[int]) -> float:
+    """Return the smallest difference between a candidate that was kept and the next that was not.
+
+    Watched in a search of this source alone; the best two that ended count too.
+    """
+    k, eos = engine.settings.beam_size, engine.tokenizers.tgt.eos
+    _, steps = engine.watch(source)
+    gaps = []
+    for step in steps:
+        going = [c.log_prob for c in step if c.tokens[-1] != eos]
+        for ranked in ([c.log_prob for c in step], going):
+            if len(ranked) > k:
+                gaps.append(ranked[k - 1] - ranked[k])
+    several = engine.search([source], nbest=k)[0]
+    gaps += [one.score - other.score for one, other in pairwise(several)]
+    return min(gaps)
+
+
+def main() -> None:
+    """Compare all ways and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("src", type=Path)
+    parser.add_argument("--lines", type=int, default=1000)
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
+    args = parser.parse_args()
+    run = open_run(args.run)
+    lines = args.src.read_text(encoding="utf-8").split("\n")[: args.lines]
+    failed = False
+    print("| beam | against batches of 64 | lines that differ | of these near ties |")
+    print("|---|---|---|---|")
+    for beam in args.beams:
+        engine = load_engine(run, load_config(run.config, [f"decode.beam_size={beam}"]), "cpu")
+        sources = engine.tokenizers.src.encode(lines)
+        usual = search(engine, sources, {})
+        for name, way in WAYS.items():
+            found = search(engine, sources, way)
+            pairs = enumerate(zip(usual, found, strict=True))
+            differ = [i for i, (one, other) in pairs if one.tokens != other.tokens]
+            gaps = {i: closest(engine, sources[i]) for i in differ}
+            near = [i for i in differ if gaps[i] < CLOSE]
+            failed |= len(near) < len(differ)
+            print(f"| {beam} | {name} | {len(differ)} of {len(lines)} | {len(near)} |", flush=True)
+            for i in differ:
+                print(f"line {i + 1}: closest {gaps[i]:.1e}: {lines[i]}", file=sys.stderr)
+    sys.exit(int(failed))
+
+
+if __name__ == "__main__":
+    main()
