@@ -30,11 +30,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def partial(path: Path) -> Path:
+    """Return where an interrupted `open_atomic` leaves what it has."""
+    return path.with_name(f"{path.name}.partial")
+
+
 @contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
+def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing bytes; it appears, whole, when the block ends without an error.
 
-    A link is written through; a device or a pipe is written to as it is.
+    A link is written through; a device or a pipe is written to as it is. With `keep_partial`
+    Ctrl-C leaves what was written so far at `partial(path)`.
     """
     if path.is_symlink():
         path = path.resolve()
@@ -50,7 +56,9 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        if keep_partial and isinstance(error, KeyboardInterrupt):
+            os.replace(temporary, partial(path))
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,18 +35,31 @@ def run(
         raise ConfigError(
             [f"--nbest: must be at most the beam size, {config.decode.beam_size}, is {nbest}"]
         )
+    counted = _Replaced()
     with ExitStack() as stack:
         source = stack.enter_context(open_text(file)) if file else sys.stdin.buffer
         translator = load_translator(run_dir, config, device, engine)
-        sink = stack.enter_context(files.open_atomic(output)) if output else sys.stdout.buffer
-        counted = _Replaced()
+        sink: BinaryIO = sys.stdout.buffer
+        if output:
+            stack.enter_context(_telling(output))
+            sink = stack.enter_context(files.open_atomic(output, keep_partial=True))
         lines = counted.lines(source, str(file or "stdin"))
         for number, translations in enumerate(translator.stream(lines, nbest, stream)):
             sink.write(_format(number, translations, nbest, scores).encode())
-            if not output:
-                sink.flush()
-        if counted.invalid:
-            say(f"warning: {counted.invalid} lines were not UTF-8; bad bytes became U+FFFD")
+            sink.flush()
+    if counted.invalid:
+        say(f"warning: {counted.invalid} lines were not UTF-8; bad bytes became U+FFFD")
+
+
+@contextmanager
+def _telling(output: Path) -> Iterator[None]:
+    """Say after Ctrl-C where the finished lines are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output.is_file() or not output.exists():
+            say(f"interrupted; the lines translated so far: {files.partial(output)}")
+        raise
 
 
 class _Replaced:

@@ -62,6 +62,26 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(digits: Digits) -> None:
         assert process.stderr.read().strip() == b""
 
 
+def test_ctrl_c_leaves_the_finished_lines_in_a_partial_file(digits: Digits, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.write_text("as it was\n")
+    with start("-m", digits.run, "--stream", "-o", output) as process:
+        assert process.stdin
+        assert process.stderr
+        process.stdin.write(b"1 2 3\n4 5\n")
+        process.stdin.flush()
+        while [file.read_bytes().count(b"\n") for file in tmp_path.glob(".out.*")] != [2]:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        said = process.stderr.read().decode().strip()
+        assert said == f"interrupted; the lines translated so far: {output}.partial"
+    assert (tmp_path / "out.partial").read_text() == "3 2 1\n5 4\n"
+    assert output.read_text() == "as it was\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "out.partial"}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a file that cannot be written")
 def test_a_full_disk_is_one_line(digits: Digits) -> None:
     if not Path("/dev/full").exists():
