@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from nmt.modelconfig import Engine, ModelConfig, RNNConfig
+from nmt.modelconfig import Engine, ModelConfig, RNNConfig, Schedule
 from nmt.schema import Count, FilePath, Rate, Section
 
 
@@ -92,8 +92,8 @@ class TrainConfig(Section):
     """The update rule."""
     lr: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate; null for the architecture's own."""
-    schedule: Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"] = "constant"
-    """The learning rate after warm-up, as a function of the update."""
+    schedule: Schedule | None = None
+    """The learning rate after warm-up, by the update; null for the architecture's own."""
     warmup: Annotated[int, Field(ge=0)] | None = None
     """Updates over which the rate rises from 0; null for the architecture's own."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -182,8 +182,9 @@ class Config(Section):
         values: dict[str, Any] = {
             "model.encoder_layers": model.encoder_layers or model.num_layers,
             "model.decoder_layers": model.decoder_layers or model.num_layers,
-            "train.lr": model.DEFAULT_LR if train.lr is None else train.lr,
+            "train.lr": model.default_lr if train.lr is None else train.lr,
             "train.warmup": model.DEFAULT_WARMUP if train.warmup is None else train.warmup,
+            "train.schedule": train.schedule or model.DEFAULT_SCHEDULE,
         }
         return self.with_values(values, given)
 

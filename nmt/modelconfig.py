@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from nmt.schema import Count, Rate, Section
 
+Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
 Engine = Literal["ctranslate2", "huggingface"]
 """Other people's engines that models are exported to."""
 ENGINES: dict[Engine, str] = {"ctranslate2": "CTranslate2", "huggingface": "MarianMT"}
@@ -32,8 +34,8 @@ def in_yaml(value: Any) -> str:
 class RNNConfig(Section):
     """Recurrent encoder-decoder: attention is wiring x score (docs/model.md)."""
 
-    DEFAULT_LR: ClassVar[float] = 1e-3
     DEFAULT_WARMUP: ClassVar[int] = 400
+    DEFAULT_SCHEDULE: ClassVar[Schedule] = "constant"
 
     arch: Literal["rnn"] = "rnn"
     """The architecture."""
@@ -85,6 +87,11 @@ class RNNConfig(Section):
     def not_exported(self, to: Engine) -> list[tuple[str, str]]:
         """Return (setting, reason) for each that the engine `to` does not run; none, it runs."""
         return [("arch", f"{ENGINES[to]} runs Transformers only, this is rnn")]
+
+    @property
+    def default_lr(self) -> float:
+        """The peak learning rate, where none is given."""
+        return 1e-3
 
     @property
     def exported_positions(self) -> int | None:
@@ -158,8 +165,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 class TransformerConfig(Section):
     """The Transformer (docs/model.md)."""
 
-    DEFAULT_LR: ClassVar[float] = 1e-3
     DEFAULT_WARMUP: ClassVar[int] = 1000
+    DEFAULT_SCHEDULE: ClassVar[Schedule] = "inverse_sqrt"
 
     arch: Literal["transformer"]
     """The architecture."""
@@ -232,6 +239,11 @@ class TransformerConfig(Section):
             for key, runs in known.items()
             if (own := getattr(self, key)) not in runs
         ]
+
+    @property
+    def default_lr(self) -> float:
+        """The peak learning rate, where none is given: 7e-4 for base, as in Vaswani et al. 2017."""
+        return 1e-3 * math.sqrt(PRESETS["small"]["d_model"] / self.d_model)
 
     @property
     def exported_positions(self) -> int | None:

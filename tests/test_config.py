@@ -526,11 +526,23 @@ def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> No
 # Defaults, and the resolved config
 
 
-def test_defaults_of_the_architecture_are_filled_in(file: Path) -> None:
-    config = load(file, DATA + "model: {num_layers: 3, decoder_layers: 2}\n")
+@pytest.mark.parametrize(
+    ("model", "lr", "schedule"),
+    [
+        ("arch: rnn", 1e-3, "constant"),
+        ("arch: transformer", 1e-3, "inverse_sqrt"),
+        ("arch: transformer, preset: base", 7e-4, "inverse_sqrt"),
+        ("arch: transformer, preset: big", 5e-4, "inverse_sqrt"),
+    ],
+)
+def test_defaults_of_the_architecture_are_filled_in(
+    file: Path, model: str, lr: float, schedule: str
+) -> None:
+    config = load(file, DATA + f"model: {{{model}, num_layers: 3, decoder_layers: 2}}\n")
     assert (config.model.encoder_layers, config.model.decoder_layers) == (3, 2)
-    assert config.train.lr == RNNConfig.DEFAULT_LR
-    assert config.train.warmup == RNNConfig.DEFAULT_WARMUP
+    assert config.train.lr == pytest.approx(lr, rel=0.02)
+    assert config.train.schedule == schedule
+    assert config.train.warmup == config.model.DEFAULT_WARMUP
     given = [
         name for name in ("encoder_layers", "decoder_layers") if config.is_given(f"model.{name}")
     ]

@@ -90,5 +90,5 @@ def learning_rate(
     peak, warmup = config.lr or 0.0, config.warmup or 0
     if update < warmup:
         return peak * update / warmup
-    rate = peak * SCHEDULES[config.schedule](update, warmup, total)
+    rate = peak * SCHEDULES[config.schedule or "constant"](update, warmup, total)
     return rate * PLATEAU_FACTOR**reductions
