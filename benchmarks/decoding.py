@@ -1,8 +1,10 @@
 """Sentences and tokens a second, side by side with other engines on the same weights.
 
     python benchmarks/decoding.py RUN SRC [--beams 1 5] [--rounds 3] [--threads 2]
+        [--opennmt PYTHON]
 
-RUN is a trained Transformer. It is exported for every engine that runs its layout and is installed.
+RUN is a trained Transformer. It is exported for every engine that runs its layout and is installed;
+OpenNMT-py, which wants a torch of its own, is run by the Python that has it (with safetensors).
 Each engine lives in a process of its own; for each beam the best of its batch sizes is found first,
 then all are timed in turn, `--rounds` times, and the best round counts. Prints Markdown: speeds,
 lines that differ from ours in fp32, the time from a cold start to one translated line, peak memory.
@@ -41,15 +43,16 @@ class Ours:
         from nmt.decoding.load import load_translator
         from nmt.rundir import open_run
 
-        self.config = load_config(
-            open_run(run).config,
-            [
-                f"decode.precision={precision}",
-                f"decode.threads={threads}",
-                "decode.length_penalty=0",
-                "decode.stop=exact",
-            ],
-        )
+        number, _, shortlist = precision.partition(" ")
+        settings = {
+            "precision": number,
+            "shortlist": "true" if shortlist else "false",
+            "threads": threads,
+            "length_penalty": 0,
+            "stop": "exact",
+        }
+        overrides = [f"decode.{name}={value}" for name, value in settings.items()]
+        self.config = load_config(open_run(run).config, overrides)
         self.translator = load_translator(open_run(run), self.config, "cpu")
 
     def translate(self, lines: Sequence[str], beam: int, batch: int) -> list[str]:
@@ -140,6 +143,8 @@ class Transformers:
 SYSTEMS: dict[str, tuple[Any, str]] = {
     "ours, fp32": (Ours, "fp32"),
     "ours, int8": (Ours, "int8"),
+    "ours, fp32, shortlist": (Ours, "fp32 shortlist"),
+    "ours, int8, shortlist": (Ours, "int8 shortlist"),
     "CTranslate2, fp32": (CTranslate2, "float32"),
     "CTranslate2, int8": (CTranslate2, "int8"),
     "transformers, fp32": (Transformers, "fp32"),
@@ -162,16 +167,32 @@ def serve(name: str, run: Path, src: Path, threads: int) -> None:
         print(json.dumps({"seconds": seconds, "found": found, "peak": peak}), flush=True)
 
 
+def opennmt(python: Path, run: Path, src: Path, threads: int) -> list[str]:
+    """Write what OpenNMT-py's process reads; return its command."""
+    from nmt.configfile import load_config
+    from nmt.data.tokenizer import load_tokenizers
+    from nmt.rundir import open_run
+
+    folder = open_run(run)
+    tokenizer = load_tokenizers(folder).src
+    pieces, source = run / "bench.pieces", run / "bench.src"
+    pieces.write_text("".join(f"{p}\n" for p in tokenizer.pieces(range(tokenizer.vocab_size))))
+    lines = tokenizer.encode(src.read_text(encoding="utf-8").split("\n")[:-1])
+    ends = [" ".join(tokenizer.pieces([*tokens, tokenizer.eos])) for tokens in lines]
+    source.write_text("".join(f"{line}\n" for line in ends))
+    weights = folder.best_or_last() / "model.safetensors"
+    heads = str(load_config(folder.config).model.num_heads)
+    script = Path(__file__).parent / "peers" / "opennmt.py"
+    command = [python, script, weights, pieces, heads, source, threads]
+    return [str(word) for word in command]
+
+
 class Served:
     """A system in its process."""
 
-    def __init__(self, name: str, run: Path, src: Path, threads: int) -> None:
-        command = [sys.executable, __file__, str(run), str(src), "--serve", name]
+    def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
-            [*command, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._answer()
 
@@ -203,6 +224,8 @@ def export(run: Path) -> list[str]:
 
     model = load_config(open_run(run).config).model
     names = ["ours, fp32", "ours, int8"]
+    if open_run(run).shortlist.is_file():
+        names += ["ours, fp32, shortlist", "ours, int8, shortlist"]
     for to, package in PEER_PACKAGES.items():
         if importlib.util.find_spec(package) is None or model.not_exported(to):
             continue
@@ -238,18 +261,23 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--opennmt", type=Path, metavar="PYTHON")
     parser.add_argument("--serve", choices=SYSTEMS)
     args = parser.parse_args()
     if args.serve:
         serve(args.serve, args.run, args.src, args.threads)
         return
     names = export(args.run)
+    given = [str(args.run), str(args.src), "--threads", str(args.threads)]
+    commands = {name: [sys.executable, __file__, *given, "--serve", name] for name in names}
+    if args.opennmt:
+        commands["OpenNMT-py, fp32"] = opennmt(args.opennmt, args.run, args.src, args.threads)
     lines = args.src.read_text(encoding="utf-8").split("\n")[:-1]
     print(f"{len(lines)} lines, {args.threads} threads.\n")
     print("| system | beam | batch | sentences/s | words/s | differ from ours | peak MB |")
     print("|---|---|---|---|---|---|---|")
     for beam in args.beams:
-        served = {name: Served(name, args.run, args.src, args.threads) for name in names}
+        served = {name: Served(command) for name, command in commands.items()}
         batch = {
             name: min(BATCHES, key=lambda size: system.ask(beam, size)["seconds"])
             for name, system in served.items()
