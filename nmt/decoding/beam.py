@@ -301,22 +301,23 @@ class BeamEngine:
         rows = len(hidden) // count  # one at the first step, then K
         eos = self.tokenizers.tgt.eos if narrowed is None else 0  # its place among the tokens
         logits = self._logits(hidden) if narrowed is None else narrowed.logits(hidden)
-        log_probs = logits.log_softmax(-1)
-        ending = log_probs[:, eos : eos + 1]
-        best, token = best_of(log_probs, 2 * k) if k > 1 else log_probs.max(-1, keepdim=True)
-        last = (before.limits == before.length + 1).repeat_interleave(rows)[:, None]
-        only_first = torch.full_like(best, -math.inf)
-        only_first[:, :1] = ending
-        best = torch.where(last, only_first, best)
-        token = torch.where(last, eos, token)
-        width = best.size(1)
-        scores = (before.scores[:, :rows].reshape(-1, 1) + best).view(count, -1)
+        log_probs = logits.log_softmax(-1).view(count, rows, -1)
+        totals = before.scores[:, :rows]
+        if k > 1:
+            scores, origin, token = best_of(log_probs, totals, 2 * k)
+        else:
+            best, token = log_probs[:, 0].max(-1, keepdim=True)
+            scores, origin = best + totals, torch.zeros_like(token)
         missing = max(0, k - scores.size(1))  # where the vocabulary is smaller than the beam
-        scores, token = F.pad(scores, (0, missing), value=-math.inf), token.view(count, -1)
-        top, index = scores.topk(min(2 * k, scores.size(1)), -1)
-        index = index.clamp_max(token.size(1) - 1)
-        token = token.gather(1, index)
-        return top, index // width, token if narrowed is None else narrowed.tokens.gather(1, token)
+        origin, token = F.pad(origin, (0, missing)), F.pad(token, (0, missing))
+        scores = F.pad(scores, (0, missing), value=-math.inf)
+        last = (before.limits == before.length + 1)[:, None]
+        ending = (log_probs[:, :, eos] + totals).sort(1, descending=True)
+        unused = scores.size(1) - rows
+        scores = torch.where(last, F.pad(ending.values, (0, unused), value=-math.inf), scores)
+        origin = torch.where(last, F.pad(ending.indices, (0, unused)), origin)
+        token = torch.where(last, eos, token)
+        return scores, origin, token if narrowed is None else narrowed.tokens.gather(1, token)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""

@@ -131,23 +131,33 @@ BLOCK = 64
 """Logits whose maximum is looked at first."""
 
 
-def best_of(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the `count` largest of each row of N x V, largest first, and where they stand.
+def best_of(log_probs: Tensor, totals: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the `count` best sums of a row's total and an entry, best first, for each sentence.
 
-    They lie in the blocks with the `count` largest maxima, so only those blocks are sorted.
+    `log_probs` are B x R x V, `totals` B x R; returns B x count (or R V, if fewer) sums, their rows
+    and their tokens. They lie in the blocks with the `count` largest maxima, so only those blocks
+    are sorted.
     """
-    size = logits.size(1)
+    sentences, rows, size = log_probs.shape
     blocks = size // BLOCK
-    if blocks <= 2 * count:
-        return logits.topk(min(count, size), 1)
-    whole = logits[:, : blocks * BLOCK].view(-1, blocks, BLOCK)
-    chosen = whole.amax(2).topk(count, 1).indices
-    inside = whole.gather(1, chosen[:, :, None].expand(-1, -1, BLOCK)).flatten(1)
-    if size % BLOCK:
-        inside = torch.cat([inside, logits[:, blocks * BLOCK :]], 1)
-    top, index = inside.topk(count, 1)
-    block = chosen.gather(1, (index // BLOCK).clamp_max(count - 1))
-    place = torch.where(
-        index < count * BLOCK, block * BLOCK + index % BLOCK, index + (blocks - count) * BLOCK
+    if rows * blocks <= 2 * count:
+        sums = (log_probs + totals[:, :, None]).flatten(1)
+        top, index = sums.topk(min(count, sums.size(1)), 1)
+        return top, index // size, index % size
+    whole = log_probs[:, :, : blocks * BLOCK].view(sentences, rows, blocks, BLOCK)
+    maxima = whole.amax(3) + totals[:, :, None]
+    chosen = maxima.flatten(1).topk(count, 1).indices
+    row, block = chosen // blocks, chosen % blocks
+    sentence = torch.arange(sentences, device=chosen.device)[:, None]
+    inside = whole[sentence, row, block] + totals.gather(1, row)[:, :, None]
+    rest = log_probs[:, :, blocks * BLOCK :] + totals[:, :, None]
+    top, index = torch.cat([inside.flatten(1), rest.flatten(1)], 1).topk(count, 1)
+    within = index < count * BLOCK
+    place = (index // BLOCK).clamp_max(count - 1)
+    beyond = (index - count * BLOCK).clamp_min(0)
+    left = max(1, size % BLOCK)
+    row = torch.where(within, row.gather(1, place), beyond // left)
+    token = torch.where(
+        within, block.gather(1, place) * BLOCK + index % BLOCK, blocks * BLOCK + beyond % left
     )
-    return top, place
+    return top, row, token

@@ -1,9 +1,10 @@
 """Weights cast once, when a trained model is loaded: to a shorter float, or to int8.
 
 int8: weights with a scale for each output, activations with a scale for each row, summed exactly
-in int32. So a row's result never depends on the rows beside it. torch has an int8 product on the
-CPU (`torch._int_mm`); its own dynamic quantization takes one scale for a whole batch.
-Embeddings, norms, softmax and the recurrent products of an RNN stay fp32.
+in int32. So a row's result never depends on the rows beside it. torch's own dynamic quantization
+takes one scale for a whole batch; its int8 products on the CPU are `torch._int_mm`, with sums in
+int32, and oneDNN's, which scales its outputs. Embeddings, norms, softmax and the recurrent products
+of an RNN stay fp32.
 """
 
 from __future__ import annotations
@@ -27,18 +28,28 @@ class Int8(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.weight: Tensor
-        self.scale: Tensor
-        self.bias: Tensor
         scale = row_scale(weight)
-        self.register_buffer("weight", (weight / scale).round().to(torch.int8), False)
-        self.register_buffer("scale", scale[:, 0], False)
-        self.register_buffer("bias", torch.zeros_like(self.scale) if bias is None else bias, False)
+        self.weight = (weight / scale).round().to(torch.int8)
+        self.scale = scale[:, 0].contiguous()
+        self.bias = bias
+        self._packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return ... x D_out for ... x D_in, in fp32."""
-        sums, sizes = int8_product(inputs, self.weight)
-        return torch.addcmul(self.bias, sums.float().mul_(sizes), self.scale)
+        rows = inputs.reshape(-1, inputs.size(-1))
+        whole, scale = rounded(rows)
+        unsigned = whole.add_(UNSIGNED).to(torch.uint8)
+        weight = (self._packed, self.scale, self._zeros)
+        product = torch.ops.onednn.qlinear_pointwise(
+            *(unsigned, 1.0, UNSIGNED), *weight, None, 1.0, 0, torch.float32, "none", [], ""
+        ).mul_(scale)
+        outputs: Tensor = product if self.bias is None else product.add_(self.bias)
+        return outputs.view(*inputs.shape[:-1], -1)
+
+
+UNSIGNED = 128
+"""Added to activations, whose product with int8 weights is the fast one; oneDNN takes it away."""
 
 
 class Int8Output(Output):
@@ -57,25 +68,22 @@ class Int8Output(Output):
     def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens."""
         every, places = union(tokens, len(self.weight))
-        weight = self.product.weight[every]
-        scale, bias = (part[tokens][:, None] for part in (self.product.scale, self.product.bias))
+        weight = self.product.weight[every].t()
+        scale, bias = self.product.scale[tokens][:, None], self.bias[tokens][:, None]
 
         def logits(hidden: Tensor) -> Tensor:
-            sums, sizes = int8_product(hidden, weight)
-            return torch.addcmul(bias, own_columns(sums, places).float().mul_(sizes), scale)
+            whole, sizes = rounded(hidden.flatten(0, 1))
+            sums = torch._int_mm(whole.to(torch.int8), weight).view(*hidden.shape[:2], -1)
+            own = own_columns(sums, places).float().mul_(scale)
+            return own.mul_(sizes.view(*hidden.shape[:2], 1)).add_(bias)
 
         return logits
 
 
-def int8_product(inputs: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ... x D_out sums of products in int32, and the ... x 1 scales of the inputs.
-
-    `inputs` are ... x D_in, `weight` is D_out x D_in in int8.
-    """
-    rows = inputs.reshape(-1, inputs.size(-1))
+def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return N x D whole numbers from -127 to 127, as floats, and the N x 1 scales of the rows."""
     scale = row_scale(rows)
-    sums = torch._int_mm((rows / scale).round_().to(torch.int8), weight.t())
-    return sums.view(*inputs.shape[:-1], -1), scale.view(*inputs.shape[:-1], 1)
+    return (rows / scale).round_(), scale
 
 
 def row_scale(rows: Tensor) -> Tensor:

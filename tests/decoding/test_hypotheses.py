@@ -13,17 +13,21 @@ EOS = 3
 
 
 @pytest.mark.parametrize("size", [5, BLOCK, 10 * BLOCK + 7, 40 * BLOCK, 40 * BLOCK + 1])
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("count", [1, 4, 10])
-def test_best_of_finds_what_sorting_everything_finds(size: int, count: int) -> None:
+def test_best_of_finds_what_sorting_everything_finds(size: int, rows: int, count: int) -> None:
     generator = torch.Generator().manual_seed(size)
-    logits = torch.randint(0, 50, (30, size), generator=generator).float()  # many ties
-    logits[3, -1] = 60.0
-    logits[4] = -math.inf
-    values, index = best_of(logits, count)
-    expected = logits.sort(1, descending=True).values[:, :count]
-    assert torch.equal(values, expected)
-    assert torch.equal(logits.gather(1, index), values)
-    assert all(len(set(row)) == len(row) for row in index.tolist()), "a place is taken twice"
+    log_probs = torch.randint(0, 50, (10, rows, size), generator=generator).float()  # many ties
+    totals = torch.randint(0, 5, (10, rows), generator=generator).float()
+    log_probs[3, -1, -1] = 60.0
+    log_probs[4, 0] = -math.inf
+    totals[5, -1] = -math.inf
+    values, row, token = best_of(log_probs, totals, count)
+    sums = (log_probs + totals[:, :, None]).flatten(1)
+    assert torch.equal(values, sums.sort(1, descending=True).values[:, :count])
+    index = row * size + token
+    assert torch.equal(sums.gather(1, index), values)
+    assert all(len(set(places)) == len(places) for places in index.tolist()), "one taken twice"
 
 
 def test_the_first_k_that_end_are_kept_and_the_first_k_others_live_on() -> None:
