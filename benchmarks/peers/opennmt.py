@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import sys
 import tempfile
@@ -140,6 +141,7 @@ def main() -> None:
         beam, batch = asked.split()
         words = ["-model", model, "-src", src, "-beam_size", beam, "-batch_size", batch]
         words += ["-batch_type", "sents", "-max_length", "100", "-length_penalty", "none"]
+        words += ["-output", os.devnull]
         settings = options(translate_opts, words)
         ArgumentParser.validate_translate_opts(settings)
         ArgumentParser._get_all_transform_translate(settings)
