@@ -32,6 +32,7 @@ def sync_folder(folder: Path) -> None:
 
 def partial(path: Path) -> Path:
     """Return where an interrupted `open_atomic` leaves what it has."""
+    path = path.resolve() if path.is_symlink() else path
     return path.with_name(f"{path.name}.partial")
 
 

@@ -16,6 +16,8 @@ Engine = Literal["ctranslate2", "huggingface"]
 ENGINES: dict[Engine, str] = {"ctranslate2": "CTranslate2", "huggingface": "MarianMT"}
 SINUSOIDS = 4096
 """Sinusoidal positions that an export writes out."""
+MARIAN_POSITIONS = 1024
+"""Positions of an exported MarianMT."""
 MARIAN: dict[str, list[Any]] = {
     "norm": ["layer"],
     "norm_place": ["post"],
@@ -93,9 +95,8 @@ class RNNConfig(Section):
         """The peak learning rate, where none is given."""
         return 1e-3
 
-    @property
-    def exported_positions(self) -> int | None:
-        """The most tokens of a line that an exported model takes; None for any number."""
+    def exported_positions(self, to: Engine) -> int | None:
+        """Return the most tokens of a line that the exported model takes; None for any number."""
         return None
 
     def in_words(self) -> str:
@@ -245,9 +246,10 @@ class TransformerConfig(Section):
         """The peak learning rate, where none is given: 7e-4 for base, as in Vaswani et al. 2017."""
         return 1e-3 * math.sqrt(PRESETS["small"]["d_model"] / self.d_model)
 
-    @property
-    def exported_positions(self) -> int | None:
-        """The most tokens of a line that an exported model takes; None for any number."""
+    def exported_positions(self, to: Engine) -> int | None:
+        """Return the most tokens of a line that the exported model takes; None for any number."""
+        if to == "huggingface":
+            return MARIAN_POSITIONS
         known = {"sinusoidal": SINUSOIDS, "learned": self.max_positions, "rotary": None}
         return known[self.positions]
 

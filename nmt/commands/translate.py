@@ -57,8 +57,9 @@ def _telling(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if output.is_file() or not output.exists():
-            say(f"interrupted; the lines translated so far: {files.partial(output)}")
+        partial = files.partial(output)
+        if partial.is_file():
+            say(f"interrupted; the lines translated so far: {partial}")
         raise
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.hypotheses import Hypotheses, Stop, best_of
+from nmt.decoding.hypotheses import Hypotheses, Stop, best_of, length_penalty
 from nmt.decoding.shortlist import Narrowed, Shortlist
 from nmt.decoding.translator import Hypothesis, length_limit
 from nmt.decoding.walk import BeamStep, Candidate, Numbers, Walk
@@ -295,7 +295,7 @@ class BeamEngine:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the 2 K best continuations of each sentence: scores, origins and tokens, B x C.
 
-        They lie among the 2 K best of each row. A sentence at its limit can only end.
+        A sentence at its limit can only end.
         """
         count, k = before.scores.shape
         rows = len(hidden) // count  # one at the first step, then K
@@ -337,7 +337,7 @@ class BeamEngine:
         totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1).tolist()
         alpha = self.settings.length_penalty
         return [
-            Hypothesis(row[:-1], total / ((5 + len(row)) / 6) ** alpha, total)
+            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
             for row, total in zip(forced.targets, totals, strict=True)
         ]
 
@@ -384,9 +384,8 @@ class BeamEngine:
 
         Raises RunError for a model without attention.
         """
-        rows = [[*target, self.tokenizers.tgt.eos] for _, target in pairs]
         with evaluating(self.model):
-            _, trace = self._decode([source for source, _ in pairs], rows, trace=True)
+            rows, _, trace = self._decode(pairs, trace=True)
         if trace is None:
             raise RunError(NO_ATTENTION)
         found = trace.alignment.float().cpu().numpy()
@@ -396,22 +395,21 @@ class BeamEngine:
         ]
 
     def _decode(
-        self, sources: Sequence[Sequence[int]], rows: list[list[int]], trace: bool
-    ) -> tuple[Tensor, Trace | None]:
-        """Feed targets, eos included, to the decoder; return B x T x D hidden vectors."""
-        tgt = self.tokenizers.tgt
-        longest = max(len(row) for row in rows)
-        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
-        src, src_len = self._source_tensors(sources)
-        memory = self.model.encode(src.to(self.device), src_len)
-        return self.model.decode(memory, tgt_in.to(self.device), trace)
-
-    def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool
+    ) -> tuple[list[list[int]], Tensor, Trace | None]:
+        """Feed targets to the decoder; return them with eos, and B x T x D hidden vectors."""
         tgt = self.tokenizers.tgt
         rows = [[*target, tgt.eos] for _, target in pairs]
         longest = max(len(row) for row in rows)
-        tgt_out = pad_rows(rows, longest, tgt.pad).to(self.device)
-        hidden, seen = self._decode([source for source, _ in pairs], rows, trace)
+        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
+        src, src_len = self._source_tensors([source for source, _ in pairs])
+        memory = self.model.encode(src.to(self.device), src_len)
+        return rows, *self.model.decode(memory, tgt_in.to(self.device), trace)
+
+    def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
+        rows, hidden, seen = self._decode(pairs, trace)
+        longest = hidden.size(1)
+        tgt_out = pad_rows(rows, longest, self.tokenizers.tgt.pad).to(self.device)
         log_probs = self._logits(hidden).log_softmax(-1)
         real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
         return _Forced(

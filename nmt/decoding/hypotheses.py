@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -122,9 +122,13 @@ class Hypotheses(Rows):
         return over | (worst >= self.scores[:, 0] / length_penalty(reach, alpha))
 
 
-def length_penalty(length: Tensor, alpha: float) -> Tensor:
+Length = TypeVar("Length", Tensor, float)
+
+
+def length_penalty(length: Length, alpha: float) -> Length:
     """lp(y) = ((5 + |y|) / 6) ^ alpha  (Wu et al. 2016, eq. 14); |y| counts eos."""
-    return ((5 + length) / 6) ** alpha
+    penalty: Length = ((5 + length) / 6) ** alpha
+    return penalty
 
 
 BLOCK = 64

@@ -50,7 +50,7 @@ def load_translator(
             raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
         tokenizers = load_tokenizers(run)
         threads = settings.threads or free_cores()
-        folder, positions = exported_model(run), config.model.exported_positions
+        folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
     ours = load_engine(run, config, device)

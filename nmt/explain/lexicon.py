@@ -85,9 +85,8 @@ def learn_shortlist(engine: BeamEngine, pairs: Iterable[Pair], best: int) -> Sho
 
 def _attention(engine: BeamEngine, pairs: list[Pair]) -> Iterator[Weights]:
     """Yield the attention of each pair between its tokens, the ends left out."""
-    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
     width = engine.tokenizers.tgt.vocab_size
-    for batch in by_size(sizes, engine.settings.batch_size):
+    for batch in by_size(pairs, engine.settings.batch_size):
         some = [pairs[i] for i in batch]
         for (source, target), weights in zip(some, engine.attention(some), strict=True):
             inner = weights[:-1, :-1]

@@ -5,7 +5,7 @@ Shapes: T target pieces with eos, S source pieces with eos; words likewise, eos 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -179,12 +179,10 @@ class Explainer:
         self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]
     ) -> list[Explanation]:
         walks: dict[int, Walk] = {}
-        sizes = [
-            (len(t.tokens) + 1, len(s.tokens) + 1) for s, t in zip(sources, targets, strict=True)
-        ]
-        for batch in by_size(sizes, self.batch_size):
-            pairs = [(sources[i].tokens, targets[i].tokens) for i in batch]
-            walks |= zip(batch, self.engine.walk(pairs, self.top), strict=True)
+        pairs = [(s.tokens, t.tokens) for s, t in zip(sources, targets, strict=True)]
+        for batch in by_size(pairs, self.batch_size):
+            found = self.engine.walk([pairs[i] for i in batch], self.top)
+            walks |= zip(batch, found, strict=True)
         return [
             Explanation(
                 source=Side.of(source),
@@ -242,11 +240,14 @@ def load_explainer(
 T = TypeVar("T")
 
 
-def by_size(sizes: list[tuple[int, int]], lines: int) -> Iterator[list[int]]:
-    """Divide lines, by index, into batches of at most so many, and of CELLS padded T x S.
+def by_size(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lines: int
+) -> Iterator[list[int]]:
+    """Divide pairs, by index, into batches of at most so many, and of CELLS padded T x S.
 
-    `sizes` are target and source lengths; lines of like length come together.
+    `pairs` are source and target tokens; those of like length come together.
     """
+    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
     batch: list[int] = []
     longest = (0, 0)
     for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):

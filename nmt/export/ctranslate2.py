@@ -89,8 +89,8 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
     bias[tokens.tgt.never_output] = NEVER
     decoder.projection.bias = bias
     spec.register_source_vocabulary(_vocabulary(tokens.src))
-    spec.register_target_vocabulary(_vocabulary(tokens.tgt))
     names = _vocabulary(tokens.tgt)
+    spec.register_target_vocabulary(names)
     spec.config.bos_token = spec.config.decoder_start_token = names[tokens.tgt.bos]
     spec.config.eos_token = names[tokens.tgt.eos]
     spec.config.layer_norm_epsilon = _first_norm(model).eps

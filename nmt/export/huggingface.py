@@ -18,15 +18,13 @@ from nmt import files
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.translator import Hypothesis, length_limit
-from nmt.modelconfig import TransformerConfig
+from nmt.modelconfig import MARIAN_POSITIONS, TransformerConfig
 from nmt.models.transformer import (
     FeedForward,
     MultiHead,
     TransformerModel,
     depths,
 )
-
-MAX_POSITIONS = 1024
 
 
 def write_huggingface(
@@ -43,6 +41,13 @@ def write_huggingface(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     n, m = depths(config)
     tgt = tokenizers.tgt
+    special: dict[str, Any] = {
+        "pad_token_id": tgt.pad,
+        "bos_token_id": tgt.bos,
+        "eos_token_id": tgt.eos,
+        "decoder_start_token_id": tgt.bos,
+        "forced_eos_token_id": tgt.eos,
+    }
     marian = MarianMTModel(
         MarianConfig(
             vocab_size=tokenizers.src.vocab_size,
@@ -61,12 +66,8 @@ def write_huggingface(
             attention_dropout=config.attention_dropout,
             activation_dropout=config.activation_dropout,
             scale_embedding=True,
-            max_position_embeddings=MAX_POSITIONS,
-            pad_token_id=tgt.pad,
-            bos_token_id=tgt.bos,
-            eos_token_id=tgt.eos,
-            decoder_start_token_id=tgt.bos,
-            forced_eos_token_id=tgt.eos,
+            max_position_embeddings=MARIAN_POSITIONS,
+            **special,
         )
     )
     weights = marian_weights(model)
@@ -79,13 +80,9 @@ def write_huggingface(
     marian.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         num_beams=decode.beam_size,
         length_penalty=decode.length_penalty if decode.beam_size > 1 else None,
-        max_length=MAX_POSITIONS,
+        max_length=MARIAN_POSITIONS,
         bad_words_ids=[[token] for token in tgt.never_output],
-        pad_token_id=tgt.pad,
-        bos_token_id=tgt.bos,
-        eos_token_id=tgt.eos,
-        decoder_start_token_id=tgt.bos,
-        forced_eos_token_id=tgt.eos,
+        **special,
     )
     marian.save_pretrained(str(folder))
     write_tokenizer(tokenizers, folder)
@@ -196,7 +193,7 @@ def write_tokenizer(tokenizers: Tokenizers, folder: Path) -> None:
         "unk_token": unk,
         "eos_token": eos,
         "pad_token": pad,
-        "model_max_length": MAX_POSITIONS,
+        "model_max_length": MARIAN_POSITIONS,
     }
     files.write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=1) + "\n")
 

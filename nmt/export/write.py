@@ -20,7 +20,7 @@ from nmt.decoding.load import load_engine
 from nmt.decoding.translator import Engine as Searcher
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
-from nmt.export.huggingface import MAX_POSITIONS, MarianEngine, write_huggingface
+from nmt.export.huggingface import MarianEngine, write_huggingface
 from nmt.modelconfig import Engine
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 
@@ -90,9 +90,7 @@ def export_run(
             if model.is_file():
                 files.write_bytes(new / model.name, model.read_bytes())
         if (run.corpus / "valid").is_dir():
-            positions = config.model.exported_positions
-            if to == "huggingface":
-                positions = MAX_POSITIONS
+            positions = config.model.exported_positions(to)
             return compare(engine, theirs, Corpus(run.corpus / "valid"), positions)
     return None
 

@@ -708,6 +708,6 @@ def make_trace(looked: list[Looked | None], rows: bool = False) -> Trace | None:
 def aligning_layer(layers: int) -> int:
     """Return the decoder layer, from 0, whose attention is the alignment: the last but one.
 
-    Measured in docs/attention.md; Garg et al. 2019, section 4.1, found the same.
+    After Garg et al. 2019, section 4.1.
     """
     return max(0, layers - 2)
