@@ -1,23 +1,24 @@
 """Sentences and tokens a second, side by side with other engines on the same weights.
 
     python benchmarks/decoding.py RUN SRC [--beams 1 5] [--rounds 3] [--threads 2]
-        [--opennmt PYTHON]
+        [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
 
-RUN is a trained Transformer. It is exported for every engine that runs its layout and is installed;
-OpenNMT-py, which wants a torch of its own, is run by the Python that has it (with safetensors).
-Each engine lives in a process of its own; for each beam the best of its batch sizes is found first,
-then all are timed in turn, `--rounds` times, and the best round counts. Prints Markdown: speeds,
-lines that differ from ours in fp32, the time from a cold start to one translated line, peak memory.
+RUN is a trained Transformer, pre-norm. All engines run its weights: CTranslate2 by our export,
+transformers as a Pegasus, which is MarianMT with the norms before the sublayers, and the others by
+the Pythons that have them (with safetensors), as they want a torch of their own. Each lives in a
+process of its own; for each beam the best of its batch sizes is found first, then all are timed in
+turn, `--rounds` times, and the best round counts. Prints Markdown: speeds, lines that differ from
+ours in fp32, the time from a cold start to one translated line, peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from typing import Any, Protocol
 
 BATCHES = (32, 64, 128, 256)
 """Lines decoded together that are tried."""
-PEER_PACKAGES = {"ctranslate2": "ctranslate2", "huggingface": "transformers"}
+PEERS = {"opennmt": "OpenNMT-py", "eole": "eole", "joeynmt": "JoeyNMT"}
+"""Engines that run in a Python of their own, by peers/run_*.py."""
 
 
 class System(Protocol):
@@ -98,19 +100,50 @@ class CTranslate2:
 
 
 class Transformers:
-    """transformers' generate on the exported weights."""
+    """transformers' generate."""
 
     def __init__(self, run: Path, precision: str, threads: int) -> None:
         import torch
-        from transformers import MarianMTModel
+        from transformers import PegasusConfig, PegasusForConditionalGeneration
 
-        from nmt.data.tokenizer import load_tokenizers
-        from nmt.rundir import RunDir
+        from nmt.configfile import load_config
+        from nmt.decoding.load import load_engine
+        from nmt.export.huggingface import marian_weights, plain
+        from nmt.rundir import open_run
 
+        config = load_config(open_run(run).config)
+        engine: Any = load_engine(open_run(run), config, "cpu")
+        self.tokenizers, model, sizes = engine.tokenizers, engine.model, config.model
+        tgt = self.tokenizers.tgt
         torch.set_num_threads(threads)
-        folder = RunDir(run).exported("huggingface")
-        self.tokenizers = load_tokenizers(RunDir(folder))
-        self.model = MarianMTModel.from_pretrained(str(folder))
+        self.model: Any = PegasusForConditionalGeneration(
+            PegasusConfig(
+                vocab_size=tgt.vocab_size,
+                d_model=sizes.d_model,
+                encoder_layers=len(list(model.encoder_layers())),
+                decoder_layers=len(list(model.decoder_layers())),
+                encoder_attention_heads=sizes.num_heads,
+                decoder_attention_heads=sizes.num_heads,
+                encoder_ffn_dim=sizes.d_ff,
+                decoder_ffn_dim=sizes.d_ff,
+                activation_function=sizes.activation,
+                scale_embedding=True,
+                pad_token_id=tgt.pad,
+                eos_token_id=tgt.eos,
+                decoder_start_token_id=tgt.bos,
+                forced_eos_token_id=tgt.eos,
+            )
+        )
+        weights = {
+            **marian_weights(model),
+            **plain("model.encoder.layer_norm", model.encoder_norm),
+            **plain("model.decoder.layer_norm", model.decoder_norm),
+            "model.shared.weight": model.tgt.embedding.weight,
+        }
+        missing, unexpected = self.model.load_state_dict(weights, strict=False)
+        if unexpected or any("embed_positions" not in name for name in missing):
+            raise SystemExit(f"Pegasus's layout has changed: {missing} {unexpected}")
+        self.model.eval()
 
     def translate(self, lines: Sequence[str], beam: int, batch: int) -> list[str]:
         """Translate lines."""
@@ -167,24 +200,21 @@ def serve(name: str, run: Path, src: Path, threads: int) -> None:
         print(json.dumps({"seconds": seconds, "found": found, "peak": peak}), flush=True)
 
 
-def opennmt(python: Path, run: Path, src: Path, threads: int) -> list[str]:
-    """Write what OpenNMT-py's process reads; return its command."""
+def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
+    """Write what a peer's script reads into a folder; return its arguments (peers/serving.py)."""
     from nmt.configfile import load_config
     from nmt.data.tokenizer import load_tokenizers
     from nmt.rundir import open_run
 
-    folder = open_run(run)
-    tokenizer = load_tokenizers(folder).src
-    pieces, source = run / "bench.pieces", run / "bench.src"
+    tokenizer = load_tokenizers(open_run(run)).src
+    pieces, source = folder / "pieces", folder / "src"
     pieces.write_text("".join(f"{p}\n" for p in tokenizer.pieces(range(tokenizer.vocab_size))))
     lines = tokenizer.encode(src.read_text(encoding="utf-8").split("\n")[:-1])
     ends = [" ".join(tokenizer.pieces([*tokens, tokenizer.eos])) for tokens in lines]
     source.write_text("".join(f"{line}\n" for line in ends))
-    weights = folder.best_or_last() / "model.safetensors"
-    heads = str(load_config(folder.config).model.num_heads)
-    script = Path(__file__).parent / "peers" / "opennmt.py"
-    command = [python, script, weights, pieces, heads, source, threads]
-    return [str(word) for word in command]
+    weights = open_run(run).best_or_last() / "model.safetensors"
+    heads = load_config(open_run(run).config).model.num_heads
+    return [str(word) for word in (weights, pieces, heads, source)]
 
 
 class Served:
@@ -217,23 +247,14 @@ class Served:
         self.process.wait()
 
 
-def export(run: Path) -> list[str]:
-    """Export the run for every engine there is; return the systems that can be timed."""
-    from nmt.configfile import load_config
+def systems(run: Path) -> list[str]:
+    """Return what of `SYSTEMS` can be timed; exports the run for CTranslate2."""
     from nmt.rundir import open_run
 
-    model = load_config(open_run(run).config).model
-    names = ["ours, fp32", "ours, int8"]
-    if open_run(run).shortlist.is_file():
-        names += ["ours, fp32, shortlist", "ours, int8, shortlist"]
-    for to, package in PEER_PACKAGES.items():
-        if importlib.util.find_spec(package) is None or model.not_exported(to):
-            continue
-        command = [sys.executable, "-m", "nmt", "export", str(run), "--to", to]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        kind = {"ctranslate2": "CTranslate2", "huggingface": "transformers"}[to]
-        names += [name for name in SYSTEMS if name.startswith(kind)]
-    return names
+    command = [sys.executable, "-m", "nmt", "export", str(run), "--to", "ctranslate2"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    shortened = open_run(run).shortlist.is_file()
+    return [name for name in SYSTEMS if shortened or "shortlist" not in name]
 
 
 def cold_start(run: Path, line: str) -> list[tuple[str, float]]:
@@ -261,17 +282,32 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--opennmt", type=Path, metavar="PYTHON")
+    for peer in PEERS:
+        parser.add_argument(f"--{peer}", type=Path, metavar="PYTHON")
     parser.add_argument("--serve", choices=SYSTEMS)
     args = parser.parse_args()
     if args.serve:
         serve(args.serve, args.run, args.src, args.threads)
         return
-    names = export(args.run)
     given = [str(args.run), str(args.src), "--threads", str(args.threads)]
-    commands = {name: [sys.executable, __file__, *given, "--serve", name] for name in names}
-    if args.opennmt:
-        commands["OpenNMT-py, fp32"] = opennmt(args.opennmt, args.run, args.src, args.threads)
+    commands = {
+        name: [sys.executable, __file__, *given, "--serve", name] for name in systems(args.run)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        words = of_peers(args.run, args.src, Path(folder))
+        for peer, name in PEERS.items():
+            if python := getattr(args, peer):
+                script = Path(__file__).parent / "peers" / f"run_{peer}.py"
+                commands[f"{name}, fp32"] = [
+                    *(str(python), str(script)),
+                    *words,
+                    str(args.threads),
+                ]
+        compare(args, commands)
+
+
+def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
+    """Time the systems, each started by its command, and print the tables."""
     lines = args.src.read_text(encoding="utf-8").split("\n")[:-1]
     print(f"{len(lines)} lines, {args.threads} threads.\n")
     print("| system | beam | batch | sentences/s | words/s | differ from ours | peak MB |")

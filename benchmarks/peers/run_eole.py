@@ -1,0 +1,118 @@
+"""eole on the weights of a run of ours: a peer (see serving.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+from eole.config.run import PredictConfig  # noqa: E402
+from eole.inference_engine import InferenceEnginePY  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from serving import Given, Named, Weights, serve, text_of  # noqa: E402
+
+
+def model_of(weights: Weights) -> Named:
+    """Return our weights under its names."""
+
+    def attention(theirs: str, ours: str) -> Named:
+        parts = ("linear_query", "linear_keys", "linear_values", "final_linear")
+        return weights.attention(ours, *(f"{theirs}.{part}" for part in parts))
+
+    def feed_forward(theirs: str, ours: str) -> Named:
+        parts = ("post_attention_layernorm", "mlp.gate_up_proj", "mlp.down_proj")
+        return weights.feed_forward(ours, *(f"{theirs}.{part}" for part in parts))
+
+    model: Named = {
+        "src_emb.embeddings.weight": weights.embedding,
+        "tgt_emb.embeddings.weight": weights.embedding,
+        "generator.weight": weights.embedding,
+        "generator.bias": weights.output_bias,
+        **weights.norm("encoder.layer_norm", "encoder_norm"),
+        **weights.norm("decoder.layer_norm", "decoder_norm"),
+    }
+    for i in range(weights.layers("encoder")):
+        theirs, ours = f"encoder.transformer_layers.{i}", f"encoder.{i}"
+        model |= attention(f"{theirs}.self_attn", f"{ours}.attention")
+        model |= weights.norm(f"{theirs}.input_layernorm", f"{ours}.attention_sum.norm")
+        model |= feed_forward(theirs, f"{ours}.feed_forward")
+    for i in range(weights.layers("decoder")):
+        theirs, ours = f"decoder.transformer_layers.{i}", f"decoder.{i}"
+        model |= attention(f"{theirs}.self_attn", f"{ours}.past")
+        model |= weights.norm(f"{theirs}.input_layernorm", f"{ours}.past_sum.norm")
+        model |= attention(f"{theirs}.context_attn", f"{ours}.cross")
+        model |= weights.norm(f"{theirs}.precontext_layernorm", f"{ours}.cross_sum.norm")
+        model |= feed_forward(theirs, f"{ours}.feed_forward")
+    return {name: tensor.contiguous().clone() for name, tensor in model.items()}
+
+
+def write(given: Given, folder: Path) -> None:
+    """Write a model folder of eole with our weights."""
+    weights = given.weights
+    model = {
+        "architecture": "transformer",
+        "hidden_size": weights.width,
+        "transformer_ff": weights.d_ff,
+        "heads": given.heads,
+        "layers": weights.layers("encoder"),
+        "add_qkvbias": True,
+        "add_ffnbias": True,
+        "share_embeddings": True,
+        "share_decoder_embeddings": True,
+        "generator_bias": True,
+        "embeddings": {
+            "word_vec_size": weights.width,
+            "position_encoding": True,
+            "position_encoding_type": "SinusoidalInterleaved",
+        },
+    }
+    special = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+    }
+    config = {"model": model, "data": {}, "src_vocab": "none", "share_vocab": True, **special}
+    (folder / "config.json").write_text(json.dumps(config))
+    vocabulary = {
+        "src": given.pieces,
+        "tgt": given.pieces,
+        "decoder_start_token": "<s>",
+        "specials": special,
+    }
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    save_file(model_of(weights), folder / "model.00.safetensors")
+
+
+def main() -> None:
+    """Load the model and answer."""
+    given = Given()
+    with tempfile.TemporaryDirectory() as name:
+        write(given, Path(name))
+
+        def prepare(beam: int, batch: int) -> Callable[[], list[str]]:
+            engine = InferenceEnginePY(
+                PredictConfig(
+                    model_path=[name],
+                    src=given.src,
+                    output=os.devnull,
+                    beam_size=beam,
+                    batch_size=batch,
+                    batch_type="sents",
+                    max_length=100,
+                    length_penalty="none",
+                    world_size=1,
+                    gpu_ranks=[],
+                )
+            )
+            return lambda: [text_of(best[0]) for best in engine.infer_list(given.lines)[2]]
+
+        serve(prepare)
+
+
+if __name__ == "__main__":
+    main()

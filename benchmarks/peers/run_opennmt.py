@@ -1,0 +1,117 @@
+"""OpenNMT-py on the weights of a run of ours: a peer (see serving.py)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from onmt.inference_engine import InferenceEnginePY
+from onmt.modules.embeddings import PositionalEncoding
+from onmt.opts import train_opts, translate_opts
+from onmt.utils.parse import ArgumentParser
+from serving import Given, Named, Weights, serve, text_of
+
+OURS = {"<pad>": "<blank>"}
+"""Its names of our pieces, where they differ."""
+
+MODEL = [
+    *("-encoder_type", "transformer", "-decoder_type", "transformer"),
+    *("-position_encoding", "-add_qkvbias", "-norm_eps", "1e-5"),
+    *("-share_vocab", "-share_embeddings", "-share_decoder_embeddings"),
+    *("-dropout", "0", "-attention_dropout", "0", "-data", "none", "-src_vocab", "none"),
+]
+
+
+def model_of(weights: Weights) -> Named:
+    """Return our weights under its names."""
+
+    def attention(theirs: str, ours: str) -> Named:
+        parts = ("linear_query", "linear_keys", "linear_values", "final_linear")
+        return weights.attention(ours, *(f"{theirs}.{part}" for part in parts))
+
+    def feed_forward(theirs: str, ours: str) -> Named:
+        return weights.feed_forward(ours, f"{theirs}.layer_norm", f"{theirs}.w_1", f"{theirs}.w_2")
+
+    model: Named = {}
+    for i in range(weights.layers("encoder")):
+        theirs, ours = f"encoder.transformer.{i}", f"encoder.{i}"
+        model |= attention(f"{theirs}.self_attn", f"{ours}.attention")
+        model |= weights.norm(f"{theirs}.layer_norm", f"{ours}.attention_sum.norm")
+        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
+    for i in range(weights.layers("decoder")):
+        theirs, ours = f"decoder.transformer_layers.{i}", f"decoder.{i}"
+        model |= attention(f"{theirs}.self_attn", f"{ours}.past")
+        model |= weights.norm(f"{theirs}.layer_norm_1", f"{ours}.past_sum.norm")
+        model |= attention(f"{theirs}.context_attn", f"{ours}.cross")
+        model |= weights.norm(f"{theirs}.layer_norm_2", f"{ours}.cross_sum.norm")
+        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
+    for side in ("encoder", "decoder"):
+        model |= weights.norm(f"{side}.layer_norm", f"{side}_norm")
+        model[f"{side}.embeddings.make_embedding.emb_luts.0.weight"] = weights.embedding
+        places = PositionalEncoding(weights.width, "SinusoidalInterleaved")
+        model[f"{side}.embeddings.make_embedding.pe.pe"] = places.pe
+    return model
+
+
+def checkpoint(given: Given) -> dict[str, Any]:
+    """Return a checkpoint of OpenNMT-py with our weights."""
+    weights, pieces = given.weights, [OURS.get(piece, piece) for piece in given.pieces]
+    size = {
+        "layers": weights.layers("encoder"),
+        "enc_layers": weights.layers("encoder"),
+        "dec_layers": weights.layers("decoder"),
+        "hidden_size": weights.width,
+        "word_vec_size": weights.width,
+        "transformer_ff": weights.d_ff,
+        "heads": given.heads,
+    }
+    words = [word for name, value in size.items() for word in (f"-{name}", str(value))]
+    return {
+        "model": model_of(weights),
+        "generator": {"weight": weights.embedding, "bias": weights.output_bias},
+        "vocab": {
+            "src": pieces,
+            "tgt": pieces,
+            "data_task": "seq2seq",
+            "decoder_start_token": "<s>",
+        },
+        "opt": options(train_opts, [*MODEL, *words]),
+        "optim": None,
+    }
+
+
+def options(add: Callable[[ArgumentParser], None], words: list[str]) -> Any:
+    """Parse options as its commands do."""
+    parser = ArgumentParser()
+    add(parser)
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Load the model and answer."""
+    given = Given()
+    with tempfile.TemporaryDirectory() as folder:
+        model = str(Path(folder) / "model.pt")
+        torch.save(checkpoint(given), model)
+
+        def prepare(beam: int, batch: int) -> Callable[[], list[str]]:
+            words = ["-model", model, "-src", given.src, "-output", os.devnull]
+            words += ["-beam_size", str(beam), "-batch_size", str(batch), "-batch_type", "sents"]
+            words += ["-max_length", "100", "-length_penalty", "none"]
+            settings = options(translate_opts, words)
+            ArgumentParser.validate_translate_opts(settings)
+            ArgumentParser._get_all_transform_translate(settings)
+            ArgumentParser._validate_transforms_opts(settings)
+            ArgumentParser.validate_translate_opts_dynamic(settings)
+            engine = InferenceEnginePY(settings)
+            return lambda: [text_of(best[0]) for best in engine.infer_list(given.lines)[1]]
+
+        serve(prepare)
+
+
+if __name__ == "__main__":
+    main()
