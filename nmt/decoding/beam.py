@@ -42,7 +42,8 @@ REFILL = 0.75
 LINES_A_WORKER = 8
 """So few lines are not worth another search beside the first."""
 LEAVING = 1 / 8
-"""Sentences that are done leave when they are so many of a batch: moving the others costs time."""
+"""Sentences that are done leave when they are so many of a batch, as moving the others costs time,
+or when one of them is at its limit."""
 
 
 @dataclass
@@ -233,14 +234,16 @@ class BeamEngine:
         newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
         done = batch.done | after.done(self.stop, alpha)
         fresh = done & ~batch.done
-        if bool(fresh.any()):
+        at_limit = done & (after.length >= after.limits)
+        # one read from the device a step
+        ended, over, must_leave = torch.stack([fresh.sum(), done.sum(), at_limit.sum()]).tolist()
+        if ended:
             self._collect(after, batch.lines, fresh, found)
-            if bool(done.all()):
-                return None
-        going = replace(batch, hypotheses=after, done=done, state=state, tokens=newest)
-        if not self._should_leave(going):
-            going.state = state if k == 1 else state.select(rows)
-            return going
+        if over == count:
+            return None
+        if not must_leave and over < max(1, LEAVING * count):
+            state = state if k == 1 else state.select(rows)
+            return replace(batch, hypotheses=after, done=done, state=state, tokens=newest)
         remaining = packed(~done)
         kept = (remaining[:, None] * k + torch.arange(k, device=came.device)).flatten()
         return _Searched(
@@ -251,14 +254,6 @@ class BeamEngine:
             state.select(rows[kept], remaining),
             newest[kept],
             None if batch.narrowed is None else batch.narrowed.keep(remaining),
-        )
-
-    def _should_leave(self, batch: _Searched) -> bool:
-        """Tell whether it pays to move those that are done out; at their limit they must leave."""
-        count = int(batch.done.sum())
-        at_limit = batch.hypotheses.length >= batch.hypotheses.limits
-        return count > 0 and (
-            count >= LEAVING * len(batch.lines) or bool((batch.done & at_limit).any())
         )
 
     def _collect(

@@ -52,10 +52,8 @@ def make_config(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
 
 REPRESENTATIVES: dict[str, dict[str, Any]] = {
     "none": {"wiring": "none", "cell": "gru", "d_hidden": 96},
-    "luong": {"wiring": "luong", "score": "general"},
     "feeding": {"wiring": "luong", "score": "general", "num_heads": 2, "input_feeding": True},
-    "bahdanau": {"wiring": "bahdanau", "score": "additive", "cell": "lstm"},
-    "coverage": {"wiring": "bahdanau", "score": "concat", "coverage": True, "num_heads": 2},
+    "coverage": {"wiring": "bahdanau", "score": "additive", "coverage": True, "cell": "lstm"},
     "location": {"wiring": "luong", "score": "location"},
     "monotonic": {"wiring": "luong", "score": "additive", "window": "local_m", "window_width": 4},
     "transformer": {"arch": "transformer"},
