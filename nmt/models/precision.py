@@ -28,10 +28,9 @@ class Int8(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        scale = row_scale(weight)
-        self.weight = (weight / scale).round().to(torch.int8)
+        self.weight, scale = rounded(weight)
         self.scale = scale[:, 0].contiguous()
-        self.bias = bias
+        self.bias = None if bias is None else bias.detach()
         self._packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
 
@@ -39,17 +38,21 @@ class Int8(nn.Module):
         """Return ... x D_out for ... x D_in, in fp32."""
         rows = inputs.reshape(-1, inputs.size(-1))
         whole, scale = rounded(rows)
-        unsigned = whole.add_(UNSIGNED).to(torch.uint8)
+        unsigned = whole.view(torch.uint8).bitwise_xor_(UNSIGNED)
         weight = (self._packed, self.scale, self._zeros)
-        product = torch.ops.onednn.qlinear_pointwise(
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
             *(unsigned, 1.0, UNSIGNED), *weight, None, 1.0, 0, torch.float32, "none", [], ""
-        ).mul_(scale)
-        outputs: Tensor = product if self.bias is None else product.add_(self.bias)
-        return outputs.view(*inputs.shape[:-1], -1)
+        )
+        if self.bias is None:
+            product.mul_(scale)
+        else:
+            torch.addcmul(self.bias, product, scale, out=product)
+        return product.view(*inputs.shape[:-1], -1)
 
 
 UNSIGNED = 128
-"""Added to activations, whose product with int8 weights is the fast one; oneDNN takes it away."""
+"""Added to activations, whose product with int8 weights is the fast one; oneDNN takes it away. In
+two's complement it is the bit of the sign that changes."""
 
 
 class Int8Output(Output):
@@ -73,7 +76,7 @@ class Int8Output(Output):
 
         def logits(hidden: Tensor) -> Tensor:
             whole, sizes = rounded(hidden.flatten(0, 1))
-            sums = torch._int_mm(whole.to(torch.int8), weight).view(*hidden.shape[:2], -1)
+            sums = torch._int_mm(whole, weight).view(*hidden.shape[:2], -1)
             own = own_columns(sums, places).float().mul_(scale)
             return own.mul_(sizes.view(*hidden.shape[:2], 1)).add_(bias)
 
@@ -81,9 +84,9 @@ class Int8Output(Output):
 
 
 def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return N x D whole numbers from -127 to 127, as floats, and the N x 1 scales of the rows."""
+    """Return N x D whole numbers from -127 to 127, int8, and the N x 1 scales of the rows."""
     scale = row_scale(rows)
-    return (rows / scale).round_(), scale
+    return (rows / scale).round_().to(torch.int8), scale
 
 
 def row_scale(rows: Tensor) -> Tensor:

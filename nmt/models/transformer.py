@@ -57,59 +57,64 @@ class TransformerMemory(Memory):
 class Slots(Rows):
     """Keys and values of all tokens of K hypotheses a sentence, where they were made.
 
-    Slots that were never in use hold anything.
+    Slots that were never in use hold anything. So do those of the R - B rows that wait for sentences
+    to join.
     """
 
     keys: Tensor
-    """B x G x d x P K."""
+    """R x G x d x P K."""
     values: Tensor
-    """B x G x P K x d."""
+    """R x G x P K x d."""
+    count: int
+    """B, sentences."""
 
-    def view(self, begin: int, end: int) -> Slots:
-        """View these slots."""
-        return Slots(self.keys[..., begin:end], self.values[:, :, begin:end])
+    @classmethod
+    def empty(cls, like: Tensor, count: int, slots: int) -> Slots:
+        """Return so many slots for `count` sentences; their values are ... x G x ... x d `like`."""
+        values = like.new_empty(count, like.size(1), slots, like.size(3))
+        return cls(like.new_empty(values.mT.shape), values, count)
 
-    def put(self, begin: int, new: Slots) -> None:
-        """Write keys and values into the slots from `begin` on."""
-        end = begin + new.keys.size(3)
-        self.keys[..., begin:end] = new.keys
-        self.values[:, :, begin:end] = new.values
+    def seen(self, end: int) -> tuple[Tensor, Tensor]:
+        """View the first slots' keys, B x G x d x end, and values, B x G x end x d."""
+        return self.keys[: self.count, ..., :end], self.values[: self.count, :, :end]
 
-    def sized(self, count: int, slots: int) -> Slots:
-        """Return empty slots of so many sentences."""
-        values = self.values.new_empty(count, self.values.size(1), slots, self.values.size(3))
-        return Slots(self.keys.new_empty(values.mT.shape), values)
+    def put(self, begin: int, keys: Tensor, values: Tensor, first: int = 0) -> None:
+        """Write keys and values of sentences from the `first` on into the slots from `begin` on."""
+        rows, end = slice(first, first + len(keys)), begin + keys.size(3)
+        self.keys[rows, ..., begin:end] = keys
+        self.values[rows, :, begin:end] = values
 
     def moved(self, begin: int, end: int, slots: int) -> Slots:
         """Return so many slots, of which the first are these."""
-        new = self.sized(len(self.keys), slots)
-        new.put(0, self.view(begin, end))
+        keys, values = self.seen(end)
+        new = Slots.empty(self.values, self.count, slots)
+        new.put(0, keys[..., begin:], values[:, :, begin:])
         return new
 
     def of(self, moved: Moves, count: int, used: int) -> Slots:
         """Keep `count` sentences, in place; of those that move, the first `used` slots do."""
-        seen = self.view(0, used)
-        kept(seen.keys, moved, count)
-        kept(seen.values, moved, count)
-        return Slots(self.keys[:count], self.values[:count])
+        for part in self.seen(used):
+            kept(part, moved, count)
+        return replace(self, count=count)
 
     def reorder(self, origin: Tensor) -> Slots:
         """Hypotheses go on from others: their slots stay where they are."""
         return self
 
     def take_in(self, other: Slots, used: int, its_used: int) -> Slots:
-        """Return the slots of other sentences below these; those in use are copied.
+        """Return the slots of other sentences below these, in place where there are rows for them.
 
         A sentence's weight on slots that only others use is 0, so these must not hold NaN. Of
         keys the scores are masked, whatever they are.
         """
-        count = len(self.keys)
-        slots = max(self.keys.size(3), other.keys.size(3))
-        new = self.sized(count + len(other.keys), slots)
-        new.values[:, :, : max(used, its_used)] = 0.0
-        Slots(new.keys[:count], new.values[:count]).put(0, self.view(0, used))
-        Slots(new.keys[count:], new.values[count:]).put(0, other.view(0, its_used))
-        return new
+        count, slots, new = self.count + other.count, self.keys.size(3), self
+        if count > len(self.keys) or its_used > slots:
+            new = Slots.empty(self.values, count, max(slots, its_used))
+            new.put(0, *self.seen(used))
+            new.values[: self.count, :, used:its_used] = 0.0
+        new.put(0, *other.seen(its_used), first=self.count)
+        new.values[self.count : count, :, its_used:used] = 0.0
+        return replace(new, count=count)
 
 
 @dataclass(frozen=True)
@@ -191,10 +196,11 @@ class TransformerState(DecoderState):
     def join(self, other: TransformerState) -> TransformerState:
         """Take other sentences in."""
         pairs: Any = zip(self.layers, other.layers, strict=True)
+        room = max(self.past.size(2), other.used)
         return replace(
             self,
             position=joined(self.position, other.position),
-            past=joined(self.past, other.past),
+            past=joined(self.past, other.past[:, :, :room]),
             layers=tuple(mine.take_in(its, self.used, other.used) for mine, its in pairs),
             used=max(self.used, other.used),
         )
@@ -353,15 +359,13 @@ class SelfAttention(MultiHead):
 
     def start(self, keys: Tensor, rows: int, max_len: int) -> Slots:
         """Return the empty slots of `rows` hypotheses a sentence, like B x G x d x S `keys`."""
-        values = keys.new_empty(keys.size(0), self.groups, max_len * rows, self.d_head)
-        return Slots(keys.new_empty(values.mT.shape), values)
+        return Slots.empty(keys.mT, len(keys), max_len * rows)
 
     def step(self, states: Tensor, slots: Slots, place: Place) -> tuple[Tensor, Slots]:
         """Take the newest tokens in, B x K x D; return what they see, and the slots with them."""
-        query, *new = self.heads_of(states, place.position)
-        slots.put(place.slot, Slots(*new))
-        seen = slots.view(0, place.past.size(-1))
-        return self.few(query, seen.keys, seen.values, place.past), slots
+        query, keys, values = self.heads_of(states, place.position)
+        slots.put(place.slot, keys, values)
+        return self.few(query, *slots.seen(place.past.size(-1)), place.past), slots
 
 
 class SSRU(nn.Module):
