@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 MEASURED_SECONDS = 0.1
+LONG_AGO_SECONDS = 10.0
+"""A reading so old tells nothing of now."""
+
+
+class Reading(NamedTuple):
+    """What the clocks said at one moment, in seconds."""
+
+    time: float
+    others: float
+    """Processor time spent by all other processes since boot; NaN where that is not known."""
+
+    @classmethod
+    def now(cls) -> Reading:
+        """Read the clocks."""
+        return cls(time.perf_counter(), _busy_seconds() - time.process_time())
 
 
 def free_cores() -> int:
@@ -18,12 +35,14 @@ def free_cores() -> int:
     """
     total = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     total = min(total or 1, _cgroup_cores())
-    before = _busy_seconds()
-    if before is None:
+    before = _first
+    if time.perf_counter() - before.time > LONG_AGO_SECONDS:
+        before = Reading.now()
+    if math.isnan(before.others):
         return total
-    time.sleep(MEASURED_SECONDS)
-    after = _busy_seconds()
-    busy = 0.0 if after is None else (after - before) / MEASURED_SECONDS
+    time.sleep(max(0.0, before.time + MEASURED_SECONDS - time.perf_counter()))
+    after = Reading.now()
+    busy = (after.others - before.others) / (after.time - before.time)
     cores_in_machine = os.cpu_count() or total
     return max(1, min(total, cores_in_machine - round(busy)))
 
@@ -36,11 +55,15 @@ def _cgroup_cores() -> int:
         return sys.maxsize
 
 
-def _busy_seconds() -> float | None:
-    """Return the seconds of processor time spent by all processes since boot, if known."""
+def _busy_seconds() -> float:
+    """Return the seconds of processor time spent by all processes since boot, NaN if unknown."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
-        return None
+        return math.nan
     user, nice, system, _idle, _iowait, irq, softirq = (int(x) for x in fields[:7])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+_first = Reading.now()
+"""When the program began: importing torch takes longer than a measurement needs."""

@@ -78,7 +78,7 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     """Load the model and tokenizers of an opened run, ready to search and to force."""
     from nmt.decoding.beam import BeamEngine
     from nmt.decoding.shortlist import Shortlist
-    from nmt.models.build import build_model, load_weights
+    from nmt.models.build import load_model
     from nmt.models.precision import cast
     from nmt.runtime import pick_device, prepare_cpu
 
@@ -94,9 +94,8 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     prepare_cpu(config.decode.threads)
     tokenizers = load_tokenizers(run)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
-    model = build_model(
-        config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
-    )
-    load_weights(model, checkpoint / "model.safetensors")
+    src, tgt = tokenizers.src, tokenizers.tgt
+    weights = checkpoint / "model.safetensors"
+    model = load_model(config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
     cast(model, config.decode.precision)
     return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target, shortlist)

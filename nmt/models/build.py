@@ -8,6 +8,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from nmt.errors import RunError
 from nmt.modelconfig import RNNConfig, TransformerConfig
@@ -30,6 +31,27 @@ def build_model(
 def weights_of(model: AnyModel) -> dict[str, torch.Tensor]:
     """Return the weights by name, tied ones once: the canonical layout of a checkpoint."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Zeros in place of random draws, which take longer: a file will fill the weights."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
+
+
+def load_model(
+    config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int, file: Path
+) -> AnyModel:
+    """Return a model with the weights of a safetensors file (see `load_weights`)."""
+    with _Undrawn():
+        model = build_model(config, src_vocab, tgt_vocab, pad)
+    load_weights(model, file)
+    return model
 
 
 def load_weights(model: AnyModel, file: Path) -> None:

@@ -11,7 +11,13 @@ from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from nmt.errors import RunError
-from nmt.models.build import load_weights, weights_of
+from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.models.build import build_model, load_model, load_weights, weights_of
+
+CONFIGS = {
+    "rnn": RNNConfig(d_embed=6, d_hidden=8),
+    "transformer": TransformerConfig(arch="transformer", d_model=8, d_ff=16, num_heads=2),
+}
 
 
 def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -19,6 +25,19 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
     stored, loaded = make_model(seed=1), make_model(seed=2)
     save_file(weights_of(stored), file)
     load_weights(loaded, file)
+    for name, parameter in stored.state_dict().items():
+        assert_close(loaded.state_dict()[name], parameter, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("arch", ["rnn", "transformer"])
+def test_a_model_is_loaded_without_drawing(arch: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    config = CONFIGS[arch]
+    stored = build_model(config, 11, 11, 0)
+    save_file(weights_of(stored), file)
+    before = torch.get_rng_state()
+    loaded = load_model(config, 11, 11, 0, file)
+    assert torch.equal(torch.get_rng_state(), before)
     for name, parameter in stored.state_dict().items():
         assert_close(loaded.state_dict()[name], parameter, rtol=0, atol=0)
 
