@@ -8,6 +8,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from nmt.errors import RunError
@@ -17,6 +18,11 @@ from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel
 
 AnyModel = Model[Any, Any]
+DRAWING = {
+    *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_),
+    *(torch.Tensor.uniform_, torch.Tensor.normal_),
+}
+"""What layers draw their first weights by."""
 ARCHITECTURES: dict[str, Any] = {"rnn": RNNModel, "transformer": TransformerModel}
 
 
@@ -39,8 +45,8 @@ class _Undrawn(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in (torch.Tensor.uniform_, torch.Tensor.normal_):
-            return args[0].zero_()
+        if func in DRAWING:
+            return (kwargs or {}).get("tensor", *args[:1]).zero_()
         return func(*args, **(kwargs or {}))
 
 
@@ -48,7 +54,7 @@ def load_model(
     config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int, file: Path
 ) -> AnyModel:
     """Return a model with the weights of a safetensors file (see `load_weights`)."""
-    with _Undrawn():
+    with torch.no_grad(), _Undrawn():
         model = build_model(config, src_vocab, tgt_vocab, pad)
     load_weights(model, file)
     return model

@@ -57,8 +57,7 @@ class TransformerMemory(Memory):
 class Slots(Rows):
     """Keys and values of all tokens of K hypotheses a sentence, where they were made.
 
-    Slots that were never in use hold anything. So do those of the R - B rows that wait for sentences
-    to join.
+    Slots that were never in use hold anything, as do the R - B rows left for sentences to join.
     """
 
     keys: Tensor
