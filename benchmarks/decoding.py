@@ -308,9 +308,13 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
     """Time the systems, each started by its command, and print the tables."""
+    from nmt.data.tokenizer import load_tokenizers
+    from nmt.rundir import open_run
+
+    tokenizer = load_tokenizers(open_run(args.run)).tgt
     lines = args.src.read_text(encoding="utf-8").split("\n")[:-1]
     print(f"{len(lines)} lines, {args.threads} threads.\n")
-    print("| system | beam | batch | sentences/s | words/s | differ from ours | peak MB |")
+    print("| system | beam | batch | sentences/s | tokens/s | differ from ours | peak MB |")
     print("|---|---|---|---|---|---|---|")
     for beam in args.beams:
         served = {name: Served(command) for name, command in commands.items()}
@@ -327,10 +331,10 @@ def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
         ours = best["ours, fp32"]["found"]
         for name, answer in best.items():
             differ = sum(one != other for one, other in zip(ours, answer["found"], strict=True))
-            words = sum(len(line.split()) for line in answer["found"])
+            tokens = sum(len(line) + 1 for line in tokenizer.encode(answer["found"]))
             print(
                 f"| {name} | {beam} | {batch[name]} | {len(lines) / answer['seconds']:.1f} | "
-                f"{words / answer['seconds']:.0f} | {differ} | {answer['peak']:.0f} |"
+                f"{tokens / answer['seconds']:.0f} | {differ} | {answer['peak']:.0f} |"
             )
             served[name].close()
     print("\n| one line from a cold start | seconds |\n|---|---|")
