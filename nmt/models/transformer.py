@@ -68,9 +68,9 @@ class Slots(Rows):
     """B, sentences."""
 
     @classmethod
-    def empty(cls, like: Tensor, count: int, slots: int) -> Slots:
-        """Return so many slots for `count` sentences; their values are ... x G x ... x d `like`."""
-        values = like.new_empty(count, like.size(1), slots, like.size(3))
+    def empty(cls, like: Tensor, rows: int, slots: int, count: int) -> Slots:
+        """Return rows of so many slots, with values like these, ... x G x ... x d."""
+        values = like.new_empty(rows, like.size(1), slots, like.size(3))
         return cls(like.new_empty(values.mT.shape), values, count)
 
     def seen(self, end: int) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ class Slots(Rows):
     def moved(self, begin: int, end: int, slots: int) -> Slots:
         """Return so many slots, of which the first are these."""
         keys, values = self.seen(end)
-        new = Slots.empty(self.values, self.count, slots)
+        new = Slots.empty(self.values, len(self.values), slots, self.count)
         new.put(0, keys[..., begin:], values[:, :, begin:])
         return new
 
@@ -108,7 +108,7 @@ class Slots(Rows):
         """
         count, slots, new = self.count + other.count, self.keys.size(3), self
         if count > len(self.keys) or its_used > slots:
-            new = Slots.empty(self.values, count, max(slots, its_used))
+            new = Slots.empty(self.values, count, max(slots, its_used), count)
             new.put(0, *self.seen(used))
             new.values[: self.count, :, used:its_used] = 0.0
         new.put(0, *other.seen(its_used), first=self.count)
@@ -358,7 +358,7 @@ class SelfAttention(MultiHead):
 
     def start(self, keys: Tensor, rows: int, max_len: int) -> Slots:
         """Return the empty slots of `rows` hypotheses a sentence, like B x G x d x S `keys`."""
-        return Slots.empty(keys.mT, len(keys), max_len * rows)
+        return Slots.empty(keys.mT, len(keys), max_len * rows, len(keys))
 
     def step(self, states: Tensor, slots: Slots, place: Place) -> tuple[Tensor, Slots]:
         """Take the newest tokens in, B x K x D; return what they see, and the slots with them."""
