@@ -108,30 +108,19 @@ class Transformers:
 
         from nmt.configfile import load_config
         from nmt.decoding.load import load_engine
-        from nmt.export.huggingface import marian_weights, plain
+        from nmt.export.huggingface import layout, marian_weights, plain, special_tokens
         from nmt.rundir import open_run
 
         config = load_config(open_run(run).config)
         engine: Any = load_engine(open_run(run), config, "cpu")
-        self.tokenizers, model, sizes = engine.tokenizers, engine.model, config.model
+        self.tokenizers, model = engine.tokenizers, engine.model
         tgt = self.tokenizers.tgt
         torch.set_num_threads(threads)
         self.model: Any = PegasusForConditionalGeneration(
             PegasusConfig(
                 vocab_size=tgt.vocab_size,
-                d_model=sizes.d_model,
-                encoder_layers=len(list(model.encoder_layers())),
-                decoder_layers=len(list(model.decoder_layers())),
-                encoder_attention_heads=sizes.num_heads,
-                decoder_attention_heads=sizes.num_heads,
-                encoder_ffn_dim=sizes.d_ff,
-                decoder_ffn_dim=sizes.d_ff,
-                activation_function=sizes.activation,
-                scale_embedding=True,
-                pad_token_id=tgt.pad,
-                eos_token_id=tgt.eos,
-                decoder_start_token_id=tgt.bos,
-                forced_eos_token_id=tgt.eos,
+                **layout(config.model),
+                **special_tokens(tgt),
             )
         )
         weights = {

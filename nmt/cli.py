@@ -68,6 +68,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+TrainedRun = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
+]
 EngineName = Annotated[
     Literal["nmt", "ctranslate2"],
     typer.Option("--engine", help="What runs the model: this toolkit, or its export."),
@@ -335,10 +339,7 @@ def export(
         Literal["ctranslate2", "huggingface"],
         typer.Option(help="The engine whose format is written."),
     ],
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
-    ] = None,
+    model: TrainedRun = None,
     quantization: Annotated[
         Optional[Literal["int8", "float16", "bfloat16"]],  # noqa: UP045
         typer.Option(help="With ctranslate2: how weights are stored; default: as they are."),
@@ -357,10 +358,7 @@ def export(
 
 @app.command()
 def shortlist(
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
-    ] = None,
+    model: TrainedRun = None,
     best: Annotated[
         int, typer.Option(min=1, help="Target tokens kept for each source token.")
     ] = 100,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from nmt.modelconfig import Engine, ModelConfig, RNNConfig, Schedule
+from nmt.modelconfig import Engine, ModelConfig, RNNConfig, Schedule, depths
 from nmt.schema import Count, FilePath, Rate, Section
 
 
@@ -180,8 +180,8 @@ class Config(Section):
         """
         model, train = self.model, self.train
         values: dict[str, Any] = {
-            "model.encoder_layers": model.encoder_layers or model.num_layers,
-            "model.decoder_layers": model.decoder_layers or model.num_layers,
+            "model.encoder_layers": depths(model)[0],
+            "model.decoder_layers": depths(model)[1],
             "train.lr": model.default_lr if train.lr is None else train.lr,
             "train.warmup": model.DEFAULT_WARMUP if train.warmup is None else train.warmup,
             "train.schedule": train.schedule or model.DEFAULT_SCHEDULE,

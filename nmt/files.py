@@ -32,8 +32,11 @@ def sync_folder(folder: Path) -> None:
 
 def partial(path: Path) -> Path:
     """Return where an interrupted `open_atomic` leaves what it has."""
-    path = path.resolve() if path.is_symlink() else path
-    return path.with_name(f"{path.name}.partial")
+    return (written := _behind_link(path)).with_name(f"{written.name}.partial")
+
+
+def _behind_link(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path
 
 
 @contextmanager
@@ -43,8 +46,7 @@ def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
     A link is written through; a device or a pipe is written to as it is. With `keep_partial`
     Ctrl-C leaves what was written so far at `partial(path)`.
     """
-    if path.is_symlink():
-        path = path.resolve()
+    path = _behind_link(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         with open(path, "wb") as stream:
             yield stream

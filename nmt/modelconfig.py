@@ -226,7 +226,7 @@ class TransformerConfig(Section):
     @property
     def attention_layers(self) -> int:
         """Layers that look at the source."""
-        return self.decoder_layers or self.num_layers
+        return depths(self)[1]
 
     def not_exported(self, to: Engine) -> list[tuple[str, str]]:
         """Return (setting, reason) for each that the engine `to` does not run; none, it runs."""
@@ -300,3 +300,11 @@ class TransformerConfig(Section):
 
 
 ModelConfig = Annotated[RNNConfig | TransformerConfig, Field(discriminator="arch")]
+
+
+def depths(config: RNNConfig | TransformerConfig) -> tuple[int, int]:
+    """Return the number of encoder and of decoder layers."""
+    return (
+        config.encoder_layers or config.num_layers,
+        config.decoder_layers or config.num_layers,
+    )

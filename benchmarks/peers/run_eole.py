@@ -13,40 +13,28 @@ warnings.simplefilter("ignore")
 from eole.config.run import PredictConfig  # noqa: E402
 from eole.inference_engine import InferenceEnginePY  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from serving import Given, Named, Weights, serve, text_of  # noqa: E402
+from serving import Given, Named, Names, Weights, serve, text_of  # noqa: E402
+
+NAMES = Names(
+    encoder="encoder.transformer_layers.{}",
+    decoder="decoder.transformer_layers.{}",
+    maps=("linear_query", "linear_keys", "linear_values", "final_linear"),
+    attention=("self_attn", "input_layernorm"),
+    past=("self_attn", "input_layernorm"),
+    cross=("context_attn", "precontext_layernorm"),
+    feed_forward=("post_attention_layernorm", "mlp.gate_up_proj", "mlp.down_proj"),
+)
 
 
 def model_of(weights: Weights) -> Named:
     """Return our weights under its names."""
-
-    def attention(theirs: str, ours: str) -> Named:
-        parts = ("linear_query", "linear_keys", "linear_values", "final_linear")
-        return weights.attention(ours, *(f"{theirs}.{part}" for part in parts))
-
-    def feed_forward(theirs: str, ours: str) -> Named:
-        parts = ("post_attention_layernorm", "mlp.gate_up_proj", "mlp.down_proj")
-        return weights.feed_forward(ours, *(f"{theirs}.{part}" for part in parts))
-
-    model: Named = {
+    model = {
         "src_emb.embeddings.weight": weights.embedding,
         "tgt_emb.embeddings.weight": weights.embedding,
         "generator.weight": weights.embedding,
         "generator.bias": weights.output_bias,
-        **weights.norm("encoder.layer_norm", "encoder_norm"),
-        **weights.norm("decoder.layer_norm", "decoder_norm"),
+        **weights.layers_under(NAMES),
     }
-    for i in range(weights.layers("encoder")):
-        theirs, ours = f"encoder.transformer_layers.{i}", f"encoder.{i}"
-        model |= attention(f"{theirs}.self_attn", f"{ours}.attention")
-        model |= weights.norm(f"{theirs}.input_layernorm", f"{ours}.attention_sum.norm")
-        model |= feed_forward(theirs, f"{ours}.feed_forward")
-    for i in range(weights.layers("decoder")):
-        theirs, ours = f"decoder.transformer_layers.{i}", f"decoder.{i}"
-        model |= attention(f"{theirs}.self_attn", f"{ours}.past")
-        model |= weights.norm(f"{theirs}.input_layernorm", f"{ours}.past_sum.norm")
-        model |= attention(f"{theirs}.context_attn", f"{ours}.cross")
-        model |= weights.norm(f"{theirs}.precontext_layernorm", f"{ours}.cross_sum.norm")
-        model |= feed_forward(theirs, f"{ours}.feed_forward")
     return {name: tensor.contiguous().clone() for name, tensor in model.items()}
 
 

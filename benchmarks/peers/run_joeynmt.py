@@ -10,44 +10,36 @@ from joeynmt.batch import Batch
 from joeynmt.model import build_model
 from joeynmt.search import search
 from joeynmt.vocabulary import Vocabulary
-from serving import Given, Named, Weights, serve, text_of
+from serving import Given, Named, Names, Weights, serve, text_of
 
 EPS = 1e-5
 """Of our layer norms; its own is fixed at 1e-6."""
 
 
+NAMES = Names(
+    encoder="encoder.layers.{}",
+    decoder="decoder.layers.{}",
+    maps=("q_layer", "k_layer", "v_layer", "output_layer"),
+    attention=("src_src_att", "layer_norm"),
+    past=("trg_trg_att", "x_layer_norm"),
+    cross=("src_trg_att", "dec_layer_norm"),
+    feed_forward=(
+        "feed_forward.layer_norm",
+        "feed_forward.pwff_layer.0",
+        "feed_forward.pwff_layer.3",
+    ),
+)
+
+
 def model_of(weights: Weights) -> Named:
     """Return our weights under its names."""
-
-    def attention(theirs: str, ours: str) -> Named:
-        parts = ("q_layer", "k_layer", "v_layer", "output_layer")
-        return weights.attention(ours, *(f"{theirs}.{part}" for part in parts))
-
-    def feed_forward(theirs: str, ours: str) -> Named:
-        parts = ("layer_norm", "pwff_layer.0", "pwff_layer.3")
-        return weights.feed_forward(ours, *(f"{theirs}.{part}" for part in parts))
-
-    model: Named = {
+    return {
         "src_embed.lut.weight": weights.embedding,
         "trg_embed.lut.weight": weights.embedding,
         "decoder.output_layer.weight": weights.embedding,
         "decoder.output_layer.bias": weights.output_bias,
-        **weights.norm("encoder.layer_norm", "encoder_norm"),
-        **weights.norm("decoder.layer_norm", "decoder_norm"),
+        **weights.layers_under(NAMES),
     }
-    for i in range(weights.layers("encoder")):
-        theirs, ours = f"encoder.layers.{i}", f"encoder.{i}"
-        model |= attention(f"{theirs}.src_src_att", f"{ours}.attention")
-        model |= weights.norm(f"{theirs}.layer_norm", f"{ours}.attention_sum.norm")
-        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
-    for i in range(weights.layers("decoder")):
-        theirs, ours = f"decoder.layers.{i}", f"decoder.{i}"
-        model |= attention(f"{theirs}.trg_trg_att", f"{ours}.past")
-        model |= weights.norm(f"{theirs}.x_layer_norm", f"{ours}.past_sum.norm")
-        model |= attention(f"{theirs}.src_trg_att", f"{ours}.cross")
-        model |= weights.norm(f"{theirs}.dec_layer_norm", f"{ours}.cross_sum.norm")
-        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
-    return model
 
 
 def build(given: Given, vocabulary: Vocabulary) -> Any:

@@ -13,7 +13,7 @@ from onmt.inference_engine import InferenceEnginePY
 from onmt.modules.embeddings import PositionalEncoding
 from onmt.opts import train_opts, translate_opts
 from onmt.utils.parse import ArgumentParser
-from serving import Given, Named, Weights, serve, text_of
+from serving import Given, Named, Names, Weights, serve, text_of
 
 OURS = {"<pad>": "<blank>"}
 """Its names of our pieces, where they differ."""
@@ -26,31 +26,21 @@ MODEL = [
 ]
 
 
+NAMES = Names(
+    encoder="encoder.transformer.{}",
+    decoder="decoder.transformer_layers.{}",
+    maps=("linear_query", "linear_keys", "linear_values", "final_linear"),
+    attention=("self_attn", "layer_norm"),
+    past=("self_attn", "layer_norm_1"),
+    cross=("context_attn", "layer_norm_2"),
+    feed_forward=("feed_forward.layer_norm", "feed_forward.w_1", "feed_forward.w_2"),
+)
+
+
 def model_of(weights: Weights) -> Named:
     """Return our weights under its names."""
-
-    def attention(theirs: str, ours: str) -> Named:
-        parts = ("linear_query", "linear_keys", "linear_values", "final_linear")
-        return weights.attention(ours, *(f"{theirs}.{part}" for part in parts))
-
-    def feed_forward(theirs: str, ours: str) -> Named:
-        return weights.feed_forward(ours, f"{theirs}.layer_norm", f"{theirs}.w_1", f"{theirs}.w_2")
-
-    model: Named = {}
-    for i in range(weights.layers("encoder")):
-        theirs, ours = f"encoder.transformer.{i}", f"encoder.{i}"
-        model |= attention(f"{theirs}.self_attn", f"{ours}.attention")
-        model |= weights.norm(f"{theirs}.layer_norm", f"{ours}.attention_sum.norm")
-        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
-    for i in range(weights.layers("decoder")):
-        theirs, ours = f"decoder.transformer_layers.{i}", f"decoder.{i}"
-        model |= attention(f"{theirs}.self_attn", f"{ours}.past")
-        model |= weights.norm(f"{theirs}.layer_norm_1", f"{ours}.past_sum.norm")
-        model |= attention(f"{theirs}.context_attn", f"{ours}.cross")
-        model |= weights.norm(f"{theirs}.layer_norm_2", f"{ours}.cross_sum.norm")
-        model |= feed_forward(f"{theirs}.feed_forward", f"{ours}.feed_forward")
+    model = weights.layers_under(NAMES)
     for side in ("encoder", "decoder"):
-        model |= weights.norm(f"{side}.layer_norm", f"{side}_norm")
         model[f"{side}.embeddings.make_embedding.emb_luts.0.weight"] = weights.embedding
         places = PositionalEncoding(weights.width, "SinusoidalInterleaved")
         model[f"{side}.embeddings.make_embedding.pe.pe"] = places.pe

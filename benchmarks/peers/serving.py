@@ -17,11 +17,30 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
 
 Named = dict[str, torch.Tensor]
+
+
+class Names(NamedTuple):
+    """What a peer calls the parts of its layers; a part's name follows its layer's or block's."""
+
+    encoder: str
+    """A layer, with {} for its number."""
+    decoder: str
+    maps: tuple[str, str, str, str]
+    """Query, key, value and output map of an attention block."""
+    attention: tuple[str, str]
+    """The encoder's attention block, and the norm before it."""
+    past: tuple[str, str]
+    """The same of the decoder's attention to its past."""
+    cross: tuple[str, str]
+    """The same of the decoder's attention to the source."""
+    feed_forward: tuple[str, str, str]
+    """The norm before the feed-forward net, and its two maps."""
 
 
 class Weights:
@@ -67,15 +86,35 @@ class Weights:
             f"{theirs}.bias": bias[self.order] if writes else bias,
         }
 
-    def attention(self, ours: str, query: str, key: str, value: str, output: str) -> Named:
-        """Return an attention block under the peer's four names."""
-        found = self.linear(output, f"{ours}.output", reads=False, writes=True)
-        for theirs, part in ((query, "query"), (key, "key"), (value, "value")):
-            found |= self.linear(theirs, f"{ours}.{part}", reads=True, writes=False)
+    def layers_under(self, names: Names) -> Named:
+        """Return all layers and the norms after the last under the peer's names."""
+        model: Named = {}
+        for side in ("encoder", "decoder"):
+            model |= self.norm(f"{side}.layer_norm", f"{side}_norm")
+        for i in range(self.layers("encoder")):
+            theirs, ours = names.encoder.format(i), f"encoder.{i}"
+            model |= self._attention(theirs, f"{ours}.attention", names.maps, names.attention)
+            model |= self._feed_forward(theirs, f"{ours}.feed_forward", names.feed_forward)
+        for i in range(self.layers("decoder")):
+            theirs, ours = names.decoder.format(i), f"decoder.{i}"
+            model |= self._attention(theirs, f"{ours}.past", names.maps, names.past)
+            model |= self._attention(theirs, f"{ours}.cross", names.maps, names.cross)
+            model |= self._feed_forward(theirs, f"{ours}.feed_forward", names.feed_forward)
+        return model
+
+    def _attention(
+        self, theirs: str, ours: str, maps: tuple[str, ...], names: tuple[str, str]
+    ) -> Named:
+        block, norm = names
+        *inward, outward = (f"{theirs}.{block}.{name}" for name in maps)
+        found = self.norm(f"{theirs}.{norm}", f"{ours}_sum.norm")
+        found |= self.linear(outward, f"{ours}.output", reads=False, writes=True)
+        for name, part in zip(inward, ("query", "key", "value"), strict=True):
+            found |= self.linear(name, f"{ours}.{part}", reads=True, writes=False)
         return found
 
-    def feed_forward(self, ours: str, norm: str, into: str, out: str) -> Named:
-        """Return a feed-forward net and the norm before it under the peer's names."""
+    def _feed_forward(self, theirs: str, ours: str, names: tuple[str, str, str]) -> Named:
+        norm, into, out = (f"{theirs}.{name}" for name in names)
         return {
             **self.norm(norm, f"{ours}_sum.norm"),
             **self.linear(into, f"{ours}.into", reads=True, writes=False),

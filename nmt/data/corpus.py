@@ -16,7 +16,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from nmt import files
 from nmt.data.links import piece_links
-from nmt.data.text import AlignedPair, Pair
+from nmt.data.text import AlignedPair, Pair, chunks
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, read_json
@@ -142,8 +141,7 @@ def build_corpus(
 def _tokenized(
     pairs: Iterable[Pair | AlignedPair], tokenizers: Tokenizers
 ) -> Iterator[tuple[Pair | AlignedPair, list[int], list[int]]]:
-    stream = iter(pairs)
-    while chunk := list(islice(stream, CHUNK)):
+    for chunk in chunks(pairs, CHUNK):
         src_tokens = tokenizers.src.encode([pair[0] for pair in chunk])
         tgt_tokens = tokenizers.tgt.encode([pair[1] for pair in chunk])
         yield from zip(chunk, src_tokens, tgt_tokens, strict=True)

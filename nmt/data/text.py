@@ -14,6 +14,7 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
@@ -31,6 +32,7 @@ Links = set[tuple[int, int]]
 """A word alignment: links (source word, target word), counted from 0."""
 AlignedPair = tuple[str, str, Links]
 P = TypeVar("P", Pair, AlignedPair)
+T = TypeVar("T")
 
 
 def open_text(file: Path) -> BinaryIO:
@@ -106,6 +108,13 @@ def _unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> Dat
 def one_line(text: str) -> str:
     """Return text without line ends: byte pieces can spell one, and one line in is one line out."""
     return text.replace("\n", " ").replace("\r", " ")
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last shorter."""
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
+        yield chunk
 
 
 def split_off(pairs: list[P], size: int, seed: int) -> tuple[list[P], list[P]]:

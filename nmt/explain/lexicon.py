@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from nmt.config import Config
 from nmt.data.corpus import Corpus, is_whole
+from nmt.data.text import chunks
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
 from nmt.decoding.shortlist import Ids, Shortlist
 from nmt.errors import RunError
-from nmt.explain.look import WINDOW, batches, by_size
+from nmt.explain.look import WINDOW, by_size
 from nmt.rundir import RunDir
 
 BEST = 100
@@ -65,7 +66,7 @@ def learn_shortlist(engine: BeamEngine, pairs: Iterable[Pair], best: int) -> Sho
     counts = np.zeros(width, np.int64)
     sums: Weights = (np.zeros(0, np.int64), np.zeros(0))
     held: list[Weights] = []
-    for window in batches(pairs, WINDOW):
+    for window in chunks(pairs, WINDOW):
         held += _attention(engine, window)
         for _, target in window:
             np.add.at(counts, target, 1)

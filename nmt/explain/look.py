@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from nmt.configfile import load_config
-from nmt.data.text import read_lines, read_pairs
+from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
@@ -151,7 +150,7 @@ class Explainer:
 
     def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
         """Translate each line and explain the translation; None for a blank line."""
-        for window in batches(lines, WINDOW):
+        for window in chunks(lines, WINDOW):
             sources = [self.tokenizers.src.cut(line) for line in window if line.strip()]
             found = self._search(sources)
             targets = [self.tokenizers.tgt.cut_tokens(best.tokens) for best, _ in found]
@@ -161,7 +160,7 @@ class Explainer:
 
     def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
         """Explain given translations; None where a side is blank."""
-        for window in batches(pairs, WINDOW):
+        for window in chunks(pairs, WINDOW):
             real = [(src, tgt) for src, tgt in window if src.strip() and tgt.strip()]
             sources = [self.tokenizers.src.cut(src) for src, _ in real]
             targets = [self.tokenizers.tgt.cut(tgt) for _, tgt in real]
@@ -237,9 +236,6 @@ def load_explainer(
     )
 
 
-T = TypeVar("T")
-
-
 def by_size(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lines: int
 ) -> Iterator[list[int]]:
@@ -258,11 +254,4 @@ def by_size(
         batch.append(i)
         longest = grown
     if batch:
-        yield batch
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last shorter."""
-    stream = iter(items)
-    while batch := list(islice(stream, size)):
         yield batch

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from nmt.data.tokenizer import Tokenizer, Tokenizers
-from nmt.modelconfig import SINUSOIDS, TransformerConfig
+from nmt.modelconfig import SINUSOIDS, TransformerConfig, depths
 from nmt.models.transformer import (
     ROTARY_BASE,
     Embedded,
     FeedForward,
     MultiHead,
     TransformerModel,
-    depths,
     sinusoids,
 )
 

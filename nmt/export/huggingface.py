@@ -18,12 +18,11 @@ from nmt import files
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.translator import Hypothesis, length_limit
-from nmt.modelconfig import MARIAN_POSITIONS, TransformerConfig
+from nmt.modelconfig import MARIAN_POSITIONS, TransformerConfig, depths
 from nmt.models.transformer import (
     FeedForward,
     MultiHead,
     TransformerModel,
-    depths,
 )
 
 
@@ -39,34 +38,19 @@ def write_huggingface(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    n, m = depths(config)
     tgt = tokenizers.tgt
-    special: dict[str, Any] = {
-        "pad_token_id": tgt.pad,
-        "bos_token_id": tgt.bos,
-        "eos_token_id": tgt.eos,
-        "decoder_start_token_id": tgt.bos,
-        "forced_eos_token_id": tgt.eos,
-    }
+    special = special_tokens(tgt)
     marian = MarianMTModel(
         MarianConfig(
             vocab_size=tokenizers.src.vocab_size,
             decoder_vocab_size=tgt.vocab_size,
             share_encoder_decoder_embeddings=config.tie == "all",
             tie_word_embeddings=config.tie != "none",
-            d_model=config.d_model,
-            encoder_layers=n,
-            decoder_layers=m,
-            encoder_attention_heads=config.num_heads,
-            decoder_attention_heads=config.num_heads,
-            encoder_ffn_dim=config.d_ff,
-            decoder_ffn_dim=config.d_ff,
-            activation_function=config.activation,
             dropout=config.dropout,
             attention_dropout=config.attention_dropout,
             activation_dropout=config.activation_dropout,
-            scale_embedding=True,
             max_position_embeddings=MARIAN_POSITIONS,
+            **layout(config),
             **special,
         )
     )
@@ -86,6 +70,33 @@ def write_huggingface(
     )
     marian.save_pretrained(str(folder))
     write_tokenizer(tokenizers, folder)
+
+
+def layout(config: TransformerConfig) -> dict[str, Any]:
+    """Return the sizes under the names that transformers' encoder-decoders give them."""
+    n, m = depths(config)
+    return {
+        "d_model": config.d_model,
+        "encoder_layers": n,
+        "decoder_layers": m,
+        "encoder_attention_heads": config.num_heads,
+        "decoder_attention_heads": config.num_heads,
+        "encoder_ffn_dim": config.d_ff,
+        "decoder_ffn_dim": config.d_ff,
+        "activation_function": config.activation,
+        "scale_embedding": True,
+    }
+
+
+def special_tokens(tgt: Tokenizer) -> dict[str, Any]:
+    """Return the ids of the special tokens under transformers' names."""
+    return {
+        "pad_token_id": tgt.pad,
+        "bos_token_id": tgt.bos,
+        "eos_token_id": tgt.eos,
+        "decoder_start_token_id": tgt.bos,
+        "forced_eos_token_id": tgt.eos,
+    }
 
 
 class MarianEngine:

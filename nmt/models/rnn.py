@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nmt.modelconfig import RNNConfig
+from nmt.modelconfig import RNNConfig, depths
 from nmt.models.attention import Attended, Attention, AttentionState, Source, join_queries
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
                 batch_first=True,
                 bidirectional=config.bidirectional,
             )
-            for i in range(config.encoder_layers or config.num_layers)
+            for i in range(depths(config)[0])
         )
         for layer in self.layers:
             init_recurrent(layer)  # type: ignore[arg-type]
@@ -167,7 +167,7 @@ class Decoder(nn.Module):
             RecurrentLayer(
                 config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width
             )
-            for i in range(config.decoder_layers or config.num_layers)
+            for i in range(depths(config)[1])
         )
         if self.wiring != "none":
             self.attention = Attention(config)
@@ -316,7 +316,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         tied = config.tie != "none"
         d_readout = config.d_embed if tied else config.d_hidden
         self.encoder = Encoder(config, src_embedding)
-        self.bridge = Bridge(config, config.decoder_layers or config.num_layers)
+        self.bridge = Bridge(config, depths(config)[1])
         self.decoder = Decoder(config, tgt_embedding, d_readout)
         self.dropout = Dropout(config.dropout)
         self.output = Output(d_readout, tgt_vocab, tgt_embedding if tied else None)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.modelconfig import TransformerConfig
+from nmt.modelconfig import TransformerConfig, depths
 from nmt.models.interface import (
     DecoderState,
     Memory,
@@ -481,14 +481,6 @@ def deep_norm(config: TransformerConfig) -> tuple[DeepNorm, DeepNorm]:
     return (
         DeepNorm(0.81 * (n**4 * m) ** (1 / 16), 0.87 * (n**4 * m) ** (-1 / 16)),
         DeepNorm((3 * m) ** (1 / 4), (12 * m) ** (-1 / 4)),
-    )
-
-
-def depths(config: TransformerConfig) -> tuple[int, int]:
-    """Return the number of encoder and of decoder layers."""
-    return (
-        config.encoder_layers or config.num_layers,
-        config.decoder_layers or config.num_layers,
     )
 
 
