@@ -84,6 +84,8 @@ class TrainConfig(Section):
     """Newest checkpoints to keep."""
     keep_best: Count = 1
     """Best checkpoints to keep."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: all weights on each worker, or a share of them (docs/distributed.md)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; `auto` is bf16 on a GPU that has it, else fp32."""
     threads: Count | None = None
@@ -262,6 +264,11 @@ class Config(Section):
                 "data.max_length",
                 f"must be below the tokens of a batch ({micro or train.batch_tokens}), "
                 f"is {data.max_length}",
+            ),
+            (
+                train.parallel == "fsdp" and train.precision == "fp16",
+                "train.parallel",
+                "fsdp goes with bf16 or fp32, not with fp16, whose loss scaler knows no shares",
             ),
             (
                 isinstance(tokenizer.model, FilePair) and tokenizer.joint,

@@ -4,7 +4,8 @@
     ├── ConfigError          a setting; carries every problem found, each with its place
     ├── DataError            a text file, a corpus or a tokenizer
     ├── RunError             a run folder: missing, not one, in the way, damaged
-    └── DeviceError          a device or precision that is not to be had here
+    ├── DeviceError          a device or precision that is not to be had here
+    └── WorkerError          one of the processes of a job is gone, and the job with it
 
 Anything else that escapes is a defect of ours and keeps its traceback.
 """
@@ -42,6 +43,10 @@ class RunError(NMTError):
 
 class DeviceError(NMTError):
     """A device or precision was asked for that this machine does not have."""
+
+
+class WorkerError(NMTError):
+    """One of the processes of a job that torchrun started is gone."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

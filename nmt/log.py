@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -19,7 +20,9 @@ RED, RESET = "\033[31m", "\033[0m"
 
 
 def print_error(message: str) -> None:
-    """Print an error on stderr, each line marked, red on a terminal."""
+    """Print an error on stderr, each line marked, red on a terminal; one of many says its rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        message = f"rank {os.environ.get('RANK')}: {message}"
     red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
     for line in message.split("\n"):
         print(f"{red}error: {line}{reset}", file=sys.stderr)
@@ -60,16 +63,19 @@ class RunLog:
     """The log of one run: lines to stderr and `train.log`, numbers to `metrics.jsonl`.
 
     On a terminal a progress bar stands below the lines; elsewhere its text becomes a plain line
-    at every log step.
+    at every log step. A mute log, of a worker that does not lead, keeps and shows nothing.
     """
 
-    def __init__(self, log_file: Path, metrics_file: Path) -> None:
+    def __init__(self, log_file: Path, metrics_file: Path, mute: bool = False) -> None:
+        self.mute = mute
         self.log_file = log_file
         self.metrics_file = metrics_file
         self.bar: tqdm[Any] | None = None
 
     def say(self, message: str) -> None:
         """Print a line above the bar and keep it in the log file, with the time."""
+        if self.mute:
+            return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         for line in message.split("\n"):
             files.append_line(self.log_file, f"{stamp}  {line}")
@@ -82,6 +88,8 @@ class RunLog:
 
     def metrics(self, kind: str, values: dict[str, Any]) -> None:
         """Append one record to `metrics.jsonl`; what is not finite becomes null."""
+        if self.mute:
+            return
         record = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in {"kind": kind, **values}.items()
@@ -90,7 +98,7 @@ class RunLog:
 
     def start_bar(self, total: int | None, done: int) -> None:
         """Show a progress bar over updates, where stderr is a terminal."""
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self.mute:
             from tqdm import tqdm
 
             self.bar = tqdm(total=total, initial=done, unit="update", dynamic_ncols=True)

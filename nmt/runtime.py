@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -36,6 +37,9 @@ def pick_device(name: str) -> torch.device:
     if not have[name]:
         here = ", ".join(kind for kind, found in have.items() if found)
         raise DeviceError(f"--device {name}: not found on this machine, which has {here}")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # one process a card, under torchrun
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(name)
 
 

@@ -42,7 +42,7 @@ def run(
     evaluations = []
     for name, pairs in tests.items():
         say(f"{name}: translating {len(pairs)} lines")
-        evaluations.append(evaluate(translator, name, pairs, language))
+        evaluations.append(evaluate(translator.translate, name, pairs, language))
     print(table(evaluations))
     report = output or (run_dir.report if src is None else None)
     if report:

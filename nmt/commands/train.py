@@ -38,6 +38,7 @@ from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.loss import corpus_loss
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
 from nmt.training.trainer import Trainer
+from nmt.workers import Workers, connected, started_by_torchrun
 
 SAMPLES = 3
 """Translations shown at each validation and at the end."""
@@ -57,70 +58,86 @@ def run(
     for engine in config.export:
         check_exportable(config, engine, None)
     run_dir = run_folder(config, file, folder)
-    check_folder(run_dir, resume, overwrite)
-    if dry_run and run_dir.has_begun():
-        raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun")
+    if dry_run and (run_dir.has_begun() or started_by_torchrun()):
+        raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
     for name, pairs in tests.items():
         if not pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
-    if overwrite:
-        clear_run(run_dir)
-    trainer, validator = set_up(config, run_dir, resume, device)
-    if dry_run:
-        found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
-        print(two_columns(found.rows()))
-        return EXIT_OK
-    files.remove(run_dir.finished)
-    reason = trainer.train(validator)
-    if reason is None:
-        trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
-        return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
-    finish(trainer, reason)
-    if config.decode.shortlist:
-        trainer.log.say(make_shortlist(run_dir, config, device_name))
-    if tests:
-        test(trainer, tests, device_name)
-    export(trainer)
-    say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
+    with connected() as workers:
+        trainer, validator = set_up(config, run_dir, resume, overwrite, device, workers)
+        if dry_run:
+            found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
+            print(two_columns(found.rows()))
+            return EXIT_OK
+        reason = trainer.train(validator)
+        if reason is None:
+            trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
+            return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
+        with workers.in_turn():
+            if workers.leads:
+                finish(trainer, reason, device_name)
+        if tests:
+            test(trainer, tests, device_name)
+        if workers.leads:
+            export(trainer)
+            say(
+                f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n"
+                f"  nmt evaluate {run_dir.path}"
+            )
     return EXIT_OK
 
 
 def set_up(
-    config: Config, run_dir: RunDir, resume: bool, device: torch.device
+    config: Config,
+    run_dir: RunDir,
+    resume: bool,
+    overwrite: bool,
+    device: torch.device,
+    workers: Workers,
 ) -> tuple[Trainer, Validator]:
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
-    going_on = resume and last_checkpoint(run_dir) is not None
-    if resume and not going_on:
-        clear_run(run_dir)  # a run that was killed before its first checkpoint
-    changes: list[str] = []
-    if going_on:
-        before = load_config(run_dir.config)
-        config = reuse_measured(config, before)
-        changes = changed_settings(config, before)
+    log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
     precision = Precision(config.train.precision, device)
-    threads = prepare_cpu(config.train.threads)
-    files.make_folder(run_dir.path)
-    files.sweep_strays(run_dir.path)
-    log = RunLog(run_dir.log, run_dir.metrics)
-    for change in changes:
-        log.say(f"changed: {change}")
-    tokenizers = ensure_tokenizers(config, run_dir, log.say)
-    train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
-    measured: dict[str, object] = {"train.threads": threads, "train.precision": precision.name}
-    if not config.is_given("tokenizer.vocab_size"):
-        measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
-    config = config.with_values(measured)
-    files.write_text(run_dir.config, show_config(config))
+    with workers.in_turn():
+        if workers.leads:
+            check_folder(run_dir, resume, overwrite)
+        going_on = resume and last_checkpoint(run_dir) is not None
+        if workers.leads:
+            if overwrite or (resume and not going_on):  # killed before its first checkpoint
+                clear_run(run_dir)
+            files.make_folder(run_dir.path)
+            files.sweep_strays(run_dir.path)
+            files.remove(run_dir.finished)
+        changes: list[str] = []
+        if going_on:
+            before = load_config(run_dir.config)
+            config = reuse_measured(config, before)
+            changes = changed_settings(config, before)
+        alone = workers.size == 1 or config.is_given("train.threads")
+        threads = prepare_cpu(config.train.threads if alone else None)
+        for change in changes:
+            log.say(f"changed: {change}")
+        tokenizers = ensure_tokenizers(config, run_dir, log.say)
+        train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
+        measured: dict[str, object] = {"train.precision": precision.name}
+        if alone:
+            measured["train.threads"] = threads
+        if not config.is_given("tokenizer.vocab_size"):
+            measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
+        config = config.with_values(measured)
+        if workers.leads:
+            files.write_text(run_dir.config, show_config(config))
 
     seed_everything(config.train.seed)
     sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
     model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
-    trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision)
+    trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers)
     if going_on:
         trainer.resume()
-        forget_later_records(run_dir, trainer.state.update)
+        if workers.leads:
+            forget_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")
     log.say(summary(trainer, sizes, threads))
     word = bleu_tokenizer(config.data.tgt)[1]
@@ -129,8 +146,8 @@ def set_up(
     return trainer, Validator(trainer, valid)
 
 
-def finish(trainer: Trainer, reason: str) -> None:
-    """Say how training ended, and mark the run finished."""
+def finish(trainer: Trainer, reason: str, device_name: str) -> None:
+    """Say how training ended, mark the run finished, and learn the shortlist if one is wanted."""
     state, metric = trainer.state, trainer.settings.stop_metric
     trainer.log.say(
         f"finished: {reason}, after {state.update} updates, {duration(state.seconds)}; "
@@ -138,6 +155,8 @@ def finish(trainer: Trainer, reason: str) -> None:
     )
     content = {"reason": reason, "update": state.update, "seconds": round(state.seconds, 1)}
     files.write_text(trainer.run.finished, json.dumps(content) + "\n")
+    if trainer.config.decode.shortlist:
+        trainer.log.say(make_shortlist(trainer.run, trainer.config, device_name))
 
 
 def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
@@ -184,6 +203,8 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     real = corpus.meta["tgt_tokens"] + len(corpus)
     model = config.model
     device = f"{trainer.precision.device}, {trainer.precision.name}, {threads} threads"
+    if trainer.workers.size > 1:
+        device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
     vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
     shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
     return two_columns(
@@ -223,10 +244,12 @@ class Validator:
         trainer = self.trainer
         begin = time.perf_counter()
         loss = self.loss()
-        hypotheses = self.translator(trainer.config).translate(self.src)
+        translator = self.translator(trainer.config)
+        hypotheses = trainer.workers.each(translator.translate, self.src)
         bleu = corpus_bleu(hypotheses, self.ref, trainer.config.data.tgt)
-        output = trainer.run.valid_output(update)
-        files.write_text(output, "".join(f"{line}\n" for line in hypotheses))
+        if trainer.workers.leads:
+            output = trainer.run.valid_output(update)
+            files.write_text(output, "".join(f"{line}\n" for line in hypotheses))
         perplexity = math.exp(min(loss, 100.0))
         trainer.log.say(
             f"validation: epoch {trainer.state.epoch}  update {update}  loss {loss:.3f}  "
@@ -237,7 +260,8 @@ class Validator:
 
     def loss(self) -> float:
         """Return the cross entropy a token on the validation text."""
-        return corpus_loss(self.trainer.step, self.batches, self.trainer.precision)
+        trainer = self.trainer
+        return corpus_loss(trainer.step, self.batches, trainer.precision, trainer.workers)
 
     def translator(self, config: Config) -> Translator:
         """Return a greedy translator over the model under training."""
@@ -286,10 +310,16 @@ def test(trainer: Trainer, tests: dict[str, list[Pair]], device: str) -> None:
     threads = config.decode.threads or config.train.threads
     config = config.with_values({"decode.threads": threads})
     translator = load_translator(run_dir, config, device)
+
+    def translate(lines: Sequence[str]) -> list[str]:
+        return trainer.workers.each(translator.translate, lines)
+
     evaluations = []
     for name, pairs in tests.items():
         trainer.log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")
-        evaluations.append(evaluate(translator, name, pairs, config.data.tgt))
+        evaluations.append(evaluate(translate, name, pairs, config.data.tgt))
+    if not trainer.workers.leads:
+        return
     first = next(iter(tests.values()))
     say(samples([s for s, _ in first], [t for _, t in first], evaluations[0].hypotheses))
     print(table(evaluations))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from nmt.data.batching import Batch
 from nmt.data.corpus import Corpus
 from nmt.data.tokenizer import Tokenizers
+from nmt.workers import Workers
 
 T = TypeVar("T")
 PREFETCH = 4
@@ -70,9 +71,37 @@ class MicroBatch:
         """Return this batch in pinned memory."""
         return self._moved(lambda tensor: tensor.pin_memory())
 
+    def uncounted(self) -> MicroBatch:
+        """Return this batch without targets or links: its losses are 0, and so are gradients."""
+        none = self.targets[:0]
+        return replace(
+            self,
+            targets=none,
+            positions=none,
+            link_places=none,
+            link_sources=none,
+            link_shares=self.link_shares[:0],
+        )
+
     def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
         moved = {f.name: move(getattr(self, f.name)) for f in fields(self) if f.name != "src_len"}
         return MicroBatch(src_len=self.src_len, **moved)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one worker does of one update."""
+
+    micro_batches: list[MicroBatch]
+    """This worker's; at least one."""
+    tgt_tokens: int
+    """Real target tokens of all workers' micro-batches."""
+    padded_tokens: int
+    """Padded ones."""
+
+    def pin(self) -> Update:
+        """Return this update in pinned memory."""
+        return replace(self, micro_batches=[batch.pin() for batch in self.micro_batches])
 
 
 def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
@@ -116,23 +145,22 @@ def _links(corpus: Corpus, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return places, sources, shares
 
 
-def load_updates(
+def make_update(
     corpus: Corpus,
-    batches: Iterable[Batch],
+    batch: Batch,
     tokenizers: Tokenizers,
     micro_batch_tokens: int | None,
-    device: torch.device,
-) -> Iterator[list[MicroBatch]]:
-    """Yield the micro-batches of each update, prepared ahead by a thread; pinned for a GPU."""
-    pin = device.type == "cuda"
-
-    def updates() -> Iterator[list[MicroBatch]]:
-        for batch in batches:
-            cut = batch.cut(micro_batch_tokens)
-            micro = [make_micro_batch(corpus, part, tokenizers) for part in cut]
-            yield [part.pin() for part in micro] if pin else micro
-
-    return prefetch(updates())
+    workers: Workers,
+) -> Update:
+    """Gather this worker's rows of a batch; one without any looks at a row and counts nothing."""
+    own = batch.share(workers.rank, workers.size)
+    if len(own.rows):
+        parts = own.cut(micro_batch_tokens)
+        micro = [make_micro_batch(corpus, part, tokenizers) for part in parts]
+    else:
+        micro = [make_micro_batch(corpus, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
+    tokens = int(corpus.lengths("tgt")[batch.rows].sum()) + len(batch.rows)
+    return Update(micro, tokens, batch.tgt_tokens)
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 from nmt import files
 from nmt.config import Config
 from nmt.data.text import Pair
-from nmt.decoding.translator import Translator
 from nmt.evaluation.metrics import Scores, score
 from nmt.rundir import FORMAT_VERSION, RunDir
 
@@ -29,10 +28,12 @@ class Evaluation:
     """Time spent translating."""
 
 
-def evaluate(translator: Translator, name: str, pairs: Sequence[Pair], language: str) -> Evaluation:
+def evaluate(
+    translate: Callable[[list[str]], list[str]], name: str, pairs: Sequence[Pair], language: str
+) -> Evaluation:
     """Translate the source lines and score them against the raw references."""
     begin = time.perf_counter()
-    hypotheses = translator.translate(src for src, _ in pairs)
+    hypotheses = translate([src for src, _ in pairs])
     seconds = time.perf_counter() - begin
     return Evaluation(
         name, score(hypotheses, [tgt for _, tgt in pairs], language), hypotheses, seconds

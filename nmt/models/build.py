@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _same(stored: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return stored
+
+
 def load_model(
     config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int, file: Path
 ) -> AnyModel:
@@ -60,8 +65,13 @@ def load_model(
     return model
 
 
-def load_weights(model: AnyModel, file: Path) -> None:
-    """Fill the model with the weights of a safetensors file, whose names and shapes must match."""
+def load_weights(
+    model: AnyModel, file: Path, place: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _same
+) -> None:
+    """Fill the model with the weights of a safetensors file, whose names and shapes must match.
+
+    `place` turns a stored weight into what can be copied into the model's.
+    """
     if not file.is_file():
         raise RunError(f"{file}: no such file; the checkpoint is not whole")
     try:
@@ -76,4 +86,4 @@ def load_weights(model: AnyModel, file: Path) -> None:
             raise RunError(
                 f"{file}: {name} must be {wanted} for the model in config.yaml, is {found}"
             )
-        weights[name].copy_(stored[name])
+        weights[name].copy_(place(stored[name], weights[name]))

@@ -20,6 +20,7 @@ from nmt import files
 from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.training.parallel import shared_like, whole
 
 
 @dataclass
@@ -51,15 +52,24 @@ class TrainState:
 
 
 def save_checkpoint(
-    run: RunDir, state: TrainState, model: AnyModel, optimizer: torch.optim.Optimizer
+    run: RunDir,
+    state: TrainState,
+    model: AnyModel,
+    optimizer: torch.optim.Optimizer,
+    write: bool = True,
 ) -> Path:
-    """Write the checkpoint of `state.update`; return its folder."""
+    """Write the checkpoint of `state.update`; return its folder.
+
+    All workers come here together, since each may keep a share of the weights; one writes.
+    """
+    weights = {name: whole(tensor).contiguous() for name, tensor in weights_of(model).items()}
+    moments = _optimizer_tensors(model, optimizer)
     target = run.checkpoint(state.update)
+    if not write:
+        return target
     meta = {"format_version": str(FORMAT_VERSION)}
     with files.folder_atomic(target) as folder:
-        weights = {name: tensor.contiguous() for name, tensor in weights_of(model).items()}
         files.write_bytes(folder / "model.safetensors", save(weights, meta))
-        moments = _optimizer_tensors(model, optimizer)
         files.write_bytes(folder / "optimizer.safetensors", save(moments, meta))
         text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
         files.write_text(folder / "state.json", text + "\n")
@@ -77,7 +87,7 @@ def load_checkpoint(folder: Path, model: AnyModel, optimizer: torch.optim.Optimi
     content = read_json(folder / "state.json")
     known = {f.name for f in fields(TrainState)}
     state = TrainState(**{key: value for key, value in content.items() if key in known})
-    load_weights(model, folder / "model.safetensors")
+    load_weights(model, folder / "model.safetensors", shared_like)
     file = folder / "optimizer.safetensors"
     try:
         stored = load_file(file)
@@ -93,7 +103,7 @@ def load_checkpoint(folder: Path, model: AnyModel, optimizer: torch.optim.Optimi
             # Adam's step counter stays on the CPU unless the optimizer is fused on a GPU.
             key: tensor
             if key == "step" and parameter.device.type == "cpu"
-            else tensor.to(parameter.device)
+            else shared_like(tensor, parameter.detach())
             for key, tensor in moments.items()
         }
     return state
@@ -103,7 +113,7 @@ def _optimizer_tensors(
     model: AnyModel, optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
     return {
-        f"{name}/{key}": value.detach().contiguous()
+        f"{name}/{key}": whole(value.detach()).contiguous()
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
         if isinstance(value, torch.Tensor)

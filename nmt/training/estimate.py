@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from nmt import files
 from nmt.data.batching import Batch, worst_batches
-from nmt.data.loader import make_micro_batch
 from nmt.log import duration, size
 from nmt.runtime import peak_memory
 from nmt.training.checkpoint import load_checkpoint, save_checkpoint
@@ -107,10 +106,9 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
 
 
 def _seconds(trainer: Trainer, batch: Batch) -> float:
-    parts = batch.cut(trainer.settings.micro_batch_tokens)
-    micro = [make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
+    update = trainer.prepared(batch)
     begin = time.perf_counter()
-    losses, _ = trainer.update(micro)
+    losses, _ = trainer.update(update)
     losses.translation.item()  # waits for the device
     return time.perf_counter() - begin
 

@@ -11,6 +11,7 @@ from nmt.data.loader import MicroBatch
 from nmt.models.build import AnyModel
 from nmt.models.interface import UNSEEN, Trace
 from nmt.runtime import Precision, evaluating
+from nmt.workers import Workers
 
 OUTSIDE = -14.0
 """Log-weight of a linked source token that is outside the window: some constant, about 1e-6."""
@@ -63,11 +64,14 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
     return -(batch.link_shares * seen).sum()
 
 
-def corpus_loss(step: TrainStep, batches: list[MicroBatch], precision: Precision) -> float:
+def corpus_loss(
+    step: TrainStep, batches: list[MicroBatch], precision: Precision, workers: Workers
+) -> float:
     """Return the mean cross entropy a token over `batches`, without smoothing or dropout."""
     total = torch.zeros((), dtype=torch.float64)
     with evaluating(step):
-        for batch in batches:
+        for batch in workers.share(batches):
             with precision.autocast():
                 total += step(batch.to(precision.device)).translation.cpu().double()
+        workers.add(total)
     return float(total) / sum(batch.tgt_tokens for batch in batches)

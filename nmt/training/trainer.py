@@ -18,7 +18,7 @@ import torch
 from nmt.config import Config
 from nmt.data.batching import Batch, plan_epoch
 from nmt.data.corpus import Corpus
-from nmt.data.loader import MicroBatch, load_updates
+from nmt.data.loader import Update, make_update, prefetch
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import RunError
 from nmt.log import RunLog, duration
@@ -35,6 +35,8 @@ from nmt.training.checkpoint import (
 )
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
+from nmt.training.parallel import Parallel
+from nmt.workers import Workers
 
 LOG_SECONDS = 10.0
 """Time between two records of training progress."""
@@ -56,6 +58,7 @@ class Trainer:
         corpus: Corpus,
         tokenizers: Tokenizers,
         precision: Precision,
+        workers: Workers,
     ) -> None:
         self.config = config
         self.settings = config.train
@@ -66,11 +69,14 @@ class Trainer:
         self.corpus = corpus
         self.tokenizers = tokenizers
         self.precision = precision
+        self.workers = workers
+        self.parallel = Parallel(self.step, workers, config.train.parallel, precision.device)
         self.optimizer = make_optimizer(model, config.train, precision.device)
         self.state = TrainState()
         self.epoch_batches = self.plan(0)
-        self.meter = Meter()
+        self.meter = Meter(workers)
         self.stop_signal: int | None = None
+        self._signal: int | None = None
         self._mark = time.perf_counter()
         self._norm = torch.zeros(())
 
@@ -128,15 +134,9 @@ class Trainer:
         decay = self.settings.guided_alignment_decay**self.state.epoch
         self.step.guided = self.settings.guided_alignment * decay
         todo = self.epoch_batches[self.state.batch :]
-        updates = load_updates(
-            self.corpus,
-            todo,
-            self.tokenizers,
-            self.settings.micro_batch_tokens,
-            self.precision.device,
-        )
-        for micro_batches in updates:
-            self._timed_update(micro_batches)
+        updates = prefetch(self.prepared(batch) for batch in todo)
+        for update in updates:
+            self._timed_update(update)
             if self._validation_due():
                 self._validate(validate)
             elif self.settings.save_every and self.state.update % self.settings.save_every == 0:
@@ -145,42 +145,59 @@ class Trainer:
                 updates.close()  # type: ignore[attr-defined]
                 return
 
-    def update(self, micro_batches: list[MicroBatch]) -> tuple[Losses, torch.Tensor]:
-        """Take one optimizer step over all micro-batches; return their losses, gradient norm."""
-        tokens = sum(batch.tgt_tokens for batch in micro_batches)
-        number = self.state.update + 1
+    def prepared(self, batch: Batch) -> Update:
+        """Return this worker's part of the update of one batch, pinned for a GPU."""
+        cut = self.settings.micro_batch_tokens
+        update = make_update(self.corpus, batch, self.tokenizers, cut, self.workers)
+        return update.pin() if self.precision.device.type == "cuda" else update
+
+    def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
+        """Take one optimizer step over all workers' micro-batches.
+
+        Returns the losses of this worker's, and the norm of the gradient.
+        """
+        number, size = self.state.update + 1, self.workers.size
         rate = learning_rate(self.settings, number, self.total_updates, self.state.reductions)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.step.train()
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(2, device=self.precision.device)
-        for i, batch in enumerate(micro_batches):
-            seed_everything(self.settings.seed, number, i)
-            with self.precision.autocast():
-                losses = self.step(batch.to(self.precision.device))
-            self.precision.backward(self.step.total(losses) / tokens)
+        for i, batch in enumerate(update.micro_batches):
+            seed_everything(self.settings.seed, number, i * size + self.workers.rank)
+            with self.parallel.micro_batch(last=i + 1 == len(update.micro_batches)):
+                with self.precision.autocast():
+                    losses = self.parallel(batch.to(self.precision.device))
+                # `size`, because the sum over workers is divided by it
+                self.precision.backward(self.step.total(losses) * (size / update.tgt_tokens))
             sums += torch.stack(losses).detach()
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
         return Losses(*sums), norm
 
-    def _timed_update(self, micro_batches: list[MicroBatch]) -> None:
-        losses, norm = self.update(micro_batches)
-        tokens = sum(batch.tgt_tokens for batch in micro_batches)
+    def _timed_update(self, update: Update) -> None:
+        losses, norm = self.update(update)
         state = self.state
         state.update += 1
         state.batch += 1
         if state.batch == len(self.epoch_batches):
             state.epoch, state.batch = state.epoch + 1, 0
-        state.tgt_tokens += tokens
-        linked = sum(batch.linked_tokens for batch in micro_batches) if self.step.guided else 0
-        self.meter.add(losses, tokens, linked, sum(batch.padded_tokens for batch in micro_batches))
-        self._tick()
+        state.tgt_tokens += update.tgt_tokens
+        guided = self.step.guided > 0
+        linked = sum(batch.linked_tokens for batch in update.micro_batches) if guided else 0
+        self.meter.add(losses, update, linked)
         self._norm = norm
-        due = self.meter.elapsed() >= LOG_SECONDS or self._validation_due()
+        due = self._agree(self.meter.elapsed() >= LOG_SECONDS) or self._validation_due()
         if due:
             self._log_progress()
         self.log.progress(1, self.meter.text + self._where(), speak=due)
+
+    def _agree(self, due: bool) -> bool:
+        """Let all workers have the same clock and the same signal, and log if any wants to."""
+        self._tick()
+        own = (self.state.seconds, self._signal or 0, due)
+        self.state.seconds, number, any_due = self.workers.largest(*own)
+        self.stop_signal = int(number) or None
+        return bool(any_due)
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -198,7 +215,8 @@ class Trainer:
         state, metric = self.state, self.settings.stop_metric
         if self.meter.pending():
             self._log_progress()
-        results = validate(state.update)
+        with self.parallel.gathered():
+            results = validate(state.update)
         score = results[metric]
         state.scores[str(state.update)] = score
         if self._better(score, state.best_score):
@@ -207,10 +225,10 @@ class Trainer:
             state.waited += 1
             if self.settings.schedule == "plateau" and state.waited % PLATEAU_WAIT == 0:
                 state.reductions += 1
-        self._tick()
+        self._agree(due=False)
         self.log.metrics("valid", {"update": state.update, "seconds": state.seconds, **results})
         self.save()
-        self.meter = Meter()
+        self.meter = Meter(self.workers)
 
     def _better(self, score: float, best: float | None) -> bool:
         if math.isnan(score):
@@ -221,12 +239,15 @@ class Trainer:
     # -- checkpoints ------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint, point the links, and prune."""
+        """Write a checkpoint, point the links, and prune; all workers come here together."""
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
-        save_checkpoint(self.run, state, self.model, self.optimizer)
-        self._point_links()
-        prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+        leads = self.workers.leads
+        save_checkpoint(self.run, state, self.model, self.optimizer, write=leads)
+        if leads:
+            self._point_links()
+            prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+        self.workers.wait()
 
     def _point_links(self) -> None:
         state = self.state
@@ -253,7 +274,8 @@ class Trainer:
         folder = last_checkpoint(self.run)
         assert folder is not None, "the command looks first"
         self.state = load_checkpoint(folder, self.model, self.optimizer)
-        self._point_links()  # a kill can come between a checkpoint and its links
+        if self.workers.leads:
+            self._point_links()  # a kill can come between a checkpoint and its links
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
         self.epoch_batches = self.plan(self.state.epoch)
@@ -302,7 +324,7 @@ class Trainer:
         """Let SIGINT and SIGTERM end the loop after the update under way; a second one kills."""
 
         def note(number: int, frame: FrameType | None) -> None:
-            self.stop_signal = number
+            self._signal = number
             signal.signal(number, old[number])
 
         old: dict[int, Any] = {}
@@ -318,7 +340,8 @@ class Trainer:
 class Meter:
     """Sums between two log records; nothing is read back from the device before `flush`."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
         self.text = ""
         self._clear()
 
@@ -327,13 +350,13 @@ class Meter:
         self._losses: torch.Tensor | None = None
         self._tokens = self._linked = self._padded = 0
 
-    def add(self, losses: Losses, tokens: int, linked: int, padded: int) -> None:
-        """Note one update; `linked` of its target tokens are linked, if attention is guided."""
+    def add(self, losses: Losses, update: Update, linked: int) -> None:
+        """Note one update; `linked` target tokens of this worker's are linked, if guided."""
         sums = torch.stack(losses)
         self._losses = sums if self._losses is None else self._losses + sums
-        self._tokens += tokens
+        self._tokens += update.tgt_tokens
         self._linked += linked
-        self._padded += padded
+        self._padded += update.padded_tokens
 
     def pending(self) -> bool:
         """Tell whether an update has been noted since the last record."""
@@ -344,16 +367,20 @@ class Meter:
         return time.perf_counter() - self._begin
 
     def flush(self) -> dict[str, float]:
-        """Return losses a token, tokens/s and padding since the last record, and start anew."""
+        """Return losses a token, tokens/s and padding since the last record, and start anew.
+
+        All workers come here together.
+        """
         assert self._losses is not None, "flush comes after an update"
-        translation, alignment = self._losses.tolist()
+        sums = torch.cat([self._losses, self._losses.new_tensor([self._linked])])
+        translation, alignment, linked = self.workers.add(sums).tolist()
         values = {
             "loss": translation / self._tokens,
             "tokens_per_second": round(self._tokens / self.elapsed(), 1),
             "padding": round(1 - self._tokens / self._padded, 4),
         }
-        if self._linked:
-            values["alignment_loss"] = alignment / self._linked
+        if linked:
+            values["alignment_loss"] = alignment / linked
         self.text = (
             f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
             f"padding {values['padding']:.1%}  "

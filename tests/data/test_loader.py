@@ -18,13 +18,14 @@ from nmt.data.corpus import Corpus, build_corpus
 from nmt.data.loader import (
     PREFETCH,
     MicroBatch,
-    load_updates,
     make_micro_batch,
+    make_update,
     pad_rows,
     prefetch,
 )
 from nmt.data.text import Pair
 from nmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
+from nmt.workers import Workers
 
 CPU = torch.device("cpu")
 PAIRS: list[Pair] = [(f"number {n} " * (n % 5 + 1), f"zahl {n} " * (n % 3 + 1)) for n in range(40)]
@@ -105,9 +106,8 @@ def test_micro_batches_cover_each_update_in_order(
     corpus: Corpus, tokenizers: Tokenizers, tokens: int | None
 ) -> None:
     batches = plan(corpus)
-    updates = list(load_updates(corpus, batches, tokenizers, tokens, CPU))
-    assert len(updates) == len(batches)
-    for batch, update in zip(batches, updates, strict=True):
+    for batch in batches:
+        update = make_update(corpus, batch, tokenizers, tokens, Workers()).micro_batches
         whole = make_micro_batch(corpus, batch, tokenizers)
         assert torch.cat([micro.src for micro in update]).equal(whole.src)
         assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
@@ -116,6 +116,26 @@ def test_micro_batches_cover_each_update_in_order(
         assert sum(len(micro.src) for micro in update) == len(whole.src)
         if tokens is not None:
             assert all(micro.padded_tokens <= tokens or len(micro.src) == 1 for micro in update)
+
+
+@pytest.mark.parametrize("size", [2, 3, 60])
+def test_workers_share_an_update_row_by_row(
+    corpus: Corpus, tokenizers: Tokenizers, size: int
+) -> None:
+    """Every row once, and every worker knows the tokens of all; one without rows counts none."""
+    for batch in plan(corpus):
+        whole = make_update(corpus, batch, tokenizers, None, Workers())
+        shares = [make_update(corpus, batch, tokenizers, 25, Workers(r, size)) for r in range(size)]
+        assert {share.tgt_tokens for share in shares} == {whole.tgt_tokens}
+        assert {share.padded_tokens for share in shares} == {whole.padded_tokens}
+        counted = [b for s in shares for b in s.micro_batches if b.tgt_tokens]
+        assert sum(b.tgt_tokens for b in counted) == whole.tgt_tokens
+        rows = sorted(row for b in counted for row in b.tgt_in.tolist())
+        assert rows == sorted(whole.micro_batches[0].tgt_in.tolist())
+        assert all(share.micro_batches for share in shares)
+        assert sum(len(b.targets) == 0 for s in shares for b in s.micro_batches) == max(
+            0, size - len(batch.rows)
+        )
 
 
 def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:
@@ -127,7 +147,7 @@ def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_all_but_the_lengths_move(corpus: Corpus, tokenizers: Tokenizers) -> None:
     device = torch.device("cuda")
-    [[first], *_] = load_updates(corpus, plan(corpus), tokenizers, None, device)
+    first = make_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
     assert first.src.is_pinned()
     moved: MicroBatch = first.to(device)
     assert moved.src_len.device == CPU

@@ -49,20 +49,20 @@ def echo() -> Translator:
 
 def test_a_translator_is_scored_on_the_raw_references(echo: Translator) -> None:
     pairs = [(f"the cat sat on mat {n}", f"the cat sat on mat {n}") for n in range(5)]
-    found = evaluate(echo, "copy", pairs, "en")
+    found = evaluate(echo.translate, "copy", pairs, "en")
     assert found.name == "copy"
     assert found.hypotheses == [src for src, _ in pairs]
     assert found.scores.bleu == pytest.approx(100)
     assert found.scores.lines == 5
     assert found.seconds is not None
     assert found.seconds > 0
-    other = evaluate(echo, "other", [("the cat sat", "on a mat")], "en")
+    other = evaluate(echo.translate, "other", [("the cat sat", "on a mat")], "en")
     assert other.scores.bleu < 50
 
 
 def test_an_empty_set_is_an_error(echo: Translator) -> None:
     with pytest.raises(DataError, match="at least one line"):
-        evaluate(echo, "empty", [], "en")
+        evaluate(echo.translate, "empty", [], "en")
 
 
 def test_the_table_has_a_row_for_each_set_and_the_signatures() -> None:

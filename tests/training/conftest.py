@@ -17,6 +17,7 @@ from nmt.models.build import build_model
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, seed_everything
 from nmt.training.trainer import Trainer
+from nmt.workers import Workers
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +58,6 @@ def make_trainer(corpus: Corpus, tokenizers: Tokenizers, tmp_path: Path) -> Make
         model = build_model(config.model, size, size, tokenizers.tgt.pad).to(torch.device(device))
         log = RunLog(run.log, run.metrics)
         kind = Precision(precision, torch.device(device))
-        return Trainer(config, run, log, model, corpus, tokenizers, kind)
+        return Trainer(config, run, log, model, corpus, tokenizers, kind, Workers())
 
     return make

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from tinytrainer import MakeTrainer
 
-from nmt.data.loader import make_micro_batch
 from nmt.errors import RunError
 from nmt.rundir import RunDir
 from nmt.training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
@@ -19,7 +18,7 @@ from nmt.training.trainer import Trainer
 
 def updated(trainer: Trainer, updates: int) -> Trainer:
     for batch in trainer.epoch_batches[:updates]:
-        trainer.update([make_micro_batch(trainer.corpus, batch, trainer.tokenizers)])
+        trainer.update(trainer.prepared(batch))
         trainer.state.update += 1
     return trainer
 

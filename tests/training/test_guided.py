@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tinytrainer import update_of
 
 from nmt.data.loader import MicroBatch
 from nmt.modelconfig import RNNConfig
@@ -14,6 +15,7 @@ from nmt.models.build import build_model
 from nmt.models.interface import Trace
 from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
 from nmt.training.trainer import Meter
+from nmt.workers import Workers
 
 PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
 SHARES = torch.tensor([0.5, 0.5, 1.0])
@@ -133,12 +135,12 @@ def test_the_weight_counts_in_training_only() -> None:
 
 def test_the_record_has_both_losses_a_token() -> None:
     """Four target tokens, of which two are linked, twice over."""
-    batch, meter = make_batch(), Meter()
+    batch, meter = make_batch(), Meter(Workers())
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):
-        meter.add(losses, batch.tgt_tokens, batch.linked_tokens, batch.padded_tokens)
+        meter.add(losses, update_of(batch), batch.linked_tokens)
     record = meter.flush()
     assert record["loss"] == pytest.approx(6 / 4)
     assert record["alignment_loss"] == pytest.approx(5 / 2)
-    meter.add(losses, batch.tgt_tokens, 0, batch.padded_tokens)
+    meter.add(losses, update_of(batch), 0)
     assert "alignment_loss" not in meter.flush()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, update_of
 
 from nmt.data.loader import MicroBatch, make_micro_batch
 from nmt.rundir import RunDir
@@ -50,8 +50,8 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     parts = batch_of(cut, tokens)
     assert len(parts) > 1
     losses = [
-        float(whole.update(batch_of(whole))[0].translation),
-        float(cut.update(parts)[0].translation),
+        float(whole.update(update_of(*batch_of(whole)))[0].translation),
+        float(cut.update(update_of(*parts))[0].translation),
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     named = zip(whole.model.named_parameters(), cut.model.named_parameters(), strict=True)
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
     batch = batch_of(other)[0]
     other.step.train()
     (other.step(batch).translation / batch.tgt_tokens).backward()
-    trainer.update(batch_of(trainer, 60))
+    trainer.update(update_of(*batch_of(trainer, 60)))
     for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
         assert one.grad is not None
         assert two.grad is not None
@@ -83,7 +83,7 @@ def test_the_norm_is_clipped_and_the_one_before_is_reported(
     make_trainer: MakeTrainer, clip: float, changed: bool
 ) -> None:
     trainer = make_trainer(train__clip_norm=clip)
-    _, norm = trainer.update(batch_of(trainer))
+    _, norm = trainer.update(update_of(*batch_of(trainer)))
     grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
     after = math.sqrt(sum(float(grad.double().square().sum()) for grad in grads))
     assert float(norm) > 1e-2
@@ -92,7 +92,7 @@ def test_the_norm_is_clipped_and_the_one_before_is_reported(
 
 def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> float:
     trainer.state.update = update
-    return float(trainer.update(batch_of(trainer, tokens))[0].translation)
+    return float(trainer.update(update_of(*batch_of(trainer, tokens)))[0].translation)
 
 
 def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
@@ -113,7 +113,7 @@ def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
 def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: MakeTrainer) -> None:
     def loss(copies: int) -> float:
         trainer = make_trainer(model__dropout=0.5)
-        return float(trainer.update(batch_of(trainer) * copies)[0].translation)
+        return float(trainer.update(update_of(*batch_of(trainer) * copies))[0].translation)
 
     assert loss(2) != pytest.approx(2 * loss(1), rel=1e-4)
     assert loss(2) == loss(2)
@@ -121,7 +121,7 @@ def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: Ma
 
 def test_the_rate_of_an_update_is_that_of_its_number_from_1(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__lr=1.0, train__warmup=4, train__optimizer="sgd")
-    trainer.update(batch_of(trainer))
+    trainer.update(update_of(*batch_of(trainer)))
     assert trainer.optimizer.param_groups[0]["lr"] == 0.25
 
 
@@ -260,7 +260,7 @@ def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
     for number, batch in enumerate(other.epoch_batches[:2]):
         other.state.update = number
         micro = make_micro_batch(other.corpus, batch, other.tokenizers)
-        total += float(other.update([micro])[0].translation)
+        total += float(other.update(update_of(micro))[0].translation)
         tokens += micro.tgt_tokens
     trainer = make_trainer(train__max_updates=2, train__validate_every=2)
     trainer.train(scores([1.0]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, update_of
 
-from nmt.data.loader import load_updates, make_micro_batch
+from nmt.data.loader import make_micro_batch, prefetch
 from nmt.runtime import Precision
 from nmt.training.trainer import Trainer
 
@@ -72,7 +72,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
     before = [p.detach().clone() for p in trainer.model.parameters()]
     batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
-    trainer.update([batch])
+    trainer.update(update_of(batch))
     after = list(trainer.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert trainer.precision.scaler.get_scale() == 2.0**119
@@ -92,24 +92,22 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
     batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
-    losses = [float(each.update([batch])[0].translation) for each in (trainer, other)]
+    losses = [float(each.update(update_of(batch))[0].translation) for each in (trainer, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer()
-    device = torch.device("cuda")
+    trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = trainer.epoch_batches * 5
-    updates = load_updates(trainer.corpus, batches, trainer.tokenizers, 70, device)
     seen = 0
-    for batch, micro in zip(batches, updates, strict=True):
+    for batch, update in zip(batches, prefetch(map(trainer.prepared, batches)), strict=True):
         planned = [
             make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
         ]
-        for mine, expected in zip(micro, planned, strict=True):
+        for mine, expected in zip(update.micro_batches, planned, strict=True):
             assert mine.src.is_pinned()
             assert mine.targets.is_pinned()
-            moved = mine.to(device)
+            moved = mine.to(torch.device("cuda"))
             assert moved.src_len.device.type == "cpu"
             for name in ("src", "src_len", "tgt_in", "targets", "positions"):
                 assert torch.equal(getattr(moved, name).cpu(), getattr(expected, name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config import Config
+from nmt.data.loader import MicroBatch, Update
 from nmt.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -23,3 +24,12 @@ def make_config(**values: Any) -> Config:
         section, key = name.split("__")
         given.setdefault(section, {})[key] = value
     return Config.model_validate(given).resolved(frozenset())
+
+
+def update_of(*micro_batches: MicroBatch) -> Update:
+    """Return the update of these micro-batches and no others."""
+    return Update(
+        list(micro_batches),
+        sum(batch.tgt_tokens for batch in micro_batches),
+        sum(batch.padded_tokens for batch in micro_batches),
+    )

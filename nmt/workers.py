@@ -1,0 +1,123 @@
+"""The processes of one job, as torchrun starts them, and what they tell each other.
+
+A process alone is a job of one, which has nobody to talk to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from nmt.errors import WorkerError
+
+T = TypeVar("T")
+R = TypeVar("R")
+SILENCE = timedelta(minutes=10)
+"""How long one worker may keep the others waiting within an update."""
+PATIENCE = timedelta(days=30)
+"""How long the others wait while the first prepares text."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """One process, and what it can tell the others of its job."""
+
+    rank: int = 0
+    size: int = 1
+    waiting: dist.ProcessGroup | None = None
+    """Where a wait may be long."""
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether this is the first, which alone writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this worker's items: every size-th one."""
+        return items[self.rank :: self.size]
+
+    def each(self, work: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R]:
+        """Return the results of `work`, one an item in order, of which each worker does its share.
+
+        All workers come here with the same items and leave with the same results.
+        """
+        return self.joined(work(self.share(items)))
+
+    def joined(self, mine: Sequence[T]) -> list[T]:
+        """Return the items of all workers in the order in which `share` gave them out."""
+        if self.size == 1:
+            return list(mine)
+        shares: list[Sequence[T]] = [[]] * self.size
+        dist.all_gather_object(shares, mine, self.waiting)
+        total = sum(map(len, shares))
+        return [shares[i % self.size][i // self.size] for i in range(total)]
+
+    def add(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the sum of all workers' tensors, in the place of this one's."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def largest(self, *values: float) -> list[float]:
+        """Return the largest that any worker has of each value, so that all decide alike."""
+        if self.size == 1:
+            return list(values)
+        ours = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(ours, dist.ReduceOp.MAX)
+        return ours.tolist()
+
+    def wait(self) -> None:
+        """Go on when all workers have come here."""
+        if self.size > 1:
+            dist.barrier(self.waiting)
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Let the first do the block before the others: what it makes on disk, they find."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
+
+def started_by_torchrun() -> bool:
+    """Tell whether this process is one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def connected() -> Iterator[Workers]:
+    """Connect the processes that torchrun started; a process alone is a job of one.
+
+    Raises WorkerError where another one is lost.
+    """
+    if not started_by_torchrun():
+        yield Workers()
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=SILENCE)
+        waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
+        yield Workers(dist.get_rank(), dist.get_world_size(), waiting)
+    except RuntimeError as error:
+        if not _is_loss(error):
+            raise
+        raise WorkerError(f"another worker is gone: {str(error).splitlines()[0]}") from None
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    """Tell whether an error says that a connection is broken; gloo has no class for it."""
+    return isinstance(error, dist.DistError) or any(
+        word in str(error) for word in ("gloo", "Connection closed by peer", "Connection reset")
+    )
