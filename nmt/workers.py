@@ -6,6 +6,7 @@ A process alone is a job of one, which has nobody to talk to.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ SILENCE = timedelta(minutes=10)
 """How long one worker may keep the others waiting within an update."""
 PATIENCE = timedelta(days=30)
 """How long the others wait while the first prepares text."""
+
+
+NAMING_SECONDS = 2.0
+"""A worker that has lost another ends later than that one, so that torchrun names the other."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def connected() -> Iterator[Workers]:
     except RuntimeError as error:
         if not _is_loss(error):
             raise
+        time.sleep(NAMING_SECONDS)
         raise WorkerError(f"another worker is gone: {str(error).splitlines()[0]}") from None
     finally:
         if dist.is_initialized():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nmt.modelconfig import RNNConfig
 from nmt.models.interface import Rows
-from nmt.models.layers import make_linear
+from nmt.models.layers import make_linear, precise
 
 
 class Seen(NamedTuple):
@@ -192,7 +192,7 @@ class LocalP(nn.Module):
     def forward(self, query: Tensor, position: Tensor | None, lengths: Tensor) -> Tensor:
         """Return the centre p_t of each query, B x Q."""
         score: Tensor = self.hidden(query).tanh() @ self.vector
-        return score.float().sigmoid() * lengths[:, None]
+        return precise(score).sigmoid() * lengths[:, None]
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class Attention(nn.Module):
         """Return what `forward` needs of B x S x D encoder states; done once a sentence."""
         fertility = None
         if self.covers:  # Phi = N sigmoid(U_f m)  (Tu et al. 2016, section 3.1)
-            fertility = self.fertility(states).float().sigmoid().transpose(1, 2)
+            fertility = precise(self.fertility(states)).sigmoid().transpose(1, 2)
             fertility = self.MAX_FERTILITY * fertility
         values = self.value(states) if self.heads > 1 else states
         return Source(mask, values, self.score.project(states), fertility)
@@ -354,7 +354,7 @@ class Attention(nn.Module):
             seen = Seen(keys, values, source.mask[:, None, None], coverage)
         else:
             seen = self._through_window(query, source, position, coverage)
-        scores = self.score(query, seen).float().masked_fill(~seen.mask, -math.inf)
+        scores = precise(self.score(query, seen)).masked_fill(~seen.mask, -math.inf)
         softmax = scores.softmax(-1)
         weights = softmax if seen.gaussian is None else softmax * seen.gaussian
         context = weigh(weights.to(seen.values.dtype), seen.values).transpose(1, 2).flatten(2)

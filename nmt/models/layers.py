@@ -54,8 +54,13 @@ class Output(nn.Module):
         With smoothing e the target distribution is (1 - e) one-hot + e uniform over V
         (Szegedy et al. 2016, section 7). Computed in fp32 whatever the precision of the logits.
         """
-        logits = self.logits(hidden).float()
+        logits = precise(self.logits(hidden))
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in fp32 at least: what softmax, sigmoid and sums are computed in."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def union(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ from nmt.models.interface import (
     kept,
     moves,
 )
-from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear
+from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear, precise
 
 ROTARY_BASE = 10_000.0
 """Longest wavelength of rotary and sinusoidal positions, over 2 pi."""
@@ -287,14 +287,14 @@ class MultiHead(nn.Module):
 
         On a CPU a step's attention takes a third of the time so (benchmarks/LOG.md).
         """
-        weights = self.score(query, keys, mask).softmax(-1, dtype=torch.float32).to(query.dtype)
+        weights = precise(self.score(query, keys, mask)).softmax(-1).to(query.dtype)
         if self.training and self.rate > 0:
             weights = dropout(weights, self.rate)
         return self.output(join(self.mix(weights, values)))  # type: ignore[no-any-return]
 
     def look(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Looked:
         """Return the same laid open: scores, weights and contexts, without dropout."""
-        scores = self.score(query, keys, mask).float()
+        scores = precise(self.score(query, keys, mask))
         weights = scores.softmax(-1)
         return Looked(scores, weights, join(self.mix(weights.to(values.dtype), values)))
 
@@ -401,8 +401,8 @@ class SSRU(nn.Module):
         return cell.relu().to(states.dtype), Cell(cell)
 
     def _gates(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        forget = self.forget(states).float().sigmoid()
-        return forget, (1 - forget) * self.value(states).float()
+        forget = precise(self.forget(states)).sigmoid()
+        return forget, (1 - forget) * precise(self.value(states))
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -688,7 +688,10 @@ def sources(memory: TransformerMemory) -> list[Source]:
 
 
 def make_trace(looked: list[Looked | None], rows: bool = False) -> Trace | None:
-    """Lay the layers side by side; with `rows`, the queries are rows of one position each."""
+    """Lay the layers side by side; with `rows`, the queries are rows of one position each.
+
+    The last layer aligns best, by measured AER (docs/attention.md).
+    """
     seen = [each for each in looked if each is not None]
     if not seen:
         return None
@@ -697,12 +700,4 @@ def make_trace(looked: list[Looked | None], rows: bool = False) -> Trace | None:
     if rows:
         scores, weights = (part.flatten(2, 3).unsqueeze(3) for part in (scores, weights))
         context = context.flatten(1, 2).unsqueeze(2)
-    return Trace(scores, weights, weights, context, layer=aligning_layer(len(seen)))
-
-
-def aligning_layer(layers: int) -> int:
-    """Return the decoder layer, from 0, whose attention is the alignment: the last but one.
-
-    After Garg et al. 2019, section 4.1.
-    """
-    return max(0, layers - 2)
+    return Trace(scores, weights, weights, context, layer=len(seen) - 1)

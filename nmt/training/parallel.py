@@ -52,6 +52,8 @@ class Parallel:
         """
         if self.shards:
             self.step.set_requires_gradient_sync(last)  # type: ignore[operator]
+            # gathered once an update: workers need not have as many micro-batches as others
+            self.step.set_reshard_after_backward(last)  # type: ignore[operator]
         if self.replica is None or last:
             yield
             return

@@ -162,7 +162,7 @@ class Trainer:
             group["lr"] = rate
         self.step.train()
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(2, device=self.precision.device)
+        sums = []
         for i, batch in enumerate(update.micro_batches):
             seed_everything(self.settings.seed, number, i * size + self.workers.rank)
             with self.parallel.micro_batch(last=i + 1 == len(update.micro_batches)):
@@ -170,9 +170,9 @@ class Trainer:
                     losses = self.parallel(batch.to(self.precision.device))
                 # `size`, because the sum over workers is divided by it
                 self.precision.backward(self.step.total(losses) * (size / update.tgt_tokens))
-            sums += torch.stack(losses).detach()
+            sums.append(torch.stack(losses).detach())
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
-        return Losses(*sums), norm
+        return Losses(*torch.stack(sums).sum(0)), norm
 
     def _timed_update(self, update: Update) -> None:
         losses, norm = self.update(update)

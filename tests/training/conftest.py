@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, make_config
+from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
 from nmt.data.corpus import Corpus, build_corpus
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer import Tokenizers
 from nmt.log import RunLog
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
@@ -22,18 +21,12 @@ from nmt.workers import Workers
 
 @pytest.fixture(scope="session")
 def pairs() -> list[tuple[str, str]]:
-    """Sixty pairs of unequal lengths."""
-    rng = random.Random(5)
-    texts = [" ".join(rng.choices("abcdef", k=rng.randint(1, 9))) for _ in range(60)]
-    return [(text, text[::-1].upper()) for text in texts]
+    return make_pairs()
 
 
 @pytest.fixture(scope="session")
 def tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
-    config = make_config(tokenizer__type="char").tokenizer
-    lines = [line for pair in pairs for line in pair]
-    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
-    return Tokenizers(both, both)
+    return make_tokenizers(pairs)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nmt.config import Config
 from nmt.data.loader import MicroBatch, Update
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
+
+
+def make_pairs() -> list[tuple[str, str]]:
+    """Return sixty pairs of unequal lengths."""
+    rng = random.Random(5)
+    texts = [" ".join(rng.choices("abcdef", k=rng.randint(1, 9))) for _ in range(60)]
+    return [(text, text[::-1].upper()) for text in texts]
+
+
+def make_tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
+    """Return a joint tokenizer whose pieces are characters."""
+    config = make_config(tokenizer__type="char").tokenizer
+    lines = [line for pair in pairs for line in pair]
+    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
+    return Tokenizers(both, both)
 
 
 def make_config(**values: Any) -> Config:
@@ -23,6 +40,8 @@ def make_config(**values: Any) -> Config:
     for name, value in values.items():
         section, key = name.split("__")
         given.setdefault(section, {})[key] = value
+    if given["model"].get("arch") == "transformer":
+        del given["model"]["d_embed"], given["model"]["d_hidden"]
     return Config.model_validate(given).resolved(frozenset())
 
 

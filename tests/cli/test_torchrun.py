@@ -1,0 +1,177 @@
+"""`nmt train` in several processes, as torchrun starts them, and what is left when one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from commandline import NMT
+from tinyruns import Tiny
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+ALONE = ["--standalone", "--nproc-per-node", "2"]
+OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+"""Else two agents that restart for different reasons share stale addresses (torch 2.13)."""
+LONG = ["--set", "train.max_updates=100000", "--set", "train.patience=null"]
+SAVING = ["--set", "train.save_every=20"]
+
+
+def command(tiny: Tiny, launch: list[str], *arguments: str) -> list[str]:
+    """Return the command line of a run that starts or goes on."""
+    train = ["train", str(tiny.config), "--run", str(tiny.run), "--resume", "--device", "cpu"]
+    return [*TORCHRUN, *launch, "--no-python", "--", *NMT, *train, *SAVING, *arguments]
+
+
+@contextmanager
+def started(line: list[str], within: list[str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Start a job; nothing of it is left after the block."""
+    job = subprocess.Popen(
+        [*(within or []), *line],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **OWN_STORE},
+    )
+    try:
+        yield job
+    finally:
+        for pid in workers_of(job):
+            os.kill(pid, signal.SIGKILL)
+        job.kill()
+        job.communicate()
+
+
+def workers_of(job: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that torchrun started, by rank."""
+    found: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        ranks = [v for v in variables if v.startswith(b"RANK=")]
+        if parent == job.pid and ranks:
+            found[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
+    return [found[rank] for rank in sorted(found)]
+
+
+def wait_for(path: Path, job: subprocess.Popen[str]) -> None:
+    """Wait until a job has made a file."""
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert job.poll() is None, job.communicate()[1]
+        assert time.monotonic() < end, f"{path} never came"
+        time.sleep(0.05)
+
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+
+
+def test_a_worker_that_is_killed_ends_the_job_with_its_name(tiny: Tiny) -> None:
+    with started(command(tiny, ALONE, *LONG)) as job:
+        wait_for(tiny.run / "last", job)
+        os.kill(workers_of(job)[1], signal.SIGKILL)
+        begin = time.monotonic()
+        _, err = job.communicate(timeout=60)
+        assert time.monotonic() - begin < 60
+    assert job.returncode != 0
+    cause = err[err.index("Root Cause") :]
+    assert "rank      : 1 " in cause
+    assert "Signal 9" in cause
+    assert "nmt/training" not in err, "a traceback of ours"
+
+
+def test_a_restart_finishes_the_run(tiny: Tiny) -> None:
+    limit = ["--set", "train.max_updates=150"]
+    with started(command(tiny, [*ALONE, "--max-restarts", "1"], *limit)) as job:
+        wait_for(tiny.run / "last", job)
+        os.kill(workers_of(job)[1], signal.SIGKILL)
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    assert json.loads((tiny.run / "finished.json").read_text())["update"] == 150
+    assert "resumed after update" in err
+    updates = [
+        record["update"]
+        for record in map(json.loads, (tiny.run / "metrics.jsonl").read_text().splitlines())
+        if record["kind"] == "valid"
+    ]
+    assert updates == sorted(set(updates))
+
+
+def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
+    with started(command(tiny, ALONE, *LONG)) as job:
+        wait_for(tiny.run / "last", job)
+        job.send_signal(signal.SIGTERM)
+        _, err = job.communicate(timeout=60)
+    assert job.returncode != 0
+    last = json.loads((tiny.run / "last" / "state.json").read_text())["update"]
+    assert f"interrupted after update {last}; go on with --resume" in err
+
+
+def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> None:
+    with started(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
+        _, err = job.communicate(timeout=60)
+    assert job.returncode != 0
+    assert "error: rank 0: --set train.lr" in err
+    assert not tiny.run.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0 or not shutil.which("ip"),
+    reason="needs root and iproute2 for network namespaces",
+)
+def test_two_hosts_train_one_run(tiny: Tiny) -> None:
+    """Two network namespaces joined by a cable, a worker in each."""
+    hosts = {"nmt-a": "10.71.0.1", "nmt-b": "10.71.0.2"}
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True)
+
+    try:
+        for name in hosts:
+            ip("netns", "add", name)
+        cable = "link add nmt-a0 netns nmt-a type veth peer nmt-b0 netns nmt-b"
+        ip(*cable.split(" "))
+        for name, address in hosts.items():
+            ip("-n", name, "address", "add", f"{address}/24", "dev", f"{name}0")
+            ip("-n", name, "link", "set", f"{name}0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        meet = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+        meet += ["--rdzv-endpoint", f"{hosts['nmt-a']}:29531", "--max-restarts", "1"]
+        lines = {
+            name: command(
+                tiny,
+                [*meet, "--local-addr", address, "--rdzv-conf", f"is_host={name == 'nmt-a'}"],
+                *("--set", "train.max_updates=150"),
+            )
+            for name, address in hosts.items()
+        }
+        inside = {
+            name: ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}0"]
+            for name in hosts
+        }
+        with (
+            started(lines["nmt-a"], inside["nmt-a"]) as one,
+            started(lines["nmt-b"], inside["nmt-b"]) as other,
+        ):
+            wait_for(tiny.run / "last", one)
+            os.kill(workers_of(other)[0], signal.SIGKILL)
+            errs = [job.communicate(timeout=180)[1] for job in (one, other)]
+    finally:
+        for name in hosts:
+            subprocess.run(["ip", "netns", "delete", name])
+    assert one.returncode == other.returncode == 0, errs
+    assert json.loads((tiny.run / "finished.json").read_text())["update"] == 150
+    assert any("resumed after update" in err for err in errs)

@@ -1,0 +1,103 @@
+"""A job for torchrun: updates of three models in float64 without dropout, and what they were.
+
+usage: distributed_job.py FOLDER OUT.json PARALLEL UPDATES [--resume]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tinytrainer import make_config, make_pairs, make_tokenizers
+
+from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.loader import Update
+from nmt.log import RunLog
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.parallel import whole
+from nmt.training.trainer import Trainer
+from nmt.workers import Workers, connected
+
+MODELS: dict[str, dict[str, Any]] = {
+    "luong": {"wiring": "luong", "num_layers": 2},
+    "bahdanau": {"wiring": "bahdanau", "score": "additive"},
+    "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
+}
+
+
+def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Trainer:
+    """Return a trainer of one model, with batches of one to twelve pairs."""
+    pairs = make_pairs()
+    tokenizers = make_tokenizers(pairs)
+    with workers.in_turn():
+        if workers.leads and not (folder / "corpus").exists():
+            build_corpus(pairs, tokenizers, folder / "corpus", {}, None)
+    settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
+    model = MODELS[name] | {"dropout": 0.0}
+    values = {f"train__{key}": value for key, value in settings.items()}
+    values |= {f"model__{key}": value for key, value in model.items()}
+    config = make_config(**values)
+    run = RunDir(folder / name)
+    run.path.mkdir(exist_ok=True)
+    seed_everything(1)
+    size = tokenizers.tgt.vocab_size
+    network = build_model(config.model, size, size, tokenizers.tgt.pad).double()
+    log = RunLog(run.log, run.metrics, mute=True)
+    precision = Precision("fp32", torch.device("cpu"))
+    corpus = Corpus(folder / "corpus")
+    return Trainer(config, run, log, network, corpus, tokenizers, precision, workers)
+
+
+def rows_of(update: Update) -> list[str]:
+    """Return the pairs of an update that count, in the order of this worker."""
+    return [
+        str(pair)
+        for batch in update.micro_batches
+        if batch.tgt_tokens
+        for pair in zip(batch.src.tolist(), batch.tgt_in.tolist(), strict=True)
+    ]
+
+
+def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
+    """Run updates over one epoch after another; return their pairs, losses and norms."""
+    found: dict[str, Any] = {"pairs": [], "losses": [], "norms": []}
+    workers = trainer.workers
+    while trainer.state.update < updates:
+        batches = trainer.plan(trainer.state.epoch)
+        update = trainer.prepared(batches[trainer.state.batch])
+        losses, norm = trainer.update(update)
+        translation = workers.add(losses.translation.clone()) / update.tgt_tokens
+        found["pairs"].append(sorted(workers.joined(rows_of(update))))
+        found["losses"].append(float(translation))
+        found["norms"].append(float(whole(norm)))
+        state = trainer.state
+        state.update, state.batch = state.update + 1, state.batch + 1
+        if state.batch == len(batches):
+            state.epoch, state.batch = state.epoch + 1, 0
+    trainer.save()
+    weights = [
+        float(whole(parameter.detach()).square().sum()) for parameter in trainer.model.parameters()
+    ]
+    return found | {"weights": weights}
+
+
+def main() -> None:
+    folder, out, parallel, updates, *flags = sys.argv[1:]
+    found = {}
+    with connected() as workers:
+        for name in MODELS:
+            trainer = make_trainer(Path(folder), name, parallel, workers)
+            if flags == ["--resume"]:
+                trainer.resume()
+            found[name] = follow(trainer, int(updates))
+        if workers.leads:
+            Path(out).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
