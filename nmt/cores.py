@@ -1,4 +1,4 @@
-"""How many CPU cores are free."""
+"""How many CPU cores are free, and how many processes share a job."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def free_cores() -> int:
     busy = (after.others - before.others) / (after.time - before.time)
     cores_in_machine = os.cpu_count() or total
     return max(1, min(total, cores_in_machine - round(busy)))
+
+
+def job_size() -> int:
+    """Return how many processes torchrun started for this job, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _cgroup_cores() -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmt import files
+from nmt.cores import job_size
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -21,7 +22,7 @@ RED, RESET = "\033[31m", "\033[0m"
 
 def print_error(message: str) -> None:
     """Print an error on stderr, each line marked, red on a terminal; one of many says its rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if job_size() > 1:
         message = f"rank {os.environ.get('RANK')}: {message}"
     red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
     for line in message.split("\n"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +22,10 @@ from nmt.errors import DeviceError
 MOST_THREADS = torch.get_num_threads()
 """All cores, or fewer where OMP_NUM_THREADS says so."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""What torch calls a CPU's instructions for bf16."""
+WORTHWHILE_GAIN = 1.3
+RATE_ROUNDS = 8
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -110,17 +116,43 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
+    """Return the FLOP/s of matrix products of a common training shape: the best of a few."""
+    one = torch.randn(2048, 1024, device=device).to(kind)
+    other = torch.randn(1024, 1024, device=device).to(kind)
+    best = math.inf
+    for _ in range(RATE_ROUNDS):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        product = one @ other
+        float(product[0, 0])  # waits for the device
+        best = min(best, time.perf_counter() - begin)
+    return 2 * one.size(0) * other.numel() / best
+
+
+def measured_precision(device: torch.device) -> tuple[str, str]:
+    """Return bf16 where the device has it and gains by it, else fp32; and why, in words."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(False):
+        return "bf16", "the GPU has it"
+    if device.type != "cpu" or not any(torch.cpu.get_capabilities().get(k) for k in BF16_UNITS):
+        return "fp32", f"this {device.type} has no bf16"
+    gain = matrix_rate(device, torch.bfloat16) / matrix_rate(device, torch.float32)
+    name = "bf16" if gain >= WORTHWHILE_GAIN else "fp32"
+    return name, f"bf16 multiplies matrices {gain:.1f} times as fast as fp32"
+
+
 class Precision:
     """Mixed precision in one object: autocast around the forward pass, a scaler for the backward.
 
-    Weights, softmax, normalisation and loss stay fp32. `auto` is bf16 on a GPU that has it, else
-    fp32. Only fp16 needs the scaler (Micikevicius et al. 2018, section 3.2).
+    Weights, softmax, normalisation and loss stay fp32. `auto` is what `measured_precision` finds.
+    Only fp16 needs the scaler (Micikevicius et al. 2018, section 3.2).
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
+        self.why = ""
         if name == "auto":
-            fast = device.type == "cuda" and torch.cuda.is_bf16_supported(False)
-            name = "bf16" if fast else "fp32"
+            name, self.why = measured_precision(device)
         if name == "fp16" and device.type != "cuda":
             raise DeviceError(
                 f"train.precision fp16 needs a CUDA device, this is {device.type}; use bf16 or fp32"

@@ -5,7 +5,6 @@ A process alone is a job of one, which has nobody to talk to.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from nmt.cores import job_size
 from nmt.errors import WorkerError
 
 T = TypeVar("T")
@@ -93,18 +93,13 @@ class Workers:
             self.wait()
 
 
-def started_by_torchrun() -> bool:
-    """Tell whether this process is one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
 @contextmanager
 def connected() -> Iterator[Workers]:
     """Connect the processes that torchrun started; a process alone is a job of one.
 
     Raises WorkerError where another one is lost.
     """
-    if not started_by_torchrun():
+    if job_size() == 1:
         yield Workers()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -340,6 +340,10 @@ CONTRADICTIONS = [
         for score in ("dot", "scaled_dot", "general", "location")
     ),
     (
+        DATA + "train: {parallel: fsdp, precision: fp16}",
+        "a.yaml:2: train.parallel: fsdp goes with bf16 or fp32, not with fp16",
+    ),
+    (
         DATA + "train: {guided_alignment: 0.5}",
         "a.yaml:2: train.guided_alignment: needs alignments of the training text",
     ),

@@ -14,6 +14,7 @@ import torch
 from nmt import files
 from nmt.config import Config
 from nmt.configfile import load_config, run_folder, show_config
+from nmt.cores import job_size
 from nmt.data.batching import plan_epoch
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
@@ -32,13 +33,20 @@ from nmt.log import table as two_columns
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
-from nmt.runtime import Precision, pick_device, prepare_cpu, seed_everything
+from nmt.runtime import (
+    AUTOCAST_TYPES,
+    Precision,
+    matrix_rate,
+    pick_device,
+    prepare_cpu,
+    seed_everything,
+)
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.loss import corpus_loss
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers, connected, started_by_torchrun
+from nmt.workers import Workers, connected
 
 SAMPLES = 3
 """Translations shown at each validation and at the end."""
@@ -58,7 +66,7 @@ def run(
     for engine in config.export:
         check_exportable(config, engine, None)
     run_dir = run_folder(config, file, folder)
-    if dry_run and (run_dir.has_begun() or started_by_torchrun()):
+    if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
     for name, pairs in tests.items():
@@ -139,6 +147,8 @@ def set_up(
         if workers.leads:
             forget_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")
+    kind = AUTOCAST_TYPES.get(precision.name, torch.float32)
+    trainer.ceiling = matrix_rate(device, kind)
     log.say(summary(trainer, sizes, threads))
     word = bleu_tokenizer(config.data.tgt)[1]
     if word:
@@ -202,7 +212,10 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     padded = sum(batch.tgt_tokens for batch in batches)
     real = corpus.meta["tgt_tokens"] + len(corpus)
     model = config.model
-    device = f"{trainer.precision.device}, {trainer.precision.name}, {threads} threads"
+    precision = trainer.precision
+    name = f"{precision.name} ({precision.why})" if precision.why else precision.name
+    peak = f"{(trainer.ceiling or 0) / 1e9:,.0f} GFLOP/s in matrix products"
+    device = f"{precision.device}, {name}, {threads} threads, {peak}"
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
     vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from nmt import files
+from nmt.config import Config
 from nmt.configfile import load_config
-from nmt.data.text import decode_lines, open_text, raw_lines
+from nmt.cores import job_size
+from nmt.data.text import (
+    OPENERS,
+    byte_ranges,
+    decode_lines,
+    open_text,
+    range_lines,
+    raw_lines,
+)
 from nmt.decoding.load import choose_run, load_translator
-from nmt.decoding.translator import Translation
+from nmt.decoding.translator import Translation, Translator
 from nmt.errors import ConfigError
 from nmt.log import say
+from nmt.rundir import RunDir
 
 
 def run(
@@ -28,27 +40,116 @@ def run(
     device: str,
     engine: str,
 ) -> None:
-    """Translate `file` or stdin to `output` or stdout."""
+    """Translate `file` or stdin to `output` or stdout; several workers share a file."""
     run_dir = choose_run(model)
     config = load_config(run_dir.config, overrides)
     if nbest > config.decode.beam_size:
         raise ConfigError(
             [f"--nbest: must be at most the beam size, {config.decode.beam_size}, is {nbest}"]
         )
-    counted = _Replaced()
+    way = _Way(run_dir, config, nbest, scores, stream, device, engine)
+    if job_size() > 1:
+        _shared(file, output, way)
+        return
     with ExitStack() as stack:
         source = stack.enter_context(open_text(file)) if file else sys.stdin.buffer
-        translator = load_translator(run_dir, config, device, engine)
         sink: BinaryIO = sys.stdout.buffer
+        translator = way.translator()
         if output:
             stack.enter_context(_telling(output))
             sink = stack.enter_context(files.open_atomic(output, keep_partial=True))
-        lines = counted.lines(source, str(file or "stdin"))
-        for number, translations in enumerate(translator.stream(lines, nbest, stream)):
-            sink.write(_format(number, translations, nbest, scores).encode())
+        invalid = way.translate(translator, raw_lines(source, file or Path("stdin")), sink)
+    _warn(invalid)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How lines are translated, whichever they are."""
+
+    run_dir: RunDir
+    config: Config
+    nbest: int
+    scores: bool
+    stream: bool
+    device: str
+    engine: str
+
+    def translator(self) -> Translator:
+        return load_translator(self.run_dir, self.config, self.device, self.engine)
+
+    def translate(
+        self, translator: Translator, lines: Iterator[bytes], sink: BinaryIO, first: int = 0
+    ) -> int:
+        """Write the translations of raw lines, numbered from `first`; return how many had to be
+        mended to be UTF-8.
+        """
+        counted = _Replaced()
+        texts = decode_lines(counted.raw(lines), "input", errors="replace")
+        found = translator.stream(texts, self.nbest, self.stream)
+        for number, translations in enumerate(found, first):
+            sink.write(_format(number, translations, self.nbest, self.scores).encode())
             sink.flush()
-    if counted.invalid:
-        say(f"warning: {counted.invalid} lines were not UTF-8; bad bytes became U+FFFD")
+        return counted.invalid
+
+    def in_words(self) -> str:
+        """Name all that a translation hangs on."""
+        checkpoint = self.run_dir.best_or_last().resolve()
+        decode = self.config.decode.model_dump_json()
+        return f"{checkpoint} {decode} {self.engine} {self.nbest} {self.scores}"
+
+
+def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
+    """Translate a file in parts, each worker every size-th, and join them in order.
+
+    Parts that are whole stay when the job dies, and the same command goes on from them.
+    """
+    if file is None or output is None or file.suffix in OPENERS:
+        raise ConfigError(
+            ["under torchrun: needs a plain file to translate and -o FILE, which workers share"]
+        )
+    from nmt.workers import connected  # torch, which --engine ctranslate2 alone does without
+
+    ranges = byte_ranges(file)
+    folder = output.with_name(f"{output.name}.parts")
+    parts = [folder / f"{number:05d}" for number in range(len(ranges))]
+    with connected() as workers:
+        with workers.in_turn():
+            if workers.leads:
+                _claim(folder, f"{file.resolve()} {file.stat().st_mtime_ns} {way.in_words()}\n")
+        translator = way.translator()
+        invalid = 0
+        for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):
+            if part.is_file():
+                continue
+            first = sum(1 for _ in range_lines(file, 0, begin)) if way.nbest > 1 else 0
+            with files.open_atomic(part) as sink:
+                invalid += way.translate(translator, range_lines(file, begin, end), sink, first)
+        total = sum(workers.joined([invalid]))
+        if workers.leads:
+            with files.open_atomic(output) as sink:
+                for part in parts:
+                    with open(part, "rb") as stream:
+                        shutil.copyfileobj(stream, sink)
+            files.remove(folder)
+            _warn(total)
+
+
+def _claim(folder: Path, words: str) -> None:
+    """Keep the parts in a folder that were made in the same way from the same file, no others."""
+    made = folder / "made-by"
+    if folder.is_dir():
+        if made.is_file() and made.read_text(encoding="utf-8") == words:
+            files.sweep_strays(folder)
+            say(f"{folder}: going on with the parts that are there")
+            return
+        files.remove(folder)
+    files.make_folder(folder)
+    files.write_text(made, words)
+
+
+def _warn(invalid: int) -> None:
+    if invalid:
+        say(f"warning: {invalid} lines were not UTF-8; bad bytes became U+FFFD")
 
 
 @contextmanager
@@ -64,21 +165,18 @@ def _telling(output: Path) -> Iterator[None]:
 
 
 class _Replaced:
-    """Reads lines, replacing and counting what is not UTF-8."""
+    """Counts raw lines that are not UTF-8."""
 
     def __init__(self) -> None:
         self.invalid = 0
 
-    def lines(self, source: BinaryIO, name: str) -> Iterator[str]:
-        def counted() -> Iterator[bytes]:
-            for raw in raw_lines(source, Path(name)):
-                try:
-                    raw.decode("utf-8")
-                except UnicodeDecodeError:
-                    self.invalid += 1
-                yield raw
-
-        return decode_lines(counted(), name, errors="replace")
+    def raw(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+        for line in lines:
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                self.invalid += 1
+            yield line
 
 
 def _format(number: int, translations: list[Translation], nbest: int, scores: bool) -> str:

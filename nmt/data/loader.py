@@ -94,10 +94,12 @@ class Update:
 
     micro_batches: list[MicroBatch]
     """This worker's; at least one."""
+    src_tokens: int
+    """Real source tokens of all workers' micro-batches."""
     tgt_tokens: int
-    """Real target tokens of all workers' micro-batches."""
+    """Real target tokens of them."""
     padded_tokens: int
-    """Padded ones."""
+    """Padded target tokens."""
 
     def pin(self) -> Update:
         """Return this update in pinned memory."""
@@ -159,8 +161,10 @@ def make_update(
         micro = [make_micro_batch(corpus, part, tokenizers) for part in parts]
     else:
         micro = [make_micro_batch(corpus, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
-    tokens = int(corpus.lengths("tgt")[batch.rows].sum()) + len(batch.rows)
-    return Update(micro, tokens, batch.tgt_tokens)
+    src_tokens, tgt_tokens = (
+        int(corpus.lengths(side)[batch.rows].sum()) + len(batch.rows) for side in ("src", "tgt")
+    )
+    return Update(micro, src_tokens, tgt_tokens, batch.tgt_tokens)
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import random
 import sys
 import zlib
@@ -26,6 +27,9 @@ OPENERS: dict[str, Callable[[Path, str], Any]] = {
     ".xz": lzma.open,
     ".bz2": bz2.open,
 }
+PARTS = 64
+SHORTEST_PART, LONGEST_PART = 2**14, 2**26
+"""Bytes."""
 
 Pair = tuple[str, str]
 Links = set[tuple[int, int]]
@@ -81,6 +85,31 @@ def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
         yield from iter(stream.readline, b"")
     except (OSError, lzma.LZMAError, zlib.error, EOFError) as error:
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
+
+
+def byte_ranges(file: Path) -> list[tuple[int, int]]:
+    """Cut a plain text file into ranges of whole lines: a pure function of its content.
+
+    About PARTS of equal size, unless they would be shorter or longer than is sensible.
+    """
+    with open_text(file) as stream:
+        total = stream.seek(0, os.SEEK_END)
+        size = min(max(total // PARTS, SHORTEST_PART), LONGEST_PART)
+        edges = [0]
+        for place in range(size, total, size):
+            stream.seek(place)
+            stream.readline()
+            if edges[-1] < stream.tell() < total:
+                edges.append(stream.tell())
+    return list(zip(edges, [*edges[1:], total], strict=True))
+
+
+def range_lines(file: Path, begin: int, end: int) -> Iterator[bytes]:
+    """Yield the raw lines of a range of `byte_ranges`."""
+    with open_text(file) as stream:
+        stream.seek(begin)
+        while stream.tell() < end:
+            yield stream.readline()
 
 
 def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:

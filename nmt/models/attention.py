@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nmt.modelconfig import RNNConfig
 from nmt.models.interface import Rows
-from nmt.models.layers import make_linear, precise
+from nmt.models.layers import LoopLinear, make_linear, precise
 
 
 class Seen(NamedTuple):
@@ -110,7 +110,7 @@ class Additive(Score):
 
     def __init__(self, config: RNNConfig) -> None:
         super().__init__(config)
-        self.query = make_linear(self.width, self.width, bias=False)
+        self.query = make_linear(self.width, self.width, bias=False, kind=LoopLinear)
         self.key = make_linear(self.width, self.width, bias=False)
         self.vector = make_vector(self.width)
         if config.coverage:

@@ -5,8 +5,9 @@ Shapes: B rows, T length, I input width, D width, G = gates x D, V vocabulary, M
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,98 @@ def own_columns(products: Tensor, places: Tensor) -> Tensor:
     return products.gather(2, places[:, None].expand(-1, products.size(1), -1))
 
 
+class LoopProduct:
+    """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
+
+    Else each step would make a gradient of W from its few rows, and add it to the others.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.inputs: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+        self.learns = torch.is_grad_enabled() and weight.requires_grad
+        if self.learns:
+            if torch.is_autocast_enabled(weight.device.type):
+                kind = torch.get_autocast_dtype(weight.device.type)
+                weight, bias = weight.to(kind), None if bias is None else bias.to(kind)
+            weight, bias = _LoopWeights.apply(weight, bias, self)  # type: ignore[no-untyped-call]
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
+        """Return N x O of N x I; `more`, N x O, is added in the place of a bias."""
+        added = self.bias if more is None else more
+        if self.learns:
+            inputs = inputs.to(self.weight.dtype)
+            return cast(Tensor, _LoopStep.apply(inputs, self.weight, added, self))  # type: ignore[no-untyped-call]
+        if added is None:
+            return inputs @ self.weight.t()
+        return torch.addmm(added, inputs, self.weight.t())
+
+
+class _LoopWeights(torch.autograd.Function):
+    """Hands the weights on; its backward pass comes after that of all steps."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, loop: LoopProduct) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.loop = loop
+        return weight.view_as(weight), None if bias is None else bias.view_as(bias)
+
+    @staticmethod
+    def backward(ctx: Any, *_: None) -> Any:
+        gradients, inputs = torch.cat(ctx.loop.gradients), torch.cat(ctx.loop.inputs)
+        ctx.loop.gradients, ctx.loop.inputs = [], []
+        bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
+        return gradients.t() @ inputs, bias, None
+
+
+class _LoopStep(torch.autograd.Function):
+    """One step's product, which leaves what the weights' gradient is made of."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, loop: LoopProduct
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.loop, ctx.adds = loop, added is not None and added.dim() == 2
+        if added is None:
+            return inputs @ weight.t()
+        return torch.addmm(added, inputs, weight.t())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        [gradient] = gradients
+        inputs, weight = ctx.saved_tensors
+        ctx.loop.gradients.append(gradient)
+        ctx.loop.inputs.append(inputs)
+        back = gradient @ weight if ctx.needs_input_grad[0] else None
+        return back, None, gradient if ctx.adds else None, None
+
+
+class LoopLinear(nn.Linear):
+    """A linear map that a loop applies at every step; see `looping`."""
+
+    loop: LoopProduct | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.loop is None or inputs.dim() != 2:
+            return super().forward(inputs)
+        return self.loop(inputs)
+
+
+@contextmanager
+def looping(module: nn.Module) -> Iterator[None]:
+    """Let the linear maps of a loop gather their weights' gradients over the steps of the block."""
+    maps = [each for each in module.modules() if isinstance(each, LoopLinear)]
+    for each in maps:
+        each.loop = LoopProduct(each.weight, each.bias)
+    try:
+        yield
+    finally:
+        for each in maps:
+            each.loop = None
+
+
 class RecurrentLayer(nn.Module):
     """One GRU or LSTM layer, run over a whole sequence or a step at a time with the same weights.
 
@@ -100,30 +193,30 @@ class RecurrentLayer(nn.Module):
     def project(self, inputs: Tensor) -> Tensor:
         """Return the input part of the gates, ... x G, for ... x I inputs."""
         weight = cast(Tensor, self.rnn.weight_ih_l0)[:, : self.d_input]
-        return F.linear(inputs, weight, cast(Tensor, self.rnn.bias_ih_l0))
+        bias = cast(Tensor, self.rnn.bias_ih_l0)
+        if self.is_lstm:  # whose gates only add them
+            bias = bias + cast(Tensor, self.rnn.bias_hh_l0)
+        return F.linear(inputs, weight, bias)
 
     def cell(self) -> Cell:
         """Return the function of one step; its weights are sliced once, for all steps to come."""
-        feed_weight = cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
-        weight = cast(Tensor, self.rnn.weight_hh_l0)
-        bias = cast(Tensor, self.rnn.bias_hh_l0)
+        from_feed = LoopProduct(cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :])
+        bias = None if self.is_lstm else cast(Tensor, self.rnn.bias_hh_l0)
+        recurrent = LoopProduct(cast(Tensor, self.rnn.weight_hh_l0), bias)
 
         def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
             if feed is not None:
-                gates = torch.addmm(gates, feed, feed_weight.t())
-            recurrent = F.linear(state[0], weight, bias)
-            return (
-                lstm_gates(gates, recurrent, state)
-                if self.is_lstm
-                else gru_gates(gates, recurrent, state)
-            )
+                gates = from_feed(feed, gates)
+            if self.is_lstm:
+                return lstm_gates(recurrent(state[0], gates), state)
+            return gru_gates(gates, recurrent(state[0]), state)
 
         return step
 
 
-def lstm_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
+def lstm_gates(gates: Tensor, state: State) -> State:
     """Return c' = f c + i tanh(g), h' = o tanh(c'), gates in torch's order i, f, g, o."""
-    into, forget, new, out = (gates + recurrent).chunk(4, -1)
+    into, forget, new, out = gates.chunk(4, -1)
     memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
     return out.sigmoid() * memory.tanh(), memory
 
@@ -160,9 +253,11 @@ def make_embedding(vocab_size: int, width: int, pad: int) -> nn.Embedding:
     return embedding
 
 
-def make_linear(d_input: int, d_output: int, bias: bool = True) -> nn.Linear:
+def make_linear(
+    d_input: int, d_output: int, bias: bool = True, kind: type[nn.Linear] = nn.Linear
+) -> nn.Linear:
     """A linear map with Xavier weights and zero bias."""
-    linear = nn.Linear(d_input, d_output, bias)
+    linear = kind(d_input, d_output, bias)
     nn.init.xavier_uniform_(linear.weight)
     if bias:
         nn.init.zeros_(linear.bias)

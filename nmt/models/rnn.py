@@ -34,10 +34,12 @@ from nmt.models.layers import (
     CELLS,
     Cell,
     Dropout,
+    LoopLinear,
     Output,
     RecurrentLayer,
     State,
     init_recurrent,
+    looping,
     make_embedding,
     make_linear,
     sequence_mask,
@@ -172,9 +174,10 @@ class Decoder(nn.Module):
         if self.wiring != "none":
             self.attention = Attention(config)
         if self.wiring == "bahdanau":
-            self.readout: nn.Module = make_linear(width + embed + width, 2 * d_readout)
+            inputs = width + embed + width
+            self.readout: nn.Module = make_linear(inputs, 2 * d_readout, kind=LoopLinear)
         elif self.wiring == "luong":
-            self.readout = make_linear(width + width, d_readout, bias=False)
+            self.readout = make_linear(width + width, d_readout, bias=False, kind=LoopLinear)
         else:
             self.readout = make_linear(width, d_readout) if d_readout != width else nn.Identity()
         self.d_readout = d_readout
@@ -289,11 +292,12 @@ class Decoder(nn.Module):
         readouts: list[Tensor] = []
         found: list[Attended] = []
         # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
-        for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
-            readout, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
-            readouts.append(readout)
-            if seen is not None:
-                found.append(seen)
+        with looping(self):
+            for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
+                readout, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
+                readouts.append(readout)
+                if seen is not None:
+                    found.append(seen)
         return torch.stack(readouts, 1), found
 
     def first_state(self, memory: RNNMemory, rows: int) -> RNNState:

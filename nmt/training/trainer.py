@@ -36,10 +36,13 @@ from nmt.training.checkpoint import (
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
 from nmt.training.parallel import Parallel
+from nmt.training.work import Work, work_of
 from nmt.workers import Workers
 
 LOG_SECONDS = 10.0
 """Time between two records of training progress."""
+NOTABLE_WAIT = 0.02
+"""Share of the time spent waiting for data that is worth a word."""
 LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 
 Validate = Callable[[int], dict[str, float]]
@@ -74,7 +77,8 @@ class Trainer:
         self.optimizer = make_optimizer(model, config.train, precision.device)
         self.state = TrainState()
         self.epoch_batches = self.plan(0)
-        self.meter = Meter(workers)
+        self.ceiling: float | None = None
+        self.meter = self._new_meter()
         self.stop_signal: int | None = None
         self._signal: int | None = None
         self._mark = time.perf_counter()
@@ -135,7 +139,7 @@ class Trainer:
         self.step.guided = self.settings.guided_alignment * decay
         todo = self.epoch_batches[self.state.batch :]
         updates = prefetch(self.prepared(batch) for batch in todo)
-        for update in updates:
+        for update in self._waited_for(updates):
             self._timed_update(update)
             if self._validation_due():
                 self._validate(validate)
@@ -144,6 +148,16 @@ class Trainer:
             if self.stop_signal is not None or self.why_done():
                 updates.close()  # type: ignore[attr-defined]
                 return
+
+    def _waited_for(self, updates: Iterator[Update]) -> Iterator[Update]:
+        """Yield `updates`, noting how long each was waited for."""
+        while True:
+            begin = time.perf_counter()
+            update = next(updates, None)
+            self.meter.waited += time.perf_counter() - begin
+            if update is None:
+                return
+            yield update
 
     def prepared(self, batch: Batch) -> Update:
         """Return this worker's part of the update of one batch, pinned for a GPU."""
@@ -191,6 +205,9 @@ class Trainer:
             self._log_progress()
         self.log.progress(1, self.meter.text + self._where(), speak=due)
 
+    def _new_meter(self) -> Meter:
+        return Meter(self.workers, work_of(self.model), self.ceiling)
+
     def _agree(self, due: bool) -> bool:
         """Let all workers have the same clock and the same signal, and log if any wants to."""
         self._tick()
@@ -228,7 +245,7 @@ class Trainer:
         self._agree(due=False)
         self.log.metrics("valid", {"update": state.update, "seconds": state.seconds, **results})
         self.save()
-        self.meter = Meter(self.workers)
+        self.meter = self._new_meter()
 
     def _better(self, score: float, best: float | None) -> bool:
         if math.isnan(score):
@@ -340,15 +357,18 @@ class Trainer:
 class Meter:
     """Sums between two log records; nothing is read back from the device before `flush`."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, work: Work, ceiling: float | None) -> None:
         self.workers = workers
+        self.work = work
+        self.ceiling = ceiling
         self.text = ""
         self._clear()
 
     def _clear(self) -> None:
         self._begin = time.perf_counter()
         self._losses: torch.Tensor | None = None
-        self._tokens = self._linked = self._padded = 0
+        self._tokens = self._linked = self._padded = self._flop = 0
+        self.waited = 0.0
 
     def add(self, losses: Losses, update: Update, linked: int) -> None:
         """Note one update; `linked` target tokens of this worker's are linked, if guided."""
@@ -357,6 +377,7 @@ class Meter:
         self._tokens += update.tgt_tokens
         self._linked += linked
         self._padded += update.padded_tokens
+        self._flop += self.work.of(update.src_tokens, update.tgt_tokens)
 
     def pending(self) -> bool:
         """Tell whether an update has been noted since the last record."""
@@ -374,16 +395,26 @@ class Meter:
         assert self._losses is not None, "flush comes after an update"
         sums = torch.cat([self._losses, self._losses.new_tensor([self._linked])])
         translation, alignment, linked = self.workers.add(sums).tolist()
+        elapsed = self.elapsed()
+        rate = self._flop / elapsed / self.workers.size
         values = {
             "loss": translation / self._tokens,
-            "tokens_per_second": round(self._tokens / self.elapsed(), 1),
+            "tokens_per_second": round(self._tokens / elapsed, 1),
             "padding": round(1 - self._tokens / self._padded, 4),
+            "gflops_per_second": round(rate / 1e9, 2),
+            "data_wait": round(self.waited / elapsed, 4),
         }
+        if self.ceiling:
+            values["ceiling_share"] = round(rate / self.ceiling, 4)
         if linked:
             values["alignment_loss"] = alignment / linked
         self.text = (
             f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
             f"padding {values['padding']:.1%}  "
         )
+        if self.ceiling:
+            self.text += f"{values['ceiling_share']:.0%} of peak  "
+        if values["data_wait"] >= NOTABLE_WAIT:
+            self.text += f"{values['data_wait']:.0%} waiting for data  "
         self._clear()
         return values

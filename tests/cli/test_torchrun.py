@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commandline import NMT
-from tinyruns import Tiny
+from commandline import NMT, done, nmt, write_lines
+from tinyruns import Digits, Tiny
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
@@ -119,12 +119,46 @@ def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
     assert f"interrupted after update {last}; go on with --resume" in err
 
 
+def test_what_cannot_be_shared_is_refused(digits: Digits) -> None:
+    line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", "-m", str(digits.run)]
+    with started(line) as job:
+        _, err = job.communicate(timeout=60)
+    assert job.returncode != 0
+    assert "under torchrun: needs a plain file" in err
+
+
 def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> None:
     with started(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
     assert "error: rank 0: --set train.lr" in err
     assert not tiny.run.exists()
+
+
+def test_a_large_file_is_shared_and_gone_on_with(digits: Digits, tmp_path: Path) -> None:
+    """As one process does it; parts that are there are kept, others are made anew."""
+    lines = [f"{line} {i}" for i, line in enumerate(digits.src * 6)]
+    source, out = write_lines(tmp_path / "big", lines), tmp_path / "out"
+    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", source, "-o"]
+    done(nmt("translate", *flags, tmp_path / "alone"))
+    launch = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags)]
+    alone = (tmp_path / "alone").read_bytes()
+    with started([*launch, str(out)]) as job:
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    assert out.read_bytes() == alone
+    assert not out.with_name("out.parts").exists()
+
+    with started([*launch, str(out)]) as job:
+        wait_for(out.with_name("out.parts") / "00000", job)
+    begin = (out.with_name("out.parts") / "00000").read_bytes()
+    assert alone.startswith(begin)
+    (out.with_name("out.parts") / "00000").write_bytes(b"kept\n")
+    with started([*launch, str(out)]) as job:
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    assert "going on with the parts that are there" in err
+    assert out.read_bytes() == b"kept\n" + alone.removeprefix(begin)
 
 
 @pytest.mark.slow

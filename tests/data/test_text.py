@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.text import Pair, decode_lines, read_lines, read_pairs, split_off
+from nmt.data import text
+from nmt.data.text import (
+    Pair,
+    byte_ranges,
+    decode_lines,
+    range_lines,
+    read_lines,
+    read_pairs,
+    split_off,
+)
 from nmt.errors import DataError
 
 CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
@@ -239,3 +248,18 @@ def test_a_split_too_large_says_how_large_it_may_be(
     assert message.startswith("data.valid: must leave training text")
     assert f"at most {most}," in message
     assert f"it is {size}" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"\n\n\n", b"one\ntwo\n" * 99, b"x" * 500])
+@pytest.mark.parametrize("last", [b"", b"the last line"])
+def test_ranges_hold_every_line_once_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, last: bytes
+) -> None:
+    monkeypatch.setattr(text, "SHORTEST_PART", 7)
+    file = write(tmp_path / "text", content + last)
+    ranges = byte_ranges(file)
+    lines = [line for begin, end in ranges for line in range_lines(file, begin, end)]
+    assert lines == (content + last).splitlines(keepends=True)
+    assert b"".join(lines) == content + last
+    if content.count(b"\n") > 64:
+        assert 30 < len(ranges) <= 128

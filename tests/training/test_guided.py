@@ -15,6 +15,7 @@ from nmt.models.build import build_model
 from nmt.models.interface import Trace
 from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
 from nmt.training.trainer import Meter
+from nmt.training.work import Work
 from nmt.workers import Workers
 
 PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
@@ -135,7 +136,7 @@ def test_the_weight_counts_in_training_only() -> None:
 
 def test_the_record_has_both_losses_a_token() -> None:
     """Four target tokens, of which two are linked, twice over."""
-    batch, meter = make_batch(), Meter(Workers())
+    batch, meter = make_batch(), Meter(Workers(), Work(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):
         meter.add(losses, update_of(batch), batch.linked_tokens)

@@ -245,7 +245,7 @@ def test_metrics_record_what_a_plot_needs(make_trainer: MakeTrainer) -> None:
     assert [record["update"] for record in train] == [2, 4]
     assert [(record["update"], record["bleu"]) for record in valid] == [(2, 1.0), (4, 2.0)]
     fields = {"kind", "update", "epoch", "loss", "tokens_per_second", "padding", "lr"}
-    assert set(train[0]) == fields | {"grad_norm", "seconds"}
+    assert set(train[0]) == fields | {*("grad_norm", "seconds", "gflops_per_second", "data_wait")}
     assert train[0]["seconds"] < valid[0]["seconds"] <= train[1]["seconds"]
     assert 0 <= train[0]["padding"] < 1
     updates = len(trainer.epoch_batches)

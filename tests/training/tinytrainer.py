@@ -49,6 +49,7 @@ def update_of(*micro_batches: MicroBatch) -> Update:
     """Return the update of these micro-batches and no others."""
     return Update(
         list(micro_batches),
+        sum(int(batch.src_len.sum()) for batch in micro_batches),
         sum(batch.tgt_tokens for batch in micro_batches),
         sum(batch.padded_tokens for batch in micro_batches),
     )

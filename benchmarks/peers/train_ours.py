@@ -1,0 +1,77 @@
+"""Our own training step, as `nmt train` runs it (see training.py)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line sets it
+
+import torch
+from training import Batch, given, serve
+
+from nmt.config import Config
+from nmt.data.loader import MicroBatch
+from nmt.models.build import build_model
+from nmt.runtime import Precision, prepare_cpu
+from nmt.training.loss import TrainStep
+from nmt.training.optim import make_optimizer
+
+
+def make_config(setting: dict[str, Any]) -> Config:
+    """Return our config of a setting."""
+    rate = setting["dropout"]
+    names = ["arch", "d_model", "d_ff", "num_heads", "num_layers", "tie", "d_embed", "d_hidden"]
+    names += ["cell", "wiring", "score", "input_feeding"]
+    model = {name: setting[name] for name in names if name in setting} | {"dropout": rate}
+    if setting["arch"] == "transformer":
+        model |= {"attention_dropout": rate, "activation_dropout": rate}
+    values = {"data": {"train": [Path("none")], "valid": 1}, "model": model}
+    return Config.model_validate(
+        values | {"train": {"label_smoothing": setting["label_smoothing"]}}
+    ).resolved(frozenset())
+
+
+def micro_batch(batch: Batch, pad: int) -> MicroBatch:
+    """Return a batch as our loader makes it."""
+    target = batch.tgt[:, 1:]
+    real = (target != pad).flatten()
+    none = torch.empty(0, dtype=torch.int64)
+    return MicroBatch(
+        src=batch.src,
+        src_len=batch.src_len,
+        tgt_in=batch.tgt[:, :-1].contiguous(),
+        targets=target.flatten()[real],
+        positions=real.nonzero()[:, 0],
+        link_places=none,
+        link_sources=none,
+        link_shares=torch.empty(0),
+    )
+
+
+def main() -> None:
+    """Build the model and answer."""
+    setting, batches = given()
+    prepare_cpu(setting["threads"])
+    config = make_config(setting)
+    size = setting["vocab_size"]
+    model = build_model(config.model, size, size, setting["pad"])
+    step = TrainStep(model, config.train.label_smoothing)
+    precision = Precision(setting["precision"], torch.device("cpu"))
+    optimizer = make_optimizer(model, config.train, precision.device)
+
+    def update(batch: Batch, tokens: int) -> float:
+        step.train()
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            losses = step(micro_batch(batch, setting["pad"]))
+        precision.backward(step.total(losses) / tokens)
+        precision.step(optimizer, config.train.clip_norm)
+        return float(losses.translation)
+
+    serve(setting, batches, update)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""transformers' MarianMT in a plain loop: a peer (see training.py)."""
+
+from __future__ import annotations
+
+import torch
+from training import Batch, given, serve
+from transformers import MarianConfig, MarianMTModel
+
+
+def main() -> None:
+    """Build the model and answer."""
+    setting, batches = given()
+    width, layers, heads = setting["d_model"], setting["num_layers"], setting["num_heads"]
+    rate, pad = setting["dropout"], setting["pad"]
+    model = MarianMTModel(
+        MarianConfig(
+            vocab_size=setting["vocab_size"],
+            d_model=width,
+            encoder_layers=layers,
+            decoder_layers=layers,
+            encoder_attention_heads=heads,
+            decoder_attention_heads=heads,
+            encoder_ffn_dim=setting["d_ff"],
+            decoder_ffn_dim=setting["d_ff"],
+            activation_function="relu",
+            dropout=rate,
+            attention_dropout=rate,
+            activation_dropout=rate,
+            scale_embedding=True,
+            max_position_embeddings=512,
+            pad_token_id=pad,
+            bos_token_id=setting["bos"],
+            eos_token_id=setting["eos"],
+            decoder_start_token_id=setting["bos"],
+            use_cache=False,
+        )
+    )
+    model.train()
+    criterion = torch.nn.CrossEntropyLoss(
+        ignore_index=pad, label_smoothing=setting["label_smoothing"], reduction="sum"
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98))
+
+    def update(batch: Batch, tokens: int) -> float:
+        optimizer.zero_grad(set_to_none=True)
+        target = batch.tgt[:, 1:]
+        logits = model(
+            input_ids=batch.src,
+            attention_mask=(batch.src != pad).long(),
+            decoder_input_ids=batch.tgt[:, :-1],
+        ).logits
+        loss = criterion(logits.flatten(0, 1), target.flatten())
+        (loss / tokens).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return float(loss)
+
+    serve(setting, batches, update)
+
+
+if __name__ == "__main__":
+    main()

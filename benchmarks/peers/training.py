@@ -1,0 +1,84 @@
+"""What a peer's process needs to train beside us (see ../training.py).
+
+Each peer is a script that training.py starts in the Python that has the peer:
+
+    PYTHON benchmarks/peers/train_PEER.py SETTING.json BATCHES.safetensors
+
+The script builds the model of the setting with the peer's own classes, loss and optimizer, and
+answers a line `n` on stdin, after n more updates, with JSON: seconds, target tokens, the mean loss
+a token of the last update, peak memory in MB.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+
+
+class Batch(NamedTuple):
+    """One update, the same for all systems."""
+
+    src: torch.Tensor
+    """B x S, each row ended by eos, then pad."""
+    src_len: torch.Tensor
+    """B."""
+    tgt: torch.Tensor
+    """B x (T + 1): bos, tokens, eos, then pad."""
+
+    def tokens(self, pad: int) -> int:
+        """Return the real target tokens, eos included and bos not."""
+        return int((self.tgt[:, 1:] != pad).sum())
+
+
+def given() -> tuple[dict[str, Any], Iterator[Batch]]:
+    """Return the setting and the batches, over and over, of the command line."""
+    setting = json.loads(Path(sys.argv[1]).read_text())
+    torch.set_num_threads(setting["threads"])
+    torch.manual_seed(1)
+    stored = load_file(sys.argv[2])
+    batches = [
+        Batch(*(stored[f"{name}.{i}"] for name in Batch._fields))
+        for i in range(len(stored) // len(Batch._fields))
+    ]
+    return setting, cycle(batches)
+
+
+def pieces(setting: dict[str, Any], **others: str) -> list[str]:
+    """Return a vocabulary with the special pieces where ours stand; `others` renames them."""
+    names = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"} | others
+    found = [f"piece{i}" for i in range(setting["vocab_size"])]
+    for name, piece in names.items():
+        found[setting[name]] = piece
+    return found
+
+
+def serve(
+    setting: dict[str, Any], batches: Iterator[Batch], update: Callable[[Batch, int], float]
+) -> None:
+    """Answer; `update` takes a batch and its target tokens and returns its summed loss."""
+    first = next(batches)
+    update(first, first.tokens(setting["pad"]))
+    print("ready", flush=True)
+    for asked in sys.stdin:
+        chosen = [next(batches) for _ in range(int(asked))]
+        tokens = [batch.tokens(setting["pad"]) for batch in chosen]
+        begin = time.perf_counter()
+        for batch, count in zip(chosen, tokens, strict=True):
+            loss = update(batch, count)
+        seconds = time.perf_counter() - begin
+        answer = {
+            "seconds": seconds,
+            "tokens": sum(tokens),
+            "loss": loss / tokens[-1],
+            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        print(json.dumps(answer), flush=True)

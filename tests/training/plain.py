@@ -1,0 +1,209 @@
+"""The plain way to the same numbers: a sentence at a time, a step at a time, nothing hoisted.
+
+Takes the weights by the names of a checkpoint. No padding, no masks, no fused layers: what the
+training step does faster is held against this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Weights = dict[str, Tensor]
+Hidden = Callable[[Weights, list[int], list[int]], Tensor]
+"""From weights, source and target ids (bos first) to T x D vectors before the vocabulary."""
+
+
+def linear(w: Weights, name: str, x: Tensor) -> Tensor:
+    y = x @ w[f"{name}.weight"].t()
+    return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+
+# -- recurrent -------------------------------------------------------------------------------
+
+
+def tables(w: Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the embeddings of source and target and the output's weights, perhaps all one."""
+    for src, tgt in (
+        ("encoder.embedding", "decoder.embedding"),
+        ("src.embedding", "tgt.embedding"),
+    ):
+        if f"{src}.weight" in w:
+            first = w[f"{src}.weight"]
+            second = w.get(f"{tgt}.weight", first)
+    return first, second, w.get("output.weight", second)
+
+
+def cell(w: Weights, prefix: str, suffix: str, x: Tensor, state: list[Tensor]) -> list[Tensor]:
+    """One step of a GRU (h) or an LSTM (h, c)."""
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    w_ih, w_hh, b_ih, b_hh = (w[f"{prefix}.{kind}_l0{suffix}"] for kind in kinds)
+    into, recurrent = w_ih @ x + b_ih, w_hh @ state[0] + b_hh
+    if len(state) == 1:
+        r_x, z_x, n_x = into.chunk(3)
+        r_h, z_h, n_h = recurrent.chunk(3)
+        r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+        n = torch.tanh(n_x + r * n_h)
+        return [(1 - z) * n + z * state[0]]
+    i, f, g, o = (into + recurrent).chunk(4)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return [torch.sigmoid(o) * torch.tanh(c), c]
+
+
+def attend(w: Weights, query: Tensor, values: Tensor) -> Tensor:
+    """Return the context: additive where there is a vector, else general."""
+    key = w["decoder.attention.score.key.weight"]
+    if "decoder.attention.score.vector" in w:
+        w_q = w["decoder.attention.score.query.weight"]
+        scores = [
+            w["decoder.attention.score.vector"] @ torch.tanh(w_q @ query + key @ v) for v in values
+        ]
+    else:
+        scores = [query @ (key @ value) for value in values]
+    return torch.softmax(torch.stack(scores), 0) @ values
+
+
+def recurrent(
+    wiring: str, parts: int, feeding: bool
+) -> Callable[[Weights, list[int], list[int]], Tensor]:
+    def run(w: Weights, src: list[int], tgt: list[int]) -> Tensor:
+        src_table, tgt_table, _ = tables(w)
+        embedded = src_table[src]
+        half = w["encoder.layers.0.weight_hh_l0"].size(1)
+        sides, finals = [], []
+        for suffix, order in (("", range(len(src))), ("_reverse", range(len(src) - 1, -1, -1))):
+            state = [embedded.new_zeros(half) for _ in range(parts)]
+            states: dict[int, Tensor] = {}
+            for place in order:
+                state = cell(w, "encoder.layers.0", suffix, embedded[place], state)
+                states[place] = state[0]
+            sides.append(torch.stack([states[place] for place in range(len(src))]))
+            finals.append(state)
+        values = torch.cat(sides, 1)
+        state = []
+        for part in range(parts):
+            final = (
+                finals[1][part] if wiring == "bahdanau" else torch.cat([f[part] for f in finals])
+            )
+            mapped = linear(w, f"bridge.maps.0.{part}", final)
+            state.append(torch.tanh(mapped) if part == 0 else mapped)
+        feed = values.new_zeros(w["decoder.readout.weight"].size(0))
+        found = []
+        for token in tgt:
+            before, entering = state[0], tgt_table[token]
+            if wiring == "bahdanau":
+                context = attend(w, before, values)
+                state = cell(w, "decoder.layers.0.rnn", "", torch.cat([entering, context]), state)
+                units = linear(w, "decoder.readout", torch.cat([before, entering, context]))
+                found.append(units.view(-1, 2).max(1).values)
+                continue
+            if feeding:
+                entering = torch.cat([entering, feed])
+            state = cell(w, "decoder.layers.0.rnn", "", entering, state)
+            both = torch.cat([attend(w, state[0], values), state[0]])
+            feed = torch.tanh(linear(w, "decoder.readout", both))
+            found.append(feed)
+        return torch.stack(found)
+
+    return run
+
+
+# -- transformer -----------------------------------------------------------------------------
+
+
+def norm(w: Weights, name: str, x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-5)
+    return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def multi_head(w: Weights, name: str, heads: int, x: Tensor, seen: Tensor, causal: bool) -> Tensor:
+    query, key, value = (
+        linear(w, f"{name}.{part}", side)
+        for part, side in (("query", x), ("key", seen), ("value", seen))
+    )
+    width = query.size(1) // heads
+    found = []
+    for head in range(heads):
+        piece = slice(head * width, (head + 1) * width)
+        scores = query[:, piece] @ key[:, piece].t() / math.sqrt(width)
+        if causal:
+            ahead = torch.ones_like(scores, dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(ahead, -math.inf)
+        found.append(torch.softmax(scores, 1) @ value[:, piece])
+    return linear(w, f"{name}.output", torch.cat(found, 1))
+
+
+def feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
+    inner = linear(w, f"{name}.into", norm(w, f"{name}_sum.norm", x))
+    return linear(w, f"{name}.out", torch.relu(inner))
+
+
+def embedded(table: Tensor, tokens: list[int]) -> Tensor:
+    """Scaled token vectors plus sinusoids, whose angles are in fp32."""
+    width = table.size(1)
+    angles = torch.arange(len(tokens))[:, None].float() * 10_000.0 ** -(
+        torch.arange(0, width, 2, dtype=torch.float32) / width
+    )
+    places = torch.cat([angles.sin(), angles.cos()], 1)
+    return table[tokens] * math.sqrt(width) + places.to(table.dtype)
+
+
+def transformer(layers: int, heads: int) -> Hidden:
+    def run(w: Weights, src: list[int], tgt: list[int]) -> Tensor:
+        src_table, tgt_table, _ = tables(w)
+        x = embedded(src_table, src)
+        for i in range(layers):
+            name = f"encoder.{i}"
+            entering = norm(w, f"{name}.attention_sum.norm", x)
+            x = x + multi_head(w, f"{name}.attention", heads, entering, entering, causal=False)
+            x = x + feed_forward(w, f"{name}.feed_forward", x)
+        memory = norm(w, "encoder_norm", x)
+        x = embedded(tgt_table, tgt)
+        for i in range(layers):
+            name = f"decoder.{i}"
+            entering = norm(w, f"{name}.past_sum.norm", x)
+            x = x + multi_head(w, f"{name}.past", heads, entering, entering, causal=True)
+            entering = norm(w, f"{name}.cross_sum.norm", x)
+            x = x + multi_head(w, f"{name}.cross", heads, entering, memory, causal=False)
+            x = x + feed_forward(w, f"{name}.feed_forward", x)
+        return norm(w, "decoder_norm", x)
+
+    return run
+
+
+# -- loss and optimizer ----------------------------------------------------------------------
+
+
+def smoothed_loss(w: Weights, hidden: Tensor, targets: list[int], smoothing: float) -> Tensor:
+    """Return the sum over tokens of -(1 - e) log p(target) - e mean log p."""
+    table = tables(w)[2]
+    log_p = F.log_softmax(hidden @ table.t() + w["output.bias"], 1)
+    hit = log_p[range(len(targets)), targets]
+    return -((1 - smoothing) * hit + smoothing * log_p.mean(1)).sum()
+
+
+class Adam:
+    """Adam as in the paper (Kingma & Ba 2015, algorithm 1), after clipping by the whole norm."""
+
+    def __init__(self, weights: Weights, clip: float) -> None:
+        self.weights, self.clip, self.step = weights, clip, 0
+        self.first = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        self.second = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def update(self, gradients: Weights, rate: float) -> None:
+        whole = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
+        factor = min(1.0, self.clip / (whole + 1e-6))
+        self.step += 1
+        for name, gradient in gradients.items():
+            gradient = gradient * factor
+            self.first[name] = 0.9 * self.first[name] + 0.1 * gradient
+            self.second[name] = 0.98 * self.second[name] + 0.02 * gradient.square()
+            first = self.first[name] / (1 - 0.9**self.step)
+            second = self.second[name] / (1 - 0.98**self.step)
+            self.weights[name] -= rate * first / (second.sqrt() + 1e-9)

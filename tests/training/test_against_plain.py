@@ -1,0 +1,120 @@
+"""The fast training step against the plain one, dropout off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from plain import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
+from tinytrainer import MakeTrainer
+
+from nmt.models.build import weights_of
+from nmt.training.trainer import Trainer
+
+SMOOTHING, RATE = 0.1, 5e-3
+CASES: dict[str, tuple[dict[str, Any], Hidden]] = {
+    "luong, LSTM, general": (
+        {"wiring": "luong", "score": "general", "cell": "lstm", "tie": "none"},
+        recurrent("luong", 2, feeding=False),
+    ),
+    "luong, input feeding": (
+        {"wiring": "luong", "score": "additive", "input_feeding": True, "tie": "none"},
+        recurrent("luong", 1, feeding=True),
+    ),
+    "bahdanau": (
+        {"wiring": "bahdanau", "score": "additive", "tie": "all"},
+        recurrent("bahdanau", 1, feeding=False),
+    ),
+    "transformer": (
+        {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2, "num_layers": 2},
+        transformer(2, 2),
+    ),
+}
+
+
+def trainer_of(make_trainer: MakeTrainer, model: dict[str, Any], **train: Any) -> Trainer:
+    values = {f"model__{key}": value for key, value in model.items()}
+    settings = {"batch_tokens": 96, "micro_batch_tokens": 48, "lr": RATE, "schedule": "constant"}
+    values |= {f"train__{key}": value for key, value in (settings | train).items()}
+    return make_trainer(model__dropout=0.0, train__label_smoothing=SMOOTHING, **values)
+
+
+def plain_gradients(
+    trainer: Trainer, weights: Weights, hidden: Hidden, rows: list[int]
+) -> tuple[float, Weights]:
+    """Return the mean loss a token of some pairs and its gradients, a sentence at a time."""
+    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    src, tgt = trainer.tokenizers.src, trainer.tokenizers.tgt
+    total, tokens = torch.zeros((), dtype=torch.float64), 0
+    for row in rows:
+        source = [*trainer.corpus.row("src", row).tolist(), src.eos]
+        target = trainer.corpus.row("tgt", row).tolist()
+        found = hidden(leaves, source, [tgt.bos, *target])
+        total = total + smoothed_loss(leaves, found, [*target, tgt.eos], SMOOTHING)
+        tokens += len(target) + 1
+    loss = total / tokens
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return float(loss.detach()), dict(zip(leaves, gradients, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_forty_updates_in_float64_are_the_plain_ones(make_trainer: MakeTrainer, case: str) -> None:
+    model, hidden = CASES[case]
+    trainer = trainer_of(make_trainer, model)
+    trainer.model.double()
+    weights = {name: weight.clone() for name, weight in weights_of(trainer.model).items()}
+    adam = Adam(weights, clip=1.0)
+    for number in range(40):
+        batches = trainer.plan(trainer.state.epoch)
+        batch = batches[number % len(batches)]
+        update = trainer.prepared(batch)
+        losses, _ = trainer.update(update)
+        trainer.state.update += 1
+        loss, gradients = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
+        adam.update(gradients, RATE)
+        assert float(losses.translation) / update.tgt_tokens == pytest.approx(loss, rel=1e-9)
+    for name, weight in weights_of(trainer.model).items():
+        torch.testing.assert_close(weight, weights[name], rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_gradients_in_fp32_are_the_plain_ones(
+    make_trainer: MakeTrainer, case: str
+) -> None:
+    model, hidden = CASES[case]
+    trainer = trainer_of(make_trainer, model, clip_norm=0.0)
+    batch = trainer.plan(0)[0]
+    weights = {name: weight.double() for name, weight in weights_of(trainer.model).items()}
+    _, expected = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
+    trainer.update(trainer.prepared(batch))
+    for name, parameter in trainer.model.named_parameters():
+        assert parameter.grad is not None
+        difference = (parameter.grad.double() - expected[name]).norm()
+        assert difference <= 1e-5 * expected[name].norm(), name
+
+
+@pytest.mark.parametrize("case", ["luong, input feeding", "transformer"])
+def test_bf16_trains_within_the_noise_of_seeds(make_trainer: MakeTrainer, case: str) -> None:
+    """After 200 updates the loss of bf16 is as near to fp32's as another seed's is."""
+    model, _ = CASES[case]
+
+    def loss(precision: str, seed: int) -> float:
+        trainer = trainer_of(make_trainer, model, seed=seed)
+        other = make_trainer("bf16", precision)
+        trainer.precision = other.precision
+        total = tokens = 0.0
+        for number in range(200):
+            batches = trainer.plan(trainer.state.epoch)
+            update = trainer.prepared(batches[number % len(batches)])
+            losses, _ = trainer.update(update)
+            trainer.state.update += 1
+            if number >= 200 - len(batches):
+                total += float(losses.translation)
+                tokens += update.tgt_tokens
+        return total / tokens
+
+    by_seed = [loss("fp32", seed) for seed in (1, 2, 3)]
+    spread = max(by_seed) - min(by_seed)
+    found = loss("bf16", 1)
+    assert min(by_seed) - spread <= found <= max(by_seed) + spread, (by_seed, found)
