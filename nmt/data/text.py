@@ -28,7 +28,7 @@ OPENERS: dict[str, Callable[[Path, str], Any]] = {
     ".bz2": bz2.open,
 }
 PARTS = 64
-SHORTEST_PART, LONGEST_PART = 2**14, 2**26
+SHORTEST_PART, LONGEST_PART = 2**12, 2**26
 """Bytes."""
 
 Pair = tuple[str, str]

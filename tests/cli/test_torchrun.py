@@ -21,6 +21,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Else two agents that restart for different reasons share stale addresses (torch 2.13)."""
+SLOWLY = ["--set", "decode.batch_size=1", "--set", "decode.threads=1"]
 LONG = ["--set", "train.max_updates=100000", "--set", "train.patience=null"]
 SAVING = ["--set", "train.save_every=20"]
 
@@ -137,9 +138,9 @@ def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> 
 
 def test_a_large_file_is_shared_and_gone_on_with(digits: Digits, tmp_path: Path) -> None:
     """As one process does it; parts that are there are kept, others are made anew."""
-    lines = [f"{line} {i}" for i, line in enumerate(digits.src * 6)]
+    lines = [f"{line} {i}" for i, line in enumerate(digits.src * 2)]
     source, out = write_lines(tmp_path / "big", lines), tmp_path / "out"
-    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", source, "-o"]
+    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", *SLOWLY, source, "-o"]
     done(nmt("translate", *flags, tmp_path / "alone"))
     launch = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags)]
     alone = (tmp_path / "alone").read_bytes()
