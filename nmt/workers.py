@@ -5,6 +5,7 @@ A process alone is a job of one, which has nobody to talk to.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.nn import functional as F
 
 from nmt.cores import job_size
 from nmt.errors import WorkerError
@@ -56,11 +58,22 @@ class Workers:
         return self.joined(work(self.share(items)))
 
     def joined(self, mine: Sequence[T]) -> list[T]:
-        """Return the items of all workers in the order in which `share` gave them out."""
+        """Return the items of all workers in the order in which `share` gave them out.
+
+        They travel as JSON.
+        """
         if self.size == 1:
             return list(mine)
-        shares: list[Sequence[T]] = [[]] * self.size
-        dist.all_gather_object(shares, mine, self.waiting)
+        text = torch.frombuffer(bytearray(json.dumps(list(mine)).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(text)]), self.waiting)
+        longest = int(max(sizes))
+        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(texts, F.pad(text, (0, longest - len(text))), self.waiting)
+        shares = [
+            json.loads(bytes(text[: int(size)].tolist()))
+            for text, size in zip(texts, sizes, strict=True)
+        ]
         total = sum(map(len, shares))
         return [shares[i % self.size][i // self.size] for i in range(total)]
 

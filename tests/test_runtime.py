@@ -70,11 +70,24 @@ def test_other_numbers_draw_otherwise() -> None:
     assert len({tuple(draw(*numbers)) for numbers in seeds}) == len(seeds)
 
 
-def test_auto_precision_on_a_cpu_is_fp32() -> None:
+@pytest.mark.parametrize(
+    ("units", "gain", "picked"),
+    [((), 9.0, "fp32"), (("avx512_bf16",), 2.0, "bf16"), (("amx_bf16",), 1.1, "fp32")],
+)
+def test_auto_precision_on_a_cpu_is_what_is_faster(
+    monkeypatch: pytest.MonkeyPatch, units: tuple[str, ...], gain: float, picked: str
+) -> None:
+    have = dict.fromkeys(units, True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, **have})
+    rates = {torch.float32: 1e11, torch.bfloat16: gain * 1e11}
+    monkeypatch.setattr(runtime, "matrix_rate", lambda device, kind: rates[kind])
     precision = Precision("auto", CPU)
-    assert precision.name == "fp32"
-    with precision.autocast():
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    assert precision.name == picked
+    assert (f"{gain:.1f} times" if units else "no bf16") in precision.why
+
+
+def test_the_rate_of_matrix_products_is_one_of_this_world() -> None:
+    assert 1e8 < runtime.matrix_rate(CPU, torch.float32) < 1e14
 
 
 def test_fp16_on_a_cpu_is_refused_with_the_choices() -> None:

@@ -117,7 +117,6 @@ def set_up(
                 clear_run(run_dir)
             files.make_folder(run_dir.path)
             files.sweep_strays(run_dir.path)
-            files.remove(run_dir.finished)
         changes: list[str] = []
         if going_on:
             before = load_config(run_dir.config)
@@ -137,18 +136,18 @@ def set_up(
         config = config.with_values(measured)
         if workers.leads:
             files.write_text(run_dir.config, show_config(config))
+            files.remove(run_dir.finished)
 
     seed_everything(config.train.seed)
     sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
     model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
-    trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers)
+    ceiling = matrix_rate(device, AUTOCAST_TYPES.get(precision.name, torch.float32))
+    trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers, ceiling)
     if going_on:
         trainer.resume()
         if workers.leads:
             forget_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")
-    kind = AUTOCAST_TYPES.get(precision.name, torch.float32)
-    trainer.ceiling = matrix_rate(device, kind)
     log.say(summary(trainer, sizes, threads))
     word = bleu_tokenizer(config.data.tgt)[1]
     if word:

@@ -55,8 +55,60 @@ class Output(nn.Module):
         With smoothing e the target distribution is (1 - e) one-hot + e uniform over V
         (Szegedy et al. 2016, section 7). Computed in fp32 whatever the precision of the logits.
         """
+        if hidden.device.type == "cpu":
+            if torch.is_autocast_enabled("cpu"):
+                hidden = hidden.to(torch.get_autocast_dtype("cpu"))
+            loss = _ChunkedLoss.apply(hidden, self.weight, self.bias, tgt, label_smoothing)  # type: ignore[no-untyped-call]
+            return cast(Tensor, loss)
         logits = precise(self.logits(hidden))
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Output map and cross entropy, some rows at a time, their gradient made on the way.
+
+    So M x V logits are never held. With p the softmax of a row's logits z and q the smoothed
+    target, the loss is log sum exp z - q . z and its gradient p - q.
+    """
+
+    ROWS = 512
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, tgt: Tensor, smoothing: float
+    ) -> Tensor:
+        weight_used, bias_used = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        learns = any(ctx.needs_input_grad)
+        ctx.gradients = None
+        if learns:
+            of_hidden = torch.empty_like(hidden)
+            of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        total = precise(hidden).new_zeros(())
+        for begin in range(0, len(hidden), _ChunkedLoss.ROWS):
+            rows = slice(begin, begin + _ChunkedLoss.ROWS)
+            right = tgt[rows, None]
+            logits = precise(torch.addmm(bias_used, hidden[rows], weight_used.t()))
+            norm = logits.logsumexp(1, keepdim=True)
+            total += (norm - (1 - smoothing) * logits.gather(1, right)).sum()
+            if smoothing:
+                total -= smoothing * logits.mean(1).sum()
+            if learns:
+                change = logits.sub_(norm).exp_().sub_(smoothing / len(weight))
+                hit = torch.full_like(norm, smoothing - 1)
+                change = change.scatter_add_(1, right, hit).to(hidden.dtype)
+                torch.mm(change, weight_used, out=of_hidden[rows])
+                of_weight += change.t() @ hidden[rows]
+                of_bias += change.sum(0)
+        if learns:
+            ctx.gradients = of_hidden, of_weight, of_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        [scale] = gradients
+        found = [each.mul_(scale) for each in ctx.gradients]
+        ctx.gradients = None
+        return *found, None, None
 
 
 def precise(tensor: Tensor) -> Tensor:
@@ -150,9 +202,9 @@ class LoopLinear(nn.Linear):
     loop: LoopProduct | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.loop is None or inputs.dim() != 2:
+        if self.loop is None:
             return super().forward(inputs)
-        return self.loop(inputs)
+        return self.loop(inputs.flatten(0, -2)).view(*inputs.shape[:-1], -1)
 
 
 @contextmanager
@@ -192,26 +244,49 @@ class RecurrentLayer(nn.Module):
 
     def project(self, inputs: Tensor) -> Tensor:
         """Return the input part of the gates, ... x G, for ... x I inputs."""
-        weight = cast(Tensor, self.rnn.weight_ih_l0)[:, : self.d_input]
-        bias = cast(Tensor, self.rnn.bias_ih_l0)
-        if self.is_lstm:  # whose gates only add them
-            bias = bias + cast(Tensor, self.rnn.bias_hh_l0)
-        return F.linear(inputs, weight, bias)
+        return input_gates(self.rnn, "", inputs)
 
     def cell(self) -> Cell:
         """Return the function of one step; its weights are sliced once, for all steps to come."""
-        from_feed = LoopProduct(cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :])
-        bias = None if self.is_lstm else cast(Tensor, self.rnn.bias_hh_l0)
-        recurrent = LoopProduct(cast(Tensor, self.rnn.weight_hh_l0), bias)
+        return make_cell(self.rnn, "", cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :])
 
-        def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
-            if feed is not None:
-                gates = from_feed(feed, gates)
-            if self.is_lstm:
-                return lstm_gates(recurrent(state[0], gates), state)
-            return gru_gates(gates, recurrent(state[0]), state)
 
-        return step
+def make_cell(rnn: nn.GRU | nn.LSTM, suffix: str, feed_weight: Tensor | None = None) -> Cell:
+    """Return one step of a direction of a layer, for gates that hold the input part."""
+    is_lstm = isinstance(rnn, nn.LSTM)
+    from_feed = None if feed_weight is None else LoopProduct(feed_weight)
+    bias = None if is_lstm else getattr(rnn, f"bias_hh_l0{suffix}")
+    recurrent = LoopProduct(getattr(rnn, f"weight_hh_l0{suffix}"), bias)
+
+    def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
+        if feed is not None and from_feed is not None:
+            gates = from_feed(feed, gates)
+        if is_lstm:
+            return lstm_gates(recurrent(state[0], gates), state)
+        return gru_gates(gates, recurrent(state[0]), state)
+
+    return step
+
+
+def input_gates(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> Tensor:
+    """Return what ... x I inputs add to the gates, ... x G, with the biases that only add."""
+    weight, bias = (getattr(rnn, f"{kind}_ih_l0{suffix}") for kind in ("weight", "bias"))
+    if isinstance(rnn, nn.LSTM):
+        bias = bias + getattr(rnn, f"bias_hh_l0{suffix}")
+    return F.linear(inputs, weight[:, : inputs.size(-1)], bias)
+
+
+def run_over(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> State:
+    """Return h, and c of an LSTM, after each of B x T x I inputs, B x T x D each."""
+    step = make_cell(rnn, suffix)
+    gates = input_gates(rnn, suffix, inputs)
+    zeros = gates.new_zeros(gates.size(0), rnn.hidden_size)
+    state: State = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
+    states = []
+    for gates_t in gates.unbind(1):
+        state = step(gates_t, None, state)
+        states.append(state)
+    return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))
 
 
 def lstm_gates(gates: Tensor, state: State) -> State:

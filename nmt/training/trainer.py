@@ -50,7 +50,10 @@ Validate = Callable[[int], dict[str, float]]
 
 
 class Trainer:
-    """One run of training: holds the model, the optimizer and the state, and moves them on."""
+    """One run of training: holds the model, the optimizer and the state, and moves them on.
+
+    `ceiling` is the FLOP/s that the device reaches in matrix products, where that was measured.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Trainer:
         tokenizers: Tokenizers,
         precision: Precision,
         workers: Workers,
+        ceiling: float | None = None,
     ) -> None:
         self.config = config
         self.settings = config.train
@@ -77,7 +81,7 @@ class Trainer:
         self.optimizer = make_optimizer(model, config.train, precision.device)
         self.state = TrainState()
         self.epoch_batches = self.plan(0)
-        self.ceiling: float | None = None
+        self.ceiling = ceiling
         self.meter = self._new_meter()
         self.stop_signal: int | None = None
         self._signal: int | None = None

@@ -9,7 +9,7 @@ import pytest
 from commandline import environment, nmt
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
-LIGHT = {"nmt.cli", "nmt.errors", "nmt.files", "nmt.log"}
+LIGHT = {"nmt.cli", "nmt.cores", "nmt.errors", "nmt.files", "nmt.log"}
 PROBE = """
 import sys
 sys.argv = ["nmt", *sys.argv[1:]]

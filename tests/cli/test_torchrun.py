@@ -12,16 +12,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import NMT, done, nmt, write_lines
 from tinyruns import Digits, Tiny
 
+from nmt.commands import translate
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Else two agents that restart for different reasons share stale addresses (torch 2.13)."""
-SLOWLY = ["--set", "decode.batch_size=1", "--set", "decode.threads=1"]
 LONG = ["--set", "train.max_updates=100000", "--set", "train.patience=null"]
 SAVING = ["--set", "train.save_every=20"]
 
@@ -120,6 +122,60 @@ def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
     assert f"interrupted after update {last}; go on with --resume" in err
 
 
+def test_workers_share_a_file_as_one_translates_it(digits: Digits, tmp_path: Path) -> None:
+    source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
+    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", source, "-o"]
+    done(nmt("translate", *flags, tmp_path / "alone"))
+    line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
+    with started(line) as job:
+        _, err = job.communicate(timeout=120)
+    assert job.returncode == 0, err
+    assert out.read_bytes() == (tmp_path / "alone").read_bytes()
+    assert not out.with_name("out.parts").exists()
+
+
+def test_parts_that_are_whole_are_kept(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that stops in its third part goes on with that one; another setting begins anew."""
+    source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
+    flags = ["-m", digits.run, "--device", "cpu", source, "-o", out, "--nbest", "2", "--beam", "2"]
+    done(nmt("translate", *flags))
+    alone = out.read_bytes()
+    out.unlink()
+    monkeypatch.setattr(translate, "job_size", lambda: 2)
+    parts: list[int] = []
+    real = translate._Way.translate
+
+    def stops(*arguments: Any) -> int:
+        if len(parts) == 2:
+            raise KeyboardInterrupt
+        parts.append(0)
+        return real(*arguments)
+
+    monkeypatch.setattr(translate._Way, "translate", stops)
+    assert nmt("translate", *flags).code == 130
+    folder = out.with_name("out.parts")
+    assert sorted(p.name for p in folder.iterdir()) == ["00000", "00001", "made-by"]
+    begin = b"".join((folder / name).read_bytes() for name in ("00000", "00001"))
+    assert alone.startswith(begin)
+    monkeypatch.setattr(translate._Way, "translate", real)
+    (folder / "00000").write_bytes(b"kept\n")
+    (folder / "00001").write_bytes(b"")
+    found = done(nmt("translate", *flags))
+    assert "going on with the parts that are there" in found.err
+    assert out.read_bytes() == b"kept\n" + alone.removeprefix(begin)
+    assert not folder.exists()
+
+    monkeypatch.setattr(translate._Way, "translate", stops)
+    parts.clear()
+    assert nmt("translate", *flags).code == 130
+    monkeypatch.setattr(translate._Way, "translate", real)
+    (folder / "00000").write_bytes(b"of another way\n")
+    done(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
+    assert b"another way" not in out.read_bytes()
+
+
 def test_what_cannot_be_shared_is_refused(digits: Digits) -> None:
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", "-m", str(digits.run)]
     with started(line) as job:
@@ -134,32 +190,6 @@ def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> 
     assert job.returncode != 0
     assert "error: rank 0: --set train.lr" in err
     assert not tiny.run.exists()
-
-
-def test_a_large_file_is_shared_and_gone_on_with(digits: Digits, tmp_path: Path) -> None:
-    """As one process does it; parts that are there are kept, others are made anew."""
-    lines = [f"{line} {i}" for i, line in enumerate(digits.src * 2)]
-    source, out = write_lines(tmp_path / "big", lines), tmp_path / "out"
-    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", *SLOWLY, source, "-o"]
-    done(nmt("translate", *flags, tmp_path / "alone"))
-    launch = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags)]
-    alone = (tmp_path / "alone").read_bytes()
-    with started([*launch, str(out)]) as job:
-        _, err = job.communicate(timeout=120)
-    assert job.returncode == 0, err
-    assert out.read_bytes() == alone
-    assert not out.with_name("out.parts").exists()
-
-    with started([*launch, str(out)]) as job:
-        wait_for(out.with_name("out.parts") / "00000", job)
-    begin = (out.with_name("out.parts") / "00000").read_bytes()
-    assert alone.startswith(begin)
-    (out.with_name("out.parts") / "00000").write_bytes(b"kept\n")
-    with started([*launch, str(out)]) as job:
-        _, err = job.communicate(timeout=120)
-    assert job.returncode == 0, err
-    assert "going on with the parts that are there" in err
-    assert out.read_bytes() == b"kept\n" + alone.removeprefix(begin)
 
 
 @pytest.mark.slow

@@ -55,7 +55,10 @@ def test_the_job_is_worth_following(alone: dict[str, Any]) -> None:
         assert found["losses"][-1] < 0.9 * found["losses"][0]
 
 
-@pytest.mark.parametrize(("workers", "parallel"), [(2, "ddp"), (4, "ddp"), (2, "fsdp")])
+@pytest.mark.parametrize(
+    ("workers", "parallel"),
+    [(2, "ddp"), pytest.param(4, "ddp", marks=pytest.mark.slow), (2, "fsdp")],
+)
 def test_any_number_of_workers_makes_the_same_updates(
     tmp_path: Path, alone: dict[str, Any], workers: int, parallel: str
 ) -> None:
