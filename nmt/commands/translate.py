@@ -24,7 +24,7 @@ from nmt.data.text import (
 )
 from nmt.decoding.load import choose_run, load_translator
 from nmt.decoding.translator import Translation, Translator
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, DataError
 from nmt.log import say
 from nmt.rundir import RunDir
 
@@ -137,7 +137,9 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
 def _claim(folder: Path, words: str) -> None:
     """Keep the parts in a folder that were made in the same way from the same file, no others."""
     made = folder / "made-by"
-    if folder.is_dir():
+    if folder.exists():
+        if not made.is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise DataError(f"{folder}: must not be there, or hold parts of a job; move it away")
         if made.is_file() and made.read_text(encoding="utf-8") == words:
             files.sweep_strays(folder)
             say(f"{folder}: going on with the parts that are there")

@@ -175,6 +175,13 @@ def test_parts_that_are_whole_are_kept(
     done(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
     assert b"another way" not in out.read_bytes()
 
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    refused = nmt("translate", *flags)
+    assert refused.code == 2
+    assert "out.parts: must not be there" in refused.err
+    assert (folder / "thesis.txt").read_text() == "mine"
+
 
 def test_what_cannot_be_shared_is_refused(digits: Digits) -> None:
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", "-m", str(digits.run)]
