@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -83,9 +84,9 @@ def run(
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
             return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
-        with workers.in_turn():
-            if workers.leads:
-                finish(trainer, reason, device_name)
+        if workers.leads:
+            finish(trainer, reason, device_name)
+        workers.wait()
         if tests:
             test(trainer, tests, device_name)
         if workers.leads:
@@ -107,7 +108,6 @@ def set_up(
 ) -> tuple[Trainer, Validator]:
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
     log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
-    precision = Precision(config.train.precision, device)
     with workers.in_turn():
         if workers.leads:
             check_folder(run_dir, resume, overwrite)
@@ -124,6 +124,7 @@ def set_up(
             changes = changed_settings(config, before)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
+        precision = Precision(config.train.precision, device)
         for change in changes:
             log.say(f"changed: {change}")
         tokenizers = ensure_tokenizers(config, run_dir, log.say)
@@ -322,10 +323,7 @@ def test(trainer: Trainer, tests: dict[str, list[Pair]], device: str) -> None:
     threads = config.decode.threads or config.train.threads
     config = config.with_values({"decode.threads": threads})
     translator = load_translator(run_dir, config, device)
-
-    def translate(lines: Sequence[str]) -> list[str]:
-        return trainer.workers.each(translator.translate, lines)
-
+    translate = partial(trainer.workers.each, translator.translate)
     evaluations = []
     for name, pairs in tests.items():
         trainer.log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")

@@ -113,9 +113,9 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
     folder = output.with_name(f"{output.name}.parts")
     parts = [folder / f"{number:05d}" for number in range(len(ranges))]
     with connected() as workers:
-        with workers.in_turn():
-            if workers.leads:
-                _claim(folder, f"{file.resolve()} {file.stat().st_mtime_ns} {way.in_words()}\n")
+        if workers.leads:
+            _claim(folder, f"{file.resolve()} {file.stat().st_mtime_ns} {way.in_words()}\n")
+        workers.wait()
         translator = way.translator()
         invalid = 0
         for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):

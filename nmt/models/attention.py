@@ -12,7 +12,7 @@ those of a window). A new score is one class and one line of SCORES.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -20,7 +20,16 @@ from torch import Tensor, nn
 
 from nmt.modelconfig import RNNConfig
 from nmt.models.interface import Rows
-from nmt.models.layers import LoopLinear, make_linear, precise
+from nmt.models.layers import LoopLinear, LoopProduct, make_linear, precise
+
+
+class Loops(NamedTuple):
+    """A step's products with the source, whose gradients come in one product after the loop."""
+
+    scores: LoopProduct
+    """B x H x Q x S of B x H x Q x d queries, the keys as weights."""
+    contexts: LoopProduct
+    """B x H x Q x d of B x H x Q x S attention weights, the values as weights."""
 
 
 class Seen(NamedTuple):
@@ -38,6 +47,8 @@ class Seen(NamedTuple):
     """B x Q x W source positions of a window, counted from 0; None for all of them in order."""
     gaussian: Tensor | None = None
     """B x 1 x Q x W factors of the weights, with local_p."""
+    loops: Loops | None = None
+    """In a training loop, where all of the source is seen."""
 
 
 class Score(nn.Module):
@@ -58,7 +69,8 @@ class Score(nn.Module):
 
     def forward(self, query: Tensor, seen: Seen) -> Tensor:
         """Return B x H x Q x W scores for B x Q x D queries."""
-        return products(split_heads(query, self.heads), seen.keys)
+        queries = split_heads(query, self.heads)
+        return products(queries, seen.keys) if seen.loops is None else seen.loops.scores(queries)
 
 
 def split_heads(tensor: Tensor, heads: int) -> Tensor:
@@ -207,6 +219,7 @@ class Source(Rows):
     """B x S x D."""
     fertility: Tensor | None
     """B x H x S, with coverage: how many target tokens each source token is worth."""
+    loops: Loops | None = None
 
 
 @dataclass(frozen=True)
@@ -304,6 +317,13 @@ class Attention(nn.Module):
         values = self.value(states) if self.heads > 1 else states
         return Source(mask, values, self.score.project(states), fertility)
 
+    def looping(self, source: Source) -> Source:
+        """Return the source for a loop of looks, to be learned from."""
+        if self.window is not None:
+            return source
+        keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))
+        return replace(source, loops=Loops(LoopProduct(keys), LoopProduct(values.mT)))
+
     def start(self, source: Source, rows: int) -> AttentionState:
         """Return the state before the first target position, `rows` rows a sentence."""
         (count, length), device = source.mask.shape, source.mask.device
@@ -351,13 +371,16 @@ class Attention(nn.Module):
         """
         if self.window is None:
             keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))
-            seen = Seen(keys, values, source.mask[:, None, None], coverage)
+            mask = source.mask[:, None, None]
+            seen = Seen(keys, values, mask, coverage, loops=source.loops)
         else:
             seen = self._through_window(query, source, position, coverage)
         scores = precise(self.score(query, seen)).masked_fill(~seen.mask, -math.inf)
         softmax = scores.softmax(-1)
         weights = softmax if seen.gaussian is None else softmax * seen.gaussian
-        context = weigh(weights.to(seen.values.dtype), seen.values).transpose(1, 2).flatten(2)
+        shares = weights.to(seen.values.dtype)
+        found = weigh(shares, seen.values) if seen.loops is None else seen.loops.contexts(shares)
+        context = found.transpose(1, 2).flatten(2)
         return Attended(context, weights, softmax, scores, seen.positions)
 
     def _through_window(

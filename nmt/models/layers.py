@@ -11,7 +11,10 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+aten = torch.ops.aten
 
 State = tuple[Tensor, ...]
 """State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
@@ -31,6 +34,7 @@ class Output(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         if tied is None:
             nn.init.xavier_uniform_(self.weight)
+        self._rooms: dict[torch.dtype, Tensor] = {}
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors."""
@@ -56,12 +60,19 @@ class Output(nn.Module):
         (Szegedy et al. 2016, section 7). Computed in fp32 whatever the precision of the logits.
         """
         if hidden.device.type == "cpu":
-            if torch.is_autocast_enabled("cpu"):
-                hidden = hidden.to(torch.get_autocast_dtype("cpu"))
-            loss = _ChunkedLoss.apply(hidden, self.weight, self.bias, tgt, label_smoothing)  # type: ignore[no-untyped-call]
-            return cast(Tensor, loss)
+            hidden = for_products(hidden)
+            rooms = self._room(hidden.dtype), self._room(precise(hidden[:0]).dtype)
+            given = hidden, self.weight, self.bias, tgt, label_smoothing, rooms
+            return cast(Tensor, _ChunkedLoss.apply(*given))  # type: ignore[no-untyped-call]
         logits = precise(self.logits(hidden))
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
+
+    def _room(self, kind: torch.dtype) -> Tensor:
+        """Return memory for a chunk of logits, kept from call to call: fresh pages cost much."""
+        if kind not in self._rooms:
+            with torch.inference_mode(False):
+                self._rooms[kind] = torch.empty(_ChunkedLoss.ROWS, len(self.weight), dtype=kind)
+        return self._rooms[kind]
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -75,7 +86,13 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, tgt: Tensor, smoothing: float
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        tgt: Tensor,
+        smoothing: float,
+        rooms: tuple[Tensor, Tensor],
     ) -> Tensor:
         weight_used, bias_used = weight.to(hidden.dtype), bias.to(hidden.dtype)
         learns = any(ctx.needs_input_grad)
@@ -83,19 +100,23 @@ class _ChunkedLoss(torch.autograd.Function):
         if learns:
             of_hidden = torch.empty_like(hidden)
             of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        total = precise(hidden).new_zeros(())
+        total = rooms[1].new_zeros(())
         for begin in range(0, len(hidden), _ChunkedLoss.ROWS):
             rows = slice(begin, begin + _ChunkedLoss.ROWS)
             right = tgt[rows, None]
-            logits = precise(torch.addmm(bias_used, hidden[rows], weight_used.t()))
-            norm = logits.logsumexp(1, keepdim=True)
-            total += (norm - (1 - smoothing) * logits.gather(1, right)).sum()
+            product, logits = (room[: len(right)] for room in rooms)
+            torch.addmm(bias_used, hidden[rows], weight_used.t(), out=product)
+            top = logits.copy_(product).amax(1, keepdim=True)
+            total += top.sum() - (1 - smoothing) * logits.gather(1, right).sum()
             if smoothing:
                 total -= smoothing * logits.mean(1).sum()
+            powers = logits.sub_(top).exp_()
+            norm = powers.sum(1, keepdim=True)
+            total += norm.log().sum()
             if learns:
-                change = logits.sub_(norm).exp_().sub_(smoothing / len(weight))
-                hit = torch.full_like(norm, smoothing - 1)
-                change = change.scatter_add_(1, right, hit).to(hidden.dtype)
+                change = powers.div_(norm).sub_(smoothing / len(weight))
+                change.scatter_add_(1, right, torch.full_like(norm, smoothing - 1))
+                change = product.copy_(change)
                 torch.mm(change, weight_used, out=of_hidden[rows])
                 of_weight += change.t() @ hidden[rows]
                 of_bias += change.sum(0)
@@ -108,7 +129,15 @@ class _ChunkedLoss(torch.autograd.Function):
         [scale] = gradients
         found = [each.mul_(scale) for each in ctx.gradients]
         ctx.gradients = None
-        return *found, None, None
+        return *found, None, None, None
+
+
+def for_products(tensor: Tensor) -> Tensor:
+    """Return a tensor in the type that autocast multiplies in, cast once for all its readers."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
 
 
 def precise(tensor: Tensor) -> Tensor:
@@ -131,7 +160,8 @@ def own_columns(products: Tensor, places: Tensor) -> Tensor:
 class LoopProduct:
     """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
 
-    Else each step would make a gradient of W from its few rows, and add it to the others.
+    Else each step would make a gradient of W from its few rows, and add it to the others. W is
+    O x I, or ... x O x I, one for each sentence.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -139,21 +169,22 @@ class LoopProduct:
         self.gradients: list[Tensor] = []
         self.learns = torch.is_grad_enabled() and weight.requires_grad
         if self.learns:
-            if torch.is_autocast_enabled(weight.device.type):
-                kind = torch.get_autocast_dtype(weight.device.type)
-                weight, bias = weight.to(kind), None if bias is None else bias.to(kind)
+            weight, bias = for_products(weight), None if bias is None else for_products(bias)
             weight, bias = _LoopWeights.apply(weight, bias, self)  # type: ignore[no-untyped-call]
         self.weight, self.bias = weight, bias
 
     def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
-        """Return N x O of N x I; `more`, N x O, is added in the place of a bias."""
+        """Return ... N x O of ... N x I; `more`, N x O, is added in the place of a bias."""
         added = self.bias if more is None else more
         if self.learns:
             inputs = inputs.to(self.weight.dtype)
             return cast(Tensor, _LoopStep.apply(inputs, self.weight, added, self))  # type: ignore[no-untyped-call]
-        if added is None:
-            return inputs @ self.weight.t()
-        return torch.addmm(added, inputs, self.weight.t())
+        return mapped(inputs, self.weight, added)
+
+
+def mapped(inputs: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
+    """Return ... N x O of ... N x I: x W^T, plus a bias or N x O more."""
+    return inputs @ weight.mT if added is None else torch.addmm(added, inputs, weight.t())
 
 
 class _LoopWeights(torch.autograd.Function):
@@ -167,10 +198,10 @@ class _LoopWeights(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: None) -> Any:
-        gradients, inputs = torch.cat(ctx.loop.gradients), torch.cat(ctx.loop.inputs)
+        gradients, inputs = torch.cat(ctx.loop.gradients, -2), torch.cat(ctx.loop.inputs, -2)
         ctx.loop.gradients, ctx.loop.inputs = [], []
         bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
-        return gradients.t() @ inputs, bias, None
+        return gradients.mT @ inputs, bias, None
 
 
 class _LoopStep(torch.autograd.Function):
@@ -182,9 +213,7 @@ class _LoopStep(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.loop, ctx.adds = loop, added is not None and added.dim() == 2
-        if added is None:
-            return inputs @ weight.t()
-        return torch.addmm(added, inputs, weight.t())
+        return mapped(inputs, weight, added)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -290,10 +319,36 @@ def run_over(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> State:
 
 
 def lstm_gates(gates: Tensor, state: State) -> State:
-    """Return c' = f c + i tanh(g), h' = o tanh(c'), gates in torch's order i, f, g, o."""
-    into, forget, new, out = gates.chunk(4, -1)
-    memory = forget.sigmoid() * state[1] + into.sigmoid() * new.tanh()
-    return out.sigmoid() * memory.tanh(), memory
+    """Return h' = o tanh(c'), c' = f c + i tanh(g), gates in torch's order i, f, g, o."""
+    return cast(State, _LSTMGates.apply(gates, state[1]))  # type: ignore[no-untyped-call]
+
+
+class _LSTMGates(torch.autograd.Function):
+    """The gates differentiated by hand: half the passes of autograd, which cost more than half."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        width = before.size(-1)
+        both, new, out = torch.split(gates, [2 * width, width, width], -1)
+        into, forget = both.sigmoid().chunk(2, -1)
+        new, out = new.tanh(), out.sigmoid()
+        memory = torch.addcmul(forget * before, into, new)
+        shown = memory.tanh()
+        ctx.save_for_backward(before, into, forget, new, out, shown)
+        return out * shown, memory
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_hidden: Tensor, of_memory: Tensor) -> tuple[Tensor, Tensor]:
+        before, into, forget, new, out, shown = ctx.saved_tensors
+        of_memory = of_memory + aten.tanh_backward(of_hidden * out, shown)
+        of_gates = out.new_empty(*out.shape[:-1], 4 * out.size(-1))
+        places = of_gates.chunk(4, -1)
+        aten.sigmoid_backward(of_memory * new, into, grad_input=places[0])
+        aten.sigmoid_backward(of_memory * before, forget, grad_input=places[1])
+        aten.tanh_backward(of_memory * into, new, grad_input=places[2])
+        aten.sigmoid_backward(of_hidden * shown, out, grad_input=places[3])
+        return of_gates, of_memory * forget
 
 
 def gru_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:
@@ -317,6 +372,22 @@ def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
             init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
             for gate in parameter.chunk(parameter.size(0) // rnn.hidden_size):
                 init(gate)
+
+
+def side_by_side(inputs: Tensor, *maps: nn.Linear) -> tuple[Tensor, ...]:
+    """Return what several linear maps make of the same ... x I inputs, by one product in training.
+
+    Once trained, a map may be of another kind, and one product gains nothing (benchmarks/LOG.md).
+    """
+    if not torch.is_grad_enabled():
+        return tuple(each(inputs) for each in maps)
+    sizes = [each.out_features for each in maps]
+    biases = [
+        each.weight.new_zeros(each.out_features) if each.bias is None else each.bias
+        for each in maps
+    ]
+    weights: list[Tensor] = [each.weight for each in maps]
+    return torch.split(F.linear(inputs, torch.cat(weights), torch.cat(biases)), sizes, -1)
 
 
 def make_embedding(vocab_size: int, width: int, pad: int) -> nn.Embedding:
@@ -351,13 +422,15 @@ def dropout(inputs: Tensor, rate: float) -> Tensor:
     """Zero a share `rate` of the inputs and scale the others by 1 / (1 - rate).
 
     torch draws its CPU masks one number an element, at the cost of a matrix product each; here a
-    64-bit number serves four elements, so the rate is exact to 2^-16.
+    64-bit number serves eight elements. A byte knows rates in steps of 1/256, so each column draws
+    whether it takes the step below `rate` or above: in the mean the rate is exact.
     """
     if inputs.device.type != "cpu":
         return F.dropout(inputs, rate)
-    draws = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    bits = draws.view(torch.int16)[: inputs.numel()].view(inputs.shape)
-    kept = bits >= round(rate * 2**16) - 2**15
+    draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    draws = draws.view(torch.int8)[: inputs.numel()].view(inputs.shape)
+    least = (rate * 2**8 + torch.rand(inputs.shape[-1])).clamp(max=2**8 - 1).floor() - 2**7
+    kept = draws.ge_(least.to(torch.int8))  # in place, as bool is slow to turn into a float
     return inputs * kept.to(inputs.dtype).mul_(1 / (1 - rate))
 
 

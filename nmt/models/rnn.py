@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -200,7 +200,7 @@ class Decoder(nn.Module):
             self.attention = Attention(config)
         if self.wiring == "bahdanau":
             inputs = width + embed + width
-            self.readout: nn.Module = make_linear(inputs, 2 * d_readout, kind=LoopLinear)
+            self.readout: nn.Module = make_linear(inputs, 2 * d_readout)
         elif self.wiring == "luong":
             self.readout = make_linear(width + width, d_readout, bias=False, kind=LoopLinear)
         else:
@@ -224,7 +224,7 @@ class Decoder(nn.Module):
 
         `gates` is N x G, the hoisted input part of layer 1; `embedded` N x E; `cells` come from
         `self.cells()`; `mask` is a dropout mask for what is fed back, fixed over the sequence.
-        Returns the N x R readout.
+        Returns what the N x R readout is made of; where it is fed back, the state holds it.
         """
         found = attention = None
         feed = state.feed
@@ -236,13 +236,13 @@ class Decoder(nn.Module):
             feed = feed * mask
         top, layers = self._update(gates, feed, state.layers, cells)
         if found is not None:
-            readout = self._maxout(query, embedded, found.context[:, 0])
-            return readout, RNNState(layers, None, attention), found
+            parts = torch.cat([query, embedded, found.context[:, 0]], -1)
+            return parts, RNNState(layers, None, attention), found
         if self.wiring == "none":
-            return self.readout(top), RNNState(layers, None, None), None
+            return top, RNNState(layers, None, None), None
         found, attention = self._look(top, memory, state)
-        readout = self._attentional(found.context[:, 0], top)
-        return readout, RNNState(layers, readout if self.feeds else None, attention), found
+        parts = torch.cat([found.context[:, 0], top], -1)
+        return parts, RNNState(layers, self.read(parts) if self.feeds else None, attention), found
 
     def _look(
         self, query: Tensor, memory: RNNMemory, state: RNNState
@@ -281,14 +281,17 @@ class Decoder(nn.Module):
             after += new
         return below, tuple(after)
 
-    def _maxout(self, previous: Tensor, embedded: Tensor, context: Tensor) -> Tensor:
-        """t_j = max(u_{2j-1}, u_{2j}),  u = U s_{t-1} + V y_{t-1} + C c_t  (Bahdanau, A.2.2)."""
-        units = self.readout(torch.cat([previous, embedded, context], -1))
-        return units.unflatten(-1, (self.d_readout, 2)).amax(-1)  # type: ignore[no-any-return]
+    def read(self, parts: Tensor) -> Tensor:
+        """Return the ... x R readout.
 
-    def _attentional(self, context: Tensor, top: Tensor) -> Tensor:
-        """r_t = tanh(W [c_t; s_t])  (Luong, eq. 5)."""
-        return self.readout(torch.cat([context, top], -1)).tanh()  # type: ignore[no-any-return]
+        bahdanau: t_j = max(u_{2j-1}, u_{2j}),  u = U s_{t-1} + V y_{t-1} + C c_t  (A.2.2);
+        luong: r_t = tanh(W [c_t; s_t])  (eq. 5).
+        """
+        made: Tensor = self.readout(parts)
+        if self.wiring == "bahdanau":
+            # not amax, whose gradient counts ties
+            return torch.maximum(made[..., 0::2], made[..., 1::2])
+        return made.tanh() if self.wiring == "luong" else made
 
     def whole(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
         """Run over B x T x E at once, where nothing is fed back: one product for all attention."""
@@ -300,30 +303,33 @@ class Decoder(nn.Module):
             new = layer(entering, first)
             below = below + new if i >= FIRST_RESIDUAL else new
         if self.wiring == "none":
-            return self.readout(below), []
+            return self.read(below), []
         assert memory.source is not None
         position = torch.arange(below.size(1), device=below.device).expand(below.size(0), -1)
         found = self.attention(below, memory.source, position)
-        return self._attentional(found.context, below), [found]
+        return self.read(torch.cat([found.context, below], -1)), [found]
 
     def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
-        """Run over B x T x E a step at a time, everything else hoisted out of the loop."""
+        """Run over B x T x E a step at a time, all that is not fed back hoisted out of the loop."""
         gates = self.layers[0].project(embedded)  # type: ignore[operator]
         cells = self.cells()
+        if memory.source is not None:
+            memory = replace(memory, source=self.attention.looping(memory.source))
         state = self.first_state(memory, rows=1)
         mask = None
         if self.training and self.rate > 0 and self.d_feed > 0:
             mask = sequence_mask(gates.new_ones(gates.size(0), self.d_feed), self.rate)
-        readouts: list[Tensor] = []
+        made: list[Tensor] = []
         found: list[Attended] = []
         # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
         with looping(self):
             for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
-                readout, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
-                readouts.append(readout)
+                parts, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
+                made.append(parts if state.feed is None else state.feed)
                 if seen is not None:
                     found.append(seen)
-        return torch.stack(readouts, 1), found
+        whole = torch.stack(made, 1)
+        return whole if self.feeds else self.read(whole), found
 
     def first_state(self, memory: RNNMemory, rows: int) -> RNNState:
         """Return the state before the first token, `rows` copies of each sentence's."""
@@ -377,7 +383,8 @@ class RNNModel(Model[RNNMemory, RNNState]):
         decoder = self.decoder
         embedded = decoder.embedding(tokens)
         gates = decoder.layers[0].project(embedded)  # type: ignore[operator]
-        readout, after, found = decoder.cell(gates, embedded, state, memory, decoder.cells())
+        parts, after, found = decoder.cell(gates, embedded, state, memory, decoder.cells())
+        readout = decoder.read(parts) if after.feed is None else after.feed
         return readout, after, make_trace([found] if found else [], memory) if trace else None
 
 

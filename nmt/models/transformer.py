@@ -37,7 +37,16 @@ from nmt.models.interface import (
     kept,
     moves,
 )
-from nmt.models.layers import Dropout, Output, dropout, make_embedding, make_linear, precise
+from nmt.models.layers import (
+    Dropout,
+    Output,
+    dropout,
+    for_products,
+    make_embedding,
+    make_linear,
+    precise,
+    side_by_side,
+)
 
 ROTARY_BASE = 10_000.0
 """Longest wavelength of rotary and sinusoidal positions, over 2 pi."""
@@ -262,7 +271,8 @@ class MultiHead(nn.Module):
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys, B x G x d x S, and values, B x G x S x d, of B x S x D states."""
-        return split(self.key(states), self.groups).mT, split(self.value(states), self.groups)
+        key, value = side_by_side(states, self.key, self.value)
+        return split(key, self.groups).mT, split(value, self.groups)
 
     def forward(
         self,
@@ -341,7 +351,9 @@ class SelfAttention(MultiHead):
 
     def heads_of(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
-        query, (keys, values) = self.queries(states), self.project(states)
+        query, key, value = side_by_side(states, self.query, self.key, self.value)
+        query, keys = split(query, self.heads), split(key, self.groups).mT
+        values = split(value, self.groups)
         if self.rotary:
             query, keys = rotate(query, position), rotate(keys.mT, position).mT
         return query, keys, values
@@ -454,7 +466,7 @@ class Sublayer(nn.Module):
 
     def enter(self, states: Tensor) -> Tensor:
         """Return what f is given."""
-        return self.norm(states) if self.pre else states
+        return for_products(self.norm(states) if self.pre else states)
 
     def leave(self, states: Tensor, change: Tensor) -> Tensor:
         """Return the sum of the sublayer's input and what f made."""
@@ -619,7 +631,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.src(src, position)
         for layer in self.encoder_layers():
             states = layer(states, position, mask[:, None, None])
-        states = self.encoder_norm(states)
+        states = for_products(self.encoder_norm(states))
         projected = [layer.cross.project(states) for layer in self.decoder_layers()]
         keys, values = zip(*projected, strict=True)
         if not self.training:

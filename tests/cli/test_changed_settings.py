@@ -72,6 +72,18 @@ def test_unchanged_settings_are_not_mentioned(tiny: Tiny) -> None:
     assert "changed:" not in result.err
 
 
+def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
+    auto = settings(train__precision="auto")
+    done(tiny.train(*auto))
+    file = tiny.run / "config.yaml"
+    before, train, rest = file.read_text().partition("\ntrain:\n")
+    found, other = ("bf16", "fp32") if "precision: bf16" in rest else ("fp32", "bf16")
+    file.write_text(before + train + rest.replace(f"precision: {found}", f"precision: {other}", 1))
+    result = done(tiny.train("--resume", *auto, *MORE))
+    assert f"precision: {other}" in file.read_text().partition("\ntrain:\n")[2].split("decode:")[0]
+    assert "multiplies matrices" not in result.err  # nothing was measured anew
+
+
 @pytest.mark.parametrize("flags", [["train"], ["train", "--resume"], ["prepare"], ["tokenizer"]])
 def test_a_run_does_not_go_on_with_another_text(tiny: Tiny, flags: list[str]) -> None:
     done(tiny.train())
