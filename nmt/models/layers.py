@@ -382,7 +382,7 @@ def side_by_side(inputs: Tensor, *maps: nn.Linear) -> tuple[Tensor, ...]:
     if not torch.is_grad_enabled():
         return tuple(each(inputs) for each in maps)
     sizes = [each.out_features for each in maps]
-    biases = [
+    biases: list[Tensor] = [
         each.weight.new_zeros(each.out_features) if each.bias is None else each.bias
         for each in maps
     ]

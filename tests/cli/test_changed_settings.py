@@ -77,10 +77,13 @@ def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
     done(tiny.train(*auto))
     file = tiny.run / "config.yaml"
     before, train, rest = file.read_text().partition("\ntrain:\n")
-    found, other = ("bf16", "fp32") if "precision: bf16" in rest else ("fp32", "bf16")
-    file.write_text(before + train + rest.replace(f"precision: {found}", f"precision: {other}", 1))
+    found, other = ("bf16", "fp32") if 'precision: "bf16"' in rest else ("fp32", "bf16")
+    file.write_text(
+        before + train + rest.replace(f'precision: "{found}"', f'precision: "{other}"', 1)
+    )
     result = done(tiny.train("--resume", *auto, *MORE))
-    assert f"precision: {other}" in file.read_text().partition("\ntrain:\n")[2].split("decode:")[0]
+    after = file.read_text().partition("\ntrain:\n")[2].partition("\ndecode:\n")[0]
+    assert f'precision: "{other}"' in after
     assert "multiplies matrices" not in result.err  # nothing was measured anew
 
 
