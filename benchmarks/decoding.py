@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from served import Served
+
 BATCHES = (32, 64, 128, 256)
 """Lines decoded together that are tried."""
 PEERS = {"opennmt": "OpenNMT-py", "eole": "eole", "joeynmt": "JoeyNMT"}
@@ -204,36 +206,6 @@ def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
     weights = open_run(run).best_or_last() / "model.safetensors"
     heads = load_config(open_run(run).config).model.num_heads
     return [str(word) for word in (weights, pieces, heads, source)]
-
-
-class Served:
-    """A system in its process."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._answer()
-
-    def ask(self, beam: int, batch: int) -> dict[str, Any]:
-        """Translate the text once."""
-        assert self.process.stdin is not None
-        print(beam, batch, file=self.process.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self._answer())
-        return answer
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.process.args}: ended early")
-        return line
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def systems(run: Path) -> list[str]:

@@ -9,24 +9,25 @@ padded target tokens, filled with random pieces of a joint vocabulary of 8,000, 
 trains on exactly these. Each lives in a process of its own (peers/train_*.py) with its own model,
 loss and optimizer: Adam, gradients clipped, label smoothing 0.1, dropout 0.1 in the same places.
 They run in turn, `--rounds` times; the median counts. transformers runs in this Python, the others
-in the Pythons that have them. Prints Markdown: tokens/s, the ratio of ours to each, peak memory,
-and the share of the machine's matrix ceiling that ours reaches.
+in the Pythons that have them (with safetensors). Ours runs in `--precision`, as does transformers
+once more where that is bf16; the other toolkits know only fp32 on a CPU. Prints Markdown: tokens/s,
+the ratio of ours to each, peak memory, and the share that ours reaches of the rate of plain matrix
+products, measured in the same precision after each of its turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import math
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from served import Served
 
 PEERS = Path(__file__).parent / "peers"
 VOCABULARY = {"vocab_size": 8000, "pad": 0, "unk": 1, "bos": 2, "eos": 3}
@@ -84,61 +85,8 @@ def write_batches(run: Path, file: Path) -> None:
     save_file({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
 
 
-class Process:
-    """A system in a process of its own."""
-
-    def __init__(self, python: str, script: str, setting: Path, batches: Path, path: str) -> None:
-        line = [python, str(PEERS / script), str(setting), str(batches)]
-        env = {**os.environ, "PYTHONPATH": path}
-        self.process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-        )
-        while (said := self.process.stdout.readline()) != "ready\n":  # type: ignore[union-attr]
-            if not said:
-                raise SystemExit(f"{script}: ended before it was ready")
-
-    def ask(self, updates: int) -> dict[str, float]:
-        """Run so many updates; return what it says."""
-        print(updates, file=self.process.stdin, flush=True)
-        answer: dict[str, float] = json.loads(self.process.stdout.readline())  # type: ignore[union-attr]
-        return answer
-
-    def end(self) -> None:
-        """Let it go."""
-        self.process.stdin.close()  # type: ignore[union-attr]
-        self.process.wait()
-
-
-def ceiling(threads: int) -> float:
-    """Return the fp32 matrix products the machine makes, in GFLOP/s."""
-    import torch
-
-    torch.set_num_threads(threads)
-    one, other = torch.randn(4096, 1024), torch.randn(1024, 1024)
-    best = 0.0
-    for _ in range(20):
-        begin = time.perf_counter()
-        torch.mm(one, other)
-        best = max(best, 2 * 4096 * 1024 * 1024 / (time.perf_counter() - begin) / 1e9)
-    return best
-
-
-def flops_a_token(setting: dict[str, Any]) -> float:
-    """Return the matrix work of forward and backward a target token, source as long as target.
-
-    Six for each weight a token meets, without embeddings and attention's own products.
-    """
-    if setting["arch"] != "transformer":
-        return float("nan")
-    width, inner = setting["d_model"], setting["d_ff"]
-    encoder = 4 * width * width + 2 * width * inner
-    decoder = 8 * width * width + 2 * width * inner
-    weights = setting["num_layers"] * (encoder + decoder) + width * setting["vocab_size"]
-    return 6.0 * weights
-
-
 def compare(
-    systems: dict[str, Process], rounds: int, updates: int
+    systems: dict[str, Served], rounds: int, updates: int
 ) -> dict[str, list[dict[str, float]]]:
     """Let the systems run in turn; return what each said."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
@@ -176,7 +124,9 @@ def main() -> None:
             if asked.ours:
                 scripts["other checkout"] = (sys.executable, "train_ours.py", asked.ours)
             if asked.transformers and SETTINGS[name]["arch"] == "transformer":
-                scripts["transformers"] = (sys.executable, "train_transformers.py", here)
+                for precision in sorted({"fp32", asked.precision}):
+                    kind = f"transformers {precision}"
+                    scripts[kind] = (sys.executable, "train_transformers.py", here)
             for peer in ("opennmt", "eole", "joeynmt"):
                 if getattr(asked, peer):
                     scripts[peer] = (getattr(asked, peer), f"train_{peer}.py", here)
@@ -185,25 +135,26 @@ def main() -> None:
                 ours = script == "train_ours.py"
                 setting = SETTINGS[name if ours else AS_GOOD_AS.get(name, name)]
                 file = Path(folder) / f"{system}.json"
-                extra = {"threads": asked.threads, "precision": asked.precision}
+                precision = "fp32" if "fp32" in system else asked.precision
+                extra = {"threads": asked.threads, "precision": precision}
                 file.write_text(json.dumps({**setting, **extra}))
-                systems[system] = Process(python, script, file, batches, str(path) if ours else "")
+                line = [python, str(PEERS / script), str(file), str(batches)]
+                systems[system] = Served(line, PYTHONPATH=str(path) if ours else "")
             found = compare(systems, asked.rounds, asked.updates)
             speeds = {
                 system: median(said["tokens"] / said["seconds"] for said in its)
                 for system, its in found.items()
             }
-            limit = ceiling(asked.threads)
             for system, its in found.items():
-                share = flops_a_token(SETTINGS[name]) * speeds[system] / 1e9 / limit
+                share = median(said.get("ceiling_share", math.nan) for said in its)
                 print(
                     f"| {name} | {system} | {speeds[system]:.0f} "
                     f"| {speeds['ours'] / speeds[system]:.2f} | {its[-1]['peak']:.0f} "
-                    f"| {share:.0%} |",
+                    f"| {'' if math.isnan(share) else f'{share:.0%}'} |",
                     flush=True,
                 )
             for process in systems.values():
-                process.end()
+                process.close()
 
 
 if __name__ == "__main__":

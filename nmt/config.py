@@ -68,8 +68,10 @@ class TrainConfig(Section):
     """Seed of the weights, the order of the data and dropout."""
     batch_tokens: Count = 4096
     """Padded target tokens of one update, over all micro-batches."""
-    micro_batch_tokens: Count | None = None
-    """Padded target tokens of one forward pass; null for the whole batch at once."""
+    micro_batch_tokens: Count | Literal["auto"] | None = None
+    """Padded target tokens of one forward pass: null for the whole batch, `auto` for what fits."""
+    recompute: bool = False
+    """Run each layer of a Transformer again in the backward pass rather than keep what it made."""
     max_epochs: Count | None = None
     """Stop after this many passes over the training text."""
     max_updates: Count | None = None
@@ -203,7 +205,7 @@ class Config(Section):
         data, model, train, tokenizer = self.data, self.model, self.train, self.tokenizer
         bounded = train.max_updates or train.max_epochs
         needs_end = train.schedule in ("linear", "cosine", "wsd")
-        micro = train.micro_batch_tokens
+        micro = None if train.micro_batch_tokens == "auto" else train.micro_batch_tokens
         given = {key for key in type(model).model_fields if self.is_given(f"model.{key}")}
         return [
             (
@@ -264,6 +266,11 @@ class Config(Section):
                 "data.max_length",
                 f"must be below the tokens of a batch ({micro or train.batch_tokens}), "
                 f"is {data.max_length}",
+            ),
+            (
+                train.recompute and model.arch != "transformer",
+                "train.recompute",
+                "is for transformers: a recurrence keeps its states anyhow",
             ),
             (
                 train.parallel == "fsdp" and train.precision == "fp16",

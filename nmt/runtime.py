@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from threading import Event
 
 import torch
@@ -114,6 +115,24 @@ def peak_memory(device: torch.device) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes that a CPU's processes may still take; inf where that is not known.
+
+    A GPU raises an error where its memory ends, so there nothing needs to be known.
+    """
+    found = math.inf
+    if device.type != "cpu":
+        return found
+    with suppress(OSError, ValueError):
+        text = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
+        found = 1024.0 * int(text.partition("kB")[0])
+    with suppress(OSError, ValueError):  # "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        found = min(found, limit - used)
+    return found
 
 
 def matrix_rate(device: torch.device, kind: torch.dtype) -> float:

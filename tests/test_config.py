@@ -304,6 +304,10 @@ def test_a_tilde_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch)
 
 CONTRADICTIONS = [
     (
+        DATA + "train: {recompute: true}",
+        "a.yaml:2: train.recompute: is for transformers",
+    ),
+    (
         "data:\n  tgt: de\n  src: de\n  train: [t]\n  valid: v",
         "a.yaml:2: data.tgt: must differ from data.src",
     ),

@@ -6,13 +6,15 @@ import logging
 import warnings
 from typing import Any
 
+import torch
+
 warnings.simplefilter("ignore")
 from eole.config.run import TrainConfig  # noqa: E402
 from eole.inputters.inputter import dict_to_vocabs  # noqa: E402
 from eole.models.model import get_model_class  # noqa: E402
 from eole.utils.loss import LossCompute  # noqa: E402
 from eole.utils.optimizers import Optimizer  # noqa: E402
-from training import Batch, given, pieces, serve  # noqa: E402
+from training import Batch, given, pieces, serve, update_of  # noqa: E402
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
@@ -81,17 +83,14 @@ def main() -> None:
     measure = LossCompute.from_config(config, model, vocabs)
     optim = Optimizer.from_config(model, config)
 
-    def update(batch: Batch, tokens: int) -> float:
-        optim.zero_grad(set_to_none=True)
+    def measured(batch: Batch) -> tuple[torch.Tensor, Any]:
         out, attns, estim = model(batch.src, batch.tgt, batch.src_len, with_align=False)
         fields = {"src": batch.src, "tgt": batch.tgt, "srclen": batch.src_len}
         fields |= {"cid": ["none"], "cid_line_number": [0], "left_pad": False}
         loss, stats, _ = measure(fields, out, attns, estim=estim)
-        optim.backward(loss / tokens)
-        optim.step()
-        return float(stats.loss)
+        return loss, stats
 
-    serve(setting, batches, update)
+    serve(setting, batches, update_of(optim, measured))
 
 
 if __name__ == "__main__":

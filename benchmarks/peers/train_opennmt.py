@@ -6,12 +6,13 @@ import logging
 from typing import Any
 
 import onmt.opts
+import torch
 from onmt.inputters.inputter import dict_to_vocabs
 from onmt.model_builder import build_model
 from onmt.utils.loss import LossCompute
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
-from training import Batch, given, pieces, serve
+from training import Batch, given, pieces, serve, update_of
 
 
 def options(setting: dict[str, Any]) -> Any:
@@ -54,17 +55,14 @@ def main() -> None:
     measure = LossCompute.from_opts(opt, model, vocabs["tgt"])
     optim = Optimizer.from_opt(model, opt)
 
-    def update(batch: Batch, tokens: int) -> float:
+    def measured(batch: Batch) -> tuple[torch.Tensor, Any]:
         src, tgt = batch.src[:, :, None], batch.tgt[:, :, None]
-        optim.zero_grad(set_to_none=True)
         out, attns = model(src, tgt, batch.src_len, bptt=False, with_align=False)
         fields = {"src": src, "tgt": tgt, "srclen": batch.src_len}
         loss, stats = measure(fields, out, attns)
-        optim.backward(loss / tokens)
-        optim.step()
-        return float(stats.loss)
+        return loss, stats
 
-    serve(setting, batches, update)
+    serve(setting, batches, update_of(optim, measured))
 
 
 if __name__ == "__main__":

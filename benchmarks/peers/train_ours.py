@@ -14,9 +14,10 @@ from training import Batch, given, serve
 from nmt.config import Config
 from nmt.data.loader import MicroBatch
 from nmt.models.build import build_model
-from nmt.runtime import Precision, prepare_cpu
+from nmt.runtime import AUTOCAST_TYPES, Precision, matrix_rate, prepare_cpu
 from nmt.training.loss import TrainStep
 from nmt.training.optim import make_optimizer
+from nmt.training.work import work_of
 
 
 def make_config(setting: dict[str, Any]) -> Config:
@@ -68,9 +69,17 @@ def main() -> None:
             losses = step(micro_batch(batch, setting["pad"]))
         precision.backward(step.total(losses) / tokens)
         precision.step(optimizer, config.train.clip_norm)
-        return float(losses.translation)
+        return float(losses.translation.detach())
 
-    serve(setting, batches, update)
+    work = work_of(model)
+    kind = AUTOCAST_TYPES.get(precision.name, torch.float32)
+
+    def share(batches: list[Batch], seconds: float) -> float:
+        pad = setting["pad"]
+        done = sum(work.of(int(b.src_len.sum()), b.tokens(pad)) for b in batches)
+        return done / seconds / matrix_rate(precision.device, kind)
+
+    serve(setting, batches, update, share)
 
 
 if __name__ == "__main__":

@@ -44,16 +44,17 @@ def main() -> None:
     def update(batch: Batch, tokens: int) -> float:
         optimizer.zero_grad(set_to_none=True)
         target = batch.tgt[:, 1:]
-        logits = model(
-            input_ids=batch.src,
-            attention_mask=(batch.src != pad).long(),
-            decoder_input_ids=batch.tgt[:, :-1],
-        ).logits
-        loss = criterion(logits.flatten(0, 1), target.flatten())
+        with torch.autocast("cpu", torch.bfloat16, enabled=setting["precision"] == "bf16"):
+            logits = model(
+                input_ids=batch.src,
+                attention_mask=(batch.src != pad).long(),
+                decoder_input_ids=batch.tgt[:, :-1],
+            ).logits
+            loss = criterion(logits.flatten(0, 1), target.flatten())
         (loss / tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     serve(setting, batches, update)
 

@@ -62,9 +62,15 @@ def pieces(setting: dict[str, Any], **others: str) -> list[str]:
 
 
 def serve(
-    setting: dict[str, Any], batches: Iterator[Batch], update: Callable[[Batch, int], float]
+    setting: dict[str, Any],
+    batches: Iterator[Batch],
+    update: Callable[[Batch, int], float],
+    share: Callable[[list[Batch], float], float] | None = None,
 ) -> None:
-    """Answer; `update` takes a batch and its target tokens and returns its summed loss."""
+    """Answer; `update` takes a batch and its target tokens and returns its summed loss.
+
+    `share` returns the share of the machine's ceiling of batches done in so many seconds.
+    """
     first = next(batches)
     update(first, first.tokens(setting["pad"]))
     print("ready", flush=True)
@@ -81,4 +87,21 @@ def serve(
             "loss": loss / tokens[-1],
             "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
+        if share is not None:
+            answer["ceiling_share"] = share(chosen, seconds)
         print(json.dumps(answer), flush=True)
+
+
+def update_of(
+    optim: Any, measure: Callable[[Batch], tuple[torch.Tensor, Any]]
+) -> Callable[[Batch, int], float]:
+    """Return an update of OpenNMT-py or eole: their optimizer, and their loss with its sums."""
+
+    def update(batch: Batch, tokens: int) -> float:
+        optim.zero_grad(set_to_none=True)
+        loss, stats = measure(batch)
+        optim.backward(loss / tokens)
+        optim.step()
+        return float(stats.loss)
+
+    return update

@@ -45,6 +45,7 @@ from nmt.runtime import (
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.loss import corpus_loss
+from nmt.training.memory import fitting_tokens
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers, connected
@@ -144,6 +145,12 @@ def set_up(
     model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
     ceiling = matrix_rate(device, AUTOCAST_TYPES.get(precision.name, torch.float32))
     trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers, ceiling)
+    if config.train.micro_batch_tokens == "auto":
+        tokens, why = fitting_tokens(trainer)
+        log.say(f"micro-batches of {tokens} tokens: {why}")
+        trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
+        if workers.leads:
+            files.write_text(run_dir.config, show_config(trainer.config))
     if going_on:
         trainer.resume()
         if workers.leads:
@@ -248,7 +255,7 @@ class Validator:
         self.mean_length: float = corpus.meta["tgt_tokens"] / len(corpus) + 1
         settings = trainer.config.train
         lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
-        tokens = settings.micro_batch_tokens or settings.batch_tokens
+        tokens = trainer.micro_tokens or settings.batch_tokens
         plan = plan_epoch(lengths[0], lengths[1], seed=0, epoch=0, batch_tokens=tokens)
         self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in plan]
 

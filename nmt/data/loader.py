@@ -92,6 +92,8 @@ class MicroBatch:
 class Update:
     """What one worker does of one update."""
 
+    batch: Batch
+    """All workers' rows."""
     micro_batches: list[MicroBatch]
     """This worker's; at least one."""
     src_tokens: int
@@ -100,6 +102,11 @@ class Update:
     """Real target tokens of them."""
     padded_tokens: int
     """Padded target tokens."""
+
+    @property
+    def largest(self) -> int:
+        """Padded target tokens of this worker's largest micro-batch."""
+        return max(batch.tgt_in.numel() for batch in self.micro_batches)
 
     def pin(self) -> Update:
         """Return this update in pinned memory."""
@@ -164,7 +171,7 @@ def make_update(
     src_tokens, tgt_tokens = (
         int(corpus.lengths(side)[batch.rows].sum()) + len(batch.rows) for side in ("src", "tgt")
     )
-    return Update(micro, src_tokens, tgt_tokens, batch.tgt_tokens)
+    return Update(batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:

@@ -175,6 +175,8 @@ class Model(nn.Module, ABC, Generic[M, S]):
     """An encoder-decoder. `output` turns its hidden vectors into logits or a loss."""
 
     output: Output
+    recompute = False
+    """Whether layers run again in the backward pass, to keep less until then, if they can."""
 
     @abstractmethod
     def encode(self, src: Tensor, src_len: Tensor) -> M:

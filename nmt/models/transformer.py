@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nmt.modelconfig import TransformerConfig, depths
 from nmt.models.interface import (
@@ -630,7 +631,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         position = torch.arange(src.size(1), device=src.device)
         states = self.src(src, position)
         for layer in self.encoder_layers():
-            states = layer(states, position, mask[:, None, None])
+            states = self._run(layer, states, position, mask[:, None, None])
         states = for_products(self.encoder_norm(states))
         projected = [layer.cross.project(states) for layer in self.decoder_layers()]
         keys, values = zip(*projected, strict=True)
@@ -644,9 +645,14 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.tgt(tgt_in, torch.arange(tgt_in.size(1), device=tgt_in.device))
         looked: list[Looked | None] = []
         for layer, source in zip(self.decoder_layers(), sources(memory), strict=True):
-            states, seen = layer(states, source, trace)
+            states, seen = self._run(layer, states, source, trace)
             looked.append(seen)
         return self.decoder_norm(states), make_trace(looked)
+
+    def _run(self, layer: nn.Module, *inputs: Any) -> Any:
+        if self.recompute and self.training:
+            return checkpoint(layer, *inputs, use_reentrant=False)
+        return layer(*inputs)
 
     def encoder_layers(self) -> list[EncoderLayer]:
         """Return the layers of the encoder, lowest first."""

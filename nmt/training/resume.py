@@ -24,13 +24,16 @@ FIXED = (
 """What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
 OWN_MODEL = "tokenizer.model"
 """May move, as text files may: the stages that read them refuse another content."""
-MEASURED = ("tokenizer.vocab_size", "train.threads", "train.precision")
-"""Settings that are measured once where they were left open, and reused on resume."""
+MEASURED = ("tokenizer.vocab_size", "train.threads")
+"""Settings that are measured once where they are not given, and reused on resume."""
+AUTO = ("train.precision", "train.micro_batch_tokens")
+"""The same where they say `auto`."""
 
 
 def reuse_measured(new: Config, old: Config) -> Config:
     """Return `new` with what the run measured in place of what is still open in it."""
-    open_ones = [name for name in MEASURED if not new.is_given(name) or _value(new, name) == "auto"]
+    open_ones = [name for name in MEASURED if not new.is_given(name)]
+    open_ones += [name for name in AUTO if _value(new, name) == "auto"]
     return new.with_values({name: _value(old, name) for name in open_ones})
 
 

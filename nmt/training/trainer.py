@@ -18,7 +18,7 @@ import torch
 from nmt.config import Config
 from nmt.data.batching import Batch, plan_epoch
 from nmt.data.corpus import Corpus
-from nmt.data.loader import Update, make_update, prefetch
+from nmt.data.loader import MicroBatch, Update, make_update, prefetch
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import RunError
 from nmt.log import RunLog, duration
@@ -34,6 +34,7 @@ from nmt.training.checkpoint import (
     save_checkpoint,
 )
 from nmt.training.loss import Losses, TrainStep
+from nmt.training.memory import is_out_of_memory
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
 from nmt.training.parallel import Parallel
 from nmt.training.work import Work, work_of
@@ -67,11 +68,11 @@ class Trainer:
         workers: Workers,
         ceiling: float | None = None,
     ) -> None:
-        self.config = config
-        self.settings = config.train
+        self.use(config)
         self.run = run
         self.log = log
         self.model = model
+        self.model.recompute = config.train.recompute
         self.step = TrainStep(model, config.train.label_smoothing, config.train.guided_alignment)
         self.corpus = corpus
         self.tokenizers = tokenizers
@@ -87,6 +88,12 @@ class Trainer:
         self._signal: int | None = None
         self._mark = time.perf_counter()
         self._norm = torch.zeros(())
+
+    def use(self, config: Config) -> None:
+        """Go by these settings; of them `micro_batch_tokens` may change before the first update."""
+        self.config, self.settings = config, config.train
+        given = config.train.micro_batch_tokens
+        self.micro_tokens = None if given == "auto" else given
 
     # -- what there is to do ----------------------------------------------------------------
 
@@ -163,9 +170,9 @@ class Trainer:
                 return
             yield update
 
-    def prepared(self, batch: Batch) -> Update:
+    def prepared(self, batch: Batch, micro_tokens: int | None = None) -> Update:
         """Return this worker's part of the update of one batch, pinned for a GPU."""
-        cut = self.settings.micro_batch_tokens
+        cut = micro_tokens or self.micro_tokens
         update = make_update(self.corpus, batch, self.tokenizers, cut, self.workers)
         return update.pin() if self.precision.device.type == "cuda" else update
 
@@ -174,23 +181,62 @@ class Trainer:
 
         Returns the losses of this worker's, and the norm of the gradient.
         """
-        number, size = self.state.update + 1, self.workers.size
+        number = self.state.update + 1
         rate = learning_rate(self.settings, number, self.total_updates, self.state.reductions)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.step.train()
+        while (losses := self._gradients(update)) is None:
+            update = self._halved(update)
+        norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        return losses, norm
+
+    def _gradients(self, update: Update) -> Losses | None:
+        """Add up the gradients of all micro-batches; None where memory ran out."""
+        number, size = self.state.update + 1, self.workers.size
         self.optimizer.zero_grad(set_to_none=True)
         sums = []
         for i, batch in enumerate(update.micro_batches):
+            last = i + 1 == len(update.micro_batches)
             seed_everything(self.settings.seed, number, i * size + self.workers.rank)
-            with self.parallel.micro_batch(last=i + 1 == len(update.micro_batches)):
-                with self.precision.autocast():
-                    losses = self.parallel(batch.to(self.precision.device))
+            try:
                 # `size`, because the sum over workers is divided by it
-                self.precision.backward(self.step.total(losses) * (size / update.tgt_tokens))
-            sums.append(torch.stack(losses).detach())
-        norm = self.precision.step(self.optimizer, self.settings.clip_norm)
-        return Losses(*torch.stack(sums).sum(0)), norm
+                losses = self.accumulate(batch, size / update.tgt_tokens, last)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.parallel.shards or (last and size > 1):
+                    tokens = max(1, update.largest // 2)
+                    raise RunError(
+                        f"out of memory with micro-batches of {update.largest} tokens, where all "
+                        f"workers wait for each other: go on with --resume and "
+                        f"--set train.micro_batch_tokens={tokens}"
+                    ) from None
+                return None
+            sums.append(losses)
+        return Losses(*torch.stack(sums).sum(0))
+
+    def accumulate(self, batch: MicroBatch, scale: float, last: bool) -> torch.Tensor:
+        """Add the gradient of a micro-batch's loss times `scale`; return its losses."""
+        with self.parallel.micro_batch(last):
+            with self.precision.autocast():
+                losses = self.parallel(batch.to(self.precision.device))
+            self.precision.backward(self.step.total(losses) * scale)
+        return torch.stack(losses).detach()
+
+    def _halved(self, update: Update) -> Update:
+        """Return the same update in micro-batches half as large, as all later ones will be."""
+        if all(len(batch.src) == 1 for batch in update.micro_batches):
+            raise RunError(
+                f"out of memory with a single pair of {update.largest} target tokens: "
+                "lower data.max_length or take a smaller model"
+            )
+        self.micro_tokens = update.largest // 2
+        self.log.say(
+            f"out of memory with micro-batches of {update.largest} tokens; "
+            f"going on with {self.micro_tokens}"
+        )
+        return self.prepared(update.batch)
 
     def _timed_update(self, update: Update) -> None:
         losses, norm = self.update(update)

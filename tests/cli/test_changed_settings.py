@@ -87,6 +87,18 @@ def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
     assert "multiplies matrices" not in result.err  # nothing was measured anew
 
 
+def test_a_measured_micro_batch_is_recorded_and_kept(tiny: Tiny) -> None:
+    auto = settings(train__micro_batch_tokens="auto")
+    result = done(tiny.train(*auto))
+    assert "micro-batches of 200 tokens: peak memory " in result.err
+    file = tiny.run / "config.yaml"
+    assert "micro_batch_tokens: 200" in file.read_text()
+    file.write_text(file.read_text().replace("micro_batch_tokens: 200", "micro_batch_tokens: 70"))
+    result = done(tiny.train("--resume", *auto, *MORE))
+    assert "micro-batches of" not in result.err
+    assert "micro_batch_tokens: 70" in file.read_text()
+
+
 @pytest.mark.parametrize("flags", [["train"], ["train", "--resume"], ["prepare"], ["tokenizer"]])
 def test_a_run_does_not_go_on_with_another_text(tiny: Tiny, flags: list[str]) -> None:
     done(tiny.train())

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nmt.config import Config
+from nmt.data.batching import Batch
 from nmt.data.loader import MicroBatch, Update
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.training.trainer import Trainer
@@ -48,6 +51,7 @@ def make_config(**values: Any) -> Config:
 def update_of(*micro_batches: MicroBatch) -> Update:
     """Return the update of these micro-batches and no others."""
     return Update(
+        Batch(np.arange(0), 0, 0),  # of no corpus
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),
         sum(batch.tgt_tokens for batch in micro_batches),

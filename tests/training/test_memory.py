@@ -1,0 +1,169 @@
+"""Micro-batches that fit into memory: found beforehand, halved when it runs out, kept small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tinytrainer import MakeTrainer
+
+from nmt.data.loader import MicroBatch
+from nmt.errors import RunError
+from nmt.training import memory
+from nmt.training.loss import Losses
+from nmt.training.memory import fitting_tokens, is_out_of_memory
+from nmt.training.trainer import Trainer
+
+DROPPED = {"model__dropout": 0.3}
+
+
+def limit(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> list[int]:
+    """Let memory end beyond so many tokens, halfway: a gradient is there, and more was to come.
+
+    Returns the sizes of the micro-batches asked for, a list that grows.
+    """
+    forward, sizes = trainer.step.forward, []
+
+    def limited(batch: MicroBatch) -> Losses:
+        sizes.append(batch.tgt_in.numel())
+        losses = forward(batch)
+        if sizes[-1] > tokens:
+            losses.translation.backward(retain_graph=True)
+            raise error()
+        return losses
+
+    trainer.step.forward = limited  # type: ignore[method-assign]
+    return sizes
+
+
+def of_a_gpu() -> Exception:
+    return torch.OutOfMemoryError("CUDA out of memory")
+
+
+def of_a_cpu() -> Exception:
+    try:
+        torch.empty(2**50)
+    except RuntimeError as error:
+        return error
+    raise AssertionError("a petabyte was there")
+
+
+def gradients(trainer: Trainer) -> list[torch.Tensor]:
+    return [weight.grad.clone() for weight in trainer.model.parameters() if weight.grad is not None]
+
+
+def test_only_memory_is_out_of_memory() -> None:
+    assert is_out_of_memory(of_a_cpu())  # type: ignore[arg-type]
+    assert is_out_of_memory(of_a_gpu())  # type: ignore[arg-type]
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize("error", [of_a_cpu, of_a_gpu])
+def test_an_update_that_does_not_fit_is_redone_in_halves(
+    make_trainer: MakeTrainer, error: Callable[[], Exception]
+) -> None:
+    plain, tight = make_trainer("plain"), make_trainer("tight")
+    sizes = limit(tight, 80, error)
+    for batch in plain.epoch_batches[:3]:
+        expected, _ = plain.update(plain.prepared(batch))
+        found, _ = tight.update(tight.prepared(batch))
+        torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradients(tight), gradients(plain), rtol=1e-3, atol=1e-6)
+    assert tight.micro_tokens is not None
+    assert tight.micro_tokens <= 80
+    assert sizes[0] > 80
+    assert all(size <= 80 for size in sizes[-3:])
+    assert "out of memory with micro-batches of" in tight.run.log.read_text()
+
+
+def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    limit(trainer, 1, of_a_gpu)
+    with pytest.raises(RunError, match=r"out of memory with a single pair of \d+ target tokens"):
+        trainer.update(trainer.prepared(trainer.epoch_batches[0]))
+
+
+def test_other_errors_are_not_taken_for_it(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    limit(trainer, 1, lambda: RuntimeError("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        trainer.update(trainer.prepared(trainer.epoch_batches[0]))
+
+
+def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
+    before = [weight.clone() for weight in trainer.model.parameters()]
+    sizes = limit(trainer, math.inf, of_a_gpu)
+    tokens, why = fitting_tokens(trainer)
+    assert tokens == 256
+    assert "peak memory" in why
+    assert sizes[::2] == sorted(sizes[::2])  # of each of the two worst shapes
+    assert max(sizes) == max(batch.tgt_tokens for batch in trainer.epoch_batches)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert not gradients(trainer)
+
+
+def test_auto_takes_the_largest_that_raises_no_error(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
+    limit(trainer, 100, of_a_gpu)
+    assert fitting_tokens(trainer)[0] == 64
+
+
+def test_auto_does_not_try_what_would_outgrow_the_memory(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model process of 1,000 bytes and 10 a token, where 1,900 more are free: 80% are 1,520."""
+    trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
+    sizes = limit(trainer, math.inf, of_a_gpu)
+    monkeypatch.setattr(memory, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes]))
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1900.0)
+    tokens, _ = fitting_tokens(trainer)
+    assert tokens == 128
+    assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
+
+
+def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
+    limit(trainer, 1, of_a_gpu)
+    with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
+        fitting_tokens(trainer)
+
+
+def held(trainer: Trainer) -> int:
+    """Run an update; return the most bytes that its graph held of tensors that are no weights."""
+    weights = {weight.untyped_storage().data_ptr() for weight in trainer.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    update = trainer.prepared(trainer.epoch_batches[0])
+    trainer.step.train()
+    torch.manual_seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        losses = trainer.step(update.micro_batches[0])
+    held = sum(kept.values())
+    losses.translation.backward()
+    return held
+
+
+def test_layers_run_again_make_the_same_gradient_and_hold_less(make_trainer: MakeTrainer) -> None:
+    settings: dict[str, Any] = {
+        "model__arch": "transformer",
+        "model__d_model": 32,
+        "model__num_heads": 2,
+        "model__num_layers": 4,
+        **DROPPED,
+        "model__attention_dropout": 0.2,
+    }
+    plain = make_trainer("plain", **settings)
+    again = make_trainer("again", train__recompute=True, **settings)
+    assert held(again) < held(plain) / 3
+    for one, other in zip(gradients(again), gradients(plain), strict=True):
+        assert torch.equal(one, other)
