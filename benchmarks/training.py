@@ -24,14 +24,17 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from served import Served
 
+HERE = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
-VOCABULARY = {"vocab_size": 8000, "pad": 0, "unk": 1, "bos": 2, "eos": 3}
-COMMON = {"dropout": 0.1, "label_smoothing": 0.1, **VOCABULARY}
+Lengths = NDArray[np.int64]
+SPECIAL = {"pad": 0, "unk": 1, "bos": 2, "eos": 3}
+COMMON = {"dropout": 0.1, "label_smoothing": 0.1, "vocab_size": 8000, **SPECIAL}
 TRANSFORMER = {
     **COMMON,
     "arch": "transformer",
@@ -55,48 +58,90 @@ BATCH_TOKENS = 4096
 BATCHES = 60
 
 
-def write_batches(run: Path, file: Path) -> None:
-    """Plan batches over the corpus of a run, and fill them with random pieces."""
-    import torch
-    from safetensors.torch import save_file
+class System(NamedTuple):
+    """One of those compared: a script of peers/, run by a Python that has its toolkit."""
 
-    from nmt.data.batching import plan_epoch
+    python: str
+    script: str
+    setting: dict[str, Any]
+    path: str = ""
+    """Where it finds its own modules, if they are not installed."""
+
+
+def corpus_lengths(run: Path) -> list[Lengths]:
+    """Return the tokens of all rows of a run's corpus, source and target, eos included."""
     from nmt.data.corpus import Corpus
     from nmt.rundir import RunDir
 
     corpus = Corpus(RunDir(run).corpus / "train")
-    lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
+    return [corpus.lengths(side) + 1 for side in ("src", "tgt")]
+
+
+def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, file: Path) -> None:
+    """Plan batches over rows of these lengths, and fill them with random pieces."""
+    import torch
+    from safetensors.torch import save_file
+
+    from nmt.data.batching import plan_epoch
+
     rng = np.random.default_rng(1)
     arrays: dict[str, Any] = {}
 
-    def rows(lengths: Any, width: int) -> Any:
-        found = rng.integers(4, VOCABULARY["vocab_size"], (len(lengths), width))
+    def rows(lengths: Lengths, width: int) -> Any:
+        found = rng.integers(4, vocab_size, (len(lengths), width))
         place = np.arange(width)
-        found[place == lengths[:, None] - 1] = VOCABULARY["eos"]
-        found[place >= lengths[:, None]] = VOCABULARY["pad"]
+        found[place == lengths[:, None] - 1] = SPECIAL["eos"]
+        found[place >= lengths[:, None]] = SPECIAL["pad"]
         return found
 
-    for i, batch in enumerate(plan_epoch(*lengths, 1, 0, BATCH_TOKENS)[:BATCHES]):
+    src_lengths, tgt_lengths = lengths
+    plan = plan_epoch(src_lengths, tgt_lengths, 1, 0, batch_tokens)
+    for i, batch in enumerate(plan[:BATCHES]):
         src, tgt = (side[batch.rows] for side in lengths)
-        begin = np.full((len(tgt), 1), VOCABULARY["bos"])
+        begin = np.full((len(tgt), 1), SPECIAL["bos"])
         arrays[f"src.{i}"] = rows(src, int(src.max()))
         arrays[f"src_len.{i}"] = src
         arrays[f"tgt.{i}"] = np.concatenate([begin, rows(tgt, int(tgt.max()))], 1)
     save_file({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
 
 
+def print_header() -> None:
+    """Print the head of the table that `compare` adds to."""
+    print("| setting | system | target tokens/s | ours is | peak MB | share of the ceiling |")
+    print("|---|---|---|---|---|---|")
+
+
 def compare(
-    systems: dict[str, Served], rounds: int, updates: int
-) -> dict[str, list[dict[str, float]]]:
-    """Let the systems run in turn; return what each said."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
+    name: str, systems: dict[str, System], batches: Path, rounds: int, updates: int
+) -> None:
+    """Let systems, "ours" among them, run in turn over the same batches; print a row for each."""
+    served: dict[str, Served] = {}
+    for kind, (python, script, setting, path) in systems.items():
+        file = batches.with_name(f"{kind}.json")
+        file.write_text(json.dumps(setting))
+        line = [python, str(PEERS / script), str(file), str(batches)]
+        served[kind] = Served(line, PYTHONPATH=path)
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in systems}
     for number in range(rounds):
-        for name, system in systems.items():
-            found[name].append(system.ask(updates))
-            said = found[name][-1]
+        for kind, system in served.items():
+            said = system.ask(updates)
+            found[kind].append(said)
             speed = said["tokens"] / said["seconds"]
-            print(f"{number} {name}: {speed:.0f} {said['loss']:.2f}", file=sys.stderr)
-    return found
+            print(f"{name} {number} {kind}: {speed:.0f} {said['loss']:.2f}", file=sys.stderr)
+    speeds = {
+        kind: median(said["tokens"] / said["seconds"] for said in its)
+        for kind, its in found.items()
+    }
+    for kind, its in found.items():
+        share = median(said.get("ceiling_share", math.nan) for said in its)
+        ratio = speeds["ours"] / speeds[kind]
+        print(
+            f"| {name} | {kind} | {speeds[kind]:.0f} | {ratio:.2f} | {its[-1]['peak']:.0f} "
+            f"| {'' if math.isnan(share) else f'{share:.0%}'} |",
+            flush=True,
+        )
+    for system in served.values():
+        system.close()
 
 
 def main() -> None:
@@ -113,48 +158,26 @@ def main() -> None:
         parser.add_argument(f"--{peer}")
     parser.add_argument("--transformers", action="store_true")
     asked = parser.parse_args()
-    here = Path(__file__).parents[1]
-    print("| setting | system | target tokens/s | ours is | peak MB | share of the ceiling |")
-    print("|---|---|---|---|---|---|")
+    common = {"threads": asked.threads, "device": "cpu", "precision": asked.precision}
+    print_header()
     with tempfile.TemporaryDirectory() as folder:
         batches = Path(folder) / "batches.safetensors"
-        write_batches(asked.run, batches)
+        write_batches(corpus_lengths(asked.run), COMMON["vocab_size"], BATCH_TOKENS, batches)
         for name in asked.settings:
-            scripts = {"ours": (sys.executable, "train_ours.py", here)}
+            ours = SETTINGS[name] | common
+            theirs = SETTINGS[AS_GOOD_AS.get(name, name)] | common
+            systems = {"ours": System(sys.executable, "train_ours.py", ours, str(HERE))}
             if asked.ours:
-                scripts["other checkout"] = (sys.executable, "train_ours.py", asked.ours)
-            if asked.transformers and SETTINGS[name]["arch"] == "transformer":
+                systems["other checkout"] = systems["ours"]._replace(path=str(asked.ours))
+            if asked.transformers and ours["arch"] == "transformer":
                 for precision in sorted({"fp32", asked.precision}):
+                    setting = theirs | {"precision": precision}
                     kind = f"transformers {precision}"
-                    scripts[kind] = (sys.executable, "train_transformers.py", here)
+                    systems[kind] = System(sys.executable, "train_transformers.py", setting)
             for peer in ("opennmt", "eole", "joeynmt"):
                 if getattr(asked, peer):
-                    scripts[peer] = (getattr(asked, peer), f"train_{peer}.py", here)
-            systems = {}
-            for system, (python, script, path) in scripts.items():
-                ours = script == "train_ours.py"
-                setting = SETTINGS[name if ours else AS_GOOD_AS.get(name, name)]
-                file = Path(folder) / f"{system}.json"
-                precision = "fp32" if "fp32" in system else asked.precision
-                extra = {"threads": asked.threads, "precision": precision}
-                file.write_text(json.dumps({**setting, **extra}))
-                line = [python, str(PEERS / script), str(file), str(batches)]
-                systems[system] = Served(line, PYTHONPATH=str(path) if ours else "")
-            found = compare(systems, asked.rounds, asked.updates)
-            speeds = {
-                system: median(said["tokens"] / said["seconds"] for said in its)
-                for system, its in found.items()
-            }
-            for system, its in found.items():
-                share = median(said.get("ceiling_share", math.nan) for said in its)
-                print(
-                    f"| {name} | {system} | {speeds[system]:.0f} "
-                    f"| {speeds['ours'] / speeds[system]:.2f} | {its[-1]['peak']:.0f} "
-                    f"| {'' if math.isnan(share) else f'{share:.0%}'} |",
-                    flush=True,
-                )
-            for process in systems.values():
-                process.close()
+                    systems[peer] = System(getattr(asked, peer), f"train_{peer}.py", theirs)
+            compare(name, systems, batches, asked.rounds, asked.updates)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def make_config(setting: dict[str, Any]) -> Config:
     """Return our config of a setting."""
     rate = setting["dropout"]
     names = ["arch", "d_model", "d_ff", "num_heads", "num_layers", "tie", "d_embed", "d_hidden"]
-    names += ["cell", "wiring", "score", "input_feeding"]
+    names += ["cell", "wiring", "score", "input_feeding", "encoder_layers", "decoder_layers"]
     model = {name: setting[name] for name in names if name in setting} | {"dropout": rate}
     if setting["arch"] == "transformer":
         model |= {"attention_dropout": rate, "activation_dropout": rate}
@@ -55,21 +55,22 @@ def main() -> None:
     """Build the model and answer."""
     setting, batches = given()
     prepare_cpu(setting["threads"])
+    device = torch.device(setting["device"])
     config = make_config(setting)
     size = setting["vocab_size"]
-    model = build_model(config.model, size, size, setting["pad"])
+    model = build_model(config.model, size, size, setting["pad"]).to(device)
     step = TrainStep(model, config.train.label_smoothing)
-    precision = Precision(setting["precision"], torch.device("cpu"))
-    optimizer = make_optimizer(model, config.train, precision.device)
+    precision = Precision(setting["precision"], device)
+    optimizer = make_optimizer(model, config.train, device)
 
-    def update(batch: Batch, tokens: int) -> float:
+    def update(batch: Batch, tokens: int) -> torch.Tensor:
         step.train()
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
-            losses = step(micro_batch(batch, setting["pad"]))
+            losses = step(micro_batch(batch, setting["pad"]).to(device))
         precision.backward(step.total(losses) / tokens)
         precision.step(optimizer, config.train.clip_norm)
-        return float(losses.translation.detach())
+        return losses.translation.detach()
 
     work = work_of(model)
     kind = AUTOCAST_TYPES.get(precision.name, torch.float32)
@@ -77,7 +78,7 @@ def main() -> None:
     def share(batches: list[Batch], seconds: float) -> float:
         pad = setting["pad"]
         done = sum(work.of(int(b.src_len.sum()), b.tokens(pad)) for b in batches)
-        return done / seconds / matrix_rate(precision.device, kind)
+        return done / seconds / matrix_rate(device, kind)
 
     serve(setting, batches, update, share)
 

@@ -6,7 +6,8 @@ Each peer is a script that training.py starts in the Python that has the peer:
 
 The script builds the model of the setting with the peer's own classes, loss and optimizer, and
 answers a line `n` on stdin, after n more updates, with JSON: seconds, target tokens, the mean loss
-a token of the last update, peak memory in MB.
+a token of the last update, peak memory in MB. Only train_ours.py and train_transformers.py go by
+`device`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def pieces(setting: dict[str, Any], **others: str) -> list[str]:
 def serve(
     setting: dict[str, Any],
     batches: Iterator[Batch],
-    update: Callable[[Batch, int], float],
+    update: Callable[[Batch, int], float | torch.Tensor],
     share: Callable[[list[Batch], float], float] | None = None,
 ) -> None:
     """Answer; `update` takes a batch and its target tokens and returns its summed loss.
@@ -80,16 +81,19 @@ def serve(
         begin = time.perf_counter()
         for batch, count in zip(chosen, tokens, strict=True):
             loss = update(batch, count)
+        loss = float(loss) / tokens[-1]  # waits for the device
         seconds = time.perf_counter() - begin
-        answer = {
-            "seconds": seconds,
-            "tokens": sum(tokens),
-            "loss": loss / tokens[-1],
-            "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
+        answer = {"seconds": seconds, "tokens": sum(tokens), "loss": loss, "peak": peak_mb()}
         if share is not None:
             answer["ceiling_share"] = share(chosen, seconds)
         print(json.dumps(answer), flush=True)
+
+
+def peak_mb() -> float:
+    """Return the most memory used so far: of the GPU where one is used, else of this process."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def update_of(

@@ -1,0 +1,89 @@
+"""Training on one GPU in at most ten minutes: ours, and transformers beside it.
+
+    python benchmarks/gpu.py [--device cuda] [--settings big ...] [--rounds 3] [--updates 10]
+        [--tiny]
+
+The Transformer in the sizes base and big of Vaswani et al. 2017; an LSTM with attention as large
+as GNMT's (Wu et al. 2016: width 1,024, four layers), with and without input feeding; the sizes
+of the shipped Multi30k configs. bf16, batches of random pieces with the lengths of WMT sentences,
+the same for all. Prints Markdown: target tokens/s, ratio to the peer, peak memory on the device,
+and the share of the rate of plain bf16 matrix products, measured in the same run. `--tiny` runs
+the same in a size for which a CPU will do, to see that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from training import COMMON, HERE, LUONG, TRANSFORMER, System, compare, print_header, write_batches
+
+WMT = {**COMMON, "vocab_size": 32000}
+GNMT = {**LUONG, **WMT, "d_embed": 1024, "d_hidden": 1024, "num_layers": 4}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "base": {**TRANSFORMER, **WMT, "d_model": 512, "d_ff": 2048, "num_heads": 8, "num_layers": 6},
+    "big": {**TRANSFORMER, **WMT, "d_model": 1024, "d_ff": 4096, "num_heads": 16, "num_layers": 6},
+    "GNMT": {**GNMT, "input_feeding": False},
+    "GNMT, input feeding": {**GNMT, "input_feeding": True},
+    "Multi30k Transformer": TRANSFORMER,
+    "Multi30k luong": {**LUONG, "score": "additive", "d_hidden": 384, "input_feeding": False},
+}
+BATCH_TOKENS = 25_000
+PAIRS = 40_000
+MEAN_LENGTH, LONGEST = 27, 100
+"""Of WMT sentences in pieces, about."""
+SMALL = {"d_model": 32, "d_ff": 64, "num_heads": 2, "d_embed": 16, "d_hidden": 32}
+
+
+def lengths() -> list[Any]:
+    """Return source and target lengths of so many pairs, eos included."""
+    rng = np.random.default_rng(1)
+    src = rng.gamma(3.0, MEAN_LENGTH / 3, PAIRS)
+    tgt = src * rng.normal(1.0, 0.15, PAIRS)
+    return [side.clip(2, LONGEST).astype(np.int64) for side in (src, tgt)]
+
+
+def main() -> None:
+    """Run all settings, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--tiny", action="store_true")
+    asked = parser.parse_args()
+    name = torch.cuda.get_device_name() if asked.device == "cuda" else asked.device
+    commit = subprocess.run(
+        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    print(f"{name}, torch {torch.__version__}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}\n")
+    print_header()
+    common = {"threads": asked.threads, "device": asked.device, "precision": "bf16"}
+    batch_tokens = BATCH_TOKENS // 50 if asked.tiny else BATCH_TOKENS
+    with tempfile.TemporaryDirectory() as folder:
+        for title in asked.settings:
+            setting = SETTINGS[title] | common
+            if asked.tiny:
+                setting |= {key: value for key, value in SMALL.items() if key in setting}
+            batches = Path(folder) / "batches.safetensors"
+            write_batches(lengths(), setting["vocab_size"], batch_tokens, batches)
+            systems = {"ours": System(sys.executable, "train_ours.py", setting, str(HERE))}
+            if setting["arch"] == "transformer":
+                peer = System(sys.executable, "train_transformers.py", setting)
+                systems["transformers"] = peer
+            compare(title, systems, batches, asked.rounds, asked.updates)
+
+
+if __name__ == "__main__":
+    main()
