@@ -119,7 +119,7 @@ def set_up(
             files.make_folder(run_dir.path)
             files.sweep_strays(run_dir.path)
         changes: list[str] = []
-        if going_on:
+        if going_on or not workers.leads:  # the first worker has measured for all
             before = load_config(run_dir.config)
             config = reuse_measured(config, before)
             changes = changed_settings(config, before)

@@ -36,7 +36,7 @@ from nmt.training.checkpoint import (
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
-from nmt.training.parallel import Parallel
+from nmt.training.parallel import Parallel, whole
 from nmt.training.work import Work, work_of
 from nmt.workers import Workers
 
@@ -360,7 +360,7 @@ class Trainer:
 
     def _refuse_broken_weights(self, loss: float) -> None:
         """Raise RunError if training has diverged; the scaler of fp16 skips what only overflows."""
-        if all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+        if all(bool(whole(weight).isfinite().all()) for weight in self.model.parameters()):
             return
         raise RunError(
             f"training diverged: after update {self.state.update} the loss is {loss} and weights "
