@@ -324,7 +324,7 @@ def lstm_gates(gates: Tensor, state: State) -> State:
 
 
 class _LSTMGates(torch.autograd.Function):
-    """The gates differentiated by hand: half the passes of autograd, which cost more than half."""
+    """The gates differentiated by hand, in fewer passes than autograd's (benchmarks/LOG.md)."""
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

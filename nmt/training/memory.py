@@ -14,8 +14,8 @@ from nmt.runtime import free_memory, peak_memory
 if TYPE_CHECKING:
     from nmt.training.trainer import Trainer
 
-SMALLEST_SHARE = 16
-"""The first micro-batch tried is this part of a worker's batch."""
+SHARES = (16, 8, 4, 2, 1)
+"""What part of a worker's batch is tried as a micro-batch, in turn."""
 USABLE = 0.8
 """Share of the free memory that training may take."""
 
@@ -30,27 +30,26 @@ def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
 
     The worst shapes of an epoch are run forward and backward, in micro-batches that double in size
     up to the whole batch. Where memory ends the kernel kills a process rather than let it know, so
-    a size is tried only if memory has room for it by the growth of the two before it. All workers
-    come here together and agree. No weight changes.
+    a size is tried only if the growth from the last but one to the last says that there is room for
+    twice as much more. All workers come here together and agree. No weight changes.
     """
     workers, device = trainer.workers, trainer.precision.device
     whole = -(-trainer.settings.batch_tokens // workers.size)
     least = trainer.config.data.max_length + 1
     room = peak_memory(device) + USABLE * free_memory(device)
-    fitting, peaks = 0, [peak_memory(device)]
-    share = SMALLEST_SHARE
-    while share and peaks[-1] + 2 * (peaks[-1] - peaks[max(0, len(peaks) - 2)]) <= room:
+    fitting, growth, peak = 0, 0, peak_memory(device)
+    for share in SHARES:
         tokens = max(least, -(-whole // share))
-        [failed] = workers.largest(not _passes(trainer, tokens))
-        if failed:
+        if any(workers.largest(peak + 2 * growth > room)):
+            break
+        if any(workers.largest(not _passes(trainer, tokens))):
             break
         fitting = tokens
-        peaks.append(peak_memory(device))
-        share //= 2
+        growth, peak = peak_memory(device) - peak, peak_memory(device)
     trainer.optimizer.zero_grad(set_to_none=True)
     if not fitting:
         raise RunError(f"out of memory with micro-batches of {least} tokens: take a smaller model")
-    why = f"peak memory {size(peaks[-1])}, of {size(int(room))} that training may take"
+    why = f"peak memory {size(peak)}, of {size(int(room))} that training may take"
     return min(fitting, trainer.settings.batch_tokens), why
 
 
