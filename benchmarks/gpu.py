@@ -65,9 +65,10 @@ def main() -> None:
         ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     ).stdout.strip()
-    print(f"{name}, torch {torch.__version__}, commit {commit}, {datetime.now(UTC):%Y-%m-%d}\n")
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    print(f"{name}, torch {torch.__version__}, commit {commit or 'unknown'}, {date}\n")
     print_header()
     common = {"threads": asked.threads, "device": asked.device, "precision": "bf16"}
     batch_tokens = BATCH_TOKENS // 50 if asked.tiny else BATCH_TOKENS

@@ -268,6 +268,11 @@ class Config(Section):
                 f"is {data.max_length}",
             ),
             (
+                train.micro_batch_tokens == "auto" and train.parallel == "fsdp",
+                "train.micro_batch_tokens",
+                "auto goes with train.parallel ddp; with fsdp give a number",
+            ),
+            (
                 train.recompute and model.arch != "transformer",
                 "train.recompute",
                 "is for transformers: a recurrence keeps its states anyhow",

@@ -118,7 +118,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> float:
-    """Return the bytes that a CPU's processes may still take; inf where that is not known.
+    """Return the bytes that each process of a job on this CPU may still take; inf if not known.
 
     A GPU raises an error where its memory ends, so there nothing needs to be known.
     """
@@ -131,8 +131,9 @@ def free_memory(device: torch.device) -> float:
     with suppress(OSError, ValueError):  # "max" is no number
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        found = min(found, limit - used)
-    return found
+        statistics = (group / "memory.stat").read_text().partition("inactive_file ")[2]
+        found = min(found, limit - used + int(statistics.partition("\n")[0]))
+    return found / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def matrix_rate(device: torch.device, kind: torch.dtype) -> float:

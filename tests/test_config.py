@@ -304,6 +304,10 @@ def test_a_tilde_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch)
 
 CONTRADICTIONS = [
     (
+        DATA + "train: {parallel: fsdp, micro_batch_tokens: auto}",
+        "a.yaml:2: train.micro_batch_tokens: auto goes with train.parallel ddp",
+    ),
+    (
         DATA + "train: {recompute: true}",
         "a.yaml:2: train.recompute: is for transformers",
     ),

@@ -318,7 +318,7 @@ class Attention(nn.Module):
         return Source(mask, values, self.score.project(states), fertility)
 
     def looping(self, source: Source) -> Source:
-        """Return the source for a loop of looks, to be learned from."""
+        """Return the source for a loop of looks."""
         if self.window is not None:
             return source
         keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))

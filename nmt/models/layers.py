@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -157,6 +157,13 @@ def own_columns(products: Tensor, places: Tensor) -> Tensor:
     return products.gather(2, places[:, None].expand(-1, products.size(1), -1))
 
 
+class _Gathered(NamedTuple):
+    """What the steps leave on the way back; not the LoopProduct, whose weights lead here."""
+
+    inputs: list[Tensor]
+    gradients: list[Tensor]
+
+
 class LoopProduct:
     """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
 
@@ -165,12 +172,11 @@ class LoopProduct:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.inputs: list[Tensor] = []
-        self.gradients: list[Tensor] = []
+        self.gathered = _Gathered([], [])
         self.learns = torch.is_grad_enabled() and weight.requires_grad
         if self.learns:
             weight, bias = for_products(weight), None if bias is None else for_products(bias)
-            weight, bias = _LoopWeights.apply(weight, bias, self)  # type: ignore[no-untyped-call]
+            weight, bias = _LoopWeights.apply(weight, bias, self.gathered)  # type: ignore[no-untyped-call]
         self.weight, self.bias = weight, bias
 
     def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
@@ -178,7 +184,8 @@ class LoopProduct:
         added = self.bias if more is None else more
         if self.learns:
             inputs = inputs.to(self.weight.dtype)
-            return cast(Tensor, _LoopStep.apply(inputs, self.weight, added, self))  # type: ignore[no-untyped-call]
+            given = inputs, self.weight, added, self.gathered
+            return cast(Tensor, _LoopStep.apply(*given))  # type: ignore[no-untyped-call]
         return mapped(inputs, self.weight, added)
 
 
@@ -191,15 +198,16 @@ class _LoopWeights(torch.autograd.Function):
     """Hands the weights on; its backward pass comes after that of all steps."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, loop: LoopProduct) -> Any:
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, gathered: _Gathered) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.loop = loop
+        ctx.gathered = gathered
         return weight.view_as(weight), None if bias is None else bias.view_as(bias)
 
     @staticmethod
     def backward(ctx: Any, *_: None) -> Any:
-        gradients, inputs = torch.cat(ctx.loop.gradients, -2), torch.cat(ctx.loop.inputs, -2)
-        ctx.loop.gradients, ctx.loop.inputs = [], []
+        inputs, gradients = (torch.cat(parts, -2) for parts in ctx.gathered)
+        for parts in ctx.gathered:
+            parts.clear()
         bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
         return gradients.mT @ inputs, bias, None
 
@@ -209,18 +217,18 @@ class _LoopStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, loop: LoopProduct
+        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, gathered: _Gathered
     ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
-        ctx.loop, ctx.adds = loop, added is not None and added.dim() == 2
+        ctx.gathered, ctx.adds = gathered, added is not None and added.dim() == 2
         return mapped(inputs, weight, added)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         [gradient] = gradients
         inputs, weight = ctx.saved_tensors
-        ctx.loop.gradients.append(gradient)
-        ctx.loop.inputs.append(inputs)
+        ctx.gathered.gradients.append(gradient)
+        ctx.gathered.inputs.append(inputs.detach())
         back = gradient @ weight if ctx.needs_input_grad[0] else None
         return back, None, gradient if ctx.adds else None, None
 
@@ -374,10 +382,11 @@ def init_recurrent(rnn: nn.GRU | nn.LSTM) -> None:
                 init(gate)
 
 
-def side_by_side(inputs: Tensor, *maps: nn.Linear) -> tuple[Tensor, ...]:
-    """Return what several linear maps make of the same ... x I inputs, by one product in training.
+def jointly(inputs: Tensor, *maps: nn.Linear) -> tuple[Tensor, ...]:
+    """Return what several linear maps make of the same ... x I inputs, in training by one product.
 
-    Once trained, a map may be of another kind, and one product gains nothing (benchmarks/LOG.md).
+    Without gradients a map may be of another kind, and one product gains nothing
+    (benchmarks/LOG.md).
     """
     if not torch.is_grad_enabled():
         return tuple(each(inputs) for each in maps)

@@ -60,7 +60,7 @@ class Int8Output(Output):
 
     def __init__(self, output: Output) -> None:
         nn.Module.__init__(self)
-        self.weight, self.bias = output.weight, output.bias
+        self.weight, self.bias, self._rooms = output.weight, output.bias, {}
         self.product = Int8(output.weight.detach(), output.bias.detach())
 
     def logits(self, hidden: Tensor) -> Tensor:

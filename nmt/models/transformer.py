@@ -43,10 +43,10 @@ from nmt.models.layers import (
     Output,
     dropout,
     for_products,
+    jointly,
     make_embedding,
     make_linear,
     precise,
-    side_by_side,
 )
 
 ROTARY_BASE = 10_000.0
@@ -272,7 +272,7 @@ class MultiHead(nn.Module):
 
     def project(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys, B x G x d x S, and values, B x G x S x d, of B x S x D states."""
-        key, value = side_by_side(states, self.key, self.value)
+        key, value = jointly(states, self.key, self.value)
         return split(key, self.groups).mT, split(value, self.groups)
 
     def forward(
@@ -352,7 +352,7 @@ class SelfAttention(MultiHead):
 
     def heads_of(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
-        query, key, value = side_by_side(states, self.query, self.key, self.value)
+        query, key, value = jointly(states, self.query, self.key, self.value)
         query, keys = split(query, self.heads), split(key, self.groups).mT
         values = split(value, self.groups)
         if self.rotary:

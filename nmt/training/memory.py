@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,8 @@ SHARES = (16, 8, 4, 2, 1)
 """What part of a worker's batch is tried as a micro-batch, in turn."""
 USABLE = 0.8
 """Share of the free memory that training may take."""
+MOMENTS = 2
+"""Tensors as large as the weights that Adam makes in the first update; held beside each trial."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -37,19 +40,25 @@ def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
     whole = -(-trainer.settings.batch_tokens // workers.size)
     least = trainer.config.data.max_length + 1
     room = peak_memory(device) + USABLE * free_memory(device)
+    moments = [torch.ones_like(w) for w in trainer.model.parameters() for _ in range(MOMENTS)]
     fitting, growth, peak = 0, 0, peak_memory(device)
     for share in SHARES:
         tokens = max(least, -(-whole // share))
+        if tokens == fitting:
+            continue
         if any(workers.largest(peak + 2 * growth > room)):
             break
         if any(workers.largest(not _passes(trainer, tokens))):
             break
         fitting = tokens
         growth, peak = peak_memory(device) - peak, peak_memory(device)
+    del moments
     trainer.optimizer.zero_grad(set_to_none=True)
     if not fitting:
         raise RunError(f"out of memory with micro-batches of {least} tokens: take a smaller model")
-    why = f"peak memory {size(peak)}, of {size(int(room))} that training may take"
+    why = f"peak memory {size(peak)}"
+    if not math.isinf(room):
+        why += f", of {size(int(room))} that training may take"
     return min(fitting, trainer.settings.batch_tokens), why
 
 

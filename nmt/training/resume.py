@@ -33,7 +33,9 @@ AUTO = ("train.precision", "train.micro_batch_tokens")
 def reuse_measured(new: Config, old: Config) -> Config:
     """Return `new` with what the run measured in place of what is still open in it."""
     open_ones = [name for name in MEASURED if not new.is_given(name)]
-    open_ones += [name for name in AUTO if _value(new, name) == "auto"]
+    open_ones += [
+        name for name in AUTO if _value(new, name) == "auto" and _value(old, name) is not None
+    ]
     return new.with_values({name: _value(old, name) for name in open_ones})
 
 

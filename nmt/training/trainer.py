@@ -206,7 +206,7 @@ class Trainer:
                 if not is_out_of_memory(error):
                     raise
                 if self.parallel.shards or (last and size > 1):
-                    tokens = max(1, update.largest // 2)
+                    tokens = max(update.largest // 2, self.config.data.max_length + 1)
                     raise RunError(
                         f"out of memory with micro-batches of {update.largest} tokens, where all "
                         f"workers wait for each other: go on with --resume and "
@@ -225,13 +225,13 @@ class Trainer:
         return torch.stack(losses).detach()
 
     def _halved(self, update: Update) -> Update:
-        """Return the same update in micro-batches half as large, as all later ones will be."""
+        """Return the same update in micro-batches half as large, as those planned from now on."""
         if all(len(batch.src) == 1 for batch in update.micro_batches):
             raise RunError(
                 f"out of memory with a single pair of {update.largest} target tokens: "
                 "lower data.max_length or take a smaller model"
             )
-        self.micro_tokens = update.largest // 2
+        self.micro_tokens = min(update.largest // 2, self.micro_tokens or update.largest)
         self.log.say(
             f"out of memory with micro-batches of {update.largest} tokens; "
             f"going on with {self.micro_tokens}"

@@ -5,7 +5,9 @@ Hand computations follow one sentence: vectors have no batch dimension. D width,
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -411,3 +413,18 @@ def test_a_loops_product_adds_what_is_known_before() -> None:
     ]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loop_frees_what_it_held_without_the_garbage_collector() -> None:
+    weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
+    gc.collect()
+    gc.disable()
+    try:
+        loop = LoopProduct(weight, bias)
+        loop(loop(torch.ones(4, 3))[:, :1].expand(-1, 3)).sum().backward()
+        kept = [weakref.ref(loop), weakref.ref(loop.weight)]
+        del loop
+        assert [ref() for ref in kept] == [None, None]
+    finally:
+        gc.enable()
+    assert weight.grad is not None

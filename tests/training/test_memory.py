@@ -12,6 +12,7 @@ from tinytrainer import MakeTrainer
 
 from nmt.data.loader import MicroBatch
 from nmt.errors import RunError
+from nmt.runtime import free_memory
 from nmt.training import memory
 from nmt.training.loss import Losses
 from nmt.training.memory import fitting_tokens, is_out_of_memory
@@ -123,6 +124,21 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
     tokens, _ = fitting_tokens(trainer)
     assert tokens == 128
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
+
+
+def test_auto_needs_no_free_memory_to_be_known(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
+    monkeypatch.setattr(memory, "free_memory", lambda device: math.inf)
+    assert fitting_tokens(trainer)[0] == 256
+
+
+def test_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = free_memory(torch.device("cpu"))
+    assert 0 < alone < math.inf
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert free_memory(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
 
 
 def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:
