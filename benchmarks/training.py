@@ -2,7 +2,7 @@
 
     python benchmarks/training.py RUN [--settings transformer luong ...] [--rounds 5]
         [--updates 6] [--threads 2] [--precision fp32] [--ours OTHER_CHECKOUT]
-        [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
+        [--transformers] [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
 
 RUN is a run folder whose corpus gives the lengths: its pairs are planned into batches of 4,096
 padded target tokens, filled with random pieces of a joint vocabulary of 8,000, and every system

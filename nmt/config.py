@@ -115,6 +115,11 @@ class TrainConfig(Section):
     stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
     """What the best checkpoint is best at, on the validation text."""
 
+    @property
+    def micro_tokens(self) -> int | None:
+        """The size of micro-batches, as far as it is known: None too while it says `auto`."""
+        return None if self.micro_batch_tokens == "auto" else self.micro_batch_tokens
+
 
 class DecodeConfig(Section):
     """Beam search, in translation and evaluation; validation is greedy."""
@@ -205,7 +210,7 @@ class Config(Section):
         data, model, train, tokenizer = self.data, self.model, self.train, self.tokenizer
         bounded = train.max_updates or train.max_epochs
         needs_end = train.schedule in ("linear", "cosine", "wsd")
-        micro = None if train.micro_batch_tokens == "auto" else train.micro_batch_tokens
+        micro = train.micro_tokens
         given = {key for key in type(model).model_fields if self.is_given(f"model.{key}")}
         return [
             (

@@ -92,8 +92,7 @@ class Trainer:
     def use(self, config: Config) -> None:
         """Go by these settings; of them `micro_batch_tokens` may change before the first update."""
         self.config, self.settings = config, config.train
-        given = config.train.micro_batch_tokens
-        self.micro_tokens = None if given == "auto" else given
+        self.micro_tokens = config.train.micro_tokens
 
     # -- what there is to do ----------------------------------------------------------------
 
