@@ -27,6 +27,7 @@ BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """What torch calls a CPU's instructions for bf16."""
 WORTHWHILE_GAIN = 1.3
 RATE_ROUNDS = 8
+GAIN_ROUNDS = 40
 AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -140,15 +141,32 @@ def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
     """Return the FLOP/s of matrix products of a common training shape: the best of a few."""
     one = torch.randn(2048, 1024, device=device).to(kind)
     other = torch.randn(1024, 1024, device=device).to(kind)
-    best = math.inf
-    for _ in range(RATE_ROUNDS):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        begin = time.perf_counter()
-        product = one @ other
-        float(product[0, 0])  # waits for the device
-        best = min(best, time.perf_counter() - begin)
+    best = min(product_seconds(one, other) for _ in range(RATE_ROUNDS))
     return 2 * one.size(0) * other.numel() / best
+
+
+def product_seconds(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the seconds that one matrix product takes, the device's work included."""
+    if one.device.type == "cuda":
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    product = one @ other
+    float(product[0, 0])  # waits for the device
+    return time.perf_counter() - begin
+
+
+def gain_of_bf16(device: torch.device) -> float:
+    """Return how many times as fast as in fp32 matrices are multiplied in bf16.
+
+    The two take turns, in products shorter than the time a busy machine gives a process at a
+    time, and the best of each counts: other work beside it does not change the answer.
+    """
+    square = torch.randn(512, 512, device=device)
+    best = dict.fromkeys((torch.float32, torch.bfloat16), math.inf)
+    for _ in range(GAIN_ROUNDS):
+        for kind, seconds in best.items():
+            best[kind] = min(seconds, product_seconds(square.to(kind), square.to(kind)))
+    return best[torch.float32] / best[torch.bfloat16]
 
 
 def measured_precision(device: torch.device) -> tuple[str, str]:
@@ -157,7 +175,7 @@ def measured_precision(device: torch.device) -> tuple[str, str]:
         return "bf16", "the GPU has it"
     if device.type != "cpu" or not any(torch.cpu.get_capabilities().get(k) for k in BF16_UNITS):
         return "fp32", f"this {device.type} has no bf16"
-    gain = matrix_rate(device, torch.bfloat16) / matrix_rate(device, torch.float32)
+    gain = gain_of_bf16(device)
     name = "bf16" if gain >= WORTHWHILE_GAIN else "fp32"
     return name, f"bf16 multiplies matrices {gain:.1f} times as fast as fp32"
 

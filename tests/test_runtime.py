@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,12 @@ def test_auto_precision_on_a_cpu_is_what_is_faster(
 ) -> None:
     have = dict.fromkeys(units, True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, **have})
-    rates = {torch.float32: 1e11, torch.bfloat16: gain * 1e11}
-    monkeypatch.setattr(runtime, "matrix_rate", lambda device, kind: rates[kind])
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / gain}
+    # Every other product is disturbed by other work, and takes ten times as long.
+    disturbed = itertools.cycle((1.0, 1.0, 10.0, 10.0, 1.0, 10.0, 10.0, 1.0))
+    monkeypatch.setattr(
+        runtime, "product_seconds", lambda one, other: seconds[one.dtype] * next(disturbed)
+    )
     precision = Precision("auto", CPU)
     assert precision.name == picked
     assert (f"{gain:.1f} times" if units else "no bf16") in precision.why

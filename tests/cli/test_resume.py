@@ -16,6 +16,7 @@ from tinyruns import Tiny
 PARTS = ("model.safetensors", "optimizer.safetensors")
 ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
 SGD = [*ADAM, *settings(train__optimizer="sgd", train__lr=0.1)]
+BF16 = [*ADAM, *settings(train__precision="bf16")]
 MICRO = [*ADAM, *settings(train__micro_batch_tokens=70)]
 END = settings(train__max_updates=12)
 
@@ -34,8 +35,8 @@ def records(run: Path, kind: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("flags", "stops"),
-    [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,))],
-    ids=["adam", "sgd", "micro-batches"],
+    [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,)), (BF16, (6,))],
+    ids=["adam", "sgd", "micro-batches", "bf16"],
 )
 def test_stopped_and_resumed_is_bit_for_bit_one_run(
     tiny: Tiny, flags: list[str], stops: tuple[int, ...]

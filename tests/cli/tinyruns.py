@@ -60,6 +60,7 @@ train:
   batch_tokens: 200
   max_updates: 2
   threads: 1
+  precision: fp32
   validate_every: 100
 decode:
   beam_size: 2
