@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from nmt.modelconfig import RNNConfig
+from nmt.models.gradients import LoopProduct, energies, precise
 from nmt.models.interface import Rows
-from nmt.models.layers import LoopLinear, LoopProduct, make_linear, precise
+from nmt.models.layers import LoopLinear, make_linear
 
 
 class Loops(NamedTuple):
@@ -132,19 +133,15 @@ class Additive(Score):
         return self.key(values)  # type: ignore[no-any-return]
 
     def forward(self, query: Tensor, seen: Seen) -> Tensor:
+        queries = split_heads(self.query(query), self.heads)
+        vector = self.vector.view(self.heads, -1)
+        if seen.coverage is None:
+            return energies(queries, seen.keys, vector.to(queries.dtype))
         keys = seen.keys[:, :, None] if seen.keys.dim() == 4 else seen.keys
-        energy = split_heads(self.query(query), self.heads)[:, :, :, None] + keys
-        if seen.coverage is not None:
-            coverage = seen.coverage.to(energy.dtype)[..., None]
-            energy = energy + coverage * self.covered.view(self.heads, 1, 1, -1).to(energy.dtype)
-        return self._weigh(energy.tanh())
-
-    def _weigh(self, energy: Tensor) -> Tensor:
-        """Return v . energy, B x H x Q x W of B x H x Q x W x d."""
-        if self.heads == 1:
-            return energy @ self.vector
-        by_head = self.vector.view(1, self.heads, -1, 1)
-        return (energy.flatten(2, 3) @ by_head).view(energy.shape[:4])
+        coverage = seen.coverage.to(queries.dtype)[..., None]
+        covered = self.covered.view(self.heads, 1, 1, -1).to(queries.dtype)
+        energy = queries[:, :, :, None] + keys + coverage * covered
+        return torch.einsum("bhqwd,hd->bhqw", energy.tanh(), vector)
 
 
 class Location(Score):

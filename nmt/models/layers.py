@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-aten = torch.ops.aten
+from nmt.models.gradients import (
+    ROWS_AT_A_TIME,
+    LoopProduct,
+    chunked_loss,
+    for_products,
+    lstm_gates,
+    precise,
+)
 
 State = tuple[Tensor, ...]
 """State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
@@ -62,8 +68,7 @@ class Output(nn.Module):
         if hidden.device.type == "cpu":
             hidden = for_products(hidden)
             rooms = self._room(hidden.dtype), self._room(precise(hidden[:0]).dtype)
-            given = hidden, self.weight, self.bias, tgt, label_smoothing, rooms
-            return cast(Tensor, _ChunkedLoss.apply(*given))  # type: ignore[no-untyped-call]
+            return chunked_loss(hidden, self.weight, self.bias, tgt, label_smoothing, rooms)
         logits = precise(self.logits(hidden))
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
 
@@ -71,78 +76,8 @@ class Output(nn.Module):
         """Return memory for a chunk of logits, kept from call to call: fresh pages cost much."""
         if kind not in self._rooms:
             with torch.inference_mode(False):
-                self._rooms[kind] = torch.empty(_ChunkedLoss.ROWS, len(self.weight), dtype=kind)
+                self._rooms[kind] = torch.empty(ROWS_AT_A_TIME, len(self.weight), dtype=kind)
         return self._rooms[kind]
-
-
-class _ChunkedLoss(torch.autograd.Function):
-    """Output map and cross entropy, some rows at a time, their gradient made on the way.
-
-    So M x V logits are never held. With p the softmax of a row's logits z and q the smoothed
-    target, the loss is log sum exp z - q . z and its gradient p - q.
-    """
-
-    ROWS = 512
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        tgt: Tensor,
-        smoothing: float,
-        rooms: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        weight_used, bias_used = weight.to(hidden.dtype), bias.to(hidden.dtype)
-        learns = any(ctx.needs_input_grad)
-        ctx.gradients = None
-        if learns:
-            of_hidden = torch.empty_like(hidden)
-            of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        total = rooms[1].new_zeros(())
-        for begin in range(0, len(hidden), _ChunkedLoss.ROWS):
-            rows = slice(begin, begin + _ChunkedLoss.ROWS)
-            right = tgt[rows, None]
-            product, logits = (room[: len(right)] for room in rooms)
-            torch.addmm(bias_used, hidden[rows], weight_used.t(), out=product)
-            top = logits.copy_(product).amax(1, keepdim=True)
-            total += top.sum() - (1 - smoothing) * logits.gather(1, right).sum()
-            if smoothing:
-                total -= smoothing * logits.mean(1).sum()
-            powers = logits.sub_(top).exp_()
-            norm = powers.sum(1, keepdim=True)
-            total += norm.log().sum()
-            if learns:
-                change = powers.div_(norm).sub_(smoothing / len(weight))
-                change.scatter_add_(1, right, torch.full_like(norm, smoothing - 1))
-                change = product.copy_(change)
-                torch.mm(change, weight_used, out=of_hidden[rows])
-                of_weight += change.t() @ hidden[rows]
-                of_bias += change.sum(0)
-        if learns:
-            ctx.gradients = of_hidden, of_weight, of_bias
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        [scale] = gradients
-        found = [each.mul_(scale) for each in ctx.gradients]
-        ctx.gradients = None
-        return *found, None, None, None
-
-
-def for_products(tensor: Tensor) -> Tensor:
-    """Return a tensor in the type that autocast multiplies in, cast once for all its readers."""
-    device = tensor.device.type
-    if not torch.is_autocast_enabled(device):
-        return tensor
-    return tensor.to(torch.get_autocast_dtype(device))
-
-
-def precise(tensor: Tensor) -> Tensor:
-    """Return a tensor in fp32 at least: what softmax, sigmoid and sums are computed in."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def union(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
@@ -155,82 +90,6 @@ def union(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
 def own_columns(products: Tensor, places: Tensor) -> Tensor:
     """Return of B x K x U products those at B x W places, B x K x W."""
     return products.gather(2, places[:, None].expand(-1, products.size(1), -1))
-
-
-class _Gathered(NamedTuple):
-    """What the steps leave on the way back; not the LoopProduct, whose weights lead here."""
-
-    inputs: list[Tensor]
-    gradients: list[Tensor]
-
-
-class LoopProduct:
-    """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
-
-    Else each step would make a gradient of W from its few rows, and add it to the others. W is
-    O x I, or ... x O x I, one for each sentence.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.gathered = _Gathered([], [])
-        self.learns = torch.is_grad_enabled() and weight.requires_grad
-        if self.learns:
-            weight, bias = for_products(weight), None if bias is None else for_products(bias)
-            weight, bias = _LoopWeights.apply(weight, bias, self.gathered)  # type: ignore[no-untyped-call]
-        self.weight, self.bias = weight, bias
-
-    def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
-        """Return ... N x O of ... N x I; `more`, N x O, is added in the place of a bias."""
-        added = self.bias if more is None else more
-        if self.learns:
-            inputs = inputs.to(self.weight.dtype)
-            given = inputs, self.weight, added, self.gathered
-            return cast(Tensor, _LoopStep.apply(*given))  # type: ignore[no-untyped-call]
-        return mapped(inputs, self.weight, added)
-
-
-def mapped(inputs: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
-    """Return ... N x O of ... N x I: x W^T, plus a bias or N x O more."""
-    return inputs @ weight.mT if added is None else torch.addmm(added, inputs, weight.t())
-
-
-class _LoopWeights(torch.autograd.Function):
-    """Hands the weights on; its backward pass comes after that of all steps."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, gathered: _Gathered) -> Any:
-        ctx.set_materialize_grads(False)
-        ctx.gathered = gathered
-        return weight.view_as(weight), None if bias is None else bias.view_as(bias)
-
-    @staticmethod
-    def backward(ctx: Any, *_: None) -> Any:
-        inputs, gradients = (torch.cat(parts, -2) for parts in ctx.gathered)
-        for parts in ctx.gathered:
-            parts.clear()
-        bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
-        return gradients.mT @ inputs, bias, None
-
-
-class _LoopStep(torch.autograd.Function):
-    """One step's product, which leaves what the weights' gradient is made of."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, gathered: _Gathered
-    ) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        ctx.gathered, ctx.adds = gathered, added is not None and added.dim() == 2
-        return mapped(inputs, weight, added)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        [gradient] = gradients
-        inputs, weight = ctx.saved_tensors
-        ctx.gathered.gradients.append(gradient)
-        ctx.gathered.inputs.append(inputs.detach())
-        back = gradient @ weight if ctx.needs_input_grad[0] else None
-        return back, None, gradient if ctx.adds else None, None
 
 
 class LoopLinear(nn.Linear):
@@ -299,7 +158,7 @@ def make_cell(rnn: nn.GRU | nn.LSTM, suffix: str, feed_weight: Tensor | None = N
         if feed is not None and from_feed is not None:
             gates = from_feed(feed, gates)
         if is_lstm:
-            return lstm_gates(recurrent(state[0], gates), state)
+            return lstm_gates(recurrent(state[0], gates), state[1])
         return gru_gates(gates, recurrent(state[0]), state)
 
     return step
@@ -324,39 +183,6 @@ def run_over(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> State:
         state = step(gates_t, None, state)
         states.append(state)
     return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))
-
-
-def lstm_gates(gates: Tensor, state: State) -> State:
-    """Return h' = o tanh(c'), c' = f c + i tanh(g), gates in torch's order i, f, g, o."""
-    return cast(State, _LSTMGates.apply(gates, state[1]))  # type: ignore[no-untyped-call]
-
-
-class _LSTMGates(torch.autograd.Function):
-    """The gates differentiated by hand, in fewer passes than autograd's (benchmarks/LOG.md)."""
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        width = before.size(-1)
-        both, new, out = torch.split(gates, [2 * width, width, width], -1)
-        into, forget = both.sigmoid().chunk(2, -1)
-        new, out = new.tanh(), out.sigmoid()
-        memory = torch.addcmul(forget * before, into, new)
-        shown = memory.tanh()
-        ctx.save_for_backward(before, into, forget, new, out, shown)
-        return out * shown, memory
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_hidden: Tensor, of_memory: Tensor) -> tuple[Tensor, Tensor]:
-        before, into, forget, new, out, shown = ctx.saved_tensors
-        of_memory = of_memory + aten.tanh_backward(of_hidden * out, shown)
-        of_gates = out.new_empty(*out.shape[:-1], 4 * out.size(-1))
-        places = of_gates.chunk(4, -1)
-        aten.sigmoid_backward(of_memory * new, into, grad_input=places[0])
-        aten.sigmoid_backward(of_memory * before, forget, grad_input=places[1])
-        aten.tanh_backward(of_memory * into, new, grad_input=places[2])
-        aten.sigmoid_backward(of_hidden * shown, out, grad_input=places[3])
-        return of_gates, of_memory * forget
 
 
 def gru_gates(gates: Tensor, recurrent: Tensor, state: State) -> State:

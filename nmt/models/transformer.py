@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nmt.modelconfig import TransformerConfig, depths
+from nmt.models.gradients import for_products, precise
 from nmt.models.interface import (
     DecoderState,
     Memory,
@@ -42,11 +43,9 @@ from nmt.models.layers import (
     Dropout,
     Output,
     dropout,
-    for_products,
     jointly,
     make_embedding,
     make_linear,
-    precise,
 )
 
 ROTARY_BASE = 10_000.0

@@ -5,9 +5,7 @@ Hand computations follow one sentence: vectors have no batch dimension. D width,
 
 from __future__ import annotations
 
-import gc
 import math
-import weakref
 from collections.abc import Callable
 
 import pytest
@@ -18,11 +16,8 @@ from torch.testing import assert_close
 
 from nmt.models import rnn as rnn_module
 from nmt.models.layers import (
-    LoopLinear,
-    LoopProduct,
     Output,
     RecurrentLayer,
-    looping,
     sequence_mask,
 )
 from nmt.models.rnn import RNNModel, reverse_rows
@@ -369,62 +364,3 @@ def test_one_mask_falls_on_what_is_fed_back_at_every_step(
     layer.rnn.weight_ih_l0.data[:, layer.d_input :] *= factor
     expected, _ = model.eval().decode(memory, tgt_in)
     assert_close(masked, expected, **CLOSE)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
-def test_a_loops_product_has_the_gradients_of_a_linear_map(bias: bool, kind: torch.dtype) -> None:
-    """Over three steps that feed each other, of which the last is not used."""
-    torch.manual_seed(1)
-    plain = torch.nn.Linear(4, 4, bias).to(kind)
-    ours = LoopLinear(4, 4, bias).to(kind)
-    ours.load_state_dict(plain.state_dict())
-    first, more = torch.randn(3, 4).to(kind), torch.randn(3, 4).to(kind)
-
-    def run(step: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        states = [x]
-        for _ in range(3):
-            states.append(step(states[-1]).tanh())
-        return (states[1] * more).sum() + states[2].square().sum()
-
-    leaves = [first.clone().requires_grad_() for _ in range(2)]
-    run(plain, leaves[0]).backward()
-    with looping(ours):
-        run(ours, leaves[1]).backward()
-    assert ours.loop is None
-    close = 1e-12 if kind == torch.float64 else 0.05
-    for one, other in zip(
-        (*plain.parameters(), leaves[0]), (*ours.parameters(), leaves[1]), strict=True
-    ):
-        assert one.grad is not None
-        torch.testing.assert_close(one.grad, other.grad, rtol=close, atol=close)
-
-
-def test_a_loops_product_adds_what_is_known_before() -> None:
-    torch.manual_seed(1)
-    weight = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
-    x, known = (torch.randn(3, n, dtype=torch.float64, requires_grad=True) for n in (4, 5))
-    found = LoopProduct(weight)(x, known)
-    expected = known + x @ weight.t()
-    assert found.equal(expected) or torch.allclose(found, expected, rtol=1e-12)
-    scale = torch.randn(3, 5, dtype=torch.float64)
-    gradients = [
-        torch.autograd.grad((each * scale).sum(), (weight, x, known)) for each in (found, expected)
-    ]
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-def test_a_loop_frees_what_it_held_without_the_garbage_collector() -> None:
-    weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
-    gc.collect()
-    gc.disable()
-    try:
-        loop = LoopProduct(weight, bias)
-        loop(loop(torch.ones(4, 3))[:, :1].expand(-1, 3)).sum().backward()
-        kept = [weakref.ref(loop), weakref.ref(loop.weight)]
-        del loop
-        assert [ref() for ref in kept] == [None, None]
-    finally:
-        gc.enable()
-    assert weight.grad is not None

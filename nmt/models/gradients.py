@@ -1,0 +1,270 @@
+"""Gradients written by hand, where autograd's take more passes over memory, or more memory.
+
+Each stands beside what it computes; benchmarks/LOG.md says what it gains. Shapes as in
+nmt/models/layers.py and nmt/models/attention.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+aten = torch.ops.aten
+
+ROWS_AT_A_TIME = 512
+"""Rows of logits in a chunk of the loss."""
+
+
+def for_products(tensor: Tensor) -> Tensor:
+    """Return a tensor in the type that autocast multiplies in, cast once for all its readers."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in fp32 at least: what softmax, sigmoid and sums are computed in."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def chunked_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    tgt: Tensor,
+    label_smoothing: float,
+    rooms: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Return the summed cross entropy of an output map, never holding all its logits.
+
+    `rooms` is memory for a chunk of logits, as the products make them and as they are summed.
+    """
+    given = hidden, weight, bias, tgt, label_smoothing, rooms
+    return cast(Tensor, _ChunkedLoss.apply(*given))  # type: ignore[no-untyped-call]
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Output map and cross entropy, some rows at a time, their gradient made on the way.
+
+    So M x V logits are never held. With p the softmax of a row's logits z and q the smoothed
+    target, the loss is log sum exp z - q . z and its gradient p - q.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        tgt: Tensor,
+        smoothing: float,
+        rooms: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        weight_used, bias_used = weight.to(hidden.dtype), bias.to(hidden.dtype)
+        learns = any(ctx.needs_input_grad)
+        ctx.gradients = None
+        if learns:
+            of_hidden = torch.empty_like(hidden)
+            of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        total = rooms[1].new_zeros(())
+        for begin in range(0, len(hidden), ROWS_AT_A_TIME):
+            rows = slice(begin, begin + ROWS_AT_A_TIME)
+            right = tgt[rows, None]
+            product, logits = (room[: len(right)] for room in rooms)
+            torch.addmm(bias_used, hidden[rows], weight_used.t(), out=product)
+            top = logits.copy_(product).amax(1, keepdim=True)
+            total += top.sum() - (1 - smoothing) * logits.gather(1, right).sum()
+            if smoothing:
+                total -= smoothing * logits.mean(1).sum()
+            powers = logits.sub_(top).exp_()
+            norm = powers.sum(1, keepdim=True)
+            total += norm.log().sum()
+            if learns:
+                change = powers.div_(norm).sub_(smoothing / len(weight))
+                change.scatter_add_(1, right, torch.full_like(norm, smoothing - 1))
+                change = product.copy_(change)
+                torch.mm(change, weight_used, out=of_hidden[rows])
+                of_weight += change.t() @ hidden[rows]
+                of_bias += change.sum(0)
+        if learns:
+            ctx.gradients = of_hidden, of_weight, of_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        [scale] = gradients
+        found = [each.mul_(scale) for each in ctx.gradients]
+        ctx.gradients = None
+        return *found, None, None, None
+
+
+class _Gathered(NamedTuple):
+    """What the steps leave on the way back; not the LoopProduct, whose weights lead here."""
+
+    inputs: list[Tensor]
+    gradients: list[Tensor]
+
+
+class LoopProduct:
+    """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
+
+    Else each step would make a gradient of W from its few rows, and add it to the others. W is
+    O x I, or ... x O x I, one for each sentence.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self.gathered = _Gathered([], [])
+        self.learns = torch.is_grad_enabled() and weight.requires_grad
+        if self.learns:
+            weight, bias = for_products(weight), None if bias is None else for_products(bias)
+            weight, bias = _LoopWeights.apply(weight, bias, self.gathered)  # type: ignore[no-untyped-call]
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
+        """Return ... N x O of ... N x I; `more`, N x O, is added in the place of a bias."""
+        added = self.bias if more is None else more
+        if self.learns:
+            inputs = inputs.to(self.weight.dtype)
+            given = inputs, self.weight, added, self.gathered
+            return cast(Tensor, _LoopStep.apply(*given))  # type: ignore[no-untyped-call]
+        return mapped(inputs, self.weight, added)
+
+
+def mapped(inputs: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
+    """Return ... N x O of ... N x I: x W^T, plus a bias or N x O more."""
+    return inputs @ weight.mT if added is None else torch.addmm(added, inputs, weight.t())
+
+
+class _LoopWeights(torch.autograd.Function):
+    """Hands the weights on; its backward pass comes after that of all steps."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, gathered: _Gathered) -> Any:
+        ctx.set_materialize_grads(False)
+        ctx.gathered = gathered
+        return weight.view_as(weight), None if bias is None else bias.view_as(bias)
+
+    @staticmethod
+    def backward(ctx: Any, *_: None) -> Any:
+        inputs, gradients = (torch.cat(parts, -2) for parts in ctx.gathered)
+        for parts in ctx.gathered:
+            parts.clear()
+        bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
+        return gradients.mT @ inputs, bias, None
+
+
+class _LoopStep(torch.autograd.Function):
+    """One step's product, which leaves what the weights' gradient is made of."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, gathered: _Gathered
+    ) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.gathered, ctx.adds = gathered, added is not None and added.dim() == 2
+        return mapped(inputs, weight, added)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        [gradient] = gradients
+        inputs, weight = ctx.saved_tensors
+        ctx.gathered.gradients.append(gradient)
+        ctx.gathered.inputs.append(inputs.detach())
+        back = gradient @ weight if ctx.needs_input_grad[0] else None
+        return back, None, gradient if ctx.adds else None, None
+
+
+def lstm_gates(gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h' = o tanh(c') and c' = f c + i tanh(g), gates in torch's order i, f, g, o."""
+    return cast(tuple[Tensor, Tensor], _LSTMGates.apply(gates, memory))  # type: ignore[no-untyped-call]
+
+
+class _LSTMGates(torch.autograd.Function):
+    """The gates differentiated by hand, in fewer passes than autograd's (benchmarks/LOG.md)."""
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        width = before.size(-1)
+        both, new, out = torch.split(gates, [2 * width, width, width], -1)
+        into, forget = both.sigmoid().chunk(2, -1)
+        new, out = new.tanh(), out.sigmoid()
+        memory = torch.addcmul(forget * before, into, new)
+        shown = memory.tanh()
+        ctx.save_for_backward(before, into, forget, new, out, shown)
+        return out * shown, memory
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_hidden: Tensor, of_memory: Tensor) -> tuple[Tensor, Tensor]:
+        before, into, forget, new, out, shown = ctx.saved_tensors
+        of_memory = of_memory + aten.tanh_backward(of_hidden * out, shown)
+        of_gates = out.new_empty(*out.shape[:-1], 4 * out.size(-1))
+        places = of_gates.chunk(4, -1)
+        aten.sigmoid_backward(of_memory * new, into, grad_input=places[0])
+        aten.sigmoid_backward(of_memory * before, forget, grad_input=places[1])
+        aten.tanh_backward(of_memory * into, new, grad_input=places[2])
+        aten.sigmoid_backward(of_hidden * shown, out, grad_input=places[3])
+        return of_gates, of_memory * forget
+
+
+def energies(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+    """Return v . tanh(q + k), B x H x Q x W; what is summed, d times as large, is not kept.
+
+    `query` is B x H x Q x d, `vector` H x d, `keys` B x H x W x d or, where each query has its own,
+    B x H x Q x W x d.
+    """
+    return cast(Tensor, _Energies.apply(query, keys, vector))  # type: ignore[no-untyped-call]
+
+
+class _Energies(torch.autograd.Function):
+    """A query at a time, each tanh computed again on the way back.
+
+    By way of tanh(x) / 2 = sigmoid(2 x) - 1/2 = h, whose slope is 2 (1/4 - h^2), as torch's tanh
+    takes three to six times as long as its sigmoid.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+        ctx.save_for_backward(query, keys, vector)
+        found = [
+            torch.einsum("bhwd,hd->bhw", _half_tanh(query_t, keys_t), vector)
+            for query_t, keys_t in zip(query.unbind(2), _for_each(query, keys), strict=True)
+        ]
+        return torch.stack(found, 2).mul_(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, keys, vector = ctx.saved_tensors
+        of_keys, of_vector = torch.zeros_like(keys), torch.zeros_like(vector)
+        quarter = keys.new_full((), 0.25)
+        of_query = []
+        for query_t, keys_t, of_keys_t, scores_t in zip(
+            query.unbind(2),
+            _for_each(query, keys),
+            _for_each(query, of_keys),
+            of_scores.unbind(2),
+            strict=True,
+        ):
+            half = _half_tanh(query_t, keys_t)
+            of_vector += torch.einsum("bhw,bhwd->hd", scores_t, half)
+            slope = torch.addcmul(quarter, half, half, value=-1, out=half)
+            of_query.append(torch.einsum("bhw,bhwd->bhd", scores_t, slope))
+            of_keys_t.addcmul_(scores_t[..., None], slope)
+        factor = 4 * vector[:, None]
+        of_keys *= factor if keys.dim() == 4 else factor[:, None]
+        return torch.stack(of_query, 2).mul_(factor), of_keys, of_vector.mul_(2)
+
+
+def _half_tanh(query: Tensor, keys: Tensor) -> Tensor:
+    """Return tanh(q + k) / 2, B x H x W x d, for B x H x d queries."""
+    return torch.add(2 * query[:, :, None], keys, alpha=2).sigmoid_().sub_(0.5)
+
+
+def _for_each(query: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
+    """Return the B x H x W x d keys of each query."""
+    return (keys,) * query.size(2) if keys.dim() == 4 else keys.unbind(2)
