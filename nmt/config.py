@@ -89,7 +89,7 @@ class TrainConfig(Section):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """Under torchrun: all weights on each worker, or a share of them (docs/distributed.md)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the forward pass; `auto` is bf16 on a GPU that has it, else fp32."""
+    """Number format of the forward pass; `auto` is bf16 where it is measured to gain, else fp32."""
     threads: Count | None = None
     """CPU threads; null for the cores that are free when training starts."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
