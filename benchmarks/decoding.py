@@ -166,8 +166,10 @@ class Transformers:
 
 SYSTEMS: dict[str, tuple[Any, str]] = {
     "ours, fp32": (Ours, "fp32"),
+    "ours, bf16": (Ours, "bf16"),
     "ours, int8": (Ours, "int8"),
     "ours, fp32, shortlist": (Ours, "fp32 shortlist"),
+    "ours, bf16, shortlist": (Ours, "bf16 shortlist"),
     "ours, int8, shortlist": (Ours, "int8 shortlist"),
     "CTranslate2, fp32": (CTranslate2, "float32"),
     "CTranslate2, int8": (CTranslate2, "int8"),

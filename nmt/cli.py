@@ -145,6 +145,45 @@ def train(
 
 
 @app.command()
+def check(
+    files: Annotated[
+        list[Path], typer.Argument(help="A config, or the two sides of a text, such as a.de a.en.")
+    ],
+    test: Annotated[
+        Optional[tuple[Path, Path]],  # noqa: UP045
+        typer.Option(help="With two files: the two sides of a test set that must not be in them."),
+    ] = None,
+    html: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write one page to look at in a browser."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="All findings with their lines.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where there is an error.")
+    ] = False,
+    set_: Overrides = None,
+) -> None:
+    """Find what is wrong with parallel text: lines, pairs, duplicates, leaks, shifted blocks."""
+    from nmt.commands import check as command
+
+    raise typer.Exit(command.run(files, test, set_ or [], html, json, strict))
+
+
+@app.command()
+def clean(
+    config: ConfigFile,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Prefix of the files written: PREFIX.en, ...")
+    ],
+    set_: Overrides = None,
+) -> None:
+    """Filter a config's training text by its data.clean, and write what is kept and what not."""
+    from nmt.commands import clean as command
+
+    command.run(config, output, set_ or [])
+
+
+@app.command()
 def translate(
     file: Annotated[
         Optional[Path],  # noqa: UP045

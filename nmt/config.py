@@ -27,6 +27,29 @@ class FilePair(Section):
 TextSet = FilePath | FilePair
 
 
+class CleanConfig(Section):
+    """Filters of the training text, each off unless it is named (docs/check.md)."""
+
+    normalise: list[Literal["entities", "nfc", "quotes", "spaces"]] = []
+    """Done to both sides first: HTML entities decoded, Unicode composed, one kind of quotes."""
+    max_words: Count | None = None
+    """Most words of a side."""
+    max_ratio: Annotated[float, Field(gt=1)] | None = None
+    """Most words of one side for each of the other."""
+    copies: bool = False
+    """Drop pairs whose sides are the same text."""
+    numbers: bool = False
+    """Drop pairs whose sides hold different numbers."""
+    min_letters: Rate | None = None
+    """Least share of letters among a side's characters, blanks aside."""
+    entities: bool = False
+    """Drop pairs with an HTML entity, such as &amp;."""
+    language: bool = False
+    """Drop pairs with a side that is surely in another language than data.src or data.tgt say."""
+    duplicates: Literal["pair", "src", "tgt"] | None = None
+    """Keep only the first pair of those with the same text: of both sides, or of one."""
+
+
 class DataConfig(Section):
     """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also .gz, .xz, .bz2)."""
 
@@ -42,6 +65,8 @@ class DataConfig(Section):
     """Test sets, scored at the end of training and by `nmt evaluate`."""
     alignments: list[FilePath] | None = None
     """Word alignments of the training text for `train.guided_alignment`: a Pharaoh file a set."""
+    clean: CleanConfig | None = None
+    """Filters of the training text; what they drop is in corpus/train/dropped.tsv of the run."""
     max_length: Count = 200
     """Training pairs with more tokens than this on a side are dropped, and counted."""
 
@@ -245,6 +270,13 @@ class Config(Section):
                 "data.alignments",
                 f"must name a file for each of the {len(data.train)} sets of data.train, "
                 f"names {len(data.alignments or [])}",
+            ),
+            (
+                data.alignments is not None
+                and data.clean is not None
+                and data.clean.normalise != [],
+                "data.clean.normalise",
+                "changes the words that data.alignments counts: run `nmt clean`, then `nmt align`",
             ),
             (
                 model.tie == "all" and not tokenizer.joint,

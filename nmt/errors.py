@@ -16,6 +16,7 @@ import difflib
 from collections.abc import Iterable
 
 EXIT_OK = 0
+EXIT_FAULTS_FOUND = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143

@@ -312,6 +312,10 @@ CONTRADICTIONS = [
         "a.yaml:2: train.recompute: is for transformers",
     ),
     (
+        ALIGNED.replace("[a]", "[a], clean: {normalise: [nfc]}") + "train: {guided_alignment: 1.0}",
+        "a.yaml:1: data.clean.normalise: changes the words that data.alignments counts",
+    ),
+    (
         "data:\n  tgt: de\n  src: de\n  train: [t]\n  valid: v",
         "a.yaml:2: data.tgt: must differ from data.src",
     ),

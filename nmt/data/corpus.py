@@ -3,6 +3,7 @@
     corpus/train/{src,tgt}.{tokens,offsets}.npy    token ids end to end; where each line begins
     corpus/train/{src,tgt}.txt                     the text of the same lines
     corpus/train/links.{tokens,offsets}.npy        word alignments, where there are any
+    corpus/train/dropped.tsv                       the pairs that were dropped, with the reason
     corpus/train/meta.json                         counts, drops by reason, fingerprints
 
 `offsets` has one entry more than there are lines; line i is tokens[offsets[i]:offsets[i + 1]],
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt import files
+from nmt.data.cleaning import Cleaner, Drops, cleaned
 from nmt.data.links import piece_links
-from nmt.data.text import AlignedPair, Pair, chunks
+from nmt.data.text import Located, chunks
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, read_json
 
 SIDES = ("src", "tgt")
 LINKS = "links"
+DROPPED = "dropped.tsv"
 CHUNK = 10_000
 
 
@@ -85,17 +87,19 @@ class _Side:
 
 
 def build_corpus(
-    pairs: Iterable[Pair | AlignedPair],
+    pairs: Iterable[Located],
     tokenizers: Tokenizers,
     folder: Path,
     meta: dict[str, Any],
     max_length: int | None,
+    cleaner: Cleaner | None = None,
 ) -> Corpus:
     """Tokenize `pairs` into `folder`, which appears only when it is whole.
 
-    With `max_length` (training text), blank pairs and pairs with more tokens than that on a side
-    are dropped and counted by reason in `meta.json`; without, every pair is kept. Aligned pairs
-    have links between words, which become links between tokens.
+    With `max_length` (training text), what `cleaner` does not let pass, blank pairs and pairs with
+    more tokens than that on a side are dropped, counted by reason in `meta.json` and written to
+    `dropped.tsv`; without, every pair is kept. Aligned pairs have links between words, which become
+    links between tokens.
     """
     sides = {
         side: _Side(array("H" if tokenizer.vocab_size <= 2**16 else "L"))
@@ -103,16 +107,19 @@ def build_corpus(
     }
     links = _Side(array("I"))
     aligned = False
-    dropped: Counter[str] = Counter()
     with files.folder_atomic(folder) as temporary:
         with (
             files.open_atomic(temporary / "src.txt") as src_text,
             files.open_atomic(temporary / "tgt.txt") as tgt_text,
+            files.open_atomic(temporary / DROPPED) as dropped,
         ):
-            for (src, tgt, *words), src_tokens, tgt_tokens in _tokenized(pairs, tokenizers):
+            drops = Drops(dropped)
+            pairs = cleaned(pairs, cleaner, drops)
+            for line, src_tokens, tgt_tokens in _tokenized(pairs, tokenizers):
+                src, tgt, *words = line.pair
                 reason = max_length and _drop_reason(src, tgt, src_tokens, tgt_tokens, max_length)
                 if reason:
-                    dropped[reason] += 1
+                    drops.add(reason, line)
                     continue
                 sides["src"].add(src_tokens)
                 sides["tgt"].add(tgt_tokens)
@@ -130,7 +137,7 @@ def build_corpus(
             "pairs": len(sides["src"].offsets) - 1,
             "src_tokens": len(sides["src"].tokens),
             "tgt_tokens": len(sides["tgt"].tokens),
-            "dropped": dict(dropped),
+            "dropped": dict(drops.counts),
             "aligned": aligned,
         }
         text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
@@ -139,11 +146,11 @@ def build_corpus(
 
 
 def _tokenized(
-    pairs: Iterable[Pair | AlignedPair], tokenizers: Tokenizers
-) -> Iterator[tuple[Pair | AlignedPair, list[int], list[int]]]:
+    pairs: Iterable[Located], tokenizers: Tokenizers
+) -> Iterator[tuple[Located, list[int], list[int]]]:
     for chunk in chunks(pairs, CHUNK):
-        src_tokens = tokenizers.src.encode([pair[0] for pair in chunk])
-        tgt_tokens = tokenizers.tgt.encode([pair[1] for pair in chunk])
+        src_tokens = tokenizers.src.encode([line.pair[0] for line in chunk])
+        tgt_tokens = tokenizers.tgt.encode([line.pair[1] for line in chunk])
         yield from zip(chunk, src_tokens, tgt_tokens, strict=True)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from nmt.config import Config, FilePair
 from nmt.configfile import find_text, set_names
 from nmt.data import fingerprint, text
-from nmt.data.corpus import Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.cleaning import Cleaner, Drops, cleaned
+from nmt.data.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
 from nmt.data.links import read_aligned
 from nmt.data.tokenizer import (
     Tokenizer,
@@ -44,20 +45,26 @@ def _read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
     return list(text.read_pairs(src, tgt))
 
 
-def _train_pairs(config: Config) -> Iterator[text.Pair | text.AlignedPair]:
+def train_pairs(config: Config) -> Iterator[text.Located]:
+    """Yield the pairs of the training text as they stand there."""
     alignments = config.data.alignments
     for i, (src, tgt) in enumerate(text_files(config, config.data.train)):
         pairs = text.read_pairs(src, tgt)
-        yield from read_aligned(pairs, alignments[i]) if alignments else pairs
+        yield from text.located(read_aligned(pairs, alignments[i]) if alignments else pairs, src)
 
 
-def _split(config: Config) -> tuple[Iterator[Any], Sequence[Any]]:
+def make_cleaner(config: Config) -> Cleaner | None:
+    """Return the filters that the config names."""
+    codes = config.data.src, config.data.tgt
+    return None if config.data.clean is None else Cleaner(config.data.clean, codes)
+
+
+def _split(config: Config) -> tuple[Iterator[text.Located], Sequence[text.Located]]:
     """Return the training and validation pairs, the latter split off where no file is named."""
     valid = config.data.valid
     if not isinstance(valid, int):
-        return _train_pairs(config), _read_set(config, valid)
-    pairs: list[Any] = list(_train_pairs(config))
-    train, held_out = text.split_off(pairs, valid, config.train.seed)
+        return train_pairs(config), list(text.located(_read_set(config, valid), "data.valid"))
+    train, held_out = text.split_off(list(train_pairs(config)), valid, config.train.seed)
     return iter(train), held_out
 
 
@@ -70,10 +77,11 @@ def _input_files(config: Config) -> list[Path]:
 
 def _split_settings(config: Config) -> dict[str, Any]:
     """Return what decides the training text besides the content of the files."""
-    valid = config.data.valid
+    valid, clean = config.data.valid, config.data.clean
+    filters = {} if clean is None else {"clean": clean.model_dump(mode="json")}
     if isinstance(valid, int):
-        return {"valid": valid, "seed": config.train.seed}
-    return {"valid": "files"}
+        return {"valid": valid, "seed": config.train.seed, **filters}
+    return {"valid": "files", **filters}
 
 
 def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
@@ -126,10 +134,11 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     exact = config.is_given("tokenizer.vocab_size")
     train, _ = _split(config)
     # One reservoir for pairs keeps the sample of both sides parallel and the memory bounded.
-    sample = sample_items(train, settings.sample_lines, config.train.seed)
+    kept = cleaned(train, make_cleaner(config), Drops())
+    sample = sample_items(kept, settings.sample_lines, config.train.seed)
     if not sample:
         raise DataError("data.train: must hold at least one pair, holds none (empty)")
-    texts = {"src": [pair[0] for pair in sample], "tgt": [pair[1] for pair in sample]}
+    texts = {"src": [line.pair[0] for line in sample], "tgt": [line.pair[1] for line in sample]}
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}
     models = {}
@@ -175,12 +184,15 @@ def ensure_corpus(
             return require_pairs(train, "data.train"), require_pairs(valid, "data.valid")
         _refuse_change(run, "corpus", "the training or validation text, or its alignments,")
     meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
-    train_pairs, valid_pairs = _split(config)
-    train = build_corpus(train_pairs, tokenizers, folders[0], meta, config.data.max_length)
-    valid = build_corpus(valid_pairs, tokenizers, folders[1], meta, None)
+    for_train, for_valid = _split(config)
+    longest, cleaner = config.data.max_length, make_cleaner(config)
+    train = build_corpus(for_train, tokenizers, folders[0], meta, longest, cleaner)
+    valid = build_corpus(for_valid, tokenizers, folders[1], meta, None)
     require_pairs(train, "data.train")
     require_pairs(valid, "data.valid")
     say(f"corpus: {len(train)} training pairs, {len(valid)} validation pairs")
     for reason, count in train.meta["dropped"].items():
         say(f"corpus: {count} training pairs dropped, {reason}")
+    if train.meta["dropped"]:
+        say(f"corpus: what was dropped: {folders[0] / DROPPED}")
     return train, valid

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar, cast
 
 from nmt.errors import DataError
 
@@ -35,8 +35,15 @@ Pair = tuple[str, str]
 Links = set[tuple[int, int]]
 """A word alignment: links (source word, target word), counted from 0."""
 AlignedPair = tuple[str, str, Links]
-P = TypeVar("P", Pair, AlignedPair)
 T = TypeVar("T")
+
+
+class Located(NamedTuple):
+    """A pair and where it stands."""
+
+    pair: Pair | AlignedPair
+    place: str
+    """The source file and the line, counted from 1."""
 
 
 def open_text(file: Path) -> BinaryIO:
@@ -127,6 +134,12 @@ def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
         raise _unequal(src, count, tgt, count + extra)
 
 
+def located(pairs: Iterable[Pair | AlignedPair], name: object) -> Iterator[Located]:
+    """Number the pairs of a text."""
+    for number, pair in enumerate(pairs, 1):
+        yield Located(pair, f"{name}:{number}")
+
+
 def _unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     return DataError(
         f"both sides must have the same number of lines: {src or 'stdin'} has {src_count}, "
@@ -146,17 +159,17 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def split_off(pairs: list[P], size: int, seed: int) -> tuple[list[P], list[P]]:
+def split_off(pairs: list[Located], size: int, seed: int) -> tuple[list[Located], list[Located]]:
     """Split `size` pairs off as a validation set; return (train, valid), both in file order.
 
     Only pairs whose source and target each occur once are taken, so no line of the validation set
     stands in the training set too. A pure function of its arguments.
     """
-    src_count = Counter(pair[0] for pair in pairs)
-    tgt_count = Counter(pair[1] for pair in pairs)
+    src_count = Counter(pair[0] for pair, _ in pairs)
+    tgt_count = Counter(pair[1] for pair, _ in pairs)
     unique = [
         i
-        for i, (src, tgt, *_) in enumerate(pairs)
+        for i, ((src, tgt, *_), _) in enumerate(pairs)
         if src_count[src] == 1 and tgt_count[tgt] == 1 and src.strip() and tgt.strip()
     ]
     if size > len(unique) or size >= len(pairs):

@@ -11,7 +11,7 @@ import pytest
 
 from nmt.config import TokenizerConfig
 from nmt.data.corpus import CHUNK, Corpus, build_corpus, require_pairs
-from nmt.data.text import Pair
+from nmt.data.text import Pair, located
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError, RunError
 
@@ -47,7 +47,7 @@ def check(corpus: Corpus, pairs: list[Pair], tokenizers: Tokenizers) -> None:
 
 
 def test_tokens_come_back(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus(PAIRS, tokenizers, tmp_path / "c", {"note": "é"}, None)
+    corpus = build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {"note": "é"}, None)
     check(corpus, PAIRS, tokenizers)
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
     assert corpus.meta["note"] == "é"
@@ -55,14 +55,14 @@ def test_tokens_come_back(tmp_path: Path, tokenizers: Tokenizers) -> None:
 
 @pytest.mark.parametrize("pair", PAIRS, ids=ascii)
 def test_text_comes_back(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> None:
-    corpus = build_corpus([pair, pair], tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(located([pair, pair], "t"), tokenizers, tmp_path / "c", {}, None)
     assert corpus.lines("src") == [pair[0]] * 2
     assert corpus.lines("tgt") == [pair[1]] * 2
 
 
 def test_more_pairs_than_a_chunk_stay_in_order(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pairs = [(f"line {n}", f"words {n}") for n in range(CHUNK + 7)]
-    corpus = build_corpus(pairs, tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, None)
     assert len(corpus) == CHUNK + 7
     for i in (0, CHUNK - 1, CHUNK, CHUNK + 6):
         assert tokenizers.tgt.decode(corpus.row("tgt", i).tolist()) == f"words {i}"
@@ -71,7 +71,7 @@ def test_more_pairs_than_a_chunk_stay_in_order(tmp_path: Path, tokenizers: Token
 def test_arrays_are_memory_mapped_in_two_bytes_and_open_without_pickle(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
-    corpus = build_corpus(PAIRS, tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {}, None)
     row = corpus.row("src", 0)
     assert isinstance(row, np.memmap)
     assert row.dtype == np.uint16
@@ -92,7 +92,11 @@ class ManyPieces(Tokenizer):
 
 def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus = build_corpus(
-        [("a", "b")], Tokenizers(ManyPieces(), tokenizers.tgt), tmp_path / "c", {}, None
+        located([("a", "b")], "t"),
+        Tokenizers(ManyPieces(), tokenizers.tgt),
+        tmp_path / "c",
+        {},
+        None,
     )
     assert corpus.row("src", 0).tolist() == [69_999, 3]
     assert corpus.row("tgt", 0).dtype == np.uint16
@@ -112,7 +116,7 @@ def test_training_text_drops_with_a_reason_and_keeps_the_rest_aligned(
         ("line 5", long),
         ("line 6", "words 6"),
     ]
-    corpus = build_corpus(pairs, tokenizers, tmp_path / "c", {}, max_length=8)
+    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, max_length=8)
     assert corpus.meta["dropped"] == {"blank": 3, "over 8 tokens": 2}
     check(corpus, [pairs[0], pairs[6]], tokenizers)
     assert corpus.lines("tgt") == ["words 1", "words 6"]
@@ -122,19 +126,21 @@ def test_the_longest_allowed_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers
     pair = ("line 1 of the text", "line 2 of the text")
     longest = max(len(tokenizers.src.encode(pair[:1])[0]), len(tokenizers.tgt.encode(pair[1:])[0]))
     for limit, kept in ((longest, 1), (longest - 1, 0)):
-        corpus = build_corpus([pair], tokenizers, tmp_path / "c", {}, limit)
+        corpus = build_corpus(located([pair], "t"), tokenizers, tmp_path / "c", {}, limit)
         assert len(corpus) == kept
 
 
 def test_without_a_limit_every_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pairs = [("", ""), (" ", "a"), ("x" * 500, "b")]
-    corpus = build_corpus(pairs, tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, None)
     assert corpus.meta["dropped"] == {}
     check(corpus, pairs, tokenizers)
 
 
 def test_meta_and_text_are_files_a_person_can_open(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus([("a", "é")], tokenizers, tmp_path / "c", {"settings": 1}, 9)
+    corpus = build_corpus(
+        located([("a", "é")], "t"), tokenizers, tmp_path / "c", {"settings": 1}, 9
+    )
     assert (tmp_path / "c" / "tgt.txt").read_bytes() == "é\n".encode()
     meta = json.loads((tmp_path / "c" / "meta.json").read_text(encoding="utf-8"))
     assert meta == corpus.meta
@@ -147,7 +153,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, tokenizers: Token
         raise DataError("the rest is unreadable")
 
     with pytest.raises(DataError, match="the rest is unreadable"):
-        build_corpus(pairs(), tokenizers, tmp_path / "c", {}, None)
+        build_corpus(located(pairs(), "t"), tokenizers, tmp_path / "c", {}, None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,24 +162,26 @@ def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: To
         yield ("a", "b")
         raise KeyboardInterrupt
 
-    build_corpus(PAIRS, tokenizers, tmp_path / "c", {}, None)
+    build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {}, None)
     with pytest.raises(KeyboardInterrupt):
-        build_corpus(pairs(), tokenizers, tmp_path / "c", {}, None)
+        build_corpus(located(pairs(), "t"), tokenizers, tmp_path / "c", {}, None)
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
 
 
 def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    empty = build_corpus([], tokenizers, tmp_path / "a", {}, 5)
+    empty = build_corpus(located([], "t"), tokenizers, tmp_path / "a", {}, 5)
     assert len(empty) == 0
     with pytest.raises(DataError, match=r"data\.train: must hold at least one pair, .*\(empty\)"):
         require_pairs(empty, "data.train")
-    dropped = build_corpus([("", "a"), ("x" * 99, "b")], tokenizers, tmp_path / "b", {}, 5)
+    dropped = build_corpus(
+        located([("", "a"), ("x" * 99, "b")], "t"), tokenizers, tmp_path / "b", {}, 5
+    )
     with pytest.raises(DataError, match=r"holds none \(1 blank, 1 over 5 tokens\)"):
         require_pairs(dropped, "data.train")
 
 
 def test_a_corpus_with_pairs_passes(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus([("a", "b")], tokenizers, tmp_path / "c", {}, 5)
+    corpus = build_corpus(located([("a", "b")], "t"), tokenizers, tmp_path / "c", {}, 5)
     assert require_pairs(corpus, "data.train") is corpus
 
 

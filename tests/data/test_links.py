@@ -12,6 +12,7 @@ from nmt.data.batching import plan_epoch
 from nmt.data.corpus import Corpus, build_corpus
 from nmt.data.links import Gold, parse_links, piece_links, read_aligned
 from nmt.data.loader import make_micro_batch
+from nmt.data.text import located
 from nmt.data.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError
 
@@ -66,7 +67,7 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture
 def corpus(tokenizers: Tokenizers, tmp_path: Path) -> Corpus:
-    return build_corpus(ALIGNED, tokenizers, tmp_path / "c", {}, None)
+    return build_corpus(located(ALIGNED, "t"), tokenizers, tmp_path / "c", {}, None)
 
 
 def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
@@ -85,13 +86,15 @@ def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Token
 
 def test_dropped_pairs_take_their_links_along(tokenizers: Tokenizers, tmp_path: Path) -> None:
     pairs = [("", "x", set()), *ALIGNED]
-    corpus = build_corpus(pairs, tokenizers, tmp_path / "c", {}, max_length=100)
+    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, max_length=100)
     assert len(corpus) == 3
     assert [words_linked(corpus, tokenizers, i) for i in range(3)] == [a[2] for a in ALIGNED]
 
 
 def test_without_alignments_there_are_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = build_corpus([a[:2] for a in ALIGNED], tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(
+        located([a[:2] for a in ALIGNED], "t"), tokenizers, tmp_path / "c", {}, None
+    )
     assert not corpus.aligned
     assert not list((tmp_path / "c").glob("links*"))
 

@@ -23,7 +23,7 @@ from nmt.data.loader import (
     pad_rows,
     prefetch,
 )
-from nmt.data.text import Pair
+from nmt.data.text import Pair, located
 from nmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
 from nmt.workers import Workers
 
@@ -41,7 +41,9 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture(scope="module")
 def corpus(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return build_corpus(PAIRS, tokenizers, tmp_path_factory.mktemp("c") / "c", {}, None)
+    return build_corpus(
+        located(PAIRS, "t"), tokenizers, tmp_path_factory.mktemp("c") / "c", {}, None
+    )
 
 
 def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
@@ -54,7 +56,9 @@ def test_rows_are_filled_up_with_pad() -> None:
 
 
 def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = build_corpus([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c", {}, None)
+    corpus = build_corpus(
+        located([("a b", "c"), ("", "d e f")], "t"), tokenizers, tmp_path / "c", {}, None
+    )
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
     batch = make_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
@@ -94,7 +98,7 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
             return [[ord(sign) for sign in line] for line in lines]  # type: ignore[attr-defined]
 
     both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
-    corpus = build_corpus([("a", "b")], both, tmp_path / "c", {}, None)
+    corpus = build_corpus(located([("a", "b")], "t"), both, tmp_path / "c", {}, None)
     batch = make_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
     assert batch.src.tolist() == [[97, 3, 1]]
     assert batch.tgt_in.tolist() == [[152, 98, 151]]

@@ -10,6 +10,7 @@ import torch
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
 from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.text import located
 from nmt.data.tokenizer import Tokenizers
 from nmt.log import RunLog
 from nmt.models.build import build_model
@@ -33,7 +34,9 @@ def tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
 def corpus(
     pairs: list[tuple[str, str]], tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
 ) -> Corpus:
-    return build_corpus(pairs, tokenizers, tmp_path_factory.mktemp("corpus") / "c", {}, None)
+    return build_corpus(
+        located(pairs, "t"), tokenizers, tmp_path_factory.mktemp("corpus") / "c", {}, None
+    )
 
 
 @pytest.fixture

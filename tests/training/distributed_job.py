@@ -15,6 +15,7 @@ from tinytrainer import make_config, make_pairs, make_tokenizers
 
 from nmt.data.corpus import Corpus, build_corpus
 from nmt.data.loader import Update
+from nmt.data.text import located
 from nmt.log import RunLog
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
@@ -36,7 +37,7 @@ def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Tr
     tokenizers = make_tokenizers(pairs)
     with workers.in_turn():
         if workers.leads and not (folder / "corpus").exists():
-            build_corpus(pairs, tokenizers, folder / "corpus", {}, None)
+            build_corpus(located(pairs, "t"), tokenizers, folder / "corpus", {}, None)
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
     model = MODELS[name] | {"dropout": 0.0}
     values = {f"train__{key}": value for key, value in settings.items()}

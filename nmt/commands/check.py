@@ -1,0 +1,79 @@
+"""`nmt check`: what is wrong with parallel text, and on which lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nmt import files
+from nmt.configfile import find_text, load_config, set_names
+from nmt.cores import free_cores
+from nmt.doctor.examine import Report, examine
+from nmt.doctor.look import Seen, hold_out
+from nmt.doctor.report import as_json, page, terminal
+from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
+
+Files = tuple[Path, Path]
+
+
+def run(
+    named: list[Path],
+    test: Files | None,
+    overrides: list[str],
+    html: Path | None,
+    json: bool,
+    strict: bool,
+) -> int:
+    """Examine the text of a config, or two files; return the exit code."""
+    codes, train, held_out = _sets(named, test, overrides)
+    known = [hold_out(name, pair) for name, pair in held_out.items()]
+    cores = free_cores()
+    reports = []
+    for name, pair in (train | held_out).items():
+        report = examine(name, pair, codes, known if name in train else [], cores, _bar)
+        reports.append(report)
+        if not json:
+            print(terminal(report), flush=True)
+    if json:
+        sys.stdout.write(as_json(reports))
+    if html is not None:
+        files.write_text(html, page(reports))
+    return EXIT_FAULTS_FOUND if strict and any(map(_faulty, reports)) else EXIT_OK
+
+
+def _sets(
+    named: list[Path], test: Files | None, overrides: list[str]
+) -> tuple[tuple[str, str], dict[str, Files], dict[str, Files]]:
+    """Return the languages, the training sets and the held-out sets by name."""
+    if len(named) == 2:
+        if overrides:
+            raise ConfigError(["--set: changes a config, and two files are given"])
+        codes = named[0].name.split(".")[-1], named[1].name.split(".")[-1]
+        return codes, {"train": (named[0], named[1])}, {"test": test} if test else {}
+    if len(named) != 1:
+        raise ConfigError([f"nmt check takes a config or two text files, got {len(named)} files"])
+    if test:
+        raise ConfigError(["--test: a config names its own test sets"])
+    config = load_config(named[0], overrides, check_files=True)
+    data = config.data
+    valid = [] if isinstance(data.valid, int) else [data.valid]
+    sets = [*data.train, *valid, *data.test]
+    pairs = [(find_text(s, "src", data.src), find_text(s, "tgt", data.tgt)) for s in sets]
+    found = list(zip(set_names(sets), pairs, strict=True))
+    count = len(data.train)
+    return (data.src, data.tgt), dict(found[:count]), dict(found[count:])
+
+
+def _bar(seen: Iterable[Seen], total: int) -> Iterator[Seen]:
+    """Show how far the work is, on a terminal."""
+    with tqdm(total=total, unit=" pairs", unit_scale=True, leave=False, disable=None) as bar:
+        for part in seen:
+            bar.update(len(part.hashes))
+            yield part
+
+
+def _faulty(report: Report) -> bool:
+    return any(found.severity == "error" for found in report.findings)

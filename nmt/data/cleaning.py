@@ -1,0 +1,134 @@
+"""Filters of training text, each on by name (`data.clean`), and what they dropped, with the reason.
+
+Pairs are normalised first, then held against the filters in the order of the config's section; a
+pair is dropped as a whole, for the first reason that applies. Validation and test text is never
+filtered.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from typing import BinaryIO
+
+from nmt.config import CleanConfig
+from nmt.data import contents, language
+from nmt.data.text import Located
+from nmt.errors import DataError
+
+QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
+
+NORMALISERS: dict[str, Callable[[str], str]] = {
+    "entities": lambda text: html.unescape(text) if contents.entity(text) else text,
+    "nfc": lambda text: unicodedata.normalize("NFC", text),
+    "quotes": lambda text: text.translate(QUOTES),
+    "spaces": lambda text: " ".join(text.split()),
+}
+"""In the order they are applied, whatever order they are named in."""
+
+
+class Cleaner:
+    """Normalises and filters pairs; holds 8 bytes and a set entry a pair to know duplicates."""
+
+    def __init__(self, config: CleanConfig, codes: tuple[str, str]) -> None:
+        self.config = config
+        self.normalisers = [f for name, f in NORMALISERS.items() if name in config.normalise]
+        self.languages = [self._told_apart(code) for code in codes] if config.language else []
+        self._seen: set[bytes] = set()
+
+    @staticmethod
+    def _told_apart(code: str) -> str:
+        """Return the identifier's code of a language."""
+        found = language.known(code)
+        if found is None:
+            raise DataError(
+                f"data.clean.language: needs data.src and data.tgt to be codes of languages that "
+                f"can be told apart, '{code}' is none (nmt/data/language.py)"
+            )
+        return found
+
+    def normalised(self, text: str) -> str:
+        """Return a line as it is trained on."""
+        for normalise in self.normalisers:
+            text = normalise(text)
+        return text
+
+    def reason(self, src: str, tgt: str) -> str | None:
+        """Return why a pair is dropped, None where it is kept."""
+        config, sides = self.config, (src, tgt)
+        words = [len(text.split()) for text in sides]
+        if not all(words):
+            return "blank"
+        if config.max_words is not None and max(words) > config.max_words:
+            return f"over {config.max_words} words"
+        if config.max_ratio is not None and max(words) > config.max_ratio * min(words):
+            return f"over {config.max_ratio:g} times the words"
+        if config.copies and src == tgt:
+            return "copy"
+        if config.numbers and contents.numbers(src) != contents.numbers(tgt):
+            return "numbers differ"
+        if config.min_letters is not None and min(map(letters, sides)) < config.min_letters:
+            return f"under {config.min_letters:g} letters"
+        if config.entities and any(map(contents.entity, sides)):
+            return "entity"
+        for code, text in zip(self.languages, sides, strict=False):
+            found = language.language_of(text)
+            if found is not None and found != code:
+                return f"language {found}, not {code}"
+        return self._duplicate(src, tgt)
+
+    def _duplicate(self, src: str, tgt: str) -> str | None:
+        kind = self.config.duplicates
+        if kind is None:
+            return None
+        text = {"pair": f"{src}\n{tgt}", "src": src, "tgt": tgt}[kind]
+        number = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        if number in self._seen:
+            return f"duplicate {kind}"
+        self._seen.add(number)
+        return None
+
+
+def letters(text: str) -> float:
+    """Return the share of letters among the characters of a text that are not blanks."""
+    filled = re.sub(r"\s", "", text)
+    return sum(c.isalpha() for c in filled) / len(filled) if filled else 0.0
+
+
+class Drops:
+    """Counts dropped pairs by reason and writes them, one a line: reason, place, both sides."""
+
+    def __init__(self, stream: BinaryIO | None = None) -> None:
+        self.stream = stream
+        self.counts: Counter[str] = Counter()
+        if stream is not None:
+            stream.write(b"reason\tplace\tsource\ttarget\n")
+
+    def add(self, reason: str, located: Located) -> None:
+        """Drop one pair."""
+        self.counts[reason] += 1
+        if self.stream is not None:
+            src, tgt, *_ = located.pair
+            fields = (reason, located.place, src, tgt)
+            row = "\t".join(re.sub(r"[\t\r\n]", " ", each) for each in fields)
+            self.stream.write(row.encode("utf-8", "replace") + b"\n")
+
+
+def cleaned(pairs: Iterable[Located], cleaner: Cleaner | None, drops: Drops) -> Iterator[Located]:
+    """Yield the pairs that are kept, normalised; the others go to `drops`."""
+    if cleaner is None:
+        yield from pairs
+        return
+    for located in pairs:
+        src, tgt, *links = located.pair
+        src, tgt = cleaner.normalised(src), cleaner.normalised(tgt)
+        kept = located._replace(pair=(src, tgt, *links))  # type: ignore[arg-type]
+        reason = cleaner.reason(src, tgt)
+        if reason is None:
+            yield kept
+        else:
+            drops.add(reason, located)

@@ -1,0 +1,181 @@
+"""What one chunk of pairs looks like: faults of lines and pairs, leaks, and numbers for later.
+
+L pairs of the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.data import language
+from nmt.data.contents import has_word
+from nmt.data.text import BOM, open_text, raw_lines
+from nmt.doctor import similar
+from nmt.doctor.findings import Place
+from nmt.doctor.lines import TOKENIZED, Fault, pair_faults, shown, side_faults
+from nmt.doctor.shifts import Fitness, Floats
+
+LEAST_LEAK = 20
+"""Characters of a line that may not stand in held-out text; shorter ones are common speech."""
+
+SIDES: tuple[Place, Place] = ("src", "tgt")
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A validation or test set, to be found in training text."""
+
+    name: str
+    src: similar.Index
+    tgt: similar.Index
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What looking at a chunk needs to know of the whole."""
+
+    languages: tuple[str | None, str | None]
+    fitness: Fitness | None
+    held_out: list[HeldOut]
+
+
+class Chunk(NamedTuple):
+    """Some raw pairs in a row, with the target lines around them."""
+
+    start: int
+    src: list[bytes]
+    tgt: list[bytes]
+    before: list[bytes]
+    after: list[bytes]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one chunk of L pairs looks like."""
+
+    faults: list[tuple[int, Fault]]
+    hashes: similar.Numbers
+    """L x 2."""
+    keys: NDArray[np.uint32]
+    """L x 2 x BANDS."""
+    lengths: NDArray[np.int64]
+    """L x 4: characters and words of the source, characters and words of the target."""
+    tokenized: NDArray[np.bool_]
+    """L x 2."""
+    ratios: Floats
+    """L x OFFSETS."""
+
+
+def hold_out(name: str, files: tuple[Path, Path]) -> HeldOut:
+    """Read a validation or test set, to look for it in training text."""
+    sides = []
+    for file in files:
+        with open_text(file) as stream:
+            sides.append([text_of(raw) for raw in raw_lines(stream, file)])
+    return HeldOut(name, *(similar.Index(lines) for lines in sides))
+
+
+def text_of(raw: bytes) -> str:
+    """Return a raw line as text, without what is not UTF-8."""
+    return raw.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "ignore")
+
+
+def look(chunk: Chunk, knowledge: Knowledge) -> Seen:
+    """Look at each pair of a chunk."""
+    faults: list[tuple[int, Fault]] = []
+    texts = [
+        [_decoded(raw, chunk.start + i, place, i, faults) for i, raw in enumerate(rows)]
+        for place, rows in zip(SIDES, (chunk.src, chunk.tgt), strict=True)
+    ]
+    for i, (src, tgt) in enumerate(zip(*texts, strict=True)):
+        found = [*side_faults(src, "src"), *side_faults(tgt, "tgt"), *pair_faults(src, tgt)]
+        if src != tgt:
+            found += _wrong_languages(src, tgt, knowledge.languages)
+        faults += [(i, fault) for fault in found]
+    hashes = np.stack([similar.hashes(lines) for lines in texts], 1)
+    keys = np.stack([similar.band_keys(lines) for lines in texts], 1)
+    for held in knowledge.held_out:
+        faults += _leaks(texts, hashes, keys, held)
+    faults.sort(key=lambda fault: fault[0])
+    ratios = np.zeros((len(hashes), 0), np.float32)
+    if knowledge.fitness is not None:
+        around = [*map(text_of, chunk.before), *texts[1], *map(text_of, chunk.after)]
+        first = len(chunk.before)
+        ratios = knowledge.fitness.ratios(texts[0], around, first, len(hashes))
+    sizes = [[n for line in lines for n in (len(line), len(line.split()))] for lines in texts]
+    tokenized = [[TOKENIZED.search(line) is not None for line in lines] for lines in texts]
+    return Seen(
+        faults,
+        hashes,
+        keys,
+        np.concatenate([np.array(side).reshape(-1, 2) for side in sizes], 1),
+        np.array(tokenized).T,
+        ratios,
+    )
+
+
+def _decoded(raw: bytes, number: int, place: Place, i: int, faults: list[tuple[int, Fault]]) -> str:
+    """Decode a line, and say what is wrong with its bytes."""
+    if not raw.endswith(b"\n"):
+        faults.append((i, ("no_final_newline", place, "")))
+    raw = raw.removesuffix(b"\n")
+    if raw.endswith(b"\r"):
+        faults.append((i, ("carriage_return", place, "")))
+        raw = raw.removesuffix(b"\r")
+    if number == 0 and raw.startswith(BOM):
+        faults.append((i, ("mark", place, "")))
+        raw = raw.removeprefix(BOM)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        seen = f"byte {error.start + 1} is 0x{raw[error.start]:02x}"
+        faults.append((i, ("encoding", place, seen)))
+        return raw.decode("utf-8", "ignore")
+
+
+def _wrong_languages(
+    src: str, tgt: str, expected: tuple[str | None, str | None]
+) -> Iterator[Fault]:
+    if expected[0] == expected[1]:
+        return
+    found = [
+        language.language_of(text) if wanted else None
+        for text, wanted in zip((src, tgt), expected, strict=True)
+    ]
+    if found[0] and found == [expected[1], expected[0]]:
+        yield "swapped", "pair", f"{shown(src)} | {shown(tgt)}"
+        return
+    for place, text, is_, wanted in zip(SIDES, (src, tgt), found, expected, strict=True):
+        if is_ is not None and is_ != wanted:
+            yield "language", place, f"{is_}: {shown(text)}"
+
+
+def _leaks(
+    texts: list[list[str]], hashes: similar.Numbers, keys: NDArray[np.uint32], held: HeldOut
+) -> Iterator[tuple[int, Fault]]:
+    """Yield the lines that stand in a held-out set, exactly or nearly, on either side."""
+    near = [
+        index.near(lines, keys[:, side])
+        for side, (index, lines) in enumerate(zip((held.src, held.tgt), texts, strict=True))
+    ]
+    for i, pair in enumerate(zip(*texts, strict=True)):
+        places = [
+            index.exact.get(int(number))
+            for index, number in zip((held.src, held.tgt), hashes[i], strict=True)
+        ]
+        for kind, stand in (("leaked", places), ("leaked_nearly", [n.get(i) for n in near])):
+            if kind == "leaked_nearly" and any(place is not None for place in places):
+                break
+            both = stand[0] is not None and stand[1] is not None
+            if both:
+                yield i, (kind, "pair", f"{held.name}:{(stand[0] or 0) + 1}: {shown(pair[0])}")
+                break
+            for place, text, where in zip(SIDES, pair, stand, strict=True):
+                if where is not None and len(text) >= LEAST_LEAK and has_word(text):
+                    yield i, (kind, place, f"{held.name}:{where + 1}: {shown(text)}")

@@ -1,0 +1,70 @@
+"""`nmt clean`, and `data.clean` in a run."""
+
+from __future__ import annotations
+
+import json
+
+from commandline import done, nmt, settings, write_lines
+from tinyruns import Tiny
+
+FILTERS = settings(data__clean="{copies: true, duplicates: pair}")
+
+
+def plant(tiny: Tiny) -> None:
+    """Put two faults into the training text: a copy and a duplicate, on lines 4 and 5."""
+    for side in ("in", "out"):
+        file = tiny.folder / f"train.{side}"
+        lines = file.read_text().split("\n")[:-1]
+        lines[3:3] = ["aa bb", lines[0]]
+        write_lines(file, lines)
+
+
+def test_what_is_kept_and_what_is_not(tiny: Tiny) -> None:
+    plant(tiny)
+    result = done(nmt("clean", tiny.config, "-o", tiny.folder / "kept", *FILTERS))
+    sides = [(tiny.folder / f"kept.{s}").read_text().split("\n")[:-1] for s in ("in", "out")]
+    assert len(sides[0]) == len(sides[1]) == 96
+    assert all(src == tgt[::-1] for src, tgt in zip(*sides, strict=True))
+    rows = (tiny.folder / "kept.dropped.tsv").read_text().split("\n")[1:-1]
+    assert [row.split("\t")[0] for row in rows] == ["copy", "duplicate pair"]
+    assert [row.split("\t")[1].rpartition(":")[2] for row in rows] == ["4", "5"]
+    assert "96 pairs kept" in result.err
+    assert "1 pairs dropped, copy" in result.err
+
+
+def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
+    plant(tiny)
+    result = done(tiny.train(*FILTERS))
+    meta = json.loads((tiny.run / "corpus" / "train" / "meta.json").read_text())
+    assert meta["pairs"] == 96
+    assert meta["dropped"] == {"copy": 1, "duplicate pair": 1}
+    table = tiny.run / "corpus" / "train" / "dropped.tsv"
+    assert f"what was dropped: {table}" in result.err
+    assert len(table.read_text().split("\n")) == 1 + 2 + 1
+    again = done(tiny.train("--resume", *FILTERS))
+    assert "corpus: unchanged, kept" in again.err
+    other = tiny.train("--resume", *settings(data__clean="{copies: true}"))
+    assert other.code == 2
+    assert "cannot change within a run" in other.err
+
+
+def test_the_validation_text_is_never_filtered(tiny: Tiny) -> None:
+    for side in ("in", "out"):
+        write_lines(tiny.folder / f"valid.{side}", ["1 2", "1 2", "1 2"])
+    done(tiny.train(*FILTERS))
+    meta = json.loads((tiny.run / "corpus" / "valid" / "meta.json").read_text())
+    assert (meta["pairs"], meta["dropped"]) == (3, {})
+
+
+def test_without_filters_it_is_refused(tiny: Tiny) -> None:
+    result = nmt("clean", tiny.config, "-o", tiny.folder / "kept")
+    assert result.code == 2
+    assert "data.clean: must name at least one filter" in result.err
+    assert not list(tiny.folder.glob("kept*"))
+
+
+def test_an_unknown_filter_names_the_nearest(tiny: Tiny) -> None:
+    result = nmt("clean", tiny.config, "-o", "x", *settings(data__clean="{copys: true}"))
+    assert result.code == 2
+    assert "data.clean.copys" in result.err
+    assert "did you mean 'copies'" in result.err

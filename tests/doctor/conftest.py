@@ -1,0 +1,22 @@
+"""The nasty text, written and examined once for all tests here."""
+
+from __future__ import annotations
+
+import pytest
+from nastytext import Nasty, make_nasty
+
+from nmt.doctor.examine import Report, examine
+from nmt.doctor.look import hold_out
+
+
+@pytest.fixture(scope="session")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Nasty:
+    """Write it."""
+    return make_nasty(tmp_path_factory.mktemp("nasty"))
+
+
+@pytest.fixture(scope="session")
+def report(nasty: Nasty) -> Report:
+    """Examine it."""
+    held = [hold_out("test", nasty.test)]
+    return examine("train", (nasty.src, nasty.tgt), ("en", "fr"), held, 1, lambda seen, _: seen)

@@ -1,0 +1,103 @@
+"""The whole examination: each planted fault is found on its lines, and no other error is told."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from nastytext import CLEAN_LINES, Nasty, demo_lines
+
+from nmt.doctor import examine as examine_module
+from nmt.doctor.examine import Report, examine
+from nmt.doctor.look import hold_out
+from nmt.errors import DataError
+
+CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
+
+
+def test_every_planted_fault_is_found_on_its_lines(nasty: Nasty, report: Report) -> None:
+    found = {(each.kind, each.place): each.lines for each in report.findings}
+    for key, lines in nasty.planted.items():
+        assert found.get(key) == lines, key
+
+
+def test_nothing_else_is_an_error(nasty: Nasty, report: Report) -> None:
+    errors = {(f.kind, f.place) for f in report.findings if f.severity == "error"}
+    assert errors <= set(nasty.planted)
+
+
+def test_lines_are_counted_at_line_feeds_alone(report: Report) -> None:
+    assert report.counts == (CLEAN_LINES, CLEAN_LINES)
+    assert len(report.lengths) == CLEAN_LINES
+
+
+def test_findings_do_not_depend_on_chunks_or_processes(
+    nasty: Nasty, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examine_module, "WORTH_WORKERS", 1)
+    monkeypatch.setattr(examine_module, "CHUNK", 701)
+    held = [hold_out("test", nasty.test)]
+    files = (nasty.src, nasty.tgt)
+    other = examine("train", files, ("en", "fr"), held, 2, lambda seen, _: seen)
+    assert other.record() == report.record()
+
+
+def looked_at(folder: Path, src: list[str], tgt: list[str]) -> Report:
+    """Write and examine two sides."""
+    files = folder / "a.en", folder / "a.fr"
+    for file, lines in zip(files, (src, tgt), strict=True):
+        file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return examine("a", files, ("en", "fr"), [], 1, lambda seen, _: seen)
+
+
+def test_uneven_sides_are_examined_as_far_as_both_go(tmp_path: Path) -> None:
+    src, tgt = demo_lines("valid.en"), demo_lines("valid.fr")
+    report = looked_at(tmp_path, src, tgt[:-3])
+    [found] = report.findings.of("counts")
+    assert (found.lines, report.counts) == ([498], (500, 497))
+    assert "500 lines" in found.examples[0]
+    assert "497" in found.examples[0]
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["Hello."], ["", "Hello."]])
+def test_tiny_texts_are_examined(lines: list[str], tmp_path: Path) -> None:
+    report = looked_at(tmp_path, lines, lines)
+    assert report.counts == (len(lines), len(lines))
+    assert not [f for f in report.findings if f.severity == "error"]
+
+
+def test_tokenized_text_is_told_as_such(tmp_path: Path) -> None:
+    src, tgt = demo_lines("valid.en"), demo_lines("valid.fr")
+    src = [line.replace(".", " .").replace(",", " ,") for line in src]
+    report = looked_at(tmp_path, src, tgt)
+    [found] = report.findings.of("tokenized")
+    assert found.place == "src"
+    assert found.count > 400
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        examine("a", (tmp_path / "a", tmp_path / "b"), ("a", "b"), [], 1, lambda seen, _: seen)
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
+def test_planted_lines_in_other_languages_are_found_in_real_text(tmp_path: Path) -> None:
+    """200 lines of three languages among 29,000: precision and recall as promised."""
+    folder = CORPORA / "multi30k"
+    sides = {
+        code: (folder / f"train.{code}").read_text("utf-8").split("\n")[:-1]
+        for code in ("en", "de", "fr", "cs")
+    }
+    rng = random.Random(5)
+    src, tgt = sides["en"], list(sides["de"])
+    planted = set(rng.sample(range(len(tgt)), 200))
+    for i in planted:
+        tgt[i] = rng.choice(sides[rng.choice(["en", "fr", "cs"])])
+    files = tmp_path / "a.en", tmp_path / "a.de"
+    for file, lines in zip(files, (src, tgt), strict=True):
+        file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    report = examine("a", files, ("en", "de"), [], 1, lambda seen, _: seen)
+    found = {line - 1 for f in report.findings.of("language") for line in f.lines}
+    assert len(found & planted) >= 0.95 * len(found)
+    assert len(found & planted) >= 0.90 * len(planted)

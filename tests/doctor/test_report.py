@@ -1,0 +1,66 @@
+"""The report for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+from nastytext import Nasty
+
+from nmt.doctor.examine import Report
+from nmt.doctor.report import as_json, page, spans, terminal
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], ""),
+        ([3], "3"),
+        ([3, 4, 5, 9], "3-5, 9"),
+        ([1, 3, 5, 7], "1, 3, …"),
+        ([1, 2, 4, 5], "1-2, 4-5"),
+    ],
+)
+def test_spans(lines: list[int], expected: str) -> None:
+    assert spans(lines, 2) == expected
+
+
+def test_the_terminal_names_every_kind_with_a_line(nasty: Nasty, report: Report) -> None:
+    lines = terminal(report).split("\n")
+    for kind, _ in nasty.planted:
+        [place] = [
+            i for i, line in enumerate(lines) if f"  {kind}:" in line or f"  {kind}," in line
+        ]
+        assert lines[place + 1].strip().startswith("line ")
+    assert all(line.isprintable() for line in lines)
+    assert len([line for line in lines if " | " in line]) >= 10
+
+
+def test_json_holds_all_lines(nasty: Nasty, report: Report) -> None:
+    [found] = json.loads(as_json([report]))["sets"]
+    lines = {(f["kind"], f["side"]): f["lines"] for f in found["findings"]}
+    assert lines["shifted", "pair"] == nasty.planted["shifted", "pair"]
+
+
+class Reader(HTMLParser):
+    """Collects tags and addresses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_stands_alone_and_shows_text_as_text(report: Report) -> None:
+    report.pairs[0] = ("<script>alert(1)</script>", "& so on")
+    reader = Reader()
+    reader.feed(page([report]))
+    assert reader.addresses == []
+    assert "script" not in reader.tags
+    assert reader.tags.count("svg") == 3
+    assert reader.tags.count("tr") > len(list(report.findings))
