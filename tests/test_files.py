@@ -236,9 +236,14 @@ def test_a_folder_in_the_way_of_a_file_stays(tmp_path: Path) -> None:
 
 def test_a_part_stays_however_the_writing_ends_and_is_gone_on_with(tmp_path: Path) -> None:
     part = tmp_path / "deep" / "a.part"
-    with pytest.raises(Stop), files.open_part(part, keep=0) as stream:
-        stream.write(b"one two")
-        raise Stop
+
+    def stopped() -> None:
+        with files.open_part(part, keep=0) as stream:
+            stream.write(b"one two")
+            raise Stop
+
+    with pytest.raises(Stop):
+        stopped()
     with files.open_part(part, keep=4) as stream:
         stream.write(b"three")
     assert part.read_bytes() == b"one three"

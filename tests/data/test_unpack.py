@@ -1,4 +1,4 @@
-"""From downloads to plain text: what formats give, and every archive that must be refused."""
+"""From archives to plain text: every one that is unsafe, damaged or something else is refused."""
 
 from __future__ import annotations
 
@@ -14,65 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
+from packing import EN, FR, PAIR, WHOLE, refused, run, tar_of, zip_of
 
 from nmt.data import unpack as unpacking
 from nmt.data.catalogue import Text
-from nmt.data.unpack import Written, unpack
-from nmt.errors import DataError
-
-PAIR = {"train.en": Text(member="d/a.en"), "train.fr": Text(member="d/a.fr")}
-EN, FR = b"One.\nTwo.\n", b"Un.\nDeux.\n"
-WHOLE = {"d/a.en": EN, "d/a.fr": FR}
-
-
-def tar_of(members: dict[str, bytes], mode: str = "w:gz", extra: object = None) -> bytes:
-    """Pack members, after whatever `extra` adds to the open archive."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
-        if callable(extra):
-            extra(archive)
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return out.getvalue()
-
-
-def zip_of(members: dict[str, bytes], extra: object = None) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        if callable(extra):
-            extra(archive)
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
-def run(
-    content: bytes, file: str, texts: dict[str, Text], tmp_path: Path
-) -> tuple[dict[str, Written], dict[str, bytes]]:
-    """Unpack; return what was said to be written, and what is there."""
-    packed = tmp_path / "packed"
-    packed.write_bytes(content)
-    folder = tmp_path / "out"
-    written = unpack(packed, file, "SOURCE", texts, folder)
-    return written, {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def refused(
-    content: bytes, file: str, texts: dict[str, Text], tmp_path: Path, message: str
-) -> None:
-    """The archive is refused in words, nothing is written, and what was there stays."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "train.en").write_bytes(b"mine\n")
-    before = sorted(tmp_path.parent.rglob("*"))
-    with pytest.raises(DataError, match=message) as error:
-        run(content, file, texts, tmp_path)
-    assert "\n" not in str(error.value)
-    assert (folder / "train.en").read_bytes() == b"mine\n"
-    assert sorted({*tmp_path.parent.rglob("*")} - {tmp_path / "packed"}) == before
+from nmt.data.unpack import Written
 
 
 @pytest.mark.parametrize(
@@ -94,17 +40,6 @@ def test_the_named_members_come_out_and_nothing_else(
     assert written == {
         name: Written(2, hashlib.sha256(text).hexdigest()) for name, text in there.items()
     }
-
-
-@pytest.mark.parametrize(
-    ("file", "pack"),
-    [("a.gz", gzip.compress), ("a.xz", lzma.compress), ("a.txt", bytes)],
-)
-def test_a_plain_text_stays_as_it_is_to_the_last_byte(
-    file: str, pack: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
-    text = "\ufeffA\u0085b\u2028c \r\n\n\x0b d \tno end".encode()
-    assert run(pack(text), file, {"train.en": Text()}, tmp_path)[1] == {"train.en": text}
 
 
 def add_link(kind: bytes, target: str) -> Callable[[tarfile.TarFile], None]:
@@ -291,86 +226,3 @@ def test_a_text_with_another_sum_is_refused(tmp_path: Path) -> None:
     found = hashlib.sha256(EN).hexdigest()
     message = f"train.en must have the SHA-256 {'0' * 64}, has {found}"
     refused(gzip.compress(EN), "a.gz", texts, tmp_path, message)
-
-
-def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None:
-    latin = "One.\nGröße\n".encode("latin-1")
-    refused(
-        tar_of({"d/a.en": latin, "d/a.fr": FR}),
-        "a.tgz",
-        PAIR,
-        tmp_path,
-        "SOURCE: d/a.en:2: must be UTF-8, is not at byte 2",
-    )
-
-
-def test_rows_of_a_tsv_that_lack_a_side_are_left_out_on_both(tmp_path: Path) -> None:
-    rows = (
-        "Eins.\tOne.\tmore\n"
-        "\t\n"  # between documents
-        "\n"
-        "Zwei.\t\n"
-        " \tThree.\n"
-        "Vier.\n"
-        " Fünf. \t Five.\r\n"
-        'Sechs "6\t"Six"\n'
-        "Sieben.\tSeven."
-    )
-    texts = {
-        "train.de": Text(format="tsv", column=1),
-        "train.en": Text(format="tsv", column=2),
-    }
-    _, there = run(gzip.compress(rows.encode()), "a.tsv.gz", texts, tmp_path)
-    assert there["train.de"].decode() == 'Eins.\nFünf.\nSechs "6\nSieben.\n'
-    assert there["train.en"].decode() == 'One.\nFive.\n"Six"\nSeven.\n'
-
-
-SGM = """<srcset setid="newstest2099" srclang="any">
-<doc docid="a" genre="news" origlang="en">
-<p>
-<seg id="1">Two  spaces, a tab\tand &amp; an entity.</seg>
-<seg id="2"> Non\u00a0breaking\u202f! </seg>
-<seg id="3"></seg>
-</p>
-<hl><seg id="4">Not at the start of the line</seg></hl>
-<seg id="5">A &lt;tag&gt; <b>and a tag</b> \u0085 in it.</seg>
-</doc>
-</srcset>
-"""
-
-
-def test_segments_are_those_of_sacrebleu(tmp_path: Path) -> None:
-    (tmp_path / "a.sgm").write_text(SGM, encoding="utf-8", newline="\n")
-    converter = FakeSGMLDataset("any", data=[], description="", md5=[], langpairs={})
-    converter._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))
-    expected = (tmp_path / "a.txt").read_bytes()
-    assert expected.count(b"\n") == 4
-    text = {"test.en": Text(format="sgm")}
-    assert run(SGM.encode(), "a.sgm", text, tmp_path)[1] == {"test.en": expected}
-
-
-def test_a_segment_over_two_lines_is_refused(tmp_path: Path) -> None:
-    content = b'<seg id="1">One</seg>\n<seg id="2">Two\nlines</seg>\n'
-    text = {"test.en": Text(format="sgm")}
-    refused(content, "a.sgm", text, tmp_path, "SOURCE:2: a <seg> must end on its line")
-
-
-def test_tags_of_a_talk_are_left_out(tmp_path: Path) -> None:
-    talk = (
-        '<doc docid="1" genre="lectures">\n'
-        "<url>http://example.org</url>\n"
-        "<keywords>talks</keywords>\n"
-        "<speaker>Ada</speaker>\n"
-        "<talkid>1</talkid>\n"
-        "<title>A talk</title>\n"
-        "<description>About it.</description>\n"
-        " Hello. \n"
-        "\n"
-        "<3 to you & all.\n"
-        "<docile> is no tag.\n"
-        "<reviewer></reviewer>\n"
-        "  <translator href='x'>Bob</translator>\n"
-        "</doc>\n"
-    )
-    _, there = run(talk.encode(), "train.tags", {"train.en": Text(format="tags")}, tmp_path)
-    assert there["train.en"].decode() == "Hello.\n\n<3 to you & all.\n<docile> is no tag.\n"
