@@ -14,6 +14,8 @@ from nmt.data.unpack import Written, unpack
 from nmt.errors import DataError
 from nmt.log import say, size
 
+LARGE = 10**7
+"""Bytes from which on checking and unpacking take long enough to be announced."""
 SUMS = {"sha256": "SHA-256", "md5": "MD5"}
 RECORD = "sources.json"
 """What each text came from, in its folder, where the catalogue does not know the text's own sum."""
@@ -29,6 +31,8 @@ def get(name: str, to: Path | None, source: Path | None, mirror: str | None) -> 
             _bring(download, folder, source, mirror)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on where this one stopped")
+        raise
+    except BrokenPipeError:  # of our own stdout
         raise
     except OSError as error:
         place = error.filename or folder
@@ -67,8 +71,9 @@ def _check(folder: Path, source: Path | None, mirror: str | None) -> None:
     if source is not None and not source.is_dir():
         what = "is a file" if source.exists() else "is not there"
         raise DataError(f"--from {source}: must be a folder, {what}")
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: must be a folder, is a file; --to names another")
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise DataError(f"{nearest}: must be a folder, is a file; --to names another")
 
 
 def _bring(download: Download, folder: Path, source: Path | None, mirror: str | None) -> None:
@@ -78,13 +83,13 @@ def _bring(download: Download, folder: Path, source: Path | None, mirror: str | 
         for name, found in there.items():
             _print("kept", folder / name, found, ", already there")
         return
+    part = folder / f"{download.file}.part"
     if source is not None:
         packed = _find_packed(source, download)
         _check_sum(packed, str(packed), download)
         written = unpack(packed, download.file, str(packed), download.texts, folder)
     else:
         url = f"{mirror.rstrip('/')}/{download.file}" if mirror else download.url
-        part = folder / f"{download.file}.part"
         fetch(url, part, download.size)
         try:
             _check_sum(part, url, download)
@@ -92,8 +97,8 @@ def _bring(download: Download, folder: Path, source: Path | None, mirror: str | 
         except DataError:
             discard(part)  # wrong from its first byte on: the next call must not go on with it
             raise
-        discard(part)
     _remember(folder, download, written)
+    discard(part)
     for name, found in written.items():
         _print("wrote" if there[name] is None else "replaced", folder / name, found)
 
@@ -117,6 +122,8 @@ def _find_packed(source: Path, download: Download) -> Path:
 def _check_sum(packed: Path, place: str, download: Download) -> None:
     """Compare a file with the sum that the catalogue knows; where it knows none, say so."""
     kind, known = download.sum or ("sha256", None)
+    if packed.stat().st_size >= LARGE:
+        say(f"checking and unpacking {download.file}")
     with packed.open("rb") as stream:
         found = hashlib.file_digest(stream, kind).hexdigest()
     if known is None:

@@ -155,7 +155,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
     instead = nmt("data", "get", "summed", "--to", file)
     refused(instead, f"{file}: must be a folder, is a file; --to names another")
     below = nmt("data", "get", "summed", "--to", file / "below")
-    refused(below, f"{file / 'below'}", "--to names another")
+    refused(below, f"{file}: must be a folder, is a file; --to names another")
     assert not (tmp_path / "out").exists()
 
 

@@ -114,6 +114,31 @@ def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(
     assert {*tmp_path.parent.rglob("*")} - {*before} == {out, out.parent, out.parent.parent}
 
 
+def in_its_own_process(*arguments: object) -> list[str]:
+    """The command line of `nmt data` with the catalogue of these tests."""
+    start = (
+        "import sys; from pathlib import Path; from nmt.data import catalogue; "
+        "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli import main; main()"
+    )
+    words = [catalogue.CATALOGUE, "data", *arguments]
+    return [sys.executable, "-c", start, *map(str, words)]
+
+
+@pytest.mark.usefixtures("site")
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        in_its_own_process("get", "summed", "--to", tmp_path / "out"),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    os.close(write)
+    assert (process.returncode, process.stderr) == (0, f"fetching en.gz ({len(EN_GZ)} B)\n")
+
+
 SERVED = b"".join(f"{i}\tLigne {i}.\n".encode() for i in range(9_000))
 
 
@@ -122,13 +147,8 @@ def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
 ) -> None:
     content = gzip.compress(SERVED, compresslevel=0)
     site.pages["/both.tsv.gz"] = Page(content, pause=0.01)
-    start = (
-        "import sys; from pathlib import Path; from nmt.data import catalogue; "
-        "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli import main; main()"
-    )
     out = tmp_path / "out"
-    command = [sys.executable, "-c", start, str(catalogue.CATALOGUE)]
-    command += ["data", "get", "unsummed", "--to", str(out)]
+    command = in_its_own_process("get", "unsummed", "--to", out)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
