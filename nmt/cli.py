@@ -53,6 +53,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(help="Look at settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
+data_app = typer.Typer(
+    help="Get public parallel text.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
 Layer = Annotated[
@@ -424,6 +428,36 @@ def schema() -> None:
     from nmt.commands import config as command
 
     command.schema()
+
+
+@data_app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `nmt data list`.")],
+    to: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Folder to write; default: data/NAME."),
+    ] = None,
+    from_: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--from", metavar="DIR", help="Take the official files from here."),
+    ] = None,
+    mirror: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="URL", help="Fetch the official files from below this address."),
+    ] = None,
+) -> None:
+    """Fetch a data set, checked, as plain text."""
+    from nmt.commands import data as command
+
+    command.get(name, to, from_, mirror)
+
+
+@data_app.command("list")
+def list_() -> None:
+    """List the data sets: languages, sizes, sums, licences."""
+    from nmt.commands import data as command
+
+    command.list_all()
 
 
 main = app

@@ -7,6 +7,8 @@ half of it, and a killed process leaves at most a stray whose name ends in `.tmp
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 STRAY_SUFFIX = ".tmp"
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What a file system says that has no locks."""
 
 
 def _temporary(path: Path) -> Path:
@@ -82,6 +86,29 @@ def append_line(path: Path, line: str) -> None:
     """Add one line to a log-like file; a cut write loses that line only."""
     with open(path, "ab") as stream:
         stream.write(line.encode("utf-8") + b"\n")
+
+
+@contextmanager
+def open_part(path: Path, keep: int) -> Iterator[BinaryIO]:
+    """Open a file that comes in over several runs, to go on after its first `keep` bytes.
+
+    It stays however the block ends. Raises BlockingIOError where another process is at it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+        if os.fstat(stream.fileno()).st_size < keep:
+            raise BlockingIOError(errno.EAGAIN, "is no longer what it was", str(path))
+        stream.truncate(keep)
+        try:
+            yield stream
+        finally:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +232,45 @@ def test_a_folder_in_the_way_of_a_file_stays(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         files.write_text(tmp_path / "a", "x")
     assert names(tmp_path) == ["a"]
+
+
+def test_a_part_stays_however_the_writing_ends_and_is_gone_on_with(tmp_path: Path) -> None:
+    part = tmp_path / "deep" / "a.part"
+
+    def stopped() -> None:
+        with files.open_part(part, keep=0) as stream:
+            stream.write(b"one two")
+            raise Stop
+
+    with pytest.raises(Stop):
+        stopped()
+    with files.open_part(part, keep=4) as stream:
+        stream.write(b"three")
+    assert part.read_bytes() == b"one three"
+
+
+def test_a_part_has_one_writer(tmp_path: Path) -> None:
+    part = tmp_path / "a.part"
+    with files.open_part(part, keep=0) as stream:
+        with pytest.raises(BlockingIOError), files.open_part(part, keep=0):
+            pass
+        stream.write(b"one")
+    assert part.read_bytes() == b"one"
+
+
+def test_a_part_that_is_shorter_by_now_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), files.open_part(tmp_path / "a.part", keep=7):
+        pass
+    assert (tmp_path / "a.part").read_bytes() == b""
+
+
+def test_a_file_system_without_locks_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    with files.open_part(tmp_path / "a.part", keep=0) as stream:
+        stream.write(b"text")
+    assert (tmp_path / "a.part").read_bytes() == b"text"

@@ -1,12 +1,17 @@
-"""One model trained through the command for all tests here, and a small run that takes no time."""
+"""What the commands work on: a trained model, a run that takes no time, a server with data."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commandline import done, nmt, write_lines, write_pairs
+from datasite import catalogue_of, pages
 from tinyruns import TINY, Digits, Tiny, digit_strings
+from webserver import Site, serving
+
+from nmt.data import catalogue, download
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +45,15 @@ def tiny(tmp_path: Path) -> Tiny:
     write_pairs(tmp_path / "train", pairs[4:])
     write_lines(tmp_path / "tiny.yaml", TINY.split("\n")[:-1])
     return Tiny(tmp_path, tmp_path / "tiny.yaml", tmp_path / "run")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A server, and a catalogue of three data sets on it in place of the shipped one."""
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    with serving(pages()) as site:
+        file = tmp_path / "catalogue.yaml"
+        file.write_text(catalogue_of(site.url), encoding="utf-8")
+        monkeypatch.setattr(catalogue, "CATALOGUE", file)
+        yield site

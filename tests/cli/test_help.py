@@ -44,6 +44,9 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
         ["config", "--help"],
         ["config", "show", "--help"],
         ["config", "schema", "--help"],
+        ["data", "--help"],
+        ["data", "get", "--help"],
+        ["data", "list", "--help"],
     ],
     ids=" ".join,
 )
@@ -60,7 +63,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 def test_every_command_is_in_the_help() -> None:
     output = nmt("--help").out
-    commands = ["init", "tokenizer", "prepare", "train", "translate", "evaluate", "config"]
+    commands = ["init", "tokenizer", "prepare", "train", "translate", "evaluate", "config", "data"]
     for command in commands:
         assert f"\n  {command} " in output
     assert nmt("--help").code == 0
@@ -75,6 +78,8 @@ def test_every_command_is_in_the_help() -> None:
         (["translate", "--beam", "0"], "--beam"),
         (["translate", "--nbest", "many"], "--nbest"),
         (["config", "sohw"], "sohw"),
+        (["data", "gte"], "gte"),
+        (["data", "get"], "NAME"),
     ],
 )
 def test_a_mistyped_command_line_exits_with_2_and_names_the_word(

@@ -27,7 +27,7 @@ class Use:
     """How a command of the README is run here."""
 
     run: bool = True
-    """False for set-up that other tests or the continuous integration run."""
+    """False for what needs a network, or is set-up that other tests or the integration run."""
     extra: str = ""
     """Flags put at its end, to make it short."""
     code: int = 0
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Use] = {
     "scripts/test": Use(run=False),
     "nmt init --src data/demo/train.en --tgt data/demo/train.fr -o my.yaml": Use(),
     "nmt train my.yaml": Use(extra=SHORT),
+    "nmt data get multi30k": Use(run=False),
     "nmt translate -m runs/demo < data/demo/test.en | head -3": Use(),
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
     "nmt evaluate runs/demo": Use(),

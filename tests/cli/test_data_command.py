@@ -1,0 +1,207 @@
+"""`nmt data get` and `nmt data list`: whole and right, kept where it is, from wherever it lies."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt
+from datasite import BOTH_GZ, EN, EN_GZ, FR, FR_GZ, refused, sha256, there
+from webserver import Page, Site, serving
+
+from nmt.data import catalogue, download
+
+ROOT = Path(__file__).resolve().parents[2]
+MULTI30K = ROOT / ".." / "shared" / "corpora" / "multi30k"
+OFFICIAL = MULTI30K / "official"
+LINES = {"train": 29_000, "valid": 1_014, "test_2016_flickr": 1_000}
+NAMES = sorted(f"{split}.{language}" for split in LINES for language in ("en", "de", "fr", "cs"))
+
+needs_multi30k = pytest.mark.skipif(
+    not OFFICIAL.is_dir(),
+    reason="the official Multi30k .gz files are not in ../shared/corpora/multi30k/official",
+)
+
+
+def test_fetched_then_kept_then_repaired(site: Site, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = done(nmt("data", "get", "summed", "--to", out))
+    assert first.lines == [
+        f"wrote    {out / 'train.en'}  (2 lines)",
+        f"wrote    {out / 'train.fr'}  (2 lines)",
+        "summed: free; https://example.org",
+    ]
+    assert there(out) == {"train.en": EN, "train.fr": FR}
+
+    site.asked.clear()
+    again = done(nmt("data", "get", "summed", "--to", out))
+    assert [line.split()[0] for line in again.lines] == ["kept", "kept", "summed:"]
+    assert again.err == ""
+    assert site.asked == []
+
+    (out / "train.fr").write_bytes(b"Un.\n")
+    third = done(nmt("data", "get", "summed", "--to", out))
+    assert third.lines[1] == f"replaced {out / 'train.fr'}  (2 lines)"
+    assert [request.path for request in site.asked] == ["/raw/fr.gz"]
+    assert there(out) == {"train.en": EN, "train.fr": FR}
+
+
+def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
+    site: Site, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done(nmt("data", "get", "table", "--to", out))
+    found = there(out)
+    assert (found["train.en"], found["train.fr"]) == (EN, FR)
+    assert json.loads(found["sources.json"])["train.fr"] == {
+        "url": f"{site.url}/both.tsv.gz",
+        "sum": ["sha256", sha256(BOTH_GZ)],
+        "format": "tsv",
+        "column": 2,
+        "sha256": sha256(FR),
+    }
+    assert set(found) == {"train.en", "train.fr", "sources.json"}
+    assert done(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
+    assert len(site.asked) == 1
+
+    (out / "train.en").write_bytes(b"mine\n")
+    assert done(nmt("data", "get", "table", "--to", out)).out.count("replaced") == 2
+    assert there(out) == found
+    for damage in ("", "[]", "{"):
+        (out / "sources.json").write_text(damage)
+        done(nmt("data", "get", "table", "--to", out))
+        assert there(out) == found
+
+
+def test_another_version_in_the_catalogue_is_fetched(site: Site, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done(nmt("data", "get", "table", "--to", out))
+    newer = gzip.compress(b"Three.\tTrois.\n")
+    site.pages["/both.tsv.gz"] = Page(newer, etag='"2"')
+    file = catalogue.CATALOGUE
+    file.write_text(file.read_text().replace(sha256(BOTH_GZ), sha256(newer)))
+    done(nmt("data", "get", "table", "--to", out))
+    assert there(out)["train.en"] == b"Three.\n"
+
+
+def test_where_no_sum_is_known_it_says_so(site: Site, tmp_path: Path) -> None:
+    result = done(nmt("data", "get", "unsummed", "--to", tmp_path / "out"))
+    known = f"no sum of it is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
+    assert f"{site.url}/both.tsv.gz: {known}" in result.err.split("\n")
+
+
+def test_the_folder_is_data_and_the_name(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "wrote    data/summed/train.en  (2 lines)" in done(nmt("data", "get", "summed")).lines
+    assert there(tmp_path / "data" / "summed") == {"train.en": EN, "train.fr": FR}
+
+
+def test_a_mirror_gives_the_same_files_or_is_refused(site: Site, tmp_path: Path) -> None:
+    site.pages = {"/m/en.gz": Page(EN_GZ), "/m/fr.gz": Page(gzip.compress(b"x" * len(FR)))}
+    site.pages["/m/fr.gz"].content = site.pages["/m/fr.gz"].content.ljust(len(FR_GZ))[: len(FR_GZ)]
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--mirror", f"{site.url}/m/")
+    refused(result, f"{site.url}/m/fr.gz: must have the SHA-256 {sha256(FR_GZ)}, has ", "--from")
+    assert there(tmp_path / "out") == {"train.en": EN}
+
+
+@pytest.mark.parametrize("below", ["", "official"])
+def test_files_that_are_here_already(below: str, site: Site, tmp_path: Path) -> None:
+    folder, here = tmp_path / "here", tmp_path / "here" / below
+    here.mkdir(parents=True)
+    (here / "en.gz").write_bytes(EN_GZ)
+    (here / "fr.gz").write_bytes(FR_GZ)
+    result = done(nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", folder))
+    assert result.err == ""
+    assert there(tmp_path / "out") == {"train.en": EN, "train.fr": FR}
+    assert there(here) == {"en.gz": EN_GZ, "fr.gz": FR_GZ}
+    assert site.asked == []
+
+
+def test_files_that_are_here_must_have_the_sum_too(site: Site, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "en.gz").write_bytes(gzip.compress(b"junk\n"))
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", here)
+    refused(result, f"{here / 'en.gz'}: must have the SHA-256 {sha256(EN_GZ)}, has ")
+    assert not (tmp_path / "out").exists()
+    assert (here / "en.gz").exists()
+
+
+def test_a_folder_that_does_not_hold_the_files(site: Site, tmp_path: Path) -> None:
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", tmp_path)
+    refused(
+        result,
+        f"--from {tmp_path}: must hold en.gz, which is {site.url}/raw/en.gz",
+        str(tmp_path / "official" / "en.gz"),
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("site")
+def test_flags_that_cannot_be(tmp_path: Path) -> None:
+    file, absent = tmp_path / "file", tmp_path / "absent"
+    file.write_bytes(b"")
+    get = ("data", "get", "summed", "--to", tmp_path / "out")
+    refused(nmt(*get, "--from", absent), f"--from {absent}: must be a folder, is not there")
+    refused(nmt(*get, "--from", file), f"--from {file}: must be a folder, is a file")
+    refused(nmt(*get, "--mirror", "example.org"), "--mirror: must begin with http:// or https://")
+    refused(nmt(*get, "--mirror", "file:///x"), "--mirror: must begin with http:// or https://")
+    refused(nmt(*get, "--mirror", "http://x", "--from", tmp_path), "--from and --mirror: one of")
+    instead = nmt("data", "get", "summed", "--to", file)
+    refused(instead, f"{file}: must be a folder, is a file; --to names another")
+    below = nmt("data", "get", "summed", "--to", file / "below")
+    refused(below, f"{file}: must be a folder, is a file; --to names another")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("site")
+def test_a_folder_in_the_place_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "out" / "train.fr").mkdir(parents=True)
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out")
+    refused(result, f"{tmp_path / 'out' / 'train.fr'}: must be a file or absent, is a folder")
+
+
+@pytest.mark.usefixtures("site")
+def test_an_unknown_name(tmp_path: Path) -> None:
+    result = nmt("data", "get", "sumed", "--to", tmp_path / "out")
+    refused(result, "one of summed, table, unsummed; is 'sumed' (did you mean 'summed'?)")
+
+
+def test_the_list_shows_all_there_is_of_the_catalogue() -> None:
+    result = done(nmt("data", "list"))
+    head, *rows = result.lines
+    assert head.split() == ["name", "languages", "pairs", "download", "sums", "licence"]
+    assert [row.split()[0] for row in rows] == list(catalogue.read_catalogue())
+    assert re.match(r"multi30k +en de fr cs +29,000 +3 MB +sha256 +non-commercial res", rows[0])
+    assert result.err == ""
+
+
+@needs_multi30k
+@pytest.mark.parametrize("folder", [MULTI30K, OFFICIAL], ids=["parent", "itself"])
+def test_multi30k_from_its_official_files(folder: Path, tmp_path: Path) -> None:
+    result = done(nmt("data", "get", "multi30k", "--from", folder, "--to", tmp_path))
+    assert "non-commercial research and education" in result.out
+    assert f"wrote    {tmp_path / 'train.en'}  (29,000 lines)" in result.lines
+    assert [path.name for path in sorted(tmp_path.iterdir())] == NAMES
+    for name in NAMES:
+        text = (tmp_path / name).read_bytes()
+        packed = OFFICIAL / f"{name.replace('valid', 'val')}.gz"
+        assert text == gzip.decompress(packed.read_bytes()), name
+        assert text.count(b"\n") == LINES[name.split(".")[0]], name
+
+
+@needs_multi30k
+def test_multi30k_over_http_with_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "*")
+    pages = {f"/{file.name}": Page(file.read_bytes()) for file in OFFICIAL.iterdir()}
+    pages["/train.de.gz"].cuts = [100_000, 1, 200_000]
+    with serving(pages) as site:
+        done(nmt("data", "get", "multi30k", "--mirror", site.url, "--to", tmp_path))
+        assert len(site.asked) == len(NAMES) + 3
+    assert [path.name for path in sorted(tmp_path.iterdir())] == NAMES

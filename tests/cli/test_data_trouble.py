@@ -1,0 +1,180 @@
+"""`nmt data get` where something is wrong: one line, nothing half-made, and the way on."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from commandline import done, environment, nmt
+from datasite import EN, EN_GZ, FR, HEAD, refused, sha256, there
+from webserver import Page, Site
+
+from nmt import files
+from nmt.data import catalogue
+
+
+def test_a_wrong_sum_leaves_nothing_to_go_on_with(site: Site, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "train.en").write_bytes(b"mine\n")
+    (out / "train.fr").write_bytes(b"mine too\n")
+    wrong = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
+    site.pages["/raw/en.gz"].content = wrong
+    result = nmt("data", "get", "summed", "--to", out)
+    refused(result, f"{site.url}/raw/en.gz: must have the SHA-256 {sha256(EN_GZ)}", sha256(wrong))
+    assert there(out) == {"train.en": b"mine\n", "train.fr": b"mine too\n"}
+    site.pages["/raw/en.gz"].content = EN_GZ
+    done(nmt("data", "get", "summed", "--to", out))
+    assert there(out) == {"train.en": EN, "train.fr": FR}
+
+
+def test_a_full_disk_keeps_what_has_arrived(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "open_atomic", full)
+        patch.setattr(files, "write_text", lambda path, text: path.write_text(text))
+        result = nmt("data", "get", "summed", "--to", out)
+    refused(result, f"{out}: No space left on device; --to names another folder")
+    site.asked.clear()
+    done(nmt("data", "get", "summed", "--to", out))
+    assert [request.path for request in site.asked] == ["/raw/fr.gz"]
+    assert there(out) == {"train.en": EN, "train.fr": FR}
+
+
+def test_a_server_that_is_not_there(site: Site, tmp_path: Path) -> None:
+    site.pages.clear()
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out")
+    refused(result, f"{site.url}/raw/en.gz: must be reachable: the server answers 404", "--from")
+    assert not (tmp_path / "out").exists()
+
+
+def evil_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.en", EN)
+        archive.writestr("a.fr", FR)
+        archive.writestr("../../evil", "evil")
+    return out.getvalue()
+
+
+def evil_tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in {"a.en": EN, "a.fr": FR}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "../.."
+        archive.addfile(link)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "a.zip",
+            evil_zip(),
+            "'../../evil' must stay inside the archive's folder, leads out",
+        ),
+        ("a.tgz", evil_tar(), "'link' must be a file or a folder, is a symbolic link"),
+    ],
+)
+def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(
+    file: str, content: bytes, message: str, site: Site, tmp_path: Path
+) -> None:
+    site.pages[f"/{file}"] = Page(content)
+    with catalogue.CATALOGUE.open("a", encoding="utf-8") as stream:
+        stream.write(
+            f"evil:\n{HEAD}  downloads:\n"
+            f"    - {{url: {site.url}/{file}, sha256: {sha256(content)},\n"
+            "       texts: {train.en: {member: a.en}, train.fr: {member: a.fr}}}\n"
+        )
+    before = sorted(tmp_path.parent.rglob("*"))
+    result = nmt("data", "get", "evil", "--to", tmp_path / "a" / "b" / "out")
+    refused(result, f"{site.url}/{file}: {message}", "nothing was written")
+    out = tmp_path / "a" / "b" / "out"
+    assert there(out) == {}
+    assert {*tmp_path.parent.rglob("*")} - {*before} == {out, out.parent, out.parent.parent}
+
+
+def in_its_own_process(*arguments: object) -> list[str]:
+    """The command line of `nmt data` with the catalogue of these tests."""
+    start = (
+        "import sys; from pathlib import Path; from nmt.data import catalogue; "
+        "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli import main; main()"
+    )
+    words = [catalogue.CATALOGUE, "data", *arguments]
+    return [sys.executable, "-c", start, *map(str, words)]
+
+
+@pytest.mark.usefixtures("site")
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        in_its_own_process("get", "summed", "--to", tmp_path / "out"),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    os.close(write)
+    assert (process.returncode, process.stderr) == (0, f"fetching en.gz ({len(EN_GZ)} B)\n")
+
+
+SERVED = b"".join(f"{i}\tLigne {i}.\n".encode() for i in range(9_000))
+
+
+def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
+    site: Site, tmp_path: Path
+) -> None:
+    content = gzip.compress(SERVED, compresslevel=0)
+    site.pages["/both.tsv.gz"] = Page(content, pause=0.01)
+    out = tmp_path / "out"
+    command = in_its_own_process("get", "unsummed", "--to", out)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    part = out / "other.tsv.gz.part"
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 20_000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert stderr.split("\n")[-2:] == [
+        "interrupted; the same command goes on where this one stopped",
+        "",
+    ]
+    assert "Traceback" not in stderr
+    kept = part.read_bytes()
+    assert 20_000 <= len(kept) < len(content)
+    assert content.startswith(kept)
+    assert sorted(there(out)) == ["other.tsv.gz.part", "other.tsv.gz.part.json"]
+
+    site.pages["/both.tsv.gz"].pause = 0.0
+    site.asked.clear()
+    done(nmt("data", "get", "unsummed", "--to", out))
+    assert [request.range for request in site.asked] == [f"bytes={len(kept)}-"]
+    assert site.asked[0].sent == len(content) - len(kept)
+    lines = there(out)["train.fr"].decode().split("\n")
+    assert lines == [*(f"Ligne {i}." for i in range(9_000)), ""]
+    assert not part.exists()

@@ -1,0 +1,32 @@
+"""Fetching the one file of the server in conftest.py."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from webserver import Site
+
+from nmt.data import download
+from nmt.data.download import fetch
+from nmt.errors import DataError
+
+CONTENT = random.Random(1).randbytes(20_000)
+OTHER = random.Random(2).randbytes(20_000)
+
+
+def get(site: Site, part: Path, expected: int | None = None) -> bytes:
+    fetch(f"{site.url}/a.gz", part, expected)
+    return part.read_bytes()
+
+
+def cut_once(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, at: int = 7_000) -> None:
+    """Leave the first `at` bytes, as a process does that met a cut and gave up."""
+    site.pages["/a.gz"].cuts = [at]
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "MOST_CONNECTIONS", 1)
+        with pytest.raises(DataError, match=r"cut; 7 kB are kept, the same command goes on"):
+            get(site, part)
+    assert part.read_bytes() == CONTENT[:at]
+    site.asked.clear()

@@ -1,0 +1,125 @@
+"""The catalogue that ships: readable, honest about its sums, and right where that can be seen."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from nmt.data.catalogue import CATALOGUE, find, read_catalogue
+from nmt.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+OFFICIAL = ROOT / ".." / "shared" / "corpora" / "multi30k" / "official"
+CATALOGUED = read_catalogue()
+
+
+@pytest.mark.parametrize("name", CATALOGUED)
+def test_every_text_has_all_languages_or_a_pair_of_them(name: str) -> None:
+    dataset = CATALOGUED[name]
+    sets: dict[str, set[str]] = defaultdict(set)
+    for download in dataset.downloads:
+        for text in download.texts:
+            prefix, _, language = text.rpartition(".")
+            sets[prefix].add(language)
+    for prefix, languages in sets.items():
+        assert languages == set(dataset.languages), prefix
+    assert name == "multi30k" or name.endswith("-".join(dataset.languages))
+
+
+@pytest.mark.parametrize("name", CATALOGUED)
+def test_addresses_are_official_and_encrypted(name: str) -> None:
+    hosts = "raw.githubusercontent.com|data.statmt.org|www.statmt.org|object.pouta.csc.fi"
+    for download in CATALOGUED[name].downloads:
+        assert re.match(f"https://({hosts})/", download.url)
+
+
+@pytest.mark.parametrize("name", CATALOGUED)
+def test_no_member_of_an_archive_gives_two_texts_but_the_columns_of_a_table(name: str) -> None:
+    for download in CATALOGUED[name].downloads:
+        places = [(text.member, text.column) for text in download.texts.values()]
+        assert len(set(places)) == len(places)
+        is_archive = download.file.endswith((".tgz", ".zip"))
+        assert all(bool(text.member) == is_archive for text in download.texts.values())
+
+
+def test_no_sum_stands_for_two_files() -> None:
+    urls: dict[str, set[str]] = defaultdict(set)
+    for dataset in CATALOGUED.values():
+        for download in dataset.downloads:
+            for sum_ in (download.sha256, download.md5):
+                urls[sum_ or download.url].add(download.url)
+    assert all(len(found) == 1 for found in urls.values())
+
+
+@pytest.mark.skipif(
+    not OFFICIAL.is_dir(),
+    reason="the official Multi30k .gz files are not in ../shared/corpora/multi30k/official",
+)
+def test_multi30k_is_the_official_one() -> None:
+    for download in CATALOGUED["multi30k"].downloads:
+        packed = (OFFICIAL / download.file).read_bytes()
+        assert download.size == len(packed)
+        assert download.sha256 == hashlib.sha256(packed).hexdigest()
+        [text] = download.texts.values()
+        assert text.sha256 == hashlib.sha256(gzip.decompress(packed)).hexdigest()
+    assert len(CATALOGUED["multi30k"].downloads) == 12
+
+
+def test_an_unknown_name_gets_the_list_and_the_nearest() -> None:
+    with pytest.raises(DataError, match=r"one of multi30k, .*; is 'multi31k' \(did you mean 'mul"):
+        find("multi31k")
+
+
+def one(**changes: str) -> str:
+    """A small catalogue as YAML, with some lines changed."""
+    lines = {
+        "licence": "  licence: free",
+        "languages": "  languages: [en, fr]",
+        "url": "    - url: https://example.org/a.tsv.gz",
+        "sum": f"      md5: {'a' * 32}",
+        "texts": "      texts: {train.en: {format: tsv, column: 1}}",
+    } | changes
+    return (
+        f"one:\n  about: x\n{lines['languages']}\n{lines['licence']}\n  home: https://example.org\n"
+        f"  downloads:\n{lines['url']}\n{lines['sum']}\n{lines['texts']}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licence": "  license: free"}, r":1: one\.licence: Field required"),
+        ({"url": "    - url: file:///etc/passwd"}, r":7: one\.downloads\.0\.url: String shou"),
+        ({"sum": "      md5: 12ab"}, r":8: one\.downloads\.0\.md5: String should match"),
+        ({"texts": "      texts: {../train.en: {}}"}, ":9: one.downloads.0.texts"),
+        ({"texts": "      texts: {train.en: {format: tsv}}"}, ":9: .*column: must be given with"),
+        ({"texts": "      texts: {train.en: {column: 1}}"}, ":9: .*column: must be given with"),
+        ({"texts": "      texts: {}"}, ":9: one.downloads.0.texts: .* at least 1 item"),
+        (
+            {"texts": "      texts: {a.en: {}}\n    - url: https://example.org/b/a.tsv.gz\n"
+            "      texts: {b.en: {}}"},
+            ":1: one: .*no two may give the same file",
+        ),
+        ({"languages": "  languages: [en, no]"}, r":3: one\.languages\.1: a bare no is ambiguous"),
+    ],
+)  # fmt: skip
+def test_a_catalogue_with_a_fault_is_refused_with_its_line(
+    changes: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(one(), encoding="utf-8")
+    assert read_catalogue(file)["one"].sums == "md5"
+    file.write_text(one(**changes), encoding="utf-8")
+    with pytest.raises(DataError, match=f"{re.escape(str(file))}{message}"):
+        read_catalogue(file)
+
+
+def test_the_catalogue_is_part_of_the_package() -> None:
+    import nmt
+
+    assert CATALOGUE.parent.parent == Path(nmt.__file__).parent

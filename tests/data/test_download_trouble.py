@@ -1,0 +1,132 @@
+"""Servers that fail: each failure in words, and what has arrived stays."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from downloads import CONTENT, cut_once, get
+from webserver import Page, Site
+
+from nmt.data import download
+from nmt.data.download import fetch
+from nmt.errors import DataError
+
+
+def test_another_size_is_refused_before_anything_is_written(site: Site, part: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.gz: must be 19,999 bytes, is 20,000: another version"):
+        get(site, part, 19_999)
+    assert not part.parent.exists()
+
+
+def test_a_file_without_end_is_refused(
+    site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MOST_BYTES", 10_000)
+    site.pages["/a.gz"].length = False
+    with pytest.raises(DataError, match="must be at most 10,000 bytes, sends more"):
+        get(site, part)
+    assert list(part.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_an_answer_that_is_an_error(status: int, site: Site, part: Path) -> None:
+    site.pages["/a.gz"].status = status
+    match = rf"{site.url}/a\.gz: must be reachable: the server answers {status} .*; try again, or "
+    with pytest.raises(DataError, match=match + r"name a folder that holds a\.gz with --from"):
+        get(site, part)
+    assert not part.parent.exists()
+    assert len(site.asked) == 1
+
+
+def test_a_server_that_is_gone_by_now(
+    site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_once(site, part, monkeypatch)
+    site.pages["/a.gz"].status = 503
+    with pytest.raises(DataError, match=r"503.*; 7 kB are kept, the same command goes on, or"):
+        get(site, part)
+    assert part.read_bytes() == CONTENT[:7_000]
+
+
+def test_a_server_that_cuts_for_ever(site: Site, part: Path) -> None:
+    site.pages["/a.gz"].cuts = [100] * 100
+    with pytest.raises(DataError, match=r"cut; 500 B are kept, the same command goes on"):
+        get(site, part)
+    assert len(site.asked) == download.MOST_CONNECTIONS
+
+
+def test_no_server(part: Path) -> None:
+    with socket.socket() as free:  # bound but not listening: connections are refused
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.gz"
+        with pytest.raises(DataError, match="must be reachable: Connection refused; try again"):
+            fetch(url, part)
+    assert not part.parent.exists()
+
+
+def test_a_server_that_says_nothing(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.gz"
+        with pytest.raises(DataError, match="must be reachable: timed out; try again"):
+            fetch(url, part)
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    calls = []
+
+    class Slow(Page):
+        @property
+        def pause(self) -> float:  # type: ignore[override]
+            calls.append(1)
+            return 1.0 if len(calls) == 4 else 0.0
+
+        @pause.setter
+        def pause(self, value: float) -> None:
+            pass
+
+    site.pages["/a.gz"] = Slow(CONTENT)
+    assert get(site, part) == CONTENT
+    assert [request.range for request in site.asked] == [None, "bytes=3000-"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"hello\r\n\r\n", "hello"),
+        (b"", "Remote end closed connection without response"),
+        (
+            b"HTTP/1.0 206 Partial Content\r\nContent-Length: 1\r\n\r\nx",
+            "unasked",
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "the connection was cut"),
+    ],
+    ids=["nonsense", "nothing", "unasked part", "cut chunk"],
+)
+def test_an_answer_that_is_no_answer(answer: bytes, reason: str, part: Path) -> None:
+    def answer_all(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_all, args=(listener,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.gz"
+            with pytest.raises(DataError, match=f"must be reachable: .*{reason}"):
+                fetch(url, part)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
