@@ -5,6 +5,7 @@ Only the layouts that `TransformerConfig.not_exported` finds nothing against.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def write_ctranslate2(
 ) -> None:
     """Fill `folder` with the model and its vocabularies, in CTranslate2's layout."""
     with torch.inference_mode():
-        spec = _specification(model, config, tokenizers)
+        # a copy, because quantization rounds the very tensors it is given
+        spec = _specification(copy.deepcopy(model), config, tokenizers)
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(str(folder))

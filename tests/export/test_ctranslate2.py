@@ -46,6 +46,18 @@ def test_greedy_translations_and_scores_are_ours(layout: dict[str, Any], tmp_pat
         assert its.log_prob == pytest.approx(mine.log_prob, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.parametrize("quantization", [None, "int8", "float16"])
+@pytest.mark.parametrize("tie", ["none", "all"])
+def test_our_own_model_is_left_as_it_was(
+    quantization: str | None, tie: str, tmp_path: Path
+) -> None:
+    ours, config = make_engine(1, tie=tie)
+    before = {name: weight.clone() for name, weight in ours.model.state_dict().items()}
+    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, quantization)
+    after = ours.model.state_dict()
+    assert [name for name in before if not after[name].equal(before[name])] == []
+
+
 def test_the_best_of_a_beam_is_ours(tmp_path: Path) -> None:
     ours, config = make_engine(4, eos_bias=1.8, positions="rotary")
     write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
