@@ -223,7 +223,7 @@ def energies(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
 class _Energies(torch.autograd.Function):
     """A query at a time, each tanh computed again on the way back.
 
-    By way of tanh(x) / 2 = sigmoid(2 x) - 1/2 = h, whose slope is 2 (1/4 - h^2), as torch's tanh
+    By way of tanh(x) = 2 s - 1 with s = sigmoid(2 x), whose slope is 4 (s - s^2), as torch's tanh
     takes three to six times as long as its sigmoid.
     """
 
@@ -231,7 +231,7 @@ class _Energies(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         ctx.save_for_backward(query, keys, vector)
         found = [
-            torch.einsum("bhwd,hd->bhw", _half_tanh(query_t, keys_t), vector)
+            torch.einsum("bhwd,hd->bhw", _sigmoid(query_t, keys_t).sub_(0.5), vector)
             for query_t, keys_t in zip(query.unbind(2), _for_each(query, keys), strict=True)
         ]
         return torch.stack(found, 2).mul_(2)
@@ -240,29 +240,30 @@ class _Energies(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, keys, vector = ctx.saved_tensors
-        of_keys, of_vector = torch.zeros_like(keys), torch.zeros_like(vector)
-        quarter = keys.new_full((), 0.25)
-        of_query = []
-        for query_t, keys_t, of_keys_t, scores_t in zip(
-            query.unbind(2),
-            _for_each(query, keys),
-            _for_each(query, of_keys),
-            of_scores.unbind(2),
-            strict=True,
+        of_query: list[Tensor] = []
+        of_keys: list[Tensor] = []
+        of_vector = torch.zeros_like(vector)
+        for query_t, keys_t, scores_t in zip(
+            query.unbind(2), _for_each(query, keys), of_scores.unbind(2), strict=True
         ):
-            half = _half_tanh(query_t, keys_t)
-            of_vector += torch.einsum("bhw,bhwd->hd", scores_t, half)
-            slope = torch.addcmul(quarter, half, half, value=-1, out=half)
+            sigmoid = _sigmoid(query_t, keys_t)
+            of_vector += 2 * torch.einsum("bhw,bhwd->hd", scores_t, sigmoid)
+            of_vector -= scores_t.sum((0, 2))[:, None]
+            slope = torch.addcmul(sigmoid, sigmoid, sigmoid, value=-1, out=sigmoid)
             of_query.append(torch.einsum("bhw,bhwd->bhd", scores_t, slope))
-            of_keys_t.addcmul_(scores_t[..., None], slope)
-        factor = 4 * vector[:, None]
-        of_keys *= factor if keys.dim() == 4 else factor[:, None]
-        return torch.stack(of_query, 2).mul_(factor), of_keys, of_vector.mul_(2)
+            if of_keys and keys.dim() == 4:
+                of_keys[0].addcmul_(scores_t[..., None], slope)
+            else:
+                of_keys.append(scores_t[..., None] * slope)
+        for each in of_keys:
+            each *= 4 * vector[:, None]
+        whole = of_keys[0] if keys.dim() == 4 else torch.stack(of_keys, 2)
+        return torch.stack(of_query, 2).mul_(4 * vector[:, None]), whole, of_vector
 
 
-def _half_tanh(query: Tensor, keys: Tensor) -> Tensor:
-    """Return tanh(q + k) / 2, B x H x W x d, for B x H x d queries."""
-    return torch.add(2 * query[:, :, None], keys, alpha=2).sigmoid_().sub_(0.5)
+def _sigmoid(query: Tensor, keys: Tensor) -> Tensor:
+    """Return sigmoid(2 (q + k)), B x H x W x d, for B x H x d queries."""
+    return torch.add(2 * query[:, :, None], keys, alpha=2).sigmoid_()
 
 
 def _for_each(query: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
