@@ -275,8 +275,9 @@ class Config(Section):
                 data.alignments is not None
                 and data.clean is not None
                 and data.clean.normalise != [],
-                "data.clean.normalise",
-                "changes the words that data.alignments counts: run `nmt clean`, then `nmt align`",
+                "data.clean",
+                "normalise changes the words that data.alignments counts: run `nmt clean`, then "
+                "`nmt align`",
             ),
             (
                 model.tie == "all" and not tokenizer.joint,

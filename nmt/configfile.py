@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
@@ -232,6 +233,8 @@ def _unknown_key(path: yamltext.Path, data: Any) -> str:
     section: Any = Config
     for part in path[:-1]:
         section = section.model_fields[str(part)].annotation
+    if NoneType in get_args(section):  # a section that may be left out
+        [section] = set(get_args(section)) - {NoneType}
     others = ""
     if path[0] == "model":
         kinds = {

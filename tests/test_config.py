@@ -313,7 +313,7 @@ CONTRADICTIONS = [
     ),
     (
         ALIGNED.replace("[a]", "[a], clean: {normalise: [nfc]}") + "train: {guided_alignment: 1.0}",
-        "a.yaml:1: data.clean.normalise: changes the words that data.alignments counts",
+        "a.yaml:1: data.clean: normalise changes the words that data.alignments counts",
     ),
     (
         "data:\n  tgt: de\n  src: de\n  train: [t]\n  valid: v",

@@ -183,7 +183,7 @@ def _look(chunk: Chunk) -> Seen:
 def _lengths(report: Report, misplaced: set[int]) -> None:
     """Find pairs of which one side is far longer than the other, as this corpus goes."""
     chars = report.lengths[:, (0, 2)]
-    both = (chars > 0).all(1)
+    both = (report.lengths[:, (1, 3)] > 0).all(1)
     ratio = np.log((chars[:, 1] + 10) / (chars[:, 0] + 10))
     middle = np.median(ratio[both]) if both.any() else 0.0
     spread = 1.4826 * np.median(np.abs(ratio[both] - middle)) if both.any() else 0.0

@@ -115,7 +115,7 @@ def histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) -> st
     bars = "".join(
         f"<rect x={10 * i} y={100 - 100 * n / top:.1f} width=9 height={100 * n / top:.1f}>"
         f"<title>{a:.4g} to {b:.4g}: {n}</title></rect>"
-        for i, (n, a, b) in enumerate(zip(counts, edges, edges[1:], strict=True))
+        for i, (n, a, b) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
     )
     said = f"{html.escape(title)}; {beyond} beyond" if beyond else html.escape(title)
     return (

@@ -7,15 +7,15 @@ import json
 from commandline import done, nmt, settings, write_lines
 from tinyruns import Tiny
 
-FILTERS = settings(data__clean="{copies: true, duplicates: pair}")
+FILTERS = settings(data__clean="{entities: true, duplicates: pair}")
 
 
 def plant(tiny: Tiny) -> None:
-    """Put two faults into the training text: a copy and a duplicate, on lines 4 and 5."""
+    """Put two faults into the training text: an entity and a duplicate, on lines 4 and 5."""
     for side in ("in", "out"):
         file = tiny.folder / f"train.{side}"
         lines = file.read_text().split("\n")[:-1]
-        lines[3:3] = ["aa bb", lines[0]]
+        lines[3:3] = ["1 &amp; 2", lines[0]]
         write_lines(file, lines)
 
 
@@ -26,10 +26,10 @@ def test_what_is_kept_and_what_is_not(tiny: Tiny) -> None:
     assert len(sides[0]) == len(sides[1]) == 96
     assert all(src == tgt[::-1] for src, tgt in zip(*sides, strict=True))
     rows = (tiny.folder / "kept.dropped.tsv").read_text().split("\n")[1:-1]
-    assert [row.split("\t")[0] for row in rows] == ["copy", "duplicate pair"]
+    assert [row.split("\t")[0] for row in rows] == ["entity", "duplicate pair"]
     assert [row.split("\t")[1].rpartition(":")[2] for row in rows] == ["4", "5"]
     assert "96 pairs kept" in result.err
-    assert "1 pairs dropped, copy" in result.err
+    assert "1 pairs dropped, entity" in result.err
 
 
 def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
@@ -37,7 +37,7 @@ def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
     result = done(tiny.train(*FILTERS))
     meta = json.loads((tiny.run / "corpus" / "train" / "meta.json").read_text())
     assert meta["pairs"] == 96
-    assert meta["dropped"] == {"copy": 1, "duplicate pair": 1}
+    assert meta["dropped"] == {"entity": 1, "duplicate pair": 1}
     table = tiny.run / "corpus" / "train" / "dropped.tsv"
     assert f"what was dropped: {table}" in result.err
     assert len(table.read_text().split("\n")) == 1 + 2 + 1

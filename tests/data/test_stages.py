@@ -124,6 +124,7 @@ def test_another_length_limit_makes_only_the_corpus_anew(project: Project) -> No
         KEPT[0],
         f"corpus: {LINES - long} training pairs, 10 validation pairs",
         f"corpus: {long} training pairs dropped, over {limit} tokens",
+        f"corpus: what was dropped: {project.run.corpus / 'train' / 'dropped.tsv'}",
     ]
     after = project.written(project.run.path)
     kept = {path for path in before if after.get(path) == before[path]}
