@@ -31,9 +31,9 @@ def urls(text: str) -> Counter[str]:
 
 
 def numbers(text: str) -> Counter[str]:
-    """Return how often each number stands in a text outside addresses, as its decimal digits."""
+    """Return how often each number stands in a text, outside addresses, as its decimal digits."""
     found: Counter[str] = Counter()
-    for number in NUMBER.findall(URL.sub(" ", text)):
+    for number in NUMBER.findall(URL.sub(" ", html.unescape(text))):
         found["".join(str(unicodedata.decimal(c)) for c in number if c.isdecimal())] += 1
     return found
 
