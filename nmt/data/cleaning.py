@@ -76,7 +76,7 @@ class Cleaner:
         if config.entities and any(map(contents.entity, sides)):
             return "entity"
         for code, text in zip(self.languages, sides, strict=False):
-            found = language.language_of(text)
+            found = language.language_of(text, code)
             if found is not None and found != code:
                 return f"language {found}, not {code}"
         return self._duplicate(src, tgt)

@@ -1,7 +1,7 @@
 """Which language a line is in, by py3langid (Lui & Baldwin 2012, retrained; 139 languages).
 
-A line counts as being in another language where the identifier gives that at least SURE, and the
-line has enough letters to go by.
+A line counts as being in a language where the identifier gives that at least SURE, with the words
+in capitals and without, and there are enough letters to go by.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 SURE = 0.7
 LEAST_LETTERS = 12
+"""Outside words in capitals; East Asian scripts need one."""
 SAME = {"nb": "no", "nn": "no"}
 """Codes that we take for one language."""
 
@@ -32,13 +33,28 @@ def known(code: str) -> str | None:
     return code if code in {SAME.get(c, c) for c in identifier().nb_classes} else None
 
 
-def language_of(text: str) -> str | None:
-    """Return the language that a line is surely in, or None."""
-    letters = sum(c.isalpha() for c in text)
-    if letters < LEAST_LETTERS and not any(c > "\u2e80" for c in text):
+def language_of(text: str, expected: str | None = None) -> str | None:
+    """Return the language that a line is surely in, or None.
+
+    The answer must stand without the words in capitals too, as names speak for a language that the
+    line is not in; of the `expected` one nothing more is asked.
+    """
+    common = " ".join(word for word in text.split() if not any(map(str.isupper, word)))
+    if not _enough(common):
         return None
+    code: str
     code, share = identifier().classify(text)
-    return SAME.get(code, code) if share >= SURE else None
+    language = SAME.get(code, code)
+    if share < SURE:
+        return None
+    if language != expected and identifier().classify(common)[0] != code:
+        return None
+    return language
+
+
+def _enough(text: str) -> bool:
+    letters = sum(map(str.isalpha, text))
+    return letters >= LEAST_LETTERS or any(c > "\u2e80" for c in text)
 
 
 def main_language(lines: Iterable[str]) -> str | None:

@@ -145,7 +145,7 @@ def _wrong_languages(
     if expected[0] == expected[1]:
         return
     found = [
-        language.language_of(text) if wanted else None
+        language.language_of(text, wanted) if wanted else None
         for text, wanted in zip((src, tgt), expected, strict=True)
     ]
     if found[0] and found == [expected[1], expected[0]]:
