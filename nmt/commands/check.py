@@ -53,8 +53,10 @@ def _sets(
             raise ConfigError(["--set: changes a config, and two files are given"])
         codes = named[0].name.split(".")[-1], named[1].name.split(".")[-1]
         return codes, {"train": (named[0], named[1])}, {"test": test} if test else {}
-    if len(named) != 1:
-        raise ConfigError([f"nmt check takes a config or two text files, got {len(named)} files"])
+    if len(named) != 1 or named[0].suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            [f"nmt check takes a config (.yaml) or two text files, got {' '.join(map(str, named))}"]
+        )
     if test:
         raise ConfigError(["--test: a config names its own test sets"])
     config = load_config(named[0], overrides, check_files=True)

@@ -26,7 +26,7 @@ from nmt.doctor.findings import Findings, Place
 from nmt.doctor.look import SIDES, Chunk, HeldOut, Knowledge, Seen, look, text_of
 from nmt.doctor.shifts import REACH, Floats, find_blocks, learn_fitness
 
-CHUNK = 4000
+CHUNK = 1000
 """Pairs that a worker looks at together."""
 WORTH_WORKERS = 20_000
 """Pairs from which on other processes help."""
@@ -158,7 +158,8 @@ def _look_everywhere(files: tuple[Path, Path], knowledge: Knowledge, cores: int)
     if cores == 1:
         yield from (look(chunk, knowledge) for chunk in _chunks(files))
         return
-    with ProcessPoolExecutor(cores, get_context("spawn"), _know, (knowledge,)) as pool:
+    pool = ProcessPoolExecutor(cores, get_context("spawn"), _know, (knowledge,))
+    try:
         waiting = []
         for chunk in _chunks(files):
             waiting.append(pool.submit(_look, chunk))
@@ -166,6 +167,8 @@ def _look_everywhere(files: tuple[Path, Path], knowledge: Knowledge, cores: int)
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody wants the rest
 
 
 _known: list[Knowledge] = []

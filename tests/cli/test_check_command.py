@@ -59,9 +59,10 @@ def test_all_sets_of_a_config(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.en"], "a.en: no such"),
+        (["a.yaml"], "a.yaml: no such"),
+        (["a.en"], "takes a config (.yaml) or two text files, got a.en"),
         (["a.en", "a.fr"], "a.en: no such file"),
-        (["a", "b", "c"], "takes a config or two text files, got 3 files"),
+        (["a", "b", "c"], "takes a config (.yaml) or two text files, got a b c"),
         (["a", "b", "--set", "data.src=en"], "--set: changes a config"),
         (["a.yaml", "--test", "a", "b"], "--test: a config names its own test sets"),
     ],
