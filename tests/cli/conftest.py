@@ -30,7 +30,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         "model: {wiring: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}\n"
         "train:\n"
         "  {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,\n"
-        "   schedule: linear, label_smoothing: 0.0, threads: 1}\n"
+        "   schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}\n"
     )
     run = folder / "run"
     training = done(nmt("train", config, "--run", run, "--device", "cpu"))
