@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Iterable, Sequence
 from importlib.resources import files as resources
 
@@ -105,12 +106,16 @@ def _findings(found: list[Finding]) -> str:
 
 
 def histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) -> str:
-    """Draw how often values occur, from their lowest to their 99.5th percentile, as SVG."""
+    """Draw how often values occur, in the middle 99% of them, as SVG."""
     if not len(values):
         return ""
-    low, high = float(values.min()), float(np.percentile(values, 99.5))
-    counts, edges = np.histogram(values, BARS, (low, max(high, low + 1)))
-    beyond = int((values > edges[-1]).sum())
+    low, high = (float(np.percentile(values, share)) for share in (0.5, 99.5))
+    step = max(high - low, 1e-9) / BARS
+    if values.dtype.kind == "i":  # whole numbers fill whole bars
+        low, step = math.floor(low), max(1, math.ceil((high - low + 1) / BARS))
+    edges = low + step * np.arange(BARS + 1)
+    counts, _ = np.histogram(values, edges)
+    beyond = len(values) - int(counts.sum())
     top = counts.max() or 1
     bars = "".join(
         f"<rect x={10 * i} y={100 - 100 * n / top:.1f} width=9 height={100 * n / top:.1f}>"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from nastytext import Nasty
 
 from nmt.doctor.examine import Report
-from nmt.doctor.report import as_json, page, spans, terminal
+from nmt.doctor.report import as_json, histogram, page, spans, terminal
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,22 @@ def test_json_holds_all_lines(nasty: Nasty, report: Report) -> None:
     [found] = json.loads(as_json([report]))["sets"]
     lines = {(f["kind"], f["side"]): f["lines"] for f in found["findings"]}
     assert lines["shifted", "pair"] == nasty.planted["shifted", "pair"]
+
+
+def test_a_histogram_counts_every_value_once() -> None:
+    for values in (
+        np.arange(1, 1001) % 30,
+        np.linspace(-3, 3, 777),
+        np.full(9, 5),
+        np.array([1.5]),
+    ):
+        drawn = histogram(values, "t")
+        shown = sum(int(n) for n in re.findall(r": (\d+)</title>", drawn))
+        beyond = re.search(r"(\d+) beyond", drawn)
+        assert shown + (int(beyond[1]) if beyond else 0) == len(values)
+        assert shown >= 0.98 * len(values)
+    whole = histogram(np.arange(1, 1001) % 30, "t")
+    assert len(set(re.findall(r": (\d+)</title>", whole)) - {"0"}) <= 2  # no comb of empty bars
 
 
 class Reader(HTMLParser):
