@@ -9,8 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nmt import files
-from nmt.configfile import find_text, load_config, set_names
+from nmt.configfile import load_config, set_names
 from nmt.cores import free_cores
+from nmt.data.stages import text_files
 from nmt.doctor.examine import Report, examine
 from nmt.doctor.look import Seen, hold_out
 from nmt.doctor.report import as_json, page, terminal
@@ -63,8 +64,7 @@ def _sets(
     data = config.data
     valid = [] if isinstance(data.valid, int) else [data.valid]
     sets = [*data.train, *valid, *data.test]
-    pairs = [(find_text(s, "src", data.src), find_text(s, "tgt", data.tgt)) for s in sets]
-    found = list(zip(set_names(sets), pairs, strict=True))
+    found = list(zip(set_names(sets), text_files(config, sets), strict=True))
     count = len(data.train)
     return (data.src, data.tgt), dict(found[:count]), dict(found[count:])
 

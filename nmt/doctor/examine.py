@@ -84,8 +84,8 @@ def examine(
     if counts[0] != counts[1]:
         said = f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}"
         findings.add("counts", "pair", min(counts) + 1, said)
-    languages = tuple(_language(code, sample, side) for side, code in enumerate(codes))
-    knowledge = Knowledge(languages, learn_fitness(sample), held_out)  # type: ignore[arg-type]
+    languages = _language(codes[0], sample, 0), _language(codes[1], sample, 1)
+    knowledge = Knowledge(languages, learn_fitness(sample), held_out)
     seen = _look_everywhere(files, knowledge, cores if min(counts) >= WORTH_WORKERS else 1)
     parts = list(progress(seen, min(counts)))
     misplaced: set[int] = set()
@@ -98,9 +98,8 @@ def examine(
                 findings.add(kind, place, start + i, example)
         start += len(part.hashes)
     lengths = np.concatenate([part.lengths for part in parts] or [np.empty((0, 4), np.int64)])
-    report = Report(name, files, counts, knowledge.languages, findings, [], lengths)
-    rng = random.Random(0)
-    report.pairs = rng.sample(sample, min(RANDOM_PAIRS, len(sample)))
+    pairs = random.Random(0).sample(sample, min(RANDOM_PAIRS, len(sample)))
+    report = Report(name, files, counts, languages, findings, pairs, lengths)
     if parts:
         _lengths(report, misplaced)
         _tokenized(report, np.concatenate([part.tokenized for part in parts]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +56,7 @@ KINDS: dict[str, Kind] = {
     "near_duplicate_tgt": Kind("note", "nearly the same target line stands on an earlier line"),
     "blank_pair": Kind("note", "both sides are blank"),
 }
+"""The worst first, which is the order of every report."""
 
 
 @dataclass
@@ -103,12 +105,10 @@ class Findings:
 
     def add(self, kind: str, place: Place, line: int, example: str = "") -> None:
         """Count a line of one kind."""
-        key = (kind, place)
-        if key not in self._by_key:
-            self._by_key[key] = Finding(kind, place)
-        self._by_key[key].add(line, example)
+        found = self._by_key.setdefault((kind, place), Finding(kind, place))
+        found.add(line, example)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Finding]:
         order = list(KINDS)
         return iter(sorted(self._by_key.values(), key=lambda f: (order.index(f.kind), f.place)))
 

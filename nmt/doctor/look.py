@@ -169,13 +169,12 @@ def _leaks(
             index.exact.get(int(number))
             for index, number in zip((held.src, held.tgt), hashes[i], strict=True)
         ]
-        for kind, stand in (("leaked", places), ("leaked_nearly", [n.get(i) for n in near])):
-            if kind == "leaked_nearly" and any(place is not None for place in places):
-                break
-            both = stand[0] is not None and stand[1] is not None
-            if both:
-                yield i, (kind, "pair", f"{held.name}:{(stand[0] or 0) + 1}: {shown(pair[0])}")
-                break
-            for place, text, where in zip(SIDES, pair, stand, strict=True):
-                if where is not None and len(text) >= LEAST_LEAK and has_word(text):
-                    yield i, (kind, place, f"{held.name}:{where + 1}: {shown(text)}")
+        kind = "leaked"
+        if places == [None, None]:
+            kind, places = "leaked_nearly", [found.get(i) for found in near]
+        if None not in places:
+            yield i, (kind, "pair", f"{held.name}:{(places[0] or 0) + 1}: {shown(pair[0])}")
+            continue
+        for place, text, where in zip(SIDES, pair, places, strict=True):
+            if where is not None and len(text) >= LEAST_LEAK and has_word(text):
+                yield i, (kind, place, f"{held.name}:{where + 1}: {shown(text)}")

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.doctor.examine import Report
-from nmt.doctor.findings import KINDS, Finding, Severity
+from nmt.doctor.findings import KINDS, Finding
 from nmt.doctor.lines import shown
 
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 LINES_SHOWN = 8
 BARS = 40
 
@@ -37,13 +36,12 @@ def terminal(report: Report) -> str:
     src, tgt = report.files
     rows = [f"{report.name}: {src} | {tgt}", f"  {_counted(report)}"]
     found = list(report.findings)
-    for severity in SEVERITIES:
-        for finding in (f for f in found if f.severity == severity):
-            side = "" if finding.place == "pair" else f", {finding.place}"
-            head = f"  {severity:<7}  {finding.kind}{side}: {finding.count}"
-            rows.append(f"{head} ({KINDS[finding.kind].says})")
-            rows.append(f"           line {spans(finding.lines)}")
-            rows += [f"           {shown(example, 100)}" for example in finding.examples[:2]]
+    for finding in found:
+        side = "" if finding.place == "pair" else f", {finding.place}"
+        head = f"  {finding.severity:<7}  {finding.kind}{side}: {finding.count}"
+        rows.append(f"{head} ({KINDS[finding.kind].says})")
+        rows.append(f"           line {spans(finding.lines)}")
+        rows += [f"           {shown(example, 100)}" for example in finding.examples[:2]]
     if not found:
         rows.append("  nothing found")
     if report.pairs:
@@ -93,14 +91,14 @@ def _findings(found: list[Finding]) -> str:
     if not found:
         return "<p>Nothing found.</p>"
     rows = []
-    for severity in SEVERITIES:
-        for finding in (f for f in found if f.severity == severity):
-            examples = "<br>".join(html.escape(example) for example in finding.examples)
-            rows.append(
-                f"<tr class={severity}><td>{severity}<td>{finding.kind}<td>{finding.place}"
-                f"<td>{finding.count}<td>{html.escape(KINDS[finding.kind].says)}"
-                f"<td>{spans(finding.lines, 30)}<td>{examples}"
-            )
+    for finding in found:
+        severity = finding.severity
+        examples = "<br>".join(html.escape(example) for example in finding.examples)
+        rows.append(
+            f"<tr class={severity}><td>{severity}<td>{finding.kind}<td>{finding.place}"
+            f"<td>{finding.count}<td>{html.escape(KINDS[finding.kind].says)}"
+            f"<td>{spans(finding.lines, 30)}<td>{examples}"
+        )
     head = "<tr><th>how bad<th>kind<th>side<th>lines<th>what<th>where<th>for example"
     return f"<table>{head}{''.join(rows)}</table>"
 

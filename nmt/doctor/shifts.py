@@ -151,16 +151,16 @@ def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
     pairs = rng.sample(pairs, len(pairs))
     half = len(pairs) // 2
     lexicon, rest = Lexicon(pairs[:half]), pairs[half:]
-    others = [tgt for _, tgt in rest]
-    others = others[1:] + others[:1]
+    own = [tgt for _, tgt in rest]
+    others = own[1:] + own[:1]
     differences = [
         np.array([length(tgt) - length(src) for (src, _), tgt in zip(rest, tgts, strict=True)])
-        for tgts in ([tgt for _, tgt in rest], others)
+        for tgts in (own, others)
     ]
     edges = np.quantile(differences[1], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32)
     by_length = [np.bincount(np.searchsorted(edges, d), minlength=BINS) + 1.0 for d in differences]
     by_words = []
-    for tgts in ([tgt for _, tgt in rest], others):
+    for tgts in (own, others):
         fits = [
             word_bin(lexicon.fit(words(src), set(words(tgt))))
             for (src, _), tgt in zip(rest, tgts, strict=True)
