@@ -6,17 +6,33 @@ architecture's class and is None in the general section until `Config.resolved` 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
+from nmt.errors import did_you_mean
 from nmt.modelconfig import Engine, ModelConfig, RNNConfig, Schedule, depths
 from nmt.schema import Count, FilePath, Rate, Section
 
+RESERVED_PIECES = 64
+"""Pieces of every tokenizer that we train which stand for tags."""
+TABLE = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
+"""Names of files with both sides in a line."""
+
 
 class FilePair(Section):
-    """Two files whose names share no prefix."""
+    """One file a side."""
 
     src: FilePath
     """The source side."""
@@ -24,7 +40,62 @@ class FilePair(Section):
     """The target side."""
 
 
-TextSet = FilePath | FilePair
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class TextSet(Section):
+    """A text set: two files by `prefix` or by `src` and `tgt`, or one `file` (docs/data.md).
+
+    `tgt` alone is monolingual text, which is its own source. Names with * are all that match.
+    """
+
+    prefix: FilePath | None = None
+    """Two files: this with a point and the language code of each side behind it."""
+    src: FilePath | None = None
+    """The file of the source side."""
+    tgt: FilePath | None = None
+    """The file of the target side."""
+    file: FilePath | None = None
+    """One file with both sides in a line: .tsv, or .jsonl with an object a line."""
+    columns: Annotated[list[Count | Name], Field(min_length=2, max_length=2)] | None = None
+    """Of `file`, source and target: names, or numbers from 1 in a TSV file without a head line."""
+    tags: dict[Name, Name] = {}
+    """What the source is marked with, such as {tgt_lang: fr}."""
+
+    @model_serializer(mode="wrap")
+    def _without_blanks(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not set."""
+        return {key: value for key, value in handler(self).items() if value not in (None, {})}
+
+
+class TrainSet(TextSet):
+    """A text set to train on."""
+
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Its share of the pairs trained on, beside the weights of the other sets."""
+
+
+def _form(value: Any) -> str:
+    """Tell the branch of a union that a value is meant for, so that errors speak of that one."""
+    if isinstance(value, dict | TextSet):
+        return "a set"
+    if isinstance(value, list):
+        return "a list"
+    return "a number" if isinstance(value, int) else "a path"
+
+
+FORMS = ("a set", "a list", "a number", "a path")
+"""The tags of such unions, which pydantic puts into the places of errors."""
+APath = Annotated[FilePath, Tag("a path")]
+ASet = Annotated[APath | Annotated[TextSet, Tag("a set")], Discriminator(_form)]
+ATrainSet = Annotated[APath | Annotated[TrainSet, Tag("a set")], Discriminator(_form)]
+AValidSet = Annotated[
+    APath
+    | Annotated[TextSet, Tag("a set")]
+    | Annotated[list[ASet], Field(min_length=1), Tag("a list")]
+    | Annotated[int, Field(ge=1), Tag("a number")],
+    Discriminator(_form),
+]
 
 
 class CleanConfig(Section):
@@ -50,25 +121,46 @@ class CleanConfig(Section):
     """Keep only the first pair of those with the same text: of both sides, or of one."""
 
 
+class AugmentConfig(Section):
+    """Changes to the training text, drawn anew in each epoch; each is the share of the pairs."""
+
+    upper: Rate = 0.0
+    """Both sides in capital letters."""
+    title: Rate = 0.0
+    """Both sides With Each Word Capitalised."""
+    typos: Rate = 0.0
+    """Letters of the source left out, doubled, swapped or replaced by a neighbour."""
+    noise: Rate = 0.0
+    """The same sign that is no word put into both sides, which the model learns to copy."""
+    punctuation: Rate = 0.0
+    """The mark at the end of both sides left out."""
+
+
 class DataConfig(Section):
-    """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also .gz, .xz, .bz2)."""
+    """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also compressed)."""
 
     src: str = "src"
     """Source language code, also the ending of the source files."""
     tgt: str = "tgt"
     """Target language code, also the ending of the target files; it chooses the BLEU tokenizer."""
-    train: Annotated[list[TextSet], Field(min_length=1)]
-    """Training text: prefixes, or pairs `{src: FILE, tgt: FILE}`."""
-    valid: Annotated[int, Field(ge=1)] | TextSet
-    """Validation text, or a number of pairs to split off the training text."""
-    test: list[TextSet] = []
+    train: Annotated[list[ATrainSet], Field(min_length=1)]
+    """Training text: prefixes, or sets such as `{src: FILE, tgt: FILE}` or `{file: FILE.tsv}`."""
+    valid: AValidSet
+    """Validation text, one set or several, or a number of pairs to split off the training text."""
+    test: list[ASet] = []
     """Test sets, scored at the end of training and by `nmt evaluate`."""
+    temperature: Annotated[float, Field(ge=1)] | None = None
+    """Shares of the training sets go by their size to the power of 1/temperature."""
     alignments: list[FilePath] | None = None
     """Word alignments of the training text for `train.guided_alignment`: a Pharaoh file a set."""
     clean: CleanConfig | None = None
-    """Filters of the training text; what they drop is in corpus/train/dropped.tsv of the run."""
+    """Filters of the training text; what they drop is in a dropped.tsv of the run's corpus."""
     max_length: Count = 200
     """Training pairs with more tokens than this on a side are dropped, and counted."""
+    augment: AugmentConfig | None = None
+    """Changes that make the model sturdy against odd input."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that cut text anew for `augment` and `tokenizer.sampling`; 0 for none beside."""
 
 
 class TokenizerConfig(Section):
@@ -82,6 +174,8 @@ class TokenizerConfig(Section):
     """One model for both languages; else one each."""
     sample_lines: Count = 1_000_000
     """Lines a side, at most, that the tokenizer is trained on; a seeded sample of the text."""
+    sampling: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Cut training text anew in each epoch: alpha of unigram (Kudo 2018), dropout of bpe."""
     model: FilePath | FilePair | None = None
     """Your own SentencePiece model (or one a side) in place of a trained one."""
 
@@ -95,6 +189,8 @@ class TrainConfig(Section):
     """Padded target tokens of one update, over all micro-batches."""
     micro_batch_tokens: Count | Literal["auto"] | None = None
     """Padded target tokens of one forward pass: null for the whole batch, `auto` for what fits."""
+    max_shapes: Count | None = None
+    """Distinct shapes of batches, at most; null for as many as pad least."""
     recompute: bool = False
     """Run each layer of a Transformer again in the backward pass rather than keep what it made."""
     max_epochs: Count | None = None
@@ -163,6 +259,8 @@ class DecodeConfig(Section):
     """Search only among the target tokens that `nmt shortlist` learned for each source token."""
     threads: Count | None = None
     """CPU threads; null for the cores that are free."""
+    tags: dict[Name, Name] = {}
+    """What every source is marked with, such as {tgt_lang: fr}, in a model of several languages."""
     batch_size: Count = 64
     """Lines decoded together, at most; on a CPU in each thread."""
     batch_tokens: Count = 4096
@@ -265,6 +363,28 @@ class Config(Section):
                 "decode.shortlist",
                 "is learned from attention, which model.wiring none has not",
             ),
+            *((True, f"data.{key}", message) for key, message in _broken_sets(data)),
+            *(
+                (True, "decode.tags", _unknown(tag, data))
+                for tag in self.decode.tags.items()
+                if tag not in known_tags(data)
+            ),
+            (
+                data.temperature is not None and any(weight_of(each) for each in data.train),
+                "data.temperature",
+                "makes the weights of the sets: leave out their own",
+            ),
+            (
+                data.alignments is not None
+                and (data.augment is not None or tokenizer.sampling is not None),
+                "data.alignments",
+                "are of the text as it stands: leave out data.augment and tokenizer.sampling",
+            ),
+            (
+                tokenizer.sampling is not None and tokenizer.type in ("char", "word"),
+                "tokenizer.sampling",
+                f"is for unigram and bpe: with {tokenizer.type} there is one way to cut a line",
+            ),
             (
                 data.alignments is not None and len(data.alignments) != len(data.train),
                 "data.alignments",
@@ -332,3 +452,71 @@ class Config(Section):
                 "{src: FILE, tgt: FILE}",
             ),
         ]
+
+
+def weight_of(one: Path | TextSet) -> float | None:
+    """Return the weight of a training set, where it has one."""
+    return one.weight if isinstance(one, TrainSet) else None
+
+
+def named_valid(data: DataConfig) -> list[Path | TextSet]:
+    """Return the validation sets that are named."""
+    if isinstance(data.valid, int):
+        return []
+    return list(data.valid) if isinstance(data.valid, list) else [data.valid]
+
+
+def tags_of(one: Path | TextSet) -> dict[str, str]:
+    """Return what the source of a text set is marked with."""
+    return one.tags if isinstance(one, TextSet) else {}
+
+
+def known_tags(data: DataConfig) -> list[tuple[str, str]]:
+    """Return every (name, value) that training text is marked with, in the order of the config.
+
+    The n-th is the tokenizer's n-th reserved piece.
+    """
+    return list(dict.fromkeys(tag for one in data.train for tag in tags_of(one).items()))
+
+
+def required_tags(data: DataConfig) -> set[str]:
+    """Return the names that every training set is tagged with, so that every source must be."""
+    return set.intersection(*(set(tags_of(one)) for one in data.train))
+
+
+def _unknown(tag: tuple[str, str], data: DataConfig) -> str:
+    name, value = tag
+    values = [its for known, its in known_tags(data) if known == name]
+    if not values:
+        names = ", ".join(dict.fromkeys(known for known, _ in known_tags(data))) or "none"
+        return f"tag {name}: no training set has such a tag; known: {names}"
+    return f"tag {name} must be one of {', '.join(values)}{did_you_mean(value, values)}; is {value}"
+
+
+def _broken_sets(data: DataConfig) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) for each text set that names its files wrongly or an unknown tag."""
+    known = known_tags(data)
+    if len(known) > RESERVED_PIECES:
+        yield "train", f"has {len(known)} different tags; there are pieces for {RESERVED_PIECES}"
+    weights = [weight_of(one) is not None for one in data.train]
+    if any(weights) and not all(weights):
+        yield "train", f"set {weights.index(False) + 1} has no weight, though others have"
+    for key, sets in (("train", data.train), ("valid", named_valid(data)), ("test", data.test)):
+        for number, one in enumerate(sets, 1):
+            if not isinstance(one, TextSet):
+                continue
+            where = f"set {number} " if len(sets) > 1 else ""
+            named = {name for name in ("prefix", "src", "tgt", "file") if getattr(one, name)}
+            alone = key == "train" and named == {"tgt"}
+            if not alone and named not in ({"prefix"}, {"src", "tgt"}, {"file"}):
+                yield key, f"{where}must be a mapping with the keys src and tgt, or prefix, or file"
+            if one.columns and not one.file:
+                yield key, f"{where}has columns, which are of a file"
+            if one.file and not TABLE.search(one.file.name):
+                yield key, f"{where}file must end in .tsv or .jsonl, is {one.file.name}"
+            for tag in one.tags.items():
+                if tag not in known:
+                    yield key, where + _unknown(tag, data)
+        for number, one in enumerate(sets, 1):
+            for name in required_tags(data) - set(tags_of(one)):
+                yield key, f"set {number} has no tag {name}, which all training sets have"

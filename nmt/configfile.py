@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -12,10 +11,20 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from nmt import yamltext
-from nmt.config import Config, DataConfig, FilePair, TokenizerConfig
-from nmt.errors import ConfigError, did_you_mean
+from nmt.config import (
+    FORMS,
+    Config,
+    DataConfig,
+    FilePair,
+    TextSet,
+    TokenizerConfig,
+    TrainSet,
+    named_valid,
+)
+from nmt.errors import ConfigError, DataError, did_you_mean
 from nmt.rundir import RunDir
 from nmt.schema import Section
+from nmt.textsets import AnySet, set_files
 from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]
@@ -29,12 +38,12 @@ PATH_SETTINGS = (
     "tokenizer.model",
 )
 """Settings that name files; relative ones are anchored where they are written."""
+SET_PATHS = ("prefix", "src", "tgt", "file")
+"""Those of a text set."""
 FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
 """Settings that follow model.num_layers again where they are read back as defaults."""
 GIVEN_MARK, DEFAULT_MARK = "# given", "# default"
 """What `show_config` writes behind each value."""
-COMPRESSIONS = ("", ".gz", ".xz", ".bz2")
-"""Endings tried, in this order, for a text file that a prefix names."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
         if isinstance(value, list):
             return [absolute(item) for item in value]
         if isinstance(value, dict):
-            return {key: absolute(item) for key, item in value.items()}
+            return {k: absolute(v) if k in SET_PATHS else v for k, v in value.items()}
         return value
 
     for name in PATH_SETTINGS:
@@ -207,8 +216,9 @@ def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]
 
 
 def _untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Leave out the tag that pydantic puts behind `model` to say which architecture it tried."""
-    return location[:1] + location[2:] if location[:1] == ("model",) else location
+    """Leave out the tags that pydantic puts there to say which branch of a union it tried."""
+    location = location[:1] + location[2:] if location[:1] == ("model",) else location
+    return tuple(part for part in location if part not in FORMS)
 
 
 def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[yamltext.Path, list[Any]]:
@@ -232,6 +242,9 @@ def _value_at(data: Any, path: yamltext.Path) -> Any:
 def _unknown_key(path: yamltext.Path, data: Any) -> str:
     section: Any = Config
     for part in path[:-1]:
+        if section is DataConfig and part in ("train", "valid", "test"):
+            section = TrainSet if part == "train" else TextSet
+            break
         section = section.model_fields[str(part)].annotation
     if NoneType in get_args(section):  # a section that may be left out
         [section] = set(get_args(section)) - {NoneType}
@@ -272,7 +285,9 @@ def _requirement(detail: Any) -> str:
         "greater_than": f"must be above {context.get('gt')}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than": f"must be below {context.get('lt')}",
-        "too_short": "must not be empty",
+        "too_short": "must not be empty" if context.get("min_length") == 1 else "must name two",
+        "too_long": "must name two",
+        "string_pattern_mismatch": "must be of letters, digits, - and _",
     }
     return plain.get(kind) or f"must hold: {detail['msg']}"
 
@@ -287,51 +302,9 @@ def _show(value: Any) -> str:
     return "true" if value is True else "false" if value is False else str(value)
 
 
-def find_text(files: Path | FilePair, side: str, language: str) -> Path:
-    """Return the file of one `side` ("src" or "tgt") of a text set, compressed or plain.
-
-    Where none exists, returns the plain name, so that the caller's error can show it.
-    """
-    if isinstance(files, FilePair):
-        return files.src if side == "src" else files.tgt
-    plain = Path(f"{files}.{language}")
-    for ending in COMPRESSIONS:
-        candidate = Path(f"{plain}{ending}")
-        if candidate.is_file():
-            return candidate
-    return plain
-
-
-def set_names(sets: Sequence[Path | FilePair]) -> list[str]:
-    """Return a short name for each text set: the end of its prefix, or of its source's stem.
-
-    As many folders are part of the names as it takes to tell all sets apart.
-    """
-    ends = [
-        files.src.with_name(files.src.name.split(".")[0]) if isinstance(files, FilePair) else files
-        for files in sets
-    ]
-    deepest = max((len(end.parts) for end in ends), default=1)
-    for depth in range(1, deepest + 1):
-        names = ["/".join(end.parts[-depth:]) for end in ends]
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError(["data.test: each set must have a name of its own; one is given twice"])
-
-
 def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:
     """Return the run folder: the one named, else the config's, else runs/<name of the file>."""
     return RunDir(named or config.run or Path("runs") / file.stem)
-
-
-def text_sets(data: DataConfig) -> list[tuple[yamltext.Path, Path | FilePair]]:
-    """Return every text set that the config names, with its place in the document."""
-    sets: list[tuple[yamltext.Path, Path | FilePair]] = [
-        (("data", "train", i), files) for i, files in enumerate(data.train)
-    ]
-    if not isinstance(data.valid, int):
-        sets.append((("data", "valid"), data.valid))
-    return sets + [(("data", "test", i), files) for i, files in enumerate(data.test)]
 
 
 def _missing_texts(section: Any) -> list[Problem]:
@@ -340,11 +313,19 @@ def _missing_texts(section: Any) -> list[Problem]:
     problems: list[Problem] = []
     if data is None:
         return problems
-    wanted = [
-        (place, find_text(files, side, language))
-        for place, files in text_sets(data)
-        for side, language in (("src", data.src), ("tgt", data.tgt))
+    sets: list[tuple[yamltext.Path, AnySet]] = [
+        (("data", "train", i), one) for i, one in enumerate(data.train)
     ]
+    valid = named_valid(data)
+    many = isinstance(data.valid, list)
+    sets += [(("data", "valid", *([i] if many else [])), one) for i, one in enumerate(valid)]
+    sets += [(("data", "test", i), one) for i, one in enumerate(data.test)]
+    wanted: list[tuple[yamltext.Path, Path]] = []
+    for place, one in sets:
+        try:
+            wanted += [(place, file) for part in set_files(one, data) for file in part]
+        except DataError as error:
+            problems.append((place, str(error)))
     wanted += [(("data", "alignments", i), file) for i, file in enumerate(data.alignments or [])]
     for place, file in wanted:
         if not file.is_file():

@@ -9,15 +9,20 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nmt import files
-from nmt.configfile import load_config, set_names
+from nmt.config import named_valid
+from nmt.configfile import load_config
 from nmt.cores import free_cores
-from nmt.data.stages import text_files
+from nmt.data.sources import Source
+from nmt.data.stages import source_of
 from nmt.doctor.examine import Report, examine
 from nmt.doctor.look import Seen, hold_out
 from nmt.doctor.report import as_json, page, terminal
 from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
+from nmt.textsets import languages, set_names
 
 Files = tuple[Path, Path]
+Coded = tuple[Source, tuple[str, str]]
+"""A text set and the languages it should be in."""
 
 
 def run(
@@ -29,12 +34,12 @@ def run(
     strict: bool,
 ) -> int:
     """Examine the text of a config, or two files; return the exit code."""
-    codes, train, held_out = _sets(named, test, overrides)
-    known = [hold_out(name, pair) for name, pair in held_out.items()]
+    train, held_out = _sets(named, test, overrides)
+    known = [hold_out(name, source) for name, (source, _) in held_out.items()]
     cores = free_cores()
     reports = []
-    for name, pair in (train | held_out).items():
-        report = examine(name, pair, codes, known if name in train else [], cores, _bar)
+    for name, (source, codes) in (train | held_out).items():
+        report = examine(name, source, codes, known if name in train else [], cores, _bar)
         reports.append(report)
         if not json:
             print(terminal(report), flush=True)
@@ -47,13 +52,15 @@ def run(
 
 def _sets(
     named: list[Path], test: Files | None, overrides: list[str]
-) -> tuple[tuple[str, str], dict[str, Files], dict[str, Files]]:
-    """Return the languages, the training sets and the held-out sets by name."""
+) -> tuple[dict[str, Coded], dict[str, Coded]]:
+    """Return the training sets and the held-out sets by name."""
     if len(named) == 2:
         if overrides:
             raise ConfigError(["--set: changes a config, and two files are given"])
         codes = named[0].name.split(".")[-1], named[1].name.split(".")[-1]
-        return codes, {"train": (named[0], named[1])}, {"test": test} if test else {}
+        train = Source([(named[0], named[1])])
+        held_out = {"test": (Source([test]), codes)} if test else {}
+        return {"train": (train, codes)}, held_out
     if len(named) != 1 or named[0].suffix not in (".yaml", ".yml"):
         raise ConfigError(
             [f"nmt check takes a config (.yaml) or two text files, got {' '.join(map(str, named))}"]
@@ -62,11 +69,13 @@ def _sets(
         raise ConfigError(["--test: a config names its own test sets"])
     config = load_config(named[0], overrides, check_files=True)
     data = config.data
-    valid = [] if isinstance(data.valid, int) else [data.valid]
-    sets = [*data.train, *valid, *data.test]
-    found = list(zip(set_names(sets), text_files(config, sets), strict=True))
+    sets = [*data.train, *named_valid(data), *data.test]
+    found = [
+        (name, (source_of(one, config), languages(one, data)))
+        for name, one in zip(set_names(sets), sets, strict=True)
+    ]
     count = len(data.train)
-    return (data.src, data.tgt), dict(found[:count]), dict(found[count:])
+    return dict(found[:count]), dict(found[count:])
 
 
 def _bar(seen: Iterable[Seen], total: int) -> Iterator[Seen]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from nmt import files
 from nmt.configfile import load_config
-from nmt.data.cleaning import Drops, cleaned
+from nmt.data.cleaning import Drops
 from nmt.data.links import pharaoh
-from nmt.data.stages import make_cleaner, train_pairs
+from nmt.data.prepare import SIDES
+from nmt.data.stages import kept_blocks
 from nmt.errors import ConfigError
 from nmt.log import say
 
@@ -18,8 +19,7 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     """Write what is kept of a config's training text to PREFIX.SRC and PREFIX.TGT."""
     config = load_config(file, overrides, check_files=True)
     data = config.data
-    cleaner = make_cleaner(config)
-    if cleaner is None:
+    if data.clean is None:
         raise ConfigError(["data.clean: must name at least one filter, see docs/check.md"])
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
@@ -28,11 +28,13 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     with ExitStack() as stack:
         streams = [stack.enter_context(files.open_atomic(place)) for place in places]
         drops = Drops(stack.enter_context(files.open_atomic(table)))
-        for line in cleaned(train_pairs(config), cleaner, drops):
-            src, tgt, *links = line.pair
-            for stream, text in zip(streams, (src, tgt, *map(pharaoh, links)), strict=True):
-                stream.write(text.encode() + b"\n")
-            kept += 1
+        for block in kept_blocks(config, drops):
+            texts = [block.rows[f"{side}.txt"].values.tobytes() for side in SIDES]
+            if block.links is not None:
+                texts.append("".join(f"{pharaoh(links)}\n" for links in block.links).encode())
+            for stream, text in zip(streams, texts, strict=True):
+                stream.write(text)
+            kept += len(block)
     say(f"{kept} pairs kept: {', '.join(map(str, places))}")
     for reason, count in drops.counts.most_common():
         say(f"{count} pairs dropped, {reason}")

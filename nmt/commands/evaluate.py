@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmt.config import Config, FilePair
-from nmt.configfile import load_config, set_names
-from nmt.data.stages import load_test_sets
-from nmt.data.text import Pair, read_pairs
-from nmt.decoding.load import choose_run, load_translator
+from nmt.config import Config, TextSet
+from nmt.configfile import load_config
+from nmt.data.stages import EvalSet, load_test_sets
+from nmt.data.text import read_pairs
+from nmt.decoding.load import choose_run, load_translator, require_tags, tagged
 from nmt.errors import ConfigError
 from nmt.evaluation.metrics import bleu_tokenizer, score
 from nmt.evaluation.report import Evaluation, about_run, evaluate, table, write_report
 from nmt.log import say
 from nmt.rundir import RunDir
+from nmt.textsets import set_names
 
 
 def run(
@@ -36,13 +37,14 @@ def run(
     run_dir = choose_run(folder)
     config = load_config(run_dir.config, overrides)
     tests = _test_sets(config, run_dir, src, ref)
-    language = tgt_lang or config.data.tgt
-    _say_tokenizer(language)
+    for language in dict.fromkeys(tgt_lang or test.language for test in tests.values()):
+        _say_tokenizer(language)
     translator = load_translator(run_dir, config, device, engine)
     evaluations = []
-    for name, pairs in tests.items():
-        say(f"{name}: translating {len(pairs)} lines")
-        evaluations.append(evaluate(translator.translate, name, pairs, language))
+    for name, test in tests.items():
+        say(f"{name}: translating {len(test.pairs)} lines")
+        translate = tagged(translator, config, test.tags).translate
+        evaluations.append(evaluate(translate, name, test.pairs, tgt_lang or test.language))
     print(table(evaluations))
     report = output or (run_dir.report if src is None else None)
     if report:
@@ -52,9 +54,12 @@ def run(
 
 def _test_sets(
     config: Config, run_dir: RunDir, src: Path | None, ref: Path | None
-) -> dict[str, list[Pair]]:
+) -> dict[str, EvalSet]:
     if src is not None and ref is not None:
-        return {set_names([FilePair(src=src, tgt=ref)])[0]: list(read_pairs(src, ref))}
+        require_tags(config)
+        language = config.decode.tags.get("tgt_lang", config.data.tgt)
+        name = set_names([TextSet(src=src, tgt=ref)])[0]
+        return {name: EvalSet(list(read_pairs(src, ref)), {}, language)}
     if not config.data.test:
         raise ConfigError(
             [f"{run_dir.config}: data.test: names no test set; give --src FILE --ref FILE"]

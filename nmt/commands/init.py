@@ -10,11 +10,11 @@ from pathlib import Path
 
 from nmt import files
 from nmt.config import TokenizerConfig
-from nmt.configfile import COMPRESSIONS
 from nmt.data.text import read_pairs
 from nmt.data.tokenizer import Tokenizer, train_tokenizer
 from nmt.errors import DataError, RunError
 from nmt.log import say
+from nmt.textsets import COMPRESSIONS
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,12 @@ from nmt import files
 from nmt.config import Config
 from nmt.configfile import load_config, run_folder, show_config
 from nmt.cores import job_size
-from nmt.data.batching import plan_epoch
+from nmt.data.batching import plan_whole
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
-from nmt.data.stages import ensure_corpus, ensure_tokenizers, load_test_sets
-from nmt.data.text import Pair
+from nmt.data.stages import EvalSet, ensure_corpus, ensure_tokenizers, load_test_sets
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_translator
+from nmt.decoding.load import load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
@@ -71,8 +70,8 @@ def run(
     if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
-    for name, pairs in tests.items():
-        if not pairs:
+    for name, its in tests.items():
+        if not its.pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
     with connected() as workers:
@@ -214,10 +213,12 @@ def clear_run(run_dir: RunDir) -> None:
 
 def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     """Return the table shown before the first update."""
-    corpus, config, batches = trainer.corpus, trainer.config, trainer.epoch_batches
+    corpus, config, batches = trainer.corpus, trainer.config, trainer.first_window.batches
     parameters = sum(p.numel() for p in trainer.model.parameters())
     padded = sum(batch.tgt_tokens for batch in batches)
-    real = corpus.meta["tgt_tokens"] + len(corpus)
+    pairs = trainer.first_window.pairs
+    real = sum(int(pairs.lengths("tgt", b.rows).sum()) + len(b.rows) for b in batches)
+    tokens = corpus.total("tgt_tokens") + len(corpus)
     model = config.model
     precision = trainer.precision
     name = f"{precision.name} ({precision.why})" if precision.why else precision.name
@@ -226,6 +227,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
     vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
+    about = "about " if trainer.epochs.windows > 1 else ""
     shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
     return two_columns(
         [
@@ -233,10 +235,11 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
             ("model", f"{model.arch}: {model.in_words()}"),
             ("parameters", f"{parameters:,}"),
             ("vocabulary", vocabulary),
-            ("training text", f"{len(corpus):,} pairs, {real:,} target tokens"),
+            ("training text", f"{len(corpus):,} pairs, {tokens:,} target tokens"),
             (
                 "an epoch",
-                f"{len(batches)} updates, {shapes} shapes, padding {1 - real / padded:.1%}",
+                f"{about}{trainer.updates_an_epoch} updates, {shapes} shapes, "
+                f"padding {1 - real / padded:.1%}",
             ),
             ("device", device),
         ]
@@ -252,11 +255,12 @@ class Validator:
     def __init__(self, trainer: Trainer, corpus: Corpus) -> None:
         self.trainer = trainer
         self.src, self.ref = corpus.lines("src"), corpus.lines("tgt")
-        self.mean_length: float = corpus.meta["tgt_tokens"] / len(corpus) + 1
+        self.parts = list(zip(corpus.tags, corpus.sizes, strict=True))
+        self.mean_length: float = corpus.total("tgt_tokens") / len(corpus) + 1
         settings = trainer.config.train
         lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
         tokens = trainer.micro_tokens or settings.batch_tokens
-        plan = plan_epoch(lengths[0], lengths[1], seed=0, epoch=0, batch_tokens=tokens)
+        plan = plan_whole(lengths[0], lengths[1], tokens)
         self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in plan]
 
     def __call__(self, update: int) -> dict[str, float]:
@@ -264,8 +268,7 @@ class Validator:
         trainer = self.trainer
         begin = time.perf_counter()
         loss = self.loss()
-        translator = self.translator(trainer.config)
-        hypotheses = trainer.workers.each(translator.translate, self.src)
+        hypotheses = self.translated(trainer.config)
         bleu = corpus_bleu(hypotheses, self.ref, trainer.config.data.tgt)
         if trainer.workers.leads:
             output = trainer.run.valid_output(update)
@@ -283,12 +286,17 @@ class Validator:
         trainer = self.trainer
         return corpus_loss(trainer.step, self.batches, trainer.precision, trainer.workers)
 
-    def translator(self, config: Config) -> Translator:
-        """Return a greedy translator over the model under training."""
+    def translated(self, config: Config) -> list[str]:
+        """Return greedy translations of the model under training, each text set with its tags."""
         trainer = self.trainer
         decode = config.decode.model_copy(update={"beam_size": 1})
         engine = BeamEngine(trainer.model, trainer.tokenizers, decode, trainer.precision.device)
-        return Translator(engine, trainer.tokenizers, decode.batch_size)
+        translator = Translator(engine, trainer.tokenizers, decode.batch_size)
+        hypotheses: list[str] = []
+        for tags, size in self.parts:
+            lines = self.src[len(hypotheses) : len(hypotheses) + size]
+            hypotheses += trainer.workers.each(translator.tagged(tags).translate, lines)
+        return hypotheses
 
     def seconds(self) -> float:
         """Return the seconds that a validation of a trained model would take.
@@ -300,7 +308,7 @@ class Validator:
         begin = time.perf_counter()
         self.loss()
         middle = time.perf_counter()
-        self.translator(short).translate(self.src)
+        self.translated(short)
         decoding = time.perf_counter() - middle
         return middle - begin + decoding * self.mean_length / (EXTRA_LENGTH + 1)
 
@@ -324,20 +332,22 @@ def samples(src: Sequence[str], ref: Sequence[str], hyp: Sequence[str]) -> str:
     )
 
 
-def test(trainer: Trainer, tests: dict[str, list[Pair]], device: str) -> None:
+def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     """Score the best checkpoint on the configured test sets, with the full beam."""
     config, run_dir = trainer.config, trainer.run
     threads = config.decode.threads or config.train.threads
     config = config.with_values({"decode.threads": threads})
     translator = load_translator(run_dir, config, device)
-    translate = partial(trainer.workers.each, translator.translate)
     evaluations = []
-    for name, pairs in tests.items():
-        trainer.log.say(f"{name}: translating {len(pairs)} lines, beam {config.decode.beam_size}")
-        evaluations.append(evaluate(translate, name, pairs, config.data.tgt))
+    for name, its in tests.items():
+        trainer.log.say(
+            f"{name}: translating {len(its.pairs)} lines, beam {config.decode.beam_size}"
+        )
+        translate = partial(trainer.workers.each, tagged(translator, config, its.tags).translate)
+        evaluations.append(evaluate(translate, name, its.pairs, its.language))
     if not trainer.workers.leads:
         return
-    first = next(iter(tests.values()))
+    first = next(iter(tests.values())).pairs
     say(samples([s for s, _ in first], [t for _, t in first], evaluations[0].hypotheses))
     print(table(evaluations))
     write_report(run_dir.report, evaluations, about_run(run_dir, config))

@@ -22,7 +22,7 @@ from nmt.data.text import (
     range_lines,
     raw_lines,
 )
-from nmt.decoding.load import choose_run, load_translator
+from nmt.decoding.load import choose_run, load_translator, require_tags
 from nmt.decoding.translator import Translation, Translator
 from nmt.errors import ConfigError, DataError
 from nmt.log import say
@@ -43,6 +43,7 @@ def run(
     """Translate `file` or stdin to `output` or stdout; several workers share a file."""
     run_dir = choose_run(model)
     config = load_config(run_dir.config, overrides)
+    require_tags(config)
     if nbest > config.decode.beam_size:
         raise ConfigError(
             [f"--nbest: must be at most the beam size, {config.decode.beam_size}, is {nbest}"]

@@ -1,8 +1,8 @@
-"""Which pairs go together in an update: a pure function of (lengths, seed, epoch, budget).
+"""Which pairs go together in an update: a pure function of (lengths, budget, shapes).
 
-Padded lengths come from a small fixed set (`round_up`), so that few distinct shapes are seen. A
-batch holds as many pairs as its padded target tokens allow. Pairs left over in one length class
-move up into the next, so only the very last batch of an epoch can be small.
+A batch holds as many pairs as its padded target tokens allow, of one class of target lengths and
+of neighbouring source lengths; which classes there are is learned from the data. Pairs left over in
+one class move up into the next, so only the very last batch can be small.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmt.data.shapes import Shapes, count_lengths, many_shapes
 
 Lengths = NDArray[np.int64]
 
@@ -40,41 +42,39 @@ class Batch:
             yield Batch(self.rows[start : start + size], self.src_length, self.tgt_length)
 
 
-def round_up(lengths: Lengths) -> Lengths:
-    """Round lengths up to the next bucket edge: steps of 2 to 32, 4 to 64, 8 to 128, and so on.
+def plan_batches(
+    src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, shapes: Shapes, tight: bool
+) -> Iterator[Batch]:
+    """Yield batches in which each pair stands once, the shortest first.
 
-    Less than one eighth is added beyond 32, and there are 16 + 8 log2(longest / 32) edges.
+    Lengths count all tokens of a row, eos included; rows are indices into them. A pair longer than
+    `batch_tokens` gets a batch of its own. Pairs of equal lengths keep their order. `tight` pads a
+    batch to the longest of its own pairs, and not to one of the shapes.
     """
-    power = np.floor(np.log2(np.maximum(lengths - 1, 1))).astype(np.int64)
-    step = 2 ** np.maximum(power - 3, 1)
-    rounded: Lengths = -(-lengths // step) * step
-    return rounded
-
-
-def plan_epoch(
-    src_lengths: Lengths, tgt_lengths: Lengths, seed: int, epoch: int, batch_tokens: int
-) -> list[Batch]:
-    """Return the batches of one epoch in order; each pair stands in exactly one.
-
-    Lengths count all tokens of a row, eos included. A pair longer than `batch_tokens` gets a
-    batch of its own.
-    """
-    rng = np.random.default_rng((seed, epoch))
-    order = rng.permutation(len(src_lengths))
-    src_edges, tgt_edges = round_up(src_lengths), round_up(tgt_lengths)
-    batches = []
-    carried = order[:0]
-    edges = np.unique(tgt_edges)
-    for edge in edges:
-        rows = np.concatenate([carried, order[tgt_edges[order] == edge]])
-        rows = rows[np.argsort(src_edges[rows], kind="stable")]
-        size = max(1, batch_tokens // int(edge))
-        full = len(rows) if edge == edges[-1] else len(rows) - len(rows) % size
+    carried = np.empty(0, np.int64)
+    classes = np.searchsorted(shapes.targets, tgt_lengths)
+    present = np.unique(classes)
+    for number in present.tolist():
+        rows = np.concatenate([carried, np.flatnonzero(classes == number)])
+        sources = np.searchsorted(shapes.edges(number), src_lengths[rows])
+        rows = rows[np.argsort(sources, kind="stable")]
+        edge = shapes.target(number, int(tgt_lengths[rows].max()))
+        size = max(1, batch_tokens // edge)
+        full = len(rows) if number == present[-1] else len(rows) - len(rows) % size
         for start in range(0, full, size):
             chosen = rows[start : start + size]
-            batches.append(Batch(chosen, int(src_edges[chosen].max()), int(edge)))
+            longest = int(src_lengths[chosen].max())
+            if tight:
+                yield Batch(chosen, longest, int(tgt_lengths[chosen].max()))
+            else:
+                yield Batch(chosen, shapes.source(number, longest), edge)
         carried = rows[full:]
-    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def plan_whole(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int) -> list[Batch]:
+    """Return batches of a whole text, each padded to the longest of its pairs."""
+    shapes = many_shapes(count_lengths([(src_lengths, tgt_lengths, 1.0)]), batch_tokens)
+    return list(plan_batches(src_lengths, tgt_lengths, batch_tokens, shapes, tight=True))
 
 
 def worst_batches(batches: list[Batch]) -> list[Batch]:

@@ -11,13 +11,13 @@ import html
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import BinaryIO
 
 from nmt.config import CleanConfig
 from nmt.data import contents, language
-from nmt.data.text import Located
 from nmt.errors import DataError
 
 QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
@@ -32,13 +32,12 @@ NORMALISERS: dict[str, Callable[[str], str]] = {
 
 
 class Cleaner:
-    """Normalises and filters pairs; holds 8 bytes and a set entry a pair to know duplicates."""
+    """Normalises and filters pairs, each by itself."""
 
     def __init__(self, config: CleanConfig, codes: tuple[str, str]) -> None:
         self.config = config
         self.normalisers = [f for name, f in NORMALISERS.items() if name in config.normalise]
         self.languages = [self._told_apart(code) for code in codes] if config.language else []
-        self._seen: set[bytes] = set()
 
     @staticmethod
     def _told_apart(code: str) -> str:
@@ -79,24 +78,42 @@ class Cleaner:
             found = language.language_of(text, code)
             if found is not None and found != code:
                 return f"language {found}, not {code}"
-        return self._duplicate(src, tgt)
-
-    def _duplicate(self, src: str, tgt: str) -> str | None:
-        kind = self.config.duplicates
-        if kind is None:
-            return None
-        text = {"pair": f"{src}\n{tgt}", "src": src, "tgt": tgt}[kind]
-        number = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        if number in self._seen:
-            return f"duplicate {kind}"
-        self._seen.add(number)
         return None
+
+    def key(self, src: str, tgt: str) -> bytes:
+        """Return what duplicates of a pair have in common."""
+        text = {"src": src, "tgt": tgt}.get(self.config.duplicates or "pair", f"{src}\n{tgt}")
+        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+class Duplicates:
+    """Knows what came before: 8 bytes and a set entry a pair."""
+
+    def __init__(self, kind: str) -> None:
+        self.reason = f"duplicate {kind}"
+        self._seen: set[bytes] = set()
+
+    def is_new(self, key: bytes) -> bool:
+        """Tell whether a key comes for the first time."""
+        before = len(self._seen)
+        self._seen.add(key)
+        return len(self._seen) > before
 
 
 def letters(text: str) -> float:
     """Return the share of letters among the characters of a text that are not blanks."""
     filled = re.sub(r"\s", "", text)
     return sum(c.isalpha() for c in filled) / len(filled) if filled else 0.0
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A pair that is not trained on."""
+
+    reason: str
+    place: str
+    src: str
+    tgt: str
 
 
 class Drops:
@@ -108,27 +125,10 @@ class Drops:
         if stream is not None:
             stream.write(b"reason\tplace\tsource\ttarget\n")
 
-    def add(self, reason: str, located: Located) -> None:
+    def add(self, drop: Drop) -> None:
         """Drop one pair."""
-        self.counts[reason] += 1
+        self.counts[drop.reason] += 1
         if self.stream is not None:
-            src, tgt, *_ = located.pair
-            fields = (reason, located.place, src, tgt)
+            fields = (drop.reason, drop.place, drop.src, drop.tgt)
             row = "\t".join(re.sub(r"[\t\r\n]", " ", each) for each in fields)
             self.stream.write(row.encode("utf-8", "replace") + b"\n")
-
-
-def cleaned(pairs: Iterable[Located], cleaner: Cleaner | None, drops: Drops) -> Iterator[Located]:
-    """Yield the pairs that are kept, normalised; the others go to `drops`."""
-    if cleaner is None:
-        yield from pairs
-        return
-    for located in pairs:
-        src, tgt, *links = located.pair
-        src, tgt = cleaner.normalised(src), cleaner.normalised(tgt)
-        kept = located._replace(pair=(src, tgt, *links))  # type: ignore[arg-type]
-        reason = cleaner.reason(src, tgt)
-        if reason is None:
-            yield kept
-        else:
-            drops.add(reason, located)

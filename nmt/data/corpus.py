@@ -1,21 +1,24 @@
 """A prepared corpus: files a person can open, read through memory maps.
 
-    corpus/train/{src,tgt}.{tokens,offsets}.npy    token ids end to end; where each line begins
-    corpus/train/{src,tgt}.txt                     the text of the same lines
-    corpus/train/links.{tokens,offsets}.npy        word alignments, where there are any
-    corpus/train/dropped.tsv                       the pairs that were dropped, with the reason
-    corpus/train/meta.json                         counts, drops by reason, fingerprints
+    corpus/train/0/meta.json                    of one text set: counts, drops, fingerprints
+    corpus/train/0/dropped.tsv                  the pairs that were dropped, with the reason
+    corpus/train/0/00000/src.tokens.npy         token ids end to end
+    corpus/train/0/00000/src.offsets.npy        where each line begins among them
+    corpus/train/0/00000/src.txt                the text of the same lines
+    corpus/train/0/00000/src.places.npy         the byte where each of them begins
+    corpus/train/0/00000/tgt...                 the same of the other side
+    corpus/train/0/00000/links.{tokens,offsets}.npy   word alignments, where there are any
 
-`offsets` has one entry more than there are lines; line i is tokens[offsets[i]:offsets[i + 1]],
-without bos and eos. Links are pairs of places in a line, source token and target token in turn.
+Each text set of the config has a folder, cut into shards of about SHARD pairs. `offsets` has one
+entry more than there are lines; line i is tokens[offsets[i]:offsets[i + 1]], without bos and eos.
+Links are pairs of places in a line, source token and target token in turn.
 """
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,164 +26,254 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt import files
-from nmt.data.cleaning import Cleaner, Drops, cleaned
-from nmt.data.links import piece_links
-from nmt.data.text import Located, chunks
-from nmt.data.tokenizer import Tokenizers
+from nmt.data.cleaning import Drops, Duplicates
+from nmt.data.prepare import LINKS, SIDES, Block, Job, Records, blocks, settled
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, read_json
 
-SIDES = ("src", "tgt")
-LINKS = "links"
 DROPPED = "dropped.tsv"
-CHUNK = 10_000
+SHARD = 2**18
+
+Ids = NDArray[np.integer[Any]]
+Places = NDArray[np.int64]
+
+
+class Shard:
+    """Some consecutive pairs of a corpus; tokens stay on disk until a row is asked for."""
+
+    def __init__(self, folder: Path, rows: Sequence[str]) -> None:
+        self.folder = folder
+        self.tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in rows}
+        self.offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in rows}
+
+    def __len__(self) -> int:
+        return len(self.offsets["src"]) - 1
+
+    def row(self, name: str, i: int) -> Ids:
+        """Return row `i` of "src", "tgt" or "links"."""
+        offsets = self.offsets[name]
+        return self.tokens[name][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
+
+    def text(self, side: str) -> bytes:
+        """Return the text of one side."""
+        return (self.folder / f"{side}.txt").read_bytes()
+
+    def texts(self, side: str, rows: Places) -> list[str]:
+        """Return these lines of one side."""
+        places = np.load(self.folder / f"{side}.places.npy", mmap_mode="r")
+        with open(self.folder / f"{side}.txt", "rb") as stream:
+            found = []
+            for begin, end in zip(places[rows].tolist(), places[rows + 1].tolist(), strict=True):
+                stream.seek(begin)
+                found.append(stream.read(end - begin - 1).decode())
+        return found
 
 
 class Corpus:
-    """A prepared corpus on disk; tokens stay there until a row is asked for."""
+    """The prepared pairs of one text set or several, end to end."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.meta = read_json(folder / "meta.json")
-        self.aligned: bool = self.meta.get("aligned", False)
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+        self.metas = [read_json(folder / "meta.json") for folder in folders]
+        self.aligned: bool = any(meta["aligned"] for meta in self.metas)
         rows = (*SIDES, LINKS) if self.aligned else SIDES
-        self._tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in rows}
-        self._offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in rows}
+        self.shards = [
+            Shard(folder / f"{number:05d}", rows)
+            for folder, meta in zip(folders, self.metas, strict=True)
+            for number in range(meta["shards"])
+        ]
+        self._starts = np.cumsum([0, *map(len, self.shards)])
+
+    @classmethod
+    def of(cls, folder: Path) -> Corpus:
+        """Open all text sets below a folder."""
+        sets = [path for path in folder.iterdir() if path.name.isdecimal()]
+        return cls(*sorted(sets, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:
-        return len(self._offsets["src"]) - 1
+        return int(self._starts[-1])
 
-    def row(self, side: str, i: int) -> NDArray[np.integer[Any]]:
+    @property
+    def sizes(self) -> list[int]:
+        """The pairs of each text set."""
+        return [meta["pairs"] for meta in self.metas]
+
+    @property
+    def tags(self) -> list[tuple[int, ...]]:
+        """Of each text set, the token ids before every source."""
+        return [tuple(meta["tag_ids"]) for meta in self.metas]
+
+    def total(self, key: str) -> int:
+        """Add up a count of all text sets, such as tgt_tokens."""
+        return sum(meta[key] for meta in self.metas)
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many pairs were dropped, by reason."""
+        counts: dict[str, int] = {}
+        for meta in self.metas:
+            for reason, count in meta["dropped"].items():
+                counts[reason] = counts.get(reason, 0) + count
+        return counts
+
+    def row(self, name: str, i: int) -> Ids:
         """Return the token ids of line `i` of one side."""
-        offsets = self._offsets[side]
-        return self._tokens[side][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
+        number = int(np.searchsorted(self._starts, i, "right")) - 1
+        return self.shards[number].row(name, i - int(self._starts[number]))
 
-    def pairs(self) -> Iterator[tuple[list[int], list[int]]]:
-        """Yield the token ids of both sides, line by line."""
-        for i in range(len(self)):
-            yield self.row("src", i).tolist(), self.row("tgt", i).tolist()
-
-    def links(self, i: int) -> NDArray[np.integer[Any]]:
+    def links(self, i: int) -> Ids:
         """Return the links of line `i`, n x 2: places of a source and of a target token."""
         return self.row(LINKS, i).reshape(-1, 2)
 
-    def lengths(self, side: str) -> NDArray[np.int64]:
-        """Return the number of tokens of every line of one side, without bos and eos."""
-        lengths: NDArray[np.int64] = np.diff(self._offsets[side])
-        return lengths
+    def pairs(self) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield the token ids of both sides, line by line."""
+        for shard in self.shards:
+            for i in range(len(shard)):
+                yield shard.row("src", i).tolist(), shard.row("tgt", i).tolist()
+
+    def lengths(self, side: str, rows: Places | None = None) -> NDArray[np.int64]:
+        """Return the number of tokens of these lines (or all), without bos and eos."""
+        if rows is None:
+            parts = [np.diff(shard.offsets[side]) for shard in self.shards]
+            return np.concatenate(parts or [np.empty(0, np.int64)])
+        found = np.empty(len(rows), np.int64)
+        for shard, chosen, within in self._by_shard(rows):
+            offsets = shard.offsets[side]
+            found[chosen] = offsets[within + 1] - offsets[within]
+        return found
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""
-        return (self.folder / f"{side}.txt").read_bytes().decode().split("\n")[:-1]
+        return [
+            line for shard in self.shards for line in shard.text(side).decode().split("\n")[:-1]
+        ]
+
+    def texts(self, side: str, rows: Places) -> list[str]:
+        """Return the text of these lines of one side."""
+        found = [""] * len(rows)
+        for shard, chosen, within in self._by_shard(rows):
+            for i, text in zip(chosen.tolist(), shard.texts(side, within), strict=True):
+                found[i] = text
+        return found
+
+    def _by_shard(self, rows: Places) -> Iterator[tuple[Shard, Places, Places]]:
+        """Yield, for each shard with any of the rows, which they are and their places in it."""
+        order = np.argsort(rows, kind="stable")
+        cuts = np.searchsorted(rows[order], self._starts)
+        for shard, start, begin, end in zip(
+            self.shards, self._starts.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False
+        ):
+            if begin < end:
+                chosen = order[begin:end]
+                yield shard, chosen, rows[chosen] - start
 
 
-@dataclass
-class _Side:
-    """One side while it is being built."""
+class _ShardWriter:
+    """Gathers blocks and writes them as shards."""
 
-    tokens: array[int]
-    offsets: array[int] = field(default_factory=lambda: array("q", [0]))
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards = self.pairs = 0
+        self.tokens = dict.fromkeys(SIDES, 0)
+        self.aligned = False
+        self._blocks: list[Block] = []
+        self._waiting = 0
 
-    def add(self, tokens: list[int]) -> None:
-        self.tokens.extend(tokens)
-        self.offsets.append(len(self.tokens))
+    def add(self, block: Block) -> None:
+        """Add the pairs of a block."""
+        if len(block):
+            self._blocks.append(block)
+            self._waiting += len(block)
+        if self._waiting >= SHARD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered."""
+        if not self._blocks:
+            return
+        folder = self.folder / f"{self.shards:05d}"
+        for name in self._blocks[0].rows:
+            rows = [block.rows[name] for block in self._blocks]
+            offsets = _offsets([each.lengths for each in rows])
+            if name.endswith(".txt"):
+                with files.open_atomic(folder / name) as stream:
+                    for each in rows:
+                        stream.write(each.values.tobytes())
+                _save(folder / f"{name.removesuffix('.txt')}.places.npy", offsets)
+                continue
+            _save(folder / f"{name}.tokens.npy", np.concatenate([each.values for each in rows]))
+            _save(folder / f"{name}.offsets.npy", offsets)
+            if name in self.tokens:
+                self.tokens[name] += int(offsets[-1])
+        self.aligned = LINKS in self._blocks[0].rows
+        self.shards += 1
+        self.pairs += self._waiting
+        self._blocks, self._waiting = [], 0
+
+
+def _offsets(lengths: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
 
 
 def build_corpus(
-    pairs: Iterable[Located],
-    tokenizers: Tokenizers,
+    chunks: Iterable[Records],
+    job: Job,
     folder: Path,
     meta: dict[str, Any],
-    max_length: int | None,
-    cleaner: Cleaner | None = None,
+    cores: int = 1,
+    duplicates: Duplicates | None = None,
 ) -> Corpus:
-    """Tokenize `pairs` into `folder`, which appears only when it is whole.
+    """Tokenize a text set into `folder`, which appears only when it is whole.
 
-    With `max_length` (training text), what `cleaner` does not let pass, blank pairs and pairs with
-    more tokens than that on a side are dropped, counted by reason in `meta.json` and written to
-    `dropped.tsv`; without, every pair is kept. Aligned pairs have links between words, which become
-    links between tokens.
+    What the job drops is counted by reason in `meta.json` and written to `dropped.tsv`. Aligned
+    pairs have links between words, which become links between tokens.
     """
-    sides = {
-        side: _Side(array("H" if tokenizer.vocab_size <= 2**16 else "L"))
-        for side, tokenizer in (("src", tokenizers.src), ("tgt", tokenizers.tgt))
-    }
-    links = _Side(array("I"))
-    aligned = False
-    with files.folder_atomic(folder) as temporary:
-        with (
-            files.open_atomic(temporary / "src.txt") as src_text,
-            files.open_atomic(temporary / "tgt.txt") as tgt_text,
-            files.open_atomic(temporary / DROPPED) as dropped,
-        ):
-            drops = Drops(dropped)
-            pairs = cleaned(pairs, cleaner, drops)
-            for line, src_tokens, tgt_tokens in _tokenized(pairs, tokenizers):
-                src, tgt, *words = line.pair
-                reason = max_length and _drop_reason(src, tgt, src_tokens, tgt_tokens, max_length)
-                if reason:
-                    drops.add(reason, line)
-                    continue
-                sides["src"].add(src_tokens)
-                sides["tgt"].add(tgt_tokens)
-                src_text.write(src.encode() + b"\n")
-                tgt_text.write(tgt.encode() + b"\n")
-                for its in words:
-                    aligned = True
-                    cuts = (tokenizers.src.cut(src), tokenizers.tgt.cut(tgt))
-                    links.add([place for link in piece_links(its, *cuts) for place in link])
-        for name, side in (sides | ({LINKS: links} if aligned else {})).items():
-            _save_array(temporary / f"{name}.tokens.npy", side.tokens)
-            _save_array(temporary / f"{name}.offsets.npy", side.offsets)
+    with files.folder_atomic(folder) as temporary, ExitStack() as stack:
+        dropped = None
+        if job.max_length is not None:
+            dropped = stack.enter_context(files.open_atomic(temporary / DROPPED))
+        drops = Drops(dropped)
+        writer = _ShardWriter(temporary)
+        for block in settled(blocks(chunks, job, cores), drops, duplicates):
+            writer.add(block)
+        writer.flush()
         counts = {
             "format_version": FORMAT_VERSION,
-            "pairs": len(sides["src"].offsets) - 1,
-            "src_tokens": len(sides["src"].tokens),
-            "tgt_tokens": len(sides["tgt"].tokens),
+            "pairs": writer.pairs,
+            "shards": writer.shards,
+            "src_tokens": writer.tokens["src"],
+            "tgt_tokens": writer.tokens["tgt"],
             "dropped": dict(drops.counts),
-            "aligned": aligned,
+            "aligned": writer.aligned,
+            "tag_ids": list(job.tokenizers.src.tags) if job.tokenizers else [],
         }
         text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
         files.write_text(temporary / "meta.json", text + "\n")
     return Corpus(folder)
 
 
-def _tokenized(
-    pairs: Iterable[Located], tokenizers: Tokenizers
-) -> Iterator[tuple[Located, list[int], list[int]]]:
-    for chunk in chunks(pairs, CHUNK):
-        src_tokens = tokenizers.src.encode([line.pair[0] for line in chunk])
-        tgt_tokens = tokenizers.tgt.encode([line.pair[1] for line in chunk])
-        yield from zip(chunk, src_tokens, tgt_tokens, strict=True)
-
-
-def _drop_reason(
-    src: str, tgt: str, src_tokens: list[int], tgt_tokens: list[int], max_length: int
-) -> str | None:
-    if not src.strip() or not tgt.strip():
-        return "blank"
-    if len(src_tokens) > max_length or len(tgt_tokens) > max_length:
-        return f"over {max_length} tokens"
-    return None
-
-
-def _save_array(path: Path, values: array[int]) -> None:
+def _save(path: Path, values: Ids) -> None:
     with files.open_atomic(path) as stream:
-        np.save(stream, np.frombuffer(values, dtype=np.dtype(values.typecode)), allow_pickle=False)
+        np.save(stream, values, allow_pickle=False)
 
 
 def is_whole(folder: Path) -> bool:
-    """Tell whether a corpus stands in `folder` with all its files."""
+    """Tell whether a text set stands in `folder` with all its files."""
     if not (folder / "meta.json").is_file():
         return False
-    rows = (*SIDES, LINKS) if read_json(folder / "meta.json").get("aligned") else SIDES
-    arrays = [f"{name}.{kind}.npy" for name in rows for kind in ("tokens", "offsets")]
-    return all((folder / name).is_file() for name in [*arrays, *(f"{s}.txt" for s in SIDES)])
+    meta = read_json(folder / "meta.json")
+    rows = (*SIDES, LINKS) if meta.get("aligned") else SIDES
+    names = [f"{name}.{kind}.npy" for name in rows for kind in ("tokens", "offsets")]
+    names += [f"{side}.{kind}" for side in SIDES for kind in ("txt", "places.npy")]
+    return "shards" in meta and all(
+        (folder / f"{number:05d}" / name).is_file()
+        for number in range(meta["shards"])
+        for name in names
+    )
 
 
 def require_pairs(corpus: Corpus, what: str) -> Corpus:
     """Return the corpus, or raise DataError where no pair is left in it."""
     if len(corpus) == 0:
-        dropped = ", ".join(f"{n} {reason}" for reason, n in corpus.meta["dropped"].items())
+        dropped = ", ".join(f"{n} {reason}" for reason, n in corpus.dropped().items())
         raise DataError(f"{what}: must hold at least one pair, holds none ({dropped or 'empty'})")
     return corpus

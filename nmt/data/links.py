@@ -8,11 +8,9 @@ alignments `1?2` (or `1p2`) is a possible link, all others are sure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from nmt.data.text import AlignedPair, Links, Pair, read_lines
+from nmt.data.text import Links, Pair
 from nmt.data.tokenizer import WORD, Cut
 from nmt.errors import DataError
 
@@ -43,20 +41,11 @@ def parse_links(line: str, place: str) -> Gold:
     return Gold(sure, possible)
 
 
-def read_aligned(pairs: Iterable[Pair], file: Path) -> Iterator[AlignedPair]:
-    """Yield pairs with their alignments, sure and possible; a line of `file` for each pair."""
-    lines = read_lines(file)
-    number = 0
-    for number, (src, tgt) in enumerate(pairs, 1):
-        line = next(lines, None)
-        if line is None:
-            raise DataError(f"{file}: must have a line for each pair, ends after {number - 1}")
-        links = parse_links(line, f"{file}:{number}").possible
-        require_words(links, len(WORD.findall(src)), len(WORD.findall(tgt)), f"{file}:{number}")
-        yield src, tgt, links
-    extra = sum(1 for _ in lines)
-    if extra:
-        raise DataError(f"{file}: must have a line for each pair, has {extra} more than {number}")
+def links_of(line: str, pair: Pair, place: str) -> Links:
+    """Read the links, sure and possible, of a pair; DataError where a word is not there."""
+    links = parse_links(line, place).possible
+    require_words(links, len(WORD.findall(pair[0])), len(WORD.findall(pair[1])), place)
+    return links
 
 
 def require_words(links: Links, src_words: int, tgt_words: int, place: str) -> None:

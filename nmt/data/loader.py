@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nmt.data.batching import Batch
-from nmt.data.corpus import Corpus
+from nmt.data.epochs import Pairs
 from nmt.data.tokenizer import Tokenizers
 from nmt.workers import Workers
 
@@ -92,6 +92,8 @@ class MicroBatch:
 class Update:
     """What one worker does of one update."""
 
+    pairs: Pairs
+    """Where rows are looked up."""
     batch: Batch
     """All workers' rows."""
     micro_batches: list[MicroBatch]
@@ -121,14 +123,14 @@ def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def make_micro_batch(corpus: Corpus, batch: Batch, tokenizers: Tokenizers) -> MicroBatch:
+def make_micro_batch(pairs: Pairs, batch: Batch, tokenizers: Tokenizers) -> MicroBatch:
     """Gather the rows of `batch` into padded tensors."""
-    src_rows = [[*corpus.row("src", i).tolist(), tokenizers.src.eos] for i in batch.rows]
-    tgt_rows = [corpus.row("tgt", i).tolist() for i in batch.rows]
+    src_rows = [[*pairs.row("src", i).tolist(), tokenizers.src.eos] for i in batch.rows]
+    tgt_rows = [pairs.row("tgt", i).tolist() for i in batch.rows]
     tgt = tokenizers.tgt
     length = batch.tgt_length
     positions = [i * length + t for i, row in enumerate(tgt_rows) for t in range(len(row) + 1)]
-    places, sources, shares = _links(corpus, batch)
+    places, sources, shares = _links(pairs, batch)
     return MicroBatch(
         src=pad_rows(src_rows, batch.src_length, tokenizers.src.pad),
         src_len=torch.tensor([len(row) for row in src_rows]),
@@ -141,11 +143,11 @@ def make_micro_batch(corpus: Corpus, batch: Batch, tokenizers: Tokenizers) -> Mi
     )
 
 
-def _links(corpus: Corpus, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _links(pairs: Pairs, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the links of a batch as three tensors of K; K is 0 where nothing is aligned."""
-    if not corpus.aligned:
+    if not pairs.aligned:
         return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
-    links = [corpus.links(i).astype(np.int64) for i in batch.rows]
+    links = [pairs.links(i).astype(np.int64) for i in batch.rows]
     places = torch.from_numpy(
         np.concatenate([its[:, 1] + b * batch.tgt_length for b, its in enumerate(links)])
     )
@@ -155,7 +157,7 @@ def _links(corpus: Corpus, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def make_update(
-    corpus: Corpus,
+    pairs: Pairs,
     batch: Batch,
     tokenizers: Tokenizers,
     micro_batch_tokens: int | None,
@@ -165,18 +167,18 @@ def make_update(
     own = batch.share(workers.rank, workers.size)
     if len(own.rows):
         parts = own.cut(micro_batch_tokens)
-        micro = [make_micro_batch(corpus, part, tokenizers) for part in parts]
+        micro = [make_micro_batch(pairs, part, tokenizers) for part in parts]
     else:
-        micro = [make_micro_batch(corpus, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
+        micro = [make_micro_batch(pairs, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
     src_tokens, tgt_tokens = (
-        int(corpus.lengths(side)[batch.rows].sum()) + len(batch.rows) for side in ("src", "tgt")
+        int(pairs.lengths(side, batch.rows).sum()) + len(batch.rows) for side in ("src", "tgt")
     )
-    return Update(batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
+    return Update(pairs, batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
 
 
-def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """Yield `items`, computed up to PREFETCH ahead in a thread; its error is raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(PREFETCH)
+def prefetch(items: Iterator[T], ahead: int = PREFETCH) -> Generator[T]:
+    """Yield `items`, computed some ahead in a thread; its error is raised here."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
     stop = threading.Event()
 
     def put(entry: tuple[T | None, BaseException | None]) -> None:
@@ -190,10 +192,13 @@ def prefetch(items: Iterator[T]) -> Iterator[T]:
             for item in items:
                 put((item, None))
                 if stop.is_set():
-                    return
+                    break
             put((None, StopIteration()))
         except BaseException as error:  # carried over to the consumer, which raises it
             put((None, error))
+        finally:
+            if isinstance(items, Generator):
+                items.close()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

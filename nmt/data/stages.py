@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nmt.config import Config, FilePair
-from nmt.configfile import find_text, set_names
-from nmt.data import fingerprint, text
-from nmt.data.cleaning import Cleaner, Drops, cleaned
+from nmt import files
+from nmt.config import Config, FilePair, TextSet, known_tags, named_valid, tags_of
+from nmt.cores import free_cores
+from nmt.data import fingerprint
+from nmt.data.cleaning import Cleaner, Drops, Duplicates
 from nmt.data.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
-from nmt.data.links import read_aligned
+from nmt.data.prepare import Block, Job, blocks, settled
+from nmt.data.sources import Source
+from nmt.data.split import Split, split_off
+from nmt.data.text import Pair
 from nmt.data.tokenizer import (
     Tokenizer,
     Tokenizers,
@@ -19,60 +25,86 @@ from nmt.data.tokenizer import (
     sample_items,
     save_tokenizers,
     saved_meta,
+    tag_ids,
     tokenizers_there,
     train_tokenizer,
 )
 from nmt.errors import DataError, RunError
 from nmt.rundir import RunDir
+from nmt.textsets import AnySet, languages, set_files, set_names
 
 Say = Callable[[str], None]
 
 
-def text_files(config: Config, sets: list[Path | FilePair]) -> list[tuple[Path, Path]]:
-    """Return the (source, target) files of text sets."""
-    data = config.data
-    return [(find_text(s, "src", data.src), find_text(s, "tgt", data.tgt)) for s in sets]
+def source_of(one: AnySet, config: Config, alignments: Path | None = None) -> Source:
+    """Return a text set as it stands on disk."""
+    parts = set_files(one, config.data)
+    if isinstance(one, TextSet) and one.file:
+        table = "jsonl" if ".jsonl" in one.file.suffixes else "tsv"
+        a, b = one.columns or languages(one, config.data)
+        if table == "tsv" and isinstance(a, int) and isinstance(b, int):
+            a, b = a - 1, b - 1
+        return Source(parts, table, (a, b), alignments)  # type: ignore[arg-type]
+    return Source(parts, "plain" if len(parts[0]) > 1 else "mono", alignments=alignments)
 
 
-def load_test_sets(config: Config) -> dict[str, list[text.Pair]]:
-    """Return the pairs of every test set by its name."""
-    names = set_names(config.data.test)
-    return dict(zip(names, (_read_set(config, named) for named in config.data.test), strict=True))
+def train_sources(config: Config) -> list[Source]:
+    """Return the training sets as they stand on disk."""
+    sets = config.data.train
+    alignments: Sequence[Path | None] = config.data.alignments or [None] * len(sets)
+    return [source_of(one, config, its) for one, its in zip(sets, alignments, strict=True)]
 
 
-def _read_set(config: Config, files: Path | FilePair) -> list[text.Pair]:
-    src, tgt = text_files(config, [files])[0]
-    return list(text.read_pairs(src, tgt))
+@dataclass(frozen=True)
+class EvalSet:
+    """Pairs to score translations on."""
+
+    pairs: list[Pair]
+    tags: dict[str, str]
+    """What the model is asked for."""
+    language: str
+    """Of the target side."""
 
 
-def train_pairs(config: Config) -> Iterator[text.Located]:
-    """Yield the pairs of the training text as they stand there."""
-    alignments = config.data.alignments
-    for i, (src, tgt) in enumerate(text_files(config, config.data.train)):
-        pairs = text.read_pairs(src, tgt)
-        yield from text.located(read_aligned(pairs, alignments[i]) if alignments else pairs, src)
+def load_test_sets(config: Config) -> dict[str, EvalSet]:
+    """Return every test set by its name."""
+    sets = config.data.test
+    return {
+        name: EvalSet(
+            list(source_of(one, config).pairs()),
+            tags_of(one),
+            languages(one, config.data)[1],
+        )
+        for name, one in zip(set_names(sets), sets, strict=True)
+    }
 
 
-def make_cleaner(config: Config) -> Cleaner | None:
-    """Return the filters that the config names."""
-    codes = config.data.src, config.data.tgt
-    return None if config.data.clean is None else Cleaner(config.data.clean, codes)
+def cleaners(config: Config) -> list[Cleaner | None]:
+    """Return the filters that the config names, for each training set."""
+    clean, sets = config.data.clean, config.data.train
+    return [None if clean is None else Cleaner(clean, languages(s, config.data)) for s in sets]
 
 
-def _split(config: Config) -> tuple[Iterator[text.Located], Sequence[text.Located]]:
-    """Return the training and validation pairs, the latter split off where no file is named."""
-    valid = config.data.valid
-    if not isinstance(valid, int):
-        return train_pairs(config), list(text.located(_read_set(config, valid), "data.valid"))
-    train, held_out = text.split_off(list(train_pairs(config)), valid, config.train.seed)
-    return iter(train), held_out
+def duplicates(config: Config) -> Duplicates | None:
+    """Return what knows duplicates, where the config drops them; one for all training sets."""
+    clean = config.data.clean
+    return None if clean is None or clean.duplicates is None else Duplicates(clean.duplicates)
 
 
-def _input_files(config: Config) -> list[Path]:
-    sets = list(config.data.train)
-    if not isinstance(config.data.valid, int):
-        sets.append(config.data.valid)
-    return [file for pair in text_files(config, sets) for file in pair]
+def kept_blocks(config: Config, drops: Drops) -> Iterator[Block]:
+    """Yield the training text that the filters let pass, tokenized or not."""
+    known = duplicates(config)
+    for split, cleaner in zip(_splits(config), cleaners(config), strict=True):
+        cores = 1 if cleaner is None else free_cores()
+        yield from settled(blocks(split.chunks(), Job(cleaner), cores), drops, known)
+
+
+def _splits(config: Config) -> list[Split]:
+    """Return the training sets, and what of them is held out for validation."""
+    sources, valid = train_sources(config), config.data.valid
+    if isinstance(valid, int):
+        return split_off(sources, valid, config.train.seed)
+    return [Split(source) for source in sources]
 
 
 def _split_settings(config: Config) -> dict[str, Any]:
@@ -106,17 +138,18 @@ def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
 
 
 def _tokenizer_settings(config: Config) -> dict[str, Any]:
-    settings = config.tokenizer.model_dump(mode="json", exclude={"model"})
+    settings = config.tokenizer.model_dump(mode="json", exclude={"model", "sampling"})
     settings["own"] = config.tokenizer.model is not None
     if not config.is_given("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured; the run's own figure must not look like a change
+    settings["forms"] = [[its.form, *its.columns] for its in train_sources(config)]
     return settings | _split_settings(config)
 
 
 def _tokenizer_inputs(config: Config) -> list[Path]:
     own = config.tokenizer.model
     if own is None:
-        return _input_files(config)
+        return [f for source in train_sources(config) for part in source.parts for f in part]
     return [own.src, own.tgt] if isinstance(own, FilePair) else [own]
 
 
@@ -132,13 +165,15 @@ def _own_models(config: Config) -> dict[str, bytes]:
 def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     settings = config.tokenizer
     exact = config.is_given("tokenizer.vocab_size")
-    train, _ = _split(config)
     # One reservoir for pairs keeps the sample of both sides parallel and the memory bounded.
-    kept = cleaned(train, make_cleaner(config), Drops())
+    kept = chain.from_iterable(
+        zip(block.lines("src"), block.lines("tgt"), strict=True)
+        for block in kept_blocks(config, Drops())
+    )
     sample = sample_items(kept, settings.sample_lines, config.train.seed)
     if not sample:
         raise DataError("data.train: must hold at least one pair, holds none (empty)")
-    texts = {"src": [line.pair[0] for line in sample], "tgt": [line.pair[1] for line in sample]}
+    texts = {"src": [pair[0] for pair in sample], "tgt": [pair[1] for pair in sample]}
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}
     models = {}
@@ -162,37 +197,104 @@ def _refuse_change(run: RunDir, stage: str, what: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """One text set of a corpus, as it is to stand in its folder."""
+
+    folder: Path
+    source: Source
+    job: Job
+    settings: dict[str, Any]
+    inputs: list[Path]
+
+    def is_there(self) -> bool:
+        """Tell whether the folder holds a whole text set."""
+        return is_whole(self.folder)
+
+    def is_kept(self) -> bool:
+        """Tell whether it holds just this one."""
+        if not self.is_there():
+            return False
+        meta = Corpus(self.folder).metas[0]
+        return bool(meta["settings"] == self.settings) and fingerprint.unchanged(
+            meta["inputs"], self.inputs
+        )
+
+
+def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_Planned]]:
+    """Return the sets of the training and of the validation corpus."""
+    data, known = config.data, known_tags(config.data)
+    digests = [fingerprint.digest(side.model) for side in (tokenizers.src, tokenizers.tgt)]
+    sources = train_sources(config)
+    valid = list(
+        zip(named_valid(data), (source_of(v, config) for v in named_valid(data)), strict=True)
+    )
+    if isinstance(data.valid, int):
+        valid = list(zip(data.train, sources, strict=True))
+    together = isinstance(data.valid, int) or duplicates(config) is not None
+    every = [file for source in sources for file in source.files]
+
+    def planned(
+        part: str, number: int, one: AnySet, source: Source, cleaner: Cleaner | None
+    ) -> _Planned:
+        tags = tag_ids(tokenizers.src, known, tags_of(one))
+        longest = data.max_length if part == "train" else None
+        job = Job(cleaner, tokenizers.tagged(tags), longest)
+        settings = {
+            "max_length": data.max_length,
+            "tokenizers": digests,
+            "form": [source.form, *source.columns],
+            "tags": tags_of(one),
+            **_split_settings(config),
+        }
+        inputs = every if together and source in sources else source.files
+        return _Planned(run.corpus / part / str(number), source, job, settings, inputs)
+
+    filters = zip(data.train, sources, cleaners(config), strict=True)
+    return [
+        [planned("train", n, *its) for n, its in enumerate(filters)],
+        [planned("valid", n, *its, None) for n, its in enumerate(valid)],
+    ]
+
+
 def ensure_corpus(
     config: Config, run: RunDir, tokenizers: Tokenizers, say: Say
 ) -> tuple[Corpus, Corpus]:
-    """Return the (training, validation) corpus; build both where missing or outdated."""
-    settings = {
-        "max_length": config.data.max_length,
-        "tokenizers": [fingerprint.digest(side.model) for side in (tokenizers.src, tokenizers.tgt)],
-        **_split_settings(config),
-    }
-    folders = [run.corpus / "train", run.corpus / "valid"]
-    inputs = [*_input_files(config), *(config.data.alignments or [])]
-    if all(is_whole(folder) for folder in folders):
-        train, valid = (Corpus(folder) for folder in folders)
-        if all(
-            corpus.meta["settings"] == settings
-            and fingerprint.unchanged(corpus.meta["inputs"], inputs)
-            for corpus in (train, valid)
-        ):
-            say("corpus: unchanged, kept")
-            return require_pairs(train, "data.train"), require_pairs(valid, "data.valid")
+    """Return the (training, validation) corpus; build the sets that are missing or outdated."""
+    train_sets, valid_sets = sets = _planned(config, run, tokenizers)
+    due = [one for part in sets for one in part if not one.is_kept()]
+    if any(one.is_there() for one in due):
         _refuse_change(run, "corpus", "the training or validation text, or its alignments,")
-    meta = {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
-    for_train, for_valid = _split(config)
-    longest, cleaner = config.data.max_length, make_cleaner(config)
-    train = build_corpus(for_train, tokenizers, folders[0], meta, longest, cleaner)
-    valid = build_corpus(for_valid, tokenizers, folders[1], meta, None)
+    known = duplicates(config)
+    if due and known is not None:
+        due = [one for part in sets for one in part]  # what is new hangs on what came before
+    splits = _splits(config) if due else []
+    held_out = splits if isinstance(config.data.valid, int) else []
+    for one in due:
+        stamps = [fingerprint.stamp(file) for file in one.inputs]
+        meta = {"settings": one.settings, "inputs": stamps}
+        if one in train_sets:
+            chunks = splits[train_sets.index(one)].chunks()
+        elif held_out:
+            chunks = held_out[valid_sets.index(one)].chunks(held_out=True)
+        else:
+            chunks = one.source.chunks()
+        build_corpus(chunks, one.job, one.folder, meta, free_cores(), known)
+    for part in sets:
+        for stray in set(part[0].folder.parent.iterdir()) - {one.folder for one in part}:
+            files.remove(stray)
+    train, valid = (Corpus(*(one.folder for one in part)) for part in sets)
     require_pairs(train, "data.train")
     require_pairs(valid, "data.valid")
+    if not due:
+        say("corpus: unchanged, kept")
+        return train, valid
+    for one in (one for part in sets for one in part if one not in due):
+        say(f"corpus: {one.source.files[0]} unchanged, kept")
     say(f"corpus: {len(train)} training pairs, {len(valid)} validation pairs")
-    for reason, count in train.meta["dropped"].items():
+    for reason, count in train.dropped().items():
         say(f"corpus: {count} training pairs dropped, {reason}")
-    if train.meta["dropped"]:
-        say(f"corpus: what was dropped: {folders[0] / DROPPED}")
+    if train.dropped():
+        tables = [one.folder / DROPPED for one in train_sets]
+        say(f"corpus: what was dropped: {', '.join(map(str, tables))}")
     return train, valid

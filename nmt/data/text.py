@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
-import random
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar, cast
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from nmt.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
+
+
+def _open_zstd(file: Path, mode: str) -> Any:
+    try:
+        import zstandard
+    except ModuleNotFoundError:
+        raise DataError(f"{file}: needs the package zstandard: pip install 'nmt[zstd]'") from None
+    stream = open(file, mode)  # noqa: SIM115, closed with the reader
+    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    return io.BufferedReader(cast(io.RawIOBase, reader))
+
+
 OPENERS: dict[str, Callable[[Path, str], Any]] = {
     ".gz": gzip.open,
     ".xz": lzma.open,
     ".bz2": bz2.open,
+    ".zst": _open_zstd,
 }
 PARTS = 64
 SHORTEST_PART, LONGEST_PART = 2**12, 2**26
@@ -34,16 +46,7 @@ SHORTEST_PART, LONGEST_PART = 2**12, 2**26
 Pair = tuple[str, str]
 Links = set[tuple[int, int]]
 """A word alignment: links (source word, target word), counted from 0."""
-AlignedPair = tuple[str, str, Links]
 T = TypeVar("T")
-
-
-class Located(NamedTuple):
-    """A pair and where it stands."""
-
-    pair: Pair | AlignedPair
-    place: str
-    """The source file and the line, counted from 1."""
 
 
 def open_text(file: Path) -> BinaryIO:
@@ -57,14 +60,18 @@ def open_text(file: Path) -> BinaryIO:
 
 
 def decode_lines(
-    stream: Iterable[bytes], name: str, errors: Literal["strict", "replace"] = "strict"
+    stream: Iterable[bytes],
+    name: str,
+    numbers: Iterable[int] | None = None,
+    errors: Literal["strict", "replace"] = "strict",
 ) -> Iterator[str]:
     """Yield the lines of a byte stream without their ends.
 
-    One trailing CR is dropped, and a byte order mark before the first line. Invalid UTF-8 is a
-    DataError with file and line, or with errors="replace" becomes U+FFFD.
+    One trailing CR is dropped, and a byte order mark before line 1. Invalid UTF-8 is a DataError
+    with file and line, or with errors="replace" becomes U+FFFD. `numbers` are those of the lines,
+    where they are not 1, 2, 3.
     """
-    for number, raw in enumerate(stream, 1):
+    for number, raw in zip(numbers or count(1), stream):  # noqa: B905, which has no end to compare
         if number == 1:
             raw = raw.removeprefix(BOM)
         raw = raw.removesuffix(b"\n").removesuffix(b"\r")
@@ -122,25 +129,20 @@ def range_lines(file: Path, begin: int, end: int) -> Iterator[bytes]:
 def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
     """Yield the (source, target) lines of two texts, src None for stdin; counts must be equal."""
     src_lines, tgt_lines = read_lines(src), read_lines(tgt)
-    count = 0
+    number = 0
     for src_line in src_lines:
         tgt_line = next(tgt_lines, None)
         if tgt_line is None:
-            raise _unequal(src, count + 1 + sum(1 for _ in src_lines), tgt, count)
+            raise unequal(src, number + 1 + sum(1 for _ in src_lines), tgt, number)
         yield src_line, tgt_line
-        count += 1
+        number += 1
     extra = sum(1 for _ in tgt_lines)
     if extra:
-        raise _unequal(src, count, tgt, count + extra)
+        raise unequal(src, number, tgt, number + extra)
 
 
-def located(pairs: Iterable[Pair | AlignedPair], name: object) -> Iterator[Located]:
-    """Number the pairs of a text."""
-    for number, pair in enumerate(pairs, 1):
-        yield Located(pair, f"{name}:{number}")
-
-
-def _unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+def unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+    """Return the error of two sides that do not belong together."""
     return DataError(
         f"both sides must have the same number of lines: {src or 'stdin'} has {src_count}, "
         f"{tgt} has {tgt_count}"
@@ -157,26 +159,3 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(items)
     while chunk := list(islice(stream, size)):
         yield chunk
-
-
-def split_off(pairs: list[Located], size: int, seed: int) -> tuple[list[Located], list[Located]]:
-    """Split `size` pairs off as a validation set; return (train, valid), both in file order.
-
-    Only pairs whose source and target each occur once are taken, so no line of the validation set
-    stands in the training set too. A pure function of its arguments.
-    """
-    src_count = Counter(pair[0] for pair, _ in pairs)
-    tgt_count = Counter(pair[1] for pair, _ in pairs)
-    unique = [
-        i
-        for i, ((src, tgt, *_), _) in enumerate(pairs)
-        if src_count[src] == 1 and tgt_count[tgt] == 1 and src.strip() and tgt.strip()
-    ]
-    if size > len(unique) or size >= len(pairs):
-        raise DataError(
-            f"data.valid: must leave training text and be at most {len(unique)}, the pairs whose "
-            f"lines occur once among {len(pairs)}; it is {size}"
-        )
-    chosen = set(random.Random(seed).sample(unique, size))
-    train = [pair for i, pair in enumerate(pairs) if i not in chosen]
-    return train, [pairs[i] for i in sorted(chosen)]

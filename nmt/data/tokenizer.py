@@ -1,35 +1,38 @@
 """SentencePiece: training, and lossless encoding and decoding.
 
 Every model that we train sets apart pieces 0 to 3 (pad, unk, bos, eos) and a block of reserved
-pieces (language tags and placeholders to come), and falls back to bytes, so no text is unknown.
+pieces (for tags, `nmt.config.known_tags`), and falls back to bytes, so no text is unknown.
 Nothing is normalised: spaces are kept as they are, repeated, leading and trailing ones too. The one
 exception is U+2581, SentencePiece's own sign for a space, which comes back as a space.
 """
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 
 from nmt import files
-from nmt.config import TokenizerConfig
+from nmt.config import RESERVED_PIECES, TokenizerConfig
+from nmt.data.subwords import SPACE_SIGN, Sampler
 from nmt.data.text import one_line
 from nmt.errors import DataError
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
-RESERVED_PIECES = 64
-SPACE_SIGN = "\u2581"
 BYTE_PIECES = 256
 
 T = TypeVar("T")
@@ -38,11 +41,12 @@ T = TypeVar("T")
 class Tokenizer:
     """One SentencePiece model: text to token ids and back, losing nothing.
 
-    A model from elsewhere may lack pad, bos or eos; those get ids above its own pieces.
+    A model from elsewhere may lack pad, bos or eos; those get ids above its own pieces. `tags` are
+    token ids put before every line.
     """
 
-    def __init__(self, model: bytes, name: str = "tokenizer") -> None:
-        self.model = model
+    def __init__(self, model: bytes, name: str = "tokenizer", tags: tuple[int, ...] = ()) -> None:
+        self.model, self.tags = model, tags
         try:
             self._processor = sentencepiece.SentencePieceProcessor()
             self._processor.LoadFromSerializedProto(model)
@@ -59,7 +63,18 @@ class Tokenizer:
         self.unk = int(own.unk_id())
         self.vocab_size = size
         controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
+        self.reserved = [i for i in controls if own.id_to_piece(i).startswith("<reserved_")]
         self.never_output = sorted({self.pad, self.bos, *controls} - {self.eos})
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str, tuple[int, ...]]]:
+        """Go to another process as the model's bytes."""
+        return type(self), (self.model, "tokenizer", self.tags)
+
+    def tagged(self, tags: tuple[int, ...]) -> Tokenizer:
+        """Return this tokenizer with these tags before every line, and no others."""
+        other = copy.copy(self)
+        other.tags = tags
+        return other
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
@@ -72,7 +87,25 @@ class Tokenizer:
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each line, without bos and eos."""
         encoded: list[list[int]] = self._processor.encode(list(lines))
-        return encoded
+        return [[*self.tags, *row] for row in encoded] if self.tags else encoded
+
+    def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the token ids of each line as an array: the fast way for many lines."""
+        if not lines:
+            return []
+        rows: list[NDArray[np.int32]] = self._processor.encode(list(lines), return_type="numpy")
+        if not self.tags:
+            return rows
+        tags = np.array(self.tags, np.int32)
+        return [np.concatenate([tags, row]) for row in rows]
+
+    def sampled(self, line: str, alpha: float, rng: random.Random) -> list[int]:
+        """Return one way to cut a line, drawn by chance; see `Sampler.draw`."""
+        return [*self.tags, *self._sampler.draw(line, alpha, rng)]
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self._processor)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids; pad, bos, eos and reserved pieces add nothing."""
@@ -88,7 +121,15 @@ class Tokenizer:
     def cut(self, line: str) -> Cut:
         """Cut a line into pieces, each with the word it belongs to."""
         found = self._processor.encode(line, return_type="offset_mapping")
-        return _assign_words(line, found)
+        cut = _assign_words(line, found)
+        if not self.tags:
+            return cut
+        return replace(
+            cut,
+            tokens=[*self.tags, *cut.tokens],
+            pieces=[*self.pieces(self.tags), *cut.pieces],
+            word_of=[*[len(cut.words)] * len(self.tags), *cut.word_of],
+        )
 
     def cut_tokens(self, tokens: Sequence[int]) -> Cut:
         """Do the same for the text of token ids, which may be cut otherwise than `cut` would."""
@@ -116,7 +157,7 @@ class Cut:
     pieces: list[str]
     words: list[str]
     word_of: list[int]
-    """The word of each piece, by index; the number of words where no word follows a blank piece."""
+    """The word of each piece, by index; the number of words for tags, and for blanks at the end."""
 
 
 def _assign_words(text: str, found: dict[str, Any]) -> Cut:
@@ -145,7 +186,11 @@ class Tokenizers:
     @property
     def joint(self) -> bool:
         """Whether both sides share one vocabulary."""
-        return self.src is self.tgt
+        return self.src.model == self.tgt.model
+
+    def tagged(self, tags: tuple[int, ...]) -> Tokenizers:
+        """Return these with token ids before every source."""
+        return Tokenizers(self.src.tagged(tags), self.tgt)
 
 
 def load_tokenizers(run: RunDir) -> Tokenizers:
@@ -154,6 +199,20 @@ def load_tokenizers(run: RunDir) -> Tokenizers:
         both = Tokenizer.load(run.tokenizer_joint)
         return Tokenizers(both, both)
     return Tokenizers(Tokenizer.load(run.tokenizer_src), Tokenizer.load(run.tokenizer_tgt))
+
+
+def tag_ids(
+    tokenizer: Tokenizer, known: Sequence[tuple[str, str]], tags: Mapping[str, str]
+) -> tuple[int, ...]:
+    """Return the reserved pieces of tags, in the order of `known`; DataError where none is kept."""
+    places = sorted(known.index(tag) for tag in tags.items())
+    ids = tokenizer.reserved
+    if places and places[-1] >= len(ids):
+        raise DataError(
+            f"tokenizer.model: must have {len(known)} reserved pieces for tags "
+            f"(<reserved_0> and on), has {len(ids)}"
+        )
+    return tuple(ids[place] for place in places)
 
 
 def sample_items(items: Iterable[T], size: int, seed: int) -> list[T]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmt.config import Config
+from nmt.config import Config, known_tags, required_tags
 from nmt.configfile import load_config
 from nmt.cores import free_cores
-from nmt.data.tokenizer import load_tokenizers
+from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
@@ -28,7 +28,9 @@ def load(
     run or holds no checkpoint.
     """
     run = open_run(Path(folder))
-    return load_translator(run, load_config(run.config, overrides), device)
+    config = load_config(run.config, overrides)
+    require_tags(config)
+    return load_translator(run, config, device)
 
 
 def choose_run(folder: Path | None) -> RunDir:
@@ -48,13 +50,34 @@ def load_translator(
     if engine == "ctranslate2":
         if settings.shortlist:
             raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
-        tokenizers = load_tokenizers(run)
+        tokenizers = tagged_tokenizers(run, config)
         threads = settings.threads or free_cores()
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
     ours = load_engine(run, config, device)
     return Translator(ours, ours.tokenizers, settings.batch_size)
+
+
+def tagged_tokenizers(run: RunDir, config: Config) -> Tokenizers:
+    """Return a run's tokenizers, which mark every source as `decode.tags` says."""
+    tokenizers = load_tokenizers(run)
+    ids = tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
+    return tokenizers.tagged(ids)
+
+
+def tagged(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
+    """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
+    asked = {**config.decode.tags, **tags}
+    return translator.tagged(tag_ids(translator.tokenizers.src, known_tags(config.data), asked))
+
+
+def require_tags(config: Config) -> None:
+    """Raise ConfigError where a tag is not given that every source was trained with."""
+    for name in sorted(required_tags(config.data) - set(config.decode.tags)):
+        values = ", ".join(value for each, value in known_tags(config.data) if each == name)
+        flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
+        raise ConfigError([f"{flag}: must be given, one of {values}: the model knows them all"])
 
 
 def exported_model(run: RunDir) -> Path:
@@ -92,7 +115,7 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
     prepare_cpu(config.decode.threads)
-    tokenizers = load_tokenizers(run)
+    tokenizers = tagged_tokenizers(run, config)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
     src, tgt = tokenizers.src, tokenizers.tgt
     weights = checkpoint / "model.safetensors"

@@ -70,6 +70,10 @@ class Translator:
         self.tokenizers = tokenizers
         self.batch_size = batch_size
 
+    def tagged(self, tags: tuple[int, ...]) -> Translator:
+        """Return this translator with token ids before every source."""
+        return Translator(self.engine, self.tokenizers.tagged(tags), self.batch_size)
+
     def translate(self, lines: Iterable[str]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
         return [best[0].text for best in self.nbest(list(lines), 1)]

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.data import language
-from nmt.data.text import open_text, raw_lines
+from nmt.data.sources import Source
 from nmt.doctor import similar
 from nmt.doctor.findings import Findings, Place
 from nmt.doctor.look import SIDES, Chunk, HeldOut, Knowledge, Seen, look, text_of
 from nmt.doctor.shifts import REACH, Floats, find_blocks, learn_fitness
+from nmt.pool import Pool
 
 CHUNK = 1000
 """Pairs that a worker looks at together."""
@@ -72,7 +70,7 @@ class Report:
 
 def examine(
     name: str,
-    files: tuple[Path, Path],
+    source: Source,
     codes: tuple[str, str],
     held_out: list[HeldOut],
     cores: int,
@@ -80,13 +78,15 @@ def examine(
 ) -> Report:
     """Examine a text set; `codes` are the languages it is said to be in."""
     findings = Findings()
-    counts, sample = _survey(files)
+    counts, sample = _survey(source)
+    files = source.parts[0][0], source.parts[0][-1]
     if counts[0] != counts[1]:
         said = f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}"
         findings.add("counts", "pair", min(counts) + 1, said)
     languages = _language(codes[0], sample, 0), _language(codes[1], sample, 1)
     knowledge = Knowledge(languages, learn_fitness(sample), held_out)
-    seen = _look_everywhere(files, knowledge, cores if min(counts) >= WORTH_WORKERS else 1)
+    size = cores if cores > 1 and min(counts) >= WORTH_WORKERS else 0
+    seen = _look_everywhere(source, knowledge, size)
     parts = list(progress(seen, min(counts)))
     misplaced: set[int] = set()
     if parts and knowledge.fitness is not None:
@@ -106,31 +106,19 @@ def examine(
         hashes = np.concatenate([part.hashes for part in parts])
         keys = np.concatenate([part.keys for part in parts])
         del parts
-        _duplicates(report, hashes, keys)
+        _duplicates(report, source, hashes, keys)
     return report
 
 
-def _raw_pairs(files: tuple[Path, Path]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield raw pairs as far as both sides go."""
-    with ExitStack() as stack:
-        streams = [stack.enter_context(open_text(file)) for file in files]
-        yield from zip(
-            *(raw_lines(s, f) for s, f in zip(streams, files, strict=True)), strict=False
-        )
-
-
-def _survey(files: tuple[Path, Path]) -> tuple[tuple[int, int], list[tuple[str, str]]]:
+def _survey(source: Source) -> tuple[tuple[int, int], list[tuple[str, str]]]:
     """Count the lines of both sides and draw a sample of pairs, in random order."""
-    counts = []
-    for file in files:
-        with open_text(file) as stream:
-            counts.append(sum(1 for _ in raw_lines(stream, file)))
-    size = min(counts)
+    src, tgt = (sum(1 for _ in lines) for lines in source.sides())
+    size = min(src, tgt)
     rng = random.Random(1)
     chosen = np.array(sorted(rng.sample(range(size), min(SAMPLE, size))), np.int64)
-    sample = list(_lines(files, chosen).values())
+    sample = list(_lines(source, chosen).values())
     rng.shuffle(sample)
-    return (counts[0], counts[1]), sample
+    return (src, tgt), sample
 
 
 def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None:
@@ -140,8 +128,8 @@ def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None
     )
 
 
-def _chunks(files: tuple[Path, Path]) -> Iterator[Chunk]:
-    pairs = _raw_pairs(files)
+def _chunks(source: Source) -> Iterator[Chunk]:
+    pairs = zip(*source.sides(), strict=False)  # as far as both sides go
     start = 0
     before: list[bytes] = []
     now = list(islice(pairs, CHUNK))
@@ -153,33 +141,13 @@ def _chunks(files: tuple[Path, Path]) -> Iterator[Chunk]:
         start, before, now = start + len(now), tgt[-REACH:], later
 
 
-def _look_everywhere(files: tuple[Path, Path], knowledge: Knowledge, cores: int) -> Iterator[Seen]:
-    if cores == 1:
-        yield from (look(chunk, knowledge) for chunk in _chunks(files))
-        return
-    pool = ProcessPoolExecutor(cores, get_context("spawn"), _know, (knowledge,))
-    try:
-        waiting = []
-        for chunk in _chunks(files):
-            waiting.append(pool.submit(_look, chunk))
-            if len(waiting) > 2 * cores:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C nobody wants the rest
+def _look_everywhere(source: Source, knowledge: Knowledge, processes: int) -> Iterator[Seen]:
+    with Pool(_look, knowledge, processes) as pool:
+        yield from pool.map(_chunks(source))
 
 
-_known: list[Knowledge] = []
-"""Of a worker process."""
-
-
-def _know(knowledge: Knowledge) -> None:
-    _known.append(knowledge)
-
-
-def _look(chunk: Chunk) -> Seen:
-    return look(chunk, _known[0])
+def _look(knowledge: Knowledge, chunk: Chunk) -> Seen:
+    return look(chunk, knowledge)
 
 
 def _lengths(report: Report, misplaced: set[int]) -> None:
@@ -222,7 +190,9 @@ def _blocks(findings: Findings, ratios: Floats) -> set[int]:
     return found
 
 
-def _duplicates(report: Report, hashes: similar.Numbers, keys: NDArray[np.uint32]) -> None:
+def _duplicates(
+    report: Report, source: Source, hashes: similar.Numbers, keys: NDArray[np.uint32]
+) -> None:
     """Find lines and pairs that stand on an earlier line, exactly or nearly."""
     filled = hashes != 0
     places: list[tuple[Place, similar.Numbers, NDArray[np.bool_]]] = [
@@ -241,7 +211,7 @@ def _duplicates(report: Report, hashes: similar.Numbers, keys: NDArray[np.uint32
         for s, side in enumerate(SIDES)
     }
     wanted = np.unique(np.concatenate([pairs.ravel() for pairs in found.values()]))
-    texts = _lines(report.files, wanted)
+    texts = _lines(source, wanted)
     near_pairs: dict[int, int] = {}
     for s, side in enumerate(SIDES):
         own = {i: pair[s] for i, pair in texts.items()}
@@ -254,9 +224,9 @@ def _duplicates(report: Report, hashes: similar.Numbers, keys: NDArray[np.uint32
         report.findings.add("near_duplicate_pair", "pair", i + 1, f"as line {earlier + 1}")
 
 
-def _lines(files: tuple[Path, Path], wanted: NDArray[np.int64]) -> dict[int, tuple[str, str]]:
+def _lines(source: Source, wanted: NDArray[np.int64]) -> dict[int, tuple[str, str]]:
     """Return the pairs on these lines, counted from 0, in order."""
-    pairs = _raw_pairs(files)
+    pairs = zip(*source.sides(), strict=False)
     found, begin = {}, 0
     for place in wanted.tolist():
         src, tgt = next(islice(pairs, place - begin, None))

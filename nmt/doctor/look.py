@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from nmt.data import language
 from nmt.data.contents import has_word
-from nmt.data.text import BOM, open_text, raw_lines
+from nmt.data.sources import Source
+from nmt.data.text import BOM
 from nmt.doctor import similar
 from nmt.doctor.findings import Place
 from nmt.doctor.lines import TOKENIZED, Fault, pair_faults, shown, side_faults
@@ -72,12 +72,9 @@ class Seen:
     """L x OFFSETS."""
 
 
-def hold_out(name: str, files: tuple[Path, Path]) -> HeldOut:
+def hold_out(name: str, source: Source) -> HeldOut:
     """Read a validation or test set, to look for it in training text."""
-    sides = []
-    for file in files:
-        with open_text(file) as stream:
-            sides.append([text_of(raw) for raw in raw_lines(stream, file)])
+    sides = ([text_of(raw) for raw in lines] for lines in source.sides())
     return HeldOut(name, *(similar.Index(lines) for lines in sides))
 
 

@@ -17,7 +17,7 @@ from nmt.configfile import load_config
 from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_engine
+from nmt.decoding.load import load_engine, require_tags
 from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Numbers, Walk
 from nmt.errors import ConfigError, RunError
@@ -230,6 +230,7 @@ def load_explainer(
     ]
     if wrong:
         raise ConfigError(wrong)
+    require_tags(config)
     engine = load_engine(run, config, device)
     return Explainer(
         engine, top, watch, None if layer is None else layer - 1, None if head is None else head - 1

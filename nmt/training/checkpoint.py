@@ -31,8 +31,10 @@ class TrainState:
     """Optimizer steps done."""
     epoch: int = 0
     """The pass over the training text that is under way, from 0."""
+    window: int = 0
+    """The stretch of the epoch that is under way, from 0."""
     batch: int = 0
-    """Batches of this epoch that are done."""
+    """Batches of it that are done."""
     seconds: float = 0.0
     """Time spent training, validation included."""
     tgt_tokens: int = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nmt import files
 from nmt.data.batching import Batch, worst_batches
+from nmt.data.epochs import Pairs
 from nmt.log import duration, size
 from nmt.runtime import peak_memory
 from nmt.training.checkpoint import load_checkpoint, save_checkpoint
@@ -72,13 +73,14 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     `validation` validates once and returns the seconds it would take with a trained model. The
     model is changed; nothing stays on disk.
     """
-    batches = trainer.epoch_batches
+    window = trainer.first_window
+    batches = window.batches
     for batch in worst_batches(batches):
-        _seconds(trainer, batch)
+        _seconds(trainer, window.pairs, batch)
     ordered = sorted(batches, key=lambda batch: batch.tgt_tokens)
     spread = max(1, len(ordered) // SAMPLED_BATCHES)
     sample = ordered[spread // 2 :: spread]
-    seconds_a_token = sum(_seconds(trainer, batch) for batch in sample) / sum(
+    seconds_a_token = sum(_seconds(trainer, window.pairs, batch) for batch in sample) / sum(
         batch.tgt_tokens for batch in sample
     )
     update_seconds = seconds_a_token * sum(b.tgt_tokens for b in batches) / len(batches)
@@ -91,11 +93,13 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     files.remove(trainer.run.checkpoints)
     settings = trainer.settings
     updates = trainer.total_updates
-    every = len(batches) if settings.validate_every == "epoch" else settings.validate_every
+    every = (
+        trainer.updates_an_epoch if settings.validate_every == "epoch" else settings.validate_every
+    )
     kept = settings.keep_last + settings.keep_best + 1  # one more while it is being written
     return Estimate(
         update_seconds=update_seconds,
-        updates_an_epoch=len(batches),
+        updates_an_epoch=trainer.updates_an_epoch,
         validation_seconds=validation_seconds,
         updates=updates,
         validations=None if updates is None else -(-updates // every),
@@ -105,8 +109,8 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     )
 
 
-def _seconds(trainer: Trainer, batch: Batch) -> float:
-    update = trainer.prepared(batch)
+def _seconds(trainer: Trainer, pairs: Pairs, batch: Batch) -> float:
+    update = trainer.prepared(pairs, batch)
     begin = time.perf_counter()
     losses, _ = trainer.update(update)
     losses.translation.item()  # waits for the device

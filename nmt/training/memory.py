@@ -31,10 +31,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
     """Return the most padded target tokens of a micro-batch that fit into memory, and in words why.
 
-    The worst shapes of an epoch are run forward and backward, in micro-batches that double in size
-    up to the whole batch. Where memory ends the kernel kills a process rather than let it know, so
-    a size is tried only if the growth from the last but one to the last says that there is room for
-    twice as much more. All workers come here together and agree. No weight changes.
+    The worst shapes of the first window are run forward and backward, in micro-batches that double
+    in size up to the whole batch. Where memory ends the kernel kills a process rather than let it
+    know, so a size is tried only if the growth from the last but one to the last says that there is
+    room for twice as much more. All workers come here together and agree. No weight changes.
     """
     workers, device = trainer.workers, trainer.precision.device
     whole = -(-trainer.settings.batch_tokens // workers.size)
@@ -65,8 +65,9 @@ def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
 def _passes(trainer: Trainer, tokens: int) -> bool:
     trainer.step.train()
     try:
-        for batch in worst_batches(trainer.epoch_batches):
-            update = trainer.prepared(batch, tokens)
+        window = trainer.first_window
+        for batch in worst_batches(window.batches):
+            update = trainer.prepared(window.pairs, batch, tokens)
             trainer.accumulate(update.micro_batches[0], scale=0.0, last=False)
     except RuntimeError as error:
         if not is_out_of_memory(error):

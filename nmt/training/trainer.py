@@ -9,15 +9,17 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import count
 from types import FrameType
 from typing import Any
 
 import torch
 
 from nmt.config import Config
-from nmt.data.batching import Batch, plan_epoch
+from nmt.data.batching import Batch
 from nmt.data.corpus import Corpus
+from nmt.data.epochs import Pairs, Window, make_epochs
 from nmt.data.loader import MicroBatch, Update, make_update, prefetch
 from nmt.data.tokenizer import Tokenizers
 from nmt.errors import RunError
@@ -46,6 +48,10 @@ NOTABLE_WAIT = 0.02
 """Share of the time spent waiting for data that is worth a word."""
 LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 
+Place = tuple[int, int, int]
+"""Epoch, window and batch, each from 0: the next to train on."""
+Todo = tuple[Update, Place, float]
+"""An update, where training stands after it, and the share of the epoch that is done then."""
 Validate = Callable[[int], dict[str, float]]
 """Given the update, validates the model and returns at least the stop metric."""
 
@@ -81,13 +87,16 @@ class Trainer:
         self.parallel = Parallel(self.step, workers, config.train.parallel, precision.device)
         self.optimizer = make_optimizer(model, config.train, precision.device)
         self.state = TrainState()
-        self.epoch_batches = self.plan(0)
+        self.epochs = make_epochs(config, corpus, tokenizers)
+        self.first_window = self.epochs.window(0, 0)
         self.ceiling = ceiling
         self.meter = self._new_meter()
         self.stop_signal: int | None = None
         self._signal: int | None = None
         self._mark = time.perf_counter()
         self._norm = torch.zeros(())
+        self._share = 0.0
+        """Of the epoch under way, what is done."""
 
     def use(self, config: Config) -> None:
         """Go by these settings; of them `micro_batch_tokens` may change before the first update."""
@@ -96,18 +105,17 @@ class Trainer:
 
     # -- what there is to do ----------------------------------------------------------------
 
-    def plan(self, epoch: int) -> list[Batch]:
-        """Return the batches of an epoch in order: a pure function of corpus, seed and epoch."""
-        lengths = [self.corpus.lengths(side) + 1 for side in ("src", "tgt")]  # + 1 for eos
-        seed, tokens = self.settings.seed, self.settings.batch_tokens
-        return plan_epoch(lengths[0], lengths[1], seed, epoch, tokens)
+    @property
+    def updates_an_epoch(self) -> int:
+        """As many as the first window of the first epoch says."""
+        return self.epochs.windows * len(self.first_window.batches)
 
     @property
     def total_updates(self) -> int | None:
         """The update at which training ends at the latest, if updates or epochs are limited."""
         limits = [self.settings.max_updates]
         if self.settings.max_epochs is not None:
-            limits.append(self.settings.max_epochs * len(self.epoch_batches))
+            limits.append(self.settings.max_epochs * self.updates_an_epoch)
         return min((limit for limit in limits if limit is not None), default=None)
 
     def why_done(self) -> str | None:
@@ -131,9 +139,8 @@ class Trainer:
             self._mark = time.perf_counter()
             self.log.start_bar(self.total_updates, self.state.update)
             reason = self.why_done()
-            while reason is None and self.stop_signal is None:
-                self._epoch(validate)
-                reason = self.why_done()
+            if reason is None:
+                reason = self._go_on(validate)
             self.log.stop_bar()
             if self.stop_signal is not None:
                 self.save()
@@ -142,37 +149,57 @@ class Trainer:
                 self._validate(validate)
         return reason
 
-    def _epoch(self, validate: Validate) -> None:
-        """Train on what is left of the current epoch, or until there is a reason to stop."""
-        self.epoch_batches = self.plan(self.state.epoch)
-        decay = self.settings.guided_alignment_decay**self.state.epoch
-        self.step.guided = self.settings.guided_alignment * decay
-        todo = self.epoch_batches[self.state.batch :]
-        updates = prefetch(self.prepared(batch) for batch in todo)
-        for update in self._waited_for(updates):
-            self._timed_update(update)
-            if self._validation_due():
-                self._validate(validate)
-            elif self.settings.save_every and self.state.update % self.settings.save_every == 0:
-                self.save()
-            if self.stop_signal is not None or self.why_done():
-                updates.close()  # type: ignore[attr-defined]
-                return
+    def _go_on(self, validate: Validate) -> str | None:
+        """Train until there is a reason to stop; return it, None for a signal."""
+        with closing(self.epochs), closing(prefetch(self._todo())) as todo:
+            for update, after, share in self._waited_for(todo):
+                decay = self.settings.guided_alignment_decay**self.state.epoch
+                self.step.guided = self.settings.guided_alignment * decay
+                self._share = share
+                self._timed_update(update, after)
+                if self._validation_due():
+                    self._validate(validate)
+                elif self.settings.save_every and self.state.update % self.settings.save_every == 0:
+                    self.save()
+                if self.stop_signal is not None or (reason := self.why_done()):
+                    break
+        return None if self.stop_signal is not None else reason
 
-    def _waited_for(self, updates: Iterator[Update]) -> Iterator[Update]:
-        """Yield `updates`, noting how long each was waited for."""
+    def _todo(self) -> Iterator[Todo]:
+        """Yield all updates from where training stands, without end."""
+        windows, skipped = self.epochs.windows, self.state.batch
+        begin = self.state.epoch * windows + self.state.window
+        numbers = (divmod(place, windows) for place in count(begin))
+        with closing(prefetch(((*its, self._window(*its)) for its in numbers), ahead=1)) as planned:
+            for epoch, number, window in planned:
+                batches = window.batches
+                for i in range(skipped, len(batches)):
+                    done = i + 1 == len(batches)
+                    after = (
+                        *divmod(epoch * windows + number + done, windows),
+                        0 if done else i + 1,
+                    )
+                    share = (number + (i + 1) / len(batches)) / windows
+                    yield self.prepared(window.pairs, batches[i]), after, share % 1
+                skipped = 0
+
+    def _window(self, epoch: int, number: int) -> Window:
+        if (epoch, number) == (0, 0):
+            return self.first_window
+        return self.epochs.window(epoch, number)
+
+    def _waited_for(self, todo: Iterator[Todo]) -> Iterator[Todo]:
+        """Yield what there is to do, noting how long it was waited for."""
         while True:
             begin = time.perf_counter()
-            update = next(updates, None)
+            following = next(todo)
             self.meter.waited += time.perf_counter() - begin
-            if update is None:
-                return
-            yield update
+            yield following
 
-    def prepared(self, batch: Batch, micro_tokens: int | None = None) -> Update:
+    def prepared(self, pairs: Pairs, batch: Batch, micro_tokens: int | None = None) -> Update:
         """Return this worker's part of the update of one batch, pinned for a GPU."""
         cut = micro_tokens or self.micro_tokens
-        update = make_update(self.corpus, batch, self.tokenizers, cut, self.workers)
+        update = make_update(pairs, batch, self.tokenizers, cut, self.workers)
         return update.pin() if self.precision.device.type == "cuda" else update
 
     def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
@@ -235,15 +262,13 @@ class Trainer:
             f"out of memory with micro-batches of {update.largest} tokens; "
             f"going on with {self.micro_tokens}"
         )
-        return self.prepared(update.batch)
+        return self.prepared(update.pairs, update.batch)
 
-    def _timed_update(self, update: Update) -> None:
+    def _timed_update(self, update: Update, after: Place) -> None:
         losses, norm = self.update(update)
         state = self.state
         state.update += 1
-        state.batch += 1
-        if state.batch == len(self.epoch_batches):
-            state.epoch, state.batch = state.epoch + 1, 0
+        state.epoch, state.window, state.batch = after
         state.tgt_tokens += update.tgt_tokens
         guided = self.step.guided > 0
         linked = sum(batch.linked_tokens for batch in update.micro_batches) if guided else 0
@@ -273,7 +298,7 @@ class Trainer:
     def _validation_due(self) -> bool:
         every = self.settings.validate_every
         if every == "epoch":
-            return self.state.batch == 0
+            return self.state.window == self.state.batch == 0
         return self.state.update % every == 0
 
     def _validate(self, validate: Validate) -> None:
@@ -344,7 +369,7 @@ class Trainer:
             self._point_links()  # a kill can come between a checkpoint and its links
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
-        self.epoch_batches = self.plan(self.state.epoch)
+        self._share = self.state.window / self.epochs.windows
 
     # -- progress and signals ---------------------------------------------------------------
 
@@ -368,7 +393,7 @@ class Trainer:
         )
 
     def _epochs(self) -> float:
-        return round(self.state.epoch + self.state.batch / len(self.epoch_batches), 3)
+        return round(self.state.epoch + self._share, 3)
 
     def _where(self) -> str:
         left = self._seconds_left()

@@ -1,0 +1,214 @@
+"""From chunks of raw records to blocks of clean, tokenized text: the same in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, compress, islice
+from operator import not_
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.data.cleaning import Cleaner, Drop, Drops, Duplicates
+from nmt.data.links import piece_links
+from nmt.data.text import Links, Pair
+from nmt.data.tokenizer import Tokenizer, Tokenizers
+from nmt.pool import Pool
+
+SIDES = ("src", "tgt")
+LINKS = "links"
+WORTH_WORKERS = 8
+"""Chunks from which on other processes help."""
+
+Ids = NDArray[np.integer[Any]]
+
+
+class Key(NamedTuple):
+    """What duplicates of a pair have too, and which record it was."""
+
+    value: bytes
+    number: int
+    place: str
+
+
+class Records(Protocol):
+    """What a block is made from; `nmt.data.sources.Chunk` is one."""
+
+    def __len__(self) -> int: ...
+
+    def pairs(self) -> list[Pair]:
+        """Return the parsed pairs."""
+
+    def links(self, pairs: list[Pair]) -> list[Links] | None:
+        """Return their word alignments, where there are any."""
+
+    def place(self, i: int) -> str:
+        """Return where record `i` stands."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every pair."""
+
+    cleaner: Cleaner | None = None
+    tokenizers: Tokenizers | None = None
+    max_length: int | None = None
+    """Pairs with more tokens than this on a side are dropped, and blank ones; None keeps all."""
+
+
+@dataclass
+class Rows:
+    """Rows of numbers, end to end."""
+
+    values: Ids
+    lengths: NDArray[np.int64]
+
+    def only(self, chosen: NDArray[np.bool_]) -> Rows:
+        """Return the chosen rows."""
+        return Rows(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
+
+
+@dataclass
+class Block:
+    """The pairs of one chunk that are kept, packed to go from one process to another."""
+
+    rows: dict[str, Rows]
+    """Bytes of "src.txt" and "tgt.txt", a line end behind each line; where they are tokenized,
+    token ids of "src" and "tgt", and "links" between them where there are any.
+    """
+    links: list[Links] | None
+    """Between words."""
+    drops: list[tuple[int, Drop]]
+    """With the number of the record in its chunk."""
+    keys: list[Key]
+    """Of each pair; empty where nobody asks."""
+
+    def __len__(self) -> int:
+        return len(self.rows["src.txt"].lengths)
+
+    def lines(self, side: str) -> list[str]:
+        """Return the text of one side."""
+        return self.rows[f"{side}.txt"].values.tobytes().decode().split("\n")[:-1]
+
+    def only(self, chosen: NDArray[np.bool_]) -> Block:
+        """Return the chosen pairs."""
+        picked = np.flatnonzero(chosen).tolist()
+        return Block(
+            {name: rows.only(chosen) for name, rows in self.rows.items()},
+            None if self.links is None else [self.links[i] for i in picked],
+            self.drops,
+            [self.keys[i] for i in picked] if self.keys else [],
+        )
+
+
+def blocks(chunks: Iterable[Records], job: Job, cores: int) -> Iterator[Block]:
+    """Do the job on all chunks, in order; in other processes where there is enough to do."""
+    stream = iter(chunks)
+    first = list(islice(stream, WORTH_WORKERS))
+    size = cores if len(first) == WORTH_WORKERS and cores > 1 else 0
+    with Pool(make_block, job, size) as pool:
+        yield from pool.map(chain(first, stream))
+
+
+def settled(found: Iterable[Block], drops: Drops, duplicates: Duplicates | None) -> Iterator[Block]:
+    """Yield the blocks without pairs that came before, and note all drops in the order of lines."""
+    for block in found:
+        if duplicates is not None and block.keys:
+            new = np.array([duplicates.is_new(key.value) for key in block.keys], bool)
+            src, tgt = block.lines("src"), block.lines("tgt")
+            for i in np.flatnonzero(~new).tolist():
+                key = block.keys[i]
+                drop = Drop(duplicates.reason, key.place, src[i], tgt[i])
+                block.drops.append((key.number, drop))
+            block = block.only(new)
+        for _, drop in sorted(block.drops, key=lambda its: its[0]):
+            drops.add(drop)
+        yield block
+
+
+def make_block(job: Job, chunk: Records) -> Block:
+    """Clean and tokenize a chunk."""
+    raw = chunk.pairs()
+    links = chunk.links(raw)
+    pairs, numbers = raw, list(range(len(raw)))
+    drops: list[tuple[int, Drop]] = []
+
+    def note(number: int, reason: str) -> None:
+        drops.append((number, Drop(reason, chunk.place(number), *raw[number])))
+
+    if job.cleaner is not None:
+        cleaner, numbers = job.cleaner, []
+        clean = [(cleaner.normalised(src), cleaner.normalised(tgt)) for src, tgt in raw]
+        for number, pair in enumerate(clean):
+            reason = cleaner.reason(*pair)
+            if reason is None:
+                numbers.append(number)
+            else:
+                note(number, reason)
+        pairs = [clean[number] for number in numbers]
+    if job.max_length is not None:
+        filled = [
+            not (src == "" or tgt == "" or src.isspace() or tgt.isspace()) for src, tgt in pairs
+        ]
+        if not all(filled):
+            for number in compress(numbers, map(not_, filled)):
+                note(number, "blank")
+            pairs, numbers = list(compress(pairs, filled)), list(compress(numbers, filled))
+    keys = []
+    if job.cleaner is not None and job.cleaner.config.duplicates:
+        for number, pair in zip(numbers, pairs, strict=True):
+            keys.append(Key(job.cleaner.key(*pair), number, chunk.place(number)))
+    if links is not None:
+        links = [links[number] for number in numbers]
+    found = Block(_texts(pairs), links, drops, keys)
+    if job.tokenizers is None:
+        return found
+    found.rows |= _tokenized(pairs, links, job.tokenizers)
+    if job.max_length is not None:
+        over = np.maximum(*(found.rows[side].lengths for side in SIDES)) > job.max_length
+        if over.any():
+            for i in np.flatnonzero(over).tolist():
+                note(numbers[i], f"over {job.max_length} tokens")
+            found = found.only(~over)
+    return found
+
+
+def _texts(pairs: list[Pair]) -> dict[str, Rows]:
+    rows = {}
+    for number, side in enumerate(SIDES):
+        text = "".join([f"{pair[number]}\n" for pair in pairs]).encode()
+        values = np.frombuffer(text, np.uint8)
+        ends = np.flatnonzero(values == ord("\n")) + 1
+        rows[f"{side}.txt"] = Rows(values, np.diff(ends, prepend=0))
+    return rows
+
+
+def _tokenized(
+    pairs: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
+) -> dict[str, Rows]:
+    rows = {
+        "src": _encoded([src for src, _ in pairs], tokenizers.src),
+        "tgt": _encoded([tgt for _, tgt in pairs], tokenizers.tgt),
+    }
+    if links is not None:
+        places = []
+        for (src, tgt), its in zip(pairs, links, strict=True):
+            found = piece_links(its, tokenizers.src.cut(src), tokenizers.tgt.cut(tgt))
+            places.append([place for link in found for place in link])
+        rows[LINKS] = end_to_end(places, np.dtype(np.uint32))
+    return rows
+
+
+def _encoded(lines: list[str], tokenizer: Tokenizer) -> Rows:
+    kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    arrays = tokenizer.arrays(lines)
+    lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+    return Rows(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
+
+
+def end_to_end(rows: list[list[int]], kind: np.dtype[Any]) -> Rows:
+    """Put lists of numbers end to end."""
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    return Rows(np.fromiter(chain.from_iterable(rows), kind, int(lengths.sum())), lengths)

@@ -1,0 +1,84 @@
+"""A validation set out of the training text, chosen without holding the text."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nmt.data.sources import Chunk, Source
+from nmt.data.tokenizer import sample_items
+from nmt.errors import DataError
+
+MORE = 4
+"""Candidates for each pair that is wanted, since some lines occur twice."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which records of a text set are held out."""
+
+    source: Source
+    held_out: frozenset[int] = frozenset()
+    """By their index among all records of the set."""
+
+    def chunks(self, held_out: bool = False) -> Iterator[Chunk]:
+        """Yield the records that are trained on, or those held out."""
+        begin = 0
+        for chunk in self.source.chunks():
+            here = range(begin, begin + len(chunk))
+            begin += len(chunk)
+            if held_out or not self.held_out.isdisjoint(here):
+                chosen = [i for i, n in enumerate(here) if (n in self.held_out) == held_out]
+                if chosen:
+                    yield chunk.only(chosen)
+            else:
+                yield chunk
+
+
+def split_off(sources: Sequence[Source], size: int, seed: int) -> list[Split]:
+    """Choose `size` pairs to hold out: a pure function of its arguments.
+
+    Only pairs whose source and target each occur once are taken, so no line of the validation set
+    stands in the training set too. Candidates are drawn first and looked for in the whole text, so
+    memory grows with `size` and not with the text.
+    """
+    wanted = MORE * size
+    while True:
+        candidates = sample_items(_numbered(sources), wanted, seed)
+        counts = tuple(Counter(dict.fromkeys(texts, 0)) for texts in _sides(candidates))
+        total = 0
+        for _, _, pair in _numbered(sources):
+            total += 1
+            for count, text in zip(counts, pair, strict=True):
+                if text in count:
+                    count[text] += 1
+        unique = sorted(
+            (number, i)
+            for number, i, pair in candidates
+            if all(c[text] == 1 and text.strip() for c, text in zip(counts, pair, strict=True))
+        )
+        if size <= len(unique) and size < total:
+            break
+        if wanted >= total:
+            raise DataError(
+                f"data.valid: must leave training text and be at most {len(unique)}, the pairs "
+                f"whose lines occur once among {total}; it is {size}"
+            )
+        wanted *= MORE
+    chosen = random.Random(seed).sample(unique, size)
+    return [
+        Split(source, frozenset(i for n, i in chosen if n == number))
+        for number, source in enumerate(sources)
+    ]
+
+
+def _numbered(sources: Sequence[Source]) -> Iterator[tuple[int, int, tuple[str, str]]]:
+    for number, source in enumerate(sources):
+        for i, (src, tgt, *_) in enumerate(source.pairs()):
+            yield number, i, (src, tgt)
+
+
+def _sides(found: list[tuple[int, int, tuple[str, str]]]) -> tuple[list[str], list[str]]:
+    return [pair[0] for _, _, pair in found], [pair[1] for _, _, pair in found]
