@@ -71,6 +71,10 @@ Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (Typer reads it)
     typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated."),
 ]
+TargetLanguage = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--to", help="Short for --set decode.tags.tgt_lang=CODE, of several languages."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 TrainedRun = Annotated[
     Optional[Path],  # noqa: UP045
@@ -92,6 +96,11 @@ Output = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("-o", "--output", help="Write here, as a whole; default: stdout."),
 ]
+
+
+def _asked(overrides: list[str] | None, to: str | None) -> list[str]:
+    """Return the settings that were asked for, the target language among them."""
+    return (overrides or []) + ([f"decode.tags.tgt_lang={to}"] if to else [])
 
 
 @app.command()
@@ -208,6 +217,7 @@ def translate(
     stream: Annotated[
         bool, typer.Option("--stream", help="Answer each line before reading the next.")
     ] = False,
+    to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
@@ -215,7 +225,7 @@ def translate(
     """Translate text, one line out a line in."""
     from nmt.commands import translate as command
 
-    settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
+    settings = _asked(set_, to) + ([f"decode.beam_size={beam}"] if beam else [])
     command.run(file, model, output, settings, nbest, scores, stream, device, engine)
 
 
@@ -259,6 +269,7 @@ def explain(
     ] = None,
     layer: Layer = None,
     head: Head = None,
+    to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
@@ -315,6 +326,7 @@ def align(
     layer: Layer = None,
     head: Head = None,
     output: Output = None,
+    to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
@@ -332,7 +344,7 @@ def align(
         layer,
         head,
         output,
-        set_ or [],
+        _asked(set_, to),
         device,
     )
 
@@ -366,6 +378,7 @@ def evaluate(
             help="Report file; default: the run's report.json, for its own test sets.",
         ),
     ] = None,
+    to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
@@ -373,7 +386,7 @@ def evaluate(
     """Translate test sets and score them: BLEU, chrF, TER."""
     from nmt.commands import evaluate as command
 
-    command.run(run, src, ref, hyp, tgt_lang, output, set_ or [], device, engine)
+    command.run(run, src, ref, hyp, tgt_lang, output, _asked(set_, to), device, engine)
 
 
 @app.command()

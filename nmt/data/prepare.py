@@ -30,7 +30,8 @@ class Key(NamedTuple):
 
     value: bytes
     number: int
-    place: str
+    pair: tuple[str, str, str]
+    """Its place and both sides, as they stand in the text."""
 
 
 class Records(Protocol):
@@ -117,11 +118,9 @@ def settled(found: Iterable[Block], drops: Drops, duplicates: Duplicates | None)
     for block in found:
         if duplicates is not None and block.keys:
             new = np.array([duplicates.is_new(key.value) for key in block.keys], bool)
-            src, tgt = block.lines("src"), block.lines("tgt")
             for i in np.flatnonzero(~new).tolist():
                 key = block.keys[i]
-                drop = Drop(duplicates.reason, key.place, src[i], tgt[i])
-                block.drops.append((key.number, drop))
+                block.drops.append((key.number, Drop(duplicates.reason, *key.pair)))
             block = block.only(new)
         for _, drop in sorted(block.drops, key=lambda its: its[0]):
             drops.add(drop)
@@ -159,7 +158,8 @@ def make_block(job: Job, chunk: Records) -> Block:
     keys = []
     if job.cleaner is not None and job.cleaner.config.duplicates:
         for number, pair in zip(numbers, pairs, strict=True):
-            keys.append(Key(job.cleaner.key(*pair), number, chunk.place(number)))
+            stood = (chunk.place(number), *raw[number])
+            keys.append(Key(job.cleaner.key(*pair), number, stood))
     if links is not None:
         links = [links[number] for number in numbers]
     found = Block(_texts(pairs), links, drops, keys)
