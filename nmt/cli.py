@@ -350,6 +350,25 @@ def align(
 
 
 @app.command()
+def score(
+    tgt: Annotated[Path, typer.Option(help="The translations.")],
+    src: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="What they translate; default: stdin."),
+    ] = None,
+    model: ModelFolder = None,
+    output: Output = None,
+    to: TargetLanguage = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Score given translations: log-probability, that a token, and perplexity, a line each."""
+    from nmt.commands import score as command
+
+    command.run(src, tgt, model, output, _asked(set_, to), device)
+
+
+@app.command()
 def evaluate(
     run: Annotated[
         Optional[Path],  # noqa: UP045

@@ -43,6 +43,9 @@ class FilePair(Section):
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
+Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
+
+
 class TextSet(Section):
     """A text set: two files by `prefix` or by `src` and `tgt`, or one `file` (docs/data.md).
 
@@ -113,6 +116,10 @@ class CleanConfig(Section):
     """Drop pairs whose sides hold different numbers."""
     min_letters: Rate | None = None
     """Least share of letters among a side's characters, blanks aside."""
+    max_punctuation: Rate | None = None
+    """Most punctuation marks among a side's characters, blanks aside."""
+    scripts: Annotated[list[Scripts], Field(min_length=2, max_length=2)] | None = None
+    """Of half of a side's letters at least: source, target, such as [latin, cjk+hiragana]."""
     entities: bool = False
     """Drop pairs with an HTML entity, such as &amp;."""
     language: bool = False

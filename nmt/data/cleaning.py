@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from typing import BinaryIO
 
@@ -72,6 +73,12 @@ class Cleaner:
             return "numbers differ"
         if config.min_letters is not None and min(map(letters, sides)) < config.min_letters:
             return f"under {config.min_letters:g} letters"
+        most = config.max_punctuation
+        if most is not None and max(map(punctuation, sides)) > most:
+            return f"over {most:g} punctuation"
+        for names, text in zip(config.scripts or (), sides, strict=False):
+            if not in_scripts(text, names):
+                return f"not {names}"
         if config.entities and any(map(contents.entity, sides)):
             return "entity"
         for code, text in zip(self.languages, sides, strict=False):
@@ -104,6 +111,26 @@ def letters(text: str) -> float:
     """Return the share of letters among the characters of a text that are not blanks."""
     filled = re.sub(r"\s", "", text)
     return sum(c.isalpha() for c in filled) / len(filled) if filled else 0.0
+
+
+def punctuation(text: str) -> float:
+    """Return the share of punctuation marks among the characters that are not blanks."""
+    filled = re.sub(r"\s", "", text)
+    marks = sum(unicodedata.category(c).startswith("P") for c in filled)
+    return marks / len(filled) if filled else 0.0
+
+
+def in_scripts(text: str, names: str) -> bool:
+    """Tell whether at least half of the letters, if there are any, are of scripts such as a+b."""
+    found = [script(c) for c in text if c.isalpha()]
+    wanted = names.split("+")
+    return 2 * sum(name in wanted for name in found) >= len(found)
+
+
+@cache
+def script(letter: str) -> str:
+    """Return the first word of a letter's name in Unicode: latin, cyrillic, cjk, hiragana."""
+    return unicodedata.name(letter, "").split(" ")[0].lower()
 
 
 @dataclass(frozen=True)

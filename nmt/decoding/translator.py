@@ -104,17 +104,19 @@ class Translator:
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """Return the score of each (source, translation): its log-probability over the penalty."""
-        pairs = list(pairs)
+        return [hypothesis.score for hypothesis in self.force(list(pairs))]
+
+    def force(self, pairs: Sequence[tuple[str, str]]) -> list[Hypothesis]:
+        """Return each (source, translation) as a scored hypothesis."""
         sources = self._encode_source(source for source, _ in pairs)
         targets = self.tokenizers.tgt.encode([target for _, target in pairs])
         order = sorted(range(len(pairs)), key=lambda i: (len(targets[i]), len(sources[i])))
-        scores = [0.0] * len(pairs)
+        forced: dict[int, Hypothesis] = {}
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             found = self.engine.score([(sources[i], targets[i]) for i in batch])
-            for i, hypothesis in zip(batch, found, strict=True):
-                scores[i] = hypothesis.score
-        return scores
+            forced |= zip(batch, found, strict=True)
+        return [forced[i] for i in range(len(pairs))]
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
         return self.tokenizers.src.encode(list(lines))

@@ -1,0 +1,59 @@
+"""`nmt score`: how likely a model finds given translations."""
+
+from __future__ import annotations
+
+import math
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from nmt import files
+from nmt.configfile import load_config
+from nmt.data.text import chunks, read_pairs
+from nmt.decoding.load import choose_run, load_translator, require_tags
+from nmt.log import say
+
+WINDOW = 1000
+"""Pairs scored together."""
+
+
+def run(
+    src: Path | None,
+    tgt: Path,
+    model: Path | None,
+    output: Path | None,
+    overrides: list[str],
+    device: str,
+) -> None:
+    """Write, for each line of `tgt`, its log-probability, that a token, and its perplexity.
+
+    Tokens are the pieces and the end of the line; logarithms are natural.
+    """
+    run_dir = choose_run(model)
+    config = load_config(run_dir.config, overrides)
+    require_tags(config)
+    translator = load_translator(run_dir, config, device)
+    total, tokens = 0.0, 0
+    with ExitStack() as stack:
+        sink: BinaryIO = sys.stdout.buffer
+        if output:
+            sink = stack.enter_context(files.open_atomic(output))
+        for window in chunks(read_pairs(src, tgt), WINDOW):
+            for forced in translator.force(window):
+                length = len(forced.tokens) + 1
+                mean = forced.log_prob / length
+                row = f"{forced.log_prob:.4f}\t{mean:.4f}\t{perplexity(mean):.4f}\n"
+                sink.write(row.encode())
+                total, tokens = total + forced.log_prob, tokens + length
+            sink.flush()
+    if tokens:
+        say(
+            f"{tokens} tokens, log-probability {total / tokens:.4f} a token, "
+            f"perplexity {perplexity(total / tokens):.4f}"
+        )
+
+
+def perplexity(mean: float) -> float:
+    """Return the perplexity of a log-probability a token; infinite where it is too large."""
+    return math.exp(-mean) if mean > -700 else math.inf
