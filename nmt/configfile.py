@@ -195,6 +195,8 @@ def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]
             message = "must be given"
         elif detail["type"] == "extra_forbidden":
             message = _unknown_key(path, data)
+        elif detail["type"] == "union_tag_invalid" and path[:1] == ("data",):
+            message = "must be a path, or a mapping such as {src: FILE, tgt: FILE}"
         elif detail["type"] == "union_tag_invalid":
             path = (*path, "arch")
             message = _choices(detail["ctx"]["expected_tags"], detail["ctx"]["tag"])

@@ -42,6 +42,8 @@ def set_files(one: AnySet, data: DataConfig) -> list[Part]:
             )
         return list(zip(src, tgt, strict=True))
     prefix = one.prefix if isinstance(one, TextSet) else one
+    if prefix is None:
+        return []  # the config's rules say what is wrong with it
     src_code, tgt_code = languages(one, data)
     parts: list[Part] = []
     for file in _matches(Path(f"{prefix}.{src_code}"), COMPRESSIONS):

@@ -2,8 +2,9 @@
 
 Each line i of the source is held against lines i - REACH .. i + REACH of the target. What speaks
 for a pair: how many of the source's words have a translation there, by a lexicon of word
-associations learned from the corpus itself, and the ratio of lengths. Both become log-likelihood
-ratios of pairs on one line against pairs drawn at random, from histograms of a sample. A Viterbi
+associations learned from the corpus itself, the ratio of lengths, and whether both hold the same
+numbers, by which alone the lines of a list may differ. Each becomes a log-likelihood ratio of pairs
+on one line against pairs drawn at random, from histograms of a sample. A Viterbi
 search then finds the most likely offset of every line, where changing it costs CHANGE nats; pairs
 that fit nowhere have a state of their own, with ratio 0.
 """
@@ -13,11 +14,14 @@ from __future__ import annotations
 import math
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nmt.data.contents import numbers
 
 REACH = 2
 OFFSETS = tuple(range(-REACH, REACH + 1))
@@ -113,6 +117,8 @@ class Fitness:
     of_length: Floats
     of_words: Floats
     """The last entry is for lines without a known word."""
+    of_numbers: Floats
+    """By `numbers_bin`."""
 
     def ratios(self, src: Sequence[str], tgt: Sequence[str], first: int, count: int) -> Floats:
         """Return count x OFFSETS ratios for source lines; `tgt[first]` stands beside the first.
@@ -121,22 +127,31 @@ class Fitness:
         """
         tgt_words = [set(words(line)) for line in tgt]
         tgt_lengths = np.array([length(line) for line in tgt])
+        tgt_numbers = [numbers(line) for line in tgt]
         found = np.full((count, len(OFFSETS)), -np.inf, np.float32)
         for i in range(count):
             own = words(src[i])
-            own_length = length(src[i])
+            own_length, own_numbers = length(src[i]), numbers(src[i])
             for k, offset in enumerate(OFFSETS):
                 j = first + i + offset
                 if 0 <= j < len(tgt):
                     fit = self.lexicon.fit(own, tgt_words[j])
                     bin_ = np.searchsorted(self.edges, tgt_lengths[j] - own_length)
                     found[i, k] = self.of_words[word_bin(fit)] + self.of_length[bin_]
+                    found[i, k] += self.of_numbers[numbers_bin(own_numbers, tgt_numbers[j])]
         return found
 
 
 def word_bin(fit: float) -> int:
     """Return the histogram's bin of a share of translated words."""
     return BINS if math.isnan(fit) else min(int(fit * BINS), BINS - 1)
+
+
+def numbers_bin(src: Counter[str], tgt: Counter[str]) -> int:
+    """Return 0 where neither side holds numbers, 1 for the same ones, 2 for some, 3 for others."""
+    if src == tgt:
+        return 1 if src else 0
+    return 2 if src.keys() & tgt.keys() else 3
 
 
 def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
@@ -159,18 +174,22 @@ def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
     ]
     edges = np.quantile(differences[1], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32)
     by_length = [np.bincount(np.searchsorted(edges, d), minlength=BINS) + 1.0 for d in differences]
-    by_words = []
+    by_words, by_numbers = [], []
     for tgts in (own, others):
+        kinds = [
+            numbers_bin(numbers(src), numbers(t)) for (src, _), t in zip(rest, tgts, strict=True)
+        ]
+        by_numbers.append(np.bincount(kinds, minlength=4) + 1.0)
         fits = [
             word_bin(lexicon.fit(words(src), set(words(tgt))))
             for (src, _), tgt in zip(rest, tgts, strict=True)
         ]
         by_words.append(np.bincount(fits, minlength=BINS + 1) + 1.0)
-    of_length, of_words = (
-        np.log(one / other).astype(np.float32) for one, other in (by_length, by_words)
+    of_length, of_words, of_numbers = (
+        np.log(one / other).astype(np.float32) for one, other in (by_length, by_words, by_numbers)
     )
     of_words[BINS] = 0
-    return Fitness(lexicon, edges, of_length, of_words)
+    return Fitness(lexicon, edges, of_length, of_words, of_numbers)
 
 
 @dataclass(frozen=True)
