@@ -20,6 +20,10 @@ LARGEST_WINDOW = 8192
 """Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
 
 
+CELLS = 200_000
+"""Pairs of a target and a source token forced together, at most; each may cost 2 x D numbers."""
+
+
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished token sequence."""
@@ -50,6 +54,27 @@ EXTRA_LENGTH = 10
 def length_limit(settings: DecodeConfig, source_length: int) -> int:
     """Return the longest translation, eos included, of a source of so many tokens."""
     return math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
+
+
+def by_size(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lines: int
+) -> Iterator[list[int]]:
+    """Divide pairs, by index, into batches of at most so many, and of CELLS padded T x S.
+
+    `pairs` are source and target tokens; those of like length come together.
+    """
+    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
+    batch: list[int] = []
+    longest = (0, 0)
+    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        grown = (max(longest[0], sizes[i][0]), max(longest[1], sizes[i][1]))
+        if batch and (len(batch) == lines or (len(batch) + 1) * grown[0] * grown[1] > CELLS):
+            yield batch
+            batch, grown = [], sizes[i]
+        batch.append(i)
+        longest = grown
+    if batch:
+        yield batch
 
 
 class Engine(Protocol):
@@ -110,12 +135,10 @@ class Translator:
         """Return each (source, translation) as a scored hypothesis."""
         sources = self._encode_source(source for source, _ in pairs)
         targets = self.tokenizers.tgt.encode([target for _, target in pairs])
-        order = sorted(range(len(pairs)), key=lambda i: (len(targets[i]), len(sources[i])))
+        tokens = list(zip(sources, targets, strict=True))
         forced: dict[int, Hypothesis] = {}
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            found = self.engine.score([(sources[i], targets[i]) for i in batch])
-            forced |= zip(batch, found, strict=True)
+        for batch in by_size(tokens, self.batch_size):
+            forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
         return [forced[i] for i in range(len(pairs))]
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:

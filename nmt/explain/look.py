@@ -5,7 +5,7 @@ Shapes: T target pieces with eos, S source pieces with eos; words likewise, eos 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine, require_tags
-from nmt.decoding.translator import Hypothesis
+from nmt.decoding.translator import Hypothesis, by_size
 from nmt.decoding.walk import BeamStep, Numbers, Walk
 from nmt.errors import ConfigError, RunError
 from nmt.rundir import RunDir
@@ -27,8 +27,6 @@ END = "</s>"
 """How the end of a sentence is shown."""
 WINDOW = 256
 """Lines sorted by length together."""
-CELLS = 200_000
-"""Pairs of a target and a source token forced together, at most; each may cost 2 x D numbers."""
 
 
 @dataclass(frozen=True)
@@ -235,24 +233,3 @@ def load_explainer(
     return Explainer(
         engine, top, watch, None if layer is None else layer - 1, None if head is None else head - 1
     )
-
-
-def by_size(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lines: int
-) -> Iterator[list[int]]:
-    """Divide pairs, by index, into batches of at most so many, and of CELLS padded T x S.
-
-    `pairs` are source and target tokens; those of like length come together.
-    """
-    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
-    batch: list[int] = []
-    longest = (0, 0)
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        grown = (max(longest[0], sizes[i][0]), max(longest[1], sizes[i][1]))
-        if batch and (len(batch) == lines or (len(batch) + 1) * grown[0] * grown[1] > CELLS):
-            yield batch
-            batch, grown = [], sizes[i]
-        batch.append(i)
-        longest = grown
-    if batch:
-        yield batch
