@@ -73,7 +73,7 @@ def corpus_lengths(run: Path) -> list[Lengths]:
     from nmt.data.corpus import Corpus
     from nmt.rundir import RunDir
 
-    corpus = Corpus(RunDir(run).corpus / "train")
+    corpus = Corpus.of(RunDir(run).corpus / "train")
     return [corpus.lengths(side) + 1 for side in ("src", "tgt")]
 
 
@@ -82,7 +82,7 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
     import torch
     from safetensors.torch import save_file
 
-    from nmt.data.batching import plan_epoch
+    from nmt.data.batching import plan_whole
 
     rng = np.random.default_rng(1)
     arrays: dict[str, Any] = {}
@@ -95,8 +95,9 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
         return found
 
     src_lengths, tgt_lengths = lengths
-    plan = plan_epoch(src_lengths, tgt_lengths, 1, 0, batch_tokens)
-    for i, batch in enumerate(plan[:BATCHES]):
+    plan = plan_whole(src_lengths, tgt_lengths, batch_tokens)
+    order = rng.permutation(len(plan))[:BATCHES]
+    for i, batch in enumerate(plan[number] for number in order):
         src, tgt = (side[batch.rows] for side in lengths)
         begin = np.full((len(tgt), 1), SPECIAL["bos"])
         arrays[f"src.{i}"] = rows(src, int(src.max()))

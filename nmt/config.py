@@ -519,6 +519,10 @@ def _broken_sets(data: DataConfig) -> Iterator[tuple[str, str]]:
                 yield key, f"{where}must be a mapping with the keys src and tgt, or prefix, or file"
             if one.columns and not one.file:
                 yield key, f"{where}has columns, which are of a file"
+            if one.columns and one.file:
+                kinds = {type(column) for column in one.columns}
+                if len(kinds) > 1 or (int in kinds and ".jsonl" in one.file.suffixes):
+                    yield key, f"{where}columns must be two names, or two numbers of a .tsv file"
             if one.file and not TABLE.search(one.file.name):
                 yield key, f"{where}file must end in .tsv or .jsonl, is {one.file.name}"
             for tag in one.tags.items():

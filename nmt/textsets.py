@@ -47,7 +47,7 @@ def set_files(one: AnySet, data: DataConfig) -> list[Part]:
     src_code, tgt_code = languages(one, data)
     parts: list[Part] = []
     for file in _matches(Path(f"{prefix}.{src_code}"), COMPRESSIONS):
-        ending = next(e for e in reversed(COMPRESSIONS) if file.name.endswith(f".{src_code}{e}"))
+        ending = next(e for e in COMPRESSIONS if file.name.endswith(f".{src_code}{e}"))
         stem = file.name.removesuffix(f".{src_code}{ending}")
         parts.append((file, *_matches(file.with_name(f"{stem}.{tgt_code}"), COMPRESSIONS)))
     return parts
@@ -58,8 +58,12 @@ def _matches(name: Path, endings: Sequence[str] = ("",)) -> list[Path]:
     there = [file for file in (Path(f"{name}{e}") for e in endings) if file.is_file()]
     if there or not glob.has_magic(str(name)):
         return there[:1] or [name]
-    found = [Path(file) for e in endings for file in glob.glob(f"{name}{e}")]
-    return sorted(file for file in found if file.is_file()) or [name]
+    found: dict[str, Path] = {}
+    for ending in endings:
+        for file in map(Path, glob.glob(f"{name}{ending}")):
+            if file.is_file():
+                found.setdefault(str(file).removesuffix(ending), file)
+    return sorted(found.values()) or [name]
 
 
 def set_names(sets: Sequence[AnySet]) -> list[str]:

@@ -11,7 +11,7 @@ import re
 from nmt.config import AugmentConfig
 
 NOISE = "☀☂★♥♪✈✔✿❄➤😀😂😍😎🎉👍🔥🚀🙏💡‰¶§†‡◊"
-END_MARKS = ".!?…。！？।"
+END_MARKS = tuple(".!?…。！？।")
 ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 """Keys beside each other."""
 TYPOS_PER_WORD = 0.1
@@ -21,8 +21,9 @@ TYPOS_PER_WORD = 0.1
 def augmented(src: str, tgt: str, config: AugmentConfig, rng: random.Random) -> tuple[str, str]:
     """Return a pair as it is trained on this time; all chances are drawn from `rng`."""
     chances = {name: rng.random() < rate for name, rate in config.model_dump().items()}
-    if chances["punctuation"] and src[-1:] in END_MARKS and tgt[-1:] in END_MARKS:
-        src, tgt = src.rstrip(END_MARKS) or src, tgt.rstrip(END_MARKS) or tgt
+    if chances["punctuation"] and src.endswith(END_MARKS) and tgt.endswith(END_MARKS):
+        bare = tuple(text.rstrip("".join(END_MARKS)).rstrip() for text in (src, tgt))
+        src, tgt = bare if all(bare) else (src, tgt)
     if chances["typos"]:
         src = with_typos(src, rng)
     if chances["noise"]:

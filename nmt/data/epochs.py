@@ -22,8 +22,10 @@ from nmt.data.redraw import Recipe, Redraw
 from nmt.data.shapes import best_shapes, count_lengths, many_shapes
 from nmt.data.tokenizer import Tokenizers
 
-WINDOW = 512
-"""Batches of a window, about."""
+WINDOW = 2048
+"""Batches of a window, about: enough for few of them to mix length classes."""
+DRAWN_WINDOW = 512
+"""The same where text is cut anew, before which no batch can be planned."""
 COUNTED = 2**20
 """Pairs whose lengths are read at a time."""
 
@@ -81,7 +83,8 @@ class Epochs:
         self.mixture = Mixture(corpus.sizes, weights, seed)
         total = self.mixture.total
         tokens = (corpus.total("tgt_tokens") + total) / total  # of a mean pair, eos included
-        self.windows = max(1, round(total * tokens / batch_tokens / WINDOW))
+        window = WINDOW if redraw is None else DRAWN_WINDOW
+        self.windows = max(1, round(total * tokens / batch_tokens / window))
         counts = count_lengths(self._counted())
         self.tight = max_shapes is None
         if max_shapes is None:

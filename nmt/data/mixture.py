@@ -42,7 +42,7 @@ class Mixture:
 
         Rows are counted through all sets, places through the epoch, both from 0.
         """
-        slots = permuted(places, self.total, self.seed, epoch)
+        slots = permuted(places, self.total, self.seed, epoch, 0)
         rows, passes = slots.copy(), np.full(len(slots), epoch, np.int64)
         begin = first = 0
         for number, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
@@ -62,5 +62,5 @@ class Mixture:
         rows = np.empty_like(places)
         for each in np.unique(passes).tolist():
             its = np.flatnonzero(passes == each)
-            rows[its] = permuted(within[its], self.sizes[number], self.seed, each, number)
+            rows[its] = permuted(within[its], self.sizes[number], self.seed, each, number + 1)
         return rows, passes

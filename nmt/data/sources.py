@@ -38,8 +38,8 @@ class Chunk:
     """Of each record, its line, counted from 1."""
     lines: tuple[list[bytes], ...]
     """For each file of the part its lines."""
-    alignments: tuple[Path, list[bytes]] | None = None
-    """The file of word alignments, and the lines that go with these records."""
+    alignments: tuple[Path, Sequence[int], list[bytes]] | None = None
+    """The file of word alignments, and the numbers and lines that go with these records."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -56,13 +56,15 @@ class Chunk:
             self,
             numbers=[self.numbers[i] for i in picked],
             lines=tuple([lines[i] for i in picked] for lines in self.lines),
-            alignments=links and (links[0], [links[1][i] for i in picked]),
+            alignments=links
+            and (links[0], [links[1][i] for i in picked], [links[2][i] for i in picked]),
         )
 
     def pairs(self) -> list[Pair]:
         """Parse the records; DataError names the file and line of one that cannot be read."""
         texts = [
-            self._decoded(lines, file) for lines, file in zip(self.lines, self.part, strict=True)
+            _decoded(lines, file, self.numbers)
+            for lines, file in zip(self.lines, self.part, strict=True)
         ]
         if self.form == "plain":
             return list(zip(*texts, strict=True))
@@ -75,23 +77,9 @@ class Chunk:
         """Parse the word alignments of these records, where there are any."""
         if self.alignments is None:
             return None
-        file, raw = self.alignments
-        lines = zip(self._decoded(raw, file), pairs, self.numbers, strict=True)
+        file, numbers, raw = self.alignments
+        lines = zip(_decoded(raw, file, numbers), pairs, numbers, strict=True)
         return [links_of(line, pair, f"{file}:{number}") for line, pair, number in lines]
-
-    def _decoded(self, raw: list[bytes], file: Path) -> list[str]:
-        whole = b"".join(raw)
-        try:
-            lines = whole.decode().split("\n")
-        except UnicodeDecodeError:
-            return list(decode_lines(raw, str(file), self.numbers))  # says where, by raising
-        if not whole.endswith(b"\n"):
-            lines.append("")
-        if b"\r" in whole:
-            lines = [line.removesuffix("\r") for line in lines]
-        if self.numbers and self.numbers[0] == 1:
-            lines[0] = lines[0].removeprefix("\ufeff")
-        return lines[:-1]
 
     def _row(self, line: str, i: int) -> Pair:
         cells = line.split("\t")
@@ -114,6 +102,8 @@ class Chunk:
                 raise DataError(
                     f"{self.place(i)}: must be a JSON object with text as '{name}', has {there}"
                 )
+            if any("\ud800" <= sign <= "\udfff" for sign in record[name]):
+                raise DataError(f"{self.place(i)}: '{name}' must be text, holds half a character")
         a, b = self.columns
         return one_line(record[a]), one_line(record[b])
 
@@ -151,7 +141,8 @@ class Source:
                                 f"{self.alignments}: must have a line for each pair, ends after "
                                 f"{count + len(lines)}"
                             )
-                        chunk = replace(chunk, alignments=(self.alignments, lines))
+                        numbers = range(count + 1, count + 1 + len(chunk))
+                        chunk = replace(chunk, alignments=(self.alignments, numbers, lines))
                     count += len(chunk)
                     yield chunk
             extra = sum(1 for _ in links or ())
@@ -209,3 +200,21 @@ class Source:
                 "of a file without a head line are chosen by number"
             )
         return names.index(str(self.columns[0])), names.index(str(self.columns[1]))
+
+
+def _decoded(raw: list[bytes], file: Path, numbers: Sequence[int]) -> list[str]:
+    """Decode raw lines, all at once; DataError names the line that is not UTF-8."""
+    if not raw:
+        return []
+    whole = b"".join(raw)
+    try:
+        lines = whole.decode().split("\n")
+    except UnicodeDecodeError:
+        return list(decode_lines(raw, str(file), numbers))  # says where, by raising
+    if whole.endswith(b"\n"):
+        lines.pop()
+    if b"\r" in whole:
+        lines = [line.removesuffix("\r") for line in lines]
+    if numbers[0] == 1:
+        lines[0] = lines[0].removeprefix("\ufeff")
+    return lines

@@ -70,7 +70,15 @@ class Sampler:
         """
         words = WORD.findall(self.vocabulary.normalize(line))
         one = self._merged if self.is_bpe else self._cut
-        return [i for word in words for i in one(word, alpha, rng)]
+        drawn = [i for word in words for i in one(word, alpha, rng)]
+        if self.bytes:
+            return drawn
+        unknown = self.vocabulary.unk_id()  # one for a run of unknown characters
+        return [
+            i
+            for i, before in zip(drawn, [-1, *drawn], strict=False)
+            if (i, before) != (unknown,) * 2
+        ]
 
     def _cut(self, word: str, alpha: float, rng: random.Random) -> list[int]:
         """Draw from the lattice of a word, from its end to its beginning."""

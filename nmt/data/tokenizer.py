@@ -16,7 +16,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +60,7 @@ class Tokenizer:
                 size += 1
         self.pad, self.bos, self.eos = ids["pad"], ids["bos"], ids["eos"]
         self.unk = int(own.unk_id())
+        self._samplers: list[Sampler] = []
         self.vocab_size = size
         controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
         self.reserved = [i for i in controls if own.id_to_piece(i).startswith("<reserved_")]
@@ -101,11 +101,13 @@ class Tokenizer:
 
     def sampled(self, line: str, alpha: float, rng: random.Random) -> list[int]:
         """Return one way to cut a line, drawn by chance; see `Sampler.draw`."""
-        return [*self.tags, *self._sampler.draw(line, alpha, rng)]
+        return [*self.tags, *self._sampler().draw(line, alpha, rng)]
 
-    @cached_property
     def _sampler(self) -> Sampler:
-        return Sampler(self._processor)
+        """Return what draws; made once for all that share the model, whatever their tags."""
+        if not self._samplers:
+            self._samplers.append(Sampler(self._processor))
+        return self._samplers[0]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids; pad, bos, eos and reserved pieces add nothing."""
