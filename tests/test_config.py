@@ -11,13 +11,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from nmt.config import Config, FilePair
+from nmt.config import Config, FilePair, TrainSet
 from nmt.configfile import (
     config_schema,
-    find_text,
     load_config,
     run_folder,
-    set_names,
     show_config,
 )
 from nmt.errors import ConfigError, did_you_mean
@@ -132,14 +130,81 @@ def test_what_is_wrong_with_the_data(file: Path, text: str, expected: list[str])
     assert all(map(str.startswith, found, expected)), found
 
 
-@pytest.mark.parametrize("pair", ["{srk: a, tgt: b}", "{src: a, tgt: b, extra: c}"])
-@pytest.mark.parametrize("holder", ["{train: [t], valid: PAIR}", "{train: [PAIR], valid: 9}"])
-def test_a_wrong_key_in_a_pair_of_files_names_the_two_keys(
-    file: Path, pair: str, holder: str
+@pytest.mark.parametrize(
+    ("one", "key", "hint"),
+    [
+        ("{srk: a, tgt: b}", "srk", " (did you mean 'src'?)"),
+        ("{src: a, tgt: b, extra: c}", "extra", ""),
+        ("{prefix: a, valic: b}", "valic", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("holder", "place"),
+    [
+        ("{train: [t], valid: SET}", "data.valid"),
+        ("{train: [t], valid: [v, SET]}", "data.valid.1"),
+        ("{train: [SET], valid: 9}", "data.train.0"),
+        ("{train: [t], valid: 9, test: [t, SET]}", "data.test.1"),
+    ],
+)
+def test_a_wrong_key_in_a_text_set_names_the_keys_there(
+    file: Path, one: str, key: str, hint: str, holder: str, place: str
 ) -> None:
-    [problem] = problems(file, "data: " + holder.replace("PAIR", pair))
-    assert "the keys src and tgt" in problem
-    assert "did you mean 'valid'" not in problem
+    [problem] = problems(file, "data: " + holder.replace("SET", one))
+    keys = "prefix, src, tgt, file, columns, tags"
+    assert problem.startswith(
+        f"a.yaml:1: {place}.{key}: is not a known key{hint}; the keys here are {keys}"
+    )
+    assert problem.endswith(", weight") is ("train" in place)
+
+
+@pytest.mark.parametrize("value", ["7", '["/a"]', "null", "true"])
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_what_is_no_text_set_is_named_with_its_place(file: Path, name: str, value: str) -> None:
+    text = "data:\n  valid: v\n" + ("  train: [t]\n" if name == "test" else "")
+    [problem] = problems(file, f"{text}  {name}:\n  - a\n  - {value}\n")
+    line = len(text.split("\n")) + 2
+    assert problem.startswith(f"a.yaml:{line}: data.{name}.1: must be a path")
+    assert problem.endswith(f"it is {value}")
+
+
+BROKEN_SETS = [
+    ("{train: [{src: a}], valid: 9}", "data.train", "must be a mapping with the keys src and tgt"),
+    ("{train: [t], valid: {tgt: a}}", "data.valid", "must be a mapping with the keys src and tgt"),
+    ("{train: [t, {prefix: a, file: b.tsv}], valid: 9}", "data.train", "set 2 must be a mapping"),
+    ("{train: [{}], valid: 9}", "data.train", "must be a mapping with the keys"),
+    ("{train: [{prefix: a, columns: [1, 2]}], valid: 9}", "data.train", "has columns"),
+    ("{train: [{file: a.txt}], valid: 9}", "data.train", "file must end in .tsv or .jsonl, is a."),
+    ("{train: [{prefix: a, weight: 1}, b], valid: 9}", "data.train", "set 2 has no weight"),
+    ("{train: [t], valid: {prefix: v, tags: {a: b}}}", "data.valid", "tag a: no training set has"),
+    (
+        "{train: [{prefix: t, tags: {to: fr}}], valid: {prefix: v, tags: {to: fe}}}",
+        "data.valid",
+        "tag to must be one of fr (did you mean 'fr'?); is fe",
+    ),
+    (
+        "{train: [{prefix: t, tags: {to: fr}}], valid: 9, test: [{prefix: v, tags: {to: fr}}, s]}",
+        "data.test",
+        "set 2 has no tag to, which all training sets have",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "start"), BROKEN_SETS)
+def test_a_text_set_that_cannot_be_read_says_how_it_must_be(
+    file: Path, text: str, place: str, start: str
+) -> None:
+    [problem] = problems(file, f"data: {text}")
+    assert problem.startswith(f"a.yaml:1: {place}: {start}")
+
+
+def test_a_tag_that_no_training_set_has_cannot_be_asked_for(file: Path) -> None:
+    text = DATA.replace("[train]", "[{prefix: t, tags: {to: fr}}]").replace(
+        "valid: valid", "valid: 9"
+    )
+    assert load(file, text + "decode: {tags: {to: fr}}\n").decode.tags == {"to": "fr"}
+    [problem] = problems(file, text + "decode: {tags: {to: de}}\n")
+    assert problem.startswith("a.yaml:2: decode.tags: tag to must be one of fr")
 
 
 @pytest.mark.parametrize(
@@ -285,13 +350,14 @@ def test_paths_hang_on_where_they_are_written(
     config = load(Path("configs/a.yaml"), text)
     here = file.parent
     assert config.run == here / ".." / "runs" / "x"
-    assert config.data.train == [here / "t", FilePair(src=here / "a", tgt=Path("/b"))]
+    assert config.data.train == [here / "t", TrainSet(src=here / "a", tgt=Path("/b"))]
     assert config.data.valid == here / "v"
     assert config.data.test == [here / ".." / "s"]
     assert config.tokenizer.model == here / "m"
     config = load(Path("configs/a.yaml"), text, "data.train=[t, {src: a, tgt: b}]", "run=r")
     assert config.run == tmp_path / "r"
-    assert config.data.train == [tmp_path / "t", FilePair(src=tmp_path / "a", tgt=tmp_path / "b")]
+    pair = TrainSet(src=tmp_path / "a", tgt=tmp_path / "b")
+    assert config.data.train == [tmp_path / "t", pair]
     assert config.data.valid == here / "v"
 
 
@@ -366,6 +432,26 @@ CONTRADICTIONS = [
     (
         ALIGNED.replace("[a]", "[a, b]") + "train: {guided_alignment: 0.5}",
         "a.yaml:1: data.alignments: must name a file for each of the 1 sets of data.train, names 2",
+    ),
+    (
+        ALIGNED.replace("valid,", "valid, augment: {upper: 0.1},")
+        + "train: {guided_alignment: 0.5}",
+        "a.yaml:1: data.alignments: are of the text as it stands",
+    ),
+    (
+        ALIGNED + "train: {guided_alignment: 0.5}\ntokenizer: {sampling: 0.1}",
+        "a.yaml:1: data.alignments: are of the text as it stands",
+    ),
+    (
+        DATA.replace("[train]", "[{prefix: a, weight: 2}]").replace("valid}", "v, temperature: 5}"),
+        "a.yaml:1: data.temperature: makes the weights of the sets",
+    ),
+    *(
+        (
+            DATA + f"tokenizer: {{type: {name}, sampling: 0.1}}",
+            f"a.yaml:2: tokenizer.sampling: is for unigram and bpe: with {name} there is one way",
+        )
+        for name in ("char", "word")
     ),
     (
         DATA + "decode: {shortlist: true}\nmodel: {wiring: none}",
@@ -499,37 +585,6 @@ def test_a_number_for_valid_needs_no_file(file: Path) -> None:
     write_texts(file.parent, "t.de", "t.en")
     text = "data: {src: de, tgt: en, train: [t], valid: 5}\n"
     assert load(file, text, check_files=True).data.valid == 5
-
-
-@pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".bz2"])
-def test_a_prefix_finds_its_compressed_file(tmp_path: Path, ending: str) -> None:
-    write_texts(tmp_path, f"train.de{ending}")
-    assert find_text(tmp_path / "train", "src", "de") == tmp_path / f"train.de{ending}"
-
-
-def test_the_plain_file_comes_before_the_compressed(tmp_path: Path) -> None:
-    write_texts(tmp_path, "train.de.gz", "train.de")
-    assert find_text(tmp_path / "train", "src", "de") == tmp_path / "train.de"
-
-
-def test_a_prefix_with_a_dot_keeps_it(tmp_path: Path) -> None:
-    write_texts(tmp_path, "v1.2.de")
-    assert find_text(tmp_path / "v1.2", "src", "de").is_file()
-
-
-def test_a_pair_of_files_is_taken_as_it_is(tmp_path: Path) -> None:
-    pair = FilePair(src=tmp_path / "x.src.txt", tgt=tmp_path / "y")
-    assert find_text(pair, "src", "de") == pair.src
-    assert find_text(pair, "tgt", "en") == pair.tgt
-
-
-def test_a_text_set_is_named_by_as_much_of_its_prefix_as_it_takes(tmp_path: Path) -> None:
-    pair = FilePair(src=tmp_path / "x.src.txt", tgt=tmp_path / "y")
-    assert set_names([]) == []
-    assert set_names([pair, tmp_path / "v1.2"]) == ["x", "v1.2"]
-    assert set_names([Path("/a/news/test"), Path("/a/talks/test")]) == ["news/test", "talks/test"]
-    with pytest.raises(ConfigError, match=r"data\.test: each set must have a name of its own"):
-        set_names([pair, pair])
 
 
 def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> None:

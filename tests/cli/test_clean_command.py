@@ -35,10 +35,10 @@ def test_what_is_kept_and_what_is_not(tiny: Tiny) -> None:
 def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
     plant(tiny)
     result = done(tiny.train(*FILTERS))
-    meta = json.loads((tiny.run / "corpus" / "train" / "meta.json").read_text())
+    meta = json.loads((tiny.run / "corpus" / "train" / "0" / "meta.json").read_text())
     assert meta["pairs"] == 96
     assert meta["dropped"] == {"entity": 1, "duplicate pair": 1}
-    table = tiny.run / "corpus" / "train" / "dropped.tsv"
+    table = tiny.run / "corpus" / "train" / "0" / "dropped.tsv"
     assert f"what was dropped: {table}" in result.err
     assert len(table.read_text().split("\n")) == 1 + 2 + 1
     again = done(tiny.train("--resume", *FILTERS))
@@ -52,7 +52,7 @@ def test_the_validation_text_is_never_filtered(tiny: Tiny) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"valid.{side}", ["1 2", "1 2", "1 2"])
     done(tiny.train(*FILTERS))
-    meta = json.loads((tiny.run / "corpus" / "valid" / "meta.json").read_text())
+    meta = json.loads((tiny.run / "corpus" / "valid" / "0" / "meta.json").read_text())
     assert (meta["pairs"], meta["dropped"]) == (3, {})
 
 

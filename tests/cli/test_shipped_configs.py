@@ -8,8 +8,9 @@ import pytest
 from commandline import done, nmt, settings, write_pairs
 from tinyruns import digit_strings
 
-from nmt.config import Config, FilePair
-from nmt.configfile import find_text, load_config, text_sets
+from nmt.config import Config, FilePair, named_valid
+from nmt.configfile import load_config
+from nmt.textsets import set_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
@@ -39,9 +40,10 @@ def test_there_are_configs() -> None:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_its_text_is_in_the_repository_or_fetched_by_a_script(file: Path) -> None:
     config = load_config(file)
-    for _, files in text_sets(config.data):
-        for side, language in (("src", config.data.src), ("tgt", config.data.tgt)):
-            text = find_text(files, side, language).resolve()
+    data = config.data
+    for one in (*data.train, *named_valid(data), *data.test):
+        for file in (file for part in set_files(one, data) for file in part):
+            text = file.resolve()
             assert text.is_file() or text.is_relative_to(FETCHED), text
 
 

@@ -1,9 +1,10 @@
-"""Batches: every row once, within the budget, in few shapes, by a pure function."""
+"""Batches: every row once, within the budget, in the shapes given, by a pure function."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config import TokenizerConfig
-from nmt.data.batching import Batch, Lengths, plan_epoch, round_up, worst_batches
+from nmt.data.batching import Batch, Lengths, plan_batches, plan_whole, worst_batches
+from nmt.data.shapes import Shapes, best_shapes, count_lengths
 from nmt.data.text import read_lines
 from nmt.data.tokenizer import Tokenizer, train_tokenizer
 
 MULTI30K = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "multi30k"
 
-EPOCHS = settings(max_examples=60, derandomize=True, deadline=None)
+PLANS = settings(max_examples=60, derandomize=True, deadline=None)
 LENGTHS = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=120)
 BUDGETS = st.sampled_from([1, 20, 64, 100, 333, 1000])
+MOST = st.sampled_from([1, 2, 3, 8, 30, 1000])
+"""Shapes, at most."""
 
 
 def array(values: list[int]) -> Lengths:
@@ -34,128 +38,161 @@ def plain(batches: list[Batch]) -> list[tuple[list[int], int, int]]:
     return [(batch.rows.tolist(), batch.src_length, batch.tgt_length) for batch in batches]
 
 
-@pytest.mark.parametrize(
-    ("length", "edge"),
-    [
-        (1, 2),
-        (2, 2),
-        (3, 4),
-        (17, 18),
-        (31, 32),
-        (32, 32),
-        (34, 36),
-        (36, 36),
-        (62, 64),
-        (64, 64),
-        (66, 72),
-        (128, 128),
-        (130, 144),
-        (256, 256),
-    ],
-)
-def test_lengths_round_up_in_steps_of_2_then_4_then_8(length: int, edge: int) -> None:
-    assert round_up(array([length])).tolist() == [edge]
+def shapes_of(pairs: list[tuple[int, int]], most: int) -> Shapes:
+    return best_shapes(count_lengths([(*columns(pairs), 1.0)]), most)
 
 
-EVERY_LENGTH = np.arange(1, 20_000, dtype=np.int64)
+def plan(pairs: list[tuple[int, int]], budget: int, most: int, tight: bool = False) -> list[Batch]:
+    """Plan pairs of these lengths with the shapes that suit them best."""
+    return list(plan_batches(*columns(pairs), budget, shapes_of(pairs, most), tight))
 
 
-def test_rounding_never_cuts_keeps_the_order_and_stays_put() -> None:
-    edges = round_up(EVERY_LENGTH)
-    assert (edges >= EVERY_LENGTH).all()
-    assert (np.diff(edges) >= 0).all()
-    assert (round_up(edges) == edges).all()
+def rows_of(batches: list[Batch]) -> list[list[int]]:
+    return [batch.rows.tolist() for batch in batches]
 
 
-def test_rounding_adds_little() -> None:
-    edges = round_up(EVERY_LENGTH)
-    assert (edges - EVERY_LENGTH)[:32].max() == 1
-    added = (edges - EVERY_LENGTH)[32:] / EVERY_LENGTH[32:]
-    assert added.max() < 1 / 8
+def all_rows(batches: list[Batch]) -> list[int]:
+    return sorted(row for rows in rows_of(batches) for row in rows)
 
 
-@pytest.mark.parametrize("longest", [32, 64, 256, 1024, 8192])
-def test_there_are_as_few_edges_as_promised(longest: int) -> None:
-    edges = set(round_up(EVERY_LENGTH[:longest]).tolist())
-    assert len(edges) == 16 + 8 * np.log2(longest / 32)
+@given(LENGTHS, BUDGETS, MOST, st.booleans())
+@PLANS
+def test_each_row_stands_in_exactly_one_batch(
+    pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
+) -> None:
+    assert all_rows(plan(pairs, budget, most, tight)) == list(range(len(pairs)))
 
 
-@given(LENGTHS, BUDGETS)
-@EPOCHS
-def test_each_row_stands_in_exactly_one_batch(pairs: list[tuple[int, int]], budget: int) -> None:
-    batches = plan_epoch(*columns(pairs), seed=1, epoch=0, batch_tokens=budget)
-    rows = np.concatenate([batch.rows for batch in batches])
-    assert sorted(rows.tolist()) == list(range(len(pairs)))
-
-
-@given(LENGTHS, BUDGETS)
-@EPOCHS
+@given(LENGTHS, BUDGETS, MOST)
+@PLANS
 def test_batches_keep_the_budget_and_fit_their_rows(
-    pairs: list[tuple[int, int]], budget: int
+    pairs: list[tuple[int, int]], budget: int, most: int
 ) -> None:
     src, tgt = columns(pairs)
-    for batch in plan_epoch(src, tgt, seed=1, epoch=0, batch_tokens=budget):
+    batches = plan(pairs, budget, most)
+    shapes = shapes_of(pairs, most)
+    known = {
+        (int(s), int(t))
+        for t, sources in zip(shapes.targets, shapes.sources, strict=True)
+        for s in sources
+    }
+    for batch in batches:
         assert batch.tgt_tokens == len(batch.rows) * batch.tgt_length
         assert batch.tgt_tokens <= budget or len(batch.rows) == 1
         assert src[batch.rows].max() <= batch.src_length
         assert tgt[batch.rows].max() <= batch.tgt_length
-        shape = array([batch.src_length, batch.tgt_length])
-        assert (round_up(shape) == shape).all()
+        assert (batch.src_length, batch.tgt_length) in known
+    assert len({(batch.src_length, batch.tgt_length) for batch in batches}) <= most
 
 
-@given(LENGTHS, BUDGETS)
-@EPOCHS
-def test_at_most_one_batch_of_an_epoch_is_small(pairs: list[tuple[int, int]], budget: int) -> None:
-    batches = plan_epoch(*columns(pairs), seed=1, epoch=0, batch_tokens=budget)
-    small = [b for b in batches if len(b.rows) < max(1, budget // b.tgt_length)]
-    assert len(small) <= 1
-    assert all(b.tgt_length == max(b.tgt_length for b in batches) for b in small)
-
-
-@given(LENGTHS, BUDGETS, st.integers(0, 5), st.integers(0, 5))
-@EPOCHS
-def test_a_plan_is_a_pure_function_of_its_arguments(
-    pairs: list[tuple[int, int]], budget: int, seed: int, epoch: int
+@given(LENGTHS, BUDGETS, MOST)
+@PLANS
+def test_tight_batches_have_the_same_rows_and_no_column_of_padding_alone(
+    pairs: list[tuple[int, int]], budget: int, most: int
 ) -> None:
     src, tgt = columns(pairs)
+    tight = plan(pairs, budget, most, tight=True)
+    assert rows_of(tight) == rows_of(plan(pairs, budget, most))
+    for batch in tight:
+        assert batch.src_length == src[batch.rows].max()
+        assert batch.tgt_length == tgt[batch.rows].max()
+
+
+@given(LENGTHS, LENGTHS, BUDGETS, MOST, st.booleans())
+@PLANS
+def test_shapes_learned_elsewhere_cut_nothing_off(
+    pairs: list[tuple[int, int]], seen: list[tuple[int, int]], budget: int, most: int, tight: bool
+) -> None:
+    """Text that is drawn anew can be longer than all that the shapes were made for."""
+    src, tgt = columns(pairs)
+    batches = list(plan_batches(src, tgt, budget, shapes_of(seen, most), tight))
+    assert all_rows(batches) == list(range(len(pairs)))
+    for batch in batches:
+        assert src[batch.rows].max() <= batch.src_length
+        assert tgt[batch.rows].max() <= batch.tgt_length
+        assert batch.tgt_tokens <= budget or len(batch.rows) == 1
+
+
+@given(LENGTHS, BUDGETS, MOST)
+@PLANS
+def test_at_most_the_last_batch_is_small(
+    pairs: list[tuple[int, int]], budget: int, most: int
+) -> None:
+    batches = plan(pairs, budget, most)
+    small = [b for b in batches if len(b.rows) < max(1, budget // b.tgt_length)]
+    assert small in ([], batches[-1:])
+
+
+@given(LENGTHS, BUDGETS, MOST)
+@PLANS
+def test_the_shortest_come_first(pairs: list[tuple[int, int]], budget: int, most: int) -> None:
+    lengths = [batch.tgt_length for batch in plan(pairs, budget, most)]
+    assert lengths == sorted(lengths)
+
+
+@given(LENGTHS, BUDGETS, MOST, st.booleans())
+@PLANS
+def test_a_plan_is_a_pure_function_of_its_arguments(
+    pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
+) -> None:
+    src, tgt = columns(pairs)
+    shapes = shapes_of(pairs, most)
     state = np.random.get_state()[1].tolist()  # type: ignore[union-attr,index]
-    first = plan_epoch(src, tgt, seed, epoch, budget)
+    first = list(plan_batches(src, tgt, budget, shapes, tight))
     np.random.default_rng(9).random(3)
-    assert plain(plan_epoch(src, tgt, seed, epoch, budget)) == plain(first)
+    assert plain(list(plan_batches(src, tgt, budget, shapes, tight))) == plain(first)
     assert np.random.get_state()[1].tolist() == state  # type: ignore[union-attr,index]
     assert list(zip(src.tolist(), tgt.tolist(), strict=True)) == pairs
 
 
-@given(LENGTHS, BUDGETS)
-@EPOCHS
-def test_every_epoch_has_as_many_batches_of_each_length(
-    pairs: list[tuple[int, int]], budget: int
+@given(LENGTHS, BUDGETS, MOST, st.randoms(use_true_random=False))
+@PLANS
+def test_every_order_of_the_pairs_has_as_many_batches_of_each_length(
+    pairs: list[tuple[int, int]], budget: int, most: int, random: Random
 ) -> None:
-    plans = [plan_epoch(*columns(pairs), 1, epoch, budget) for epoch in range(4)]
-    counts = [Counter((len(b.rows), b.tgt_length) for b in plan) for plan in plans]
-    assert all(count == counts[0] for count in counts)
+    """Every epoch takes as long, wherever its pairs stand."""
+    shuffled = list(pairs)
+    random.shuffle(shuffled)
+    counts = [
+        Counter((len(b.rows), b.tgt_length) for b in plan(order, budget, most))
+        for order in (pairs, shuffled)
+    ]
+    assert counts[0] == counts[1]
 
 
-def test_other_epochs_and_seeds_come_in_another_order() -> None:
+def test_the_order_of_the_pairs_decides_which_of_them_meet() -> None:
     rng = np.random.default_rng(0)
-    src, tgt = rng.integers(1, 40, (2, 500))
-    plans = [plan_epoch(src, tgt, seed, epoch, 200) for seed in (1, 2) for epoch in (0, 1)]
-    orders = {tuple(np.concatenate([b.rows for b in plan]).tolist()) for plan in plans}
-    assert len(orders) == 4
-    # Not only the order of the batches changes: other rows meet.
-    meetings = [{tuple(sorted(b.rows.tolist())) for b in plan} for plan in plans]
+    lengths = rng.integers(1, 40, (500, 2))
+    meetings = []
+    for seed in (1, 2):
+        order = np.random.default_rng(seed).permutation(len(lengths))
+        batches = plan([(int(s), int(t)) for s, t in lengths[order]], 200, 30)
+        meetings.append({tuple(sorted(order[batch.rows].tolist())) for batch in batches})
     assert meetings[0] != meetings[1]
 
 
-def test_batches_of_one_epoch_do_not_come_sorted_by_length() -> None:
-    lengths = np.arange(1, 400, dtype=np.int64) % 60 + 1
-    edges = [b.tgt_length for b in plan_epoch(lengths, lengths, 1, 0, 100)]
-    assert edges != sorted(edges)
-    assert edges != sorted(edges, reverse=True)
+def test_pairs_of_equal_lengths_keep_their_order() -> None:
+    [first, second] = plan([(5, 7)] * 4, 14, 8)
+    assert rows_of([first, second]) == [[0, 1], [2, 3]]
+
+
+@given(LENGTHS, BUDGETS)
+@PLANS
+def test_a_whole_text_is_planned_tightly(pairs: list[tuple[int, int]], budget: int) -> None:
+    src, tgt = columns(pairs)
+    batches = plan_whole(src, tgt, budget)
+    assert all_rows(batches) == list(range(len(pairs)))
+    for batch in batches:
+        assert (batch.src_length, batch.tgt_length) == (
+            src[batch.rows].max(),
+            tgt[batch.rows].max(),
+        )
+        assert batch.tgt_tokens <= budget or len(batch.rows) == 1
 
 
 def test_no_rows_make_no_batches() -> None:
-    assert plan_epoch(array([]), array([]), 1, 0, 100) == []
+    assert plan_whole(array([]), array([]), 100) == []
+    assert list(plan_batches(array([]), array([]), 100, shapes_of([(3, 3)], 2), False)) == []
 
 
 @given(
@@ -163,7 +200,7 @@ def test_no_rows_make_no_batches() -> None:
     length=st.integers(1, 30),
     tokens=st.one_of(st.none(), st.integers(1, 200)),
 )
-@EPOCHS
+@PLANS
 def test_a_cut_covers_the_batch_in_order_within_the_budget(
     rows: int, length: int, tokens: int | None
 ) -> None:
@@ -193,6 +230,10 @@ def test_little_is_padding_on_real_lengths() -> None:
     config = TokenizerConfig(type="bpe", vocab_size=4000)
     tokenizer = Tokenizer(train_tokenizer(sample, config, False, "the text"))
     src, tgt = (array([len(row) + 1 for row in tokenizer.encode(text[s])]) for s in ("en", "de"))
-    batches = plan_epoch(src, tgt, seed=1, epoch=0, batch_tokens=4096)
-    padded = sum(batch.tgt_tokens for batch in batches)
-    assert 1 - tgt.sum() / padded < 0.08
+    few = best_shapes(count_lengths([(src, tgt, 1.0)]), 40)
+    for batches in (
+        plan_whole(src, tgt, 4096),
+        list(plan_batches(src, tgt, 4096, few, tight=False)),
+    ):
+        padded = sum(batch.tgt_tokens for batch in batches)
+        assert 1 - tgt.sum() / padded < 0.08

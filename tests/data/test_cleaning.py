@@ -6,19 +6,31 @@ import io
 from typing import Any
 
 import pytest
+from textpairs import given
 
 from nmt.config import CleanConfig
-from nmt.data.cleaning import Cleaner, Drops, cleaned, letters
-from nmt.data.text import located
+from nmt.data.cleaning import Cleaner, Drops, Duplicates, letters
+from nmt.data.prepare import Block, Job, blocks, settled
+from nmt.data.sources import CHUNK
+from nmt.data.text import Links, Pair
 from nmt.errors import DataError
 
 
-def clean(pairs: list[Any], **settings: Any) -> tuple[list[Any], list[list[str]]]:
+def pairs_of(block: Block) -> list[Pair]:
+    return list(zip(block.lines("src"), block.lines("tgt"), strict=True))
+
+
+def clean(
+    pairs: list[Pair], size: int = CHUNK, **settings: Any
+) -> tuple[list[Pair], list[list[str]]]:
     """Return the pairs that are kept and the rows of the table of those that are not."""
     table = io.BytesIO()
     drops = Drops(table)
-    cleaner = Cleaner(CleanConfig(**settings), ("en", "fr"))
-    kept = [line.pair for line in cleaned(located(pairs, "a.en"), cleaner, drops)]
+    config = CleanConfig(**settings)
+    job = Job(Cleaner(config, ("en", "fr")))
+    known = Duplicates(config.duplicates) if config.duplicates else None
+    found = settled(blocks(given(pairs, name="a.en", size=size), job, 1), drops, known)
+    kept = [pair for block in found for pair in pairs_of(block)]
     head, *rows = table.getvalue().decode().split("\n")[:-1]
     assert head.split("\t") == ["reason", "place", "source", "target"]
     assert sum(drops.counts.values()) == len(rows) == len(pairs) - len(kept)
@@ -85,15 +97,47 @@ def test_a_dropped_duplicate_does_not_make_another_one() -> None:
     assert [row[0] for row in rows] == ["over 2 words"] * 2
 
 
-def test_links_stay_with_their_pair_and_odd_characters_in_their_field() -> None:
-    kept, rows = clean([("a\tb", "a\tb"), ("a", "x", {(0, 0)})], copies=True)
-    assert kept == [("a", "x", {(0, 0)})]
+def test_odd_characters_stay_in_their_field() -> None:
+    kept, rows = clean([("a\tb", "a\tb"), ("a", "x")], copies=True)
+    assert kept == [("a", "x")]
     assert rows == [["copy", "a.en:1", "a b", "a b"]]
 
 
+@pytest.mark.parametrize("duplicates", ["pair", "src", "tgt"])
+def test_links_stay_with_their_pair(duplicates: str) -> None:
+    pairs = [("a", "a"), ("a b", "x"), ("b", "b"), ("a b", "x"), ("a", "y")]
+    links: list[Links] = [{(0, 0)}, {(1, 0)}, {(0, 0)}, {(0, 0)}, set()]
+    config = CleanConfig(copies=True, duplicates=duplicates)
+    job = Job(Cleaner(config, ("en", "fr")))
+    known = Duplicates(duplicates)
+    [block] = settled(blocks(given(pairs, links), job, 1), Drops(), known)
+    assert pairs_of(block) == [("a b", "x"), ("a", "y")]
+    assert block.links == [{(1, 0)}, set()]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_what_is_dropped_does_not_depend_on_chunks_and_stands_in_the_order_of_lines(
+    size: int,
+) -> None:
+    pairs = [("a", "x"), ("b", "b"), ("a", "x"), ("", "y"), ("a", "x"), ("b", "z"), ("b", "z")]
+    settings = {"copies": True, "duplicates": "pair"}
+    kept, rows = clean(pairs, size, **settings)
+    assert kept == [("a", "x"), ("b", "z")]
+    assert [(row[0], row[1]) for row in rows] == [
+        ("copy", "a.en:2"),
+        ("duplicate pair", "a.en:3"),
+        ("blank", "a.en:4"),
+        ("duplicate pair", "a.en:5"),
+        ("duplicate pair", "a.en:7"),
+    ]
+
+
 def test_without_filters_every_pair_passes() -> None:
-    lines = list(located([("", ""), ("a", "a")], "t"))
-    assert list(cleaned(lines, None, Drops())) == lines
+    pairs = [("", ""), ("a", "a"), ("a", "a")]
+    drops = Drops()
+    [block] = settled(blocks(given(pairs), Job(), 1), drops, None)
+    assert pairs_of(block) == pairs
+    assert not drops.counts
 
 
 def test_a_language_that_cannot_be_told_is_refused() -> None:

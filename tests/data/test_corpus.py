@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from textpairs import Given, corpus_of, given
 
 from nmt.config import TokenizerConfig
-from nmt.data.corpus import CHUNK, Corpus, build_corpus, require_pairs
-from nmt.data.text import Pair, located
+from nmt.data import corpus as corpus_module
+from nmt.data.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.prepare import WORTH_WORKERS, Job
+from nmt.data.text import Links, Pair
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError, RunError
 
@@ -42,41 +46,110 @@ def check(corpus: Corpus, pairs: list[Pair], tokenizers: Tokenizers) -> None:
         rows = [corpus.row(side, i).tolist() for i in range(len(corpus))]
         assert rows == tokenizer.encode(lines)
         assert corpus.lengths(side).tolist() == [len(row) for row in rows]
-        assert corpus.meta[f"{side}_tokens"] == sum(map(len, rows))
-    assert corpus.meta["pairs"] == len(pairs)
+        assert corpus.total(f"{side}_tokens") == sum(map(len, rows))
+        assert corpus.lines(side) == lines
+    assert corpus.total("pairs") == sum(corpus.sizes) == len(pairs)
 
 
 def test_tokens_come_back(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {"note": "é"}, None)
+    corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c", note="é")
     check(corpus, PAIRS, tokenizers)
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
-    assert corpus.meta["note"] == "é"
+    assert [meta["note"] for meta in corpus.metas] == ["é"]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=ascii)
 def test_text_comes_back(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> None:
-    corpus = build_corpus(located([pair, pair], "t"), tokenizers, tmp_path / "c", {}, None)
-    assert corpus.lines("src") == [pair[0]] * 2
-    assert corpus.lines("tgt") == [pair[1]] * 2
+    corpus = corpus_of([pair, pair], tokenizers, tmp_path / "c")
+    for number, side in enumerate(("src", "tgt")):
+        assert corpus.lines(side) == [pair[number]] * 2
+        assert corpus.texts(side, np.array([1])) == [pair[number]]
 
 
-def test_more_pairs_than_a_chunk_stay_in_order(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    pairs = [(f"line {n}", f"words {n}") for n in range(CHUNK + 7)]
-    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, None)
-    assert len(corpus) == CHUNK + 7
-    for i in (0, CHUNK - 1, CHUNK, CHUNK + 6):
-        assert tokenizers.tgt.decode(corpus.row("tgt", i).tolist()) == f"words {i}"
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+@pytest.mark.parametrize("shard", [1, 5, 1000])
+def test_pairs_stay_in_order_whatever_the_chunks_and_shards(
+    tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, size: int, shard: int
+) -> None:
+    monkeypatch.setattr(corpus_module, "SHARD", shard)
+    pairs = [(f"line {n}", f"words {n}") for n in range(23)]
+    links: list[Links] = [{(n % 2, 0)} for n in range(23)]
+    corpus = corpus_of(pairs, tokenizers, tmp_path / "c", size=size)
+    check(corpus, pairs, tokenizers)
+    aligned = corpus_of(pairs, tokenizers, tmp_path / "aligned", links=links, size=23)
+    again = corpus_of(pairs, tokenizers, tmp_path / "again", links=links, size=size)
+    for i in range(23):
+        assert again.links(i).tolist() == aligned.links(i).tolist() != []
+    rows = np.array([22, 0, 7, 8, 7])
+    assert corpus.texts("src", rows) == [f"line {n}" for n in rows]
+    assert corpus.lengths("tgt", rows).tolist() == corpus.lengths("tgt")[rows].tolist()
+
+
+def test_several_text_sets_stand_end_to_end(
+    tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "SHARD", 2)
+    texts = [[(f"set {s} line {n}", f"words {n}") for n in range(s % 4)] for s in range(11)]
+    for number, pairs in enumerate(texts):
+        corpus_of(pairs, tokenizers, tmp_path / str(number), size=2)
+    corpus = Corpus.of(tmp_path)
+    check(corpus, [pair for pairs in texts for pair in pairs], tokenizers)
+    assert corpus.sizes == list(map(len, texts))
+    assert corpus.tags == [()] * 11
+
+
+def test_a_set_has_the_tags_of_its_tokenizer_before_every_source(
+    tmp_path: Path, tokenizers: Tokenizers
+) -> None:
+    tags = tuple(tokenizers.src.reserved[:2])
+    corpus = corpus_of(PAIRS, tokenizers.tagged(tags), tmp_path / "c")
+    assert corpus.tags == [tags]
+    check(corpus, PAIRS, tokenizers.tagged(tags))
+    assert all(tuple(corpus.row("src", i)[:2]) == tags for i in range(len(PAIRS)))
+    assert corpus.row("tgt", 0).tolist() == tokenizers.tgt.encode([PAIRS[0][1]])[0]
+
+
+def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
+    folder = tmp_path / "c"
+    assert not is_whole(folder)
+    corpus_of(PAIRS, tokenizers, folder, links=[set() for _ in PAIRS])
+    for file in [path for path in folder.rglob("*") if path.is_file()]:
+        assert is_whole(folder)
+        content = file.read_bytes()
+        file.unlink()
+        assert not is_whole(folder), file
+        file.write_bytes(content)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_other_processes_make_the_same_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
+    pairs = [(f"line {n}" if n % 5 else "", "x " * (n % 7)) for n in range(8 * WORTH_WORKERS)]
+    corpora = [
+        corpus_of(pairs, tokenizers, tmp_path / str(cores), max_length=6, size=4, cores=cores)
+        for cores in (1, 2)
+    ]
+    assert len(corpora[0].dropped()) == 2
+    assert files_below(tmp_path / "1") == files_below(tmp_path / "2")
 
 
 def test_arrays_are_memory_mapped_in_two_bytes_and_open_without_pickle(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
-    corpus = build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {}, None)
+    corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
     row = corpus.row("src", 0)
     assert isinstance(row, np.memmap)
     assert row.dtype == np.uint16
     assert not row.flags.writeable
-    for file in (tmp_path / "c").glob("*.npy"):
+    arrays = list((tmp_path / "c").rglob("*.npy"))
+    assert arrays
+    for file in arrays:
         np.load(file, allow_pickle=False)
 
 
@@ -84,20 +157,15 @@ class ManyPieces(Tokenizer):
     """A tokenizer whose ids do not fit in two bytes."""
 
     def __init__(self) -> None:
-        self.vocab_size = 70_000
+        self.vocab_size, self.tags = 70_000, ()
 
-    def encode(self, lines: object) -> list[list[int]]:
-        return [[69_999, 3] for _ in lines]  # type: ignore[attr-defined]
+    def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+        return [np.array([69_999, 3], np.int32) for _ in lines]
 
 
 def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus(
-        located([("a", "b")], "t"),
-        Tokenizers(ManyPieces(), tokenizers.tgt),
-        tmp_path / "c",
-        {},
-        None,
-    )
+    both = Tokenizers(ManyPieces(), tokenizers.tgt)
+    corpus = corpus_of([("a", "b")], both, tmp_path / "c")
     assert corpus.row("src", 0).tolist() == [69_999, 3]
     assert corpus.row("tgt", 0).dtype == np.uint16
 
@@ -116,72 +184,84 @@ def test_training_text_drops_with_a_reason_and_keeps_the_rest_aligned(
         ("line 5", long),
         ("line 6", "words 6"),
     ]
-    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, max_length=8)
-    assert corpus.meta["dropped"] == {"blank": 3, "over 8 tokens": 2}
+    corpus = corpus_of(pairs, tokenizers, tmp_path / "c", max_length=8, size=3)
+    assert corpus.dropped() == {"blank": 3, "over 8 tokens": 2}
     check(corpus, [pairs[0], pairs[6]], tokenizers)
     assert corpus.lines("tgt") == ["words 1", "words 6"]
+    rows = (tmp_path / "c" / DROPPED).read_text().split("\n")[1:-1]
+    assert [tuple(row.split("\t")[:2]) for row in rows] == [
+        *(("blank", f"t:{line}") for line in (2, 3, 4)),
+        *(("over 8 tokens", f"t:{line}") for line in (5, 6)),
+    ]
+
+
+def test_drops_of_several_sets_are_added_up(tmp_path: Path, tokenizers: Tokenizers) -> None:
+    texts = [[("", "a"), ("b", "c")], [("d", "e")], [("f", " "), ("x" * 99, "b")]]
+    for number, pairs in enumerate(texts):
+        corpus_of(pairs, tokenizers, tmp_path / str(number), max_length=8)
+    assert Corpus.of(tmp_path).dropped() == {"blank": 2, "over 8 tokens": 1}
 
 
 def test_the_longest_allowed_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pair = ("line 1 of the text", "line 2 of the text")
     longest = max(len(tokenizers.src.encode(pair[:1])[0]), len(tokenizers.tgt.encode(pair[1:])[0]))
     for limit, kept in ((longest, 1), (longest - 1, 0)):
-        corpus = build_corpus(located([pair], "t"), tokenizers, tmp_path / "c", {}, limit)
+        corpus = corpus_of([pair], tokenizers, tmp_path / "c", max_length=limit)
         assert len(corpus) == kept
 
 
 def test_without_a_limit_every_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pairs = [("", ""), (" ", "a"), ("x" * 500, "b")]
-    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, None)
-    assert corpus.meta["dropped"] == {}
+    corpus = corpus_of(pairs, tokenizers, tmp_path / "c")
+    assert corpus.dropped() == {}
     check(corpus, pairs, tokenizers)
 
 
 def test_meta_and_text_are_files_a_person_can_open(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus(
-        located([("a", "é")], "t"), tokenizers, tmp_path / "c", {"settings": 1}, 9
-    )
-    assert (tmp_path / "c" / "tgt.txt").read_bytes() == "é\n".encode()
+    corpus = corpus_of([("a", "é")], tokenizers, tmp_path / "c", max_length=9, settings=1)
+    assert (tmp_path / "c" / "00000" / "tgt.txt").read_bytes() == "é\n".encode()
     meta = json.loads((tmp_path / "c" / "meta.json").read_text(encoding="utf-8"))
-    assert meta == corpus.meta
+    assert [meta] == corpus.metas
     assert meta["settings"] == 1
 
 
-def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    def pairs() -> Iterator[Pair]:
-        yield from ((f"line {n}", "b") for n in range(CHUNK + 1))
+def test_an_error_in_the_middle_leaves_nothing(
+    tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "SHARD", 2)
+
+    def chunks() -> Iterator[Given]:
+        yield from given([(f"line {n}", "b") for n in range(9)], size=2)
         raise DataError("the rest is unreadable")
 
     with pytest.raises(DataError, match="the rest is unreadable"):
-        build_corpus(located(pairs(), "t"), tokenizers, tmp_path / "c", {}, None)
+        build_corpus(chunks(), Job(tokenizers=tokenizers), tmp_path / "c", {})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    def pairs() -> Iterator[Pair]:
-        yield ("a", "b")
+    def chunks() -> Iterator[Given]:
+        yield from given([("a", "b")])
         raise KeyboardInterrupt
 
-    build_corpus(located(PAIRS, "t"), tokenizers, tmp_path / "c", {}, None)
+    corpus_of(PAIRS, tokenizers, tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
-        build_corpus(located(pairs(), "t"), tokenizers, tmp_path / "c", {}, None)
+        build_corpus(chunks(), Job(tokenizers=tokenizers), tmp_path / "c", {})
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
 
 
 def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    empty = build_corpus(located([], "t"), tokenizers, tmp_path / "a", {}, 5)
-    assert len(empty) == 0
+    empty = corpus_of([], tokenizers, tmp_path / "a", max_length=5)
+    check(empty, [], tokenizers)
     with pytest.raises(DataError, match=r"data\.train: must hold at least one pair, .*\(empty\)"):
         require_pairs(empty, "data.train")
-    dropped = build_corpus(
-        located([("", "a"), ("x" * 99, "b")], "t"), tokenizers, tmp_path / "b", {}, 5
-    )
+    dropped = corpus_of([("", "a"), ("x" * 99, "b")], tokenizers, tmp_path / "b", max_length=5)
     with pytest.raises(DataError, match=r"holds none \(1 blank, 1 over 5 tokens\)"):
         require_pairs(dropped, "data.train")
 
 
 def test_a_corpus_with_pairs_passes(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    corpus = build_corpus(located([("a", "b")], "t"), tokenizers, tmp_path / "c", {}, 5)
+    corpus = corpus_of([("a", "b")], tokenizers, tmp_path / "c", max_length=5)
     assert require_pairs(corpus, "data.train") is corpus
 
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from textpairs import corpus_of
 
 from nmt.config import TokenizerConfig
-from nmt.data.batching import plan_epoch
-from nmt.data.corpus import Corpus, build_corpus
-from nmt.data.links import Gold, parse_links, piece_links, read_aligned
+from nmt.data.batching import plan_whole
+from nmt.data.corpus import Corpus
+from nmt.data.links import Gold, parse_links, piece_links
 from nmt.data.loader import make_micro_batch
-from nmt.data.text import located
+from nmt.data.sources import Source
+from nmt.data.text import Links
 from nmt.data.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError
 
@@ -29,6 +31,30 @@ def test_sure_and_possible_links_are_told_apart() -> None:
     assert parse_links("0-0 1?2", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2)})
 
 
+def links_in(source: Source, size: int = 1) -> list[Links]:
+    """Read all word alignments of a text set."""
+    found: list[Links] = []
+    for chunk in source.chunks(size):
+        links = chunk.links(chunk.pairs())
+        assert links is not None
+        found += links
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_alignments_are_read_along_with_all_parts_of_a_set(tmp_path: Path, size: int) -> None:
+    parts = []
+    for name, lines in (("one", ["a b", "c"]), ("two", ["d e f"])):
+        files = tmp_path / f"{name}.src", tmp_path / f"{name}.tgt"
+        for file in files:
+            file.write_text("".join(f"{line}\n" for line in lines))
+        parts.append(files)
+    file = tmp_path / "links"
+    file.write_text("0-0 1?1\n\n2-0\n")
+    source = Source(parts, alignments=file)
+    assert links_in(source, size) == [{(0, 0), (1, 1)}, set(), {(2, 0)}]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -42,24 +68,23 @@ def test_sure_and_possible_links_are_told_apart() -> None:
 def test_alignments_that_do_not_fit_name_their_line(
     lines: str, message: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "links"
+    src, tgt, file = (tmp_path / name for name in ("src", "tgt", "links"))
+    src.write_text("a\na b\n")
+    tgt.write_text("b\nc\n")
     file.write_text(lines)
     with pytest.raises(DataError) as caught:
-        list(read_aligned([("a", "b"), ("a b", "c")], file))
+        links_in(Source([(src, tgt)], alignments=file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
 
 
-ALIGNED = [
-    ("one two", "deux un", {(0, 1), (1, 0)}),
-    ("a word alone", "mot", {(0, 0), (1, 0)}),
-    ("nothing", "rien", set()),
-]
+PAIRS = [("one two", "deux un"), ("a word alone", "mot"), ("nothing", "rien")]
+LINKS: list[Links] = [{(0, 1), (1, 0)}, {(0, 0), (1, 0)}, set()]
 
 
 @pytest.fixture
 def tokenizers() -> Tokenizers:
-    lines = [line for src, tgt, _ in ALIGNED for line in (src, tgt)]
+    lines = [line for pair in PAIRS for line in pair]
     model = train_tokenizer(lines, TokenizerConfig(type="char"), exact=False, name="text")
     both = Tokenizer(model)
     return Tokenizers(both, both)
@@ -67,7 +92,7 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture
 def corpus(tokenizers: Tokenizers, tmp_path: Path) -> Corpus:
-    return build_corpus(located(ALIGNED, "t"), tokenizers, tmp_path / "c", {}, None)
+    return corpus_of(PAIRS, tokenizers, tmp_path / "c", links=LINKS)
 
 
 def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
@@ -78,30 +103,29 @@ def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[in
 
 def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
     assert corpus.aligned
-    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == [a[2] for a in ALIGNED]
-    again = Corpus(corpus.folder)
+    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
+    again = Corpus(*corpus.folders)
     assert again.links(0).tolist() == corpus.links(0).tolist()
     assert [len(corpus.links(i)) for i in range(3)] == [32, 28, 0]
 
 
 def test_dropped_pairs_take_their_links_along(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    pairs = [("", "x", set()), *ALIGNED]
-    corpus = build_corpus(located(pairs, "t"), tokenizers, tmp_path / "c", {}, max_length=100)
+    pairs, links = [("", "x"), *PAIRS[:2], ("x" * 200, "x"), *PAIRS[2:]], [set(), *LINKS]
+    links.insert(3, {(0, 0)})
+    corpus = corpus_of(pairs, tokenizers, tmp_path / "c", max_length=100, links=links)
     assert len(corpus) == 3
-    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == [a[2] for a in ALIGNED]
+    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
 
 
 def test_without_alignments_there_are_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = build_corpus(
-        located([a[:2] for a in ALIGNED], "t"), tokenizers, tmp_path / "c", {}, None
-    )
+    corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
     assert not corpus.aligned
-    assert not list((tmp_path / "c").glob("links*"))
+    assert not list((tmp_path / "c").rglob("links*"))
 
 
 def test_a_batch_knows_where_its_links_are(corpus: Corpus, tokenizers: Tokenizers) -> None:
     lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
-    [batch] = plan_epoch(lengths[0], lengths[1], seed=1, epoch=0, batch_tokens=500)
+    [batch] = plan_whole(lengths[0], lengths[1], batch_tokens=500)
     micro = make_micro_batch(corpus, batch, tokenizers)
     found = {
         (int(place) // batch.tgt_length, int(source), int(place) % batch.tgt_length)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from textpairs import corpus_of
 
 from nmt.config import TokenizerConfig
-from nmt.data.batching import Batch, plan_epoch
-from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.batching import Batch, plan_whole
+from nmt.data.corpus import Corpus
 from nmt.data.loader import (
     PREFETCH,
     MicroBatch,
@@ -23,7 +25,7 @@ from nmt.data.loader import (
     pad_rows,
     prefetch,
 )
-from nmt.data.text import Pair, located
+from nmt.data.text import Pair
 from nmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
 from nmt.workers import Workers
 
@@ -41,13 +43,11 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture(scope="module")
 def corpus(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return build_corpus(
-        located(PAIRS, "t"), tokenizers, tmp_path_factory.mktemp("c") / "c", {}, None
-    )
+    return corpus_of(PAIRS, tokenizers, tmp_path_factory.mktemp("c") / "c")
 
 
 def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
-    return plan_epoch(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, 1, 0, tokens)
+    return plan_whole(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, tokens)
 
 
 def test_rows_are_filled_up_with_pad() -> None:
@@ -56,9 +56,7 @@ def test_rows_are_filled_up_with_pad() -> None:
 
 
 def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = build_corpus(
-        located([("a b", "c"), ("", "d e f")], "t"), tokenizers, tmp_path / "c", {}, None
-    )
+    corpus = corpus_of([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
     batch = make_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
@@ -93,12 +91,13 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
     class Letters(Tokenizer):
         def __init__(self, pad: int, bos: int, eos: int) -> None:
             self.pad, self.bos, self.eos, self.vocab_size = pad, bos, eos, 200
+            self.tags = ()
 
-        def encode(self, lines: object) -> list[list[int]]:
-            return [[ord(sign) for sign in line] for line in lines]  # type: ignore[attr-defined]
+        def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+            return [np.array(list(map(ord, line)), np.int32) for line in lines]
 
     both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
-    corpus = build_corpus(located([("a", "b")], "t"), both, tmp_path / "c", {}, None)
+    corpus = corpus_of([("a", "b")], both, tmp_path / "c")
     batch = make_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
     assert batch.src.tolist() == [[97, 3, 1]]
     assert batch.tgt_in.tolist() == [[152, 98, 151]]

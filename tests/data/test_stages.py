@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from nmt import files
 from nmt.config import Config
 from nmt.configfile import load_config
 from nmt.data.corpus import Corpus
@@ -96,18 +97,158 @@ def test_the_second_call_writes_nothing(project: Project, valid: str | int, touc
     assert again.lines("src") == train.lines("src")
 
 
-@pytest.mark.parametrize("name", ["train.de", "valid.en"])
-def test_changed_text_makes_both_anew(project: Project, name: str) -> None:
-    project.prepare()
-    file = project.folder / name
-    changed = file.read_bytes().replace(b" end", b" END", 1)
-    file.write_bytes(changed)  # as many bytes as before
+def change(file: Path) -> None:
+    """Change the first line of a text; it has as many bytes as before."""
+    file.write_bytes(file.read_bytes().replace(b" end", b" END", 1))
     os.utime(file, (1, 1))
-    _, new_train, new_valid, said = project.prepare()
+
+
+def changed_folders(before: dict[str, tuple[int, int]], project: Project) -> set[str]:
+    """Return which text sets of the corpus were written since, such as train/0."""
+    after = project.written(project.run.corpus)
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    places = [Path(path).relative_to(project.run.corpus).parts for path in changed]
+    return {"/".join(place[:2]) for place in places}
+
+
+def test_changed_training_text_makes_both_anew(project: Project) -> None:
+    project.prepare()
+    change(project.folder / "train.de")
+    tokenizers, train, valid, said = project.prepare()
     assert not set(said) & set(KEPT)
-    changed_line = new_train.lines("src")[0] if name == "train.de" else new_valid.lines("tgt")[0]
-    assert changed_line.endswith(" END")
+    assert train.lines("src")[0].endswith(" END")
+    for side, tokenizer in (("src", tokenizers.src), ("tgt", tokenizers.tgt)):
+        assert valid.row(side, 3).tolist() == tokenizer.encode(valid.lines(side)[3:4])[0]
     assert project.prepare()[3] == KEPT
+
+
+def test_changed_validation_text_makes_only_its_corpus_anew(project: Project) -> None:
+    project.prepare()
+    before = project.written(project.run.corpus)
+    change(project.folder / "valid.en")
+    _, train, valid, said = project.prepare()
+    assert said == [
+        KEPT[0],
+        f"corpus: {project.folder / 'train.de'} unchanged, kept",
+        f"corpus: {LINES} training pairs, 10 validation pairs",
+    ]
+    assert valid.lines("tgt")[0].endswith(" END")
+    assert len(train) == LINES
+    assert changed_folders(before, project) == {"valid/0"}
+    assert project.prepare()[3] == KEPT
+
+
+@pytest.fixture
+def three(project: Project) -> Project:
+    """Three training sets, cut by a tokenizer that does not change with them."""
+    project.prepare()
+    (project.folder / "own.model").write_bytes(project.run.tokenizer_joint.read_bytes())
+    files.remove(project.run.path)
+    for name in ("a", "b", "c"):
+        for language in ("de", "en"):
+            write(project.folder / f"{name}.{language}", [line(n, name) for n in range(5)])
+    project.settings["data"]["train"] = ["a", "b", "c"]
+    project.settings["tokenizer"] = {"model": "own.model"}
+    project.prepare()
+    return project
+
+
+@pytest.mark.parametrize("name", ["b.de", "b.en"])
+def test_a_changed_text_set_is_made_anew_and_the_others_kept(three: Project, name: str) -> None:
+    before = three.written(three.run.corpus)
+    change(three.folder / name)
+    _, train, _, said = three.prepare()
+    assert changed_folders(before, three) == {"train/1"}
+    kept = [
+        f"corpus: {three.folder / file} unchanged, kept" for file in ("a.de", "c.de", "valid.de")
+    ]
+    assert said == [KEPT[0], *kept, "corpus: 15 training pairs, 10 validation pairs"]
+    side = "src" if name == "b.de" else "tgt"
+    assert [i for i, text in enumerate(train.lines(side)) if text.endswith(" END")] == [5]
+    assert three.prepare()[3] == KEPT
+
+
+def test_a_set_more_or_less_leaves_the_others_and_no_trace(three: Project) -> None:
+    before = three.written(three.run.corpus)
+    three.settings["data"]["train"] = ["a", "b"]
+    assert len(three.prepare()[1]) == 10
+    assert changed_folders(before, three) == {"train/2"}
+    assert sorted(path.name for path in (three.run.corpus / "train").iterdir()) == ["0", "1"]
+    before = three.written(three.run.corpus)
+    three.settings["data"]["train"] = ["a", "b", "train"]
+    assert three.prepare()[1].sizes == [5, 5, LINES]
+    assert changed_folders(before, three) == {"train/2"}
+
+
+@pytest.mark.parametrize("train", [["a", "b"], ["a", "b", "c", "train"], ["b", "a", "c"]])
+def test_other_sets_are_refused_under_weights_that_learned_these(
+    three: Project, train: list[str]
+) -> None:
+    three.run.checkpoint(1).mkdir(parents=True)
+    before = three.written(three.run.path)
+    three.settings["data"]["train"] = train
+    with pytest.raises(RunError, match="cannot change within a run"):
+        three.prepare()
+    assert three.written(three.run.path) == before
+
+
+def test_a_split_goes_over_all_sets_and_hangs_on_each(three: Project) -> None:
+    three.settings["data"]["valid"] = 6
+    _, train, valid, _ = three.prepare()
+    whole = sorted(line(n, name) for name in "abc" for n in range(5))
+    assert sorted(train.lines("src") + valid.lines("src")) == whole
+    assert len(valid) == sum(valid.sizes) == 6
+    assert three.prepare()[3] == KEPT
+    change(three.folder / "c.de")
+    _, train, valid, said = three.prepare()
+    assert not any("corpus" in text and "kept" in text for text in said)
+    assert len({*train.lines("src"), *valid.lines("src")}) == 15
+
+
+def test_what_is_a_duplicate_hangs_on_the_sets_before(three: Project) -> None:
+    three.settings["data"]["clean"] = {"duplicates": "src"}
+    for name in ("b", "c"):
+        file = three.folder / f"{name}.de"
+        write(file, [line(n, "a") for n in range(2)] + [line(n, name) for n in range(3)])
+    _, train, _, _ = three.prepare()
+    assert train.sizes == [5, 3, 3]
+    assert train.dropped() == {"duplicate src": 4}
+    change(three.folder / "a.de")
+    _, train, _, _ = three.prepare()
+    assert train.sizes == [5, 4, 3], "the first line of b stands in a no more, that of c in b"
+    assert three.prepare()[3] == KEPT
+    (three.run.corpus / "train" / "1" / "meta.json").unlink()
+    assert three.prepare()[1].sizes == [5, 4, 3]
+
+
+def test_changed_alignments_make_only_the_corpus_of_their_set_anew(three: Project) -> None:
+    for name in ("a", "b", "c"):
+        write(three.folder / f"{name}.align", ["0-0"] * 5)
+    three.settings["data"]["alignments"] = ["a.align", "b.align", "c.align"]
+    three.settings["train"] = {"guided_alignment": 1.0}
+    _, train, _, _ = three.prepare()
+    before = three.written(three.run.corpus)
+    links = train.links(7).tolist()
+    assert links
+    write(three.folder / "b.align", ["0-0", "0-0", ""] + ["0-0"] * 2)
+    _, train, _, said = three.prepare()
+    assert said[0] == KEPT[0]
+    assert changed_folders(before, three) == {"train/1"}
+    assert train.links(7).tolist() == []
+    assert train.links(6).tolist() != []
+
+
+def test_a_tag_is_the_piece_of_its_place_among_all_tags(three: Project) -> None:
+    """A changed tag of one set can move the tags of the others, and their text goes along."""
+    sets = [{"prefix": name, "tags": {"to": "north"}} for name in ("a", "b")]
+    three.settings["data"] |= {"train": sets, "valid": {"prefix": "valid", "tags": {"to": "north"}}}
+    tokenizers, train, valid, _ = three.prepare()
+    first, second = ((piece,) for piece in tokenizers.src.reserved[:2])
+    assert (train.tags, valid.tags) == ([first, first], [first])
+    three.settings["data"]["train"][0]["tags"]["to"] = "south"
+    _, train, valid, _ = three.prepare()
+    assert (train.tags, valid.tags) == ([first, second], [second])
+    assert train.row("src", 5)[0] == valid.row("src", 0)[0] == second[0]
 
 
 def test_another_length_limit_makes_only_the_corpus_anew(project: Project) -> None:
@@ -124,7 +265,7 @@ def test_another_length_limit_makes_only_the_corpus_anew(project: Project) -> No
         KEPT[0],
         f"corpus: {LINES - long} training pairs, 10 validation pairs",
         f"corpus: {long} training pairs dropped, over {limit} tokens",
-        f"corpus: what was dropped: {project.run.corpus / 'train' / 'dropped.tsv'}",
+        f"corpus: what was dropped: {project.run.corpus / 'train' / '0' / 'dropped.tsv'}",
     ]
     after = project.written(project.run.path)
     kept = {path for path in before if after.get(path) == before[path]}
@@ -231,10 +372,13 @@ def test_a_lost_tokenizer_is_made_again(project: Project) -> None:
     assert project.prepare()[0].src.model == model
 
 
-@pytest.mark.parametrize("name", ["src.tokens.npy", "tgt.offsets.npy", "src.txt", "meta.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["00000/src.tokens.npy", "00000/tgt.offsets.npy", "00000/src.txt", "meta.json"],
+)
 def test_a_lost_part_of_the_corpus_is_made_again(project: Project, name: str) -> None:
     project.prepare()
-    (project.run.corpus / "train" / name).unlink()
+    (project.run.corpus / "train" / "0" / name).unlink()
     _, train, _, said = project.prepare()
     assert said[0] == KEPT[0]
     assert train.lines("src") == [line(n, "zahl") for n in range(LINES)]
@@ -254,29 +398,33 @@ def test_test_sets_are_read_as_pairs_by_name(project: Project) -> None:
     project.settings["data"]["test"] = ["valid", "train"]
     sets = load_test_sets(project.config())
     assert list(sets) == ["valid", "train"]
-    assert sets["valid"][0] == (line(1000, "zahl"), line(1000, "number"))
+    assert sets["valid"].pairs[0] == (line(1000, "zahl"), line(1000, "number"))
+    assert len(sets["train"].pairs) == LINES
+    assert (sets["valid"].tags, sets["valid"].language) == ({}, "en")
 
 
 def test_no_stage_is_made_anew_under_weights_that_learned_the_old_one(project: Project) -> None:
     project.prepare()
     project.run.checkpoint(1).mkdir(parents=True)
-    files = [f for f in project.run.path.rglob("*") if f.is_file()]
-    before = {file: file.read_bytes() for file in files}
+    there = [f for f in project.run.path.rglob("*") if f.is_file()]
+    before = {file: file.read_bytes() for file in there}
     with (project.folder / "valid.en").open("a") as english:
         english.write("one more\n")
     with (project.folder / "valid.de").open("a") as german:
         german.write("noch eine\n")
     with pytest.raises(RunError, match="cannot change within a run"):
         project.prepare()
-    assert {file: file.read_bytes() for file in files} == before
+    assert {file: file.read_bytes() for file in there} == before
 
 
 def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None:
     model = project.prepare()[0].src.model
     project.run.checkpoint(1).mkdir(parents=True)
     project.run.tokenizer_joint.unlink()
-    (project.run.corpus / "train" / "meta.json").unlink()
-    assert project.prepare()[0].src.model == model
+    (project.run.corpus / "train" / "0" / "meta.json").unlink()
+    tokenizers, train, _, _ = project.prepare()
+    assert tokenizers.src.model == model
+    assert train.lines("src") == [line(n, "zahl") for n in range(LINES)]
 
 
 @pytest.mark.parametrize("calls", [1, 2])

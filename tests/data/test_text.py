@@ -13,16 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.data import text
-from nmt.data.text import (
-    Pair,
-    byte_ranges,
-    decode_lines,
-    located,
-    range_lines,
-    read_lines,
-    read_pairs,
-    split_off,
-)
+from nmt.data.text import byte_ranges, decode_lines, range_lines, read_lines, read_pairs
 from nmt.errors import DataError
 
 CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
@@ -189,74 +180,6 @@ def test_real_oddities_are_read_byte_for_byte() -> None:
         lines = [line.encode() for line in read_lines(file)]
         assert len(lines) == 400
         assert lines == [line.removesuffix(b"\r") for line in raw]
-
-
-# split_off
-
-PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEFGH ")), max_size=20)
-
-
-def split(pairs: list[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split off a validation set; lines keep their places."""
-    lines = list(located(pairs, "t"))
-    train, valid = split_off(lines, size, seed)
-    assert set(train) | set(valid) == set(lines)
-    return [line.pair for line in train], [line.pair for line in valid]  # type: ignore[misc]
-
-
-@given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
-@settings(max_examples=150, derandomize=True, deadline=None)
-def test_split_is_a_pure_partition_that_shares_no_line(
-    pairs: list[Pair], size: int, seed: int
-) -> None:
-    before = list(pairs)
-    try:
-        train, valid = split(pairs, size, seed)
-    except DataError:
-        lone = [
-            pair
-            for pair in pairs
-            if sum(s == pair[0] for s, _ in pairs) == sum(t == pair[1] for _, t in pairs) == 1
-            and " " not in pair
-        ]
-        assert size > len(lone) or size >= len(pairs)
-        return
-    assert len(valid) == size
-    assert train
-    assert sorted(train + valid) == sorted(pairs)
-    assert not {src for src, _ in valid} & {src for src, _ in train}
-    assert not {tgt for _, tgt in valid} & {tgt for _, tgt in train}
-    assert " " not in {line for pair in valid for line in pair}
-    assert train == [pair for pair in pairs if pair not in valid]
-    assert valid == [pair for pair in pairs if pair in valid]
-    assert pairs == before
-    assert split(pairs, size, seed) == (train, valid)
-
-
-def test_another_seed_splits_otherwise() -> None:
-    pairs = [(f"s{n}", f"t{n}") for n in range(100)]
-    splits = {tuple(split(pairs, 10, seed)[1]) for seed in range(5)}
-    assert len(splits) == 5
-
-
-@pytest.mark.parametrize(
-    ("pairs", "size", "most"),
-    [
-        ([("a", "x"), ("a", "y"), ("b", "z")], 2, 1),
-        ([("a", "x"), ("b", "y")], 2, 2),
-        ([("a", "x"), ("", "y"), ("c", "z")], 3, 2),
-    ],
-    ids=["duplicates", "nothing left to train on", "blank"],
-)
-def test_a_split_too_large_says_how_large_it_may_be(
-    pairs: list[Pair], size: int, most: int
-) -> None:
-    with pytest.raises(DataError) as caught:
-        split(pairs, size, 1)
-    message = str(caught.value)
-    assert message.startswith("data.valid: must leave training text")
-    assert f"at most {most}," in message
-    assert f"it is {size}" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"\n\n\n", b"one\ntwo\n" * 99, b"x" * 500])

@@ -131,6 +131,28 @@ def test_a_line_encodes_alike_alone_and_among_others(tokenizer: Tokenizer) -> No
     assert [tokenizer.encode([line])[0] for line in ODD] == together
 
 
+def test_arrays_are_the_rows_that_encode_gives(tokenizer: Tokenizer) -> None:
+    for tags in ((), (4, 5)):
+        tagged = tokenizer.tagged(tags)
+        arrays = tagged.arrays(ODD)
+        assert [row.tolist() for row in arrays] == tagged.encode(ODD)
+        assert [tagged.cut(line).tokens for line in ODD] == tagged.encode(ODD)
+    assert tokenizer.arrays([]) == []
+
+
+def test_tags_stand_before_every_line_and_add_nothing_to_its_text(tokenizer: Tokenizer) -> None:
+    tags = tuple(tokenizer.reserved[1:3])
+    tagged = tokenizer.tagged(tags)
+    for plain, row, line in zip(tokenizer.encode(ODD), tagged.encode(ODD), ODD, strict=True):
+        assert row == [*tags, *plain]
+        assert tagged.decode(row) == line
+    assert tagged.tagged(()).encode(ODD) == tokenizer.encode(ODD)
+    cut = tagged.cut("a dog runs")
+    assert cut.words == ["a", "dog", "runs"]
+    assert cut.word_of[:3] == [3, 3, 0]
+    assert cut.pieces[:2] == ["<reserved_1>", "<reserved_2>"]
+
+
 def named_size(error: pytest.ExceptionInfo[DataError], bound: str) -> int:
     found = re.search(rf"must be at {bound} (\d+) for the text", str(error.value))
     assert found, error.value
@@ -253,9 +275,12 @@ def test_saved_tokenizers_come_back(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer.model"]
 
 
-def test_two_equal_tokenizers_are_not_joint() -> None:
-    model = train("char").model
-    assert not Tokenizers(Tokenizer(model), Tokenizer(model)).joint
+def test_equal_models_are_one_vocabulary_whatever_the_tags_and_others_are_not() -> None:
+    char, bpe = train("char"), train("bpe")
+    both = Tokenizers(char, Tokenizer(char.model))
+    assert both.joint
+    assert both.tagged((4, 5)).joint
+    assert not Tokenizers(char, bpe).joint
 
 
 @pytest.mark.parametrize(

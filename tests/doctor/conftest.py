@@ -19,4 +19,4 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Nasty:
 def report(nasty: Nasty) -> Report:
     """Examine it."""
     held = [hold_out("test", nasty.test)]
-    return examine("train", (nasty.src, nasty.tgt), ("en", "fr"), held, 1, lambda seen, _: seen)
+    return examine("train", nasty.train, ("en", "fr"), held, 1, lambda seen, _: seen)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 from nastytext import CLEAN_LINES, Nasty, demo_lines
 
+from nmt.data.sources import Source
 from nmt.doctor import examine as examine_module
 from nmt.doctor.examine import Report, examine
 from nmt.doctor.look import hold_out
@@ -38,8 +40,7 @@ def test_findings_do_not_depend_on_chunks_or_processes(
     monkeypatch.setattr(examine_module, "WORTH_WORKERS", 1)
     monkeypatch.setattr(examine_module, "CHUNK", 701)
     held = [hold_out("test", nasty.test)]
-    files = (nasty.src, nasty.tgt)
-    other = examine("train", files, ("en", "fr"), held, 2, lambda seen, _: seen)
+    other = examine("train", nasty.train, ("en", "fr"), held, 2, lambda seen, _: seen)
     assert other.record() == report.record()
 
 
@@ -48,7 +49,7 @@ def looked_at(folder: Path, src: list[str], tgt: list[str]) -> Report:
     files = folder / "a.en", folder / "a.fr"
     for file, lines in zip(files, (src, tgt), strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    return examine("a", files, ("en", "fr"), [], 1, lambda seen, _: seen)
+    return examine("a", Source([files]), ("en", "fr"), [], 1, lambda seen, _: seen)
 
 
 def test_uneven_sides_are_examined_as_far_as_both_go(tmp_path: Path) -> None:
@@ -76,9 +77,38 @@ def test_tokenized_text_is_told_as_such(tmp_path: Path) -> None:
     assert found.count > 400
 
 
+def test_every_form_of_text_is_examined_alike(tmp_path: Path) -> None:
+    """Two files, the same cut in two, TSV and JSON lines."""
+    src, tgt = (demo_lines(f"valid.{side}") for side in ("en", "fr"))
+    src[300] += " &amp;"
+    tgt[100:200] = [*tgt[101:200], tgt[100]]
+    expected = looked_at(tmp_path, src, tgt)
+    parts = [tuple(tmp_path / f"{name}.{side}" for side in ("en", "fr")) for name in ("b", "c")]
+    for part, its in zip(parts, (slice(0, 150), slice(150, None)), strict=True):
+        for file, lines in zip(part, (src, tgt), strict=True):
+            file.write_text("".join(f"{line}\n" for line in lines[its]), "utf-8")
+    rows = list(zip(src, tgt, strict=True))
+    tsv, jsonl = tmp_path / "a.tsv", tmp_path / "a.jsonl"
+    tsv.write_text("".join(f"{t}\t{s}\n" for s, t in rows), "utf-8")
+    jsonl.write_text("".join(json.dumps({"s": s, "t": t}) + "\n" for s, t in rows), "utf-8")
+    for source in (
+        Source(parts),
+        Source([(tsv,)], "tsv", (1, 0)),
+        Source([(jsonl,)], "jsonl", ("s", "t")),
+    ):
+        found = examine("a", source, ("en", "fr"), [], 1, lambda seen, _: seen)
+        assert found.counts == expected.counts
+        assert found.pairs == expected.pairs
+        assert [(f.kind, f.place, f.lines) for f in found.findings] == [
+            (f.kind, f.place, f.lines) for f in expected.findings
+        ]
+    assert expected.findings.of("entity")
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    nowhere = Source([(tmp_path / "a", tmp_path / "b")])
     with pytest.raises(DataError, match="no such file"):
-        examine("a", (tmp_path / "a", tmp_path / "b"), ("a", "b"), [], 1, lambda seen, _: seen)
+        examine("a", nowhere, ("a", "b"), [], 1, lambda seen, _: seen)
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
@@ -97,7 +127,7 @@ def test_planted_lines_in_other_languages_are_found_in_real_text(tmp_path: Path)
     files = tmp_path / "a.en", tmp_path / "a.de"
     for file, lines in zip(files, (src, tgt), strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    report = examine("a", files, ("en", "de"), [], 1, lambda seen, _: seen)
+    report = examine("a", Source([files]), ("en", "de"), [], 1, lambda seen, _: seen)
     found = {line - 1 for f in report.findings.of("language") for line in f.lines}
     assert len(found & planted) >= 0.95 * len(found)
     assert len(found & planted) >= 0.90 * len(planted)

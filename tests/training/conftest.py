@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from textpairs import corpus_of
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
-from nmt.data.corpus import Corpus, build_corpus
-from nmt.data.text import located
+from nmt.data.corpus import Corpus
 from nmt.data.tokenizer import Tokenizers
 from nmt.log import RunLog
 from nmt.models.build import build_model
@@ -34,9 +34,7 @@ def tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
 def corpus(
     pairs: list[tuple[str, str]], tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
 ) -> Corpus:
-    return build_corpus(
-        located(pairs, "t"), tokenizers, tmp_path_factory.mktemp("corpus") / "c", {}, None
-    )
+    return corpus_of(pairs, tokenizers, tmp_path_factory.mktemp("corpus") / "c")
 
 
 @pytest.fixture

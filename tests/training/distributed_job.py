@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tinytrainer import make_config, make_pairs, make_tokenizers
+from textpairs import corpus_of
+from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
-from nmt.data.corpus import Corpus, build_corpus
+from nmt.data.corpus import Corpus
 from nmt.data.loader import Update
-from nmt.data.text import located
 from nmt.log import RunLog
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
@@ -32,12 +32,12 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Trainer:
-    """Return a trainer of one model, with batches of one to twelve pairs."""
+    """Return a trainer of one model, with batches of two to nine pairs."""
     pairs = make_pairs()
     tokenizers = make_tokenizers(pairs)
     with workers.in_turn():
         if workers.leads and not (folder / "corpus").exists():
-            build_corpus(located(pairs, "t"), tokenizers, folder / "corpus", {}, None)
+            corpus_of(pairs, tokenizers, folder / "corpus")
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
     model = MODELS[name] | {"dropout": 0.0}
     values = {f"train__{key}": value for key, value in settings.items()}
@@ -69,8 +69,8 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
     found: dict[str, Any] = {"pairs": [], "losses": [], "norms": []}
     workers = trainer.workers
     while trainer.state.update < updates:
-        batches = trainer.plan(trainer.state.epoch)
-        update = trainer.prepared(batches[trainer.state.batch])
+        batches = batches_of(trainer, trainer.state.epoch)
+        update = trainer.prepared(trainer.corpus, batches[trainer.state.batch])
         losses, norm = trainer.update(update)
         translation = workers.add(losses.translation.clone()) / update.tgt_tokens
         found["pairs"].append(sorted(workers.joined(rows_of(update))))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from plain import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, batches_of
 
 from nmt.models.build import build_model, weights_of
 from nmt.runtime import seed_everything
@@ -67,9 +67,9 @@ def test_forty_updates_in_float64_are_the_plain_ones(make_trainer: MakeTrainer, 
     weights = {name: weight.clone() for name, weight in weights_of(trainer.model).items()}
     adam = Adam(weights, clip=1.0)
     for number in range(40):
-        batches = trainer.plan(trainer.state.epoch)
+        batches = batches_of(trainer, trainer.state.epoch)
         batch = batches[number % len(batches)]
-        update = trainer.prepared(batch)
+        update = trainer.prepared(trainer.corpus, batch)
         losses, _ = trainer.update(update)
         trainer.state.update += 1
         loss, gradients = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
@@ -85,10 +85,10 @@ def test_the_first_gradients_in_fp32_are_the_plain_ones(
 ) -> None:
     model, hidden = CASES[case]
     trainer = trainer_of(make_trainer, model, clip_norm=0.0)
-    batch = trainer.plan(0)[0]
+    batch = batches_of(trainer)[0]
     weights = {name: weight.double() for name, weight in weights_of(trainer.model).items()}
     _, expected = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
-    trainer.update(trainer.prepared(batch))
+    trainer.update(trainer.prepared(trainer.corpus, batch))
     for name, parameter in trainer.model.named_parameters():
         assert parameter.grad is not None
         difference = (parameter.grad.double() - expected[name]).norm()
@@ -112,8 +112,8 @@ def test_bf16_trains_within_the_noise_of_seeds(make_trainer: MakeTrainer, case: 
         trainer.precision = other.precision
         total = tokens = 0.0
         for number in range(200):
-            batches = trainer.plan(trainer.state.epoch)
-            update = trainer.prepared(batches[number % len(batches)])
+            batches = batches_of(trainer, trainer.state.epoch)
+            update = trainer.prepared(trainer.corpus, batches[number % len(batches)])
             losses, _ = trainer.update(update)
             trainer.state.update += 1
             if number >= 200 - len(batches):

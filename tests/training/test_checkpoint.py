@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, batches_of
 
 from nmt.errors import RunError
 from nmt.rundir import RunDir
@@ -17,8 +17,8 @@ from nmt.training.trainer import Trainer
 
 
 def updated(trainer: Trainer, updates: int) -> Trainer:
-    for batch in trainer.epoch_batches[:updates]:
-        trainer.update(trainer.prepared(batch))
+    for batch in batches_of(trainer)[:updates]:
+        trainer.update(trainer.prepared(trainer.corpus, batch))
         trainer.state.update += 1
     return trainer
 

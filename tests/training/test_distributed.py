@@ -27,7 +27,7 @@ def run_job(folder: Path, workers: int, parallel: str, updates: int, *flags: str
         [sys.executable, *launch, *job],
         check=True,
         timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     found: dict[str, Any] = json.loads(out.read_text())
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, batches_of
 
 from nmt.training.estimate import estimate
 
@@ -27,7 +27,7 @@ def test_the_totals_are_those_of_the_limits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=10, train__validate_every=4)
     found = estimate(trainer, lambda: 0.5, corpus_bytes=0)
     assert (found.updates, found.validations) == (10, 3)  # after 4, 8 and 10
-    assert found.updates_an_epoch == len(trainer.epoch_batches)
+    assert found.updates_an_epoch == len(batches_of(trainer))
     assert found.validation_seconds > 0.5
     assert found.total_seconds == pytest.approx(
         10 * found.update_seconds + 3 * found.validation_seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer
+from tinytrainer import MakeTrainer, batches_of
 
 from nmt.data.loader import MicroBatch
 from nmt.errors import RunError
@@ -68,9 +68,9 @@ def test_an_update_that_does_not_fit_is_redone_in_halves(
 ) -> None:
     plain, tight = make_trainer("plain"), make_trainer("tight")
     sizes = limit(tight, 80, error)
-    for batch in plain.epoch_batches[:3]:
-        expected, _ = plain.update(plain.prepared(batch))
-        found, _ = tight.update(tight.prepared(batch))
+    for batch in batches_of(plain)[:3]:
+        expected, _ = plain.update(plain.prepared(plain.corpus, batch))
+        found, _ = tight.update(tight.prepared(tight.corpus, batch))
         torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
         torch.testing.assert_close(gradients(tight), gradients(plain), rtol=1e-3, atol=1e-6)
     assert tight.micro_tokens is not None
@@ -84,14 +84,14 @@ def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer)
     trainer = make_trainer()
     limit(trainer, 1, of_a_gpu)
     with pytest.raises(RunError, match=r"out of memory with a single pair of \d+ target tokens"):
-        trainer.update(trainer.prepared(trainer.epoch_batches[0]))
+        trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
 
 
 def test_other_errors_are_not_taken_for_it(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, lambda: RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
-        trainer.update(trainer.prepared(trainer.epoch_batches[0]))
+        trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
 
 
 def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> None:
@@ -102,7 +102,7 @@ def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> 
     assert tokens == 256
     assert "peak memory" in why
     assert sizes[::2] == sorted(sizes[::2])  # of each of the two worst shapes
-    assert max(sizes) == max(batch.tgt_tokens for batch in trainer.epoch_batches)
+    assert max(sizes) == max(batch.tgt_tokens for batch in batches_of(trainer))
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
     assert not gradients(trainer)
 
@@ -159,7 +159,7 @@ def held(trainer: Trainer) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    update = trainer.prepared(trainer.epoch_batches[0])
+    update = trainer.prepared(trainer.corpus, batches_of(trainer)[0])
     trainer.step.train()
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, update_of
+from tinytrainer import MakeTrainer, batches_of, update_of
 
-from nmt.data.loader import MicroBatch, make_micro_batch
+from nmt.data import epochs
+from nmt.data.loader import MicroBatch, Update, make_micro_batch
 from nmt.rundir import RunDir
 from nmt.training.trainer import Trainer
 
 
 def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
     """Return the first batch of the epoch, cut into micro-batches of so many tokens."""
-    parts = trainer.epoch_batches[0].cut(tokens)
+    parts = batches_of(trainer)[0].cut(tokens)
     return [make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
 
 
@@ -142,7 +143,7 @@ def test_training_ends_at_the_limit_that_comes_first(
     make_trainer: MakeTrainer, limits: dict[str, Any], reason: str
 ) -> None:
     trainer = make_trainer(**{f"train__{name}": value for name, value in limits.items()})
-    updates = {"max_updates": 3, "max_epochs": 2 * len(trainer.epoch_batches), "max_hours": 1}
+    updates = {"max_updates": 3, "max_epochs": 2 * len(batches_of(trainer)), "max_hours": 1}
     assert trainer.train(scores([1.0] * 9)) == reason
     assert trainer.state.update == updates[reason.split()[0]]
     assert steps(trainer.run)[-1] == trainer.state.update, "the end is validated and saved"
@@ -153,7 +154,65 @@ def test_an_epoch_trains_on_every_pair_once(make_trainer: MakeTrainer) -> None:
     trainer.train(scores([1.0]))
     tokens = int(trainer.corpus.lengths("tgt").sum()) + len(trainer.corpus)
     assert trainer.state.tgt_tokens == tokens
-    assert (trainer.state.epoch, trainer.state.batch) == (1, 0)
+    state = trainer.state
+    assert (state.epoch, state.window, state.batch) == (1, 0, 0)
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let epochs have several windows of about two batches."""
+    monkeypatch.setattr(epochs, "WINDOW", 2)
+
+
+def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
+    """Train up to an update; return the rows of each that was done."""
+    found: list[list[int]] = []
+    update = trainer.update
+
+    def noted(its: Update) -> Any:
+        found.append(its.batch.rows.tolist())
+        return update(its)
+
+    trainer.update = noted  # type: ignore[method-assign]
+    trainer.use(trainer.config.with_values({"train.max_updates": updates}))
+    trainer.train(scores([1.0] * 99))
+    return found
+
+
+@pytest.mark.usefixtures("windows")
+def test_epochs_of_several_windows_train_on_every_pair_once(make_trainer: MakeTrainer) -> None:
+    flags = {"train__batch_tokens": 100, "train__validate_every": "epoch"}
+    trainer = make_trainer(train__max_epochs=2, **flags)
+    assert trainer.epochs.windows > 2
+    sizes = [len(batches_of(trainer, epoch)) for epoch in range(3)]
+    found = rows_trained_on(trainer, sum(sizes[:2]) + 2)
+    assert len(found) == sum(sizes[:2])
+    for epoch, part in enumerate((found[: sizes[0]], found[sizes[0] :])):
+        assert part == [batch.rows.tolist() for batch in batches_of(trainer, epoch)]
+        rows = sorted(row for batch in part for row in batch)
+        assert rows == list(range(len(trainer.corpus)))
+    assert (trainer.state.epoch, trainer.state.window, trainer.state.batch) == (2, 0, 0)
+    ends = [(record["update"], record["epoch"]) for record in records(trainer.run, "train")]
+    assert ends == [(sizes[0], 1), (sum(sizes[:2]), 2)]
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_run_goes_on_with_the_pairs_that_it_had_not_come_to(make_trainer: MakeTrainer) -> None:
+    flags = {"train__batch_tokens": 100, "train__validate_every": 9999}
+    whole = make_trainer("whole", **flags)
+    an_epoch = len(batches_of(whole))
+    last = an_epoch + 5
+    expected = rows_trained_on(whole, last)
+    places = set()
+    for stop in range(1, last, 2):
+        first = make_trainer(f"run{stop}", **flags)
+        begun = rows_trained_on(first, stop)
+        again = make_trainer(f"run{stop}", **flags)
+        again.resume()
+        places.add((again.state.epoch, again.state.window))
+        assert begun + rows_trained_on(again, last) == expected
+        assert again.state.tgt_tokens == whole.state.tgt_tokens
+    assert len(places) > whole.epochs.windows, "stops were in every window and in the next epoch"
 
 
 # -- validation, patience, the best ----------------------------------------------------------
@@ -248,7 +307,7 @@ def test_metrics_record_what_a_plot_needs(make_trainer: MakeTrainer) -> None:
     assert set(train[0]) == fields | {*("grad_norm", "seconds", "gflops_per_second", "data_wait")}
     assert train[0]["seconds"] < valid[0]["seconds"] <= train[1]["seconds"]
     assert 0 <= train[0]["padding"] < 1
-    updates = len(trainer.epoch_batches)
+    updates = len(batches_of(trainer))
     assert train[1]["epoch"] == round(4 / updates, 3)
 
 
@@ -257,7 +316,7 @@ def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
 ) -> None:
     other = make_trainer("by_hand")
     total = tokens = 0.0
-    for number, batch in enumerate(other.epoch_batches[:2]):
+    for number, batch in enumerate(batches_of(other)[:2]):
         other.state.update = number
         micro = make_micro_batch(other.corpus, batch, other.tokenizers)
         total += float(other.update(update_of(micro))[0].translation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, update_of
+from tinytrainer import MakeTrainer, batches_of, update_of
 
 from nmt.data.loader import make_micro_batch, prefetch
 from nmt.runtime import Precision
@@ -21,7 +21,7 @@ def validation_loss(trainer: Trainer) -> float:
     """Return the training loss a token in fp32, dropout off."""
     micro = [
         make_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
-        for batch in trainer.epoch_batches
+        for batch in batches_of(trainer)
     ]
     trainer.step.eval()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
     trainer = make_trainer(precision="fp16", device="cuda", **FLAGS)
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
+    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     trainer.update(update_of(batch))
     after = list(trainer.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -91,16 +91,17 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
         for key, value in states[0].items():
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
-    batch = make_micro_batch(trainer.corpus, trainer.epoch_batches[0], trainer.tokenizers)
+    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     losses = [float(each.update(update_of(batch))[0].translation) for each in (trainer, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
-    batches = trainer.epoch_batches * 5
+    batches = batches_of(trainer) * 5
     seen = 0
-    for batch, update in zip(batches, prefetch(map(trainer.prepared, batches)), strict=True):
+    updates = prefetch(trainer.prepared(trainer.corpus, batch) for batch in batches)
+    for batch, update in zip(batches, updates, strict=True):
         planned = [
             make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
         ]

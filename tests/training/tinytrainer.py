@@ -12,6 +12,8 @@ import numpy as np
 from nmt.config import Config
 from nmt.data.batching import Batch
 from nmt.data.loader import MicroBatch, Update
+from nmt.data.prepare import Rows
+from nmt.data.redraw import Drawn
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.training.trainer import Trainer
 
@@ -48,10 +50,18 @@ def make_config(**values: Any) -> Config:
     return Config.model_validate(given).resolved(frozenset())
 
 
+def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
+    """Return all batches of an epoch, in order."""
+    epochs = trainer.epochs
+    return [b for number in range(epochs.windows) for b in epochs.window(epoch, number).batches]
+
+
 def update_of(*micro_batches: MicroBatch) -> Update:
     """Return the update of these micro-batches and no others."""
+    none = Rows(np.arange(0), np.arange(0))
     return Update(
-        Batch(np.arange(0), 0, 0),  # of no corpus
+        Drawn([(none, none)]),  # of no corpus
+        Batch(np.arange(0), 0, 0),
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),
         sum(batch.tgt_tokens for batch in micro_batches),

@@ -1,0 +1,104 @@
+"""One set of nasty files, and every command that reads text: all count the same lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from commandline import Result, done, nmt
+from nastytext import CLEAN_LINES, DEMO, Nasty, make_nasty
+
+QUICK = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
+"""A megabyte of source would be translated for hours."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Nasty text, a config that trains on it, and a run that did."""
+
+    nasty: Nasty
+    config: Path
+    run: Path
+    refused: Result
+    """What `nmt prepare` said while there was invalid UTF-8 in it."""
+    translated: list[str]
+    """What `nmt translate` made of the text with it."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("nasty")
+    nasty = make_nasty(folder)
+    settings = {
+        "data": {
+            "src": "en",
+            "tgt": "fr",
+            "train": [{"src": str(nasty.src), "tgt": str(nasty.tgt)}],
+            "valid": [{"prefix": str(DEMO / "valid")}],
+            "clean": {"copies": True},
+        },
+        "model": {"d_embed": 8, "d_hidden": 8},
+        "train": {"max_updates": 1, "threads": 1, "precision": "fp32"},
+    }
+    config, run = folder / "a.yaml", folder / "run"
+    config.write_text(yaml.safe_dump(settings))
+    refused = nmt("prepare", config, "--run", run)
+    broken = nasty.src.read_bytes()
+    nasty.src.write_bytes(broken.replace(b"caf\xe9", b"cafe"))
+    done(nmt("train", config, "--run", run, "--device", "cpu", *QUICK))
+    translated = done(nmt("translate", "-m", run, *QUICK, stdin=broken)).lines
+    return Trained(nasty, config, run, refused, translated)
+
+
+def test_check_counts_them(trained: Trained) -> None:
+    found = done(nmt("check", trained.nasty.src, trained.nasty.tgt, "--json"))
+    assert json.loads(found.out)["sets"][0]["lines"] == [CLEAN_LINES] * 2
+
+
+def test_clean_keeps_or_drops_each(trained: Trained, tmp_path: Path) -> None:
+    done(nmt("clean", trained.config, "-o", tmp_path / "out"))
+    kept = {side: (tmp_path / f"out.{side}").read_bytes().count(b"\n") for side in ("en", "fr")}
+    dropped = (tmp_path / "out.dropped.tsv").read_bytes().count(b"\n") - 1
+    assert kept["en"] == kept["fr"] == CLEAN_LINES - dropped
+    assert dropped == len(trained.nasty.planted["blank", "tgt"])
+
+
+def test_prepare_and_train_keep_or_drop_each(trained: Trained) -> None:
+    meta = json.loads((trained.run / "corpus" / "train" / "0" / "meta.json").read_text())
+    assert meta["pairs"] + sum(meta["dropped"].values()) == CLEAN_LINES
+    rows = (trained.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes().count(b"\n") - 1
+    assert rows == sum(meta["dropped"].values())
+    for line in trained.nasty.planted["long", "src"]:
+        assert (
+            f"{trained.nasty.src}:{line}\t".encode()
+            in (trained.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes()
+        )
+
+
+def test_invalid_text_is_named_where_it_would_be_trained_on(trained: Trained) -> None:
+    [line] = trained.nasty.planted["encoding", "src"]
+    assert trained.refused.code == 2
+    assert f"{trained.nasty.src}:{line}: must be UTF-8" in trained.refused.err
+
+
+def test_translate_answers_each(trained: Trained) -> None:
+    assert len(trained.translated) == CLEAN_LINES
+
+
+def test_score_scores_each(trained: Trained) -> None:
+    texts = ["--src", trained.nasty.src, "--tgt", trained.nasty.tgt]
+    rows = done(nmt("score", "-m", trained.run, *texts)).lines
+    assert len(rows) == CLEAN_LINES
+    for row in rows:
+        total, mean, perplexity = map(float, row.split("\t"))
+        assert total <= mean <= 0 < perplexity
+
+
+def test_evaluate_scores_each(trained: Trained, tmp_path: Path) -> None:
+    texts = ["--src", trained.nasty.src, "--ref", trained.nasty.tgt]
+    done(nmt("evaluate", trained.run, *texts, "-o", tmp_path / "report.json", *QUICK))
+    [scores] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
+    assert scores["lines"] == CLEAN_LINES

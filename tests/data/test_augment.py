@@ -1,0 +1,258 @@
+"""Changes to training text: each as often as asked for, and each what it says."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.config import AugmentConfig
+from nmt.data.augment import (
+    NOISE,
+    TYPOS_PER_WORD,
+    augmented,
+    inserted,
+    neighbour,
+    slip,
+    titled,
+    with_typos,
+)
+
+CASES = settings(max_examples=80, derandomize=True, deadline=None)
+WORDS = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8)
+LINES = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
+SRC, TGT = "A small dog is running over there.", "Un petit chien court là-bas."
+ROUNDS = 4000
+
+
+def drawn(rng: random.Random, src: str = SRC, tgt: str = TGT, **rates: float) -> tuple[str, str]:
+    return augmented(src, tgt, AugmentConfig(**rates), rng)
+
+
+CHANGED = {
+    "upper": lambda src, tgt: (src, tgt) == (SRC.upper(), TGT.upper()),
+    "title": lambda src, tgt: src.startswith("A Small Dog Is ") and tgt.startswith("Un Petit "),
+    "typos": lambda src, tgt: src != SRC and tgt == TGT,
+    "noise": lambda src, tgt: len(src) == len(SRC) + 2 and len(tgt) == len(TGT) + 2,
+    "punctuation": lambda src, tgt: (src, tgt) == (SRC[:-1], TGT[:-1]),
+}
+
+
+def test_every_change_of_the_config_is_tested() -> None:
+    assert set(CHANGED) == set(AugmentConfig.model_fields)
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.3])
+@pytest.mark.parametrize("name", CHANGED)
+def test_each_change_comes_as_often_as_asked_for(name: str, rate: float) -> None:
+    rng = random.Random(5)
+    found = [drawn(rng, **{name: rate}) for _ in range(ROUNDS)]
+    changed = [pair for pair in found if pair != (SRC, TGT)]
+    # A typo may swap two like letters or have no key beside; here 1 in 30 does.
+    least = 0.95 if name == "typos" else 1.0
+    deviation = (rate * (1 - rate) * ROUNDS) ** 0.5
+    assert all(CHANGED[name](*pair) for pair in changed)
+    assert least * rate * ROUNDS - 5 * deviation < len(changed) < rate * ROUNDS + 5 * deviation
+
+
+def test_changes_come_independently_of_each_other() -> None:
+    rng = random.Random(5)
+    found = Counter(
+        (src.isupper(), tgt[-1:] == ".")
+        for src, tgt in (drawn(rng, upper=0.5, punctuation=0.5) for _ in range(ROUNDS))
+    )
+    assert len(found) == 4
+    assert all(abs(count - ROUNDS / 4) < 5 * (ROUNDS * 3 / 16) ** 0.5 for count in found.values())
+
+
+@given(LINES, LINES, st.integers(0, 99))
+@CASES
+def test_with_all_rates_0_nothing_changes(src: str, tgt: str, seed: int) -> None:
+    assert augmented(src, tgt, AugmentConfig(), random.Random(seed)) == (src, tgt)
+
+
+RATES = st.fixed_dictionaries(dict.fromkeys(CHANGED, st.sampled_from([0.0, 0.3, 0.9])))
+
+
+@given(LINES, LINES, RATES, st.integers(0, 99))
+@CASES
+def test_the_numbers_drawn_decide_and_nothing_else(
+    src: str, tgt: str, rates: dict[str, float], seed: int
+) -> None:
+    random.seed(seed)
+    before = random.getstate()
+    first, again = (drawn(random.Random(seed), src, tgt, **rates) for _ in range(2))
+    assert first == again
+    assert random.getstate() == before
+
+
+@given(LINES, LINES, st.sampled_from(["upper", "title", "typos"]), st.integers(0, 99))
+@CASES
+def test_words_keep_their_count(src: str, tgt: str, name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(5):
+        found = drawn(rng, src, tgt, **{name: 0.9})
+        assert [side.count(" ") for side in found] == [src.count(" "), tgt.count(" ")]
+        assert all(word for side in found for word in side.split(" "))
+
+
+@given(LINES, LINES, st.integers(0, 99))
+@CASES
+def test_both_sides_get_the_same_sign_between_their_words(src: str, tgt: str, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(5):
+        found = drawn(rng, src, tgt, noise=0.9)
+        if found == (src, tgt):
+            continue
+        signs = []
+        for before, after in zip((src, tgt), found, strict=True):
+            added = Counter(after.split(" ")) - Counter(before.split(" "))
+            [sign] = added.elements()
+            words = after.split(" ")
+            places = [i for i, word in enumerate(words) if word == sign]
+            assert any([*words[:i], *words[i + 1 :]] == before.split(" ") for i in places)
+            signs.append(sign)
+        assert signs[0] == signs[1]
+        assert signs[0] in NOISE
+
+
+def test_every_sign_and_every_place_comes_up() -> None:
+    rng = random.Random(1)
+    found = [drawn(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
+    assert {sign for src, _ in found for sign in src} - set("a b") == set(NOISE)
+    places = Counter(
+        next(i for i, c in enumerate(src) if c in NOISE) for src, _ in found if len(src) > 3
+    )
+    assert set(places) == {0, 2, 4}
+    assert min(places.values()) > ROUNDS / 4
+
+
+@pytest.mark.parametrize("sign", NOISE)
+def test_signs_are_no_letters_and_stay_one_character(sign: str) -> None:
+    assert not sign.isalnum()
+    assert sign.upper() == sign
+    assert not sign.isspace()
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "expected"),
+    [
+        ("a b c", 0.0, "★ a b c"),
+        ("a b c", 0.3, "a ★ b c"),
+        ("a b c", 0.6, "a b ★ c"),
+        ("a b c", 0.99, "a b c ★"),
+        ("word", 0.2, "★ word"),
+        ("word", 0.9, "word ★"),
+        ("a  b", 0.4, "a ★  b"),
+        ("a ", 0.99, "a ★"),
+        ("", 0.5, "★"),
+    ],
+)
+def test_a_sign_is_put_between_words(text: str, where: float, expected: str) -> None:
+    assert inserted(text, "★", where) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a small dog", "A Small Dog"),
+        ("l'été de McDonald", "L'été De McDonald"),
+        ("3d (see note) ünder", "3d (see Note) Ünder"),
+        ("  two\tblanks\u00a0here ", "  Two\tBlanks\u00a0Here "),
+        ("漢字 🎉 мир", "漢字 🎉 Мир"),
+        ("", ""),
+    ],
+)
+def test_titles_begin_each_word_with_a_capital(text: str, expected: str) -> None:
+    assert titled(text) == expected
+
+
+def test_capitals_come_before_titles_and_noise_stays_in_both() -> None:
+    rates = {"upper": 0.9, "title": 0.9, "noise": 0.9}
+    rng = random.Random(3)
+    found = {drawn(rng, "a cat", "un chat", **rates) for _ in range(1000)}
+    plain = {
+        "".join(c for c in src if c not in NOISE).strip().replace("  ", " ") for src, _ in found
+    }
+    assert plain == {"a cat", "A CAT", "A Cat"}
+
+
+@pytest.mark.parametrize(
+    ("src", "tgt", "expected"),
+    [
+        ("One.", "Un.", ("One", "Un")),
+        ("What?!", "Quoi !", ("What", "Quoi")),
+        ("Really?", "Vraiment\u00a0?", ("Really", "Vraiment")),
+        ("Well…", "Bon...", ("Well", "Bon")),
+        ("你好。", "Hello.", ("你好", "Hello")),
+        ("One.", "Un", ("One.", "Un")),
+        ("One", "Un.", ("One", "Un.")),
+        ("One,", "Un,", ("One,", "Un,")),
+        ("...", "?", ("...", "?")),
+        ("e.g. this.", "p. ex. ceci.", ("e.g. this", "p. ex. ceci")),
+    ],
+    ids=ascii,
+)
+def test_marks_are_left_out_where_both_sides_have_one(
+    src: str, tgt: str, expected: tuple[str, str]
+) -> None:
+    rng = random.Random(1)
+    found = {drawn(rng, src, tgt, punctuation=0.9) for _ in range(50)}
+    assert found == {(src, tgt), expected}
+
+
+def one_slip(word: str) -> dict[str, set[str]]:
+    """Return all that one slip can make of a lower-case word, by kind."""
+    keys = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    beside = {
+        a: {b for row in keys for b in row if a in row and abs(row.index(a) - row.index(b)) == 1}
+        for row in keys
+        for a in row
+    }
+    places = range(1, len(word))
+    return {
+        "left out": {word[:i] + word[i + 1 :] for i in places},
+        "doubled": {word[: i + 1] + word[i:] for i in places},
+        "swapped": {word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :] for i in places},
+        "replaced": {
+            word[:i] + key + word[i + 1 :] for i in places for key in beside.get(word[i], {word[i]})
+        },
+    }
+
+
+@pytest.mark.parametrize("word", ["cat", "world", "été", "x1y"])
+def test_a_slip_is_one_of_those_that_happen_and_each_does(word: str) -> None:
+    rng = random.Random(2)
+    found = Counter(slip(word, rng) for _ in range(ROUNDS))
+    possible = one_slip(word)
+    assert set(found) == set().union(*possible.values())
+    for kind in possible.values():  # a quarter each, and what another kind makes too
+        assert sum(found[its] for its in kind) > ROUNDS / 4 - 5 * (ROUNDS * 3 / 16) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("letter", "keys"),
+    [("q", "w"), ("p", "o"), ("s", "ad"), ("S", "AD"), ("m", "n"), ("é", "é"), ("7", "7")],
+)
+def test_keys_beside_a_letter(letter: str, keys: str) -> None:
+    rng = random.Random(1)
+    counts = Counter(neighbour(letter, rng) for _ in range(400))
+    assert set(counts) == set(keys)
+    assert min(counts.values()) > 400 / len(keys) / 2
+
+
+def test_a_tenth_of_the_longer_words_have_a_slip_and_short_ones_none() -> None:
+    words = [f"number{i}" for i in range(40)] + ["to", "a"] * 10
+    rng = random.Random(1)
+    for _ in range(50):
+        found = with_typos(" ".join(words), rng).split(" ")
+        assert found[40:] == words[40:]
+        wrong = sum(a != b for a, b in zip(found, words, strict=True))
+        # A slip that swaps or replaces alike is none; here only digits have no key beside them.
+        assert 0 < wrong <= TYPOS_PER_WORD * 40
+    assert with_typos("to be or", rng) == "to be or"
+    assert with_typos("", rng) == ""
+    assert {with_typos("a dog", rng) for _ in range(100)} > {"a dg", "a odg", "a dogg"}

@@ -1,0 +1,178 @@
+"""Every pair of a set comes equally often, each set has its share, and any stretch can be had."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.data.mixture import Mixture, shares
+
+CASES = settings(max_examples=60, derandomize=True, deadline=None)
+SETS = st.lists(
+    st.tuples(st.integers(0, 40), st.sampled_from([0.1, 1.0, 2.5, 7.0, 30.0])),
+    min_size=1,
+    max_size=5,
+).filter(lambda sets: any(size for size, _ in sets))
+Sets = list[tuple[int, float]]
+
+
+def whole(mixture: Mixture, epoch: int) -> list[tuple[int, int]]:
+    """Return (row, pass) of all places of an epoch."""
+    rows, passes = mixture.draw(epoch, np.arange(mixture.total))
+    return list(zip(rows.tolist(), passes.tolist(), strict=True))
+
+
+def weighted(sets: Sets, seed: int = 1) -> Mixture:
+    return Mixture([size for size, _ in sets], [weight for _, weight in sets], seed)
+
+
+@given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any))
+@CASES
+def test_without_weights_each_pair_comes_once_an_epoch(sizes: list[int]) -> None:
+    mixture = Mixture(sizes, None, seed=2)
+    for epoch in (0, 1, 5):
+        assert sorted(whole(mixture, epoch)) == [(row, epoch) for row in range(sum(sizes))]
+
+
+@given(SETS)
+@CASES
+def test_each_set_gives_its_share_to_the_pair(sets: Sets) -> None:
+    counts = weighted(sets).counts
+    total = sum(size for size, _ in sets)
+    weights = [Fraction(weight) if size else Fraction(0) for size, weight in sets]
+    assert sum(counts) == total
+    for count, weight in zip(counts, weights, strict=True):
+        assert abs(count - weight / sum(weights) * total) < 1
+        assert count == 0 or weight > 0
+
+
+@given(SETS, st.integers(0, 3))
+@CASES
+def test_an_epoch_holds_the_counts_of_its_sets(sets: Sets, epoch: int) -> None:
+    mixture = weighted(sets)
+    ends = np.cumsum(mixture.sizes)
+    found = Counter(np.searchsorted(ends, [row for row, _ in whole(mixture, epoch)], "right"))
+    assert [found[i] for i in range(len(sets))] == mixture.counts
+
+
+@given(SETS, st.integers(1, 6))
+@CASES
+def test_all_pairs_of_a_set_come_equally_often(sets: Sets, epochs: int) -> None:
+    mixture = weighted(sets)
+    counts = Counter(row for epoch in range(epochs) for row, _ in whole(mixture, epoch))
+    begin = 0
+    for size, count in zip(mixture.sizes, mixture.counts, strict=True):
+        its = [counts[row] for row in range(begin, begin + size)]
+        assert sum(its) == epochs * count
+        if size:
+            few = epochs * count // size
+            assert set(its) <= {few, few + 1}
+        begin += size
+
+
+@given(SETS)
+@CASES
+def test_each_pass_over_a_set_takes_each_pair_once(sets: Sets) -> None:
+    mixture = weighted(sets)
+    epochs = 6
+    found = [pair for epoch in range(epochs) for pair in whole(mixture, epoch)]
+    assert len(set(found)) == len(found)
+    begin = 0
+    for size, count in zip(mixture.sizes, mixture.counts, strict=True):
+        passes = Counter(number for row, number in found if begin <= row < begin + size)
+        if size:
+            done, rest = divmod(epochs * count, size)
+            assert passes == Counter(
+                dict.fromkeys(range(done), size) | ({done: rest} if rest else {})
+            )
+        begin += size
+
+
+@given(SETS, st.booleans(), st.tuples(st.integers(0, 200), st.integers(0, 200)))
+@CASES
+def test_a_stretch_is_that_of_the_whole(sets: Sets, by_weight: bool, cuts: tuple[int, int]) -> None:
+    mixture = weighted(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
+    begin, end = sorted(min(cut, mixture.total) for cut in cuts)
+    rows, passes = mixture.draw(3, np.arange(begin, end))
+    assert list(zip(rows.tolist(), passes.tolist(), strict=True)) == whole(mixture, 3)[begin:end]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 6.0, 3.0]], ids=["natural", "weighted"])
+def test_the_sets_are_mixed_all_through_the_epoch(weights: list[float] | None) -> None:
+    sizes = [700_000, 50_000, 250_000]
+    mixture = Mixture(sizes, weights, seed=5)
+    ends = np.cumsum(sizes)
+    exact = np.array(weights or sizes) / sum(weights or sizes)
+    window = 100_000
+    for begin in range(0, mixture.total, window):
+        rows, _ = mixture.draw(0, np.arange(begin, begin + window))
+        found = np.bincount(np.searchsorted(ends, rows, "right"), minlength=3) / window
+        assert np.abs(found - exact).max() < 0.01  # six deviations of 100,000 fair draws
+
+
+def test_epochs_and_seeds_come_in_other_orders() -> None:
+    orders = [
+        tuple(row for row, _ in whole(Mixture([300, 200], weights, seed), epoch))
+        for weights in (None, [2.0, 1.0])
+        for seed in (1, 2)
+        for epoch in (0, 1)
+    ]
+    assert len(set(orders)) == len(orders)
+
+
+def test_each_pass_over_a_set_takes_its_pairs_in_another_order() -> None:
+    mixture = Mixture([400, 400], [1.0, 3.0], seed=1)
+    halves = [{row for row, _ in whole(mixture, epoch) if row < 400} for epoch in range(4)]
+    assert halves[0] | halves[1] == halves[2] | halves[3] == set(range(400))
+    # Two halves by chance share 100 rows, deviation 5.
+    assert abs(len(halves[0] & halves[2]) - 100) < 6 * 5
+
+
+def test_two_sets_of_one_size_do_not_go_hand_in_hand() -> None:
+    mixture = Mixture([400, 400, 200], [1.0, 1.0, 8.0], seed=1)
+    rows = [row for row, _ in whole(mixture, 0)]
+    one, two = ({row % 400 for row in rows if row // 400 == i} for i in (0, 1))
+    # 100 of 400 rows each; about 25 would be the same ones by chance, deviation below 5.
+    assert len(one) == len(two) == 100
+    assert len(one & two) < 25 + 6 * 5
+
+
+def test_an_empty_set_gives_nothing_whatever_its_weight() -> None:
+    mixture = Mixture([0, 30, 0, 10], [50.0, 1.0, 50.0, 1.0], seed=1)
+    assert mixture.counts == [0, 20, 0, 20]
+    rows = Counter(row for row, _ in whole(mixture, 0))
+    assert sum(rows[row] for row in range(30)) == 20
+    assert [rows[row] for row in range(30, 40)] == [2] * 10
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
+@CASES
+def test_temperature_1_keeps_the_natural_shares(sizes: list[int]) -> None:
+    assert shares(sizes, 1) == sizes
+
+
+def test_temperature_2_takes_square_roots() -> None:
+    assert shares([100, 900, 0], 2) == pytest.approx([10, 30, 0])
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
+@CASES
+def test_a_high_temperature_gives_every_set_the_same(sizes: list[int]) -> None:
+    found = shares(sizes, 1e6)
+    assert max(found) / min(found) < 1.0001
+
+
+def test_a_temperature_evens_out_and_keeps_the_order() -> None:
+    sizes = [1_000_000, 10_000, 100]
+    parts = [
+        [share / sum(found) for share in found] for found in (shares(sizes, t) for t in (1, 2, 5))
+    ]
+    assert all(a > b > c for a, b, c in parts)
+    largest, smallest = [its[0] for its in parts], [its[-1] for its in parts]
+    assert largest == sorted(largest, reverse=True)
+    assert smallest == sorted(smallest)

@@ -1,0 +1,239 @@
+"""Shapes pad as little as any could, hold every pair, and batches are made of them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.data.batching import plan_batches
+from nmt.data.shapes import (
+    LONGEST,
+    Counts,
+    Lengths,
+    Shapes,
+    best_shapes,
+    count_lengths,
+    many_shapes,
+)
+
+CASES = settings(max_examples=40, derandomize=True, deadline=None)
+HISTOGRAMS = st.dictionaries(st.integers(1, 20), st.integers(1, 9), min_size=1, max_size=9)
+PAIRS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=100)
+BUDGETS = st.sampled_from([1, 20, 64, 100, 333, 1000])
+Pairs = list[tuple[int, int]]
+
+
+def columns(pairs: Pairs) -> tuple[Lengths, Lengths]:
+    src, tgt = np.array(pairs, np.int64).T
+    return src, tgt
+
+
+def counted(pairs: Pairs) -> Counts:
+    return count_lengths([(*columns(pairs), 1.0)])
+
+
+def listed(shapes: Shapes) -> list[tuple[int, int]]:
+    """Return every (source, target) shape."""
+    pairs = zip(shapes.sources, shapes.targets.tolist(), strict=True)
+    return [(src, tgt) for sources, tgt in pairs for src in sources.tolist()]
+
+
+def padding(histogram: dict[int, int], edges: tuple[int, ...]) -> int:
+    """Count the blanks where each length is filled up to the next edge."""
+    return sum(
+        count * (min(edge for edge in edges if edge >= length) - length)
+        for length, count in histogram.items()
+    )
+
+
+def least_padding(histogram: dict[int, int], most: int) -> int:
+    """Try all sets of edges; an edge that is no length only pads."""
+    lengths = sorted(histogram)
+    return min(
+        padding(histogram, (*chosen, lengths[-1]))
+        for size in range(min(most, len(lengths)))
+        for chosen in combinations(lengths[:-1], size)
+    )
+
+
+@given(HISTOGRAMS, st.integers(1, 10))
+@CASES
+def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
+    pairs = [(length, 7) for length, count in histogram.items() for _ in range(count)]
+    shapes = best_shapes(counted(pairs), most)
+    assert shapes.targets.tolist() == [7]
+    [edges] = shapes.sources
+    assert len(edges) <= most
+    assert padding(histogram, tuple(edges.tolist())) == least_padding(histogram, most)
+
+
+@given(HISTOGRAMS, st.integers(1, 4))  # of more shapes than four some are kept for the sources
+@CASES
+def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
+    pairs = [(7, length) for length, count in histogram.items() for _ in range(count)]
+    shapes = best_shapes(counted(pairs), most)
+    assert len(shapes) <= most
+    assert {src for src, _ in listed(shapes)} == {7}
+    edges = tuple(shapes.targets.tolist())
+    assert padding(histogram, edges) == least_padding(histogram, most)
+
+
+def test_edges_by_hand() -> None:
+    pairs = [(2, 5)] * 5 + [(3, 5)] + [(9, 5)] * 3
+    assert listed(best_shapes(counted(pairs), 1)) == [(9, 5)]
+    assert listed(best_shapes(counted(pairs), 2)) == [(3, 5), (9, 5)]
+    assert listed(best_shapes(counted(pairs), 3)) == [(2, 5), (3, 5), (9, 5)]
+    assert listed(best_shapes(counted(pairs), 4)) == [(2, 5), (3, 5), (9, 5)]
+
+
+def test_the_weight_of_a_part_decides() -> None:
+    short = columns([(2, 5), (9, 5), (9, 5)])
+    long = columns([(7, 5)])
+    light, heavy = (count_lengths([(*short, 1.0), (*long, weight)]) for weight in (0.5, 9.0))
+    # With two edges either 7 goes up to 9 or 2 goes up to 7.
+    assert listed(best_shapes(light, 2)) == [(2, 5), (9, 5)]
+    assert listed(best_shapes(heavy, 2)) == [(7, 5), (9, 5)]
+
+
+@given(PAIRS, st.integers(1, 30))
+@CASES
+def test_no_more_shapes_than_asked_for_and_every_pair_fits_one(pairs: Pairs, most: int) -> None:
+    shapes = best_shapes(counted(pairs), most)
+    assert len(shapes) == len(listed(shapes)) <= most
+    assert (np.diff(shapes.targets) > 0).all()
+    assert all((np.diff(sources) > 0).all() for sources in shapes.sources)
+    for src, tgt in pairs:
+        number = int(np.searchsorted(shapes.targets, tgt))
+        assert shapes.target(number, tgt) >= tgt
+        assert shapes.source(number, src) >= src
+        assert (shapes.source(number, src), shapes.target(number, tgt)) in listed(shapes)
+
+
+@given(HISTOGRAMS, st.booleans())
+@CASES
+def test_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) -> None:
+    lengths = [length for length, count in histogram.items() for _ in range(count)]
+    counts = counted([(n, 7) if of_source else (7, n) for n in lengths])
+    found = [
+        padding(histogram, tuple(shape[0 if of_source else 1] for shape in listed(shapes)))
+        for shapes in (best_shapes(counts, most) for most in (1, 2, 3, 4, 6, 9))
+    ]
+    assert found == sorted(found, reverse=True)
+
+
+def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
+    src, tgt = np.random.default_rng(1).gamma(4, 6, (2, 5000)).astype(np.int64) + 1
+    counts = count_lengths([(src, tgt, 1.0)])
+    found = []
+    for most in (1, 4, 16, 64, 256):
+        shapes = best_shapes(counts, most)
+        classes = np.searchsorted(shapes.targets, tgt)
+        padded = sum(
+            shapes.source(c, s) + shapes.target(c, t)
+            for c, s, t in zip(classes.tolist(), src.tolist(), tgt.tolist(), strict=True)
+        )
+        found.append(padded / (src.sum() + tgt.sum()))
+    assert found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(5000 * (src.max() + tgt.max()) / (src.sum() + tgt.sum()))
+    # 16 target edges and 16 source edges each: of 100 lengths an edge is some 6 from the next.
+    assert found[-1] < 1.1
+
+
+@given(PAIRS, st.integers(1, 4), st.sampled_from([5, 50, 500]))
+@CASES
+def test_a_window_has_no_more_shapes_than_its_batches_are_worth(
+    pairs: Pairs, windows: int, batch_tokens: int
+) -> None:
+    shapes = many_shapes(counted(pairs), batch_tokens, windows)
+    batches = sum(tgt for _, tgt in pairs) / batch_tokens / windows
+    assert 1 <= len(shapes) <= max(1, 1.4 * batches + 0.5)
+
+
+def test_lengths_are_counted_by_pair_and_the_longest_as_one() -> None:
+    counts = count_lengths(
+        [(*columns([(1, 2), (1, 2), (3, 1)]), 2.0), (*columns([(5000, 2), (2000, 9000)]), 0.5)]
+    )
+    assert counts[1, 2] == 4
+    assert counts[3, 1] == 2
+    assert counts[LONGEST, 2] == 0.5
+    assert counts[LONGEST, LONGEST] == 0.5
+    assert counts.sum() == 7
+
+
+# Batches of shapes
+
+
+@given(PAIRS, PAIRS, BUDGETS, st.integers(1, 12), st.booleans())
+@CASES
+def test_batches_hold_each_row_once_fit_it_and_keep_the_budget(
+    counted_pairs: Pairs, pairs: Pairs, budget: int, most: int, tight: bool
+) -> None:
+    """The shapes may be of another text, of which all lengths may be shorter."""
+    shapes = best_shapes(counted(counted_pairs), most)
+    src, tgt = columns(pairs)
+    batches = list(plan_batches(src, tgt, budget, shapes, tight))
+    rows = np.concatenate([batch.rows for batch in batches])
+    assert sorted(rows.tolist()) == list(range(len(pairs)))
+    for batch in batches:
+        assert batch.tgt_tokens <= budget or len(batch.rows) == 1
+        its_src, its_tgt = int(src[batch.rows].max()), int(tgt[batch.rows].max())
+        if tight:
+            assert (batch.src_length, batch.tgt_length) == (its_src, its_tgt)
+        else:
+            assert batch.src_length >= its_src
+            assert batch.tgt_length >= its_tgt
+
+
+@given(PAIRS, BUDGETS, st.integers(1, 12), st.data())
+@CASES
+def test_batches_of_counted_lengths_have_the_given_shapes_only(
+    pairs: Pairs, budget: int, most: int, data: st.DataObject
+) -> None:
+    shapes = best_shapes(counted(pairs), most)
+    some = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=80))
+    batches = plan_batches(*columns(some), budget, shapes, tight=False)
+    assert {(batch.src_length, batch.tgt_length) for batch in batches} <= set(listed(shapes))
+
+
+@given(PAIRS, BUDGETS, st.integers(1, 12))
+@CASES
+def test_only_the_last_batch_is_small(pairs: Pairs, budget: int, most: int) -> None:
+    shapes = best_shapes(counted(pairs), most)
+    batches = list(plan_batches(*columns(pairs), budget, shapes, tight=False))
+    assert all(len(b.rows) == max(1, budget // b.tgt_length) for b in batches[:-1])
+    assert [b.tgt_length for b in batches] == sorted(b.tgt_length for b in batches)
+
+
+def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
+    shapes = best_shapes(counted([(4, 4), (8, 8)]), 2)
+    src, tgt = columns([(4, 4), (100, 3), (3, 100), (100, 200)])
+    batches = list(plan_batches(src, tgt, 8, shapes, tight=False))
+    found = {row: (b.src_length, b.tgt_length) for b in batches for row in b.rows.tolist()}
+    assert found[3] == (100, 200)
+    for row, (src_length, tgt_length) in found.items():
+        assert src_length >= src[row]
+        assert tgt_length >= tgt[row]
+
+
+def test_batches_by_hand() -> None:
+    shapes = best_shapes(counted([(2, 3), (5, 3), (9, 6)]), 3)
+    assert listed(shapes) == [(2, 3), (5, 3), (9, 6)]
+    src, tgt = columns([(5, 3), (2, 3), (1, 1), (9, 6), (4, 2)])
+    loose, tight = (
+        [
+            (b.rows.tolist(), b.src_length, b.tgt_length)
+            for b in plan_batches(src, tgt, 6, shapes, t)
+        ]
+        for t in (False, True)
+    )
+    assert loose == [([1, 2], 2, 3), ([0, 4], 5, 3), ([3], 9, 6)]
+    assert tight == [([1, 2], 2, 3), ([0, 4], 5, 3), ([3], 9, 6)]
+    src, tgt = columns([(4, 1), (1, 1), (2, 2)])  # one is left over and goes up a class
+    assert [
+        (b.rows.tolist(), b.src_length, b.tgt_length)
+        for b in plan_batches(src, tgt, 12, best_shapes(counted([(4, 1), (2, 6)]), 2), False)
+    ] == [([0, 1], 4, 6), ([2], 4, 6)]

@@ -1,0 +1,420 @@
+"""Text sets of every form, read in chunks: the same pairs, and errors that say where."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nmt.config import DataConfig, TextSet
+from nmt.data.sources import Chunk, Source
+from nmt.data.split import split_off
+from nmt.data.text import Pair
+from nmt.errors import DataError
+from nmt.textsets import Part, set_files
+
+Layout = Literal["plain", "mono", "tsv", "named tsv", "jsonl"]
+LAYOUTS: tuple[Layout, ...] = ("plain", "mono", "tsv", "named tsv", "jsonl")
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda content: zstandard.ZstdCompressor().compress(content),
+}
+PAIRS: list[Pair] = [
+    ("one", "un"),
+    ("", "empty source"),
+    ("a\u2028b\x85c\x0bd\x0ce\x00f\x1cg\u2029h", "🎉 \ufeff"),
+    (" edge  blanks ", "\u3000"),
+    ("a\rb", "\r\rc"),
+    ('"quoted" \\ {"src": 1}', "é e\u0301"),
+    ("", ""),
+    ("last but one", "avant-dernier"),
+    ("\ufefflast", "dernier"),
+]
+
+
+def as_bytes(layout: Layout, pairs: list[Pair], end: str = "\n", last: bool = True) -> list[bytes]:
+    """Return the content of each file of a part; `last` puts an end behind the last line too."""
+    rows: list[list[str]]
+    if layout == "plain":
+        rows = [[src for src, _ in pairs], [tgt for _, tgt in pairs]]
+    elif layout == "mono":
+        rows = [[tgt for _, tgt in pairs]]
+    elif layout == "tsv":
+        rows = [[f"id\t{tgt}\t{src}" for src, tgt in pairs]]
+    elif layout == "named tsv":
+        rows = [["fr\tscore\ten", *(f"{tgt}\t0.5\t{src}" for src, tgt in pairs)]]
+    else:
+        rows = [[json.dumps({"fr": tgt, "n": 1, "en": src}) for src, tgt in pairs]]
+    return [(end.join(lines) + end * (last and bool(lines))).encode() for lines in rows]
+
+
+def write(folder: Path, contents: list[bytes], name: str = "a", ending: str = "") -> Part:
+    files = [folder / f"{name}.{i}.txt{ending}" for i in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(COMPRESS[ending](content))
+    return tuple(files)
+
+
+def source(layout: Layout, *parts: Part, **options: Any) -> Source:
+    kinds: dict[Layout, dict[str, Any]] = {
+        "plain": {"form": "plain"},
+        "mono": {"form": "mono"},
+        "tsv": {"form": "tsv", "columns": (2, 1)},
+        "named tsv": {"form": "tsv", "columns": ("en", "fr")},
+        "jsonl": {"form": "jsonl", "columns": ("en", "fr")},
+    }
+    return Source(list(parts), **kinds[layout], **options)
+
+
+def read_as(layout: Layout, pairs: list[Pair]) -> list[Pair]:
+    """Return what a layout makes of pairs: one language alone, or no CR in a JSON text."""
+    if layout == "mono":
+        return [(tgt, tgt) for _, tgt in pairs]
+    if layout == "jsonl":
+        return [(src.replace("\r", " "), tgt.replace("\r", " ")) for src, tgt in pairs]
+    return pairs
+
+
+def error(source: Source, size: int = 2) -> str:
+    with pytest.raises(DataError) as caught:
+        [chunk.pairs() for chunk in source.chunks(size)]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("ending", COMPRESS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pairs_written_are_pairs_read(tmp_path: Path, layout: Layout, ending: str) -> None:
+    its = source(layout, write(tmp_path, as_bytes(layout, PAIRS), ending=ending))
+    assert list(its.pairs()) == read_as(layout, PAIRS)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9, 100])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_chunks_of_any_size_hold_the_same_pairs(tmp_path: Path, layout: Layout, size: int) -> None:
+    one, two = (
+        write(tmp_path, as_bytes(layout, PAIRS[:n]), name) for n, name in ((9, "a"), (5, "b"))
+    )
+    chunks = list(source(layout, one, two).chunks(size))
+    assert [pair for its in chunks for pair in its.pairs()] == read_as(layout, [*PAIRS, *PAIRS[:5]])
+    assert [len(its) for its in chunks] == [len(its.pairs()) for its in chunks]
+    assert max(map(len, chunks)) == min(size, 9)
+    assert {its.part for its in chunks} == {one, two}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_record_knows_its_file_and_line(tmp_path: Path, layout: Layout) -> None:
+    parts = [write(tmp_path, as_bytes(layout, PAIRS[:n]), name) for n, name in ((3, "a"), (2, "b"))]
+    chunks = list(source(layout, *parts).chunks(2))
+    first = 2 if layout == "named tsv" else 1
+    numbers = [n for its in chunks for n in its.numbers]
+    assert numbers == [first, first + 1, first + 2, first, first + 1]
+    places = [its.place(i) for its in chunks for i in range(len(its))]
+    assert places == [
+        f"{part[0]}:{n}" for part, n in zip([parts[0]] * 3 + [parts[1]] * 2, numbers, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["final newline", "no final newline"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_marks_of_other_systems_are_no_text(
+    tmp_path: Path, layout: Layout, end: str, bom: bytes, last: bool
+) -> None:
+    contents = [bom + content for content in as_bytes(layout, PAIRS, end, last)]
+    its = source(layout, write(tmp_path, contents))
+    for size in (1, 4, 100):
+        found = [pair for chunk in its.chunks(size) for pair in chunk.pairs()]
+        assert found == read_as(layout, PAIRS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_empty_file_holds_no_pairs(tmp_path: Path, layout: Layout) -> None:
+    its = source(layout, write(tmp_path, as_bytes(layout, [])))
+    assert list(its.chunks()) == []
+    assert list(its.pairs()) == []
+
+
+def test_one_column_may_be_both_sides(tmp_path: Path) -> None:
+    part = write(tmp_path, [b"a\tb\nc\td\te\n"])
+    assert list(Source([part], "tsv", (1, 1)).pairs()) == [("b", "b"), ("d", "d")]
+
+
+def test_a_line_end_in_a_json_text_becomes_a_blank(tmp_path: Path) -> None:
+    part = write(tmp_path, [b'{"en": "a\\nb\\r\\nc", "fr": "d\\u2028e"}\n'])
+    assert list(source("jsonl", part).pairs()) == [("a b  c", "d\u2028e")]
+
+
+def test_parts_that_a_name_with_a_star_stands_for_are_read_in_order(tmp_path: Path) -> None:
+    for name, ending, lines in [("p2", "", "c\n"), ("p1", ".gz", "a\nb"), ("p3", ".zst", "d\n")]:
+        for code in ("en", "fr"):
+            content = lines.encode() if code == "en" else lines.upper().encode()
+            (tmp_path / f"{name}.{code}{ending}").write_bytes(COMPRESS[ending](content))
+    one = TextSet(prefix=tmp_path / "p*")
+    data = DataConfig(src="en", tgt="fr", train=[tmp_path / "p"], valid=1)
+    its = Source(set_files(one, data))
+    assert list(its.pairs()) == [(c, c.upper()) for c in "abcd"]
+    assert [file.name for file in its.files] == [
+        *("p1.en.gz", "p1.fr.gz", "p2.en", "p2.fr", "p3.en.zst", "p3.fr.zst")
+    ]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(("src", "tgt"), [(3, 2), (2, 3), (0, 4), (4, 0), (1, 5), (5, 4), (7, 2)])
+def test_unequal_sides_give_both_counts(tmp_path: Path, src: int, tgt: int) -> None:
+    whole = write(tmp_path, [b"a\n" * 9, b"b\n" * 9], "whole")
+    part = write(tmp_path, [b"a\n" * src, b"b\n" * tgt])
+    for size in (1, 2, 100):
+        assert error(source("plain", whole, part), size) == (
+            "both sides must have the same number of lines: "
+            f"{part[0]} has {src}, {part[1]} has {tgt}"
+        )
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size: int) -> None:
+    whole = write(tmp_path, as_bytes(layout, PAIRS), "whole")
+    contents = as_bytes(layout, [("a", "b"), ("c", "d"), ("e", "f?"), ("g", "h")])
+    place = contents[-1].index(b"f?") + 1
+    contents[-1] = contents[-1].replace(b"f?", b"f\xff")
+    part = write(tmp_path, contents)
+    line = contents[-1][:place].count(b"\n") + 1
+    byte = place + 1 - (contents[-1].rfind(b"\n", 0, place) + 1)
+    expected = f"{part[-1]}:{line}: must be UTF-8, byte {byte} of the line is 0xff"
+    assert error(source(layout, whole, part), size) == expected
+    [chunk] = source(layout, part).chunks()
+    with pytest.raises(DataError) as caught:
+        chunk.only([0, 2]).pairs()
+    assert str(caught.value) == expected
+    assert len(chunk.only([0, 1, 3]).pairs()) == 3
+
+
+def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Path) -> None:
+    part = write(tmp_path, [b"1\tb\ta\n2\td\tc\n3\tf\n4\th\tg\n"])
+    assert error(source("tsv", part)) == (
+        f"{part[0]}:3: must have 3 columns with a tab between, has 2"
+    )
+    part = write(tmp_path, [b"fr\tscore\ten\n1\t2\t3\n\n"])
+    assert error(source("named tsv", part)) == (
+        f"{part[0]}:3: must have 3 columns with a tab between, has 1"
+    )
+
+
+@pytest.mark.parametrize("head", [b"", b"de\tscore\tfr\n1\t2\t3\n", b"\xef\xbb\xbfde\tfr\r\n"])
+def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) -> None:
+    part = write(tmp_path, [head])
+    message = error(source("named tsv", part))
+    assert message.startswith(f"{part[0]}:1: must name a column 'en', names ")
+    names = head.decode("utf-8-sig").split("\n")[0].strip().split("\t")
+    assert f"names {', '.join(names)};" in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "no json",
+        '{"en": "a", "fr": "b"',
+        '{"en": "a"}',
+        '{"en": "a", "fr": null}',
+        '{"en": 1, "fr": "b"}',
+        '{"en": ["a"], "fr": "b"}',
+        '["a", "b"]',
+        '"en fr"',
+        "null",
+        "1",
+        '{"en": "a", "fr": "b"} {}',
+    ],
+)
+def test_what_is_no_object_with_both_texts_names_its_line(tmp_path: Path, line: str) -> None:
+    good = '{"en": "a", "fr": "b"}'
+    part = write(tmp_path, [f"{good}\n{good}\n{line}\n{good}\n".encode()])
+    assert error(source("jsonl", part)).startswith(f"{part[0]}:3: must be a JSON object")
+
+
+def test_an_object_without_the_field_shows_what_it_has(tmp_path: Path) -> None:
+    part = write(tmp_path, [b'{"en": "a", "de": "b"}\n'])
+    message = error(source("jsonl", part))
+    assert message.endswith("must be a JSON object with text as 'fr', has en, de")
+
+
+def test_half_a_character_in_json_is_no_text(tmp_path: Path) -> None:
+    """JSON can spell one half of a pair of surrogates, which no file can hold."""
+    part = write(tmp_path, [b'{"en": "a", "fr": "b"}\n{"en": "\\ud83c", "fr": "b"}\n'])
+    assert error(source("jsonl", part)).startswith(f"{part[0]}:2: ")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_missing_file_names_itself(tmp_path: Path, layout: Layout) -> None:
+    part = write(tmp_path, as_bytes(layout, PAIRS))
+    part[-1].unlink()
+    assert error(source(layout, part)) == f"{part[-1]}: no such file"
+
+
+# Chosen records
+
+
+@pytest.fixture(scope="module")
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[Chunk]:
+    """One chunk of each layout, with alignments."""
+    found = []
+    for layout in LAYOUTS:
+        folder = tmp_path_factory.mktemp("only")
+        links = folder / "links"
+        links.write_bytes(b"".join(b"%d-0\n" % i for i in range(len(PAIRS))))
+        part = write(folder, as_bytes(layout, PAIRS, last=False))
+        [chunk] = source(layout, part, alignments=links).chunks()
+        found.append(chunk)
+    return found
+
+
+@given(chosen=st.sets(st.integers(0, len(PAIRS) - 1)))
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_chosen_records_are_those_of_the_whole(chunks: list[Chunk], chosen: set[int]) -> None:
+    for chunk in chunks:
+        some = chunk.only(chosen)
+        assert len(some) == len(chosen)
+        assert [some.place(i) for i in range(len(some))] == [chunk.place(i) for i in sorted(chosen)]
+        assert some.pairs() == [chunk.pairs()[i] for i in sorted(chosen)]
+        assert some.alignments is not None
+        assert some.alignments[2] == [b"%d-0\n" % i for i in sorted(chosen)]
+
+
+# Alignments
+
+TWO: list[Pair] = [("a b", "c d"), ("e", "f g"), ("h i", "j")]
+
+
+def aligned(tmp_path: Path, layout: Layout, lines: str) -> Source:
+    """Two parts of three pairs each, and one file of links."""
+    links = tmp_path / "links"
+    links.write_text(lines)
+    parts = [write(tmp_path, as_bytes(layout, TWO), name) for name in "ab"]
+    return source(layout, *parts, alignments=links)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
+def test_links_go_through_all_parts(tmp_path: Path, layout: Layout, size: int) -> None:
+    its = aligned(tmp_path, layout, "0-0 1-1\n0?1\n\n1-0\n0-0 0-1\n0-0\n")
+    assert its.files[-1] == tmp_path / "links"
+    found = [links for chunk in its.chunks(size) for links in chunk.links(chunk.pairs()) or ()]
+    assert found == [{(0, 0), (1, 1)}, {(0, 1)}, set(), {(1, 0)}, {(0, 0), (0, 1)}, {(0, 0)}]
+
+
+def test_without_alignments_there_are_no_links(tmp_path: Path) -> None:
+    [chunk] = source("plain", write(tmp_path, as_bytes("plain", TWO))).chunks()
+    assert chunk.links(chunk.pairs()) is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (0, "has a line for each pair, ends after 0"),
+        (4, "ends after 4"),
+        (5, "ends after 5"),
+        (7, "has 1 more than 6"),
+        (9, "has 3 more than 6"),
+    ],
+)
+def test_links_must_be_as_many_as_the_pairs(
+    tmp_path: Path, lines: int, message: str, size: int
+) -> None:
+    its = aligned(tmp_path, "plain", "0-0\n" * lines)
+    assert error(its, size).endswith(message.removeprefix("has a line for each pair, "))
+    assert error(its, size).startswith(f"{its.alignments}: must have a line for each pair, ")
+
+
+@pytest.mark.parametrize("layout", ["plain", "named tsv"])
+@pytest.mark.parametrize("bad", ["nonsense", "0-5", "\udcff"], ids=["word", "far", "bytes"])
+@pytest.mark.parametrize("line", [1, 3, 5])
+def test_bad_links_name_their_own_line(tmp_path: Path, layout: Layout, bad: str, line: int) -> None:
+    lines = ["0-0"] * 6
+    lines[line - 1] = bad
+    its = aligned(tmp_path, layout, "")
+    content = "".join(f"{its}\n" for its in lines).encode("utf-8", "surrogateescape")
+    (tmp_path / "links").write_bytes(content)
+    for size in (1, 100):
+        with pytest.raises(DataError) as caught:
+            [chunk.links(chunk.pairs()) for chunk in its.chunks(size)]
+        assert str(caught.value).startswith(f"{tmp_path / 'links'}:{line}: ")
+
+
+# Sides
+
+
+@pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
+def test_each_side_alone_is_that_of_the_pairs(tmp_path: Path, layout: Layout) -> None:
+    parts = [write(tmp_path, as_bytes(layout, TWO), name) for name in "ab"]
+    src, tgt = source(layout, *parts).sides()
+    assert list(src) == [f"{pair[0]}\n".encode() for pair in TWO * 2]
+    assert list(tgt) == [f"{pair[1]}\n".encode() for pair in TWO * 2]
+
+
+def test_sides_of_unequal_length_can_be_looked_at(tmp_path: Path) -> None:
+    src, tgt = source("plain", write(tmp_path, [b"a\nb\n", b"c\n\xff\nd"])).sides()
+    assert list(src) == [b"a\n", b"b\n"]
+    assert list(tgt) == [b"c\n", b"\xff\n", b"d"]
+
+
+# A validation set split off
+
+
+def split_sources(tmp_path: Path) -> list[Source]:
+    plain = [(f"s{i}", f"t{i % 25}") for i in range(30)]  # five targets occur twice
+    table = [("s0" if i == 3 else f"u{i}", "" if i == 4 else f"v{i}") for i in range(20)]
+    return [
+        source(
+            "plain",
+            *(
+                write(tmp_path, as_bytes("plain", its), n)
+                for its, n in ((plain[:17], "a"), (plain[17:], "b"))
+            ),
+        ),
+        source("named tsv", write(tmp_path, as_bytes("named tsv", table), "c")),
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 10, 38])
+def test_what_is_held_out_and_the_rest_are_the_whole(tmp_path: Path, size: int) -> None:
+    sources = split_sources(tmp_path)
+    splits = split_off(sources, size, seed=4)
+    held, kept = (
+        [
+            (chunk.place(i), pair)
+            for split in splits
+            for chunk in split.chunks(out)
+            for i, pair in enumerate(chunk.pairs())
+        ]
+        for out in (True, False)
+    )
+    whole = [
+        (chunk.place(i), pair)
+        for its in sources
+        for chunk in its.chunks()
+        for i, pair in enumerate(chunk.pairs())
+    ]
+    assert len(held) == size
+    assert [each for each in whole if each in set(kept)] == kept
+    assert [each for each in whole if each in set(held)] == held
+    assert sorted([*held, *kept]) == sorted(whole)
+    for side in (0, 1):
+        assert not {pair[side] for _, pair in held} & {pair[side] for _, pair in kept}
+    assert all(text for _, pair in held for text in pair)

@@ -1,0 +1,140 @@
+"""A validation set out of the training text: a partition that shares no line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from textpairs import Given
+from textpairs import given as chunks_of
+
+from nmt.data.split import split_off
+from nmt.data.text import Pair
+from nmt.errors import DataError
+
+PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEFGH ")), max_size=20)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A text set in memory, read in chunks of three."""
+
+    texts: Sequence[Pair]
+
+    def pairs(self) -> Iterator[Pair]:
+        yield from self.texts
+
+    def chunks(self) -> Iterator[Given]:
+        yield from chunks_of(self.texts, size=3)
+
+
+def split_sets(
+    sets: Sequence[Sequence[Pair]], size: int, seed: int
+) -> list[tuple[list[Pair], list[Pair]]]:
+    """Split off a validation set; return what is left of each set, and what is held out of it."""
+    splits = split_off([Memory(pairs) for pairs in sets], size, seed)  # type: ignore[arg-type]
+    found = []
+    for pairs, its in zip(sets, splits, strict=True):
+        sides, seen = [], []
+        for held_out in (False, True):
+            chunks = list(its.chunks(held_out))
+            assert all(map(len, chunks)), "no chunk is empty"
+            lines = [n for chunk in chunks for n in chunk.numbers]
+            assert lines == sorted(lines)
+            texts = [pair for chunk in chunks for pair in chunk.pairs()]
+            assert texts == [pairs[n - 1] for n in lines], "every pair keeps its line"
+            sides.append(texts)
+            seen += lines
+        assert sorted(seen) == list(range(1, len(pairs) + 1))
+        found.append((sides[0], sides[1]))
+    return found
+
+
+def split(pairs: Sequence[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Split a validation set off one text set."""
+    [found] = split_sets([pairs], size, seed)
+    return found
+
+
+@given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
+@settings(max_examples=150, derandomize=True, deadline=None)
+def test_split_is_a_pure_partition_that_shares_no_line(
+    pairs: list[Pair], size: int, seed: int
+) -> None:
+    before = list(pairs)
+    try:
+        train, valid = split(pairs, size, seed)
+    except DataError:
+        lone = [
+            pair
+            for pair in pairs
+            if sum(s == pair[0] for s, _ in pairs) == sum(t == pair[1] for _, t in pairs) == 1
+            and " " not in pair
+        ]
+        assert size > len(lone) or size >= len(pairs)
+        return
+    assert len(valid) == size
+    assert train
+    assert sorted(train + valid) == sorted(pairs)
+    assert not {src for src, _ in valid} & {src for src, _ in train}
+    assert not {tgt for _, tgt in valid} & {tgt for _, tgt in train}
+    assert " " not in {line for pair in valid for line in pair}
+    assert train == [pair for pair in pairs if pair not in valid]
+    assert valid == [pair for pair in pairs if pair in valid]
+    assert pairs == before
+    assert split(pairs, size, seed) == (train, valid)
+
+
+def test_another_seed_splits_otherwise() -> None:
+    pairs = [(f"s{n}", f"t{n}") for n in range(100)]
+    splits = {tuple(split(pairs, 10, seed)[1]) for seed in range(5)}
+    assert len(splits) == 5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size", "most"),
+    [
+        ([("a", "x"), ("a", "y"), ("b", "z")], 2, 1),
+        ([("a", "x"), ("b", "y")], 2, 2),
+        ([("a", "x"), ("", "y"), ("c", "z")], 3, 2),
+    ],
+    ids=["duplicates", "nothing left to train on", "blank"],
+)
+def test_a_split_too_large_says_how_large_it_may_be(
+    pairs: list[Pair], size: int, most: int
+) -> None:
+    with pytest.raises(DataError) as caught:
+        split(pairs, size, 1)
+    message = str(caught.value)
+    assert message.startswith("data.valid: must leave training text")
+    assert f"at most {most}," in message
+    assert f"it is {size}" in message
+
+
+@given(sets=st.lists(PAIRS, min_size=1, max_size=3), size=st.integers(1, 3), seed=st.integers(0, 2))
+@settings(max_examples=60, derandomize=True, deadline=None)
+def test_several_sets_are_split_as_one_text(sets: list[list[Pair]], size: int, seed: int) -> None:
+    """A line that stands in two sets is held out of neither."""
+    whole = [pair for pairs in sets for pair in pairs]
+    try:
+        found = split_sets(sets, size, seed)
+    except DataError:
+        with pytest.raises(DataError):
+            split(whole, size, seed)
+        return
+    train, valid = ([pair for its in found for pair in its[side]] for side in (0, 1))
+    assert (train, valid) == split(whole, size, seed)
+
+
+def test_candidates_that_occur_twice_are_made_up_for() -> None:
+    """All but three lines occur twice, so that nearly all text must be looked at."""
+    pairs = [(f"s{n // 2}", f"t{n // 2}") for n in range(400)]
+    alone = [("one", "un"), ("two", "deux"), ("three", "trois")]
+    for place, pair in zip((10, 200, 390), alone, strict=True):
+        pairs.insert(place, pair)
+    assert split(pairs, 3, 1)[1] == alone
+    with pytest.raises(DataError, match="at most 3,"):
+        split(pairs, 4, 1)

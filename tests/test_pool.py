@@ -1,0 +1,130 @@
+"""Work shared among processes: in order, a few items ahead, and over when it is over."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from nmt.errors import DataError
+from nmt.pool import AHEAD, Pool
+
+SIZES = (0, 2)
+
+
+def multiply(known: int, item: int) -> int:
+    return known * item
+
+
+def where(known: None, item: int) -> int:
+    return os.getpid()
+
+
+def refuse(known: int, item: int) -> int:
+    if item == known:
+        raise DataError(f"a.txt:{item}: no")
+    return item
+
+
+def how_often(known: list[int], item: int) -> int:
+    known.append(item)
+    return len(known)
+
+
+class Counted:
+    """Items that know how many of them have been read."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.read = size, 0
+
+    def __iter__(self) -> Iterator[int]:
+        for i in range(self.size):
+            self.read += 1
+            yield i
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_results_come_in_the_order_of_the_items(size: int) -> None:
+    with Pool(multiply, 3, size) as pool:
+        for items in (0, 1, 2, 5, 200):
+            assert list(pool.map(iter(range(items)))) == [3 * i for i in range(items)]
+
+
+def test_other_processes_do_the_work_where_there_are_any() -> None:
+    with Pool(where, None, 0) as alone, Pool(where, None, 2) as pool:
+        assert set(alone.map(range(3))) == {os.getpid()}
+        others = set(pool.map(range(50)))
+    assert os.getpid() not in others
+    assert 1 <= len(others) <= 2
+
+
+def test_what_is_known_stays_in_a_process() -> None:
+    with Pool(how_often, [0], 1) as pool:
+        assert list(pool.map(range(3))) == [2, 3, 4]
+        assert list(pool.map(range(2))) == [5, 6]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_only_a_few_items_are_read_ahead(size: int) -> None:
+    items = Counted(100)
+    with Pool(multiply, 1, size) as pool:
+        for found in pool.map(items):
+            assert found < items.read <= found + AHEAD * size + 1
+    assert items.read == 100
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_error_in_the_work_arrives_behind_what_came_before(size: int) -> None:
+    found = []
+    with Pool(refuse, 7, size) as pool:
+        with pytest.raises(DataError, match=r"a\.txt:7: no"):
+            found.extend(pool.map(range(50)))
+        assert found == list(range(7))
+        assert list(pool.map([1, 2])) == [1, 2]
+
+
+def broken() -> Iterator[int]:
+    yield from range(20)
+    raise OSError("no more")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_error_in_the_items_arrives(size: int) -> None:
+    with Pool(multiply, 1, size) as pool, pytest.raises(OSError, match="no more"):
+        list(pool.map(broken()))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_leaving_early_ends_the_processes(size: int) -> None:
+    items, before = Counted(1000), multiprocessing.active_children()
+    with Pool(multiply, 1, size) as pool:
+        for found in pool.map(items):
+            if found == 5:
+                break
+        assert (multiprocessing.active_children() != before) == bool(size)
+    assert multiprocessing.active_children() == before
+    assert items.read <= 5 + AHEAD * size + 1
+
+
+def test_an_error_outside_ends_the_processes() -> None:
+    before = multiprocessing.active_children()
+
+    def take_one() -> None:
+        with Pool(multiply, 1, 1) as pool:
+            next(pool.map(range(100)))
+            assert multiprocessing.active_children() != before
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        take_one()
+    assert multiprocessing.active_children() == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_closing_twice_does_no_harm(size: int) -> None:
+    pool = Pool(multiply, 2, size)
+    assert list(pool.map([4])) == [8]
+    pool.close()
+    pool.close()

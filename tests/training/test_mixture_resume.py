@@ -1,0 +1,109 @@
+"""A run over a mixture with BPE-dropout, stopped in the middle of an epoch, goes on bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from textpairs import corpus_of
+from tinytrainer import make_config, make_pairs
+
+from nmt.config import AugmentConfig, TokenizerConfig, TrainSet
+from nmt.data.corpus import Corpus
+from nmt.data.loader import Update
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.log import RunLog
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.loss import Losses
+from nmt.training.trainer import Trainer
+from nmt.workers import Workers
+
+UPDATES = 14
+Make = Callable[..., tuple[Trainer, list[str]]]
+
+
+class Watched(Trainer):
+    """Notes a digest of the batch of each update."""
+
+    digests: list[str]
+
+    def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
+        """Train on it."""
+        digest = hashlib.sha256()
+        for batch in update.micro_batches:
+            for tensor in (batch.src, batch.tgt_in, batch.targets):
+                digest.update(tensor.numpy().tobytes())
+        self.digests.append(digest.hexdigest())
+        return super().update(update)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
+    folder = tmp_path_factory.mktemp("mixture")
+    pairs = make_pairs()
+    lines = [line for pair in pairs for line in pair]
+    config = TokenizerConfig(type="bpe", vocab_size=400)
+    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
+    tokenizers = Tokenizers(both, both)
+    corpus_of(pairs[:45], tokenizers, folder / "0")
+    corpus_of(pairs[45:], tokenizers.tagged((both.reserved[0],)), folder / "1")
+    return tokenizers, Corpus(folder / "0", folder / "1")
+
+
+@pytest.fixture
+def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
+    tokenizers, corpus = parts
+
+    def make(name: str, workers: int, updates: int) -> tuple[Trainer, list[str]]:
+        sets = [TrainSet(prefix=Path("a"), weight=1.0), TrainSet(prefix=Path("b"), weight=1.0)]
+        config = make_config(
+            data__train=sets,
+            data__workers=workers,
+            data__augment=AugmentConfig(typos=0.3, noise=0.2),
+            tokenizer__type="bpe",
+            tokenizer__sampling=0.3,
+            train__batch_tokens=120,
+            train__max_updates=updates,
+            train__validate_every=1000,
+            model__dropout=0.2,
+        )
+        run = RunDir(tmp_path / name)
+        run.path.mkdir(exist_ok=True)
+        seed_everything(1)
+        size = tokenizers.tgt.vocab_size
+        model = build_model(config.model, size, size, tokenizers.tgt.pad)
+        log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
+        trainer = Watched(config, run, log, model, corpus, tokenizers, kind, Workers())
+        trainer.digests = []
+        return trainer, trainer.digests
+
+    return make
+
+
+def score(update: int) -> dict[str, float]:
+    return {"bleu": float(update), "loss": 1.0, "perplexity": 1.0}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+@pytest.mark.parametrize("stop", [3, 9])
+def test_batches_and_weights_are_those_of_a_run_that_never_stopped(
+    make: Make, workers: int, stop: int
+) -> None:
+    whole, wanted = make("whole", 0, UPDATES)
+    whole.train(score)
+    assert whole.state.epoch >= 1, "the end of an epoch lies in between"
+    first, before = make("stopped", workers, stop)
+    first.train(score)
+    assert first.state.batch > 0, "it stops in the middle of an epoch"
+    second, after = make("stopped", 4 - workers, UPDATES)
+    second.resume()
+    second.train(score)
+    assert len(set(wanted)) == UPDATES
+    assert before + after == wanted
+    for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert one.equal(other)
