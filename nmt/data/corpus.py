@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from nmt import files
 from nmt.data.cleaning import Drops, Duplicates
 from nmt.data.prepare import LINKS, SIDES, Block, Job, Records, blocks, settled
-from nmt.errors import DataError
+from nmt.errors import DataError, RunError
 from nmt.rundir import FORMAT_VERSION, read_json
 
 DROPPED = "dropped.tsv"
@@ -86,8 +86,10 @@ class Corpus:
 
     @classmethod
     def of(cls, folder: Path) -> Corpus:
-        """Open all text sets below a folder."""
-        sets = [path for path in folder.iterdir() if path.name.isdecimal()]
+        """Open all text sets below a folder; RunError where there is none, or not the whole."""
+        sets = [path for path in folder.glob("*") if path.name.isdecimal()]
+        if not sets or not all(map(is_whole, sets)):
+            raise RunError(f"{folder}: no prepared text; `nmt prepare` makes it from the config")
         return cls(*sorted(sets, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:

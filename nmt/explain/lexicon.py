@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nmt.config import Config
-from nmt.data.corpus import Corpus, is_whole
+from nmt.data.corpus import Corpus
 from nmt.data.text import chunks
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
@@ -41,16 +41,12 @@ def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -
     """Write the shortlist of a run; return in words what it covers of the validation text."""
     if not config.model.attends:
         raise RunError(f"{run.path}: has no attention to learn from (model.wiring: none)")
-    train, valid = run.corpus / "train", run.corpus / "valid"
-    for folder in (train, valid):
-        if not is_whole(folder):
-            raise RunError(f"{folder}: no prepared text; `nmt prepare` makes it from the config")
+    corpus, valid = Corpus.of(run.corpus / "train"), Corpus.of(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
-    corpus = Corpus(train)
     pairs = tqdm(corpus.pairs(), total=len(corpus), unit="pair", disable=None)
     shortlist = learn_shortlist(engine, pairs, best)
     shortlist.save(run.shortlist)
-    covered, size = coverage(shortlist, Corpus(valid).pairs())
+    covered, size = coverage(shortlist, valid.pairs())
     return (
         f"shortlist: {covered:.2%} of the validation text's target tokens are in their line's "
         f"list, which holds {size:.0f} of {engine.tokenizers.tgt.vocab_size} in the mean"

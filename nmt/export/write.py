@@ -91,7 +91,7 @@ def export_run(
                 files.write_bytes(new / model.name, model.read_bytes())
         if (run.corpus / "valid").is_dir():
             positions = config.model.exported_positions(to)
-            return compare(engine, theirs, Corpus(run.corpus / "valid"), positions)
+            return compare(engine, theirs, Corpus.of(run.corpus / "valid"), positions)
     return None
 
 

@@ -192,11 +192,16 @@ def test_given_alignments_guide_attention(tiny: Tiny) -> None:
 
 
 def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
-    links = write_lines(tiny.folder / "links", ["0-0", "0-99"])
+    links = tiny.folder / "links"
     flags = settings(data__alignments=f"[{links}]", train__guided_alignment=0.5)
-    result = tiny.train(*flags)
-    assert result.code == 2
-    assert f"{links}:2: 0-99 must link words counted from 0" in result.err
+    for lines, message in (
+        (["0-0", "0-99", *["0-0"] * 94], ":2: 0-99 must link words counted from 0"),
+        (["0-0"] * 95, ": must have a line for each pair, ends after 95"),
+    ):
+        write_lines(links, lines)
+        result = tiny.train(*flags)
+        assert result.code == 2
+        assert f"{links}{message}" in result.err
     missing = settings(data__alignments="[nowhere]", train__guided_alignment=0.5)
     result = tiny.train(*missing)
     assert result.code == 2

@@ -20,14 +20,15 @@ def test_show_marks_each_value_default_or_given(tiny: Tiny) -> None:
 
 
 def test_show_names_every_setting(tiny: Tiny) -> None:
-    filters = settings(data__clean="{copies: true}")
-    lines = done(nmt("config", "show", tiny.config, *filters)).lines
+    inner = settings(data__clean="{copies: true}", data__augment="{upper: 0.1}")
+    lines = done(nmt("config", "show", tiny.config, *inner)).lines
     shown = {line.strip().split(":")[0] for line in lines}
     schema = json.loads(done(nmt("config", "schema")).out)
-    [filter_line] = [line for line in lines if line.startswith("  clean: ")]
     for section in schema["$defs"].values():
-        if section["title"] == "CleanConfig":
-            assert all(f'"{name}": ' in filter_line for name in section["properties"])
+        if section["title"] in ("CleanConfig", "AugmentConfig"):
+            name = section["title"].removesuffix("Config").lower()
+            [its] = [line for line in lines if line.startswith(f"  {name}: ")]
+            assert all(f'"{key}": ' in its for key in section["properties"])
         elif section["title"].endswith("Config") and section["title"] != "TransformerConfig":
             assert section["properties"].keys() <= shown
     assert schema["properties"].keys() <= shown

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nmt.config import TokenizerConfig
 from nmt.data.batching import Batch, Lengths, plan_batches, plan_whole, worst_batches
-from nmt.data.shapes import Shapes, best_shapes, count_lengths
+from nmt.data.shapes import LONGEST, Shapes, best_shapes, count_lengths
 from nmt.data.text import read_lines
 from nmt.data.tokenizer import Tokenizer, train_tokenizer
 
@@ -111,6 +111,20 @@ def test_shapes_learned_elsewhere_cut_nothing_off(
         assert src[batch.rows].max() <= batch.src_length
         assert tgt[batch.rows].max() <= batch.tgt_length
         assert batch.tgt_tokens <= budget or len(batch.rows) == 1
+
+
+@pytest.mark.parametrize("tight", [False, True])
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_pairs_longer_than_all_that_is_counted_fit_too(most: int, tight: bool) -> None:
+    odd = [(LONGEST + 400, 2 * LONGEST), (LONGEST + 70, 5), (5, LONGEST + 6), (LONGEST, LONGEST)]
+    pairs = [(3, 3)] * 10 + odd
+    src, tgt = columns(pairs)
+    batches = plan(pairs, 1500, most, tight)
+    assert all_rows(batches) == list(range(len(pairs)))
+    for batch in batches:
+        assert src[batch.rows].max() <= batch.src_length
+        assert tgt[batch.rows].max() <= batch.tgt_length
+        assert batch.tgt_tokens <= 1500 or len(batch.rows) == 1
 
 
 @given(LENGTHS, BUDGETS, MOST)

@@ -121,6 +121,19 @@ def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Toke
         file.write_bytes(content)
 
 
+def test_text_sets_are_opened_only_where_all_are_whole(
+    tmp_path: Path, tokenizers: Tokenizers
+) -> None:
+    with pytest.raises(RunError, match="nowhere: no prepared text"):
+        Corpus.of(tmp_path / "nowhere")
+    for number in (0, 1):
+        corpus_of(PAIRS, tokenizers, tmp_path / str(number))
+    assert len(Corpus.of(tmp_path)) == 2 * len(PAIRS)
+    (tmp_path / "1" / "00000" / "tgt.txt").unlink()
+    with pytest.raises(RunError, match="no prepared text"):
+        Corpus.of(tmp_path)
+
+
 def files_below(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
