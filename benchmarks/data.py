@@ -161,13 +161,13 @@ def prepare(src: Path, tgt: Path, model: Path, rounds: int, repeat: int) -> None
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        train = [{"src": str(src), "tgt": str(tgt)}] * repeat
+        train = [{"src": str(src.resolve()), "tgt": str(tgt.resolve())}] * repeat
         for side, file in (("en", src), ("fr", tgt)):
             lines = list(read_lines(file))[:100]
             (folder / f"valid.{side}").write_text("".join(f"{line}\n" for line in lines))
         data = {"src": "en", "tgt": "fr", "train": train, "valid": str(folder / "valid")}
         config = folder / "a.yaml"
-        config.write_text(json.dumps({"data": data, "tokenizer": {"model": str(model)}}))
+        config.write_text(json.dumps({"data": data, "tokenizer": {"model": str(model.resolve())}}))
         run = folder / "r"
         command = [sys.executable, "-m", "nmt", "prepare", str(config), "--run", str(run)]
         for _ in range(rounds):

@@ -245,6 +245,7 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
             "tokenizers": digests,
             "form": [source.form, *source.columns],
             "tags": tags_of(one),
+            "tag_ids": list(tags),
             **_split_settings(config),
         }
         inputs = every if together and source in sources else source.files
