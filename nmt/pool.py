@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -68,7 +71,17 @@ _learnt: list[Any] = []
 
 
 def _learn(work: object, known: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    Thread(target=_follow, daemon=True).start()
     _learnt[:] = [work, known]
+
+
+def _follow() -> None:
+    """End with the process that asked, even where it was killed."""
+    asked = parent_process()
+    if asked is not None:
+        asked.join()
+        os._exit(1)
 
 
 def _do(item: Any) -> Any:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +132,27 @@ def test_closing_twice_does_no_harm(size: int) -> None:
     assert list(pool.map([4])) == [8]
     pool.close()
     pool.close()
+
+
+def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "asks.py"
+    script.write_text(
+        "import os, time\n"
+        "from nmt.pool import Pool\n"
+        "def own(known, item):\n"
+        "    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    pool = Pool(own, 0, 1)\n"
+        "    print(*pool.map([1]), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    asking = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert asking.stdout is not None
+    worker = int(asking.stdout.readline())
+    asking.kill()
+    asking.wait()
+    asking.stdout.close()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
