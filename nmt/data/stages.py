@@ -108,12 +108,11 @@ def _splits(config: Config) -> list[Split]:
 
 
 def _split_settings(config: Config) -> dict[str, Any]:
-    """Return what decides the training text besides the content of the files."""
-    valid, clean = config.data.valid, config.data.clean
-    filters = {} if clean is None else {"clean": clean.model_dump(mode="json")}
+    """Return what decides which pairs are trained on and which are held out."""
+    valid = config.data.valid
     if isinstance(valid, int):
-        return {"valid": valid, "seed": config.train.seed, **filters}
-    return {"valid": "files", **filters}
+        return {"valid": valid, "seed": config.train.seed}
+    return {"valid": "files"}
 
 
 def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
@@ -142,6 +141,8 @@ def _tokenizer_settings(config: Config) -> dict[str, Any]:
     settings["own"] = config.tokenizer.model is not None
     if not config.is_given("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured; the run's own figure must not look like a change
+    clean = config.data.clean
+    settings["clean"] = None if clean is None else clean.model_dump(mode="json")
     settings["forms"] = [[its.form, *its.columns] for its in train_sources(config)]
     return settings | _split_settings(config)
 
@@ -226,9 +227,7 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
     data, known = config.data, known_tags(config.data)
     digests = [fingerprint.digest(side.model) for side in (tokenizers.src, tokenizers.tgt)]
     sources = train_sources(config)
-    valid = list(
-        zip(named_valid(data), (source_of(v, config) for v in named_valid(data)), strict=True)
-    )
+    valid = [(one, source_of(one, config)) for one in named_valid(data)]
     if isinstance(data.valid, int):
         valid = list(zip(data.train, sources, strict=True))
     together = isinstance(data.valid, int) or duplicates(config) is not None
@@ -241,7 +240,8 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
         longest = data.max_length if part == "train" else None
         job = Job(cleaner, tokenizers.tagged(tags), longest)
         settings = {
-            "max_length": data.max_length,
+            "max_length": longest,
+            "clean": None if cleaner is None else cleaner.config.model_dump(mode="json"),
             "tokenizers": digests,
             "form": [source.form, *source.columns],
             "tags": tags_of(one),

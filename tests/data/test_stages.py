@@ -251,7 +251,7 @@ def test_a_tag_is_the_piece_of_its_place_among_all_tags(three: Project) -> None:
     assert train.row("src", 5)[0] == valid.row("src", 0)[0] == second[0]
 
 
-def test_another_length_limit_makes_only_the_corpus_anew(project: Project) -> None:
+def test_another_length_limit_makes_only_the_training_text_anew(project: Project) -> None:
     write(project.folder / "train.en", [line(n, "number") + " !" * n for n in range(LINES)])
     _, train, _, _ = project.prepare()
     before = project.written(project.run.path)
@@ -263,13 +263,15 @@ def test_another_length_limit_makes_only_the_corpus_anew(project: Project) -> No
     assert (len(train), len(valid)) == (LINES - long, 10)
     assert said == [
         KEPT[0],
+        f"corpus: {project.folder / 'valid.de'} unchanged, kept",
         f"corpus: {LINES - long} training pairs, 10 validation pairs",
         f"corpus: {long} training pairs dropped, over {limit} tokens",
         f"corpus: what was dropped: {project.run.corpus / 'train' / '0' / 'dropped.tsv'}",
     ]
     after = project.written(project.run.path)
     kept = {path for path in before if after.get(path) == before[path]}
-    assert kept == {str(project.run.tokenizer_joint), str(project.run.tokenizer_meta)}
+    valid_files = {path for path in before if "/corpus/valid/" in path}
+    assert kept == {str(project.run.tokenizer_joint), str(project.run.tokenizer_meta), *valid_files}
 
 
 def test_decode_and_training_settings_make_nothing_anew(project: Project) -> None:
