@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nmt.data.epochs import WINDOW, Epochs
+from nmt.data import epochs as epochs_module
+from nmt.data.epochs import Epochs
 from nmt.data.shapes import Lengths
 
+WINDOW = 512
+"""Batches of a window here."""
 Planned = list[tuple[list[int], int, int]]
 
 
@@ -38,6 +41,12 @@ class Text:
 
     def links(self, i: int) -> NDArray[np.integer[Any]]:
         return np.empty((0, 2), np.int64)
+
+
+@pytest.fixture(autouse=True)
+def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a small text have several."""
+    monkeypatch.setattr(epochs_module, "WINDOW", WINDOW)
 
 
 def window(epochs: Epochs, epoch: int, number: int) -> Planned:
