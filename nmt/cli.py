@@ -370,42 +370,66 @@ def score(
 
 @app.command()
 def evaluate(
-    run: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(help="Run folder; default: the newest finished under runs/."),
+    systems: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            metavar="[SYSTEM]...",
+            help="Run folders, checkpoints, files of translations; the others are held against the "
+            "first. Default: the newest finished run under runs/.",
+        ),
     ] = None,
     src: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Source text of a test set; default: those of the run's config."),
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="Source of a test set; may be repeated. Default: the run's test sets."),
     ] = None,
     ref: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Its reference translation."),
-    ] = None,
-    hyp: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Score this file of translations against --ref; needs no model."),
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="Its reference translation; may be repeated, as often for each --src."),
     ] = None,
     tgt_lang: Annotated[
-        str, typer.Option(help="With --hyp: target language, which chooses BLEU's tokenizer.")
+        str, typer.Option(help="Target language, which chooses BLEU's tokenizer.")
     ] = "",
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             "-o",
             "--output",
-            help="Report file; default: the run's report.json, for its own test sets.",
+            help="Report as JSON; default: the run's report.json, for its own test sets.",
         ),
+    ] = None,
+    html: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write one page to look at in a browser."),
+    ] = None,
+    markdown: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write the report for a pull request."),
+    ] = None,
+    comet_command: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Score by a command too: 'comet-score -s {src} -t {hyp} -r {ref}'."),
     ] = None,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
 ) -> None:
-    """Translate test sets and score them: BLEU, chrF, TER."""
+    """Score systems: BLEU, chrF, TER, who is better for sure, where, and what looks wrong."""
     from nmt.commands import evaluate as command
 
-    command.run(run, src, ref, hyp, tgt_lang, output, _asked(set_, to), device, engine)
+    outputs = command.Outputs(output, html, markdown)
+    settings = _asked(set_, to)
+    command.run(
+        systems or [],
+        src or [],
+        ref or [],
+        tgt_lang,
+        outputs,
+        comet_command,
+        settings,
+        device,
+        engine,
+    )
 
 
 @app.command()

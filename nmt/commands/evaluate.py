@@ -1,93 +1,226 @@
-"""`nmt evaluate`: the scores of a run on test sets, or of a file of translations."""
+"""`nmt evaluate`: how good systems are, where, and whether one is better than another."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from nmt.config import Config, TextSet
+from tqdm import tqdm
+
+from nmt import files
+from nmt.config import TextSet
 from nmt.configfile import load_config
-from nmt.data.stages import EvalSet, load_test_sets
-from nmt.data.text import read_pairs
-from nmt.decoding.load import choose_run, load_translator, require_tags, tagged
-from nmt.errors import ConfigError
-from nmt.evaluation.metrics import bleu_tokenizer, score
-from nmt.evaluation.report import Evaluation, about_run, evaluate, table, write_report
+from nmt.cores import free_cores
+from nmt.data.corpus import Corpus
+from nmt.data.stages import load_test_sets
+from nmt.data.text import read_lines
+from nmt.decoding.load import choose_run, require_tags
+from nmt.errors import ConfigError, DataError, RunError
+from nmt.evaluation import cautions
+from nmt.evaluation.analyse import Analysis, Answers, analyse
+from nmt.evaluation.comet import check_command, line_scores
+from nmt.evaluation.measure import TestSet
+from nmt.evaluation.metrics import bleu_tokenizer
+from nmt.evaluation.page import page
+from nmt.evaluation.report import Report, new_report, write_report
+from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
+from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import say
-from nmt.rundir import RunDir
+from nmt.rundir import open_checkpoint
 from nmt.textsets import set_names
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Where the report goes, besides stdout."""
+
+    json: Path | None
+    html: Path | None
+    markdown: Path | None
+
+
 def run(
-    folder: Path | None,
-    src: Path | None,
-    ref: Path | None,
-    hyp: Path | None,
+    named: Sequence[Path],
+    src: Sequence[Path],
+    ref: Sequence[Path],
     tgt_lang: str,
-    output: Path | None,
+    outputs: Outputs,
+    comet: str | None,
     overrides: list[str],
     device: str,
     engine: str,
 ) -> None:
-    """Score a run on its configured test sets or on (src, ref); or score `hyp` against `ref`."""
-    if hyp is not None:
-        _score_file(folder, src, ref, hyp, tgt_lang, output)
-        return
-    if (src is None) != (ref is None):
-        raise ConfigError(["--src and --ref: must be given together"])
-    run_dir = choose_run(folder)
-    config = load_config(run_dir.config, overrides)
-    tests = _test_sets(config, run_dir, src, ref)
-    for language in dict.fromkeys(tgt_lang or test.language for test in tests.values()):
-        _say_tokenizer(language)
-    translator = load_translator(run_dir, config, device, engine)
-    evaluations = []
-    for name, test in tests.items():
-        say(f"{name}: translating {len(test.pairs)} lines")
-        translate = tagged(translator, config, test.tags).translate
-        evaluations.append(evaluate(translate, name, test.pairs, tgt_lang or test.language))
-    print(table(evaluations))
-    report = output or (run_dir.report if src is None else None)
-    if report:
-        write_report(report, evaluations, about_run(run_dir, config))
-        say(f"report: {report}")
+    """Score run folders, checkpoints and files of translations on test sets."""
+    command = None if comet is None else check_command(comet)
+    systems = _systems(named, overrides, device, engine)
+    runs = [system for system in systems if isinstance(system, RunSystem)]
+    tests = _tests(systems, runs, src, ref, tgt_lang)
+    for model in runs:
+        for test in tests:
+            model.check(test)
+    for word in dict.fromkeys(bleu_tokenizer(test.tgt_lang)[1] for test in tests):
+        if word:
+            say(word)
+    answers: dict[str, dict[str, Answers]] = {test.name: {} for test in tests}
+    for system in systems:
+        for test, its in zip(tests, system.answers(tests, _bar), strict=True):
+            answers[test.name][system.name] = its
+    cores, corpus = free_cores(), _training_text(runs)
+    found = []
+    for test in tests:
+        outside = None
+        if command is not None:
+            outside = {
+                name: line_scores(command, test.src, its.hypotheses, test.references[0])
+                for name, its in answers[test.name].items()
+            }
+        found.append(analyse(test, answers[test.name], cores, _bar, corpus, outside, comet or ""))
+    sets = {its.test.name: its.report for its in found}
+    kinds = {
+        name: next(iter(its.systems.values())).scores.signatures["bleu"]
+        for name, its in sets.items()
+    }
+    about = {system.name: system.about for system in systems}
+    report = new_report(about, sets, cautions.other_tokenizers(kinds))
+    print(whole(report), flush=True)
+    for text in all_cautions(report):
+        say(f"warning: {text}")
+    _write(outputs, report, found, systems, own=not src)
 
 
-def _test_sets(
-    config: Config, run_dir: RunDir, src: Path | None, ref: Path | None
-) -> dict[str, EvalSet]:
-    if src is not None and ref is not None:
-        require_tags(config)
-        language = config.decode.tags.get("tgt_lang", config.data.tgt)
-        name = set_names([TextSet(src=src, tgt=ref)])[0]
-        return {name: EvalSet(list(read_pairs(src, ref)), {}, language)}
-    if not config.data.test:
-        raise ConfigError(
-            [f"{run_dir.config}: data.test: names no test set; give --src FILE --ref FILE"]
-        )
-    return load_test_sets(config)
-
-
-def _score_file(
-    folder: Path | None,
-    src: Path | None,
-    ref: Path | None,
-    hyp: Path,
-    tgt_lang: str,
-    output: Path | None,
+def _write(
+    outputs: Outputs,
+    report: Report,
+    found: Sequence[Analysis],
+    systems: Sequence[System],
+    own: bool,
 ) -> None:
-    if ref is None or folder is not None or src is not None:
-        raise ConfigError(["--hyp: goes with --ref FILE, and with neither a run nor --src"])
-    _say_tokenizer(tgt_lang)
-    pairs = list(read_pairs(hyp, ref))
-    hypotheses = [line for line, _ in pairs]
-    references = [line for _, line in pairs]
-    evaluation = Evaluation(hyp.name, score(hypotheses, references, tgt_lang), hypotheses)
-    print(table([evaluation]))
-    if output:
-        write_report(output, [evaluation], {"hypotheses": str(hyp), "references": str(ref)})
+    """Write what was asked for; of one run's best checkpoint on its own test sets its report."""
+    target = outputs.json
+    if target is None and own and len(systems) == 1:
+        [system] = systems
+        if isinstance(system, RunSystem) and system.checkpoint is None:
+            target = system.run.report
+    written: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (target, lambda file: write_report(file, report)),
+        (outputs.markdown, lambda file: files.write_text(file, markdown(report))),
+        (outputs.html, lambda file: files.write_text(file, page(report, found, systems))),
+    ]
+    for file, write in written:
+        if file is not None:
+            write(file)
+            say(f"report: {file}")
 
 
-def _say_tokenizer(language: str) -> None:
-    word = bleu_tokenizer(language)[1]
-    if word:
-        say(word)
+def _systems(named: Sequence[Path], overrides: list[str], device: str, engine: str) -> list[System]:
+    """Return the systems named; the newest finished run where none is."""
+    if not named:
+        run = choose_run(None)
+        config = load_config(run.config, overrides)
+        return [RunSystem(run.path.name, run, config, device, engine)]
+    names = [path.name for path in named]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in named]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ConfigError([f"{', '.join(sorted(twice))}: must be named once, is named again"])
+    found: list[System] = []
+    for path, name in zip(named, names, strict=True):
+        if path.is_file():
+            found.append(FileSystem(name, path))
+            continue
+        run, checkpoint = open_checkpoint(path)
+        config = load_config(run.config, overrides)
+        found.append(RunSystem(name, run, config, device, engine, checkpoint))
+    return found
+
+
+def _tests(
+    systems: Sequence[System],
+    runs: Sequence[RunSystem],
+    src: Sequence[Path],
+    ref: Sequence[Path],
+    tgt_lang: str,
+) -> list[TestSet]:
+    """Return the test sets given, else those of the first run's config."""
+    if ref:
+        tests = _given(runs, src, ref, tgt_lang)
+    elif src or not runs:
+        raise ConfigError(["--ref: must be given, the reference translations to score against"])
+    else:
+        config = runs[0].config
+        if not config.data.test:
+            raise ConfigError(
+                [f"{runs[0].run.config}: data.test: names no test set; give --src FILE --ref FILE"]
+            )
+        tests = as_test_sets(load_test_sets(config), config, tgt_lang)
+    if len(tests) > 1 and len(runs) < len(systems):
+        raise ConfigError(
+            [f"--ref: must name one test set for files of translations, there are {len(tests)}"]
+        )
+    for test in tests:
+        if not len(test):
+            raise DataError(f"{test.name}: a test set must hold at least one line, holds none")
+    return tests
+
+
+def _given(
+    runs: Sequence[RunSystem], src: Sequence[Path], ref: Sequence[Path], tgt_lang: str
+) -> list[TestSet]:
+    """Return the test sets of the command line, each source with as many references."""
+    if runs and not src:
+        raise ConfigError(["--src: must be given with --ref, for runs to translate"])
+    if src and len(ref) % len(src):
+        raise ConfigError(
+            [
+                f"--ref: must come as often for each --src: {len(src)} sources and "
+                f"{len(ref)} references"
+            ]
+        )
+    src_lang, tags = "", dict[str, str]()
+    if runs:
+        config = runs[0].config
+        require_tags(config)
+        src_lang, tags = config.data.src, config.decode.tags
+        tgt_lang = tgt_lang or tags.get("tgt_lang", config.data.tgt)
+    each = len(ref) // len(src) if src else len(ref)
+    firsts = [ref[i] for i in range(0, len(ref), each)]
+    names = set_names([TextSet(src=s, tgt=s) for s in (src or firsts[:1])])
+    tests = []
+    for i, name in enumerate(names):
+        source = list(read_lines(src[i])) if src else None
+        references = []
+        for file in ref[i * each : (i + 1) * each]:
+            references.append(list(read_lines(file)))
+            first = (src[i], source) if source is not None else (ref[0], references[0])
+            if len(references[-1]) != len(first[1]):
+                raise DataError(
+                    f"both sides must have the same number of lines: {first[0]} has "
+                    f"{len(first[1])}, {file} has {len(references[-1])}"
+                )
+        tests.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
+    return tests
+
+
+def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
+    """Return the training text of the first run that still has it."""
+    for system in runs:
+        try:
+            return Corpus.of(system.run.corpus / "train")
+        except RunError:  # a run that was sent without it
+            continue
+    return None
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show how far work is, on a terminal; elsewhere say what is done."""
+    if not sys.stderr.isatty():
+        say(what)
+        yield bool
+        return
+    with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True) as bar:
+        yield bar.update

@@ -15,7 +15,7 @@ import torch
 from nmt import files
 from nmt.config import Config
 from nmt.configfile import load_config, run_folder, show_config
-from nmt.cores import job_size
+from nmt.cores import free_cores, job_size
 from nmt.data.batching import plan_whole
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
@@ -24,8 +24,11 @@ from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
+from nmt.evaluation.analyse import analyse, quietly
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
-from nmt.evaluation.report import about_run, evaluate, table, write_report
+from nmt.evaluation.report import new_report, write_report
+from nmt.evaluation.systems import RunSystem, as_test_sets, translated
+from nmt.evaluation.tables import all_cautions, brief
 from nmt.explain.lexicon import make_shortlist
 from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
@@ -337,17 +340,23 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     config, run_dir = trainer.config, trainer.run
     threads = config.decode.threads or config.train.threads
     config = config.with_values({"decode.threads": threads})
+    system = RunSystem(run_dir.path.name, run_dir, config, device, "nmt")
     translator = load_translator(run_dir, config, device)
-    evaluations = []
-    for name, its in tests.items():
-        trainer.log.say(
-            f"{name}: translating {len(its.pairs)} lines, beam {config.decode.beam_size}"
-        )
-        translate = partial(trainer.workers.each, tagged(translator, config, its.tags).translate)
-        evaluations.append(evaluate(translate, name, its.pairs, its.language))
+    found = []
+    for one in as_test_sets(tests, config):
+        trainer.log.say(f"{one.name}: translating {len(one)} lines, beam {config.decode.beam_size}")
+        its = tagged(translator, config, one.tags)
+        found.append((one, translated(its, one, partial(trainer.workers.each, its.translate))))
     if not trainer.workers.leads:
         return
-    first = next(iter(tests.values())).pairs
-    say(samples([s for s, _ in first], [t for _, t in first], evaluations[0].hypotheses))
-    print(table(evaluations))
-    write_report(run_dir.report, evaluations, about_run(run_dir, config))
+    test_set, answers = found[0]
+    say(samples(test_set.src or [], test_set.references[0], answers.hypotheses))
+    sets = {
+        one.name: analyse(one, {system.name: its}, free_cores(), quietly, trainer.corpus).report
+        for one, its in found
+    }
+    report = new_report({system.name: system.about}, sets, [])
+    print(brief(report))
+    for text in all_cautions(report):
+        trainer.log.say(f"warning: {text}")
+    write_report(run_dir.report, report)

@@ -43,9 +43,16 @@ def choose_run(folder: Path | None) -> RunDir:
 
 
 def load_translator(
-    run: RunDir, config: Config, device: str = "auto", engine: str = "nmt"
+    run: RunDir,
+    config: Config,
+    device: str = "auto",
+    engine: str = "nmt",
+    checkpoint: Path | None = None,
 ) -> Translator:
-    """Load the translator of an opened run, or of its export, with the decode settings given."""
+    """Load the translator of an opened run, or of its export, with the decode settings given.
+
+    `checkpoint` is one of the run's; None for the best, the last where none was validated.
+    """
     settings = config.decode
     if engine == "ctranslate2":
         if settings.shortlist:
@@ -55,7 +62,7 @@ def load_translator(
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
-    ours = load_engine(run, config, device)
+    ours = load_engine(run, config, device, checkpoint)
     return Translator(ours, ours.tokenizers, settings.batch_size)
 
 
@@ -97,7 +104,9 @@ def exported_model(run: RunDir) -> Path:
     )
 
 
-def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine:
+def load_engine(
+    run: RunDir, config: Config, device: str = "auto", checkpoint: Path | None = None
+) -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force."""
     from nmt.decoding.beam import BeamEngine
     from nmt.decoding.shortlist import Shortlist
@@ -108,7 +117,7 @@ def load_engine(run: RunDir, config: Config, device: str = "auto") -> BeamEngine
     target = pick_device(device)
     if config.decode.precision == "int8" and target.type != "cpu":
         raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
-    checkpoint = run.best_or_last()
+    checkpoint = checkpoint or run.best_or_last()
     if not checkpoint.exists():
         if run.export.is_file():
             raise RunError(f"{run.path}: is an export; add --engine ctranslate2")

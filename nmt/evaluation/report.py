@@ -1,76 +1,238 @@
-"""Translate test sets, score them, and write what was found: a table and `report.json`."""
+"""`report.json`: what is known of systems and of their translations.
+
+The fields' docstrings are the schema's; docs/report.schema.json is made from them.
+"""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from nmt import files
-from nmt.config import Config
-from nmt.data.text import Pair
-from nmt.evaluation.metrics import Scores, score
-from nmt.rundir import FORMAT_VERSION, RunDir
+from nmt.evaluation.metrics import Scores
+from nmt.rundir import FORMAT_VERSION
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Part(BaseModel):
+    """A part of the report."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+
+class About(Part):
+    """Where a system's translations come from."""
+
+    kind: Literal["run", "file"]
+    path: str
+    """The run folder, or the file of translations."""
+    checkpoint: str | None = None
+    """The name of the checkpoint's folder."""
+    decode: dict[str, Any] | None = None
+    """The decode settings."""
+    engine: str | None = None
+    """What ran the model: nmt or ctranslate2."""
+
+
+class Interval(Part):
+    """A 95% confidence interval of the bootstrap: mean +- half."""
+
+    mean: float
+    half: float
+
+
+class Suspects(Part):
+    """Lines with one thing that looks wrong."""
+
+    says: str
+    """The formula, with its threshold."""
+    count: int
+    share: float
+    """Of all lines."""
+    lines: list[int]
+    """Their numbers, from 1."""
+
+
+class Copies(Part):
+    """What should stand in the hypotheses as it stands in the source."""
+
+    expected: int
+    found: int
+    accuracy: float | None
+    """None where nothing was expected."""
+
+
+class Band(Part):
+    """Words by how often they were seen."""
+
+    seen: str
+    """How often: a number or a span of them."""
+    words: int
+    """In the references."""
+    precision: float
+    recall: float
+    f1: float
+
+
+class Subwords(Part):
+    """What the run's tokenizers make of source and hypotheses."""
+
+    src_tokens_a_word: float
+    tgt_tokens_a_word: float
+    byte_tokens: int
+    """Of the source: pieces of a character that the vocabulary does not have."""
+    unknown_tokens: int
+    """Of the source: what a tokenizer without bytes cannot say."""
+
+
+class SystemReport(Part):
     """One system on one test set."""
 
-    name: str
     scores: Scores
-    hypotheses: list[str]
+    intervals: dict[str, Interval]
+    """By metric."""
     seconds: float | None = None
-    """Time spent translating."""
+    """Spent translating."""
+    words_per_second: float | None = None
+    """Source words translated in a second."""
+    copies: dict[str, Copies]
+    suspicions: dict[str, Suspects]
+    """By kind."""
+    f1: list[Band]
+    subwords: Subwords | None = None
 
 
-def evaluate(
-    translate: Callable[[list[str]], list[str]], name: str, pairs: Sequence[Pair], language: str
-) -> Evaluation:
-    """Translate the source lines and score them against the raw references."""
-    begin = time.perf_counter()
-    hypotheses = translate([src for src, _ in pairs])
-    seconds = time.perf_counter() - begin
-    return Evaluation(
-        name, score(hypotheses, [tgt for _, tgt in pairs], language), hypotheses, seconds
+class Comparison(Part):
+    """A system beside the first, by one metric."""
+
+    system: str
+    against: str
+    metric: str
+    difference: float
+    p_bootstrap: float
+    """Paired bootstrap (Koehn 2004), 1,000 resamples."""
+    p_randomisation: float
+    """Paired approximate randomisation (Riezler & Maxwell 2005), 10,000 trials."""
+    says: str
+    """The same in a sentence."""
+
+
+class Group(Part):
+    """Some lines of a test set."""
+
+    name: str
+    lines: int
+    scores: dict[str, dict[str, float]]
+    """By system, by metric."""
+
+
+class Grouping(Part):
+    """All lines, in groups."""
+
+    title: str
+    says: str
+    """How the groups are made."""
+    groups: list[Group]
+
+
+class Example(Part):
+    """A line, as all systems have it."""
+
+    line: int
+    """From 1."""
+    source: str | None
+    references: list[str]
+    hypotheses: dict[str, str]
+    """By system."""
+    chrf: dict[str, float]
+    """By system, of this line alone."""
+    suspicions: dict[str, list[str]]
+    """By system."""
+
+
+class Examples(Part):
+    """Lines that are worth a look, the first the most."""
+
+    title: str
+    systems: list[str]
+    """Those that it is about."""
+    examples: list[Example]
+
+
+class SetReport(Part):
+    """All systems on one test set."""
+
+    lines: int
+    src_lang: str
+    tgt_lang: str
+    references: int
+    """Reference files."""
+    seen_in: str
+    """Where words were counted that groups and bands go by."""
+    systems: dict[str, SystemReport]
+    comparisons: list[Comparison]
+    groupings: list[Grouping]
+    examples: list[Examples]
+    """For one system its worst lines, for two where they differ most."""
+    leaked: list[int]
+    """Lines, from 1, whose source stands in the training text of the first run."""
+    cautions: list[str]
+    """What fools people who read scores."""
+
+
+class Report(Part):
+    """What `nmt evaluate` found."""
+
+    format_version: int = FORMAT_VERSION
+    nmt: str
+    """The version of nmt."""
+    commit: str | None
+    """The commit of nmt, where it runs from a checkout."""
+    systems: dict[str, About]
+    test_sets: dict[str, SetReport]
+    cautions: list[str]
+    """That go for all test sets together."""
+
+
+def new_report(
+    systems: dict[str, About], test_sets: dict[str, SetReport], cautions: list[str]
+) -> Report:
+    """Return a report made by this release."""
+    return Report(
+        nmt=version("nmt"),
+        commit=own_commit(),
+        systems=systems,
+        test_sets=test_sets,
+        cautions=cautions,
     )
 
 
-def table(evaluations: Sequence[Evaluation]) -> str:
-    """Lay the scores out for a terminal, signatures below."""
-    width = max(8, *(len(e.name) for e in evaluations))
-    columns = "".join(f" {name:>6}" for name in ("BLEU", "chrF", "TER", "BP", "ratio", "lines"))
-    rows = [f"{'test set':<{width}} {columns}"]
-    for e in evaluations:
-        s = e.scores
-        rows.append(
-            f"{e.name:<{width}}  {s.bleu:6.2f} {s.chrf:6.2f} {s.ter:6.2f} "
-            f"{s.brevity_penalty:6.3f} {s.length_ratio:6.3f} {s.lines:6d}"
+def own_commit() -> str | None:
+    """Return the commit of the checkout that this code stands in; None where it is in none."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    signatures = evaluations[0].scores.signatures
-    rows += [f"{name:>5}: {signature}" for name, signature in signatures.items()]
-    return "\n".join(rows)
+    except OSError:  # no git here
+        return None
+    return done.stdout.strip() or None
 
 
-def about_run(run: RunDir, config: Config) -> dict[str, Any]:
-    """Return what a report says of the model and of how it was searched."""
-    return {
-        "run": str(run.path.resolve()),
-        "checkpoint": run.best_or_last().resolve().name,
-        "decode": config.decode.model_dump(mode="json"),
-        "nmt": version("nmt"),
-    }
+def write_report(file: Path, report: Report) -> None:
+    """Write `report.json`."""
+    files.write_text(file, report.model_dump_json(indent=1) + "\n")
 
 
-def write_report(file: Path, evaluations: Sequence[Evaluation], about: dict[str, Any]) -> None:
-    """Write `report.json`: what was evaluated (`about`), then scores by test set."""
-    sets = {
-        e.name: e.scores.as_dict() | ({} if e.seconds is None else {"seconds": round(e.seconds, 3)})
-        for e in evaluations
-    }
-    content = {"format_version": FORMAT_VERSION, **about, "test_sets": sets}
-    files.write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def report_schema() -> str:
+    """Return the JSON schema of `report.json`."""
+    return json.dumps(Report.model_json_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -15,7 +15,7 @@ import numpy as np
 
 from nmt.configfile import load_config
 from nmt.data.text import chunks, read_lines, read_pairs
-from nmt.data.tokenizer import Cut
+from nmt.data.tokenizer import Cut, Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine, require_tags
 from nmt.decoding.translator import Hypothesis, by_size
@@ -122,7 +122,7 @@ class Explainer:
 
     `top` is the number of next pieces to name at each step; with `watch` the beam is watched too.
     `layer` and `head`, counted from 0, are what is shown; None for the model's own choice of layer
-    and for the mean of its heads.
+    and for the mean of its heads. `tokenizers` may put other tags before sources than the engine's.
     """
 
     def __init__(
@@ -132,9 +132,10 @@ class Explainer:
         watch: bool = False,
         layer: int | None = None,
         head: int | None = None,
+        tokenizers: Tokenizers | None = None,
     ) -> None:
         self.engine = engine
-        self.tokenizers = engine.tokenizers
+        self.tokenizers = tokenizers or engine.tokenizers
         self.batch_size = engine.settings.batch_size
         self.top = top
         self.watch = watch

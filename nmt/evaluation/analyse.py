@@ -1,0 +1,322 @@
+"""From translations to a report: scores, significance, where they are good, and what looks wrong.
+
+The one way that `nmt evaluate` and the end of `nmt train` go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nmt.data.corpus import Corpus
+from nmt.evaluation import cautions, where
+from nmt.evaluation.lines import ATTENTION, COPIES, KINDS, SUSPICIONS
+from nmt.evaluation.measure import Measured, SystemLines, TestSet, measure
+from nmt.evaluation.metrics import (
+    LOWER_IS_BETTER,
+    TITLES,
+    Mean,
+    Metrics,
+    scored,
+    scores_of,
+)
+from nmt.evaluation.report import (
+    Band,
+    Comparison,
+    Copies,
+    Example,
+    Examples,
+    Group,
+    Grouping,
+    Interval,
+    SetReport,
+    Subwords,
+    Suspects,
+    SystemReport,
+)
+from nmt.evaluation.seen import look_back
+from nmt.evaluation.significance import SAMPLES, TRIALS, Paired, bootstrap, compare, intervals
+from nmt.evaluation.where import word_f1
+
+EXAMPLES = 20
+"""In a list."""
+SURE_BELOW = 0.05
+"""A p-value that is called a difference."""
+GROUP_METRICS = ("bleu", "chrf")
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""Shows how far work of so many steps is; what it gives is told how many more are done."""
+
+
+@contextmanager
+def quietly(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show nothing."""
+    del what, total
+    yield bool
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one system made of a test set."""
+
+    hypotheses: list[str]
+    seconds: float | None = None
+    """Spent translating."""
+    attention: NDArray[np.bool_] | None = None
+    """Lines x ATTENTION, where the system has attention."""
+    subwords: Subwords | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A test set, what was made of it, and all that was found."""
+
+    test: TestSet
+    answers: Mapping[str, Answers]
+    measured: Measured
+    report: SetReport
+
+    def suspicious(self, system: int) -> NDArray[np.bool_]:
+        """Return lines x SUSPICIONS and, where it has attention, ATTENTION."""
+        found = self.measured.systems[system].suspicions
+        looks = list(self.answers.values())[system].attention
+        return found if looks is None else np.concatenate([found, looks], 1)
+
+    def example(self, i: int) -> Example:
+        """Return line `i`, counted from 0."""
+        named = {**SUSPICIONS, **ATTENTION}
+        its = self.measured.systems
+        names = list(self.answers)
+        return Example(
+            line=i + 1,
+            source=None if self.test.src is None else self.test.src[i],
+            references=[lines[i] for lines in self.test.references],
+            hypotheses={name: each.hypotheses[i] for name, each in self.answers.items()},
+            chrf={name: round(float(s.chrf[i]), 2) for name, s in zip(names, its, strict=True)},
+            suspicions={
+                name: [kind for kind, has in zip(named, self.suspicious(s)[i], strict=False) if has]
+                for s, name in enumerate(names)
+            },
+        )
+
+
+def analyse(
+    test: TestSet,
+    answers: Mapping[str, Answers],
+    cores: int,
+    progress: Progress,
+    corpus: Corpus | None = None,
+    outside: Mapping[str, Sequence[float]] | None = None,
+    outside_signature: str = "",
+) -> Analysis:
+    """Look at what systems made of a test set; the first is what the others are held against.
+
+    `corpus` is training text to look back at, `outside` a score for each line by system, of an
+    outside metric.
+    """
+    with progress(f"{test.name}: scoring", len(test)) as advance:
+        lines = [its.hypotheses for its in answers.values()]
+        measured = measure(test, lines, cores, advance)
+    if outside is not None:
+        measured.metrics["comet"] = Mean(outside_signature)
+        for name, system in zip(answers, measured.systems, strict=True):
+            line_scores = np.array(outside[name], np.float64)
+            system.stats["comet"] = np.stack([line_scores, np.ones_like(line_scores)], 1)
+    counts, leaked, seen_in = measured.counts, list[int](), "the references"
+    if corpus is not None:
+        words = counts.keys() | {word for its in measured.systems for word in its.counts}
+        with progress(f"{test.name}: training text", len(corpus)) as advance:
+            seen = look_back(corpus, test, words, cores, advance)
+        counts, leaked = seen.counts, seen.leaked
+        seen_in = f"{seen.pairs:,} pairs of training text"
+    stats = [its.stats for its in measured.systems]
+    with progress(f"{test.name}: bootstrap", SAMPLES) as advance:
+        resampled = bootstrap(measured.metrics, stats, advance)
+    with progress(f"{test.name}: randomisation", TRIALS if len(stats) > 1 else 0) as advance:
+        paired = compare(measured.metrics, stats, resampled, advance)
+    names = list(answers)
+    report = SetReport(
+        lines=len(test),
+        src_lang=test.src_lang,
+        tgt_lang=test.tgt_lang,
+        references=len(test.references),
+        seen_in=seen_in,
+        systems={
+            name: _system_report(measured, system, its, test, counts, drawn)
+            for (name, its), system, drawn in zip(
+                answers.items(), measured.systems, resampled, strict=True
+            )
+        },
+        comparisons=[
+            _comparison(names[0], name, metric, pair, len(test))
+            for name, pairs in zip(names[1:], paired, strict=True)
+            for metric, pair in pairs.items()
+        ],
+        groupings=_groupings(measured, names, counts, seen_in, test),
+        examples=[],
+        leaked=leaked,
+        cautions=[],
+    )
+    found = Analysis(test, answers, measured, report)
+    report.examples.extend(_examples(found))
+    report.cautions.extend(_cautions(found))
+    return found
+
+
+def _system_report(
+    measured: Measured,
+    system: SystemLines,
+    answers: Answers,
+    test: TestSet,
+    counts: Mapping[str, int],
+    resampled: Mapping[str, NDArray[np.float64]],
+) -> SystemReport:
+    suspicious, named = system.suspicions, dict(SUSPICIONS)
+    if answers.attention is not None:
+        suspicious = np.concatenate([suspicious, answers.attention], 1)
+        named |= ATTENTION
+    seconds = answers.seconds
+    return SystemReport(
+        scores=scores_of(measured.metrics, system.stats),
+        intervals={
+            name: Interval(mean=its.mean, half=its.half)
+            for name, its in intervals(resampled).items()
+        },
+        seconds=None if seconds is None else round(seconds, 3),
+        words_per_second=round(measured.src_words.sum() / seconds, 1) if seconds else None,
+        copies={name: _copies(system.copies[:, i]) for i, name in enumerate(COPIES) if test.src},
+        suspicions={
+            kind: Suspects(
+                says=says,
+                count=int(has.sum()),
+                share=round(float(has.mean()), 6),
+                lines=[int(i) + 1 for i in np.flatnonzero(has)],
+            )
+            for (kind, says), has in zip(named.items(), suspicious.T, strict=True)
+        },
+        f1=[
+            Band(
+                seen=seen,
+                words=words,
+                precision=round(precision, 4),
+                recall=round(recall, 4),
+                f1=round(f1, 4),
+            )
+            for seen, (precision, recall, f1, words) in word_f1(measured, system, counts).items()
+        ],
+        subwords=answers.subwords,
+    )
+
+
+def _copies(pairs: NDArray[np.int64]) -> Copies:
+    expected, found = (int(n) for n in pairs.sum(0))
+    accuracy = round(found / expected, 4) if expected else None
+    return Copies(expected=expected, found=found, accuracy=accuracy)
+
+
+def _comparison(first: str, name: str, metric: str, pair: Paired, lines: int) -> Comparison:
+    gain = -pair.difference if metric in LOWER_IS_BETTER else pair.difference
+    title, p = TITLES[metric], pair.p_randomisation
+    chance = f"p = {p:.4f}, n = {lines}"
+    if p >= SURE_BELOW:
+        says = (
+            f"{name} and {first} cannot be told apart by {title}: "
+            f"{pair.difference:+.2f} may be chance ({chance})"
+        )
+    else:
+        says = (
+            f"{name} is {'better' if gain > 0 else 'worse'} than {first} by "
+            f"{abs(pair.difference):.2f} {title} ({chance})"
+        )
+    return Comparison(
+        system=name,
+        against=first,
+        metric=metric,
+        difference=pair.difference,
+        p_bootstrap=pair.p_bootstrap,
+        p_randomisation=p,
+        says=says,
+    )
+
+
+def _groupings(
+    measured: Measured,
+    names: Sequence[str],
+    counts: Mapping[str, int],
+    seen_in: str,
+    test: TestSet,
+) -> list[Grouping]:
+    side = "source" if test.src is not None else "reference"
+    rarity = f"how often the rarest word of the reference stands in {seen_in}"
+    made = [
+        (f"{side} length", f"words of the {side}", where.by_length(measured)),
+        ("rarest word", rarity, where.by_rarity(measured, counts)),
+    ]
+    if test.src is not None:
+        says = "; ".join(f"{kind}: {rule}" for kind, rule in KINDS.items())
+        made.append(("kind of sentence", says, where.by_kind(measured)))
+    return [
+        Grouping(
+            title=title,
+            says=says,
+            groups=[
+                Group(
+                    name=name,
+                    lines=int(rows.sum()),
+                    scores={
+                        each: _group_scores(measured.metrics, system, rows)
+                        for each, system in zip(names, measured.systems, strict=True)
+                    },
+                )
+                for name, rows in groups.items()
+                if rows.any()
+            ],
+        )
+        for title, says, groups in made
+    ]
+
+
+def _group_scores(
+    metrics: Metrics, system: SystemLines, rows: NDArray[np.bool_]
+) -> dict[str, float]:
+    return {
+        name: round(float(scored(metrics[name], system.stats[name][rows].sum(0)).score), 4)
+        for name in GROUP_METRICS
+    }
+
+
+def _examples(found: Analysis) -> list[Examples]:
+    """Return the worst lines of one system, or where each other differs most from the first."""
+    names, systems = list(found.answers), found.measured.systems
+
+    def chosen(title: str, whose: list[str], badness: NDArray[np.float64]) -> Examples:
+        most = np.argsort(-badness, kind="stable")[:EXAMPLES]
+        examples = [found.example(int(i)) for i in most if badness[i] > 0]
+        return Examples(title=title, systems=whose, examples=examples)
+
+    if len(names) == 1:
+        return [chosen(f"worst lines of {names[0]}", names, 100 - systems[0].chrf)]
+    lists = []
+    for name, system in zip(names[1:], systems[1:], strict=True):
+        gain, both = system.chrf - systems[0].chrf, [names[0], name]
+        lists += [
+            chosen(f"{name} wins over {names[0]}", both, gain),
+            chosen(f"{name} loses to {names[0]}", both, -gain),
+        ]
+    return lists
+
+
+def _cautions(found: Analysis) -> list[str]:
+    test, report = found.test, found.report
+    said = []
+    for name, its in found.answers.items():
+        said += cautions.looks_tokenized(name, its.hypotheses)
+    first = next(iter(found.answers.values())).hypotheses
+    said += cautions.references_as_output(test.references, first)
+    said += cautions.leaked(report.leaked, report.lines)
+    half = next(iter(report.systems.values())).intervals["bleu"].half
+    return said + cautions.few_lines(report.lines, half)

@@ -1,0 +1,73 @@
+"""What fools people who read scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+TOKENIZED = re.compile(r"\S [.,](?:\s|$)|@-@|&(?:apos|quot|amp);|\S (?:'s|n't|'re|'ll)\b")
+"""Marks of text that went through a tokenizer; a space before ? and ! is good French."""
+TOKENIZED_SHARE = 0.1
+FEW_LINES = 500
+"""Test sets of fewer lines tell apart only systems that are far apart (Card et al. 2020)."""
+
+
+def tokenized_share(lines: Sequence[str]) -> float:
+    """Return the share of lines that look as if a tokenizer had been at them."""
+    real = [line for line in lines if line.strip()]
+    return sum(bool(TOKENIZED.search(line)) for line in real) / len(real) if real else 0.0
+
+
+def looks_tokenized(what: str, lines: Sequence[str]) -> list[str]:
+    """Return a caution where text looks tokenized."""
+    share = tokenized_share(lines)
+    if share < TOKENIZED_SHARE:
+        return []
+    return [
+        f"{what}: {share:.0%} of the lines look tokenized; scores are made for plain text, "
+        "and tokenized text is scored otherwise"
+    ]
+
+
+def references_as_output(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[str]
+) -> list[str]:
+    """Return cautions about references that are not as people write."""
+    found = []
+    for number, lines in enumerate(references, 1):
+        which = f"reference {number}" if len(references) > 1 else "reference"
+        found += looks_tokenized(which, lines)
+        text = "".join(lines)
+        if (
+            text.lower() == text
+            and text.upper() != text
+            and "".join(hypotheses).lower() != ("".join(hypotheses))
+        ):
+            found.append(f"{which}: has no capital letter, the hypotheses have")
+    return found
+
+
+def few_lines(lines: int, half: float) -> list[str]:
+    """Return a caution where a test set is too small for close differences."""
+    if lines >= FEW_LINES:
+        return []
+    return [
+        f"{lines} lines are few: the 95% interval of BLEU is {half:.1f} to either side, and a "
+        "difference must be large to be told from chance"
+    ]
+
+
+def leaked(lines: Sequence[int], of: int) -> list[str]:
+    """Return a caution where sources of the test set stand in the training text."""
+    if not lines:
+        return []
+    return [f"{len(lines)} of {of} sources stand in the training text letter for letter"]
+
+
+def other_tokenizers(signatures: dict[str, str]) -> list[str]:
+    """Return a caution where test sets are scored with different tokenizers of BLEU."""
+    kinds = {name: re.findall(r"tok:(\S+?)\|", f"{text}|") for name, text in signatures.items()}
+    if len({tuple(kind) for kind in kinds.values()}) < 2:
+        return []
+    named = ", ".join(f"{name} by {kind[0]}" for name, kind in kinds.items())
+    return [f"BLEU cuts the test sets by different tokenizers ({named}): do not compare them"]

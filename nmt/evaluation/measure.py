@@ -1,0 +1,222 @@
+"""One look at all lines, on all cores: statistics of the metrics and what each line tells.
+
+n lines, S systems, R reference files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.chrf import CHRF
+
+from nmt.evaluation.lines import (
+    COPIES,
+    KINDS,
+    Copied,
+    copied,
+    has_new_number,
+    kinds,
+    suspicions,
+    word_splitter,
+)
+from nmt.evaluation.metrics import Metrics, Statistics, make_metrics, scored, statistics
+from nmt.pool import Pool
+
+CHUNK = 250
+"""Lines that a process looks at in one go."""
+LEAST_LINES = 2000
+"""Hypotheses below which starting processes takes longer than they save."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Lines to translate, and how people translated them."""
+
+    __test__ = False
+
+    name: str
+    references: list[list[str]]
+    """R x n."""
+    src: list[str] | None
+    """n; None where translations alone are scored."""
+    src_lang: str
+    tgt_lang: str
+    tags: dict[str, str] = field(default_factory=dict)
+    """What a model of several languages is asked for."""
+
+    def __len__(self) -> int:
+        return len(self.references[0])
+
+
+@dataclass
+class SystemLines:
+    """What the lines of one system told."""
+
+    stats: Statistics
+    words: NDArray[np.int64]
+    """n, of the hypotheses."""
+    chrf: NDArray[np.float64]
+    """n, of each line by itself."""
+    suspicions: NDArray[np.bool_]
+    """n x SUSPICIONS."""
+    copies: NDArray[np.int64]
+    """n x COPIES x expected and found."""
+    counts: Counter[str]
+    """How often a word stands in the hypotheses."""
+    matches: Counter[str]
+    """How often in hypothesis and first reference of one line."""
+
+
+@dataclass
+class Measured:
+    """What all lines of a test set told."""
+
+    metrics: Metrics
+    systems: list[SystemLines]
+    kinds: NDArray[np.bool_]
+    """n x KINDS."""
+    src_words: NDArray[np.int64]
+    """n; those of the reference where there is no source."""
+    references: list[list[str]]
+    """The words of the first reference of each line."""
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often a word stands in the first references."""
+        return Counter(word for line in self.references for word in line)
+
+
+_Chunk = tuple[list[str] | None, list[list[str]], list[list[str]]]
+"""Sources, references (R x lines) and hypotheses (S x lines)."""
+_Languages = tuple[str, str]
+_Found = tuple[list[SystemLines], NDArray[np.bool_], NDArray[np.int64], list[list[str]]]
+
+
+def measure(
+    test: TestSet,
+    hypotheses: Sequence[list[str]],
+    cores: int,
+    advance: Callable[[int], object] = bool,
+) -> Measured:
+    """Look at the lines of all systems; `advance` is told how many lines are done."""
+    metrics = make_metrics(test.tgt_lang)
+    statistics(metrics, [], [lines[:1] for lines in test.references])  # for their signatures
+    languages = test.src_lang, test.tgt_lang
+    busy = cores if cores > 1 and len(test) * len(hypotheses) >= LEAST_LINES else 0
+    parts: list[_Found] = []
+    with Pool(_look, languages, busy) as pool:
+        for found in pool.map(_chunks(test, hypotheses)):
+            parts.append(found)
+            advance(len(found[1]))
+    systems = [_joined([part[0][i] for part in parts]) for i in range(len(hypotheses))]
+    return Measured(
+        cast(Metrics, dict(metrics)),
+        systems,
+        np.concatenate([part[1] for part in parts]),
+        np.concatenate([part[2] for part in parts]),
+        [line for part in parts for line in part[3]],
+    )
+
+
+def _chunks(test: TestSet, hypotheses: Sequence[list[str]]) -> Iterator[_Chunk]:
+    for begin in range(0, len(test), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        yield (
+            None if test.src is None else test.src[rows],
+            [lines[rows] for lines in test.references],
+            [lines[rows] for lines in hypotheses],
+        )
+
+
+def _look(languages: _Languages, chunk: _Chunk) -> _Found:
+    """Look at some lines; the work of one process."""
+    src, references, hypotheses = chunk
+    metrics = make_metrics(languages[1])
+    stats = statistics(metrics, hypotheses, references)
+    cut = word_splitter(languages[1], metrics["bleu"])
+    by_line = list(zip(*references, strict=True))
+    cut_references = [[cut(line) for line in lines] for lines in by_line]
+    source_words = [cut(line) for line in src] if src is not None else [[] for _ in by_line]
+    systems = [
+        _system(metrics["chrf"], its, lines, src, by_line, cut_references, source_words, cut)
+        for its, lines in zip(stats, hypotheses, strict=True)
+    ]
+    firsts = [lines[0] for lines in cut_references]
+    if src is None:
+        lengths = [len(words) for words in firsts]
+        kinds_found = [[False] * len(KINDS) for _ in by_line]
+    else:
+        of_source = word_splitter(languages[0])
+        lengths = [len(of_source(line)) for line in src]
+        kinds_found = [kinds(line, refs[0]) for line, refs in zip(src, by_line, strict=True)]
+    return systems, np.array(kinds_found), np.array(lengths), firsts
+
+
+def _system(
+    chrf: CHRF,
+    stats: Statistics,
+    hypotheses: list[str],
+    src: list[str] | None,
+    references: list[tuple[str, ...]],
+    cut_references: list[list[list[str]]],
+    source_words: list[list[str]],
+    cut: Callable[[str], list[str]],
+) -> SystemLines:
+    line_chrf = np.array([scored(chrf, row).score for row in stats["chrf"]], np.float64)
+    counts, matches = Counter[str](), Counter[str]()
+    lengths, suspicious, copies = [], [], []
+    for i, hypothesis in enumerate(hypotheses):
+        words = cut(hypothesis)
+        lengths.append(len(words))
+        its = Counter(words)
+        counts.update(its)
+        matches.update(its & Counter(cut_references[i][0]))
+        pairs = [Copied(0, 0)] * len(COPIES)
+        invented = False
+        if src is not None:
+            pairs = copied(src[i], references[i], hypothesis)
+            invented = has_new_number(src[i], references[i], hypothesis)
+        copies.append(pairs)
+        suspicious.append(
+            suspicions(
+                None if src is None else src[i],
+                hypothesis,
+                words,
+                cut_references[i],
+                source_words[i],
+                float(line_chrf[i]),
+                pairs,
+                invented,
+            )
+        )
+    return SystemLines(
+        stats,
+        np.array(lengths),
+        line_chrf,
+        np.array(suspicious),
+        np.array(copies),
+        counts,
+        matches,
+    )
+
+
+def _joined(parts: Sequence[SystemLines]) -> SystemLines:
+    counts, matches = Counter[str](), Counter[str]()
+    for part in parts:
+        counts.update(part.counts)
+        matches.update(part.matches)
+    return SystemLines(
+        {name: np.concatenate([p.stats[name] for p in parts]) for name in parts[0].stats},
+        np.concatenate([p.words for p in parts]),
+        np.concatenate([p.chrf for p in parts]),
+        np.concatenate([p.suspicions for p in parts]),
+        np.concatenate([p.copies for p in parts]),
+        counts,
+        matches,
+    )

@@ -1,0 +1,241 @@
+"""A report as tables: plain ones for a terminal, Markdown for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from nmt.evaluation.metrics import TITLES
+from nmt.evaluation.report import Report, SetReport
+
+LINES_SHOWN = 8
+"""Line numbers of a suspicion that a table shows."""
+CHARACTERS_SHOWN = 160
+"""Of an example."""
+MANY_SYSTEMS = 3
+"""With more of them, groups show BLEU alone."""
+EXAMPLES_SHOWN = 3
+"""Of each list, in a terminal."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; the first columns are words, the others numbers."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    """Columns that stand to the left."""
+
+    def text(self) -> str:
+        """Lay the table out for a terminal."""
+        cells = [self.head, *self.rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.head))]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < self.words else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        return "\n".join([f"\n{self.title}"] * bool(self.title) + lines)
+
+    def markdown(self) -> str:
+        """Lay the table out as Markdown."""
+        marks = ["---" if i < self.words else "---:" for i in range(len(self.head))]
+        rows = [self.head, marks, *([cell.replace("|", "\\|") for cell in r] for r in self.rows)]
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([f"### {self.title}\n"] * bool(self.title) + lines)
+
+
+def scores(report: Report) -> Table:
+    """Return the scores of all systems on all test sets, with confidence intervals."""
+    several = any(len(its.systems) > 1 for its in report.test_sets.values())
+    comet = any(
+        each.scores.comet is not None
+        for its in report.test_sets.values()
+        for each in its.systems.values()
+    )
+    rows = []
+    for name, its in report.test_sets.items():
+        for system, each in its.systems.items():
+            found, half = each.scores, each.intervals["bleu"].half
+            rows.append(
+                [name]
+                + [system] * several
+                + [f"{found.bleu:.2f}", f"± {half:.2f}"]
+                + [f"{found.chrf:.2f}", f"{found.ter:.2f}"]
+                + [f"{found.comet:.4f}" if found.comet is not None else ""] * comet
+                + [f"{found.brevity_penalty:.3f}", f"{found.length_ratio:.3f}"]
+                + [str(found.lines)]
+            )
+    head = ["test set"] + ["system"] * several + ["BLEU", "95%", "chrF", "TER"]
+    return Table(
+        "", head + ["COMET"] * comet + ["BP", "ratio", "lines"], rows, words=1 + int(several)
+    )
+
+
+def signatures(report: Report) -> list[str]:
+    """Return "metric: signature" lines; where test sets differ, those of each."""
+    found: list[str] = []
+    for name, its in report.test_sets.items():
+        first = next(iter(its.systems.values())).scores.signatures
+        lines = [f"{metric:>5}: {text}" for metric, text in first.items()]
+        if not found:
+            found = lines
+        elif lines != found[: len(lines)]:
+            found += [f"{name}, {line.strip()}" for line in lines]
+    return found
+
+
+def sections(its: SetReport) -> Iterator[Table]:
+    """Yield what a set's report says beside the scores."""
+    names = list(its.systems)
+    for grouping in its.groupings:
+        metrics = list(grouping.groups[0].scores[names[0]]) if grouping.groups else []
+        metrics = metrics[: 2 if len(names) <= MANY_SYSTEMS else 1]
+        yield Table(
+            f"By {grouping.title}",
+            [grouping.title, "lines", *(f"{TITLES[m]} {name}" for m in metrics for name in names)],
+            [
+                [group.name, str(group.lines)]
+                + [f"{group.scores[name][m]:.1f}" for m in metrics for name in names]
+                for group in grouping.groups
+            ],
+        )
+    bands = [(name, each.f1) for name, each in its.systems.items()]
+    yield Table(
+        f"Words by how often they stand in {its.seen_in}",
+        ["seen", "words", *(f"F1 {name}" for name in names)],
+        [
+            [band.seen, str(band.words)] + [f"{f1[i].f1:.3f}" for _, f1 in bands]
+            for i, band in enumerate(bands[0][1])
+            if band.words
+        ],
+    )
+    yield from _copies(its)
+    yield from _subwords(its)
+    yield from _suspicions(its)
+
+
+def _ranked(its: SetReport, worst_first: Callable[[str], float]) -> list[str]:
+    return sorted(its.systems, key=lambda name: -worst_first(name))
+
+
+def _copies(its: SetReport) -> Iterator[Table]:
+    """Yield what should have been copied, the system that loses most of each kind first."""
+    rows = []
+    for kind in next(iter(its.systems.values())).copies:
+
+        def lost(name: str, kind: str = kind) -> float:
+            accuracy = its.systems[name].copies[kind].accuracy
+            return 0.0 if accuracy is None else 1 - accuracy
+
+        for name in _ranked(its, lost):
+            found = its.systems[name].copies[kind]
+            if found.accuracy is not None:
+                counts = f"{found.found} of {found.expected}"
+                rows.append([kind, name, counts, f"{found.accuracy:.1%}"])
+    if rows:
+        yield Table("Copied, the most lost first", ["", "system", "found", "share"], rows, words=2)
+
+
+def _subwords(its: SetReport) -> Iterator[Table]:
+    rows = [
+        [
+            name,
+            f"{found.src_tokens_a_word:.2f}",
+            f"{found.tgt_tokens_a_word:.2f}",
+            str(found.byte_tokens),
+            str(found.unknown_tokens),
+        ]
+        for name, each in its.systems.items()
+        if (found := each.subwords) is not None
+    ]
+    if rows:
+        head = ["system", "source tokens a word", "target tokens a word", "bytes", "unknown"]
+        yield Table("Tokens", head, rows)
+
+
+def _suspicions(its: SetReport) -> Iterator[Table]:
+    """Yield what looks wrong, the system with most of each kind first."""
+    kinds = dict.fromkeys(kind for each in its.systems.values() for kind in each.suspicions)
+    rows = []
+    for kind in kinds:
+        having = [name for name, each in its.systems.items() if kind in each.suspicions]
+        for name in sorted(having, key=lambda name: -its.systems[name].suspicions[kind].count):
+            found = its.systems[name].suspicions[kind]
+            if found.count:
+                shown = ", ".join(map(str, found.lines[:LINES_SHOWN]))
+                more = ", …" if found.count > LINES_SHOWN else ""
+                rows.append([kind, name, shown + more, str(found.count), f"{found.share:.1%}"])
+    if rows:
+        head = ["what", "system", "on lines", "lines", "share"]
+        yield Table("What looks wrong, the most first", head, rows, words=3)
+
+
+def examples(its: SetReport, most: int) -> Iterator[str]:
+    """Yield lists of examples as text, so many of each list."""
+    for found in its.examples:
+        rows = [f"\n{found.title}"]
+        for example in found.examples[:most]:
+            said = {f"line {example.line}": example.source or ""}
+            said |= {"reference": example.references[0]}
+            said |= {name: example.hypotheses[name] for name in found.systems}
+            for name, text in said.items():
+                chrf = f" ({example.chrf[name]:.0f} chrF)" if name in example.chrf else ""
+                rows.append(f"  {name}{chrf}: {_cut(text)}")
+        yield "\n".join(rows)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= CHARACTERS_SHOWN else text[: CHARACTERS_SHOWN - 1] + "…"
+
+
+def brief(report: Report) -> str:
+    """Return the scores, what can be said of differences, and signatures: for a terminal."""
+    said = [scores(report).text(), *signatures(report)]
+    for name, its in report.test_sets.items():
+        several = f"{name}: " if len(report.test_sets) > 1 else ""
+        said += [several + each.says for each in its.comparisons]
+    return "\n".join(said)
+
+
+def all_cautions(report: Report) -> list[str]:
+    """Return all that a reader must be warned of."""
+    its = [f"{name}: {text}" for name, each in report.test_sets.items() for text in each.cautions]
+    return its + report.cautions
+
+
+def whole(report: Report) -> str:
+    """Return all tables for a terminal."""
+    said = [brief(report)]
+    for name, its in report.test_sets.items():
+        if len(report.test_sets) > 1:
+            said.append(f"\n== {name}")
+        said += [table.text() for table in sections(its)]
+        said += examples(its, EXAMPLES_SHOWN)
+    return "\n".join(said)
+
+
+def markdown(report: Report) -> str:
+    """Return the report for a pull request."""
+    said = ["## Evaluation", scores(report).markdown()]
+    said.append("\n".join(f"- `{line.strip()}`" for line in signatures(report)))
+    for title, lines in (
+        ("", [each.says for its in report.test_sets.values() for each in its.comparisons]),
+        ("**Beware:**\n\n", all_cautions(report)),
+    ):
+        if lines:
+            said.append(title + "\n".join(f"- {line}" for line in lines))
+    for name, its in report.test_sets.items():
+        tables = "\n\n".join(table.markdown() for table in sections(its))
+        said.append(f"<details><summary>{name}: where</summary>\n\n{tables}\n\n</details>")
+        for text in examples(its, EXAMPLES_SHOWN):
+            title, *rows = text.strip().split("\n")
+            listed = "\n".join(rows)
+            said.append(
+                f"<details><summary>{name}: {title}</summary>\n\n```\n{listed}\n```\n\n</details>"
+            )
+    return "\n\n".join(said) + "\n"
