@@ -1,15 +1,83 @@
-"""A report as one self-contained web page."""
+"""A report as one self-contained web page: no network, all it shows inside."""
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
 
 from nmt.evaluation.analyse import Analysis
 from nmt.evaluation.report import Report
-from nmt.evaluation.systems import System
+from nmt.evaluation.systems import RunSystem, System
+from nmt.runs.curves import curves
+
+PLACE = '<script type="application/json" id="data">{}</script>'
+EXAMPLES = 200
+"""Lines of a test set that a page shows: those of the report's lists, suspicious ones, others."""
+BARS = 20
+"""Of the distribution of the lines' chrF."""
+SEED = 1
 
 
 def page(report: Report, found: Sequence[Analysis], systems: Sequence[System]) -> str:
-    """Return the page."""
-    del found, systems
-    return report.model_dump_json()
+    """Return the page of a report."""
+    data = {
+        "report": report.model_dump(mode="json"),
+        "sets": {its.test.name: _set(its, systems) for its in found},
+        "curves": {
+            system.name: asdict(curves(system.run))
+            for system in systems
+            if isinstance(system, RunSystem)
+        },
+    }
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    template = files("nmt.evaluation").joinpath("page.html").read_text(encoding="utf-8")
+    before, after = template.split(PLACE)
+    # no text can end the script
+    return before + PLACE.replace("{}", content.replace("<", "\\u003c")) + after
+
+
+def _set(its: Analysis, systems: Sequence[System]) -> dict[str, Any]:
+    """Return what a page shows of a test set beside its report."""
+    rows = _rows(its)
+    bins = np.linspace(0, 100, BARS + 1)
+    attention = {}
+    for system in systems:
+        hypotheses = its.answers[system.name].hypotheses
+        pairs = [(its.test.src[i], hypotheses[i]) for i in rows] if its.test.src else []
+        attention[system.name] = {
+            i + 1: {
+                "source": each.source.words,
+                "target": each.target.words,
+                "weights": np.round(each.by_words, 2).tolist(),
+            }
+            for i, each in zip(rows, system.explanations(its.test, pairs), strict=False)
+            if each is not None
+        }
+    return {
+        "histograms": {
+            name: np.histogram(lines.chrf, bins)[0].tolist()
+            for name, lines in zip(its.answers, its.measured.systems, strict=True)
+        },
+        "examples": [its.example(i).model_dump() for i in rows],
+        "attention": attention,
+    }
+
+
+def _rows(its: Analysis) -> list[int]:
+    """Choose lines to show, counted from 0, in their order."""
+    listed = [example.line - 1 for each in its.report.examples for example in each.examples]
+    suspicious = [
+        line - 1
+        for system in its.report.systems.values()
+        for kind in system.suspicions.values()
+        for line in kind.lines[: EXAMPLES // 20]
+    ]
+    others = list(range(len(its.test)))
+    random.Random(SEED).shuffle(others)
+    return sorted(list(dict.fromkeys([*listed, *suspicious, *others]))[:EXAMPLES])
