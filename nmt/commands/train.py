@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from nmt.runtime import (
 )
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
+from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss
 from nmt.training.memory import fitting_tokens
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
@@ -74,12 +76,17 @@ def run(
         if not its.pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
-    with connected() as workers:
+    with connected() as workers, ExitStack() as stack:
+        if workers.leads:
+            check_folder(run_dir, resume, overwrite)
+            stack.enter_context(held(run_dir))
         trainer, validator = set_up(config, run_dir, resume, overwrite, device, workers)
         if dry_run:
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
+        if workers.leads:
+            stack.enter_context(failure_kept(run_dir))
         reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
@@ -109,8 +116,6 @@ def set_up(
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
     log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
     with workers.in_turn():
-        if workers.leads:
-            check_folder(run_dir, resume, overwrite)
         going_on = resume and last_checkpoint(run_dir) is not None
         if workers.leads:
             if overwrite or (resume and not going_on):  # killed before its first checkpoint
@@ -138,6 +143,7 @@ def set_up(
         if workers.leads:
             files.write_text(run_dir.config, show_config(config))
             files.remove(run_dir.finished)
+            files.remove(run_dir.failed)
 
     seed_everything(config.train.seed)
     sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
@@ -179,6 +185,7 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     """Refuse what would destroy something: a run that has begun, or files that are not ours."""
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
+    check_free(run_dir)
     if run_dir.has_begun() and not (resume or overwrite):
         raise RunError(
             f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
@@ -206,6 +213,7 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.valid,
         run_dir.report,
         run_dir.finished,
+        run_dir.failed,
     )
     for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)
