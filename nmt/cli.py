@@ -462,6 +462,30 @@ def shortlist(
     command.run(model, best, set_ or [], device)
 
 
+@app.command()
+def plot(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    of: Annotated[
+        str, typer.Option(help="Any of loss, perplexity, bleu, lr, speed, with commas between.")
+    ] = "loss,bleu",
+    x: Annotated[
+        Literal["updates", "seconds", "epoch"], typer.Option(help="What the x axis is.")
+    ] = "updates",
+    png: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a picture, not to the terminal."),
+    ] = None,
+    svg: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a picture, not to the terminal."),
+    ] = None,
+) -> None:
+    """Draw the learning curves of one run or several."""
+    from nmt.commands import plot as command
+
+    command.run(run, of, x, {"png": png, "svg": svg})
+
+
 @runs_app.command("list")
 def list_runs(
     folder: Annotated[
