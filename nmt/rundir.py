@@ -34,6 +34,7 @@ class RunDir:
         self.failed = path / "failed.json"
         self.lock = path / "train.lock"
         """Held by the process that trains here; one that was killed leaves the file, unheld."""
+        self.card = path / "README.md"
         self.shortlist = path / "shortlist.safetensors"
         self.export = path / "export.json"
         """In the folder of an export only."""

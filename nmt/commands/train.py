@@ -34,6 +34,7 @@ from nmt.log import table as two_columns
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
+from nmt.runs.card import is_ours, write_card
 from nmt.runtime import (
     AUTOCAST_TYPES,
     Precision,
@@ -97,6 +98,7 @@ def run(
         if tests:
             test(trainer, tests, device_name)
         if workers.leads:
+            trainer.log.say(write_card(run_dir, device_in_words(trainer)))
             export(trainer)
             say(
                 f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n"
@@ -168,6 +170,13 @@ def set_up(
     return trainer, Validator(trainer, valid)
 
 
+def device_in_words(trainer: Trainer) -> str:
+    """Name the device and the precision of training."""
+    device, size = trainer.precision.device, trainer.workers.size
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.precision.name} on {name}" + (f", {size} processes" if size > 1 else "")
+
+
 def finish(trainer: Trainer, reason: str, device_name: str) -> None:
     """Say how training ended, mark the run finished, and learn the shortlist if one is wanted."""
     state, metric = trainer.state, trainer.settings.stop_metric
@@ -217,6 +226,8 @@ def clear_run(run_dir: RunDir) -> None:
     )
     for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)
+    if run_dir.card.is_file() and is_ours(run_dir.card):
+        files.remove(run_dir.card)
 
 
 def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
