@@ -41,6 +41,16 @@ class Commands(TyperGroup):
         return result
 
 
+class ListByDefault(TyperGroup):
+    """A group that is short for its command `list`, alone or with what that takes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     cls=Commands,
     name="nmt",
@@ -57,6 +67,12 @@ data_app = typer.Typer(
     help="Get public parallel text.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+runs_app = typer.Typer(
+    cls=ListByDefault,
+    help="Look at runs; alone or with a folder, short for `nmt runs list`.",
+    rich_markup_mode=None,
+)
+app.add_typer(runs_app, name="runs")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
 Layer = Annotated[
@@ -468,6 +484,54 @@ def shortlist(
     from nmt.commands import shortlist as command
 
     command.run(model, best, set_ or [], device)
+
+
+@app.command()
+def plot(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    of: Annotated[
+        str, typer.Option(help="Any of loss, perplexity, bleu, lr, speed, with commas between.")
+    ] = "loss,bleu",
+    x: Annotated[
+        Literal["updates", "seconds", "epoch"], typer.Option(help="What the x axis is.")
+    ] = "updates",
+    png: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a picture, not to the terminal."),
+    ] = None,
+    svg: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Write a picture, not to the terminal."),
+    ] = None,
+) -> None:
+    """Draw the learning curves of one run or several."""
+    from nmt.commands import plot as command
+
+    command.run(run, of, x, {"png": png, "svg": svg})
+
+
+@runs_app.command("list")
+def list_runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where to look for runs, at any depth.")
+    ] = Path("runs"),
+    json: Annotated[bool, typer.Option("--json", help="All facts, one object a line.")] = False,
+) -> None:
+    """List the runs under a folder: state, scores, speed; the one written to last at the end."""
+    from nmt.commands import runs as command
+
+    command.list_all(folder, json)
+
+
+@runs_app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Run folder.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Run folder.")],
+) -> None:
+    """Show how two runs differ: settings, text, learning curves."""
+    from nmt.commands import runs as command
+
+    command.diff(a, b)
 
 
 @config_app.command()

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import BinaryIO
 STRAY_SUFFIX = ".tmp"
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What a file system says that has no locks."""
+LOCK_SECONDS, LOCK_PAUSE = 0.2, 0.01
+"""A lock that `is_locked` looks at is not free for a moment: how long, and how often, to ask."""
 
 
 def _temporary(path: Path) -> Path:
@@ -96,11 +99,7 @@ def open_part(path: Path, keep: int) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
+        _lock(stream)
         if os.fstat(stream.fileno()).st_size < keep:
             raise BlockingIOError(errno.EAGAIN, "is no longer what it was", str(path))
         stream.truncate(keep)
@@ -109,6 +108,68 @@ def open_part(path: Path, keep: int) -> Iterator[BinaryIO]:
         finally:
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _lock(stream: BinaryIO) -> None:
+    """Lock an open file until it is closed, where the file system has locks."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+
+
+@contextmanager
+def locked(path: Path, holder: str) -> Iterator[None]:
+    """Hold a lock on the file `path`, in which `holder` stands; the file goes with the block.
+
+    The kernel lets go of the lock however the process ends; a file left behind is in nobody's way.
+    Raises BlockingIOError where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked_stream(path) as stream:
+        stream.truncate(0)
+        stream.write(holder.encode("utf-8"))
+        stream.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked_stream(path: Path) -> BinaryIO:
+    """Return `path`, open and locked, once it is free."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        stream = open(path, "ab")  # noqa: SIM115 (the caller closes it)
+        late = time.monotonic() > deadline
+        try:
+            _lock(stream)
+        except BlockingIOError:
+            stream.close()
+            if late:
+                raise
+            time.sleep(LOCK_PAUSE)
+            continue
+        if late or os.fstat(stream.fileno()).st_nlink > 0:
+            return stream
+        stream.close()  # its holder deleted it just before it let go
+
+
+def is_locked(path: Path) -> bool | None:
+    """Tell whether a process holds a lock on `path`; None where the file system cannot say."""
+    try:
+        with open(path, "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        return None
+    return False
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -274,3 +276,39 @@ def test_a_file_system_without_locks_is_no_obstacle(
     with files.open_part(tmp_path / "a.part", keep=0) as stream:
         stream.write(b"text")
     assert (tmp_path / "a.part").read_bytes() == b"text"
+    with files.locked(tmp_path / "lock", "me"), files.locked(tmp_path / "lock", "another"):
+        assert files.is_locked(tmp_path / "lock") is None
+    assert files.is_locked(tmp_path / "lock") is False, "its file is not there"
+
+
+def test_a_lock_has_one_holder_and_goes_with_the_block(tmp_path: Path) -> None:
+    lock = tmp_path / "deep" / "lock"
+    assert files.is_locked(lock) is False
+    with files.locked(lock, "me é"):
+        assert lock.read_text(encoding="utf-8") == "me é"
+        assert files.is_locked(lock) is True
+        with pytest.raises(BlockingIOError), files.locked(lock, "another"):
+            pass
+        assert lock.read_text(encoding="utf-8") == "me é"
+    assert names(lock.parent) == []
+
+
+def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text("left by a killed process")
+    look = lock.open("rb")
+    files.fcntl.flock(look, files.fcntl.LOCK_SH)
+    Timer(files.LOCK_SECONDS / 2, look.close).start()
+    with files.locked(lock, "me"):
+        assert lock.read_text() == "me"
+
+
+def test_a_lock_is_never_that_of_a_file_which_its_holder_deleted(tmp_path: Path) -> None:
+    """Else a third process could lock the new file of that name at the same time."""
+    lock = tmp_path / "lock"
+    with ExitStack() as first:
+        first.enter_context(files.locked(lock, "first"))
+        Timer(files.LOCK_SECONDS / 2, first.close).start()
+        with files.locked(lock, "second"):
+            assert lock.read_text() == "second"
+            assert files.is_locked(lock) is True

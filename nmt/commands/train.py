@@ -7,6 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from nmt.log import table as two_columns
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
+from nmt.runs.card import is_ours, write_card
 from nmt.runtime import (
     AUTOCAST_TYPES,
     Precision,
@@ -46,6 +48,7 @@ from nmt.runtime import (
 )
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
+from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss
 from nmt.training.memory import fitting_tokens
 from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
@@ -77,12 +80,17 @@ def run(
         if not its.pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
-    with connected() as workers:
+    with connected() as workers, ExitStack() as stack:
+        if workers.leads:
+            check_folder(run_dir, resume, overwrite)
+            stack.enter_context(held(run_dir))
         trainer, validator = set_up(config, run_dir, resume, overwrite, device, workers)
         if dry_run:
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
+        if workers.leads:
+            stack.enter_context(failure_kept(run_dir))
         reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
@@ -93,6 +101,7 @@ def run(
         if tests:
             test(trainer, tests, device_name)
         if workers.leads:
+            trainer.log.say(write_card(run_dir, device_in_words(trainer)))
             export(trainer)
             say(
                 f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n"
@@ -112,8 +121,6 @@ def set_up(
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
     log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
     with workers.in_turn():
-        if workers.leads:
-            check_folder(run_dir, resume, overwrite)
         going_on = resume and last_checkpoint(run_dir) is not None
         if workers.leads:
             if overwrite or (resume and not going_on):  # killed before its first checkpoint
@@ -141,6 +148,7 @@ def set_up(
         if workers.leads:
             files.write_text(run_dir.config, show_config(config))
             files.remove(run_dir.finished)
+            files.remove(run_dir.failed)
 
     seed_everything(config.train.seed)
     sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
@@ -165,6 +173,13 @@ def set_up(
     return trainer, Validator(trainer, valid)
 
 
+def device_in_words(trainer: Trainer) -> str:
+    """Name the device and the precision of training."""
+    device, size = trainer.precision.device, trainer.workers.size
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.precision.name} on {name}" + (f", {size} processes" if size > 1 else "")
+
+
 def finish(trainer: Trainer, reason: str, device_name: str) -> None:
     """Say how training ended, mark the run finished, and learn the shortlist if one is wanted."""
     state, metric = trainer.state, trainer.settings.stop_metric
@@ -182,6 +197,7 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     """Refuse what would destroy something: a run that has begun, or files that are not ours."""
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
+    check_free(run_dir)
     if run_dir.has_begun() and not (resume or overwrite):
         raise RunError(
             f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
@@ -209,9 +225,12 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.valid,
         run_dir.report,
         run_dir.finished,
+        run_dir.failed,
     )
     for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)
+    if run_dir.card.is_file() and is_ours(run_dir.card):
+        files.remove(run_dir.card)
 
 
 def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:

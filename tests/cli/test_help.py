@@ -47,6 +47,9 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
         ["data", "--help"],
         ["data", "get", "--help"],
         ["data", "list", "--help"],
+        ["runs", "--help"],
+        ["runs", "list", "--help"],
+        ["plot", "--help"],
     ],
     ids=" ".join,
 )
@@ -64,7 +67,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_every_command_is_in_the_help() -> None:
     output = nmt("--help").out
     commands = ["init", "tokenizer", "prepare", "train", "translate", "evaluate", "config", "data"]
-    for command in commands:
+    for command in [*commands, "runs", "plot"]:
         assert f"\n  {command} " in output
     assert nmt("--help").code == 0
 

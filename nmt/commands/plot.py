@@ -1,0 +1,62 @@
+"""`nmt plot`: the learning curves of runs, in the terminal or as a picture."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from nmt.errors import ConfigError, RunError, did_you_mean
+from nmt.log import say
+from nmt.rundir import open_run
+from nmt.runs.chart import chart
+from nmt.runs.curves import Curves, curves
+from nmt.runs.panels import KINDS, MOST_RUNS, Axis, Panel, panels
+
+PLAIN_WIDTH = 80
+"""Cells of a line where stdout is no terminal."""
+
+
+def run(folders: list[Path], kinds: str, axis: Axis, pictures: dict[str, Path | None]) -> None:
+    """Draw the curves of one run or several, a panel for each of `kinds`, such as "loss,bleu"."""
+    named = [file.resolve() for file in pictures.values() if file is not None]
+    if len(set(named)) < len(named):
+        raise ConfigError(["--png and --svg: must be different files"])
+    if len(folders) > MOST_RUNS:
+        raise ConfigError([f"RUN...: must be at most {MOST_RUNS} runs, are {len(folders)}"])
+    drawn = panels([_read(folder) for folder in folders], _known(kinds), axis)
+    if not any(panel.series for panel in drawn):
+        raise RunError(f"{', '.join(map(str, folders))}: nothing to plot has been recorded yet")
+    if named:
+        _save(drawn, axis, pictures)
+        return
+    width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
+    largest = max(max(series.x) for panel in drawn for series in panel.series)
+    print("\n\n".join(chart(panel, width, largest, axis) for panel in drawn))
+
+
+def _known(kinds: str) -> list[str]:
+    """Return the kinds that are asked for, each once; ConfigError where there is no such kind."""
+    asked = list(dict.fromkeys(kinds.replace(" ", "").split(",")))
+    for kind in asked:
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS)
+            raise ConfigError([f"--of: must be of {', '.join(KINDS)}{near}; is '{kind}'"])
+    return asked
+
+
+def _read(folder: Path) -> tuple[str, Curves]:
+    return str(folder), curves(open_run(folder))
+
+
+def _save(drawn: list[Panel], axis: Axis, pictures: dict[str, Path | None]) -> None:
+    # Imported where pictures are wanted: a drawing in the terminal takes no time.
+    from nmt.explain.picture import fonts, require_matplotlib
+    from nmt.runs.picture import draw
+
+    require_matplotlib()
+    shown = [panel for panel in drawn if panel.series]
+    families = fonts([series.label for panel in shown for series in panel.series])
+    for kind, file in pictures.items():
+        if file is not None:
+            draw(file, kind, shown, axis, families)
+            say(f"wrote {file}")

@@ -1,0 +1,141 @@
+"""The runs under a folder, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+
+from nmt.errors import RunError, did_you_mean
+from nmt.log import duration
+from nmt.rundir import RunDir
+from nmt.runs.summary import Summary, summarise
+
+HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
+INDENT = "  "
+NARROWEST = 40
+"""Cells of a line, at least."""
+
+
+def find_runs(folder: Path) -> list[RunDir]:
+    """Return the runs at or below a folder; what lies inside a run is not looked at.
+
+    Raises RunError where there is no such folder.
+    """
+    if not folder.is_dir():
+        _refuse(folder)
+    found, seen = [], set()
+    for path, folders, _ in os.walk(folder, followlinks=True):
+        run, real = RunDir(Path(path)), os.path.realpath(path)
+        is_run = run.is_run() or run.lock.is_file()
+        if is_run and not run.export.is_file() and real not in seen:
+            found.append(run)
+        folders[:] = [] if is_run or real in seen else [f for f in folders if f[:1] != "."]
+        seen.add(real)
+    return found
+
+
+def _refuse(folder: Path) -> None:
+    if folder.exists():
+        raise RunError(f"{folder}: must be a folder, is a file")
+    siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    near = did_you_mean(folder.name, siblings)
+    raise RunError(f"{folder}: no such folder{near}; `nmt train CONFIG` makes runs/NAME")
+
+
+def summaries(folder: Path) -> list[Summary]:
+    """Return what stands in each run under a folder, the one written to last at the end."""
+    found = [summarise(run, _name(run.path, folder)) for run in find_runs(folder)]
+    return sorted(found, key=lambda summary: (summary.changed, summary.run))
+
+
+def _name(run: Path, folder: Path) -> str:
+    """Return a run's path below the folder."""
+    return printable(str(run.relative_to(folder)) if run != folder else run.resolve().name)
+
+
+def printable(text: str) -> str:
+    """Return a text without line breaks and what else would upset a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def as_json(found: Iterable[Summary]) -> str:
+    """Return one object a line and run."""
+    return "".join(json.dumps(asdict(summary)) + "\n" for summary in found)
+
+
+def table(found: Sequence[Summary], width: int) -> str:
+    """Lay the runs out, numbers in columns; below each its model, data and what is wrong."""
+    rows = [HEAD, *map(_row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_aligned(HEAD, widths)]
+    for summary, row in zip(found, rows[1:], strict=True):
+        lines.append(_aligned(row, widths))
+        lines += [
+            fill(
+                printable(words),
+                max(width, NARROWEST),
+                initial_indent=INDENT,
+                subsequent_indent=INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for words in ("; ".join(_words(summary)), *summary.problems)
+            if words
+        ]
+    return "\n".join(lines)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Put words to the left of their columns and numbers to the right."""
+    cells = [
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    bleu = next((scores.bleu for scores in summary.report.tests.values()), None)
+    return (
+        summary.run,
+        summary.state,
+        f"{summary.update:,}",
+        score(summary.metric, summary.best),
+        "-" if summary.best_update is None else f"{summary.best_update:,}",
+        "-" if bleu is None else f"{bleu:.2f}",
+        "-" if summary.tokens_per_second is None else f"{summary.tokens_per_second:,.0f}",
+        duration(summary.seconds),
+    )
+
+
+def score(metric: str, value: float | None) -> str:
+    """Write a validation score with its metric, such as `bleu 38.06`."""
+    if value is None:
+        return "-"
+    return f"{metric} {value:.2f}" if metric == "bleu" else f"{metric} {value:.3f}"
+
+
+def bleu_scores(summary: Summary) -> str:
+    """Write the BLEU of every test set with its name."""
+    scores = {name: its.bleu for name, its in summary.report.tests.items()}
+    return ", ".join(f"{n} {'-' if b is None else f'{b:.2f}'}" for n, b in scores.items())
+
+
+def _words(summary: Summary) -> list[str]:
+    """Return what does not fit into columns."""
+    words = [summary.model] if summary.model else []
+    if summary.parameters is not None:
+        words.append(f"{summary.parameters:,} parameters")
+    if summary.pairs is not None:
+        words.append(f"{summary.src}-{summary.tgt}, {summary.pairs:,} pairs")
+    if summary.share_done is not None and summary.state != "finished":
+        words.append(f"{summary.share_done:.0%} done")
+    if summary.seconds_left is not None:
+        words.append(f"ETA {duration(summary.seconds_left)}")
+    if len(summary.report.tests) > 1:
+        words.append(f"BLEU of {bleu_scores(summary)}")
+    return [*words, summary.why] if summary.why else words

@@ -1,0 +1,56 @@
+"""The scores of test sets in a run's `report.json`: read here, and nowhere else in this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nmt.rundir import RunDir, read_json
+from nmt.runs.curves import number
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """Of one test set; None is what the report does not have."""
+
+    bleu: float | None
+    chrf: float | None
+    ter: float | None
+    lines: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `nmt evaluate` found, as far as it is told here."""
+
+    tests: dict[str, SetScores] = field(default_factory=dict)
+    """By the name of the test set."""
+    signatures: dict[str, str] = field(default_factory=dict)
+    """sacreBLEU's, by metric."""
+    decode: dict[str, Any] = field(default_factory=dict)
+    """The decode settings."""
+    checkpoint: str = ""
+
+
+def read_report(run: RunDir) -> Report:
+    """Return the scores in a run's report; none where there is none. Raises RunError if damaged."""
+    if not run.report.is_file():
+        return Report()
+    content = read_json(run.report)
+    sets = {name: _mapping(scores) for name, scores in _mapping(content.get("test_sets")).items()}
+    signatures = [_mapping(scores.get("signatures")) for scores in sets.values()]
+    return Report(
+        tests={
+            name: SetScores(
+                *(number(scores.get(metric)) for metric in ("bleu", "chrf", "ter", "lines"))
+            )
+            for name, scores in sets.items()
+        },
+        signatures={name: str(its) for found in signatures for name, its in found.items()},
+        decode=_mapping(content.get("decode")),
+        checkpoint=str(content.get("checkpoint", "")),
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

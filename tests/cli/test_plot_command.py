@@ -1,0 +1,101 @@
+"""`nmt plot` in the terminal and as pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt
+from tinyruns import Digits, Tiny
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_loss_and_bleu_are_drawn_within_80_columns(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").symlink_to(digits.run)
+    result = done(nmt("plot", "run"))
+    titles = [line for line in result.lines if line[:1].strip()]
+    assert titles == ["loss, nats a target token", "validation BLEU"]
+    assert max(map(len, result.lines)) == 80
+    assert result.lines[-2].endswith("400 updates")
+    assert result.lines[-1] == "          A run"
+
+
+def test_several_runs_have_letters_of_their_own(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        Path(name).symlink_to(digits.run)
+    result = done(nmt("plot", "one", "two", "--of", "bleu, lr", "--x", "epoch"))
+    assert "          A one   B two   * several" in result.lines
+    assert "          a one   b two   * several" in result.lines
+    drawn = "".join(line[10:] for line in result.lines if "|" in line)
+    assert set(drawn) <= {" ", "*"}, "the same curve twice"
+    assert all(len(line) <= 80 for line in result.lines)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["RUN", "--of", "loss,belu"], "--of: must be of loss, perplexity, bleu, lr, speed "),
+        (["RUN", "--of", "loss,belu"], "(did you mean 'bleu'?); is 'belu'"),
+        (["RUN", "--of", ""], "is ''"),
+        (["RUN", "nowhere"], "nowhere: no such run folder"),
+        (["RUN"] * 27, "RUN...: must be at most 26 runs, are 27"),
+        (["RUN", "--png", "same", "--svg", "same"], "--png and --svg: must be different files"),
+        (["EMPTY"], "nothing to plot has been recorded yet"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    digits: Digits, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.yaml").touch()
+    result = nmt("plot", *({"RUN": digits.run, "EMPTY": empty}.get(flag, flag) for flag in flags))
+    assert (result.code, result.out) == (2, "")
+    assert message in result.err
+    assert result.err.count("error: ") == 1
+
+
+def test_a_run_that_has_no_validation_yet_is_drawn_as_far_as_it_goes(tiny: Tiny) -> None:
+    done(tiny.train())
+    lines = (tiny.run / "metrics.jsonl").read_text().split("\n")
+    kept = [line for line in lines if '"train"' in line]
+    (tiny.run / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    result = done(nmt("plot", tiny.run))
+    assert result.lines[-1] == "validation BLEU: no records yet"
+
+
+def test_pictures_are_written_and_the_terminal_is_left_alone(
+    digits: Digits, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
+    run = tmp_path / "$a$_経済"
+    run.symlink_to(digits.run)
+    png, svg = tmp_path / "deep" / "a.png", tmp_path / "a.svg"
+    flags = ["--of", "loss,perplexity,bleu,lr,speed", "--x", "seconds"]
+    result = done(nmt("plot", digits.run, run, *flags, "--png", png, "--svg", svg))
+    assert (result.out, result.err) == ("", f"wrote {png}\nwrote {svg}\n")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = svg.read_text()
+    for words in ("validation perplexity", "learning rate", "target tokens/s", "$a$_経済"):
+        assert words in text
+
+
+def test_without_matplotlib_pictures_are_refused_with_the_way_out(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    result = nmt("plot", digits.run, "--png", tmp_path / "a.png")
+    assert result.code == 2
+    assert "pictures need matplotlib, which is not installed: pip install 'nmt[plot]'" in result.err
+    assert not (tmp_path / "a.png").exists()

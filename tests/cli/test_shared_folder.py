@@ -1,0 +1,67 @@
+"""Two processes do not train in one folder; what became of a process is seen afterwards."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from commandline import NMT, done, environment, nmt, settings
+from tinyruns import Tiny
+
+LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
+
+
+def state(run: Path) -> dict[str, str]:
+    """Return what `nmt runs` says of a run."""
+    [line] = done(nmt("runs", run, "--json")).lines
+    return {key: json.loads(line)[key] for key in ("state", "why")}
+
+
+def test_a_folder_in_which_a_process_trains_is_refused_until_it_is_killed(tiny: Tiny) -> None:
+    arguments = ["train", tiny.config, "--run", tiny.run, "--device", "cpu", *LONG]
+    command = [*NMT, *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as process:
+        deadline = time.monotonic() + 60
+        while not (tiny.run / "last").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for flags in ([], ["--resume"], ["--overwrite"]):
+            result = tiny.train(*flags)
+            assert result.code == 2
+            assert f"error: {tiny.run}: process {process.pid} on " in result.err
+            assert "is training in it; wait for its end, or name another" in result.err
+        assert state(tiny.run)["state"] == "running"
+        process.kill()
+        process.wait(30)
+    found = state(tiny.run)
+    assert found["state"] == "stopped"
+    assert found["why"].startswith(f"process {process.pid} on ")
+    assert "was killed, --resume goes on after update " in found["why"]
+    update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
+    done(tiny.train("--resume", *settings(train__max_updates=update + 1)))
+    assert state(tiny.run)["state"] == "finished"
+    assert not (tiny.run / "train.lock").exists()
+
+
+def test_training_that_fails_is_seen_until_it_is_taken_up_again(tiny: Tiny) -> None:
+    flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
+    result = tiny.train(*flags, *settings(train__max_updates=50))
+    assert result.code == 2
+    found = state(tiny.run)
+    assert found["state"] == "failed"
+    assert f"error: {found['why']}\n" in result.err
+    done(tiny.train("--overwrite"))
+    assert state(tiny.run)["state"] == "finished"
+
+
+def test_a_refused_command_leaves_a_finished_run_finished(tiny: Tiny) -> None:
+    done(tiny.train())
+    assert tiny.train("--resume", *settings(model__d_hidden=16)).code == 2
+    assert state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}
+
+
+def test_a_dry_run_holds_the_folder_too(tiny: Tiny) -> None:
+    done(tiny.train("--dry-run"))
+    assert state(tiny.run)["state"] == "prepared"

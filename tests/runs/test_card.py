@@ -1,0 +1,140 @@
+"""A model card says what the run folder says, and never takes the place of a person's words."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from runfolders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
+
+from nmt.rundir import RunDir
+from nmt.runs import card
+from nmt.runs.card import commit, is_ours, write_card
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    run = write_run(tmp_path / "runs" / "small", updates=400)
+    finish(run)
+    write_report(run, news=12.345, talks=7.0)
+    return run
+
+
+def front_matter(text: str) -> dict[str, object]:
+    begin, matter, _ = text.split("---\n", 2)
+    assert begin == ""
+    found = yaml.safe_load(matter)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_card_has_the_facts_of_the_run(run: RunDir) -> None:
+    assert write_card(run, "bf16 on a card") == f"model card: {run.card}"
+    text = run.card.read_text()
+    assert "# small\n" in text
+    for fact in (
+        "en to fr",
+        "nmt translate --model small < ",
+        "rnn: gru, wiring luong",
+        "d_embed 8, d_hidden 8",
+        f"| parameters | {PARAMETERS} |",
+        "500 pieces, unigram, one vocabulary for both sides",
+        "1,200 pairs, 9,000 source and 9,500 target tokens",
+        f"| `train.en` | train | 9 | `{'abcdefgh' * 8}` |",
+        f"| `valid.fr` | valid | 9 | `{'w' * 8}` |",
+        "400 (10.0 epochs); max_updates 400 reached",
+        "bf16 on a card",
+        "bleu 31.25 at update 400",
+        "| news | 12.35 | 50.00 | 40.00 | 3 |",
+        "beam_size 5, length_penalty 1.0",
+        f"- bleu: `{next(iter(BLEU))}`",
+        "from 1,200 pairs of lines in `train.en`, `train.fr`",
+        "more than 200 tokens",
+    ):
+        assert fact in text
+    assert str(run.path.parent) not in text, "paths of this machine are nobody's business"
+
+
+def test_the_front_matter_is_what_the_hub_reads(run: RunDir) -> None:
+    write_card(run, "fp32 on cpu")
+    found = front_matter(run.card.read_text())
+    assert found["language"] == ["en", "fr"]
+    assert found["pipeline_tag"] == "translation"
+    assert "translation" in found["tags"]  # type: ignore[operator]
+    assert found["metrics"] == ["bleu", "chrf", "ter"]
+
+
+def test_norwegian_stays_a_language_and_what_is_no_code_is_left_out(tmp_path: Path) -> None:
+    config = CONFIG.replace("src: en, tgt: fr", "src: 'no', tgt: zh_Hant")
+    run = write_run(tmp_path / "run", updates=400, config=config)
+    finish(run)
+    write_card(run, "fp32 on cpu")
+    assert front_matter(run.card.read_text())["language"] == ["no"]
+
+
+def test_a_model_of_several_languages_names_them_all(tmp_path: Path) -> None:
+    sets = "[{prefix: a, tags: {tgt_lang: fr}}, {prefix: b, tags: {tgt_lang: de}}]"
+    config = CONFIG.replace("train: [train]", f"train: {sets}")
+    config = config.replace("valid: valid, test: [test]", "valid: 5")
+    run = write_run(tmp_path / "run", updates=400, config=config)
+    finish(run)
+    write_card(run, "fp32 on cpu")
+    text = run.card.read_text()
+    assert front_matter(text)["language"] == ["en", "fr", "de"]
+    assert "en to fr, en to de" in text
+    assert "nmt translate --model run --to CODE < " in text
+
+
+def test_a_run_without_test_sets_says_so(run: RunDir) -> None:
+    run.report.unlink()
+    write_card(run, "fp32 on cpu")
+    assert "No test set was scored." in run.card.read_text()
+
+
+def test_a_card_is_written_again_with_what_is_new(run: RunDir) -> None:
+    write_card(run, "fp32 on cpu")
+    assert is_ours(run.card)
+    write_report(run, news=99.0)
+    write_card(run, "fp32 on cpu")
+    assert "99.00" in run.card.read_text()
+    assert is_ours(run.card)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace("## Limits", "## Limits\n\nDo not use it for medicine."),
+        lambda text: text.replace("small", "large"),
+        lambda text: text + "More.\n",
+        lambda text: text.rsplit("<!--", 1)[0],
+        lambda text: "My own words.\n",
+        lambda text: "",
+        lambda text: "\xff",
+    ],
+)
+def test_a_card_that_a_person_has_changed_is_left_alone(
+    run: RunDir, edit: Callable[[str], str]
+) -> None:
+    write_card(run, "fp32 on cpu")
+    edited = edit(run.card.read_text()).encode("latin-1")
+    run.card.write_bytes(edited)
+    said = write_card(run, "fp32 on cpu")
+    assert said == f"model card: {run.card} is not as nmt wrote it, and is left alone"
+    assert run.card.read_bytes() == edited
+
+
+def test_the_commit_is_named_where_nmt_runs_from_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "__file__", str(tmp_path / "nmt" / "runs" / "card.py"))
+    assert commit() == ""
+    (tmp_path / ".git").mkdir()
+    assert commit() == "", "that is no repository"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init"], ["commit", "--allow-empty", "-m", "a"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    assert commit() == head.stdout[:12]

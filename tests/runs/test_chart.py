@@ -1,0 +1,130 @@
+"""Curves in a terminal: every point in its place, runs told apart, never too wide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runfolders import train_record, valid_record, write_metrics
+
+from nmt.rundir import RunDir
+from nmt.runs.chart import MARGIN, ROWS, SEVERAL, chart
+from nmt.runs.curves import Curves, curves
+from nmt.runs.panels import KINDS, Panel, Series, panels
+
+AREA = MARGIN + 2
+"""Where a line's drawing begins."""
+
+
+def panel(*series: Series, log: bool = False) -> Panel:
+    return Panel("title", log, list(series))
+
+
+def drawing(panel: Panel, width: int = 80, largest: float = 100) -> list[str]:
+    """Return the rows of the drawing alone, from the top."""
+    lines = chart(panel, width, largest, "updates").split("\n")
+    assert lines[0] == "title"
+    return [line[AREA:].ljust(width - AREA) for line in lines[1 : ROWS + 1]]
+
+
+def line(mark: str, xs: list[float], ys: list[float], run: int = 0) -> Series:
+    return Series(run, mark, f"{mark} run", xs, ys)
+
+
+def test_points_stand_where_their_numbers_say() -> None:
+    rows = drawing(panel(line("a", [0, 50, 100], [0, 6.5, 13])), width=AREA + 21)
+    assert len(rows) == 14
+    assert {(row.index("a"), i) for i, row in enumerate(rows) if "a" in row} == {
+        (0, 13),
+        (10, 7),
+        (20, 0),
+    }
+
+
+def test_points_of_one_column_are_averaged() -> None:
+    rows = drawing(panel(line("a", [0, 100, 100], [0, 13, 13]), line("A", [50, 50], [13, 5], 0)))
+    [row] = [i for i, row in enumerate(rows) if "A" in row]
+    assert row == 13 - 9
+
+
+def test_a_logarithmic_axis_has_equal_steps_for_equal_factors() -> None:
+    rows = drawing(panel(line("a", [0, 50, 100], [1, 10, 100]), log=True))
+    places = sorted(i for i, row in enumerate(rows) if "a" in row)
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=1)
+
+
+def test_where_runs_meet_there_is_a_star_and_one_run_hides_nothing_of_itself() -> None:
+    low, high = line("a", [0, 100], [0, 1]), line("B", [0, 100], [1, 1], run=1)
+    rows = drawing(panel(low, high))
+    assert (rows[0][0], rows[0].rstrip()[-1], rows[-1][0]) == ("B", SEVERAL, "a")
+    own = drawing(panel(low, line("A", [100], [1])))
+    assert own[0].rstrip()[-1] == "A", "a validation stands above its own run's training"
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 200])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    drawn = chart(panel(line("a", [3.0, 123_456], [1e-9, 1e9])), width, 123_456, "updates")
+    assert max(map(len, drawn.split("\n"))) <= max(width, AREA + 20)
+
+
+@pytest.mark.parametrize("y", [0.0, 3.0, -1.0])
+@pytest.mark.parametrize("log", [False, True])
+def test_a_single_point_is_drawn(y: float, log: bool) -> None:
+    rows = drawing(panel(line("a", [0], [y]), log=log), largest=0)
+    assert sum(row.count("a") for row in rows) == 1
+
+
+def test_the_axis_is_named_with_its_unit() -> None:
+    drawn = chart(panel(line("a", [0, 7200], [0, 1])), 80, 7200, "seconds").split("\n")
+    assert drawn[ROWS + 2].split() == ["0", "1h00m", "2h00m", "time"]
+    drawn = chart(panel(line("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
+    assert drawn[ROWS + 2].split() == ["0", "1.5", "3", "epochs"]
+
+
+def test_a_panel_without_records_says_so() -> None:
+    assert chart(panel(), 80, 1, "updates") == "title: no records yet"
+
+
+# -- which curves ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Curves:
+    run = RunDir(tmp_path)
+    write_metrics(run, [train_record(40), train_record(80), valid_record(80), valid_record(100)])
+    return curves(run)
+
+
+def test_training_has_small_letters_and_validation_capitals(recorded: Curves) -> None:
+    [loss, bleu] = panels([("one", recorded), ("two", recorded)], ["loss", "bleu"], "updates")
+    assert [series.label for series in loss.series] == [
+        "a one, training",
+        "A one, validation",
+        "b two, training",
+        "B two, validation",
+    ]
+    assert [series.label for series in bleu.series] == ["A one", "B two"]
+    assert (loss.series[0].x, loss.series[0].y) == ([40, 80], [4.6, 4.2])
+    assert (bleu.series[1].x, bleu.series[1].y) == ([80, 100], [8, 10])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_shows_what_is_recorded(recorded: Curves, kind: str) -> None:
+    [drawn] = panels([("one", recorded)], [kind], "updates")
+    assert all(series.y for series in drawn.series)
+    assert drawn.series
+
+
+def test_the_axis_may_be_time_or_epochs(recorded: Curves) -> None:
+    [by_time] = panels([("one", recorded)], ["bleu"], "seconds")
+    assert by_time.series[0].x == [9, 11]
+    [by_epoch] = panels([("one", recorded)], ["bleu"], "epoch")
+    assert by_epoch.series[0].x == [2, 2], "the last record of training was in epoch 2"
+
+
+def test_missing_values_are_left_out(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_metrics(run, [train_record(1, loss=None), train_record(2), valid_record(2, bleu=None)])
+    loss, bleu = panels([("one", curves(run))], ["loss", "bleu"], "epoch")
+    assert [series.x for series in loss.series] == [[0.05], [0.05]]
+    assert bleu.series == []

@@ -1,0 +1,71 @@
+"""Learning curves are just what metrics.jsonl says, whatever state it is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runfolders import train_record, valid_record, write_metrics
+
+from nmt.rundir import RunDir
+from nmt.runs.curves import Curves, curves
+
+
+def test_records_become_series_in_their_order(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_metrics(run, [train_record(3), valid_record(3), train_record(7), valid_record(9)])
+    found = curves(run)
+    assert found.train.update == [3, 7]
+    assert found.train.seconds == [0.3, 0.7]
+    assert found.train.epoch == [3 / 40, 7 / 40]
+    assert found.train.loss == [4.97, 4.93]
+    assert found.train.lr == [0.001, 0.001]
+    assert found.train.tokens_per_second == [1003, 1007]
+    assert found.valid.update == [3, 9]
+    assert found.valid.seconds == [1.3, 1.9]
+    assert (found.valid.loss, found.valid.perplexity) == ([4, 4], [54.6, 54.6])
+    assert found.valid.bleu == [0.3, 0.9]
+
+
+def test_a_run_without_records_has_empty_curves(tmp_path: Path) -> None:
+    assert curves(RunDir(tmp_path)) == Curves()
+
+
+def test_a_line_that_is_cut_short_at_the_end_is_no_damage(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_metrics(run, [train_record(3)])
+    with run.metrics.open("a") as stream:
+        stream.write('{"kind": "train", "upda')
+    found = curves(run)
+    assert (found.train.update, found.damaged) == ([3], [])
+
+
+@pytest.mark.parametrize(
+    "line", ["", "nul", "[1]", '{"update": "3", "kind": "train"}', '{"update": 3}', "\x00\xff"]
+)
+def test_a_damaged_line_is_counted_and_the_others_are_read(tmp_path: Path, line: str) -> None:
+    run = RunDir(tmp_path)
+    write_metrics(run, [train_record(3)])
+    with run.metrics.open("ab") as stream:
+        stream.write(line.encode("latin-1") + b"\n")
+    with run.metrics.open("a") as stream:
+        stream.write('{"kind": "valid", "update": 5, "bleu": 1}\n')
+    found = curves(run)
+    assert (found.train.update, found.valid.update, found.damaged) == ([3], [5], [2])
+
+
+def test_what_is_not_a_finite_number_is_none(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.metrics.write_text(
+        '{"kind": "train", "update": 1, "loss": null, "lr": "no", "seconds": NaN, "epoch": true}\n'
+    )
+    train = curves(run).train
+    assert (train.loss, train.lr, train.seconds, train.epoch) == ([None], [None], [None], [None])
+    assert train.tokens_per_second == [None]
+
+
+def test_records_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    write_metrics(run, [{"kind": "average", "update": 3}, train_record(4)])
+    found = curves(run)
+    assert (found.train.update, found.valid.update, found.damaged) == ([4], [], [])

@@ -1,0 +1,115 @@
+"""Which runs are found under a folder, and how they are laid out."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from runfolders import PARAMETERS, finish, write_report, write_run
+
+from nmt.errors import RunError
+from nmt.rundir import RunDir
+from nmt.runs.listing import as_json, find_runs, summaries, table
+from nmt.runs.summary import Summary
+
+
+def found(folder: Path) -> set[str]:
+    return {str(run.path.relative_to(folder)) for run in find_runs(folder)}
+
+
+def test_runs_are_found_at_any_depth_and_not_within_each_other(tmp_path: Path) -> None:
+    for name in ("a", "deep/er/b", "a/ctranslate2", "a/checkpoints/c", ".hidden/d"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.yaml").touch()
+    (tmp_path / "deep" / "exported").mkdir()
+    for name in ("config.yaml", "export.json"):
+        (tmp_path / "deep" / "exported" / name).touch()
+    (tmp_path / "preparing").mkdir()
+    (tmp_path / "preparing" / "train.lock").touch()
+    assert found(tmp_path) == {"a", "deep/er/b", "preparing"}
+    assert found(tmp_path / "a") == {"."}
+
+
+def test_a_link_to_a_run_is_followed_and_a_ring_of_links_ends(tmp_path: Path) -> None:
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    runs.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "config.yaml").touch()
+    (runs / "linked").symlink_to(elsewhere)
+    (runs / "ring").symlink_to(runs)
+    assert found(runs) == {"linked"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rnus", r"rnus: no such folder \(did you mean 'runs'\?\); `nmt train CONFIG` makes"),
+        ("no/where", "no/where: no such folder; "),
+        ("file", "file: must be a folder, is a file"),
+    ],
+)
+def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=message):
+        find_runs(tmp_path / name)
+
+
+def test_the_run_written_to_last_is_at_the_end(tmp_path: Path) -> None:
+    for name, when in (("a", 2000), ("b", 3000), ("c", 1000)):
+        run = write_run(tmp_path / name)
+        for path in (run.path, *run.path.iterdir()):
+            os.utime(path, (when, when))
+    assert [summary.run for summary in summaries(tmp_path)] == ["c", "a", "b"]
+
+
+def test_every_fact_is_in_the_json(tmp_path: Path) -> None:
+    write_report(write_run(tmp_path / "a"), test=12.5)
+    (tmp_path / "b\n\udcff").mkdir()
+    (tmp_path / "b\n\udcff" / "config.yaml").touch()
+    lines = as_json(summaries(tmp_path)).split("\n")
+    assert lines[-1] == ""
+    a, b = sorted(map(json.loads, lines[:-1]), key=lambda content: str(content["run"]))
+    assert a["run"] == "a"
+    assert (a["state"], a["update"], a["parameters"]) == ("stopped", 200, PARAMETERS)
+    assert a["report"]["tests"]["test"]["bleu"] == 12.5
+    assert b["run"] == "b" + "\N{REPLACEMENT CHARACTER}" * 2
+    assert b["state"] == "damaged"
+    table(summaries(tmp_path), 80).encode()  # can be printed
+
+
+def test_numbers_stand_in_columns_and_the_rest_below(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "one")
+    finish(run)
+    write_report(run, news=12.345, talks=7.0)
+    head, row, *words = table(summaries(tmp_path), 80).split("\n")
+    cells = {name: head.index(name) + len(name) for name in ("best", "test BLEU", "time")}
+    assert row.startswith("one  finished ")
+    assert row[: cells["best"]].endswith("bleu 31.25")
+    assert row[: cells["test BLEU"]].endswith("12.35")
+    assert row[: cells["time"]].endswith("  41s")
+    below = " ".join(line.strip() for line in words)
+    assert all(len(line) <= 80 for line in words)
+    for part in (f"{PARAMETERS} parameters", "en-fr, 1,200 pairs", "news 12.35, talks 7.00"):
+        assert part in below
+    assert below.endswith("max_updates 400 reached")
+
+
+def test_an_unfinished_run_says_how_much_is_done_and_left() -> None:
+    running = Summary("a", "running", share_done=0.254, seconds_left=90.0)
+    assert table([running], 80).split("\n")[-1] == "  25% done; ETA 1m30s"
+    assert "done" not in table([replace(running, state="finished", seconds_left=None)], 80)
+
+
+def test_a_damaged_run_does_not_break_the_table(tmp_path: Path) -> None:
+    write_run(tmp_path / "good")
+    damaged = RunDir(tmp_path / "damaged")
+    damaged.path.mkdir()
+    damaged.config.write_text("data: [")
+    shown = table(summaries(tmp_path), 80)
+    assert "good     stopped" in shown
+    assert "damaged  damaged" in shown
+    assert f"{damaged.config}:1: " in shown.replace("\n  ", " ")

@@ -1,0 +1,175 @@
+"""What a summary says of a run in each state, and of one that is damaged."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runfolders import CONFIG, PARAMETERS, finish, write_metrics, write_report, write_run
+
+from nmt import files
+from nmt.rundir import RunDir
+from nmt.runs.summary import count_parameters, summarise
+
+FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
+
+
+def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) -> None:
+    found = summarise(write_run(tmp_path / "run"), "run")
+    assert found.problems == []
+    assert (found.state, found.why) == ("stopped", "--resume goes on after update 200")
+    assert (found.update, found.epoch, found.seconds) == (200, 5, 20)
+    assert found.share_done == 0.5, "200 of 400 updates are more than 5 of 50 epochs"
+    assert found.seconds_left is None, "it is not running"
+    assert found.model.startswith("rnn: gru, wiring luong")
+    assert found.parameters == PARAMETERS
+    assert (found.src, found.tgt, found.pairs) == ("en", "fr", 1200)
+    assert (found.metric, found.best, found.best_update) == ("bleu", 31.25, 200)
+    assert found.tokens_per_second == (1100 + 1150) / 2, "the median of 1050, 1100, 1150, 1200"
+
+
+def test_a_run_whose_lock_is_held_is_running_and_has_an_eta(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", updates=100)
+    with files.locked(run.lock, "process 7 on x"):
+        found = summarise(run, "run")
+    assert (found.state, found.share_done) == ("running", 0.25)
+    assert found.seconds_left == 30, "the first quarter took 10 seconds"
+    assert summarise(run, "run").state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("limits", "share"),
+    [
+        ("max_epochs: 10", 0.5),
+        ("max_hours: 0.05, max_epochs: 10000", 20 / 180),
+        ("patience: 3", None),
+    ],
+)
+def test_the_limit_that_comes_first_says_how_much_is_done(
+    tmp_path: Path, limits: str, share: float | None
+) -> None:
+    head = CONFIG.split("train: {")[0]
+    run = write_run(tmp_path / "run", config=f"{head}train: {{{limits}}}\n")
+    assert summarise(run, "run").share_done == (None if share is None else pytest.approx(share))
+
+
+def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    run.lock.write_text("process 7 on x")
+    found = summarise(run, "run")
+    assert found.state == "stopped"
+    assert found.why == "process 7 on x was killed, --resume goes on after update 200"
+
+
+def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    with files.locked(run.lock, "process 7 on x"):
+        found = summarise(run, "run")
+        assert (found.state, found.why, found.problems) == ("running", "preparing", [])
+    run.lock.write_text("process 7 on x")
+    found = summarise(run, "run")
+    assert (found.state, found.why) == ("stopped", "process 7 on x was killed")
+
+
+def test_finished_failed_and_tested(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", updates=400)
+    finish(run)
+    found = summarise(run, "run")
+    assert (found.state, found.why) == ("finished", "max_updates 400 reached")
+    assert (found.update, found.seconds) == (400, 41)
+    with files.locked(run.lock, "x"):
+        assert summarise(run, "run").why == "trained, being tested"
+    run.failed.write_text(json.dumps({"error": "OSError: no space left"}))
+    found = summarise(run, "run")
+    assert (found.state, found.why) == ("failed", "OSError: no space left")
+
+
+def test_a_run_that_was_only_prepared(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    files.remove(run.checkpoints)
+    files.remove(run.metrics)
+    found = summarise(run, "run")
+    assert (found.state, found.update, found.parameters) == ("prepared", 0, None)
+
+
+def test_without_locks_nobody_says_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    run = write_run(tmp_path / "run")
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    assert summarise(run, "run").state == "stopped", "there is no lock file to begin with"
+    with files.locked(run.lock, "x"):
+        assert summarise(run, "run").state == "unknown"
+
+
+def test_the_report_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_report(run, test=12.5, long=30.0)
+    report = summarise(run, "run").report
+    assert {name: its.bleu for name, its in report.tests.items()} == {"test": 12.5, "long": 30}
+    assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
+    assert report.signatures.keys() == {"bleu", "chrf", "ter"}
+    run.report.write_text('{"test_sets": {"a": {"bleu": null, "new": [1]}, "b": 7}, "systems": []}')
+    found = summarise(run, "run")
+    assert found.problems == []
+    assert {name: its.bleu for name, its in found.report.tests.items()} == {"a": None, "b": None}
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda run: run.config.write_text("data: ["), "config.yaml"),
+        (lambda run: run.config.write_text("a: 1\nb: 2\n"), "(and "),
+        (lambda run: run.config.write_bytes(b"\xff\xfe"), "must be UTF-8"),
+        (lambda run: cut(run.finished), "finished.json: must be JSON"),
+        (lambda run: run.report.write_text("{"), "report.json: must be JSON"),
+        (lambda run: cut(run.last / "state.json"), "state.json: must be JSON"),
+        (lambda run: cut(run.corpus / "train" / "0" / "meta.json"), "meta.json: must be JSON"),
+        (lambda run: (run.corpus / "train" / "0" / "meta.json").unlink(), "meta.json: no such"),
+        (lambda run: cut(run.last / "model.safetensors"), "must be a safetensors file"),
+        (lambda run: files.remove(run.checkpoints), "holds no checkpoint"),
+        (lambda run: files.remove(run.best.resolve() / "model.safetensors"), "no checkpoint"),
+        (lambda run: run.metrics.write_text("\n\n\n\n"), "damaged: line 1, 2, 3"),
+        (lambda run: (files.remove(run.metrics), run.metrics.mkdir()), "metrics.jsonl: Is a dir"),
+    ],
+)
+def test_a_damaged_run_says_what_is_wrong(
+    tmp_path: Path, damage: Callable[[RunDir], object], word: str
+) -> None:
+    run = write_run(tmp_path / "run")
+    finish(run)
+    assert summarise(run, "run").problems == []
+    damage(run)
+    found = summarise(run, "run")
+    assert found.state == "damaged"
+    assert any(word in problem for problem in found.problems), found.problems
+
+
+def test_strange_values_are_not_known(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run.last / "state.json").write_text('{"update": "9", "best_score": NaN, "best_update": [1]}')
+    write_metrics(run, [])
+    found = summarise(run, "run")
+    assert (found.update, found.best, found.best_update) == (0, None, None)
+
+
+def test_a_run_of_the_first_release_is_understood() -> None:
+    found = summarise(RunDir(FROZEN), "v1")
+    assert (found.state, found.problems) == ("finished", [])
+    assert (found.update, found.metric, found.pairs) == (300, "bleu", None)
+    assert found.parameters
+    assert found.best is not None
+
+
+def test_parameters_are_those_of_the_weights(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert count_parameters(run.best) == PARAMETERS
+    assert count_parameters(tmp_path) is None

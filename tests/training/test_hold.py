@@ -1,0 +1,80 @@
+"""One process at a time trains in a folder, and an error leaves its words there."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from nmt import files
+from nmt.errors import RunError
+from nmt.rundir import RunDir
+from nmt.training.hold import check_free, failure_kept, held, holder
+
+
+def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "deep" / "run")
+    check_free(run)
+    with held(run):
+        assert holder(run).startswith("process ")
+        message = rf"{run.path}: process \d+ on .* is training in it; wait .* or name another"
+        with pytest.raises(RunError, match=message), held(run):
+            pass
+        with pytest.raises(RunError, match=message):
+            check_free(run)
+    check_free(run)
+    assert list(run.path.iterdir()) == []
+    with held(run):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.lock.write_text("process 7 on elsewhere")
+    check_free(run)
+    with held(run):
+        assert "elsewhere" not in holder(run)
+    assert not run.lock.exists()
+
+
+def test_an_error_of_another_kind_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), held(RunDir(tmp_path)):
+        raise BlockingIOError(errno.EAGAIN, "from within")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(RunError("weights broke"), "weights broke"), (ValueError("odd"), "ValueError: odd")],
+)
+def test_the_error_that_ends_training_is_kept_and_goes_on(
+    tmp_path: Path, error: Exception, words: str
+) -> None:
+    run = RunDir(tmp_path)
+    with pytest.raises(type(error)), failure_kept(run):
+        raise error
+    assert json.loads(run.failed.read_text()) == {"error": words}
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, None])
+def test_what_is_no_error_is_not_kept(tmp_path: Path, end: type[BaseException] | None) -> None:
+    run = RunDir(tmp_path)
+    if end is None:
+        with failure_kept(run):
+            pass
+    else:
+        with pytest.raises(end), failure_kept(run):
+            raise end
+    assert not run.failed.exists()
+
+
+def test_a_record_that_cannot_be_written_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_text", full)
+    with pytest.raises(RunError, match="weights broke"), failure_kept(RunDir(tmp_path)):
+        raise RunError("weights broke")
