@@ -220,9 +220,12 @@ def _copies(pairs: NDArray[np.int64]) -> Copies:
 
 def _comparison(first: str, name: str, metric: str, pair: Paired, lines: int) -> Comparison:
     gain = -pair.difference if metric in LOWER_IS_BETTER else pair.difference
-    title, p = TITLES[metric], pair.p_randomisation
+    # the larger: where one line alone differs no trial differs more, and p comes out far too small
+    title, p = TITLES[metric], max(pair.p_bootstrap, pair.p_randomisation)
     chance = f"p = {p:.4f}, n = {lines}"
-    if p >= SURE_BELOW:
+    if not pair.difference:
+        says = f"{name} and {first} have the same {title} (n = {lines})"
+    elif p >= SURE_BELOW:
         says = (
             f"{name} and {first} cannot be told apart by {title}: "
             f"{pair.difference:+.2f} may be chance ({chance})"
@@ -238,7 +241,7 @@ def _comparison(first: str, name: str, metric: str, pair: Paired, lines: int) ->
         metric=metric,
         difference=pair.difference,
         p_bootstrap=pair.p_bootstrap,
-        p_randomisation=p,
+        p_randomisation=pair.p_randomisation,
         says=says,
     )
 

@@ -118,7 +118,7 @@ class Comparison(Part):
     p_randomisation: float
     """Paired approximate randomisation (Riezler & Maxwell 2005), 10,000 trials."""
     says: str
-    """The same in a sentence."""
+    """The same in a sentence, by the larger of the two."""
 
 
 class Group(Part):

@@ -178,4 +178,4 @@ def compare(
 
 
 def _scores(metrics: Metrics, name: str, sums: NDArray[Any]) -> Numbers:
-    return np.array([scored(metrics[name], row).score for row in sums], np.float64)
+    return np.array([scored(metrics[name], row).score for row in sums])  # of the sums' type

@@ -1,0 +1,58 @@
+"""What fools people who read scores."""
+
+from __future__ import annotations
+
+import pytest
+
+from nmt.evaluation import cautions
+
+PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut ."[:3] + "."]
+
+
+@pytest.mark.parametrize(
+    "line", ["He came .", "Yes , he did", "well @-@ known", "it &apos;s late", "it 's late"]
+)
+def test_marks_of_a_tokenizer(line: str) -> None:
+    assert cautions.tokenized_share([line]) == 1
+    assert cautions.tokenized_share(PLAIN) == 0
+    [said] = cautions.looks_tokenized("hyp.txt", [*PLAIN, line])
+    assert said.startswith("hyp.txt: 20% of the lines look tokenized")
+    assert cautions.looks_tokenized("hyp.txt", [*PLAIN * 9, line]) == []
+
+
+def test_blank_lines_are_no_lines() -> None:
+    assert cautions.tokenized_share(["", " ", "a ."]) == 1
+    assert cautions.tokenized_share([""]) == 0
+
+
+def test_references_that_are_not_as_people_write() -> None:
+    assert cautions.references_as_output([PLAIN], PLAIN) == []
+    low = [line.lower() for line in PLAIN]
+    assert cautions.references_as_output([PLAIN, low], PLAIN) == [
+        "reference 2: has no capital letter, the hypotheses have"
+    ]
+    assert cautions.references_as_output([low], low) == []
+    assert cautions.references_as_output([["你好"]], ["Hello"]) == []
+    [said] = cautions.references_as_output([["a b ."]], ["a b."])
+    assert said.startswith("reference: 100% of the lines look tokenized")
+
+
+def test_few_lines_say_how_far_the_interval_goes() -> None:
+    [said] = cautions.few_lines(499, 2.34)
+    assert "499 lines are few: the 95% interval of BLEU is 2.3 to either side" in said
+    assert cautions.few_lines(500, 2.34) == []
+
+
+def test_leaked_lines_are_counted() -> None:
+    assert cautions.leaked([], 9) == []
+    assert cautions.leaked([3, 4], 9) == [
+        "2 of 9 sources stand in the training text letter for letter"
+    ]
+
+
+def test_test_sets_of_different_tokenizers() -> None:
+    a, b = "nrefs:1|tok:13a|smooth:exp", "nrefs:1|tok:zh|smooth:exp"
+    assert cautions.other_tokenizers({"x": a, "y": a}) == []
+    assert cautions.other_tokenizers({"x": a, "y": b}) == [
+        "BLEU cuts the test sets by different tokenizers (x by 13a, y by zh): do not compare them"
+    ]

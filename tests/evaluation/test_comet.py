@@ -1,0 +1,64 @@
+"""Scores of an outside process: a command that stands in for comet-score."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nmt.errors import ConfigError, DataError, NMTError
+from nmt.evaluation.comet import check_command, line_scores
+
+HYP, REF, SRC = ["a b", "a b c", ""], ["a", "b", "c"], ["x", "y", "z"]
+
+
+def script(folder: Path, body: str) -> str:
+    file = folder / "outside.py"
+    head = "import sys\nsrc, hyp, ref = (open(f).read().split('\\n')[:-1] for f in sys.argv[1:])\n"
+    file.write_text(head + body)
+    return f"{sys.executable} {file} {{src}} {{hyp}} {{ref}}"
+
+
+def test_a_number_for_each_line(tmp_path: Path) -> None:
+    command = script(tmp_path, "for s, h, r in zip(src, hyp, ref):\n print(s + r, len(h) / 10)\n")
+    assert line_scores(check_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
+
+
+def test_comet_score_prints_segments_and_then_the_system(tmp_path: Path) -> None:
+    body = (
+        "for i, h in enumerate(hyp):\n print(f'{sys.argv[2]}\\tSegment {i}\\tscore: {i - 1}e-1')\n"
+        "print(f'{sys.argv[2]}\\tscore: 0.5')\n"
+    )
+    words = check_command(script(tmp_path, body))
+    assert line_scores(words, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("print(1)", "must print a number for each of 3 lines, printed 1"),
+        ("for h in hyp: print('none')", "must print a number for each of 3 lines, printed 0"),
+        ("sys.exit('no such model')", "ended with 1: no such model"),
+        ("sys.exit(3)", "ended with 3: no word on stderr"),
+    ],
+)
+def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        line_scores(check_command(script(tmp_path, body)), SRC, HYP, REF)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("comet-score", "it has no {hyp}"),
+        ("comet-score '{hyp}", "must be a command line, is not: No closing quotation"),
+        ("no-such-command {hyp}", "no-such-command: No such file or directory"),
+        ("cat {hyp} {src}", "asks for {src}, and there is no source"),
+    ],
+)
+def test_commands_that_cannot_be_run_are_refused(command: str, message: str) -> None:
+    with pytest.raises(NMTError) as caught:
+        line_scores(check_command(command), None, HYP, REF)
+    assert isinstance(caught.value, ConfigError)
+    assert message in str(caught.value)

@@ -1,0 +1,87 @@
+"""Lines of systems to score, and what sacreBLEU's own command says of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt.evaluation.metrics import Scores, make_metrics, scores_of, statistics
+
+LEXICON = "the a cat dog sat ran on under mat tree old red quickly and saw 12 3.5 Anna"
+WORDS = LEXICON.split()
+
+
+def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]], language: str) -> Scores:
+    """Return the scores of one system."""
+    metrics = make_metrics(language)
+    [stats] = statistics(metrics, [hypotheses], references)
+    return scores_of(dict(metrics), stats)  # type: ignore[arg-type]
+
+
+def drawn_lines(count: int, seed: int) -> list[str]:
+    """Return lines of words drawn at random."""
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(4, 12))) + "." for _ in range(count)]
+
+
+def with_faults(lines: Sequence[str], rate: float, seed: int) -> list[str]:
+    """Return lines in which a share of the words is another."""
+    rng = random.Random(seed)
+    return [
+        " ".join(rng.choice(WORDS) if rng.random() < rate else word for word in line.split())
+        for line in lines
+    ]
+
+
+def sacrebleu_command(
+    folder: Path,
+    systems: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    *flags: str,
+) -> str:
+    """Return what sacreBLEU's command says of BLEU, chrF and TER."""
+    files: dict[str, list[str]] = {"ref": [], "hyp": []}
+    for kind, texts in (("ref", references), ("hyp", systems)):
+        for number, lines in enumerate(texts):
+            file = folder / f"{kind}{number}"
+            file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            files[kind].append(str(file))
+    line = ["-m", "sacrebleu", *files["ref"], "-i", *files["hyp"], "-m", "bleu", "chrf", "ter"]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, *line, *flags],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+    )
+    return done.stdout
+
+
+def paired_by_sacrebleu(
+    folder: Path,
+    systems: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    flag: str,
+) -> list[list[list[float]]]:
+    """Return systems x metrics x the numbers in a paired test's table, p-values last.
+
+    It is read from the text: sacreBLEU 2.6.0 cannot write the bootstrap's numbers as JSON.
+    """
+    said = sacrebleu_command(folder, systems, references, flag, "-f", "text", "-w", "6")
+    found: list[list[list[float]]] = []
+    for line in said.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("│").split("│")]
+        numbers = [[float(n) for n in re.findall(r"-?\d+\.\d+", cell)] for cell in cells]
+        if not all(numbers) or not numbers:
+            continue
+        if name:
+            found.append(numbers)
+        else:
+            found[-1] = [old + new for old, new in zip(found[-1], numbers, strict=True)]
+    return found
