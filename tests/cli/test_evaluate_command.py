@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from tinyruns import Digits, Tiny
+
+from nmt.evaluation.report import Report
 
 
 def longer(digits: Digits) -> tuple[list[str], list[str]]:
@@ -22,12 +26,17 @@ def longer(digits: Digits) -> tuple[list[str], list[str]]:
 
 
 def sacrebleu_row(hyp: list[str], ref: list[str], tokenize: str = "13a") -> list[str]:
-    """Return the scores as the table shows them."""
+    """Return the scores as the table shows them, but for the confidence interval."""
     bleu = BLEU(tokenize=tokenize).corpus_score(hyp, [ref])
     chrf, ter = CHRF().corpus_score(hyp, [ref]), TER().corpus_score(hyp, [ref])
     ratio = bleu.sys_len / bleu.ref_len
     numbers = [f"{score.score:.2f}" for score in (bleu, chrf, ter)]
     return [*numbers, f"{bleu.bp:.3f}", f"{ratio:.3f}", str(len(ref))]
+
+
+def scores_in(line: str) -> list[str]:
+    """Return a row of the table without the confidence interval."""
+    return re.sub(r"± +[0-9.]+", "", line).split()
 
 
 def test_the_table_is_sacrebleu_on_the_translations(digits: Digits, tmp_path: Path) -> None:
@@ -36,7 +45,7 @@ def test_the_table_is_sacrebleu_on_the_translations(digits: Digits, tmp_path: Pa
     hyp = done(nmt("translate", "-m", digits.run, src_file)).lines
     report = tmp_path / "report.json"
     result = done(nmt("evaluate", digits.run, "--src", src_file, "--ref", ref_file, "-o", report))
-    row = result.lines[1].split()
+    row = scores_in(result.lines[1])
     assert row == ["t", *sacrebleu_row(hyp, ref)]
     assert 0 < float(row[1]) < 100, "a score that says something"
     bleu = BLEU()
@@ -48,15 +57,20 @@ def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_pa
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
     (run / "report.json").unlink()
     result = done(nmt("evaluate", run, *settings(decode__beam_size=3)))
-    assert result.lines[1].split()[:3] == ["test", "100.00", "100.00"]
-    report = json.loads((run / "report.json").read_text())
-    scores = report["test_sets"]["test"]
-    assert (scores["bleu"], scores["ter"], scores["lines"]) == (pytest.approx(100), 0, 200)
-    assert scores["signatures"].keys() == {"bleu", "chrf", "ter"}
-    assert report["decode"]["beam_size"] == 3
-    assert report["checkpoint"] == (run / "best").resolve().name
-    assert report["run"] == str(run.resolve())
-    assert report["format_version"] == 1
+    assert scores_in(result.lines[1])[:3] == ["test", "100.00", "100.00"]
+    report = Report.model_validate(json.loads((run / "report.json").read_text()))
+    its = report.test_sets["test"].systems["run"]
+    scores = its.scores
+    assert (scores.bleu, scores.ter, scores.lines) == (pytest.approx(100), 0, 200)
+    assert scores.signatures.keys() == {"bleu", "chrf", "ter"}
+    assert its.seconds
+    assert its.suspicions.keys() >= {"short", "dropped source"}
+    assert its.subwords is not None
+    about = report.systems["run"]
+    assert about.decode is not None
+    assert about.decode["beam_size"] == 3
+    assert about.checkpoint == (run / "best").resolve().name
+    assert about.path == str(run.resolve())
 
 
 def test_other_text_leaves_the_report_of_the_configured_sets(
@@ -70,8 +84,10 @@ def test_other_text_leaves_the_report_of_the_configured_sets(
 
 
 def test_training_writes_the_same_report(digits: Digits) -> None:
-    report = json.loads((digits.run / "report.json").read_text())
-    assert report["test_sets"]["test"]["bleu"] == pytest.approx(100)
+    report = Report.model_validate(json.loads((digits.run / "report.json").read_text()))
+    [its] = report.test_sets["test"].systems.values()
+    assert its.scores.bleu == pytest.approx(100)
+    assert report.test_sets["test"].seen_in.endswith("pairs of training text")
 
 
 def test_a_file_of_translations_is_scored_without_a_model(tmp_path: Path) -> None:
@@ -79,35 +95,124 @@ def test_a_file_of_translations_is_scored_without_a_model(tmp_path: Path) -> Non
     ref = ["The cat sat on a mat.", "A dog runs.", "He left.", "Nothing is wrong here, is it?"]
     files = write_lines(tmp_path / "hyp.txt", hyp), write_lines(tmp_path / "ref.txt", ref)
     report = tmp_path / "scores.json"
-    result = done(nmt("evaluate", "--hyp", files[0], "--ref", files[1], "-o", report))
-    assert result.lines[1].split() == ["hyp.txt", *sacrebleu_row(hyp, ref)]
-    assert json.loads(report.read_text())["test_sets"]["hyp.txt"]["lines"] == 4
+    result = done(nmt("evaluate", files[0], "--ref", files[1], "-o", report))
+    assert scores_in(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref)]
+    found = Report.model_validate(json.loads(report.read_text()))
+    assert found.test_sets["ref"].systems["hyp.txt"].suspicions["empty"].lines == [3]
 
 
 def test_the_target_language_chooses_the_tokenizer(tmp_path: Path) -> None:
     hyp, ref = ["我喜欢猫。", "他在这里。"], ["我爱猫。", "他在那里。"]
     files = write_lines(tmp_path / "hyp", hyp), write_lines(tmp_path / "ref", ref)
-    result = done(nmt("evaluate", "--hyp", files[0], "--ref", files[1], "--tgt-lang", "zh"))
-    assert result.lines[1].split() == ["hyp", *sacrebleu_row(hyp, ref, "zh")]
+    result = done(nmt("evaluate", files[0], "--ref", files[1], "--tgt-lang", "zh"))
+    assert scores_in(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref, "zh")]
     assert "zh tokenizer" in result.err
+
+
+def test_a_run_a_checkpoint_and_a_file_side_by_side(digits: Digits, tmp_path: Path) -> None:
+    src, ref = longer(digits)
+    sides = write_lines(tmp_path / "t.in", src), write_lines(tmp_path / "t.out", ref)
+    mine = write_lines(tmp_path / "mine.txt", [line[:-1] for line in ref])
+    flags = ("--src", sides[0], "--ref", sides[1])
+    outputs = {kind: tmp_path / f"report.{kind}" for kind in ("html", "markdown", "json")}
+    result = done(
+        nmt(
+            *("evaluate", mine, digits.run, digits.run / "last", *flags),
+            *("--html", outputs["html"], "--markdown", outputs["markdown"]),
+            *("-o", outputs["json"]),
+        )
+    )
+    rows = [scores_in(line) for line in result.lines[1:4]]
+    assert [row[:2] for row in rows] == [["t", "mine.txt"], ["t", "run"], ["t", "last"]]
+    assert rows[0][2:] == sacrebleu_row([line[:-1] for line in ref], ref)
+    assert rows[1][2:] == rows[2][2:], "the last checkpoint is the best"
+    assert re.search(r"run (is|and|cannot).* BLEU \(", result.out)
+    report = Report.model_validate(json.loads(outputs["json"].read_text()))
+    assert {name: its.kind for name, its in report.systems.items()} == {
+        "mine.txt": "file",
+        "run": "run",
+        "last": "run",
+    }
+    assert "# Evaluation" in outputs["markdown"].read_text()
+    assert "mine.txt" in outputs["html"].read_text()
+
+
+def test_several_test_sets_each_with_two_references(digits: Digits, tmp_path: Path) -> None:
+    names = [write_lines(tmp_path / f"{name}.txt", ["12 3"]) for name in "ab"]
+    refs = [write_lines(tmp_path / f"{n}.ref", [text]) for n, text in enumerate(("3 21", "x") * 2)]
+    flags = [part for name in names for part in ("--src", name)]
+    flags += [part for ref in refs for part in ("--ref", ref)]
+    result = done(nmt("evaluate", digits.run, *flags))
+    assert [scores_in(line)[0] for line in result.lines[1:3]] == ["a", "b"]
+    assert "nrefs:2" in result.out
+
+
+def test_an_outside_command_scores_too(tmp_path: Path) -> None:
+    files = [write_lines(tmp_path / name, ["a b c", "d"]) for name in ("hyp", "ref")]
+    script = tmp_path / "outside.py"
+    script.write_text("import sys\nfor line in open(sys.argv[1]): print(len(line))\n")
+    command = f"{sys.executable} {script} {{hyp}}"
+    result = done(nmt("evaluate", files[0], "--ref", files[1], "--comet-command", command))
+    assert "COMET" in result.lines[0]
+    assert "4.0000" in result.lines[1], "the mean of 6 and 2"
+    assert f"comet: {command}" in result.out
+
+
+def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> None:
+    seen = digits.src[0]
+    sides = write_lines(tmp_path / "t.in", [seen]), write_lines(tmp_path / "t.out", [seen[::-1]])
+    result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
+    assert "warning: t: 1 lines are few" in result.err
+    trained = (digits.run / "corpus" / "train").rglob("src.txt")
+    known = next(line for file in trained for line in file.read_text().split("\n") if line)
+    sides = write_lines(tmp_path / "t.in", [known]), write_lines(tmp_path / "t.out", ["1"])
+    result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
+    assert "warning: t: 1 of 1 sources stand in the training text" in result.err
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--src", "a"], "--src and --ref: must be given together"),
-        (["--ref", "a"], "--src and --ref: must be given together"),
-        (["--hyp", "a"], "--hyp: goes with --ref FILE"),
-        (["--src", "no.in", "--ref", "no.out"], "no.in: no such file"),
+        (["{run}", "--src", "a"], "--ref: must be given"),
+        (["{run}", "--ref", "a"], "--src: must be given with --ref, for runs to translate"),
+        (["{hyp}"], "--ref: must be given, the reference translations"),
+        (["{hyp}", "{hyp}", "--ref", "{hyp}"], "must be named once, is named again"),
+        (["{run}", "--src", "no.in", "--ref", "no.out"], "no.in: no such file"),
+        (["{hyp}", "--ref", "no.out"], "no.out: no such file"),
+        (["nowhere", "--ref", "{hyp}"], "nowhere: no such run folder"),
+        (["{hyp}", "--src", "{hyp}", "--src", "{hyp}", "--ref", "{hyp}"], "as often for each"),
+        (["{run}", "--src", "{hyp}", "--ref", "{hyp}", "--tgt-lang", "fr"], "translates into"),
+        (["{hyp}", "--ref", "{hyp}", "--comet-command", "x"], "it has no {{hyp}}"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(
-    digits: Digits, flags: list[str], message: str
+    digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
-    result = nmt("evaluate", digits.run, *flags)
-    assert result.code == 2
-    assert result.err.split("\n")[-2] == f"error: {message}" or message in result.err
+    hyp = write_lines(tmp_path / "hyp.txt", ["a"])
+    result = nmt("evaluate", *(flag.format(run=digits.run, hyp=hyp) for flag in flags))
+    assert (result.code, result.out) == (2, "")
+    assert message.format() in result.err
     assert result.err.count("error: ") == 1
+
+
+def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    (tiny.run / "config.yaml").write_text(tiny.config.read_text())
+    text = write_lines(tmp_path / "t", ["a"])
+    result = nmt("evaluate", tiny.run, "--src", text, "--ref", text)
+    assert (result.code, result.out) == (2, "")
+    assert "holds no checkpoint yet" in result.err
+
+
+def test_files_are_for_one_test_set(digits: Digits, tmp_path: Path) -> None:
+    run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
+    config = (run / "config.yaml").read_text()
+    [line] = [line for line in config.split("\n") if line.startswith("  test:")]
+    more = line.replace("]", ', "' + str(digits.run) + '/../valid"]')
+    (run / "config.yaml").write_text(config.replace(line, more))
+    result = nmt("evaluate", run, write_lines(tmp_path / "h", ["1"]))
+    assert result.code == 2
+    assert "--ref: must name one test set for files of translations" in result.err
 
 
 def test_without_test_sets_the_flags_are_named(tiny: Tiny) -> None:
@@ -123,8 +228,10 @@ def test_unequal_test_files_are_refused_with_both_counts(digits: Digits, tmp_pat
     result = nmt("evaluate", digits.run, "--src", src, "--ref", ref)
     assert result.code == 2
     assert f"{src} has 3, {ref} has 1" in result.err
-    result = nmt("evaluate", "--hyp", src, "--ref", ref)
-    assert f"{src} has 3, {ref} has 1" in result.err
+    result = nmt("evaluate", src, "--ref", ref)
+    assert f"{src}: must have a line for each of the 1 of t, has 3" in result.err
+    result = nmt("evaluate", src, "--ref", ref, "--ref", src)
+    assert f"{ref} has 1, {src} has 3" in result.err
 
 
 def test_an_empty_test_set_is_refused(digits: Digits, tmp_path: Path) -> None:
@@ -141,5 +248,5 @@ def test_without_a_run_the_newest_finished_is_scored(
     shutil.copytree(digits.run, "runs/one", symlinks=True)
     result = done(nmt("evaluate"))
     assert "model: runs/one (the newest finished run)\n" in result.err
-    assert result.lines[1].split()[:2] == ["test", "100.00"]
+    assert scores_in(result.lines[1])[:2] == ["test", "100.00"]
     assert "report: runs/one/report.json" in result.err

@@ -49,7 +49,7 @@ COMMANDS: dict[str, Use] = {
     "nmt explain -m runs/demo --src data/demo/test.en --html page.html > /dev/null": Use(),
     "nmt align -m runs/demo --src data/demo/test.en --tgt data/demo/test.fr "
     "--gold data/demo/test.align": Use(),
-    "nmt evaluate --hyp my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
+    "nmt evaluate my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
 }
 """By the command as it stands in README.md, without the prompt, comment and line breaks."""
 
