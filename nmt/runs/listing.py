@@ -28,10 +28,10 @@ def find_runs(folder: Path) -> list[RunDir]:
     if not folder.is_dir():
         _refuse(folder)
     found, seen = [], set()
-    for path, folders, _ in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(folder, followlinks=True):
         run, real = RunDir(Path(path)), os.path.realpath(path)
-        is_run = run.is_run() or run.lock.is_file()
-        if is_run and not run.export.is_file() and real not in seen:
+        is_run = run.config.name in names or run.lock.name in names
+        if is_run and run.export.name not in names and real not in seen:
             found.append(run)
         folders[:] = [] if is_run or real in seen else [f for f in folders if f[:1] != "."]
         seen.add(real)
@@ -130,8 +130,9 @@ def _words(summary: Summary) -> list[str]:
     words = [summary.model] if summary.model else []
     if summary.parameters is not None:
         words.append(f"{summary.parameters:,} parameters")
-    if summary.pairs is not None:
-        words.append(f"{summary.src}-{summary.tgt}, {summary.pairs:,} pairs")
+    if summary.src:
+        pairs = "" if summary.pairs is None else f", {summary.pairs:,} pairs"
+        words.append(f"{summary.src}-{summary.tgt}{pairs}")
     if summary.share_done is not None and summary.state != "finished":
         words.append(f"{summary.share_done:.0%} done")
     if summary.seconds_left is not None:

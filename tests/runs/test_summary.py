@@ -153,6 +153,18 @@ def test_a_damaged_run_says_what_is_wrong(
     assert any(word in problem for problem in found.problems), found.problems
 
 
+def test_a_run_that_may_not_be_looked_at_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run: RunDir) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(run.metrics))
+
+    run = write_run(tmp_path / "run")
+    monkeypatch.setattr(RunDir, "has_begun", refuse)
+    found = summarise(run, "run")
+    assert (found.state, found.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
+
+
 def test_strange_values_are_not_known(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run.last / "state.json").write_text('{"update": "9", "best_score": NaN, "best_update": [1]}')
