@@ -15,6 +15,7 @@ from nmt.rundir import RunDir
 from nmt.runs.summary import Summary, summarise
 
 HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
+UNKNOWN = "-"
 INDENT = "  "
 NARROWEST = 40
 """Cells of a line, at least."""
@@ -105,24 +106,34 @@ def _row(summary: Summary) -> tuple[str, ...]:
         summary.state,
         f"{summary.update:,}",
         score(summary.metric, summary.best),
-        "-" if summary.best_update is None else f"{summary.best_update:,}",
-        "-" if bleu is None else f"{bleu:.2f}",
-        "-" if summary.tokens_per_second is None else f"{summary.tokens_per_second:,.0f}",
+        whole(summary.best_update),
+        decimal(bleu, 2),
+        whole(summary.tokens_per_second),
         duration(summary.seconds),
     )
+
+
+def whole(value: float | None) -> str:
+    """Write a whole number."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """Write a number with so many digits behind the point."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 def score(metric: str, value: float | None) -> str:
     """Write a validation score with its metric, such as `bleu 38.06`."""
     if value is None:
-        return "-"
-    return f"{metric} {value:.2f}" if metric == "bleu" else f"{metric} {value:.3f}"
+        return UNKNOWN
+    return f"{metric} {decimal(value, 2 if metric == 'bleu' else 3)}"
 
 
 def bleu_scores(summary: Summary) -> str:
     """Write the BLEU of every test set with its name."""
-    scores = {name: its.bleu for name, its in summary.report.tests.items()}
-    return ", ".join(f"{n} {'-' if b is None else f'{b:.2f}'}" for n, b in scores.items())
+    tests = summary.report.tests.items()
+    return ", ".join(f"{name} {decimal(its.bleu, 2)}" for name, its in tests)
 
 
 def _words(summary: Summary) -> list[str]:
