@@ -488,7 +488,7 @@ def shortlist(
 
 @app.command()
 def plot(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    run: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     of: Annotated[
         str, typer.Option(help="Any of loss, perplexity, bleu, lr, speed, with commas between.")
     ] = "loss,bleu",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -16,7 +17,8 @@ from nmt.config import Config, known_tags
 from nmt.configfile import load_config
 from nmt.log import duration
 from nmt.rundir import RunDir, read_json
-from nmt.runs.listing import score
+from nmt.runs.listing import decimal, printable, score, whole
+from nmt.runs.scores import Report
 from nmt.runs.summary import Summary, summarise
 from nmt.runs.texts import TRAIN, VALID, Text, corpus_metas, texts
 from nmt.textsets import languages
@@ -42,21 +44,20 @@ def write_card(run: RunDir, hardware: str) -> str:
     """
     if run.card.exists() and not is_ours(run.card):
         return f"model card: {run.card} is not as nmt wrote it, and is left alone"
-    summary = summarise(run, run.path.resolve().name)
-    text = _text(run, load_config(run.config), summary, hardware)
-    files.write_text(run.card, text + MARK.format(_digest(text)))
+    summary = summarise(run, printable(run.path.resolve().name))
+    text = _text(run, load_config(run.config), summary, hardware).encode()
+    files.write_bytes(run.card, text + _mark(text))
     return f"model card: {run.card}"
 
 
 def is_ours(card: Path) -> bool:
     """Tell whether a card is just as `write_card` left it."""
     text, newline, last = card.read_bytes().rstrip(b"\n").rpartition(b"\n")
-    content = (text + newline).decode("utf-8", errors="replace")
-    return last + b"\n" == MARK.format(_digest(content)).encode()
+    return last + b"\n" == _mark(text + newline)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", errors="replace")).hexdigest()
+def _mark(text: bytes) -> bytes:
+    return MARK.format(hashlib.sha256(text).hexdigest()).encode()
 
 
 def _text(run: RunDir, config: Config, summary: Summary, hardware: str) -> str:
@@ -95,7 +96,7 @@ def _front_matter(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _use(config: Config, summary: Summary) -> str:
     to = " --to CODE" if "tgt_lang" in dict(known_tags(config.data)) else ""
-    command = f"nmt translate --model {summary.run}{to} < input.txt > output.txt"
+    command = f"nmt translate --model {shlex.quote(summary.run)}{to} < input.txt > output.txt"
     return f"```sh\n{command}\n```\n\nin the folder above this one; one line out a line in."
 
 
@@ -106,7 +107,7 @@ def _model(config: Config, summary: Summary) -> Rows:
     return [
         ("architecture", summary.model),
         ("sizes", sizes),
-        ("parameters", _whole(summary.parameters)),
+        ("parameters", whole(summary.parameters)),
         ("vocabulary", f"{tokenizer.vocab_size:,} pieces, {tokenizer.type}, {joint}"),
     ]
 
@@ -121,7 +122,7 @@ def _data(run: RunDir, summary: Summary, recorded: dict[str, list[Text]]) -> str
         for text in recorded[purpose]
     ]
     return (
-        f"{_whole(summary.pairs)} pairs, {src:,} source and {tgt:,} target tokens, after filters; "
+        f"{whole(summary.pairs)} pairs, {src:,} source and {tgt:,} target tokens, after filters; "
         f"{valid:,} pairs for validation.\n\n" + _table(rows, ("file", "for", "bytes", "SHA-256"))
     )
 
@@ -132,7 +133,7 @@ def _training(run: RunDir, config: Config, summary: Summary, hardware: str) -> R
     return [
         ("updates", f"{summary.update:,}{epochs}; {reason}"),
         ("time", f"{duration(summary.seconds)}, validation included"),
-        ("speed", f"{_whole(summary.tokens_per_second)} target tokens/s (median)"),
+        ("speed", f"{whole(summary.tokens_per_second)} target tokens/s (median)"),
         ("hardware", hardware),
         ("recipe", _named(config.train.model_dump(), RECIPE)),
     ]
@@ -140,25 +141,37 @@ def _training(run: RunDir, config: Config, summary: Summary, hardware: str) -> R
 
 def _scores(summary: Summary) -> str:
     best = score(summary.metric, summary.best)
-    validation = f"Validation (greedy search): {best} at update {_whole(summary.best_update)}."
+    validation = f"Validation (greedy search): {best} at update {whole(summary.best_update)}."
     report = summary.report
     if not report.tests:
         return f"{validation} No test set was scored."
     rows = [
-        (name, _score(its.bleu), _score(its.chrf), _score(its.ter), _whole(its.lines))
+        (name, *(decimal(each, 2) for each in (its.bleu, its.chrf, its.ter)), whole(its.lines))
         for name, its in report.tests.items()
     ]
     table = _table(rows, ("test set", "BLEU", "chrF", "TER", "lines"))
-    signatures = "\n".join(f"- {metric}: `{its}`" for metric, its in report.signatures.items())
     search = _named(report.decode, SEARCH)
     how = f"By sacreBLEU, of {report.checkpoint}, with {search}:"
-    return "\n\n".join([validation, table, how, signatures])
+    return "\n\n".join([validation, table, how, _signatures(report)])
+
+
+def _signatures(report: Report) -> str:
+    """Return sacreBLEU's signatures; one that is not of all test sets names those it is of."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, its in report.tests.items():
+        for pair in its.signatures.items():
+            found.setdefault(pair, []).append(name)
+    return "\n".join(
+        f"- {metric}: `{signature}`"
+        + ("" if len(names) == len(report.tests) else f" ({', '.join(names)})")
+        for (metric, signature), names in found.items()
+    )
 
 
 def _limits(config: Config, summary: Summary, train: list[Text]) -> str:
     names = ", ".join(f"`{text.name}`" for text in train)
     return (
-        f"All that this model knows it learned from {_whole(summary.pairs)} pairs of lines in "
+        f"All that this model knows it learned from {whole(summary.pairs)} pairs of lines in "
         f"{names}. Text of another kind than theirs, and lines of more than "
         f"{config.data.max_length} tokens, of which it saw none, it translates worse than the "
         "scores say, and what is wrong or one-sided in those files is so in its translations. It "
@@ -169,14 +182,6 @@ def _limits(config: Config, summary: Summary, train: list[Text]) -> str:
 def _named(values: dict[str, Any], names: Iterable[str]) -> str:
     """Return those of the settings that are there, with their names."""
     return ", ".join(f"{name} {values[name]}" for name in names if name in values)
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _whole(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
 
 
 def _table(rows: Rows, head: tuple[str, ...] = ("", "")) -> str:

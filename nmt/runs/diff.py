@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from nmt.config import Config
 from nmt.log import duration
 from nmt.runs.curves import ValidCurve
-from nmt.runs.listing import bleu_scores, score
+from nmt.runs.listing import UNKNOWN, bleu_scores, decimal, score, whole
 from nmt.runs.summary import Summary
 from nmt.runs.texts import Text
 
-ABSENT = "-"
 MOST_ROWS = 12
 """Validations shown, at most, spread over the run."""
 HASH = 12
@@ -55,7 +54,7 @@ def _settings(config: Config) -> dict[str, Setting]:
 
 def _shown(setting: Setting | None) -> str:
     if setting is None:
-        return ABSENT
+        return UNKNOWN
     value, given = setting
     return value if given else f"{value} (default)"
 
@@ -74,7 +73,7 @@ def changed_texts(one: dict[str, list[Text]], other: dict[str, list[Text]]) -> l
         ]
         for name in dict.fromkeys(text.name for its in only for text in its):
             hashes = [" ".join(t.sha256[:HASH] for t in its if t.name == name) for its in only]
-            rows.append((purpose, name, *(found or ABSENT for found in hashes)))
+            rows.append((purpose, name, *(found or UNKNOWN for found in hashes)))
     return rows
 
 
@@ -86,14 +85,10 @@ def validations(one: ValidCurve, other: ValidCurve) -> list[Row]:
     rows = []
     for update in updates[::-1][::every][::-1]:
         i, j = (place[update] for place in places)
-        losses = (_number(curve.loss[k], 3) for curve, k in ((one, i), (other, j)))
-        bleus = (_number(curve.bleu[k], 2) for curve, k in ((one, i), (other, j)))
+        losses = (decimal(curve.loss[k], 3) for curve, k in ((one, i), (other, j)))
+        bleus = (decimal(curve.bleu[k], 2) for curve, k in ((one, i), (other, j)))
         rows.append((f"{update:,}", *losses, *bleus))
     return rows
-
-
-def _number(value: float | None, digits: int) -> str:
-    return ABSENT if value is None else f"{value:.{digits}f}"
 
 
 def ends(one: Summary, other: Summary) -> list[Row]:
@@ -107,12 +102,8 @@ def _end(summary: Summary) -> dict[str, str]:
     return {
         "state": f"{summary.state}, {summary.update:,} updates, {duration(summary.seconds)}",
         "best": best if summary.best is None else f"{best} at {summary.best_update:,}",
-        "test BLEU": bleu_scores(summary) or ABSENT,
-        "parameters": _whole(summary.parameters),
-        "training pairs": _whole(summary.pairs),
-        "tokens/s": _whole(speed),
+        "test BLEU": bleu_scores(summary) or UNKNOWN,
+        "parameters": whole(summary.parameters),
+        "training pairs": whole(summary.pairs),
+        "tokens/s": whole(speed),
     }
-
-
-def _whole(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:,.0f}"

@@ -15,6 +15,7 @@ from nmt.rundir import RunDir
 from nmt.runs.summary import Summary, summarise
 
 HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
+UNKNOWN = "-"
 INDENT = "  "
 NARROWEST = 40
 """Cells of a line, at least."""
@@ -28,10 +29,10 @@ def find_runs(folder: Path) -> list[RunDir]:
     if not folder.is_dir():
         _refuse(folder)
     found, seen = [], set()
-    for path, folders, _ in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(folder, followlinks=True):
         run, real = RunDir(Path(path)), os.path.realpath(path)
-        is_run = run.is_run() or run.lock.is_file()
-        if is_run and not run.export.is_file() and real not in seen:
+        is_run = run.config.name in names or run.lock.name in names
+        if is_run and run.export.name not in names and real not in seen:
             found.append(run)
         folders[:] = [] if is_run or real in seen else [f for f in folders if f[:1] != "."]
         seen.add(real)
@@ -105,24 +106,34 @@ def _row(summary: Summary) -> tuple[str, ...]:
         summary.state,
         f"{summary.update:,}",
         score(summary.metric, summary.best),
-        "-" if summary.best_update is None else f"{summary.best_update:,}",
-        "-" if bleu is None else f"{bleu:.2f}",
-        "-" if summary.tokens_per_second is None else f"{summary.tokens_per_second:,.0f}",
+        whole(summary.best_update),
+        decimal(bleu, 2),
+        whole(summary.tokens_per_second),
         duration(summary.seconds),
     )
+
+
+def whole(value: float | None) -> str:
+    """Write a whole number."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """Write a number with so many digits behind the point."""
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 def score(metric: str, value: float | None) -> str:
     """Write a validation score with its metric, such as `bleu 38.06`."""
     if value is None:
-        return "-"
-    return f"{metric} {value:.2f}" if metric == "bleu" else f"{metric} {value:.3f}"
+        return UNKNOWN
+    return f"{metric} {decimal(value, 2 if metric == 'bleu' else 3)}"
 
 
 def bleu_scores(summary: Summary) -> str:
     """Write the BLEU of every test set with its name."""
-    scores = {name: its.bleu for name, its in summary.report.tests.items()}
-    return ", ".join(f"{n} {'-' if b is None else f'{b:.2f}'}" for n, b in scores.items())
+    tests = summary.report.tests.items()
+    return ", ".join(f"{name} {decimal(its.bleu, 2)}" for name, its in tests)
 
 
 def _words(summary: Summary) -> list[str]:
@@ -130,8 +141,9 @@ def _words(summary: Summary) -> list[str]:
     words = [summary.model] if summary.model else []
     if summary.parameters is not None:
         words.append(f"{summary.parameters:,} parameters")
-    if summary.pairs is not None:
-        words.append(f"{summary.src}-{summary.tgt}, {summary.pairs:,} pairs")
+    if summary.src:
+        pairs = "" if summary.pairs is None else f", {summary.pairs:,} pairs"
+        words.append(f"{summary.src}-{summary.tgt}{pairs}")
     if summary.share_done is not None and summary.state != "finished":
         words.append(f"{summary.share_done:.0%} done")
     if summary.seconds_left is not None:

@@ -31,8 +31,8 @@ def draw(
     width, height = INCHES
     with mpl.rc_context({"svg.fonttype": "none", "font.family": list(families)}):
         figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
-        for place, panel in enumerate(panels, 1):
-            axes = figure.add_subplot(len(panels), 1, place)
+        column = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for axes, panel in zip(column, panels, strict=True):
             for series in panel.series:
                 dots = "o" if series.mark.isupper() else ""
                 label = series.label.replace("$", r"\$")  # else it would begin a formula
@@ -48,12 +48,12 @@ def draw(
                     label=label,
                 )
             axes.set_title(panel.title, fontsize="medium")
-            axes.set_xlabel("seconds" if axis == "seconds" else AXES[axis])
-            axes.set_xlim(left=0)
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
             if panel.log:
                 axes.set_yscale("log")
+        column[-1].set_xlim(left=0)
+        column[-1].set_xlabel("seconds" if axis == "seconds" else AXES[axis])
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=150)
     files.write_bytes(file, content.getvalue())

@@ -17,6 +17,8 @@ class SetScores:
     chrf: float | None
     ter: float | None
     lines: float | None
+    signatures: dict[str, str]
+    """sacreBLEU's, by metric."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,6 @@ class Report:
 
     tests: dict[str, SetScores] = field(default_factory=dict)
     """By the name of the test set."""
-    signatures: dict[str, str] = field(default_factory=dict)
-    """sacreBLEU's, by metric."""
     decode: dict[str, Any] = field(default_factory=dict)
     """The decode settings."""
     checkpoint: str = ""
@@ -37,19 +37,18 @@ def read_report(run: RunDir) -> Report:
     if not run.report.is_file():
         return Report()
     content = read_json(run.report)
-    sets = {name: _mapping(scores) for name, scores in _mapping(content.get("test_sets")).items()}
-    signatures = [_mapping(scores.get("signatures")) for scores in sets.values()]
+    sets = _mapping(content.get("test_sets"))
     return Report(
-        tests={
-            name: SetScores(
-                *(number(scores.get(metric)) for metric in ("bleu", "chrf", "ter", "lines"))
-            )
-            for name, scores in sets.items()
-        },
-        signatures={name: str(its) for found in signatures for name, its in found.items()},
+        tests={name: _scores(_mapping(scores)) for name, scores in sets.items()},
         decode=_mapping(content.get("decode")),
         checkpoint=str(content.get("checkpoint", "")),
     )
+
+
+def _scores(content: dict[str, Any]) -> SetScores:
+    bleu, chrf, ter, lines = (number(content.get(key)) for key in ("bleu", "chrf", "ter", "lines"))
+    signatures = {key: str(its) for key, its in _mapping(content.get("signatures")).items()}
+    return SetScores(bleu, chrf, ter, lines, signatures)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nmt.rundir import RunDir
 
 WEIGHTS = {"embed": (7, 3), "out.weight": (5, 4), "out.bias": (5,)}
 PARAMETERS = 7 * 3 + 5 * 4 + 5
-BLEU = {"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"}
+BLEU = "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 CONFIG = """\
 data: {src: en, tgt: fr, train: [train], valid: valid, test: [test]}
 tokenizer: {vocab_size: 500}
@@ -108,7 +108,7 @@ def finish(run: RunDir, update: int = 400) -> None:
 
 def write_report(run: RunDir, **bleu: float) -> None:
     """Write a report of test sets with these BLEU scores, as `nmt evaluate` does."""
-    signatures = {"bleu": next(iter(BLEU)), "chrf": "nrefs:1|nc:6", "ter": "nrefs:1|tok:tercom"}
+    signatures = {"bleu": BLEU, "chrf": "nrefs:1|nc:6", "ter": "nrefs:1|tok:tercom"}
     sets = {
         name: {"bleu": value, "chrf": 50.0, "ter": 40.0, "lines": 3, "signatures": signatures}
         for name, value in bleu.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_the_card_has_the_facts_of_the_run(run: RunDir) -> None:
         "bleu 31.25 at update 400",
         "| news | 12.35 | 50.00 | 40.00 | 3 |",
         "beam_size 5, length_penalty 1.0",
-        f"- bleu: `{next(iter(BLEU))}`",
+        f"- bleu: `{BLEU}`",
         "from 1,200 pairs of lines in `train.en`, `train.fr`",
         "more than 200 tokens",
     ):
@@ -92,6 +93,17 @@ def test_a_run_without_test_sets_says_so(run: RunDir) -> None:
     run.report.unlink()
     write_card(run, "fp32 on cpu")
     assert "No test set was scored." in run.card.read_text()
+
+
+def test_a_signature_of_some_test_sets_only_names_them(run: RunDir) -> None:
+    report = json.loads(run.report.read_text())
+    report["test_sets"]["talks"]["signatures"]["bleu"] = "nrefs:1|tok:zh"
+    run.report.write_text(json.dumps(report))
+    write_card(run, "fp32 on cpu")
+    text = run.card.read_text()
+    assert f"- bleu: `{BLEU}` (news)\n" in text
+    assert "- bleu: `nrefs:1|tok:zh` (talks)\n" in text
+    assert "- ter: `nrefs:1|tok:tercom`\n" in text
 
 
 def test_a_card_is_written_again_with_what_is_new(run: RunDir) -> None:

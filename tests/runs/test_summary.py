@@ -112,7 +112,7 @@ def test_the_report_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     report = summarise(run, "run").report
     assert {name: its.bleu for name, its in report.tests.items()} == {"test": 12.5, "long": 30}
     assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
-    assert report.signatures.keys() == {"bleu", "chrf", "ter"}
+    assert report.tests["long"].signatures.keys() == {"bleu", "chrf", "ter"}
     run.report.write_text('{"test_sets": {"a": {"bleu": null, "new": [1]}, "b": 7}, "systems": []}')
     found = summarise(run, "run")
     assert found.problems == []
@@ -151,6 +151,18 @@ def test_a_damaged_run_says_what_is_wrong(
     found = summarise(run, "run")
     assert found.state == "damaged"
     assert any(word in problem for problem in found.problems), found.problems
+
+
+def test_a_run_that_may_not_be_looked_at_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run: RunDir) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(run.metrics))
+
+    run = write_run(tmp_path / "run")
+    monkeypatch.setattr(RunDir, "has_begun", refuse)
+    found = summarise(run, "run")
+    assert (found.state, found.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
 
 
 def test_strange_values_are_not_known(tmp_path: Path) -> None:
