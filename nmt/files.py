@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -192,6 +193,13 @@ def folder_atomic(path: Path) -> Iterator[Path]:
         raise
     remove(old)
     sync_folder(path.parent)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield an empty folder that is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="nmt-") as folder:
+        yield Path(folder)
 
 
 def point_link(link: Path, target: str) -> None:

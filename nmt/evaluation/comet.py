@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from nmt import files
 from nmt.errors import ConfigError, DataError
@@ -41,12 +39,12 @@ def line_scores(
 
     Of `comet-score` the lines of segments count, and not those of systems.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with files.scratch_folder() as folder:
         there = {}
         for place, lines in zip(PLACES, (src, hyp, ref), strict=True):
             if lines is None and any(place in word for word in words):
                 raise ConfigError([f"--comet-command: asks for {place}, and there is no source"])
-            file = Path(folder) / place.strip("{}")
+            file = folder / place.strip("{}")
             files.write_text(file, "".join(f"{line}\n" for line in lines or ()))
             there[place] = str(file)
         full = [_filled(word, there) for word in words]

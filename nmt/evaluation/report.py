@@ -6,7 +6,6 @@ The fields' docstrings are the schema's; docs/report.schema.json is made from th
 from __future__ import annotations
 
 import json
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nmt import files
 from nmt.evaluation.metrics import Scores
+from nmt.release import commit
 from nmt.rundir import FORMAT_VERSION
 
 
@@ -204,28 +204,11 @@ def new_report(
     """Return a report made by this release."""
     return Report(
         nmt=version("nmt"),
-        commit=own_commit(),
+        commit=commit() or None,
         systems=systems,
         test_sets=test_sets,
         cautions=cautions,
     )
-
-
-def own_commit() -> str | None:
-    """Return the commit of the checkout that this code stands in; None where it is in none."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:  # no git here
-        return None
-    return done.stdout.strip() or None
 
 
 def write_report(file: Path, report: Report) -> None:

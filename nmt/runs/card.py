@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from nmt import files
 from nmt.config import Config, known_tags
 from nmt.configfile import load_config
 from nmt.log import duration
+from nmt.release import commit
 from nmt.rundir import RunDir, read_json
 from nmt.runs.listing import decimal, printable, score, whole
 from nmt.runs.scores import Report
@@ -188,15 +188,3 @@ def _table(rows: Rows, head: tuple[str, ...] = ("", "")) -> str:
     """Lay rows out as Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
-
-
-def commit() -> str:
-    """Return the commit that nmt runs from, where that is a checkout; else ""."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

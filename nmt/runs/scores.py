@@ -37,12 +37,19 @@ def read_report(run: RunDir) -> Report:
     if not run.report.is_file():
         return Report()
     content = read_json(run.report)
+    about = _only(content.get("systems"))
     sets = _mapping(content.get("test_sets"))
+    its = {name: _only(_mapping(one).get("systems")) for name, one in sets.items()}
     return Report(
-        tests={name: _scores(_mapping(scores)) for name, scores in sets.items()},
-        decode=_mapping(content.get("decode")),
-        checkpoint=str(content.get("checkpoint", "")),
+        tests={name: _scores(_mapping(one.get("scores"))) for name, one in its.items()},
+        decode=_mapping(about.get("decode")),
+        checkpoint=str(about.get("checkpoint", "")),
     )
+
+
+def _only(systems: Any) -> dict[str, Any]:
+    """Return what is said of the one system of a run's own report."""
+    return _mapping(next(iter(_mapping(systems).values()), None))
 
 
 def _scores(content: dict[str, Any]) -> SetScores:

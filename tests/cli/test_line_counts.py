@@ -100,5 +100,5 @@ def test_score_scores_each(trained: Trained) -> None:
 def test_evaluate_scores_each(trained: Trained, tmp_path: Path) -> None:
     texts = ["--src", trained.nasty.src, "--ref", trained.nasty.tgt]
     done(nmt("evaluate", trained.run, *texts, "-o", tmp_path / "report.json", *QUICK))
-    [scores] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
-    assert scores["lines"] == CLEAN_LINES
+    [found] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
+    assert found["lines"] == CLEAN_LINES

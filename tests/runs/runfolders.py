@@ -109,9 +109,11 @@ def finish(run: RunDir, update: int = 400) -> None:
 def write_report(run: RunDir, **bleu: float) -> None:
     """Write a report of test sets with these BLEU scores, as `nmt evaluate` does."""
     signatures = {"bleu": BLEU, "chrf": "nrefs:1|nc:6", "ter": "nrefs:1|tok:tercom"}
+    others = {"chrf": 50.0, "ter": 40.0, "lines": 3, "signatures": signatures}
     sets = {
-        name: {"bleu": value, "chrf": 50.0, "ter": 40.0, "lines": 3, "signatures": signatures}
+        name: {"systems": {"run": {"scores": {"bleu": value, **others}}}}
         for name, value in bleu.items()
     }
-    content = {"decode": {"beam_size": 5, "length_penalty": 1.0}, "test_sets": sets}
+    about = {"decode": {"beam_size": 5, "length_penalty": 1.0}}
+    content = {"systems": {"run": about}, "test_sets": sets}
     run.report.write_text(json.dumps(content))

@@ -113,7 +113,8 @@ def test_the_report_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert {name: its.bleu for name, its in report.tests.items()} == {"test": 12.5, "long": 30}
     assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
     assert report.tests["long"].signatures.keys() == {"bleu", "chrf", "ter"}
-    run.report.write_text('{"test_sets": {"a": {"bleu": null, "new": [1]}, "b": 7}, "systems": []}')
+    odd = '{"systems": {"r": {"scores": {"bleu": null, "new": [1]}}}}'
+    run.report.write_text(f'{{"test_sets": {{"a": {odd}, "b": 7}}, "systems": []}}')
     found = summarise(run, "run")
     assert found.problems == []
     assert {name: its.bleu for name, its in found.report.tests.items()} == {"a": None, "b": None}

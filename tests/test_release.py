@@ -1,0 +1,25 @@
+"""Which nmt this is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nmt import release
+from nmt.release import commit
+
+
+def test_the_commit_is_named_where_nmt_runs_from_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "__file__", str(tmp_path / "nmt" / "release.py"))
+    assert commit() == ""
+    (tmp_path / ".git").mkdir()
+    assert commit() == "", "that is no repository"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init"], ["commit", "--allow-empty", "-m", "a"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    assert commit() == head.stdout[:12]
