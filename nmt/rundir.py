@@ -34,6 +34,8 @@ class RunDir:
         self.shortlist = path / "shortlist.safetensors"
         self.export = path / "export.json"
         """In the folder of an export only."""
+        self.average = path / "average.json"
+        """In the folder of an average only."""
 
     def checkpoint(self, update: int) -> Path:
         """Return the folder of the checkpoint written after `update`."""

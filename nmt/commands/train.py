@@ -179,6 +179,11 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     """Refuse what would destroy something: a run that has begun, or files that are not ours."""
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
+    if resume and run_dir.average.is_file():
+        raise RunError(
+            f"{run_dir.path}: is an average of checkpoints, which holds no training state to go "
+            f"on from; resume a run that it was made of ({run_dir.average.name} names them)"
+        )
     if run_dir.has_begun() and not (resume or overwrite):
         raise RunError(
             f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
@@ -206,6 +211,7 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.valid,
         run_dir.report,
         run_dir.finished,
+        run_dir.average,
     )
     for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)

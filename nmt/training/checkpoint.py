@@ -8,6 +8,7 @@ checkpoints/step_00012000/state.json             position, scores, patience
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 from nmt.training.parallel import shared_like, whole
+
+LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 
 
 @dataclass
@@ -73,15 +76,38 @@ def save_checkpoint(
     with files.folder_atomic(target) as folder:
         files.write_bytes(folder / "model.safetensors", save(weights, meta))
         files.write_bytes(folder / "optimizer.safetensors", save(moments, meta))
-        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
-        files.write_text(folder / "state.json", text + "\n")
+        write_state(folder, state)
     return target
+
+
+def write_state(folder: Path, state: TrainState) -> None:
+    """Write the state.json of a checkpoint."""
+    text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
+    files.write_text(folder / "state.json", text + "\n")
+
+
+def checkpoints_of(run: RunDir) -> list[Path]:
+    """Return the folders of a run's checkpoints, the newest last."""
+    return [file.parent for file in sorted(run.checkpoints.glob("step_*/state.json"))]
 
 
 def last_checkpoint(run: RunDir) -> Path | None:
     """Return the checkpoint to go on from: the newest, which a kill can leave without a link."""
-    whole = [file.parent for file in sorted(run.checkpoints.glob("step_*/state.json"))]
-    return whole[-1] if whole else None
+    return next(reversed(checkpoints_of(run)), None)
+
+
+def best_updates(run: RunDir, scores: dict[str, float], metric: str) -> list[int]:
+    """Return the updates validated whose checkpoints are on disk, the best first.
+
+    `scores` are those of TrainState. Of equal scores the earlier is the better.
+    """
+    sign = -1.0 if LARGER_IS_BETTER[metric] else 1.0
+    ranked = [
+        (sign * score, int(update))
+        for update, score in scores.items()
+        if not math.isnan(score) and run.checkpoint(int(update)).is_dir()
+    ]
+    return [update for _, update in sorted(ranked)]
 
 
 def load_checkpoint(folder: Path, model: AnyModel, optimizer: torch.optim.Optimizer) -> TrainState:

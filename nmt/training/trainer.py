@@ -28,7 +28,9 @@ from nmt.models.build import AnyModel
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, seed_everything
 from nmt.training.checkpoint import (
+    LARGER_IS_BETTER,
     TrainState,
+    best_updates,
     last_checkpoint,
     load_checkpoint,
     point_at,
@@ -46,7 +48,6 @@ LOG_SECONDS = 10.0
 """Time between two records of training progress."""
 NOTABLE_WAIT = 0.02
 """Share of the time spent waiting for data that is worth a word."""
-LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 
 Place = tuple[int, int, int]
 """Epoch, window and batch, each from 0: the next to train on."""
@@ -337,7 +338,8 @@ class Trainer:
         save_checkpoint(self.run, state, self.model, self.optimizer, write=leads)
         if leads:
             self._point_links()
-            prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+            best = best_updates(self.run, state.scores, self.settings.stop_metric)
+            prune_checkpoints(self.run, best[: self.settings.keep_best], self.settings.keep_last)
         self.workers.wait()
 
     def _point_links(self) -> None:
@@ -345,20 +347,6 @@ class Trainer:
         point_at(self.run, self.run.last, state.update)
         if state.best_score is not None and self.run.checkpoint(state.best_update).is_dir():
             point_at(self.run, self.run.best, state.best_update)
-
-    def _best_updates(self) -> list[int]:
-        larger = LARGER_IS_BETTER[self.settings.stop_metric]
-        on_disk = [
-            u
-            for u, score in self.state.scores.items()
-            if not math.isnan(score) and self.run.checkpoint(int(u)).is_dir()
-        ]
-        # Of equal scores the earlier is the better, as in `_better`.
-        ranked = sorted(
-            on_disk,
-            key=lambda u: (-self.state.scores[u] if larger else self.state.scores[u], int(u)),
-        )
-        return [int(u) for u in ranked[: self.settings.keep_best]]
 
     def resume(self) -> None:
         """Go back to the last checkpoint: the next update is the one after it."""
