@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -37,6 +37,7 @@ from nmt.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from nmt.training.ema import MovingAverage
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
@@ -87,6 +88,9 @@ class Trainer:
         self.workers = workers
         self.parallel = Parallel(self.step, workers, config.train.parallel, precision.device)
         self.optimizer = make_optimizer(model, config.train, precision.device)
+        ema = config.train.ema
+        self.average = None if ema is None else MovingAverage(model, ema)
+        """What is validated and kept in place of the weights, where there is one."""
         self.state = TrainState()
         self.epochs = make_epochs(config, corpus, tokenizers)
         self.first_window = self.epochs.window(0, 0)
@@ -216,6 +220,8 @@ class Trainer:
         while (losses := self._gradients(update)) is None:
             update = self._halved(update)
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        if self.average is not None:
+            self.average.follow(number)
         return losses, norm
 
     def _gradients(self, update: Update) -> Losses | None:
@@ -307,7 +313,8 @@ class Trainer:
         state, metric = self.state, self.settings.stop_metric
         if self.meter.pending():
             self._log_progress()
-        with self.parallel.gathered():
+        averaged = nullcontext() if self.average is None else self.average.in_place()
+        with averaged, self.parallel.gathered():
             results = validate(state.update)
         score = results[metric]
         state.scores[str(state.update)] = score
@@ -335,7 +342,7 @@ class Trainer:
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
         leads = self.workers.leads
-        save_checkpoint(self.run, state, self.model, self.optimizer, write=leads)
+        save_checkpoint(self.run, state, self.model, self.optimizer, self.average, write=leads)
         if leads:
             self._point_links()
             best = best_updates(self.run, state.scores, self.settings.stop_metric)
@@ -352,7 +359,7 @@ class Trainer:
         """Go back to the last checkpoint: the next update is the one after it."""
         folder = last_checkpoint(self.run)
         assert folder is not None, "the command looks first"
-        self.state = load_checkpoint(folder, self.model, self.optimizer)
+        self.state = load_checkpoint(folder, self.model, self.optimizer, self.average)
         if self.workers.leads:
             self._point_links()  # a kill can come between a checkpoint and its links
         if self.state.scaler:
