@@ -244,6 +244,8 @@ class TrainConfig(Section):
     """Stop after this many validations without a new best; null for never."""
     stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
     """What the best checkpoint is best at, on the validation text."""
+    log_to: list[Literal["tensorboard", "wandb"]] = []
+    """Where the records of metrics.jsonl go as well (docs/training.md)."""
 
     @property
     def micro_tokens(self) -> int | None:

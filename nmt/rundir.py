@@ -28,6 +28,8 @@ class RunDir:
         self.last = path / "last"
         self.metrics = path / "metrics.jsonl"
         self.log = path / "train.log"
+        self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.valid = path / "valid"
         self.report = path / "report.json"
         self.finished = path / "finished.json"

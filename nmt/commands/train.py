@@ -30,6 +30,7 @@ from nmt.explain.lexicon import make_shortlist
 from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
+from nmt.loggers import check_installed, open_loggers
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
@@ -66,6 +67,7 @@ def run(
     config = load_config(file, overrides, check_files=True)
     for engine in config.export:
         check_exportable(config, engine, None)
+    check_installed(config.train.log_to)
     run_dir = run_folder(config, file, folder)
     if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
@@ -80,7 +82,11 @@ def run(
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
-        reason = trainer.train(validator)
+        names = config.train.log_to if workers.leads else []
+        with open_loggers(
+            names, run_dir, trainer.config, trainer.state.update
+        ) as trainer.log.loggers:
+            reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
             return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
@@ -208,6 +214,8 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.checkpoints,
         run_dir.metrics,
         run_dir.log,
+        run_dir.tensorboard,
+        run_dir.wandb,
         run_dir.valid,
         run_dir.report,
         run_dir.finished,
