@@ -412,7 +412,7 @@ def evaluate(
 def average(
     checkpoints: Annotated[
         list[Path],
-        typer.Argument(metavar="CHECKPOINT...", help="Checkpoint folders, or runs for their best."),
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint folders, or runs for their best."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
     last: Annotated[

@@ -23,6 +23,7 @@ from nmt.training.checkpoint import (
     TrainState,
     best_updates,
     checkpoints_of,
+    last_checkpoint,
     point_at,
     write_state,
 )
@@ -66,9 +67,10 @@ def newest_checkpoints(run: RunDir, count: int) -> list[Path]:
 def best_checkpoints(run: RunDir, count: int) -> list[Path]:
     """Return the best checkpoints of a run by its stop metric; RunError where it has fewer."""
     metric = load_config(run.config).train.stop_metric
-    states = [read_json(folder / "state.json") for folder in checkpoints_of(run)[-1:]]
-    found = [update for state in states for update in best_updates(run, state["scores"], metric)]
-    return _enough(run, [run.checkpoint(update) for update in found[:count]], count, "validated ")
+    last = last_checkpoint(run)
+    scores = {} if last is None else read_json(last / "state.json")["scores"]
+    found = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
+    return _enough(run, found, count, "validated ")
 
 
 def _enough(run: RunDir, found: list[Path], count: int, kind: str) -> list[Path]:
@@ -189,7 +191,7 @@ def _tokenizer_files(run: RunDir) -> list[Path]:
 def _about(weights_files: Sequence[Path], updates: Sequence[int]) -> str:
     """Return what an average says of itself, as JSON."""
     checkpoints = [
-        {"path": str(file.parent), "update": update, "sha256": sha256(file)}
+        {"path": str(file.parent.resolve()), "update": update, "sha256": sha256(file)}
         for file, update in zip(weights_files, updates, strict=True)
     ]
     content = {"format_version": FORMAT_VERSION, "checkpoints": checkpoints}

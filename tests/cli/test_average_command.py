@@ -95,9 +95,12 @@ def test_an_average_is_exported(tmp_path: Path) -> None:
     assert len(done(theirs).lines) == 2
 
 
-def test_the_newest_checkpoints_are_averaged(tiny: Tiny, steps: list[Path]) -> None:
+def test_the_newest_checkpoints_are_averaged(
+    tiny: Tiny, steps: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tiny.folder / "average"
-    done(nmt("average", tiny.run, "--last", 2, "-o", output))
+    monkeypatch.chdir(tiny.folder)
+    done(nmt("average", "run", "--last", 2, "-o", "average"))
     assert averaged(steps[1:], output)
     assert not averaged(steps, output)
     assert (output / "best").resolve() == (output / "last").resolve()
