@@ -449,6 +449,28 @@ def evaluate(
 
 
 @app.command()
+def average(
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint folders, or runs for their best."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
+    last: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="With one run folder: average its newest checkpoints."),
+    ] = None,
+    best: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="With one run folder: average its best checkpoints."),
+    ] = None,
+) -> None:
+    """Average the weights of checkpoints into a model of its own."""
+    from nmt.commands import average as command
+
+    command.run(checkpoints, last, best, output)
+
+
+@app.command()
 def export(
     to: Annotated[
         Literal["ctranslate2", "huggingface"],

@@ -234,6 +234,8 @@ class TrainConfig(Section):
     """Gradients are scaled down to this norm at most; 0 for never."""
     label_smoothing: Rate = 0.1
     """Share of the target distribution spread over the vocabulary (Szegedy et al. 2016)."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay an update of a moving average of the weights, which is the model; null for none."""
     guided_alignment: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the loss that draws attention to `data.alignments` (Chen et al. 2016)."""
     guided_alignment_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -242,6 +244,8 @@ class TrainConfig(Section):
     """Stop after this many validations without a new best; null for never."""
     stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
     """What the best checkpoint is best at, on the validation text."""
+    log_to: list[Literal["tensorboard", "wandb"]] = []
+    """Where the records of metrics.jsonl go as well (docs/training.md)."""
 
     @property
     def micro_tokens(self) -> int | None:

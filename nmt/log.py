@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 RED, RESET = "\033[31m", "\033[0m"
+Record = dict[str, Any]
+"""A line of `metrics.jsonl`: its kind, its update and what was measured."""
+Logger = Callable[[Record], None]
+"""Takes each record as it is written (nmt/loggers.py)."""
 
 
 def print_error(message: str) -> None:
@@ -71,6 +75,7 @@ class RunLog:
         self.mute = mute
         self.log_file = log_file
         self.metrics_file = metrics_file
+        self.loggers: list[Logger] = []
         self.bar: tqdm[Any] | None = None
 
     def say(self, message: str) -> None:
@@ -88,7 +93,7 @@ class RunLog:
             self.bar.refresh()
 
     def metrics(self, kind: str, values: dict[str, Any]) -> None:
-        """Append one record to `metrics.jsonl`; what is not finite becomes null."""
+        """Append one record to `metrics.jsonl`, for the loggers too; not finite becomes null."""
         if self.mute:
             return
         record = {
@@ -96,6 +101,8 @@ class RunLog:
             for key, value in {"kind": kind, **values}.items()
         }
         files.append_line(self.metrics_file, json.dumps(record, allow_nan=False))
+        for logger in self.loggers:
+            logger(record)
 
     def start_bar(self, total: int | None, done: int) -> None:
         """Show a progress bar over updates, where stderr is a terminal."""

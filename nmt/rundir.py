@@ -28,6 +28,8 @@ class RunDir:
         self.last = path / "last"
         self.metrics = path / "metrics.jsonl"
         self.log = path / "train.log"
+        self.tensorboard = path / "tensorboard"
+        self.wandb = path / "wandb"
         self.valid = path / "valid"
         self.report = path / "report.json"
         self.finished = path / "finished.json"
@@ -38,6 +40,8 @@ class RunDir:
         self.shortlist = path / "shortlist.safetensors"
         self.export = path / "export.json"
         """In the folder of an export only."""
+        self.average = path / "average.json"
+        """In the folder of an average only."""
 
     def checkpoint(self, update: int) -> Path:
         """Return the folder of the checkpoint written after `update`."""

@@ -34,6 +34,7 @@ from nmt.explain.lexicon import make_shortlist
 from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, say
 from nmt.log import table as two_columns
+from nmt.loggers import check_installed, open_loggers
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.rundir import RunDir
@@ -72,6 +73,7 @@ def run(
     config = load_config(file, overrides, check_files=True)
     for engine in config.export:
         check_exportable(config, engine, None)
+    check_installed(config.train.log_to)
     run_dir = run_folder(config, file, folder)
     if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
@@ -89,9 +91,13 @@ def run(
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
+        names = config.train.log_to if workers.leads else []
         if workers.leads:
             stack.enter_context(failure_kept(run_dir))
-        reason = trainer.train(validator)
+        with open_loggers(
+            names, run_dir, trainer.config, trainer.state.update
+        ) as trainer.log.loggers:
+            reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
             return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
@@ -198,6 +204,11 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
     check_free(run_dir)
+    if resume and run_dir.average.is_file():
+        raise RunError(
+            f"{run_dir.path}: is an average of checkpoints, which holds no training state to go "
+            f"on from; resume a run that it was made of ({run_dir.average.name} names them)"
+        )
     if run_dir.has_begun() and not (resume or overwrite):
         raise RunError(
             f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
@@ -222,10 +233,13 @@ def clear_run(run_dir: RunDir) -> None:
         run_dir.checkpoints,
         run_dir.metrics,
         run_dir.log,
+        run_dir.tensorboard,
+        run_dir.wandb,
         run_dir.valid,
         run_dir.report,
         run_dir.finished,
         run_dir.failed,
+        run_dir.average,
     )
     for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
         files.remove(path)

@@ -86,8 +86,9 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     update_seconds = seconds_a_token * sum(b.tgt_tokens for b in batches) / len(batches)
     validation_seconds = validation()
     begin = time.perf_counter()
-    folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
-    load_checkpoint(folder, trainer.model, trainer.optimizer)
+    trained = trainer.model, trainer.optimizer, trainer.average
+    folder = save_checkpoint(trainer.run, trainer.state, *trained)
+    load_checkpoint(folder, *trained)
     validation_seconds += time.perf_counter() - begin
     checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
     files.remove(trainer.run.checkpoints)

@@ -77,6 +77,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined]
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """Return what this worker keeps of a tensor, in place; without gradient mode."""
+    return tensor.to_local() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+
+
 def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor kept as `like` is, on its device."""
     tensor = tensor.to(like.device)

@@ -20,6 +20,7 @@ FIXED = (
     "train.batch_tokens",
     "train.optimizer",
     "train.stop_metric",
+    "train.ema",
 )
 """What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
 OWN_MODEL = "tokenizer.model"

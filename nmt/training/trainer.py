@@ -9,7 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -28,13 +28,16 @@ from nmt.models.build import AnyModel
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, seed_everything
 from nmt.training.checkpoint import (
+    LARGER_IS_BETTER,
     TrainState,
+    best_updates,
     last_checkpoint,
     load_checkpoint,
     point_at,
     prune_checkpoints,
     save_checkpoint,
 )
+from nmt.training.ema import MovingAverage
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
@@ -46,7 +49,6 @@ LOG_SECONDS = 10.0
 """Time between two records of training progress."""
 NOTABLE_WAIT = 0.02
 """Share of the time spent waiting for data that is worth a word."""
-LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 
 Place = tuple[int, int, int]
 """Epoch, window and batch, each from 0: the next to train on."""
@@ -86,6 +88,9 @@ class Trainer:
         self.workers = workers
         self.parallel = Parallel(self.step, workers, config.train.parallel, precision.device)
         self.optimizer = make_optimizer(model, config.train, precision.device)
+        ema = config.train.ema
+        self.average = None if ema is None else MovingAverage(model, ema)
+        """What is validated and kept in place of the weights, where there is one."""
         self.state = TrainState()
         self.epochs = make_epochs(config, corpus, tokenizers)
         self.first_window = self.epochs.window(0, 0)
@@ -215,6 +220,8 @@ class Trainer:
         while (losses := self._gradients(update)) is None:
             update = self._halved(update)
         norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        if self.average is not None:
+            self.average.follow(number)
         return losses, norm
 
     def _gradients(self, update: Update) -> Losses | None:
@@ -306,7 +313,8 @@ class Trainer:
         state, metric = self.state, self.settings.stop_metric
         if self.meter.pending():
             self._log_progress()
-        with self.parallel.gathered():
+        averaged = nullcontext() if self.average is None else self.average.in_place()
+        with averaged, self.parallel.gathered():
             results = validate(state.update)
         score = results[metric]
         state.scores[str(state.update)] = score
@@ -334,10 +342,11 @@ class Trainer:
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
         leads = self.workers.leads
-        save_checkpoint(self.run, state, self.model, self.optimizer, write=leads)
+        save_checkpoint(self.run, state, self.model, self.optimizer, self.average, write=leads)
         if leads:
             self._point_links()
-            prune_checkpoints(self.run, self._best_updates(), self.settings.keep_last)
+            best = best_updates(self.run, state.scores, self.settings.stop_metric)
+            prune_checkpoints(self.run, best[: self.settings.keep_best], self.settings.keep_last)
         self.workers.wait()
 
     def _point_links(self) -> None:
@@ -346,25 +355,11 @@ class Trainer:
         if state.best_score is not None and self.run.checkpoint(state.best_update).is_dir():
             point_at(self.run, self.run.best, state.best_update)
 
-    def _best_updates(self) -> list[int]:
-        larger = LARGER_IS_BETTER[self.settings.stop_metric]
-        on_disk = [
-            u
-            for u, score in self.state.scores.items()
-            if not math.isnan(score) and self.run.checkpoint(int(u)).is_dir()
-        ]
-        # Of equal scores the earlier is the better, as in `_better`.
-        ranked = sorted(
-            on_disk,
-            key=lambda u: (-self.state.scores[u] if larger else self.state.scores[u], int(u)),
-        )
-        return [int(u) for u in ranked[: self.settings.keep_best]]
-
     def resume(self) -> None:
         """Go back to the last checkpoint: the next update is the one after it."""
         folder = last_checkpoint(self.run)
         assert folder is not None, "the command looks first"
-        self.state = load_checkpoint(folder, self.model, self.optimizer)
+        self.state = load_checkpoint(folder, self.model, self.optimizer, self.average)
         if self.workers.leads:
             self._point_links()  # a kill can come between a checkpoint and its links
         if self.state.scaler:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, write_lines, write_pairs
+from commandline import done, nmt, write_pairs
 from datasite import catalogue_of, pages
-from tinyruns import TINY, Digits, Tiny, digit_strings
+from tinyruns import Digits, Tiny, digit_strings, make_tiny
 from webserver import Site, serving
 
 from nmt.data import catalogue, download
@@ -40,11 +40,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Tiny:
     """Write the small text and its config; nothing is trained yet."""
-    pairs = [(text, text[::-1]) for text in digit_strings(100, seed=3)]
-    write_pairs(tmp_path / "valid", pairs[:4])
-    write_pairs(tmp_path / "train", pairs[4:])
-    write_lines(tmp_path / "tiny.yaml", TINY.split("\n")[:-1])
-    return Tiny(tmp_path, tmp_path / "tiny.yaml", tmp_path / "run")
+    return make_tiny(tmp_path)
 
 
 @pytest.fixture

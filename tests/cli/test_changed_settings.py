@@ -54,6 +54,7 @@ def test_a_new_rate_is_the_rate_of_the_next_update(tiny: Tiny) -> None:
         ("tokenizer.type=bpe", "tokenizer.type: char -> bpe"),
         ("data.max_length=50", "data.max_length: 60 -> 50"),
         ("train.stop_metric=loss", "train.stop_metric: bleu -> loss"),
+        ("train.ema=0.9", "train.ema: None -> 0.9"),
     ],
 )
 def test_a_setting_that_the_weights_hang_on_is_refused(tiny: Tiny, name: str, change: str) -> None:

@@ -44,6 +44,7 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
         ["config", "--help"],
         ["config", "show", "--help"],
         ["config", "schema", "--help"],
+        ["average", "--help"],
         ["data", "--help"],
         ["data", "get", "--help"],
         ["data", "list", "--help"],

@@ -13,18 +13,18 @@ import pytest
 from commandline import NMT, done, environment, settings
 from tinyruns import Tiny
 
-PARTS = ("model.safetensors", "optimizer.safetensors")
 ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
 SGD = [*ADAM, *settings(train__optimizer="sgd", train__lr=0.1)]
 BF16 = [*ADAM, *settings(train__precision="bf16")]
+EMA = [*ADAM, *settings(train__ema=0.9)]
 MICRO = [*ADAM, *settings(train__micro_batch_tokens=70)]
 END = settings(train__max_updates=12)
 
 
 def checkpoint(run: Path, update: int) -> tuple[bytes, ...]:
-    """Return the bytes of a run's weights and moments after `update`, its last."""
+    """Return the bytes of a run's weights, averages and moments after `update`, its last."""
     assert (run / "last").resolve().name == f"step_{update:08d}"
-    return tuple((run / "last" / name).read_bytes() for name in PARTS)
+    return tuple(file.read_bytes() for file in sorted((run / "last").glob("*.safetensors")))
 
 
 def records(run: Path, kind: str) -> list[int]:
@@ -35,8 +35,8 @@ def records(run: Path, kind: str) -> list[int]:
 
 @pytest.mark.parametrize(
     ("flags", "stops"),
-    [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,)), (BF16, (6,))],
-    ids=["adam", "sgd", "micro-batches", "bf16"],
+    [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,)), (BF16, (6,)), (EMA, (6,))],
+    ids=["adam", "sgd", "micro-batches", "bf16", "ema"],
 )
 def test_stopped_and_resumed_is_bit_for_bit_one_run(
     tiny: Tiny, flags: list[str], stops: tuple[int, ...]

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from commandline import Result, nmt
+from commandline import Result, nmt, write_lines, write_pairs
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,15 @@ train:
 decode:
   beam_size: 2
 """
+
+
+def make_tiny(folder: Path) -> Tiny:
+    """Write the small text and its config into a folder."""
+    pairs = [(text, text[::-1]) for text in digit_strings(100, seed=3)]
+    write_pairs(folder / "valid", pairs[:4])
+    write_pairs(folder / "train", pairs[4:])
+    write_lines(folder / "tiny.yaml", TINY.split("\n")[:-1])
+    return Tiny(folder, folder / "tiny.yaml", folder / "run")
 
 
 def digit_strings(count: int, seed: int) -> list[str]:

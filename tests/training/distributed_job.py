@@ -39,6 +39,7 @@ def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Tr
         if workers.leads and not (folder / "corpus").exists():
             corpus_of(pairs, tokenizers, folder / "corpus")
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
+    settings["ema"] = 0.7
     model = MODELS[name] | {"dropout": 0.0}
     values = {f"train__{key}": value for key, value in settings.items()}
     values |= {f"model__{key}": value for key, value in model.items()}
@@ -81,10 +82,21 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
         if state.batch == len(batches):
             state.epoch, state.batch = state.epoch + 1, 0
     trainer.save()
-    weights = [
-        float(whole(parameter.detach()).square().sum()) for parameter in trainer.model.parameters()
-    ]
-    return found | {"weights": weights}
+    weights = [parameter.detach() for parameter in trainer.model.parameters()]
+    assert trainer.average is not None
+    averages = list(trainer.average.weights.values())
+    with trainer.average.in_place(), trainer.parallel.gathered():
+        validated = squares([parameter.detach() for parameter in trainer.model.parameters()])
+    return found | {
+        "weights": squares(weights),
+        "averages": squares(averages),
+        "validated": validated,
+    }
+
+
+def squares(weights: list[torch.Tensor]) -> list[float]:
+    """Return the square sum of each weight, all of it."""
+    return [float(whole(weight).square().sum()) for weight in weights]
 
 
 def main() -> None:

@@ -8,16 +8,17 @@ from tinytrainer import MakeTrainer, batches_of
 from nmt.training.estimate import estimate
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(("optimizer", "ema"), [("adam", None), ("sgd", None), ("adam", 0.9)])
 def test_the_checkpoint_estimated_is_the_checkpoint_written(
-    make_trainer: MakeTrainer, optimizer: str
+    make_trainer: MakeTrainer, optimizer: str, ema: float | None
 ) -> None:
-    flags = {"train__optimizer": optimizer, "train__max_updates": 2}
+    flags = {"train__optimizer": optimizer, "train__max_updates": 2, "train__ema": ema}
     found = estimate(make_trainer("dry", **flags), lambda: 0.5, corpus_bytes=1000)
     trainer = make_trainer(**flags)
     trainer.train(lambda update: {"bleu": 1.0})
     written = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
-    tensors = written["model.safetensors"] + written["optimizer.safetensors"]
+    tensors = sum(size for name, size in written.items() if name.endswith(".safetensors"))
+    assert ("training.safetensors" in written) == (ema is not None)
     # state.json grows with the scores it holds; all else is exact.
     assert tensors < found.checkpoint_bytes <= tensors + written["state.json"]
     assert found.disk_bytes == 1000 + 3 * found.checkpoint_bytes

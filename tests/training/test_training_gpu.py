@@ -96,6 +96,17 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
+def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
+    average = make_trainer(device="cuda", train__ema=0.9, **FLAGS).average
+    assert average is not None
+    average.follow(1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        average.follow(2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = batches_of(trainer) * 5

@@ -1,0 +1,37 @@
+"""`nmt average`: the mean of checkpoints' weights as a model of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nmt.errors import ConfigError
+from nmt.log import say
+from nmt.rundir import open_run
+from nmt.training.average import (
+    best_checkpoints,
+    find_checkpoint,
+    newest_checkpoints,
+    write_average,
+)
+
+
+def run(paths: Sequence[Path], last: int | None, best: int | None, output: Path) -> None:
+    """Write the mean of the checkpoints named, or of the last or best of one run, to `output`.
+
+    It holds no finished.json: nothing has validated it, so what takes the newest finished run
+    does not take it unasked.
+    """
+    if last is not None and best is not None:
+        raise ConfigError(["--last and --best: give one of them"])
+    if (last or best) and len(paths) != 1:
+        raise ConfigError([f"--last and --best: go with one run folder, {len(paths)} are given"])
+    if last:
+        checkpoints = newest_checkpoints(open_run(paths[0]), last)
+    elif best:
+        checkpoints = best_checkpoints(open_run(paths[0]), best)
+    else:
+        checkpoints = [find_checkpoint(path) for path in paths]
+    updates = write_average(checkpoints, output)
+    numbers = ", ".join(map(str, updates))
+    say(f"{output}: the mean of the weights after updates {numbers}")

@@ -1,0 +1,198 @@
+"""The mean of checkpoints' weights as a run of its own (Vaswani et al. 2017, section 6.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save
+from torch import Tensor
+
+from nmt import files
+from nmt.config import known_tags
+from nmt.configfile import load_config, show_config
+from nmt.data.fingerprint import sha256
+from nmt.errors import RunError, did_you_mean
+from nmt.modelconfig import in_yaml
+from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.training.checkpoint import (
+    TrainState,
+    best_updates,
+    checkpoints_of,
+    last_checkpoint,
+    point_at,
+    write_state,
+)
+
+OF_TRAINING = ("preset", "num_layers", "dropout", "attention_dropout", "activation_dropout")
+"""Settings of a model that decide nothing once it has weights of known shapes."""
+
+
+def run_of(checkpoint: Path) -> RunDir:
+    """Return the run that a checkpoint folder lies in."""
+    return RunDir(checkpoint.parent.parent)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint folder named: itself, a link to it, or a run for its best.
+
+    Raises RunError where there is none.
+    """
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = did_you_mean(path.name, siblings)
+        raise RunError(f"{path}: no such run folder or checkpoint{near}")
+    if (run := RunDir(path)).is_run():
+        path = run.best_or_last()
+        if not path.exists():
+            raise RunError(f"{run.path}: holds no checkpoint")
+    folder = path.resolve()
+    if not run_of(folder).is_run() or folder.parent != run_of(folder).checkpoints:
+        raise RunError(
+            f"{path}: must be a run folder, or a checkpoint inside one such as "
+            "runs/x/checkpoints/step_00001000 or runs/x/last; is neither"
+        )
+    return folder
+
+
+def newest_checkpoints(run: RunDir, count: int) -> list[Path]:
+    """Return the newest checkpoints of a run; RunError where it has fewer than `count`."""
+    return _enough(run, checkpoints_of(run)[-count:], count, "")
+
+
+def best_checkpoints(run: RunDir, count: int) -> list[Path]:
+    """Return the best checkpoints of a run by its stop metric; RunError where it has fewer."""
+    metric = load_config(run.config).train.stop_metric
+    last = last_checkpoint(run)
+    scores = {} if last is None else read_json(last / "state.json")["scores"]
+    found = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
+    return _enough(run, found, count, "validated ")
+
+
+def _enough(run: RunDir, found: list[Path], count: int, kind: str) -> list[Path]:
+    if len(found) == count:
+        return found
+    settings = load_config(run.config).train
+    raise RunError(
+        f"{run.path}: must hold at least {count} {kind}checkpoints, holds {len(found)}; how many "
+        f"stay is decided by train.keep_last ({settings.keep_last}) and train.keep_best "
+        f"({settings.keep_best})"
+    )
+
+
+def write_average(checkpoints: Sequence[Path], output: Path) -> list[int]:
+    """Write the mean of the checkpoints' weights as the run folder `output`; return their updates.
+
+    The folder appears as a whole. All but the weights is the first checkpoint's run's. Raises
+    RunError where `output` is there, or where the models or tokenizers differ.
+    """
+    if output.exists() or output.is_symlink():
+        raise RunError(f"{output}: must not be there yet; name another with -o")
+    first = run_of(checkpoints[0])
+    others = [run_of(folder) for folder in checkpoints[1:]]
+    updates = [int(read_json(folder / "state.json")["update"]) for folder in checkpoints]
+    weights_files = [folder / "model.safetensors" for folder in checkpoints]
+    for run in others:
+        _check_same_pieces(first, run)
+    weights = mean_weights(weights_files)
+    for run in others:
+        _check_same_settings(first, run)
+    with files.folder_atomic(output) as new:
+        run = RunDir(new)
+        # Where training is to go on: not in the run that the weights came from.
+        config = load_config(first.config).model_copy(update={"run": None})
+        files.write_text(run.config, show_config(config))
+        for file in (*_tokenizer_files(first), first.tokenizer_meta, first.shortlist):
+            if file.is_file():
+                files.write_bytes(new / file.name, file.read_bytes())
+        folder = run.checkpoint(max(updates))
+        meta = {"format_version": str(FORMAT_VERSION)}
+        files.write_bytes(folder / "model.safetensors", save(weights, meta))
+        write_state(folder, TrainState(update=max(updates)))
+        for link in (run.best, run.last):
+            point_at(run, link, max(updates))
+        files.write_text(run.average, _about(weights_files, updates))
+    return updates
+
+
+def mean_weights(weights_files: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the mean of each weight, taken in float64, in the type of the first file's.
+
+    Raises RunError where a file is damaged, or names or shapes differ.
+    """
+    with ExitStack() as stack:
+        readers = [stack.enter_context(_opened(file)) for file in weights_files]
+        shapes = [_shapes(reader) for reader in readers]
+        for file, its in zip(weights_files, shapes, strict=True):
+            _check_same_shapes(weights_files[0], shapes[0], file, its)
+        return {name: _mean([reader.get_tensor(name) for reader in readers]) for name in shapes[0]}
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    total = tensors[0].double()  # no zero to begin with, which would make -0 a 0
+    for tensor in tensors[1:]:
+        total += tensor
+    return (total / len(tensors)).to(tensors[0].dtype)
+
+
+def _opened(file: Path) -> Any:
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; the checkpoint is not whole")
+    try:
+        return safetensors.safe_open(file, framework="pt")
+    except safetensors.SafetensorError as error:
+        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+
+
+def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(reader.get_slice(name).get_shape()) for name in sorted(reader.keys())}
+
+
+def _check_same_shapes(
+    first: Path, wanted: dict[str, tuple[int, ...]], file: Path, found: dict[str, tuple[int, ...]]
+) -> None:
+    for name in sorted(wanted.keys() | found.keys()):
+        one, other = (shapes.get(name, "absent") for shapes in (wanted, found))
+        if one != other:
+            raise RunError(f"{file}: {name} must be {one} as in {first}, is {other}")
+
+
+def _check_same_pieces(first: RunDir, run: RunDir) -> None:
+    """Raise RunError where the rows of embeddings stand for other pieces or tags."""
+    for one, other in zip(_tokenizer_files(first), _tokenizer_files(run), strict=True):
+        sums = [sha256(file) if file.is_file() else None for file in (one, other)]
+        if sums[0] != sums[1]:
+            raise RunError(f"{other}: must be the same tokenizer as {one}, is not")
+    tags, others = (known_tags(load_config(each.config).data) for each in (first, run))
+    if tags != others:
+        raise RunError(f"{run.config}: data.train must have the tags of {first.config}, in order")
+
+
+def _check_same_settings(first: RunDir, run: RunDir) -> None:
+    """Raise RunError where weights of the same shapes are used in another way."""
+    wanted, found = load_config(first.config).model, load_config(run.config).model
+    for key, value in wanted:
+        other = getattr(found, key, None)
+        if key not in OF_TRAINING and other != value:
+            raise RunError(
+                f"{run.config}: model.{key} must be {in_yaml(value)} as in {first.config}, "
+                f"is {in_yaml(other)}"
+            )
+
+
+def _tokenizer_files(run: RunDir) -> list[Path]:
+    return [run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt]
+
+
+def _about(weights_files: Sequence[Path], updates: Sequence[int]) -> str:
+    """Return what an average says of itself, as JSON."""
+    checkpoints = [
+        {"path": str(file.parent.resolve()), "update": update, "sha256": sha256(file)}
+        for file, update in zip(weights_files, updates, strict=True)
+    ]
+    content = {"format_version": FORMAT_VERSION, "checkpoints": checkpoints}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

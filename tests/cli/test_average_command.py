@@ -1,0 +1,246 @@
+"""`nmt average`: a run folder that translates, and every way to ask for one that cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from commandline import Result, done, nmt, settings, write_lines
+from safetensors.torch import load_file
+from tinyruns import Tiny, make_tiny
+
+from nmt.rundir import RunDir
+
+KEPT = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
+FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
+"""A run that reverses digits."""
+WEIGHTS = "model.safetensors"
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert len(result.err.split("\n")) == 2, result.err
+    assert all(word in result.err for word in words), result.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Train a run that keeps its checkpoints after 2, 4 and 6 updates."""
+    tiny = make_tiny(tmp_path_factory.mktemp("trained"))
+    done(tiny.train(*KEPT))
+    return tiny
+
+
+@pytest.fixture
+def tiny(trained: Tiny, tmp_path: Path) -> Tiny:
+    """A copy of it to work on."""
+    shutil.copytree(trained.run, tmp_path / "run", symlinks=True)
+    return Tiny(tmp_path, trained.config, tmp_path / "run")
+
+
+@pytest.fixture
+def steps(tiny: Tiny) -> list[Path]:
+    return [tiny.run / "checkpoints" / f"step_{update:08d}" for update in (2, 4, 6)]
+
+
+def averaged(checkpoints: list[Path], output: Path) -> bool:
+    """Tell whether a run folder's weights are the mean of these checkpoints'."""
+    parts = [load_file(folder / WEIGHTS) for folder in checkpoints]
+    found = load_file(output / "best" / WEIGHTS)
+    assert found.keys() == parts[0].keys()
+    return all(
+        torch.equal(mean, torch.stack([part[name].double() for part in parts]).mean(0).float())
+        for name, mean in found.items()
+    )
+
+
+def test_one_checkpoint_averaged_is_itself_and_does_all_a_run_does(tmp_path: Path) -> None:
+    run = shutil.copytree(FROZEN, tmp_path / "run", symlinks=True)
+    output = tmp_path / "x" / "average"
+    result = done(nmt("average", run, run / "last", "-o", output))
+    assert result.out == ""
+    assert f"{output}: the mean of the weights after updates 300, 300\n" in result.err
+    for name in ("best/model.safetensors", "tokenizer.model", "tokenizer.json"):
+        assert (output / name).read_bytes() == (run / name).read_bytes()
+    moved = shutil.move(output, tmp_path / "elsewhere")
+    text = write_lines(tmp_path / "src", ["1 2 3", "4 5 6 7"])
+    ref = write_lines(tmp_path / "ref", ["3 2 1", "7 6 5 4"])
+    assert done(nmt("translate", "-m", moved, text)).out == ref.read_text()
+    score = done(nmt("evaluate", moved, "--src", text, "--ref", ref, "--set", "data.tgt=xx"))
+    assert " 100.00 " in score.out
+    for command in (["align", "--src", text], ["score", "--src", text, "--tgt", ref]):
+        name, *flags = command
+        both = [done(nmt(name, "-m", each, *flags)).out for each in (run, moved)]
+        assert both[0] == both[1] != ""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
+def test_an_average_is_exported(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path)
+    model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
+    tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
+    done(tiny.train())
+    output = tmp_path / "average"
+    done(nmt("average", tiny.run, "-o", output))
+    result = done(nmt("export", output, "--to", "ctranslate2"))
+    assert "nothing was compared" in result.err
+    theirs = nmt("translate", "-m", output, "--engine", "ctranslate2", stdin="1 2\n3\n")
+    assert len(done(theirs).lines) == 2
+
+
+def test_the_newest_checkpoints_are_averaged(
+    tiny: Tiny, steps: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tiny.folder / "average"
+    monkeypatch.chdir(tiny.folder)
+    done(nmt("average", "run", "--last", 2, "-o", "average"))
+    assert averaged(steps[1:], output)
+    assert not averaged(steps, output)
+    assert (output / "best").resolve() == (output / "last").resolve()
+    assert (output / "best").resolve().name == steps[2].name
+    content = json.loads((output / "average.json").read_text())["checkpoints"]
+    assert content == [
+        {
+            "path": str(step.resolve()),
+            "update": update,
+            "sha256": hashlib.sha256((step / WEIGHTS).read_bytes()).hexdigest(),
+        }
+        for step, update in zip(steps[1:], (4, 6), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([1.0, 3.0, 2.0], [1, 2]), ([2.0, 2.0, 1.0], [0, 1]), ([float("nan"), 1.0, 2.0], [2, 1])],
+)
+def test_the_best_checkpoints_are_averaged(
+    tiny: Tiny, steps: list[Path], scores: list[float], best: list[int]
+) -> None:
+    state = json.loads((steps[2] / "state.json").read_text())
+    state["scores"] = dict(zip(("2", "4", "6"), scores, strict=True))
+    (steps[2] / "state.json").write_text(json.dumps(state))
+    output = tiny.folder / "average"
+    done(nmt("average", tiny.run, "--best", 2, "-o", output))
+    assert averaged([steps[i] for i in best], output)
+
+
+def test_runs_are_averaged_by_their_best(tiny: Tiny, steps: list[Path]) -> None:
+    other = tiny.folder / "other"
+    done(tiny.train(*KEPT, *settings(train__seed=2, model__dropout=0.1), run=other))
+    output = tiny.folder / "average"
+    done(nmt("average", tiny.run, other, steps[0], "-o", output))
+    bests = [(run / "best").resolve() for run in (tiny.run, other)]
+    assert averaged([*bests, steps[0]], output)
+    assert done(nmt("translate", "-m", output, stdin="1 2\n")).lines
+
+
+def test_an_average_is_no_run_to_go_on_with(tiny: Tiny, steps: list[Path]) -> None:
+    output = tiny.folder / "average"
+    done(nmt("average", *steps, "-o", output))
+    before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+    refused(tiny.train("--resume", run=output), "holds no training state", "average.json")
+    assert tiny.train(run=output).code == 2
+    assert before == {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
+    assert "run: null" in RunDir(output).config.read_text()
+    assert not RunDir(output).finished.exists(), "nothing takes it unasked"
+    done(tiny.train("--overwrite", run=output))
+    assert not (output / "average.json").exists()
+
+
+def test_fewer_checkpoints_than_asked_for_are_counted(tiny: Tiny, steps: list[Path]) -> None:
+    output = tiny.folder / "average"
+    decided = "train.keep_last (9) and train.keep_best (1)"
+    asked = nmt("average", tiny.run, "--last", 4, "-o", output)
+    refused(asked, "must hold at least 4 checkpoints, holds 3", decided)
+    shutil.rmtree(steps[0])
+    asked = nmt("average", tiny.run, "--best", 3, "-o", output)
+    refused(asked, "must hold at least 3 validated checkpoints, holds 2", decided)
+    shutil.rmtree(tiny.run / "checkpoints")
+    refused(nmt("average", tiny.run, "--best", 1, "-o", output), "holds 0")
+    refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
+    assert not output.exists()
+
+
+def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
+    output = tiny.folder / "average"
+    missing = steps[0].with_name("step_00000003")
+    refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")
+    refused(nmt("average", tiny.run.with_name("rnu"), "--last", 1, "-o", output), "'run'")
+    for path in (tiny.folder, tiny.run / "corpus" / "train", steps[0] / WEIGHTS, tiny.config):
+        refused(nmt("average", path, "-o", output), f"{path}: must be a run folder, or a check")
+    shutil.copytree(steps[0], alone := tiny.folder / "alone")
+    refused(nmt("average", alone, "-o", output), f"{alone}: must be a run folder, or a checkpoint")
+    (steps[0] / WEIGHTS).write_bytes(b"torn")
+    refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "damaged")
+    (steps[0] / WEIGHTS).unlink()
+    refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "no such")
+    (steps[0] / "state.json").write_text("{")
+    refused(nmt("average", steps[0], "-o", output), str(steps[0] / "state.json"), "damaged")
+    assert not output.exists()
+
+
+def test_other_models_and_tokenizers_are_refused(tiny: Tiny) -> None:
+    output, other = tiny.folder / "average", tiny.folder / "other"
+
+    def with_other(**values: object) -> Result:
+        done(tiny.train("--overwrite", *settings(**values), run=other))
+        return nmt("average", tiny.run, other, "-o", output)
+
+    refused(
+        with_other(model__d_hidden=16),
+        "step_00000002/model.safetensors: ",
+        "maps.0.0.bias must be (8,)",
+    )
+    refused(with_other(model__reverse_source="true"), "reverse_source must be false as", "is true")
+    refused(with_other(tokenizer__type="unigram"), "tokenizer.model: must be the same tokenizer as")
+    refused(with_other(tokenizer__joint="false"), "must be the same tokenizer as")
+    done(tiny.train("--overwrite", run=other))
+    text, train = (other / "config.yaml").read_text(), json.dumps(str(tiny.config.parent / "train"))
+    tagged = f'train: [{{"prefix": {train}, "tags": {{"a": "b"}}}}, {train}]'
+    (other / "config.yaml").write_text(text.replace(f"train: [{train}]", tagged))
+    refused(nmt("average", tiny.run, other, "-o", output), "data.train must have the tags of")
+    assert not output.exists()
+
+
+def test_an_output_that_is_there_is_left_alone(tiny: Tiny) -> None:
+    taken = tiny.folder / "taken"
+    for make in (taken.mkdir, lambda: (taken.rmdir(), taken.write_text("mine"))):
+        make()
+        refused(nmt("average", tiny.run, "-o", taken), f"{taken}: must not be there yet")
+    assert taken.read_text() == "mine"
+    refused(nmt("average", tiny.run, "-o", tiny.run), "must not be there yet")
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--last", 1, "--best", 1], "give one of them"),
+        (["again", "--last", 1], "go with one run folder, 2 are given"),
+        (["--last", 0], "--last"),
+        (["--best", "many"], "--best"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(
+    tmp_path: Path, flags: list[object], word: str
+) -> None:
+    result = nmt("average", tmp_path, *flags, "-o", tmp_path / "average")
+    assert result.code == 2
+    assert word in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nmt.training.average.point_at", interrupted)
+    before = set(tiny.folder.rglob("*"))
+    assert nmt("average", tiny.run, "-o", tiny.folder / "average").code == 130
+    assert set(tiny.folder.rglob("*")) == before

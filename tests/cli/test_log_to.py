@@ -1,0 +1,195 @@
+"""`train.log_to`: TensorBoard and W&B get the records of metrics.jsonl, and end their files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import signal
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import done, settings
+from tinyruns import Tiny
+
+from nmt.commands.train import Validator
+from nmt.configfile import load_config
+
+needs_tensorboard = pytest.mark.skipif(
+    importlib.util.find_spec("tensorboard") is None, reason="needs nmt[logging]"
+)
+needs_wandb = pytest.mark.skipif(
+    importlib.util.find_spec("wandb") is None, reason="needs nmt[logging]"
+)
+SHORT = settings(train__max_updates=6, train__validate_every=2, train__schedule="inverse_sqrt")
+BOARD = settings(train__log_to="[tensorboard]")
+WANDB = settings(train__log_to="[wandb]")
+Numbers = dict[str, list[tuple[int, float]]]
+"""The updates and values of each name."""
+
+
+def recorded(run: Path) -> Numbers:
+    """Return the numbers of metrics.jsonl as a logger should have them."""
+    found: Numbers = {}
+    for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]:
+        record = json.loads(line)
+        kind, update = record.pop("kind"), record.pop("update")
+        for name, value in record.items():
+            found.setdefault(f"{kind}/{name}", []).append((update, pytest.approx(value, rel=1e-6)))
+    return found
+
+
+def on_the_board(run: Path) -> Numbers:
+    """Return what TensorBoard reads in a run's event files."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(run / "tensorboard"))
+    accumulator.Reload()
+    return {
+        name: [(event.step, event.value) for event in accumulator.Scalars(name)]
+        for name in accumulator.Tags()["scalars"]
+    }
+
+
+def in_wandb(run: Path) -> list[tuple[Any, Numbers]]:
+    """Return W&B's record of the run and its numbers, for each time that the run went on.
+
+    Its files are LevelDB logs (blocks of 32 KiB, fragments with a header of 7 bytes) of protobufs.
+    Each must be ended as W&B ends the file of a run that is over.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    parts = []
+    for file in sorted((run / "wandb").glob("offline-run-*/run-*.wandb")):
+        content, place, fragments, records = file.read_bytes(), 7, b"", []
+        while place < len(content):
+            if (left := 2**15 - place % 2**15) < 7:
+                place += left
+                continue
+            length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
+            fragments += content[place + 7 : (place := place + 7 + length)]
+            if kind in (1, 4):  # whole, or the last fragment
+                records.append(Record.FromString(fragments))
+                fragments = b""
+        assert records[-1].HasField("exit")
+        found: Numbers = {}
+        for record in records:
+            for item in record.history.item:
+                name = item.key or item.nested_key[0]
+                if not name.startswith("_"):
+                    point = (record.history.step.num, json.loads(item.value_json))
+                    found.setdefault(name, []).append(point)
+        parts.append((next(r.run for r in records if r.HasField("run")), found))
+    return parts
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGINT in the middle of the second validation."""
+    validate = Validator.__call__
+
+    def interrupting(self: Validator, update: int) -> dict[str, float]:
+        if update == 4:
+            signal.raise_signal(signal.SIGINT)
+        return validate(self, update)
+
+    monkeypatch.setattr(Validator, "__call__", interrupting)
+
+
+@needs_tensorboard
+def test_tensorboard_reads_the_numbers_of_the_records(tiny: Tiny) -> None:
+    done(tiny.train(*SHORT, *BOARD))
+    found = on_the_board(tiny.run)
+    assert found == recorded(tiny.run)
+    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
+    assert {"train/loss", "train/lr", "train/grad_norm", "valid/perplexity"} <= set(found)
+
+
+@needs_tensorboard
+@pytest.mark.usefixtures("interrupted")
+def test_tensorboard_goes_on_with_a_run_that_was_interrupted(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tiny.train(*SHORT, *BOARD).code == 130
+    found = on_the_board(tiny.run)
+    assert found == recorded(tiny.run)
+    assert [update for update, _ in found["valid/bleu"]] == [2, 4]
+    monkeypatch.undo()
+    done(tiny.train(*SHORT, *BOARD, "--resume"))
+    found = on_the_board(tiny.run)
+    assert found == recorded(tiny.run)
+    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
+
+
+@needs_tensorboard
+def test_tensorboard_drops_what_a_killed_run_had_logged_too_far(tiny: Tiny) -> None:
+    flags = [*SHORT, *BOARD, *settings(train__keep_last=9)]
+    done(tiny.train(*flags))
+    shutil.rmtree(tiny.run / "checkpoints" / "step_00000006")
+    assert "resumed after update 4\n" in done(tiny.train(*flags, "--resume")).err
+    found = on_the_board(tiny.run)
+    assert found == recorded(tiny.run)
+    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
+
+
+@needs_tensorboard
+def test_a_run_begun_anew_logs_anew(tiny: Tiny) -> None:
+    done(tiny.train(*SHORT, *BOARD))
+    done(tiny.train(*BOARD, *settings(train__max_updates=1), "--overwrite"))
+    assert [update for update, _ in on_the_board(tiny.run)["valid/bleu"]] == [1]
+    done(tiny.train("--overwrite"))
+    assert not (tiny.run / "tensorboard").exists()
+
+
+@needs_tensorboard
+def test_a_dry_run_logs_nothing(tiny: Tiny) -> None:
+    done(tiny.train("--dry-run", *BOARD))
+    assert not (tiny.run / "tensorboard").exists()
+
+
+@needs_wandb
+@pytest.mark.usefixtures("interrupted")
+def test_wandb_has_the_numbers_of_the_records_in_one_run_that_goes_on(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert tiny.train(*SHORT, *WANDB).code == 130
+    [(about, found)] = in_wandb(tiny.run)
+    assert found == recorded(tiny.run)
+    assert about.display_name == tiny.run.name
+    config = {item.key: json.loads(item.value_json) for item in about.config.update}
+    assert config["train"] == load_config(tiny.run / "config.yaml").train.model_dump(mode="json")
+    monkeypatch.undo()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    done(tiny.train(*SHORT, *WANDB, "--resume"))
+    [(_, first), (again, second)] = in_wandb(tiny.run)
+    assert again.run_id == about.run_id
+    assert {name: [*first[name], *second[name]] for name in first} == recorded(tiny.run)
+
+
+@needs_wandb
+def test_what_wandb_refuses_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    def refusing(**settings: object) -> None:
+        raise wandb.errors.UsageError("No API key configured.")
+
+    monkeypatch.setattr(wandb, "init", refusing)
+    result = tiny.train(*WANDB)
+    assert result.code == 2
+    assert result.err.endswith("\nerror: train.log_to: wandb: No API key configured.\n")
+
+
+def test_a_logger_that_is_not_installed_is_named_before_any_work(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmt.loggers.find_spec", lambda name: None)
+    result = tiny.train(*settings(train__log_to="[wandb, tensorboard]"))
+    assert result.code == 2
+    assert result.err.split("\n")[:-1] == [
+        f"error: train.log_to: {name} is not installed: pip install 'nmt[logging]'"
+        for name in ("wandb", "tensorboard")
+    ]
+    assert not tiny.run.exists()

@@ -1,0 +1,72 @@
+"""The mean of weights against one computed by hand; what cannot be averaged is refused."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nmt.errors import RunError
+from nmt.training.average import mean_weights
+
+SPECIAL = torch.tensor([-0.0, 0.0, 1e-45, -3.4e38, 3.4e38, 0.1, float("inf")])
+
+
+def weights_file(file: Path, **weights: torch.Tensor) -> Path:
+    save_file(weights, file)
+    return file
+
+
+def test_the_mean_is_the_fp32_number_nearest_to_the_exact_one(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(3)
+    tensors = [torch.randn(50, generator=draw) * 10.0**i for i in range(-3, 4)]
+    names = [weights_file(tmp_path / f"{i}", w=tensor) for i, tensor in enumerate(tensors)]
+    rows = zip(*(tensor.tolist() for tensor in tensors), strict=True)
+    exact = [float(sum(map(Fraction, row)) / len(row)) for row in rows]
+    mean = mean_weights(names)["w"]
+    assert mean.dtype == torch.float32
+    assert torch.equal(mean, torch.tensor(exact, dtype=torch.float64).float())
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 7])
+def test_the_mean_of_a_file_and_itself_is_the_file_bit_for_bit(tmp_path: Path, times: int) -> None:
+    draw = torch.Generator().manual_seed(times)
+    weights = {
+        "special": SPECIAL,
+        "plain": torch.randn(1000, generator=draw),
+        "half": torch.randn(9, generator=draw).bfloat16(),
+    }
+    file = weights_file(tmp_path / "a", **weights)
+    for name, mean in mean_weights([file] * times).items():
+        kind = torch.int16 if name == "half" else torch.int32
+        assert torch.equal(mean.view(kind), weights[name].view(kind)), name
+
+
+def test_the_first_tensor_that_differs_is_named(tmp_path: Path) -> None:
+    one = weights_file(tmp_path / "one", a=torch.ones(2), b=torch.ones(2, 3), c=torch.ones(1))
+    two = weights_file(tmp_path / "two", a=torch.ones(2), b=torch.ones(3, 2), c=torch.ones(4))
+    message = rf"two: b must be \(2, 3\) as in {one}, is \(3, 2\)$"
+    with pytest.raises(RunError, match=message):
+        mean_weights([one, two])
+    less = weights_file(tmp_path / "less", a=torch.ones(2), b=torch.ones(2, 3))
+    with pytest.raises(RunError, match=r"less: c must be \(1,\) as in .*one, is absent"):
+        mean_weights([one, less])
+    with pytest.raises(RunError, match=r"one: c must be absent as in .*less, is \(1,\)"):
+        mean_weights([less, one])
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, -1])
+def test_a_damaged_file_names_itself(tmp_path: Path, kept: int) -> None:
+    whole = weights_file(tmp_path / "whole", a=torch.ones(100))
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(whole.read_bytes()[:kept])
+    with pytest.raises(RunError, match="damaged: must be a safetensors file, is damaged"):
+        mean_weights([whole, damaged])
+
+
+def test_a_missing_file_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere: no such file; the checkpoint is not whole"):
+        mean_weights([tmp_path / "nowhere"])

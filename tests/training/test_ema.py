@@ -1,0 +1,126 @@
+"""The moving average of the weights against one computed from the weights of each update."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tinytrainer import MakeTrainer, batches_of
+
+from nmt.errors import RunError
+from nmt.training.trainer import Trainer
+
+Weights = dict[str, torch.Tensor]
+FLAGS: dict[str, Any] = {"train__ema": 0.4, "train__lr": 1e-2, "model__dropout": 0.3}
+DECAYS = [2 / 11, 3 / 12, 4 / 13, 5 / 14, 0.4, 0.4, 0.4]
+"""By hand: the sixth would be 7 / 16."""
+
+
+def live(trainer: Trainer) -> Weights:
+    return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
+
+
+def average(trainer: Trainer) -> Weights:
+    assert trainer.average is not None
+    return {name: weight.clone() for name, weight in trainer.average.weights.items()}
+
+
+def same(one: Weights, other: Weights) -> bool:
+    assert one.keys() == other.keys() != set()
+    return all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def updated(trainer: Trainer, updates: int) -> list[Weights]:
+    """Take so many updates; return the weights before them and after each."""
+    seen = [live(trainer)]
+    batches = batches_of(trainer) * 9
+    for batch in batches[trainer.state.update : trainer.state.update + updates]:
+        trainer.update(trainer.prepared(trainer.corpus, batch))
+        trainer.state.update += 1
+        seen.append(live(trainer))
+    return seen
+
+
+@pytest.mark.parametrize("tie", ["none", "all"])
+def test_the_average_is_the_weighted_sum_of_the_weights_so_far(
+    make_trainer: MakeTrainer, tie: str
+) -> None:
+    trainer = make_trainer(model__tie=tie, **FLAGS)
+    seen = updated(trainer, len(DECAYS))
+    taken = [1.0, *(1 - decay for decay in DECAYS)]
+    shares = [share * math.prod(DECAYS[i:]) for i, share in enumerate(taken)]
+    assert sum(shares) == pytest.approx(1)
+    for name, found in average(trainer).items():
+        expected = sum(
+            share * weights[name].double() for share, weights in zip(shares, seen, strict=True)
+        )
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
+    assert not same(average(trainer), live(trainer))
+
+
+def test_without_it_there_is_none_and_training_is_the_same_with_it(
+    make_trainer: MakeTrainer,
+) -> None:
+    plain = make_trainer("plain", **FLAGS | {"train__ema": None})
+    averaged = make_trainer("averaged", **FLAGS)
+    for trainer in (plain, averaged):
+        trainer.train(lambda update: {"bleu": 1.0})
+    assert plain.average is None
+    assert same(live(plain), live(averaged))
+    names = ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert sorted(file.name for file in plain.run.last.iterdir()) == names
+    assert same(load_file(plain.run.last / names[0]), live(averaged))
+
+
+def test_the_average_is_validated_and_kept_and_training_goes_on_from_the_weights(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainer = make_trainer(train__max_updates=3, **FLAGS)
+    validated: list[Weights] = []
+    trainer.train(lambda update: validated.append(live(trainer)) or {"bleu": 1.0})
+    weights = live(trainer)
+    assert same(validated[0], average(trainer))
+    assert not same(validated[0], weights)
+    folder = trainer.run.best
+    assert same(load_file(folder / "model.safetensors"), validated[0])
+    assert same(load_file(folder / "training.safetensors"), weights)
+    following = make_trainer("following", **FLAGS)
+    updated(following, 3)
+    assert same(live(following), weights)
+
+
+def test_the_weights_come_back_when_validation_fails(make_trainer: MakeTrainer) -> None:
+    def failing(update: int) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    trainer = make_trainer(train__max_updates=2, **FLAGS)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(failing)
+    assert same(live(trainer), updated(make_trainer("other", **FLAGS), 2)[-1])
+
+
+def test_a_resume_goes_on_with_weights_and_average_bit_for_bit(make_trainer: MakeTrainer) -> None:
+    whole = make_trainer("whole", **FLAGS)
+    updated(whole, 8)
+    first = make_trainer(**FLAGS)
+    updated(first, 4)
+    first.save()
+    again = make_trainer(**FLAGS)
+    again.resume()
+    assert same(average(again), average(first))
+    updated(again, 4)
+    assert same(live(again), live(whole))
+    assert same(average(again), average(whole))
+
+
+def test_a_checkpoint_without_the_weights_of_training_is_not_gone_on_from(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainer = make_trainer(**FLAGS)
+    trainer.save()
+    (trainer.run.last / "training.safetensors").unlink()
+    with pytest.raises(RunError, match=r"training\.safetensors: no such file"):
+        make_trainer(**FLAGS).resume()
