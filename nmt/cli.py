@@ -394,6 +394,10 @@ def evaluate(
             "first. Default: the newest finished run under runs/.",
         ),
     ] = None,
+    best: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Of each run so many checkpoints, those that validated best."),
+    ] = None,
     src: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option(help="Source of a test set; may be repeated. Default: the run's test sets."),
@@ -437,6 +441,7 @@ def evaluate(
     settings = _asked(set_, to)
     command.run(
         systems or [],
+        best,
         src or [],
         ref or [],
         tgt_lang,

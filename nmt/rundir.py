@@ -104,16 +104,6 @@ def open_run(path: Path) -> RunDir:
     )
 
 
-def open_checkpoint(path: Path) -> tuple[RunDir, Path | None]:
-    """Return the run folder at `path` and None, or the run that a checkpoint's folder is of."""
-    if not RunDir(path).is_run() and (path / "state.json").is_file():
-        checkpoint = path.resolve()
-        run = RunDir(checkpoint.parent.parent)
-        if run.is_run():
-            return run, checkpoint
-    return open_run(path), None
-
-
 def newest_finished(root: Path) -> RunDir:
     """Return the finished run under `root` that ended last; raise RunError where there is none."""
     runs = [RunDir(p) for p in sorted(root.iterdir())] if root.is_dir() else []

@@ -29,8 +29,9 @@ from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import say
-from nmt.rundir import open_checkpoint
+from nmt.rundir import RunDir, open_run
 from nmt.textsets import set_names
+from nmt.training.average import best_checkpoints, find_checkpoint, run_of
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Outputs:
 
 def run(
     named: Sequence[Path],
+    best: int | None,
     src: Sequence[Path],
     ref: Sequence[Path],
     tgt_lang: str,
@@ -55,7 +57,7 @@ def run(
 ) -> None:
     """Score run folders, checkpoints and files of translations on test sets."""
     command = None if comet is None else check_command(comet)
-    systems = _systems(named, overrides, device, engine)
+    systems = _systems(named, best, overrides, device, engine)
     runs = [system for system in systems if isinstance(system, RunSystem)]
     tests = _tests(systems, runs, src, ref, tgt_lang)
     for model in runs:
@@ -115,27 +117,40 @@ def _write(
             say(f"report: {file}")
 
 
-def _systems(named: Sequence[Path], overrides: list[str], device: str, engine: str) -> list[System]:
-    """Return the systems named; the newest finished run where none is."""
-    if not named:
-        run = choose_run(None)
-        config = load_config(run.config, overrides)
-        return [RunSystem(run.path.name, run, config, device, engine)]
-    names = [path.name for path in named]
+def _systems(
+    named: Sequence[Path], best: int | None, overrides: list[str], device: str, engine: str
+) -> list[System]:
+    """Return the systems named; the newest finished run where none is.
+
+    With `best`, of each run so many checkpoints.
+    """
+    paths = list(named) or [choose_run(None).path]
+    names = [path.name for path in paths]
     if len(set(names)) < len(names):
-        names = [str(path) for path in named]
+        names = [str(path) for path in paths]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ConfigError([f"{', '.join(sorted(twice))}: must be named once, is named again"])
     found: list[System] = []
-    for path, name in zip(named, names, strict=True):
+    for path, name in zip(paths, names, strict=True):
         if path.is_file():
             found.append(FileSystem(name, path))
             continue
-        run, checkpoint = open_checkpoint(path)
+        run, checkpoints = _checkpoints(path, best)
         config = load_config(run.config, overrides)
-        found.append(RunSystem(name, run, config, device, engine, checkpoint))
+        for checkpoint in checkpoints:
+            its = f"{name}/{checkpoint.name}" if checkpoint and best else name
+            found.append(RunSystem(its, run, config, device, engine, checkpoint))
     return found
+
+
+def _checkpoints(path: Path, best: int | None) -> tuple[RunDir, list[Path | None]]:
+    """Return a run and which of its checkpoints are meant; None is the one it translates with."""
+    if not RunDir(path).is_run() and (path / "state.json").is_file():
+        folder = find_checkpoint(path)
+        return run_of(folder), [folder]
+    run = open_run(path)
+    return run, [None] if best is None else [*best_checkpoints(run, best)]
 
 
 def _tests(

@@ -137,6 +137,25 @@ def test_a_run_a_checkpoint_and_a_file_side_by_side(digits: Digits, tmp_path: Pa
     assert "mine.txt" in outputs["html"].read_text()
 
 
+def test_the_best_checkpoints_of_a_run(digits: Digits, tmp_path: Path) -> None:
+    src, ref = longer(digits)
+    sides = write_lines(tmp_path / "t.in", src[:4]), write_lines(tmp_path / "t.out", ref[:4])
+    flags = ("--src", sides[0], "--ref", sides[1])
+    run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
+    first = (run / "best").resolve()
+    shutil.copytree(first, run / "checkpoints" / "step_00000003")
+    state = json.loads((first / "state.json").read_text())
+    state["scores"]["3"] = 1.5
+    (first / "state.json").write_text(json.dumps(state))
+    result = done(nmt("evaluate", run, "--best", 2, *flags))
+    names = [scores_in(line)[1] for line in result.lines[1:3]]
+    assert names == [f"run/{first.name}", "run/step_00000003"]
+    assert "run/step_00000003 and run/" in result.out, "have the same scores"
+    many = nmt("evaluate", digits.run, "--best", 99, *flags)
+    assert many.code == 2
+    assert "must hold at least 99 validated checkpoints" in many.err
+
+
 def test_several_test_sets_each_with_two_references(digits: Digits, tmp_path: Path) -> None:
     names = [write_lines(tmp_path / f"{name}.txt", ["12 3"]) for name in "ab"]
     refs = [write_lines(tmp_path / f"{n}.ref", [text]) for n, text in enumerate(("3 21", "x") * 2)]
