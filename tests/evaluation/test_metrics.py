@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from systemlines import sacrebleu_command, score
+from systemlines import sacrebleu_command, score, with_faults
 
 from nmt.evaluation import metrics
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
@@ -40,6 +40,36 @@ def test_a_short_hypothesis_pays_the_brevity_penalty() -> None:
 def test_what_equals_its_reference_is_perfect() -> None:
     scores = score(HYPOTHESES, [HYPOTHESES], "de")
     assert (scores.bleu, scores.chrf, scores.ter) == (pytest.approx(100), pytest.approx(100), 0)
+
+
+NEWSTEST = PUBLISHED.with_name("newstest-ende")
+
+
+@pytest.mark.skipif(not NEWSTEST.is_dir(), reason="../shared/corpora/newstest-ende is not here")
+def test_two_references_of_newstest_are_scored_as_by_the_sacrebleu_command(tmp_path: Path) -> None:
+    names = ("test_2021.de", "test_2021.refC.de")
+    references = [(NEWSTEST / name).read_text("utf-8").split("\n")[:150] for name in names]
+    systems = [with_faults(references[0], 0.2, seed=1), with_faults(references[1], 0.2, seed=2)]
+    for hypotheses in systems:
+        said = sacrebleu_command(tmp_path, [hypotheses], references, "-w", "9", "-f", "json")
+        ours = score(hypotheses, references, "de")
+        found = [round(each, 9) for each in (ours.bleu, ours.chrf, ours.ter)]
+        assert found == [row["score"] for row in json.loads(said)]
+        assert list(ours.signatures.values()) == [row["signature"] for row in json.loads(said)]
+
+
+def test_japanese_is_scored_as_by_the_sacrebleu_command(tmp_path: Path) -> None:
+    if bleu_tokenizer("ja")[0] != "ja-mecab":
+        pytest.skip("needs MeCab, `pip install 'nmt[cjk]'`")
+    references, hypotheses = (
+        ["猫が好きです。", "彼はここにいる。"],
+        ["猫は好きです。", "彼はいる。"],
+    )
+    flags = ("-w", "9", "--tokenize", "ja-mecab", "-f", "json")
+    rows = json.loads(sacrebleu_command(tmp_path, [hypotheses], [references], *flags))
+    ours = score(hypotheses, [references], "ja")
+    assert [round(n, 9) for n in (ours.bleu, ours.chrf, ours.ter)] == [r["score"] for r in rows]
+    assert ours.signatures["bleu"] == rows[0]["signature"]
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
