@@ -2,10 +2,10 @@
 
     python benchmarks/evaluation.py REFERENCE [--lines 100000] [--rounds 1]
 
-Two systems are made of the reference by changing words at random. Both commands score them with BLEU,
-chrF and TER and test them with paired bootstrap; ours also runs approximate randomisation and says where
-and what looks wrong, without a source. In turn; prints Markdown: seconds and peak memory of all processes
-of a command, as seen every tenth of a second.
+Two systems are made of the reference by changing words at random. Both commands score them with
+BLEU, chrF and TER and test them with paired bootstrap; ours also runs approximate randomisation and
+says where and what looks wrong, without a source. In turn; prints Markdown: seconds and peak memory
+of all processes of a command, as seen every tenth of a second.
 """
 
 from __future__ import annotations

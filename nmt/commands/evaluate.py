@@ -31,7 +31,6 @@ from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import say
 from nmt.rundir import RunDir, open_run
 from nmt.textsets import set_names
-from nmt.training.average import best_checkpoints, find_checkpoint, run_of
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,8 @@ def _systems(
 
 def _checkpoints(path: Path, best: int | None) -> tuple[RunDir, list[Path | None]]:
     """Return a run and which of its checkpoints are meant; None is the one it translates with."""
+    from nmt.training.average import best_checkpoints, find_checkpoint, run_of
+
     if not RunDir(path).is_run() and (path / "state.json").is_file():
         folder = find_checkpoint(path)
         return run_of(folder), [folder]

@@ -1,4 +1,7 @@
-"""The systems that are evaluated: a checkpoint of a run, or a file of translations."""
+"""The systems that are evaluated: a checkpoint of a run, or a file of translations.
+
+torch is imported where a model translates: files are scored without it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +26,10 @@ from nmt.evaluation.analyse import Answers, Progress
 from nmt.evaluation.lines import ATTENTION, LEAST_DROPPED, REPEATED_SOURCE
 from nmt.evaluation.measure import TestSet
 from nmt.evaluation.report import About, Subwords
-from nmt.explain.align import diagnose
-from nmt.explain.look import Explainer, Explanation
 from nmt.rundir import RunDir
+
+if TYPE_CHECKING:
+    from nmt.explain.look import Explanation
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ def _explained(
     translator: Translator, pairs: Iterable[tuple[str, str]]
 ) -> Iterator[Explanation | None]:
     from nmt.decoding.beam import BeamEngine
+    from nmt.explain.look import Explainer
 
     assert isinstance(translator.engine, BeamEngine), "only ours shows what it looks at"
     return Explainer(translator.engine, tokenizers=translator.tokenizers).forced(pairs)
@@ -176,6 +182,8 @@ def odd_looks(
     explained: Iterable[Explanation | None], advance: Callable[[int], object] = bool
 ) -> NDArray[np.bool_]:
     """Return lines x ATTENTION; a line with a blank side has neither."""
+    from nmt.explain.align import diagnose
+
     found = []
     for each in explained:
         dropped = repeated = False
