@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import choose, depth, find, needs_browser, started
 from explain_cases import make_explanation
 
 from nmt.explain.page import page
 
-selenium = pytest.importorskip("selenium", reason="needs selenium to drive a browser")
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs chromium and chromedriver on the PATH"
-)
-
-QUIET = (
-    "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync --disable-quic"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in [*QUIET.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with started(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 FAMILY = "👨\u200d👩\u200d👧"
@@ -54,23 +35,6 @@ def opened(browser: Any, tmp_path: Path) -> Any:
     browser.get(file.as_uri())
     yield browser
     assert browser.get_log("browser") == []  # no error, no request
-
-
-def find(browser: Any, selector: str) -> list[Any]:
-    return list(browser.find_elements("css selector", selector))
-
-
-def choose(browser: Any, name: str, value: object) -> None:
-    from selenium.webdriver.support.ui import Select
-
-    Select(find(browser, f"#{name}")[0]).select_by_value(str(value))
-
-
-def depth(element: Any) -> float:
-    """How deep the colour of a cell or token is: its opacity."""
-    colour = element.value_of_css_property("background-color")
-    parts = colour[colour.index("(") + 1 : -1].split(",")
-    return float(parts[3]) if len(parts) == 4 else 1.0
 
 
 def depths(browser: Any, selector: str) -> list[float]:

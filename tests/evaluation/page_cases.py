@@ -1,0 +1,101 @@
+"""Small analyses with known faults, and systems to go with them, for the page of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from explain_cases import make_explanation
+
+from nmt.evaluation.analyse import Analysis, Answers, analyse, quietly
+from nmt.evaluation.measure import TestSet
+from nmt.evaluation.page import page
+from nmt.evaluation.report import About, Report, new_report
+from nmt.evaluation.systems import FileSystem
+from nmt.explain.look import Explanation
+
+LINES = 60
+NASTY = 'Le <script>alert("x")</script><!-- chien'
+EMPTY, LOST, ODD = 7, 12, 5
+"""Lines, from 1, where the first system says nothing, loses a number and says NASTY."""
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A system that looks somewhere, wherever both sides have words."""
+
+    name: str
+    seen: list[str] = field(default_factory=list)
+    """The hypotheses that it was asked about."""
+
+    def explanations(
+        self, test: TestSet, pairs: Sequence[tuple[str, str]]
+    ) -> list[Explanation | None]:
+        self.seen.extend(hypothesis for _, hypothesis in pairs)
+        return [
+            make_explanation([[w] for w in src.split()], [[w] for w in hypothesis.split()])
+            if hypothesis.split()
+            else None
+            for src, hypothesis in pairs
+        ]
+
+
+def news() -> TestSet:
+    """Sixty lines with a number each."""
+    src = [f"The dog sees {i} old houses and barks." for i in range(101, 101 + LINES)]
+    tgt = [f"Le chien voit {i} vieilles maisons et aboie." for i in range(101, 101 + LINES)]
+    return TestSet("news", [tgt], src, "en", "fr")
+
+
+def unsourced() -> TestSet:
+    """The same without a source."""
+    return replace(news(), src=None)
+
+
+def talks() -> TestSet:
+    """Three lines with two references, to the right and without spaces."""
+    first = ["הכלב ישן בבית הגדול", "猫が家で寝ています", "הבית גדול"]
+    second = ["הכלב נרדם בבית", "猫は家で寝ている", "הבית הגדול"]
+    return TestSet("talks", [first, second], ["The dog sleeps.", "The cat.", "Home."], "en", "he")
+
+
+def hypotheses(test: TestSet, system: int) -> list[str]:
+    """Return what a system says: the reference with so many words cut off, the first with faults.
+
+    The first line is right, the later ones lose more words the further on they are.
+    """
+    lines = [
+        " ".join(line.split()[: max(1, 8 - (i * (system + 1)) % 7)])
+        for i, line in enumerate(test.references[0])
+    ]
+    if system == 0 and test.name == "news":
+        lines[EMPTY - 1] = ""
+        lines[LOST - 1] = "Le chien voit les vieilles maisons et aboie."
+        lines[ODD - 1] = NASTY
+    if system == 1 and test.name == "talks":
+        lines[1] = "猫は家で寝ています"
+    return lines
+
+
+@cache
+def analysed(test: Callable[[], TestSet], names: tuple[str, ...]) -> Analysis:
+    """Analyse what so many systems say."""
+    its = test()
+    answers = {name: Answers(hypotheses(its, i), 2.0 + i) for i, name in enumerate(names)}
+    return analyse(its, answers, 1, quietly)
+
+
+def reported(found: Sequence[Analysis], cautions: Sequence[str] = ()) -> Report:
+    """Return the report of analyses."""
+    about = {name: About(kind="file", path=f"{name}.txt") for name in found[0].answers}
+    return new_report(about, {its.test.name: its.report for its in found}, list(cautions))
+
+
+def paged(found: Sequence[Analysis], special: Mapping[str, Any] | None = None) -> str:
+    """Return the page of analyses, of files but for the special systems."""
+    names = list(found[0].answers)
+    systems = [(special or {}).get(name) or FileSystem(name, Path(name)) for name in names]
+    return page(reported(found, ["a caution for all"]), found, systems)

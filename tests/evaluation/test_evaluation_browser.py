@@ -1,0 +1,289 @@
+"""The page of an evaluation in a real browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import choose, depth, find, needs_browser, started
+from page_cases import (
+    EMPTY,
+    LINES,
+    LOST,
+    NASTY,
+    ODD,
+    Looking,
+    analysed,
+    news,
+    paged,
+    talks,
+    unsourced,
+)
+
+from nmt.evaluation.systems import RunSystem
+from nmt.rundir import RunDir
+
+pytestmark = needs_browser
+NAMES = ("first", "second")
+ENTER = "\ue007"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with started(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+Show = Callable[[str], Any]
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
+    """Show a page; nothing may go wrong on it, and nothing be asked of the network."""
+
+    def shown(text: str) -> Any:
+        file = tmp_path / "page.html"
+        file.write_text(text, encoding="utf-8")
+        browser.get(file.as_uri())
+        return browser
+
+    yield shown
+    assert browser.get_log("browser") == []
+
+
+def trained(folder: Path) -> RunSystem:
+    """A run with learning curves; no model of ours, so nobody knows what it looked at."""
+    run = RunDir(folder)
+    records = [
+        {"kind": "train", "update": 10, "loss": 3.0},
+        {"kind": "valid", "update": 20, "loss": 2.5, "bleu": 11.0},
+        {"kind": "valid", "update": 40, "loss": 2.0, "bleu": 23.0},
+    ]
+    run.metrics.parent.mkdir(parents=True, exist_ok=True)
+    run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    config: Any = None  # of a model that another engine runs
+    return RunSystem("first", run, config, "cpu", "ctranslate2")
+
+
+@pytest.fixture
+def opened(show: Show, tmp_path: Path) -> Any:
+    found = [analysed(news, NAMES), analysed(talks, NAMES)]
+    return show(paged(found, {"first": trained(tmp_path / "run"), "second": Looking("second")}))
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    return [element.text for element in find(browser, selector)]
+
+
+def lines(browser: Any) -> list[int]:
+    """The numbers of the lines in the table of examples."""
+    return [int(text) for text in texts(browser, "#examples tr.row button")]
+
+
+def sort_by(browser: Any, table: str, title: str) -> Any:
+    """Press a column's head, and return it."""
+    [found] = [th for th in find(browser, f"#{table} thead th") if th.text == title]
+    found.find_element("css selector", "button").send_keys(ENTER)
+    return found
+
+
+def unfold(browser: Any, line: int) -> Any:
+    """Unfold a line and return what appears."""
+    [button] = [b for b in find(browser, "#examples tr.row button") if b.text == str(line)]
+    button.send_keys(ENTER)
+    assert button.get_attribute("aria-expanded") == "true"
+    return find(browser, "#examples .detail")[0]
+
+
+def test_examples_are_sorted_by_any_column(opened: Any) -> None:
+    first, second = (its.chrf for its in analysed(news, NAMES).measured.systems)
+    worst = sorted(range(LINES), key=lambda i: round(second[i], 2) - round(first[i], 2))
+    shown = lines(opened)
+    assert len(shown) == 50
+    assert shown[0] == worst[0] + 1
+    find(opened, "#more")[0].click()
+    assert sorted(lines(opened)) == list(range(1, LINES + 1))
+    assert not find(opened, "#more")[0].is_displayed()
+    for title, scores in (("chrF first", first), ("chrF second", second)):
+        for order, sign in (("ascending", 1), ("descending", -1)):
+            assert sort_by(opened, "examples", title).get_attribute("aria-sort") == order
+            assert len(find(opened, "#examples th[aria-sort$=ending]")) == 1
+            shown = [round(sign * float(scores[line - 1]), 2) for line in lines(opened)]
+            assert shown == sorted(shown)
+    sort_by(opened, "examples", "line")
+    assert lines(opened) == list(range(1, LINES + 1))
+
+
+def test_systems_are_sorted_by_a_score(opened: Any) -> None:
+    reports = analysed(news, NAMES).report.systems
+    best = sorted(NAMES, key=lambda name: -reports[name].scores.bleu)
+    sort_by(opened, "table", "BLEU")
+    assert texts(opened, "#table tbody td:first-child") == best
+    sort_by(opened, "table", "BLEU")
+    assert texts(opened, "#table tbody td:first-child") == best[::-1]
+    shown = texts(opened, "#table tbody td:nth-child(2)")
+    its = reports[best[1]]
+    assert shown[0] == f"{its.scores.bleu:.2f} ± {its.intervals['bleu'].half:.2f}"
+
+
+def test_a_kind_of_suspicion_shows_its_lines(opened: Any) -> None:
+    [empty] = [b for b in find(opened, "#kinds button") if b.text == "empty"]
+    empty.click()
+    assert lines(opened) == [EMPTY]
+    assert empty.get_attribute("aria-pressed") == "true"
+    choose(opened, "kind", "lost number")
+    systems = analysed(news, NAMES).report.systems.values()
+    lost = {line for system in systems for line in system.suspicions["lost number"].lines}
+    assert LOST in lost
+    assert set(lines(opened)) == lost
+    assert empty.get_attribute("aria-pressed") == "false"
+    choose(opened, "kind", "")
+    assert len(lines(opened)) == 50
+
+
+def test_examples_are_found_by_their_text(opened: Any) -> None:
+    find(opened, "#search")[0].send_keys("<SCRIPT>")
+    assert lines(opened) == [ODD]
+    find(opened, "#search")[0].clear()
+    find(opened, "#search")[0].send_keys("sees 131 old")
+    assert lines(opened) == [31]
+    assert find(opened, "#count")[0].text.startswith("1 of 60 lines")
+
+
+def test_the_lists_of_the_report_can_be_chosen(opened: Any) -> None:
+    for i, listed in enumerate(analysed(news, NAMES).report.examples):
+        choose(opened, "list", i)
+        assert sorted(lines(opened)) == sorted(example.line for example in listed.examples)
+
+
+def test_an_unfolded_line_shows_its_texts_as_they_are(opened: Any) -> None:
+    find(opened, "#search")[0].send_keys("105")
+    detail = unfold(opened, ODD)
+    [example] = [analysed(news, NAMES).example(ODD - 1)]
+    said = [e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")]
+    assert said[:2] == [example.source, example.references[0]]
+    marked = detail.find_elements("css selector", ".said")[2]
+    kept = opened.execute_script(
+        "const copy = arguments[0].cloneNode(true);"
+        "copy.querySelectorAll('del').forEach(node => node.remove()); return copy.textContent",
+        marked,
+    )
+    assert kept.split() == NASTY.split()
+    tags = [tag.text for tag in detail.find_elements("css selector", ".tag")]
+    assert tags == [kind for name in NAMES for kind in example.suspicions[name]]
+    find(opened, "#examples tr.row button")[0].click()
+    assert find(opened, "#examples .detail") == []
+
+
+def test_words_that_differ_from_the_reference_are_marked(opened: Any) -> None:
+    find(opened, "#search")[0].send_keys("112")
+    detail = unfold(opened, LOST)
+    marked = detail.find_elements("css selector", ".said")[2]
+    assert [e.text for e in marked.find_elements("css selector", "del")] == ["112"]
+    assert [e.text for e in marked.find_elements("css selector", "ins")] == ["les"]
+    for tag, line in (("del", "line-through"), ("ins", "underline")):
+        [element] = marked.find_elements("css selector", tag)
+        assert line in element.value_of_css_property("text-decoration")
+
+
+def test_the_heat_map_shows_what_a_system_looked_at(opened: Any) -> None:
+    detail = unfold(opened, lines(opened)[0])
+    [table] = detail.find_elements("css selector", ".heat")  # the first system's is not known
+    example = analysed(news, NAMES).example(lines(opened)[0] - 1)
+    pair = str(example.source), example.hypotheses["second"]
+    [known] = Looking("second").explanations(news(), [pair])
+    assert known is not None
+    targets = [th.text for th in table.find_elements("css selector", ":scope > tbody th")]
+    assert targets == known.target.words
+    sources = [th.text for th in table.find_elements("css selector", ":scope > thead th")]
+    assert sources == known.source.words
+    depths = [depth(cell) for cell in table.find_elements("css selector", ":scope > tbody td")]
+    assert depths == pytest.approx(known.by_words.flatten().tolist(), abs=0.008)
+
+
+def test_test_set_and_metric_can_be_switched(opened: Any) -> None:
+    assert find(opened, "#about")[0].text == "60 lines, en → fr, 1 reference"
+    assert any(text.startswith("BLEU by source length") for text in texts(opened, "figcaption"))
+    choose(opened, "metric", "chrf")
+    assert any(text.startswith("chrF by source length") for text in texts(opened, "figcaption"))
+    assert not any(text.startswith("BLEU by") for text in texts(opened, "figcaption"))
+    choose(opened, "set", "talks")
+    assert find(opened, "#about")[0].text == "3 lines, en → he, 2 references"
+    assert sorted(lines(opened)) == [1, 2, 3]
+    assert find(opened, "#metric")[0].get_attribute("value") == "chrf"
+
+
+def test_learning_curves_can_be_switched(opened: Any) -> None:
+    choose(opened, "curve", "loss")
+    titles = "#charts figure:last-child title"
+    said = [e.get_attribute("textContent") for e in find(opened, titles)]
+    assert said == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
+    choose(opened, "curve", "bleu")
+    said = [e.get_attribute("textContent") for e in find(opened, titles)]
+    assert said == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
+
+
+def test_text_runs_in_its_direction_and_is_cut_by_its_script(opened: Any) -> None:
+    choose(opened, "set", "talks")
+    texts_of = unfold(opened, 1).find_elements("css selector", ".said")
+    directions = [text.value_of_css_property("direction") for text in texts_of]
+    assert directions == ["ltr", "rtl", "rtl", "rtl", "rtl"]
+    find(opened, "#examples tr.row button[aria-expanded=true]")[0].click()
+    detail = unfold(opened, 2)
+    marked = detail.find_elements("css selector", ".said")[4]
+    assert [e.text for e in marked.find_elements("css selector", "del")] == ["が"]
+    assert [e.text for e in marked.find_elements("css selector", "ins")] == ["は"]
+    assert "against reference 1" in detail.text
+
+
+def brightness(browser: Any, name: str) -> float:
+    colour = find(browser, "body")[0].value_of_css_property(name)
+    return sum(float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) / 3
+
+
+@pytest.mark.parametrize("names", [NAMES[:1], tuple("abcdef")])
+def test_it_fits_phone_and_desk_by_day_and_night(show: Show, names: tuple[str, ...]) -> None:
+    last = names[-1]
+    page = paged([analysed(news, names)], {last: Looking(last)})
+    for scheme in ("light", "dark"):
+        for width in (390, 1280):
+            browser = show("<p>")
+            features = [{"name": "prefers-color-scheme", "value": scheme}]
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+            size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            show(page)
+            detail = unfold(browser, lines(browser)[0])
+            [wide] = browser.execute_script("return [document.documentElement.scrollWidth]")
+            assert wide <= width
+            ink, paper = brightness(browser, "color"), brightness(browser, "background-color")
+            assert (ink < paper) == (scheme == "light")
+            for text in detail.find_elements("css selector", ".said"):
+                assert text.rect["x"] + text.rect["width"] <= width
+            columns = {e.rect["x"] for e in detail.find_elements("css selector", ".columns > div")}
+            assert len(columns) == (1 if width == 390 or len(names) == 1 else 2)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_one_file_without_a_source(show: Show) -> None:
+    browser = show(paged([analysed(unsourced, ("one",))]))
+    titles = texts(browser, "#examples thead th")
+    assert titles == ["line", "reference words", "chrF one", "reference"]
+    assert not find(browser, "#set")[0].is_displayed()
+    assert not find(browser, "#legend")[0].is_displayed()
+    detail = unfold(browser, lines(browser)[0])
+    assert len(detail.find_elements("css selector", ".said")) == 2
+    captions = texts(browser, "figcaption h3")
+    assert "BLEU by reference length" in captions
+    assert "learning curves" not in captions
+
+
+def test_cautions_stand_in_sight(opened: Any) -> None:
+    sets = {"news": analysed(news, NAMES), "talks": analysed(talks, NAMES)}
+    expected = [f"{name}: {text}" for name, its in sets.items() for text in its.report.cautions]
+    assert texts(opened, "#beware li") == [*expected, "a caution for all"]
+    assert len(expected) >= 2
