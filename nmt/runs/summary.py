@@ -22,8 +22,10 @@ from nmt.runs.texts import TRAIN, corpus_metas
 from nmt.training.hold import holder
 
 T = TypeVar("T")
-State = Literal["running", "finished", "stopped", "failed", "prepared", "damaged", "unknown"]
-"""stopped: by a person, by a kill; failed: by an error; prepared: not begun.
+State = Literal[
+    "running", "finished", "stopped", "failed", "prepared", "average", "damaged", "unknown"
+]
+"""stopped: by a person, by a kill; failed: by an error; prepared: not begun; average: of others.
 
 unknown: running or killed, where the file system has no locks that would tell.
 """
@@ -130,8 +132,10 @@ def _summary(run: RunDir, name: str) -> Summary:
         reader.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
     epoch = next(iter(_known(parts.curves.train.epoch)[-1:]), None)
     speeds = _known(parts.curves.train.tokens_per_second)
-    share = None if config is None else _share_done(config.train, update, epoch, seconds)
     state, why = _state(run, parts)
+    share = None
+    if config is not None and state != "average":
+        share = _share_done(config.train, update, epoch, seconds)
     running = state == "running"
     best_update = number(parts.state.get("best_update"))
     return Summary(
@@ -194,6 +198,8 @@ def count_parameters(checkpoint: Path) -> int | None:
 
 def _state(run: RunDir, parts: _Parts) -> tuple[State, str]:
     """Return the state in a word, and what there is to say of it."""
+    if run.average.is_file():
+        return "average", ""
     if parts.running:
         doing = "" if parts.update else "preparing"
         return "running", "trained, being tested" if parts.finished else doing

@@ -42,7 +42,10 @@ COMMANDS: dict[str, Use] = {
     "nmt translate -m runs/demo < data/demo/test.en | head -3": Use(),
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
     "nmt evaluate runs/demo": Use(),
-    "nmt evaluate runs/demo --src data/demo/test.en --ref data/demo/test.fr": Use(),
+    "nmt evaluate runs/demo my.fr --src data/demo/test.en --ref data/demo/test.fr "
+    "--html report.html": Use(),
+    "nmt runs": Use(),
+    "nmt plot runs/demo": Use(),
     'nmt explain -m runs/demo "The agreement on the European Economic Area was signed by the '
     'minister."': Use(),
     'nmt explain -m runs/demo "The queen sleeps." --steps --beam 2': Use(),

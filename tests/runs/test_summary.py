@@ -186,3 +186,11 @@ def test_parameters_are_those_of_the_weights(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     assert count_parameters(run.best) == PARAMETERS
     assert count_parameters(tmp_path) is None
+
+
+def test_an_average_is_not_called_a_stopped_training(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    run.metrics.unlink()
+    run.average.write_text('{"checkpoints": []}')
+    found = summarise(run, "run")
+    assert (found.state, found.why, found.share_done) == ("average", "", None)
