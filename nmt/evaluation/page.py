@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from itertools import zip_longest
 from typing import Any
 
@@ -15,9 +13,9 @@ import numpy as np
 from nmt.evaluation.analyse import Analysis
 from nmt.evaluation.report import Report
 from nmt.evaluation.systems import RunSystem, System
+from nmt.explain.page import filled
 from nmt.runs.curves import curves
 
-PLACE = '<script type="application/json" id="data">{}</script>'
 EXAMPLES = 200
 """Lines of a test set that a page shows beside those of the report's lists: suspicious ones first,
 then others by chance."""
@@ -40,11 +38,7 @@ def page(report: Report, found: Sequence[Analysis], systems: Sequence[System]) -
             if isinstance(system, RunSystem)
         },
     }
-    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    template = files("nmt.evaluation").joinpath("page.html").read_text(encoding="utf-8")
-    before, after = template.split(PLACE)
-    # no text can end the script
-    return before + PLACE.replace("{}", content.replace("<", "\\u003c")) + after
+    return filled("nmt.evaluation", data)
 
 
 def _set(its: Analysis, systems: Sequence[System]) -> dict[str, Any]:

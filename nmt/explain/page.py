@@ -9,21 +9,23 @@ from typing import Any
 
 from nmt.explain.look import Explanation
 
-PLACE = '<script type="application/json" id="data">[]</script>'
+PLACE = '<script type="application/json" id="data">'
 DIGITS = 5
 """Significant digits of the numbers on a page."""
 
 
 def page(explanations: Sequence[Explanation]) -> str:
     """Return the page of these sentences."""
-    content = json.dumps(
-        [_rounded(explanation.as_dict()) for explanation in explanations],
-        ensure_ascii=False,
-        allow_nan=False,
-    ).replace("<", "\\u003c")  # so that no text can end the script
-    template = files("nmt.explain").joinpath("page.html").read_text(encoding="utf-8")
+    return filled("nmt.explain", [_rounded(each.as_dict()) for each in explanations])
+
+
+def filled(package: str, data: Any) -> str:
+    """Return the page.html of a package with JSON in the place for its data."""
+    content = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    content = content.replace("<", "\\u003c")  # so that no text can end the script
+    template = files(package).joinpath("page.html").read_text(encoding="utf-8")
     before, after = template.split(PLACE)
-    return before + PLACE.replace("[]", content) + after
+    return before + PLACE + content + after[after.index("</script>") :]
 
 
 def _rounded(value: Any) -> Any:
