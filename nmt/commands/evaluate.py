@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,9 @@ from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.corpus import Corpus
 from nmt.data.stages import load_test_sets
-from nmt.data.text import read_lines
+from nmt.data.text import read_lines, unequal
 from nmt.decoding.load import choose_run, require_tags
 from nmt.errors import ConfigError, DataError, RunError
-from nmt.evaluation import cautions
 from nmt.evaluation.analyse import Analysis, Answers, analyse
 from nmt.evaluation.comet import check_command, line_scores
 from nmt.evaluation.measure import TestSet
@@ -41,6 +40,22 @@ class Outputs:
     html: Path | None
     markdown: Path | None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """Return the files that are asked for, by the flag that names them."""
+        named = {"--output": self.json, "--html": self.html, "--markdown": self.markdown}
+        return {flag: file for flag, file in named.items() if file is not None}
+
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Raise ConfigError where one would take the place of an input, or of another."""
+        taken = {file.resolve(): str(file) for file in inputs}
+        for flag, file in self.files.items():
+            if file.is_dir():
+                raise ConfigError([f"{flag}: must be a file, {file} is a folder"])
+            if file.resolve() in taken:
+                raise ConfigError([f"{flag}: must not be {taken[file.resolve()]} as well"])
+            taken[file.resolve()] = f"{flag} {file}"
+
 
 def run(
     named: Sequence[Path],
@@ -56,6 +71,7 @@ def run(
 ) -> None:
     """Score run folders, checkpoints and files of translations on test sets."""
     command = None if comet is None else check_command(comet)
+    outputs.check([*src, *ref, *(path for path in named if not path.is_dir())])
     systems = _systems(named, best, overrides, device, engine)
     runs = [system for system in systems if isinstance(system, RunSystem)]
     tests = _tests(systems, runs, src, ref, tgt_lang)
@@ -65,31 +81,27 @@ def run(
     for word in dict.fromkeys(bleu_tokenizer(test.tgt_lang)[1] for test in tests):
         if word:
             say(word)
-    answers: dict[str, dict[str, Answers]] = {test.name: {} for test in tests}
-    for system in systems:
-        for test, its in zip(tests, system.answers(tests, _bar), strict=True):
-            answers[test.name][system.name] = its
+    made: dict[str, list[Answers]] = {}
+    for system in sorted(systems, key=lambda system: isinstance(system, RunSystem)):
+        made[system.name] = system.answers(tests, _bar)  # files first: they may not fit
     cores, corpus = free_cores(), _training_text(runs)
     found = []
-    for test in tests:
+    for number, test in enumerate(tests):
+        answers = {system.name: made[system.name][number] for system in systems}
         outside = None
         if command is not None:
             outside = {
                 name: line_scores(command, test.src, its.hypotheses, test.references[0])
-                for name, its in answers[test.name].items()
+                for name, its in answers.items()
             }
-        found.append(analyse(test, answers[test.name], cores, _bar, corpus, outside, comet or ""))
-    sets = {its.test.name: its.report for its in found}
-    kinds = {
-        name: next(iter(its.systems.values())).scores.signatures["bleu"]
-        for name, its in sets.items()
-    }
+        found.append(analyse(test, answers, cores, _bar, corpus, outside, comet or ""))
     about = {system.name: system.about for system in systems}
-    report = new_report(about, sets, cautions.other_tokenizers(kinds))
-    print(whole(report), flush=True)
+    report = new_report(about, {its.test.name: its.report for its in found})
+    own = not (src or overrides or best) and engine == "nmt"
+    _write(outputs, report, found, systems, own)
+    sys.stdout.buffer.write(f"{whole(report)}\n".encode())
     for text in all_cautions(report):
         say(f"warning: {text}")
-    _write(outputs, report, found, systems, own=not src)
 
 
 def _write(
@@ -99,7 +111,7 @@ def _write(
     systems: Sequence[System],
     own: bool,
 ) -> None:
-    """Write what was asked for; of one run's best checkpoint on its own test sets its report."""
+    """Write what was asked for; of one run as it stands, on its own test sets, its report."""
     target = outputs.json
     if target is None and own and len(systems) == 1:
         [system] = systems
@@ -124,7 +136,7 @@ def _systems(
     With `best`, of each run so many checkpoints.
     """
     paths = list(named) or [choose_run(None).path]
-    names = [path.name for path in paths]
+    names = [path.name if path.name not in ("", "..") else path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     twice = {name for name in names if names.count(name) > 1}
@@ -132,12 +144,16 @@ def _systems(
         raise ConfigError([f"{', '.join(sorted(twice))}: must be named once, is named again"])
     found: list[System] = []
     for path, name in zip(paths, names, strict=True):
-        if path.is_file():
+        if path.exists() and not path.is_dir():
             found.append(FileSystem(name, path))
             continue
         run, checkpoints = _checkpoints(path, best)
         config = load_config(run.config, overrides)
         for checkpoint in checkpoints:
+            if checkpoint is not None and engine != "nmt":
+                raise ConfigError(
+                    [f"{checkpoint}: --engine {engine} runs the export of a run, not a checkpoint"]
+                )
             its = f"{name}/{checkpoint.name}" if checkpoint and best else name
             found.append(RunSystem(its, run, config, device, engine, checkpoint))
     return found
@@ -145,13 +161,17 @@ def _systems(
 
 def _checkpoints(path: Path, best: int | None) -> tuple[RunDir, list[Path | None]]:
     """Return a run and which of its checkpoints are meant; None is the one it translates with."""
-    from nmt.training.average import best_checkpoints, find_checkpoint, run_of
-
     if not RunDir(path).is_run() and (path / "state.json").is_file():
+        from nmt.training.average import find_checkpoint, run_of
+
         folder = find_checkpoint(path)
         return run_of(folder), [folder]
     run = open_run(path)
-    return run, [None] if best is None else [*best_checkpoints(run, best)]
+    if best is None:
+        return run, [None]
+    from nmt.training.average import best_checkpoints
+
+    return run, [*best_checkpoints(run, best)]
 
 
 def _tests(
@@ -200,11 +220,12 @@ def _given(
     if runs:
         config = runs[0].config
         require_tags(config)
-        src_lang, tags = config.data.src, config.decode.tags
+        tags = config.decode.tags
+        src_lang = tags.get("src_lang", config.data.src)
         tgt_lang = tgt_lang or tags.get("tgt_lang", config.data.tgt)
     each = len(ref) // len(src) if src else len(ref)
     firsts = [ref[i] for i in range(0, len(ref), each)]
-    names = set_names([TextSet(src=s, tgt=s) for s in (src or firsts[:1])])
+    names = _set_names(list(src) or firsts[:1])
     tests = []
     for i, name in enumerate(names):
         source = list(read_lines(src[i])) if src else None
@@ -213,12 +234,20 @@ def _given(
             references.append(list(read_lines(file)))
             first = (src[i], source) if source is not None else (ref[0], references[0])
             if len(references[-1]) != len(first[1]):
-                raise DataError(
-                    f"both sides must have the same number of lines: {first[0]} has "
-                    f"{len(first[1])}, {file} has {len(references[-1])}"
-                )
+                raise unequal(first[0], len(first[1]), file, len(references[-1]))
         tests.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
     return tests
+
+
+def _set_names(named: Sequence[Path]) -> list[str]:
+    """Return names of test sets: their sources' stems, the paths where those are not apart."""
+    if all(file.name.split(".")[0] for file in named):
+        with suppress(ConfigError):
+            return set_names([TextSet(src=file, tgt=file) for file in named])
+    names = [str(file) for file in named]
+    if len(set(names)) < len(names):
+        raise ConfigError(["--src: must name each test set once; one is named again"])
+    return names
 
 
 def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:

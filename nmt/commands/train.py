@@ -373,7 +373,7 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     config, run_dir = trainer.config, trainer.run
     threads = config.decode.threads or config.train.threads
     config = config.with_values({"decode.threads": threads})
-    system = RunSystem(run_dir.path.name, run_dir, config, device, "nmt")
+    system = RunSystem(run_dir.path.resolve().name, run_dir, config, device, "nmt")
     translator = load_translator(run_dir, config, device)
     found = []
     for one in as_test_sets(tests, config):
@@ -388,7 +388,7 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
         one.name: analyse(one, {system.name: its}, free_cores(), quietly, trainer.corpus).report
         for one, its in found
     }
-    report = new_report({system.name: system.about}, sets, [])
+    report = new_report({system.name: system.about}, sets)
     print(brief(report))
     for text in all_cautions(report):
         trainer.log.say(f"warning: {text}")

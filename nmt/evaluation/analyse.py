@@ -18,9 +18,11 @@ from nmt.evaluation.lines import ATTENTION, COPIES, KINDS, SUSPICIONS
 from nmt.evaluation.measure import Measured, SystemLines, TestSet, measure
 from nmt.evaluation.metrics import (
     LOWER_IS_BETTER,
+    PLACES,
     TITLES,
     Mean,
     Metrics,
+    bleu_tokenizer,
     scored,
     scores_of,
 )
@@ -32,13 +34,12 @@ from nmt.evaluation.report import (
     Examples,
     Group,
     Grouping,
-    Interval,
     SetReport,
     Subwords,
     Suspects,
     SystemReport,
 )
-from nmt.evaluation.seen import look_back
+from nmt.evaluation.seen import COUNTED, look_back
 from nmt.evaluation.significance import SAMPLES, TRIALS, Paired, bootstrap, compare, intervals
 from nmt.evaluation.where import word_f1
 
@@ -47,6 +48,7 @@ EXAMPLES = 20
 SURE_BELOW = 0.05
 """A p-value that is called a difference."""
 GROUP_METRICS = ("bleu", "chrf")
+NAMED = {**SUSPICIONS, **ATTENTION}
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Shows how far work of so many steps is; what it gives is told how many more are done."""
@@ -71,6 +73,12 @@ class Answers:
     subwords: Subwords | None = None
 
 
+def _suspicious(system: SystemLines, answers: Answers) -> NDArray[np.bool_]:
+    if answers.attention is None:
+        return system.suspicions
+    return np.concatenate([system.suspicions, answers.attention], 1)
+
+
 @dataclass(frozen=True)
 class Analysis:
     """A test set, what was made of it, and all that was found."""
@@ -82,13 +90,11 @@ class Analysis:
 
     def suspicious(self, system: int) -> NDArray[np.bool_]:
         """Return lines x SUSPICIONS and, where it has attention, ATTENTION."""
-        found = self.measured.systems[system].suspicions
-        looks = list(self.answers.values())[system].attention
-        return found if looks is None else np.concatenate([found, looks], 1)
+        answers = list(self.answers.values())[system]
+        return _suspicious(self.measured.systems[system], answers)
 
     def example(self, i: int) -> Example:
         """Return line `i`, counted from 0."""
-        named = {**SUSPICIONS, **ATTENTION}
         its = self.measured.systems
         names = list(self.answers)
         return Example(
@@ -98,7 +104,7 @@ class Analysis:
             hypotheses={name: each.hypotheses[i] for name, each in self.answers.items()},
             chrf={name: round(float(s.chrf[i]), 2) for name, s in zip(names, its, strict=True)},
             suspicions={
-                name: [kind for kind, has in zip(named, self.suspicious(s)[i], strict=False) if has]
+                name: [kind for kind, has in zip(NAMED, self.suspicious(s)[i], strict=False) if has]
                 for s, name in enumerate(names)
             },
         )
@@ -129,15 +135,17 @@ def analyse(
     counts, leaked, seen_in = measured.counts, list[int](), "the references"
     if corpus is not None:
         words = counts.keys() | {word for its in measured.systems for word in its.counts}
-        with progress(f"{test.name}: training text", len(corpus)) as advance:
+        with progress(f"{test.name}: training text", min(len(corpus), COUNTED)) as advance:
             seen = look_back(corpus, test, words, cores, advance)
         counts, leaked = seen.counts, seen.leaked
         seen_in = f"{seen.pairs:,} pairs of training text"
     stats = [its.stats for its in measured.systems]
     with progress(f"{test.name}: bootstrap", SAMPLES) as advance:
         resampled = bootstrap(measured.metrics, stats, advance)
-    with progress(f"{test.name}: randomisation", TRIALS if len(stats) > 1 else 0) as advance:
-        paired = compare(measured.metrics, stats, resampled, advance)
+    paired: list[dict[str, Paired]] = []
+    if len(stats) > 1:
+        with progress(f"{test.name}: randomisation", TRIALS) as advance:
+            paired = compare(measured.metrics, stats, resampled, advance)
     names = list(answers)
     report = SetReport(
         lines=len(test),
@@ -175,17 +183,11 @@ def _system_report(
     counts: Mapping[str, int],
     resampled: Mapping[str, NDArray[np.float64]],
 ) -> SystemReport:
-    suspicious, named = system.suspicions, dict(SUSPICIONS)
-    if answers.attention is not None:
-        suspicious = np.concatenate([suspicious, answers.attention], 1)
-        named |= ATTENTION
+    suspicious = _suspicious(system, answers)
     seconds = answers.seconds
     return SystemReport(
         scores=scores_of(measured.metrics, system.stats),
-        intervals={
-            name: Interval(mean=its.mean, half=its.half)
-            for name, its in intervals(resampled).items()
-        },
+        intervals=intervals(resampled),
         seconds=None if seconds is None else round(seconds, 3),
         words_per_second=round(measured.src_words.sum() / seconds, 1) if seconds else None,
         copies={name: _copies(system.copies[:, i]) for i, name in enumerate(COPIES) if test.src},
@@ -196,7 +198,7 @@ def _system_report(
                 share=round(float(has.mean()), 6),
                 lines=[int(i) + 1 for i in np.flatnonzero(has)],
             )
-            for (kind, says), has in zip(named.items(), suspicious.T, strict=True)
+            for (kind, says), has in zip(NAMED.items(), suspicious.T, strict=False)
         },
         f1=[
             Band(
@@ -223,17 +225,18 @@ def _comparison(first: str, name: str, metric: str, pair: Paired, lines: int) ->
     # the larger: where one line alone differs no trial differs more, and p comes out far too small
     title, p = TITLES[metric], max(pair.p_bootstrap, pair.p_randomisation)
     chance = f"p = {p:.4f}, n = {lines}"
+    places = PLACES.get(metric, 2)
     if not pair.difference:
         says = f"{name} and {first} have the same {title} (n = {lines})"
-    elif p >= SURE_BELOW:
+    elif p >= SURE_BELOW or lines == 1:  # of one line all samples are the same
         says = (
             f"{name} and {first} cannot be told apart by {title}: "
-            f"{pair.difference:+.2f} may be chance ({chance})"
+            f"{pair.difference:+.{places}f} may be chance ({chance})"
         )
     else:
         says = (
             f"{name} is {'better' if gain > 0 else 'worse'} than {first} by "
-            f"{abs(pair.difference):.2f} {title} ({chance})"
+            f"{abs(pair.difference):.{places}f} {title} ({chance})"
         )
     return Comparison(
         system=name,
@@ -302,7 +305,10 @@ def _examples(found: Analysis) -> list[Examples]:
         return Examples(title=title, systems=whose, examples=examples)
 
     if len(names) == 1:
-        return [chosen(f"worst lines of {names[0]}", names, 100 - systems[0].chrf)]
+        pairs = zip(found.answers[names[0]].hypotheses, found.test.references[0], strict=True)
+        blank = [not (hypothesis + reference).strip() for hypothesis, reference in pairs]
+        badness = np.where(blank, 0.0, 100 - systems[0].chrf)
+        return [chosen(f"worst lines of {names[0]}", names, badness)]
     lists = []
     for name, system in zip(names[1:], systems[1:], strict=True):
         gain, both = system.chrf - systems[0].chrf, [names[0], name]
@@ -310,7 +316,7 @@ def _examples(found: Analysis) -> list[Examples]:
             chosen(f"{name} wins over {names[0]}", both, gain),
             chosen(f"{name} loses to {names[0]}", both, -gain),
         ]
-    return lists
+    return [its for its in lists if its.examples]
 
 
 def _cautions(found: Analysis) -> list[str]:
@@ -321,5 +327,6 @@ def _cautions(found: Analysis) -> list[str]:
     first = next(iter(found.answers.values())).hypotheses
     said += cautions.references_as_output(test.references, first)
     said += cautions.leaked(report.leaked, report.lines)
+    said += cautions.uncut(test.references[0], bleu_tokenizer(test.tgt_lang)[0])
     half = next(iter(report.systems.values())).intervals["bleu"].half
     return said + cautions.few_lines(report.lines, half)

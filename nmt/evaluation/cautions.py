@@ -8,6 +8,8 @@ from collections.abc import Sequence
 TOKENIZED = re.compile(r"\S [.,](?:\s|$)|@-@|&(?:apos|quot|amp);|\S (?:'s|n't|'re|'ll)\b")
 """Marks of text that went through a tokenizer; a space before ? and ! is good French."""
 TOKENIZED_SHARE = 0.1
+NO_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+"""Kana, Han and Thai."""
 FEW_LINES = 500
 """Test sets of fewer lines tell apart only systems that are far apart (Card et al. 2020)."""
 
@@ -55,6 +57,14 @@ def few_lines(lines: int, half: float) -> list[str]:
         f"{lines} lines are few: the 95% interval of BLEU is {half:.1f} to either side, and a "
         "difference must be large to be told from chance"
     ]
+
+
+def uncut(references: Sequence[str], tokenizer: str) -> list[str]:
+    """Return a caution where text without spaces is cut into words by its spaces."""
+    text = "".join(references)
+    if tokenizer != "13a" or len(NO_SPACES.findall(text)) <= len(text) / 2:
+        return []
+    return ["BLEU cuts words by spaces, which this text has not: name its language by --tgt-lang"]
 
 
 def leaked(lines: Sequence[int], of: int) -> list[str]:

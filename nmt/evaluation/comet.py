@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from nmt import files
 from nmt.errors import ConfigError, DataError
 
 PLACES = ("{src}", "{hyp}", "{ref}")
-SAID = re.compile(r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*$")
+SAID = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
 COMET_LINE = re.compile(r"Segment\s+\d+\s+score:")
 SHOWN = 300
 
@@ -29,6 +30,8 @@ def check_command(command: str) -> list[str]:
                 "'comet-score -s {src} -t {hyp} -r {ref}'; it has no {hyp}"
             ]
         )
+    if shutil.which(words[0]) is None:
+        raise ConfigError([f"--comet-command: {words[0]}: no such command"])
     return words
 
 
@@ -48,10 +51,7 @@ def line_scores(
             files.write_text(file, "".join(f"{line}\n" for line in lines or ()))
             there[place] = str(file)
         full = [_filled(word, there) for word in words]
-        try:
-            done = subprocess.run(full, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise ConfigError([f"--comet-command: {full[0]}: {error.strerror}"]) from None
+        done = subprocess.run(full, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise DataError(
             f"--comet-command: {full[0]} ended with {done.returncode}: "

@@ -6,6 +6,7 @@ Words are what BLEU counts: a line cut by sacreBLEU's tokenizer for its language
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
 from nmt.evaluation.metrics import bleu_tokenizer
+from nmt.explain.align import DROPPED_BELOW, REPEATED_FROM
 
 Words = list[str]
 
@@ -53,7 +55,7 @@ def kinds(source: str, reference: str) -> list[bool]:
 # -- what must be copied ------------------------------------------------------------------------
 
 NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f]\d+)*")
-LINK = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+LINK = re.compile(r"(?:https?://|www\.)[!-~]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 EDGES = ".,;:!?\"'()[]{}<>«»“”„‘’…"
 
 COPIES = {
@@ -71,8 +73,11 @@ class Copied(NamedTuple):
 
 
 def numbers(line: str) -> Counter[str]:
-    """Return the numbers of a line, without their separators: 1,000 and 1.000 are one."""
-    return Counter(re.sub(r"\D", "", number) for number in NUMBER.findall(line))
+    """Return the numbers of a line in 0 to 9, without separators: 1,000 and 1.000 are one."""
+    return Counter(
+        "".join(str(unicodedata.digit(sign)) for sign in number if sign.isdecimal())
+        for number in NUMBER.findall(line)
+    )
 
 
 def links(line: str) -> Counter[str]:
@@ -82,9 +87,11 @@ def links(line: str) -> Counter[str]:
 
 def names(source: str, references: Sequence[str]) -> Counter[str]:
     """Return the name-like words of a source: capitalised, not first, in a reference as well."""
-    there = {word.strip(EDGES) for reference in references for word in reference.split()}
+    there = Counter[str]()
+    for reference in references:
+        there |= Counter(word.strip(EDGES) for word in reference.split())
     later = (word.strip(EDGES) for word in source.split()[1:])
-    return Counter(word for word in later if word[:1].isupper() and word in there)
+    return Counter(word for word in later if word[:1].isupper()) & there
 
 
 def copied(source: str, references: Sequence[str], hypothesis: str) -> list[Copied]:
@@ -117,9 +124,9 @@ SUSPICIONS = {
     "long": f"more than {LONG} times the words of the longest reference, and {FEW_WORDS} more",
     "repetition": f"{REPEATED_WORDS} words or more say at once again what stands before them, one "
     f"to {LONGEST_REPEAT} words long, and more than in any reference",
-    "untranslated": f"the source itself, or {COPIED_SHARE:.0%} of {FEW_WORDS} words or more are "
-    "words of the source and of no reference",
-    "hallucination": f"chrF below {DETACHED_CHRF:g}, and none of the others",
+    "untranslated": f"of {FEW_WORDS} words or more the source itself, or {COPIED_SHARE:.0%} words "
+    "of the source that stand in no reference",
+    "hallucination": f"chrF below {DETACHED_CHRF:g}, and none of the kinds above",
     "lost number": "a number of source and reference is missing",
     "lost link": "a URL or e-mail address of the source is missing",
     "lost name": "a name-like word of source and reference is missing",
@@ -129,9 +136,9 @@ SUSPICIONS = {
 LEAST_DROPPED, REPEATED_SOURCE = 0.3, 0.1
 ATTENTION = {
     "dropped source": f"attention passes by more than {LEAST_DROPPED:.0%} of the source's words: "
-    "no word of the hypothesis looks at them with a weight of 0.1",
+    f"no word of the hypothesis looks at them with a weight of {DROPPED_BELOW:g}",
     "repeated source": f"attention comes back to more than {REPEATED_SOURCE:.0%} of the source's "
-    "words: they get a weight of 2.5 or more in all",
+    f"words: they get a weight of {REPEATED_FROM:g} or more in all",
 }
 """Of systems with attention; what is dropped and repeated is nmt/explain/align.py's to say."""
 
@@ -171,7 +178,8 @@ def suspicions(
 
     `chrf` is the line's, `copies` those of `copied`, `source_words` cut as the target's are.
     """
-    shortest, longest = (pick(map(len, references)) for pick in (min, max))
+    lengths = [len(reference) for reference in references if reference] or [0]
+    shortest, longest = min(lengths), max(lengths)
     foreign_words = set(source_words).difference(*references)
     foreign = sum(word in foreign_words for word in words if word.isalpha())
     real = sum(word.isalpha() for word in words)

@@ -59,8 +59,6 @@ class SystemLines:
     """What the lines of one system told."""
 
     stats: Statistics
-    words: NDArray[np.int64]
-    """n, of the hypotheses."""
     chrf: NDArray[np.float64]
     """n, of each line by itself."""
     suspicions: NDArray[np.bool_]
@@ -170,10 +168,9 @@ def _system(
 ) -> SystemLines:
     line_chrf = np.array([scored(chrf, row).score for row in stats["chrf"]], np.float64)
     counts, matches = Counter[str](), Counter[str]()
-    lengths, suspicious, copies = [], [], []
+    suspicious, copies = [], []
     for i, hypothesis in enumerate(hypotheses):
         words = cut(hypothesis)
-        lengths.append(len(words))
         its = Counter(words)
         counts.update(its)
         matches.update(its & Counter(cut_references[i][0]))
@@ -197,7 +194,6 @@ def _system(
         )
     return SystemLines(
         stats,
-        np.array(lengths),
         line_chrf,
         np.array(suspicious),
         np.array(copies),
@@ -213,7 +209,6 @@ def _joined(parts: Sequence[SystemLines]) -> SystemLines:
         matches.update(part.matches)
     return SystemLines(
         {name: np.concatenate([p.stats[name] for p in parts]) for name in parts[0].stats},
-        np.concatenate([p.words for p in parts]),
         np.concatenate([p.chrf for p in parts]),
         np.concatenate([p.suspicions for p in parts]),
         np.concatenate([p.copies for p in parts]),

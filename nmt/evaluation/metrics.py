@@ -20,6 +20,8 @@ from sacrebleu.metrics.ter import TER
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "comet": "COMET"}
 LOWER_IS_BETTER = ("ter",)
+PLACES = {"comet": 4}
+"""Behind the point, where they are not two."""
 
 TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 """sacreBLEU's tokenizer by target language; 13a for all others."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from nmt import files
+from nmt.evaluation.cautions import other_tokenizers
 from nmt.evaluation.metrics import Scores
 from nmt.release import commit
 from nmt.rundir import FORMAT_VERSION
@@ -179,7 +180,7 @@ class SetReport(Part):
     examples: list[Examples]
     """For one system its worst lines, for two where they differ most."""
     leaked: list[int]
-    """Lines, from 1, whose source stands in the training text of the first run."""
+    """Lines, from 1, whose source stands in the training text."""
     cautions: list[str]
     """What fools people who read scores."""
 
@@ -198,16 +199,18 @@ class Report(Part):
     """That go for all test sets together."""
 
 
-def new_report(
-    systems: dict[str, About], test_sets: dict[str, SetReport], cautions: list[str]
-) -> Report:
+def new_report(systems: dict[str, About], test_sets: dict[str, SetReport]) -> Report:
     """Return a report made by this release."""
+    kinds = {
+        name: next(iter(its.systems.values())).scores.signatures["bleu"]
+        for name, its in test_sets.items()
+    }
     return Report(
         nmt=version("nmt"),
         commit=commit() or None,
         systems=systems,
         test_sets=test_sets,
-        cautions=cautions,
+        cautions=other_tokenizers(kinds),
     )
 
 

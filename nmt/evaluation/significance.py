@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sacrebleu.significance import _compute_p_value, estimate_ci
 
 from nmt.evaluation.metrics import Metrics, Statistics, scored
+from nmt.evaluation.report import Interval
 
 SAMPLES = 1000
 """Bootstrap resamples (Koehn 2004)."""
@@ -37,14 +38,6 @@ Numbers = NDArray[np.float64]
 Drawn = TypeVar("Drawn")
 Advance = Callable[[int], object]
 """Told how many samples are done."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95% confidence interval, mean +- half: of the bootstrap's scores."""
-
-    mean: float
-    half: float
 
 
 @dataclass(frozen=True)
@@ -137,7 +130,11 @@ def bootstrap(
 
 def intervals(resampled: Mapping[str, Numbers]) -> dict[str, Interval]:
     """Return a system's confidence intervals from its resampled scores, by metric."""
-    return {name: Interval(*map(float, estimate_ci(its))) for name, its in resampled.items()}
+    found = {}
+    for name, its in resampled.items():
+        mean, half = map(float, estimate_ci(its))
+        found[name] = Interval(mean=mean, half=half)
+    return found
 
 
 def compare(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config import Config, known_tags
+from nmt.config import Config, known_tags, required_tags
 from nmt.data.stages import EvalSet
 from nmt.data.text import read_lines
 from nmt.data.tokenizer import Tokenizers
@@ -30,6 +30,10 @@ from nmt.rundir import RunDir
 
 if TYPE_CHECKING:
     from nmt.explain.look import Explanation
+
+
+LONGEST_LOOKED_AT = 4000
+"""Characters of a line whose attention is looked at: it grows with the square."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,11 @@ class RunSystem:
     @property
     def about(self) -> About:
         """Return which checkpoint it is, and how it is searched."""
+        checkpoint = self.checkpoint or self.run.best_or_last()
         return About(
             kind="run",
             path=str(self.run.path.resolve()),
-            checkpoint=(self.checkpoint or self.run.best_or_last()).resolve().name,
+            checkpoint=checkpoint.resolve().name if checkpoint.exists() else None,
             decode=self.config.decode.model_dump(mode="json"),
             engine=self.engine,
         )
@@ -92,8 +97,20 @@ class RunSystem:
         return self.engine == "nmt" and self.config.model.attends
 
     def check(self, test: TestSet) -> None:
-        """Raise ConfigError where the model does not translate into the test set's language."""
+        """Raise ConfigError where the model does not translate into the test set's language.
+
+        Or where a tag is not given that its sources were all trained with.
+        """
         data = self.config.data
+        missing = required_tags(data) - (self._tags(test).keys() | self.config.decode.tags.keys())
+        if missing:
+            raise ConfigError(
+                [
+                    f"{self.run.path}: --set decode.tags.{name}: must be given, the model was "
+                    f"trained with it, and {test.name} has no such tag"
+                    for name in sorted(missing)
+                ]
+            )
         spoken = {value for name, value in known_tags(data) if name == "tgt_lang"} or {data.tgt}
         if test.tgt_lang not in spoken:
             raise ConfigError(
@@ -108,7 +125,7 @@ class RunSystem:
         translator = self._load()
         found = []
         for test in tests:
-            its = tagged(translator, self.config, test.tags)
+            its = tagged(translator, self.config, self._tags(test))
             with progress(f"{test.name}: {self.name} translates", len(test)) as advance:
                 made = translated(its, test, partial(_stream, its, advance))
             if self.attends:
@@ -124,7 +141,12 @@ class RunSystem:
         """Return what the model looks at in these (source, translation) pairs."""
         if not self.attends:
             return [None] * len(pairs)
-        return _explained(tagged(self._load(), self.config, test.tags), pairs)
+        return _explained(tagged(self._load(), self.config, self._tags(test)), pairs)
+
+    def _tags(self, test: TestSet) -> dict[str, str]:
+        """Return those of a test set's tags that the model knows."""
+        known = known_tags(self.config.data)
+        return {name: value for name, value in test.tags.items() if (name, value) in known}
 
     def _load(self) -> Translator:
         return load_translator(self.run, self.config, self.device, self.engine, self.checkpoint)
@@ -175,6 +197,7 @@ def _explained(
     from nmt.explain.look import Explainer
 
     assert isinstance(translator.engine, BeamEngine), "only ours shows what it looks at"
+    pairs = (pair if max(map(len, pair)) <= LONGEST_LOOKED_AT else ("", "") for pair in pairs)
     return Explainer(translator.engine, tokenizers=translator.tokenizers).forced(pairs)
 
 

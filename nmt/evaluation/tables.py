@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,8 +45,9 @@ class Table:
     def markdown(self) -> str:
         """Lay the table out as Markdown."""
         marks = ["---" if i < self.words else "---:" for i in range(len(self.head))]
-        rows = [self.head, marks, *([cell.replace("|", "\\|") for cell in r] for r in self.rows)]
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        cells = [self.head, *self.rows]
+        head, *rows = ([html.escape(c).replace("|", "\\|") for c in row] for row in cells)
+        lines = ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]
         return "\n".join([f"### {self.title}\n"] * bool(self.title) + lines)
 
 
@@ -163,10 +165,14 @@ def _suspicions(its: SetReport) -> Iterator[Table]:
     kinds = dict.fromkeys(kind for each in its.systems.values() for kind in each.suspicions)
     rows = []
     for kind in kinds:
-        having = [name for name, each in its.systems.items() if kind in each.suspicions]
-        for name in sorted(having, key=lambda name: -its.systems[name].suspicions[kind].count):
-            found = its.systems[name].suspicions[kind]
-            if found.count:
+
+        def count(name: str, kind: str = kind) -> float:
+            found = its.systems[name].suspicions.get(kind)
+            return 0 if found is None else found.count
+
+        for name in _ranked(its, count):
+            if count(name):
+                found = its.systems[name].suspicions[kind]
                 shown = ", ".join(map(str, found.lines[:LINES_SHOWN]))
                 more = ", …" if found.count > LINES_SHOWN else ""
                 rows.append([kind, name, shown + more, str(found.count), f"{found.share:.1%}"])
@@ -180,17 +186,17 @@ def examples(its: SetReport, most: int) -> Iterator[str]:
     for found in its.examples:
         rows = [f"\n{found.title}"]
         for example in found.examples[:most]:
-            said = {f"line {example.line}": example.source or ""}
-            said |= {"reference": example.references[0]}
-            said |= {name: example.hypotheses[name] for name in found.systems}
-            for name, text in said.items():
-                chrf = f" ({example.chrf[name]:.0f} chrF)" if name in example.chrf else ""
-                rows.append(f"  {name}{chrf}: {_cut(text)}")
+            rows.append(f"  line {example.line}: {_cut(example.source or '')}")
+            rows.append(f"  reference: {_cut(example.references[0])}")
+            for name in found.systems:
+                chrf = f"{example.chrf[name]:.0f} chrF"
+                rows.append(f"  {name} ({chrf}): {_cut(example.hypotheses[name])}")
         yield "\n".join(rows)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS_SHOWN else text[: CHARACTERS_SHOWN - 1] + "…"
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return plain if len(plain) <= CHARACTERS_SHOWN else plain[: CHARACTERS_SHOWN - 1] + "…"
 
 
 def brief(report: Report) -> str:
@@ -231,11 +237,14 @@ def markdown(report: Report) -> str:
             said.append(title + "\n".join(f"- {line}" for line in lines))
     for name, its in report.test_sets.items():
         tables = "\n\n".join(table.markdown() for table in sections(its))
-        said.append(f"<details><summary>{name}: where</summary>\n\n{tables}\n\n</details>")
+        said.append(_folded(f"{name}: where", tables))
         for text in examples(its, EXAMPLES_SHOWN):
             title, *rows = text.strip().split("\n")
             listed = "\n".join(rows)
-            said.append(
-                f"<details><summary>{name}: {title}</summary>\n\n```\n{listed}\n```\n\n</details>"
-            )
+            said.append(_folded(f"{name}: {title}", f"```\n{listed}\n```"))
     return "\n\n".join(said) + "\n"
+
+
+def _folded(title: str, text: str) -> str:
+    head = f"<details><summary>{html.escape(title)}</summary>"
+    return f"{head}\n\n{text}\n\n</details>"

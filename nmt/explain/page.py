@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nmt.explain.look import Explanation
+if TYPE_CHECKING:
+    from nmt.explain.look import Explanation
 
 PLACE = '<script type="application/json" id="data">'
 DIGITS = 5

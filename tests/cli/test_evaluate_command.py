@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,7 +58,9 @@ def test_the_table_is_sacrebleu_on_the_translations(digits: Digits, tmp_path: Pa
 def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_path: Path) -> None:
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
     (run / "report.json").unlink()
-    result = done(nmt("evaluate", run, *settings(decode__beam_size=3)))
+    done(nmt("evaluate", run, *settings(decode__beam_size=1)))
+    assert not (run / "report.json").exists(), "that is not the run as it stands"
+    result = done(nmt("evaluate", run))
     assert scores_in(result.lines[1])[:3] == ["test", "100.00", "100.00"]
     report = Report.model_validate(json.loads((run / "report.json").read_text()))
     its = report.test_sets["test"].systems["run"]
@@ -68,7 +72,7 @@ def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_pa
     assert its.subwords is not None
     about = report.systems["run"]
     assert about.decode is not None
-    assert about.decode["beam_size"] == 3
+    assert about.decode["beam_size"] == 5
     assert about.checkpoint == (run / "best").resolve().name
     assert about.path == str(run.resolve())
 
@@ -177,6 +181,23 @@ def test_an_outside_command_scores_too(tmp_path: Path) -> None:
     assert f"comet: {command}" in result.out
 
 
+def test_files_are_scored_without_torch_and_from_a_pipe(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
+    code = "import sys; sys.modules['torch'] = None; from nmt.cli import main; main()"
+    line = [sys.executable, "-c", code, "evaluate", "/dev/stdin", "--ref", file]
+    made = subprocess.run(line, input=b"a b c d\n", capture_output=True, check=False)
+    assert (made.returncode, made.stderr.count(b"error")) == (0, 0), made.stderr
+    assert b"100.00" in made.stdout
+
+
+def test_reports_are_written_before_the_reader_of_the_tables_goes_away(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
+    line = shlex.join([sys.executable, "-m", "nmt", "evaluate", str(file), "--ref", str(file)])
+    command = f"{line} -o {tmp_path}/r.json | true"
+    subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert (tmp_path / "r.json").is_file()
+
+
 def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> None:
     seen = digits.src[0]
     sides = write_lines(tmp_path / "t.in", [seen]), write_lines(tmp_path / "t.out", [seen[::-1]])
@@ -202,15 +223,21 @@ def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> 
         (["{hyp}", "--src", "{hyp}", "--src", "{hyp}", "--ref", "{hyp}"], "as often for each"),
         (["{run}", "--src", "{hyp}", "--ref", "{hyp}", "--tgt-lang", "fr"], "translates into"),
         (["{hyp}", "--ref", "{hyp}", "--comet-command", "x"], "it has no {{hyp}}"),
+        (["{run}/last", "--engine", "ctranslate2"], "runs the export of a run, not a checkpoint"),
+        (["{hyp}", "--ref", "{hyp}", "-o", "{hyp}"], "--output: must not be {hyp} as well"),
+        (["{hyp}", "--ref", "{ref}", "-o", "x", "--html", "x"], "must not be --output x as well"),
+        (["{hyp}", "--ref", "{ref}", "--html", "{folder}"], "--html: must be a file"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(
     digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     hyp = write_lines(tmp_path / "hyp.txt", ["a"])
-    result = nmt("evaluate", *(flag.format(run=digits.run, hyp=hyp) for flag in flags))
+    ref = write_lines(tmp_path / "ref.txt", ["a"])
+    names = {"run": digits.run, "hyp": hyp, "ref": ref, "folder": tmp_path}
+    result = nmt("evaluate", *(flag.format(**names) for flag in flags))
     assert (result.code, result.out) == (2, "")
-    assert message.format() in result.err
+    assert message.format(**names) in result.err
     assert result.err.count("error: ") == 1
 
 

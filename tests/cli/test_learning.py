@@ -26,8 +26,8 @@ def test_reversing_digits_is_learned_to_exact_match_on_unseen_strings(digits: Di
 
 def test_training_ends_with_the_score_of_the_test_set_on_stdout(digits: Digits) -> None:
     header, row, *signatures = digits.training.lines
-    assert header.split()[:4] == ["test", "set", "BLEU", "chrF"]
-    assert row.split() == ["test", "100.00", "100.00", "0.00", "1.000", "1.000", "200"]
+    assert header.split()[:5] == ["test", "set", "BLEU", "95%", "chrF"]
+    assert row.split() == ["test", "100.00", "±", "0.00", "100.00", "0.00", "1.000", "1.000", "200"]
     assert [line.split(":")[0].strip() for line in signatures] == ["bleu", "chrf", "ter"]
 
 

@@ -34,7 +34,9 @@ def test_a_run_with_these_settings_resumes_translates_and_is_scored(
     limit = settings(decode__max_length_ratio=0.1)
     translated = done(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
     assert len(translated.lines) == 3
-    assert len(done(nmt("evaluate", tiny.run)).lines) == len(trained.lines) == 5
+    assert len(trained.lines) == 5
+    scores = done(nmt("evaluate", tiny.run)).lines[: len(trained.lines)]
+    assert [line.split()[0] for line in scores] == [line.split()[0] for line in trained.lines]
 
 
 def test_your_own_tokenizer_model_goes_the_whole_way(tiny: Tiny) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from nmt.evaluation import cautions
 
-PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut ."[:3] + "."]
+PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut."]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,13 @@ def test_leaked_lines_are_counted() -> None:
     assert cautions.leaked([3, 4], 9) == [
         "2 of 9 sources stand in the training text letter for letter"
     ]
+
+
+def test_text_without_spaces_needs_its_language() -> None:
+    assert cautions.uncut(["我喜欢猫。"], "zh") == []
+    assert cautions.uncut(["I like 猫"], "13a") == []
+    [said] = cautions.uncut(["我喜欢猫。", "猫"], "13a")
+    assert "--tgt-lang" in said
 
 
 def test_test_sets_of_different_tokenizers() -> None:

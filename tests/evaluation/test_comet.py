@@ -35,9 +35,19 @@ def test_comet_score_prints_segments_and_then_the_system(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("said", "number"), [(".5", 0.5), ("-.5", -0.5), ("x 3.", 3.0), ("score: +2e1", 20.0)]
+)
+def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float) -> None:
+    words = check_command(script(tmp_path, f"for h in hyp: print({said!r})"))
+    assert line_scores(words, SRC, HYP, REF) == [number] * 3
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         ("print(1)", "must print a number for each of 3 lines, printed 1"),
+        ("for h in hyp: print('version v2')", "must print a number for each of 3 lines"),
+        ("sys.stdout.buffer.write(b'\\xff')", "must print a number for each of 3 lines"),
         ("for h in hyp: print('none')", "must print a number for each of 3 lines, printed 0"),
         ("sys.exit('no such model')", "ended with 1: no such model"),
         ("sys.exit(3)", "ended with 3: no word on stderr"),
@@ -53,7 +63,7 @@ def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str
     [
         ("comet-score", "it has no {hyp}"),
         ("comet-score '{hyp}", "must be a command line, is not: No closing quotation"),
-        ("no-such-command {hyp}", "no-such-command: No such file or directory"),
+        ("no-such-command {hyp}", "no-such-command: no such command"),
         ("cat {hyp} {src}", "asks for {src}, and there is no source"),
     ],
 )

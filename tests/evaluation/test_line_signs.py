@@ -46,6 +46,10 @@ def test_kinds_of_sentences(source: str, reference: str, expected: set[str]) -> 
         ("see http://a.b/c.", "x", "siehe http://a.b/c!", {"links": (1, 1)}),
         ("mail me@b.org now", "x", "schreib me@b.de", {"links": (1, 0)}),
         ("in Paris, Texas", "in Paris, Texas", "in Paris", {"names": (2, 1)}),
+        ("in Paris and Paris", "in Paris", "in Paris", {"names": (1, 1)}),
+        ("请访问www.a.cn了解", "see www.a.cn", "see www.a.cn", {"links": (1, 1)}),
+        ("写信给me@b.org了解", "mail me@b.org", "mail me@b.org", {"links": (1, 1)}),
+        ("in 2023", "2023年", "２０２３年", {"numbers": (1, 1)}),
     ],
 )
 def test_what_is_copied(
@@ -134,6 +138,11 @@ def test_what_was_to_be_copied_and_is_lost_is_named() -> None:
     reference = "1999 sahen wir Anna bei http://a.b ."
     found = suspected("wir sahen sie dort im Netz .", reference, source)
     assert found == {"lost number", "lost link", "lost name"}
+
+
+def test_a_blank_line_among_the_references_is_none() -> None:
+    found = suspicions(None, "a cat", ["a", "cat"], [list("abcdef"), []], [], 50, [], False)
+    assert [kind for kind, has in zip(SUSPICIONS, found, strict=True) if has] == ["short"]
 
 
 def test_without_a_source_nothing_is_said_of_copies() -> None:
