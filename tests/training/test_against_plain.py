@@ -95,7 +95,9 @@ def test_the_first_gradients_in_fp32_are_the_plain_ones(
         assert difference <= 1e-5 * expected[name].norm(), name
 
 
-@pytest.mark.parametrize("case", ["luong, input feeding", "transformer"])
+@pytest.mark.parametrize(
+    "case", [pytest.param("luong, input feeding", marks=pytest.mark.slow), "transformer"]
+)
 def test_bf16_trains_within_the_noise_of_seeds(make_trainer: MakeTrainer, case: str) -> None:
     """After 200 updates the loss of bf16 is as near to fp32's as another seed's is."""
     model, _ = CASES[case]
