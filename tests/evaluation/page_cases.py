@@ -91,7 +91,8 @@ def analysed(test: Callable[[], TestSet], names: tuple[str, ...]) -> Analysis:
 def reported(found: Sequence[Analysis], cautions: Sequence[str] = ()) -> Report:
     """Return the report of analyses."""
     about = {name: About(kind="file", path=f"{name}.txt") for name in found[0].answers}
-    return new_report(about, {its.test.name: its.report for its in found}, list(cautions))
+    report = new_report(about, {its.test.name: its.report for its in found})
+    return report.model_copy(update={"cautions": list(cautions)})
 
 
 def paged(found: Sequence[Analysis], special: Mapping[str, Any] | None = None) -> str:
