@@ -186,7 +186,8 @@ def examples(its: SetReport, most: int) -> Iterator[str]:
     for found in its.examples:
         rows = [f"\n{found.title}"]
         for example in found.examples[:most]:
-            rows.append(f"  line {example.line}: {_cut(example.source or '')}")
+            source = "" if example.source is None else f": {_cut(example.source)}"
+            rows.append(f"  line {example.line}{source}")
             rows.append(f"  reference: {_cut(example.references[0])}")
             for name in found.systems:
                 chrf = f"{example.chrf[name]:.0f} chrF"
