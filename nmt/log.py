@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,30 @@ def print_error(message: str) -> None:
 def say(message: str) -> None:
     """Print a line about the work on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def put(text: str) -> None:
+    """Print a result on stdout, in UTF-8 whatever encoding the shell has."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{text}\n".encode())
+    sys.stdout.buffer.flush()
+
+
+def printable(text: str) -> str:
+    """Return a text without line breaks and what else would upset a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def columns(rows: Sequence[Sequence[str]], words: int) -> list[str]:
+    """Lay rows out, a line each: the first `words` columns to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < words else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def table(rows: Iterable[tuple[str, str]]) -> str:

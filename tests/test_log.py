@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nmt.log import RED, RunLog, duration, print_error, say, size, table
+from nmt.log import RED, RunLog, columns, duration, print_error, say, size, table
 
 
 @pytest.mark.parametrize(
@@ -129,3 +131,19 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(
     assert "a line\n" in shown
     assert "loss 2" not in log.log_file.read_text()
     assert log.bar is None
+
+
+def test_columns_are_aligned() -> None:
+    assert columns([("a", "bb", "c"), ("ddd", "e", "f")], words=3) == ["a    bb  c", "ddd  e   f"]
+    assert columns([("a", "bb"), ("ddd", "1")], words=1) == ["a    bb", "ddd   1"]
+
+
+def test_results_are_utf8_whatever_the_shell_speaks() -> None:
+    code = "from nmt.log import put; print('a'); put('± “ü”'); print('b')"
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert made.stdout.decode() == "a\n± “ü”\nb\n"

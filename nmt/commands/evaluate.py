@@ -17,7 +17,7 @@ from nmt.cores import free_cores
 from nmt.data.corpus import Corpus
 from nmt.data.stages import load_test_sets
 from nmt.data.text import read_lines, unequal
-from nmt.decoding.load import choose_run, require_tags
+from nmt.decoding.load import choose_run
 from nmt.errors import ConfigError, DataError, RunError
 from nmt.evaluation.analyse import Analysis, Answers, analyse
 from nmt.evaluation.comet import check_command, line_scores
@@ -27,7 +27,7 @@ from nmt.evaluation.page import page
 from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
-from nmt.log import say
+from nmt.log import put, say
 from nmt.rundir import RunDir, open_run
 from nmt.textsets import set_names
 
@@ -99,7 +99,7 @@ def run(
     report = new_report(about, {its.test.name: its.report for its in found})
     own = not (src or overrides or best) and engine == "nmt"
     _write(outputs, report, found, systems, own)
-    sys.stdout.buffer.write(f"{whole(report)}\n".encode())
+    put(whole(report))
     for text in all_cautions(report):
         say(f"warning: {text}")
 
@@ -219,13 +219,11 @@ def _given(
     src_lang, tags = "", dict[str, str]()
     if runs:
         config = runs[0].config
-        require_tags(config)
         tags = config.decode.tags
         src_lang = tags.get("src_lang", config.data.src)
         tgt_lang = tgt_lang or tags.get("tgt_lang", config.data.tgt)
     each = len(ref) // len(src) if src else len(ref)
-    firsts = [ref[i] for i in range(0, len(ref), each)]
-    names = _set_names(list(src) or firsts[:1])
+    names = _set_names(src or ref[:1])
     tests = []
     for i, name in enumerate(names):
         source = list(read_lines(src[i])) if src else None

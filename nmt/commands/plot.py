@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from nmt.errors import ConfigError, RunError, did_you_mean
-from nmt.log import say
+from nmt.log import put, say
 from nmt.rundir import open_run
 from nmt.runs.chart import chart
 from nmt.runs.curves import Curves, curves
@@ -31,7 +31,7 @@ def run(folders: list[Path], kinds: str, axis: Axis, pictures: dict[str, Path | 
         return
     width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
     largest = max(max(series.x) for panel in drawn for series in panel.series)
-    print("\n\n".join(chart(panel, width, largest, axis) for panel in drawn))
+    put("\n\n".join(chart(panel, width, largest, axis) for panel in drawn))
 
 
 def _known(kinds: str) -> list[str]:

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from nmt.configfile import load_config
-from nmt.log import say
+from nmt.log import columns, put, say
 from nmt.rundir import open_run
 from nmt.runs.curves import curves
-from nmt.runs.diff import changed_settings, changed_texts, columns, ends, validations
+from nmt.runs.diff import changed_settings, changed_texts, ends, validations
 from nmt.runs.listing import as_json, summaries, table
 from nmt.runs.summary import summarise
 from nmt.runs.texts import texts
@@ -24,7 +24,7 @@ def list_all(folder: Path, json: bool) -> None:
     if json:
         print(as_json(found), end="")
     elif found:
-        print(table(found, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns))
+        put(table(found, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns))
     if not found:
         say(f"{folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
 
@@ -33,7 +33,7 @@ def diff(a: Path, b: Path) -> None:
     """Print how two runs differ: settings, text, validations and how they ended."""
     runs = open_run(a), open_run(b)
     configs = [load_config(run.config) for run in runs]
-    print(f"A  {a}\nB  {b}")
+    put(f"A  {a}\nB  {b}")
     settings = changed_settings(configs[0], configs[1])
     _print_rows(settings, ("setting", "A", "B"), "all settings are the same")
     recorded = [texts(run) for run in runs]
@@ -42,7 +42,7 @@ def diff(a: Path, b: Path) -> None:
     for name, its in zip("AB", recorded, strict=True):
         missing = [purpose for purpose, files in its.items() if not files]
         if missing:
-            print(f"{name} has no record of the text of {', '.join(missing)}")
+            put(f"{name} has no record of the text of {', '.join(missing)}")
     one, other = (curves(run).valid for run in runs)
     head = ("update", "loss A", "loss B", "BLEU A", "BLEU B")
     _print_rows(validations(one, other), head, "no update was validated in both")
@@ -51,4 +51,4 @@ def diff(a: Path, b: Path) -> None:
 
 
 def _print_rows(rows: list[tuple[str, ...]], head: tuple[str, ...], otherwise: str) -> None:
-    print(f"\n{columns([head, *rows]) if rows else otherwise}")
+    put("\n" + ("\n".join(columns([head, *rows], words=len(head))) if rows else otherwise))

@@ -32,7 +32,7 @@ from nmt.evaluation.systems import RunSystem, as_test_sets, translated
 from nmt.evaluation.tables import all_cautions, brief
 from nmt.explain.lexicon import make_shortlist
 from nmt.export.write import check_exportable, export_run
-from nmt.log import RunLog, duration, say
+from nmt.log import RunLog, duration, put, say
 from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
 from nmt.modelconfig import ENGINES
@@ -389,7 +389,7 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
         for one, its in found
     }
     report = new_report({system.name: system.about}, sets)
-    print(brief(report))
+    write_report(run_dir.report, report)
+    put(brief(report))
     for text in all_cautions(report):
         trainer.log.say(f"warning: {text}")
-    write_report(run_dir.report, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +80,12 @@ def tagged(translator: Translator, config: Config, tags: dict[str, str]) -> Tran
     return translator.tagged(tag_ids(translator.tokenizers.src, known_tags(config.data), asked))
 
 
-def require_tags(config: Config) -> None:
-    """Raise ConfigError where a tag is not given that every source was trained with."""
-    for name in sorted(required_tags(config.data) - set(config.decode.tags)):
+def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
+    """Raise ConfigError where a tag is not given that every source was trained with.
+
+    It may stand in `decode.tags`, or among the `tags` of a test set.
+    """
+    for name in sorted(required_tags(config.data) - {*config.decode.tags, *(tags or {})}):
         values = ", ".join(value for each, value in known_tags(config.data) if each == name)
         flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
         raise ConfigError([f"{flag}: must be given, one of {values}: the model knows them all"])

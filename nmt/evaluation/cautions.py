@@ -35,16 +35,12 @@ def references_as_output(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> list[str]:
     """Return cautions about references that are not as people write."""
-    found = []
+    found, theirs = [], "".join(hypotheses)
     for number, lines in enumerate(references, 1):
         which = f"reference {number}" if len(references) > 1 else "reference"
         found += looks_tokenized(which, lines)
         text = "".join(lines)
-        if (
-            text.lower() == text
-            and text.upper() != text
-            and "".join(hypotheses).lower() != ("".join(hypotheses))
-        ):
+        if text.lower() == text and text.upper() != text and theirs.lower() != theirs:
             found.append(f"{which}: has no capital letter, the hypotheses have")
     return found
 

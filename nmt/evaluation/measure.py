@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,15 @@ class Measured:
 _Chunk = tuple[list[str] | None, list[list[str]], list[list[str]]]
 """Sources, references (R x lines) and hypotheses (S x lines)."""
 _Languages = tuple[str, str]
-_Found = tuple[list[SystemLines], NDArray[np.bool_], NDArray[np.int64], list[list[str]]]
+
+
+class _Found(NamedTuple):
+    """What some lines told, as in Measured."""
+
+    systems: list[SystemLines]
+    kinds: NDArray[np.bool_]
+    src_words: NDArray[np.int64]
+    references: list[list[str]]
 
 
 def measure(
@@ -111,14 +119,13 @@ def measure(
     with Pool(_look, languages, busy) as pool:
         for found in pool.map(_chunks(test, hypotheses)):
             parts.append(found)
-            advance(len(found[1]))
-    systems = [_joined([part[0][i] for part in parts]) for i in range(len(hypotheses))]
+            advance(len(found.references))
     return Measured(
         cast(Metrics, dict(metrics)),
-        systems,
-        np.concatenate([part[1] for part in parts]),
-        np.concatenate([part[2] for part in parts]),
-        [line for part in parts for line in part[3]],
+        [_joined(its) for its in zip(*(part.systems for part in parts), strict=True)],
+        np.concatenate([part.kinds for part in parts]),
+        np.concatenate([part.src_words for part in parts]),
+        [line for part in parts for line in part.references],
     )
 
 
@@ -153,7 +160,7 @@ def _look(languages: _Languages, chunk: _Chunk) -> _Found:
         of_source = word_splitter(languages[0])
         lengths = [len(of_source(line)) for line in src]
         kinds_found = [kinds(line, refs[0]) for line, refs in zip(src, by_line, strict=True)]
-    return systems, np.array(kinds_found), np.array(lengths), firsts
+    return _Found(systems, np.array(kinds_found), np.array(lengths), firsts)
 
 
 def _system(

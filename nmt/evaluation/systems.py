@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config import Config, known_tags, required_tags
+from nmt.config import Config, known_tags
 from nmt.data.stages import EvalSet
 from nmt.data.text import read_lines
 from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.load import load_translator, tagged
+from nmt.decoding.load import load_translator, require_tags, tagged
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.analyse import Answers, Progress
@@ -102,15 +102,7 @@ class RunSystem:
         Or where a tag is not given that its sources were all trained with.
         """
         data = self.config.data
-        missing = required_tags(data) - (self._tags(test).keys() | self.config.decode.tags.keys())
-        if missing:
-            raise ConfigError(
-                [
-                    f"{self.run.path}: --set decode.tags.{name}: must be given, the model was "
-                    f"trained with it, and {test.name} has no such tag"
-                    for name in sorted(missing)
-                ]
-            )
+        require_tags(self.config, self._tags(test))
         spoken = {value for name, value in known_tags(data) if name == "tgt_lang"} or {data.tgt}
         if test.tgt_lang not in spoken:
             raise ConfigError(

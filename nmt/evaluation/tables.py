@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nmt.evaluation.metrics import TITLES
 from nmt.evaluation.report import Report, SetReport
+from nmt.log import columns, printable
 
 LINES_SHOWN = 8
 """Line numbers of a suspicion that a table shows."""
@@ -31,15 +32,7 @@ class Table:
 
     def text(self) -> str:
         """Lay the table out for a terminal."""
-        cells = [self.head, *self.rows]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.head))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < self.words else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in cells
-        ]
+        lines = columns([self.head, *self.rows], self.words)
         return "\n".join([f"\n{self.title}"] * bool(self.title) + lines)
 
     def markdown(self) -> str:
@@ -196,7 +189,7 @@ def examples(its: SetReport, most: int) -> Iterator[str]:
 
 
 def _cut(text: str) -> str:
-    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    plain = printable(text)
     return plain if len(plain) <= CHARACTERS_SHOWN else plain[: CHARACTERS_SHOWN - 1] + "…"
 
 

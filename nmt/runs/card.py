@@ -14,10 +14,10 @@ from typing import Any
 from nmt import files
 from nmt.config import Config, known_tags
 from nmt.configfile import load_config
-from nmt.log import duration
+from nmt.log import duration, printable
 from nmt.release import commit
 from nmt.rundir import RunDir, read_json
-from nmt.runs.listing import decimal, printable, score, whole
+from nmt.runs.listing import decimal, score, whole
 from nmt.runs.scores import Report
 from nmt.runs.summary import Summary, summarise
 from nmt.runs.texts import TRAIN, VALID, Text, corpus_metas, texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from nmt.config import Config
 from nmt.log import duration
@@ -20,15 +19,6 @@ HASH = 12
 Row = tuple[str, ...]
 Setting = tuple[str, bool]
 """A value as the config spells it, and whether a person gave it."""
-
-
-def columns(rows: Sequence[Row]) -> str:
-    """Lay rows out in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
 
 
 def changed_settings(one: Config, other: Config) -> list[Row]:

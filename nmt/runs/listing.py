@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import fill
 
 from nmt.errors import RunError, did_you_mean
-from nmt.log import duration
+from nmt.log import columns, duration, printable
 from nmt.rundir import RunDir
 from nmt.runs.summary import Summary, summarise
 
@@ -58,11 +58,6 @@ def _name(run: Path, folder: Path) -> str:
     return printable(str(run.relative_to(folder)) if run != folder else run.resolve().name)
 
 
-def printable(text: str) -> str:
-    """Return a text without line breaks and what else would upset a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def as_json(found: Iterable[Summary]) -> str:
     """Return one object a line and run."""
     return "".join(json.dumps(asdict(summary)) + "\n" for summary in found)
@@ -70,11 +65,10 @@ def as_json(found: Iterable[Summary]) -> str:
 
 def table(found: Sequence[Summary], width: int) -> str:
     """Lay the runs out, numbers in columns; below each its model, data and what is wrong."""
-    rows = [HEAD, *map(_row, found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_aligned(HEAD, widths)]
-    for summary, row in zip(found, rows[1:], strict=True):
-        lines.append(_aligned(row, widths))
+    head, *rows = columns([HEAD, *map(_row, found)], words=2)
+    lines = [head]
+    for summary, row in zip(found, rows, strict=True):
+        lines.append(row)
         lines += [
             fill(
                 printable(words),
@@ -88,15 +82,6 @@ def table(found: Sequence[Summary], width: int) -> str:
             if words
         ]
     return "\n".join(lines)
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    """Put words to the left of their columns and numbers to the right."""
-    cells = [
-        cell.ljust(width) if i < 2 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _row(summary: Summary) -> tuple[str, ...]:

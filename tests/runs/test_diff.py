@@ -9,7 +9,7 @@ from runfolders import CONFIG, valid_record, write_metrics, write_run, write_tex
 from nmt.configfile import load_config
 from nmt.rundir import RunDir
 from nmt.runs.curves import curves
-from nmt.runs.diff import MOST_ROWS, changed_settings, changed_texts, columns, ends, validations
+from nmt.runs.diff import MOST_ROWS, changed_settings, changed_texts, ends, validations
 from nmt.runs.summary import summarise
 from nmt.runs.texts import texts
 
@@ -89,7 +89,3 @@ def test_the_ends_of_both_stand_side_by_side(tmp_path: Path) -> None:
     assert rows["best"] == ["bleu 31.25 at 200"] * 2
     assert rows["state"] == ["stopped, 200 updates, 20s"] * 2
     assert rows["test BLEU"] == ["-"] * 2
-
-
-def test_columns_are_aligned() -> None:
-    assert columns([("a", "bb", "c"), ("ddd", "e", "f")]) == "a    bb  c\nddd  e   f"
