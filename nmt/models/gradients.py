@@ -17,6 +17,9 @@ aten = torch.ops.aten
 ROWS_AT_A_TIME = 512
 """Rows of logits in a chunk of the loss."""
 
+ROWS_TOGETHER = 2048
+"""Rows whose share of the output map's gradient comes of one product."""
+
 
 def for_products(tensor: Tensor) -> Tensor:
     """Return a tensor in the type that autocast multiplies in, cast once for all its readers."""
@@ -41,7 +44,8 @@ def chunked_loss(
 ) -> Tensor:
     """Return the summed cross entropy of an output map, never holding all its logits.
 
-    `rooms` is memory for a chunk of logits, as the products make them and as they are summed.
+    `rooms` is memory for logits: ROWS_TOGETHER as the products make them, ROWS_AT_A_TIME as they
+    are summed.
     """
     given = hidden, weight, bias, tgt, label_smoothing, rooms
     return cast(Tensor, _ChunkedLoss.apply(*given))  # type: ignore[no-untyped-call]
@@ -50,8 +54,10 @@ def chunked_loss(
 class _ChunkedLoss(torch.autograd.Function):
     """Output map and cross entropy, some rows at a time, their gradient made on the way.
 
-    So M x V logits are never held. With p the softmax of a row's logits z and q the smoothed
-    target, the loss is log sum exp z - q . z and its gradient p - q.
+    So M x V logits are never held. With p the softmax of a row's logits z, z_max the largest of
+    them, t its target and e the smoothing, the loss is log sum exp z - (1 - e) z_t - e mean z,
+    where log sum exp z = z_max - log p_max, and its gradient p - (1 - e) onehot_t - e / V. What
+    the last terms give, for all rows and tokens alike, is added in one at the end.
     """
 
     @staticmethod
@@ -71,25 +77,32 @@ class _ChunkedLoss(torch.autograd.Function):
             of_hidden = torch.empty_like(hidden)
             of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         total = rooms[1].new_zeros(())
-        for begin in range(0, len(hidden), ROWS_AT_A_TIME):
-            rows = slice(begin, begin + ROWS_AT_A_TIME)
-            right = tgt[rows, None]
-            product, logits = (room[: len(right)] for room in rooms)
-            torch.addmm(bias_used, hidden[rows], weight_used.t(), out=product)
-            top = logits.copy_(product).amax(1, keepdim=True)
-            total += top.sum() - (1 - smoothing) * logits.gather(1, right).sum()
-            if smoothing:
-                total -= smoothing * logits.mean(1).sum()
-            powers = logits.sub_(top).exp_()
-            norm = powers.sum(1, keepdim=True)
-            total += norm.log().sum()
+        for begin in range(0, len(hidden), ROWS_TOGETHER):
+            together = hidden[begin : begin + ROWS_TOGETHER]
+            changes = rooms[0][: len(together)]
+            for first in range(0, len(together), ROWS_AT_A_TIME):
+                rows = slice(first, first + ROWS_AT_A_TIME)
+                right, change = tgt[begin:][rows, None], changes[rows]
+                torch.addmm(bias_used, together[rows], weight_used.t(), out=change)
+                logits = _precise_in(rooms[1], change)
+                total += logits.amax(1).sum() - (1 - smoothing) * logits.gather(1, right).sum()
+                powers = torch.softmax(logits, 1, out=logits)
+                total -= powers.amax(1).log().sum()
+                if learns:
+                    wanted = powers.new_full((len(right), 1), smoothing - 1)
+                    change.copy_(powers.scatter_add_(1, right, wanted))
+                    torch.mm(change, weight_used, out=of_hidden[begin:][rows])
             if learns:
-                change = powers.div_(norm).sub_(smoothing / len(weight))
-                change.scatter_add_(1, right, torch.full_like(norm, smoothing - 1))
-                change = product.copy_(change)
-                torch.mm(change, weight_used, out=of_hidden[rows])
-                of_weight += change.t() @ hidden[rows]
-                of_bias += change.sum(0)
+                of_weight += changes.t() @ together
+                of_bias += changes.sum(0)
+        if smoothing:
+            share = smoothing / len(weight)
+            all_hidden, all_weight = (precise(each).sum(0) for each in (hidden, weight_used))
+            total -= share * (all_hidden @ all_weight + len(hidden) * precise(bias_used).sum())
+            if learns:
+                of_hidden -= share * all_weight
+                of_weight -= share * all_hidden
+                of_bias -= share * len(hidden)
         if learns:
             ctx.gradients = of_hidden, of_weight, of_bias
         return total
@@ -100,6 +113,11 @@ class _ChunkedLoss(torch.autograd.Function):
         found = [each.mul_(scale) for each in ctx.gradients]
         ctx.gradients = None
         return *found, None, None, None
+
+
+def _precise_in(room: Tensor, made: Tensor) -> Tensor:
+    """Return a tensor in the type of `room`: itself, or a copy there."""
+    return made if made.dtype == room.dtype else room[: len(made)].copy_(made)
 
 
 class _Gathered(NamedTuple):

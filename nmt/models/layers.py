@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from nmt.models.gradients import (
     ROWS_AT_A_TIME,
+    ROWS_TOGETHER,
     LoopProduct,
     chunked_loss,
     for_products,
@@ -40,7 +41,7 @@ class Output(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         if tied is None:
             nn.init.xavier_uniform_(self.weight)
-        self._rooms: dict[torch.dtype, Tensor] = {}
+        self._rooms: dict[tuple[int, torch.dtype], Tensor] = {}
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors."""
@@ -67,17 +68,18 @@ class Output(nn.Module):
         """
         if hidden.device.type == "cpu":
             hidden = for_products(hidden)
-            rooms = self._room(hidden.dtype), self._room(precise(hidden[:0]).dtype)
+            sums = precise(hidden[:0]).dtype
+            rooms = self._room(ROWS_TOGETHER, hidden.dtype), self._room(ROWS_AT_A_TIME, sums)
             return chunked_loss(hidden, self.weight, self.bias, tgt, label_smoothing, rooms)
         logits = precise(self.logits(hidden))
         return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
 
-    def _room(self, kind: torch.dtype) -> Tensor:
-        """Return memory for a chunk of logits, kept from call to call: fresh pages cost much."""
-        if kind not in self._rooms:
+    def _room(self, rows: int, kind: torch.dtype) -> Tensor:
+        """Return memory for rows of logits, kept from call to call: fresh pages cost much."""
+        if (rows, kind) not in self._rooms:
             with torch.inference_mode(False):
-                self._rooms[kind] = torch.empty(ROWS_AT_A_TIME, len(self.weight), dtype=kind)
-        return self._rooms[kind]
+                self._rooms[rows, kind] = torch.empty(rows, len(self.weight), dtype=kind)
+        return self._rooms[rows, kind]
 
 
 def union(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
