@@ -131,16 +131,21 @@ class LoopProduct:
     """x W^T + b at every step of a loop, with one product for the gradient of W after the last.
 
     Else each step would make a gradient of W from its few rows, and add it to the others. W is
-    O x I, or ... x O x I, one for each sentence.
+    O x I, or ... x O x I, one for each sentence. `known` is T x N x O, what each of T steps adds to
+    its product: what the steps leave, laid side by side once, is its gradient too.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, known: Tensor | None = None
+    ) -> None:
         self.gathered = _Gathered([], [])
         self.learns = torch.is_grad_enabled() and weight.requires_grad
         if self.learns:
             weight, bias = for_products(weight), None if bias is None else for_products(bias)
-            weight, bias = _LoopWeights.apply(weight, bias, self.gathered)  # type: ignore[no-untyped-call]
-        self.weight, self.bias = weight, bias
+            given = weight, bias, known, self.gathered
+            weight, bias = _LoopWeights.apply(*given)  # type: ignore[no-untyped-call]
+            known = None if known is None else known.detach()
+        self.weight, self.bias, self.known = weight, bias, known
 
     def __call__(self, inputs: Tensor, more: Tensor | None = None) -> Tensor:
         """Return ... N x O of ... N x I; `more`, N x O, is added in the place of a bias."""
@@ -158,21 +163,31 @@ def mapped(inputs: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
 
 
 class _LoopWeights(torch.autograd.Function):
-    """Hands the weights on; its backward pass comes after that of all steps."""
+    """Hands the weights on; its backward pass comes after that of all steps.
+
+    The last of them have none where nothing reads what they made.
+    """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, gathered: _Gathered) -> Any:
+    def forward(
+        ctx: Any, weight: Tensor, bias: Tensor | None, known: Tensor | None, gathered: _Gathered
+    ) -> Any:
         ctx.set_materialize_grads(False)
-        ctx.gathered = gathered
+        ctx.gathered, ctx.shape = gathered, None if known is None else known.shape
         return weight.view_as(weight), None if bias is None else bias.view_as(bias)
 
     @staticmethod
     def backward(ctx: Any, *_: None) -> Any:
-        inputs, gradients = (torch.cat(parts, -2) for parts in ctx.gathered)
+        unread = 0 if ctx.shape is None else ctx.shape[0] - len(ctx.gathered.inputs)
+        inputs, gradients = (
+            torch.cat([*parts[::-1], *[torch.zeros_like(parts[0])] * unread], -2)
+            for parts in ctx.gathered
+        )
         for parts in ctx.gathered:
             parts.clear()
         bias = gradients.sum(0) if ctx.needs_input_grad[1] else None
-        return gradients.mT @ inputs, bias, None
+        known = None if ctx.shape is None else gradients.view(ctx.shape)
+        return gradients.mT @ inputs, bias, known, None
 
 
 class _LoopStep(torch.autograd.Function):

@@ -5,7 +5,7 @@ Shapes: B rows, T length, I input width, D width, G = gates x D, V vocabulary, M
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, cast
 
@@ -130,7 +130,7 @@ class RecurrentLayer(nn.Module):
     def __init__(self, cell: Literal["gru", "lstm"], d_input: int, d_feed: int, width: int) -> None:
         super().__init__()
         self.is_lstm = cell == "lstm"
-        self.d_input = d_input
+        self.d_input, self.d_feed = d_input, d_feed
         self.rnn = CELLS[cell](d_input + d_feed, width, batch_first=True)
         init_recurrent(self.rnn)
 
@@ -146,7 +146,14 @@ class RecurrentLayer(nn.Module):
 
     def cell(self) -> Cell:
         """Return the function of one step; its weights are sliced once, for all steps to come."""
-        return make_cell(self.rnn, "", cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :])
+        return make_cell(self.rnn, "", self._feed_weight())
+
+    def hoist(self, inputs: Tensor) -> tuple[Cell, Sequence[Tensor]]:
+        """Return the function of one step, and the gates for each, for T x B x I inputs."""
+        return hoist(self.rnn, "", inputs, self._feed_weight() if self.d_feed else None)
+
+    def _feed_weight(self) -> Tensor:
+        return cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
 
 
 def make_cell(rnn: nn.GRU | nn.LSTM, suffix: str, feed_weight: Tensor | None = None) -> Cell:
@@ -174,14 +181,36 @@ def input_gates(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> Tensor:
     return F.linear(inputs, weight[:, : inputs.size(-1)], bias)
 
 
+def hoist(
+    rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor, feed_weight: Tensor | None = None
+) -> tuple[Cell, Sequence[Tensor]]:
+    """Return one step of a direction of a layer and the gates for each, for T x B x I inputs.
+
+    All that an LSTM's state and feed add to its gates comes of one product a step.
+    """
+    gates = input_gates(rnn, suffix, inputs)
+    if not isinstance(rnn, nn.LSTM):
+        return make_cell(rnn, suffix, feed_weight), gates.unbind(0)
+    weight = getattr(rnn, f"weight_hh_l0{suffix}")
+    if feed_weight is not None:
+        weight = torch.cat([weight, feed_weight], 1)
+    recurrent = LoopProduct(weight, known=gates)
+
+    def step(gates: Tensor, feed: Tensor | None, state: State) -> State:
+        hidden = state[0] if feed is None else torch.cat([state[0], feed], -1)
+        return lstm_gates(recurrent(hidden, gates), state[1])
+
+    assert recurrent.known is not None
+    return step, recurrent.known.unbind(0)
+
+
 def run_over(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> State:
     """Return h, and c of an LSTM, after each of B x T x I inputs, B x T x D each."""
-    step = make_cell(rnn, suffix)
-    gates = input_gates(rnn, suffix, inputs)
-    zeros = gates.new_zeros(gates.size(0), rnn.hidden_size)
+    step, gates = hoist(rnn, suffix, inputs.transpose(0, 1))
+    zeros = gates[0].new_zeros(len(inputs), rnn.hidden_size)
     state: State = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
     states = []
-    for gates_t in gates.unbind(1):
+    for gates_t in gates:
         state = step(gates_t, None, state)
         states.append(state)
     return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))

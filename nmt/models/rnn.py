@@ -311,19 +311,19 @@ class Decoder(nn.Module):
 
     def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
         """Run over B x T x E a step at a time, all that is not fed back hoisted out of the loop."""
-        gates = self.layers[0].project(embedded)  # type: ignore[operator]
-        cells = self.cells()
+        first, gates = self.layers[0].hoist(embedded.transpose(0, 1))  # type: ignore[operator]
+        cells = [first, *self.cells()[1:]]
         if memory.source is not None:
             memory = replace(memory, source=self.attention.looping(memory.source))
         state = self.first_state(memory, rows=1)
         mask = None
         if self.training and self.rate > 0 and self.d_feed > 0:
-            mask = sequence_mask(gates.new_ones(gates.size(0), self.d_feed), self.rate)
+            mask = sequence_mask(gates[0].new_ones(len(embedded), self.d_feed), self.rate)
         made: list[Tensor] = []
         found: list[Attended] = []
         # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
         with looping(self):
-            for gates_t, embedded_t in zip(gates.unbind(1), embedded.unbind(1), strict=True):
+            for gates_t, embedded_t in zip(gates, embedded.unbind(1), strict=True):
                 parts, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
                 made.append(parts if state.feed is None else state.feed)
                 if seen is not None:
