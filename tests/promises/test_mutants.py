@@ -1,0 +1,30 @@
+"""Each bug on purpose is caught by the test of the promise that it breaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import MUTANT_VARIABLE, MUTANTS
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_caught(name: str) -> None:
+    """The test named by the mutant fails with it planted; it passes without, as the suite sees."""
+    mutant = MUTANTS[name]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    found = subprocess.run(
+        [*command, "-m", "slow or not slow", str(HERE / mutant.caught_by)],
+        env=os.environ | {MUTANT_VARIABLE: name},
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+        timeout=900,
+    )
+    assert found.returncode == pytest.ExitCode.TESTS_FAILED, found.stdout + found.stderr
