@@ -244,6 +244,28 @@ class _LSTMGates(torch.autograd.Function):
         return of_gates, of_memory * forget
 
 
+def masked_relu(inputs: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Return relu(inputs) times a mask that holds 0 or `scale`, as dropout's does."""
+    return cast(Tensor, _MaskedReLU.apply(inputs, mask, scale))  # type: ignore[no-untyped-call]
+
+
+class _MaskedReLU(torch.autograd.Function):
+    """Only what it makes is kept: where that is positive the gradient is `scale`, else 0."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, mask: Tensor, scale: float) -> Tensor:
+        made = inputs.clamp_min(0).mul_(mask)
+        ctx.save_for_backward(made)
+        ctx.scale = mask.new_full((), scale)  # rounded as it is in the mask
+        return made
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        [made] = ctx.saved_tensors
+        return aten.threshold_backward(gradient, made, 0).mul_(ctx.scale), None, None
+
+
 def energies(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     """Return v . tanh(q + k), B x H x Q x W; what is summed, d times as large, is not kept.
 

@@ -20,6 +20,7 @@ from nmt.models.gradients import (
     chunked_loss,
     for_products,
     lstm_gates,
+    masked_relu,
     precise,
 )
 
@@ -285,19 +286,31 @@ def sequence_mask(like: Tensor, rate: float) -> Tensor:
 
 
 def dropout(inputs: Tensor, rate: float) -> Tensor:
-    """Zero a share `rate` of the inputs and scale the others by 1 / (1 - rate).
+    """Zero a share `rate` of the inputs and scale the others by 1 / (1 - rate)."""
+    if inputs.device.type != "cpu":
+        return F.dropout(inputs, rate)
+    return inputs * dropout_mask(inputs, rate)
+
+
+def dropped_relu(inputs: Tensor, rate: float) -> Tensor:
+    """Return the dropout of relu(inputs)."""
+    if inputs.device.type != "cpu":
+        return F.dropout(F.relu(inputs), rate)
+    return masked_relu(inputs, dropout_mask(inputs, rate), 1 / (1 - rate))
+
+
+def dropout_mask(like: Tensor, rate: float) -> Tensor:
+    """Draw a mask of 0 with a probability of `rate`, else 1 / (1 - rate), on the CPU.
 
     torch draws its CPU masks one number an element, at the cost of a matrix product each; here a
     64-bit number serves eight elements. A byte knows rates in steps of 1/256, so each column draws
     whether it takes the step below `rate` or above: in the mean the rate is exact.
     """
-    if inputs.device.type != "cpu":
-        return F.dropout(inputs, rate)
-    draws = torch.empty(-(-inputs.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-    draws = draws.view(torch.int8)[: inputs.numel()].view(inputs.shape)
-    least = (rate * 2**8 + torch.rand(inputs.shape[-1])).clamp(max=2**8 - 1).floor() - 2**7
+    draws = torch.empty(-(-like.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    draws = draws.view(torch.int8)[: like.numel()].view(like.shape)
+    least = (rate * 2**8 + torch.rand(like.shape[-1])).clamp(max=2**8 - 1).floor() - 2**7
     kept = draws.ge_(least.to(torch.int8))  # in place, as bool is slow to turn into a float
-    return inputs * kept.to(inputs.dtype).mul_(1 / (1 - rate))
+    return kept.to(like.dtype).mul_(1 / (1 - rate))
 
 
 class Dropout(nn.Module):

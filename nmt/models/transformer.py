@@ -43,6 +43,7 @@ from nmt.models.layers import (
     Dropout,
     Output,
     dropout,
+    dropped_relu,
     jointly,
     make_embedding,
     make_linear,
@@ -438,6 +439,8 @@ class FeedForward(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return ... x D for ... x D."""
+        if self.activate is F.relu and self.training and self.dropout.rate > 0:
+            return self.out(dropped_relu(self.into(states), self.dropout.rate))  # type: ignore[no-any-return]
         inner = self.activate(self.into(states))
         if self.gate is not None:
             inner = inner * self.gate(states)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.models.layers import Dropout, dropout
+from nmt.models.layers import Dropout, dropout, dropped_relu
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
@@ -40,3 +40,21 @@ def test_nothing_is_dropped_outside_training_or_at_rate_zero() -> None:
     inputs = torch.randn(9, 9)
     assert torch.equal(Dropout(0.5).eval()(inputs), inputs)
     assert torch.equal(Dropout(0.0)(inputs), inputs)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_relu_and_dropout_in_one_are_the_two_after_each_other(kind: torch.dtype) -> None:
+    leaves = [torch.randn(9, 33, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
+    scale = torch.randn(9, 33, generator=torch.Generator().manual_seed(5)).to(kind)
+    made = []
+    for leaf, function in zip(
+        leaves, (dropped_relu, lambda x, r: dropout(x.relu(), r)), strict=True
+    ):
+        leaf.requires_grad_()
+        torch.manual_seed(6)
+        made.append(function(leaf.to(kind), 0.3))
+        (made[-1] * scale).sum().backward()
+    assert torch.equal(*made)
+    assert leaves[0].grad is not None
+    assert leaves[1].grad is not None
+    assert torch.equal(leaves[0].grad, leaves[1].grad)

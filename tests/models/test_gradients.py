@@ -120,6 +120,31 @@ def test_a_loops_product_adds_what_is_known_before() -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("read", [3, 2])
+def test_what_is_known_of_all_steps_has_the_steps_gradients(read: int) -> None:
+    """Also where nothing reads what the last of three steps makes."""
+    torch.manual_seed(1)
+    kind = {"dtype": torch.float64, "requires_grad": True}
+    weight, known = torch.randn(4, 4, **kind), torch.randn(3, 2, 4, **kind)
+    scale = torch.randn(3, 2, 4, dtype=torch.float64)
+
+    def run(step: Callable[[Tensor, Tensor], Tensor], inputs: Tensor) -> tuple[Tensor, ...]:
+        state, total = torch.ones(2, 4, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for t, known_t in enumerate(inputs.unbind(0)):
+            state = step(state, known_t).tanh()
+            total = total + (state * scale[t]).sum()
+            if t + 1 == read:
+                return torch.autograd.grad(total, (weight, known))
+        raise AssertionError
+
+    loop = LoopProduct(weight, known=known)
+    assert loop.known is not None
+    for one, other in zip(
+        run(loop, loop.known), run(lambda x, k: k + x @ weight.t(), known), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_a_loop_frees_what_it_held_without_the_garbage_collector() -> None:
     weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
     gc.collect()
