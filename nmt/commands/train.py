@@ -52,7 +52,13 @@ from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss
 from nmt.training.memory import fitting_tokens
-from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
+from nmt.training.resume import (
+    changed_settings,
+    check_ingredients,
+    forget_later_records,
+    newest_whole,
+    reuse_measured,
+)
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers, connected
 
@@ -127,12 +133,13 @@ def set_up(
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
     log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
     with workers.in_turn():
-        going_on = resume and last_checkpoint(run_dir) is not None
         if workers.leads:
-            if overwrite or (resume and not going_on):  # killed before its first checkpoint
-                clear_run(run_dir)
             files.make_folder(run_dir.path)
             files.sweep_strays(run_dir.path)
+            if overwrite or (resume and newest_whole(run_dir, log.say) is None):
+                clear_run(run_dir)  # also what was killed before its first checkpoint
+        checkpoint = last_checkpoint(run_dir) if resume else None
+        going_on = checkpoint is not None
         changes: list[str] = []
         if going_on or not workers.leads:  # the first worker has measured for all
             before = load_config(run_dir.config)
@@ -144,6 +151,8 @@ def set_up(
         for change in changes:
             log.say(f"changed: {change}")
         tokenizers = ensure_tokenizers(config, run_dir, log.say)
+        if checkpoint is not None:
+            check_ingredients(run_dir, config, checkpoint)
         train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
         measured: dict[str, object] = {"train.precision": precision.name}
         if alone:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from nmt import files
 from nmt.config import Config
+from nmt.data.corpus import Corpus
 from nmt.errors import RunError
-from nmt.rundir import RunDir
+from nmt.manifest import ingredients, other_ingredients
+from nmt.rundir import RunDir, read_json
+from nmt.training.checkpoint import STATE, damage
 
 FIXED = (
     "model",
@@ -29,6 +35,8 @@ MEASURED = ("tokenizer.vocab_size", "train.threads")
 """Settings that are measured once where they are not given, and reused on resume."""
 AUTO = ("train.precision", "train.micro_batch_tokens")
 """The same where they say `auto`."""
+RECORD = ("ingredients", "data")
+"""What a checkpoint says of what it was made with, in its state.json."""
 
 
 def reuse_measured(new: Config, old: Config) -> Config:
@@ -83,3 +91,53 @@ def forget_later_records(run: RunDir, update: int) -> None:
         if record["update"] <= update:
             kept.append(line)
     files.write_text(run.metrics, "".join(f"{line}\n" for line in kept))
+
+
+def newest_whole(run: RunDir, say: Callable[[str], None]) -> Path | None:
+    """Return the newest checkpoint that is whole, None where the run has none at all.
+
+    Newer ones that are damaged are said and renamed to damaged_step_..., out of the way. Raises
+    RunError where all are damaged, so that no run begins anew by itself.
+    """
+    found: list[tuple[Path, str]] = []
+    for folder in sorted(run.checkpoints.glob("step_*"), reverse=True):
+        reason = damage(folder)
+        if reason is None:
+            break
+        found.append((folder, reason))
+    else:
+        aside = [f"{folder}: set aside before" for folder in run.damaged_checkpoints()]
+        if lines := [reason for _, reason in found] + aside:
+            raise RunError(
+                "\n".join([f"{run.path}: no checkpoint is whole to go on from", *lines])
+                + "\nput one back from a copy, or start anew with --overwrite"
+            )
+        return None
+    for damaged, reason in found:
+        say(f"warning: {reason}")
+        say(f"warning: the damaged checkpoint is now {_set_aside(damaged)}")
+    return folder
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint to a name that nothing takes for one; return it."""
+    names = (f"damaged_{folder.name}" + (f".{n}" if n else "") for n in count())
+    free = next(path for name in names if not (path := folder.with_name(name)).exists())
+    files.rename(folder, free)
+    return free
+
+
+def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
+    """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
+    stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
+    data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
+    return dict(zip(RECORD, (ingredients(config, run), data), strict=True))
+
+
+def check_ingredients(run: RunDir, config: Config, checkpoint: Path) -> None:
+    """Raise RunError with all that is not what the run's weights were trained with."""
+    if others := other_ingredients(read_json(checkpoint / STATE), config, run):
+        raise RunError(
+            "\n".join(others) + "\nput it back, name another run with --run, or start anew with "
+            "--overwrite"
+        )
