@@ -257,8 +257,8 @@ def folder_atomic(path: Path) -> Iterator[Path]:
                 rename(path, old)
             rename(temporary, path)
         except BaseException:
-            _put_back(old)
             remove(temporary)
+            _put_back(old)
             raise
         with suppress(OSError):  # a stray now, for the next sweep
             remove(old)

@@ -21,6 +21,8 @@ from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 NAME = "manifest.json"
 MARK = {"manifest": NAME}
 """What a record says of a manifest beside it."""
+KEYS = {"size", "sha256"}
+"""What a manifest says of each file."""
 
 
 def sha256(file: Path) -> str:
@@ -60,11 +62,15 @@ def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any
 
 
 def _entries(manifest: Path) -> dict[str, Any]:
-    found = read_json(manifest).get("files")
-    if isinstance(found, dict) and all(
-        isinstance(its, dict) and its.keys() == {"size", "sha256"} for its in found.values()
+    content = read_json(manifest)
+    entries = content.get("files")
+    if (
+        content.keys() == {"format_version", "files"}
+        and content["format_version"] == FORMAT_VERSION
+        and isinstance(entries, dict)
+        and all(isinstance(its, dict) and its.keys() == KEYS for its in entries.values())
     ):
-        return found
+        return entries
     raise RunError(f"{manifest}: must hold the size and sha256 of each file, is damaged")
 
 
