@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 NAME = "manifest.json"
 MARK = {"manifest": NAME}
 """What a record says of a manifest beside it."""
+OF_TRAINING = ("preset", "num_layers", "dropout", "attention_dropout", "activation_dropout")
+"""Settings of a model that decide nothing once it has weights of known shapes."""
 KEYS = {"size", "sha256"}
 """What a manifest says of each file."""
 
@@ -94,14 +96,19 @@ def ingredients(config: Config, run: RunDir) -> dict[str, Any]:
     }
 
 
-def other_ingredients(record: dict[str, Any], config: Config, run: RunDir) -> list[str]:
-    """Return in words what is not as it was when a checkpoint was written, by its record."""
+def other_ingredients(
+    record: Mapping[str, Any], config: Config, run: RunDir, but: Collection[str] = ()
+) -> list[str]:
+    """Return in words what is not as it was when a checkpoint was written, by its record.
+
+    `but` names settings of the model that do not matter.
+    """
     made, now = record.get("ingredients", {}), ingredients(config, run)
     model = made.get("model", {})
     found = [
         f"{run.config}: model.{key} must be {in_yaml(value)}, is {in_yaml(now['model'][key])}"
         for key, value in model.items()
-        if key in now["model"] and now["model"][key] != value
+        if key in now["model"] and now["model"][key] != value and key not in but
     ]
     for name, digest in made.get("tokenizers", {}).items():
         if now["tokenizers"].get(name) != digest:

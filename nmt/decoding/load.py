@@ -15,7 +15,7 @@ from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
 from nmt.log import say
-from nmt.manifest import other_ingredients, verified
+from nmt.manifest import OF_TRAINING, other_ingredients, verified
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
 
 if TYPE_CHECKING:
@@ -152,5 +152,5 @@ def load_engine(
 def _check(run: RunDir, config: Config, checkpoint: Path) -> None:
     """Raise RunError where what a model consists of is not what the checkpoint was written with."""
     record = verified(checkpoint / "state.json", {"state.json", "model.safetensors"})
-    if others := other_ingredients(record, config, run):
+    if others := other_ingredients(record, config, run, but=OF_TRAINING):
         raise RunError("\n".join(others))

@@ -15,7 +15,7 @@ from nmt import files
 from nmt.config import known_tags
 from nmt.configfile import load_config, show_config
 from nmt.errors import RunError, did_you_mean
-from nmt.manifest import sha256, verified
+from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 from nmt.training.checkpoint import (
@@ -30,9 +30,6 @@ from nmt.training.checkpoint import (
 )
 from nmt.training.resume import RECORD
 from nmt.training.tensorfile import write_tensors
-
-OF_TRAINING = ("preset", "num_layers", "dropout", "attention_dropout", "activation_dropout")
-"""Settings of a model that decide nothing once it has weights of known shapes."""
 
 
 def run_of(checkpoint: Path) -> RunDir:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from nmt.config import Config
 from nmt.data.corpus import Corpus
 from nmt.errors import RunError
 from nmt.manifest import ingredients, other_ingredients
-from nmt.rundir import RunDir, read_json
-from nmt.training.checkpoint import STATE, damage
+from nmt.rundir import RunDir
+from nmt.training.checkpoint import damage
 
 FIXED = (
     "model",
@@ -48,10 +48,10 @@ def reuse_measured(new: Config, old: Config) -> Config:
     return new.with_values({name: _value(old, name) for name in open_ones})
 
 
-def changed_settings(new: Config, old: Config) -> list[str]:
+def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> list[str]:
     """Return "name: old -> new" for every setting that differs.
 
-    Raises RunError where one of them cannot change.
+    Raises RunError where one of them cannot change, unless that is accepted.
     """
     changes: list[str] = []
     refused: list[str] = []
@@ -64,13 +64,14 @@ def changed_settings(new: Config, old: Config) -> list[str]:
                 continue
             fixed = (name in FIXED or section in FIXED) and name != OWN_MODEL
             (refused if fixed else changes).append(f"{name}: {before} -> {value}")
-    if refused:
+    if refused and not accept_changes:
         raise RunError(
             "these settings cannot change within a run: "
             + "; ".join(refused)
-            + ". Set them back, name another run with --run, or start anew with --overwrite"
+            + ". Set them back, name another run with --run, start anew with --overwrite, or go "
+            "on with them by --accept-changes"
         )
-    return changes
+    return changes + refused
 
 
 def _value(config: Config, name: str) -> Any:
@@ -134,10 +135,17 @@ def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
     return dict(zip(RECORD, (ingredients(config, run), data), strict=True))
 
 
-def check_ingredients(run: RunDir, config: Config, checkpoint: Path) -> None:
-    """Raise RunError with all that is not what the run's weights were trained with."""
-    if others := other_ingredients(read_json(checkpoint / STATE), config, run):
+def changed_ingredients(
+    record: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
+) -> list[str]:
+    """Return in words what is not what the weights of a checkpoint were trained with.
+
+    Raises RunError where there is such a thing, unless that is accepted.
+    """
+    others = other_ingredients(record, config, run)
+    if others and not accept_changes:
         raise RunError(
-            "\n".join(others) + "\nput it back, name another run with --run, or start anew with "
-            "--overwrite"
+            "\n".join(others) + "\nput it back, name another run with --run, start anew with "
+            "--overwrite, or go on with it by --accept-changes"
         )
+    return others

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,10 +49,10 @@ def _parts() -> tuple[Tokenizers, Corpus]:
     return tokenizers, corpus_of(pairs, tokenizers, folder / "corpus")
 
 
-def trainer_in(folder: Path) -> Trainer:
+def trainer_in(folder: Path, **values: Any) -> Trainer:
     """Return a trainer that saves into `folder`, with the same first weights each time."""
     tokenizers, corpus = _parts()
-    config = make_config()
+    config = make_config(**values)
     run = RunDir(folder)
     run.path.mkdir(parents=True, exist_ok=True)
     seed_everything(1)

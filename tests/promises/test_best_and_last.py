@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from savedruns import DELETES, Killed, advance, at, dead, struck, taken_up, trai
 from nmt.rundir import read_json
 from nmt.training.checkpoint import STATE, damage
 
-SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan])
+SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
 CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -42,39 +43,51 @@ class Saving(RuleBasedStateMachine):
         assert said == []
         assert (found or 0) >= self.saved
 
-    @rule()
-    def save(self) -> None:
+    def act(self, score: float | None) -> None:
+        """Validate with this result; None only saves, once more where there was no update."""
+        if score is None:
+            self.trainer.save()
+        else:
+            validate(self.trainer, score)
+
+    @rule(score=SCORES)
+    def train(self, score: float | None) -> None:
         advance(self.trainer)
-        self.trainer.save()
+        self.act(score)
         self.saved = self.trainer.state.update
 
-    @rule(score=SCORES, trained=st.booleans())
-    def validate(self, score: float, trained: bool) -> None:
-        if trained or not self.trainer.state.update:
-            advance(self.trainer)
-        validate(self.trainer, score)
-        self.saved = self.trainer.state.update
+    @rule()
+    def save_again(self) -> None:
+        if self.saved:
+            self.trainer.save()
 
-    @rule(score=SCORES, point=st.integers(0, 110), trained=st.booleans())
-    def crash(self, score: float, point: int, trained: bool) -> None:
-        if trained or not self.trainer.state.update:
-            advance(self.trainer)
+    @rule(score=SCORES, point=st.integers(0, 110))
+    def crash(self, score: float | None, point: int) -> None:
+        advance(self.trainer)
+        self.crash_in(lambda: self.act(score), point)
+
+    @rule(point=st.integers(0, 110))
+    def crash_while_it_saves_again(self, point: int) -> None:
+        if self.saved:
+            self.crash_in(self.trainer.save, point)
+
+    def crash_in(self, act: Callable[[], None], point: int) -> None:
         try:
             with struck(at(point, dead)):
-                validate(self.trainer, score)
+                act()
         except Killed:
             self.holds()
         self.start_again()
 
     @rule(score=SCORES)
-    def fail_to_delete(self, score: float) -> None:
+    def fail_to_delete(self, score: float | None) -> None:
         def stuck(name: str) -> None:
             if name.split(" ")[1] in DELETES:
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
         advance(self.trainer)
         with struck(stuck):
-            validate(self.trainer, score)
+            self.act(score)
         self.saved = self.trainer.state.update
 
     @rule()
