@@ -82,7 +82,10 @@ def test_any_byte_of_a_model_is_noticed(tiny: Tiny) -> None:
 def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
     file = tiny.run / "config.yaml"
     before = file.read_text()
-    for old, new in (("d_hidden: 8", "d_hidden: 6"), ("wiring: luong", "wiring: bahdanau")):
+    for old, new in (
+        ("d_hidden: 8", "d_hidden: 6"),
+        ("reverse_source: false", "reverse_source: true"),
+    ):
         assert old in before
         file.write_text(before.replace(old, new))
         name = old.split(":")[0]

@@ -62,8 +62,8 @@ def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
             assert taken_up(run, fresh, said) == 1, (damage.__name__, name)
             assert content_of(fresh) == older
             assert str(run.checkpoint(2)) in said[0], "the reason names the file"
-            [aside] = run.damaged_checkpoints()
-            assert aside.name == "damaged_step_00000002"
+            aside = run.checkpoints / "damaged_step_00000002"
+            assert run.damaged_checkpoints() == [aside]
             assert str(aside) in said[1]
             assert sorted(path.name for path in aside.iterdir()) == left, "nothing is deleted"
             assert run.best.resolve() == run.last.resolve() == run.checkpoint(1).resolve()
