@@ -135,7 +135,7 @@ def run(examples: int, steps: int) -> None:
 
 
 def test_the_best_and_the_last_are_always_there() -> None:
-    run(examples=12, steps=12)
+    run(examples=10, steps=10)
 
 
 @pytest.mark.slow

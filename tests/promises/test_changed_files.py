@@ -60,7 +60,7 @@ def edit_bytes(model: Path, files: Sequence[Path], each: int, *flags: object) ->
         for place in sorted(ends | {rng.randrange(len(before)) for _ in range(each)}):
             flipped(file, place)
             refused(translated(model, *flags), f"error: {file}: ")
-        file.write_bytes(before)
+            file.write_bytes(before)
     assert done(translated(model, *flags)).lines
 
 
