@@ -161,6 +161,13 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the run in the folder and start anew.")
     ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: go on with another tokenizer, text or model than the run's.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try everything once; say what the run will cost.")
     ] = False,
@@ -169,7 +176,7 @@ def train(
     """Train a model: tokenizer, corpus, updates, validation, test scores."""
     from nmt.commands import train as command
 
-    code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device)
+    code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device, accept_changes)
     raise typer.Exit(code)
 
 

@@ -4,6 +4,7 @@
     ├── ConfigError          a setting; carries every problem found, each with its place
     ├── DataError            a text file, a corpus or a tokenizer
     ├── RunError             a run folder: missing, not one, in the way, damaged
+    ├── DiskFullError        something could not be written for want of room
     ├── DeviceError          a device or precision that is not to be had here
     └── WorkerError          one of the processes of a job is gone, and the job with it
 
@@ -40,6 +41,10 @@ class DataError(NMTError):
 
 class RunError(NMTError):
     """A run folder is missing, is not one, is in the way or is damaged."""
+
+
+class DiskFullError(NMTError):
+    """Something could not be written for want of room; what was there before is whole."""
 
 
 class DeviceError(NMTError):

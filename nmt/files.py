@@ -2,40 +2,103 @@
 
 A file is written under a temporary name beside its target, fsynced and renamed; a folder is filled
 under a temporary name and renamed as a whole. So a reader sees the old content or the new, never
-half of it, and a killed process leaves at most a stray whose name ends in `.tmp`.
+half of it, and a killed process leaves at most a stray whose name ends in `.tmp`. Content reaches
+the disk before its name does, and the name before what it replaces is deleted.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar, cast
 
+from nmt.errors import DiskFullError
+
+T = TypeVar("T")
 STRAY_SUFFIX = ".tmp"
+OLD_SUFFIX = f".old{STRAY_SUFFIX}"
+"""Of a folder that is out of the way of the one that replaces it."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a file system says that has no room left, or none for this user."""
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 """What a file system says that has no locks."""
 LOCK_SECONDS, LOCK_PAUSE = 0.2, 0.01
 """A lock that `is_locked` looks at is not free for a moment: how long, and how often, to ask."""
+
+strike: Callable[[str], None] | None = None
+"""Tests let faults strike here: called before and after each step on the disk, with its name."""
+
+
+def _do(step: Callable[..., T], at: Path, *arguments: Any) -> T:
+    """Take one step on the disk, on the path `at`."""
+    if strike is None:
+        return step(*arguments)
+    strike(f"before {step.__name__} {at}")
+    result = step(*arguments)
+    strike(f"after {step.__name__} {at}")
+    return result
+
+
+class _Struck(io.FileIO):
+    """A file that a fault can strike at each write."""
+
+    def write(self, content: Any) -> int:
+        """Write bytes."""
+        return _do(super().write, Path(os.fsdecode(self.name)), content)
+
+
+def _opened(path: Path, mode: str) -> BinaryIO:
+    if strike is None:
+        return cast(BinaryIO, open(path, mode))
+    return cast(BinaryIO, io.BufferedWriter(_Struck(path, mode)))
+
+
+@contextmanager
+def _full_is_said(path: Path) -> Iterator[None]:
+    """Turn the error of a full disk into one that says what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(
+            f"{path}: cannot be written: {os.strerror(error.errno)}. What was there before is "
+            "whole; make room and give the command again, `nmt train` with --resume"
+        ) from None
 
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{STRAY_SUFFIX}")
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make the content of a file durable, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _do(os.fsync, path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_all(folder: Path) -> None:
+    """Make a folder durable with all it holds, whoever wrote it."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            _sync(path)
+    _sync(folder)
+
+
+def rename(path: Path, new: Path) -> None:
+    """Give a file or folder another name beside its own, in one durable step."""
+    _do(os.replace, path, path, new)
+    _sync(new.parent)
 
 
 def partial(path: Path) -> Path:
@@ -59,20 +122,20 @@ def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
         with open(path, "wb") as stream:
             yield stream
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if keep_partial and isinstance(error, KeyboardInterrupt):
-            os.replace(temporary, partial(path))
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with _full_is_said(path):
+        make_folder(path.parent)
+        try:
+            with _opened(temporary, "wb") as stream:
+                yield stream
+                stream.flush()
+                _do(os.fsync, temporary, stream.fileno())
+            rename(temporary, path)
+        except BaseException as error:
+            if keep_partial and isinstance(error, KeyboardInterrupt):
+                os.replace(temporary, partial(path))
+            remove(temporary)
+            raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -88,7 +151,7 @@ def write_text(path: Path, content: str) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log-like file; a cut write loses that line only."""
-    with open(path, "ab") as stream:
+    with _full_is_said(path), _opened(path, "ab") as stream:
         stream.write(line.encode("utf-8") + b"\n")
 
 
@@ -175,24 +238,39 @@ def is_locked(path: Path) -> bool | None:
 
 @contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; it becomes `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield an empty temporary folder; it becomes `path` when the block ends without an error.
+
+    Between the two renames that put it in the place of an older folder a kill leaves neither
+    under its name; `sweep_strays` then puts the older one back.
+    """
     temporary = _temporary(path)
-    old = temporary.with_suffix(f".old{STRAY_SUFFIX}")
-    remove(temporary)
-    remove(old)
-    temporary.mkdir()
-    try:
-        yield temporary
-        sync_folder(temporary)
-        if path.exists():
-            os.replace(path, old)  # out of the way in one step, deleted only after the other
-        os.replace(temporary, path)
-    except BaseException:
+    old = temporary.with_suffix(OLD_SUFFIX)
+    with _full_is_said(path):
+        make_folder(path.parent)
+        _put_back(old)
         remove(temporary)
-        raise
-    remove(old)
-    sync_folder(path.parent)
+        _do(os.mkdir, temporary, temporary)
+        try:
+            yield temporary
+            _sync_all(temporary)
+            if path.exists():
+                rename(path, old)
+            rename(temporary, path)
+        except BaseException:
+            remove(temporary)
+            _put_back(old)
+            raise
+        with suppress(OSError):  # a stray now, for the next sweep
+            remove(old)
+
+
+def _put_back(old: Path) -> None:
+    """Rename a folder that was out of the way back, or delete it where its successor is there."""
+    path = old.with_name(old.name[1:].rsplit(".", 3)[0])
+    if old.is_dir() and not path.exists():
+        rename(old, path)
+    else:
+        remove(old)
 
 
 @contextmanager
@@ -205,26 +283,58 @@ def scratch_folder() -> Iterator[Path]:
 def point_link(link: Path, target: str) -> None:
     """Make `link` a symbolic link to the relative `target`, replacing the old one in one step."""
     temporary = _temporary(link)
-    temporary.unlink(missing_ok=True)
-    os.symlink(target, temporary)
-    os.replace(temporary, link)
-    sync_folder(link.parent)
+    with _full_is_said(link):
+        make_folder(link.parent)
+        remove(temporary)
+        try:
+            _do(os.symlink, temporary, target, temporary)
+            rename(temporary, link)
+        except BaseException:
+            remove(temporary)
+            raise
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a folder with all it holds; nothing there is fine."""
+    """Delete a file, a link or a folder with all it holds; nothing there is fine.
+
+    A folder goes in one step: it is a stray before anything in it is deleted.
+    """
     if path.is_symlink() or path.is_file():
-        path.unlink()
+        _do(os.unlink, path, path)
     elif path.is_dir():
-        shutil.rmtree(path)
+        if not _is_stray(path):
+            stray = _temporary(path)
+            remove(stray)
+            rename(path, stray)
+            path = stray
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        for inside in list(path.iterdir()):
+            _delete(inside)
+        _do(os.rmdir, path, path)
+    else:
+        _do(os.unlink, path, path)
+
+
+def _is_stray(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(STRAY_SUFFIX)
 
 
 def sweep_strays(folder: Path) -> None:
-    """Delete what a killed process left half-written anywhere below `folder`."""
+    """Put what a killed process left anywhere below `folder` right: half-written, it is deleted."""
     for stray in list(folder.rglob(f".*{STRAY_SUFFIX}")):
-        remove(stray)
+        if stray.name.endswith(OLD_SUFFIX):
+            _put_back(stray)
+        else:
+            remove(stray)
 
 
 def make_folder(path: Path) -> None:
     """Create `path` with its parents; it may be there already."""
-    path.mkdir(parents=True, exist_ok=True)
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)

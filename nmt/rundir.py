@@ -47,6 +47,10 @@ class RunDir:
         """Return the folder of the checkpoint written after `update`."""
         return self.checkpoints / f"step_{update:08d}"
 
+    def damaged_checkpoints(self) -> list[Path]:
+        """Return the checkpoints that were found damaged and set aside."""
+        return sorted(self.checkpoints.glob("damaged_step_*"))
+
     def best_or_last(self) -> Path:
         """Return the best checkpoint, the last where none was validated; it may not be there."""
         return self.best if self.best.exists() else self.last
@@ -65,9 +69,8 @@ class RunDir:
 
     def has_begun(self) -> bool:
         """Tell whether training has left something here that a new run would destroy."""
-        return self.metrics.exists() or (
-            self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*"))
-        )
+        found = [*self.checkpoints.glob("step_*"), *self.damaged_checkpoints()]
+        return self.metrics.exists() or bool(found)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
         ("checkpoints/.step_00000001.9.tmp/x", False),
         ("metrics.jsonl", True),
         ("checkpoints/step_00000001/state.json", True),
+        ("checkpoints/damaged_step_00000001/state.json", True),
     ],
 )
 def test_a_run_has_begun_once_there_is_something_to_lose(

@@ -37,7 +37,7 @@ from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
+from nmt.rundir import RunDir, read_json
 from nmt.runs.card import is_ours, write_card
 from nmt.runtime import (
     AUTOCAST_TYPES,
@@ -47,12 +47,18 @@ from nmt.runtime import (
     prepare_cpu,
     seed_everything,
 )
-from nmt.training.checkpoint import last_checkpoint
+from nmt.training.checkpoint import STATE, last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss
 from nmt.training.memory import fitting_tokens
-from nmt.training.resume import changed_settings, forget_later_records, reuse_measured
+from nmt.training.resume import (
+    changed_ingredients,
+    changed_settings,
+    forget_later_records,
+    newest_whole,
+    reuse_measured,
+)
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers, connected
 
@@ -68,6 +74,7 @@ def run(
     overwrite: bool,
     dry_run: bool,
     device_name: str,
+    accept_changes: bool = False,
 ) -> int:
     """Train, validate and test; return the exit code."""
     config = load_config(file, overrides, check_files=True)
@@ -86,7 +93,9 @@ def run(
         if workers.leads:
             check_folder(run_dir, resume, overwrite)
             stack.enter_context(held(run_dir))
-        trainer, validator = set_up(config, run_dir, resume, overwrite, device, workers)
+        trainer, validator = set_up(
+            config, run_dir, resume, overwrite, device, workers, accept_changes
+        )
         if dry_run:
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
@@ -123,28 +132,36 @@ def set_up(
     overwrite: bool,
     device: torch.device,
     workers: Workers,
+    accept_changes: bool = False,
 ) -> tuple[Trainer, Validator]:
     """Build everything that training needs, and take a run up where its last checkpoint left it."""
     log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
     with workers.in_turn():
-        going_on = resume and last_checkpoint(run_dir) is not None
         if workers.leads:
-            if overwrite or (resume and not going_on):  # killed before its first checkpoint
-                clear_run(run_dir)
             files.make_folder(run_dir.path)
             files.sweep_strays(run_dir.path)
+            if overwrite or (resume and newest_whole(run_dir, log.say) is None):
+                clear_run(run_dir)  # also what was killed before its first checkpoint
+        checkpoint = last_checkpoint(run_dir) if resume else None
+        going_on = checkpoint is not None
         changes: list[str] = []
         if going_on or not workers.leads:  # the first worker has measured for all
             before = load_config(run_dir.config)
             config = reuse_measured(config, before)
-            changes = changed_settings(config, before)
+            changes = changed_settings(config, before, accept_changes)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
         precision = Precision(config.train.precision, device)
         for change in changes:
             log.say(f"changed: {change}")
-        tokenizers = ensure_tokenizers(config, run_dir, log.say)
-        train, valid = ensure_corpus(config, run_dir, tokenizers, log.say)
+        tokenizers = ensure_tokenizers(config, run_dir, log.say, accept_changes)
+        record = {} if checkpoint is None else read_json(checkpoint / STATE)
+        for change in changed_ingredients(record, config, run_dir, accept_changes):
+            log.say(f"changed: {change}")
+        text = record.get("data", {}).values()
+        train, valid = ensure_corpus(
+            config, run_dir, tokenizers, log.say, accept_changes, trained_on=text
+        )
         measured: dict[str, object] = {"train.precision": precision.name}
         if alone:
             measured["train.threads"] = threads

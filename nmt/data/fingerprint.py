@@ -7,14 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nmt.manifest import sha256
+
 Stamp = dict[str, Any]
 """{"path", "size", "mtime_ns", "sha256"} of one file when a stage read it."""
-
-
-def sha256(file: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -30,6 +30,7 @@ from nmt.data.tokenizer import (
     train_tokenizer,
 )
 from nmt.errors import DataError, RunError
+from nmt.manifest import sha256
 from nmt.rundir import RunDir
 from nmt.textsets import AnySet, languages, set_files, set_names
 
@@ -115,8 +116,13 @@ def _split_settings(config: Config) -> dict[str, Any]:
     return {"valid": "files"}
 
 
-def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
-    """Return the run's tokenizers; train or copy them first where they are missing or outdated."""
+def ensure_tokenizers(
+    config: Config, run: RunDir, say: Say, accept_changes: bool = False
+) -> Tokenizers:
+    """Return the run's tokenizers; train or copy them first where they are missing or outdated.
+
+    Raises RunError where weights were trained on others, unless their change is accepted.
+    """
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
     meta = saved_meta(run)
@@ -128,7 +134,7 @@ def ensure_tokenizers(config: Config, run: RunDir, say: Say) -> Tokenizers:
     if unchanged and tokenizers_there(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
-    if not unchanged:
+    if not unchanged and not accept_changes:
         _refuse_change(run, "tokenizer", "its settings or the text it was trained on")
     stamps = [fingerprint.stamp(file) for file in inputs]
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
@@ -193,8 +199,8 @@ def _refuse_change(run: RunDir, stage: str, what: str) -> None:
     if run.has_begun():
         raise RunError(
             f"{run.path}: the {stage} cannot change within a run, and {what} is not what the run "
-            "began with. Put it back, name another run with --run, or start anew with "
-            "`nmt train --overwrite`"
+            "began with. Put it back, name another run with --run, start anew with "
+            "`nmt train --overwrite`, or go on with it by --resume --accept-changes"
         )
 
 
@@ -259,13 +265,26 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
 
 
 def ensure_corpus(
-    config: Config, run: RunDir, tokenizers: Tokenizers, say: Say
+    config: Config,
+    run: RunDir,
+    tokenizers: Tokenizers,
+    say: Say,
+    accept_changes: bool = False,
+    trained_on: Collection[str] = (),
 ) -> tuple[Corpus, Corpus]:
-    """Return the (training, validation) corpus; build the sets that are missing or outdated."""
+    """Return the (training, validation) corpus; build the sets that are missing or outdated.
+
+    Raises RunError where weights were trained on another, unless its change is accepted;
+    `trained_on` has the hashes of their text, should the corpus made of it be gone.
+    """
     train_sets, valid_sets = sets = _planned(config, run, tokenizers)
     due = [one for part in sets for one in part if not one.is_kept()]
-    if any(one.is_there() for one in due):
-        _refuse_change(run, "corpus", "the training or validation text, or its alignments,")
+    if not accept_changes:
+        if any(one.is_there() for one in due):
+            _refuse_change(run, "corpus", "the training or validation text, or its alignments,")
+        files_due = [file for one in due if one in train_sets for file in one.inputs]
+        if trained_on and any(sha256(file) not in trained_on for file in files_due):
+            _refuse_change(run, "corpus", "the training text")
     known = duplicates(config)
     if due and known is not None:
         due = [one for part in sets for one in part]  # what is new hangs on what came before

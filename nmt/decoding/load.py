@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
 from nmt.log import say
+from nmt.manifest import OF_TRAINING, other_ingredients, verified
 from nmt.rundir import RunDir, newest_finished, open_run, read_json
 
 if TYPE_CHECKING:
@@ -58,9 +60,9 @@ def load_translator(
     if engine == "ctranslate2":
         if settings.shortlist:
             raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
-        tokenizers = tagged_tokenizers(run, config)
-        threads = settings.threads or free_cores()
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
+        tokenizers = tagged_tokenizers(RunDir(folder), config)
+        threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
     ours = load_engine(run, config, device, checkpoint)
@@ -92,13 +94,17 @@ def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
 
 
 def exported_model(run: RunDir) -> Path:
-    """Return the folder with CTranslate2's files: the folder itself, or what was exported there."""
+    """Return the folder with CTranslate2's files: the folder itself, or what was exported there.
+
+    Raises RunError where there is none, or where one of its files is not what was written.
+    """
     if run.export.is_file():
+        verified(run.export)
         return run.path
     export = RunDir(run.exported("ctranslate2"))
     if export.export.is_file():
         checkpoint = run.best_or_last() / "state.json"
-        made_of, best = (read_json(file)["update"] for file in (export.export, checkpoint))
+        made_of, best = (its["update"] for its in (verified(export.export), read_json(checkpoint)))
         if made_of != best:
             say(f"warning: {export.path} was made of update {made_of}, the best now is {best}")
         return export.path
@@ -111,22 +117,28 @@ def exported_model(run: RunDir) -> Path:
 def load_engine(
     run: RunDir, config: Config, device: str = "auto", checkpoint: Path | None = None
 ) -> BeamEngine:
-    """Load the model and tokenizers of an opened run, ready to search and to force."""
-    from nmt.decoding.beam import BeamEngine
-    from nmt.decoding.shortlist import Shortlist
-    from nmt.models.build import load_model
-    from nmt.models.precision import cast
-    from nmt.runtime import pick_device, prepare_cpu
+    """Load the model and tokenizers of an opened run, ready to search and to force.
 
-    target = pick_device(device)
-    if config.decode.precision == "int8" and target.type != "cpu":
-        raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
+    Raises RunError where weights, tokenizers or the settings of the model are not as they were
+    when the checkpoint was written.
+    """
     checkpoint = checkpoint or run.best_or_last()
     if not checkpoint.exists():
         if run.export.is_file():
             raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
-    read_json(checkpoint / "state.json")  # refuses a format newer than ours
+    with ThreadPoolExecutor(1) as beside:  # weights are hashed while torch is imported
+        checked = beside.submit(_check, run, config, checkpoint)
+        from nmt.decoding.beam import BeamEngine
+        from nmt.decoding.shortlist import Shortlist
+        from nmt.models.build import load_model
+        from nmt.models.precision import cast
+        from nmt.runtime import pick_device, prepare_cpu
+
+        checked.result()
+    target = pick_device(device)
+    if config.decode.precision == "int8" and target.type != "cpu":
+        raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     prepare_cpu(config.decode.threads)
     tokenizers = tagged_tokenizers(run, config)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
@@ -135,3 +147,10 @@ def load_engine(
     model = load_model(config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
     cast(model, config.decode.precision)
     return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target, shortlist)
+
+
+def _check(run: RunDir, config: Config, checkpoint: Path) -> None:
+    """Raise RunError where what a model consists of is not what the checkpoint was written with."""
+    record = verified(checkpoint / "state.json", {"state.json", "model.safetensors"})
+    if others := other_ingredients(record, config, run, but=OF_TRAINING):
+        raise RunError("\n".join(others))

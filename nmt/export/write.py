@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmt import files
+from nmt import files, manifest
 from nmt.config import Config
 from nmt.configfile import show_config
 from nmt.data.corpus import Corpus
@@ -89,6 +89,7 @@ def export_run(
         for model in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
             if model.is_file():
                 files.write_bytes(new / model.name, model.read_bytes())
+        manifest.write_manifest(new)
         if (run.corpus / "valid").is_dir():
             positions = config.model.exported_positions(to)
             return compare(engine, theirs, Corpus.of(run.corpus / "valid"), positions)
@@ -98,7 +99,8 @@ def export_run(
 def about(run: RunDir, to: Engine) -> str:
     """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
     update = read_json(run.best_or_last() / "state.json")["update"]
-    return json.dumps({"format_version": FORMAT_VERSION, "engine": to, "update": update}) + "\n"
+    content = {"format_version": FORMAT_VERSION, **manifest.MARK, "engine": to, "update": update}
+    return json.dumps(content) + "\n"
 
 
 def write(

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-from safetensors.torch import save
 from torch import Tensor
 
 from nmt import files
 from nmt.config import known_tags
 from nmt.configfile import load_config, show_config
-from nmt.data.fingerprint import sha256
 from nmt.errors import RunError, did_you_mean
+from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 from nmt.training.checkpoint import (
+    STATE,
+    WEIGHTS,
     TrainState,
     best_updates,
     checkpoints_of,
@@ -27,9 +28,8 @@ from nmt.training.checkpoint import (
     point_at,
     write_state,
 )
-
-OF_TRAINING = ("preset", "num_layers", "dropout", "attention_dropout", "activation_dropout")
-"""Settings of a model that decide nothing once it has weights of known shapes."""
+from nmt.training.resume import RECORD
+from nmt.training.tensorfile import write_tensors
 
 
 def run_of(checkpoint: Path) -> RunDir:
@@ -68,7 +68,7 @@ def best_checkpoints(run: RunDir, count: int) -> list[Path]:
     """Return the best checkpoints of a run by its stop metric; RunError where it has fewer."""
     metric = load_config(run.config).train.stop_metric
     last = last_checkpoint(run)
-    scores = {} if last is None else read_json(last / "state.json")["scores"]
+    scores = {} if last is None else read_json(last / STATE)["scores"]
     found = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
     return _enough(run, found, count, "validated ")
 
@@ -94,8 +94,10 @@ def write_average(checkpoints: Sequence[Path], output: Path) -> list[int]:
         raise RunError(f"{output}: must not be there yet; name another with -o")
     first = run_of(checkpoints[0])
     others = [run_of(folder) for folder in checkpoints[1:]]
-    updates = [int(read_json(folder / "state.json")["update"]) for folder in checkpoints]
-    weights_files = [folder / "model.safetensors" for folder in checkpoints]
+    states = [verified(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
+    updates = [int(state["update"]) for state in states]
+    made = {key: states[0][key] for key in RECORD if key in states[0]}
+    weights_files = [folder / WEIGHTS for folder in checkpoints]
     for run in others:
         _check_same_pieces(first, run)
     weights = mean_weights(weights_files)
@@ -110,9 +112,8 @@ def write_average(checkpoints: Sequence[Path], output: Path) -> list[int]:
             if file.is_file():
                 files.write_bytes(new / file.name, file.read_bytes())
         folder = run.checkpoint(max(updates))
-        meta = {"format_version": str(FORMAT_VERSION)}
-        files.write_bytes(folder / "model.safetensors", save(weights, meta))
-        write_state(folder, TrainState(update=max(updates)))
+        write_tensors(folder / WEIGHTS, weights)
+        write_state(folder, TrainState(update=max(updates)), made)
         for link in (run.best, run.last):
             point_at(run, link, max(updates))
         files.write_text(run.average, _about(weights_files, updates))

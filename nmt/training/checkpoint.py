@@ -4,29 +4,42 @@ checkpoints/step_00012000/model.safetensors      weights, fp32, tied ones once; 
                                                  their moving average
 checkpoints/step_00012000/training.safetensors   with train.ema, the weights to go on from
 checkpoints/step_00012000/optimizer.safetensors  NAME/KEY for each weight and moment
-checkpoints/step_00012000/state.json             position, scores, patience
+checkpoints/step_00012000/state.json             position, scores, patience, and what it goes with
+checkpoints/step_00012000/manifest.json          size and SHA-256 of each; written last
+checkpoints/damaged_step_00012000/               set aside, for a person to look at
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
-from nmt import files
-from nmt.errors import RunError
+from nmt import files, manifest
+from nmt.errors import DiskFullError, RunError
+from nmt.log import size
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 from nmt.training.ema import MovingAverage
-from nmt.training.parallel import shared_like, whole
+from nmt.training.parallel import shared_like
+from nmt.training.tensorfile import hand_over, tensor_bytes, write_tensors
 
 LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
+STATE, WEIGHTS = "state.json", "model.safetensors"
+MOMENTS: dict[type[torch.optim.Optimizer], int] = {
+    torch.optim.SGD: 1,
+    torch.optim.Adam: 2,
+    torch.optim.AdamW: 2,
+}
+"""What an optimizer keeps of the size of the weights."""
 
 
 @dataclass
@@ -66,8 +79,9 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None = None,
     write: bool = True,
+    record: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `state.update`; return its folder.
+    """Write the checkpoint of `state.update`, with `record` in its state.json; return its folder.
 
     All workers come here together, since each may keep a share of the weights; one writes.
     """
@@ -75,30 +89,62 @@ def save_checkpoint(
     if average is not None:
         parts = {"model": average.weights, "training": weights_of(model)}
     parts["optimizer"] = _optimizer_tensors(model, optimizer)
-    tensors = {
-        part: {name: whole(tensor).contiguous() for name, tensor in its.items()}
-        for part, its in parts.items()
-    }
     target = run.checkpoint(state.update)
     if not write:
+        for tensors in parts.values():
+            hand_over(tensors)
         return target
-    meta = {"format_version": str(FORMAT_VERSION)}
     with files.folder_atomic(target) as folder:
-        for part, its in tensors.items():
-            files.write_bytes(folder / f"{part}.safetensors", save(its, meta))
-        write_state(folder, state)
+        for part, tensors in parts.items():
+            write_tensors(folder / f"{part}.safetensors", tensors)
+        write_state(folder, state, record)
     return target
 
 
-def write_state(folder: Path, state: TrainState) -> None:
-    """Write the state.json of a checkpoint."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **asdict(state)}, indent=1)
-    files.write_text(folder / "state.json", text + "\n")
+def write_state(folder: Path, state: TrainState, record: Mapping[str, Any] | None = None) -> None:
+    """Write what ends a checkpoint: its state.json, and the manifest of all its files."""
+    content = {"format_version": FORMAT_VERSION, **manifest.MARK, **asdict(state), **(record or {})}
+    files.write_text(folder / STATE, json.dumps(content, indent=1) + "\n")
+    manifest.write_manifest(folder)
+
+
+def damage(folder: Path) -> str | None:
+    """Return what is wrong with a checkpoint, None where it is whole; all of it is read.
+
+    Of one without a manifest, which older releases wrote, only what safetensors itself notices.
+    """
+    try:
+        if "manifest" not in manifest.verified(folder / STATE):
+            for part in ("model", "optimizer"):
+                with _opened(folder / f"{part}.safetensors"):
+                    pass
+    except RunError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or folder}: {error.strerror}"
+    return None
+
+
+def check_space(
+    run: RunDir,
+    model: AnyModel,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None = None,
+) -> None:
+    """Raise DiskFullError where two checkpoints do not fit beside the run as it is."""
+    copies = 1 + MOMENTS[type(optimizer)] + (average is not None)
+    needed = 2 * copies * tensor_bytes(weights_of(model))
+    free = shutil.disk_usage(run.path).free
+    if free < needed:
+        raise DiskFullError(
+            f"{run.path}: two checkpoints must fit on the disk, {size(needed)} in all; "
+            f"{size(free)} are free: make room, or name another folder with --run"
+        )
 
 
 def checkpoints_of(run: RunDir) -> list[Path]:
     """Return the folders of a run's checkpoints, the newest last."""
-    return [file.parent for file in sorted(run.checkpoints.glob("step_*/state.json"))]
+    return [file.parent for file in sorted(run.checkpoints.glob(f"step_*/{STATE}"))]
 
 
 def last_checkpoint(run: RunDir) -> Path | None:
@@ -127,18 +173,16 @@ def load_checkpoint(
     average: MovingAverage | None = None,
 ) -> TrainState:
     """Fill model, optimizer and average from a checkpoint; return the state of training."""
-    content = read_json(folder / "state.json")
+    content = read_json(folder / STATE)
     known = {f.name for f in fields(TrainState)}
     state = TrainState(**{key: value for key, value in content.items() if key in known})
-    load_weights(model, folder / "model.safetensors", shared_like)
+    load_weights(model, folder / WEIGHTS, shared_like)
     if average is not None:
         average.restart()
         load_weights(model, folder / "training.safetensors", shared_like)
     file = folder / "optimizer.safetensors"
-    try:
+    with _opened(file):
         stored = load_file(file)
-    except (FileNotFoundError, safetensors.SafetensorError) as error:
-        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
     for name, parameter in model.named_parameters():
         moments = {
             key.removeprefix(f"{name}/"): tensor
@@ -153,6 +197,14 @@ def load_checkpoint(
             for key, tensor in moments.items()
         }
     return state
+
+
+def _opened(file: Path) -> Any:
+    """Open a safetensors file, without reading more than its header."""
+    try:
+        return safetensors.safe_open(file, framework="pt")
+    except (FileNotFoundError, safetensors.SafetensorError) as error:
+        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
 
 
 def _optimizer_tensors(
@@ -171,10 +223,18 @@ def point_at(run: RunDir, link: Path, update: int) -> None:
     files.point_link(link, str(run.checkpoint(update).relative_to(run.path)))
 
 
-def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> None:
-    """Delete all checkpoints but the newest `keep_last` and those of the updates in `best`."""
+def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> list[str]:
+    """Delete all checkpoints but the newest `keep_last` and those of the updates in `best`.
+
+    Returns in words which could not be deleted, and why; training need not end over them.
+    """
     folders = sorted(run.checkpoints.glob("step_*"))
     kept = {run.checkpoint(update) for update in best} | set(folders[-keep_last:])
+    problems = []
     for folder in folders:
         if folder not in kept:
-            files.remove(folder)
+            try:
+                files.remove(folder)
+            except OSError as error:
+                problems.append(f"{folder}: cannot be deleted: {error.strerror}")
+    return problems

@@ -87,7 +87,7 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     validation_seconds = validation()
     begin = time.perf_counter()
     trained = trainer.model, trainer.optimizer, trainer.average
-    folder = save_checkpoint(trainer.run, trainer.state, *trained)
+    folder = save_checkpoint(trainer.run, trainer.state, *trained, record=trainer.record)
     load_checkpoint(folder, *trained)
     validation_seconds += time.perf_counter() - begin
     checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())

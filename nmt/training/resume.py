@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from nmt import files
 from nmt.config import Config
+from nmt.data.corpus import Corpus
 from nmt.errors import RunError
+from nmt.manifest import ingredients, other_ingredients
 from nmt.rundir import RunDir
+from nmt.training.checkpoint import damage
 
 FIXED = (
     "model",
@@ -29,6 +35,8 @@ MEASURED = ("tokenizer.vocab_size", "train.threads")
 """Settings that are measured once where they are not given, and reused on resume."""
 AUTO = ("train.precision", "train.micro_batch_tokens")
 """The same where they say `auto`."""
+RECORD = ("ingredients", "data")
+"""What a checkpoint says of what it was made with, in its state.json."""
 
 
 def reuse_measured(new: Config, old: Config) -> Config:
@@ -40,10 +48,10 @@ def reuse_measured(new: Config, old: Config) -> Config:
     return new.with_values({name: _value(old, name) for name in open_ones})
 
 
-def changed_settings(new: Config, old: Config) -> list[str]:
+def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> list[str]:
     """Return "name: old -> new" for every setting that differs.
 
-    Raises RunError where one of them cannot change.
+    Raises RunError where one of them cannot change, unless that is accepted.
     """
     changes: list[str] = []
     refused: list[str] = []
@@ -56,13 +64,14 @@ def changed_settings(new: Config, old: Config) -> list[str]:
                 continue
             fixed = (name in FIXED or section in FIXED) and name != OWN_MODEL
             (refused if fixed else changes).append(f"{name}: {before} -> {value}")
-    if refused:
+    if refused and not accept_changes:
         raise RunError(
             "these settings cannot change within a run: "
             + "; ".join(refused)
-            + ". Set them back, name another run with --run, or start anew with --overwrite"
+            + ". Set them back, name another run with --run, start anew with --overwrite, or go "
+            "on with them by --accept-changes"
         )
-    return changes
+    return changes + refused
 
 
 def _value(config: Config, name: str) -> Any:
@@ -83,3 +92,60 @@ def forget_later_records(run: RunDir, update: int) -> None:
         if record["update"] <= update:
             kept.append(line)
     files.write_text(run.metrics, "".join(f"{line}\n" for line in kept))
+
+
+def newest_whole(run: RunDir, say: Callable[[str], None]) -> Path | None:
+    """Return the newest checkpoint that is whole, None where the run has none at all.
+
+    Newer ones that are damaged are said and renamed to damaged_step_..., out of the way. Raises
+    RunError where all are damaged, so that no run begins anew by itself.
+    """
+    found: list[tuple[Path, str]] = []
+    for folder in sorted(run.checkpoints.glob("step_*"), reverse=True):
+        reason = damage(folder)
+        if reason is None:
+            break
+        found.append((folder, reason))
+    else:
+        aside = [f"{folder}: set aside before" for folder in run.damaged_checkpoints()]
+        if lines := [reason for _, reason in found] + aside:
+            raise RunError(
+                "\n".join([f"{run.path}: no checkpoint is whole to go on from", *lines])
+                + "\nput one back from a copy, or start anew with --overwrite"
+            )
+        return None
+    for damaged, reason in found:
+        say(f"warning: {reason}")
+        say(f"warning: the damaged checkpoint is now {_set_aside(damaged)}")
+    return folder
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint to a name that nothing takes for one; return it."""
+    names = (f"damaged_{folder.name}" + (f".{n}" if n else "") for n in count())
+    free = next(path for name in names if not (path := folder.with_name(name)).exists())
+    files.rename(folder, free)
+    return free
+
+
+def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
+    """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
+    stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
+    data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
+    return dict(zip(RECORD, (ingredients(config, run), data), strict=True))
+
+
+def changed_ingredients(
+    record: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
+) -> list[str]:
+    """Return in words what is not what the weights of a checkpoint were trained with.
+
+    Raises RunError where there is such a thing, unless that is accepted.
+    """
+    others = other_ingredients(record, config, run)
+    if others and not accept_changes:
+        raise RunError(
+            "\n".join(others) + "\nput it back, name another run with --run, start anew with "
+            "--overwrite, or go on with it by --accept-changes"
+        )
+    return others

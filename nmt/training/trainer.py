@@ -31,6 +31,7 @@ from nmt.training.checkpoint import (
     LARGER_IS_BETTER,
     TrainState,
     best_updates,
+    check_space,
     last_checkpoint,
     load_checkpoint,
     point_at,
@@ -42,6 +43,7 @@ from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
 from nmt.training.parallel import Parallel, whole
+from nmt.training.resume import record_of
 from nmt.training.work import Work, work_of
 from nmt.workers import Workers
 
@@ -92,6 +94,7 @@ class Trainer:
         self.average = None if ema is None else MovingAverage(model, ema)
         """What is validated and kept in place of the weights, where there is one."""
         self.state = TrainState()
+        self.record = record_of(config, run, corpus)
         self.epochs = make_epochs(config, corpus, tokenizers)
         self.first_window = self.epochs.window(0, 0)
         self.ceiling = ceiling
@@ -145,6 +148,8 @@ class Trainer:
             self.log.start_bar(self.total_updates, self.state.update)
             reason = self.why_done()
             if reason is None:
+                if self.workers.leads:
+                    check_space(self.run, self.model, self.optimizer, self.average)
                 reason = self._go_on(validate)
             self.log.stop_bar()
             if self.stop_signal is not None:
@@ -341,19 +346,23 @@ class Trainer:
         """Write a checkpoint, point the links, and prune; all workers come here together."""
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
+        trained = self.model, self.optimizer, self.average
         leads = self.workers.leads
-        save_checkpoint(self.run, state, self.model, self.optimizer, self.average, write=leads)
+        save_checkpoint(self.run, state, *trained, write=leads, record=self.record)
         if leads:
-            self._point_links()
-            best = best_updates(self.run, state.scores, self.settings.stop_metric)
-            prune_checkpoints(self.run, best[: self.settings.keep_best], self.settings.keep_last)
+            best = self._point_links()
+            kept = best[: self.settings.keep_best], self.settings.keep_last
+            for problem in prune_checkpoints(self.run, *kept):
+                self.log.say(f"warning: {problem}")
         self.workers.wait()
 
-    def _point_links(self) -> None:
-        state = self.state
-        point_at(self.run, self.run.last, state.update)
-        if state.best_score is not None and self.run.checkpoint(state.best_update).is_dir():
-            point_at(self.run, self.run.best, state.best_update)
+    def _point_links(self) -> list[int]:
+        """Point `last` and `best` at checkpoints on disk; return the updates, the best first."""
+        point_at(self.run, self.run.last, self.state.update)
+        best = best_updates(self.run, self.state.scores, self.settings.stop_metric)
+        if best:
+            point_at(self.run, self.run.best, best[0])
+        return best
 
     def resume(self) -> None:
         """Go back to the last checkpoint: the next update is the one after it."""

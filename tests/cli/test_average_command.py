@@ -14,6 +14,7 @@ from commandline import Result, done, nmt, settings, write_lines
 from safetensors.torch import load_file
 from tinyruns import Tiny, make_tiny
 
+from nmt.manifest import write_manifest
 from nmt.rundir import RunDir
 
 KEPT = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
@@ -126,6 +127,7 @@ def test_the_best_checkpoints_are_averaged(
     state = json.loads((steps[2] / "state.json").read_text())
     state["scores"] = dict(zip(("2", "4", "6"), scores, strict=True))
     (steps[2] / "state.json").write_text(json.dumps(state))
+    write_manifest(steps[2])
     output = tiny.folder / "average"
     done(nmt("average", tiny.run, "--best", 2, "-o", output))
     assert averaged([steps[i] for i in best], output)
@@ -181,8 +183,8 @@ def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
     refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "damaged")
     (steps[0] / WEIGHTS).unlink()
     refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "no such")
-    (steps[0] / "state.json").write_text("{")
-    refused(nmt("average", steps[0], "-o", output), str(steps[0] / "state.json"), "damaged")
+    (steps[1] / "state.json").write_text("{")
+    refused(nmt("average", steps[1], "-o", output), str(steps[1] / "state.json"), "damaged")
     assert not output.exists()
 
 

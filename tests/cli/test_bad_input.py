@@ -276,15 +276,22 @@ def other_width(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "damage", "parts"),
     [
-        ("best/model.safetensors", cut_in_half, ["model.safetensors: must be a safetensors file"]),
+        ("best/model.safetensors", cut_in_half, ["model.safetensors: must be as manifest.json"]),
         ("best/model.safetensors", Path.unlink, ["model.safetensors: no such file"]),
-        ("best/state.json", newer_version, ["format_version must be at most 1, is 999", "newer"]),
-        ("best/state.json", cut_in_half, ["state.json: must be JSON, is damaged"]),
+        ("best/state.json", newer_version, ["state.json: must be as manifest.json"]),
+        (
+            "best/manifest.json",
+            newer_version,
+            ["format_version must be at most 1, is 999"],
+        ),
+        ("best/manifest.json", cut_in_half, ["manifest.json: must be JSON, is damaged"]),
+        ("best/manifest.json", Path.unlink, ["manifest.json: no such file"]),
+        ("best/state.json", cut_in_half, ["state.json: must be as manifest.json", "bytes"]),
         ("best/state.json", Path.unlink, ["state.json: no such file"]),
-        ("tokenizer.model", cut_in_half, ["tokenizer.model: must be a SentencePiece model"]),
-        ("tokenizer.model", Path.unlink, ["no such tokenizer model"]),
+        ("tokenizer.model", cut_in_half, ["tokenizer.model: must be the tokenizer", "another"]),
+        ("tokenizer.model", Path.unlink, ["tokenizer.model: must be the tokenizer", "absent"]),
         ("config.yaml", cut_short, ["config.yaml"]),
-        ("config.yaml", other_width, ["for the model in config.yaml"]),
+        ("config.yaml", other_width, ["config.yaml: model.d_hidden must be 64, is 32"]),
     ],
 )
 def test_a_damaged_run_folder_is_refused_by_the_file(
@@ -296,10 +303,12 @@ def test_a_damaged_run_folder_is_refused_by_the_file(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_resume_from_a_damaged_checkpoint_is_refused(tiny: Tiny, name: str) -> None:
+def test_resume_from_the_only_checkpoint_damaged_is_refused(tiny: Tiny, name: str) -> None:
     done(tiny.train())
     cut_in_half(tiny.run / "last" / name)
-    assert_refused(tiny.train("--resume", *settings(train__max_updates=3)), f"{name}: must be")
+    result = tiny.train("--resume", *settings(train__max_updates=3))
+    words = "no checkpoint is whole", f"{name}: must be as manifest.json"
+    assert_refused(result, *words, lines=3)
 
 
 # -- flags -----------------------------------------------------------------------------------

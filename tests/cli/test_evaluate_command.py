@@ -18,6 +18,7 @@ from sacrebleu.metrics.ter import TER
 from tinyruns import Digits, Tiny
 
 from nmt.evaluation.report import Report
+from nmt.manifest import write_manifest
 
 
 def longer(digits: Digits) -> tuple[list[str], list[str]]:
@@ -151,6 +152,7 @@ def test_the_best_checkpoints_of_a_run(digits: Digits, tmp_path: Path) -> None:
     state = json.loads((first / "state.json").read_text())
     state["scores"]["3"] = 1.5
     (first / "state.json").write_text(json.dumps(state))
+    write_manifest(first)
     result = done(nmt("evaluate", run, "--best", 2, *flags))
     names = [scores_in(line)[1] for line in result.lines[1:3]]
     assert names == [f"run/{first.name}", "run/step_00000003"]

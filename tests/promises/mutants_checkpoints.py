@@ -2,7 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {}
+from nmt import files, manifest
+from nmt.decoding import load
+from nmt.training import checkpoint, resume, trainer
+
+
+def _folder_filled_in_place() -> None:
+    @contextmanager
+    def in_place(path: Path) -> Iterator[Path]:
+        files.remove(path)
+        files.make_folder(path)
+        yield path
+
+    files.folder_atomic = in_place
+
+
+def _replaced_folder_swept() -> None:
+    files._put_back = files.remove
+
+
+def _folder_not_synced() -> None:
+    files._sync_all = lambda folder: None
+
+
+def _damage_not_looked_for() -> None:
+    resume.damage = lambda folder: None
+
+
+def _damaged_one_deleted() -> None:
+    def delete(folder: Path) -> Path:
+        files.remove(folder)
+        return folder
+
+    resume._set_aside = delete
+
+
+def _begun_anew_where_all_are_damaged() -> None:
+    real = resume.newest_whole
+
+    def silent(run: Any, say: Callable[[str], None]) -> Path | None:
+        try:
+            return real(run, say)
+        except resume.RunError:
+            return None
+
+    from nmt.commands import train
+
+    train.newest_whole = silent
+
+
+def _room_not_asked_for() -> None:
+    trainer.check_space = lambda *_: None
+
+
+def _half_written_file_left() -> None:
+    real = files.remove
+
+    def remove(path: Path) -> None:
+        if not path.name.startswith("."):
+            real(path)
+
+    files.remove = remove
+
+
+def _best_pruned() -> None:
+    real = checkpoint.prune_checkpoints
+    trainer.prune_checkpoints = lambda run, best, keep_last: real(run, [], keep_last)
+
+
+def _pruned_before_saved() -> None:
+    real = trainer.save_checkpoint
+
+    def save(run: Any, *rest: Any, **flags: Any) -> Path:
+        for folder in run.checkpoints.glob("step_*"):
+            shutil.rmtree(folder)
+        return real(run, *rest, **flags)
+
+    trainer.save_checkpoint = save
+
+
+def _weights_not_hashed() -> None:
+    real = manifest._check
+
+    def sizes(file: Path, entry: dict[str, Any]) -> None:
+        if file.stat().st_size != entry["size"]:
+            real(file, entry)
+
+    manifest._check = sizes
+
+
+def _tokenizer_not_compared() -> None:
+    real = manifest.other_ingredients
+
+    def model_only(record: Any, *rest: Any, **flags: Any) -> list[str]:
+        made = {"model": record.get("ingredients", {}).get("model", {})}
+        return real({"ingredients": made}, *rest, **flags)
+
+    load.other_ingredients = resume.other_ingredients = model_only
+
+
+def _locks_not_taken() -> None:
+    files._lock = lambda stream: None
+
+
+WHOLE = "test_whole_or_absent.py::test_killed_while_it_saves"
+DAMAGED = "test_damaged_newest.py::test_every_damage_of_every_file_is_stepped_over"
+BEST = "test_best_and_last.py::test_the_best_and_the_last_are_always_there"
+
+MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
+    "folder filled in place": (4, WHOLE, _folder_filled_in_place),
+    "replaced folder swept": (4, f"{WHOLE}[again]", _replaced_folder_swept),
+    "folder not synced": (
+        4,
+        "test_whole_or_absent.py::"
+        "test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last",
+        _folder_not_synced,
+    ),
+    "damage not looked for": (5, DAMAGED, _damage_not_looked_for),
+    "damaged one deleted": (5, DAMAGED, _damaged_one_deleted),
+    "begun anew where all are damaged": (
+        5,
+        "test_damaged_newest.py::test_where_all_are_damaged_each_is_listed_and_nothing_begins_anew",
+        _begun_anew_where_all_are_damaged,
+    ),
+    "room not asked for": (
+        6,
+        "test_full_disk.py::test_room_for_two_checkpoints_is_asked_for_before_the_first_update",
+        _room_not_asked_for,
+    ),
+    "half-written file left": (
+        6,
+        "test_full_disk.py::test_a_disk_that_is_full_while_it_saves",
+        _half_written_file_left,
+    ),
+    "best pruned": (7, BEST, _best_pruned),
+    "pruned before saved": (7, BEST, _pruned_before_saved),
+    "weights not hashed": (
+        15,
+        "test_changed_files.py::test_a_byte_of_a_model_is_noticed",
+        _weights_not_hashed,
+    ),
+    "tokenizer not compared": (
+        15,
+        "test_changed_files.py::test_a_byte_of_a_model_is_noticed",
+        _tokenizer_not_compared,
+    ),
+    "locks not taken": (
+        16,
+        "test_one_run_a_folder.py::test_a_second_run_is_refused_and_a_stale_lock_recognised",
+        _locks_not_taken,
+    ),
+}
 """Name to promise, the test that catches it, and the function that plants it."""

@@ -70,7 +70,7 @@ def test_saving_leaves_nothing_but_the_checkpoint(make_trainer: MakeTrainer) -> 
     for _ in range(2):
         folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
     assert [p.name for p in trainer.run.checkpoints.iterdir()] == ["step_00000000"]
-    names = ["model.safetensors", "optimizer.safetensors", "state.json"]
+    names = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
     assert sorted(p.name for p in folder.iterdir()) == names
 
 

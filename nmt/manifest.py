@@ -1,0 +1,117 @@
+"""What a folder must hold: manifest.json, with the size and SHA-256 of each file beside it.
+
+Written last, it says that all else is whole. The folder's own record (state.json of a checkpoint,
+export.json of an export) says that there is one; folders of older releases have none and pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from nmt import files
+from nmt.config import Config
+from nmt.errors import RunError
+from nmt.modelconfig import in_yaml
+from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+
+NAME = "manifest.json"
+MARK = {"manifest": NAME}
+"""What a record says of a manifest beside it."""
+OF_TRAINING = ("preset", "num_layers", "dropout", "attention_dropout", "activation_dropout")
+"""Settings of a model that decide nothing once it has weights of known shapes."""
+KEYS = {"size", "sha256"}
+"""What a manifest says of each file."""
+
+
+def sha256(file: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path) -> None:
+    """Describe all files of a folder as they are now."""
+    entries = {
+        str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != NAME
+    }
+    content = {"format_version": FORMAT_VERSION, "files": entries}
+    files.write_text(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any]:
+    """Return what a folder's record says, once the files beside it are seen to be what they were.
+
+    `only` names those that matter. Raises RunError with the first that is missing or another.
+    """
+    manifest = record.with_name(NAME)
+    if not manifest.is_file():
+        content = read_json(record)
+        if "manifest" in content:
+            raise RunError(f"{manifest}: no such file; {record.name} says that there is one")
+        return content
+    entries = _entries(manifest)
+    for name in sorted(entries if only is None else only):
+        if name not in entries:
+            raise RunError(f"{manifest}: must name {name}, is damaged")
+        _check(record.with_name(name), entries[name])
+    return read_json(record)
+
+
+def _entries(manifest: Path) -> dict[str, Any]:
+    content = read_json(manifest)
+    entries = content.get("files")
+    if (
+        content.keys() == {"format_version", "files"}
+        and content["format_version"] == FORMAT_VERSION
+        and isinstance(entries, dict)
+        and all(isinstance(its, dict) and its.keys() == KEYS for its in entries.values())
+    ):
+        return entries
+    raise RunError(f"{manifest}: must hold the size and sha256 of each file, is damaged")
+
+
+def _check(file: Path, entry: dict[str, Any]) -> None:
+    if not file.is_file():
+        raise RunError(f"{file}: no such file; {NAME} beside it names it")
+    size = file.stat().st_size
+    differs = f"{file}: must be as {NAME} beside it says, is damaged or was edited"
+    if size != entry["size"]:
+        raise RunError(f"{differs}: {size} bytes in place of {entry['size']}")
+    if sha256(file) != entry["sha256"]:
+        raise RunError(f"{differs}: another SHA-256")
+
+
+def ingredients(config: Config, run: RunDir) -> dict[str, Any]:
+    """Return what weights mean nothing without: settings of the model, tokenizers by their hash."""
+    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt)
+    return {
+        "model": config.model.model_dump(mode="json"),
+        "tokenizers": {file.name: sha256(file) for file in models if file.is_file()},
+    }
+
+
+def other_ingredients(
+    record: Mapping[str, Any], config: Config, run: RunDir, but: Collection[str] = ()
+) -> list[str]:
+    """Return in words what is not as it was when a checkpoint was written, by its record.
+
+    `but` names settings of the model that do not matter.
+    """
+    made, now = record.get("ingredients", {}), ingredients(config, run)
+    model = made.get("model", {})
+    found = [
+        f"{run.config}: model.{key} must be {in_yaml(value)}, is {in_yaml(now['model'][key])}"
+        for key, value in model.items()
+        if key in now["model"] and now["model"][key] != value and key not in but
+    ]
+    for name, digest in made.get("tokenizers", {}).items():
+        if now["tokenizers"].get(name) != digest:
+            its = "another file" if name in now["tokenizers"] else "absent"
+            found.append(f"{run.path / name}: must be the tokenizer of the model, is {its}")
+    return found

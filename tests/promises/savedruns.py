@@ -1,0 +1,150 @@
+"""Trainers that save, faults that strike while they do, and how a run is taken up again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from textpairs import corpus_of
+from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
+
+from nmt import files
+from nmt.data.corpus import Corpus
+from nmt.data.tokenizer import Tokenizers
+from nmt.log import RunLog
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.checkpoint import TrainState
+from nmt.training.resume import newest_whole
+from nmt.training.trainer import Trainer
+from nmt.workers import Workers
+
+CHANGES = ("write", "mkdir", "symlink")
+"""Steps that need room on the disk."""
+DELETES = ("unlink", "rmdir")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: no step on the disk comes after it."""
+
+
+@cache
+def _parts() -> tuple[Tokenizers, Corpus]:
+    pairs = make_pairs()[:12]
+    tokenizers = make_tokenizers(pairs)
+    folder = Path(tempfile.mkdtemp(prefix="nmt-promises-"))
+    return tokenizers, corpus_of(pairs, tokenizers, folder / "corpus")
+
+
+def trainer_in(folder: Path, **values: Any) -> Trainer:
+    """Return a trainer that saves into `folder`, with the same first weights each time."""
+    tokenizers, corpus = _parts()
+    config = make_config(**values)
+    run = RunDir(folder)
+    run.path.mkdir(parents=True, exist_ok=True)
+    seed_everything(1)
+    size = tokenizers.tgt.vocab_size
+    model = build_model(config.model, size, size, tokenizers.tgt.pad)
+    log, cpu = RunLog(run.log, run.metrics, mute=True), torch.device("cpu")
+    kind = Precision("fp32", cpu)
+    return Trainer(config, run, log, model, corpus, tokenizers, kind, Workers())
+
+
+def advance(trainer: Trainer) -> None:
+    """Take one update."""
+    trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
+    trainer.state.update += 1
+
+
+def validate(trainer: Trainer, score: float) -> None:
+    """Validate with this result, and save as training does."""
+    trainer._validate(lambda update: {"bleu": score})
+
+
+def content_of(trainer: Trainer) -> bytes:
+    """Return all that a checkpoint holds but the time taken, as bytes."""
+    state = TrainState(**{**vars(trainer.state), "seconds": 0.0})
+    moments = [
+        value.numpy().tobytes()
+        for weight in trainer.model.parameters()
+        for _, value in sorted(trainer.optimizer.state[weight].items())
+    ]
+    weights = [weight.detach().numpy().tobytes() for weight in trainer.model.parameters()]
+    return b"".join([repr(state).encode(), *weights, *moments])
+
+
+def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> int | None:
+    """Take a run up as `nmt train --resume` does; return the update, None where there is none."""
+    files.sweep_strays(run.path)
+    trainer.run = run
+    if newest_whole(run, (said if said is not None else []).append) is None:
+        return None
+    trainer.resume()
+    return trainer.state.update
+
+
+def strays(run: RunDir) -> list[Path]:
+    """Return what is half-written or out of the way."""
+    return list(run.path.rglob(".*"))
+
+
+@contextmanager
+def struck(strike: Callable[[str], None]) -> Iterator[None]:
+    """Let a fault strike in the block."""
+    files.strike = strike
+    try:
+        yield
+    finally:
+        files.strike = None
+
+
+def points_of(act: Callable[[], object]) -> list[str]:
+    """Return the points at which a fault can strike `act`, which is done."""
+    seen: list[str] = []
+    with struck(seen.append):
+        act()
+    return seen
+
+
+def at(point: int, fault: Callable[[], None]) -> Callable[[str], None]:
+    """Return what lets a fault strike at that point, counted from 0, and at all after it."""
+    numbers = count()
+
+    def strike(name: str) -> None:
+        if next(numbers) >= point:
+            fault()
+
+    return strike
+
+
+def dead() -> None:
+    """End like a killed process: nothing is done afterwards, not even by a `finally`."""
+    raise Killed
+
+
+def killed_at(point: int, act: Callable[[], object]) -> bool:
+    """Do `act` in a child that is killed at that point; tell whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        files.strike = at(point, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL)
+    return os.WIFSIGNALED(status)

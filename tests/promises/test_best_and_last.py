@@ -1,0 +1,143 @@
+"""Promise 7: the best checkpoint and one verified point to resume from always exist."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from savedruns import DELETES, Killed, advance, at, dead, struck, taken_up, trainer_in, validate
+
+from nmt.rundir import read_json
+from nmt.training.checkpoint import STATE, damage
+
+SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
+CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+class Saving(RuleBasedStateMachine):
+    """One run: trained, validated, saved, killed anywhere, unable to delete, taken up again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="nmt-promises-"))
+        self.trainer = trainer_in(self.folder)
+        self.saved = 0
+        """The last update known to be on disk."""
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def start_again(self) -> None:
+        said: list[str] = []
+        self.trainer = trainer_in(self.folder)
+        found = taken_up(self.trainer.run, self.trainer, said)
+        assert said == []
+        assert (found or 0) >= self.saved
+
+    def act(self, score: float | None) -> None:
+        """Validate with this result; None only saves, once more where there was no update."""
+        if score is None:
+            self.trainer.save()
+        else:
+            validate(self.trainer, score)
+
+    @rule(score=SCORES)
+    def train(self, score: float | None) -> None:
+        advance(self.trainer)
+        self.act(score)
+        self.saved = self.trainer.state.update
+
+    @rule()
+    def save_again(self) -> None:
+        if self.saved:
+            self.trainer.save()
+
+    @rule(score=SCORES, point=st.integers(0, 110))
+    def crash(self, score: float | None, point: int) -> None:
+        advance(self.trainer)
+        self.crash_in(lambda: self.act(score), point)
+
+    @rule(point=st.integers(0, 110))
+    def crash_while_it_saves_again(self, point: int) -> None:
+        if self.saved:
+            self.crash_in(self.trainer.save, point)
+
+    def crash_in(self, act: Callable[[], None], point: int) -> None:
+        try:
+            with struck(at(point, dead)):
+                act()
+        except Killed:
+            self.holds()
+        self.start_again()
+
+    @rule(score=SCORES)
+    def fail_to_delete(self, score: float | None) -> None:
+        def stuck(name: str) -> None:
+            if name.split(" ")[1] in DELETES:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+        advance(self.trainer)
+        with struck(stuck):
+            self.act(score)
+        self.saved = self.trainer.state.update
+
+    @rule()
+    def resume(self) -> None:
+        self.start_again()
+
+    @invariant()
+    def holds(self) -> None:
+        """The newest under its own name is whole, and so is the best of all that it knows."""
+        run = self.trainer.run
+        folders = sorted(run.checkpoints.glob("step_*"))
+        replaced = list(run.checkpoints.glob(".*.old.tmp"))  # put back by the next start
+        if not self.saved:
+            return
+        newest = max([*folders, *replaced], key=lambda path: path.name.strip(".")[:13])
+        assert damage(newest) is None
+        state = read_json(newest / STATE)
+        assert state["update"] >= self.saved
+        known = {int(key): value for key, value in state["scores"].items() if value == value}
+        if known:
+            best = max(known, key=lambda update: (known[update], -update))
+            assert state["best_update"] == best
+            places = [run.checkpoint(best), *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp")]
+            assert any(path.is_dir() and damage(path) is None for path in places)
+            if not replaced:
+                assert damage(run.best_or_last()) is None
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsync takes most of the time, and what it brings is seen in promise 4."""
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def fsync(descriptor: int) -> None:
+    """Do nothing."""
+
+
+def run(examples: int, steps: int) -> None:
+    phases = [Phase.generate]
+    asked = settings(
+        max_examples=examples, stateful_step_count=steps, derandomize=True, phases=phases, **CONFIG
+    )
+    run_state_machine_as_test(Saving, settings=asked)
+
+
+def test_the_best_and_the_last_are_always_there() -> None:
+    run(examples=10, steps=10)
+
+
+@pytest.mark.slow
+def test_the_best_and_the_last_are_always_there_in_long_runs() -> None:
+    run(examples=300, steps=40)

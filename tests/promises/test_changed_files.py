@@ -1,0 +1,162 @@
+"""Promise 15: a changed file is noticed, where a model is loaded and where a run is taken up."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from commandline import Result, done, nmt, settings
+from tinyruns import Tiny, make_tiny
+
+MORE = settings(train__max_updates=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Train a run for two updates."""
+    tiny = make_tiny(tmp_path_factory.mktemp("trained"))
+    done(tiny.train())
+    return tiny
+
+
+@pytest.fixture
+def tiny(trained: Tiny, tmp_path: Path) -> Tiny:
+    """A copy of it, text and all."""
+    folder = shutil.copytree(trained.folder, tmp_path / "copy", symlinks=True)
+    return Tiny(folder, folder / "tiny.yaml", folder / "run")
+
+
+def flipped(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def translated(model: Path, *flags: object) -> Result:
+    return nmt("translate", "-m", model, "--device", "cpu", *flags, stdin="1 2\n")
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.code == 2
+    assert result.out == ""
+    assert "Traceback" not in result.err
+    assert all(word in result.err for word in words), result.err
+
+
+def edit_bytes(model: Path, files: Sequence[Path], each: int, *flags: object) -> None:
+    """Flip a bit at so many places of each file in turn; the model is refused by its name."""
+    rng = random.Random(5)
+    for file in files:
+        before = file.read_bytes()
+        ends = {0, len(before) - 1}
+        for place in sorted(ends | {rng.randrange(len(before)) for _ in range(each)}):
+            flipped(file, place)
+            refused(translated(model, *flags), f"error: {file}: ")
+            file.write_bytes(before)
+    assert done(translated(model, *flags)).lines
+
+
+def parts(run: Path) -> list[Path]:
+    """Return the files of a run that make up the model, config.yaml apart."""
+    folder = run / "best"
+    return [folder / "model.safetensors", folder / "state.json", run / "tokenizer.model"]
+
+
+def test_a_byte_of_a_model_is_noticed(tiny: Tiny) -> None:
+    edit_bytes(tiny.run, parts(tiny.run), each=2)
+
+
+@pytest.mark.slow
+def test_any_byte_of_a_model_is_noticed(tiny: Tiny) -> None:
+    edit_bytes(tiny.run, parts(tiny.run), each=500)
+
+
+def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
+    file = tiny.run / "config.yaml"
+    before = file.read_text()
+    for old, new in (
+        ("d_hidden: 8", "d_hidden: 6"),
+        ("reverse_source: false", "reverse_source: true"),
+    ):
+        assert old in before
+        file.write_text(before.replace(old, new))
+        name = old.split(":")[0]
+        refused(translated(tiny.run), f"error: {file}: model.{name} must be ")
+    file.write_text(before.replace("beam_size: 2", "beam_size: 3"))
+    assert done(translated(tiny.run)).lines, "how a model decodes is the owner's to say"
+
+
+def test_an_average_has_its_manifest(tiny: Tiny) -> None:
+    average = tiny.folder / "average"
+    done(nmt("average", tiny.run, "-o", average))
+    edit_bytes(average, parts(average), each=1)
+    flipped(tiny.run / "best" / "model.safetensors", 900)
+    words = "model.safetensors: must be as manifest.json"
+    refused(nmt("average", tiny.run, "-o", tiny.folder / "other"), words)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
+def test_a_byte_of_an_export_is_noticed(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path)
+    model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
+    tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
+    done(tiny.train())
+    export = tiny.folder / "export"
+    done(nmt("export", tiny.run, "--to", "ctranslate2", "-o", export))
+    files = [f for f in export.iterdir() if f.name not in ("config.yaml", "manifest.json")]
+    assert {"model.bin", "tokenizer.model", "export.json"} <= {file.name for file in files}
+    edit_bytes(export, files, 0, "--engine", "ctranslate2")
+
+
+def test_another_architecture_is_listed_and_refused(tiny: Tiny) -> None:
+    file = tiny.run / "config.yaml"
+    for each in (file, tiny.config):
+        text = each.read_text()
+        each.write_text(text.replace("d_hidden: 8", "d_hidden: 6").replace("embed: 8", "embed: 7"))
+    result = tiny.train("--resume", *MORE)
+    refused(result, "model.d_hidden must be 8, is 6", "model.d_embed must be 8, is 7")
+    assert "--accept-changes" in result.err
+    refused(tiny.train("--resume", "--accept-changes", *MORE), "must be", "for the model in")
+
+
+def test_another_tokenizer_is_refused_unless_told_otherwise(tiny: Tiny) -> None:
+    file = tiny.run / "tokenizer.model"
+    other = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
+    (other / "train.in").write_text((other / "train.in").read_text().replace("1", "2"))
+    done(nmt("tokenizer", other / "tiny.yaml", "--run", other / "new"))
+    shutil.copy(other / "new" / "tokenizer.model", file)
+    words = f"error: {file}: must be the tokenizer of the model, is another file"
+    refused(tiny.train("--resume", *MORE), words, "--accept-changes")
+    result = done(tiny.train("--resume", "--accept-changes", *MORE))
+    assert f"changed: {file}: must be the tokenizer" in result.err
+
+
+def test_another_text_is_refused_unless_told_otherwise(tiny: Tiny) -> None:
+    text = tiny.folder / "train.in"
+    text.write_text(text.read_text().replace("1", "2", 1))
+    refused(tiny.train("--resume", *MORE), "is not what the run began with", "--accept-changes")
+    done(tiny.train("--resume", "--accept-changes", *MORE))
+
+
+def test_another_text_is_refused_where_the_corpus_is_gone_too(tiny: Tiny) -> None:
+    """With a tokenizer of one's own nothing else knows what the text was."""
+    own = tiny.folder / "own.model"
+    shutil.copy(tiny.run / "tokenizer.model", own)
+    flags = settings(tokenizer__model=own)
+    done(tiny.train("--overwrite", *flags))
+    shutil.rmtree(tiny.run / "corpus")
+    done(tiny.train("--resume", *flags, *MORE))
+    shutil.rmtree(tiny.run / "corpus")
+    text = tiny.folder / "train.in"
+    text.write_text(text.read_text().replace("1", "2", 1))
+    more = [*flags, *settings(train__max_updates=4)]
+    refused(tiny.train("--resume", *more), "the training text is not what the run began with")
+    done(tiny.train("--resume", "--accept-changes", *more))

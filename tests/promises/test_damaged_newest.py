@@ -1,0 +1,124 @@
+"""Promise 5: a damaged newest checkpoint is stepped over, and never begun anew for."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from savedruns import advance, content_of, taken_up, trainer_in, validate
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from commandline import done, nmt, settings
+from tinyruns import make_tiny
+
+from nmt.rundir import RunDir
+
+FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+
+
+def flip(file: Path, rng: random.Random) -> None:
+    content = bytearray(file.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    file.write_bytes(content)
+
+
+def truncate(file: Path, rng: random.Random) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[: rng.randrange(len(content))])
+
+
+def zero(file: Path, rng: random.Random) -> None:
+    content = file.read_bytes()
+    begin = rng.randrange(len(content) // 2)
+    file.write_bytes(content[:begin] + bytes(len(content) - begin))
+
+
+def delete(file: Path, rng: random.Random) -> None:
+    file.unlink()
+
+
+def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
+    """Damage the newest of two checkpoints in every way, so many times each."""
+    trainer = trainer_in(folder / "run", train__keep_last=2)
+    for score in (1.0, 2.0):
+        advance(trainer)
+        validate(trainer, score)
+        if score == 1.0:
+            older = content_of(trainer)
+    kept, fresh = trainer.run.path, trainer_in(folder / "fresh")
+    damages: list[Callable[[Path, random.Random], None]] = [flip, truncate, zero, delete]
+    for damage in damages:
+        for name in FILES * rounds:
+            run = RunDir(shutil.copytree(kept, folder / "damaged", symlinks=True))
+            file = run.checkpoint(2) / name
+            damage(file, rng)
+            left = sorted(path.name for path in file.parent.iterdir())
+            said: list[str] = []
+            assert taken_up(run, fresh, said) == 1, (damage.__name__, name)
+            assert content_of(fresh) == older
+            assert str(run.checkpoint(2)) in said[0], "the reason names the file"
+            aside = run.checkpoints / "damaged_step_00000002"
+            assert run.damaged_checkpoints() == [aside]
+            assert str(aside) in said[1]
+            assert sorted(path.name for path in aside.iterdir()) == left, "nothing is deleted"
+            assert run.best.resolve() == run.last.resolve() == run.checkpoint(1).resolve()
+            assert taken_up(run, fresh, again := []) == 1
+            assert again == []
+            shutil.rmtree(run.path)
+
+
+def test_every_damage_of_every_file_is_stepped_over(tmp_path: Path) -> None:
+    bring_down(tmp_path, random.Random(1), rounds=2)
+
+
+@pytest.mark.slow
+def test_many_damages_of_every_file_are_stepped_over(tmp_path: Path) -> None:
+    bring_down(tmp_path, random.Random(2), rounds=200)
+
+
+def test_training_says_so_and_ends_as_it_would_have(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path)
+    flags = settings(train__validate_every=2, train__keep_last=2)
+    done(tiny.train(*flags, *settings(train__max_updates=6), run=tmp_path / "clean"))
+    done(tiny.train(*flags, *settings(train__max_updates=4)))
+    flip(tiny.run / "last" / "optimizer.safetensors", random.Random(3))
+    newest = (tiny.run / "last").resolve()
+    result = done(tiny.train(*flags, *settings(train__max_updates=6), "--resume"))
+    assert f"warning: {newest}/optimizer.safetensors: must be as manifest.json" in result.err
+    assert "resumed after update 2\n" in result.err
+    assert (newest.parent / f"damaged_{newest.name}").is_dir()
+    assert "damaged_step_00000004" in (tiny.run / "train.log").read_text()
+    for file in (tmp_path / "clean" / "last").glob("*.safetensors"):
+        assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_where_all_are_damaged_each_is_listed_and_nothing_begins_anew(tmp_path: Path) -> None:
+    tiny = make_tiny(tmp_path)
+    flags = settings(train__validate_every=1, train__keep_last=3, train__max_updates=3)
+    done(tiny.train(*flags))
+    folders = sorted((tiny.run / "checkpoints").iterdir())
+    assert len(folders) == 3
+    for folder, name in zip(folders, FILES[1:], strict=True):
+        flip(folder / name, random.Random(4))
+    before = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file() and p.suffix != ".log"}
+    for _ in range(2):
+        result = tiny.train(*flags, "--resume")
+        assert result.code == 2
+        assert "no checkpoint is whole to go on from" in result.err
+        for folder, name in zip(folders, FILES[1:], strict=True):
+            assert f"error: {folder / name}: must be as manifest.json" in result.err
+        assert "start anew with --overwrite" in result.err
+        assert before == {p: p.read_bytes() for p in before}
+    for folder in folders:
+        folder.rename(folder.with_name(f"damaged_{folder.name}"))
+    result = tiny.train(*flags, "--resume")
+    assert result.code == 2
+    assert result.err.count("set aside before") == 3
+    assert nmt("translate", "-m", tiny.run, stdin="1\n").code == 2
+    done(tiny.train(*flags, "--overwrite"))
+    assert (tiny.run / "last").exists()

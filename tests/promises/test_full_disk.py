@@ -1,0 +1,140 @@
+"""Promise 6: a full disk loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from savedruns import CHANGES, advance, content_of, strays, struck, taken_up, trainer_in, validate
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from commandline import done, nmt, settings
+from tinyruns import Tiny, make_tiny
+
+from nmt.errors import DiskFullError
+from nmt.rundir import RunDir
+from nmt.training import checkpoint
+from nmt.training.trainer import Trainer
+
+EVERY = 3
+"""Of the steps of a save that need room, the suite fails every so many; the long test fails all."""
+
+
+class FullAfter:
+    """Lets every step that needs room fail, once so many have been taken."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def __call__(self, name: str) -> None:
+        when, step, path = name.split(" ", 2)
+        if when == "before" and (step in CHANGES or (step == "fsync" and Path(path).is_file())):
+            self.room -= 1
+            if self.room < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def failure(trainer: Trainer, full: FullAfter) -> str | None:
+    """Save; return what is said where that fails."""
+    try:
+        with struck(full):
+            trainer.save()
+    except DiskFullError as error:
+        return str(error)
+    return None
+
+
+def fill_at_each_step(folder: Path, step: int) -> None:
+    """Let the disk be full from every so many of the steps of a save on."""
+    trainer = trainer_in(folder / "run")
+    for score in (2.0, 1.0):
+        advance(trainer)
+        validate(trainer, score)
+    kept, old = trainer.run.path, content_of(trainer)
+    wholes = {file: file.read_bytes() for file in kept.rglob("*") if file.is_file()}
+    advance(trainer)
+    state, fulls = json.dumps(vars(trainer.state)), 0
+    for room in count(0, step):
+        run = RunDir(shutil.copytree(kept, folder / f"full_{room}", symlinks=True))
+        trainer.run = run
+        vars(trainer.state).update(json.loads(state))
+        words = failure(trainer, FullAfter(room))
+        if words is None:
+            break
+        fulls += 1
+        assert "No space left on device" in words
+        assert "--resume" in words
+        assert strays(run) == [], "nothing half-written takes up what room there is"
+        for file, content in wholes.items():
+            if "checkpoints" in file.parts:
+                assert (run.path / file.relative_to(kept)).read_bytes() == content
+        fresh, said = trainer_in(folder / "fresh"), list[str]()
+        assert taken_up(run, fresh, said) in (2, 3)
+        assert said == []
+        assert content_of(fresh) in (old, content_of(trainer))
+        shutil.rmtree(run.path)
+    assert fulls * step > 20
+
+
+def test_a_disk_that_is_full_while_it_saves(tmp_path: Path) -> None:
+    fill_at_each_step(tmp_path, EVERY)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_every_step_of_a_save(tmp_path: Path) -> None:
+    fill_at_each_step(tmp_path, 1)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    return make_tiny(tmp_path)
+
+
+def test_room_for_two_checkpoints_is_asked_for_before_the_first_update(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(tiny.train(run=tiny.folder / "other"))
+    size = sum(file.stat().st_size for file in (tiny.folder / "other" / "last").iterdir())
+
+    def train_with(free: float) -> object:
+        usage = shutil._ntuple_diskusage(10**12, 0, int(free))
+        monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
+        return tiny.train("--resume")
+
+    refused = train_with(size)
+    assert refused.code == 2
+    assert "two checkpoints must fit on the disk, " in refused.err
+    assert "make room, or name another folder with --run" in refused.err
+    assert not tiny.run.joinpath("metrics.jsonl").exists()
+    assert not tiny.run.joinpath("checkpoints").exists()
+    assert done(train_with(2.1 * size)).code == 0
+
+
+def test_training_ends_clearly_and_goes_on_where_there_is_room_again(tiny: Tiny) -> None:
+    flags = settings(train__max_updates=6, train__save_every=2, train__validate_every=100)
+    done(tiny.train(*flags, run=tiny.folder / "clean"))
+    writes = 0
+
+    def fills_up(name: str) -> None:
+        nonlocal writes
+        writes += "step_00000004" in name and name.startswith("before write")
+        if writes > 2 and name.startswith("before write"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with struck(fills_up):
+        result = tiny.train(*flags)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+    [error] = [line for line in result.err.split("\n") if line.startswith("error: ")]
+    assert "No space left on device" in error
+    assert done(nmt("translate", "-m", tiny.run, stdin="1 2\n")).lines
+    assert "resumed after update 2\n" in done(tiny.train(*flags, "--resume")).err
+    for file in (tiny.folder / "clean" / "last").glob("*.safetensors"):
+        assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()

@@ -1,0 +1,65 @@
+"""Promise 16: two runs cannot share a folder, and the lock of a killed one is in nobody's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from commandline import done, settings
+from tinyruns import Tiny, make_tiny
+
+from nmt import files
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[tuple[Tiny, int]]:
+    """A run in which another process trains, and has saved; and that process."""
+    tiny = make_tiny(tmp_path)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        tiny.train(*LONG)
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not (tiny.run / "last").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield tiny, child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_second_run_is_refused_and_a_stale_lock_recognised(training: tuple[Tiny, int]) -> None:
+    tiny, child = training
+    for flags in ([], ["--resume"], ["--overwrite"]):
+        result = tiny.train(*flags)
+        assert result.code == 2
+        assert f"error: {tiny.run}: process {child} on " in result.err
+        assert "is training in it; wait for its end, or name another" in result.err
+    os.kill(child, signal.SIGSTOP)
+    assert tiny.train("--overwrite").code == 2, "a process that stands still holds it too"
+    os.kill(child, signal.SIGKILL)
+    lock = tiny.run / "train.lock"
+    wait_until_free(lock)
+    assert f"process {child} " in lock.read_text(), "the lock is left behind"
+    update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
+    done(tiny.train("--resume", *settings(train__max_updates=update + 2)))
+    assert not lock.exists()
+
+
+def wait_until_free(lock: Path) -> None:
+    deadline = time.monotonic() + 30
+    while files.is_locked(lock):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,138 @@
+"""Promise 4: a checkpoint is whole or absent, wherever the process is killed while it saves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from savedruns import (
+    advance,
+    content_of,
+    killed_at,
+    points_of,
+    strays,
+    taken_up,
+    trainer_in,
+    validate,
+)
+
+from nmt.rundir import RunDir
+from nmt.training.tensorfile import write_tensors
+from nmt.training.trainer import Trainer
+
+Prepare = Callable[[Trainer], Callable[[], object]]
+"""Leaves a run as it is before a save, and returns the save."""
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+def first(trainer: Trainer) -> Callable[[], object]:
+    """Leave a run without a checkpoint; return what saves its first."""
+    advance(trainer)
+    return lambda: validate(trainer, 1.0)
+
+
+def third(trainer: Trainer) -> Callable[[], object]:
+    """Leave a run with a best and a last checkpoint; return what takes the place of both."""
+    for score in (2.0, 1.0):
+        advance(trainer)
+        validate(trainer, score)
+    advance(trainer)
+    return lambda: validate(trainer, 3.0)
+
+
+def again(trainer: Trainer) -> Callable[[], object]:
+    """Leave a run with one checkpoint; return what writes it a second time with other scores."""
+    advance(trainer)
+    trainer.save()
+    return lambda: validate(trainer, 1.0)
+
+
+SAVES: dict[Prepare, int] = {first: 8, third: 8, again: 4}
+"""Of the points of each save, the suite tries every so many; the long test tries all.
+
+Between the two renames that replace a folder lie four.
+"""
+
+
+def try_points(folder: Path, prepare: Prepare, step: int) -> None:
+    """Kill a save at every so many of its points; the next start finds the old or the new."""
+    twin = trainer_in(folder / "twin")
+    prepare(twin)()
+    trainer = trainer_in(folder / "run")
+    save = prepare(trainer)
+    kept = trainer.run.path
+    old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
+    new = twin.state.update, content_of(twin)
+    assert new != old
+    found = []
+    for point in count(0, step):
+        run = RunDir(shutil.copytree(kept, folder / f"killed_{point}", symlinks=True))
+        trainer.run = run
+        if not killed_at(point, save):
+            break
+        said: list[str] = []
+        fresh = trainer_in(folder / "fresh")
+        found.append((taken_up(run, fresh, said), content_of(fresh)))
+        assert said == [], "what a kill leaves is never taken for a checkpoint"
+        assert found[-1] in (old, new), point
+        if found[-1][0] is not None:
+            assert run.last.resolve() == run.checkpoint(fresh.state.update).resolve()
+        assert strays(run) == [], point
+        shutil.rmtree(run.path)
+    assert len(found) * step > 60, "a save has many points"
+    assert {old, new} == set(found), "some kills came before the new checkpoint, some after"
+
+
+@pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
+def test_killed_while_it_saves(tmp_path: Path, prepare: Prepare) -> None:
+    try_points(tmp_path, prepare, SAVES[prepare])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
+def test_killed_at_every_point_of_a_save(tmp_path: Path, prepare: Prepare) -> None:
+    try_points(tmp_path, prepare, 1)
+
+
+def test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last(tmp_path: Path) -> None:
+    """What a loss of power would show: fsync before each rename, of the parent after it."""
+    trainer = trainer_in(tmp_path / "run")
+    points = points_of(third(trainer))
+    folder = trainer.run.checkpoint(trainer.state.update)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    renamed = points.index(f"before replace {temporary}")
+    ends = {}
+    for file in folder.iterdir():
+        writing = temporary / f".{file.name}.{os.getpid()}.tmp"
+        written = max(i for i, its in enumerate(points) if its == f"after write {writing}")
+        synced = points.index(f"after fsync {writing}")
+        ends[file.name] = points.index(f"after replace {writing}")
+        assert written < synced < ends[file.name]
+        assert f"after fsync {temporary / file.name}" in points[ends[file.name] : renamed]
+    assert max(ends, key=lambda name: ends[name]) == "manifest.json"
+    assert len(ends) == 4
+    assert f"after fsync {temporary}" in points[ends["manifest.json"] : renamed]
+    durable = points.index(f"after fsync {folder.parent}", renamed)
+    deletes = [its for its in points[:durable] if its.startswith(("before unlink", "before rmdir"))]
+    assert deletes == [], "what is replaced or pruned is deleted only afterwards"
+
+
+def test_the_file_is_what_safetensors_itself_writes(tmp_path: Path) -> None:
+    tensors = {
+        "b.odd": torch.arange(7, dtype=torch.float32),
+        "a": torch.rand(3, 5, dtype=torch.float64).T,
+        "half": torch.rand(3).bfloat16(),
+        "none": torch.zeros(0, 4),
+        "step": torch.tensor(3.0),
+    }
+    write_tensors(tmp_path / "own", tensors)
+    theirs = save({k: v.contiguous() for k, v in tensors.items()}, {"format_version": "1"})
+    assert (tmp_path / "own").read_bytes() == theirs
+    found = load_file(tmp_path / "own")
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
