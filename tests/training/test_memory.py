@@ -83,7 +83,8 @@ def test_an_update_that_does_not_fit_is_redone_in_halves(
 def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, of_a_gpu)
-    with pytest.raises(RunError, match=r"out of memory with a single pair of \d+ target tokens"):
+    words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
+    with pytest.raises(RunError, match=words):
         trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
 
 
