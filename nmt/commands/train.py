@@ -100,7 +100,8 @@ def run(
             reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
-            return EXIT_CODES[trainer.signals.agreed or 0]
+            assert trainer.signals.agreed is not None, "only a signal ends it without a reason"
+            return EXIT_CODES[trainer.signals.agreed]
         if workers.leads:
             finish(trainer, reason, device_name)
         workers.wait()

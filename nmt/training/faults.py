@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from nmt.data.batching import Batch
 from nmt.data.corpus import Corpus
 from nmt.data.epochs import Pairs
+from nmt.errors import RunError
 from nmt.training.meter import Done
 from nmt.training.parallel import whole
+
+if TYPE_CHECKING:
+    from nmt.training.trainer import Trainer
 
 MOST_SKIPPED = 20
 """Updates skipped in a row, at which training ends: fp16 may need 16 to halve its loss scale of
@@ -66,6 +72,57 @@ class Watch:
         return judged and loss > limit
 
 
+def report(trainer: Trainer, updates: Sequence[Done]) -> bool:
+    """Say what went wrong in updates that have just been logged; tell whether a loss leaped.
+
+    Raises RunError where training no longer moves. All workers come here together.
+    """
+    spikes = trainer.watch.look(updates)
+    if skipped := [each for each in updates if each.skipped]:
+        numbers = ", ".join(str(each.number) for each in skipped[:LISTED])
+        trainer.log.say(
+            f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: {numbers}"
+        )
+        _refuse_to_go_on(trainer, skipped[-1])
+    for each in spikes:
+        trainer.log.say(
+            f"warning: update {each.number}: its loss a token, {each.loss:.3f}, leaps more than "
+            f"{SPIKE:g} deviations above the running mean; its lines: "
+            + lines_of(trainer.corpus, each.pairs, each.batch)
+        )
+    return bool(spikes)
+
+
+def _refuse_to_go_on(trainer: Trainer, last: Done) -> None:
+    """Raise RunError where weights are broken, or where too many updates were skipped in a row."""
+    weights = first_bad(trainer.model.named_parameters())
+    if weights is not None:
+        raise RunError(
+            f"training diverged: after update {trainer.state.update} weights hold NaN or inf, "
+            f"first {weights}. The last checkpoint is whole; lower train.lr, or set "
+            "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
+        )
+    if trainer.watch.in_a_row >= MOST_SKIPPED:
+        raise RunError(
+            f"training diverged: {trainer.watch.in_a_row} updates in a row had a gradient with "
+            f"NaN or inf and were skipped. In update {last.number} {_bad_part(trainer, last)} was "
+            f"the first that held one; its lines: "
+            f"{lines_of(trainer.corpus, last.pairs, last.batch)}. The last checkpoint is whole; "
+            "look at these lines, lower train.lr or set train.precision: fp32, and go on with "
+            "--resume"
+        )
+
+
+def _bad_part(trainer: Trainer, last: Done) -> str:
+    """Compute the last update again, whose weights are still there; name what is not finite."""
+    trainer.step.train()
+    losses = trainer.gradients(trainer.prepared(last.pairs, last.batch), last.number)
+    if not bool(trainer.workers.add(torch.stack(losses)).isfinite().all()):
+        return "the loss"
+    weights = trainer.model.named_parameters()
+    return f"the gradient of {first_bad((name, weight.grad) for name, weight in weights)}"
+
+
 def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
     """Return the name of the first tensor that holds NaN or inf; all workers come here together."""
     for name, tensor in tensors:
@@ -76,7 +133,7 @@ def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
 
 def lines_of(corpus: Corpus, pairs: Pairs, batch: Batch) -> str:
     """Name the lines of a batch in the corpus's own files of text: FILE:1,5,9."""
-    rows = sorted(pairs.origin(batch.rows).tolist())
+    rows = sorted(set(pairs.origin(batch.rows).tolist()))
     return in_words(corpus.places(rows[:LISTED])) + (
         f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
     )

@@ -36,10 +36,10 @@ from nmt.training.checkpoint import (
     save_checkpoint,
 )
 from nmt.training.ema import MovingAverage
-from nmt.training.faults import LISTED, MOST_SKIPPED, SPIKE, Watch, first_bad, lines_of
+from nmt.training.faults import Watch, lines_of, report
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
-from nmt.training.meter import Done, Meter
+from nmt.training.meter import Meter
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
 from nmt.training.parallel import Parallel
 from nmt.training.signals import Signals, Stopped
@@ -153,6 +153,7 @@ class Trainer:
             if self.signals.agreed is None and self._not_validated():
                 self._validate(validate)
             self.log.stop_bar()
+            self.signals.agree()  # one may have come while the last checkpoint was written
             if self.signals.agreed is not None:
                 self.save()
                 if self.meter.pending():
@@ -295,8 +296,10 @@ class Trainer:
     def _halved(self, update: Update, failed: int) -> Update:
         """Return the same update in micro-batches half as large, as those planned from now on."""
         if len(update.micro_batches[failed].src) == 1:
-            row = update.batch.share(self.workers.rank, self.workers.size).rows[failed : failed + 1]
-            place = lines_of(self.corpus, update.pairs, replace(update.batch, rows=row))
+            own = update.batch.share(self.workers.rank, self.workers.size)
+            before = sum(len(batch.src) for batch in update.micro_batches[:failed])
+            row = own.rows[before : before + 1]
+            place = lines_of(self.corpus, update.pairs, replace(own, rows=row))
             raise RunError(
                 f"out of memory with a single pair of {update.batch.src_length} source and "
                 f"{update.batch.tgt_length} target tokens, {place}: "
@@ -415,52 +418,8 @@ class Trainer:
         values |= {"lr": rate, "grad_norm": updates[-1].norm}
         position = {"update": self.state.update, "epoch": self._epochs()}
         self.log.metrics("train", position | values | {"seconds": self.state.seconds})
-        spikes = self.watch.look(updates)
-        if skipped := [each for each in updates if each.skipped]:
-            self._report_skipped(skipped)
-        for each in spikes:
-            self.log.say(
-                f"warning: update {each.number}: its loss a token, {each.loss:.3f}, leaps more "
-                f"than {SPIKE:g} deviations above the running mean; its lines: {self._lines(each)}"
-            )
-        if spikes and self.settings.on_spike == "rewind":
+        if report(self, updates) and self.settings.on_spike == "rewind":
             self._rewind()
-
-    def _report_skipped(self, skipped: list[Done]) -> None:
-        """Say which updates were skipped; raise RunError where training no longer moves."""
-        numbers = ", ".join(str(each.number) for each in skipped[:LISTED])
-        self.log.say(
-            f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: {numbers}"
-        )
-        weights = first_bad(self.model.named_parameters())
-        if weights is not None:
-            raise RunError(
-                f"training diverged: after update {self.state.update} weights hold NaN or inf, "
-                f"first {weights}. The last checkpoint is whole; lower train.lr, or set "
-                "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
-            )
-        if self.watch.in_a_row >= MOST_SKIPPED:
-            last = skipped[-1]
-            raise RunError(
-                f"training diverged: {self.watch.in_a_row} updates in a row had a gradient "
-                f"with NaN or inf and were skipped. In update {last.number} "
-                f"{self._first_bad(last)} was the first that held one; its lines: "
-                f"{self._lines(last)}. The last checkpoint is whole; look at these lines, lower "
-                "train.lr or set train.precision: fp32, and go on with --resume"
-            )
-
-    def _first_bad(self, done: Done) -> str:
-        """Compute the last update again, whose weights are still there; name what is not finite."""
-        self.step.train()
-        losses = self.gradients(self.prepared(done.pairs, done.batch), done.number)
-        total = self.workers.add(torch.stack(losses)).sum()
-        gradients = ((name, w.grad) for name, w in self.model.named_parameters())
-        if not bool(total.isfinite()):
-            return "the loss"
-        return f"the gradient of {first_bad(gradients)}"
-
-    def _lines(self, done: Done) -> str:
-        return lines_of(self.corpus, done.pairs, done.batch)
 
     def _rewind(self) -> None:
         """Go back to the weights of the last checkpoint; the text goes on where it is."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from bad_numbers import poison
+from mutants import MUTANT_VARIABLE, MUTANTS
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
@@ -25,7 +26,7 @@ from nmt.training.trainer import Trainer
 from nmt.workers import connected
 
 BAD = 3
-PATIENCE = 30.0
+PATIENCE = 15.0
 """Seconds after which a validation that nobody leaves would end."""
 
 
@@ -78,5 +79,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if name := os.environ.get(MUTANT_VARIABLE):
+        MUTANTS[name].plant()
     torch.set_num_threads(1)
     main()

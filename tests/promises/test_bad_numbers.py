@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bad_numbers import GRADIENT, poison
@@ -114,9 +115,27 @@ def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
     assert f"{MOST_SKIPPED} updates in a row" in said
     assert f"In update {end} {name} was the first" in said
     last = seen[-1]
-    corpus_rows = trainer.corpus.texts("src", last.pairs.origin(last.batch.rows))
-    assert sorted(texts_at(said)) == sorted(corpus_rows)
-    assert len(corpus_rows) == len(last.batch.rows)
+    rows = np.unique(last.pairs.origin(last.batch.rows))
+    assert len(rows) > 2
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows))
+
+
+def test_weights_that_are_broken_already_are_named(make: Make) -> None:
+    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": 3})
+    with torch.no_grad():
+        dict(trainer.model.named_parameters())[GRADIENT][3] = math.inf
+    with pytest.raises(RunError, match=rf"weights hold NaN or inf, first {GRADIENT}\."):
+        trainer.train(validate)
+
+
+def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "LISTED", 2)
+    window = (trainer := make("run", "luong", **FLAGS)).first_window
+    batch = max(window.batches, key=lambda batch: len(batch.rows))
+    rows = np.unique(window.pairs.origin(batch.rows))
+    said = faults.lines_of(trainer.corpus, window.pairs, batch)
+    assert said.endswith(f" and {len(rows) - 2} more")
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))
 
 
 def texts_at(message: str) -> list[str]:
@@ -235,3 +254,9 @@ def test_rewinding_goes_back_to_the_weights_of_the_last_checkpoint(
     assert resumed.state.update == 25
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(resumed)))
     assert not math.isnan(resumed.state.scores["25"])
+
+
+def test_rewinding_needs_a_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
+    said = leaping(make, "run", monkeypatch, **flags).run.log.read_text()
+    assert "warning: no checkpoint to go back to yet\n" in said

@@ -96,9 +96,8 @@ def test_a_single_pair_ends_it_with_its_line(make: Make, model: str) -> None:
     trainer.step.forward = limited  # type: ignore[method-assign]
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
-    said = re.search(
-        r"single pair of \d+ source and \d+ target tokens, (.*):(\d+):", str(caught.value)
-    )
+    words = r"single pair of \d+ source and \d+ target tokens, (.*):(\d+):"
+    said = re.search(words, str(caught.value))
     assert said is not None
     file, line = said.groups()
     window = trainer.first_window

@@ -139,9 +139,12 @@ def test_a_validation_is_left_soon_and_done_on_resume(
 
 
 LISTENER = """\
-import sys, time
+import os, time
+from mutants import MUTANT_VARIABLE, MUTANTS
 from nmt.training.signals import Signals
 from nmt.workers import Workers
+if name := os.environ.get(MUTANT_VARIABLE):
+    MUTANTS[name].plant()
 signals = Signals(Workers())
 with signals.heeded():
     print("ready", flush=True)
@@ -150,14 +153,15 @@ with signals.heeded():
     print("heard", flush=True)
     time.sleep(1)
     print("echoes do not end it", flush=True)
-    time.sleep(60)
+    time.sleep(5)
 """
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
     """One sent to the process and to its group comes twice, and is one."""
     command = [sys.executable, "-c", LISTENER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == "ready\n"

@@ -59,6 +59,10 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 def test_only_memory_is_out_of_memory() -> None:
     assert is_out_of_memory(of_a_cpu())  # type: ignore[arg-type]
     assert is_out_of_memory(of_a_gpu())  # type: ignore[arg-type]
+    assert is_out_of_memory(RuntimeError("could not create a memory object"))
+    assert is_out_of_memory(MemoryError())
+    unsupported = "could not create a primitive descriptor for the matmul primitive"
+    assert not is_out_of_memory(RuntimeError(unsupported))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
