@@ -49,9 +49,17 @@ def records(trainer: Trainer) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["kind"] == "train"]
 
 
-@pytest.mark.parametrize("how", ["loss nan", "loss inf", "gradient nan", "gradient -inf"])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("bad", [1, 3])
+@pytest.mark.parametrize(
+    ("how", "optimizer", "bad"),
+    [
+        ("loss nan", "adam", 3),
+        ("loss inf", "adam", 3),
+        ("gradient nan", "adamw", 1),
+        ("gradient -inf", "adam", 3),
+        ("gradient nan", "sgd", 1),
+        ("loss inf", "sgd", 3),
+    ],
+)
 def test_a_bad_update_is_as_if_it_had_not_been(
     make: Make, how: str, optimizer: str, bad: int
 ) -> None:
