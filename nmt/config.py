@@ -236,6 +236,8 @@ class TrainConfig(Section):
     """Share of the target distribution spread over the vocabulary (Szegedy et al. 2016)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay an update of a moving average of the weights, which is the model; null for none."""
+    on_spike: Literal["log", "rewind"] = "log"
+    """Where the loss leaps: say so, or go back to the weights of the last checkpoint as well."""
     guided_alignment: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the loss that draws attention to `data.alignments` (Chen et al. 2016)."""
     guided_alignment_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

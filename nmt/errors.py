@@ -19,6 +19,8 @@ from collections.abc import Iterable
 EXIT_OK = 0
 EXIT_FAULTS_FOUND = 1
 EXIT_USER_ERROR = 2
+EXIT_REQUEUE = 85
+"""Training was stopped by SIGUSR1, as schedulers send before a time limit: --resume goes on."""
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

@@ -208,11 +208,23 @@ class Precision:
         torch.autograd.backward(self.scaler.scale(loss))
 
     def step(self, optimizer: torch.optim.Optimizer, clip_norm: float) -> torch.Tensor:
-        """Unscale, clip, step, in this order; return the gradient norm before clipping."""
+        """Unscale, clip, step, in this order; return the gradient norm before clipping.
+
+        Where it is NaN or inf there is no step: no weight, moment or step counter changes. A fused
+        optimizer looks at that on the device, and nothing waits for it.
+        """
         self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = nn.utils.clip_grad_norm_(parameters, clip_norm if clip_norm > 0 else float("inf"))
-        self.scaler.step(optimizer)
+        if hasattr(norm, "full_tensor"):  # each worker has a share of the gradient
+            norm = norm.full_tensor()
+        broken = norm.isfinite().logical_not()
+        if optimizer.defaults.get("fused"):
+            optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
+            optimizer.step()
+            del optimizer.found_inf  # type: ignore[attr-defined]
+        elif not broken:
+            optimizer.step()
         self.scaler.update()
         return norm
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,9 @@ from torch.nn import functional as F
 
 from nmt.cores import job_size
 from nmt.errors import WorkerError
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,6 +43,8 @@ class Workers:
     size: int = 1
     waiting: dist.ProcessGroup | None = None
     """Where a wait may be long."""
+    store: Store | None = None
+    """Where a word can be left for those who do not wait."""
 
     @property
     def leads(self) -> bool:
@@ -91,6 +96,15 @@ class Workers:
         dist.all_reduce(ours, dist.ReduceOp.MAX)
         return ours.tolist()
 
+    def tell(self) -> None:
+        """Let the others know, whenever they ask, that this one wants to stop."""
+        if self.store is not None:
+            self.store.set("stop", "1")
+
+    def told(self) -> bool:
+        """Tell whether any worker wants to stop; nobody waits for an answer."""
+        return self.store is not None and self.store.check(["stop"])
+
     def wait(self) -> None:
         """Go on when all workers have come here."""
         if self.size > 1:
@@ -115,11 +129,15 @@ def connected() -> Iterator[Workers]:
     if job_size() == 1:
         yield Workers()
         return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=SILENCE)
+        store, rank, size = next(rendezvous("env://", timeout=SILENCE))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
         waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
-        yield Workers(dist.get_rank(), dist.get_world_size(), waiting)
+        yield Workers(rank, size, waiting, PrefixStore("nmt", store))
     except RuntimeError as error:
         if not _is_loss(error):
             raise

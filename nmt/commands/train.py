@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ from nmt.data.stages import EvalSet, ensure_corpus, ensure_tokenizers, load_test
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
-from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, DataError, RunError
+from nmt.errors import EXIT_OK, DataError, RunError
 from nmt.evaluation.analyse import analyse, quietly
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.report import new_report, write_report
@@ -59,6 +58,7 @@ from nmt.training.resume import (
     newest_whole,
     reuse_measured,
 )
+from nmt.training.signals import EXIT_CODES
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers, connected
 
@@ -109,7 +109,8 @@ def run(
             reason = trainer.train(validator)
         if reason is None:
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
-            return EXIT_TERMINATED if trainer.stop_signal == signal.SIGTERM else EXIT_INTERRUPTED
+            assert trainer.signals.agreed is not None, "only a signal ends it without a reason"
+            return EXIT_CODES[trainer.signals.agreed]
         if workers.leads:
             finish(trainer, reason, device_name)
         workers.wait()
@@ -337,18 +338,29 @@ class Validator:
     def loss(self) -> float:
         """Return the cross entropy a token on the validation text."""
         trainer = self.trainer
-        return corpus_loss(trainer.step, self.batches, trainer.precision, trainer.workers)
+        return corpus_loss(trainer.step, self.batches, trainer.precision, trainer.signals)
 
     def translated(self, config: Config) -> list[str]:
-        """Return greedy translations of the model under training, each text set with its tags."""
-        trainer = self.trainer
+        """Return greedy translations of the model under training, each text set with its tags.
+
+        All workers come here, each for its share. Raises Stopped where one of them was signalled.
+        """
+        trainer, signals = self.trainer, self.trainer.signals
         decode = config.decode.model_copy(update={"beam_size": 1})
-        engine = BeamEngine(trainer.model, trainer.tokenizers, decode, trainer.precision.device)
+        engine = BeamEngine(
+            trainer.model,
+            trainer.tokenizers,
+            decode,
+            trainer.precision.device,
+            check=signals.check,
+        )
         translator = Translator(engine, trainer.tokenizers, decode.batch_size)
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]
-            hypotheses += trainer.workers.each(translator.tagged(tags).translate, lines)
+            share, its = trainer.workers.share(lines), translator.tagged(tags)
+            mine = signals.together(partial(its.translate, share))
+            hypotheses += trainer.workers.joined(mine)
         return hypotheses
 
     def seconds(self) -> float:

@@ -157,6 +157,18 @@ class Corpus:
                 found[i] = text
         return found
 
+    def origin(self, rows: Places) -> Places:
+        """Return which pairs of the corpus these are: themselves."""
+        return rows
+
+    def places(self, rows: Sequence[int]) -> list[tuple[str, int]]:
+        """Return the file of the source text in which each row stands, and its line, from 1."""
+        numbers = np.searchsorted(self._starts, rows, "right") - 1
+        return [
+            (str(self.shards[number].folder / "src.txt"), row - int(self._starts[number]) + 1)
+            for row, number in zip(rows, numbers.tolist(), strict=True)
+        ]
+
     def _by_shard(self, rows: Places) -> Iterator[tuple[Shard, Places, Places]]:
         """Yield, for each shard with any of the rows, which they are and their places in it."""
         order = np.argsort(rows, kind="stable")

@@ -46,6 +46,9 @@ class Pairs(Protocol):
     def lengths(self, side: str, rows: Lengths | None = None) -> Lengths:
         """Return the number of tokens of these lines (or all), without bos and eos."""
 
+    def origin(self, rows: Lengths) -> Lengths:
+        """Return which pairs of the corpus these lines come from."""
+
 
 class Texts(Pairs, Protocol):
     """A corpus, as far as planning looks at it."""

@@ -83,7 +83,9 @@ class Drawn:
 
     aligned = False
 
-    def __init__(self, parts: list[tuple[Rows, Rows]]) -> None:
+    def __init__(self, rows: Numbers, parts: list[tuple[Rows, Rows]]) -> None:
+        self.rows = rows
+        """Of the corpus."""
         self._lengths, self._tokens, self._offsets = {}, {}, {}
         for side, name in enumerate(("src", "tgt")):
             lengths = np.concatenate([part[side].lengths for part in parts])
@@ -104,6 +106,10 @@ class Drawn:
         """Return the number of tokens, without bos and eos."""
         return self._lengths[side] if rows is None else self._lengths[side][rows]
 
+    def origin(self, rows: Numbers) -> Numbers:
+        """Return which pairs of the corpus these lines come from."""
+        return self.rows[rows]
+
 
 class Redraw:
     """Draws windows; `processes` do it, or this one where there are none."""
@@ -115,9 +121,8 @@ class Redraw:
     def window(self, rows: Numbers, passes: Numbers) -> Drawn:
         """Return these rows as they are in these passes."""
         cuts = range(0, len(rows), CHUNK)
-        return Drawn(
-            list(self._pool.map((rows[c : c + CHUNK], passes[c : c + CHUNK]) for c in cuts))
-        )
+        parts = self._pool.map((rows[c : c + CHUNK], passes[c : c + CHUNK]) for c in cuts)
+        return Drawn(rows, list(parts))
 
     def close(self) -> None:
         """End the processes."""

@@ -14,7 +14,7 @@ search runs in each thread: two of one thread each beat one of two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any
@@ -129,9 +129,12 @@ class BeamEngine:
         settings: DecodeConfig,
         device: torch.device,
         shortlist: Shortlist | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
+        """Prepare a search; before each step it calls `check`, which may raise to leave it."""
         self.model = model
         self.shortlist = shortlist
+        self.check = check
         self.tokenizers = tokenizers
         self.settings = settings
         self.device = device
@@ -182,6 +185,8 @@ class BeamEngine:
         """Search the lines that wait until none is left, or until told to stop."""
         batch: _Searched | None = None
         while stop is None or not stop.is_set():
+            if self.check is not None:
+                self.check()
             fresh = waiting.take(0 if batch is None else len(batch.lines))
             if batch is None and not fresh:
                 return

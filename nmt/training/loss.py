@@ -11,7 +11,7 @@ from nmt.data.loader import MicroBatch
 from nmt.models.build import AnyModel
 from nmt.models.interface import UNSEEN, Trace
 from nmt.runtime import Precision, evaluating
-from nmt.workers import Workers
+from nmt.training.signals import Signals
 
 OUTSIDE = -14.0
 """Log-weight of a linked source token that is outside the window: some constant, about 1e-6."""
@@ -65,13 +65,21 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
 
 
 def corpus_loss(
-    step: TrainStep, batches: list[MicroBatch], precision: Precision, workers: Workers
+    step: TrainStep, batches: list[MicroBatch], precision: Precision, signals: Signals
 ) -> float:
-    """Return the mean cross entropy a token over `batches`, without smoothing or dropout."""
-    total = torch.zeros((), dtype=torch.float64)
-    with evaluating(step):
-        for batch in workers.share(batches):
+    """Return the mean cross entropy a token over `batches`, without smoothing or dropout.
+
+    All workers come here, each for its share. Raises Stopped where one of them was signalled.
+    """
+
+    def share() -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for batch in signals.workers.share(batches):
+            signals.check()
             with precision.autocast():
                 total += step(batch.to(precision.device)).translation.cpu().double()
-        workers.add(total)
+        return total
+
+    with evaluating(step):
+        total = signals.workers.add(signals.together(share))
     return float(total) / sum(batch.tgt_tokens for batch in batches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,9 +24,17 @@ MOMENTS = 2
 """Tensors as large as the weights that Adam makes in the first update; held beside each trial."""
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error says that memory has run out; on a CPU torch has no class for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+SIGNS = re.compile(
+    r"allocate memory|not enough memory|could not create a (primitive|memory object)(?! desc)"
+)
+"""What torch's allocator and oneDNN say on a CPU, for which torch has no class."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error says that memory has run out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and SIGNS.search(str(error)) is not None
 
 
 def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
@@ -69,7 +78,7 @@ def _passes(trainer: Trainer, tokens: int) -> bool:
         for batch in worst_batches(window.batches):
             update = trainer.prepared(window.pairs, batch, tokens)
             trainer.accumulate(update.micro_batches[0], scale=0.0, last=False)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return False

@@ -26,9 +26,12 @@ def make_optimizer(
     rate = config.lr or 0.0
     fused = device.type in ("cuda", "cpu")
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
+        sgd = torch.optim.SGD(
             parameters, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused
         )
+        for weight in parameters:  # else a first step that is skipped leaves it uninitialised
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight.detach())
+        return sgd
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(
         parameters,

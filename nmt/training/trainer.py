@@ -6,13 +6,11 @@ Validation is a callable that the command hands in, since training knows no sear
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from itertools import count
-from types import FrameType
-from typing import Any
 
 import torch
 
@@ -39,18 +37,19 @@ from nmt.training.checkpoint import (
     save_checkpoint,
 )
 from nmt.training.ema import MovingAverage
+from nmt.training.faults import Watch, lines_of, report
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
+from nmt.training.meter import Meter
 from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
-from nmt.training.parallel import Parallel, whole
+from nmt.training.parallel import Parallel
 from nmt.training.resume import record_of
-from nmt.training.work import Work, work_of
+from nmt.training.signals import Signals, Stopped
+from nmt.training.work import work_of
 from nmt.workers import Workers
 
 LOG_SECONDS = 10.0
 """Time between two records of training progress."""
-NOTABLE_WAIT = 0.02
-"""Share of the time spent waiting for data that is worth a word."""
 
 Place = tuple[int, int, int]
 """Epoch, window and batch, each from 0: the next to train on."""
@@ -99,10 +98,9 @@ class Trainer:
         self.first_window = self.epochs.window(0, 0)
         self.ceiling = ceiling
         self.meter = self._new_meter()
-        self.stop_signal: int | None = None
-        self._signal: int | None = None
+        self.watch = Watch()
+        self.signals = Signals(workers)
         self._mark = time.perf_counter()
-        self._norm = torch.zeros(())
         self._share = 0.0
         """Of the epoch under way, what is done."""
 
@@ -142,21 +140,30 @@ class Trainer:
     # -- the loop ---------------------------------------------------------------------------
 
     def train(self, validate: Validate) -> str | None:
-        """Train until a limit, early stopping or a signal; return the reason, None for a signal."""
-        with self._signals():
+        """Train until a limit, early stopping or a signal; return the reason, None for a signal.
+
+        A signal ends it after the update under way, or in the middle of a validation; what was
+        due then is the first thing that a resumed run does.
+        """
+        with self.signals.heeded():
             self._mark = time.perf_counter()
             self.log.start_bar(self.total_updates, self.state.update)
-            reason = self.why_done()
-            if reason is None:
-                if self.workers.leads:
-                    check_space(self.run, self.model, self.optimizer, self.average)
-                reason = self._go_on(validate)
-            self.log.stop_bar()
-            if self.stop_signal is not None:
-                self.save()
-                return None
-            if self.state.update and str(self.state.update) not in self.state.scores:
+            if self.workers.leads and self.why_done() is None:
+                check_space(self.run, self.model, self.optimizer, self.average)
+            if self._validation_due() and self._not_validated():
                 self._validate(validate)
+            reason = self.why_done()
+            if reason is None and self.signals.agreed is None:
+                reason = self._go_on(validate)
+            if self.signals.agreed is None and self._not_validated():
+                self._validate(validate)
+            self.log.stop_bar()
+            self.signals.agree()  # one may have come while the last checkpoint was written
+            if self.signals.agreed is not None:
+                self.save()
+                if self.meter.pending():
+                    self._log_progress()
+                return None
         return reason
 
     def _go_on(self, validate: Validate) -> str | None:
@@ -167,13 +174,19 @@ class Trainer:
                 self.step.guided = self.settings.guided_alignment * decay
                 self._share = share
                 self._timed_update(update, after)
-                if self._validation_due():
-                    self._validate(validate)
-                elif self.settings.save_every and self.state.update % self.settings.save_every == 0:
-                    self.save()
-                if self.stop_signal is not None or (reason := self.why_done()):
+                if self.signals.agreed is None:
+                    self._validate_or_save(validate)
+                if self.signals.agreed is not None or (reason := self.why_done()):
                     break
-        return None if self.stop_signal is not None else reason
+        return None if self.signals.agreed is not None else reason
+
+    def _validate_or_save(self, validate: Validate) -> None:
+        """Do what is due after an update."""
+        every = self.settings.save_every
+        if self._validation_due():
+            self._validate(validate)
+        elif every and self.state.update % every == 0:
+            self.save()
 
     def _todo(self) -> Iterator[Todo]:
         """Yield all updates from where training stands, without end."""
@@ -215,23 +228,44 @@ class Trainer:
     def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
         """Take one optimizer step over all workers' micro-batches.
 
-        Returns the losses of this worker's, and the norm of the gradient.
+        Returns the losses of this worker's, and the norm of the gradient. Where that is NaN or inf
+        the step is skipped, and so it is where a loss is, which makes it so (see `accumulate`).
         """
         number = self.state.update + 1
         rate = learning_rate(self.settings, number, self.total_updates, self.state.reductions)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.step.train()
-        while (losses := self._gradients(update)) is None:
-            update = self._halved(update)
-        norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        losses = self.gradients(update, number)
+        try:
+            norm = self.precision.step(self.optimizer, self.settings.clip_norm)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"out of memory in the step of {self.settings.optimizer}, which makes its moments "
+                "in the first one: take a smaller model"
+            ) from None
         if self.average is not None:
             self.average.follow(number)
         return losses, norm
 
-    def _gradients(self, update: Update) -> Losses | None:
-        """Add up the gradients of all micro-batches; None where memory ran out."""
-        number, size = self.state.update + 1, self.workers.size
+    def gradients(self, update: Update, number: int) -> Losses:
+        """Add up the gradients of all micro-batches, which get smaller where memory runs out."""
+        cut = update
+        while isinstance(found := self._passes(cut, number), int):
+            cut = self._halved(cut, found)
+        if cut is not update:
+            self.log.say(
+                f"warning: out of memory with micro-batches of {update.largest} tokens "
+                f"({update.batch.src_length} source and {update.batch.tgt_length} target tokens a "
+                f"pair); going on with {self.micro_tokens}"
+            )
+        return found
+
+    def _passes(self, update: Update, number: int) -> Losses | int:
+        """Run all micro-batches forward and backward; where memory runs out, return in which."""
+        size = self.workers.size
         self.optimizer.zero_grad(set_to_none=True)
         sums = []
         for i, batch in enumerate(update.micro_batches):
@@ -240,7 +274,7 @@ class Trainer:
             try:
                 # `size`, because the sum over workers is divided by it
                 losses = self.accumulate(batch, size / update.tgt_tokens, last)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.parallel.shards or (last and size > 1):
@@ -250,7 +284,7 @@ class Trainer:
                         f"workers wait for each other: go on with --resume and "
                         f"--set train.micro_batch_tokens={tokens}"
                     ) from None
-                return None
+                return i
             sums.append(losses)
         return Losses(*torch.stack(sums).sum(0))
 
@@ -259,21 +293,24 @@ class Trainer:
         with self.parallel.micro_batch(last):
             with self.precision.autocast():
                 losses = self.parallel(batch.to(self.precision.device))
-            self.precision.backward(self.step.total(losses) * scale)
+            total = self.step.total(losses)
+            # 0 x inf is NaN: a loss that is not finite leaves no gradient finite, on any worker
+            self.precision.backward(total * (scale + 0.0 * total.detach()))
         return torch.stack(losses).detach()
 
-    def _halved(self, update: Update) -> Update:
+    def _halved(self, update: Update, failed: int) -> Update:
         """Return the same update in micro-batches half as large, as those planned from now on."""
-        if all(len(batch.src) == 1 for batch in update.micro_batches):
+        if len(update.micro_batches[failed].src) == 1:
+            own = update.batch.share(self.workers.rank, self.workers.size)
+            before = sum(len(batch.src) for batch in update.micro_batches[:failed])
+            row = own.rows[before : before + 1]
+            place = lines_of(self.corpus, update.pairs, replace(own, rows=row))
             raise RunError(
-                f"out of memory with a single pair of {update.largest} target tokens: "
+                f"out of memory with a single pair of {update.batch.src_length} source and "
+                f"{update.batch.tgt_length} target tokens, {place}: "
                 "lower data.max_length or take a smaller model"
             )
         self.micro_tokens = min(update.largest // 2, self.micro_tokens or update.largest)
-        self.log.say(
-            f"out of memory with micro-batches of {update.largest} tokens; "
-            f"going on with {self.micro_tokens}"
-        )
         return self.prepared(update.pairs, update.batch)
 
     def _timed_update(self, update: Update, after: Place) -> None:
@@ -284,8 +321,7 @@ class Trainer:
         state.tgt_tokens += update.tgt_tokens
         guided = self.step.guided > 0
         linked = sum(batch.linked_tokens for batch in update.micro_batches) if guided else 0
-        self.meter.add(losses, update, linked)
-        self._norm = norm
+        self.meter.add(state.update, losses, norm, update, linked)
         due = self._agree(self.meter.elapsed() >= LOG_SECONDS) or self._validation_due()
         if due:
             self._log_progress()
@@ -297,9 +333,7 @@ class Trainer:
     def _agree(self, due: bool) -> bool:
         """Let all workers have the same clock and the same signal, and log if any wants to."""
         self._tick()
-        own = (self.state.seconds, self._signal or 0, due)
-        self.state.seconds, number, any_due = self.workers.largest(*own)
-        self.stop_signal = int(number) or None
+        self.state.seconds, any_due = self.signals.agree(self.state.seconds, due)
         return bool(any_due)
 
     def _tick(self) -> None:
@@ -313,14 +347,24 @@ class Trainer:
             return self.state.window == self.state.batch == 0
         return self.state.update % every == 0
 
+    def _not_validated(self) -> bool:
+        """Tell whether there is a model that has not been validated."""
+        return self.state.update > 0 and str(self.state.update) not in self.state.scores
+
     def _validate(self, validate: Validate) -> None:
-        """Validate, note a new best or the waiting, save, and delete what need not be kept."""
+        """Validate, note a new best or the waiting, save, and delete what need not be kept.
+
+        Where a signal comes meanwhile, nothing is noted: the validation is still due.
+        """
         state, metric = self.state, self.settings.stop_metric
         if self.meter.pending():
             self._log_progress()
         averaged = nullcontext() if self.average is None else self.average.in_place()
-        with averaged, self.parallel.gathered():
-            results = validate(state.update)
+        try:
+            with averaged, self.parallel.gathered():
+                results = validate(state.update)
+        except Stopped:
+            return
         score = results[metric]
         state.scores[str(state.update)] = score
         if self._better(score, state.best_score):
@@ -379,22 +423,24 @@ class Trainer:
 
     def _log_progress(self) -> None:
         rate = self.optimizer.param_groups[0]["lr"]
-        flushed = self.meter.flush()
-        if not math.isfinite(flushed["loss"]):
-            self._refuse_broken_weights(flushed["loss"])
-        values = flushed | {"lr": rate, "grad_norm": float(self._norm)}
+        values, updates = self.meter.flush()
+        values |= {"lr": rate, "grad_norm": updates[-1].norm}
         position = {"update": self.state.update, "epoch": self._epochs()}
         self.log.metrics("train", position | values | {"seconds": self.state.seconds})
+        if report(self, updates) and self.settings.on_spike == "rewind":
+            self._rewind()
 
-    def _refuse_broken_weights(self, loss: float) -> None:
-        """Raise RunError if training has diverged; the scaler of fp16 skips what only overflows."""
-        if all(bool(whole(weight).isfinite().all()) for weight in self.model.parameters()):
+    def _rewind(self) -> None:
+        """Go back to the weights of the last checkpoint; the text goes on where it is."""
+        folder = last_checkpoint(self.run)
+        if folder is None:
+            self.log.say("warning: no checkpoint to go back to yet")
             return
-        raise RunError(
-            f"training diverged: after update {self.state.update} the loss is {loss} and weights "
-            "hold NaN or inf. The last checkpoint is whole; lower train.lr, or set "
-            "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
+        before = load_checkpoint(folder, self.model, self.optimizer, self.average)
+        self.log.say(
+            f"went back to the weights of update {before.update}; the text since is not seen again"
         )
+        self.save()
 
     def _epochs(self) -> float:
         return round(self.state.epoch + self._share, 3)
@@ -413,86 +459,3 @@ class Trainer:
         if self.settings.max_hours is not None:
             left.append(self.settings.max_hours * 3600 - self.state.seconds)
         return max(0.0, min(left)) if left else None
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the loop after the update under way; a second one kills."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self._signal = number
-            signal.signal(number, old[number])
-
-        old: dict[int, Any] = {}
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            old[number] = signal.signal(number, note)
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-
-class Meter:
-    """Sums between two log records; nothing is read back from the device before `flush`."""
-
-    def __init__(self, workers: Workers, work: Work, ceiling: float | None) -> None:
-        self.workers = workers
-        self.work = work
-        self.ceiling = ceiling
-        self.text = ""
-        self._clear()
-
-    def _clear(self) -> None:
-        self._begin = time.perf_counter()
-        self._losses: torch.Tensor | None = None
-        self._tokens = self._linked = self._padded = self._flop = 0
-        self.waited = 0.0
-
-    def add(self, losses: Losses, update: Update, linked: int) -> None:
-        """Note one update; `linked` target tokens of this worker's are linked, if guided."""
-        sums = torch.stack(losses)
-        self._losses = sums if self._losses is None else self._losses + sums
-        self._tokens += update.tgt_tokens
-        self._linked += linked
-        self._padded += update.padded_tokens
-        self._flop += self.work.of(update.src_tokens, update.tgt_tokens)
-
-    def pending(self) -> bool:
-        """Tell whether an update has been noted since the last record."""
-        return self._losses is not None
-
-    def elapsed(self) -> float:
-        """Return the seconds since the last record."""
-        return time.perf_counter() - self._begin
-
-    def flush(self) -> dict[str, float]:
-        """Return losses a token, tokens/s and padding since the last record, and start anew.
-
-        All workers come here together.
-        """
-        assert self._losses is not None, "flush comes after an update"
-        sums = torch.cat([self._losses, self._losses.new_tensor([self._linked])])
-        translation, alignment, linked = self.workers.add(sums).tolist()
-        elapsed = self.elapsed()
-        rate = self._flop / elapsed / self.workers.size
-        values = {
-            "loss": translation / self._tokens,
-            "tokens_per_second": round(self._tokens / elapsed, 1),
-            "padding": round(1 - self._tokens / self._padded, 4),
-            "gflops_per_second": round(rate / 1e9, 2),
-            "data_wait": round(self.waited / elapsed, 4),
-        }
-        if self.ceiling:
-            values["ceiling_share"] = round(rate / self.ceiling, 4)
-        if linked:
-            values["alignment_loss"] = alignment / linked
-        self.text = (
-            f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
-            f"padding {values['padding']:.1%}  "
-        )
-        if self.ceiling:
-            self.text += f"{values['ceiling_share']:.0%} of peak  "
-        if values["data_wait"] >= NOTABLE_WAIT:
-            self.text += f"{values['data_wait']:.0%} waiting for data  "
-        self._clear()
-        return values

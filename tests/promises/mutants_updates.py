@@ -3,6 +3,184 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {}
+import torch
+from torch import nn
+
+from nmt.data.loader import MicroBatch, Update
+from nmt.runtime import Precision
+from nmt.training import faults
+from nmt.training import trainer as loop
+from nmt.training.signals import EXIT_CODES, Signals
+from nmt.training.trainer import Trainer
+
+
+def moments_stay_behind() -> None:
+    """A resumed run begins with an optimizer that has seen nothing."""
+    real = loop.load_checkpoint
+
+    def load(folder: Any, model: Any, optimizer: torch.optim.Optimizer, average: Any) -> Any:
+        state = real(folder, model, optimizer, average)
+        optimizer.state.clear()
+        return state
+
+    loop.load_checkpoint = load  # type: ignore[assignment]
+
+
+def one_generator_runs_on() -> None:
+    """Dropout is not drawn from (seed, update, micro-batch)."""
+    loop.seed_everything = lambda *numbers: None
+
+
+def average_begins_anew() -> None:
+    """A resumed run's moving average begins at the weights."""
+    real = loop.load_checkpoint
+
+    def load(folder: Any, model: Any, optimizer: Any, average: Any) -> Any:
+        state = real(folder, model, optimizer, average)
+        if average is not None:
+            average.restart()
+        return state
+
+    loop.load_checkpoint = load
+
+
+def a_batch_is_left_out() -> None:
+    """A resumed run begins one batch too late."""
+    real = Trainer.resume
+
+    def resume(self: Trainer) -> None:
+        real(self)
+        self.state.batch += 1
+
+    Trainer.resume = resume  # type: ignore[method-assign]
+
+
+def validations_hear_nothing() -> None:
+    """A signal waits for the end of a validation."""
+    Signals.check = lambda self: None  # type: ignore[method-assign]
+
+
+def what_was_due_is_forgotten() -> None:
+    """A resumed run goes on with the next update, whatever was due."""
+    real = Trainer.resume
+
+    def resume(self: Trainer) -> None:
+        real(self)
+        if self.state.update < (self.settings.max_updates or 0):
+            self.state.scores.setdefault(str(self.state.update), 0.0)
+
+    Trainer.resume = resume  # type: ignore[method-assign]
+
+
+def the_second_signal_is_ignored() -> None:
+    """Only the first counts."""
+
+    def note(self: Signals, number: int, frame: Any) -> None:
+        self.own = self.own or number
+
+    Signals._note = note  # type: ignore[method-assign]
+
+
+def requeueing_looks_like_an_interrupt() -> None:
+    """SIGUSR1 has the exit code of SIGINT."""
+    EXIT_CODES[10] = 130
+
+
+def each_worker_for_itself() -> None:
+    """A worker that is signalled does not let the others know."""
+    Signals.together = lambda self, work: work()  # type: ignore[method-assign]
+
+
+def the_step_is_always_taken() -> None:
+    """Nobody looks at the norm."""
+
+    def step(self: Precision, optimizer: torch.optim.Optimizer, clip_norm: float) -> torch.Tensor:
+        weights = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(weights, clip_norm or float("inf"))
+        optimizer.step()
+        return norm
+
+    Precision.step = step  # type: ignore[method-assign]
+
+
+def only_gradients_are_looked_at() -> None:
+    """A loss of inf is fine as long as its gradient is."""
+
+    def accumulate(self: Trainer, batch: MicroBatch, scale: float, last: bool) -> torch.Tensor:
+        with self.parallel.micro_batch(last):
+            losses = self.parallel(batch)
+            self.precision.backward(self.step.total(losses) * scale)
+        return torch.stack(losses).detach()
+
+    Trainer.accumulate = accumulate  # type: ignore[method-assign]
+
+
+def skipping_goes_on_for_ever() -> None:
+    """Nobody counts updates skipped in a row."""
+    faults.MOST_SKIPPED = 10**9
+
+
+def half_of_the_update_is_lost() -> None:
+    """Where memory runs out only half of the pairs are tried again."""
+    real = Trainer._halved
+
+    def halved(self: Trainer, update: Update, failed: int) -> Update:
+        found = real(self, update, failed)
+        return replace(found, micro_batches=found.micro_batches[::2])
+
+    Trainer._halved = halved  # type: ignore[method-assign]
+
+
+def the_broken_gradient_stays() -> None:
+    """What a micro-batch has added before memory ran out is added again."""
+    real = Trainer._passes
+
+    def passes(self: Trainer, update: Update, number: int) -> Any:
+        found = real(self, update, number)
+        if isinstance(found, int):
+            kept = [weight.grad for weight in self.model.parameters()]
+            done = real(self, self._halved(update, found), number)
+            for weight, gradient in zip(self.model.parameters(), kept, strict=True):
+                if gradient is not None and weight.grad is not None:
+                    weight.grad += gradient
+            return done
+        return found
+
+    Trainer._passes = passes  # type: ignore[method-assign]
+
+
+RESUME = "test_exact_resume.py::test_resumed_after_any_update_it_is_the_same_run"
+SIGNAL = "test_signals.py::test_the_update_under_way_is_the_last"
+LEFT = "test_signals.py::test_a_validation_is_left_soon_and_done_on_resume"
+BAD = "test_bad_numbers.py::test_a_bad_update_is_as_if_it_had_not_been"
+ENDS = "test_bad_numbers.py::test_what_goes_on_ends_training_with_the_tensor_and_the_lines"
+HALVES = "test_out_of_memory.py::test_the_update_is_the_same_in_halves"
+
+MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
+    "moments stay behind": (1, RESUME, moments_stay_behind),
+    "one generator runs on": (1, RESUME, one_generator_runs_on),
+    "average begins anew": (1, RESUME, average_begins_anew),
+    "a batch is left out": (1, RESUME, a_batch_is_left_out),
+    "validations hear nothing": (8, LEFT, validations_hear_nothing),
+    "what was due is forgotten": (8, SIGNAL, what_was_due_is_forgotten),
+    "the second signal is ignored": (
+        8,
+        "test_signals.py::test_a_second_signal_ends_it_at_once",
+        the_second_signal_is_ignored,
+    ),
+    "requeueing looks like an interrupt": (8, LEFT, requeueing_looks_like_an_interrupt),
+    "each worker for itself": (
+        8,
+        "test_bad_numbers.py::test_one_worker_alone",
+        each_worker_for_itself,
+    ),
+    "the step is always taken": (9, BAD, the_step_is_always_taken),
+    "only gradients are looked at": (9, BAD, only_gradients_are_looked_at),
+    "skipping goes on for ever": (9, ENDS, skipping_goes_on_for_ever),
+    "half of the update is lost": (10, HALVES, half_of_the_update_is_lost),
+    "the broken gradient stays": (10, HALVES, the_broken_gradient_stays),
+}
 """Name to promise, the test that catches it, and the function that plants it."""

@@ -14,7 +14,7 @@ from nmt.modelconfig import RNNConfig
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
 from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
-from nmt.training.trainer import Meter
+from nmt.training.meter import Meter
 from nmt.training.work import Work
 from nmt.workers import Workers
 
@@ -139,9 +139,9 @@ def test_the_record_has_both_losses_a_token() -> None:
     batch, meter = make_batch(), Meter(Workers(), Work(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):
-        meter.add(losses, update_of(batch), batch.linked_tokens)
-    record = meter.flush()
+        meter.add(1, losses, torch.ones(()), update_of(batch), batch.linked_tokens)
+    record, _ = meter.flush()
     assert record["loss"] == pytest.approx(6 / 4)
     assert record["alignment_loss"] == pytest.approx(5 / 2)
-    meter.add(losses, update_of(batch), 0)
-    assert "alignment_loss" not in meter.flush()
+    meter.add(3, losses, torch.ones(()), update_of(batch), 0)
+    assert "alignment_loss" not in meter.flush()[0]

@@ -12,6 +12,7 @@ from nmt.data.batching import Batch
 from nmt.data.loader import MicroBatch, make_micro_batch
 from nmt.runtime import Precision
 from nmt.training.loss import TrainStep, corpus_loss
+from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers
 
@@ -83,5 +84,6 @@ def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
     batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.step.train()
     assert isinstance(step, TrainStep)
-    assert corpus_loss(step, batches, CPU, Workers()) == pytest.approx(total / tokens, rel=1e-5)
+    found = corpus_loss(step, batches, CPU, Signals(Workers()))
+    assert found == pytest.approx(total / tokens, rel=1e-5)
     assert step.training, "the mode is put back"

@@ -59,6 +59,10 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 def test_only_memory_is_out_of_memory() -> None:
     assert is_out_of_memory(of_a_cpu())  # type: ignore[arg-type]
     assert is_out_of_memory(of_a_gpu())  # type: ignore[arg-type]
+    assert is_out_of_memory(RuntimeError("could not create a memory object"))
+    assert is_out_of_memory(MemoryError())
+    unsupported = "could not create a primitive descriptor for the matmul primitive"
+    assert not is_out_of_memory(RuntimeError(unsupported))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
@@ -83,7 +87,8 @@ def test_an_update_that_does_not_fit_is_redone_in_halves(
 def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, of_a_gpu)
-    with pytest.raises(RunError, match=r"out of memory with a single pair of \d+ target tokens"):
+    words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
+    with pytest.raises(RunError, match=words):
         trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
 
 

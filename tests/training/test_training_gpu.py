@@ -107,6 +107,22 @@ def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrai
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_a_bad_gradient_is_skipped_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(precision="bf16", device="cuda", **FLAGS)
+    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
+    trainer.update(update_of(batch))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        norm = trainer.precision.step(trainer.optimizer, 1.0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert norm.isnan()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
 def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = batches_of(trainer) * 5

@@ -60,7 +60,7 @@ def update_of(*micro_batches: MicroBatch) -> Update:
     """Return the update of these micro-batches and no others."""
     none = Rows(np.arange(0), np.arange(0))
     return Update(
-        Drawn([(none, none)]),  # of no corpus
+        Drawn(np.arange(0), [(none, none)]),  # of no corpus
         Batch(np.arange(0), 0, 0),
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),

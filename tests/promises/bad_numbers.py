@@ -1,0 +1,39 @@
+"""NaN and inf put where they may arise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from nmt.data.loader import MicroBatch
+from nmt.training.loss import Losses
+from nmt.training.trainer import Trainer
+
+GRADIENT = "output.bias"
+"""The weight whose gradient is spoilt."""
+
+
+def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
+    """Spoil the loss or one number of a gradient in the updates chosen; `how` is "loss inf"."""
+    place, number = how.split()
+    bad = float(number)
+
+    def chosen() -> bool:
+        return trainer.step.training and when(trainer.state.update + 1)
+
+    if place == "gradient":
+        weight = dict(trainer.model.named_parameters())[GRADIENT]
+
+        def spoil(gradient: torch.Tensor) -> torch.Tensor:
+            return gradient.index_fill(0, torch.tensor([3]), bad) if chosen() else gradient
+
+        weight.register_hook(spoil)
+        return
+    forward = trainer.step.forward
+
+    def spoilt(batch: MicroBatch) -> Losses:
+        losses = forward(batch)
+        return losses._replace(translation=losses.translation + bad) if chosen() else losses
+
+    trainer.step.forward = spoilt  # type: ignore[method-assign]

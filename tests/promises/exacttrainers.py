@@ -1,0 +1,103 @@
+"""Trainers of tiny models over a mixture with BPE-dropout, which note the state of each update."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from textpairs import corpus_of
+from tinytrainer import make_config, make_pairs
+
+from nmt.config import TokenizerConfig, TrainSet
+from nmt.data.corpus import Corpus
+from nmt.data.loader import Update
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.log import RunLog
+from nmt.models.build import build_model
+from nmt.rundir import RunDir
+from nmt.runtime import Precision, seed_everything
+from nmt.training.digest import state_digest
+from nmt.training.trainer import Place, Trainer
+from nmt.workers import Workers
+
+MODELS: dict[str, dict[str, Any]] = {
+    "luong": {"wiring": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},
+    "bahdanau": {"wiring": "bahdanau", "score": "additive", "d_embed": 8, "d_hidden": 8},
+    "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
+}
+Make = Callable[..., "Noting"]
+
+
+class Noting(Trainer):
+    """Notes a digest of the batch of each update, and of the state after it."""
+
+    batches: list[str]
+    states: list[str]
+
+    def _timed_update(self, update: Update, after: Place) -> None:
+        digest = hashlib.sha256()
+        for batch in update.micro_batches:
+            for tensor in (batch.src, batch.tgt_in, batch.targets):
+                digest.update(tensor.numpy().tobytes())
+        super()._timed_update(update, after)
+        self.batches.append(digest.hexdigest())
+        self.states.append(state_digest(self))
+
+
+def validate(update: int) -> dict[str, float]:
+    """Find a score that goes up and down, and hangs on nothing but the update."""
+    return {"bleu": float(update * 7 % 11), "loss": 1.0, "perplexity": 1.0}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
+    """Make two text sets, cut by one tokenizer; the second has a tag."""
+    folder = tmp_path_factory.mktemp("mixture")
+    pairs = make_pairs()
+    lines = [line for pair in pairs for line in pair]
+    config = TokenizerConfig(type="bpe", vocab_size=400)
+    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
+    tokenizers = Tokenizers(both, both)
+    corpus_of(pairs[:45], tokenizers, folder / "0")
+    corpus_of(pairs[45:], tokenizers.tagged((both.reserved[0],)), folder / "1")
+    return tokenizers, Corpus(folder / "0", folder / "1")
+
+
+@pytest.fixture
+def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
+    """Return a function that makes a trainer in a folder of its own."""
+    tokenizers, corpus = parts
+
+    def make(name: str, model: str, **values: Any) -> Noting:
+        sets = [TrainSet(prefix=Path(each), weight=1.0) for each in "ab"]
+        settings = {
+            "data__train": sets,
+            "data__workers": 0,
+            "tokenizer__type": "bpe",
+            "tokenizer__sampling": 0.3,
+            "train__batch_tokens": 120,
+            "train__validate_every": 7,
+            "train__ema": 0.9,
+            "model__dropout": 0.2,
+            **{f"model__{key}": value for key, value in MODELS[model].items()},
+        }
+        config = make_config(**settings | values)
+        run = RunDir(tmp_path / name)
+        run.path.mkdir(exist_ok=True)
+        seed_everything(1)
+        size = tokenizers.tgt.vocab_size
+        network = build_model(config.model, size, size, tokenizers.tgt.pad)
+        log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
+        trainer = Noting(config, run, log, network, corpus, tokenizers, kind, Workers())
+        trainer.batches, trainer.states = [], []
+        return trainer
+
+    return make

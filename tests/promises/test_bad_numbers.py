@@ -1,0 +1,270 @@
+"""Promise 9: NaN and inf never reach the weights; what keeps on coming ends training, named."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bad_numbers import GRADIENT, poison
+from exacttrainers import Make, Noting, make, parts, validate
+
+from nmt.data.loader import MicroBatch
+from nmt.errors import RunError
+from nmt.training import faults
+from nmt.training.faults import MOST_SKIPPED, Watch
+from nmt.training.loss import Losses
+from nmt.training.meter import Done
+from nmt.training.trainer import Trainer
+
+__all__ = ["make", "parts"]
+
+FLAGS: dict[str, Any] = {
+    "model__dropout": 0.0,
+    "train__schedule": "constant",
+    "train__ema": None,
+    "train__validate_every": 1000,
+}
+
+
+def weights_and_moments(trainer: Trainer) -> list[torch.Tensor]:
+    optimizer = trainer.optimizer
+    return [
+        tensor.detach().clone()
+        for weight in trainer.model.parameters()
+        for tensor in (weight, *(m for _, m in sorted(optimizer.state.get(weight, {}).items())))
+    ]
+
+
+def records(trainer: Trainer) -> list[dict[str, Any]]:
+    lines = trainer.run.metrics.read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == "train"]
+
+
+@pytest.mark.parametrize(
+    ("how", "optimizer", "bad"),
+    [
+        ("loss nan", "adam", 3),
+        ("loss inf", "adam", 3),
+        ("gradient nan", "adamw", 1),
+        ("gradient -inf", "adam", 3),
+        ("gradient nan", "sgd", 1),
+        ("loss inf", "sgd", 3),
+    ],
+)
+def test_a_bad_update_is_as_if_it_had_not_been(
+    make: Make, how: str, optimizer: str, bad: int
+) -> None:
+    """Weights, moments and counters are those of a run without that batch, bit for bit."""
+    flags = {**FLAGS, "train__optimizer": optimizer, "train__lr": 0.01}
+    poisoned, without = make("poisoned", "luong", **flags), make("without", "luong", **flags)
+    poison(poisoned, how, lambda number: number == bad)
+    window = without.first_window
+    for number, batch in enumerate(window.batches[:5], 1):
+        before = weights_and_moments(poisoned)
+        _, norm = poisoned.update(poisoned.prepared(window.pairs, batch))
+        poisoned.state.update += 1
+        assert bool(norm.isfinite()) == (number != bad)
+        if number == bad:
+            if number > 1:
+                assert all(map(torch.equal, before, weights_and_moments(poisoned)))
+            continue
+        without.update(without.prepared(window.pairs, batch))
+    found, expected = weights_and_moments(poisoned), weights_and_moments(without)
+    assert len(found) == len(expected)
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("how", ["loss nan", "loss inf", "gradient nan"])
+def test_a_skipped_update_is_counted_and_has_no_say_in_the_loss(make: Make, how: str) -> None:
+    flags = {**FLAGS, "train__max_updates": 6, "train__lr": 1e-9}
+    trainer, plain = make("run", "bahdanau", **flags), make("plain", "bahdanau", **flags)
+    poison(trainer, how, lambda number: number in (2, 5))
+    trainer.train(validate)
+    (record,) = records(trainer)
+    assert record["skipped"] == 2
+    said = trainer.run.log.read_text()
+    assert "warning: skipped 2 updates, whose gradient held NaN or inf: 2, 5\n" in said
+    assert trainer.state.update == 6
+    total = tokens = 0.0
+    for number, batch in enumerate(plain.first_window.batches[:6], 1):
+        update = plain.prepared(plain.first_window.pairs, batch)
+        losses, _ = plain.update(update)
+        if number not in (2, 5):
+            total, tokens = total + float(losses.translation), tokens + update.tgt_tokens
+    assert record["loss"] == pytest.approx(total / tokens, rel=1e-4)
+    plain.train(validate)
+    assert "skipped" not in records(plain)[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "name"), [("loss nan", "the loss"), ("gradient inf", f"the gradient of {GRADIENT}")]
+)
+def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
+    make: Make, how: str, name: str
+) -> None:
+    end = MOST_SKIPPED + 3
+    trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
+    poison(trainer, how, lambda number: number > 3)
+    seen: list[Any] = []
+    update = trainer.update
+    trainer.update = lambda its: (seen.append(its), update(its))[1]  # type: ignore[method-assign]
+    with pytest.raises(RunError) as caught:
+        trainer.train(validate)
+    said = str(caught.value)
+    assert f"{MOST_SKIPPED} updates in a row" in said
+    assert f"In update {end} {name} was the first" in said
+    last = seen[-1]
+    rows = np.unique(last.pairs.origin(last.batch.rows))
+    assert len(rows) > 2
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows))
+
+
+def test_weights_that_are_broken_already_are_named(make: Make) -> None:
+    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": 3})
+    with torch.no_grad():
+        dict(trainer.model.named_parameters())[GRADIENT][3] = math.inf
+    with pytest.raises(RunError, match=rf"weights hold NaN or inf, first {GRADIENT}\."):
+        trainer.train(validate)
+
+
+def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "LISTED", 2)
+    window = (trainer := make("run", "luong", **FLAGS)).first_window
+    batch = max(window.batches, key=lambda batch: len(batch.rows))
+    rows = np.unique(window.pairs.origin(batch.rows))
+    said = faults.lines_of(trainer.corpus, window.pairs, batch)
+    assert said.endswith(f" and {len(rows) - 2} more")
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))
+
+
+def texts_at(message: str) -> list[str]:
+    """Return the lines of text that a message names as FILE:1,2; FILE:7."""
+    return [
+        Path(file).read_text().split("\n")[int(line) - 1]
+        for file, lines in re.findall(r"(/[^:;]*/src\.txt):([\d,]+)", message)
+        for line in lines.strip(",").split(",")
+    ]
+
+
+def test_one_short_of_that_is_no_end(make: Make) -> None:
+    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": MOST_SKIPPED + 2})
+    poison(trainer, "loss nan", lambda number: number not in (1, MOST_SKIPPED))
+    trainer.train(validate)
+    assert records(trainer)[0]["skipped"] == MOST_SKIPPED
+
+
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_one_worker_alone(tmp_path: Path, parallel: str) -> None:
+    """Its bad loss is skipped on both; a signal that it gets in a validation saves both."""
+    job = [str(Path(__file__).with_name("poisoned_job.py")), str(tmp_path), parallel]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ran = subprocess.run(
+        [sys.executable, *launch, *job],
+        timeout=120,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert ran.returncode == 0, ran.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["weights"] == second["weights"]
+    assert first["norms"] == second["norms"]
+    assert [norm for norm in first["norms"] if norm in ("nan", "inf")] == [first["norms"][2]]
+    distinct = {tuple(weights) for weights in first["weights"]}
+    assert first["weights"][1] == first["weights"][2]
+    assert len(distinct) == 4
+    for found in (first, second):
+        assert found["reason"] is None
+        assert (found["signal"], found["last"]) == (10, "step_00000005")
+        assert found["left"], "it did all of its share"
+
+
+# -- leaps of the loss -------------------------------------------------------------------------
+
+
+def done(number: int, loss: float) -> Done:
+    return Done(number, None, None, 10, loss, 1.0)  # type: ignore[arg-type]
+
+
+def test_a_spike_is_above_eight_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses of 5 +- 0.1 by turns: the mean is about 5, the deviation about 0.1, the limit 5.8."""
+    losses = [5 + 0.1 * (-1) ** i for i in range(200)]
+
+    def spikes(loss: float, place: int) -> list[int]:
+        its = [*losses[:place], loss, *losses[place:]]
+        return [each.number for each in Watch().look(done(i, x) for i, x in enumerate(its))]
+
+    assert spikes(5.7, 150) == []
+    assert spikes(5.9, 150) == [150]
+    assert spikes(1000.0, 150) == [150], "the next losses are none beside it"
+    assert spikes(-1000.0, 150) == []
+    assert spikes(1000.0, 50) == [], "too early to say"
+    monkeypatch.setattr(faults, "SPIKE", 11.0)
+    assert spikes(5.9, 150) == []
+
+
+def test_a_new_level_is_soon_no_spike() -> None:
+    its = [1.0] * 150 + [9.0] * 50
+    found = [each.number for each in Watch().look(done(i, x) for i, x in enumerate(its))]
+    assert found[0] == 150
+    assert found[-1] < 170
+
+
+def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Noting:
+    """Return a trainer that has trained to update 25, where the loss of update 22 was 100 times."""
+    monkeypatch.setattr(faults, "FIRST_JUDGED", 15)
+    flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
+    trainer = make(name, "luong", **flags)
+    forward = trainer.step.forward
+
+    def leaps(batch: MicroBatch) -> Losses:
+        losses = forward(batch)
+        factor = 100 if trainer.step.training and trainer.state.update == 21 else 1
+        return losses._replace(translation=losses.translation * factor)
+
+    trainer.step.forward = leaps  # type: ignore[method-assign]
+    trainer.train(validate)
+    return trainer
+
+
+def test_a_spike_is_logged_with_its_lines(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = leaping(make, "run", monkeypatch)
+    (said,) = (line for line in trainer.run.log.read_text().splitlines() if "leaps" in line)
+    assert "warning: update 22: its loss a token" in said
+    update = trainer.prepared(trainer.first_window.pairs, trainer.first_window.batches[0])
+    assert update.tgt_tokens > 0
+    assert texts_at(said)
+    assert "went back" not in trainer.run.log.read_text(), "off by default"
+
+
+def test_rewinding_goes_back_to_the_weights_of_the_last_checkpoint(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags: dict[str, Any] = {"train__on_spike": "rewind", "train__ema": 0.9}
+    trainer = leaping(make, "run", monkeypatch, **flags)
+    stopped = leaping(make, "short", monkeypatch, **flags, train__max_updates=20)
+    assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(stopped)))
+    assert "went back to the weights of update 20; the text since is not seen again\n" in (
+        trainer.run.log.read_text()
+    )
+    assert trainer.state.update == 25
+    resumed = make("run", "luong", **{**FLAGS, **flags})
+    resumed.resume()
+    assert resumed.state.update == 25
+    assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(resumed)))
+    assert not math.isnan(resumed.state.scores["25"])
+
+
+def test_rewinding_needs_a_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
+    said = leaping(make, "run", monkeypatch, **flags).run.log.read_text()
+    assert "warning: no checkpoint to go back to yet\n" in said

@@ -1,0 +1,107 @@
+"""Promise 1: a run that was stopped after any update goes on bit for bit, dropout on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from exacttrainers import MODELS, Make, make, parts, validate
+
+from nmt.rundir import RunDir
+
+__all__ = ["make", "parts"]
+
+N = 40
+FOLLOWED = 3
+"""Updates after each stop that are compared in the suite; the long test goes on to the end."""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_resumed_after_any_update_it_is_the_same_run(make: Make, model: str) -> None:
+    compare(make, model, every=5, followed=FOLLOWED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_resumed_after_any_update_it_ends_the_same(make: Make, model: str) -> None:
+    compare(make, model, every=1, followed=N)
+
+
+def compare(make: Make, model: str, every: int, followed: int) -> None:
+    """Follow one run to update N; resume copies of it after every so many, for so many updates."""
+    limit = {"train__max_updates": N}
+    whole = make("whole", model, **limit, train__save_every=1, train__keep_last=N)
+    whole.train(validate)
+    assert len(set(whole.states)) == len(set(whole.batches)) == N
+    assert whole.state.epoch >= 1, "the end of an epoch lies in between"
+    for stop in range(1 + list(MODELS).index(model) % every, N, every):
+        resumed = make(f"from {stop}", model, **limit)
+        copy_checkpoint(whole.run, resumed.run, stop)
+        resumed.resume()
+        end = min(N, stop + followed)
+        resumed.use(resumed.config.with_values({"train.max_updates": end}))
+        resumed.train(validate)
+        assert resumed.batches == whole.batches[stop:end], f"other batches after update {stop}"
+        assert resumed.states == whole.states[stop:end], f"another state after update {stop}"
+
+
+def copy_checkpoint(whole: RunDir, other: RunDir, update: int) -> None:
+    """Let a run folder be as it was when the run was stopped after this update."""
+    shutil.copytree(whole.checkpoint(update), other.checkpoint(update))
+
+
+CONFIG = """\
+data:
+  {{src: in, tgt: out, valid: valid, workers: 1, max_length: 60,
+    train: [{{prefix: a, weight: 1}}, {{prefix: b, weight: 1}}]}}
+tokenizer: {{type: bpe, vocab_size: 345, sampling: 0.3}}
+model: {model}
+train:
+  {{batch_tokens: 120, max_updates: {n}, validate_every: 1, patience: null, ema: 0.9, threads: 1,
+    precision: fp32, warmup: 0}}
+"""
+PLANTED = Path(__file__).with_name("planted.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_in_new_processes_too(tmp_path: Path, model: str) -> None:
+    """Each stop is a process that ends, at a limit; validations are at every update, as at its."""
+    words = ["a b c", "d e", "f a b d", "c", "e f e f a", "b b", "d c a", "f"]
+    for name, lines in {"a": words * 4, "b": words[::-1] * 3, "valid": words[:3]}.items():
+        for side in ("in", "out"):
+            text = "".join(f"{line.upper() if side == 'out' else line}\n" for line in lines)
+            (tmp_path / f"{name}.{side}").write_text(text)
+    settings = {**MODELS[model], "dropout": 0.2}
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG.format(model=json.dumps(settings), n=N))
+    train(config, tmp_path / "whole")
+    expected = what_is_left(tmp_path / "whole")
+    for stop in (1, 14, 27, 39):
+        run = tmp_path / f"from {stop}"
+        train(config, run, "--set", f"train.max_updates={stop}")
+        assert what_is_left(run) != expected
+        train(config, run, "--resume")
+        assert what_is_left(run) == expected, f"another run after update {stop}"
+
+
+def train(config: Path, run: Path, *flags: str) -> None:
+    command = [sys.executable, str(PLANTED), "train", str(config), "--run", str(run), *flags]
+    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def what_is_left(run: Path) -> list[object]:
+    """Return the last checkpoint, and what each validation found, without the clock."""
+    state = json.loads((run / "last" / "state.json").read_text())
+    del state["seconds"]
+    tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    found = [record for record in map(json.loads, lines) if record["kind"] == "valid"]
+    for record in found:
+        del record["seconds"]
+    return [state, tensors, found]

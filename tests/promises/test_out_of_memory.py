@@ -1,0 +1,118 @@
+"""Promise 10: where memory runs out no pair is lost, and the gradient is the same."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from exacttrainers import Make, make, parts, validate
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+from nmt.data.loader import MicroBatch
+from nmt.errors import RunError
+from nmt.training.loss import Losses
+from nmt.training.trainer import Trainer
+
+__all__ = ["make", "parts"]
+
+FLAGS: dict[str, Any] = {"model__dropout": 0.0, "train__max_updates": 5, "train__ema": None}
+
+
+def of_a_cpu() -> Exception:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    return caught.value
+
+
+ERRORS = {
+    "cpu": of_a_cpu,
+    "gpu": lambda: torch.OutOfMemoryError("CUDA out of memory"),
+    "onednn": lambda: RuntimeError("could not create a primitive"),
+    "python": MemoryError,
+}
+
+
+def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
+    """Let memory end beyond so many target tokens, halfway: part of a gradient is there by then.
+
+    Returns a list that grows by the rows of each micro-batch that went through.
+    """
+    forward, rows = trainer.step.forward, []
+
+    def limited(batch: MicroBatch) -> Losses:
+        losses = forward(batch)
+        if batch.tgt_in.numel() > tokens:
+            losses.translation.backward(retain_graph=True)
+            raise ERRORS[kind]()
+        rows.append(len(batch.src))
+        return losses
+
+    trainer.step.forward = limited  # type: ignore[method-assign]
+    return rows
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_the_update_is_the_same_in_halves(make: Make, kind: str) -> None:
+    plain, tight = make("plain", "luong", **FLAGS), make("tight", "luong", **FLAGS)
+    rows = limit(tight, 40, kind)
+    batches = plain.first_window.batches
+    largest = max(batches, key=lambda batch: len(batch.rows))
+    for batch in (largest, *batches[:3]):
+        done = len(rows)
+        expected, _ = plain.update(plain.prepared(plain.first_window.pairs, batch))
+        found, _ = tight.update(tight.prepared(tight.first_window.pairs, batch))
+        assert sum(rows[done:]) >= len(batch.rows)
+        torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
+        for one, other in zip(gradients(plain), gradients(tight), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+    (said,) = tight.run.log.read_text().splitlines()
+    words = r"warning: out of memory with micro-batches of (\d+) tokens \((\d+) source and (\d+) "
+    numbers = re.search(words, said)
+    assert numbers is not None
+    shape = (largest.tgt_tokens, largest.src_length, largest.tgt_length)
+    assert tuple(map(int, numbers.groups())) == shape
+
+
+def gradients(trainer: Trainer) -> list[torch.Tensor]:
+    return [weight.grad.clone() for weight in trainer.model.parameters() if weight.grad is not None]
+
+
+@pytest.mark.parametrize("model", ["luong", "transformer"])
+def test_a_single_pair_ends_it_with_its_line(make: Make, model: str) -> None:
+    trainer = make("run", model, **FLAGS)
+    forward = trainer.step.forward
+    unlucky = 2
+
+    def limited(batch: MicroBatch) -> Losses:
+        if len(batch.src) > 1 or trainer.state.update == unlucky:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(batch)
+
+    trainer.step.forward = limited  # type: ignore[method-assign]
+    with pytest.raises(RunError) as caught:
+        trainer.train(validate)
+    words = r"single pair of \d+ source and \d+ target tokens, (.*):(\d+):"
+    said = re.search(words, str(caught.value))
+    assert said is not None
+    file, line = said.groups()
+    window = trainer.first_window
+    first = window.batches[unlucky].rows[:1]
+    assert [Path(file).read_text().split("\n")[int(line) - 1]] == trainer.corpus.texts(
+        "src", window.pairs.origin(first)
+    )
+
+
+def test_moments_that_find_no_room_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make("run", "luong", **FLAGS)
+
+    def full(*arguments: Any) -> None:
+        raise of_a_cpu()
+
+    monkeypatch.setattr(trainer.optimizer, "step", full)
+    with pytest.raises(RunError, match="out of memory in the step of adam, which makes its mom"):
+        trainer.train(validate)

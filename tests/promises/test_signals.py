@@ -1,0 +1,197 @@
+"""Promise 8: a signal saves the state within one update, also in the middle of a validation."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from exacttrainers import Make, make, parts, validate
+
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+
+from commandline import Result, nmt, settings
+from tinyruns import Tiny, make_tiny
+
+from nmt.data.loader import MicroBatch
+from nmt.decoding.beam import BeamEngine
+from nmt.training.loss import Losses, TrainStep
+
+__all__ = ["make", "parts"]
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
+ENDS = settings(train__validate_every=4, train__max_updates=10, train__ema=0.9, train__warmup=0)
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "at"), [(signal.SIGTERM, 5), (signal.SIGINT, 7), (signal.SIGUSR1, 7)]
+)
+def test_the_update_under_way_is_the_last(make: Make, number: int, at: int) -> None:
+    """And the resumed run is the one that was not stopped, the validation that was due included."""
+    flags = {"train__max_updates": 16}
+    whole = make("whole", "luong", **flags)
+    whole.train(validate)
+    stopped = make("stopped", "luong", **flags)
+    update = stopped.update
+
+    def signalled(its: Any) -> Any:
+        if stopped.state.update + 1 == at:
+            send(number)
+        return update(its)
+
+    stopped.update = signalled  # type: ignore[method-assign]
+    assert stopped.train(validate) is None
+    assert stopped.state.update == at
+    assert str(at) not in stopped.state.scores
+    resumed = make("stopped", "luong", **flags)
+    resumed.resume()
+    resumed.train(validate)
+    assert resumed.state.scores == whole.state.scores
+    assert (stopped.batches + resumed.batches, resumed.states[-1]) == (
+        whole.batches,
+        whole.states[-1],
+    )
+
+
+class AfterSteps:
+    """Counts steps of validations, and sends a signal in the one chosen."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, where: str, chosen: int, number: int
+    ) -> None:
+        self.steps = 0
+        real: Callable[..., Any]
+
+        def loss(step: TrainStep, batch: MicroBatch) -> Losses:
+            if not step.training:
+                self.count(chosen, number)
+            return real(step, batch)
+
+        def search(*arguments: Any) -> Any:
+            self.count(chosen, number)
+            return real(*arguments)
+
+        if where == "loss":
+            real = TrainStep.forward
+            monkeypatch.setattr(TrainStep, "forward", loss)
+        else:
+            real = BeamEngine._advance
+            monkeypatch.setattr(BeamEngine, "_advance", search)
+
+    def count(self, chosen: int, number: int) -> None:
+        self.steps += 1
+        if self.steps == chosen:
+            send(number)
+
+
+def train(tiny: Tiny, run: Path, *flags: str) -> Result:
+    return tiny.train(*ENDS, *flags, run=run)
+
+
+def what_is_left(run: Path) -> list[object]:
+    """Return the last checkpoint, validations and their translations, without the clock."""
+    state = json.loads((run / "last" / "state.json").read_text())
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    clocked = {"seconds", "tokens_per_second", "gflops_per_second", "ceiling_share", "data_wait"}
+    found = [{k: v for k, v in each.items() if k not in clocked} for each in (state, *records)]
+    tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]
+    texts = [(file.name, file.read_text()) for file in sorted((run / "valid").iterdir())]
+    return [found, tensors, texts, (run / "best").readlink()]
+
+
+@pytest.mark.parametrize(
+    ("where", "chosen", "number", "validated"),
+    [("loss", 1, signal.SIGTERM, 0), ("search", 3, signal.SIGUSR1, 0), ("search", 40, 2, 1)],
+    ids=["in the loss", "in the search", "in the second search"],
+)
+def test_a_validation_is_left_soon_and_done_on_resume(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    chosen: int,
+    number: int,
+    validated: int,
+) -> None:
+    tiny = make_tiny(tmp_path)
+    assert train(tiny, tmp_path / "whole").code == 0
+    with monkeypatch.context() as patched:
+        steps = AfterSteps(patched, where, chosen, number)
+        stopped = train(tiny, tiny.run)
+        assert stopped.code == CODES[signal.Signals(number)]
+        assert steps.steps == chosen, "it went on"
+    at = 4 * (validated + 1)
+    assert f"interrupted after update {at}; go on with --resume\n" in stopped.err
+    state = json.loads((tiny.run / "last" / "state.json").read_text())
+    assert (state["update"], len(state["scores"])) == (at, validated)
+    assert train(tiny, tiny.run, "--resume").code == 0
+    assert what_is_left(tiny.run) == what_is_left(tmp_path / "whole")
+
+
+LISTENER = """\
+import os, time
+from mutants import MUTANT_VARIABLE, MUTANTS
+from nmt.training.signals import Signals
+from nmt.workers import Workers
+if name := os.environ.get(MUTANT_VARIABLE):
+    MUTANTS[name].plant()
+signals = Signals(Workers())
+with signals.heeded():
+    print("ready", flush=True)
+    while signals.own is None:
+        time.sleep(0.01)
+    print("heard", flush=True)
+    time.sleep(1)
+    print("echoes do not end it", flush=True)
+    time.sleep(5)
+"""
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    """One sent to the process and to its group comes twice, and is one."""
+    command = [sys.executable, "-c", LISTENER]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "heard\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "echoes do not end it\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == -signal.SIGINT
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_a_process_of_its_own(tmp_path: Path, number: int) -> None:
+    tiny = make_tiny(tmp_path)
+    planted = str(Path(__file__).with_name("planted.py"))
+    flags = [str(tiny.config), "--run", str(tiny.run), "--device", "cpu"]
+    long = settings(train__max_updates=100_000, train__patience="null", train__validate_every=4)
+    command = [sys.executable, planted, "train", *flags, *long]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not (tiny.run / "last").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == CODES[signal.Signals(number)]
+    update = int(said.rsplit("interrupted after update ", 1)[1].split(";")[0])
+    assert (tiny.run / "last").resolve().name == f"step_{update:08d}"
+    assert nmt("train", *flags, "--resume", *settings(train__max_updates=update + 1)).code == 0
