@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from nmt.cores import job_size
 from nmt.errors import WorkerError
+from nmt.pulse import Pulse, open_store, this_process, timeout_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,16 +111,21 @@ class Workers:
 def connected() -> Iterator[Workers]:
     """Connect the processes that torchrun started; a process alone is a job of one.
 
-    Raises WorkerError where another one is lost.
+    All come to the end of the block together. Raises WorkerError where another one is lost; one
+    that is silent for too long ends the job (nmt/pulse.py).
     """
     if job_size() == 1:
         yield Workers()
         return
+    timeout = timeout_seconds()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=SILENCE)
         waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
-        yield Workers(dist.get_rank(), dist.get_world_size(), waiting)
+        workers = Workers(dist.get_rank(), dist.get_world_size(), waiting)
+        with _beating(workers, timeout):
+            yield workers
+            workers.wait()
     except RuntimeError as error:
         if not _is_loss(error):
             raise
@@ -128,6 +134,17 @@ def connected() -> Iterator[Workers]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextmanager
+def _beating(workers: Workers, timeout: int) -> Iterator[None]:
+    processes = workers.joined([this_process()])
+    pulse = Pulse(workers.rank, [(name, pid) for name, pid in processes], open_store(), timeout)
+    pulse.start()
+    try:
+        yield
+    finally:
+        pulse.stop()
 
 
 def _is_loss(error: RuntimeError) -> bool:

@@ -31,10 +31,29 @@ def skip_a_batch() -> None:
     Trainer.resume = skipping  # type: ignore[method-assign]
 
 
+def hear_nothing() -> None:
+    """Nobody has a pulse: a stopped worker keeps the others waiting."""
+    from nmt.pulse import Pulse
+
+    Pulse.start = lambda self: None  # type: ignore[method-assign]
+    Pulse.stop = lambda self: None  # type: ignore[method-assign]
+
+
+def blame_another() -> None:
+    """The worker that hears the silence, and not the silent one, is named and killed."""
+    from nmt.pulse import Pulse
+
+    end = Pulse._end
+    Pulse._end = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
+
+
 KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"
+LOST = "test_lost_worker.py::test_a_stopped_leader_is_named_and_a_restart_finishes_the_run"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "lose_moments": (2, KILLED, lose_moments),
     "skip_a_batch": (2, KILLED, skip_a_batch),
+    "hear_nothing": (11, LOST, hear_nothing),
+    "blame_another": (11, LOST, blame_another),
 }
 """Name to promise, the test that catches it, and the function that plants it."""
