@@ -111,6 +111,8 @@ def final_state(run: Path) -> dict[str, Any]:
 def _content(path: Path) -> Any:
     if path.name == "metrics.jsonl":
         return _records(path.read_text().split("\n")[:-1])
+    if path.name == "manifest.json":  # the sum of state.json hangs on the clock as it does
+        return {**json.loads(path.read_text())["files"], "state.json": None}
     if path.name in ("state.json", "finished.json"):
         return _timeless(json.loads(path.read_text()))
     if path.name == "config.yaml":
