@@ -6,6 +6,7 @@ A process alone is a job of one, which has nobody to talk to.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
 from nmt.cores import job_size
@@ -120,9 +123,11 @@ def connected() -> Iterator[Workers]:
     timeout = timeout_seconds()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=SILENCE)
+        store, rank, size = next(rendezvous("env://", timeout=SILENCE))
+        store = of_this_attempt(store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
         waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
-        workers = Workers(dist.get_rank(), dist.get_world_size(), waiting)
+        workers = Workers(rank, size, waiting)
         with _beating(workers, timeout):
             yield workers
             workers.wait()
@@ -134,6 +139,17 @@ def connected() -> Iterator[Workers]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def of_this_attempt(store: Store) -> Store:
+    """Return the part of the store in which no attempt before a restart has left its addresses.
+
+    Where there is one torchrun, its store lives on through restarts (torch 2.13). Several count
+    their restarts each for itself, so that a count would part them.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from losing import STORES, Loss, run_losing
 from smallrun import SmallRun, differences, final_state, make_small_run
 
 STRUCK = [sys.executable, str(Path(__file__).with_name("struck.py"))]
-STEPS = 1500
-"""About as many steps on the disk, each before and after, as a small run takes."""
+STEPS = 2400
+"""The begins and ends of steps on the disk that a small run takes, about."""
 STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 """The exit codes that are promised."""
 Round = Callable[[SmallRun, random.Random], None]

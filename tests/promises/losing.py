@@ -69,10 +69,11 @@ def run_losing(
         try:
             if loss:
                 lose(small, rng, loss, job)
-            job.wait(2 * END_SECONDS)
+            code = job.wait(2 * END_SECONDS)
         finally:
             for process in workers_of(job):  # each is in a session of its own
                 os.kill(process, signal.SIGKILL)
+    assert code == 0, said.read_text()
     return said.read_text()
 
 

@@ -73,8 +73,16 @@ def blame_another() -> None:
     Pulse._end = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
 
 
+def meet_where_we_met() -> None:
+    """A restart finds the addresses of the attempt before."""
+    from nmt import workers
+
+    workers.of_this_attempt = lambda store: store
+
+
 KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"
 WORLDS = "test_world_size.py::test_a_run_goes_on_with_other_workers"
+RESTART = "test_lost_worker.py::test_a_restart_does_not_meet_the_attempt_before"
 LOST = "test_lost_worker.py::test_a_stopped_leader_is_named_and_a_restart_finishes_the_run"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
@@ -83,6 +91,7 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "deal_only_full_rounds": (3, WORLDS, deal_only_full_rounds),
     "begin_the_epoch_again": (3, WORLDS, begin_the_epoch_again),
     "hear_nothing": (11, LOST, hear_nothing),
+    "meet_where_we_met": (11, RESTART, meet_where_we_met),
     "blame_another": (11, LOST, blame_another),
 }
 """Name to promise, the test that catches it, and the function that plants it."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from losing import STORES, Loss, run_losing
 from smallrun import SmallRun, differences, final_state, make_small_run
+from torch.distributed import HashStore
+
+from nmt import workers
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -34,6 +37,19 @@ def check_lost(whole: SmallRun, loss: Loss, seed: int = 1) -> None:
 
 def test_a_stopped_leader_is_named_and_a_restart_finishes_the_run(whole: SmallRun) -> None:
     check_lost(whole, Loss(0, signal.SIGSTOP, "of the first worker"))
+
+
+@pytest.mark.parametrize(("torchruns", "kept"), [("1", False), ("2", True)])
+def test_a_restart_does_not_meet_the_attempt_before(
+    monkeypatch: pytest.MonkeyPatch, torchruns: str, kept: bool
+) -> None:
+    """Else workers look for each other where they were; several torchruns count each for itself."""
+    store = HashStore()
+    monkeypatch.setenv("GROUP_WORLD_SIZE", torchruns)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    workers.of_this_attempt(store).set("address", "gone")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert workers.of_this_attempt(store).check(["address"]) == kept
 
 
 @pytest.mark.slow
