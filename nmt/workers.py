@@ -6,22 +6,23 @@ A process alone is a job of one, which has nobody to talk to.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
 from nmt.cores import job_size
 from nmt.errors import WorkerError
-
-if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
+from nmt.pulse import Pulse, open_store, this_process, timeout_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -124,20 +125,24 @@ class Workers:
 def connected() -> Iterator[Workers]:
     """Connect the processes that torchrun started; a process alone is a job of one.
 
-    Raises WorkerError where another one is lost.
+    All come to the end of the block together. Raises WorkerError where another one is lost; one
+    that is silent for too long ends the job (nmt/pulse.py).
     """
     if job_size() == 1:
         yield Workers()
         return
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
 
+    timeout = timeout_seconds()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, rank, size = next(rendezvous("env://", timeout=SILENCE))
+        store = of_this_attempt(store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
         waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
-        yield Workers(rank, size, waiting, PrefixStore("nmt", store))
+        workers = Workers(rank, size, waiting, PrefixStore("nmt", store))
+        with _beating(workers, timeout):
+            yield workers
+            workers.wait()
     except RuntimeError as error:
         if not _is_loss(error):
             raise
@@ -146,6 +151,28 @@ def connected() -> Iterator[Workers]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def of_this_attempt(store: Store) -> Store:
+    """Return the part of the store in which no attempt before a restart has left its addresses.
+
+    Where there is one torchrun, its store lives on through restarts (torch 2.13). Several count
+    their restarts each for itself, so that a count would part them.
+    """
+    if os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return store
+    return PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+
+
+@contextmanager
+def _beating(workers: Workers, timeout: int) -> Iterator[None]:
+    processes = workers.joined([this_process()])
+    pulse = Pulse(workers.rank, [(name, pid) for name, pid in processes], open_store(), timeout)
+    pulse.start()
+    try:
+        yield
+    finally:
+        pulse.stop()
 
 
 def _is_loss(error: RuntimeError) -> bool:

@@ -4,5 +4,94 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {}
+
+def lose_moments() -> None:
+    """A resume begins with a fresh optimizer."""
+    from nmt.training.trainer import Trainer
+
+    resume = Trainer.resume
+
+    def losing(self: Trainer) -> None:
+        resume(self)
+        self.optimizer.state.clear()
+
+    Trainer.resume = losing  # type: ignore[method-assign]
+
+
+def skip_a_batch() -> None:
+    """A resume goes on one batch too far."""
+    from nmt.training.trainer import Trainer
+
+    resume = Trainer.resume
+
+    def skipping(self: Trainer) -> None:
+        resume(self)
+        self.state.batch += 1
+
+    Trainer.resume = skipping  # type: ignore[method-assign]
+
+
+def deal_only_full_rounds() -> None:
+    """Pairs of a batch that do not go round all workers are left out."""
+    from nmt.data.batching import Batch
+
+    share = Batch.share
+
+    def short(self: Batch, rank: int, size: int) -> Batch:
+        full = Batch(self.rows[: len(self.rows) // size * size], self.src_length, self.tgt_length)
+        return share(full if size > 1 else self, rank, size)
+
+    Batch.share = short  # type: ignore[method-assign]
+
+
+def begin_the_epoch_again() -> None:
+    """A resume goes back to the begin of its epoch."""
+    from nmt.training.trainer import Trainer
+
+    resume = Trainer.resume
+
+    def again(self: Trainer) -> None:
+        resume(self)
+        self.state.batch = 0
+
+    Trainer.resume = again  # type: ignore[method-assign]
+
+
+def hear_nothing() -> None:
+    """Nobody has a pulse: a stopped worker keeps the others waiting."""
+    from nmt.pulse import Pulse
+
+    Pulse.start = lambda self: None  # type: ignore[method-assign]
+    Pulse.stop = lambda self: None  # type: ignore[method-assign]
+
+
+def blame_another() -> None:
+    """The worker that hears the silence, and not the silent one, is named and killed."""
+    from nmt.pulse import Pulse
+
+    end = Pulse._end
+    Pulse._end = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
+
+
+def meet_where_we_met() -> None:
+    """A restart finds the addresses of the attempt before."""
+    from nmt import workers
+
+    workers.of_this_attempt = lambda store: store
+
+
+KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"
+WORLDS = "test_world_size.py::test_a_run_goes_on_with_other_workers"
+RESTART = "test_lost_worker.py::test_a_restart_does_not_meet_the_attempt_before"
+LOST = "test_lost_worker.py::test_a_stopped_leader_is_named_and_a_restart_finishes_the_run"
+
+MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
+    "lose_moments": (2, KILLED, lose_moments),
+    "skip_a_batch": (2, KILLED, skip_a_batch),
+    "deal_only_full_rounds": (3, WORLDS, deal_only_full_rounds),
+    "begin_the_epoch_again": (3, WORLDS, begin_the_epoch_again),
+    "hear_nothing": (11, LOST, hear_nothing),
+    "meet_where_we_met": (11, RESTART, meet_where_we_met),
+    "blame_another": (11, LOST, blame_another),
+}
 """Name to promise, the test that catches it, and the function that plants it."""

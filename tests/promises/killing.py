@@ -1,0 +1,95 @@
+"""Kills a trainer, with all processes of its group, and starts it again until it is done."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from smallrun import SmallRun, environment
+
+STARTING_SECONDS = 3.0
+"""About what a start takes; a kill aimed at it falls within."""
+PATIENCE_SECONDS = 120.0
+"""A process that takes longer hangs."""
+
+
+@contextmanager
+def started(line: list[str], said: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in a group of its own, its words in the file `said`; none outlives the block.
+
+    `more` goes into its environment.
+    """
+    with open(said, "ab") as stream:
+        process = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment(**more),
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all that it started, and wait for its end."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
+    """Wait for a condition; return False where the process ended first."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if process.poll() is not None:
+            return False
+        assert time.monotonic() < deadline, "it hangs"
+        time.sleep(0.002)
+    return True
+
+
+def run_whole(small: SmallRun) -> None:
+    """Let a run begin, or go on, and end."""
+    said = small.run.with_suffix(".said")
+    with started(small.command(), said) as process:
+        assert process.wait(PATIENCE_SECONDS) == 0, said.read_text()
+
+
+def run_killed(small: SmallRun, rng: random.Random, kills: int) -> int:
+    """Kill a run at most so often, and let it end; return how often it was killed.
+
+    Most kills come some milliseconds after a checkpoint, where time is dense; the others anywhere
+    in a start.
+    """
+    said = small.run.with_suffix(".said")
+    for killed in range(kills):
+        with started(small.command(), said) as process:
+            in_training = killed == 0 or rng.random() < 0.75
+            if not wait_for_a_moment(small, process, rng, in_training):
+                assert process.returncode == 0, said.read_text()
+                return killed
+    run_whole(small)
+    return kills
+
+
+def wait_for_a_moment(
+    small: SmallRun, process: subprocess.Popen[bytes], rng: random.Random, in_training: bool
+) -> bool:
+    """Wait for a random moment of a process; return False where it ended first."""
+    if in_training:
+        wanted = max(small.updates, default=0) + rng.randint(1, 9)
+        if not wait_until(lambda: max(small.updates, default=0) >= wanted, process):
+            return False
+    pause = rng.uniform(0, 0.05 if in_training else STARTING_SECONDS)
+    end = time.monotonic() + pause
+    return wait_until(lambda: time.monotonic() > end, process)

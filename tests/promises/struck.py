@@ -1,0 +1,40 @@
+"""The command line with a fault at one step on the disk: python struck.py HOW STEP ARGS.
+
+HOW is `kill`, or `full`: from that step on the disk has no room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from itertools import count
+
+from nmt import files
+
+CHANGES = ("write", "fsync", "mkdir", "symlink")
+"""Steps that need room."""
+
+
+def main() -> None:
+    how, step = sys.argv[1], int(sys.argv[2])
+    del sys.argv[1:3]
+    steps = count()
+
+    def strike(name: str) -> None:
+        if next(steps) < step:
+            return
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.split(" ")[0] == "before" and name.split(" ")[1] in CHANGES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name.split(" ", 2)[2])
+
+    files.strike = strike
+    from nmt.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Promise 11: a lost worker ends the job in time, by its name, and a restart finishes the run."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from losing import STORES, Loss, run_losing
+from smallrun import SmallRun, differences, final_state, make_small_run
+from torch.distributed import HashStore
+
+from nmt import workers
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of two workers that nobody disturbed."""
+    small = make_small_run(tmp_path_factory.mktemp("small"))
+    run_losing(small, random.Random(), None)
+    return small
+
+
+def check_lost(whole: SmallRun, loss: Loss, seed: int = 1) -> None:
+    """Run the same with a loss: the rank is named, and a restart ends as nothing had happened."""
+    small = whole.named(f"lost_{loss.rank}_{loss.how.name}_{seed}")
+    said = run_losing(small, random.Random(seed), loss)
+    silent = f"error: rank {1 - loss.rank}: rank {loss.rank} has been silent for 5 s"
+    assert (silent in said) == (loss.how == signal.SIGSTOP)
+    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in said
+    assert "resumed after update" in said
+    assert differences(final_state(whole.run), final_state(small.run)) == [], f"seed {seed}\n{said}"
+
+
+def test_a_stopped_leader_is_named_and_a_restart_finishes_the_run(whole: SmallRun) -> None:
+    check_lost(whole, Loss(0, signal.SIGSTOP, "of the first worker"))
+
+
+@pytest.mark.parametrize(("torchruns", "kept"), [("1", False), ("2", True)])
+def test_a_restart_does_not_meet_the_attempt_before(
+    monkeypatch: pytest.MonkeyPatch, torchruns: str, kept: bool
+) -> None:
+    """Else workers look for each other where they were; several torchruns count each for itself."""
+    store = HashStore()
+    monkeypatch.setenv("GROUP_WORLD_SIZE", torchruns)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    workers.of_this_attempt(store).set("address", "gone")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert workers.of_this_attempt(store).check(["address"]) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_any_loss_is_made_good(whole: SmallRun, rank: int, how: signal.Signals, store: str) -> None:
+    check_lost(whole, Loss(rank, how, store), seed=2)

@@ -1,0 +1,56 @@
+"""Promise 3: the number of workers changes nothing but rounding, also in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from smallrun import environment
+
+JOB = Path(__file__).with_name("worlds_job.py")
+ROOMS = [JOB.parent, JOB.parents[1], JOB.parents[1] / "training"]
+AN_EPOCH, END = 17, 40
+Found = list[dict[str, Any]]
+
+
+def trained(folder: Path, model: str, *runs: str) -> list[Found]:
+    """Train runs in phases SIZE:UPDATES,...; return what each update of each was."""
+    path = os.pathsep.join([*map(str, ROOMS), environment()["PYTHONPATH"]])
+    job = [sys.executable, str(JOB), str(folder), model, *runs]
+    subprocess.run(job, check=True, timeout=300, env=environment(PYTHONPATH=path))
+    return [json.loads((folder / run / "found.json").read_text()) for run in runs]
+
+
+def check_same(found: Found, alone: Found) -> None:
+    assert len(found) == len(alone) == END
+    for number, (its, expected) in enumerate(zip(found, alone, strict=True), 1):
+        assert its["pairs"] == expected["pairs"], number
+        assert its["loss"] == pytest.approx(expected["loss"], rel=0, abs=1e-9), number
+
+
+@pytest.mark.parametrize(
+    ("model", "phases"),
+    [
+        ("luong", f"4:23,2:31,1:{END}"),
+        pytest.param("bahdanau", f"4:6,2:{END}", marks=pytest.mark.slow),
+        pytest.param("transformer", f"4:6,1:{END}", marks=pytest.mark.slow),
+        *(
+            pytest.param("luong", f"4:{k},{size}:{END}", marks=pytest.mark.slow)
+            for k in (1, AN_EPOCH - 1, AN_EPOCH, AN_EPOCH + 1, 2 * AN_EPOCH)
+            for size in (1, 2)
+        ),
+    ],
+)
+def test_a_run_goes_on_with_other_workers(tmp_path: Path, model: str, phases: str) -> None:
+    alone, changing = trained(tmp_path, model, f"1:{END}", phases)
+    sizes = [len(its["pairs"]) for its in alone]
+    epochs = [its["epoch"] for its in alone]
+    assert epochs == [0] * AN_EPOCH + [1] * AN_EPOCH + [2] * (END - 2 * AN_EPOCH)
+    assert min(sizes) < 4, "an update that leaves a worker without a pair"
+    assert any(size % 2 for size in sizes), "one that leaves workers unequal"
+    check_same(changing, alone)

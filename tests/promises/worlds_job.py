@@ -1,0 +1,91 @@
+"""Runs that change the number of their workers, each phase going on from the one before.
+
+usage: worlds_job.py FOLDER MODEL SIZE:UPDATES,...     such as 1:40 4:23,2:40 for two runs
+
+Float64, no dropout; FOLDER/RUN/found.json gets the pairs and the loss of each update. The workers
+are forks, so that torch is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from distributed_job import make_trainer, rows_of
+from mutants import MUTANT_VARIABLE, MUTANTS
+
+from nmt.data.loader import Update
+from nmt.training.trainer import Trainer
+from nmt.workers import connected
+
+
+def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
+    """Train up to so many updates; return what each was made of, and its loss."""
+    found = []
+    workers, real = trainer.workers, trainer.update
+
+    def followed(update: Update) -> Any:
+        result = real(update)
+        loss = workers.add(result[0].translation.clone()) / update.tgt_tokens
+        pairs = sorted(workers.joined(rows_of(update)))
+        found.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
+        return result
+
+    trainer.update = followed  # type: ignore[method-assign]
+    trainer.use(trainer.config.with_values({"train.max_updates": updates}))
+    trainer.train(lambda update: {"bleu": 0.0})
+    return found
+
+
+def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
+    """Be one worker."""
+    torch.set_num_threads(1)
+    if size > 1:
+        places = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ |= {name: str(value) for name, value in places.items()}
+    with connected() as workers:
+        trainer = make_trainer(folder, model, "ddp", workers)
+        if trainer.run.last.exists():
+            trainer.resume()
+        found = follow(trainer, updates)
+        if workers.leads:
+            file = folder / "found.json"
+            before = json.loads(file.read_text()) if file.exists() else []
+            file.write_text(json.dumps(before + found))
+
+
+def main() -> None:
+    folder, model, *runs = sys.argv[1:]
+    if name := os.environ.get(MUTANT_VARIABLE):
+        MUTANTS[name].plant()
+    for run in runs:
+        train_in_phases(Path(folder) / run, model, run.split(","))
+
+
+def train_in_phases(folder: Path, model: str, phases: list[str]) -> None:
+    """Train one run, each phase on as many workers and up to the update that it says."""
+    folder.mkdir()
+    for phase in phases:
+        size, updates = map(int, phase.split(":"))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        fork = multiprocessing.get_context("fork").Process
+        all_of_them = [
+            fork(target=work, args=(folder, model, rank, size, port, updates))
+            for rank in range(size)
+        ]
+        for one in all_of_them:
+            one.start()
+        for one in all_of_them:
+            one.join()
+        assert not any(one.exitcode for one in all_of_them), phase
+
+
+if __name__ == "__main__":
+    main()
