@@ -14,6 +14,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -39,6 +40,8 @@ OPENERS: dict[str, Callable[[Path, str], Any]] = {
     ".bz2": bz2.open,
     ".zst": _open_zstd,
 }
+LONGEST_LINE = 2**26
+"""Bytes of a line, at most: what is longer is no text, or text in another layout."""
 PARTS = 64
 SHORTEST_PART, LONGEST_PART = 2**12, 2**26
 """Bytes."""
@@ -94,9 +97,17 @@ def read_lines(file: Path | None) -> Iterator[str]:
 
 
 def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
-    """Yield the raw lines of an opened file, one read at a time; DataError where it is damaged."""
+    """Yield the raw lines of an opened file, one read at a time.
+
+    DataError where the file is damaged, or a line longer than LONGEST_LINE.
+    """
     try:
-        yield from iter(stream.readline, b"")
+        for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
+            if len(line) > LONGEST_LINE:
+                raise DataError(
+                    f"{file}:{number}: must be at most {LONGEST_LINE:,} bytes long, goes on"
+                )
+            yield line
     except (OSError, lzma.LZMAError, zlib.error, EOFError) as error:
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nmt.config import Config, known_tags, required_tags
 from nmt.configfile import load_config
 from nmt.cores import free_cores
-from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids
+from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
@@ -58,7 +58,7 @@ def load_translator(
     if engine == "ctranslate2":
         if settings.shortlist:
             raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
-        tokenizers = tagged_tokenizers(run, config)
+        tokenizers = marking(load_tokenizers(run), config)
         threads = settings.threads or free_cores()
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
@@ -67,9 +67,8 @@ def load_translator(
     return Translator(ours, ours.tokenizers, settings.batch_size)
 
 
-def tagged_tokenizers(run: RunDir, config: Config) -> Tokenizers:
-    """Return a run's tokenizers, which mark every source as `decode.tags` says."""
-    tokenizers = load_tokenizers(run)
+def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
+    """Return tokenizers which mark every source as `decode.tags` says."""
     ids = tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
     return tokenizers.tagged(ids)
 
@@ -112,6 +111,7 @@ def load_engine(
     run: RunDir, config: Config, device: str = "auto", checkpoint: Path | None = None
 ) -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force."""
+    ahead = tokenizers_ahead(run)  # they are checked while torch is loaded
     from nmt.decoding.beam import BeamEngine
     from nmt.decoding.shortlist import Shortlist
     from nmt.models.build import load_model
@@ -128,7 +128,7 @@ def load_engine(
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
     read_json(checkpoint / "state.json")  # refuses a format newer than ours
     prepare_cpu(config.decode.threads)
-    tokenizers = tagged_tokenizers(run, config)
+    tokenizers = marking(ahead(), config)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
     src, tgt = tokenizers.src, tokenizers.tgt
     weights = checkpoint / "model.safetensors"
