@@ -41,6 +41,8 @@ class FilePair(Section):
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Code = Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]
+"""A language code, which is a part of file names."""
 
 
 Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
@@ -146,9 +148,9 @@ class AugmentConfig(Section):
 class DataConfig(Section):
     """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also compressed)."""
 
-    src: str = "src"
+    src: Code = "src"
     """Source language code, also the ending of the source files."""
-    tgt: str = "tgt"
+    tgt: Code = "tgt"
     """Target language code, also the ending of the target files; it chooses the BLEU tokenizer."""
     train: Annotated[list[ATrainSet], Field(min_length=1)]
     """Training text: prefixes, or sets such as `{src: FILE, tgt: FILE}` or `{file: FILE.tsv}`."""

@@ -43,8 +43,14 @@ class Shard:
 
     def __init__(self, folder: Path, rows: Sequence[str]) -> None:
         self.folder = folder
-        self.tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in rows}
-        self.offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in rows}
+        self.tokens = {s: _load(folder / f"{s}.tokens.npy") for s in rows}
+        self.offsets = {s: _load(folder / f"{s}.offsets.npy") for s in rows}
+        for side in rows:
+            offsets, end = self.offsets[side], len(self.tokens[side])
+            if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
+                raise RunError(f"{folder}: {side}.offsets.npy must be of {side}.tokens.npy, is not")
+        if len({len(self.offsets[side]) for side in rows}) > 1:
+            raise RunError(f"{folder}: both sides must have as many lines, have not")
 
     def __len__(self) -> int:
         return len(self.offsets["src"]) - 1
@@ -60,7 +66,7 @@ class Shard:
 
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return these lines of one side."""
-        places = np.load(self.folder / f"{side}.places.npy", mmap_mode="r")
+        places = _load(self.folder / f"{side}.places.npy")
         with open(self.folder / f"{side}.txt", "rb") as stream:
             found = []
             for begin, end in zip(places[rows].tolist(), places[rows + 1].tolist(), strict=True):
@@ -251,6 +257,17 @@ def build_corpus(
         text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
         files.write_text(temporary / "meta.json", text + "\n")
     return Corpus(folder)
+
+
+def _load(path: Path) -> Ids:
+    """Map an array of whole numbers into memory; RunError where it is damaged."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise RunError(f"{path}: must be an array of numpy's, is damaged: {error}") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
+        raise RunError(f"{path}: must be a list of whole numbers, is another array")
+    return values
 
 
 def _save(path: Path, values: Ids) -> None:
