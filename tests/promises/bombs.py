@@ -1,8 +1,9 @@
-"""Files whose reading would run code if anything here unpickled: the code touches a marker."""
+"""Files whose reading would run code if anything here unpickled: the code makes a folder."""
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,13 @@ import torch
 
 
 class Bomb:
-    """Touches a file when it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
 
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (str(self.marker), "w")
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return os.mkdir, (str(self.marker),)
 
 
 def plain(marker: Path) -> bytes:
@@ -38,7 +39,7 @@ def checkpoint(marker: Path) -> bytes:
 
 
 def yaml(marker: Path) -> bytes:
-    return f"data: !!python/object/apply:builtins.open ['{marker}', 'w']\n".encode()
+    return f"data: !!python/object/apply:os.mkdir ['{marker}']\n".encode()
 
 
 BOMBS = {each.__name__: each for each in (plain, array, checkpoint, yaml)}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nmt.data import text
@@ -18,6 +18,7 @@ FEW = {
     "deadline": None,
     "derandomize": True,
     "database": None,
+    "phases": [Phase.generate],
     "suppress_health_check": list(HealthCheck),
 }
 valid_line = odd_line.map(lambda raw: raw.decode(errors="replace").encode())

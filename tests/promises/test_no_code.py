@@ -60,11 +60,11 @@ def test_the_bombs_are_live(kind: str, tmp_path: Path) -> None:
     file.write_bytes(BOMBS[kind](marker))
     with open(file, "rb") as stream:
         if kind == "plain":
-            pickle.load(stream).close()
+            pickle.load(stream)
         elif kind == "array":
-            np.load(stream, allow_pickle=True)[0].close()
+            np.load(stream, allow_pickle=True)
         else:
-            torch.load(stream, weights_only=False)["weights"].close()
+            torch.load(stream, weights_only=False)
     assert marker.exists()
 
 
