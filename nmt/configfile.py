@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from nmt import yamltext
 from nmt.config import (
     FORMS,
+    NO_SLASH,
     Config,
     DataConfig,
     FilePair,
@@ -305,10 +306,13 @@ def _requirement(detail: Any) -> str:
         "dict_type": "must be a mapping",
         "greater_than": f"must be above {context.get('gt')}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
+        "less_than_equal": f"must be at most {context.get('le')}",
         "less_than": f"must be below {context.get('lt')}",
         "too_short": "must not be empty" if context.get("min_length") == 1 else "must name two",
         "too_long": "must name two",
-        "string_pattern_mismatch": "must be of letters, digits, - and _",
+        "string_pattern_mismatch": "must be a part of file names, without a /"
+        if context.get("pattern") == NO_SLASH
+        else "must be of letters, digits, - and _",
     }
     return plain.get(kind) or f"must hold: {detail['msg']}"
 
