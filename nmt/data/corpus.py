@@ -58,11 +58,26 @@ class Shard:
     def row(self, name: str, i: int) -> Ids:
         """Return row `i` of "src", "tgt" or "links"."""
         offsets = self.offsets[name]
-        return self.tokens[name][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
+        return self.tokens[name][offsets[i] : offsets[i + 1]]
 
     def text(self, side: str) -> bytes:
         """Return the text of one side."""
         return (self.folder / f"{side}.txt").read_bytes()
+
+    def lines(self, side: str) -> list[str]:
+        """Return the lines of one side; RunError where the text is not what it was."""
+        found = self._decoded(side, self.text(side)).split("\n")[:-1]
+        if len(found) != len(self):
+            raise RunError(
+                f"{self.folder}/{side}.txt: must have {len(self)} lines, has {len(found)}"
+            )
+        return found
+
+    def _decoded(self, side: str, text: bytes) -> str:
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            raise RunError(f"{self.folder}/{side}.txt: must be UTF-8, is damaged") from None
 
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return these lines of one side."""
@@ -71,7 +86,7 @@ class Shard:
             found = []
             for begin, end in zip(places[rows].tolist(), places[rows + 1].tolist(), strict=True):
                 stream.seek(begin)
-                found.append(stream.read(end - begin - 1).decode())
+                found.append(self._decoded(side, stream.read(end - begin - 1)))
         return found
 
 
@@ -151,9 +166,7 @@ class Corpus:
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""
-        return [
-            line for shard in self.shards for line in shard.text(side).decode().split("\n")[:-1]
-        ]
+        return [line for shard in self.shards for line in shard.lines(side)]
 
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return the text of these lines of one side."""
