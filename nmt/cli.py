@@ -240,6 +240,10 @@ def translate(
     stream: Annotated[
         bool, typer.Option("--stream", help="Answer each line before reading the next.")
     ] = False,
+    invalid: Annotated[
+        Literal["error", "replace", "skip"],
+        typer.Option(help="Of lines that are not UTF-8: end, mend them, or leave them blank."),
+    ] = "replace",
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -249,7 +253,7 @@ def translate(
     from nmt.commands import translate as command
 
     settings = _asked(set_, to) + ([f"decode.beam_size={beam}"] if beam else [])
-    command.run(file, model, output, settings, nbest, scores, stream, device, engine)
+    command.run(file, model, output, settings, nbest, scores, stream, device, engine, invalid)
 
 
 @app.command()

@@ -23,10 +23,11 @@ from pydantic import (
 
 from nmt.errors import did_you_mean
 from nmt.modelconfig import Engine, ModelConfig, RNNConfig, Schedule, depths
-from nmt.schema import Count, FilePath, Rate, Section
+from nmt.schema import Count, FilePath, Rate, Section, Threads
 
 RESERVED_PIECES = 64
 """Pieces of every tokenizer that we train which stand for tags."""
+NO_SLASH = "^[^/]+$"
 TABLE = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
 """Names of files with both sides in a line."""
 
@@ -41,6 +42,8 @@ class FilePair(Section):
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Code = Annotated[str, Field(pattern=NO_SLASH)]
+"""A language code, which is a part of file names."""
 
 
 Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
@@ -146,9 +149,9 @@ class AugmentConfig(Section):
 class DataConfig(Section):
     """Parallel text. `data/train` is `data/train.de` + `data/train.en` (also compressed)."""
 
-    src: str = "src"
+    src: Code = "src"
     """Source language code, also the ending of the source files."""
-    tgt: str = "tgt"
+    tgt: Code = "tgt"
     """Target language code, also the ending of the target files; it chooses the BLEU tokenizer."""
     train: Annotated[list[ATrainSet], Field(min_length=1)]
     """Training text: prefixes, or sets such as `{src: FILE, tgt: FILE}` or `{file: FILE.tsv}`."""
@@ -175,7 +178,7 @@ class TokenizerConfig(Section):
 
     type: Literal["unigram", "bpe", "char", "word"] = "unigram"
     """The kind of SentencePiece model."""
-    vocab_size: Count = 8000
+    vocab_size: Annotated[int, Field(ge=1, le=10**6)] = 8000
     """Pieces in all. Where not given, a small corpus gets the largest size it allows."""
     joint: bool = True
     """One model for both languages; else one each."""
@@ -218,7 +221,7 @@ class TrainConfig(Section):
     """Under torchrun: all weights on each worker, or a share of them (docs/distributed.md)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; `auto` is bf16 where it is measured to gain, else fp32."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads; null for the cores that are free when training starts."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The update rule."""
@@ -258,11 +261,11 @@ class TrainConfig(Section):
 class DecodeConfig(Section):
     """Beam search, in translation and evaluation; validation is greedy."""
 
-    beam_size: Count = 5
+    beam_size: Annotated[int, Field(ge=1, le=10_000)] = 5
     """Hypotheses kept a sentence; 1 is greedy search."""
     length_penalty: Annotated[float, Field(ge=0)] = 1.0
     """Alpha of Wu et al. 2016, equation 14; 0 for none."""
-    max_length_ratio: Annotated[float, Field(gt=0)] = 2.0
+    max_length_ratio: Annotated[float, Field(gt=0, le=1000)] = 2.0
     """A translation ends at this many tokens a source token, plus 10."""
     stop: Literal["bounded", "exact", "first", "beam"] = "bounded"
     """When the search of a sentence is over (docs/decoding.md)."""
@@ -270,7 +273,7 @@ class DecodeConfig(Section):
     """Number format of the weights; int8 is for the CPU."""
     shortlist: bool = False
     """Search only among the target tokens that `nmt shortlist` learned for each source token."""
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads; null for the cores that are free."""
     tags: dict[Name, Name] = {}
     """What every source is marked with, such as {tgt_lang: fr}, in a model of several languages."""

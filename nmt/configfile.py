@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from nmt import yamltext
 from nmt.config import (
     FORMS,
+    NO_SLASH,
     Config,
     DataConfig,
     FilePair,
@@ -42,6 +44,10 @@ SET_PATHS = ("prefix", "src", "tgt", "file")
 """Those of a text set."""
 FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
 """Settings that follow model.num_layers again where they are read back as defaults."""
+LARGEST = 2**20
+"""Bytes of a config, at most."""
+LINE_ENDS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line in YAML, and so in its line numbers."""
 GIVEN_MARK, DEFAULT_MARK = "# given", "# default"
 """What `show_config` writes behind each value."""
 
@@ -72,12 +78,7 @@ def load_config(
 
     Raises ConfigError with all problems at once; with `check_files`, missing files are problems.
     """
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError([f"{file}: no such file{_nearest_yaml(file)}"]) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{file}: must be UTF-8, is not at byte {error.start}"]) from None
+    text = _read(file)
     document = yamltext.parse_yaml(text)
     data = document.data if document.data is not None else {}
     problems = list(document.problems)
@@ -92,7 +93,8 @@ def load_config(
     defaults = _marked_default(text, source)
     for name in FOLLOWING & defaults:
         section, key = name.split(".")
-        del data[section][key]
+        if isinstance(data.get(section), dict):  # else a --set has put something in its place
+            data[section].pop(key, None)
     config = None
     try:
         config = Config.model_validate(data)
@@ -108,6 +110,21 @@ def load_config(
     return config
 
 
+def _read(file: Path) -> str:
+    """Return the text of a config file."""
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise ConfigError([f"{file}: no such file{_nearest_yaml(file)}"]) from None
+    if len(content) > LARGEST:
+        raise ConfigError([f"{file}: must be at most {LARGEST:,} bytes of YAML, holds more"])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: must be UTF-8, is not at byte {error.start}"]) from None
+
+
 def _error(problems: list[Problem], source: _Source) -> ConfigError:
     return ConfigError(
         source.place(path) + (f"{dotted(path)}: " if dotted(path) else "") + message
@@ -117,7 +134,7 @@ def _error(problems: list[Problem], source: _Source) -> ConfigError:
 
 def _marked_default(text: str, source: _Source) -> set[str]:
     """Return the names whose line `show_config` marked as a default, in a run's own config."""
-    lines = text.split("\n")
+    lines = LINE_ENDS.split(text)
     return {
         dotted(path)
         for path, number in source.lines.items()
@@ -135,7 +152,10 @@ def _anchor(data: dict[str, Any], folder: Path) -> None:
 
     def absolute(value: Any) -> Any:
         if isinstance(value, str):
-            return str(folder / Path(value).expanduser())
+            try:
+                return str(folder / Path(value).expanduser())
+            except RuntimeError:  # ~somebody who is not known here
+                return str(folder / value)
         if isinstance(value, list):
             return [absolute(item) for item in value]
         if isinstance(value, dict):
@@ -286,10 +306,13 @@ def _requirement(detail: Any) -> str:
         "dict_type": "must be a mapping",
         "greater_than": f"must be above {context.get('gt')}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
+        "less_than_equal": f"must be at most {context.get('le')}",
         "less_than": f"must be below {context.get('lt')}",
         "too_short": "must not be empty" if context.get("min_length") == 1 else "must name two",
         "too_long": "must name two",
-        "string_pattern_mismatch": "must be of letters, digits, - and _",
+        "string_pattern_mismatch": "must be a part of file names, without a /"
+        if context.get("pattern") == NO_SLASH
+        else "must be of letters, digits, - and _",
     }
     return plain.get(kind) or f"must hold: {detail['msg']}"
 

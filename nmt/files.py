@@ -118,7 +118,9 @@ def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
     Ctrl-C leaves what was written so far at `partial(path)`.
     """
     path = _behind_link(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
         with open(path, "wb") as stream:
             yield stream
         return

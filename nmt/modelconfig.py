@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nmt.schema import Count, Rate, Section
+from nmt.schema import Count, Depth, Rate, Section, Width
 
 Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
 Engine = Literal["ctranslate2", "huggingface"]
@@ -57,15 +57,15 @@ class RNNConfig(Section):
     """The attention a source token has had enters the additive score (Tu et al. 2016)."""
     input_feeding: bool = False
     """Luong wiring: the attentional vector of one step enters the next."""
-    d_embed: Count = 256
+    d_embed: Width = 256
     """Width of the embeddings."""
-    d_hidden: Count = 512
+    d_hidden: Width = 512
     """Width of the decoder and of the encoder's output (half of it each direction)."""
-    num_layers: Count = 1
+    num_layers: Depth = 1
     """Layers of encoder and decoder, where the two below are not given."""
-    encoder_layers: Count | None = None
+    encoder_layers: Depth | None = None
     """Layers of the encoder."""
-    decoder_layers: Count | None = None
+    decoder_layers: Depth | None = None
     """Layers of the decoder."""
     bidirectional: bool = True
     """The encoder reads in both directions."""
@@ -173,19 +173,19 @@ class TransformerConfig(Section):
     """The architecture."""
     preset: Literal["tiny", "small", "base", "big"] = "small"
     """Sizes and dropout, where they are not given one by one."""
-    d_model: Count = PRESETS["small"]["d_model"]
+    d_model: Width = PRESETS["small"]["d_model"]
     """Width of the embeddings and of all layers."""
-    d_ff: Count = PRESETS["small"]["d_ff"]
+    d_ff: Width = PRESETS["small"]["d_ff"]
     """Width inside the feed-forward nets."""
     num_heads: Count = PRESETS["small"]["num_heads"]
     """Attention heads, each with its slice of `d_model`."""
     num_kv_heads: Count | None = None
     """Heads of keys and values, each shared by as many query heads; null for one each."""
-    num_layers: Count = PRESETS["small"]["num_layers"]
+    num_layers: Depth = PRESETS["small"]["num_layers"]
     """Layers of encoder and decoder, where the two below are not given."""
-    encoder_layers: Count | None = None
+    encoder_layers: Depth | None = None
     """Layers of the encoder."""
-    decoder_layers: Count | None = None
+    decoder_layers: Depth | None = None
     """Layers of the decoder."""
     decoder: Literal["transformer", "ssru"] = "transformer"
     """What a decoder layer knows its past by: self-attention, or an SSRU (Kim et al. 2019)."""

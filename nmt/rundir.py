@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; the run folder is not whole") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: must be JSON, is damaged: {error}") from None
     if not isinstance(content, dict):
         raise RunError(f"{path}: must hold a JSON object, holds a {type(content).__name__}")

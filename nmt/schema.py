@@ -7,7 +7,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""What is counted; no number of it overflows what it is handed to."""
+Depth = Annotated[int, Field(ge=1, le=1000)]
+"""Layers."""
+Width = Annotated[int, Field(ge=1, le=2**16)]
+"""Numbers of a vector."""
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 FilePath = Annotated[Path, Field(strict=False)]
 

@@ -2,6 +2,9 @@
 
 `1e-3` is a number, `12:30` and `2020-01-01` are text, a key given twice is a problem, and a bare
 `no`, `yes`, `on` or `off` is refused with a hint, since half its readers mean Norwegian.
+
+A document is data and nothing else: no tags, and caps on its depth and on what its aliases may
+repeat, so that no text, whoever wrote it, runs code or takes more than a moment.
 """
 
 from __future__ import annotations
@@ -15,10 +18,19 @@ import yaml
 Path = tuple[str | int, ...]
 """Where a value stands in the document: keys and list positions from the top."""
 
-INTEGER = re.compile(r"[-+]?[0-9][0-9_]*")
+DEEPEST = 32
+"""Lists and mappings inside each other, at most."""
+MOST_VALUES = 100_000
+"""Values of a document with all its aliases written out, at most."""
+INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,99}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.I)
 NULL = ("", "~", "null", "Null", "NULL")
 BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+HALF_OR_NUL = re.compile(r"[\0\ud800-\udfff]")
+"""What a quoted text can spell with an escape, and no file can hold."""
+TOO_LARGE = (
+    f"must hold at most {MOST_VALUES:,} values, at most {DEEPEST} deep; its aliases make more of it"
+)
 AMBIGUOUS = ("yes", "no", "on", "off", "y", "n")
 
 
@@ -29,6 +41,32 @@ class Document:
     data: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[tuple[Path, str]] = field(default_factory=list)
+    values: int = 0
+    """How many were built, those of aliases as often as they are named."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes plain nodes only: no tags, and nothing too deep to be walked through."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            self._refuse(event, "tags such as !!str are not read; quote what is to be text")
+        self.depth += 1
+        if self.depth > DEEPEST + 1:
+            self._refuse(event, f"lists and mappings must be at most {DEEPEST} deep")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _refuse(self, event: Any, problem: str) -> None:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+
+
+class _TooLargeError(Exception):
+    """The document goes beyond MOST_VALUES or DEEPEST once its aliases are written out."""
 
 
 def dotted(path: Path) -> str:
@@ -43,7 +81,7 @@ def parse_yaml(text: str, at: Path = ()) -> Document:
     """
     document = Document()
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         document.lines[()] = mark.line + 1 if mark else 1
@@ -54,7 +92,10 @@ def parse_yaml(text: str, at: Path = ()) -> Document:
         document.problems.append(((), f"must be YAML: {error.reason} (U+{error.character:04X})"))
         return document
     if root is not None:
-        document.data = _build(root, at, document, frozenset())
+        try:
+            document.data = _build(root, at, document, frozenset())
+        except _TooLargeError:
+            document.problems = [((), TOO_LARGE)]
     return document
 
 
@@ -68,11 +109,16 @@ def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int
     if id(node) in above:
         document.problems.append((path, "must not hold itself, by an alias to what is around it"))
         return None
+    document.values += 1
+    if document.values > MOST_VALUES or len(above) > DEEPEST:
+        raise _TooLargeError
     above |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, i), document, above) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document, above)
+    if HALF_OR_NUL.search(node.value):
+        document.problems.append((path, "must be text, holds half a character or a NUL"))
     if (
         not isinstance(node, yaml.ScalarNode) or node.style is not None
     ):  # quoted or block text is text, whatever it looks like
@@ -89,6 +135,9 @@ def _mapping(
             document.problems.append((path, "a key must be a word"))
             continue
         key = key_node.value
+        if HALF_OR_NUL.search(key):
+            document.problems.append((path, "a key must be a word"))
+            continue
         at = (*path, key)
         document.lines.setdefault(at, key_node.start_mark.line + 1)
         if key in mapping:

@@ -89,6 +89,12 @@ ONE_PROBLEM = [
     ("train: {seed: -1}", "a.yaml:2: train.seed: must be at least 0; it is -1"),
     ("decode: {beam_size: 0}", "a.yaml:2: decode.beam_size: must be at least 1; it is 0"),
     ("train: {lr: 0}", "a.yaml:2: train.lr: must be above 0"),
+    ("train: {batch_tokens: 1000000001}", "a.yaml:2: train.batch_tokens: must be at most 10000000"),
+    ("train: {threads: 1025}", "a.yaml:2: train.threads: must be at most 1024; it is 1025"),
+    ("model: {num_layers: 1001}", "a.yaml:2: model.num_layers: must be at most 1000; it is 1001"),
+    ("model: {d_hidden: 65538}", "a.yaml:2: model.d_hidden: must be at most 65536; it is 65538"),
+    ("decode: {max_length_ratio: 1e9}", "a.yaml:2: decode.max_length_ratio: must be at most 1000"),
+    (f"train: {{seed: {'9' * 101}}}", "a.yaml:2: train.seed: must be a whole number; it is 1e+101"),
     ("model: {dropout: 1.0}", "a.yaml:2: model.dropout: must be below 1"),
     ("model: {dropout: -0.1}", "a.yaml:2: model.dropout: must be at least 0"),
     ("train: {seed: no}", "a.yaml:2: train.seed: a bare no is ambiguous in YAML"),
@@ -117,6 +123,10 @@ def test_a_problem_names_its_line_and_what_must_hold(file: Path, text: str, star
         (
             "data: {src: 5, tgt: en, train: [t], valid: v}",
             ["a.yaml:1: data.src: must be text; it is 5"],
+        ),
+        (
+            "data: {src: a/b, train: [t], valid: v}",
+            ["a.yaml:1: data.src: must be a part of file names, without a /; it is 'a/b'"],
         ),
         ("data: {train: [], valid: v}", ["a.yaml:1: data.train: must not be empty"]),
         ("data:\n  train:\n  - a\n  - 7\n  valid: v", ["a.yaml:4: data.train.1: must be a path"]),

@@ -312,3 +312,13 @@ def test_a_lock_is_never_that_of_a_file_which_its_holder_deleted(tmp_path: Path)
         with files.locked(lock, "second"):
             assert lock.read_text() == "second"
             assert files.is_locked(lock) is True
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_a_folder_is_no_place_for_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(IsADirectoryError), files.open_atomic(Path(name)):
+        pytest.fail("the work would be done before the error")

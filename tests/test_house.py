@@ -74,6 +74,25 @@ def pickles(tree: ast.AST) -> list[int]:
     return lines
 
 
+def runs_code(tree: ast.AST) -> list[int]:
+    """Return the lines that could make code of text, or more than data of YAML."""
+    lines = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        owner, name = called(node)
+        shell = any(k.arg == "shell" for k in node.keywords)
+        bad = (
+            (owner == "" and name in ("eval", "exec", "compile"))
+            or (owner == "yaml" and "load" in name)
+            or (owner == "os" and name in ("system", "popen"))
+            or shell
+        )
+        if bad:
+            lines.append(node.lineno)
+    return lines
+
+
 def opens_for_writing(call: ast.Call) -> bool:
     owner, name = called(call)
     if name in ("NamedTemporaryFile", "TemporaryFile", "mkstemp", "mkdtemp", "TemporaryDirectory"):
@@ -136,6 +155,25 @@ def test_there_is_a_house_to_look_at() -> None:
 
 def test_nothing_is_pickled() -> None:
     assert offences(pickles, FILES) == []
+
+
+def test_no_text_is_run() -> None:
+    assert offences(runs_code, FILES) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "eval(text)",
+        "exec(open(p).read())",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.unsafe_load(text)",
+        "os.system(line)",
+        "subprocess.run(line, shell=True)",
+    ],
+)
+def test_the_checker_sees_what_runs_text(source: str) -> None:
+    assert runs_code(ast.parse(source))
 
 
 def test_every_write_goes_through_the_one_door() -> None:

@@ -17,6 +17,8 @@ from nmt.log import say
 
 def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     """Write what is kept of a config's training text to PREFIX.SRC and PREFIX.TGT."""
+    if not prefix.name:
+        raise ConfigError([f"--output: must be a prefix of file names, is '{prefix}'"])
     config = load_config(file, overrides, check_files=True)
     data = config.data
     if data.clean is None:

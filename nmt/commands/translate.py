@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from nmt import files
 from nmt.config import Config
@@ -28,6 +29,9 @@ from nmt.errors import ConfigError, DataError
 from nmt.log import say
 from nmt.rundir import RunDir
 
+Policy = Literal["error", "replace", "skip"]
+"""What becomes of a line that is not UTF-8."""
+
 
 def run(
     file: Path | None,
@@ -39,6 +43,7 @@ def run(
     stream: bool,
     device: str,
     engine: str,
+    invalid: Policy,
 ) -> None:
     """Translate `file` or stdin to `output` or stdout; several workers share a file."""
     run_dir = choose_run(model)
@@ -48,7 +53,7 @@ def run(
         raise ConfigError(
             [f"--nbest: must be at most the beam size, {config.decode.beam_size}, is {nbest}"]
         )
-    way = _Way(run_dir, config, nbest, scores, stream, device, engine)
+    way = _Way(run_dir, config, nbest, scores, stream, device, engine, invalid)
     if job_size() > 1:
         _shared(file, output, way)
         return
@@ -59,8 +64,9 @@ def run(
         if output:
             stack.enter_context(_telling(output))
             sink = stack.enter_context(files.open_atomic(output, keep_partial=True))
-        invalid = way.translate(translator, raw_lines(source, file or Path("stdin")), sink)
-    _warn(invalid)
+        name = file or Path("stdin")
+        mended = way.translate(translator, raw_lines(source, name), sink, name)
+    _warn(mended, invalid)
 
 
 @dataclass(frozen=True)
@@ -74,29 +80,37 @@ class _Way:
     stream: bool
     device: str
     engine: str
+    invalid: Policy
 
     def translator(self) -> Translator:
         return load_translator(self.run_dir, self.config, self.device, self.engine)
 
     def translate(
-        self, translator: Translator, lines: Iterator[bytes], sink: BinaryIO, first: int = 0
+        self,
+        translator: Translator,
+        lines: Iterator[bytes],
+        sink: BinaryIO,
+        name: Path,
+        first: int = 0,
     ) -> int:
-        """Write the translations of raw lines, numbered from `first`; return how many had to be
-        mended to be UTF-8.
+        """Write the translations of raw lines of a file, numbered from `first`.
+
+        Return how many were not UTF-8.
         """
-        counted = _Replaced()
-        texts = decode_lines(counted.raw(lines), "input", errors="replace")
+        counted = _Invalid(self.invalid)
+        errors: Literal["strict", "replace"] = "strict" if self.invalid == "error" else "replace"
+        texts = decode_lines(counted.passed(lines), str(name), count(first + 1), errors)
         found = translator.stream(texts, self.nbest, self.stream)
         for number, translations in enumerate(found, first):
             sink.write(_format(number, translations, self.nbest, self.scores).encode())
             sink.flush()
-        return counted.invalid
+        return counted.count
 
     def in_words(self) -> str:
         """Name all that a translation hangs on."""
         checkpoint = self.run_dir.best_or_last().resolve()
         decode = self.config.decode.model_dump_json()
-        return f"{checkpoint} {decode} {self.engine} {self.nbest} {self.scores}"
+        return f"{checkpoint} {decode} {self.engine} {self.nbest} {self.scores} {self.invalid}"
 
 
 def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
@@ -122,9 +136,11 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
         for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):
             if part.is_file():
                 continue
-            first = sum(1 for _ in range_lines(file, 0, begin)) if way.nbest > 1 else 0
+            counts = way.nbest > 1 or way.invalid == "error"
+            first = sum(1 for _ in range_lines(file, 0, begin)) if counts else 0
             with files.open_atomic(part) as sink:
-                invalid += way.translate(translator, range_lines(file, begin, end), sink, first)
+                lines = range_lines(file, begin, end)
+                invalid += way.translate(translator, lines, sink, file, first)
         total = sum(workers.joined([invalid]))
         if workers.leads:
             with files.open_atomic(output) as sink:
@@ -132,7 +148,7 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
                     with open(part, "rb") as stream:
                         shutil.copyfileobj(stream, sink)
             files.remove(folder)
-            _warn(total)
+            _warn(total, way.invalid)
 
 
 def _claim(folder: Path, words: str) -> None:
@@ -150,9 +166,10 @@ def _claim(folder: Path, words: str) -> None:
     files.write_text(made, words)
 
 
-def _warn(invalid: int) -> None:
+def _warn(invalid: int, policy: Policy) -> None:
     if invalid:
-        say(f"warning: {invalid} lines were not UTF-8; bad bytes became U+FFFD")
+        fate = "bad bytes became U+FFFD" if policy == "replace" else "they were left blank"
+        say(f"warning: {invalid} lines were not UTF-8; {fate}")
 
 
 @contextmanager
@@ -167,19 +184,21 @@ def _telling(output: Path) -> Iterator[None]:
         raise
 
 
-class _Replaced:
-    """Counts raw lines that are not UTF-8."""
+class _Invalid:
+    """Counts raw lines that are not UTF-8, and makes them blank where they are to be skipped."""
 
-    def __init__(self) -> None:
-        self.invalid = 0
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.count = policy, 0
 
-    def raw(self, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def passed(self, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError:
-                self.invalid += 1
-            yield line
+                self.count += 1
+                yield b"\n" if self.policy == "skip" else line
+            else:
+                yield line
 
 
 def _format(number: int, translations: list[Translation], nbest: int, scores: bool) -> str:

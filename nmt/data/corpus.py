@@ -43,8 +43,14 @@ class Shard:
 
     def __init__(self, folder: Path, rows: Sequence[str]) -> None:
         self.folder = folder
-        self.tokens = {s: np.load(folder / f"{s}.tokens.npy", mmap_mode="r") for s in rows}
-        self.offsets = {s: np.load(folder / f"{s}.offsets.npy", mmap_mode="r") for s in rows}
+        self.tokens = {s: _load(folder / f"{s}.tokens.npy") for s in rows}
+        self.offsets = {s: _load(folder / f"{s}.offsets.npy") for s in rows}
+        for side in rows:
+            offsets, end = self.offsets[side], len(self.tokens[side])
+            if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
+                raise RunError(f"{folder}: {side}.offsets.npy must be of {side}.tokens.npy, is not")
+        if len({len(self.offsets[side]) for side in rows}) > 1:
+            raise RunError(f"{folder}: both sides must have as many lines, have not")
 
     def __len__(self) -> int:
         return len(self.offsets["src"]) - 1
@@ -52,20 +58,35 @@ class Shard:
     def row(self, name: str, i: int) -> Ids:
         """Return row `i` of "src", "tgt" or "links"."""
         offsets = self.offsets[name]
-        return self.tokens[name][offsets[i] : offsets[i + 1]]  # type: ignore[no-any-return]
+        return self.tokens[name][offsets[i] : offsets[i + 1]]
 
     def text(self, side: str) -> bytes:
         """Return the text of one side."""
         return (self.folder / f"{side}.txt").read_bytes()
 
+    def lines(self, side: str) -> list[str]:
+        """Return the lines of one side; RunError where the text is not what it was."""
+        found = self._decoded(side, self.text(side)).split("\n")[:-1]
+        if len(found) != len(self):
+            raise RunError(
+                f"{self.folder}/{side}.txt: must have {len(self)} lines, has {len(found)}"
+            )
+        return found
+
+    def _decoded(self, side: str, text: bytes) -> str:
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            raise RunError(f"{self.folder}/{side}.txt: must be UTF-8, is damaged") from None
+
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return these lines of one side."""
-        places = np.load(self.folder / f"{side}.places.npy", mmap_mode="r")
+        places = _load(self.folder / f"{side}.places.npy")
         with open(self.folder / f"{side}.txt", "rb") as stream:
             found = []
             for begin, end in zip(places[rows].tolist(), places[rows + 1].tolist(), strict=True):
                 stream.seek(begin)
-                found.append(stream.read(end - begin - 1).decode())
+                found.append(self._decoded(side, stream.read(end - begin - 1)))
         return found
 
 
@@ -145,9 +166,7 @@ class Corpus:
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""
-        return [
-            line for shard in self.shards for line in shard.text(side).decode().split("\n")[:-1]
-        ]
+        return [line for shard in self.shards for line in shard.lines(side)]
 
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return the text of these lines of one side."""
@@ -263,6 +282,17 @@ def build_corpus(
         text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
         files.write_text(temporary / "meta.json", text + "\n")
     return Corpus(folder)
+
+
+def _load(path: Path) -> Ids:
+    """Map an array of whole numbers into memory; RunError where it is damaged."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise RunError(f"{path}: must be an array of numpy's, is damaged: {error}") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
+        raise RunError(f"{path}: must be a list of whole numbers, is another array")
+    return values
 
 
 def _save(path: Path, values: Ids) -> None:

@@ -115,7 +115,7 @@ def _read_origin(part: Path, url: str) -> Origin | None:
     """Return what `part` is a part of, where it can be gone on with."""
     try:
         origin = Origin(**json.loads(_note(part).read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
         return None
     return origin if origin.url == url and part.is_file() else None
 

@@ -94,7 +94,7 @@ class Chunk:
     def _object(self, line: str, i: int) -> Pair:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{self.place(i)}: must be a JSON object, is not: {error}") from None
         for name in self.columns:
             if not isinstance(record, dict) or not isinstance(record.get(name), str):

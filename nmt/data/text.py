@@ -14,6 +14,7 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -23,14 +24,54 @@ from nmt.errors import DataError
 BOM = b"\xef\xbb\xbf"
 
 
+class _Zstd(io.RawIOBase):
+    """What a file of zstd frames holds; EOFError where it is cut short.
+
+    zstandard's own reader takes the cut for the end.
+    """
+
+    BLOCK = 2**13
+    """Compressed bytes read at a time: few, as a hostile file makes very much of them."""
+
+    def __init__(self, stream: BinaryIO, frame: Callable[[], Any]) -> None:
+        self.stream, self.new_frame = stream, frame
+        self.frame: Any = None
+        """The frame under way, if one is."""
+        self.left = b""
+        """Read, and behind the end of a frame."""
+        self.ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self.ready:
+            block = self.left or self.stream.read(self.BLOCK)
+            if not block and self.frame is not None:
+                raise EOFError("it ends in the middle of a frame")
+            if not block:
+                return 0
+            self.frame = self.frame or self.new_frame()
+            self.ready = memoryview(self.frame.decompress(block))
+            self.left = self.frame.unused_data
+            self.frame = None if self.frame.eof else self.frame
+        size = min(len(buffer), len(self.ready))
+        buffer[:size] = self.ready[:size]
+        self.ready = self.ready[size:]
+        return size
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
 def _open_zstd(file: Path, mode: str) -> Any:
     try:
         import zstandard
     except ModuleNotFoundError:
         raise DataError(f"{file}: needs the package zstandard: pip install 'nmt[zstd]'") from None
-    stream = open(file, mode)  # noqa: SIM115, closed with the reader
-    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    return io.BufferedReader(cast(io.RawIOBase, reader))
+    stream = cast(BinaryIO, open(file, mode))  # noqa: SIM115, closed with the reader
+    return io.BufferedReader(_Zstd(stream, zstandard.ZstdDecompressor().decompressobj))
 
 
 OPENERS: dict[str, Callable[[Path, str], Any]] = {
@@ -39,6 +80,8 @@ OPENERS: dict[str, Callable[[Path, str], Any]] = {
     ".bz2": bz2.open,
     ".zst": _open_zstd,
 }
+LONGEST_LINE = 2**26
+"""Bytes of a line, at most: what is longer is no text, or text in another layout."""
 PARTS = 64
 SHORTEST_PART, LONGEST_PART = 2**12, 2**26
 """Bytes."""
@@ -94,11 +137,26 @@ def read_lines(file: Path | None) -> Iterator[str]:
 
 
 def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
-    """Yield the raw lines of an opened file, one read at a time; DataError where it is damaged."""
+    """Yield the raw lines of an opened file, one read at a time.
+
+    DataError where the file is damaged, or a line longer than LONGEST_LINE.
+    """
     try:
-        yield from iter(stream.readline, b"")
-    except (OSError, lzma.LZMAError, zlib.error, EOFError) as error:
+        for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
+            if len(line) > LONGEST_LINE:
+                raise DataError(
+                    f"{file}:{number}: must be at most {LONGEST_LINE:,} bytes long, goes on"
+                )
+            yield line
+    except _damage() as error:
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what the decompressors that are in use raise over a damaged file."""
+    zstandard = sys.modules.get("zstandard")
+    more = [zstandard.ZstdError] if zstandard else []
+    return (OSError, lzma.LZMAError, zlib.error, EOFError, *more)
 
 
 def byte_ranges(file: Path) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ import json
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from nmt import files
 from nmt.config import RESERVED_PIECES, TokenizerConfig
+from nmt.data import checkedmodel
 from nmt.data.subwords import SPACE_SIGN, Sampler
 from nmt.data.text import one_line
 from nmt.errors import DataError
@@ -78,11 +79,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
-        """Read a SentencePiece model file."""
-        try:
-            return cls(file.read_bytes(), str(file))
-        except FileNotFoundError:
-            raise DataError(f"{file}: no such tokenizer model") from None
+        """Read a SentencePiece model file; see `nmt.data.checkedmodel`."""
+        return cls(checkedmodel.begin(file).result(), str(file))
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each line, without bos and eos."""
@@ -197,10 +195,22 @@ class Tokenizers:
 
 def load_tokenizers(run: RunDir) -> Tokenizers:
     """Read the tokenizers of a run folder."""
+    return tokenizers_ahead(run)()
+
+
+def tokenizers_ahead(run: RunDir) -> Callable[[], Tokenizers]:
+    """Begin to check the tokenizers of a run folder; return what waits for them and loads them."""
     if run.tokenizer_joint.is_file():
-        both = Tokenizer.load(run.tokenizer_joint)
-        return Tokenizers(both, both)
-    return Tokenizers(Tokenizer.load(run.tokenizer_src), Tokenizer.load(run.tokenizer_tgt))
+        places = [run.tokenizer_joint]
+    else:
+        places = [run.tokenizer_src, run.tokenizer_tgt]
+    begun = [(place, checkedmodel.begin(place)) for place in places]
+
+    def loaded() -> Tokenizers:
+        found = [Tokenizer(model.result(), str(place)) for place, model in begun]
+        return Tokenizers(found[0], found[-1])
+
+    return loaded
 
 
 def tag_ids(
@@ -280,7 +290,7 @@ def _sentencepiece(lines: Sequence[str], kind: str, vocab_size: int, exact: bool
         num_threads=1,  # the model must not depend on how many cores train it
         minloglevel=2,
     )
-    return output.getvalue()
+    return checkedmodel.vouch(output.getvalue())
 
 
 def _least_size(lines: Sequence[str], kind: str) -> int:

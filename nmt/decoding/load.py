@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nmt.config import Config, known_tags, required_tags
 from nmt.configfile import load_config
 from nmt.cores import free_cores
-from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids
+from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
@@ -61,7 +61,7 @@ def load_translator(
         if settings.shortlist:
             raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
-        tokenizers = tagged_tokenizers(RunDir(folder), config)
+        tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
@@ -69,9 +69,8 @@ def load_translator(
     return Translator(ours, ours.tokenizers, settings.batch_size)
 
 
-def tagged_tokenizers(run: RunDir, config: Config) -> Tokenizers:
-    """Return a run's tokenizers, which mark every source as `decode.tags` says."""
-    tokenizers = load_tokenizers(run)
+def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
+    """Return tokenizers which mark every source as `decode.tags` says."""
     ids = tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
     return tokenizers.tagged(ids)
 
@@ -127,7 +126,8 @@ def load_engine(
         if run.export.is_file():
             raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
         raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
-    with ThreadPoolExecutor(1) as beside:  # weights are hashed while torch is imported
+    ahead = tokenizers_ahead(run)  # they are checked, and weights hashed, while torch is imported
+    with ThreadPoolExecutor(1) as beside:
         checked = beside.submit(_check, run, config, checkpoint)
         from nmt.decoding.beam import BeamEngine
         from nmt.decoding.shortlist import Shortlist
@@ -140,7 +140,7 @@ def load_engine(
     if config.decode.precision == "int8" and target.type != "cpu":
         raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     prepare_cpu(config.decode.threads)
-    tokenizers = tagged_tokenizers(run, config)
+    tokenizers = marking(ahead(), config)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
     src, tgt = tokenizers.src, tokenizers.tgt
     weights = checkpoint / "model.safetensors"

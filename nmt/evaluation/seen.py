@@ -55,7 +55,7 @@ def look_back(
 
 def _chunks(corpus: Corpus, side: str) -> Iterator[list[str]]:
     for shard in corpus.shards:
-        yield from chunks(shard.text(side).decode().split("\n")[:-1], CHUNK)
+        yield from chunks(shard.lines(side), CHUNK)
 
 
 def _count(language: str, lines: list[str]) -> Counter[str]:

@@ -71,7 +71,7 @@ def _record(line: str) -> dict[str, Any] | None:
     """Return the record in a line, None where it holds none."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("update"), int):
         return None

@@ -28,12 +28,12 @@ def find_runs(folder: Path) -> list[RunDir]:
     """
     if not folder.is_dir():
         _refuse(folder)
-    found, seen = [], set()
+    found, seen, its = [], set(), RunDir(Path())
     for path, folders, names in os.walk(folder, followlinks=True):
-        run, real = RunDir(Path(path)), os.path.realpath(path)
-        is_run = run.config.name in names or run.lock.name in names
-        if is_run and run.export.name not in names and real not in seen:
-            found.append(run)
+        real = os.path.realpath(path)
+        is_run = its.config.name in names or its.lock.name in names
+        if is_run and its.export.name not in names and real not in seen:
+            found.append(RunDir(Path(path)))
         folders[:] = [] if is_run or real in seen else [f for f in folders if f[:1] != "."]
         seen.add(real)
     return found

@@ -84,12 +84,13 @@ def forget_later_records(run: RunDir, update: int) -> None:
     if not run.metrics.is_file():
         return
     kept = []
-    for line in run.metrics.read_bytes().decode("utf-8").split("\n"):
+    for line in run.metrics.read_bytes().decode("utf-8", "replace").split("\n"):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # blank, or the line that the kill cut short
-        if record["update"] <= update:
+        at = record.get("update") if isinstance(record, dict) else None
+        if isinstance(at, int) and at <= update:
             kept.append(line)
     files.write_text(run.metrics, "".join(f"{line}\n" for line in kept))
 

@@ -281,3 +281,27 @@ def test_a_corpus_with_pairs_passes(tmp_path: Path, tokenizers: Tokenizers) -> N
 def test_a_folder_that_is_no_corpus_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"meta\.json: no such file"):
         Corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("src.tokens.npy", b"", "src.tokens.npy: must be an array of numpy's, is damaged"),
+        ("src.txt", b"", "src.txt: must have 7 lines, has 0"),
+        ("tgt.txt", b"\xff\n" * 7, "tgt.txt: must be UTF-8, is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(
+    tmp_path: Path, tokenizers: Tokenizers, name: str, content: bytes, message: str
+) -> None:
+    corpus_of(PAIRS, tokenizers, tmp_path / "c")
+    (tmp_path / "c" / "00000" / name).write_bytes(content)
+    with pytest.raises(RunError, match=message):
+        Corpus(tmp_path / "c").lines(name[:3])
+
+
+def test_arrays_of_another_text_are_refused(tmp_path: Path, tokenizers: Tokenizers) -> None:
+    corpus_of(PAIRS, tokenizers, tmp_path / "c")
+    np.save(tmp_path / "c" / "00000" / "src.offsets.npy", np.array([0, 1, 2]))
+    with pytest.raises(RunError, match=r"src.offsets.npy must be of src.tokens.npy, is not"):
+        Corpus(tmp_path / "c")

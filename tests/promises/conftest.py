@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from fuzz import Ground
 from mutants import MUTANT_VARIABLE, MUTANTS
 
 
@@ -12,3 +13,9 @@ from mutants import MUTANT_VARIABLE, MUTANTS
 def _planted() -> None:
     if name := os.environ.get(MUTANT_VARIABLE):
         MUTANTS[name].plant()
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Text, configs and a run of each architecture, to be damaged; `reset` puts all back."""
+    return Ground(tmp_path_factory.mktemp("ground"))

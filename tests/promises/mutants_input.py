@@ -2,7 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
-MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {}
+import numpy as np
+
+
+def arrays_unpickle() -> None:
+    from nmt.data import corpus
+
+    corpus._load = lambda path: np.load(path, allow_pickle=True)
+
+
+def yaml_without_caps() -> None:
+    from nmt import yamltext
+
+    yamltext.DEEPEST = yamltext.MOST_VALUES = 10**9
+
+
+def yaml_with_tags() -> None:
+    from nmt import yamltext
+
+    refuse: Any = yamltext._Loader._refuse
+
+    def lenient(self: Any, event: Any, problem: str) -> None:
+        if not problem.startswith("tags"):
+            refuse(self, event, problem)
+
+    yamltext._Loader._refuse = lenient  # type: ignore[method-assign]
+
+
+def models_unchecked() -> None:
+    from nmt.data import piecefile
+
+    piecefile.check = lambda model: None
+
+
+def deaths_unnoticed() -> None:
+    from nmt.data import checkedmodel
+
+    checkedmodel._run = lambda stdin, file: f"{checkedmodel.digest(file.read_bytes())}\n"
+
+
+def lines_split_anywhere() -> None:
+    from nmt.commands import score, translate
+    from nmt.data import text
+
+    def split(stream: BinaryIO, file: Any) -> Iterator[bytes]:
+        for line in stream.read().decode(errors="surrogateescape").splitlines(keepends=True):
+            yield line.encode(errors="surrogateescape")
+
+    for module in (text, translate, score):
+        if hasattr(module, "raw_lines"):
+            module.raw_lines = split
+
+
+def skipped_lines_are_gone() -> None:
+    from nmt.commands import translate
+
+    passed = translate._Invalid.passed
+
+    def dropping(self: Any, lines: Iterator[bytes]) -> Iterator[bytes]:
+        if self.policy != "skip":
+            yield from passed(self, lines)
+            return
+        for line in lines:
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                self.count += 1
+            else:
+                yield line
+
+    translate._Invalid.passed = dropping  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
+    "arrays_unpickle": (
+        12,
+        "test_no_code.py::test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name",
+        arrays_unpickle,
+    ),
+    "yaml_without_caps": (12, "test_no_code.py::test_yaml_is_data", yaml_without_caps),
+    "yaml_with_tags": (12, "test_no_code.py::test_yaml_is_data", yaml_with_tags),
+    "models_unchecked": (
+        13,
+        "test_tokenizer_models.py::test_a_crafted_model_is_refused",
+        models_unchecked,
+    ),
+    "deaths_unnoticed": (
+        13,
+        "test_tokenizer_models.py::test_a_reader_that_dies_is_a_clean_error",
+        deaths_unnoticed,
+    ),
+    "lines_split_anywhere": (14, "test_lines.py::test_translate", lines_split_anywhere),
+    "skipped_lines_are_gone": (14, "test_lines.py::test_translate", skipped_lines_are_gone),
+}
 """Name to promise, the test that catches it, and the function that plants it."""

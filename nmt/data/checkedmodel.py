@@ -1,0 +1,69 @@
+"""Reading SentencePiece models that nobody vouches for: first in a process of its own.
+
+Only a model that a child lived through (`nmt.data.piecefile`) is loaded here. The child works while
+this process does something else, such as loading torch; what was trained or checked by this process
+is not checked again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from nmt.data import piecefile
+from nmt.data.fingerprint import digest
+from nmt.errors import DataError
+
+PATIENCE = 60.0
+"""Seconds for the first reading, at most, also on a machine with other things to do."""
+
+_sound: set[str] = set()
+"""Digests of the models that this process trained, or saw checked."""
+_readers = ThreadPoolExecutor(2, "tokenizer")
+
+
+def vouch(model: bytes) -> bytes:
+    """Return a model that we made ourselves, which need not be checked."""
+    _sound.add(digest(model))
+    return model
+
+
+def begin(file: Path) -> Future[bytes]:
+    """Begin to read and check a model; the result raises DataError where it must not be loaded."""
+    return _readers.submit(_read, file)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with open(file, "rb") as stream:
+            model = stream.read(piecefile.LARGEST + 1)
+            known = digest(model)
+            if known not in _sound:
+                stream.seek(0)
+                child = _run(stream.fileno(), file)
+                seen, _, fault = child.partition("\n")
+                if seen != known:
+                    raise DataError(f"{file}: must not change while it is read, did")
+                if fault.strip():
+                    raise DataError(f"{file}: {fault.strip()}")
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such tokenizer model") from None
+    return vouch(model)
+
+
+def _run(stdin: int, file: Path) -> str:
+    """Return what the child says of the model on its stdin."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", piecefile.__file__]
+    try:
+        child = subprocess.run(
+            command, stdin=stdin, capture_output=True, text=True, env=environment, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(f"{file}: must be a SentencePiece model, hangs its reader") from None
+    if child.returncode or not child.stdout:
+        raise DataError(f"{file}: must be a SentencePiece model, crashes its reader")
+    return child.stdout

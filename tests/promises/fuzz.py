@@ -1,0 +1,495 @@
+"""Strange input to the whole command line, made by hypothesis; a script that goes on for minutes.
+
+    python tests/promises/fuzz.py --minutes 20
+
+`test_fuzz.py` runs the same in small. Whatever comes in, a command ends within SLOWEST seconds with
+one of the exit codes of nmt/errors.py and no traceback, writes nothing outside the folder it is
+given, and answers every line that it was given to translate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest.mock import patch
+
+import click
+import torch
+import typer.main
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from nmt import errors
+from nmt.cli import app, main
+from nmt.config import DataConfig, DecodeConfig, TokenizerConfig, TrainConfig
+from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.schema import Section
+
+SLOWEST = 10
+CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+HERE = Path(__file__).resolve().parent
+CONFIGS = sorted((HERE.parents[1] / "configs").glob("*.yaml"))
+
+CONFIG = """\
+run: run
+data: {src: in, tgt: out, train: [train], valid: valid, max_length: 60}
+tokenizer: {type: char}
+model: {arch: ARCH}
+train:
+  {batch_tokens: 100, max_updates: 2, threads: 1, precision: fp32, validate_every: 100}
+decode: {beam_size: 2, threads: 1, max_length_ratio: 0.5}
+"""
+MODELS = {
+    "rnn": "rnn, d_embed: 8, d_hidden: 8",
+    "transformer": "transformer, d_model: 8, d_ff: 8, num_layers: 1, num_heads: 2",
+}
+
+
+class Hang(BaseException):
+    """A command took longer than SLOWEST."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def ended(arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST) -> Ended:
+    """Run a command in this process, in a folder; whatever is no exit comes through."""
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="\n")
+        for _ in range(2)
+    )
+    code: object = 0
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")),
+            patch.object(sys, "argv", ["nmt", *arguments]),
+            alarm(limit),
+        ):
+            try:
+                main()
+            except SystemExit as exit_:
+                code = exit_.code
+    finally:
+        os.chdir(before)
+        torch.set_num_threads(1)
+    for stream in (out, err):
+        stream.flush()
+    said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return Ended(int(str(code or 0)), out.buffer.getvalue(), said)  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def alarm(seconds: int) -> Iterator[None]:
+    """Raise Hang in a block that takes too long."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    former = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
+
+
+def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
+    """Run a command and see that it ends as it must, whatever it was given."""
+    found = ended(arguments, stdin, folder)
+    assert found.code in CODES, (found.code, found.err)
+    assert "Traceback" not in found.err, found.err
+    if found.code == errors.EXIT_USER_ERROR:
+        assert "error:" in found.err.lower(), found.err
+    return found
+
+
+# -- what there is to work on ----------------------------------------------------------------
+
+
+class Ground:
+    """A folder with text, a config, a run of each architecture, to be damaged and put back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.fresh = folder / "ground", folder / "fresh"
+        self.fresh.mkdir()
+        rng = random.Random(1)
+        for name, count in (("train", 40), ("valid", 4), ("test", 3)):
+            lines = [" ".join(rng.choices("0123456789", k=5)) for _ in range(count)]
+            (self.fresh / f"{name}.in").write_text("".join(f"{line}\n" for line in lines))
+            (self.fresh / f"{name}.out").write_text("".join(f"{line[::-1]}\n" for line in lines))
+        for arch, words in MODELS.items():
+            config = self.fresh / f"{arch}.yaml"
+            config.write_text(CONFIG.replace("ARCH", words))
+            run = ["--run", arch, "--device", "cpu"]
+            command = ["train", str(config), *run]
+            assert ended(command, b"", self.fresh, limit=600).code == 0
+        self.outside = folder / "outside"
+        self.outside.mkdir()
+        self.reset()
+
+    def reset(self) -> None:
+        """Put everything back."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.fresh, self.folder, symlinks=True)
+
+    def files(self, arch: str) -> list[Path]:
+        """Return the files of a run, below its folder."""
+        run = self.fresh / arch
+        return sorted(p.relative_to(run) for p in run.rglob("*") if p.is_file())
+
+
+# -- strategies ------------------------------------------------------------------------------
+
+odd_text = st.text(st.characters(exclude_characters="\0/"), max_size=20)  # no place elsewhere
+SEPARATORS = [
+    "\r",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\ufeff",
+    "\t",
+    "\x00",
+]
+odd_line = st.lists(
+    st.one_of(
+        st.sampled_from([s.encode() for s in (*SEPARATORS, "1 2 3", " ", "é", "<s>", "\u2581")]),
+        st.binary(max_size=4),
+    ),
+    max_size=6,
+).map(lambda parts: b"".join(parts).replace(b"\n", b""))
+odd_stdin = st.lists(odd_line, max_size=5).map(lambda lines: b"".join(x + b"\n" for x in lines))
+
+values = st.one_of(
+    st.sampled_from(
+        ["rnn", "transformer", "rnn.yaml", "transformer.yaml", "test.in", "test.out", "train.in"]
+    ),
+    st.sampled_from(["rnn/best", "rnn/checkpoints", "rnn/last", "nowhere", ".", "..", ""]),
+    st.sampled_from(["/dev/null", "rnn/config.yaml/x", "~nobody/x", "a\nb", "x" * 300, "-", "--"]),
+    st.sampled_from(["0", "-1", "1", "2", "3", "1e9", "99999999999999999999", "nan", "inf", "1.5"]),
+    st.sampled_from(["cpu", "cuda", "mps", "auto", "nmt", "ctranslate2", "loss,bleu", "multi30k"]),
+    odd_text,
+)
+SECTIONS: dict[str, tuple[type[Section], ...]] = {
+    "data": (DataConfig,),
+    "tokenizer": (TokenizerConfig,),
+    "model": (RNNConfig, TransformerConfig),
+    "train": (TrainConfig,),
+    "decode": (DecodeConfig,),
+}
+setting_names = st.sampled_from(
+    [
+        f"{section}.{key}"
+        for section, kinds in SECTIONS.items()
+        for key in sorted({key for kind in kinds for key in kind.model_fields})
+    ]
+    + ["data.augment.upper", "data.clean.copies", "decode.tags.tgt_lang", "run", "export", "model"]
+    + ["", ".", "a.b.c.d", "data.train.0", "train"]
+)
+setting_values = st.one_of(
+    st.sampled_from(
+        ["", "null", "true", "[]", "{}", "[[]]", "{a: b}", "0", "-1", "1", "2", "7", "0.5", "1e-3"]
+    ),
+    st.sampled_from(["1e30", "9" * 30, ".nan", ".inf", "*x", "&x [*x]", "!!str 5", "'\\0'", "no"]),
+    st.sampled_from(['"\\uD800"', "rnn", "transformer", "none", "local_p", "local_m", "concat"]),
+    st.sampled_from(["general", "dot", "location", "unigram", "bpe", "char", "word", "fp16"]),
+    st.sampled_from(["bf16", "int8", "auto", "sgd", "adamw", "cosine", "noam", "all", "src"]),
+    st.sampled_from(["[train, test]", "{src: test.in, tgt: test.out}", "{file: test.in}"]),
+    values,
+)
+overrides = st.builds(lambda name, value: f"{name}={value}", setting_names, setting_values)
+
+NOT_HERE = {"data get"}
+"""Commands that would fetch something."""
+
+
+def commands() -> dict[str, click.Command]:
+    """Return every command by its words."""
+    found: dict[str, click.Command] = {}
+
+    def walk(command: Any, words: tuple[str, ...]) -> None:
+        if hasattr(command, "commands"):
+            for name, inner in command.commands.items():
+                walk(inner, (*words, name))
+        else:
+            found[" ".join(words)] = command
+
+    walk(typer.main.get_command(app), ())
+    return {words: command for words, command in found.items() if words not in NOT_HERE}
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    """Draw a command with some of its flags, most values such as fit and some that do not."""
+    known = commands()
+    words = draw(st.sampled_from(sorted(known)))
+    found = words.split()
+    for parameter in known[words].params:
+        fits = FITTING.get((words, parameter.name or ""), FITTING.get(("", parameter.name or "")))
+        value = values if fits is None else st.one_of(st.sampled_from(fits), values)
+        if parameter.param_type_name == "argument":
+            most = 3 if parameter.nargs == -1 else 1
+            wanted = draw(st.integers(1, most)) if parameter.required or draw(RARELY) else 0
+            found += [draw(value) for _ in range(wanted)]
+        elif parameter.required or draw(RARELY):
+            flag = draw(st.sampled_from(parameter.opts))
+            if getattr(parameter, "is_flag", False):
+                found.append(flag)
+            elif parameter.name == "set_":
+                found += [flag, draw(overrides)]
+            else:
+                found += [flag, *(draw(value) for _ in range(max(1, parameter.nargs)))]
+    if "model" in [p.name for p in known[words].params] and not {"-m", "--model"} & set(found):
+        found += ["-m", draw(st.sampled_from(sorted(MODELS)))]
+    return found
+
+
+RARELY = st.sampled_from([False, False, False, False, True])
+FITTING: dict[tuple[str, str], list[str]] = {
+    ("", "config"): ["rnn.yaml", "transformer.yaml"],
+    ("", "run"): ["rnn", "transformer", "new"],
+    ("plot", "run"): ["rnn", "transformer"],
+    ("", "model"): ["rnn", "transformer"],
+    ("export", "model"): ["rnn", "transformer"],
+    ("", "reverse"): ["rnn", "transformer"],
+    ("", "src"): ["test.in", "valid.in"],
+    ("", "tgt"): ["test.out", "valid.out"],
+    ("", "ref"): ["test.out"],
+    ("", "file"): ["test.in", "valid.in"],
+    ("", "files"): ["rnn.yaml", "test.in", "test.out"],
+    ("", "systems"): ["rnn", "transformer", "rnn/last", "test.out"],
+    ("", "checkpoints"): ["rnn", "rnn/best", "rnn/last"],
+    ("", "output"): ["out", "out.json", "new/out"],
+    ("", "html"): ["out.html"],
+    ("", "png"): ["out.png"],
+    ("", "svg"): ["out.svg"],
+    ("", "device"): ["cpu"],
+    ("", "a"): ["rnn", "transformer"],
+    ("", "b"): ["rnn", "transformer"],
+    ("", "force"): ["test.out", "1 2"],
+    ("", "sentence"): ["1 2 3"],
+}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> str:
+    """Draw a config that ships, or ours, with some of its text changed."""
+    text = draw(st.sampled_from([*(f.read_text() for f in CONFIGS), CONFIG_HERE]))
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(text)))
+        length = draw(st.integers(0, 12))
+        put = draw(
+            st.one_of(
+                st.sampled_from(["\n", " ", ": ", "- ", "[", "]", "{", "}", "'", '"', "&a ", "*a"]),
+                st.sampled_from(["#", "|", ">", "!!int ", "%", "@", "\t", "\r", "\u2028", "\x85"]),
+                st.sampled_from(["no", "null", "~", "1e9", "0", "-1", "? ", "<<: ", "---\n", ","]),
+                setting_values,
+                odd_text,
+            )
+        )
+        text = text[:place] + put + text[place + length :]
+    return text
+
+
+CONFIG_HERE = CONFIG.replace("ARCH", MODELS["rnn"])
+
+Damage = tuple[str, int, int]
+damages = st.tuples(
+    st.sampled_from(["cut", "flip", "flip", "gone", "folder", "null", "empty", "json", "zeros"]),
+    st.integers(0, 10**6),
+    st.integers(0, 255),
+)
+JSONS = ["null", "[]", "{}", "1", '"x"', "[" * 5000, '{"format_version": []}', '{"update": "x"}']
+
+
+def harm(file: Path, damage: Damage) -> None:
+    """Damage a file."""
+    kind, place, sign = damage
+    content = bytearray(file.read_bytes())
+    place %= max(1, len(content))
+    if kind == "cut":
+        file.write_bytes(content[:place])
+    elif kind == "flip" and content:
+        content[place] ^= sign or 1
+        file.write_bytes(content)
+    elif kind == "zeros":
+        content[place : place + 8] = bytes(8)
+        file.write_bytes(content)
+    elif kind == "json":
+        file.write_text(JSONS[place % len(JSONS)])
+    elif kind == "empty":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+        if kind == "folder":
+            file.mkdir()
+        elif kind == "null":
+            file.symlink_to("/dev/null")
+
+
+READING = [
+    ["translate", "-m", "RUN", "test.in", "--device", "cpu"],
+    ["score", "-m", "RUN", "--src", "test.in", "--tgt", "test.out", "--device", "cpu"],
+    ["explain", "-m", "RUN", "1 2 3", "--device", "cpu"],
+    ["evaluate", "RUN", "--src", "test.in", "--ref", "test.out", "--device", "cpu"],
+    ["runs", "list", "."],
+    ["runs", "list", ".", "--json"],
+    ["runs", "diff", "RUN", "rnn"],
+    ["plot", "RUN"],
+    ["config", "show", "RUN/config.yaml"],
+    ["average", "RUN", "-o", "averaged"],
+    ["shortlist", "RUN", "--device", "cpu"],
+    [
+        *("train", "RUN.yaml", "--run", "RUN", "--resume", "--device", "cpu"),
+        *("--set", "train.max_updates=3"),
+    ],
+]
+
+
+# -- properties ------------------------------------------------------------------------------
+
+
+def try_command_line(ground: Ground, arguments: list[str], stdin: bytes) -> None:
+    """Whatever stands on the command line."""
+    ground.reset()
+    judge(arguments, stdin, ground.folder)
+
+
+def try_config(ground: Ground, text: str) -> None:
+    """Whatever stands in a config."""
+    ground.reset()
+    (ground.folder / "odd.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    judge(["config", "show", "odd.yaml"], b"", ground.folder)
+
+
+def try_damage(ground: Ground, arch: str, place: int, damage: Damage, command: list[str]) -> None:
+    """Whatever became of a run folder."""
+    ground.reset()
+    names = ground.files(arch)
+    harm(ground.folder / arch / names[place % len(names)], damage)
+    words = [word.replace("RUN", arch) for word in command]
+    judge(words, b"", ground.folder)
+
+
+def try_text(ground: Ground, arch: str, stdin: bytes, policy: str) -> None:
+    """Whatever is translated: as many lines out as in."""
+    ground.reset()
+    found = judge(
+        ["translate", "-m", arch, "--device", "cpu", "--invalid", policy], stdin, ground.folder
+    )
+    if policy == "error" and found.code == errors.EXIT_USER_ERROR:
+        assert "must be UTF-8" in found.err, found.err
+        return
+    assert found.code == 0, found.err
+    assert found.out.count(b"\n") == stdin.count(b"\n")
+
+
+Try = Callable[..., None]
+archs = st.sampled_from(sorted(MODELS))
+TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
+    "command lines": (try_command_line, {"arguments": command_lines(), "stdin": odd_stdin}),
+    "configs": (try_config, {"text": configs()}),
+    "run folders": (
+        try_damage,
+        {
+            "arch": archs,
+            "place": st.integers(0, 999),
+            "damage": damages,
+            "command": st.sampled_from(READING),
+        },
+    ),
+    "text": (
+        try_text,
+        {
+            "arch": archs,
+            "stdin": odd_stdin,
+            "policy": st.sampled_from(["error", "replace", "skip"]),
+        },
+    ),
+}
+
+
+def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
+    """Try so many examples of a kind; the smallest that fails comes through."""
+    tried, strategies = TRIES[name]
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        **how,
+    )
+    @given(**strategies)
+    def one(**drawn: Any) -> None:
+        outside = sorted(ground.outside.parent.iterdir())
+        tried(ground, **drawn)
+        assert sorted(ground.outside.parent.iterdir()) == outside, "wrote outside its folder"
+        assert not list(ground.outside.iterdir())
+
+    one()
+
+
+def main_() -> int:
+    """Fuzz for the minutes asked; print what fails, all kinds of it, with how to run it again."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--only", choices=TRIES)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    asked = parser.parse_args()
+    end, seed, failures = time.monotonic() + 60 * asked.minutes, asked.seed, 0
+    seen: set[str] = set()
+    counts = dict.fromkeys([asked.only] if asked.only else TRIES, 0)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="nmt-fuzz-") as folder:
+        ground = Ground(Path(folder))
+        while time.monotonic() < end:
+            for name in counts:
+                seed += 1
+                random.seed(seed)
+                try:
+                    phases = (Phase.generate, Phase.shrink)
+                    fuzz(ground, name, 25, phases=phases, report_multiple_bugs=False)
+                except (Exception, Hang, ExceptionGroup) as error:
+                    text = traceback.format_exc()
+                    place = text.strip().split("\n")[-8:]
+                    if str(place) not in seen:
+                        seen.add(str(place))
+                        failures += 1
+                        print(f"== {name}, seed {seed}: {type(error).__name__}\n{text}", flush=True)
+                counts[name] += 25
+    print(f"tried {counts}; {failures} failures", flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_())

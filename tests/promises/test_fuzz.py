@@ -1,0 +1,21 @@
+"""The whole command line under strange input, in small; `fuzz.py` goes on for minutes."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz import TRIES, Ground, fuzz
+from hypothesis import Phase
+
+EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
+"""In every run of the suite; a hundredfold under slow."""
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_whatever_comes_in_ends_as_documented(ground: Ground, name: str) -> None:
+    fuzz(ground, name, EXAMPLES[name], derandomize=True, phases=[Phase.generate])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIES)
+def test_much_more_of_it(ground: Ground, name: str) -> None:
+    fuzz(ground, name, 100 * EXAMPLES[name])

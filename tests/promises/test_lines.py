@@ -1,0 +1,152 @@
+"""Promise 14: line N in is line N out, whatever bytes a line holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from nmt.data import text
+from nmt.errors import EXIT_USER_ERROR
+
+FEW = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "phases": [Phase.generate],
+    "suppress_health_check": list(HealthCheck),
+}
+valid_line = odd_line.map(lambda raw: raw.decode(errors="replace").encode())
+lines = st.lists(valid_line, min_size=1, max_size=6)
+
+
+def joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+@pytest.mark.parametrize("policy", ["error", "replace", "skip"])
+@settings(max_examples=8, **FEW)  # type: ignore[arg-type]
+@given(drawn=st.lists(odd_line, max_size=6), arch=st.sampled_from(["rnn", "transformer"]))
+def test_translate(ground: Ground, policy: str, drawn: list[bytes], arch: str) -> None:
+    """As many lines out, a blank one for a blank one; what is not UTF-8 as the policy says."""
+    broken = [not_utf8(line, first=i == 0) for i, line in enumerate(drawn)]
+    found = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
+    if policy == "error" and any(broken):
+        assert found.code == EXIT_USER_ERROR
+        assert f"stdin:{broken.index(True) + 1}: must be UTF-8" in found.err
+        return
+    assert found.code == 0, found.err
+    answers = found.out.split(b"\n")[:-1]
+    assert len(answers) == len(drawn)
+    for line, answer, bad in zip(drawn, answers, broken, strict=True):
+        if policy == "skip" and bad:
+            assert answer == b""
+        if not bad and not line.decode().strip():
+            assert answer == b""
+    counted = f"warning: {sum(broken)} lines were not UTF-8" in found.err
+    assert counted == any(broken)
+
+
+def not_utf8(line: bytes, first: bool) -> bool:
+    try:
+        (line.removeprefix(text.BOM) if first else line).decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+@settings(max_examples=6, **FEW)  # type: ignore[arg-type]
+@given(src=lines, arch=st.sampled_from(["rnn", "transformer"]), data=st.data())
+def test_commands_that_take_both_sides(
+    ground: Ground, src: list[bytes], arch: str, data: st.DataObject
+) -> None:
+    """Of N pairs score and align put out N lines, check and evaluate count N."""
+    tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
+    for name, side in (("odd.in", src), ("odd.out", tgt)):
+        (ground.folder / name).write_bytes(joined(side))
+    both = ["--src", "odd.in", "--tgt", "odd.out", "-m", arch]
+    for command in ("score", "align"):
+        found = judge([command, *both], b"", ground.folder)
+        assert (found.code, found.out.count(b"\n")) == (0, len(src)), found.err
+    found = judge(["check", "odd.in", "odd.out", "--json"], b"", ground.folder)
+    assert json.loads(found.out)["sets"][0]["lines"] == [len(src)] * 2
+    scored = ["evaluate", arch, "--src", "odd.in", "--ref", "odd.out", "-o", "report.json"]
+    found = judge(scored, b"", ground.folder)
+    assert found.code == 0, found.err
+    report = json.loads((ground.folder / "report.json").read_text())
+    assert [its["lines"] for its in report["test_sets"].values()] == [len(src)]
+
+
+@settings(max_examples=6, **FEW)  # type: ignore[arg-type]
+@given(src=lines, data=st.data())
+def test_clean_keeps_or_drops_each(ground: Ground, src: list[bytes], data: st.DataObject) -> None:
+    tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
+    for name, side in (("odd.in", src), ("odd.out", tgt)):
+        (ground.folder / name).write_bytes(joined(side))
+    flags = ["--set", "data.train=[odd]", "--set", "data.clean.max_words=2"]
+    found = judge(["clean", "rnn.yaml", "-o", "kept", *flags], b"", ground.folder)
+    assert found.code == 0, found.err
+    counts = {
+        name: (ground.folder / f"kept.{name}").read_bytes().count(b"\n")
+        for name in ("in", "out", "dropped.tsv")
+    }
+    assert counts["in"] == counts["out"] == len(src) - (counts["dropped.tsv"] - 1)
+
+
+@pytest.mark.parametrize("sign", [s.encode() for s in SEPARATORS])
+def test_explain_shows_each_line_once(ground: Ground, sign: bytes) -> None:
+    stdin = joined([b"1 2", b"3" + sign + b"4", b"5"])
+    found = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
+    assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
+
+
+@pytest.mark.slow
+def test_a_line_of_a_megabyte_is_a_line(ground: Ground) -> None:
+    """Here a million tokens; tests/cli/test_line_counts.py has one of fewer in every run."""
+    stdin = joined([b"1 2", b"1 2 " * 2**18, b"3"])
+    quick = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
+    found = ended(["translate", "-m", "rnn", *quick], stdin, ground.folder, limit=300)
+    assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
+
+
+def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "LONGEST_LINE", 1000)
+    found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
+    assert found.code == EXIT_USER_ERROR
+    assert "stdin:2: must be at most 1,000 bytes long, goes on" in found.err
+
+
+READER = """
+import resource, sys
+from pathlib import Path
+from nmt.data.text import decode_lines, raw_lines
+mega = sum(1 for _ in decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin"))
+print(mega, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_reading_takes_no_more_memory_for_more_text() -> None:
+    peaks = []
+    for megabytes in (1, 64):
+        child = subprocess.Popen(
+            [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert child.stdin is not None
+        for _ in range(megabytes):
+            child.stdin.write((b"x" * 1023 + b"\n") * 1024)
+        said, _ = child.communicate()
+        count, peak = map(int, said.split())
+        assert count == 1024 * megabytes
+        peaks.append(peak)
+    unit = 1024 if sys.platform == "linux" else 1
+    assert (peaks[1] - peaks[0]) * unit < 16 * 2**20, peaks
+
+
+@pytest.mark.slow
+def test_text_of_any_kind(ground: Ground) -> None:
+    fuzz(ground, "text", 1000)

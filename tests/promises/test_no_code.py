@@ -1,0 +1,157 @@
+"""Promise 12: no code runs from a file."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bombs import BOMBS, array, plain
+from fuzz import Ground, ended, judge
+
+from nmt.errors import EXIT_OK, EXIT_USER_ERROR
+
+TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
+RESUME = [
+    *("train", "rnn.yaml", "--run", "rnn", "--resume", "--device", "cpu"),
+    *("--set", "train.max_updates=3"),
+]
+LIST = ["runs", "list", "."]
+READERS = {
+    "rnn/config.yaml": TRANSLATE,
+    "rnn/tokenizer.model": TRANSLATE,
+    "rnn/best/model.safetensors": TRANSLATE,
+    "rnn/best/state.json": TRANSLATE,
+    "rnn/best/optimizer.safetensors": RESUME,
+    "rnn/tokenizer.json": RESUME,
+    "rnn/metrics.jsonl": ["plot", "rnn"],
+    "rnn/corpus/train/0/meta.json": RESUME,
+    "rnn/corpus/train/0/00000/src.tokens.npy": RESUME,
+    "rnn/corpus/train/0/00000/tgt.offsets.npy": RESUME,
+    "rnn/report.json": LIST,
+    "rnn/finished.json": LIST,
+    "rnn/shortlist.safetensors": [*TRANSLATE, "--set", "decode.shortlist=true"],
+    "rnn.yaml": ["config", "show", "rnn.yaml"],
+    "own.model": ["tokenizer", "rnn.yaml", "--run", "new", "--set", "tokenizer.model=own.model"],
+    "a.tsv": ["check", "rnn.yaml", "--set", "data.train=[{file: a.tsv}]"],
+    "a.jsonl": ["check", "rnn.yaml", "--set", "data.train=[{file: a.jsonl}]"],
+    "links": ["align", "-m", "rnn", "--src", "test.in", "--tgt", "test.out", "--gold", "links"],
+    "test.in": ["score", "-m", "rnn", "--src", "test.in", "--tgt", "test.out"],
+}
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "a.gz": gzip.compress,
+    "a.xz": lzma.compress,
+    "a.bz2": bz2.compress,
+    "a.zst": bytes,
+}
+LENIENT = {name for name, reader in READERS.items() if reader is LIST}
+"""Where the list says what is wrong with a run, and goes on to the next."""
+
+
+@pytest.mark.parametrize("kind", ["plain", "array", "checkpoint"])
+def test_the_bombs_are_live(kind: str, tmp_path: Path) -> None:
+    marker, file = tmp_path / "marker", tmp_path / "bomb"
+    file.write_bytes(BOMBS[kind](marker))
+    with open(file, "rb") as stream:
+        if kind == "plain":
+            pickle.load(stream)
+        elif kind == "array":
+            np.load(stream, allow_pickle=True)
+        else:
+            torch.load(stream, weights_only=False)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_bomb_under_a_name_that_is_read_never_runs(ground: Ground, name: str) -> None:
+    marker = ground.folder / "marker"
+    fitting = {".npy": "array", ".yaml": "yaml"}.get(Path(name).suffix, "checkpoint")
+    for kind in ("plain", fitting):
+        ground.reset()
+        (ground.folder / name).write_bytes(BOMBS[kind](marker))
+        found = judge(READERS[name], b"", ground.folder)
+        assert not marker.exists(), kind
+        assert found.code == EXIT_USER_ERROR or name in LENIENT, (kind, found.err)
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_a_bomb_in_compressed_text_never_runs(ground: Ground, name: str) -> None:
+    ground.reset()
+    marker = ground.folder / "marker"
+    (ground.folder / name).write_bytes(PACKED[name](plain(marker)))
+    found = judge(["translate", "-m", "rnn", name], b"", ground.folder)
+    assert not marker.exists()
+    assert found.code in (EXIT_OK, EXIT_USER_ERROR)  # text like any other, or no such format
+
+
+def test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name(ground: Ground) -> None:
+    ground.reset()
+    name = "rnn/corpus/train/0/00000/src.tokens.npy"
+    (ground.folder / name).write_bytes(array(ground.folder / "marker"))
+    found = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
+    assert (found.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
+    assert "src.tokens.npy: must be an array of numpy's, is damaged" in found.err
+
+
+LAUGHS = "\n".join(
+    ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+)
+CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 3000)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: !!python/object/apply:os.getcwd []", ":1: must be YAML: tags such as !!str"),
+        ("data:\n  src: !!str no", ":2: must be YAML: tags such as !!str"),
+        ("data:\n  src: ! no", ":2: must be YAML: tags such as !!str"),
+        ("[" * 5000, ":1: must be YAML: lists and mappings must be at most 32 deep"),
+        ("- " * 5000 + "x", ":1: must be YAML: lists and mappings must be at most 32 deep"),
+        (LAUGHS, "must hold at most 100,000 values"),
+        (CHAIN, "at most 32 deep"),
+        ("x: " + "y" * 2**20, "must be at most 1,048,576 bytes of YAML, holds more"),
+        ('run: "a\\0b"', "run: must be text, holds half a character or a NUL"),
+        ('run: "\\uD800"', "run: must be text, holds half a character or a NUL"),
+    ],
+    ids=["object", "str", "any", "flow", "block", "laughs", "chain", "size", "nul", "surrogate"],
+)
+def test_yaml_is_data(ground: Ground, text: str, message: str) -> None:
+    ground.reset()
+    (ground.folder / "odd.yaml").write_text(text)
+    found = judge(["config", "show", "odd.yaml"], b"", ground.folder)
+    assert (found.code, found.out) == (EXIT_USER_ERROR, b"")
+    assert message in found.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data", "get", "../x"],
+        ["data", "get", "/etc"],
+        ["data", "get", "multi30k/../../x"],
+        ["config", "show", "rnn.yaml", "--set", "data.tgt=../x"],
+        [
+            "clean",
+            "rnn.yaml",
+            "-o",
+            "out",
+            "--set",
+            "data.clean.copies=true",
+            "--set",
+            "data.tgt=a/b",
+        ],
+    ],
+)
+def test_a_name_cannot_lead_out_of_its_folder(ground: Ground, arguments: list[str]) -> None:
+    ground.reset()
+    before = sorted(p for p in ground.folder.parent.rglob("*"))
+    found = judge(arguments, b"", ground.folder)
+    assert found.code == EXIT_USER_ERROR
+    assert sorted(p for p in ground.folder.parent.rglob("*")) == before
