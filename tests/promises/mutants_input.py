@@ -78,24 +78,24 @@ def skipped_lines_are_gone() -> None:
 
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "arrays_unpickle": (
+    "arrays unpickle": (
         12,
         "test_no_code.py::test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name",
         arrays_unpickle,
     ),
-    "yaml_without_caps": (12, "test_no_code.py::test_yaml_is_data", yaml_without_caps),
-    "yaml_with_tags": (12, "test_no_code.py::test_yaml_is_data", yaml_with_tags),
-    "models_unchecked": (
+    "yaml without caps": (12, "test_no_code.py::test_yaml_is_data", yaml_without_caps),
+    "yaml with tags": (12, "test_no_code.py::test_yaml_is_data", yaml_with_tags),
+    "models unchecked": (
         13,
         "test_tokenizer_models.py::test_a_crafted_model_is_refused",
         models_unchecked,
     ),
-    "deaths_unnoticed": (
+    "deaths unnoticed": (
         13,
         "test_tokenizer_models.py::test_a_reader_that_dies_is_a_clean_error",
         deaths_unnoticed,
     ),
-    "lines_split_anywhere": (14, "test_lines.py::test_translate", lines_split_anywhere),
-    "skipped_lines_are_gone": (14, "test_lines.py::test_translate", skipped_lines_are_gone),
+    "lines split anywhere": (14, "test_lines.py::test_translate", lines_split_anywhere),
+    "skipped lines are gone": (14, "test_lines.py::test_translate", skipped_lines_are_gone),
 }
 """Name to promise, the test that catches it, and the function that plants it."""

@@ -86,12 +86,12 @@ RESTART = "test_lost_worker.py::test_a_restart_does_not_meet_the_attempt_before"
 LOST = "test_lost_worker.py::test_a_stopped_leader_is_named_and_a_restart_finishes_the_run"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "lose_moments": (2, KILLED, lose_moments),
-    "skip_a_batch": (2, KILLED, skip_a_batch),
-    "deal_only_full_rounds": (3, WORLDS, deal_only_full_rounds),
-    "begin_the_epoch_again": (3, WORLDS, begin_the_epoch_again),
-    "hear_nothing": (11, LOST, hear_nothing),
-    "meet_where_we_met": (11, RESTART, meet_where_we_met),
-    "blame_another": (11, LOST, blame_another),
+    "lose moments": (2, KILLED, lose_moments),
+    "skip a batch": (2, KILLED, skip_a_batch),
+    "deal only full rounds": (3, WORLDS, deal_only_full_rounds),
+    "begin the epoch again": (3, WORLDS, begin_the_epoch_again),
+    "hear nothing": (11, LOST, hear_nothing),
+    "meet where we met": (11, RESTART, meet_where_we_met),
+    "blame another": (11, LOST, blame_another),
 }
 """Name to promise, the test that catches it, and the function that plants it."""
