@@ -115,7 +115,7 @@ def test_tensorboard_goes_on_with_a_run_that_was_interrupted(
     assert tiny.train(*SHORT, *BOARD).code == 130
     found = on_the_board(tiny.run)
     assert found == recorded(tiny.run)
-    assert [update for update, _ in found["valid/bleu"]] == [2, 4]
+    assert [update for update, _ in found["valid/bleu"]] == [2], "the second was left"
     monkeypatch.undo()
     done(tiny.train(*SHORT, *BOARD, "--resume"))
     found = on_the_board(tiny.run)

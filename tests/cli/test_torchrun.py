@@ -95,23 +95,6 @@ def test_a_worker_that_is_killed_ends_the_job_with_its_name(tiny: Tiny) -> None:
     assert "nmt/training" not in err, "a traceback of ours"
 
 
-def test_a_restart_finishes_the_run(tiny: Tiny) -> None:
-    limit = ["--set", "train.max_updates=150"]
-    with started(command(tiny, [*ALONE, "--max-restarts", "1"], *limit)) as job:
-        wait_for(tiny.run / "last", job)
-        os.kill(workers_of(job)[1], signal.SIGKILL)
-        _, err = job.communicate(timeout=120)
-    assert job.returncode == 0, err
-    assert json.loads((tiny.run / "finished.json").read_text())["update"] == 150
-    assert "resumed after update" in err
-    updates = [
-        record["update"]
-        for record in map(json.loads, (tiny.run / "metrics.jsonl").read_text().splitlines())
-        if record["kind"] == "valid"
-    ]
-    assert updates == sorted(set(updates))
-
-
 def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
     with started(command(tiny, ALONE, *LONG)) as job:
         wait_for(tiny.run / "last", job)

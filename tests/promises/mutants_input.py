@@ -95,7 +95,7 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
         "test_tokenizer_models.py::test_a_reader_that_dies_is_a_clean_error",
         deaths_unnoticed,
     ),
-    "lines split anywhere": (14, "test_lines.py::test_translate", lines_split_anywhere),
-    "skipped lines are gone": (14, "test_lines.py::test_translate", skipped_lines_are_gone),
+    "lines split anywhere": (14, "test_any_bytes.py::test_translate", lines_split_anywhere),
+    "skipped lines are gone": (14, "test_any_bytes.py::test_translate", skipped_lines_are_gone),
 }
 """Name to promise, the test that catches it, and the function that plants it."""

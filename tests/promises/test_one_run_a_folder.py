@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,12 +14,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
-from commandline import done, settings
+from commandline import NMT, done, environment, settings
 from tinyruns import Tiny, make_tiny
 
 from nmt import files
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
 
 
@@ -26,18 +26,14 @@ LONG = settings(train__max_updates=100_000, train__patience="null", train__save_
 def training(tmp_path: Path) -> Iterator[tuple[Tiny, int]]:
     """A run in which another process trains, and has saved; and that process."""
     tiny = make_tiny(tmp_path)
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        tiny.train(*LONG)
-        os._exit(0)
-    deadline = time.monotonic() + 60
-    while not (tiny.run / "last").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield tiny, child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    command = [*NMT, "train", tiny.config, "--run", tiny.run, "--device", "cpu", *LONG]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as child:
+        deadline = time.monotonic() + 60
+        while not (tiny.run / "last").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield tiny, child.pid
+        child.kill()
 
 
 def test_a_second_run_is_refused_and_a_stale_lock_recognised(training: tuple[Tiny, int]) -> None:

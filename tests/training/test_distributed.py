@@ -67,6 +67,7 @@ def test_any_number_of_workers_makes_the_same_updates(
     check_equal(run_job(tmp_path, workers, parallel, UPDATES), alone)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_some_workers_goes_on_with_others(
     tmp_path: Path, alone: dict[str, Any]
 ) -> None:
