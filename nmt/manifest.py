@@ -59,7 +59,7 @@ def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any
     for name in sorted(entries if only is None else only):
         if name not in entries:
             raise RunError(f"{manifest}: must name {name}, is damaged")
-        _check(record.with_name(name), entries[name])
+        _check(record.parent / name, entries[name])
     return read_json(record)
 
 

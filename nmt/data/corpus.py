@@ -1,6 +1,7 @@
 """A prepared corpus: files a person can open, read through memory maps.
 
     corpus/train/0/meta.json                    of one text set: counts, drops, fingerprints
+    corpus/train/0/manifest.json                size and SHA-256 of each file
     corpus/train/0/dropped.tsv                  the pairs that were dropped, with the reason
     corpus/train/0/00000/src.tokens.npy         token ids end to end
     corpus/train/0/00000/src.offsets.npy        where each line begins among them
@@ -20,6 +21,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,10 @@ from nmt import files
 from nmt.data.cleaning import Drops, Duplicates
 from nmt.data.prepare import LINKS, SIDES, Block, Job, Records, blocks, settled
 from nmt.errors import DataError, RunError
+from nmt.manifest import MARK, verified, write_manifest
 from nmt.rundir import FORMAT_VERSION, read_json
 
+META = "meta.json"
 DROPPED = "dropped.tsv"
 SHARD = 2**18
 
@@ -95,7 +99,7 @@ class Corpus:
 
     def __init__(self, *folders: Path) -> None:
         self.folders = folders
-        self.metas = [read_json(folder / "meta.json") for folder in folders]
+        self.metas = [read_json(folder / META) for folder in folders]
         self.aligned: bool = any(meta["aligned"] for meta in self.metas)
         rows = (*SIDES, LINKS) if self.aligned else SIDES
         self.shards = [
@@ -107,10 +111,12 @@ class Corpus:
 
     @classmethod
     def of(cls, folder: Path) -> Corpus:
-        """Open all text sets below a folder; RunError where there is none, or not the whole."""
+        """Open all text sets below a folder; RunError where there is none, or not as prepared."""
         sets = [path for path in folder.glob("*") if path.name.isdecimal()]
         if not sets or not all(map(is_whole, sets)):
             raise RunError(f"{folder}: no prepared text; `nmt prepare` makes it from the config")
+        for path in sets:
+            verified(path / META)
         return cls(*sorted(sets, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:
@@ -260,15 +266,16 @@ def build_corpus(
     What the job drops is counted by reason in `meta.json` and written to `dropped.tsv`. Aligned
     pairs have links between words, which become links between tokens.
     """
-    with files.folder_atomic(folder) as temporary, ExitStack() as stack:
-        dropped = None
-        if job.max_length is not None:
-            dropped = stack.enter_context(files.open_atomic(temporary / DROPPED))
-        drops = Drops(dropped)
-        writer = _ShardWriter(temporary)
-        for block in settled(blocks(chunks, job, cores), drops, duplicates):
-            writer.add(block)
-        writer.flush()
+    with files.folder_atomic(folder) as temporary:
+        with ExitStack() as stack:
+            dropped = None
+            if job.max_length is not None:
+                dropped = stack.enter_context(files.open_atomic(temporary / DROPPED))
+            drops = Drops(dropped)
+            writer = _ShardWriter(temporary)
+            for block in settled(blocks(chunks, job, cores), drops, duplicates):
+                writer.add(block)
+            writer.flush()
         counts = {
             "format_version": FORMAT_VERSION,
             "pairs": writer.pairs,
@@ -279,8 +286,9 @@ def build_corpus(
             "aligned": writer.aligned,
             "tag_ids": list(job.tokenizers.src.tags) if job.tokenizers else [],
         }
-        text = json.dumps(counts | meta, indent=1, ensure_ascii=False)
-        files.write_text(temporary / "meta.json", text + "\n")
+        text = json.dumps(counts | meta | MARK, indent=1, ensure_ascii=False)
+        files.write_text(temporary / META, text + "\n")
+        write_manifest(temporary)
     return Corpus(folder)
 
 
@@ -288,7 +296,7 @@ def _load(path: Path) -> Ids:
     """Map an array of whole numbers into memory; RunError where it is damaged."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, TokenError) as error:
         raise RunError(f"{path}: must be an array of numpy's, is damaged: {error}") from None
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
         raise RunError(f"{path}: must be a list of whole numbers, is another array")
@@ -302,12 +310,14 @@ def _save(path: Path, values: Ids) -> None:
 
 def is_whole(folder: Path) -> bool:
     """Tell whether a text set stands in `folder` with all its files."""
-    if not (folder / "meta.json").is_file():
+    if not (folder / META).is_file():
         return False
-    meta = read_json(folder / "meta.json")
+    meta = read_json(folder / META)
     rows = (*SIDES, LINKS) if meta.get("aligned") else SIDES
     names = [f"{name}.{kind}.npy" for name in rows for kind in ("tokens", "offsets")]
     names += [f"{side}.{kind}" for side in SIDES for kind in ("txt", "places.npy")]
+    if "manifest" in meta and not (folder / meta["manifest"]).is_file():
+        return False
     return "shards" in meta and all(
         (folder / f"{number:05d}" / name).is_file()
         for number in range(meta["shards"])

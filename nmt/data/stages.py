@@ -13,7 +13,7 @@ from nmt.config import Config, FilePair, TextSet, known_tags, named_valid, tags_
 from nmt.cores import free_cores
 from nmt.data import fingerprint
 from nmt.data.cleaning import Cleaner, Drops, Duplicates
-from nmt.data.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.corpus import DROPPED, META, Corpus, build_corpus, is_whole, require_pairs
 from nmt.data.prepare import Block, Job, blocks, settled
 from nmt.data.sources import Source
 from nmt.data.split import Split, split_off
@@ -30,8 +30,8 @@ from nmt.data.tokenizer import (
     train_tokenizer,
 )
 from nmt.errors import DataError, RunError
-from nmt.manifest import sha256
-from nmt.rundir import RunDir
+from nmt.manifest import sha256, verified
+from nmt.rundir import RunDir, read_json
 from nmt.textsets import AnySet, languages, set_files, set_names
 
 Say = Callable[[str], None]
@@ -219,13 +219,15 @@ class _Planned:
         return is_whole(self.folder)
 
     def is_kept(self) -> bool:
-        """Tell whether it holds just this one."""
+        """Tell whether it holds just this one; RunError where it is damaged."""
         if not self.is_there():
             return False
-        meta = Corpus(self.folder).metas[0]
-        return bool(meta["settings"] == self.settings) and fingerprint.unchanged(
-            meta["inputs"], self.inputs
-        )
+        meta = read_json(self.folder / META)
+        unchanged = fingerprint.unchanged(meta["inputs"], self.inputs)
+        if meta["settings"] != self.settings or not unchanged:
+            return False
+        verified(self.folder / META)
+        return True
 
 
 def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_Planned]]:

@@ -94,6 +94,22 @@ def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
     assert done(translated(tiny.run)).lines, "how a model decodes is the owner's to say"
 
 
+def test_a_byte_of_the_corpus_is_noticed(tiny: Tiny) -> None:
+    longer = settings(train__max_updates=9)
+    for name in (
+        "train/0/00000/src.tokens.npy",
+        "train/0/00000/tgt.txt",
+        "valid/0/00000/src.offsets.npy",
+    ):
+        file = tiny.run / "corpus" / name
+        before = file.read_bytes()
+        flipped(file, len(before) - 1)
+        refused(tiny.train("--resume", *longer), f"error: {file}: must be as manifest.json")
+        refused(nmt("shortlist", tiny.run, "--device", "cpu"), f"error: {file}: ")
+        file.write_bytes(before)
+    done(tiny.train("--resume", *longer))
+
+
 def test_an_average_has_its_manifest(tiny: Tiny) -> None:
     average = tiny.folder / "average"
     done(nmt("average", tiny.run, "-o", average))
