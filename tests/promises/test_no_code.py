@@ -16,6 +16,7 @@ from bombs import BOMBS, array, plain
 from fuzz import Ground, ended, judge
 
 from nmt.errors import EXIT_OK, EXIT_USER_ERROR
+from nmt.manifest import write_manifest
 
 TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
 RESUME = [
@@ -92,8 +93,9 @@ def test_a_bomb_in_compressed_text_never_runs(ground: Ground, name: str) -> None
 
 def test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name(ground: Ground) -> None:
     ground.reset()
-    name = "rnn/corpus/train/0/00000/src.tokens.npy"
-    (ground.folder / name).write_bytes(array(ground.folder / "marker"))
+    prepared = ground.folder / "rnn/corpus/train/0"
+    (prepared / "00000/src.tokens.npy").write_bytes(array(ground.folder / "marker"))
+    write_manifest(prepared)  # as somebody would who sends such a run
     found = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
     assert (found.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
     assert "src.tokens.npy: must be an array of numpy's, is damaged" in found.err
