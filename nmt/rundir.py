@@ -10,6 +10,8 @@ from nmt.errors import RunError, did_you_mean
 
 FORMAT_VERSION = 1
 """The layout of run folders written by this release; a newer one is refused."""
+STATE, WEIGHTS = "state.json", "model.safetensors"
+"""In a checkpoint: its record, and the weights of the model."""
 
 
 class RunDir:

@@ -131,7 +131,6 @@ def connected() -> Iterator[Workers]:
     if job_size() == 1:
         yield Workers()
         return
-
     timeout = timeout_seconds()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:

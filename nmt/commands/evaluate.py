@@ -28,7 +28,7 @@ from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import put, say
-from nmt.rundir import RunDir, open_run
+from nmt.rundir import STATE, RunDir, open_run
 from nmt.textsets import set_names
 
 
@@ -161,7 +161,7 @@ def _systems(
 
 def _checkpoints(path: Path, best: int | None) -> tuple[RunDir, list[Path | None]]:
     """Return a run and which of its checkpoints are meant; None is the one it translates with."""
-    if not RunDir(path).is_run() and (path / "state.json").is_file():
+    if not RunDir(path).is_run() and (path / STATE).is_file():
         from nmt.training.average import find_checkpoint, run_of
 
         folder = find_checkpoint(path)

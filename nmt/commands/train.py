@@ -36,7 +36,7 @@ from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
-from nmt.rundir import RunDir, read_json
+from nmt.rundir import STATE, RunDir, read_json
 from nmt.runs.card import is_ours, write_card
 from nmt.runtime import (
     AUTOCAST_TYPES,
@@ -46,7 +46,7 @@ from nmt.runtime import (
     prepare_cpu,
     seed_everything,
 )
-from nmt.training.checkpoint import STATE, last_checkpoint
+from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss

@@ -16,7 +16,7 @@ from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DeviceError, RunError
 from nmt.log import say
 from nmt.manifest import OF_TRAINING, other_ingredients, verified
-from nmt.rundir import RunDir, newest_finished, open_run, read_json
+from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_json
 
 if TYPE_CHECKING:
     from nmt.decoding.beam import BeamEngine
@@ -102,7 +102,7 @@ def exported_model(run: RunDir) -> Path:
         return run.path
     export = RunDir(run.exported("ctranslate2"))
     if export.export.is_file():
-        checkpoint = run.best_or_last() / "state.json"
+        checkpoint = run.best_or_last() / STATE
         made_of, best = (its["update"] for its in (verified(export.export), read_json(checkpoint)))
         if made_of != best:
             say(f"warning: {export.path} was made of update {made_of}, the best now is {best}")
@@ -143,7 +143,7 @@ def load_engine(
     tokenizers = marking(ahead(), config)
     shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
     src, tgt = tokenizers.src, tokenizers.tgt
-    weights = checkpoint / "model.safetensors"
+    weights = checkpoint / WEIGHTS
     model = load_model(config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
     cast(model, config.decode.precision)
     return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target, shortlist)
@@ -151,6 +151,6 @@ def load_engine(
 
 def _check(run: RunDir, config: Config, checkpoint: Path) -> None:
     """Raise RunError where what a model consists of is not what the checkpoint was written with."""
-    record = verified(checkpoint / "state.json", {"state.json", "model.safetensors"})
+    record = verified(checkpoint / STATE, {STATE, WEIGHTS})
     if others := other_ingredients(record, config, run, but=OF_TRAINING):
         raise RunError("\n".join(others))

@@ -22,7 +22,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.huggingface import MarianEngine, write_huggingface
 from nmt.modelconfig import Engine
-from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.rundir import FORMAT_VERSION, STATE, RunDir, read_json
 
 COMPARED = 100
 """Lines of the validation text, at most, that both engines translate."""
@@ -98,7 +98,7 @@ def export_run(
 
 def about(run: RunDir, to: Engine) -> str:
     """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
-    update = read_json(run.best_or_last() / "state.json")["update"]
+    update = read_json(run.best_or_last() / STATE)["update"]
     content = {"format_version": FORMAT_VERSION, **manifest.MARK, "engine": to, "update": update}
     return json.dumps(content) + "\n"
 

@@ -15,7 +15,7 @@ from nmt import files
 from nmt.config import Config, TrainConfig
 from nmt.configfile import load_config
 from nmt.errors import ConfigError, NMTError, RunError
-from nmt.rundir import RunDir, read_json
+from nmt.rundir import STATE, WEIGHTS, RunDir, read_json
 from nmt.runs.curves import Curves, curves, number
 from nmt.runs.scores import Report, read_report
 from nmt.runs.texts import TRAIN, corpus_metas
@@ -175,7 +175,7 @@ def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
         curves=found,
         finished=reader.read(lambda: _json_or_none(run.finished), None),
         failed=reader.read(lambda: _json_or_none(run.failed), None),
-        state=reader.read(lambda: _json_or_none(newest / "state.json") or {}, {}),
+        state=reader.read(lambda: _json_or_none(newest / STATE) or {}, {}),
     )
 
 
@@ -184,7 +184,7 @@ def count_parameters(checkpoint: Path) -> int | None:
 
     Raises RunError where its file is damaged.
     """
-    file = checkpoint / "model.safetensors"
+    file = checkpoint / WEIGHTS
     if not file.is_file():
         return None
     try:

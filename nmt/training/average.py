@@ -17,10 +17,8 @@ from nmt.configfile import load_config, show_config
 from nmt.errors import RunError, did_you_mean
 from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
-from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.rundir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.training.checkpoint import (
-    STATE,
-    WEIGHTS,
     TrainState,
     best_updates,
     checkpoints_of,

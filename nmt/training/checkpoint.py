@@ -27,13 +27,12 @@ from nmt import files, manifest
 from nmt.errors import DiskFullError, RunError
 from nmt.log import size
 from nmt.models.build import AnyModel, load_weights, weights_of
-from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.rundir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.training.ema import MovingAverage
 from nmt.training.parallel import shared_like
 from nmt.training.tensorfile import hand_over, tensor_bytes, write_tensors
 
 LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
-STATE, WEIGHTS = "state.json", "model.safetensors"
 MOMENTS: dict[type[torch.optim.Optimizer], int] = {
     torch.optim.SGD: 1,
     torch.optim.Adam: 2,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from commandline import Result, done, nmt, settings, write_lines
 from safetensors.torch import load_file
-from tinyruns import Tiny, make_tiny
+from tinyruns import Tiny, make_exportable, make_tiny
 
 from nmt.manifest import write_manifest
 from nmt.rundir import RunDir
@@ -84,9 +84,7 @@ def test_one_checkpoint_averaged_is_itself_and_does_all_a_run_does(tmp_path: Pat
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
 def test_an_average_is_exported(tmp_path: Path) -> None:
-    tiny = make_tiny(tmp_path)
-    model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
-    tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
+    tiny = make_exportable(tmp_path)
     done(tiny.train())
     output = tmp_path / "average"
     done(nmt("average", tiny.run, "-o", output))

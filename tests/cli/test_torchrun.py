@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from commandline import NMT, done, nmt, write_lines
 from tinyruns import Digits, Tiny
+from torchjobs import workers_of
 
 from nmt.commands import translate
 
@@ -52,21 +53,6 @@ def started(line: list[str], within: list[str] | None = None) -> Iterator[subpro
             os.kill(pid, signal.SIGKILL)
         job.kill()
         job.communicate()
-
-
-def workers_of(job: subprocess.Popen[str]) -> list[int]:
-    """Return the processes that torchrun started, by rank."""
-    found: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except (OSError, IndexError):
-            continue
-        ranks = [v for v in variables if v.startswith(b"RANK=")]
-        if parent == job.pid and ranks:
-            found[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
-    return [found[rank] for rank in sorted(found)]
 
 
 def wait_for(path: Path, job: subprocess.Popen[str]) -> None:

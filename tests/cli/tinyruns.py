@@ -76,6 +76,14 @@ def make_tiny(folder: Path) -> Tiny:
     return Tiny(folder, folder / "tiny.yaml", folder / "run")
 
 
+def make_exportable(folder: Path) -> Tiny:
+    """Write the same with a model that other engines know too."""
+    tiny = make_tiny(folder)
+    model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
+    tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
+    return tiny
+
+
 def digit_strings(count: int, seed: int) -> list[str]:
     """Return distinct strings of 3 to 7 digits with a space between."""
     rng = random.Random(seed)

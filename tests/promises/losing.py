@@ -11,8 +11,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 from killing import started, wait_until
 from smallrun import SmallRun
+from torchjobs import workers_of
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 TIMEOUT_SECONDS = 5
@@ -37,21 +40,6 @@ class Loss:
             "NMT_WORKER_TIMEOUT": str(TIMEOUT_SECONDS),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": STORES[self.store],
         }
-
-
-def workers_of(job: subprocess.Popen[bytes]) -> list[int]:
-    """Return the processes that torchrun started, by rank."""
-    found: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except (OSError, IndexError):
-            continue
-        ranks = [v for v in variables if v.startswith(b"RANK=")]
-        if parent == job.pid and ranks:
-            found[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
-    return [found[rank] for rank in sorted(found)]
 
 
 def run_losing(

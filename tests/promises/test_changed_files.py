@@ -14,7 +14,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
 from commandline import Result, done, nmt, settings
-from tinyruns import Tiny, make_tiny
+from tinyruns import Tiny, make_exportable, make_tiny
 
 MORE = settings(train__max_updates=3)
 
@@ -121,9 +121,7 @@ def test_an_average_has_its_manifest(tiny: Tiny) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
 def test_a_byte_of_an_export_is_noticed(tmp_path: Path) -> None:
-    tiny = make_tiny(tmp_path)
-    model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
-    tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
+    tiny = make_exportable(tmp_path)
     done(tiny.train())
     export = tiny.folder / "export"
     done(nmt("export", tiny.run, "--to", "ctranslate2", "-o", export))

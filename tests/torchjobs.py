@@ -1,0 +1,22 @@
+"""The processes of a job that torchrun started."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def workers_of(job: subprocess.Popen[Any]) -> list[int]:
+    """Return the processes that torchrun started, by rank."""
+    found: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        ranks = [v for v in variables if v.startswith(b"RANK=")]
+        if parent == job.pid and ranks:
+            found[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
+    return [found[rank] for rank in sorted(found)]
