@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
+from nmt.cores import TORCH_VARIABLES
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError
 from nmt.log import print_error
 
@@ -19,9 +20,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        # Threads of torch that wait for each other soon sleep instead of spinning on: as fast on
-        # free cores, several times faster on shared ones. libgomp reads this as torch is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+        os.environ |= {**TORCH_VARIABLES, **os.environ}  # before torch is loaded
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

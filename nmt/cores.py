@@ -12,6 +12,19 @@ from typing import NamedTuple
 MEASURED_SECONDS = 0.1
 LONG_AGO_SECONDS = 10.0
 """A reading so old tells nothing of now."""
+SHAPES_KEPT = "64"
+TORCH_VARIABLES = {
+    "GOMP_SPINCOUNT": "3000",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": SHAPES_KEPT,
+    "LRU_CACHE_CAPACITY": SHAPES_KEPT,
+}
+"""What torch's libraries read as they are loaded, where the user's environment says nothing.
+
+Threads that wait for each other soon sleep instead of spinning on (libgomp): as fast on free cores,
+several times faster on shared ones. Matrix products are compiled for each shape and kept, 1,024
+of them unless told otherwise by oneDNN, and as many by torch; 64 are those of an update, and
+take a third of the memory after some batches at no less speed (benchmarks/LOG.md).
+"""
 
 
 class Reading(NamedTuple):

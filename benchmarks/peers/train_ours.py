@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command line sets it
+from nmt.cores import TORCH_VARIABLES
+
+os.environ |= {**TORCH_VARIABLES, **os.environ}  # as the command line does, before torch is loaded
 
 import torch
 from training import Batch, given, serve

@@ -103,7 +103,8 @@ class Encoder(nn.Module):
         states = self.dropout(self.embedding(src))
         finals: list[State] = []
         for i, rnn in enumerate(self.layers):
-            run = run_padded if states.device.type == "cpu" else run_packed
+            trained = torch.is_grad_enabled() and states.device.type == "cpu"
+            run = run_padded if trained else run_packed
             new, final = run(rnn, states, src_len)  # type: ignore[arg-type]
             new = self.dropout(new)
             states = states + new if i >= FIRST_RESIDUAL else new
@@ -124,7 +125,7 @@ def run_packed(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[
 
 
 def run_padded(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-    """Return the same, faster on a CPU (benchmarks/LOG.md); states of padding hold anything.
+    """Return the same, trained faster on a CPU (benchmarks/LOG.md); padding's states are anything.
 
     A row's tokens stand before its padding, in the backward direction because rows are turned.
     """
