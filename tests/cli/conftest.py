@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, write_pairs
+from commandline import Result, done, nmt, write_pairs
 from datasite import catalogue_of, pages
+from filelock import FileLock
 from tinyruns import Digits, Tiny, digit_strings, make_tiny
 from webserver import Site, serving
 
 from nmt.data import catalogue, download
 
+DIGITS = """\
+data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}
+tokenizer: {type: char}
+model: {wiring: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}
+train:
+  {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,
+   schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}
+"""
+
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    """Train to reverse digits, some twenty seconds on one thread."""
-    folder = tmp_path_factory.mktemp("digits")
+    """Train to reverse digits, some twenty seconds on one thread, once for all workers of pytest."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
     strings = digit_strings(4250, seed=7)
-    pairs = [(text, text[::-1]) for text in strings]
-    write_pairs(folder / "test", pairs[:200])
-    write_pairs(folder / "valid", pairs[200:250])
-    write_pairs(folder / "train", pairs[250:])
-    config = folder / "digits.yaml"
-    config.write_text(
-        "data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}\n"
-        "tokenizer: {type: char}\n"
-        "model: {wiring: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}\n"
-        "train:\n"
-        "  {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,\n"
-        "   schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}\n"
+    unseen = reversals(strings[:200])
+    config, run, said = folder / "digits.yaml", folder / "run", folder / "said.json"
+    with FileLock(f"{folder}.lock"):
+        if not said.exists():
+            folder.mkdir()
+            write_pairs(folder / "test", unseen)
+            write_pairs(folder / "valid", reversals(strings[200:250]))
+            write_pairs(folder / "train", reversals(strings[250:]))
+            config.write_text(DIGITS)
+            training = done(nmt("train", config, "--run", run, "--device", "cpu"))
+            said.write_text(json.dumps(asdict(training)))
+    training = Result(**json.loads(said.read_text()))
+    return Digits(
+        run, config, strings[:200], [tgt for _, tgt in reversals(strings[:200])], training
     )
-    run = folder / "run"
-    training = done(nmt("train", config, "--run", run, "--device", "cpu"))
-    return Digits(run, config, strings[:200], [tgt for _, tgt in pairs[:200]], training)
+
+
+def reversals(strings: list[str]) -> list[tuple[str, str]]:
+    """Pair each string with itself read backwards."""
+    return [(text, text[::-1]) for text in strings]
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
     [
         ("import os; os.kill(os.getpid(), 11)", "crashes its reader"),
         ("import time; time.sleep(60)", "hangs its reader"),
-        ("while True: x = bytearray(2**30); y = [x] * 2; z = x + x", "crashes its reader"),
+        ("bytearray(2**34)", "crashes its reader"),
     ],
     ids=["segfault", "hang", "memory"],
 )
