@@ -29,7 +29,7 @@ train:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    """Train to reverse digits, some twenty seconds on one thread, once for all workers of pytest."""
+    """Train to reverse digits, some twenty seconds on one thread, once for all of pytest."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
     strings = digit_strings(4250, seed=7)
