@@ -26,7 +26,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 def check_lost(whole: SmallRun, loss: Loss, seed: int = 1) -> None:
     """Run the same with a loss: the rank is named, and a restart ends as nothing had happened."""
-    small = whole.named(f"lost_{loss.rank}_{loss.how.name}_{seed}")
+    small = whole.named(f"lost_{loss.rank}_{loss.how.name}_{STORES[loss.store]}_{seed}")
     said = run_losing(small, random.Random(seed), loss)
     silent = f"error: rank {1 - loss.rank}: rank {loss.rank} has been silent for 5 s"
     assert (silent in said) == (loss.how == signal.SIGSTOP)
