@@ -394,19 +394,18 @@ class Trainer:
         leads = self.workers.leads
         save_checkpoint(self.run, state, *trained, write=leads, record=self.record)
         if leads:
-            best = self._point_links()
-            kept = best[: self.settings.keep_best], self.settings.keep_last
-            for problem in prune_checkpoints(self.run, *kept):
-                self.log.say(f"warning: {problem}")
+            self._tidy()
         self.workers.wait()
 
-    def _point_links(self) -> list[int]:
-        """Point `last` and `best` at checkpoints on disk; return the updates, the best first."""
+    def _tidy(self) -> None:
+        """Point `last` and `best` at checkpoints on disk, and delete those not to be kept."""
         point_at(self.run, self.run.last, self.state.update)
         best = best_updates(self.run, self.state.scores, self.settings.stop_metric)
         if best:
             point_at(self.run, self.run.best, best[0])
-        return best
+        kept = best[: self.settings.keep_best], self.settings.keep_last
+        for problem in prune_checkpoints(self.run, *kept):
+            self.log.say(f"warning: {problem}")
 
     def resume(self) -> None:
         """Go back to the last checkpoint: the next update is the one after it."""
@@ -414,7 +413,7 @@ class Trainer:
         assert folder is not None, "the command looks first"
         self.state = load_checkpoint(folder, self.model, self.optimizer, self.average)
         if self.workers.leads:
-            self._point_links()  # a kill can come between a checkpoint and its links
+            self._tidy()  # a kill can come after a checkpoint and before the rest of its save
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
         self._share = self.state.window / self.epochs.windows

@@ -23,6 +23,7 @@ from savedruns import (
 )
 
 from nmt.rundir import RunDir
+from nmt.training.checkpoint import checkpoints_of
 from nmt.training.tensorfile import write_tensors
 from nmt.training.trainer import Trainer
 
@@ -70,6 +71,8 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
     old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
     new = twin.state.update, content_of(twin)
     assert new != old
+    folders = {old: checkpoints_of(trainer.run), new: checkpoints_of(twin.run)}
+    names = {state: [path.name for path in found] for state, found in folders.items()}
     found = []
     for point in count(0, step):
         run = RunDir(shutil.copytree(kept, folder / f"killed_{point}", symlinks=True))
@@ -83,6 +86,7 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
         assert found[-1] in (old, new), point
         if found[-1][0] is not None:
             assert run.last.resolve() == run.checkpoint(fresh.state.update).resolve()
+        assert [path.name for path in checkpoints_of(run)] == names[found[-1]], "none is left over"
         assert strays(run) == [], point
         shutil.rmtree(run.path)
     assert len(found) * step > 60, "a save has many points"
