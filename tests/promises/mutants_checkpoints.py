@@ -87,6 +87,17 @@ def _pruned_before_saved() -> None:
     trainer.save_checkpoint = save
 
 
+def _leftovers_stay() -> None:
+    real = trainer.Trainer.resume
+
+    def resume(self: trainer.Trainer) -> None:
+        prune, trainer.prune_checkpoints = trainer.prune_checkpoints, lambda *_: []
+        real(self)
+        trainer.prune_checkpoints = prune
+
+    trainer.Trainer.resume = resume
+
+
 def _weights_not_hashed() -> None:
     real = manifest._check
 
@@ -107,8 +118,9 @@ def _tokenizer_not_compared() -> None:
     load.other_ingredients = resume.other_ingredients = model_only
 
 
-def _locks_not_taken() -> None:
+def _locks_not_heeded() -> None:
     files._lock = lambda stream: None
+    files.is_locked = lambda path: False
 
 
 WHOLE = "test_whole_or_absent.py::test_killed_while_it_saves"
@@ -118,6 +130,11 @@ BEST = "test_best_and_last.py::test_the_best_and_the_last_are_always_there"
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "folder filled in place": (4, WHOLE, _folder_filled_in_place),
     "replaced folder swept": (4, f"{WHOLE}[again]", _replaced_folder_swept),
+    "leftovers stay": (
+        4,
+        "test_whole_or_absent.py::test_killed_at_every_point_of_a_save[third]",
+        _leftovers_stay,
+    ),
     "folder not synced": (
         4,
         "test_whole_or_absent.py::"
@@ -153,10 +170,10 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
         "test_changed_files.py::test_a_byte_of_a_model_is_noticed",
         _tokenizer_not_compared,
     ),
-    "locks not taken": (
+    "locks not heeded": (
         16,
         "test_one_run_a_folder.py::test_a_second_run_is_refused_and_a_stale_lock_recognised",
-        _locks_not_taken,
+        _locks_not_heeded,
     ),
 }
 """Name to promise, the test that catches it, and the function that plants it."""
