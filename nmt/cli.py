@@ -20,7 +20,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        os.environ |= {**TORCH_VARIABLES, **os.environ}  # before torch is loaded
+        for variable in TORCH_VARIABLES.items():  # before torch is loaded
+            os.environ.setdefault(*variable)
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

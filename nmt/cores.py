@@ -21,9 +21,9 @@ TORCH_VARIABLES = {
 """What torch's libraries read as they are loaded, where the user's environment says nothing.
 
 Threads that wait for each other soon sleep instead of spinning on (libgomp): as fast on free cores,
-several times faster on shared ones. Matrix products are compiled for each shape and kept, 1,024
-of them unless told otherwise by oneDNN, and as many by torch; 64 are those of an update, and
-take a third of the memory after some batches at no less speed (benchmarks/LOG.md).
+several times faster on shared ones. Matrix products are compiled for each shape and kept, by
+oneDNN and by torch 1,024 each; 64 are about those of an update, save a third to a half of the
+memory after some batches, and cost no speed (benchmarks/LOG.md).
 """
 
 
