@@ -54,7 +54,7 @@ class DeviceError(NMTError):
 
 
 class WorkerError(NMTError):
-    """One of the processes of a job that torchrun started is gone."""
+    """One of the processes that work together is gone."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

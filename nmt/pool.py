@@ -6,10 +6,13 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from nmt.errors import WorkerError
 
 Known = TypeVar("Known")
 Item = TypeVar("Item")
@@ -49,7 +52,10 @@ class Pool(Generic[Known, Item, Found]):
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, items: Iterable[Item]) -> Iterator[Found]:
-        """Yield what is found of each item, in order, reading only a few items ahead."""
+        """Yield what is found of each item, in order, reading only a few items ahead.
+
+        Raises WorkerError where one of the processes is killed.
+        """
         if self._pool is None:
             yield from (self.work(self.known, item) for item in items)
             return
@@ -61,6 +67,11 @@ class Pool(Generic[Known, Item, Found]):
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
+        except BrokenProcessPool:
+            raise WorkerError(
+                "one of the processes that share the work was killed, as the system does where "
+                "memory runs out"
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()

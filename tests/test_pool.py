@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.errors import DataError
+from nmt.errors import DataError, WorkerError
 from nmt.pool import AHEAD, Pool
 
 SIZES = (0, 2)
@@ -29,6 +30,12 @@ def where(known: None, item: int) -> int:
 def refuse(known: int, item: int) -> int:
     if item == known:
         raise DataError(f"a.txt:{item}: no")
+    return item
+
+
+def die(known: int, item: int) -> int:
+    if item == known:
+        os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
@@ -156,3 +163,8 @@ def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Pa
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_a_process_that_is_killed_is_a_clean_error() -> None:
+    with Pool(die, 3, 2) as pool, pytest.raises(WorkerError, match="was killed"):
+        list(pool.map(range(20)))
