@@ -259,16 +259,52 @@ class TrainConfig(Section):
 
 
 class DecodeConfig(Section):
-    """Beam search, in translation and evaluation; validation is greedy."""
+    """How translations are searched, and ranked (docs/decoding.md); validation is greedy."""
 
+    method: Literal["beam", "sample", "mbr"] = "beam"
+    """Beam search, samples, or the candidate that is most like all others (minimum Bayes risk)."""
     beam_size: Annotated[int, Field(ge=1, le=10_000)] = 5
     """Hypotheses kept a sentence; 1 is greedy search."""
+    groups: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Groups that the beam is divided into, which avoid each other's tokens."""
+    diversity: Annotated[float, Field(ge=0, le=1000)] = 0.5
+    """Taken off a token's log-probability for each time that an earlier group chose it, in nats."""
     length_penalty: Annotated[float, Field(ge=0)] = 1.0
-    """Alpha of Wu et al. 2016, equation 14; 0 for none."""
+    """Alpha of the length penalty; 0 for none."""
+    length_norm: Literal["wu", "average"] = "wu"
+    """The penalty of n tokens: ((5 + n) / 6)^alpha (Wu et al. 2016, equation 14), or n^alpha."""
+    coverage_penalty: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Beta of the same equation: what a source token that attention left out costs."""
+    min_length: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Tokens that a translation has at least."""
+    max_length: Count | None = None
+    """Tokens that a translation has at most; null for what max_length_ratio says."""
     max_length_ratio: Annotated[float, Field(gt=0, le=1000)] = 2.0
     """A translation ends at this many tokens a source token, plus 10."""
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=1000)] = 0
+    """No n tokens in a row occur twice in a translation; 0 for whatever comes."""
+    forbid: list[str] = []
+    """Pieces that no translation may hold, such as <unk>."""
     stop: Literal["bounded", "exact", "first", "beam"] = "bounded"
     """When the search of a sentence is over (docs/decoding.md)."""
+    temperature: Annotated[float, Field(ge=1e-3, le=1000)] = 1.0
+    """Of samples: log-probabilities are divided by it."""
+    top_k: Annotated[int, Field(ge=0, le=10**9)] = 0
+    """Of samples: only from so many most probable tokens; 0 for all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Of samples: only from the fewest tokens with this much probability together."""
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of samples: only from tokens at least this probable, and the most probable."""
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 1
+    """Of samples: with a line's own text it decides them, whatever else is translated."""
+    mbr_from: Literal["samples", "beam"] = "samples"
+    """What mbr chooses from: samples, or the hypotheses of a beam search."""
+    mbr_samples: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Samples of a line that mbr chooses from."""
+    mbr_metric: Literal["chrf", "bleu"] = "chrf"
+    """How like two of them are."""
+    split_length: Count | None = None
+    """Source tokens above which a line is translated in parts; null for data.max_length."""
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
     """Number format of the weights; int8 is for the CPU."""
     shortlist: bool = False
@@ -283,6 +319,47 @@ class DecodeConfig(Section):
     """Padded source tokens decoded together, at most; one line always is."""
     continuous: bool = True
     """Lines that wait join a batch as others leave it; else a batch is decoded to its end."""
+
+    @property
+    def samples(self) -> bool:
+        """Whether translations are drawn, not searched for."""
+        return self.method == "sample" or (self.method == "mbr" and self.mbr_from == "samples")
+
+    @property
+    def most(self) -> int:
+        """The most translations that a line can be asked for."""
+        if not self.samples:
+            return self.beam_size
+        return MOST_SAMPLES if self.method == "sample" else self.mbr_samples
+
+    def greedy(self) -> DecodeConfig:
+        """Return these settings with the most probable token at each step, as in validation."""
+        kept = ("max_length_ratio", "threads", "tags", "batch_size", "batch_tokens", "continuous")
+        return DecodeConfig(beam_size=1, **{name: getattr(self, name) for name in kept})
+
+    def rules(self) -> list[tuple[bool, str, str]]:
+        """Return, for each rule, whether it is broken, the setting it speaks of and a message."""
+        return [
+            (
+                self.beam_size % self.groups > 0,
+                "groups",
+                f"must divide decode.beam_size ({self.beam_size}), is {self.groups}",
+            ),
+            (
+                self.groups > 1 and self.samples,
+                "groups",
+                "are of a beam: samples are different anyhow",
+            ),
+            (
+                self.max_length is not None and self.min_length > self.max_length,
+                "min_length",
+                f"must be at most decode.max_length ({self.max_length}), is {self.min_length}",
+            ),
+        ]
+
+
+MOST_SAMPLES = 10_000
+"""Samples of a line, at most."""
 
 
 class Config(Section):
@@ -358,6 +435,12 @@ class Config(Section):
                 f"must differ from data.src, both are '{data.src}'",
             ),
             *((broken, f"model.{key}", message) for broken, key, message in model.rules(given)),
+            *((broken, f"decode.{key}", message) for broken, key, message in self.decode.rules()),
+            (
+                self.decode.coverage_penalty > 0 and not model.attends,
+                "decode.coverage_penalty",
+                "is made of attention, which model.wiring none has not",
+            ),
             *(
                 (True, f"model.{key}", f"export: {reason}")
                 for engine in self.export

@@ -468,6 +468,25 @@ CONTRADICTIONS = [
         "a.yaml:2: decode.shortlist: is learned from attention, which model.wiring none has not",
     ),
     (
+        DATA + "decode: {coverage_penalty: 0.2}\nmodel: {wiring: none}",
+        "a.yaml:2: decode.coverage_penalty: is made of attention, which model.wiring none has not",
+    ),
+    (
+        DATA + "decode: {beam_size: 6, groups: 4}",
+        "a.yaml:2: decode.groups: must divide decode.beam_size (6), is 4",
+    ),
+    *(
+        (
+            DATA + f"decode: {{beam_size: 4, groups: 2, {method}}}",
+            "a.yaml:2: decode.groups: are of a",
+        )
+        for method in ("method: sample", "method: mbr")
+    ),
+    (
+        DATA + "decode: {min_length: 9, max_length: 8}",
+        "a.yaml:2: decode.min_length: must be at most decode.max_length (8), is 9",
+    ),
+    (
         DATA + "model: {tie: all}\ntokenizer: {joint: false}",
         "a.yaml:2: model.tie: all needs one vocabulary",
     ),

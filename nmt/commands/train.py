@@ -346,7 +346,7 @@ class Validator:
         All workers come here, each for its share. Raises Stopped where one of them was signalled.
         """
         trainer, signals = self.trainer, self.trainer.signals
-        decode = config.decode.model_copy(update={"beam_size": 1})
+        decode = config.decode.greedy()
         engine = BeamEngine(
             trainer.model,
             trainer.tokenizers,

@@ -114,7 +114,7 @@ class Tokenizer:
         text = str(self._processor.decode(known)).replace(SPACE_SIGN, " ")
         # The space that SentencePiece puts before a line is dropped by its decoder, except where
         # that space had to be spelled in bytes (models of whole words).
-        if known and self._processor.is_byte(known[0]):
+        if known and self.is_byte(known[0]):
             text = text.removeprefix(" ")
         return text
 
@@ -136,6 +136,10 @@ class Tokenizer:
         found = self._processor.decode(list(tokens), return_type="offset_mapping")
         cut = _assign_words(found["text"].replace(SPACE_SIGN, " "), found)
         return replace(cut, text=one_line(self.decode(tokens)))
+
+    def is_byte(self, token: int) -> bool:
+        """Tell whether a token spells one byte."""
+        return token < self._processor.get_piece_size() and self._processor.is_byte(token)
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return the pieces as text, for people to read."""

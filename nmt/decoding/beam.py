@@ -14,8 +14,9 @@ search runs in each thread: two of one thread each beat one of two.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from threading import Event, Lock
 from typing import Any
 
@@ -26,17 +27,19 @@ from torch.nn import functional as F
 from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.hypotheses import Hypotheses, Stop, best_of, length_penalty
+from nmt.decoding.choices import Candidates, best, diverse, random_numbers, sampled
+from nmt.decoding.constraints import Constrained, Constraints
+from nmt.decoding.demands import Demand, WordEdges
+from nmt.decoding.filters import Filters, begun
+from nmt.decoding.forcing import BROKEN, NO_ATTENTION, Forcing
+from nmt.decoding.hypotheses import Hypotheses, Prefix, Stop
 from nmt.decoding.shortlist import Narrowed, Shortlist
-from nmt.decoding.translator import Hypothesis, length_limit
-from nmt.decoding.walk import BeamStep, Candidate, Numbers, Walk
-from nmt.errors import RunError
+from nmt.decoding.translator import EXTRA_LENGTH, Hypothesis, length_limit
+from nmt.decoding.walk import BeamStep, Candidate
+from nmt.errors import ConfigError, RunError, did_you_mean
 from nmt.models.build import AnyModel
-from nmt.models.interface import Trace
 from nmt.runtime import evaluating, side_by_side
 
-BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
-NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
 LINES_A_WORKER = 8
@@ -61,11 +64,15 @@ class _Searched:
     """N, the newest."""
     narrowed: Narrowed | None
     """Their part of the vocabulary, where there is a shortlist."""
+    constrained: Constrained | None
+    """Their phrases, where any are demanded."""
 
     def join(self, other: _Searched) -> None:
         """Take the sentences of another batch in."""
         if self.narrowed is not None and other.narrowed is not None:
             self.narrowed = self.narrowed.join(other.narrowed)
+        if self.constrained is not None and other.constrained is not None:
+            self.constrained = self.constrained.join(other.constrained)
         self.lines += other.lines
         self.hypotheses = self.hypotheses.join(other.hypotheses)
         self.done = torch.cat([self.done, other.done])
@@ -77,9 +84,14 @@ class _Waiting:
     """Lines that wait to be searched, for one search or several side by side; short ones first."""
 
     def __init__(
-        self, sources: Sequence[Sequence[int]], share: int, settings: DecodeConfig
+        self,
+        sources: Sequence[Sequence[int]],
+        demands: Mapping[int, Demand],
+        share: int,
+        settings: DecodeConfig,
     ) -> None:
         self.sources = sources
+        self.demands = demands
         self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
         self.most = min(settings.batch_size, share)
         self.settings = settings
@@ -104,22 +116,7 @@ class _Waiting:
         return taken
 
 
-@dataclass(frozen=True)
-class _Forced:
-    """A batch of targets fed to the decoder. B pairs, T the longest target."""
-
-    targets: list[list[int]]
-    """With eos."""
-    log_probs: Tensor
-    """B x T x V."""
-    chosen: Tensor
-    """B x T log-probabilities of the targets' tokens, on the CPU."""
-    real: Tensor
-    """B x T, True = real token."""
-    trace: Trace | None
-
-
-class BeamEngine:
+class BeamEngine(Forcing):
     """Searches and scores batches of token ids with one model on one device."""
 
     def __init__(
@@ -131,23 +128,51 @@ class BeamEngine:
         shortlist: Shortlist | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
-        """Prepare a search; before each step it calls `check`, which may raise to leave it."""
-        self.model = model
+        """Prepare a search; before each step it calls `check`, which may raise to leave it.
+
+        Raises ConfigError where a forbidden piece is none of the target's.
+        """
+        super().__init__(model, tokenizers, settings, device)
         self.shortlist = shortlist
         self.check = check
-        self.tokenizers = tokenizers
-        self.settings = settings
-        self.device = device
-        self.stop: Stop = "first" if settings.beam_size == 1 else settings.stop
-        self._never = torch.tensor(tokenizers.tgt.never_output, device=device)
+        self.width = 1 if settings.samples else settings.beam_size // settings.groups
+        """Hypotheses of a group."""
+        self.stop: Stop = "first" if self.width == 1 else settings.stop
+        forbidden = forbidden_tokens(tokenizers, settings) if settings.forbid else []
+        self.filters = Filters(settings, forbidden, tokenizers.tgt.eos)
 
-    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+    @cached_property
+    def edges(self) -> WordEdges:
+        """Which target tokens begin and end inside words."""
+        return WordEdges.of(self.tokenizers.tgt)
+
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+    ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
-        `sources` are token ids without eos, any number of them; `nbest` is at most the beam size.
+        `sources` are token ids without eos, any number of them; `nbest` is at most
+        `decode.most`; `demands` are of some of them, by index.
         """
+        demands = demands or {}
+        held = [i for i in range(len(sources)) if i in demands and demands[i].phrases]
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        for these in (held, [i for i in range(len(sources)) if i not in set(held)]):
+            its = {place: demands[i] for place, i in enumerate(these) if i in demands}
+            some = self._found([sources[i] for i in these], nbest, its) if these else []
+            for i, hypotheses in zip(these, some, strict=True):
+                found[i] = hypotheses
+        return found
+
+    def _found(
+        self, sources: Sequence[Sequence[int]], nbest: int, demands: Mapping[int, Demand]
+    ) -> list[list[Hypothesis]]:
+        """Search sources of which all, or none, are to hold phrases."""
         workers = self._workers(len(sources))
-        waiting = _Waiting(sources, math.ceil(len(sources) / workers), self.settings)
+        waiting = _Waiting(sources, demands, math.ceil(len(sources) / workers), self.settings)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.model):
             if workers == 1:
@@ -163,16 +188,23 @@ class BeamEngine:
         return max(1, min(torch.get_num_threads(), lines // LINES_A_WORKER))
 
     def watch(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
-        """Search one source; return the best hypothesis and what each step kept and dropped."""
+        """Search one source; return the best hypothesis and what each step kept and dropped.
+
+        Of several groups the steps are those of the first.
+        """
         steps: list[BeamStep] = []
         found: list[list[Hypothesis]] = [[]]
         with evaluating(self.model):
-            self._search(_Waiting([source], 1, self.settings), found, 1, steps)
+            self._search(_Waiting([source], {}, 1, self.settings), found, 1, steps)
         return found[0][0], steps
 
     def limit(self, source_length: int) -> int:
         """Return the longest translation, eos included, of a source of so many tokens."""
         return length_limit(self.settings, source_length)
+
+    def _groups(self, nbest: int) -> int:
+        """Return how many groups search each sentence."""
+        return nbest if self.settings.samples else self.settings.groups
 
     def _search(
         self,
@@ -191,90 +223,159 @@ class BeamEngine:
             if batch is None and not fresh:
                 return
             if fresh:
-                first = self._begin([waiting.sources[i] for i in fresh], fresh, nbest)
-                begun = self._advance(first, found, steps)
+                first = self._begin(waiting, fresh, nbest)
+                begun = self._advance(first, found, nbest, steps)
                 if batch is None:
                     batch = begun
                 elif begun is not None:
                     batch.join(begun)
             if batch is not None:
-                batch = self._advance(batch, found, steps)
+                batch = self._advance(batch, found, nbest, steps)
 
-    def _begin(self, sources: Sequence[Sequence[int]], lines: list[int], nbest: int) -> _Searched:
-        """Encode sources and put the first token before them: one hypothesis each, until a step."""
-        k = self.settings.beam_size
+    def _begin(self, waiting: _Waiting, lines: list[int], nbest: int) -> _Searched:
+        """Encode lines and put the first token before them: one hypothesis each, until a step."""
+        sources = [waiting.sources[i] for i in lines]
+        demands = [waiting.demands.get(i, Demand()) for i in lines]
+        groups, k = self._groups(nbest), self.width
         src, src_len = self._source_tensors(sources)
-        limits = [self.limit(len(source)) for source in sources]
+        limits = [
+            self.limit(len(source)) if demand == Demand() else self._room(source, demand)
+            for source, demand in zip(sources, demands, strict=True)
+        ]
         memory = self.model.encode(src.to(self.device), src_len)
         first = torch.full((len(sources),), self.tokenizers.tgt.bos, device=self.device)
+        each = torch.tensor(limits, device=self.device).repeat_interleave(groups)
+        hypotheses = Hypotheses.start(each, k, math.ceil(nbest / groups))
+        if waiting.demands:
+            hypotheses = replace(hypotheses, prefix=self._prefix(demands, groups))
+        if self.settings.samples:
+            longest = max(limits)
+            drawn = [
+                F.pad(random_numbers(source, self.settings.seed, groups, its), (0, longest - its))
+                for source, its in zip(sources, limits, strict=True)
+            ]
+            hypotheses = replace(hypotheses, draws=torch.cat(drawn).to(self.device))
+        if self.ranking.beta > 0:
+            uncovered = memory.mask.float().repeat_interleave(groups, 0)[:, None].expand(-1, k, -1)
+            hypotheses = replace(hypotheses, uncovered=uncovered)
         return _Searched(
             lines,
-            Hypotheses.start(torch.tensor(limits, device=self.device), k, nbest),
+            hypotheses,
             torch.zeros(len(lines), dtype=torch.bool, device=self.device),
             memory,
-            self.model.start(memory, 1, max(limits) * k),
+            self.model.start(memory, 1, max(limits) * k * groups),
             first,
-            self._narrowed(sources),
+            self._narrowed(sources, demands),
+            self._constrained(demands),
         )
 
-    def _narrowed(self, sources: Sequence[Sequence[int]]) -> Narrowed | None:
+    def _room(self, source: Sequence[int], demand: Demand) -> int:
+        """Return the limit of a line with a demand, which has room for it and more."""
+        return self.limit(len(source)) + demand.length + EXTRA_LENGTH
+
+    def _prefix(self, demands: Sequence[Demand], groups: int) -> Prefix:
+        longest = max(1, *(len(demand.prefix) for demand in demands))
+        rows = [list(demand.prefix) for demand in demands for _ in range(groups)]
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        return Prefix(pad_rows(rows, longest, 0).to(self.device), lengths)
+
+    def _constrained(self, demands: Sequence[Demand]) -> Constrained | None:
+        if not demands[0].phrases:
+            return None
+        return Constrained.start([Constraints(demand.phrases, self.edges) for demand in demands])
+
+    def _narrowed(
+        self, sources: Sequence[Sequence[int]], demands: Sequence[Demand]
+    ) -> Narrowed | None:
         if self.shortlist is None:
             return None
-        return Narrowed.of(self.model.output, [self.shortlist.of(source) for source in sources])
+        lists = [
+            self.shortlist.of(source, demand.tokens)
+            for source, demand in zip(sources, demands, strict=True)
+        ]
+        return Narrowed.of(self.model.output, lists)
 
     def _advance(
-        self, batch: _Searched, found: list[list[Hypothesis]], steps: list[BeamStep] | None
+        self,
+        batch: _Searched,
+        found: list[list[Hypothesis]],
+        nbest: int,
+        steps: list[BeamStep] | None,
     ) -> _Searched | None:
         """Take one step; put what is done into `found` and return what goes on, if anything."""
-        eos, alpha = self.tokenizers.tgt.eos, self.settings.length_penalty
+        eos, groups = self.tokenizers.tgt.eos, self._groups(nbest)
         before = batch.hypotheses
-        hidden, state, _ = self.model.step(batch.tokens, batch.state, batch.memory)
-        scores, origin, token = self._candidates(hidden, before, batch.narrowed)
+        count, (every, k) = len(batch.lines), before.scores.shape
+        hidden, state, seen = self.model.step(
+            batch.tokens, batch.state, batch.memory, before.uncovered is not None
+        )
+        if before.uncovered is not None:
+            if seen is None:
+                raise RunError(NO_ATTENTION)
+            weights = seen.alignment[:, 0].float().view(count, -1, seen.alignment.size(2))
+            before = before.attended(self._by_group(weights, groups))
+        scores, origin, token = self._candidates(hidden, batch, before, groups)
         if steps is not None:
             steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
-        after, came = before.advance(scores, origin, token, eos, alpha)
-        count, k = came.shape
-        width = len(hidden) // count
-        rows = (torch.arange(count, device=came.device)[:, None] * width + came).flatten()
+        after, came = before.advance(scores, origin, token, eos, self.ranking)
+        # at the first step a sentence has one row, which all its groups go on from
+        width = k if len(hidden) > count else 0
+        begins = torch.arange(every, device=came.device) * width
+        if not width:
+            begins = torch.arange(count, device=came.device).repeat_interleave(groups)
+        rows = (begins[:, None] + came).flatten()
         newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
-        done = batch.done | after.done(self.stop, alpha)
+        over_now = after.done(self.stop, self.ranking).view(count, groups).all(1)
+        done = batch.done | over_now
         fresh = done & ~batch.done
-        at_limit = done & (after.length >= after.limits)
+        at_limit = done & (after.length >= after.limits)[::groups]
         # one read from the device a step
         ended, over, must_leave = torch.stack([fresh.sum(), done.sum(), at_limit.sum()]).tolist()
         if ended:
-            self._collect(after, batch.lines, fresh, found)
+            self._collect(after, batch.lines, fresh, groups, nbest, found)
         if over == count:
             return None
         if not must_leave and over < max(1, LEAVING * count):
-            state = state if k == 1 else state.select(rows)
+            state = state if len(rows) == len(hidden) and k == 1 else state.select(rows)
             return replace(batch, hypotheses=after, done=done, state=state, tokens=newest)
         remaining = packed(~done)
-        kept = (remaining[:, None] * k + torch.arange(k, device=came.device)).flatten()
+        each = expanded(remaining, groups)
+        kept = expanded(each, k)
         return _Searched(
             [batch.lines[b] for b in remaining.tolist()],
-            after.select(remaining),
+            after.select(each),
             done[remaining],
             batch.memory.keep(remaining),
             state.select(rows[kept], remaining),
             newest[kept],
             None if batch.narrowed is None else batch.narrowed.keep(remaining),
+            None if batch.constrained is None else batch.constrained.keep(remaining),
         )
+
+    def _by_group(self, rows: Tensor, groups: int) -> Tensor:
+        """Return (B x groups) x R x ... of B x (groups x R) x ...; of one row, a copy for each."""
+        if groups == 1:
+            return rows
+        if rows.size(1) == 1:
+            return rows.repeat_interleave(groups, 0)
+        return rows.reshape(len(rows) * groups, -1, *rows.shape[2:])
 
     def _collect(
         self,
         hypotheses: Hypotheses,
         lines: list[int],
         done: Tensor,
+        groups: int,
+        nbest: int,
         found: list[list[Hypothesis]],
     ) -> None:
         """Put the best hypotheses of the sentences that are done into `found`.
 
         Raises RunError where the model gave no probability that is a number.
         """
-        finished = hypotheses.select(done.nonzero()[:, 0])
+        finished = hypotheses.select(done.repeat_interleave(groups).nonzero()[:, 0])
         ranked = zip(
-            done.nonzero()[:, 0].tolist(),
+            done.nonzero()[:, 0].repeat_interleave(groups).tolist(),
             finished.best.tolist(),
             finished.best_log_probs.tolist(),
             finished.best_lengths.tolist(),
@@ -282,143 +383,92 @@ class BeamEngine:
             strict=True,
         )
         for b, *its in ranked:
-            found[lines[b]] = [
+            found[lines[b]] += [
                 Hypothesis(tokens[:length], score, log_prob)
                 for score, log_prob, length, tokens in zip(*its, strict=True)
                 if score > -math.inf
             ]
-            if not found[lines[b]]:
+        for b in done.nonzero()[:, 0].tolist():
+            hypotheses_of_line = found[lines[b]]
+            if not hypotheses_of_line:
                 raise RunError(BROKEN)
+            if groups > 1:
+                hypotheses_of_line.sort(key=lambda each: -each.score)
+                del hypotheses_of_line[nbest:]
 
     def _candidates(
-        self, hidden: Tensor, before: Hypotheses, narrowed: Narrowed | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the 2 K best continuations of each sentence: scores, origins and tokens, B x C.
+        self, hidden: Tensor, batch: _Searched, before: Hypotheses, groups: int
+    ) -> Candidates:
+        """Return the candidates of each group, B x C.
 
         A sentence at its limit can only end.
         """
-        count, k = before.scores.shape
-        rows = len(hidden) // count  # one at the first step, then K
-        eos = self.tokenizers.tgt.eos if narrowed is None else 0  # its place among the tokens
+        k, narrowed = self.width, batch.narrowed
         logits = self._logits(hidden) if narrowed is None else narrowed.logits(hidden)
-        log_probs = logits.log_softmax(-1).view(count, rows, -1)
-        totals = before.scores[:, :rows]
-        if k > 1:
-            scores, origin, token = best_of(log_probs, totals, 2 * k)
-        else:
-            best, token = log_probs[:, 0].max(-1, keepdim=True)
-            scores, origin = best + totals, torch.zeros_like(token)
+        log_probs = logits.log_softmax(-1).view(len(batch.lines), -1, logits.size(-1))
+        by_tokens = self.filters.active or before.prefix is not None
+        if narrowed is not None and (by_tokens or batch.constrained is not None):
+            whole = log_probs.new_full(
+                (*log_probs.shape[:2], self.tokenizers.tgt.vocab_size), -math.inf
+            )
+            places = narrowed.tokens[:, None].expand_as(log_probs)
+            log_probs, narrowed = whole.scatter_reduce(2, places, log_probs, "amax"), None
+        log_probs = self._by_group(log_probs, groups)
+        if by_tokens:
+            filtered = self.filters(log_probs, before)
+            if before.prefix is not None:
+                filtered = begun(filtered, log_probs, before.prefix, before.length)
+            log_probs = filtered
+        totals = before.scores[:, : log_probs.size(1)]
+        eos = self.tokenizers.tgt.eos if narrowed is None else 0  # its place among the tokens
+        if batch.constrained is not None:
+            return batch.constrained.choose(log_probs, before, eos)
+        scores, origin, token = self._choose(log_probs, totals, before, groups)
         missing = max(0, k - scores.size(1))  # where the vocabulary is smaller than the beam
         origin, token = F.pad(origin, (0, missing)), F.pad(token, (0, missing))
         scores = F.pad(scores, (0, missing), value=-math.inf)
         last = (before.limits == before.length + 1)[:, None]
         ending = (log_probs[:, :, eos] + totals).sort(1, descending=True)
-        unused = scores.size(1) - rows
+        unused = scores.size(1) - log_probs.size(1)
         scores = torch.where(last, F.pad(ending.values, (0, unused), value=-math.inf), scores)
         origin = torch.where(last, F.pad(ending.indices, (0, unused)), origin)
         token = torch.where(last, eos, token)
-        return scores, origin, token if narrowed is None else narrowed.tokens.gather(1, token)
+        if narrowed is not None:
+            token = narrowed.tokens.repeat_interleave(groups, 0).gather(1, token)
+        return scores, origin, token
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""
-        logits = self.model.output.logits(hidden).float()
-        return logits.index_fill_(-1, self._never, -math.inf)
+    def _choose(
+        self, log_probs: Tensor, totals: Tensor, before: Hypotheses, groups: int
+    ) -> Candidates:
+        """Return the candidates by the method that the settings name."""
+        if before.draws is not None:
+            draws = before.draws.gather(1, before.length[:, None])[:, 0]
+            return sampled(log_probs, totals, draws, self.settings)
+        if groups > 1:
+            return diverse(log_probs, totals, self.width, groups, self.settings.diversity)
+        return best(log_probs, totals, self.width)
 
-    def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        src = self.tokenizers.src
-        rows = [[*source, src.eos] for source in sources]
-        lengths = torch.tensor([len(row) for row in rows])
-        return pad_rows(rows, int(lengths.max()), src.pad), lengths
 
-    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target as a hypothesis with the score of forced decoding."""
-        with evaluating(self.model):
-            forced = self._force(pairs, trace=False)
-        totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1).tolist()
-        alpha = self.settings.length_penalty
-        return [
-            Hypothesis(row[:-1], total / length_penalty(len(row), alpha), total)
-            for row, total in zip(forced.targets, totals, strict=True)
-        ]
+def expanded(places: Tensor, size: int) -> Tensor:
+    """Return the rows of these places, each of which has `size`."""
+    if size == 1:
+        return places
+    return (places[:, None] * size + torch.arange(size, device=places.device)).flatten()
 
-    def walk(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top: int = 0
-    ) -> list[Walk]:
-        """Force each pair's target; return its attention and the `top` best tokens of each step.
 
-        Raises RunError for a model without attention, or whose weights hold NaN.
-        """
-        with evaluating(self.model):
-            forced = self._force(pairs, trace=True)
-            best = forced.log_probs.topk(top, -1)
-        if forced.trace is None:
-            raise RunError(NO_ATTENTION)
-        if not bool(forced.chosen[forced.real].isfinite().all()):
-            raise RunError(BROKEN)
-        probabilities, tokens = best.values.exp().tolist(), best.indices.tolist()
-        trace, norms = forced.trace, forced.trace.context.float().norm(dim=-1)
-        parts = [p.float().cpu().numpy() for p in (trace.scores, trace.softmax, trace.weights)]
-        walks = []
-        for b, ((source, _), target) in enumerate(zip(pairs, forced.targets, strict=True)):
-            places = slice(0, len(target))
-            seen = len(source) + 1  # with eos
-            scores, softmax, weights = (part[:, :, b, places, :seen] for part in parts)
-            walks.append(
-                Walk(
-                    scores=scores,
-                    softmax=softmax,
-                    weights=weights,
-                    context_norms=norms[:, b, places].cpu().numpy(),
-                    log_probs=forced.chosen[b, places].cpu().numpy(),
-                    layer=trace.layer,
-                    top=[
-                        list(zip(*step, strict=True))
-                        for step in zip(tokens[b][places], probabilities[b][places], strict=True)
-                    ],
-                )
+def forbidden_tokens(tokenizers: Tokenizers, settings: DecodeConfig) -> list[int]:
+    """Return the ids of the pieces of `decode.forbid`; ConfigError where one is none."""
+    tgt = tokenizers.tgt
+    pieces = tgt.pieces(range(tgt.vocab_size))
+    for piece in settings.forbid:
+        if piece not in pieces:
+            raise ConfigError(
+                [
+                    f"decode.forbid: must be pieces of the target's vocabulary, {piece!r} is none"
+                    f"{did_you_mean(piece, pieces)}"
+                ]
             )
-        return walks
-
-    def attention(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Numbers]:
-        """Force each pair's target; return the T x S weights that align best, ends included.
-
-        Raises RunError for a model without attention.
-        """
-        with evaluating(self.model):
-            rows, _, trace = self._decode(pairs, trace=True)
-        if trace is None:
-            raise RunError(NO_ATTENTION)
-        found = trace.alignment.float().cpu().numpy()
-        return [
-            weights[: len(row), : len(source) + 1]
-            for weights, row, (source, _) in zip(found, rows, pairs, strict=True)
-        ]
-
-    def _decode(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool
-    ) -> tuple[list[list[int]], Tensor, Trace | None]:
-        """Feed targets to the decoder; return them with eos, and B x T x D hidden vectors."""
-        tgt = self.tokenizers.tgt
-        rows = [[*target, tgt.eos] for _, target in pairs]
-        longest = max(len(row) for row in rows)
-        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
-        src, src_len = self._source_tensors([source for source, _ in pairs])
-        memory = self.model.encode(src.to(self.device), src_len)
-        return rows, *self.model.decode(memory, tgt_in.to(self.device), trace)
-
-    def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
-        rows, hidden, seen = self._decode(pairs, trace)
-        longest = hidden.size(1)
-        tgt_out = pad_rows(rows, longest, self.tokenizers.tgt.pad).to(self.device)
-        log_probs = self._logits(hidden).log_softmax(-1)
-        real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-        return _Forced(
-            targets=rows,
-            log_probs=log_probs,
-            chosen=log_probs.gather(2, tgt_out[:, :, None])[:, :, 0].cpu(),
-            real=real,
-            trace=seen,
-        )
+    return [pieces.index(piece) for piece in settings.forbid]
 
 
 def packed(going: Tensor) -> Tensor:

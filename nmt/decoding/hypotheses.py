@@ -4,7 +4,8 @@ Everything is a tensor with a row a sentence, so that sentences can leave and ot
 nothing is read back from the device but which sentences are done.
 
 Shapes: B sentences, K beam size, C candidates a sentence (2 K, if there are as many), n hypotheses
-wanted, L the longest limit.
+wanted, L the longest limit, S source length. Where a sentence has several groups, that of a diverse
+beam or of samples, each group stands here as a sentence of its own, and B counts them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,39 @@ from torch import Tensor
 from nmt.models.interface import Rows
 
 Stop = Literal["bounded", "exact", "first", "beam"]
+UNSEEN = 1e-3
+"""Attention that a source token is taken to have, at least, in the coverage penalty."""
+
+Length = TypeVar("Length", Tensor, float)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """By what hypotheses that ended are ranked: log p(y) / lp(|y|) + cp(x, y), |y| counting eos."""
+
+    alpha: float
+    norm: Literal["wu", "average"] = "wu"
+    beta: float = 0.0
+
+    def penalty(self, length: Length) -> Length:
+        """lp(y) = ((5 + |y|) / 6)^alpha  (Wu et al. 2016, eq. 14), or |y|^alpha."""
+        base = (5 + length) / 6 if self.norm == "wu" else length
+        penalty: Length = base**self.alpha
+        return penalty
+
+    def coverage(self, uncovered: Tensor) -> Tensor:
+        """cp(x, y) = beta sum_i log min(sum_j p_ij, 1)  (the same equation), over the last axis."""
+        return self.beta * (1 - uncovered).clamp_min(UNSEEN).log().sum(-1)
+
+
+@dataclass(frozen=True)
+class Prefix(Rows):
+    """The tokens that hypotheses must begin with."""
+
+    tokens: Tensor
+    """B x P, filled up with anything."""
+    length: Tensor
+    """B."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +64,11 @@ class Hypotheses(Rows):
     length: Tensor
     """B, tokens of the living."""
     scores: Tensor
-    """B x K log-probabilities of the living, best first; -inf where there is none."""
+    """B x K log-probabilities of the living; -inf where there is none."""
     tokens: Tensor
     """B x K x L, what the living have said."""
     best: Tensor
-    """B x n log-probabilities over the penalty of the best that ended; -inf where there is none."""
+    """B x n, what the best that ended are ranked by; -inf where there is none."""
     best_log_probs: Tensor
     """B x n."""
     best_lengths: Tensor
@@ -43,6 +77,11 @@ class Hypotheses(Rows):
     """B x n x L."""
     ended: Tensor
     """B, how many have ended."""
+    prefix: Prefix | None = None
+    draws: Tensor | None = None
+    """B x L random numbers from 0 to 1, one a token, where hypotheses are samples."""
+    uncovered: Tensor | None = None
+    """B x K x S, what each source token lacks to a whole of attention; 0 on padding."""
 
     @classmethod
     def start(cls, limits: Tensor, k: int, n: int) -> Hypotheses:
@@ -63,7 +102,7 @@ class Hypotheses(Rows):
         )
 
     def advance(
-        self, scores: Tensor, origin: Tensor, token: Tensor, eos: int, alpha: float
+        self, scores: Tensor, origin: Tensor, token: Tensor, eos: int, ranking: Ranking
     ) -> tuple[Hypotheses, Tensor]:
         """Take the candidates, B x C and best first; return what lives on, and from where, B x K.
 
@@ -72,7 +111,7 @@ class Hypotheses(Rows):
         k = self.scores.size(1)
         ends = token == eos
         length = self.length + 1
-        after = self._with_ended(scores[:, :k], origin[:, :k], ends[:, :k], length, alpha)
+        after = self._with_ended(scores[:, :k], origin[:, :k], ends[:, :k], length, ranking)
         order = ends.int().argsort(dim=1, stable=True)[:, :k]
         origin = origin.gather(1, order)
         said = self.tokens.gather(1, origin[:, :, None].expand_as(self.tokens))
@@ -80,17 +119,28 @@ class Hypotheses(Rows):
             2, self.length[:, None, None].expand(-1, k, 1), token.gather(1, order)[:, :, None]
         )
         living = scores.masked_fill(ends, -math.inf).gather(1, order)
-        return replace(after, length=length, scores=living, tokens=said), origin
+        after = replace(after, length=length, scores=living, tokens=said)
+        if self.uncovered is not None:
+            places = origin[:, :, None].expand_as(self.uncovered)
+            after = replace(after, uncovered=self.uncovered.gather(1, places))
+        return after, origin
+
+    def attended(self, weights: Tensor) -> Hypotheses:
+        """Return these after a step whose attention was B x K x S, or B x 1 x S at the first."""
+        assert self.uncovered is not None
+        return replace(self, uncovered=(self.uncovered - weights).clamp_min(0))
 
     def _with_ended(
-        self, scores: Tensor, origin: Tensor, ends: Tensor, length: Tensor, alpha: float
+        self, scores: Tensor, origin: Tensor, ends: Tensor, length: Tensor, ranking: Ranking
     ) -> Hypotheses:
         """Return these hypotheses with the ended ones among K candidates in their place."""
         ends = ends & (scores > -math.inf)
         if scores.device.type == "cpu" and not bool(ends.any()):
             return self
-        penalty = length_penalty(length, alpha)[:, None]
-        best = torch.cat([self.best, (scores / penalty).masked_fill(~ends, -math.inf)], 1)
+        ranks = scores / ranking.penalty(length)[:, None]
+        if self.uncovered is not None:
+            ranks = ranks + ranking.coverage(self.uncovered).gather(1, origin)
+        best = torch.cat([self.best, ranks.masked_fill(~ends, -math.inf)], 1)
         best, index = best.topk(self.best.size(1), 1)
         said = self.tokens.gather(1, origin[:, :, None].expand_as(self.tokens))
         lengths = self.length[:, None].expand_as(scores)
@@ -108,7 +158,7 @@ class Hypotheses(Rows):
             ended=self.ended + ends.sum(1),
         )
 
-    def done(self, stop: Stop, alpha: float) -> Tensor:
+    def done(self, stop: Stop, ranking: Ranking) -> Tensor:
         """Tell for each sentence whether its search is over, by the rule of docs/decoding.md."""
         over = self.length >= self.limits
         worst = self.best[:, -1]
@@ -119,49 +169,4 @@ class Hypotheses(Rows):
         reach = self.limits
         if stop == "bounded":
             reach = torch.minimum(reach, self.length + self.length // 2 + 5)
-        return over | (worst >= self.scores[:, 0] / length_penalty(reach, alpha))
-
-
-Length = TypeVar("Length", Tensor, float)
-
-
-def length_penalty(length: Length, alpha: float) -> Length:
-    """lp(y) = ((5 + |y|) / 6) ^ alpha  (Wu et al. 2016, eq. 14); |y| counts eos."""
-    penalty: Length = ((5 + length) / 6) ** alpha
-    return penalty
-
-
-BLOCK = 64
-"""Logits whose maximum is looked at first."""
-
-
-def best_of(log_probs: Tensor, totals: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the `count` best sums of a row's total and an entry, best first, for each sentence.
-
-    `log_probs` are B x R x V, `totals` B x R; returns B x count (or R V, if fewer) sums, their rows
-    and their tokens. They lie in the blocks with the `count` largest maxima, so only those blocks
-    are sorted.
-    """
-    sentences, rows, size = log_probs.shape
-    blocks = size // BLOCK
-    if rows * blocks <= 2 * count:
-        sums = (log_probs + totals[:, :, None]).flatten(1)
-        top, index = sums.topk(min(count, sums.size(1)), 1)
-        return top, index // size, index % size
-    whole = log_probs[:, :, : blocks * BLOCK].view(sentences, rows, blocks, BLOCK)
-    maxima = whole.amax(3) + totals[:, :, None]
-    chosen = maxima.flatten(1).topk(count, 1).indices
-    row, block = chosen // blocks, chosen % blocks
-    sentence = torch.arange(sentences, device=chosen.device)[:, None]
-    inside = whole[sentence, row, block] + totals.gather(1, row)[:, :, None]
-    rest = log_probs[:, :, blocks * BLOCK :] + totals[:, :, None]
-    top, index = torch.cat([inside.flatten(1), rest.flatten(1)], 1).topk(count, 1)
-    within = index < count * BLOCK
-    place = (index // BLOCK).clamp_max(count - 1)
-    beyond = (index - count * BLOCK).clamp_min(0)
-    left = max(1, size % BLOCK)
-    row = torch.where(within, row.gather(1, place), beyond // left)
-    token = torch.where(
-        within, block.gather(1, place) * BLOCK + index % BLOCK, blocks * BLOCK + beyond % left
-    )
-    return top, row, token
+        return over | (worst >= self.scores.amax(1) / ranking.penalty(reach))

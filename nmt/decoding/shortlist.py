@@ -11,7 +11,7 @@ Shapes: B sentences, N = B x K rows, D width, W the longest list of a batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,10 +46,11 @@ class Shortlist:
         """Above all target tokens here."""
         return 1 + max(int(self.always.max()), int(self.targets.max(initial=0)))
 
-    def of(self, source: Sequence[int]) -> Ids:
+    def of(self, source: Sequence[int], demanded: Collection[int] = ()) -> Ids:
         """Return the ids that the translation of these tokens may hold, the end first."""
-        named = np.zeros(self.size, bool)
+        named = np.zeros(max(self.size, 1 + max(demanded, default=0)), bool)
         named[self.always] = True
+        named[list(demanded)] = True
         for token in set(source):
             named[self.targets[self.offsets[token] : self.offsets[token + 1]]] = True
         named[self.always[0]] = False

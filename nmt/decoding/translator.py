@@ -53,7 +53,10 @@ EXTRA_LENGTH = 10
 
 def length_limit(settings: DecodeConfig, source_length: int) -> int:
     """Return the longest translation, eos included, of a source of so many tokens."""
-    return math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
+    limit = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
+    if settings.max_length is not None:
+        limit = min(limit, settings.max_length + 1)
+    return max(limit, settings.min_length + 1)
 
 
 def by_size(

@@ -79,8 +79,7 @@ def export_run(
     """
     check_exportable(config, to, quantization)
     check_folder(folder)
-    plain = {"decode.beam_size": 1, "decode.precision": "fp32", "decode.shortlist": False}
-    greedy = config.with_values(plain)
+    greedy = config.model_copy(update={"decode": config.decode.greedy()})
     engine = load_engine(run, greedy, "cpu")
     with files.folder_atomic(folder) as new:
         theirs = write(engine, config, to, quantization, new)

@@ -27,10 +27,21 @@ class Ids:
     """The part of a tokenizer that a search looks at."""
 
     pad, bos, eos = PAD, BOS, EOS
+    unk = CONTROL
     never_output = [PAD, CONTROL, BOS]
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size
+
+    def pieces(self, tokens: Sequence[int]) -> list[str]:
+        """Each token is a letter, every second one a letter within a word."""
+        return [
+            f"<{token}>" if token < FIRST_REAL else "\u2581" * (token % 2 == 0) + chr(93 + token)
+            for token in tokens
+        ]
+
+    def is_byte(self, token: int) -> bool:
+        return False
 
 
 def make_engine(
@@ -41,6 +52,7 @@ def make_engine(
     length_penalty: float = 1.0,
     max_length_ratio: float = 1.0,
     stop: Stop = "exact",
+    decode: dict[str, Any] | None = None,
     **settings: Any,
 ) -> BeamEngine:
     """An engine around a tiny model whose weights are random, and so large that sources matter."""
@@ -51,14 +63,15 @@ def make_engine(
         torch.nn.init.normal_(parameter, std=2 * parameter.size(1) ** -0.5 if unbounded else 1.0)
     model.output.bias.data[EOS] = eos_bias
     model.output.bias.data[PAD] = 2.0  # what may never be said is tempting
-    decode = DecodeConfig(
+    ways = DecodeConfig(
         beam_size=beam_size,
         length_penalty=length_penalty,
         max_length_ratio=max_length_ratio,
         stop=stop,
+        **decode or {},
     )
     ids: Any = Ids(vocab_size)
-    return BeamEngine(model, Tokenizers(ids, ids), decode, torch.device("cpu"))
+    return BeamEngine(model, Tokenizers(ids, ids), ways, torch.device("cpu"))
 
 
 def config_of(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:

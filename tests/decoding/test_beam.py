@@ -25,7 +25,7 @@ from search_cases import (
 
 from nmt.decoding import translator
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.hypotheses import length_penalty
+from nmt.decoding.hypotheses import Ranking
 from nmt.decoding.translator import Hypothesis
 from nmt.errors import RunError
 
@@ -70,7 +70,7 @@ each_wiring = pytest.mark.parametrize("settings", WIRINGS, ids=name_of)
     ],
 )
 def test_length_penalty_of_wu_et_al(length: int, alpha: float, expected: float) -> None:
-    assert float(length_penalty(torch.tensor(length), alpha)) == pytest.approx(expected)
+    assert float(Ranking(alpha).penalty(torch.tensor(length))) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from nmt.decoding.hypotheses import BLOCK, Hypotheses, Stop, best_of, length_penalty
+from nmt.decoding.choices import BLOCK, best_of
+from nmt.decoding.hypotheses import Hypotheses, Ranking, Stop
 
 EOS = 3
 
@@ -38,7 +39,7 @@ def test_the_first_k_that_end_are_kept_and_the_first_k_others_live_on() -> None:
         torch.tensor([[0, 0, 0, 0]]),
         torch.tensor([[7, 8, 9, 10]]),
         EOS,
-        alpha=1.0,
+        Ranking(1.0),
     )
     assert before.tokens[0, :, 0].tolist() == [7, 8]
     after, origin = before.advance(
@@ -46,7 +47,7 @@ def test_the_first_k_that_end_are_kept_and_the_first_k_others_live_on() -> None:
         torch.tensor([[1, 0, 0, 1]]),
         torch.tensor([[EOS, 5, EOS, 6]]),
         EOS,
-        alpha=1.0,
+        Ranking(1.0),
     )
     assert origin.tolist() == [[0, 1]]
     assert after.tokens[0, :, :2].tolist() == [[7, 5], [8, 6]]
@@ -90,9 +91,9 @@ def test_when_a_search_is_over(
     stop: Stop, best: float, living: float, length: int, ended: int, over: bool
 ) -> None:
     hypotheses = make_hypotheses(best, living, length, ended)
-    assert hypotheses.done(stop, alpha=1.0).tolist() == [over]
+    assert hypotheses.done(stop, Ranking(1.0)).tolist() == [over]
 
 
 def test_length_penalties_of_many_lengths_at_once() -> None:
-    found = length_penalty(torch.tensor([1, 7, 13]), 1.0)
+    found = Ranking(1.0).penalty(torch.tensor([1, 7, 13]))
     assert found.tolist() == pytest.approx([1, 2, 3])
