@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nmt.config import Config, known_tags, required_tags
+from nmt.config import Config, DecodeConfig, known_tags, required_tags
 from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
@@ -20,6 +21,7 @@ from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_j
 
 if TYPE_CHECKING:
     from nmt.decoding.beam import BeamEngine
+    from nmt.models.build import AnyModel
 
 
 def load(
@@ -51,22 +53,44 @@ def load_translator(
     device: str = "auto",
     engine: str = "nmt",
     checkpoint: Path | None = None,
+    beside: Sequence[tuple[RunDir, Config]] = (),
 ) -> Translator:
     """Load the translator of an opened run, or of its export, with the decode settings given.
 
-    `checkpoint` is one of the run's; None for the best, the last where none was validated.
+    `checkpoint` is one of the run's; None for the best, the last where none was validated. The
+    runs `beside` it make an ensemble with it.
     """
     settings = config.decode
     if engine == "ctranslate2":
-        if settings.shortlist:
-            raise ConfigError(["decode.shortlist: has no meaning with --engine ctranslate2"])
+        _require_plain(settings, beside)
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings.batch_size)
-    ours = load_engine(run, config, device, checkpoint)
+    ours = load_engine(run, config, device, checkpoint, beside)
     return Translator(ours, ours.tokenizers, settings.batch_size)
+
+
+THEIRS = {
+    *("method", "groups", "coverage_penalty", "min_length", "no_repeat_ngram"),
+    *("forbid", "shortlist"),
+}
+"""Settings of a search that CTranslate2 does not make, here."""
+
+
+def _require_plain(settings: DecodeConfig, beside: Sequence[object]) -> None:
+    """Raise ConfigError for what CTranslate2 does not do, here."""
+    plain = DecodeConfig()
+    others = [
+        f"decode.{name}: has no meaning with --engine ctranslate2"
+        for name in sorted(THEIRS)
+        if getattr(settings, name) != getattr(plain, name)
+    ]
+    if beside:
+        others.append("--model: --engine ctranslate2 takes one")
+    if others:
+        raise ConfigError(others)
 
 
 def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
@@ -114,43 +138,98 @@ def exported_model(run: RunDir) -> Path:
 
 
 def load_engine(
-    run: RunDir, config: Config, device: str = "auto", checkpoint: Path | None = None
+    run: RunDir,
+    config: Config,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    beside: Sequence[tuple[RunDir, Config]] = (),
 ) -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force.
 
-    Raises RunError where weights, tokenizers or the settings of the model are not as they were
-    when the checkpoint was written.
+    The runs `beside` it make an ensemble with it, each by its best checkpoint. Raises RunError
+    where weights, tokenizers or the settings of a model are not as they were when the checkpoint
+    was written, and ConfigError where models of an ensemble have different target vocabularies.
     """
-    checkpoint = checkpoint or run.best_or_last()
-    if not checkpoint.exists():
-        if run.export.is_file():
-            raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
-        raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
-    ahead = tokenizers_ahead(run)  # they are checked, and weights hashed, while torch is imported
-    with ThreadPoolExecutor(1) as beside:
-        checked = beside.submit(_check, run, config, checkpoint)
+    members = [(run, config, checkpoint), *((its, other, None) for its, other in beside)]
+    begun = [_Begun.of(*member) for member in members]
+    # tokenizers are checked, and weights hashed, while torch is imported
+    with ThreadPoolExecutor(1) as aside:
+        checked = [aside.submit(each.check) for each in begun]
         from nmt.decoding.beam import BeamEngine
         from nmt.decoding.shortlist import Shortlist
-        from nmt.models.build import load_model
-        from nmt.models.precision import cast
         from nmt.runtime import pick_device, prepare_cpu
 
-        checked.result()
+        for check in checked:
+            check.result()
     target = pick_device(device)
     if config.decode.precision == "int8" and target.type != "cpu":
         raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     prepare_cpu(config.decode.threads)
-    tokenizers = marking(ahead(), config)
-    shortlist = Shortlist.load(run.shortlist, tokenizers) if config.decode.shortlist else None
-    src, tgt = tokenizers.src, tokenizers.tgt
-    weights = checkpoint / WEIGHTS
-    model = load_model(config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
-    cast(model, config.decode.precision)
-    return BeamEngine(model.to(target).eval(), tokenizers, config.decode, target, shortlist)
+    read = [marking(each.ahead(), each.config) for each in begun]
+    _require_one_target([each.run for each in begun], read)
+    if len(begun) > 1 and config.decode.shortlist:
+        raise ConfigError(["decode.shortlist: is of one model, not of an ensemble"])
+    shortlist = Shortlist.load(run.shortlist, read[0]) if config.decode.shortlist else None
+    models = [
+        each.model(its, config.decode.precision) for each, its in zip(begun, read, strict=True)
+    ]
+    if len(models) == 1:
+        model = models[0]
+    else:
+        from nmt.decoding.sources import rereader
+        from nmt.models.ensemble import Ensemble
+
+        resources = [rereader(read[0].src, its.src) for its in read]
+        model = Ensemble(models, resources, read[0].tgt.never_output)
+    return BeamEngine(model.to(target).eval(), read[0], config.decode, target, shortlist)
 
 
-def _check(run: RunDir, config: Config, checkpoint: Path) -> None:
-    """Raise RunError where what a model consists of is not what the checkpoint was written with."""
-    record = verified(checkpoint / STATE, {STATE, WEIGHTS})
-    if others := other_ingredients(record, config, run, but=OF_TRAINING):
-        raise RunError("\n".join(others))
+@dataclass(frozen=True)
+class _Begun:
+    """A model whose tokenizers are being checked."""
+
+    run: RunDir
+    config: Config
+    checkpoint: Path
+    ahead: Callable[[], Tokenizers]
+
+    @classmethod
+    def of(cls, run: RunDir, config: Config, checkpoint: Path | None) -> _Begun:
+        """Begin; RunError where there is no checkpoint."""
+        checkpoint = checkpoint or run.best_or_last()
+        if not checkpoint.exists():
+            if run.export.is_file():
+                raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
+            raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
+        return cls(run, config, checkpoint, tokenizers_ahead(run))
+
+    def check(self) -> None:
+        """Raise RunError where a part is not what the checkpoint was written with."""
+        record = verified(self.checkpoint / STATE, {STATE, WEIGHTS})
+        if others := other_ingredients(record, self.config, self.run, but=OF_TRAINING):
+            raise RunError("\n".join(others))
+
+    def model(self, tokenizers: Tokenizers, precision: str) -> AnyModel:
+        """Load the model with its weights."""
+        from nmt.models.build import load_model
+        from nmt.models.precision import cast
+
+        src, tgt = tokenizers.src, tokenizers.tgt
+        weights = self.checkpoint / WEIGHTS
+        model = load_model(self.config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
+        cast(model, precision)
+        return model
+
+
+def _require_one_target(runs: list[RunDir], tokenizers: list[Tokenizers]) -> None:
+    """Raise ConfigError where a model's target tokenizer is not the first's."""
+    first = tokenizers[0].tgt
+    for run, its in zip(runs[1:], tokenizers[1:], strict=True):
+        if its.tgt.model != first.model:
+            raise ConfigError(
+                [
+                    f"--model: an ensemble needs one target tokenizer; that of {run.path} "
+                    f"({its.tgt.vocab_size:,} pieces) is not that of {runs[0].path} "
+                    f"({first.vocab_size:,} pieces)"
+                ]
+            )

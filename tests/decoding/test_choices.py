@@ -56,7 +56,7 @@ def test_a_sample_hangs_on_its_line_and_the_seed_alone(settings: dict[str, objec
 
 
 def test_samples_come_as_often_as_the_model_says() -> None:
-    engine = make_engine(vocab_size=7, max_length_ratio=0.1, decode=SAMPLE)
+    engine = make_engine(vocab_size=7, eos_bias=8.0, max_length_ratio=0.1, decode=SAMPLE)
     count = 4000
     [found] = engine.search([[4, 6, 5]], count)
     assert len(found) == count
