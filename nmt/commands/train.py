@@ -354,7 +354,7 @@ class Validator:
             trainer.precision.device,
             check=signals.check,
         )
-        translator = Translator(engine, trainer.tokenizers, decode.batch_size)
+        translator = Translator(engine, trainer.tokenizers, decode)
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.demands import Demand
 from nmt.decoding.translator import Hypothesis, length_limit
 from nmt.errors import DataError, RunError
 
@@ -44,11 +45,19 @@ class CTranslate2Engine:
         self.ids = {piece: number for number, piece in enumerate(self.tgt)}
         self.eos = self.src[tokenizers.src.eos]
 
-    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+    ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
-        CTranslate2 divides by |y|^alpha where we divide by Wu et al.'s penalty.
+        CTranslate2 divides by |y|^alpha, our `decode.length_norm: average`. Raises RunError where
+        something is demanded of a line.
         """
+        if demands:
+            raise RunError("--engine ctranslate2: takes no prefixes, phrases or terms")
         longest = max(map(len, sources), default=0)
         if longest >= self.positions:
             raise DataError(

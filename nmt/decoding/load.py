@@ -61,15 +61,17 @@ def load_translator(
     runs `beside` it make an ensemble with it.
     """
     settings = config.decode
+    others = [its for _, its in beside]
+    longest = settings.split_length or min(its.data.max_length for its in (config, *others))
     if engine == "ctranslate2":
         _require_plain(settings, beside)
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
-        return Translator(theirs, tokenizers, settings.batch_size)
+        return Translator(theirs, tokenizers, settings, longest)
     ours = load_engine(run, config, device, checkpoint, beside)
-    return Translator(ours, ours.tokenizers, settings.batch_size)
+    return Translator(ours, ours.tokenizers, settings, longest)
 
 
 THEIRS = {
@@ -176,7 +178,7 @@ def load_engine(
     if len(models) == 1:
         model = models[0]
     else:
-        from nmt.decoding.sources import rereader
+        from nmt.decoding.reread import rereader
         from nmt.models.ensemble import Ensemble
 
         resources = [rereader(read[0].src, its.src) for its in read]

@@ -6,14 +6,23 @@ The engine that searches is handed in; this room needs no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import Protocol
+from operator import mul
+from typing import TYPE_CHECKING, Protocol
 
 from nmt.config import DecodeConfig
 from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.demands import Demand, demand
+from nmt.decoding.protect import Protected, kept, lost, protect
+from nmt.decoding.splitting import Part, rejoin, split
+from nmt.decoding.terms import Terms, standing
+
+if TYPE_CHECKING:
+    from nmt.decoding.mbr import Utility
 
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192
@@ -37,14 +46,35 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """The tokens of a translation, or of one of its parts, and of what it translates."""
+
+    source: list[int]
+    hypothesis: Hypothesis
+
+
+@dataclass(frozen=True)
 class Translation:
     """A hypothesis as text."""
 
     text: str
     score: float
+    """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
+    pieces: tuple[Piece, ...] = field(default=(), compare=False)
 
 
 BLANK = Translation("", 0.0)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line to translate, and what its translation must hold."""
+
+    text: str
+    prefix: str = ""
+    """What it begins with."""
+    phrases: tuple[str, ...] = ()
+    """What stands in it, as whole words, each as often as here."""
 
 
 EXTRA_LENGTH = 10
@@ -83,41 +113,177 @@ def by_size(
 class Engine(Protocol):
     """What turns token ids into hypotheses."""
 
-    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+    ) -> list[list[Hypothesis]]:
         """Return the n best hypotheses of each source, best first."""
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a scored hypothesis."""
 
 
+@dataclass
+class Report:
+    """What became of lines, beside their translations."""
+
+    split: int = 0
+    """Lines translated in parts."""
+    parts: int = 0
+    """The parts of these."""
+    demanded: int = 0
+    """Phrases that had to stand in translations."""
+    missing: list[tuple[int, str]] = field(default_factory=list)
+    """Those that do not, with the number of their line, counted from 1."""
+    protected: int = 0
+    """Links, addresses, placeholders and numbers of sources."""
+    lost: list[tuple[int, str]] = field(default_factory=list)
+    """Those that are not in the translations as they were."""
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a line on its way."""
+
+    line: int
+    piece: Part
+    protected: Protected
+    prefix: str
+    phrases: tuple[str, ...]
+
+
 class Translator:
     """Translates and scores raw lines: the same for the command, validation and Python."""
 
-    def __init__(self, engine: Engine, tokenizers: Tokenizers, batch_size: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizers: Tokenizers,
+        settings: DecodeConfig,
+        longest: int | None = None,
+        terms: Terms | None = None,
+        protects: bool = False,
+    ) -> None:
+        """Put an engine between tokenizers.
+
+        Lines of more than `longest` tokens are translated in parts. `terms` are demanded where they
+        occur; with `protects`, links, addresses, placeholders and numbers stay as they are.
+        """
         self.engine = engine
         self.tokenizers = tokenizers
-        self.batch_size = batch_size
+        self.settings = settings
+        self.longest, self.terms, self.protects = longest, terms, protects
+        self.report = Report()
 
     def tagged(self, tags: tuple[int, ...]) -> Translator:
         """Return this translator with token ids before every source."""
-        return Translator(self.engine, self.tokenizers.tagged(tags), self.batch_size)
+        return Translator(
+            self.engine,
+            self.tokenizers.tagged(tags),
+            self.settings,
+            self.longest,
+            self.terms,
+            self.protects,
+        )
 
-    def translate(self, lines: Iterable[str]) -> list[str]:
+    def translate(self, lines: Iterable[str | Line]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
         return [best[0].text for best in self.nbest(list(lines), 1)]
 
-    def nbest(self, lines: Sequence[str], n: int) -> list[list[Translation]]:
-        """Return the `n` best translations of each line, best first, in the order of the lines."""
-        results = [[BLANK] for _ in lines]
-        texts = [i for i, line in enumerate(lines) if line.strip()]
-        sources = dict(zip(texts, self._encode_source(lines[i] for i in texts), strict=True))
-        found = self.engine.search([sources[i] for i in texts], n) if texts else []
-        for i, hypotheses in zip(texts, found, strict=True):
-            results[i] = [self._to_text(hypothesis) for hypothesis in hypotheses]
-        return results
+    def nbest(self, lines: Sequence[str | Line], n: int, first: int = 0) -> list[list[Translation]]:
+        """Return the `n` best translations of each line, best first, in the order of the lines.
+
+        `first` is the number of the first line, for the report.
+        """
+        asked = [Line(line) if isinstance(line, str) else line for line in lines]
+        parts = [part for i, line in enumerate(asked) for part in self._parts(i, line)]
+        sources = self._encode_source(part.protected.text for part in parts)
+        by_line: dict[int, list[list[Translation]]] = {}
+        whole: dict[int, list[Part]] = {}
+        for part, its in zip(parts, self._found(parts, sources, n), strict=True):
+            by_line.setdefault(part.line, []).append(its)
+            whole.setdefault(part.line, []).append(part.piece)
+            self._tell(first + part.line + 1, part, its[0].text)
+        return [
+            _joined(by_line[i], whole[i]) if i in by_line else [Translation(line.prefix, 0.0)]
+            for i, line in enumerate(asked)
+        ]
+
+    def _parts(self, number: int, line: Line) -> Iterator[_Part]:
+        """Yield the parts in which a line is translated; of a blank line, none.
+
+        A line with phrases of its own stays whole, as no one knows which part they are of.
+        """
+        if not line.text.strip():
+            return
+        pieces = [Part(line.text)]
+        if self.longest is not None and not line.phrases:
+            pieces = split(line.text, self._size, self.longest)
+        if len(pieces) > 1:
+            self.report.split += 1
+            self.report.parts += len(pieces)
+        prefix = line.prefix
+        for piece in pieces:
+            protected = protect(piece.text) if self.protects else Protected(piece.text, (), {})
+            terms = self.terms.of(protected.text) if self.terms else []
+            phrases = (*line.phrases, *terms)
+            yield _Part(number, piece, protected, prefix, phrases)
+            prefix = ""
+
+    def _size(self, text: str) -> int:
+        [tokens] = self._encode_source([text])
+        return len(tokens)
+
+    def _found(
+        self, parts: Sequence[_Part], sources: Sequence[list[int]], n: int
+    ) -> list[list[Translation]]:
+        """Return the n best translations of each part."""
+        if not parts:
+            return []
+        tgt, settings = self.tokenizers.tgt, self.settings
+        demands = {
+            i: demand(tgt, part.prefix, (*part.phrases, *part.protected.demanded))
+            for i, part in enumerate(parts)
+            if part.prefix or part.phrases or part.protected.demanded
+        }
+        chooses = settings.method == "mbr"
+        searched = self.engine.search(sources, settings.most if chooses else n, demands)
+        found = []
+        for part, source, hypotheses in zip(parts, sources, searched, strict=True):
+            its = [
+                Translation(
+                    part.protected.restore(one_line(tgt.decode(each.tokens))),
+                    each.score,
+                    (Piece(source, each),),
+                )
+                for each in hypotheses
+            ]
+            found.append(_most_like(its, settings.mbr_metric)[:n] if chooses else its)
+        return found
+
+    def _tell(self, number: int, part: _Part, text: str) -> None:
+        """Put into the report what became of the demands of a part."""
+        report = self.report
+        wanted = Counter(part.phrases)
+        report.demanded += wanted.total()
+        report.missing += [
+            (number, phrase)
+            for phrase, times in wanted.items()
+            for _ in range(times - standing(phrase, text))
+        ]
+        if self.protects:
+            report.protected += len(kept(part.piece.text))
+            report.lost += [(number, each) for each in lost(part.piece.text, text)]
 
     def stream(
-        self, lines: Iterable[str], n: int = 1, one_by_one: bool = False
+        self, lines: Iterable[str | Line], n: int = 1, one_by_one: bool = False
     ) -> Iterator[list[Translation]]:
         """Yield the n best translations of each line in order, over any number of lines.
 
@@ -125,8 +291,10 @@ class Translator:
         """
         source = iter(lines)
         window = 1 if one_by_one else FIRST_WINDOW
+        first = 0
         while chunk := list(islice(source, window)):
-            yield from self.nbest(chunk, n)
+            yield from self.nbest(chunk, n, first)
+            first += len(chunk)
             if not one_by_one:
                 window = min(2 * window, LARGEST_WINDOW)
 
@@ -140,14 +308,33 @@ class Translator:
         targets = self.tokenizers.tgt.encode([target for _, target in pairs])
         tokens = list(zip(sources, targets, strict=True))
         forced: dict[int, Hypothesis] = {}
-        for batch in by_size(tokens, self.batch_size):
+        for batch in by_size(tokens, self.settings.batch_size):
             forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
         return [forced[i] for i in range(len(pairs))]
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
         return self.tokenizers.src.encode(list(lines))
 
-    def _to_text(self, hypothesis: Hypothesis) -> Translation:
-        return Translation(
-            one_line(self.tokenizers.tgt.decode(hypothesis.tokens)), hypothesis.score
-        )
+
+def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Translation]:
+    """Return the n best of a line: the k-th of the k-th of each part, or of its last."""
+    if len(by_part) == 1:
+        return by_part[0]
+    found = []
+    for place in range(max(map(len, by_part))):
+        its = [each[min(place, len(each) - 1)] for each in by_part]
+        pieces = tuple(piece for each in its for piece in each.pieces)
+        sizes = [len(piece.hypothesis.tokens) + 1 for piece in pieces]
+        score = sum(map(mul, sizes, (each.score for each in its))) / sum(sizes)
+        found.append(Translation(rejoin([each.text for each in its], parts), score, pieces))
+    return found
+
+
+def _most_like(candidates: list[Translation], utility: Utility) -> list[Translation]:
+    """Return different candidates by their expected utility, which becomes their score."""
+    from nmt.decoding.mbr import expected_utilities  # sacrebleu, which no other search needs
+
+    utilities = expected_utilities([each.text for each in candidates], utility).tolist()
+    scored = [replace(each, score=its) for each, its in zip(candidates, utilities, strict=True)]
+    different = {each.text: each for each in reversed(scored)}
+    return sorted(different.values(), key=lambda each: -each.score)

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 
+from nmt.data.repetition import LONGEST_REPEAT, repeated_words
 from nmt.evaluation.metrics import bleu_tokenizer
 from nmt.explain.align import DROPPED_BELOW, REPEATED_FROM
 
@@ -113,7 +113,6 @@ def copied(source: str, references: Sequence[str], hypothesis: str) -> list[Copi
 SHORT, LONG = 0.7, 1.5
 FEW_WORDS = 5
 REPEATED_WORDS = 2
-LONGEST_REPEAT = 20
 COPIED_SHARE = 0.5
 DETACHED_CHRF = 15.0
 
@@ -141,27 +140,6 @@ ATTENTION = {
     f"words: they get a weight of {REPEATED_FROM:g} or more in all",
 }
 """Of systems with attention; what is dropped and repeated is nmt/explain/align.py's to say."""
-
-
-def repeated_words(words: Words) -> int:
-    """Count the words that repeat at once what stands before them: 3 in `a b c a b c`.
-
-    The longest stretch for any one length of what is repeated.
-    """
-    if len(set(words)) == len(words):
-        return 0
-    known: dict[str, int] = {}
-    ids = np.array([known.setdefault(word, len(known)) for word in words])
-    most = 0
-    for length in range(1, min(LONGEST_REPEAT, len(ids) // 2) + 1):
-        same = ids[length:] == ids[:-length]
-        if np.count_nonzero(same) < max(length, most + 1):
-            continue
-        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
-        run = int((edges[1::2] - edges[::2]).max())
-        if run >= length:
-            most = max(most, run)
-    return most
 
 
 def suspicions(

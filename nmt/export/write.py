@@ -17,7 +17,6 @@ from nmt.data.text import one_line
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.load import load_engine
-from nmt.decoding.translator import Engine as Searcher
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.huggingface import MarianEngine, write_huggingface
@@ -104,7 +103,7 @@ def about(run: RunDir, to: Engine) -> str:
 
 def write(
     engine: BeamEngine, config: Config, to: Engine, quantization: str | None, folder: Path
-) -> Searcher:
+) -> CTranslate2Engine | MarianEngine:
     """Write the other engine's own files; return that engine, with what was written loaded."""
     tokenizers = engine.tokenizers
     model: Any = engine.model
@@ -117,7 +116,10 @@ def write(
 
 
 def compare(
-    ours: BeamEngine, theirs: Searcher, corpus: Corpus, positions: int | None
+    ours: BeamEngine,
+    theirs: CTranslate2Engine | MarianEngine,
+    corpus: Corpus,
+    positions: int | None,
 ) -> Comparison | None:
     """Translate the first lines of a corpus that both engines take; None where there is none."""
     most = positions or sys.maxsize

@@ -109,7 +109,7 @@ class Plain(Ids):
 
 
 def test_members_read_the_source_by_their_own_tokenizers() -> None:
-    from nmt.decoding.sources import rereader
+    from nmt.decoding.reread import rereader
 
     plain: Any = Plain(12)
     shifted: Any = Shifted(12)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
-from nmt.config import TokenizerConfig
+from nmt.config import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
+from nmt.decoding.demands import Demand
 from nmt.decoding.translator import BLANK, Hypothesis, Translation, Translator
 
 
@@ -23,7 +24,12 @@ class Copier:
     def __init__(self) -> None:
         self.batches: list[list[list[int]]] = []
 
-    def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+    ) -> list[list[Hypothesis]]:
         self.batches.append([list(source) for source in sources])
         return [
             [Hypothesis(list(source) * n, -float(n), -10.0 * n) for n in range(1, nbest + 1)]
@@ -51,7 +57,8 @@ def tokenizers() -> Tokenizers:
 
 def make_translator(tokenizers: Tokenizers, batch_size: int = 4) -> tuple[Translator, Copier]:
     engine = Copier()
-    return Translator(engine, tokenizers, batch_size), engine
+    settings = DecodeConfig(batch_size=batch_size)
+    return Translator(engine, tokenizers, settings), engine
 
 
 LINES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nmt.data.repetition import repeated_words
 from nmt.evaluation.lines import (
     COPIES,
     KINDS,
@@ -11,7 +12,6 @@ from nmt.evaluation.lines import (
     copied,
     has_new_number,
     kinds,
-    repeated_words,
     suspicions,
     word_splitter,
 )

@@ -1,0 +1,76 @@
+"""What a translation must take over as it is: links, addresses, placeholders, numbers.
+
+A number is demanded of the translation as it stands. The others, of which a model knows no more
+than their letters, are replaced by numbers that the line does not hold, those are demanded, and
+replaced again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from nmt.decoding.terms import standing, whole_words
+
+LINK = r"\b(?:https?://|ftp://|www\.)[^\s<>\"]*[\w/]"
+MAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+PLACEHOLDER = r"\$?\{+[^\s{}]+\}+|%\([^\s()]+\)[a-z]|%[sd]\b"
+NUMBER = r"(?<![\w.,:/-])\d+(?:[.,:/-]\d+)*(?![\w])"
+KEPT = re.compile(f"(?P<opaque>{LINK}|{MAIL}|{PLACEHOLDER})|(?P<number>{NUMBER})")
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A line whose protected parts a model can read."""
+
+    text: str
+    demanded: tuple[str, ...]
+    """What must stand in the translation, each as often as here."""
+    originals: dict[str, str]
+    """What stands for what."""
+
+    def restore(self, translation: str) -> str:
+        """Return a translation with the originals in it again."""
+        if not self.originals:
+            return translation
+        pattern = "|".join(map(whole_words, self.originals))
+        return re.sub(pattern, lambda found: self.originals[found.group()], translation)
+
+
+def protect(line: str) -> Protected:
+    """Find what is to be taken over as it is."""
+    spare = _spare_numbers(line)
+    originals: dict[str, str] = {}
+    demanded: list[str] = []
+
+    def readable(found: re.Match[str]) -> str:
+        text = found.group()
+        if found["opaque"] is not None:
+            text = next(spare)
+            originals[text] = found.group()
+        demanded.append(text)
+        return text
+
+    return Protected(KEPT.sub(readable, line), tuple(demanded), originals)
+
+
+def kept(line: str) -> list[str]:
+    """Return what is protected in a line."""
+    return [found.group() for found in KEPT.finditer(line)]
+
+
+def lost(line: str, translation: str) -> list[str]:
+    """Return what of a line does not stand in its translation as it is, and as often."""
+    found = kept(line)
+    return [
+        each
+        for place, each in enumerate(found)
+        if standing(each, translation) < found[: place + 1].count(each)
+    ]
+
+
+def _spare_numbers(line: str) -> Iterator[str]:
+    """Yield numbers of two digits and more that are no part of any in the line."""
+    return (text for number in count(17, 6) if (text := str(number)) not in line)

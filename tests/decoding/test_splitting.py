@@ -1,0 +1,64 @@
+"""Long lines in parts: nothing is lost, no part is too long, and the parts are where people cut."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nmt.decoding.splitting import Part, rejoin, split
+
+TEXT = st.text(st.sampled_from("ab c.,!?;\u3000。、\u00a0\"'…\u00e9"), min_size=1, max_size=80)
+
+
+def letters(text: str) -> int:
+    return len(text)
+
+
+@given(TEXT, st.integers(1, 30))
+def test_the_parts_and_the_blanks_after_them_are_the_line(text: str, most: int) -> None:
+    parts = split(text, letters, most)
+    assert "".join(part.text + part.after for part in parts) == text
+    assert all(part.text for part in parts)
+    if len(text) <= most:
+        assert parts == [Part(text)]
+
+
+@given(TEXT, st.integers(2, 30))
+def test_no_part_is_longer_than_allowed(text: str, most: int) -> None:
+    def words_and_signs(piece: str) -> int:
+        """Tokens, blanks none."""
+        return len("".join(piece.split()))
+
+    assert all(words_and_signs(part.text) <= most for part in split(text, words_and_signs, most))
+
+
+@pytest.mark.parametrize(
+    ("line", "most", "expected"),
+    [
+        ("One dog. Two cats!", 10, ["One dog.", "Two cats!"]),
+        ("A. B. C. D. E. F.", 10, ["A.", "B.", "C.", "D.", "E.", "F."]),
+        ('He said "no." She left.', 14, ['He said "no."', "She left."]),
+        ("in the house, by the sea, at the end", 26, ["in the house, by the sea,", "at the end"]),
+        ("one two three four", 8, ["one two", "three", "four"]),
+        ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
+        ("我喝茶。你喝水。", 4, ["我喝茶。", "你喝水。"]),
+        ("3.5 is a number, 1,000 too.", 20, ["3.5 is a number,", "1,000 too."]),
+    ],
+)
+def test_where_a_line_is_cut(line: str, most: int, expected: list[str]) -> None:
+    assert [part.text for part in split(line, letters, most)] == expected
+
+
+def test_translations_stand_between_the_same_blanks() -> None:
+    parts = [Part("One.", "  "), Part("Two.", "\t"), Part("Three.")]
+    assert rejoin(["Eins.", "Zwei.", "Drei."], parts) == "Eins.  Zwei.\tDrei."
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"), [(["我。", "你。"], "我。你。"), (["Me.", "You."], "Me. You.")]
+)
+def test_where_no_blank_stood_a_space_comes_unless_letters_are_wide(
+    texts: list[str], expected: str
+) -> None:
+    assert rejoin(texts, [Part("我。"), Part("你。")]) == expected
