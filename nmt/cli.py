@@ -225,17 +225,61 @@ def translate(
         Optional[Path],  # noqa: UP045
         typer.Argument(help="Text to translate; default: stdin."),
     ] = None,
-    model: ModelFolder = None,
+    model: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--model",
+            "-m",
+            help="Run folder; several make an ensemble. Default: the newest finished under runs/.",
+        ),
+    ] = None,
     output: Output = None,
     beam: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option("--beam", min=1, help="Short for --set decode.beam_size=N."),
+    ] = None,
+    decode: Annotated[
+        Optional[Literal["beam", "sample", "mbr"]],  # noqa: UP045
+        typer.Option("--decode", help="Short for --set decode.method=WAY."),
+    ] = None,
+    metric: Annotated[
+        Optional[Literal["chrf", "bleu"]],  # noqa: UP045
+        typer.Option("--metric", help="Short for --set decode.mbr_metric=METRIC."),
     ] = None,
     nbest: Annotated[
         int, typer.Option(min=1, help="Translations a line, as N ||| TEXT ||| SCORE.")
     ] = 1,
     scores: Annotated[
         bool, typer.Option("--scores", help="Put SCORE and a tab before each line.")
+    ] = False,
+    confidence: Annotated[
+        bool,
+        typer.Option("--confidence", help="Put log-probability, lowest, coverage, flags before."),
+    ] = False,
+    review: Annotated[
+        int, typer.Option(min=0, metavar="N", help="At the end, list the N least trusted lines.")
+    ] = 0,
+    json: Annotated[
+        bool, typer.Option("--json", help="Read and write a JSON object a line (docs).")
+    ] = False,
+    column: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, metavar="N", help="Translate column N of a table with tabs."),
+    ] = None,
+    prefix: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A file of what each translation begins with."),
+    ] = None,
+    contain: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A file of what each translation must hold, tabs between phrases."),
+    ] = None,
+    terms: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="A TSV of source terms and their translations, demanded throughout."),
+    ] = None,
+    protect: Annotated[
+        bool, typer.Option("--protect", help="Keep links, addresses, {placeholders}, numbers.")
     ] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Answer each line before reading the next.")
@@ -252,8 +296,23 @@ def translate(
     """Translate text, one line out a line in."""
     from nmt.commands import translate as command
 
-    settings = _asked(set_, to) + ([f"decode.beam_size={beam}"] if beam else [])
-    command.run(file, model, output, settings, nbest, scores, stream, device, engine, invalid)
+    short = {"beam_size": beam, "method": decode, "mbr_metric": metric}
+    settings = _asked(set_, to) + [f"decode.{key}={its}" for key, its in short.items() if its]
+    asked = command.Asked(
+        nbest=nbest,
+        scores=scores,
+        stream=stream,
+        invalid=invalid,
+        json=json,
+        column=column,
+        prefix=prefix,
+        contain=contain,
+        terms=terms,
+        protect=protect,
+        confidence=confidence,
+        review=review,
+    )
+    command.run(file, model or [], output, settings, asked, device, engine)
 
 
 @app.command()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from heapq import heappush, heappushpop
+from itertools import count, repeat
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from nmt import files
-from nmt.config import Config
+from nmt.config import Config, DecodeConfig
 from nmt.configfile import load_config
 from nmt.cores import job_size
 from nmt.data.text import (
@@ -22,38 +24,82 @@ from nmt.data.text import (
     open_text,
     range_lines,
     raw_lines,
+    read_lines,
 )
+from nmt.decoding.lineforms import Column, Form, Json, Plain
 from nmt.decoding.load import choose_run, load_translator, require_tags
-from nmt.decoding.translator import Translation, Translator
+from nmt.decoding.terms import Terms, read_terms
+from nmt.decoding.translator import Extras, Line, Report, Translator
 from nmt.errors import ConfigError, DataError
 from nmt.log import say
-from nmt.rundir import RunDir
+from nmt.rundir import RunDir, open_run
 
 Policy = Literal["error", "replace", "skip"]
 """What becomes of a line that is not UTF-8."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks beside settings."""
+
+    nbest: int = 1
+    scores: bool = False
+    stream: bool = False
+    invalid: Policy = "replace"
+    json: bool = False
+    column: int | None = None
+    prefix: Path | None = None
+    contain: Path | None = None
+    terms: Path | None = None
+    protect: bool = False
+    confidence: bool = False
+    review: int = 0
+
+    def form(self) -> Form:
+        """Return what lines look like."""
+        if self.json:
+            return Json(self.nbest)
+        if self.column is not None:
+            return Column(self.column, self.scores)
+        return Plain(self.nbest, self.scores)
+
+    def contradictions(self, settings: DecodeConfig) -> list[str]:
+        """Return what cannot be asked together."""
+        several = self.nbest > 1
+        rules = {
+            f"--nbest: must be at most {settings.most} with these settings, is {self.nbest}": (
+                self.nbest > settings.most
+            ),
+            "--json and --column: give one of them": self.json and self.column is not None,
+            "--column and --nbest: give one of them": self.column is not None and several,
+            "--json: holds the score; leave out --scores": self.json and self.scores,
+            "--nbest and --confidence: give one of them, or --json": (
+                several and self.confidence and not self.json
+            ),
+            "--prefix and --contain: are fields of the lines with --json": self.json
+            and (self.prefix is not None or self.contain is not None),
+        }
+        return [message for message, broken in rules.items() if broken]
+
+
 def run(
     file: Path | None,
-    model: Path | None,
+    models: list[Path],
     output: Path | None,
     overrides: list[str],
-    nbest: int,
-    scores: bool,
-    stream: bool,
+    asked: Asked,
     device: str,
     engine: str,
-    invalid: Policy,
 ) -> None:
     """Translate `file` or stdin to `output` or stdout; several workers share a file."""
-    run_dir = choose_run(model)
-    config = load_config(run_dir.config, overrides)
-    require_tags(config)
-    if nbest > config.decode.beam_size:
-        raise ConfigError(
-            [f"--nbest: must be at most the beam size, {config.decode.beam_size}, is {nbest}"]
-        )
-    way = _Way(run_dir, config, nbest, scores, stream, device, engine, invalid)
+    runs = [open_run(model) for model in models] or [choose_run(None)]
+    configs = [load_config(run.config, overrides) for run in runs]
+    for config in configs:
+        require_tags(config)
+    if problems := asked.contradictions(configs[0].decode):
+        raise ConfigError(problems)
+    terms = read_terms(asked.terms) if asked.terms else None
+    way = _Way(runs, configs, asked, terms, device, engine)
     if job_size() > 1:
         _shared(file, output, way)
         return
@@ -65,25 +111,51 @@ def run(
             stack.enter_context(_telling(output))
             sink = stack.enter_context(files.open_atomic(output, keep_partial=True))
         name = file or Path("stdin")
-        mended = way.translate(translator, raw_lines(source, name), sink, name)
-    _warn(mended, invalid)
+        told = way.translate(translator, raw_lines(source, name), sink, name)
+    way.tell(told)
+
+
+@dataclass
+class _Told:
+    """What there is to say of translated lines."""
+
+    invalid: int
+    report: Report
+    doubtful: list[tuple[float, int, str, str]]
+    """Trust, number, source and translation of the lines to review."""
+
+    def as_list(self) -> list[Any]:
+        """Return what can travel as JSON."""
+        return [self.invalid, list(vars(self.report).values()), self.doubtful]
+
+    @classmethod
+    def of(cls, values: Any) -> _Told:
+        """Return what `as_list` was made of."""
+        invalid, report, doubtful = values
+        return cls(invalid, Report(*report), [tuple(each) for each in doubtful])
 
 
 @dataclass(frozen=True)
 class _Way:
     """How lines are translated, whichever they are."""
 
-    run_dir: RunDir
-    config: Config
-    nbest: int
-    scores: bool
-    stream: bool
+    runs: list[RunDir]
+    configs: list[Config]
+    asked: Asked
+    terms: Terms | None
     device: str
     engine: str
-    invalid: Policy
 
     def translator(self) -> Translator:
-        return load_translator(self.run_dir, self.config, self.device, self.engine)
+        asked = self.asked
+        return load_translator(
+            self.runs[0],
+            self.configs[0],
+            self.device,
+            self.engine,
+            beside=list(zip(self.runs[1:], self.configs[1:], strict=True)),
+            extras=Extras(self.terms, asked.protect, asked.confidence or asked.review > 0),
+        )
 
     def translate(
         self,
@@ -92,25 +164,87 @@ class _Way:
         sink: BinaryIO,
         name: Path,
         first: int = 0,
-    ) -> int:
-        """Write the translations of raw lines of a file, numbered from `first`.
-
-        Return how many were not UTF-8.
-        """
-        counted = _Invalid(self.invalid)
-        errors: Literal["strict", "replace"] = "strict" if self.invalid == "error" else "replace"
+    ) -> _Told:
+        """Write the translations of raw lines of a file, numbered from `first`."""
+        asked, form = self.asked, self.asked.form()
+        counted = _Invalid(asked.invalid)
+        errors: Literal["strict", "replace"] = "strict" if asked.invalid == "error" else "replace"
         texts = decode_lines(counted.passed(lines), str(name), count(first + 1), errors)
-        found = translator.stream(texts, self.nbest, self.stream)
+        waiting: deque[tuple[str, Line]] = deque()
+        doubtful: list[tuple[float, int, str, str]] = []
+
+        def read() -> Iterator[Line]:
+            for number, (text, prefix, phrases) in enumerate(self._beside(texts, name), first + 1):
+                line = form.read(text, f"{name}:{number}")
+                if prefix or phrases:
+                    line = replace(line, prefix=prefix, phrases=phrases)
+                waiting.append((text, line))
+                yield line
+
+        translator.report = Report()
+        found = translator.stream(read(), asked.nbest, asked.stream, first)
         for number, translations in enumerate(found, first):
-            sink.write(_format(number, translations, self.nbest, self.scores).encode())
+            text, line = waiting.popleft()
+            best = translations[0]
+            if asked.review and best.confidence is not None and line.text.strip():
+                entry = (-best.confidence.trust, number + 1, line.text, best.text)
+                (heappush if len(doubtful) < asked.review else heappushpop)(doubtful, entry)
+            if not asked.confidence:
+                translations = [replace(best, confidence=None), *translations[1:]]
+            sink.write(form.write(text, number, translations).encode())
             sink.flush()
-        return counted.count
+        return _Told(counted.count, translator.report, [(-its[0], *its[1:]) for its in doubtful])
+
+    def _beside(
+        self, texts: Iterator[str], name: Path
+    ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """Yield each line with its prefix and its phrases, of files with as many lines."""
+        asked = self.asked
+        prefixes = read_lines(asked.prefix) if asked.prefix else repeat("")
+        phrases = read_lines(asked.contain) if asked.contain else repeat("")
+        named = [(prefixes, asked.prefix), (phrases, asked.contain)]
+        number = 0
+        for number, text in enumerate(texts, 1):
+            prefix, held = (next(lines, None) for lines, _ in named)
+            for its, (_, file) in zip((prefix, held), named, strict=True):
+                if its is None:
+                    raise DataError(f"{file}: must have as many lines as {name}, has {number - 1}")
+            stripped = (phrase.strip() for phrase in (held or "").split("\t"))
+            yield text, prefix or "", tuple(phrase for phrase in stripped if phrase)
+        for lines, file in named:
+            if file and next(lines, None) is not None:
+                raise DataError(f"{file}: must have as many lines as {name}, {number}, has more")
+
+    def tell(self, told: _Told) -> None:
+        """Say what became of the lines."""
+        if told.invalid:
+            mended = self.asked.invalid == "replace"
+            fate = "bad bytes became U+FFFD" if mended else "they were left blank"
+            say(f"warning: {told.invalid} lines were not UTF-8; {fate}")
+        report = told.report
+        if report.split:
+            say(f"{report.split} long lines were translated in {report.parts} parts")
+        if report.demanded:
+            _tell_misses("demanded phrases stand", report.demanded, report.missing)
+        if self.asked.protect:
+            _tell_misses("protected parts stand", report.protected, report.lost)
+        if self.asked.review:
+            say("the least trusted lines, the worst first:")
+        for trust, number, source, translation in sorted(told.doubtful):
+            say(f"{trust:8.2f}  line {number}\n          {source}\n          {translation}")
 
     def in_words(self) -> str:
         """Name all that a translation hangs on."""
-        checkpoint = self.run_dir.best_or_last().resolve()
-        decode = self.config.decode.model_dump_json()
-        return f"{checkpoint} {decode} {self.engine} {self.nbest} {self.scores} {self.invalid}"
+        checkpoints = " ".join(str(run.best_or_last().resolve()) for run in self.runs)
+        decode = self.configs[0].decode.model_dump_json()
+        return f"{checkpoints} {decode} {self.engine} {self.asked} {self.terms}"
+
+
+def _tell_misses(what: str, wanted: int, missing: list[tuple[int, str]]) -> None:
+    share = (wanted - len(missing)) / wanted if wanted else 1.0
+    say(f"{wanted - len(missing)} of {wanted} {what} ({share:.1%})")
+    for number, phrase in missing:
+        say(f"warning: line {number}: {phrase!r} does not stand in the translation")
 
 
 def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
@@ -118,6 +252,11 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
 
     Parts that are whole stay when the job dies, and the same command goes on from them.
     """
+    asked = way.asked
+    if asked.prefix or asked.contain:
+        raise ConfigError(
+            ["under torchrun: takes no --prefix or --contain; make them fields of lines of --json"]
+        )
     if file is None or output is None or file.suffix in OPENERS:
         raise ConfigError(
             ["under torchrun: needs a plain file to translate and -o FILE, which workers share"]
@@ -132,23 +271,24 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             _claim(folder, f"{file.resolve()} {file.stat().st_mtime_ns} {way.in_words()}\n")
         workers.wait()
         translator = way.translator()
-        invalid = 0
+        told: list[_Told] = []
         for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):
             if part.is_file():
                 continue
-            counts = way.nbest > 1 or way.invalid == "error"
-            first = sum(1 for _ in range_lines(file, 0, begin)) if counts else 0
+            first = sum(1 for _ in range_lines(file, 0, begin))
             with files.open_atomic(part) as sink:
                 lines = range_lines(file, begin, end)
-                invalid += way.translate(translator, lines, sink, file, first)
-        total = sum(workers.joined([invalid]))
+                told.append(way.translate(translator, lines, sink, file, first))
+        every = list(map(_Told.of, workers.joined([each.as_list() for each in told])))
         if workers.leads:
             with files.open_atomic(output) as sink:
                 for part in parts:
                     with open(part, "rb") as stream:
                         shutil.copyfileobj(stream, sink)
             files.remove(folder)
-            _warn(total, way.invalid)
+            worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
+            report = sum((its.report for its in every), Report())
+            way.tell(_Told(sum(its.invalid for its in every), report, worst))
 
 
 def _claim(folder: Path, words: str) -> None:
@@ -164,12 +304,6 @@ def _claim(folder: Path, words: str) -> None:
         files.remove(folder)
     files.make_folder(folder)
     files.write_text(made, words)
-
-
-def _warn(invalid: int, policy: Policy) -> None:
-    if invalid:
-        fate = "bad bytes became U+FFFD" if policy == "replace" else "they were left blank"
-        say(f"warning: {invalid} lines were not UTF-8; {fate}")
 
 
 @contextmanager
@@ -199,10 +333,3 @@ class _Invalid:
                 yield b"\n" if self.policy == "skip" else line
             else:
                 yield line
-
-
-def _format(number: int, translations: list[Translation], nbest: int, scores: bool) -> str:
-    if nbest > 1:  # the n-best list of Moses; lines count from 0
-        return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
-    best = translations[0]
-    return f"{best.score:.4f}\t{best.text}\n" if scores else f"{best.text}\n"

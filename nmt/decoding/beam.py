@@ -34,7 +34,7 @@ from nmt.decoding.filters import Filters, begun
 from nmt.decoding.forcing import BROKEN, NO_ATTENTION, Forcing
 from nmt.decoding.hypotheses import Hypotheses, Prefix, Stop
 from nmt.decoding.shortlist import Narrowed, Shortlist
-from nmt.decoding.translator import EXTRA_LENGTH, Hypothesis, length_limit
+from nmt.decoding.translator import Hypothesis, length_limit
 from nmt.decoding.walk import BeamStep, Candidate
 from nmt.errors import ConfigError, RunError, did_you_mean
 from nmt.models.build import AnyModel
@@ -270,8 +270,8 @@ class BeamEngine(Forcing):
         )
 
     def _room(self, source: Sequence[int], demand: Demand) -> int:
-        """Return the limit of a line with a demand, which has room for it and more."""
-        return self.limit(len(source)) + demand.length + EXTRA_LENGTH
+        """Return the limit of a line with a demand."""
+        return length_limit(self.settings, len(source), demand)
 
     def _prefix(self, demands: Sequence[Demand], groups: int) -> Prefix:
         longest = max(1, *(len(demand.prefix) for demand in demands))

@@ -9,6 +9,7 @@ from typing import Any
 
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
 from nmt.decoding.translator import Hypothesis, length_limit
 from nmt.errors import DataError, RunError
@@ -112,6 +113,10 @@ class CTranslate2Engine:
             Hypothesis(list(target), total / (len(target) + 1) ** alpha, total)
             for (_, target), total in zip(pairs, totals, strict=True)
         ]
+
+    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+        """Raise RunError: it tells no attention."""
+        raise RunError("--engine ctranslate2: tells no confidence")
 
     def _hypothesis(self, pieces: Sequence[str], score: float, limit: int) -> Hypothesis:
         counted = min(len(pieces) + 1, limit)  # one that is cut at the limit has no eos

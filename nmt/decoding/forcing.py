@@ -15,6 +15,7 @@ from torch import Tensor
 from nmt.config import DecodeConfig
 from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.confidence import Assessment
 from nmt.decoding.hypotheses import Ranking
 from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import Numbers, Walk
@@ -94,6 +95,24 @@ class Forcing:
         weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
         seen = torch.arange(weights.size(2)) <= torch.tensor([[len(source)] for source, _ in pairs])
         return (1 - weights.sum(1)).clamp_min(0) * seen
+
+    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+        """Force each pair's target; return its tokens' log-probabilities and what it looked at."""
+        with evaluating(self.model):
+            forced = self._force(pairs, trace=True)
+        sums: list[Numbers | None] = [None] * len(pairs)
+        if forced.trace is not None:
+            weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
+            sums = list(weights.sum(1).numpy())
+        return [
+            Assessment(
+                chosen[: len(target)].numpy(),
+                None if attended is None else attended[: len(source) + 1],
+            )
+            for (source, _), target, chosen, attended in zip(
+                pairs, forced.targets, forced.chosen, sums, strict=True
+            )
+        ]
 
     def walk(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top: int = 0

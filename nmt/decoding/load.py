@@ -13,7 +13,7 @@ from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
-from nmt.decoding.translator import Translator
+from nmt.decoding.translator import Extras, Translator
 from nmt.errors import ConfigError, DeviceError, RunError
 from nmt.log import say
 from nmt.manifest import OF_TRAINING, other_ingredients, verified
@@ -54,6 +54,7 @@ def load_translator(
     engine: str = "nmt",
     checkpoint: Path | None = None,
     beside: Sequence[tuple[RunDir, Config]] = (),
+    extras: Extras | None = None,
 ) -> Translator:
     """Load the translator of an opened run, or of its export, with the decode settings given.
 
@@ -69,9 +70,9 @@ def load_translator(
         tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
-        return Translator(theirs, tokenizers, settings, longest)
+        return Translator(theirs, tokenizers, settings, longest, extras)
     ours = load_engine(run, config, device, checkpoint, beside)
-    return Translator(ours, ours.tokenizers, settings, longest)
+    return Translator(ours, ours.tokenizers, settings, longest, extras)
 
 
 THEIRS = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from nmt.config import DecodeConfig
 from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
+from nmt.decoding.confidence import Assessment, Confidence, confidence
 from nmt.decoding.demands import Demand, demand
 from nmt.decoding.protect import Protected, kept, lost, protect
 from nmt.decoding.splitting import Part, rejoin, split
@@ -51,6 +52,8 @@ class Piece:
 
     source: list[int]
     hypothesis: Hypothesis
+    limit: int
+    """The tokens that it could have had at most, with eos."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Translation:
     score: float
     """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
     pieces: tuple[Piece, ...] = field(default=(), compare=False)
+    confidence: Confidence | None = field(default=None, compare=False)
 
 
 BLANK = Translation("", 0.0)
@@ -81,12 +85,16 @@ EXTRA_LENGTH = 10
 """Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
 
 
-def length_limit(settings: DecodeConfig, source_length: int) -> int:
-    """Return the longest translation, eos included, of a source of so many tokens."""
+def length_limit(settings: DecodeConfig, source_length: int, demand: Demand | None = None) -> int:
+    """Return the longest translation, eos included, of a source of so many tokens.
+
+    With a demand it has room for that beside what it has anyhow.
+    """
     limit = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
     if settings.max_length is not None:
         limit = min(limit, settings.max_length + 1)
-    return max(limit, settings.min_length + 1)
+    limit = max(limit, settings.min_length + 1)
+    return limit + demand.length + EXTRA_LENGTH if demand else limit
 
 
 def by_size(
@@ -123,6 +131,21 @@ class Engine(Protocol):
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a scored hypothesis."""
+
+    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+        """Return how probable each pair's target is, token by token, and what it looked at."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a translator does beside translating."""
+
+    terms: Terms | None = None
+    """Demanded wherever their source occurs."""
+    protects: bool = False
+    """Links, addresses, placeholders and numbers stay as they are."""
+    assesses: bool = False
+    """The best translation of each line comes with its confidence."""
 
 
 @dataclass
@@ -168,30 +191,22 @@ class Translator:
         tokenizers: Tokenizers,
         settings: DecodeConfig,
         longest: int | None = None,
-        terms: Terms | None = None,
-        protects: bool = False,
+        extras: Extras | None = None,
     ) -> None:
         """Put an engine between tokenizers.
 
-        Lines of more than `longest` tokens are translated in parts. `terms` are demanded where they
-        occur; with `protects`, links, addresses, placeholders and numbers stay as they are.
+        Lines of more than `longest` tokens are translated in parts.
         """
         self.engine = engine
         self.tokenizers = tokenizers
         self.settings = settings
-        self.longest, self.terms, self.protects = longest, terms, protects
+        self.longest, self.extras = longest, extras or Extras()
         self.report = Report()
 
     def tagged(self, tags: tuple[int, ...]) -> Translator:
         """Return this translator with token ids before every source."""
-        return Translator(
-            self.engine,
-            self.tokenizers.tagged(tags),
-            self.settings,
-            self.longest,
-            self.terms,
-            self.protects,
-        )
+        tokenizers = self.tokenizers.tagged(tags)
+        return Translator(self.engine, tokenizers, self.settings, self.longest, self.extras)
 
     def translate(self, lines: Iterable[str | Line]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
@@ -211,10 +226,26 @@ class Translator:
             by_line.setdefault(part.line, []).append(its)
             whole.setdefault(part.line, []).append(part.piece)
             self._tell(first + part.line + 1, part, its[0].text)
-        return [
+        found = [
             _joined(by_line[i], whole[i]) if i in by_line else [Translation(line.prefix, 0.0)]
             for i, line in enumerate(asked)
         ]
+        return self._with_confidence(found) if self.extras.assesses else found
+
+    def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
+        """Force the best translations again, to see how far they can be trusted."""
+        pieces = [piece for its in found for piece in its[0].pieces]
+        pairs = [(piece.source, piece.hypothesis.tokens) for piece in pieces]
+        assessed: dict[int, Assessment] = {}
+        for batch in by_size(pairs, self.settings.batch_size):
+            assessed |= zip(batch, self.engine.assess([pairs[i] for i in batch]), strict=True)
+        in_order = (assessed[i] for i in range(len(pairs)))
+        result = []
+        for best, *others in found:
+            its = list(islice(in_order, len(best.pieces)))
+            cut = any(len(p.hypothesis.tokens) + 1 >= p.limit for p in best.pieces)
+            result.append([replace(best, confidence=confidence(best.text, its, cut)), *others])
+        return result
 
     def _parts(self, number: int, line: Line) -> Iterator[_Part]:
         """Yield the parts in which a line is translated; of a blank line, none.
@@ -229,12 +260,12 @@ class Translator:
         if len(pieces) > 1:
             self.report.split += 1
             self.report.parts += len(pieces)
-        prefix = line.prefix
+        extras, prefix = self.extras, line.prefix
         for piece in pieces:
-            protected = protect(piece.text) if self.protects else Protected(piece.text, (), {})
-            terms = self.terms.of(protected.text) if self.terms else []
-            phrases = (*line.phrases, *terms)
-            yield _Part(number, piece, protected, prefix, phrases)
+            plain = Protected(piece.text, (), {})
+            protected = protect(piece.text) if extras.protects else plain
+            terms = extras.terms.of(protected.text) if extras.terms else []
+            yield _Part(number, piece, protected, prefix, (*line.phrases, *terms))
             prefix = ""
 
     def _size(self, text: str) -> int:
@@ -256,12 +287,13 @@ class Translator:
         chooses = settings.method == "mbr"
         searched = self.engine.search(sources, settings.most if chooses else n, demands)
         found = []
-        for part, source, hypotheses in zip(parts, sources, searched, strict=True):
+        for i, (part, source, hypotheses) in enumerate(zip(parts, sources, searched, strict=True)):
+            limit = length_limit(settings, len(source), demands.get(i))
             its = [
                 Translation(
                     part.protected.restore(one_line(tgt.decode(each.tokens))),
                     each.score,
-                    (Piece(source, each),),
+                    (Piece(source, each, limit),),
                 )
                 for each in hypotheses
             ]
@@ -278,20 +310,24 @@ class Translator:
             for phrase, times in wanted.items()
             for _ in range(times - standing(phrase, text))
         ]
-        if self.protects:
+        if self.extras.protects:
             report.protected += len(kept(part.piece.text))
             report.lost += [(number, each) for each in lost(part.piece.text, text)]
 
     def stream(
-        self, lines: Iterable[str | Line], n: int = 1, one_by_one: bool = False
+        self,
+        lines: Iterable[str | Line],
+        n: int = 1,
+        one_by_one: bool = False,
+        first: int = 0,
     ) -> Iterator[list[Translation]]:
         """Yield the n best translations of each line in order, over any number of lines.
 
-        With `one_by_one` each line is answered before the next is read.
+        With `one_by_one` each line is answered before the next is read. `first` is the number of
+        the first, for the report.
         """
         source = iter(lines)
         window = 1 if one_by_one else FIRST_WINDOW
-        first = 0
         while chunk := list(islice(source, window)):
             yield from self.nbest(chunk, n, first)
             first += len(chunk)

@@ -20,7 +20,7 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding import beam, translator
+from nmt.decoding import translator
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.constraints import Constraints, Progress
 from nmt.decoding.demands import Demand, Phrase, WordEdges, ties
@@ -290,7 +290,6 @@ def test_coverage_penalty_of_wu_et_al(settings: dict[str, object], beta: float) 
 
 
 def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beam, "EXTRA_LENGTH", 0)
     monkeypatch.setattr(translator, "EXTRA_LENGTH", 0)
     engine = make_engine(beam_size=2, max_length_ratio=0.1)
     demand = Demand((4, 6, 8), (Phrase(((10, 11, 4),)), Phrase(((6,),))))

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pytest
 
 from nmt.config import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
+from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
 from nmt.decoding.translator import BLANK, Hypothesis, Translation, Translator
 
@@ -40,6 +42,16 @@ class Copier:
         self.batches.append([list(target) for _, target in pairs])
         return [
             Hypothesis(list(target), -100.0 * len(source) - len(target), -1.0)
+            for source, target in pairs
+        ]
+
+    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+        """The n-th token has a log-probability of -n; each source token is seen for a half."""
+        return [
+            Assessment(
+                -np.arange(len(target) + 1, dtype=np.float32),
+                np.full(len(source) + 1, 0.5, np.float32),
+            )
             for source, target in pairs
         ]
 
