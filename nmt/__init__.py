@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nmt.decoding.load import load as load
+    from nmt.model import load as load
 
 __version__ = "0.1.0"
 __all__ = ["load"]
@@ -20,7 +20,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> object:
     """Import torch and all that follows only when `nmt.load` is asked for."""
     if name == "load":
-        from nmt.decoding.load import load
+        from nmt.model import load
 
         return load
     raise AttributeError(f"module 'nmt' has no attribute '{name}'")

@@ -66,8 +66,9 @@ class Asked:
     def contradictions(self, settings: DecodeConfig) -> list[str]:
         """Return what cannot be asked together."""
         several = self.nbest > 1
+        most = "the number of samples" if settings.samples else "the beam size"
         rules = {
-            f"--nbest: must be at most {settings.most} with these settings, is {self.nbest}": (
+            f"--nbest: must be at most {most}, {settings.most}, is {self.nbest}": (
                 self.nbest > settings.most
             ),
             "--json and --column: give one of them": self.json and self.column is not None,

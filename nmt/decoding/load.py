@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmt.config import Config, DecodeConfig, known_tags, required_tags
-from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
@@ -22,20 +21,6 @@ from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_j
 if TYPE_CHECKING:
     from nmt.decoding.beam import BeamEngine
     from nmt.models.build import AnyModel
-
-
-def load(
-    folder: str | Path, device: str = "auto", overrides: list[str] | None = None
-) -> Translator:
-    """Load the best checkpoint of a run folder, the last where none was validated.
-
-    `overrides` are settings such as "decode.beam_size=8". Raises RunError where the folder is no
-    run or holds no checkpoint.
-    """
-    run = open_run(Path(folder))
-    config = load_config(run.config, overrides)
-    require_tags(config)
-    return load_translator(run, config, device)
 
 
 def choose_run(folder: Path | None) -> RunDir:
@@ -62,8 +47,7 @@ def load_translator(
     runs `beside` it make an ensemble with it.
     """
     settings = config.decode
-    others = [its for _, its in beside]
-    longest = settings.split_length or min(its.data.max_length for its in (config, *others))
+    longest = min(longest_source(its) for its in (config, *(other for _, other in beside)))
     if engine == "ctranslate2":
         _require_plain(settings, beside)
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
@@ -94,6 +78,11 @@ def _require_plain(settings: DecodeConfig, beside: Sequence[object]) -> None:
         others.append("--model: --engine ctranslate2 takes one")
     if others:
         raise ConfigError(others)
+
+
+def longest_source(config: Config) -> int:
+    """Return the source tokens of which a line is translated whole, at most."""
+    return config.decode.split_length or config.data.max_length
 
 
 def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:

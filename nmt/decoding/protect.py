@@ -1,8 +1,8 @@
 """What a translation must take over as it is: links, addresses, placeholders, numbers.
 
-A number is demanded of the translation as it stands. The others, of which a model knows no more
-than their letters, are replaced by numbers that the line does not hold, those are demanded, and
-replaced again.
+A number of one or two digits is demanded of the translation as it stands. The others, which a model
+may never have seen, are replaced by small numbers that the line does not hold; these are demanded,
+and replaced by the originals again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ LINK = r"\b(?:https?://|ftp://|www\.)[^\s<>\"]*[\w/]"
 MAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
 PLACEHOLDER = r"\$?\{+[^\s{}]+\}+|%\([^\s()]+\)[a-z]|%[sd]\b"
 NUMBER = r"(?<![\w.,:/-])\d+(?:[.,:/-]\d+)*(?![\w])"
-KEPT = re.compile(f"(?P<opaque>{LINK}|{MAIL}|{PLACEHOLDER})|(?P<number>{NUMBER})")
+KEPT = re.compile(f"{LINK}|{MAIL}|{PLACEHOLDER}|{NUMBER}")
+FAMILIAR = re.compile(r"\d\d?")
+"""Numbers that models know how to handle."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def protect(line: str) -> Protected:
 
     def readable(found: re.Match[str]) -> str:
         text = found.group()
-        if found["opaque"] is not None:
+        if not FAMILIAR.fullmatch(text):
             text = next(spare)
             originals[text] = found.group()
         demanded.append(text)
