@@ -11,16 +11,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nmt.decoding.translator import Line as Line
     from nmt.model import load as load
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["Line", "load"]
 
 
 def __getattr__(name: str) -> object:
-    """Import torch and all that follows only when `nmt.load` is asked for."""
+    """Import torch and all that follows only when it is asked for."""
     if name == "load":
         from nmt.model import load
 
         return load
+    if name == "Line":
+        from nmt.decoding.translator import Line
+
+        return Line
     raise AttributeError(f"module 'nmt' has no attribute '{name}'")

@@ -444,6 +444,7 @@ def score(
     ] = None,
     model: ModelFolder = None,
     output: Output = None,
+    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -451,7 +452,62 @@ def score(
     """Score given translations: log-probability, that a token, and perplexity, a line each."""
     from nmt.commands import score as command
 
-    command.run(src, tgt, model, output, _asked(set_, to), device)
+    command.run(src, tgt, model, output, json, _asked(set_, to), device)
+
+
+@app.command()
+def rerank(
+    nbest: Annotated[
+        Path, typer.Argument(metavar="NBEST", help="Lists as `nmt translate --nbest` writes them.")
+    ],
+    src: Annotated[Path, typer.Option(help="What they translate.")],
+    model: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--model", "-m", help="Run that scores translations; may be repeated."),
+    ] = None,
+    reverse: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="Run of the other direction, that scores sources; may be repeated."),
+    ] = None,
+    weights: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Weights of the scorers, as --tune writes them."),
+    ] = None,
+    tune: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Find the weights that suit --ref best, and write them here."),
+    ] = None,
+    ref: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="With --tune: the reference."),
+    ] = None,
+    tgt_lang: Annotated[
+        str, typer.Option(help="Target language, which chooses BLEU's tokenizer.")
+    ] = "",
+    keep: Annotated[
+        int, typer.Option("--nbest", min=1, help="Translations put out a line; 1 for text alone.")
+    ] = 1,
+    output: Output = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Rank n-best lists anew by other models, by those of the other direction, by length."""
+    from nmt.commands import rerank as command
+
+    command.run(
+        nbest,
+        src,
+        model or [],
+        reverse or [],
+        weights,
+        tune,
+        ref,
+        tgt_lang,
+        keep,
+        output,
+        set_ or [],
+        device,
+    )
 
 
 @app.command()

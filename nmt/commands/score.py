@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ def run(
     tgt: Path,
     model: Path | None,
     output: Path | None,
+    as_json: bool,
     overrides: list[str],
     device: str,
 ) -> None:
@@ -43,8 +45,7 @@ def run(
             for forced in translator.force(window):
                 length = len(forced.tokens) + 1
                 mean = forced.log_prob / length
-                row = f"{forced.log_prob:.4f}\t{mean:.4f}\t{perplexity(mean):.4f}\n"
-                sink.write(row.encode())
+                sink.write(_row(forced.log_prob, mean, length, as_json).encode())
                 total, tokens = total + forced.log_prob, tokens + length
             sink.flush()
     if tokens:
@@ -52,6 +53,19 @@ def run(
             f"{tokens} tokens, log-probability {total / tokens:.4f} a token, "
             f"perplexity {perplexity(total / tokens):.4f}"
         )
+
+
+def _row(log_prob: float, mean: float, tokens: int, as_json: bool) -> str:
+    if not as_json:
+        return f"{log_prob:.4f}\t{mean:.4f}\t{perplexity(mean):.4f}\n"
+    its = perplexity(mean)
+    content = {
+        "log_prob": round(log_prob, 4),
+        "log_prob_token": round(mean, 4),
+        "perplexity": round(its, 4) if math.isfinite(its) else None,
+        "tokens": tokens,
+    }
+    return json.dumps(content) + "\n"
 
 
 def perplexity(mean: float) -> float:

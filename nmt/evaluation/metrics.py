@@ -7,8 +7,8 @@ the lines are looked at once, and any selection or resampling of them is scored 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def make_metrics(language: str) -> Lexical:
 
 
 def statistics(
-    metrics: Lexical,
+    metrics: Mapping[str, Any],
     hypotheses: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
 ) -> list[Statistics]:
@@ -112,7 +112,7 @@ def statistics(
     `hypotheses` are systems x lines, `references` reference files x lines.
     """
     found: list[Statistics] = [{} for _ in hypotheses]
-    for name, metric in cast(dict[str, Metric], metrics).items():
+    for name, metric in metrics.items():
         metric._ref_cache = metric._cache_references(references)
         for lines, its in zip(hypotheses, found, strict=True):
             rows = metric._extract_corpus_statistics(lines, None)
