@@ -5,6 +5,7 @@ A command that is new to the README fails until it has a line in COMMANDS.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Use] = {
     "nmt data get multi30k": Use(run=False),
     "nmt translate -m runs/demo < data/demo/test.en | head -3": Use(),
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
+    "echo 'The dog sleeps.' | nmt translate -m runs/demo --terms terms.tsv": Use(),
     "nmt evaluate runs/demo": Use(),
     "nmt evaluate runs/demo my.fr --src data/demo/test.en --ref data/demo/test.fr "
     "--html report.html": Use(),
@@ -99,6 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(digits.run, folder / "runs" / "demo", symlinks=True)
     write_lines(folder / "my.fr", digits.ref[:5])
+    write_lines(folder / "terms.tsv", ["dog\tchien"])
     write_lines(folder / "data" / "demo" / "test.en", digits.src[:5])
     write_lines(folder / "data" / "demo" / "test.fr", digits.ref[:5])
     write_lines(folder / "data" / "demo" / "test.align", ["0-0"] * 5)
@@ -125,11 +128,16 @@ def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
     assert "Traceback" not in process.stderr
 
 
+DOCS = ROOT / "docs"
 PYTHON = [
     block
-    for page in (README, ROOT / "docs" / "attention.md")
+    for page in (README, DOCS / "attention.md", DOCS / "decoding.md")
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 ]
+NOTEBOOK = json.loads((DOCS / "python.ipynb").read_text())
+PYTHON.append(
+    "\n".join("".join(c["source"]) for c in NOTEBOOK["cells"] if c["cell_type"] == "code")
+)
 
 
 @pytest.mark.parametrize("block", PYTHON)

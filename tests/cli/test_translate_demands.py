@@ -227,7 +227,7 @@ def test_models_of_other_vocabularies_are_refused_before_their_weights_are_read(
 
 
 def test_ctranslate2_refuses_what_it_does_not_do() -> None:
-    with pytest.raises(ConfigError, match="decode.method: has no meaning with --engine ctr"):
+    with pytest.raises(ConfigError, match="method: has no meaning with --engine ctr"):
         load._require_plain(DecodeConfig(method="sample"), [])
     with pytest.raises(ConfigError, match="--model: --engine ctranslate2 takes one"):
         load._require_plain(DecodeConfig(), [object()])
