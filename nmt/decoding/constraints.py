@@ -39,8 +39,8 @@ class Progress:
     """Phrases that it may be in the middle of."""
     closing: frozenset[int] = frozenset()
     """Phrases that stand in it unless the next token makes their last word longer."""
-    ends_inside: bool = False
-    """Whether its last token ends in the middle of a word."""
+    opens: bool = False
+    """Whether a word can begin without a space behind its last token."""
 
 
 class Constraints:
@@ -74,15 +74,16 @@ class Constraints:
             elif said + 1 == len(form):
                 stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         begun = (Begun(p, form, said + 1) for p, form, said in steps if said + 1 < len(form))
-        return Progress(tuple(stands), frozenset(begun), frozenset(closing), inside)
+        opens = self.edges.opens[token]
+        return Progress(tuple(stands), frozenset(begun), frozenset(closing), opens)
 
     def _begins(self, progress: Progress) -> list[Begun]:
-        """Return the forms that may begin here: in the middle of a word only those with a space."""
+        """Return the forms that may begin here: without a space only behind what opens a word."""
         return [
             Begun(number, form, 0)
             for number, phrase in enumerate(self.phrases)
             for form in phrase.forms
-            if not (progress.ends_inside and self.edges.begins_inside[form[0]])
+            if progress.opens or not self.edges.begins_inside[form[0]]
         ]
 
     def _missing(self, progress: Progress, closing: bool) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ class WordEdges:
 
     begins_inside: list[bool]
     ends_inside: list[bool]
+    opens: list[bool]
+    """After which tokens a word can begin without a space: brackets, quotes, hyphens."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> WordEdges:
@@ -76,6 +79,7 @@ class WordEdges:
         return cls(
             [i not in special and ties(text[:1]) for i, text in enumerate(texts)],
             [i not in special and ties(text[-1:]) for i, text in enumerate(texts)],
+            [i not in special and opens(text[-1:]) for i, text in enumerate(texts)],
         )
 
 
@@ -88,3 +92,12 @@ def _byte(piece: str) -> str:
 def ties(letter: str) -> bool:
     """Tell whether a letter makes one word with a letter beside it; False where there is none."""
     return letter.isdigit() or letter.lower() != letter.upper()
+
+
+def opens(letter: str) -> bool:
+    """Tell whether a word can begin right behind a letter, as behind an opening bracket."""
+    return letter != "" and (letter in "'’\"/" or unicodedata.category(letter) in OPENING)
+
+
+OPENING = ("Ps", "Pi", "Pd")
+"""Unicode's opening brackets, opening quotes and dashes."""

@@ -227,6 +227,8 @@ def load_explainer(
         )
         if given is not None and not 1 <= given <= count
     ]
+    if config.decode.method == "mbr":
+        wrong.append("decode.method: mbr chooses among texts: explain with beam, or --force a text")
     if wrong:
         raise ConfigError(wrong)
     require_tags(config)

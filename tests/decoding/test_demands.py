@@ -23,7 +23,7 @@ from search_cases import (
 from nmt.decoding import translator
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.constraints import Constraints, Progress
-from nmt.decoding.demands import Demand, Phrase, WordEdges, ties
+from nmt.decoding.demands import Demand, Phrase, WordEdges, opens, ties
 from nmt.errors import ConfigError
 
 MODELS = [
@@ -158,7 +158,7 @@ def test_phrases_always_stand_however_small_the_beam(
 
 
 def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
-    edges = WordEdges([False] * 20, [False] * 20)
+    edges = WordEdges([False] * 20, [False] * 20, [False] * 20)
     its = Constraints([Phrase(((4, 5, 6),)), Phrase(((4, 7),)), Phrase(((4, 7),))], edges)
 
     def progress(*tokens: int) -> Progress:
@@ -184,6 +184,23 @@ def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
 )
 def test_what_ties_tokens_into_a_word(letter: str, expected: bool) -> None:
     assert ties(letter) == expected
+
+
+@pytest.mark.parametrize(
+    ("letter", "expected"),
+    [("(", True), ("«", True), ("-", True), ("'", True), (".", False), ("a", False), ("", False)],
+)
+def test_what_a_word_can_begin_behind(letter: str, expected: bool) -> None:
+    assert opens(letter) == expected
+
+
+def test_a_form_without_a_space_begins_behind_what_opens_a_word_alone() -> None:
+    """Tokens: 4 a letter with a space, 5 one without, 6 a full stop, 7 a bracket."""
+    edges = WordEdges(*([i in places for i in range(9)] for places in ({5}, {4, 5}, {7})))
+    its = Constraints([Phrase(((4, 5), (5, 5)))], edges)
+    for token, offered in ((6, {4}), (4, {4, 5}), (7, {4, 5})):
+        assert its.offers(its.after(its.start(), token)) == offered
+    assert its.offers(its.start()) == {4}
 
 
 @each_model
