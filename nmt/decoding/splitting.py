@@ -50,7 +50,7 @@ def _cut(text: str, size: Callable[[str], int], most: int, level: int) -> list[P
             *inner, last = _cut(unit.text, size, most, level + 1)
             parts += [*inner, Part(last.text, last.after + unit.after)]
             room = 0
-        elif level > SENTENCES and its <= room:
+        elif level > SENTENCES and parts and its <= room:
             before = parts.pop()
             parts.append(Part(before.text + before.after + unit.text, unit.after))
             room -= its

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nmt.decoding.splitting import Part, rejoin, split
@@ -24,6 +24,7 @@ def test_the_parts_and_the_blanks_after_them_are_the_line(text: str, most: int) 
         assert parts == [Part(text)]
 
 
+@example(" ;;;", 2)
 @given(TEXT, st.integers(2, 30))
 def test_no_part_is_longer_than_allowed(text: str, most: int) -> None:
     def words_and_signs(piece: str) -> int:
