@@ -53,6 +53,9 @@ class Constraints:
         self.edges = edges
         self.whole = sum(n * size for n, size in zip(self.wanted, self.sizes, strict=True))
         """Tokens of all phrases: the bank of those who may end."""
+        self._tokens = {token for phrase in self.phrases for form in phrase.forms for token in form}
+        self._banks: dict[Progress, int] = {}
+        self._offers: dict[Progress, list[int]] = {}
 
     def start(self) -> Progress:
         """Return the progress of the empty hypothesis."""
@@ -60,6 +63,9 @@ class Constraints:
 
     def after(self, before: Progress, token: int) -> Progress:
         """Return the progress of a hypothesis that goes on with `token`."""
+        opens = self.edges.opens[token]
+        if token not in self._tokens and not before.begun and not before.closing:
+            return before if before.opens == opens else Progress(before.stands, opens=opens)
         stands = list(before.stands)
         if not self.edges.begins_inside[token]:
             for phrase in before.closing:
@@ -74,7 +80,6 @@ class Constraints:
             elif said + 1 == len(form):
                 stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         begun = (Begun(p, form, said + 1) for p, form, said in steps if said + 1 < len(form))
-        opens = self.edges.opens[token]
         return Progress(tuple(stands), frozenset(begun), frozenset(closing), opens)
 
     def _begins(self, progress: Progress) -> list[Begun]:
@@ -100,7 +105,9 @@ class Constraints:
 
         It can say the rest in `whole` minus as many tokens, or fewer where phrases overlap.
         """
-        return max(self._said(progress, closing) for closing in (True, False))
+        if progress not in self._banks:
+            self._banks[progress] = max(self._said(progress, closing) for closing in (True, False))
+        return self._banks[progress]
 
     def _said(self, progress: Progress, closing: bool) -> int:
         """Return the same, with phrases that are closing, or without them.
@@ -119,11 +126,14 @@ class Constraints:
     def _inside(self, step: Begun) -> bool:
         return self.edges.begins_inside[step.form[step.said]]
 
-    def offers(self, progress: Progress) -> set[int]:
-        """Return the tokens that bring a hypothesis forward."""
-        missing = self._missing(progress, closing=False)
-        steps = [*progress.begun, *self._begins(progress)]
-        return {step.form[step.said] for step in steps if missing[step.phrase]}
+    def offers(self, progress: Progress) -> list[int]:
+        """Return the tokens that bring a hypothesis forward, ascending."""
+        if progress not in self._offers:
+            missing = self._missing(progress, closing=False)
+            steps = [*progress.begun, *self._begins(progress)]
+            tokens = {step.form[step.said] for step in steps if missing[step.phrase]}
+            self._offers[progress] = sorted(tokens)
+        return self._offers[progress]
 
 
 class _Said(NamedTuple):
@@ -175,7 +185,7 @@ class Constrained:
         totals = before.scores[:, :rows]
         left = (before.limits - before.length - 1).tolist()
         tokens = [
-            [sorted(its.offers(one)) for one in living]
+            [its.offers(one) for one in living]
             for its, living in zip(self.constraints, self.progress, strict=True)
         ]
         width = max(1, *(len(ids) for each in tokens for ids in each))
