@@ -28,8 +28,7 @@ class Protected:
     """A line whose protected parts a model can read."""
 
     text: str
-    demanded: tuple[str, ...]
-    """What must stand in the translation, each as often as here."""
+    """All that is protected here is numbers, which must stand in the translation."""
     originals: dict[str, str]
     """What stands for what."""
 
@@ -45,17 +44,15 @@ def protect(line: str) -> Protected:
     """Find what is to be taken over as it is."""
     spare = _spare_numbers(line)
     originals: dict[str, str] = {}
-    demanded: list[str] = []
 
     def readable(found: re.Match[str]) -> str:
         text = found.group()
         if not FAMILIAR.fullmatch(text):
             text = next(spare)
             originals[text] = found.group()
-        demanded.append(text)
         return text
 
-    return Protected(KEPT.sub(readable, line), tuple(demanded), originals)
+    return Protected(KEPT.sub(readable, line), originals)
 
 
 def kept(line: str) -> list[str]:

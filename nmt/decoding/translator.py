@@ -219,7 +219,7 @@ class Translator:
         """
         asked = [Line(line) if isinstance(line, str) else line for line in lines]
         parts = [part for i, line in enumerate(asked) for part in self._parts(i, line)]
-        sources = self._encode_source(part.protected.text for part in parts)
+        sources = self._encode_source(part.piece.text for part in parts)
         by_line: dict[int, list[list[Translation]]] = {}
         whole: dict[int, list[Part]] = {}
         for part, its in zip(parts, self._found(parts, sources, n), strict=True):
@@ -230,6 +230,10 @@ class Translator:
             _joined(by_line[i], whole[i]) if i in by_line else [Translation(line.prefix, 0.0)]
             for i, line in enumerate(asked)
         ]
+        if self.extras.protects:
+            for number, (line, its) in enumerate(zip(asked, found, strict=True), first + 1):
+                self.report.protected += len(kept(line.text))
+                self.report.lost += [(number, each) for each in lost(line.text, its[0].text)]
         return self._with_confidence(found) if self.extras.assesses else found
 
     def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
@@ -254,19 +258,18 @@ class Translator:
         """
         if not line.text.strip():
             return
-        pieces = [Part(line.text)]
+        extras = self.extras
+        protected = protect(line.text) if extras.protects else Protected(line.text, {})
+        pieces = [Part(protected.text)]
         if self.longest is not None and not line.phrases:
-            pieces = split(line.text, self._size, self.longest)
+            pieces = split(protected.text, self._size, self.longest)
         if len(pieces) > 1:
             self.report.split += 1
             self.report.parts += len(pieces)
-        extras, prefix = self.extras, line.prefix
-        for piece in pieces:
-            plain = Protected(piece.text, (), {})
-            protected = protect(piece.text) if extras.protects else plain
-            terms = extras.terms.of(protected.text) if extras.terms else []
+        for place, piece in enumerate(pieces):
+            prefix = line.prefix if place == 0 else ""
+            terms = extras.terms.of(piece.text) if extras.terms else []
             yield _Part(number, piece, protected, prefix, (*line.phrases, *terms))
-            prefix = ""
 
     def _size(self, text: str) -> int:
         [tokens] = self._encode_source([text])
@@ -279,11 +282,11 @@ class Translator:
         if not parts:
             return []
         tgt, settings = self.tokenizers.tgt, self.settings
-        demands = {
-            i: demand(tgt, part.prefix, (*part.phrases, *part.protected.demanded))
-            for i, part in enumerate(parts)
-            if part.prefix or part.phrases or part.protected.demanded
-        }
+        demands = {}
+        for i, part in enumerate(parts):
+            numbers = kept(part.piece.text) if self.extras.protects else []
+            if part.prefix or part.phrases or numbers:
+                demands[i] = demand(tgt, part.prefix, (*part.phrases, *numbers))
         chooses = settings.method == "mbr"
         searched = self.engine.search(sources, settings.most if chooses else n, demands)
         found = []
@@ -301,18 +304,14 @@ class Translator:
         return found
 
     def _tell(self, number: int, part: _Part, text: str) -> None:
-        """Put into the report what became of the demands of a part."""
-        report = self.report
+        """Put into the report what became of the phrases of a part."""
         wanted = Counter(part.phrases)
-        report.demanded += wanted.total()
-        report.missing += [
+        self.report.demanded += wanted.total()
+        self.report.missing += [
             (number, phrase)
             for phrase, times in wanted.items()
             for _ in range(times - standing(phrase, text))
         ]
-        if self.extras.protects:
-            report.protected += len(kept(part.piece.text))
-            report.lost += [(number, each) for each in lost(part.piece.text, text)]
 
     def stream(
         self,

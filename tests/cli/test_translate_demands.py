@@ -379,3 +379,10 @@ def test_python_refuses_settings_that_are_none(
 def test_python_loads_several_models_as_one(digits: Digits) -> None:
     model = api.load([digits.run, digits.run], device="cpu")
     assert model.translate(digits.src[:5]) == digits.ref[:5]
+
+
+def test_what_is_protected_is_never_cut(digits: Digits) -> None:
+    link = "http://" + "x" * 300
+    result = done(nmt("translate", "-m", digits.run, "--protect", stdin=f"1 2. {link} 3\n"))
+    assert link in result.lines[0]
+    assert "parts" not in result.err
