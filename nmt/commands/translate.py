@@ -26,6 +26,7 @@ from nmt.data.text import (
     raw_lines,
     read_lines,
 )
+from nmt.decoding.demands import PHRASES
 from nmt.decoding.lineforms import Column, Form, Json, Plain
 from nmt.decoding.load import choose_run, load_translator, require_tags
 from nmt.decoding.terms import Terms, read_terms
@@ -77,6 +78,8 @@ class Asked:
             "--nbest and --confidence: give one of them, or --json": (
                 several and self.confidence and not self.json
             ),
+            PHRASES: (settings.samples or settings.groups > 1)
+            and (self.protect or self.contain is not None or self.terms is not None),
             "--prefix and --contain: are fields of the lines with --json": self.json
             and (self.prefix is not None or self.contain is not None),
         }

@@ -29,7 +29,7 @@ from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.choices import Candidates, best, diverse, random_numbers, sampled
 from nmt.decoding.constraints import Constrained, Constraints
-from nmt.decoding.demands import Demand, WordEdges
+from nmt.decoding.demands import PHRASES, Demand, WordEdges
 from nmt.decoding.filters import Filters, begun
 from nmt.decoding.forcing import BROKEN, NO_ATTENTION, Forcing
 from nmt.decoding.hypotheses import Hypotheses, Prefix, Stop
@@ -44,6 +44,8 @@ REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
 LINES_A_WORKER = 8
 """So few lines are not worth another search beside the first."""
+SAMPLES_TOGETHER = 320
+"""Samples drawn together, at most, unless one line has more."""
 LEAVING = 1 / 8
 """Sentences that are done leave when they are so many of a batch, as moving the others costs time,
 or when one of them is at its limit."""
@@ -155,12 +157,16 @@ class BeamEngine(Forcing):
         """Return the `nbest` best hypotheses of each source, best first.
 
         `sources` are token ids without eos, any number of them; `nbest` is at most
-        `decode.most`; `demands` are of some of them, by index.
+        `decode.most`; `demands` are of some of them, by index. Raises ConfigError where phrases
+        are demanded of samples or of groups.
         """
         demands = demands or {}
-        held = [i for i in range(len(sources)) if i in demands and demands[i].phrases]
+        held = {i for i, its in demands.items() if its.phrases}
+        if held and (self.settings.samples or self.settings.groups > 1):
+            raise ConfigError([PHRASES])
         found: list[list[Hypothesis]] = [[] for _ in sources]
-        for these in (held, [i for i in range(len(sources)) if i not in set(held)]):
+        free = [i for i in range(len(sources)) if i not in held]
+        for these in (free, sorted(held)):
             its = {place: demands[i] for place, i in enumerate(these) if i in demands}
             some = self._found([sources[i] for i in these], nbest, its) if these else []
             for i, hypotheses in zip(these, some, strict=True):
@@ -172,7 +178,10 @@ class BeamEngine(Forcing):
     ) -> list[list[Hypothesis]]:
         """Search sources of which all, or none, are to hold phrases."""
         workers = self._workers(len(sources))
-        waiting = _Waiting(sources, demands, math.ceil(len(sources) / workers), self.settings)
+        share = math.ceil(len(sources) / workers)
+        if self.settings.samples:
+            share = min(share, max(1, SAMPLES_TOGETHER // nbest))
+        waiting = _Waiting(sources, demands, share, self.settings)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.model):
             if workers == 1:
@@ -318,10 +327,9 @@ class BeamEngine(Forcing):
         if steps is not None:
             steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
         after, came = before.advance(scores, origin, token, eos, self.ranking)
-        # at the first step a sentence has one row, which all its groups go on from
-        width = k if len(hidden) > count else 0
-        begins = torch.arange(every, device=came.device) * width
-        if not width:
+        if len(hidden) > count:
+            begins = torch.arange(every, device=came.device) * k
+        else:  # at the first step a sentence has one row, which all its groups go on from
             begins = torch.arange(count, device=came.device).repeat_interleave(groups)
         rows = (begins[:, None] + came).flatten()
         newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from nmt.data.tokenizer import Tokenizer
 
+PHRASES = (
+    "phrases (--contain, --terms, --protect): go with beam search; leave out samples, mbr_from: "
+    "samples and decode.groups"
+)
+
 
 @dataclass(frozen=True)
 class Phrase:

@@ -313,3 +313,10 @@ def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) 
     [[found]] = engine.search([[5]], 1, {0: demand})
     assert found.tokens[:3] == [4, 6, 8]
     assert [10, 11, 4] in [found.tokens[i : i + 3] for i in range(20)]
+
+
+@pytest.mark.parametrize("decode", [{"method": "sample"}, {"groups": 2}])
+def test_phrases_go_with_a_plain_beam(decode: dict[str, object]) -> None:
+    engine = make_engine(beam_size=4, decode=decode)
+    with pytest.raises(ConfigError, match="go with beam search"):
+        engine.search([[4]], 1, {0: Demand(phrases=(Phrase(((4,),)),))})
