@@ -6,6 +6,7 @@ The engine that searches is handed in; this room needs no torch.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -177,6 +178,7 @@ class _Part:
 
     line: int
     piece: Part
+    source: list[int]
     protected: Protected
     prefix: str
     phrases: tuple[str, ...]
@@ -190,7 +192,7 @@ class Translator:
         engine: Engine,
         tokenizers: Tokenizers,
         settings: DecodeConfig,
-        longest: int | None = None,
+        longest: int = sys.maxsize,
         extras: Extras | None = None,
     ) -> None:
         """Put an engine between tokenizers.
@@ -218,11 +220,10 @@ class Translator:
         `first` is the number of the first line, for the report.
         """
         asked = [Line(line) if isinstance(line, str) else line for line in lines]
-        parts = [part for i, line in enumerate(asked) for part in self._parts(i, line)]
-        sources = self._encode_source(part.piece.text for part in parts)
+        parts = list(self._parts(asked))
         by_line: dict[int, list[list[Translation]]] = {}
         whole: dict[int, list[Part]] = {}
-        for part, its in zip(parts, self._found(parts, sources, n), strict=True):
+        for part, its in zip(parts, self._found(parts, n), strict=True):
             by_line.setdefault(part.line, []).append(its)
             whole.setdefault(part.line, []).append(part.piece)
             self._tell(first + part.line + 1, part, its[0].text)
@@ -251,33 +252,36 @@ class Translator:
             result.append([replace(best, confidence=confidence(best.text, its, cut)), *others])
         return result
 
-    def _parts(self, number: int, line: Line) -> Iterator[_Part]:
-        """Yield the parts in which a line is translated; of a blank line, none.
+    def _parts(self, lines: Sequence[Line]) -> Iterator[_Part]:
+        """Yield the parts in which lines are translated; of a blank line, none.
 
         A line with phrases of its own stays whole, as no one knows which part they are of.
         """
-        if not line.text.strip():
-            return
-        extras = self.extras
-        protected = protect(line.text) if extras.protects else Protected(line.text, {})
-        pieces = [Part(protected.text)]
-        if self.longest is not None and not line.phrases:
-            pieces = split(protected.text, self._size, self.longest)
-        if len(pieces) > 1:
-            self.report.split += 1
-            self.report.parts += len(pieces)
-        for place, piece in enumerate(pieces):
-            prefix = line.prefix if place == 0 else ""
-            terms = extras.terms.of(piece.text) if extras.terms else []
-            yield _Part(number, piece, protected, prefix, (*line.phrases, *terms))
+        protects, terms = self.extras.protects, self.extras.terms
+        readable = {
+            i: protect(line.text) if protects else Protected(line.text, {})
+            for i, line in enumerate(lines)
+            if line.text.strip()
+        }
+        sources = self._encode_source(each.text for each in readable.values())
+        for (i, protected), source in zip(readable.items(), sources, strict=True):
+            pieces, tokens = [Part(protected.text)], [source]
+            if len(source) > self.longest and not lines[i].phrases:
+                pieces = split(protected.text, self._size, self.longest)
+                tokens = self._encode_source(piece.text for piece in pieces)
+                self.report.split += 1
+                self.report.parts += len(pieces)
+            prefix = lines[i].prefix
+            for piece, its in zip(pieces, tokens, strict=True):
+                phrases = (*lines[i].phrases, *(terms.of(piece.text) if terms else ()))
+                yield _Part(i, piece, its, protected, prefix, phrases)
+                prefix = ""
 
     def _size(self, text: str) -> int:
         [tokens] = self._encode_source([text])
         return len(tokens)
 
-    def _found(
-        self, parts: Sequence[_Part], sources: Sequence[list[int]], n: int
-    ) -> list[list[Translation]]:
+    def _found(self, parts: Sequence[_Part], n: int) -> list[list[Translation]]:
         """Return the n best translations of each part."""
         if not parts:
             return []
@@ -288,15 +292,16 @@ class Translator:
             if part.prefix or part.phrases or numbers:
                 demands[i] = demand(tgt, part.prefix, (*part.phrases, *numbers))
         chooses = settings.method == "mbr"
+        sources = [part.source for part in parts]
         searched = self.engine.search(sources, settings.most if chooses else n, demands)
         found = []
-        for i, (part, source, hypotheses) in enumerate(zip(parts, sources, searched, strict=True)):
-            limit = length_limit(settings, len(source), demands.get(i))
+        for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
+            limit = length_limit(settings, len(part.source), demands.get(i))
             its = [
                 Translation(
                     part.protected.restore(one_line(tgt.decode(each.tokens))),
                     each.score,
-                    (Piece(source, each, limit),),
+                    (Piece(part.source, each, limit),),
                 )
                 for each in hypotheses
             ]
