@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nmt.data.tokenizer import Tokenizer
+from nmt.errors import DataError
 
 PHRASES = (
     "phrases (--contain, --terms, --protect): go with beam search; leave out samples, mbr_from: "
@@ -54,7 +55,9 @@ SIGN = "("
 
 
 def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
-    """Return the ways in which the target's tokens spell words, which are not blank."""
+    """Return the ways in which the target's tokens spell words; DataError where they are blank."""
+    if not words.strip():
+        raise DataError("a phrase that must stand in a translation must not be blank")
     after_space, after_sign, sign = tokenizer.encode([words.strip(), SIGN + words.strip(), SIGN])
     forms = [tuple(after_space)]
     if after_sign[: len(sign)] == sign:

@@ -8,17 +8,20 @@ and replaced by the originals again.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from nmt.decoding.terms import standing, whole_words
+from nmt.decoding.terms import standing
 
 LINK = r"\b(?:https?://|ftp://|www\.)[^\s<>\"]*[\w/]"
-MAIL = r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-PLACEHOLDER = r"\$?\{+[^\s{}]+\}+|%\([^\s()]+\)[a-z]|%[sd]\b"
-NUMBER = r"(?<![\w.,:/-])\d+(?:[.,:/-]\d+)*(?![\w])"
+MAIL = r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++"
+PLACEHOLDER = r"\$?(?<!\{)\{++[^\s{}]++\}++|%\([^\s()]++\)[a-z]|%[sd]\b"
+NUMBER = r"(?<![\w.,:/-])\d++(?:[.,:/-]\d++)*+(?!\w)"
+"""Nothing here looks at a letter more than a few times: a line may be a megabyte."""
 KEPT = re.compile(f"{LINK}|{MAIL}|{PLACEHOLDER}|{NUMBER}")
+WHOLE = re.compile(r"(?<!\w)\d+(?!\w)")
 FAMILIAR = re.compile(r"\d\d?")
 """Numbers that models know how to handle."""
 
@@ -34,25 +37,24 @@ class Protected:
 
     def restore(self, translation: str) -> str:
         """Return a translation with the originals in it again."""
-        if not self.originals:
-            return translation
-        pattern = "|".join(map(whole_words, self.originals))
-        return re.sub(pattern, lambda found: self.originals[found.group()], translation)
+        return WHOLE.sub(lambda it: self.originals.get(it.group(), it.group()), translation)
 
 
 def protect(line: str) -> Protected:
     """Find what is to be taken over as it is."""
     spare = _spare_numbers(line)
-    originals: dict[str, str] = {}
+    stand_ins: dict[str, str] = {}
 
     def readable(found: re.Match[str]) -> str:
         text = found.group()
-        if not FAMILIAR.fullmatch(text):
-            text = next(spare)
-            originals[text] = found.group()
-        return text
+        if FAMILIAR.fullmatch(text):
+            return text
+        if text not in stand_ins:
+            stand_ins[text] = next(spare)
+        return stand_ins[text]
 
-    return Protected(KEPT.sub(readable, line), originals)
+    readable_line = KEPT.sub(readable, line)
+    return Protected(readable_line, {number: text for text, number in stand_ins.items()})
 
 
 def kept(line: str) -> list[str]:
@@ -62,14 +64,15 @@ def kept(line: str) -> list[str]:
 
 def lost(line: str, translation: str) -> list[str]:
     """Return what of a line does not stand in its translation as it is, and as often."""
-    found = kept(line)
+    wanted = Counter(kept(line))
     return [
         each
-        for place, each in enumerate(found)
-        if standing(each, translation) < found[: place + 1].count(each)
+        for each in wanted - Counter(kept(translation))
+        for _ in range(wanted[each] - standing(each, translation))
     ]
 
 
 def _spare_numbers(line: str) -> Iterator[str]:
-    """Yield numbers of two digits and more that are no part of any in the line."""
-    return (text for number in count(17, 6) if (text := str(number)) not in line)
+    """Yield numbers of two digits and more that do not stand in the line."""
+    there = set(re.findall(r"\d+", line))
+    return (text for number in count(17, 6) if (text := str(number)) not in there)

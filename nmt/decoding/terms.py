@@ -18,6 +18,12 @@ class Terms:
 
     targets: dict[str, str]
 
+    def __post_init__(self) -> None:
+        """Raise DataError where a side is blank."""
+        for pair in self.targets.items():
+            if not all(side.strip() for side in pair):
+                raise DataError(f"a term and its translation must not be blank, are {pair}")
+
     @cached_property
     def _longest_first(self) -> list[str]:
         return sorted(self.targets, key=len, reverse=True)

@@ -15,7 +15,7 @@ from nmt.config import DecodeConfig
 from nmt.decoding import load
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.demands import Demand
-from nmt.errors import ConfigError, RunError
+from nmt.errors import ConfigError, DataError, RunError
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
@@ -373,6 +373,8 @@ def test_python_refuses_settings_that_are_none(
     model = api.load(digits.run, device="cpu")
     with pytest.raises(ConfigError, match=message):
         model.translate(["1"], **ways)
+    with pytest.raises(DataError, match="must not be blank"):
+        model.translate([api.Line("1", phrases=(" ",))])
     with pytest.raises(ConfigError, match="n: must be at most 5, is 6"):
         model.nbest(["1"], 6)
 
