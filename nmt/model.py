@@ -71,8 +71,8 @@ class Model:
         With `confidence` the best has its confidence.
         """
         translator = self._translator(terms, protect, decode, confidence)
-        if n > translator.settings.most:
-            raise ConfigError([f"n: must be at most {translator.settings.most}, is {n}"])
+        if not 1 <= n <= translator.settings.most:
+            raise ConfigError([f"n: must be 1 to {translator.settings.most}, is {n}"])
         return translator.nbest(list(lines), n)
 
     def stream(
@@ -137,7 +137,10 @@ class Model:
         fixed = [f"decode.{name}: give it to nmt.load" for name in AT_LOAD if name in decode]
         if fixed:
             raise ConfigError(fixed)
-        asked = [f"decode.{name}={json.dumps(value)}" for name, value in decode.items()]
+        asked = [
+            f"decode.{name}={json.dumps(value, ensure_ascii=False)}"
+            for name, value in decode.items()
+        ]
         return load_config(self._run.config, [*self._overrides, *asked]).decode
 
 
@@ -152,4 +155,6 @@ def load(
     Raises RunError where a folder is no run or holds no checkpoint.
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
+    if not folders:
+        raise ConfigError(["nmt.load: must be given a run folder, or several"])
     return Model([open_run(Path(each)) for each in folders], overrides, device)

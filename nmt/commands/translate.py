@@ -136,7 +136,10 @@ class _Told:
     def of(cls, values: Any) -> _Told:
         """Return what `as_list` was made of."""
         invalid, report, doubtful = values
-        return cls(invalid, Report(*report), [tuple(each) for each in doubtful])
+        *counts, protected, lost = report
+        split, parts, demanded, missing = counts
+        told = Report(split, parts, demanded, _pairs(missing), protected, _pairs(lost))
+        return cls(invalid, told, [tuple(each) for each in doubtful])
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,10 @@ class _Way:
         return f"{checkpoints} {decode} {self.engine} {self.asked} {self.terms}"
 
 
+def _pairs(values: list[Any]) -> list[tuple[int, str]]:
+    return [(number, text) for number, text in values]
+
+
 def _tell_misses(what: str, wanted: int, missing: list[tuple[int, str]]) -> None:
     share = (wanted - len(missing)) / wanted if wanted else 1.0
     say(f"{wanted - len(missing)} of {wanted} {what} ({share:.1%})")
@@ -283,7 +290,8 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             with files.open_atomic(part) as sink:
                 lines = range_lines(file, begin, end)
                 told.append(way.translate(translator, lines, sink, file, first))
-        every = list(map(_Told.of, workers.joined([each.as_list() for each in told])))
+        by_worker = workers.joined([[each.as_list() for each in told]])
+        every = [_Told.of(each) for its in by_worker for each in its]
         if workers.leads:
             with files.open_atomic(output) as sink:
                 for part in parts:
@@ -292,6 +300,9 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             files.remove(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
             report = sum((its.report for its in every), Report())
+            report = replace(report, missing=sorted(report.missing), lost=sorted(report.lost))
+            if len(every) < len(parts):
+                say("what follows is of the parts made now, not of those that were there")
             way.tell(_Told(sum(its.invalid for its in every), report, worst))
 
 

@@ -476,7 +476,10 @@ def forbidden_tokens(tokenizers: Tokenizers, settings: DecodeConfig) -> list[int
                     f"{did_you_mean(piece, pieces)}"
                 ]
             )
-    return [pieces.index(piece) for piece in settings.forbid]
+    found = [pieces.index(piece) for piece in settings.forbid]
+    if tgt.eos in found:
+        raise ConfigError([f"decode.forbid: {pieces[tgt.eos]!r} ends a translation; it must stay"])
+    return found
 
 
 def packed(going: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class Demand:
 
 def demand(tokenizer: Tokenizer, prefix: str = "", phrases: Sequence[str] = ()) -> Demand:
     """Return the demand for a text that it begins with, and for phrases, in the target's tokens."""
-    begin = tuple(tokenizer.encode([prefix])[0]) if prefix else ()
+    begins = prefix.rstrip()  # the next word brings its own space
+    begin = tuple(tokenizer.encode([begins])[0]) if begins else ()
     return Demand(begin, tuple(spelled(tokenizer, phrase) for phrase in phrases))
 
 

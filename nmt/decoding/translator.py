@@ -376,5 +376,7 @@ def _most_like(candidates: list[Translation], utility: Utility) -> list[Translat
 
     utilities = expected_utilities([each.text for each in candidates], utility).tolist()
     scored = [replace(each, score=its) for each, its in zip(candidates, utilities, strict=True)]
-    different = {each.text: each for each in reversed(scored)}
+    different: dict[str, Translation] = {}
+    for each in scored:
+        different.setdefault(each.text, each)
     return sorted(different.values(), key=lambda each: -each.score)

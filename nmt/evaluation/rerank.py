@@ -104,7 +104,9 @@ def tune(
     ]
     before = _bleu_with(lists, starts[0])
     found = [_climb(lists, start) for start in starts]
-    after, best = max(found, key=lambda pair: pair[0])
+    after, best = max(
+        ((_bleu_with(lists, weights), weights) for _, weights in found), key=lambda pair: pair[0]
+    )
     if after <= before:
         after, best = before, starts[0]
     return Tuned(best, before, after)
@@ -156,7 +158,8 @@ def _along(lists: _Lists, weights: Numbers, place: int) -> tuple[float, float]:
 
 def envelope(heights: Numbers, slopes: Numbers) -> list[tuple[float, int]]:
     """Return the lines a + b x that are highest somewhere: from which x on, and which line."""
-    order = np.lexsort((heights, slopes))
+    # of equal lines the first comes last, and stays: so `ranked` chooses too
+    order = np.lexsort((-np.arange(len(heights)), heights, slopes))
     found: list[tuple[float, int]] = []
     for line in order.tolist():
         begin = -math.inf

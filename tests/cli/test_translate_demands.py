@@ -165,6 +165,7 @@ def test_a_column_of_a_table_is_translated_behind_the_last(digits: Digits) -> No
         (["--terms", "none.tsv"], "none.tsv: no such file"),
         (["--set", 'decode.forbid=["zz"]'], "decode.forbid: must be pieces of the target's"),
         (["--set", "decode.temperature=0"], "decode.temperature"),
+        (["--set", 'decode.forbid=["</s>"]'], "'</s>' ends a translation; it must stay"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(digits: Digits, flags: list[object], message: str) -> None:
@@ -375,7 +376,7 @@ def test_python_refuses_settings_that_are_none(
         model.translate(["1"], **ways)
     with pytest.raises(DataError, match="must not be blank"):
         model.translate([api.Line("1", phrases=(" ",))])
-    with pytest.raises(ConfigError, match="n: must be at most 5, is 6"):
+    with pytest.raises(ConfigError, match="n: must be 1 to 5, is 6"):
         model.nbest(["1"], 6)
 
 

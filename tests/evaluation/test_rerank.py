@@ -96,6 +96,14 @@ def test_tuning_leaves_lists_of_one_as_they_are() -> None:
     assert found.weights.tolist() == [0, 0]
 
 
+def test_of_equal_hypotheses_the_first_is_chosen_in_tuning_too() -> None:
+    """The second is right, but nothing tells the two apart."""
+    wrong = np.array([4.0, 4, 0, 0, 0, 0, 4, 3, 2, 1])
+    right = np.array([4.0, 4, 4, 3, 2, 1, 4, 3, 2, 1])
+    found = tune([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
+    assert found.before == found.after == 0
+
+
 def test_bleu_is_sacrebleus_where_every_order_matches() -> None:
     texts = ["the dog sleeps on a mat", "the cat sleeps on a mat"]
     refs = ["the dog sleeps on the mat", "the cat sleeps on a mat in here"]
