@@ -16,10 +16,11 @@ from itertools import count
 from nmt.decoding.terms import standing
 
 LINK = r"\b(?:https?://|ftp://|www\.)[^\s<>\"]*[\w/]"
-MAIL = r"(?<![\w.+-])[\w.+-]++@[\w-]++(?:\.[\w-]++)++"
-PLACEHOLDER = r"\$?(?<!\{)\{++[^\s{}]++\}++|%\([^\s()]++\)[a-z]|%[sd]\b"
-NUMBER = r"(?<![\w.,:/-])\d++(?:[.,:/-]\d++)*+(?!\w)"
-"""Nothing here looks at a letter more than a few times: a line may be a megabyte."""
+MAIL = r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+PLACEHOLDER = r"\$?(?<!\{)\{+[^\s{}]+\}+|%\([^\s()]+\)[a-z]|%[sd]\b"
+NUMBER = r"(?<![\w.,:/-])\d+(?:[.,:/-]\d+)*(?!\w)"
+"""Nothing here looks at a letter more than a few times: a line may be a megabyte. (Possessive
+quantifiers would say so, but early releases of Python 3.11 get those of groups wrong.)"""
 KEPT = re.compile(f"{LINK}|{MAIL}|{PLACEHOLDER}|{NUMBER}")
 WHOLE = re.compile(r"(?<!\w)\d+(?!\w)")
 FAMILIAR = re.compile(r"\d\d?")
