@@ -24,9 +24,10 @@ from sacrebleu.metrics.bleu import BLEU
 from nmt.configfile import load_config
 from nmt.data.text import read_lines
 from nmt.decoding.load import load_translator
-from nmt.decoding.protect import lost
-from nmt.decoding.terms import Terms, standing
+from nmt.decoding.protect import protect
+from nmt.decoding.terms import Terms
 from nmt.decoding.translator import Extras, Report, Translator
+from nmt.decoding.words import standing
 from nmt.rundir import open_run
 
 TERMS = 50
@@ -119,7 +120,7 @@ def main() -> None:
     print("| way | BLEU | stand | seconds | |\n|---|---|---|---|---|")
     for name, (lines, _) in ways.items():
         if lines is src:
-            wanted = [Counter(terms.of(line)) for line in lines]
+            wanted = [Counter(place.demanded for place in terms.of(line)) for line in lines]
             total = sum(its.total() for its in wanted)
             missing = sum(
                 max(0, times - standing(phrase, text))
@@ -128,7 +129,10 @@ def main() -> None:
             )
         else:
             total = len(lines)
-            missing = sum(bool(lost(*pair)) for pair in zip(lines, found[name], strict=True))
+            missing = sum(
+                bool(protect(line).lost(text))
+                for line, text in zip(lines, found[name], strict=True)
+            )
         base = seconds["plain" if lines is src else "planted, plain"]
         bleu = f"{BLEU().corpus_score(found[name], [ref]).score:.2f}" if lines is src else ""
         share = f"{total - missing} of {total} ({(total - missing) / total:.1%})"

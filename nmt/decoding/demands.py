@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nmt.data.tokenizer import Tokenizer
+from nmt.decoding.words import ties
 from nmt.errors import DataError
 
 PHRASES = (
@@ -70,8 +71,8 @@ def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
 class WordEdges:
     """Which tokens begin and end in the middle of a word, for all tokens of a vocabulary.
 
-    Only letters that come in upper and lower case, digits, and the bytes of other letters tie
-    tokens into a word: in a script without spaces every token is a word of its own.
+    A byte of a letter counts as a letter; in a script without spaces every token is a word of its
+    own.
     """
 
     begins_inside: list[bool]
@@ -96,11 +97,6 @@ def _byte(piece: str) -> str:
     """Return the letter of a byte piece, such as <0x41>; "a" for a byte of a longer letter."""
     value = int(piece[3:-1], 16)
     return chr(value) if value < 128 else "a"
-
-
-def ties(letter: str) -> bool:
-    """Tell whether a letter makes one word with a letter beside it; False where there is none."""
-    return letter.isdigit() or letter.lower() != letter.upper()
 
 
 def opens(letter: str) -> bool:

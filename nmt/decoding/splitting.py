@@ -8,10 +8,12 @@ clauses and words a part takes as many as it has room for.
 from __future__ import annotations
 
 import re
-import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+
+from nmt.decoding.words import is_wide
 
 ENDS = (
     re.compile(r"""[.!?…]["'»”’)\]]*(?=\s)|[。！？]["'」』”’）]*"""),
@@ -43,21 +45,36 @@ def split(line: str, size: Callable[[str], int], most: int) -> list[Part]:
 def _cut(text: str, size: Callable[[str], int], most: int, level: int) -> list[Part]:
     """Cut a text that is too long at the ends of a level, its units at those of the next."""
     parts: list[Part] = []
-    room = 0
-    for unit in _units(text, ENDS[level]):
-        its = size(unit.text)
-        if its > most and level + 1 < len(ENDS):
+    units = _units(text, ENDS[level])
+    begin = 0
+    while begin < len(units):
+        end = begin + 1 if level == SENTENCES else _fitting(units, begin, size, most)
+        unit = _one(units[begin:end])
+        if end == begin + 1 and level + 1 < len(ENDS) and size(unit.text) > most:
             *inner, last = _cut(unit.text, size, most, level + 1)
             parts += [*inner, Part(last.text, last.after + unit.after)]
-            room = 0
-        elif level > SENTENCES and parts and its <= room:
-            before = parts.pop()
-            parts.append(Part(before.text + before.after + unit.text, unit.after))
-            room -= its
         else:
             parts.append(unit)
-            room = most - its
+        begin = end
     return parts
+
+
+def _fitting(units: list[Part], begin: int, size: Callable[[str], int], most: int) -> int:
+    """Return where the units end, from `begin` on, that a part has room for; one at least."""
+
+    def its(end: int) -> int:
+        return size(_one(units[begin:end]).text)
+
+    fits, ahead = begin + 1, 1
+    while (end := min(fits + ahead, len(units))) > fits and its(end) <= most:
+        fits, ahead = end, 2 * ahead
+    return fits + bisect_right(range(fits + 1, end), most, key=its)
+
+
+def _one(units: list[Part]) -> Part:
+    """Return units as one."""
+    *others, last = units
+    return Part("".join(unit.text + unit.after for unit in others) + last.text, last.after)
 
 
 def _units(text: str, ends: re.Pattern[str]) -> list[Part]:
@@ -77,15 +94,15 @@ def _units(text: str, ends: re.Pattern[str]) -> list[Part]:
 def rejoin(texts: list[str], parts: list[Part]) -> str:
     """Put the translations of parts together, with the blanks that stood between the parts.
 
-    Where none did, a space comes between two letters of which one is not a wide one.
+    Where none did, a space comes between two letters, unless one is a wide one.
     """
     line = ""
     for text, part in zip(texts, parts, strict=True):
-        line += text + part.after
-        if not part.after and not _wide(text[-1:]):
+        if (
+            line
+            and text
+            and not any(each.isspace() or is_wide(each) for each in (line[-1], text[0]))
+        ):
             line += " "
-    return line.removesuffix(" ") if not parts[-1].after else line
-
-
-def _wide(letter: str) -> bool:
-    return bool(letter) and unicodedata.east_asian_width(letter) in "WF"
+        line += text + part.after
+    return line

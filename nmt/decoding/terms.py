@@ -1,48 +1,83 @@
-"""Terms: what a word of the source must become, and whether it did."""
+"""Terms: what a word of the source must become."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from nmt.data.text import read_lines
-from nmt.decoding.demands import ties
+from nmt.decoding.words import ties, whole
 from nmt.errors import DataError
 
 
-@dataclass(frozen=True)
+class Place(NamedTuple):
+    """What of a source line demands something of its translation."""
+
+    begin: int
+    end: int
+    demanded: str
+
+
 class Terms:
-    """Translations of words and phrases, by the source in lower case."""
+    """Translations of words and phrases of the source, in upper or lower case."""
 
-    targets: dict[str, str]
+    def __init__(self, targets: Mapping[str, str]) -> None:
+        """Take target by source; DataError where a side is blank, or a source has two targets."""
+        self.targets: dict[str, str] = {}
+        for source, target in targets.items():
+            _add(self.targets, source, target)
+        self._by_word: defaultdict[str, list[str]] = defaultdict(list)
+        for source in sorted(self.targets, key=len, reverse=True):
+            _, word = next(_words(source))
+            self._by_word[word].append(source)
+        texts = (text for pair in self.targets.items() for text in pair)
+        self.numbers = {number for text in texts for number in re.findall(r"\d+", text)}
+        """All that stand on either side."""
 
-    def __post_init__(self) -> None:
-        """Raise DataError where a side is blank."""
-        for pair in self.targets.items():
-            if not all(side.strip() for side in pair):
-                raise DataError(f"a term and its translation must not be blank, are {pair}")
-
-    @cached_property
-    def _longest_first(self) -> list[str]:
-        return sorted(self.targets, key=len, reverse=True)
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        each = (f"({whole_words(source)})" for source in self._longest_first)
-        return re.compile("|".join(each), re.IGNORECASE)
-
-    def of(self, line: str) -> list[str]:
-        """Return what a source line demands: the translation of each term that stands in it.
+    def of(self, line: str) -> list[Place]:
+        """Return where terms stand in a source line, and their translations.
 
         A term stands there as whole words, in upper or lower case; of two that overlap the one
         that begins first counts, and of those the longer.
         """
-        if not self.targets:
-            return []
-        places = (found.lastindex or 1 for found in self._pattern.finditer(line))
-        return [self.targets[self._longest_first[place - 1]] for place in places]
+        found: list[Place] = []
+        text = one_case(line)
+        for begin, word in _words(text):
+            if found and begin < found[-1].end:
+                continue
+            for source in self._by_word.get(word, ()):
+                end = begin + len(source)
+                if text.startswith(source, begin) and whole(text, begin, end):
+                    found.append(Place(begin, end, self.targets[source]))
+                    break
+        return found
+
+
+def _words(text: str) -> Iterator[tuple[int, str]]:
+    """Yield words and other letters, each with its place."""
+    place = 0
+    for one_word, letters in groupby(text, ties):
+        for word in ["".join(letters)] if one_word else letters:
+            yield place, word
+            place += len(word)
+
+
+def one_case(text: str) -> str:
+    """Return a text with its letters in one case, as many as there were."""
+    return "".join(map(_one_case, text))
+
+
+@cache
+def _one_case(letter: str) -> str:
+    for form in (letter.casefold(), letter.lower()):
+        if len(form) == 1:
+            return form
+    return letter
 
 
 def read_terms(file: Path) -> Terms:
@@ -58,22 +93,19 @@ def read_terms(file: Path) -> Terms:
             raise DataError(
                 f"{file}:{number}: must be a source term, a tab and its translation, is {line!r}"
             )
-        source, target = columns[0].lower(), columns[1]
-        if targets.setdefault(source, target) != target:
-            raise DataError(
-                f"{file}:{number}: {columns[0]!r} must have one translation, has "
-                f"{targets[source]!r} and {target!r}"
-            )
+        source, target = columns
+        _add(targets, source, target, f"{file}:{number}: ")
     return Terms(targets)
 
 
-def whole_words(phrase: str) -> str:
-    """Return a pattern that matches a phrase where no letter or digit makes its words longer."""
-    before = r"(?<!\w)" if ties(phrase[0]) else ""
-    after = r"(?!\w)" if ties(phrase[-1]) else ""
-    return before + re.escape(phrase) + after
-
-
-def standing(phrase: str, text: str) -> int:
-    """Return how often a phrase stands in a text as whole words, overlaps counted."""
-    return len(re.findall(f"(?={whole_words(phrase)})", text))
+def _add(targets: dict[str, str], source: str, target: str, place: str = "") -> None:
+    """Put a term to others; DataError where a side is blank, or it is there with another target."""
+    if not source.strip() or not target.strip():
+        raise DataError(
+            f"{place}a term and its translation must not be blank, are {(source, target)}"
+        )
+    known = targets.setdefault(one_case(source), target)
+    if known != target:
+        raise DataError(
+            f"{place}{source!r} must have one translation, has {known!r} and {target!r}"
+        )

@@ -19,9 +19,10 @@ from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.confidence import Assessment, Confidence, confidence
 from nmt.decoding.demands import Demand, demand
-from nmt.decoding.protect import Protected, kept, lost, protect
+from nmt.decoding.protect import Protected, protect
 from nmt.decoding.splitting import Part, rejoin, split
-from nmt.decoding.terms import Terms, standing
+from nmt.decoding.terms import Place, Terms
+from nmt.decoding.words import standing
 
 if TYPE_CHECKING:
     from nmt.decoding.mbr import Utility
@@ -89,13 +90,16 @@ EXTRA_LENGTH = 10
 def length_limit(settings: DecodeConfig, source_length: int, demand: Demand | None = None) -> int:
     """Return the longest translation, eos included, of a source of so many tokens.
 
-    With a demand it has room for that beside what it has anyhow.
+    With a demand it has room for that beside what it has anyhow. decode.max_length bounds it, but
+    for a demand that is longer.
     """
-    limit = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
+    limit, least = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH, 0
+    if demand is not None:
+        limit += demand.length + EXTRA_LENGTH
+        least = demand.length
     if settings.max_length is not None:
         limit = min(limit, settings.max_length + 1)
-    limit = max(limit, settings.min_length + 1)
-    return limit + demand.length + EXTRA_LENGTH if demand else limit
+    return max(limit, settings.min_length + 1, least + 1)
 
 
 def by_size(
@@ -173,15 +177,35 @@ class Report:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """A line, and what it demands beside what it says itself."""
+
+    line: Line
+    protected: Protected
+    """Its text as the model reads it."""
+    terms: Sequence[Place]
+    """Where terms stand in that."""
+
+    @property
+    def phrases(self) -> list[str]:
+        """What must stand in the translation, numbers left out."""
+        return [*self.line.phrases, *(place.demanded for place in self.terms)]
+
+    def phrases_of(self, begin: int, end: int) -> list[str]:
+        """Return what demands what begins in a part of the text as read, numbers too."""
+        places = [*self.terms, *self.protected.numbers]
+        return [place.demanded for place in places if begin <= place.begin < end]
+
+
+@dataclass(frozen=True)
 class _Part:
     """A part of a line on its way."""
 
     line: int
     piece: Part
     source: list[int]
-    protected: Protected
     prefix: str
-    phrases: tuple[str, ...]
+    phrases: Sequence[str]
 
 
 class Translator:
@@ -219,23 +243,28 @@ class Translator:
 
         `first` is the number of the first line, for the report.
         """
-        asked = [Line(line) if isinstance(line, str) else line for line in lines]
+        asked = [self._asked(Line(line) if isinstance(line, str) else line) for line in lines]
         parts = list(self._parts(asked))
         by_line: dict[int, list[list[Translation]]] = {}
         whole: dict[int, list[Part]] = {}
-        for part, its in zip(parts, self._found(parts, n), strict=True):
+        for part, its in zip(parts, self._found(parts, asked, n), strict=True):
             by_line.setdefault(part.line, []).append(its)
             whole.setdefault(part.line, []).append(part.piece)
-            self._tell(first + part.line + 1, part, its[0].text)
         found = [
-            _joined(by_line[i], whole[i]) if i in by_line else [Translation(line.prefix, 0.0)]
-            for i, line in enumerate(asked)
+            _joined(by_line[i], whole[i]) if i in by_line else [Translation(each.line.prefix, 0.0)]
+            for i, each in enumerate(asked)
         ]
-        if self.extras.protects:
-            for number, (line, its) in enumerate(zip(asked, found, strict=True), first + 1):
-                self.report.protected += len(kept(line.text))
-                self.report.lost += [(number, each) for each in lost(line.text, its[0].text)]
+        for number, (each, its) in enumerate(zip(asked, found, strict=True), first + 1):
+            self._tell(number, each, its[0].text)
         return self._with_confidence(found) if self.extras.assesses else found
+
+    def _asked(self, line: Line) -> _Asked:
+        """Look at what is to be kept in a line, and at its terms."""
+        terms = self.extras.terms
+        protected = Protected(line.text)
+        if self.extras.protects:
+            protected = protect(line.text, terms, (line.prefix, *line.phrases))
+        return _Asked(line, protected, terms.of(protected.text) if terms else ())
 
     def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
         """Force the best translations again, to see how far they can be trusted."""
@@ -252,45 +281,44 @@ class Translator:
             result.append([replace(best, confidence=confidence(best.text, its, cut)), *others])
         return result
 
-    def _parts(self, lines: Sequence[Line]) -> Iterator[_Part]:
+    def _parts(self, asked: Sequence[_Asked]) -> Iterator[_Part]:
         """Yield the parts in which lines are translated; of a blank line, none.
 
         A line with phrases of its own stays whole, as no one knows which part they are of.
         """
-        protects, terms = self.extras.protects, self.extras.terms
-        readable = {
-            i: protect(line.text) if protects else Protected(line.text, {})
-            for i, line in enumerate(lines)
-            if line.text.strip()
-        }
-        sources = self._encode_source(each.text for each in readable.values())
-        for (i, protected), source in zip(readable.items(), sources, strict=True):
-            pieces, tokens = [Part(protected.text)], [source]
-            if len(source) > self.longest and not lines[i].phrases:
-                pieces = split(protected.text, self._size, self.longest)
+        readable = {i: each for i, each in enumerate(asked) if each.line.text.strip()}
+        sources = self._encode_source(each.protected.text for each in readable.values())
+        for (i, each), source in zip(readable.items(), sources, strict=True):
+            text = each.protected.text
+            pieces, tokens = [Part(text)], [source]
+            if len(source) > self.longest and not each.line.phrases:
+                pieces = split(text, self._size, self.longest)
                 tokens = self._encode_source(piece.text for piece in pieces)
                 self.report.split += 1
                 self.report.parts += len(pieces)
-            prefix = lines[i].prefix
+            prefix, begin = each.line.prefix, 0
             for piece, its in zip(pieces, tokens, strict=True):
-                phrases = (*lines[i].phrases, *(terms.of(piece.text) if terms else ()))
-                yield _Part(i, piece, its, protected, prefix, phrases)
-                prefix = ""
+                end = begin + len(piece.text + piece.after)
+                phrases = [*each.line.phrases, *each.phrases_of(begin, end)]
+                yield _Part(i, piece, its, prefix, phrases)
+                prefix, begin = "", end
 
     def _size(self, text: str) -> int:
         [tokens] = self._encode_source([text])
         return len(tokens)
 
-    def _found(self, parts: Sequence[_Part], n: int) -> list[list[Translation]]:
+    def _found(
+        self, parts: Sequence[_Part], asked: Sequence[_Asked], n: int
+    ) -> list[list[Translation]]:
         """Return the n best translations of each part."""
         if not parts:
             return []
         tgt, settings = self.tokenizers.tgt, self.settings
-        demands = {}
-        for i, part in enumerate(parts):
-            numbers = kept(part.piece.text) if self.extras.protects else []
-            if part.prefix or part.phrases or numbers:
-                demands[i] = demand(tgt, part.prefix, (*part.phrases, *numbers))
+        demands = {
+            i: demand(tgt, part.prefix, part.phrases)
+            for i, part in enumerate(parts)
+            if part.prefix or part.phrases
+        }
         chooses = settings.method == "mbr"
         sources = [part.source for part in parts]
         searched = self.engine.search(sources, settings.most if chooses else n, demands)
@@ -299,7 +327,7 @@ class Translator:
             limit = length_limit(settings, len(part.source), demands.get(i))
             its = [
                 Translation(
-                    part.protected.restore(one_line(tgt.decode(each.tokens))),
+                    asked[part.line].protected.restore(one_line(tgt.decode(each.tokens))),
                     each.score,
                     (Piece(part.source, each, limit),),
                 )
@@ -308,15 +336,17 @@ class Translator:
             found.append(_most_like(its, settings.mbr_metric)[:n] if chooses else its)
         return found
 
-    def _tell(self, number: int, part: _Part, text: str) -> None:
-        """Put into the report what became of the phrases of a part."""
-        wanted = Counter(part.phrases)
-        self.report.demanded += wanted.total()
-        self.report.missing += [
+    def _tell(self, number: int, asked: _Asked, text: str) -> None:
+        """Put into the report what became of what a line demands."""
+        wanted, report = Counter(asked.phrases), self.report
+        report.demanded += wanted.total()
+        report.missing += [
             (number, phrase)
             for phrase, times in wanted.items()
             for _ in range(times - standing(phrase, text))
         ]
+        report.protected += len(asked.protected.originals)
+        report.lost += [(number, each) for each in asked.protected.lost(text)]
 
     def stream(
         self,

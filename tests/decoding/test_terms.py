@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nmt.decoding.protect import kept, lost, protect
-from nmt.decoding.terms import Terms, read_terms, standing
+from nmt.decoding.protect import kept, protect
+from nmt.decoding.terms import Terms, one_case, read_terms
+from nmt.decoding.words import standing, whole
 from nmt.errors import DataError
 
 TERMS = Terms({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "c++": "C++"})
@@ -22,10 +25,18 @@ TERMS = Terms({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "c++": 
         ("The dog park", ["Wiese"]),
         ("He knows C++, not dogma", ["C++"]),
         ("nothing", []),
+        ("用DOG算", ["Köter"]),
+        ("DO\u0130 İDOG", []),
+        ("dog-dog", ["Köter", "Köter"]),
     ],
 )
 def test_what_a_line_demands(line: str, demanded: list[str]) -> None:
-    assert TERMS.of(line) == demanded
+    assert [place.demanded for place in TERMS.of(line)] == demanded
+
+
+def test_thousands_of_terms_on_a_line_of_a_megabyte_take_no_time_worth_a_word() -> None:
+    terms = Terms({f"word{n} more": "x" for n in range(20_000)})
+    assert len(terms.of("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
 
 
 def test_no_terms_demand_nothing() -> None:
@@ -40,24 +51,40 @@ def test_no_terms_demand_nothing() -> None:
         ("C++", "C++ und C++17", 2),
         ("a a", "a a a", 2),
         ("狗", "大狗狗", 2),
+        ("GPU", "用GPU算", 1),
+        ("ป", "ปป", 2),
+        ("किताब", "किताब किताबें", 1),
+        ("cafe", "cafe\u0301", 0),
+        ("a", "a_b", 0),
     ],
 )
 def test_how_often_a_phrase_stands(phrase: str, text: str, times: int) -> None:
     assert standing(phrase, text) == times
 
 
-@pytest.mark.parametrize("terms", [{"": "x"}, {"x": " "}])
-def test_a_blank_term_is_refused(terms: dict[str, str]) -> None:
-    with pytest.raises(DataError, match="must not be blank"):
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"": "x"}, "must not be blank"),
+        ({"x": " "}, "must not be blank"),
+        ({"Dog": "Hund", "dog": "Hund", "DOG": "Köter"}, "'DOG' must have one translation"),
+    ],
+)
+def test_terms_that_say_nothing_or_two_things_are_refused(
+    terms: dict[str, str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
         Terms(terms)
 
 
-@pytest.mark.parametrize("letters", ["x", "1", "{", "a@", "%(", "1.", "a.", "{a} ", "1 ", "www."])
+@pytest.mark.parametrize(
+    "letters", ["x", "1", "{", "a@", "%(", "1.", "a.", "{a} ", "1 ", "www.", "{a}", "a-", "-"]
+)
 def test_a_line_of_a_megabyte_takes_no_time_worth_a_word(letters: str) -> None:
     """A pattern that looked at letters again and again would not come back from this."""
     line = letters * (2**20 // len(letters))
     found = protect(line)
-    assert lost(line, found.restore(found.text)) == []
+    assert found.lost(found.restore(found.text)) == []
 
 
 def test_terms_are_read_from_two_columns(tmp_path: Path) -> None:
@@ -94,22 +121,125 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
             ["{name}", "{{title}}", "${var}", "%(count)d", "%s"],
         ),
         ("1,234.50 on 2024-01-31 at 12:30, 7%", ["1,234.50", "2024-01-31", "12:30", "7"]),
-        ("A380 and x2 hold none", []),
+        ("A380, x2, 300km and COVID-19 hold none", []),
+        ("from -300 to +5, .5 and -.5", ["-300", "+5", ".5", "-.5"]),
+        ("10-20, 7/8 or 3:1", ["10-20", "7/8", "3:1"]),
+        ("{first}{last} {n}px x{n} 1000{unit}", ["{first}{last}", "{n}px", "x{n}", "1000{unit}"]),
+        ("{h}:{m} {user}@{host} no.{n}, id-{n}.", ["{h}:{m}", "{user}@{host}", "{n}", "{n}"]),
+        (
+            "https://a.org/{id}/b, https://a.org/{id}",
+            ["https://a.org/{id}/b", "https://a.org/{id}"],
+        ),
+        ("价格{n}元，第300章", ["{n}", "300"]),
+        ("请访问https://a.org/b，联系a@b.org谢谢", ["https://a.org/b", "a@b.org"]),
+        (
+            "de.wikipedia.org: https://de.wikipedia.org/wiki/Köln",
+            ["https://de.wikipedia.org/wiki/Köln"],
+        ),
     ],
 )
 def test_what_is_protected(line: str, found: list[str]) -> None:
-    assert kept(line) == found
+    assert [line[begin:end] for begin, end in kept(line)] == found
 
 
 def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
     line = "Write to a@b.org or {x}, not a@b.org; 17 of 233."  # 17 is what it knows
     found = protect(line)
-    assert set(found.originals.values()) == {"a@b.org", "{x}", "233"}
-    assert not {"17", "233"} & set(found.originals)
+    assert found.originals == ("a@b.org", "{x}", "a@b.org", "17", "233")
+    first, second, again, known, third = (place.demanded for place in found.numbers)
+    assert first == again
+    assert known == "17"
+    assert len({first, second, known, third, "233"}) == 5
+    assert all(len(each) == 2 for each in (first, second, third))
     assert found.restore(found.text) == line
-    assert len(kept(found.text)) == 5
-    assert all(each.isdigit() and len(each) <= 3 for each in kept(found.text))
-    assert "17" in kept(found.text)
+
+
+def test_stand_ins_are_numbers_of_no_text_beside_and_of_no_term() -> None:
+    alone = protect("{a} {b} {c} {d}")
+    taken = [place.demanded for place in alone.numbers]
+    terms = Terms({f"area {taken[2]}": "Gebiet", "dog": f"Hund {taken[3]}"})
+    found = protect("{a} {b} {c} {d}", terms, [f"Am {taken[0]}. ", f"x{taken[1]}"])
+    assert not {place.demanded for place in found.numbers} & set(taken)
+    assert len({place.demanded for place in found.numbers}) == 4
+
+
+def test_what_stands_in_a_term_is_left_to_it() -> None:
+    terms = Terms({"windows 2000": "Fenster 2000", "org": "Orgel", "dog": "Hund"})
+    found = protect("Windows 2000, 2000 and www.dog.org", terms)
+    assert found.originals == ("2000", "www.dog.org")
+    assert found.text.startswith("Windows 2000, ")
+    assert [place.demanded for place in terms.of(found.text)] == ["Fenster 2000"]
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "dog",
+            "{a}",
+            "{{b}}",
+            "%s",
+            "%(n)d",
+            "$",
+            "1",
+            "42",
+            "1,000",
+            "-3",
+            ".5",
+            "https://x.org/",
+        ),
+        *(
+            "a@b.org",
+            ",",
+            ".",
+            "-",
+            "/",
+            "@",
+            "(",
+            ")",
+            " ",
+            "  ",
+            "\u4e2d",
+            "px",
+            "_",
+            "\u00e9",
+            "%",
+        ),
+    ]
+)
+
+
+@given(st.lists(WORDS, max_size=12).map("".join))
+def test_whatever_is_protected_comes_back_and_is_demanded(line: str) -> None:
+    found = protect(line)
+    assert found.restore(found.text) == line
+    assert found.lost(line) == []
+    for place in found.numbers:
+        assert found.text[place.begin : place.end] == place.demanded
+        assert place.demanded.isdigit()
+        assert whole(found.text, place.begin, place.end)
+    if found.originals:
+        assert found.lost("") == sorted(found.originals, key=found.originals.index)
+
+
+@given(
+    st.text("ab \u4e2d-1\u00df\u0130\u03a3\u03c3\u03c2", max_size=30),
+    st.sets(st.text("ab \u4e2d-1\u03c2", min_size=1, max_size=4).filter(str.strip), max_size=5),
+)
+def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources: set[str]) -> None:
+    terms = Terms({source: source for source in sources})
+    expected, begin = [], 0
+    while begin < len(line):
+        here = [
+            source
+            for source in sources
+            if one_case(line[begin : begin + len(source)]) == one_case(source)
+            and whole(line, begin, begin + len(source))
+        ]
+        longest = max(here, key=len, default="")
+        if longest:
+            expected.append((begin, begin + len(longest), longest))
+        begin += len(longest) or 1
+    assert [tuple(place) for place in terms.of(line)] == expected
 
 
 @pytest.mark.parametrize(
@@ -122,4 +252,4 @@ def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
     ],
 )
 def test_what_is_lost(translation: str, missing: list[str]) -> None:
-    assert lost("Write to a@b.org at 17", translation) == missing
+    assert protect("Write to a@b.org at 17").lost(translation) == missing
