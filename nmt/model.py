@@ -54,7 +54,7 @@ class Model:
         **decode: Any,
     ) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
-        return self._translator(terms, protect, decode).translate(lines)
+        return self._translator(terms, protect, decode).translate(_several(lines))
 
     def nbest(
         self,
@@ -73,7 +73,7 @@ class Model:
         translator = self._translator(terms, protect, decode, confidence)
         if not 1 <= n <= translator.settings.most:
             raise ConfigError([f"n: must be 1 to {translator.settings.most}, is {n}"])
-        return translator.nbest(list(lines), n)
+        return translator.nbest(list(_several(lines)), n)
 
     def stream(
         self,
@@ -90,7 +90,7 @@ class Model:
         searched together, which is faster.
         """
         translator = self._translator(terms, protect, decode)
-        for best, *_ in translator.stream(lines, one_by_one=one_by_one):
+        for best, *_ in translator.stream(_several(lines), one_by_one=one_by_one):
             yield best.text
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
@@ -127,9 +127,8 @@ class Model:
             engine = BeamEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
-        demanded = Terms({source.lower(): target for source, target in (terms or {}).items()})
         longest = engine.settings.split_length or self._longest
-        extras = Extras(demanded if terms else None, protect, confidence)
+        extras = Extras(Terms(terms) if terms else None, protect, confidence)
         return Translator(engine, engine.tokenizers, engine.settings, longest, extras)
 
     def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:
@@ -142,6 +141,12 @@ class Model:
             for name, value in decode.items()
         ]
         return load_config(self._run.config, [*self._overrides, *asked]).decode
+
+
+def _several(lines: Iterable[str | Line]) -> Iterable[str | Line]:
+    if isinstance(lines, str):
+        raise ConfigError(["lines: must be several, such as a list, is one text"])
+    return lines
 
 
 def load(

@@ -64,11 +64,17 @@ class Asked:
             return Column(self.column, self.scores)
         return Plain(self.nbest, self.scores)
 
-    def contradictions(self, settings: DecodeConfig) -> list[str]:
+    def contradictions(self, settings: DecodeConfig, engine: str) -> list[str]:
         """Return what cannot be asked together."""
         several = self.nbest > 1
         most = "the number of samples" if settings.samples else "the beam size"
+        ours = (
+            *(self.prefix, self.contain, self.terms),
+            *(self.protect, self.confidence, self.review),
+        )
         rules = {
+            "--prefix, --contain, --terms, --protect, --confidence, --review: have no meaning with "
+            "--engine ctranslate2": engine == "ctranslate2" and any(ours),
             f"--nbest: must be at most {most}, {settings.most}, is {self.nbest}": (
                 self.nbest > settings.most
             ),
@@ -100,7 +106,7 @@ def run(
     configs = [load_config(run.config, overrides) for run in runs]
     for config in configs:
         require_tags(config)
-    if problems := asked.contradictions(configs[0].decode):
+    if problems := asked.contradictions(configs[0].decode, engine):
         raise ConfigError(problems)
     terms = read_terms(asked.terms) if asked.terms else None
     way = _Way(runs, configs, asked, terms, device, engine)
@@ -283,10 +289,12 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
         workers.wait()
         translator = way.translator()
         told: list[_Told] = []
+        first = counted = 0  # lines before a byte of the file
         for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):
             if part.is_file():
                 continue
-            first = sum(1 for _ in range_lines(file, 0, begin))
+            first += sum(1 for _ in range_lines(file, counted, begin))
+            counted = begin
             with files.open_atomic(part) as sink:
                 lines = range_lines(file, begin, end)
                 told.append(way.translate(translator, lines, sink, file, first))

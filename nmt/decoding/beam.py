@@ -263,7 +263,9 @@ class BeamEngine(Forcing):
                 F.pad(random_numbers(source, self.settings.seed, groups, its), (0, longest - its))
                 for source, its in zip(sources, limits, strict=True)
             ]
-            hypotheses = replace(hypotheses, draws=torch.cat(drawn).to(self.device))
+            exact = torch.float32 if self.device.type == "mps" else torch.float64  # it has no more
+            draws = torch.cat(drawn).to(self.device, exact)
+            hypotheses = replace(hypotheses, draws=draws)
         if self.ranking.beta > 0:
             uncovered = memory.mask.float().repeat_interleave(groups, 0)[:, None].expand(-1, k, -1)
             hypotheses = replace(hypotheses, uncovered=uncovered)

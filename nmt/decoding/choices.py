@@ -60,7 +60,7 @@ def diverse(log_probs: Tensor, totals: Tensor, k: int, groups: int, strength: fl
 
 def sampled(log_probs: Tensor, totals: Tensor, draws: Tensor, settings: DecodeConfig) -> Candidates:
     """Return one candidate for each of B rows, by the B random numbers from 0 to 1 in `draws`."""
-    weights = truncated(log_probs[:, 0], settings).double().softmax(-1)
+    weights = truncated(log_probs[:, 0], settings).to(draws.dtype).softmax(-1)
     until = weights.cumsum(-1)
     token = torch.searchsorted(until, draws[:, None] * until[:, -1:], right=True)
     # a draw of nearly 1 must not fall behind the last token that may be drawn

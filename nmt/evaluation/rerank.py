@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ STARTS = 8
 """Points that tuning begins at: no weights, and random ones."""
 SEED = 1
 SEPARATOR = " ||| "
+FEATURES = re.compile(r"\w+= ")
+"""What the feature scores of Moses begin with, which stand between text and score."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Entry:
 
 
 def read_nbest(file: Path) -> list[list[Entry]]:
-    """Read an n-best list as Moses writes it, `LINE ||| TEXT ||| ... ||| SCORE`, lines from 0.
+    """Read an n-best list as Moses writes it, `LINE ||| TEXT ||| SCORE`, lines from 0.
+
+    Feature scores of Moses between text and score are passed over.
 
     Raises DataError, with the line, where one is of another form or lists are not in order.
     """
@@ -65,8 +71,8 @@ def _entry(place: str, line: str) -> tuple[int, Entry]:
         number, score = -1, math.nan
     if len(cells) < 3 or number < 0 or not math.isfinite(score):
         raise DataError(f"{place}: must be NUMBER ||| TEXT ||| SCORE, is {line!r}")
-    middle = SEPARATOR.join(cells[1:-1]) if len(cells) == 3 else cells[1]
-    return number, Entry(middle, score)
+    text = [cells[1], *takewhile(lambda cell: not FEATURES.match(cell), cells[2:-1])]
+    return number, Entry(SEPARATOR.join(text), score)
 
 
 def ranked(scores: Sequence[float], features: Numbers, weights: Numbers) -> list[int]:

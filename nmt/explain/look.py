@@ -117,6 +117,9 @@ class Explanation:
         }
 
 
+MBR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
+
+
 class Explainer:
     """Explains lines with one model.
 
@@ -148,7 +151,12 @@ class Explainer:
         return self.forced(read_pairs(src, tgt))
 
     def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
-        """Translate each line and explain the translation; None for a blank line."""
+        """Translate each line and explain the translation; None for a blank line.
+
+        Raises ConfigError where translations are chosen by minimum Bayes risk.
+        """
+        if self.engine.settings.method == "mbr":
+            raise ConfigError([MBR])
         for window in chunks(lines, WINDOW):
             sources = [self.tokenizers.src.cut(line) for line in window if line.strip()]
             found = self._search(sources)
@@ -227,8 +235,6 @@ def load_explainer(
         )
         if given is not None and not 1 <= given <= count
     ]
-    if config.decode.method == "mbr":
-        wrong.append("decode.method: mbr chooses among texts: explain with beam, or --force a text")
     if wrong:
         raise ConfigError(wrong)
     require_tags(config)

@@ -150,7 +150,8 @@ def _scores(summary: Summary) -> str:
         for name, its in report.tests.items()
     ]
     table = _table(rows, ("test set", "BLEU", "chrF", "TER", "lines"))
-    search = _named(report.decode, SEARCH)
+    beam = report.decode.get("method", "beam") == "beam"
+    search = _named(report.decode, SEARCH if beam else ("method", *SEARCH))
     how = f"By sacreBLEU, of {report.checkpoint}, with {search}:"
     return "\n\n".join([validation, table, how, _signatures(report)])
 

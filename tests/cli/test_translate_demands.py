@@ -240,6 +240,29 @@ def test_ctranslate2_refuses_what_it_does_not_do() -> None:
         engine.assess([([1], [2])])
 
 
+def test_what_ctranslate2_does_not_do_is_refused_before_a_line_is_read(digits: Digits) -> None:
+    refused = nmt("translate", "-m", digits.run, "--engine", "ctranslate2", "--protect", stdin=None)
+    assert refused.code == 2
+    assert "--protect, --confidence, --review: have no meaning with --engine" in refused.err
+
+
+def test_phrases_of_a_blank_line_are_counted(digits: Digits) -> None:
+    line = json.dumps({"src": " ", "contain": ["7"]})
+    result = done(nmt("translate", "-m", digits.run, "--json", stdin=f"{line}\n"))
+    assert json.loads(result.out)["translation"] == ""
+    assert "0 of 1 demanded phrases stand" in result.err
+    assert "line 1: '7' does not stand" in result.err
+
+
+def test_terms_of_a_line_in_parts_are_demanded_of_the_part_they_begin_in(digits: Digits) -> None:
+    model = api.load(digits.run, device="cpu")
+    [line] = model.translate(["1 2. 3 4. 5"], terms={"3 4. 5": "9 9"}, split_length=4)
+    assert "9 9" in line
+    [line] = model.translate(["1 {n}. {m} 3"], protect=True, split_length=4)
+    assert "{n}" in line
+    assert "{m}" in line
+
+
 def test_samples_hang_on_the_line_and_the_seed(digits: Digits) -> None:
     lines = ["x y z 1 2", "1 2 3", "q q q q q q", "x y z 1 2"]
     flags = ["--decode", "sample", "--set", "decode.temperature=3"]
@@ -378,6 +401,14 @@ def test_python_refuses_settings_that_are_none(
         model.translate([api.Line("1", phrases=(" ",))])
     with pytest.raises(ConfigError, match="n: must be 1 to 5, is 6"):
         model.nbest(["1"], 6)
+    with pytest.raises(ConfigError, match="lines: must be several, such as a list"):
+        model.translate("1 2")
+    with pytest.raises(DataError, match="'B' must have one translation"):
+        model.translate(["1"], terms={"b": "1", "B": "2"})
+    chooses = api.load(digits.run, device="cpu", overrides=["decode.method=mbr"])
+    with pytest.raises(ConfigError, match="mbr chooses among texts"):
+        chooses.explain("1 2")
+    assert chooses.explain("1 2", "2 1").target.text == "2 1"
 
 
 def test_python_loads_several_models_as_one(digits: Digits) -> None:

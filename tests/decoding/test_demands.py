@@ -315,6 +315,16 @@ def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) 
     assert [10, 11, 4] in [found.tokens[i : i + 3] for i in range(20)]
 
 
+@pytest.mark.parametrize(("most", "allowed"), [(2, 6), (9, 9), (99, 99)])
+def test_max_length_bounds_what_is_demanded_unless_that_is_longer(most: int, allowed: int) -> None:
+    engine = make_engine(beam_size=2, eos_bias=-30.0, decode={"max_length": most})
+    demand = Demand((4, 6, 8), (Phrase(((10, 11, 4),)),))
+    [[found]] = engine.search([[5] * 60], 1, {0: demand})
+    assert found.tokens[:3] == [4, 6, 8]
+    assert [10, 11, 4] in [found.tokens[i : i + 3] for i in range(allowed)]
+    assert len(found.tokens) <= allowed
+
+
 @pytest.mark.parametrize("decode", [{"method": "sample"}, {"groups": 2}])
 def test_phrases_go_with_a_plain_beam(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -31,7 +33,14 @@ def test_no_part_is_longer_than_allowed(text: str, most: int) -> None:
         """Tokens, blanks none."""
         return len("".join(piece.split()))
 
-    assert all(words_and_signs(part.text) <= most for part in split(text, words_and_signs, most))
+    for size in (letters, words_and_signs):
+        assert all(size(part.text) <= most for part in split(text, size, most))
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=1), st.integers(5, 30))
+def test_words_fill_parts_as_they_fill_the_lines_of_a_page(words: list[str], most: int) -> None:
+    line = " ".join(words)
+    assert [part.text for part in split(line, letters, most)] == textwrap.wrap(line, most)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +51,7 @@ def test_no_part_is_longer_than_allowed(text: str, most: int) -> None:
         ('He said "no." She left.', 14, ['He said "no."', "She left."]),
         ("in the house, by the sea, at the end", 26, ["in the house, by the sea,", "at the end"]),
         ("one two three four", 8, ["one two", "three", "four"]),
+        ("a b c      d e", 6, ["a b c", "d e"]),
         ("abcdefghij", 4, ["abcd", "efgh", "ij"]),
         ("我喝茶。你喝水。", 4, ["我喝茶。", "你喝水。"]),
         ("3.5 is a number, 1,000 too.", 20, ["3.5 is a number,", "1,000 too."]),
@@ -57,7 +67,15 @@ def test_translations_stand_between_the_same_blanks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "expected"), [(["我。", "你。"], "我。你。"), (["Me.", "You."], "Me. You.")]
+    ("texts", "expected"),
+    [
+        (["我。", "你。"], "我。你。"),
+        (["Me.", "You."], "Me. You."),
+        (["Me.", "你。"], "Me.你。"),
+        (["", "You."], "You."),
+        (["Me.", ""], "Me."),
+        (["Me. ", "You."], "Me. You."),
+    ],
 )
 def test_where_no_blank_stood_a_space_comes_unless_letters_are_wide(
     texts: list[str], expected: str

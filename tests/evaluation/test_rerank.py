@@ -115,8 +115,14 @@ def test_bleu_is_sacrebleus_where_every_order_matches() -> None:
 
 def test_lists_are_read_as_they_are_written(tmp_path: Path) -> None:
     file = tmp_path / "nbest"
-    file.write_text("0 ||| a ||| b ||| -1.5\n0 |||  ||| -2\n1 ||| c ||| -3\n")
-    assert read_nbest(file) == [[Entry("a", -1.5), Entry("", -2.0)], [Entry("c", -3.0)]]
+    file.write_text(
+        "0 ||| a ||| b ||| -1.5\n0 |||  ||| -2\n"
+        "1 ||| c ||| LM0= -4 WordPenalty0= 1 ||| -3\n1 ||| x= 1 ||| -4\n"
+    )
+    assert read_nbest(file) == [
+        [Entry("a ||| b", -1.5), Entry("", -2.0)],
+        [Entry("c", -3.0), Entry("x= 1", -4.0)],
+    ]
 
 
 @pytest.mark.parametrize(

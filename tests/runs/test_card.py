@@ -57,6 +57,14 @@ def test_the_card_has_the_facts_of_the_run(run: RunDir) -> None:
     assert str(run.path.parent) not in text, "paths of this machine are nobody's business"
 
 
+def test_the_card_names_the_search_where_it_is_no_beam(run: RunDir) -> None:
+    report = json.loads(run.report.read_text())
+    report["systems"]["run"]["decode"]["method"] = "mbr"
+    run.report.write_text(json.dumps(report))
+    write_card(run, "fp32 on cpu")
+    assert "with method mbr, beam_size 5" in run.card.read_text()
+
+
 def test_the_front_matter_is_what_the_hub_reads(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
     found = front_matter(run.card.read_text())
