@@ -494,20 +494,8 @@ def rerank(
     """Rank n-best lists anew by other models, by those of the other direction, by length."""
     from nmt.commands import rerank as command
 
-    command.run(
-        nbest,
-        src,
-        model or [],
-        reverse or [],
-        weights,
-        tune,
-        ref,
-        tgt_lang,
-        keep,
-        output,
-        set_ or [],
-        device,
-    )
+    scorers = command.Scorers(model or [], reverse or [], set_ or [], device)
+    command.run(nbest, src, scorers, weights, tune, ref, tgt_lang, keep, output)
 
 
 @app.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from nmt.evaluation.metrics import make_metrics, statistics
 from nmt.evaluation.rerank import (
     LENGTH,
     Entry,
+    Numbers,
     features_of,
     ranked,
     read_nbest,
@@ -33,19 +35,62 @@ WINDOW = 1000
 """Pairs scored together."""
 
 
+@dataclass(frozen=True)
+class Scorers:
+    """What is looked at beside the score in a list."""
+
+    models: list[Path]
+    """Runs that score hypotheses."""
+    reverse: list[Path]
+    """Runs of the other direction, which score sources."""
+    overrides: list[str]
+    device: str
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names that weights have, one a feature."""
+        kinds = {"model": self.models, "reverse": self.reverse}
+        found = [f"{kind} {n}" for kind, its in kinds.items() for n in range(1, len(its) + 1)]
+        return [*found, LENGTH]
+
+    def features(self, sources: Sequence[str], lists: list[list[Entry]]) -> list[Numbers]:
+        """Return n x F features for each line with its n hypotheses."""
+        pairs = [
+            (source, entry.text)
+            for source, its in zip(sources, lists, strict=True)
+            for entry in its
+        ]
+        turned = [(text, source) for source, text in pairs]
+        columns = [
+            *(self._log_probs(model, pairs) for model in self.models),
+            *(self._log_probs(model, turned) for model in self.reverse),
+        ]
+        return list(features_of(lists, columns))
+
+    def _log_probs(self, model: Path, pairs: list[tuple[str, str]]) -> list[float]:
+        """Return the log-probability of each pair's target by the model of a run."""
+        run_dir = open_run(model)
+        config = load_config(run_dir.config, self.overrides)
+        require_tags(config)
+        translator = load_translator(run_dir, config, self.device)
+        say(f"{model}: scoring {len(pairs)} pairs")
+        return [
+            forced.log_prob
+            for window in chunks(pairs, WINDOW)
+            for forced in translator.force(window)
+        ]
+
+
 def run(
     nbest: Path,
     src: Path,
-    models: list[Path],
-    reverse: list[Path],
+    scorers: Scorers,
     weights: Path | None,
     tuned: Path | None,
     ref: Path | None,
     tgt_lang: str,
     keep: int,
     output: Path | None,
-    overrides: list[str],
-    device: str,
 ) -> None:
     """Rank each line's hypotheses by the weights, or find weights (`tuned`) by a reference."""
     if (weights is None) == (tuned is None):
@@ -56,57 +101,35 @@ def run(
     sources = list(read_lines(src))
     if len(sources) != len(lists):
         raise DataError(f"{nbest}: has lists of {len(lists)} lines, {src} has {len(sources)}")
-    names = [
-        *(f"model {number}" for number in range(1, len(models) + 1)),
-        *(f"reverse {number}" for number in range(1, len(reverse) + 1)),
-        LENGTH,
-    ]
-    known = None if weights is None else read_weights(weights, names)
-    references = list(read_lines(ref)) if ref else []
-    if ref and len(references) != len(lists):
-        raise DataError(f"{ref}: has {len(references)} lines, {src} has {len(sources)}")
-    pairs = [
-        (source, entry.text) for source, its in zip(sources, lists, strict=True) for entry in its
-    ]
-    columns = [
-        *(_log_probs(model, pairs, overrides, device) for model in models),
-        *(
-            _log_probs(model, [(text, source) for source, text in pairs], overrides, device)
-            for model in reverse
-        ),
-    ]
-    features = list(features_of(lists, columns))
     scores = [[entry.score for entry in its] for its in lists]
-    if known is not None:
+    if weights is not None:
+        known = read_weights(weights, scorers.names)
+        features = scorers.features(sources, lists)
         orders = [ranked(*its, known) for its in zip(scores, features, strict=True)]
         _write(lists, orders, keep, output)
-        return
-    assert tuned is not None
-    if not lists:
-        raise DataError(f"{nbest}: must hold lists to tune on, is empty")
-    metrics = make_metrics(tgt_lang)
+    elif tuned is not None and ref is not None:
+        references = list(read_lines(ref))
+        if len(references) != len(lists):
+            raise DataError(f"{ref}: has {len(references)} lines, {src} has {len(sources)}")
+        if not lists:
+            raise DataError(f"{nbest}: must hold lists to tune on, is empty")
+        stats = _bleu_statistics(lists, references, tgt_lang)
+        found = tune(scores, scorers.features(sources, lists), stats)
+        write_weights(tuned, scorers.names, found)
+        named = zip(scorers.names, found.weights, strict=True)
+        told = ", ".join(f"{name} {weight:.4f}" for name, weight in named)
+        say(f"BLEU {found.before:.2f} -> {found.after:.2f}; {told}")
+        say(f"wrote {tuned}")
+
+
+def _bleu_statistics(
+    lists: list[list[Entry]], references: list[str], tgt_lang: str
+) -> list[Numbers]:
+    """Return n x 10 statistics of sacreBLEU for each line with its n hypotheses."""
+    texts = [entry.text for its in lists for entry in its]
     wanted = [ref for ref, its in zip(references, lists, strict=True) for _ in its]
-    [found] = statistics({"bleu": metrics["bleu"]}, [[text for _, text in pairs]], [wanted])
-    ends = np.cumsum([len(its) for its in lists])[:-1]
-    result = tune(scores, features, np.split(found["bleu"], ends))
-    write_weights(tuned, names, result)
-    told = ", ".join(f"{name} {w:.4f}" for name, w in zip(names, result.weights, strict=True))
-    say(f"BLEU {result.before:.2f} -> {result.after:.2f}; {told}")
-    say(f"wrote {tuned}")
-
-
-def _log_probs(
-    model: Path, pairs: list[tuple[str, str]], overrides: list[str], device: str
-) -> list[float]:
-    """Return the log-probability of each pair's target by the model of a run."""
-    run_dir = open_run(model)
-    config = load_config(run_dir.config, overrides)
-    require_tags(config)
-    translator = load_translator(run_dir, config, device)
-    say(f"{model}: scoring {len(pairs)} pairs")
-    return [
-        forced.log_prob for window in chunks(pairs, WINDOW) for forced in translator.force(window)
-    ]
+    [found] = statistics({"bleu": make_metrics(tgt_lang)["bleu"]}, [texts], [wanted])
+    return np.split(found["bleu"], np.cumsum([len(its) for its in lists])[:-1])
 
 
 def _write(

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Event, Lock
+from threading import Event
 from typing import Any
 
 import torch
@@ -35,13 +35,12 @@ from nmt.decoding.forcing import BROKEN, NO_ATTENTION, Forcing
 from nmt.decoding.hypotheses import Hypotheses, Prefix, Stop
 from nmt.decoding.shortlist import Narrowed, Shortlist
 from nmt.decoding.translator import Hypothesis, length_limit
+from nmt.decoding.waiting import Waiting
 from nmt.decoding.walk import BeamStep, Candidate
-from nmt.errors import ConfigError, RunError, did_you_mean
+from nmt.errors import ConfigError, RunError
 from nmt.models.build import AnyModel
 from nmt.runtime import evaluating, side_by_side
 
-REFILL = 0.75
-"""Sentences that wait join when so few of a batch are left."""
 LINES_A_WORKER = 8
 """So few lines are not worth another search beside the first."""
 SAMPLES_TOGETHER = 320
@@ -82,42 +81,6 @@ class _Searched:
         self.tokens = torch.cat([self.tokens, other.tokens])
 
 
-class _Waiting:
-    """Lines that wait to be searched, for one search or several side by side; short ones first."""
-
-    def __init__(
-        self,
-        sources: Sequence[Sequence[int]],
-        demands: Mapping[int, Demand],
-        share: int,
-        settings: DecodeConfig,
-    ) -> None:
-        self.sources = sources
-        self.demands = demands
-        self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
-        self.most = min(settings.batch_size, share)
-        self.settings = settings
-        self.lock = Lock()
-
-    def take(self, busy: int) -> list[int]:
-        """Return lines to join a batch of `busy` lines: as many as it has room for, once it pays.
-
-        Room is for `decode.batch_size` lines and `decode.batch_tokens` padded source tokens.
-        """
-        taken: list[int] = []
-        if busy and not self.settings.continuous:
-            return taken
-        longest = 0
-        with self.lock:
-            while self.lines:
-                longest = max(longest, len(self.sources[self.lines[-1]]) + 1)
-                room = min(self.most, max(1, self.settings.batch_tokens // longest))
-                if busy > REFILL * room or busy + len(taken) >= room:
-                    break
-                taken.append(self.lines.pop())
-        return taken
-
-
 class BeamEngine(Forcing):
     """Searches and scores batches of token ids with one model on one device."""
 
@@ -140,8 +103,7 @@ class BeamEngine(Forcing):
         self.width = 1 if settings.samples else settings.beam_size // settings.groups
         """Hypotheses of a group."""
         self.stop: Stop = "first" if self.width == 1 else settings.stop
-        forbidden = forbidden_tokens(tokenizers, settings) if settings.forbid else []
-        self.filters = Filters(settings, forbidden, tokenizers.tgt.eos)
+        self.filters = Filters(settings, tokenizers.tgt)
 
     @cached_property
     def edges(self) -> WordEdges:
@@ -181,7 +143,7 @@ class BeamEngine(Forcing):
         share = math.ceil(len(sources) / workers)
         if self.settings.samples:
             share = min(share, max(1, SAMPLES_TOGETHER // nbest))
-        waiting = _Waiting(sources, demands, share, self.settings)
+        waiting = Waiting(sources, demands, share, self.settings)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.model):
             if workers == 1:
@@ -204,7 +166,7 @@ class BeamEngine(Forcing):
         steps: list[BeamStep] = []
         found: list[list[Hypothesis]] = [[]]
         with evaluating(self.model):
-            self._search(_Waiting([source], {}, 1, self.settings), found, 1, steps)
+            self._search(Waiting([source], {}, 1, self.settings), found, 1, steps)
         return found[0][0], steps
 
     def limit(self, source_length: int) -> int:
@@ -217,7 +179,7 @@ class BeamEngine(Forcing):
 
     def _search(
         self,
-        waiting: _Waiting,
+        waiting: Waiting,
         found: list[list[Hypothesis]],
         nbest: int,
         steps: list[BeamStep] | None = None,
@@ -241,7 +203,7 @@ class BeamEngine(Forcing):
             if batch is not None:
                 batch = self._advance(batch, found, nbest, steps)
 
-    def _begin(self, waiting: _Waiting, lines: list[int], nbest: int) -> _Searched:
+    def _begin(self, waiting: Waiting, lines: list[int], nbest: int) -> _Searched:
         """Encode lines and put the first token before them: one hypothesis each, until a step."""
         sources = [waiting.sources[i] for i in lines]
         demands = [waiting.demands.get(i, Demand()) for i in lines]
@@ -464,24 +426,6 @@ def expanded(places: Tensor, size: int) -> Tensor:
     if size == 1:
         return places
     return (places[:, None] * size + torch.arange(size, device=places.device)).flatten()
-
-
-def forbidden_tokens(tokenizers: Tokenizers, settings: DecodeConfig) -> list[int]:
-    """Return the ids of the pieces of `decode.forbid`; ConfigError where one is none."""
-    tgt = tokenizers.tgt
-    pieces = tgt.pieces(range(tgt.vocab_size))
-    for piece in settings.forbid:
-        if piece not in pieces:
-            raise ConfigError(
-                [
-                    f"decode.forbid: must be pieces of the target's vocabulary, {piece!r} is none"
-                    f"{did_you_mean(piece, pieces)}"
-                ]
-            )
-    found = [pieces.index(piece) for piece in settings.forbid]
-    if tgt.eos in found:
-        raise ConfigError([f"decode.forbid: {pieces[tgt.eos]!r} ends a translation; it must stay"])
-    return found
 
 
 def packed(going: Tensor) -> Tensor:

@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from nmt.config import DecodeConfig
+from nmt.data.tokenizer import Tokenizer
 from nmt.decoding.hypotheses import Hypotheses, Prefix
+from nmt.errors import ConfigError, did_you_mean
 
 
 class Filters:
     """The filters of `decode.forbid`, `decode.min_length` and `decode.no_repeat_ngram`."""
 
-    def __init__(self, settings: DecodeConfig, forbidden: Sequence[int], eos: int) -> None:
+    def __init__(self, settings: DecodeConfig, tgt: Tokenizer) -> None:
+        """Look up what is forbidden; ConfigError where a piece is none of the target's."""
+        forbidden = forbidden_tokens(settings.forbid, tgt) if settings.forbid else []
         self.forbidden = torch.tensor(forbidden, dtype=torch.int64)
-        self.least, self.n, self.eos = settings.min_length, settings.no_repeat_ngram, eos
+        self.least, self.n, self.eos = settings.min_length, settings.no_repeat_ngram, tgt.eos
         self.active = bool(forbidden or self.least or self.n)
 
     def __call__(self, log_probs: Tensor, before: Hypotheses) -> Tensor:
@@ -39,6 +43,23 @@ class Filters:
             wide = torch.nn.functional.pad(filtered, (0, 1))
             filtered = wide.scatter(2, again, -math.inf)[:, :, :-1]
         return filtered
+
+
+def forbidden_tokens(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
+    """Return the ids of the pieces of `decode.forbid`; ConfigError where one is none."""
+    pieces = tgt.pieces(range(tgt.vocab_size))
+    for piece in forbidden:
+        if piece not in pieces:
+            raise ConfigError(
+                [
+                    f"decode.forbid: must be pieces of the target's vocabulary, {piece!r} is none"
+                    f"{did_you_mean(piece, pieces)}"
+                ]
+            )
+    found = [pieces.index(piece) for piece in forbidden]
+    if tgt.eos in found:
+        raise ConfigError([f"decode.forbid: {pieces[tgt.eos]!r} ends a translation; it must stay"])
+    return found
 
 
 def repeated(tokens: Tensor, length: Tensor, n: int) -> Tensor:

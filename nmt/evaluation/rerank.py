@@ -48,9 +48,8 @@ class Entry:
 def read_nbest(file: Path) -> list[list[Entry]]:
     """Read an n-best list as Moses writes it, `LINE ||| TEXT ||| SCORE`, lines from 0.
 
-    Feature scores of Moses between text and score are passed over.
-
-    Raises DataError, with the line, where one is of another form or lists are not in order.
+    Feature scores of Moses between text and score are passed over. Raises DataError, with the line,
+    where one is of another form or lists are not in order.
     """
     found: list[list[Entry]] = []
     for number, text in enumerate(read_lines(file), 1):
