@@ -142,10 +142,7 @@ class _Told:
     def of(cls, values: Any) -> _Told:
         """Return what `as_list` was made of."""
         invalid, report, doubtful = values
-        *counts, protected, lost = report
-        split, parts, demanded, missing = counts
-        told = Report(split, parts, demanded, _pairs(missing), protected, _pairs(lost))
-        return cls(invalid, told, [tuple(each) for each in doubtful])
+        return cls(invalid, Report(*report), doubtful)
 
 
 @dataclass(frozen=True)
@@ -250,11 +247,8 @@ class _Way:
         """Name all that a translation hangs on."""
         checkpoints = " ".join(str(run.best_or_last().resolve()) for run in self.runs)
         decode = self.configs[0].decode.model_dump_json()
-        return f"{checkpoints} {decode} {self.engine} {self.asked} {self.terms}"
-
-
-def _pairs(values: list[Any]) -> list[tuple[int, str]]:
-    return [(number, text) for number, text in values]
+        terms = self.terms.targets if self.terms else {}
+        return f"{checkpoints} {decode} {self.engine} {self.asked} {terms}"
 
 
 def _tell_misses(what: str, wanted: int, missing: list[tuple[int, str]]) -> None:

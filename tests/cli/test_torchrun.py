@@ -93,12 +93,14 @@ def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
 
 def test_workers_share_a_file_as_one_translates_it(digits: Digits, tmp_path: Path) -> None:
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
-    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", source, "-o"]
-    done(nmt("translate", *flags, tmp_path / "alone"))
+    flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", "--protect", source, "-o"]
+    alone = done(nmt("translate", *flags, tmp_path / "alone"))
+    report = next(line for line in alone.err.splitlines() if "protected parts stand" in line)
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
     with started(line) as job:
         _, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
+    assert report in err
     assert out.read_bytes() == (tmp_path / "alone").read_bytes()
     assert not out.with_name("out.parts").exists()
 
@@ -108,7 +110,9 @@ def test_parts_that_are_whole_are_kept(
 ) -> None:
     """A job that stops in its third part goes on with that one; another setting begins anew."""
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
+    terms = write_lines(tmp_path / "terms.tsv", ["1\t1"])
     flags = ["-m", digits.run, "--device", "cpu", source, "-o", out, "--nbest", "2", "--beam", "2"]
+    flags += ["--terms", terms, "--protect"]
     done(nmt("translate", *flags))
     alone = out.read_bytes()
     out.unlink()
@@ -133,6 +137,8 @@ def test_parts_that_are_whole_are_kept(
     (folder / "00001").write_bytes(b"")
     found = done(nmt("translate", *flags))
     assert "going on with the parts that are there" in found.err
+    assert "what follows is of the parts made now" in found.err
+    assert "demanded phrases stand (100.0%)" in found.err
     assert out.read_bytes() == b"kept\n" + alone.removeprefix(begin)
     assert not folder.exists()
 
