@@ -104,6 +104,14 @@ RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--run", help="Run folder; default: `run:` of the config, else runs/NAME."),
 ]
+ModelFolders = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        "--model",
+        "-m",
+        help="Run folder; several make an ensemble. Default: the newest finished under runs/.",
+    ),
+]
 ModelFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--model", "-m", help="Run folder; default: the newest finished under runs/."),
@@ -225,14 +233,7 @@ def translate(
         Optional[Path],  # noqa: UP045
         typer.Argument(help="Text to translate; default: stdin."),
     ] = None,
-    model: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Option(
-            "--model",
-            "-m",
-            help="Run folder; several make an ensemble. Default: the newest finished under runs/.",
-        ),
-    ] = None,
+    model: ModelFolders = None,
     output: Output = None,
     beam: Annotated[
         Optional[int],  # noqa: UP045
@@ -442,7 +443,7 @@ def score(
         Optional[Path],  # noqa: UP045
         typer.Option(help="What they translate; default: stdin."),
     ] = None,
-    model: ModelFolder = None,
+    model: ModelFolders = None,
     output: Output = None,
     json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
     to: TargetLanguage = None,
@@ -452,7 +453,7 @@ def score(
     """Score given translations: log-probability, that a token, and perplexity, a line each."""
     from nmt.commands import score as command
 
-    command.run(src, tgt, model, output, json, _asked(set_, to), device)
+    command.run(src, tgt, model or [], output, json, _asked(set_, to), device)
 
 
 @app.command()

@@ -107,7 +107,9 @@ def partial(path: Path) -> Path:
 
 
 def _behind_link(path: Path) -> Path:
-    return path.resolve() if path.is_symlink() else path
+    """Return what a link names; a link to a pipe without a name, as /dev/stdout may be, itself."""
+    target = path.resolve()
+    return target if path.is_symlink() and (target.exists() or not path.exists()) else path
 
 
 @contextmanager

@@ -12,12 +12,11 @@ from nmt.config import DecodeConfig
 from nmt.configfile import load_config
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_engine, longest_source, require_tags
+from nmt.decoding.load import load_engine, longest_source, open_models
 from nmt.decoding.terms import Terms
 from nmt.decoding.translator import Extras, Line, Translation, Translator
 from nmt.errors import ConfigError
 from nmt.explain.look import Explainer, Explanation
-from nmt.rundir import RunDir, open_run
 
 AT_LOAD = ("precision", "shortlist", "threads", "tags")
 """Decode settings that a loaded model has for good."""
@@ -30,15 +29,13 @@ class Model:
     for that call, such as `beam_size=8` (docs/config.md).
     """
 
-    def __init__(self, runs: Sequence[RunDir], overrides: Sequence[str], device: str) -> None:
+    def __init__(self, folders: Sequence[Path], overrides: Sequence[str], device: str) -> None:
         """Load the model; see `load`."""
-        self._run, self._overrides = runs[0], list(overrides)
-        configs = [load_config(run.config, self._overrides) for run in runs]
-        for config in configs:
-            require_tags(config)
-        self._longest = min(longest_source(config) for config in configs)
-        others = list(zip(runs[1:], configs[1:], strict=True))
-        self.engine = load_engine(runs[0], configs[0], device, beside=others)
+        self._overrides = list(overrides)
+        first, *others = open_models(folders, self._overrides)
+        self._run = first[0]
+        self._longest = min(longest_source(config) for _, config in (first, *others))
+        self.engine = load_engine(*first, device, beside=others)
 
     @property
     def tokenizers(self) -> Tokenizers:
@@ -151,6 +148,7 @@ def _several(lines: Iterable[str | Line]) -> Iterable[str | Line]:
 
 def load(
     folder: str | Path | Sequence[str | Path],
+    *,
     device: str = "auto",
     overrides: Sequence[str] = (),
 ) -> Model:
@@ -162,4 +160,4 @@ def load(
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise ConfigError(["nmt.load: must be given a run folder, or several"])
-    return Model([open_run(Path(each)) for each in folders], overrides, device)
+    return Model([Path(each) for each in folders], overrides, device)

@@ -8,8 +8,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event
@@ -75,16 +75,35 @@ def side_by_side(work: Callable[[Event], None], workers: int) -> None:
         with torch.inference_mode():
             work(stop)
 
+    running: list[Future[None]] = []
     try:
         with ThreadPoolExecutor(workers) as pool:
             try:
-                running = [pool.submit(run) for _ in range(workers)]
+                for _ in range(workers):
+                    running.append(pool.submit(run))
                 for future in as_completed(running):
                     future.result()
             finally:
                 stop.set()
+                _await(running)
     finally:
         torch.set_num_threads(before)  # new threads would inherit the workers'
+
+
+def _await(running: Sequence[Future[None]]) -> None:
+    """Wait for threads that have been told to stop, however often Ctrl-C is pressed meanwhile.
+
+    Python 3.11 takes a thread that it was joining when it was interrupted for ended, and goes down
+    with it.
+    """
+    interrupt: KeyboardInterrupt | None = None
+    while not all(future.done() for future in running):
+        try:
+            wait(running)
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _keep_freed_memory() -> None:

@@ -97,6 +97,8 @@ def run(
         raise ConfigError(["--weights and --tune: give one of them"])
     if (ref is None) != (tuned is None):
         raise ConfigError(["--tune and --ref: one needs the other"])
+    if tuned is not None and output is not None:
+        raise ConfigError(["--tune and --output: give one of them; --tune writes weights only"])
     lists = read_nbest(nbest)
     sources = list(read_lines(src))
     if len(sources) != len(lists):

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt import files
-from nmt.configfile import load_config
 from nmt.data.text import chunks, read_pairs
-from nmt.decoding.load import choose_run, load_translator, require_tags
+from nmt.decoding.load import load_translator, open_models
 from nmt.log import say
 
 WINDOW = 1000
@@ -22,7 +21,7 @@ WINDOW = 1000
 def run(
     src: Path | None,
     tgt: Path,
-    model: Path | None,
+    models: list[Path],
     output: Path | None,
     as_json: bool,
     overrides: list[str],
@@ -32,10 +31,8 @@ def run(
 
     Tokens are the pieces and the end of the line; logarithms are natural.
     """
-    run_dir = choose_run(model)
-    config = load_config(run_dir.config, overrides)
-    require_tags(config)
-    translator = load_translator(run_dir, config, device)
+    first, *others = open_models(models, overrides)
+    translator = load_translator(*first, device, beside=others)
     total, tokens = 0.0, 0
     with ExitStack() as stack:
         sink: BinaryIO = sys.stdout.buffer

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, Literal
 
 from nmt import files
 from nmt.config import Config, DecodeConfig
-from nmt.configfile import load_config
 from nmt.cores import job_size
 from nmt.data.text import (
     OPENERS,
@@ -28,12 +27,12 @@ from nmt.data.text import (
 )
 from nmt.decoding.demands import PHRASES
 from nmt.decoding.lineforms import Column, Form, Json, Plain
-from nmt.decoding.load import choose_run, load_translator, require_tags
+from nmt.decoding.load import load_translator, open_models
 from nmt.decoding.terms import Terms, read_terms
 from nmt.decoding.translator import Extras, Line, Report, Translator
 from nmt.errors import ConfigError, DataError
 from nmt.log import say
-from nmt.rundir import RunDir, open_run
+from nmt.rundir import RunDir
 
 Policy = Literal["error", "replace", "skip"]
 """What becomes of a line that is not UTF-8."""
@@ -102,14 +101,12 @@ def run(
     engine: str,
 ) -> None:
     """Translate `file` or stdin to `output` or stdout; several workers share a file."""
-    runs = [open_run(model) for model in models] or [choose_run(None)]
-    configs = [load_config(run.config, overrides) for run in runs]
-    for config in configs:
-        require_tags(config)
-    if problems := asked.contradictions(configs[0].decode, engine):
+    opened = open_models(models, overrides)
+    _, config = opened[0]
+    if problems := asked.contradictions(config.decode, engine):
         raise ConfigError(problems)
     terms = read_terms(asked.terms) if asked.terms else None
-    way = _Way(runs, configs, asked, terms, device, engine)
+    way = _Way(opened, asked, terms, device, engine)
     if job_size() > 1:
         _shared(file, output, way)
         return
@@ -149,23 +146,17 @@ class _Told:
 class _Way:
     """How lines are translated, whichever they are."""
 
-    runs: list[RunDir]
-    configs: list[Config]
+    models: list[tuple[RunDir, Config]]
     asked: Asked
     terms: Terms | None
     device: str
     engine: str
 
     def translator(self) -> Translator:
+        first, *others = self.models
         asked = self.asked
-        return load_translator(
-            self.runs[0],
-            self.configs[0],
-            self.device,
-            self.engine,
-            beside=list(zip(self.runs[1:], self.configs[1:], strict=True)),
-            extras=Extras(self.terms, asked.protect, asked.confidence or asked.review > 0),
-        )
+        extras = Extras(self.terms, asked.protect, asked.confidence or asked.review > 0)
+        return load_translator(*first, self.device, self.engine, beside=others, extras=extras)
 
     def translate(
         self,
@@ -245,8 +236,8 @@ class _Way:
 
     def in_words(self) -> str:
         """Name all that a translation hangs on."""
-        checkpoints = " ".join(str(run.best_or_last().resolve()) for run in self.runs)
-        decode = self.configs[0].decode.model_dump_json()
+        checkpoints = " ".join(str(run.best_or_last().resolve()) for run, _ in self.models)
+        decode = self.models[0][1].decode.model_dump_json()
         terms = self.terms.targets if self.terms else {}
         return f"{checkpoints} {decode} {self.engine} {self.asked} {terms}"
 

@@ -72,13 +72,10 @@ class Constraints:
                 stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         steps = [step for step in before.begun if step.form[step.said] == token]
         steps += [step for step in self._begins(before) if step.form[0] == token]
-        inside = self.edges.ends_inside[token]
-        closing = set()
-        for phrase, form, said in steps:
-            if said + 1 == len(form) and inside:
-                closing.add(phrase)
-            elif said + 1 == len(form):
-                stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
+        complete = {phrase for phrase, form, said in steps if said + 1 == len(form)}
+        closing = complete if self.edges.ends_inside[token] else set()
+        for phrase in complete - closing:  # once, whichever of its forms were said
+            stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         begun = (Begun(p, form, said + 1) for p, form, said in steps if said + 1 < len(form))
         return Progress(tuple(stands), frozenset(begun), frozenset(closing), opens)
 

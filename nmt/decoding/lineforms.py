@@ -83,14 +83,16 @@ class Json:
         if not text.strip():
             return Line("")
         try:
-            found = json.loads(text)
+            found = json.loads(text, parse_int=float)  # which has no limit of digits
         except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: must be a JSON object, is not: {error}") from None
-        if not isinstance(found, dict) or not isinstance(found.get(TEXT), str):
+        if not isinstance(found, dict) or TEXT not in found:
             names = ", ".join(found) if isinstance(found, dict) else type(found).__name__
             raise DataError(
                 f"{place}: must be a JSON object with a text {TEXT!r}, has {names or 'nothing'}"
             )
+        if not isinstance(found[TEXT], str):
+            raise DataError(f"{place}: {TEXT!r} must be a text, is {found[TEXT]!r}")
         taken = [name for name in ADDED if name in found]
         if taken:
             raise DataError(

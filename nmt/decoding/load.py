@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nmt.config import Config, DecodeConfig, known_tags, required_tags
+from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
@@ -30,6 +31,15 @@ def choose_run(folder: Path | None) -> RunDir:
     run = newest_finished(Path("runs"))
     say(f"model: {run.path} (the newest finished run)")
     return run
+
+
+def open_models(folders: Sequence[Path], overrides: list[str]) -> list[tuple[RunDir, Config]]:
+    """Open one run or several, each with its settings; the newest finished where none is named."""
+    runs = [open_run(folder) for folder in folders] or [choose_run(None)]
+    opened = [(run, load_config(run.config, overrides)) for run in runs]
+    for _, config in opened:
+        require_tags(config)
+    return opened
 
 
 def load_translator(

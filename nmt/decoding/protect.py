@@ -10,24 +10,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import WIDE, standing, ties, whole
 
 LETTER = rf"[^\W{WIDE}]"
-BRACES = r"(?<!\{)\{+[^\s{}]+\}+"
-LINK = rf"(?:https?://|ftp://|www\.)(?:[^\s<>\"{{}}{WIDE}]|{BRACES})*(?<=[\w/=&#~}}-])"
+BRACES = r"(?<!\{)\{+[^\s{}]*\}+"
+SCHEME = r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,20}://"
+LINK = (
+    rf"(?:{SCHEME}|(?i:www)\.)(?:[^\s<>\"{{}}{WIDE}]|{BRACES})+(?<=[\w/=&#~}}-])"
+    rf"|{SCHEME}(?=[{WIDE}])[^\s<>\"]+"
+)
 MAIL = rf"(?<!{LETTER})(?<![.+-])(?:{LETTER}|[.+-])+@(?:{LETTER}|-)+(?:\.(?:{LETTER}|-)+)+"
 PLACEHOLDER = rf"\$?{BRACES}|%\([^\s()]+\)[a-z]|%[sd](?!{LETTER})"
 NUMBER = rf"(?:(?<!{LETTER})[+\u2212-])?(?:(?<!{LETTER})[.,])?\d+(?:[.,:/-]\d+)*"
 """Nothing here looks at a letter more than a few times: a line may be a megabyte. (Possessive
 quantifiers would say so, but early releases of Python 3.11 get those of groups wrong.)"""
-KEPT = re.compile(f"{LINK}|{MAIL}|{PLACEHOLDER}|(?P<number>{NUMBER})")
+KEPT = re.compile(f"(?P<link>{LINK})|{MAIL}|(?P<placeholder>{PLACEHOLDER})|(?P<number>{NUMBER})")
 JOINS = tuple(".,:/@-")
 """Signs that make one of what stands on both sides of them."""
+PATH = "./@"
+"""Signs that make one of a placeholder and a word, as in {file}.txt."""
 DIGITS = re.compile(r"\d+")
 FAMILIAR = re.compile(r"\d\d?")
 """Numbers that models know how to handle."""
@@ -39,20 +45,20 @@ class Protected:
 
     text: str
     """All that is protected here is numbers."""
-    numbers: tuple[Place, ...] = ()
-    """Where these stand in it. They must stand in the translation."""
     originals: tuple[str, ...] = ()
-    """What each of them stands for; a familiar number for itself."""
+    """What is protected in the line itself."""
+    numbers: tuple[Place, ...] = ()
+    """What must stand in the translation for it."""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """The originals of numbers that stand for others."""
 
     def restore(self, translation: str) -> str:
         """Return a translation with the originals in it again."""
-        by_number = {
-            number.demanded: text for number, text in zip(self.numbers, self.originals, strict=True)
-        }
 
         def original(found: re.Match[str]) -> str:
             number = found.group()
-            return by_number.get(number, number) if whole(translation, *found.span()) else number
+            known = number in self.stand_ins and whole(translation, *found.span())
+            return self.stand_ins[number] if known else number
 
         return DIGITS.sub(original, translation)
 
@@ -67,28 +73,36 @@ class Protected:
         ]
 
 
-def protect(line: str, terms: Terms | None = None, beside: Iterable[str] = ()) -> Protected:
+def protect(line: str, terms: Terms | None = None, held: Sequence[str] = ()) -> Protected:
     """Find what is to be taken over as it is, but within terms.
 
-    Nothing is replaced by a number that stands in the line, in a term, or in the texts `beside`.
+    Nothing is replaced by a number that stands in the line, in a term, or in what is `held` by the
+    translation anyhow; what is protected and stands there need not stand once more.
     """
-    spare = _spare_numbers([line, *beside], terms)
-    stand_ins: dict[str, str] = {}
+    spare = _spare_numbers([line, *held], terms)
+    numbers: dict[str, str] = {}
+    there: Counter[str] = Counter()
     pieces: list[str] = []
-    numbers: list[Place] = []
+    demanded: list[Place] = []
     originals: list[str] = []
-    there = size = 0
+    behind = size = 0
     for begin, end in _outside(kept(line), terms.of(line) if terms else []):
         original = line[begin:end]
-        if not FAMILIAR.fullmatch(original) and original not in stand_ins:
-            stand_ins[original] = next(spare)
-        number = stand_ins.get(original, original)
-        size += begin - there
-        pieces += [line[there:begin], number]
-        numbers.append(Place(size, size + len(number), number))
+        if original not in numbers:
+            numbers[original] = original if FAMILIAR.fullmatch(original) else next(spare)
+            there[original] = sum(standing(original, text) for text in held)
+        number = numbers[original]
+        size += begin - behind
+        pieces += [line[behind:begin], number]
         originals.append(original)
-        there, size = end, size + len(number)
-    return Protected("".join([*pieces, line[there:]]), tuple(numbers), tuple(originals))
+        if there[original]:
+            there[original] -= 1
+        else:
+            demanded.append(Place(size, size + len(number), number))
+        behind, size = end, size + len(number)
+    stand_ins = {number: original for original, number in numbers.items() if number != original}
+    text = "".join([*pieces, line[behind:]])
+    return Protected(text, tuple(originals), tuple(demanded), stand_ins)
 
 
 def _outside(places: list[tuple[int, int]], terms: list[Place]) -> Iterator[tuple[int, int]]:
@@ -123,11 +137,35 @@ def kept(line: str) -> list[tuple[int, int]]:
             if not whole(line, begin, end) or line[begin - 1 : begin] in JOINS:
                 continue
         else:
-            while begin > before and ties(line[begin - 1]):
-                begin -= 1
-            while ties(line[end : end + 1]):
-                end += 1
+            begin, end = _grown(line, begin, end, before, PATH if match["placeholder"] else "")
+        if match["link"]:
+            end += _closing(line, begin, end)
         if joined:
             begin = found.pop()[0]
         found.append((begin, max(end, before)))
     return found
+
+
+def _grown(line: str, begin: int, end: int, least: int, glue: str) -> tuple[int, int]:
+    """Return where a place begins, not before `least`, and ends with the words that it touches.
+
+    `glue` are signs that may stand between.
+    """
+
+    def touches(sign: str, beyond: str) -> bool:
+        return ties(sign) or (sign in glue and ties(beyond))
+
+    while begin > least and touches(line[begin - 1], line[max(least, begin - 2) : begin - 1]):
+        begin -= 1
+    while touches(line[end : end + 1], line[end + 1 : end + 2]):
+        end += 1
+    return begin, end
+
+
+def _closing(line: str, begin: int, end: int) -> int:
+    """Return how many brackets right behind a link close those that it opens."""
+    opened = line.count("(", begin, end) - line.count(")", begin, end)
+    behind = 0
+    while behind < opened and line[end + behind : end + behind + 1] == ")":
+        behind += 1
+    return behind

@@ -23,6 +23,7 @@ from nmt.decoding.protect import Protected, protect
 from nmt.decoding.splitting import Part, rejoin, split
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import standing
+from nmt.errors import DataError
 
 if TYPE_CHECKING:
     from nmt.decoding.mbr import Utility
@@ -81,6 +82,13 @@ class Line:
     """What it begins with."""
     phrases: tuple[str, ...] = ()
     """What stands in it, as whole words, each as often as here."""
+
+    def __post_init__(self) -> None:
+        """Raise DataError where one of them is something else."""
+        phrases: object = self.phrases
+        several = phrases if isinstance(phrases, list | tuple) else (None,)
+        if not all(isinstance(each, str) for each in (self.text, self.prefix, *several)):
+            raise DataError(f"a line must be a text, with a prefix and a list of phrases: {self}")
 
 
 EXTRA_LENGTH = 10
@@ -243,7 +251,7 @@ class Translator:
 
         `first` is the number of the first line, for the report.
         """
-        asked = [self._asked(Line(line) if isinstance(line, str) else line) for line in lines]
+        asked = [self._asked(line if isinstance(line, Line) else Line(line)) for line in lines]
         parts = list(self._parts(asked))
         by_line: dict[int, list[list[Translation]]] = {}
         whole: dict[int, list[Part]] = {}

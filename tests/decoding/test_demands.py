@@ -180,7 +180,16 @@ def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
 
 @pytest.mark.parametrize(
     ("letter", "expected"),
-    [("a", True), ("É", True), ("7", True), ("", False), ("中", False), ("-", False)],
+    [
+        ("a", True),
+        ("É", True),
+        ("7", True),
+        ("", False),
+        ("中", False),
+        ("-", False),
+        ("ב", True),
+        ("\u0301", True),
+    ],
 )
 def test_what_ties_tokens_into_a_word(letter: str, expected: bool) -> None:
     assert ties(letter) == expected
@@ -201,6 +210,17 @@ def test_a_form_without_a_space_begins_behind_what_opens_a_word_alone() -> None:
     for token, offered in ((6, [4]), (4, [4, 5]), (7, [4, 5])):
         assert its.offers(its.after(its.start(), token)) == offered
     assert its.offers(its.start()) == [4]
+
+
+def test_a_phrase_whose_forms_end_together_stands_once() -> None:
+    """As {x} does: after a space of its own, which is another token, and after anything else."""
+    edges = WordEdges([False] * 9, [False] * 9, [False] * 9)
+    twice = [Phrase(((4, 5, 6), (5, 6)))] * 2
+    its = Constraints(twice, edges)
+    now = its.start()
+    for token, stands in ((4, 0), (5, 0), (6, 1), (5, 1), (6, 2)):
+        now = its.after(now, token)
+        assert now.stands == (stands,)
 
 
 @each_model

@@ -78,7 +78,25 @@ def test_terms_that_say_nothing_or_two_things_are_refused(
 
 
 @pytest.mark.parametrize(
-    "letters", ["x", "1", "{", "a@", "%(", "1.", "a.", "{a} ", "1 ", "www.", "{a}", "a-", "-"]
+    "letters",
+    [
+        "x",
+        "1",
+        "{",
+        "a@",
+        "%(",
+        "1.",
+        "a.",
+        "{a} ",
+        "1 ",
+        "www.",
+        "{a}",
+        "a-",
+        "-",
+        "www.(",
+        "a://",
+        "{}.",
+    ],
 )
 def test_a_line_of_a_megabyte_takes_no_time_worth_a_word(letters: str) -> None:
     """A pattern that looked at letters again and again would not come back from this."""
@@ -125,7 +143,11 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
         ("from -300 to +5, .5 and -.5", ["-300", "+5", ".5", "-.5"]),
         ("10-20, 7/8 or 3:1", ["10-20", "7/8", "3:1"]),
         ("{first}{last} {n}px x{n} 1000{unit}", ["{first}{last}", "{n}px", "x{n}", "1000{unit}"]),
-        ("{h}:{m} {user}@{host} no.{n}, id-{n}.", ["{h}:{m}", "{user}@{host}", "{n}", "{n}"]),
+        ("{h}:{m} {user}@{host}.org, id-{n}.", ["{h}:{m}", "{user}@{host}.org", "{n}"]),
+        ("{} {file}.txt no.{n} {x}-coloured, {x}.", ["{}", "{file}.txt", "no.{n}", "{x}", "{x}"]),
+        ("HTTPS://A.B/C s3://b/k file:///etc", ["HTTPS://A.B/C", "s3://b/k", "file:///etc"]),
+        ("(https://a.b/c) https://a.b/c_(d), www.", ["https://a.b/c", "https://a.b/c_(d)"]),
+        ("http://例え.jp/パス 。", ["http://例え.jp/パス"]),
         (
             "https://a.org/{id}/b, https://a.org/{id}",
             ["https://a.org/{id}/b", "https://a.org/{id}"],
@@ -161,6 +183,12 @@ def test_stand_ins_are_numbers_of_no_text_beside_and_of_no_term() -> None:
     found = protect("{a} {b} {c} {d}", terms, [f"Am {taken[0]}. ", f"x{taken[1]}"])
     assert not {place.demanded for place in found.numbers} & set(taken)
     assert len({place.demanded for place in found.numbers}) == 4
+
+
+def test_what_the_translation_holds_anyhow_is_not_demanded_again() -> None:
+    found = protect("{x} and {x}, 12 and 12", held=["Zwei {x}", "12 12"])
+    assert len(found.originals) == 4
+    assert [found.restore(place.demanded) for place in found.numbers] == ["{x}"]
 
 
 def test_what_stands_in_a_term_is_left_to_it() -> None:
