@@ -54,6 +54,15 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
     assert names(tmp_path) == ["pipe"]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").is_symlink(), reason="needs Linux's /dev/fd")
+def test_a_pipe_without_a_name_is_written_to() -> None:
+    reader, writer = os.pipe()
+    files.write_bytes(Path(f"/dev/fd/{writer}"), b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    os.close(writer)
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
 def test_an_error_keeps_the_old_file_and_leaves_no_stray(
     tmp_path: Path, error: type[BaseException]

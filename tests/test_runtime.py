@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,33 @@ def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
     precision.backward(weight @ torch.tensor([3.0, 4.0], device=device))
     assert precision.step(torch.optim.SGD([weight], lr=1.0), 1.0).item() == pytest.approx(5.0)
     assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-4)
+
+
+INTERRUPTED_TWICE = """
+import os, signal, threading, time
+from nmt.runtime import side_by_side
+
+ended = []
+
+def work(stop):
+    stop.wait()
+    time.sleep(0.5)
+    ended.append(1)
+
+def press():
+    for _ in range(2):
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=press).start()
+try:
+    side_by_side(work, 2)
+except KeyboardInterrupt:
+    print("interrupted", len(ended))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_threads_end_before_an_interrupt_is_raised_however_often_it_comes() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_TWICE], capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted 2\n", "", 0)
