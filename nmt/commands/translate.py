@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from heapq import heappush, heappushpop
 from itertools import count, repeat
 from pathlib import Path
+from types import FrameType
 from typing import Any, BinaryIO, Literal
 
 from nmt import files
@@ -30,7 +32,7 @@ from nmt.decoding.lineforms import Column, Form, Json, Plain
 from nmt.decoding.load import load_translator, open_models
 from nmt.decoding.terms import Terms, read_terms
 from nmt.decoding.translator import Extras, Line, Report, Translator
-from nmt.errors import ConfigError, DataError
+from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
 from nmt.log import say
 from nmt.rundir import RunDir
 
@@ -316,14 +318,25 @@ def _claim(folder: Path, words: str) -> None:
 
 @contextmanager
 def _telling(output: Path) -> Iterator[None]:
-    """Say after Ctrl-C where the finished lines are."""
+    """Say after Ctrl-C, or where the process is told to end, where the finished lines are."""
+    told: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     except KeyboardInterrupt:
         partial = files.partial(output)
         if partial.is_file():
             say(f"interrupted; the lines translated so far: {partial}")
+        if told:
+            sys.exit(EXIT_TERMINATED)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Invalid:

@@ -62,7 +62,10 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(digits: Digits) -> None:
         assert process.stderr.read().strip() == b""
 
 
-def test_ctrl_c_leaves_the_finished_lines_in_a_partial_file(digits: Digits, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_the_finished_lines_in_a_partial_file(
+    digits: Digits, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     output = tmp_path / "out"
     output.write_text("as it was\n")
     with start("-m", digits.run, "--stream", "-o", output) as process:
@@ -73,8 +76,8 @@ def test_ctrl_c_leaves_the_finished_lines_in_a_partial_file(digits: Digits, tmp_
         while [file.read_bytes().count(b"\n") for file in tmp_path.glob(".out.*")] != [2]:
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        process.send_signal(number)
+        assert process.wait(20) == code
         said = process.stderr.read().decode().strip()
         assert said == f"interrupted; the lines translated so far: {output}.partial"
     assert (tmp_path / "out.partial").read_text() == "3 2 1\n5 4\n"
