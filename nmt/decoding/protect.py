@@ -54,6 +54,8 @@ class Protected:
 
     def restore(self, translation: str) -> str:
         """Return a translation with the originals in it again."""
+        if not self.stand_ins:
+            return translation
 
         def original(found: re.Match[str]) -> str:
             number = found.group()

@@ -353,8 +353,9 @@ class Translator:
             for phrase, times in wanted.items()
             for _ in range(times - standing(phrase, text))
         ]
-        report.protected += len(asked.protected.originals)
-        report.lost += [(number, each) for each in asked.protected.lost(text)]
+        if self.extras.protects:
+            report.protected += len(asked.protected.originals)
+            report.lost += [(number, each) for each in asked.protected.lost(text)]
 
     def stream(
         self,
