@@ -65,7 +65,8 @@ class Tokenizer:
         self.vocab_size = size
         controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
         self.reserved = [i for i in controls if own.id_to_piece(i).startswith("<reserved_")]
-        self.never_output = sorted({self.pad, self.bos, *controls} - {self.eos})
+        self._silent = {self.pad, self.bos, self.eos, *controls}
+        self.never_output = sorted(self._silent - {self.eos})
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str, tuple[int, ...]]]:
         """Go to another process as the model's bytes."""
@@ -109,8 +110,7 @@ class Tokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids; pad, bos, eos and reserved pieces add nothing."""
-        pieces = self._processor.get_piece_size()
-        known = [t for t in tokens if t < pieces and not self._processor.is_control(t)]
+        known = [token for token in tokens if token not in self._silent]
         text = str(self._processor.decode(known)).replace(SPACE_SIGN, " ")
         # The space that SentencePiece puts before a line is dropped by its decoder, except where
         # that space had to be spelled in bytes (models of whole words).
