@@ -124,7 +124,8 @@ class Model:
             engine = BeamEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
-        longest = engine.settings.split_length or self._longest
+        asked = engine.settings.split_length if "split_length" in decode else None
+        longest = asked or self._longest
         extras = Extras(Terms(terms) if terms else None, protect, confidence)
         return Translator(engine, engine.tokenizers, engine.settings, longest, extras)
 

@@ -217,7 +217,7 @@ class BeamEngine(Forcing):
         first = torch.full((len(sources),), self.tokenizers.tgt.bos, device=self.device)
         each = torch.tensor(limits, device=self.device).repeat_interleave(groups)
         hypotheses = Hypotheses.start(each, k, math.ceil(nbest / groups))
-        if waiting.demands:
+        if waiting.prefixed:
             hypotheses = replace(hypotheses, prefix=self._prefix(demands, groups))
         if self.settings.samples:
             longest = max(limits)
@@ -406,7 +406,8 @@ class BeamEngine(Forcing):
         origin = torch.where(last, F.pad(ending.indices, (0, unused)), origin)
         token = torch.where(last, eos, token)
         if narrowed is not None:
-            token = narrowed.tokens.repeat_interleave(groups, 0).gather(1, token)
+            tokens = narrowed.tokens
+            token = (tokens.repeat_interleave(groups, 0) if groups > 1 else tokens).gather(1, token)
         return scores, origin, token
 
     def _choose(

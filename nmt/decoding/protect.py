@@ -134,6 +134,8 @@ def kept(line: str) -> list[tuple[int, int]]:
     for match in KEPT.finditer(line):
         begin, end = match.span()
         before = found[-1][1] if found else 0
+        if end <= before:
+            continue
         joined = bool(found) and (begin <= before or line[before:begin] in JOINS)
         if match["number"] and not joined:
             if not whole(line, begin, end) or line[begin - 1 : begin] in JOINS:

@@ -25,6 +25,7 @@ class Waiting:
         """Take token ids without eos, demands by index, and how many one search may take."""
         self.sources = sources
         self.demands = demands
+        self.prefixed = any(demand.prefix for demand in demands.values())
         self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
         self.most = min(settings.batch_size, share)
         self.settings = settings
