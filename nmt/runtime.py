@@ -17,14 +17,13 @@ from threading import Event
 import torch
 from torch import nn
 
+from nmt import cpu
 from nmt.cores import free_cores
 from nmt.errors import DeviceError
 
 MOST_THREADS = torch.get_num_threads()
 """All cores, or fewer where OMP_NUM_THREADS says so."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
-BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""What torch calls a CPU's instructions for bf16."""
 WORTHWHILE_GAIN = 1.3
 RATE_ROUNDS = 8
 GAIN_ROUNDS = 40
@@ -190,7 +189,7 @@ def measured_precision(device: torch.device) -> tuple[str, str]:
     """Return bf16 where the device has it and gains by it, else fp32; and why, in words."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(False):
         return "bf16", "the GPU has it"
-    if device.type != "cpu" or not any(torch.cpu.get_capabilities().get(k) for k in BF16_UNITS):
+    if device.type != "cpu" or not cpu.has_bf16():
         return "fp32", f"this {device.type} has no bf16"
     gain = gain_of_bf16(device)
     name = "bf16" if gain >= WORTHWHILE_GAIN else "fp32"
