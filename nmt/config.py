@@ -225,6 +225,10 @@ class TrainConfig(Section):
     """CPU threads; null for the cores that are free when training starts."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The update rule."""
+    betas: Annotated[list[Rate], Field(min_length=2, max_length=2)] = [0.9, 0.98]
+    """Decay rates of Adam's running means of the gradient and of its square (Kingma & Ba 2015)."""
+    eps: Annotated[float, Field(ge=1e-30, le=1)] = 1e-9
+    """Constant that Adam adds to the root of the mean squared gradient."""
     lr: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate; null for the architecture's own."""
     schedule: Schedule | None = None
@@ -502,6 +506,14 @@ class Config(Section):
                 model.tie == "all" and not tokenizer.joint,
                 "model.tie",
                 "all needs one vocabulary for both sides: set tokenizer.joint: true or tie: target",
+            ),
+            *(
+                (
+                    train.optimizer == "sgd" and self.is_given(f"train.{key}"),
+                    f"train.{key}",
+                    "expected train.optimizer adam or adamw, got sgd (leave it out)",
+                )
+                for key in ("betas", "eps")
             ),
             (
                 needs_end and not bounded,

@@ -427,6 +427,14 @@ CONTRADICTIONS = [
         )
         for score in ("dot", "scaled_dot", "general", "location")
     ),
+    *(
+        (
+            DATA + f"train: {{optimizer: sgd, {setting}}}",
+            f"a.yaml:2: train.{setting.split(':')[0]}: expected train.optimizer adam or adamw, "
+            "got sgd",
+        )
+        for setting in ("betas: [0.9, 0.98]", "eps: 1e-9")
+    ),
     (
         DATA + "train: {parallel: fsdp, precision: fp16}",
         "a.yaml:2: train.parallel: fsdp goes with bf16 or fp32, not with fp16",
@@ -608,6 +616,23 @@ def test_what_followed_another_setting_follows_it_again(file: Path) -> None:
     file.write_text(show_config(load(file, DATA + "model: {decoder_layers: 2}\n")))
     model = load_config(file, ["model.num_layers=3"]).model
     assert (model.encoder_layers, model.decoder_layers) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("betas: [0.9]", "a.yaml:2: train.betas: must name two"),
+        ("betas: [0.9, 0.98, 1e-9]", "a.yaml:2: train.betas: must name two"),
+        ("betas: 0.9", "a.yaml:2: train.betas: must be a list"),
+        ("betas: [0.9, 1.0]", "a.yaml:2: train.betas.1: must be below 1"),
+        ("betas: [-0.1, 0.5]", "a.yaml:2: train.betas.0: must be at least 0"),
+        ("eps: 0.0", "a.yaml:2: train.eps: must be at least 1e-30"),
+        ("eps: 2", "a.yaml:2: train.eps: must be at most 1"),
+    ],
+)
+def test_adam_settings_out_of_range_are_refused(file: Path, setting: str, expected: str) -> None:
+    (found,) = problems(file, DATA + f"train: {{{setting}}}\n")
+    assert found.startswith(expected)
 
 
 def test_a_number_for_valid_needs_no_file(file: Path) -> None:

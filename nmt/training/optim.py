@@ -36,8 +36,8 @@ def make_optimizer(
     return kind(
         parameters,
         lr=rate,
-        betas=(0.9, 0.98),
-        eps=1e-9,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
         weight_decay=config.weight_decay,
         fused=fused,
     )

@@ -116,3 +116,39 @@ def test_weight_decay_acts_as_the_optimizer_defines_it(name: str, expected: floa
     model.weight.grad = torch.zeros(1, 1)
     optimizer.step()
     assert model.weight.item() == pytest.approx(expected, abs=1e-6)
+
+
+def first_steps(betas: tuple[float, float], eps: float, gradients: list[float]) -> float:
+    """Apply Adam's update rule to a weight of 0, at rate 1 (Kingma & Ba 2015, algorithm 1)."""
+    weight = mean = square = 0.0
+    for step, gradient in enumerate(gradients, 1):
+        mean = betas[0] * mean + (1 - betas[0]) * gradient
+        square = betas[1] * square + (1 - betas[1]) * gradient**2
+        corrected = square / (1 - betas[1] ** step)
+        weight -= mean / (1 - betas[0] ** step) / (math.sqrt(corrected) + eps)
+    return weight
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize(
+    ("given", "betas", "eps"),
+    [
+        ({}, (0.9, 0.98), 1e-9),
+        ({"betas": [0.8, 0.999]}, (0.8, 0.999), 1e-9),
+        ({"eps": 0.5}, (0.9, 0.98), 0.5),
+        ({"betas": [0.0, 0.5], "eps": 1e-6}, (0.0, 0.5), 1e-6),
+    ],
+)
+def test_adam_follows_its_betas_and_eps(
+    name: str, given: dict[str, object], betas: tuple[float, float], eps: float
+) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    flags = {f"train__{key}": value for key, value in given.items()}
+    config = make_config(train__optimizer=name, train__lr=1.0, **flags).train
+    optimizer = make_optimizer(model, config, torch.device("cpu"))
+    gradients = [0.5, -2.0, 1.0]
+    for gradient in gradients:
+        model.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+    assert model.weight.item() == pytest.approx(first_steps(betas, eps, gradients), rel=1e-4)
