@@ -10,13 +10,34 @@ from typing import Annotated, Any, Literal, Optional
 import typer
 from typer.core import TyperGroup
 
+from nmt import __version__
 from nmt.cores import TORCH_VARIABLES
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError
 from nmt.log import print_error
 
 
-class Commands(TyperGroup):
-    """Turns a user's errors into one line each and an exit code, in one place for all commands."""
+class CommandGroup(TyperGroup):
+    """A group whose help lists the commands by section, each description in full.
+
+    The section is the `rich_help_panel` of a command. rich itself would triple the start-up time.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one definition list for each section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.commands[name]
+            section = getattr(command, "rich_help_panel", None)
+            summary = (command.help or "").partition("\n")[0]
+            sections.setdefault(section or "Commands", []).append((name, summary))
+        width = max(map(len, self.commands))
+        for section in sorted(sections, key=_section_position):
+            with formatter.section(section):
+                formatter.write_dl([(f"{name:<{width}}", text) for name, text in sections[section]])
+
+
+class Commands(CommandGroup):
+    """Print a user's error as one line and set the exit code, for all commands."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -41,47 +62,59 @@ class Commands(TyperGroup):
         return result
 
 
-class ListByDefault(TyperGroup):
-    """A group that is short for its command `list`, alone or with what that takes."""
+class ListByDefault(CommandGroup):
+    """A group that runs its command `list` if no other command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line."""
-        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+        named = bool(args) and args[0] in (*self.commands, *ctx.help_option_names)
+        if not named and not ctx.resilient_parsing:  # shell completion offers the commands
             args = ["list", *args]
         return super().parse_args(ctx, args)
+
+
+SECTIONS = ("Data", "Training", "Translation", "Analysis", "Tools")
+"""Sections of `nmt --help`, in this order: each command names one as its `rich_help_panel`."""
+
+
+def _section_position(section: str) -> int:
+    return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
 
 
 app = typer.Typer(
     cls=Commands,
     name="nmt",
-    help="Neural machine translation from the shell: train, translate, evaluate.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-config_app = typer.Typer(help="Look at settings.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(config_app, name="config")
-data_app = typer.Typer(
-    help="Get public parallel text.", no_args_is_help=True, rich_markup_mode=None
+config_app = typer.Typer(
+    cls=CommandGroup, help="Print settings.", no_args_is_help=True, rich_markup_mode=None
 )
-app.add_typer(data_app, name="data")
-runs_app = typer.Typer(
-    cls=ListByDefault,
-    help="Look at runs; alone or with a folder, short for `nmt runs list`.",
+app.add_typer(config_app, name="config", rich_help_panel="Tools")
+data_app = typer.Typer(
+    cls=CommandGroup,
+    help="Download public parallel text.",
+    no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(runs_app, name="runs")
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+runs_app = typer.Typer(
+    cls=ListByDefault,
+    help="List or compare runs; `nmt runs` lists them.",
+    rich_markup_mode=None,
+)
+app.add_typer(runs_app, name="runs", rich_help_panel="Training")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
 Layer = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Look at this decoder layer, 1 for the lowest; default: what aligns best."),
+    typer.Option(help="Decoder layer, 1 for the lowest; default: best aligning."),
 ]
 Head = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Look at this attention head, counted from 1; default: the mean of all."),
+    typer.Option(help="Attention head, counted from 1; default: mean of all."),
 ]
 Overrides = Annotated[
     Optional[list[str]],  # noqa: UP045 (Typer reads it)
@@ -89,36 +122,36 @@ Overrides = Annotated[
 ]
 TargetLanguage = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--to", help="Short for --set decode.tags.tgt_lang=CODE, of several languages."),
+    typer.Option("--to", help="Target language of a multilingual model."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(help="Compute on auto, cpu, cuda or mps.")]
 TrainedRun = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Argument(metavar="RUN", help="Run folder; default: the newest finished under runs/."),
+    typer.Argument(metavar="RUN", help="Run folder; default: newest finished one under runs/."),
 ]
 EngineName = Annotated[
     Literal["nmt", "ctranslate2"],
-    typer.Option("--engine", help="What runs the model: this toolkit, or its export."),
+    typer.Option("--engine", help="Run the model by this toolkit or by its export."),
 ]
 RunFolder = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--run", help="Run folder; default: `run:` of the config, else runs/NAME."),
+    typer.Option("--run", help="Run folder; default: `run:` of the config or runs/NAME."),
 ]
 ModelFolders = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Option(
         "--model",
         "-m",
-        help="Run folder; several make an ensemble. Default: the newest finished under runs/.",
+        help="Run folder; repeat it for an ensemble; default: newest.",
     ),
 ]
 ModelFolder = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--model", "-m", help="Run folder; default: the newest finished under runs/."),
+    typer.Option("--model", "-m", help="Run folder; default: newest finished one under runs/."),
 ]
 Output = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("-o", "--output", help="Write here, as a whole; default: stdout."),
+    typer.Option("-o", "--output", help="Write this file atomically; default: stdout."),
 ]
 
 
@@ -127,107 +160,128 @@ def _asked(overrides: list[str] | None, to: str | None) -> list[str]:
     return (overrides or []) + ([f"decode.tags.tgt_lang={to}"] if to else [])
 
 
-@app.command()
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(f"nmt {__version__}")
+        raise typer.Exit(EXIT_OK)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Neural machine translation from the shell: train, translate, evaluate."""
+
+
+@app.command(rich_help_panel="Training")
 def init(
     src: Annotated[Path, typer.Option(help="Source side of your parallel text.")],
-    tgt: Annotated[Path, typer.Option(help="Target side, line by line.")],
+    tgt: Annotated[Path, typer.Option(help="Target side, one translation per source line.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", help="Where to write; default: SRC-TGT.yaml here."),
+        typer.Option("-o", "--output", help="Write this config; default: SRC-TGT.yaml."),
     ] = None,
 ) -> None:
-    """Write a commented config that suits two parallel text files."""
+    """Write a commented config for two parallel text files."""
     from nmt.commands import init as command
 
     command.run(src, tgt, output)
 
 
-@app.command()
+@app.command(rich_help_panel="Data")
 def tokenizer(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
-    """Train the tokenizer of a config, unless it is there and its text unchanged."""
+    """Train the tokenizer of a config unless it is up to date."""
     from nmt.commands import prepare as command
 
     command.run(config, run, set_ or [], corpus=False)
 
 
-@app.command()
+@app.command(rich_help_panel="Data")
 def prepare(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
-    """Tokenize the text of a config into its run folder (the tokenizer first, where missing)."""
+    """Tokenize the text of a config into its run folder."""
     from nmt.commands import prepare as command
 
     command.run(config, run, set_ or [], corpus=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def train(
     config: ConfigFile,
     run: RunFolder = None,
     set_: Overrides = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, or start one.")
+        bool, typer.Option("--resume", help="Continue the run in the folder, or start one.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete the run in the folder and start anew.")
+        bool, typer.Option("--overwrite", help="Delete the run in the folder and start again.")
     ] = False,
     accept_changes: Annotated[
         bool,
         typer.Option(
             "--accept-changes",
-            help="With --resume: go on with another tokenizer, text or model than the run's.",
+            help="With --resume: continue with changed text or settings.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Try everything once; say what the run will cost.")
+        bool, typer.Option("--dry-run", help="Try each step once and estimate time and memory.")
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a model: tokenizer, corpus, updates, validation, test scores."""
+    """Train, validate and test a model."""
     from nmt.commands import train as command
 
     code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device, accept_changes)
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel="Data")
 def check(
     files: Annotated[
-        list[Path], typer.Argument(help="A config, or the two sides of a text, such as a.de a.en.")
+        list[Path], typer.Argument(help="A config, or two sides of a text, such as a.de a.en.")
     ],
     test: Annotated[
         Optional[tuple[Path, Path]],  # noqa: UP045
-        typer.Option(help="With two files: the two sides of a test set that must not be in them."),
+        typer.Option(help="With two files: test set that must not overlap."),
     ] = None,
     html: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write one page to look at in a browser."),
+        typer.Option(help="Write an HTML page."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="All findings with their lines.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all findings with their lines as JSON.")
+    ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where there is an error.")
+        bool, typer.Option("--strict", help="Exit with code 1 if there is an error.")
     ] = False,
     set_: Overrides = None,
 ) -> None:
-    """Find what is wrong with parallel text: lines, pairs, duplicates, leaks, shifted blocks."""
+    """Find bad lines, duplicates, leaks and shifts in text."""
     from nmt.commands import check as command
 
     raise typer.Exit(command.run(files, test, set_ or [], html, json, strict))
 
 
-@app.command()
+@app.command(rich_help_panel="Data")
 def clean(
     config: ConfigFile,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Prefix of the files written: PREFIX.en, ...")
+        Path,
+        typer.Option("-o", "--output", help="Prefix of the output files: PREFIX.en, PREFIX.de."),
     ],
     set_: Overrides = None,
 ) -> None:
-    """Filter a config's training text by its data.clean, and write what is kept and what not."""
+    """Filter training text by data.clean and write the result."""
     from nmt.commands import clean as command
 
     command.run(config, output, set_ or [])
 
 
-@app.command()
+@app.command(rich_help_panel="Translation")
 def translate(
     file: Annotated[
         Optional[Path],  # noqa: UP045
@@ -237,64 +291,64 @@ def translate(
     output: Output = None,
     beam: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--beam", min=1, help="Short for --set decode.beam_size=N."),
+        typer.Option("--beam", min=1, help="Beam size (decode.beam_size)."),
     ] = None,
     decode: Annotated[
         Optional[Literal["beam", "sample", "mbr"]],  # noqa: UP045
-        typer.Option("--decode", help="Short for --set decode.method=WAY."),
+        typer.Option("--decode", help="Search method (decode.method)."),
     ] = None,
     metric: Annotated[
         Optional[Literal["chrf", "bleu"]],  # noqa: UP045
-        typer.Option("--metric", help="Short for --set decode.mbr_metric=METRIC."),
+        typer.Option("--metric", help="Similarity metric of MBR (decode.mbr_metric)."),
     ] = None,
     nbest: Annotated[
-        int, typer.Option(min=1, help="Translations a line, as N ||| TEXT ||| SCORE.")
+        int, typer.Option(min=1, help="Translations per line, as N ||| TEXT ||| SCORE.")
     ] = 1,
     scores: Annotated[
-        bool, typer.Option("--scores", help="Put SCORE and a tab before each line.")
+        bool, typer.Option("--scores", help="Print SCORE and a tab before each line.")
     ] = False,
     confidence: Annotated[
         bool,
-        typer.Option("--confidence", help="Put log-probability, lowest, coverage, flags before."),
+        typer.Option("--confidence", help="Print confidence columns before each line."),
     ] = False,
     review: Annotated[
         int, typer.Option(min=0, metavar="N", help="At the end, list the N least trusted lines.")
     ] = 0,
     json: Annotated[
-        bool, typer.Option("--json", help="Read and write a JSON object a line (docs).")
+        bool, typer.Option("--json", help="Read and write one JSON object per line.")
     ] = False,
     column: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, metavar="N", help="Translate column N of a table with tabs."),
+        typer.Option(min=1, metavar="N", help="Translate column N of a tab-separated table."),
     ] = None,
     prefix: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="A file of what each translation begins with."),
+        typer.Option(help="File with the forced beginning of each translation."),
     ] = None,
     contain: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="A file of what each translation must hold, tabs between phrases."),
+        typer.Option(help="File with required phrases per line, tab-separated."),
     ] = None,
     terms: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="A TSV of source terms and their translations, demanded throughout."),
+        typer.Option(help="TSV of source terms and their required translations."),
     ] = None,
     protect: Annotated[
         bool, typer.Option("--protect", help="Keep links, addresses, {placeholders}, numbers.")
     ] = False,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Answer each line before reading the next.")
+        bool, typer.Option("--stream", help="Translate each line before reading the next.")
     ] = False,
     invalid: Annotated[
         Literal["error", "replace", "skip"],
-        typer.Option(help="Of lines that are not UTF-8: end, mend them, or leave them blank."),
+        typer.Option(help="Invalid UTF-8: fail, replace it, or output a blank line."),
     ] = "replace",
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
 ) -> None:
-    """Translate text, one line out a line in."""
+    """Translate text, one output line per input line."""
     from nmt.commands import translate as command
 
     short = {"beam_size": beam, "method": decode, "mbr_metric": metric}
@@ -316,31 +370,33 @@ def translate(
     command.run(file, model or [], output, settings, asked, device, engine)
 
 
-@app.command()
+@app.command(rich_help_panel="Analysis")
 def explain(
     sentence: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="The sentence; default: the lines of --src or of stdin."),
+        typer.Argument(help="Sentence; default: the lines of --src or of stdin."),
     ] = None,
     src: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="A file of sentences."),
+        typer.Option(help="File of sentences."),
     ] = None,
     force: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Explain this translation; without a sentence, a file of them."),
+        typer.Option(help="Explain this translation, or this file of translations."),
     ] = None,
     model: ModelFolder = None,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Walk through every step: scores, softmax, next words.")
+        bool, typer.Option("--steps", help="Show each step: scores, softmax, next words.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="All numbers, one object a line.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all numbers as one JSON object per line.")
+    ] = False,
     pieces: Annotated[
-        bool, typer.Option("--pieces", help="Show subword pieces, not words.")
+        bool, typer.Option("--pieces", help="Show subword pieces instead of words.")
     ] = False,
     html: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write one page to look at in a browser."),
+        typer.Option(help="Write an HTML page."),
     ] = None,
     png: Annotated[
         Optional[Path],  # noqa: UP045
@@ -352,7 +408,7 @@ def explain(
     ] = None,
     beam: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option("--beam", min=1, help="Search with this beam; steps show kept and dropped."),
+        typer.Option("--beam", min=1, help="Search with this beam size; --steps shows the beam."),
     ] = None,
     layer: Layer = None,
     head: Head = None,
@@ -360,7 +416,7 @@ def explain(
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
-    """Show what the model looks at for each word of a translation."""
+    """Show the attention behind each word of a translation."""
     from nmt.commands import explain as command
 
     settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
@@ -383,7 +439,7 @@ def explain(
     )
 
 
-@app.command()
+@app.command(rich_help_panel="Analysis")
 def align(
     src: Annotated[
         Optional[Path],  # noqa: UP045
@@ -391,24 +447,24 @@ def align(
     ] = None,
     tgt: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Its translation; default: ours, put out after each alignment."),
+        typer.Option(help="Translation; default: translate and print it too."),
     ] = None,
     model: ModelFolder = None,
     reverse: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Run folder of a model of the other direction, to symmetrise with."),
+        typer.Option(help="Run folder of the reverse model, to symmetrise."),
     ] = None,
     symmetrise: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="grow-diag-final-and (the default with --reverse) or intersection."),
+        typer.Option(help="grow-diag-final-and (default) or intersection."),
     ] = None,
     gold: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Print precision, recall and AER against these alignments."),
+        typer.Option(help="Print precision, recall and AER against this file."),
     ] = None,
     diagnostics: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write entropy, dropped and repeated source words of each line here."),
+        typer.Option(help="Write entropy, dropped and repeated words per line."),
     ] = None,
     layer: Layer = None,
     head: Head = None,
@@ -417,7 +473,7 @@ def align(
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
-    """Align words by attention, as Pharaoh links SOURCE-TARGET, one line a pair."""
+    """Align words by attention and print Pharaoh links."""
     from nmt.commands import align as command
 
     command.run(
@@ -436,120 +492,119 @@ def align(
     )
 
 
-@app.command()
+@app.command(rich_help_panel="Translation")
 def score(
-    tgt: Annotated[Path, typer.Option(help="The translations.")],
+    tgt: Annotated[Path, typer.Option(help="Translations to score.")],
     src: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="What they translate; default: stdin."),
+        typer.Option(help="Source text; default: stdin."),
     ] = None,
     model: ModelFolders = None,
     output: Output = None,
-    json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
-    """Score given translations: log-probability, that a token, and perplexity, a line each."""
+    """Print log-probability and perplexity of translations."""
     from nmt.commands import score as command
 
     command.run(src, tgt, model or [], output, json, _asked(set_, to), device)
 
 
-@app.command()
+@app.command(rich_help_panel="Translation")
 def rerank(
     nbest: Annotated[
-        Path, typer.Argument(metavar="NBEST", help="Lists as `nmt translate --nbest` writes them.")
+        Path, typer.Argument(metavar="NBEST", help="N-best lists from `nmt translate --nbest`.")
     ],
-    src: Annotated[Path, typer.Option(help="What they translate.")],
+    src: Annotated[Path, typer.Option(help="Source text.")],
     model: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Option("--model", "-m", help="Run that scores translations; may be repeated."),
     ] = None,
     reverse: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Option(help="Run of the other direction, that scores sources; may be repeated."),
+        typer.Option(help="Reverse run that scores sources; may be repeated."),
     ] = None,
     weights: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Weights of the scorers, as --tune writes them."),
+        typer.Option(help="Weights of the scorers, as written by --tune."),
     ] = None,
     tune: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Find the weights that suit --ref best, and write them here."),
+        typer.Option(help="Tune the weights on --ref and write them to this file."),
     ] = None,
     ref: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="With --tune: the reference."),
+        typer.Option(help="Reference translation for --tune."),
     ] = None,
     tgt_lang: Annotated[
-        str, typer.Option(help="Target language, which chooses BLEU's tokenizer.")
+        str, typer.Option(help="Target language; selects the BLEU tokenizer.")
     ] = "",
     keep: Annotated[
-        int, typer.Option("--nbest", min=1, help="Translations put out a line; 1 for text alone.")
+        int, typer.Option("--nbest", min=1, help="Translations per line; 1 prints text only.")
     ] = 1,
     output: Output = None,
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
-    """Rank n-best lists anew by other models, by those of the other direction, by length."""
+    """Rerank n-best lists by other models and by length."""
     from nmt.commands import rerank as command
 
     scorers = command.Scorers(model or [], reverse or [], set_ or [], device)
     command.run(nbest, src, scorers, weights, tune, ref, tgt_lang, keep, output)
 
 
-@app.command()
+@app.command(rich_help_panel="Analysis")
 def evaluate(
     systems: Annotated[
         Optional[list[Path]],  # noqa: UP045
         typer.Argument(
-            metavar="[SYSTEM]...",
-            help="Run folders, checkpoints, files of translations; the others are held against the "
-            "first. Default: the newest finished run under runs/.",
+            metavar="SYSTEM",
+            help="Runs, checkpoints or translations; default: newest run.",
         ),
     ] = None,
     best: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Of each run so many checkpoints, those that validated best."),
+        typer.Option(min=1, help="Evaluate the N best checkpoints of each run."),
     ] = None,
     src: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Option(help="Source of a test set; may be repeated. Default: the run's test sets."),
+        typer.Option(help="Source of a test set; may be repeated."),
     ] = None,
     ref: Annotated[
         Optional[list[Path]],  # noqa: UP045
-        typer.Option(help="Its reference translation; may be repeated, as often for each --src."),
+        typer.Option(help="Reference; repeat equally often for each --src."),
     ] = None,
     tgt_lang: Annotated[
-        str, typer.Option(help="Target language, which chooses BLEU's tokenizer.")
+        str, typer.Option(help="Target language; selects the BLEU tokenizer.")
     ] = "",
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             "-o",
             "--output",
-            help="Report as JSON; default: the run's report.json, for its own test sets.",
+            help="Write the report as JSON; default: RUN/report.json.",
         ),
     ] = None,
     html: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write one page to look at in a browser."),
+        typer.Option(help="Write an HTML page."),
     ] = None,
     markdown: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write the report for a pull request."),
+        typer.Option(help="Write the report as Markdown."),
     ] = None,
     comet_command: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Score by a command too: 'comet-score -s {src} -t {hyp} -r {ref}'."),
+        typer.Option(help="Command with {src}, {hyp}, {ref} that prints a score."),
     ] = None,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
 ) -> None:
-    """Score systems: BLEU, chrF, TER, who is better for sure, where, and what looks wrong."""
+    """Compare systems by BLEU, chrF, TER and significance."""
     from nmt.commands import evaluate as command
 
     outputs = command.Outputs(output, html, markdown)
@@ -568,7 +623,7 @@ def evaluate(
     )
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def average(
     checkpoints: Annotated[
         list[Path],
@@ -577,29 +632,29 @@ def average(
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
     last: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="With one run folder: average its newest checkpoints."),
+        typer.Option(min=1, help="With one run folder: average its N newest checkpoints."),
     ] = None,
     best: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="With one run folder: average its best checkpoints."),
+        typer.Option(min=1, help="With one run folder: average its N best checkpoints."),
     ] = None,
 ) -> None:
-    """Average the weights of checkpoints into a model of its own."""
+    """Average the weights of checkpoints into a new model."""
     from nmt.commands import average as command
 
     command.run(checkpoints, last, best, output)
 
 
-@app.command()
+@app.command(rich_help_panel="Tools")
 def export(
     to: Annotated[
         Literal["ctranslate2", "huggingface"],
-        typer.Option(help="The engine whose format is written."),
+        typer.Option(help="Engine to export to."),
     ],
     model: TrainedRun = None,
     quantization: Annotated[
         Optional[Literal["int8", "float16", "bfloat16"]],  # noqa: UP045
-        typer.Option(help="With ctranslate2: how weights are stored; default: as they are."),
+        typer.Option(help="With ctranslate2: number format of the weights."),
     ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
@@ -607,13 +662,13 @@ def export(
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Write a trained Transformer for another engine, and compare the two."""
+    """Export a trained model to another engine and compare."""
     from nmt.commands import export as command
 
     command.run(model, to, quantization, output, set_ or [])
 
 
-@app.command()
+@app.command(rich_help_panel="Tools")
 def shortlist(
     model: TrainedRun = None,
     best: Annotated[
@@ -622,31 +677,31 @@ def shortlist(
     set_: Overrides = None,
     device: Device = "auto",
 ) -> None:
-    """Learn which target tokens each source token may become, for faster decoding."""
+    """Build a vocabulary shortlist for faster decoding."""
     from nmt.commands import shortlist as command
 
     command.run(model, best, set_ or [], device)
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def plot(
     run: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
     of: Annotated[
-        str, typer.Option(help="Any of loss, perplexity, bleu, lr, speed, with commas between.")
+        str, typer.Option(help="Comma-separated: loss, perplexity, bleu, lr, speed.")
     ] = "loss,bleu",
     x: Annotated[
-        Literal["updates", "seconds", "epoch"], typer.Option(help="What the x axis is.")
+        Literal["updates", "seconds", "epoch"], typer.Option(help="Quantity on the x axis.")
     ] = "updates",
     png: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write a picture, not to the terminal."),
+        typer.Option(help="Write a picture instead of drawing in the terminal."),
     ] = None,
     svg: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Write a picture, not to the terminal."),
+        typer.Option(help="Write a picture instead of drawing in the terminal."),
     ] = None,
 ) -> None:
-    """Draw the learning curves of one run or several."""
+    """Draw the learning curves of runs."""
     from nmt.commands import plot as command
 
     command.run(run, of, x, {"png": png, "svg": svg})
@@ -655,11 +710,13 @@ def plot(
 @runs_app.command("list")
 def list_runs(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where to look for runs, at any depth.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder to search for runs, at any depth.")
     ] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="All facts, one object a line.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all facts as one JSON object per line.")
+    ] = False,
 ) -> None:
-    """List the runs under a folder: state, scores, speed; the one written to last at the end."""
+    """List the runs under a folder: state, scores, speed."""
     from nmt.commands import runs as command
 
     command.list_all(folder, json)
@@ -670,7 +727,7 @@ def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="Run folder.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Run folder.")],
 ) -> None:
-    """Show how two runs differ: settings, text, learning curves."""
+    """Compare two runs: settings, text, learning curves."""
     from nmt.commands import runs as command
 
     command.diff(a, b)
@@ -678,7 +735,7 @@ def diff(
 
 @config_app.command()
 def show(config: ConfigFile, set_: Overrides = None) -> None:
-    """Print the resolved config, each value marked default or given."""
+    """Print the resolved config; mark defaults."""
     from nmt.commands import config as command
 
     command.show(config, set_ or [])
@@ -686,7 +743,7 @@ def show(config: ConfigFile, set_: Overrides = None) -> None:
 
 @config_app.command()
 def schema() -> None:
-    """Print the JSON schema of the config, for editors."""
+    """Print the JSON schema of the config for editors."""
     from nmt.commands import config as command
 
     command.schema()
@@ -694,21 +751,21 @@ def schema() -> None:
 
 @data_app.command()
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `nmt data list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `nmt data list`.")],
     to: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="DIR", help="Folder to write; default: data/NAME."),
     ] = None,
     from_: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--from", metavar="DIR", help="Take the official files from here."),
+        typer.Option("--from", metavar="DIR", help="Read the official files from this folder."),
     ] = None,
     mirror: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="URL", help="Fetch the official files from below this address."),
+        typer.Option(metavar="URL", help="Fetch the official files below this address."),
     ] = None,
 ) -> None:
-    """Fetch a data set, checked, as plain text."""
+    """Download a data set, verify it, and write plain text."""
     from nmt.commands import data as command
 
     command.get(name, to, from_, mirror)
@@ -716,7 +773,7 @@ def get(
 
 @data_app.command("list")
 def list_() -> None:
-    """List the data sets: languages, sizes, sums, licences."""
+    """List the data sets with languages, sizes and licences."""
     from nmt.commands import data as command
 
     command.list_all()

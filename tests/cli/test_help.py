@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import environment, nmt
+from typer.main import get_command
+
+from nmt import __version__
+from nmt.cli import SECTIONS, app
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
 LIGHT = {"nmt.cli", "nmt.cores", "nmt.errors", "nmt.files", "nmt.log"}
@@ -65,12 +73,101 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert {name for name in modules if name.startswith("nmt.")} <= LIGHT
 
 
-def test_every_command_is_in_the_help() -> None:
+def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield (name, command) for each command and each group."""
+    for name, command in (group or get_command(app)).commands.items():
+        yield " ".join((*path, name)), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+def test_help_of_every_command_is_short() -> None:
+    for name, command in commands():
+        summary = command.help.partition("\n")[0]
+        assert 10 < len(summary) < 60, (name, summary)
+
+
+def test_help_of_every_option_is_short() -> None:
+    for name, command in commands():
+        for parameter in command.params:
+            text = parameter.help or ""
+            assert len(text) <= 60, (name, parameter.name, text)
+            assert text, (name, parameter.name)
+
+
+def test_help_lists_every_command_in_a_section() -> None:
+    root = get_command(app)
+    assert {command.rich_help_panel for command in root.commands.values()} == set(SECTIONS)
     output = nmt("--help").out
-    commands = ["init", "tokenizer", "prepare", "train", "translate", "evaluate", "config", "data"]
-    for command in [*commands, "runs", "plot"]:
-        assert f"\n  {command} " in output
-    assert nmt("--help").code == 0
+    positions = [output.index(f"\n{section}:\n") for section in SECTIONS]
+    assert positions == sorted(positions)
+    for name, command in root.commands.items():
+        begin = output.index(f"\n{command.rich_help_panel}:\n")
+        body = output[begin + 1 :].partition("\n\n")[0]
+        assert f"\n  {name} " in body
+
+
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_help_cuts_no_description(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    root = get_command(app)
+    groups = [[name] for name, command in root.commands.items() if hasattr(command, "commands")]
+    for path in [[], *groups]:
+        lines = nmt(*path, "--help").lines
+        text = " ".join(" ".join(lines).split())
+        for command in (root.commands[path[0]] if path else root).commands.values():
+            summary = command.help.partition("\n")[0]
+            assert summary in text
+            assert columns != "80" or any(line.endswith(summary) for line in lines)
+        assert "..." not in text.replace("[ARGS]...", "")
+        assert max(map(len, lines)) <= int(columns)
+
+
+def test_version_prints_one_line() -> None:
+    result = nmt("--version")
+    assert (result.code, result.out, result.err) == (0, f"nmt {__version__}\n", "")
+
+
+def completions(*words: str) -> list[str]:
+    """Return the words that bash offers for the last of `words`."""
+    variables = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    process = subprocess.run(
+        [Path(sys.executable).parent / "nmt"],
+        capture_output=True,
+        text=True,
+        env=environment() | {"_NMT_COMPLETE": "complete_bash"} | variables,
+        check=True,
+    )
+    return process.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offers"),
+    [
+        (["nmt", "tr"], ["train", "translate"]),
+        (["nmt", "runs", "d"], ["diff"]),
+        (["nmt", "translate", "--de"], ["--decode", "--device"]),
+        (["nmt", "translate", "--decode", "m"], ["mbr"]),
+    ],
+    ids=" ".join,
+)
+def test_completion_offers_commands_and_options(words: list[str], offers: list[str]) -> None:
+    assert completions(*words) == offers
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
+def test_install_completion_adds_to_the_shell_startup(tmp_path: Path) -> None:
+    command = f"'{Path(sys.executable).parent / 'nmt'}'"
+    process = subprocess.run(
+        ["/bin/bash", "-c", f"{command} --install-completion; {command} --show-completion"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    assert "bash completion installed" in process.stdout
+    assert "complete -o default -F _nmt_completion nmt" in process.stdout
+    [script] = (tmp_path / ".bash_completions").iterdir()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
 
 
 @pytest.mark.parametrize(
