@@ -23,6 +23,7 @@ from nmt.config import (
     TrainSet,
     named_valid,
 )
+from nmt.encoding import require_utf8_text
 from nmt.errors import ConfigError, DataError, did_you_mean
 from nmt.rundir import RunDir
 from nmt.schema import Section
@@ -120,7 +121,10 @@ def _read(file: Path) -> str:
     if len(content) > LARGEST:
         raise ConfigError([f"{file}: must be at most {LARGEST:,} bytes of YAML, holds more"])
     try:
+        require_utf8_text(content, str(file))
         return content.decode("utf-8-sig")
+    except DataError as error:
+        raise ConfigError([str(error)]) from None
     except UnicodeDecodeError as error:
         raise ConfigError([f"{file}: must be UTF-8, is not at byte {error.start}"]) from None
 

@@ -19,6 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from nmt.encoding import require_utf8
 from nmt.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
@@ -139,7 +140,8 @@ def read_lines(file: Path | None) -> Iterator[str]:
 def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     """Yield the raw lines of an opened file, one read at a time.
 
-    DataError where the file is damaged, or a line longer than LONGEST_LINE.
+    Raises DataError if the file is damaged or in UTF-16 or UTF-32, or if a line is longer than
+    LONGEST_LINE.
     """
     try:
         for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
@@ -147,6 +149,7 @@ def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
                 raise DataError(
                     f"{file}:{number}: must be at most {LONGEST_LINE:,} bytes long, goes on"
                 )
+            require_utf8(line, str(file), number)
             yield line
     except _damage() as error:
         raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
@@ -180,8 +183,12 @@ def range_lines(file: Path, begin: int, end: int) -> Iterator[bytes]:
     """Yield the raw lines of a range of `byte_ranges`."""
     with open_text(file) as stream:
         stream.seek(begin)
+        number = None if begin else 1  # only the first line can begin with a byte order mark
         while stream.tell() < end:
-            yield stream.readline()
+            line = stream.readline()
+            require_utf8(line, str(file), number)
+            yield line
+            number = None
 
 
 def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:

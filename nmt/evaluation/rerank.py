@@ -211,7 +211,7 @@ def write_weights(file: Path, names: Sequence[str], tuned: Tuned) -> None:
 def read_weights(file: Path, names: Sequence[str]) -> Numbers:
     """Read weights; DataError where the file holds none, or others than of these features."""
     try:
-        found: Any = json.loads(file.read_text(encoding="utf-8"))
+        found: Any = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     except ValueError:

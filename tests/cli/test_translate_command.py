@@ -12,6 +12,7 @@ from commandline import done, nmt, settings, write_lines
 from tinyruns import Digits
 
 import nmt as api
+from nmt.errors import EXIT_USER_ERROR
 
 
 def text(lines: list[str]) -> str:
@@ -214,3 +215,16 @@ def test_python_scores_a_translation_as_the_search_did(digits: Digits) -> None:
 def test_settings_reach_the_search_through_python(digits: Digits) -> None:
     model = api.load(digits.run, device="cpu", overrides=["decode.beam_size=7"])
     assert len(model.nbest(["1 2 3"], 7)[0]) == 7
+
+
+@pytest.mark.parametrize("policy", ["replace", "skip", "error"])
+def test_translate_utf16_input_is_refused(digits: Digits, tmp_path: Path, policy: str) -> None:
+    output = tmp_path / "out.txt"
+    result = nmt(
+        *("translate", "-m", digits.run, "--invalid", policy, "-o", output),
+        stdin="1 2 3\r\n4 5 6\r\n".encode("utf-16"),
+    )
+    assert result.code == EXIT_USER_ERROR
+    assert "stdin:1: expected UTF-8, got UTF-16" in result.err
+    assert "iconv -f UTF-16 -t UTF-8 FILE" in result.err
+    assert not any(tmp_path.iterdir())

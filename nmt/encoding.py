@@ -1,0 +1,108 @@
+"""Recognize text in UTF-16 or UTF-32, which Windows programs write and nmt does not read."""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+
+from nmt.errors import DataError
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # begins with the mark of UTF-16 LE, so it comes first
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+POWERSHELL_NAMES = {
+    "UTF-16": "Unicode",
+    "UTF-16LE": "Unicode",
+    "UTF-16BE": "BigEndianUnicode",
+    "UTF-32": "UTF32",
+    "UTF-32LE": "UTF32",
+    "UTF-32BE": "BigEndianUTF32",
+}
+MIN_BYTES = 8
+"""Bytes of a line below which a pattern of NULs is no evidence."""
+CONTROL_LIMIT = 0x20
+"""High bytes of UTF-16 below this belong to alphabets; in UTF-8 they are control characters."""
+CONTROL_SHARE = 0.9
+"""Minimum share of control bytes at every second position."""
+
+
+def require_utf8(line: bytes, name: str, number: int | None = None) -> None:
+    """Raise DataError with a command that converts the text if a raw line is UTF-16 or UTF-32.
+
+    `name` is the file, `number` the line, counted from 1. The check is fast for other lines.
+    """
+    if number == 1 and line[:1] in (b"\xff", b"\xfe", b"\0"):
+        for mark, encoding in BYTE_ORDER_MARKS.items():
+            if line.startswith(mark):
+                raise _error(name, number, encoding, "by its byte order mark")
+    if b"\0" in line and (found := _encoding_of_nuls(line.removesuffix(b"\n"), number == 1)):
+        raise _error(name, number, found, "by its NUL bytes")
+
+
+def require_utf8_text(content: bytes, name: str) -> None:
+    """Apply `require_utf8` to each line of the content of a file."""
+    for number, line in enumerate(content.split(b"\n"), 1):
+        require_utf8(line, name, number)
+
+
+def _error(name: str, number: int | None, encoding: str, evidence: str) -> DataError:
+    where = name if number is None else f"{name}:{number}"
+    file = "FILE" if name == "stdin" else name
+    return DataError(
+        f"{where}: expected UTF-8, got {encoding} ({evidence}); convert it: "
+        f"iconv -f {encoding} -t UTF-8 {file} > NEW, or in PowerShell: "
+        f"Get-Content -Encoding {POWERSHELL_NAMES[encoding]} {file} | Out-File -Encoding utf8 NEW"
+    )
+
+
+def _encoding_of_nuls(line: bytes, is_first: bool) -> str | None:
+    """Return the encoding of a line that holds a NUL, or None if it can be UTF-8.
+
+    A line ends at the byte 0x0A, so the NULs of a wide line feed can be at either end of it. Only
+    the first line shows which of the two bytes comes first.
+    """
+    if len(line) < MIN_BYTES:
+        return None
+    is_nul_row = [_nul_share(line[begin::4]) >= CONTROL_SHARE for begin in range(4)]
+    if not all(is_nul_row) and any(is_nul_row[i] and is_nul_row[i - 1] for i in range(4)):
+        return "UTF-32BE" if is_first and is_nul_row[0] and is_nul_row[1] else "UTF-32LE"
+    low, high = sorted((line[0::2], line[1::2]), key=_control_share)
+    if (
+        _control_share(high) >= CONTROL_SHARE
+        and _control_share(low) <= 0.5
+        and high.count(0) > 4 * low.count(0)
+    ):
+        return "UTF-16BE" if is_first and high == line[0::2] else "UTF-16LE"
+    return _encoding_of_ideographs(line)
+
+
+def _control_share(values: bytes) -> float:
+    return sum(value < CONTROL_LIMIT for value in values) / len(values)
+
+
+def _nul_share(values: bytes) -> float:
+    return values.count(0) / len(values)
+
+
+def _encoding_of_ideographs(line: bytes) -> str | None:
+    """Return the encoding of a line if its only NUL belongs to a wide line feed."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        ends = (("UTF-16LE", line.removeprefix(b"\0")), ("UTF-16BE", line.removesuffix(b"\0")))
+        for encoding, body in ends:
+            if len(body) < len(line) and _is_assigned(body, encoding):
+                return encoding
+    return None
+
+
+def _is_assigned(body: bytes, encoding: str) -> bool:
+    """Return whether bytes decode to letters that Unicode assigns."""
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return all(unicodedata.category(letter)[0] != "C" or letter == "\r" for letter in text)
