@@ -1,6 +1,6 @@
 """Instruction sets of this CPU that torch and oneDNN really use.
 
-Names are those of `torch.cpu.get_capabilities()`. torch reports what the CPU has; the user can
+Names are those of `torch.cpu.get_capabilities()`. torch reports all sets of the CPU; the user can
 restrict oneDNN (matrix products, fused LSTM) with ONEDNN_MAX_CPU_ISA, and torch's own kernels with
 ATEN_CPU_CAPABILITY. Values of the former: "CPU Dispatcher Control" in the oneDNN documentation.
 """
@@ -48,7 +48,7 @@ ONEDNN_LEVELS: dict[str, set[str]] = {
     "AVX512_CORE_AMX": _AMX,
     "AVX10_1_512_AMX": _AMX,
 }
-"""Instruction sets that oneDNN may use at each value; at all others it uses what the CPU has."""
+"""Instruction sets that oneDNN may use at each value; any other value is no restriction."""
 
 
 @cache
