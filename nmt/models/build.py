@@ -59,10 +59,17 @@ def load_model(
     config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int, file: Path
 ) -> AnyModel:
     """Return a model with the weights of a safetensors file (see `load_weights`)."""
-    with torch.no_grad(), _Undrawn():
-        model = build_model(config, src_vocab, tgt_vocab, pad)
+    model = zero_model(config, src_vocab, tgt_vocab, pad)
     load_weights(model, file)
     return model
+
+
+def zero_model(
+    config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
+) -> AnyModel:
+    """Return a model whose weights are not drawn; torch's random state stays as it is."""
+    with torch.no_grad(), _Undrawn():
+        return build_model(config, src_vocab, tgt_vocab, pad)
 
 
 def load_weights(

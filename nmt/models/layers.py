@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal, cast
 
 import torch
@@ -137,6 +138,8 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, inputs: Tensor, state: State) -> Tensor:
         """Return B x T x D states for B x T x I inputs; for layers without a feed."""
+        if self.is_lstm and not fused_lstm_runs(inputs.device.type):
+            return run_over(self.rnn, "", inputs, state)[0]
         first = tuple(part[None].contiguous() for part in state)
         states, _ = self.rnn(inputs, first if self.is_lstm else first[0])
         return states  # type: ignore[no-any-return]
@@ -205,11 +208,40 @@ def hoist(
     return step, recurrent.known.unbind(0)
 
 
-def run_over(rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor) -> State:
-    """Return h, and c of an LSTM, after each of B x T x I inputs, B x T x D each."""
+def fused_lstm_runs(device: str) -> bool:
+    """Return whether `nn.LSTM` runs on a device type under the autocast that is active, if any.
+
+    oneDNN has no LSTM in bf16 without AVX-512, and torch asks it for one under autocast.
+    """
+    if device != "cpu" or not torch.is_autocast_enabled(device):
+        return True
+    return _onednn_lstm_runs(torch.get_autocast_dtype(device))
+
+
+@cache
+def _onednn_lstm_runs(dtype: torch.dtype) -> bool:
+    """Run a tiny LSTM under autocast; return whether that succeeds."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", dtype):
+            inputs, weight, bias = torch.zeros(1, 1, 8), torch.zeros(32, 8), torch.zeros(32)
+            weights = [weight.requires_grad_(), weight, bias, bias]
+            torch.lstm(inputs, (inputs, inputs), weights, True, 1, 0.0, True, False, True)
+    except RuntimeError:
+        return False
+    return True
+
+
+def run_over(
+    rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor, state: State | None = None
+) -> State:
+    """Return h, and c of an LSTM, after each of B x T x I inputs, B x T x D each.
+
+    `state` is the state before the first input; None for zeros.
+    """
     step, gates = hoist(rnn, suffix, inputs.transpose(0, 1))
-    zeros = gates[0].new_zeros(len(inputs), rnn.hidden_size)
-    state: State = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
+    if state is None:
+        zeros = gates[0].new_zeros(len(inputs), rnn.hidden_size)
+        state = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
     states = []
     for gates_t in gates:
         state = step(gates_t, None, state)

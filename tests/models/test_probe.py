@@ -1,0 +1,110 @@
+"""Every precision x architecture x cell runs, or is refused with one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.errors import DeviceError
+from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.models import layers, probe
+from nmt.models.layers import RecurrentLayer
+from nmt.models.probe import check_decoding, check_training
+
+CPU = torch.device("cpu")
+MODELS: dict[str, RNNConfig | TransformerConfig] = {
+    "transformer": TransformerConfig(arch="transformer"),
+    "ssru": TransformerConfig(arch="transformer", decoder="ssru"),
+    **{
+        f"{cell}-{wiring}": RNNConfig(cell=cell, wiring=wiring, num_layers=3)
+        for cell in ("gru", "lstm")
+        for wiring in ("none", "bahdanau", "luong")
+    },
+    "lstm-feed": RNNConfig(cell="lstm", input_feeding=True),
+}
+FORMATS = [
+    *((check_training, name) for name in ("fp32", "bf16", "fp16")),
+    *((check_decoding, name) for name in ("fp32", "bf16", "fp16", "int8")),
+]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("check", "precision"), FORMATS)
+def test_each_combination_runs_or_is_refused(name: str, check: Any, precision: str) -> None:
+    try:
+        check(MODELS[name], precision, CPU)
+    except DeviceError as error:
+        message = str(error)
+        assert "\n" not in message
+        assert f"got {precision} (" in message
+        assert precision == "fp16" or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+
+
+@pytest.mark.parametrize(("check", "precision"), FORMATS)
+def test_probe_draws_no_random_numbers(check: Any, precision: str) -> None:
+    before = torch.get_rng_state()
+    with torch.random.fork_rng(enabled=False):
+        if (check, precision) != (check_training, "fp16"):
+            check(MODELS["lstm-luong"], precision, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_failing_kernel_is_one_line_with_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor. Run again\nwith a variable")
+
+    monkeypatch.setattr(probe, "_train", fail)
+    with pytest.raises(DeviceError) as caught:
+        check_training(MODELS["lstm-luong"], "bf16", CPU)
+    assert str(caught.value) == (
+        "train.precision: expected a number format that this cpu runs for rnn with lstm, got bf16 "
+        "(use fp32; torch says: could not create a primitive descriptor)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "device", "message"),
+    [
+        (check_training, "fp16", "cpu", "train.precision: expected bf16 or fp32 on the cpu"),
+        (check_training, "fp16", "mps", "train.precision: expected bf16 or fp32 on the mps"),
+        (check_decoding, "int8", "cuda", "decode.precision: expected fp32, bf16 or fp16 on cuda"),
+        (check_decoding, "int8", "mps", "decode.precision: expected fp32, bf16 or fp16 on mps"),
+    ],
+)
+def test_format_of_another_device_is_refused(
+    check: Any, name: str, device: str, message: str
+) -> None:
+    with pytest.raises(DeviceError, match=message):
+        check(MODELS["transformer"], name, torch.device(device))
+
+
+def test_lstm_loop_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    layer = RecurrentLayer("lstm", 4, 0, 8)
+    inputs, state = torch.randn(2, 5, 4), (torch.randn(2, 8), torch.randn(2, 8))
+    fused = layer(inputs, state)
+    monkeypatch.setattr(layers, "fused_lstm_runs", lambda device: False)
+    torch.testing.assert_close(layer(inputs, state), fused)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="torch has no oneDNN on macOS")
+def test_bf16_lstm_trains_with_avx2_only() -> None:
+    """oneDNN has no bf16 LSTM there, and torch ends with an error if asked for one."""
+    code = (
+        "import torch; from nmt.modelconfig import RNNConfig;"
+        "from nmt.models.probe import check_training;"
+        "check_training(RNNConfig(cell='lstm'), 'bf16', torch.device('cpu'))"
+    )
+    restricted = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **restricted},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
