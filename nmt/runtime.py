@@ -7,7 +7,6 @@ import hashlib
 import math
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -20,14 +19,13 @@ from torch import nn
 from nmt import cpu
 from nmt.cores import free_cores
 from nmt.errors import DeviceError
+from nmt.matrix_speed import speed_ratio
 
 MOST_THREADS = torch.get_num_threads()
 """All cores, or fewer where OMP_NUM_THREADS says so."""
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 WORTHWHILE_GAIN = 1.3
-RATE_ROUNDS = 8
-GAIN_ROUNDS = 40
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
@@ -155,51 +153,39 @@ def free_memory(device: torch.device) -> float:
     return found / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
-    """Return the FLOP/s of matrix products of a common training shape: the best of a few."""
-    one = torch.randn(2048, 1024, device=device).to(kind)
-    other = torch.randn(1024, 1024, device=device).to(kind)
-    best = min(product_seconds(one, other) for _ in range(RATE_ROUNDS))
-    return 2 * one.size(0) * other.numel() / best
-
-
-def product_seconds(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the seconds that one matrix product takes, the device's work included."""
-    if one.device.type == "cuda":
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    product = one @ other
-    float(product[0, 0])  # waits for the device
-    return time.perf_counter() - begin
-
-
-def gain_of_bf16(device: torch.device) -> float:
-    """Return how many times as fast as in fp32 matrices are multiplied in bf16.
-
-    The two take turns, in products shorter than the time a busy machine gives a process at a
-    time, and the best of each counts: other work beside it does not change the answer.
-    """
-    square = torch.randn(512, 512, device=device)
-    squares = square, square.bfloat16()
-    rounds = [[product_seconds(each, each) for each in squares] for _ in range(GAIN_ROUNDS)]
-    return min(fp32 for fp32, _ in rounds) / min(bf16 for _, bf16 in rounds)
-
-
 def measured_precision(device: torch.device) -> tuple[str, str]:
-    """Return bf16 where the device has it and gains by it, else fp32; and why, in words."""
+    """Return bf16 if the device has it and is faster with it, else fp32; and the reason."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(False):
         return "bf16", "the GPU has it"
     if device.type != "cpu" or not cpu.has_bf16():
-        return "fp32", f"this {device.type} has no bf16"
-    gain = gain_of_bf16(device)
-    name = "bf16" if gain >= WORTHWHILE_GAIN else "fp32"
-    return name, f"bf16 multiplies matrices {gain:.1f} times as fast as fp32"
+        return "fp32", f"this {device.type} has no bf16 instructions"
+    ratio = speed_ratio(device, torch.bfloat16)
+    name = "bf16" if ratio >= WORTHWHILE_GAIN else "fp32"
+    return name, f"bf16 multiplies matrices {ratio:.1f} times as fast as fp32"
+
+
+def slow_format(name: str, device: torch.device) -> str:
+    """Return why a number format is slower than fp32 on this device; empty if it is not known to be.
+
+    Only formats without instructions of this CPU are measured.
+    """
+    has_units = {"bf16": cpu.has_bf16, "fp16": cpu.has_fp16}
+    if device.type != "cpu" or name not in has_units or has_units[name]():
+        return ""
+    ratio = speed_ratio(device, AUTOCAST_TYPES[name])
+    if ratio >= 1:
+        return ""
+    return (
+        f"{name} is slower than fp32 here: this CPU has no {name} instructions and multiplies "
+        f"matrices at {ratio:.2g} of the speed of fp32"
+    )
 
 
 class Precision:
     """Mixed precision in one object: autocast around the forward pass, a scaler for the backward.
 
-    Weights, softmax, normalisation and loss stay fp32. `auto` is what `measured_precision` finds.
+    Weights, softmax, normalisation and loss stay fp32. `auto` is the choice of
+    `measured_precision`.
     Only fp16 needs the scaler (Micikevicius et al. 2018, section 3.2).
     """
 
@@ -207,11 +193,9 @@ class Precision:
         self.why = ""
         if name == "auto":
             name, self.why = measured_precision(device)
-        if name == "fp16" and device.type != "cuda":
-            raise DeviceError(
-                f"train.precision fp16 needs a CUDA device, this is {device.type}; use bf16 or fp32"
-            )
         self.name = name
+        self.dtype = AUTOCAST_TYPES[name]
+        """The type of matrix products."""
         self.device = device
         self.scaler = torch.amp.GradScaler("cuda", enabled=name == "fp16")
 
@@ -219,7 +203,7 @@ class Precision:
         """Return the context of the forward pass."""
         if self.name == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST_TYPES[self.name])
+        return torch.autocast(self.device.type, self.dtype)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Backpropagate the loss, scaled where the precision needs it."""

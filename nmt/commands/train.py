@@ -34,17 +34,18 @@ from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, put, say
 from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
+from nmt.matrix_speed import matrix_rate, rate_text
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
+from nmt.models.probe import check_decoding, check_training
 from nmt.rundir import STATE, RunDir, read_json
 from nmt.runs.card import is_ours, write_card
 from nmt.runtime import (
-    AUTOCAST_TYPES,
     Precision,
-    matrix_rate,
     pick_device,
     prepare_cpu,
     seed_everything,
+    slow_format,
 )
 from nmt.training.checkpoint import last_checkpoint
 from nmt.training.estimate import estimate, folder_bytes
@@ -89,6 +90,7 @@ def run(
         if not its.pairs:
             raise DataError(f"data.test: {name} must hold at least one line, holds none")
     device = pick_device(device_name)
+    check_formats(config, device)
     with connected() as workers, ExitStack() as stack:
         if workers.leads:
             check_folder(run_dir, resume, overwrite)
@@ -126,6 +128,14 @@ def run(
     return EXIT_OK
 
 
+def check_formats(config: Config, device: torch.device) -> None:
+    """Raise DeviceError if training, or translating the test sets, needs a format that fails."""
+    if config.train.precision != "auto":
+        check_training(config.model, config.train.precision, device)
+    if config.data.test or config.decode.shortlist:
+        check_decoding(config.model, config.decode.precision, device)
+
+
 def set_up(
     config: Config,
     run_dir: RunDir,
@@ -152,7 +162,13 @@ def set_up(
             changes = changed_settings(config, before, accept_changes)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
+        log.say("measuring the speed of matrix products (at most a second)")
         precision = Precision(config.train.precision, device)
+        if config.train.precision == "auto":
+            check_training(config.model, precision.name, device)
+        ceiling = max(matrix_rate(device, dtype) for dtype in {torch.float32, precision.dtype})
+        if reason := slow_format(precision.name, device):
+            log.say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
             log.say(f"changed: {change}")
         tokenizers = ensure_tokenizers(config, run_dir, log.say, accept_changes)
@@ -177,7 +193,6 @@ def set_up(
     seed_everything(config.train.seed)
     sizes = (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size)
     model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
-    ceiling = matrix_rate(device, AUTOCAST_TYPES.get(precision.name, torch.float32))
     trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers, ceiling)
     if config.train.micro_batch_tokens == "auto":
         tokens, why = fitting_tokens(trainer)
@@ -276,7 +291,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     model = config.model
     precision = trainer.precision
     name = f"{precision.name} ({precision.why})" if precision.why else precision.name
-    peak = f"{(trainer.ceiling or 0) / 1e9:,.0f} GFLOP/s in matrix products"
+    peak = f"{rate_text(trainer.ceiling or 0)} in matrix products"
     device = f"{precision.device}, {name}, {threads} threads, {peak}"
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"

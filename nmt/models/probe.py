@@ -87,7 +87,7 @@ def _train(config: RNNConfig | TransformerConfig, name: str, device: torch.devic
     """Run the forward and the backward pass, then the forward pass of validation."""
     model = zero_model(tiny(config), VOCABULARY, VOCABULARY, PAD).to(device)
     src, lengths, tgt = _batch(device)
-    dtype = AUTOCAST_TYPES.get(name, torch.float32)
+    dtype = AUTOCAST_TYPES[name]
     for learns in (True, False):
         model.train(learns)
         with (

@@ -103,6 +103,7 @@ class Meter:
             "data_wait": round(self.waited / elapsed, 4),
         }
         if self.ceiling:
+            self.ceiling = max(self.ceiling, rate)  # products of other shapes may be faster
             values["ceiling_share"] = round(rate / self.ceiling, 4)
         if all_linked := sum(linked[i] for i in counted):
             values["alignment_loss"] = sum(alignment[i] for i in counted) / all_linked

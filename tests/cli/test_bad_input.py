@@ -321,7 +321,9 @@ def test_an_unknown_device_is_refused_with_the_choices(tiny: Tiny, digits: Digit
 
 
 def test_fp16_without_a_gpu_is_refused(tiny: Tiny) -> None:
-    assert_refused(tiny.train(*settings(train__precision="fp16")), "fp16 needs a CUDA device")
+    message = "train.precision: expected bf16 or fp32 on the cpu, got fp16"
+    assert_refused(tiny.train(*settings(train__precision="fp16")), message)
+    assert not tiny.run.exists(), "it is refused before any work"
 
 
 def test_a_missing_input_file_is_refused(digits: Digits, tmp_path: Path) -> None:

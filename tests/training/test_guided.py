@@ -145,3 +145,13 @@ def test_the_record_has_both_losses_a_token() -> None:
     assert record["alignment_loss"] == pytest.approx(5 / 2)
     meter.add(3, losses, torch.ones(()), update_of(batch), 0)
     assert "alignment_loss" not in meter.flush()[0]
+
+
+def test_share_of_peak_is_at_most_one() -> None:
+    """A model can be faster than the measured products; then its own speed is the peak."""
+    batch, meter = make_batch(), Meter(Workers(), Work(10**12, 10**12), 1.0)
+    losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
+    meter.add(1, losses, torch.ones(()), update_of(batch), 0)
+    record, _ = meter.flush()
+    assert record["ceiling_share"] == 1.0
+    assert "100% of peak" in meter.text

@@ -1,0 +1,89 @@
+"""Speed of matrix products, within a time limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from nmt import cpu, matrix_speed, runtime
+from nmt.matrix_speed import matrix_rate, rate_text, speed_ratio
+from nmt.runtime import slow_format
+
+CPU = torch.device("cpu")
+CACHE_BYTES = 2**20
+
+
+class Machine:
+    """A CPU whose products take time by their size, and more if they miss the cache."""
+
+    def __init__(self, fp32: float, bf16: float, miss: float = 1.0) -> None:
+        self.rates = {torch.float32: fp32, torch.bfloat16: bf16}
+        self.miss = miss
+        self.spent = 0.0
+
+    def product_seconds(self, left: torch.Tensor, right: torch.Tensor) -> float:
+        seconds = 2 * left.numel() * right.size(1) / self.rates[left.dtype]
+        if left.numel() * left.element_size() > CACHE_BYTES / 2:
+            seconds *= self.miss
+        self.spent += seconds
+        return seconds
+
+
+@pytest.fixture(autouse=True)
+def no_cache() -> Iterator[None]:
+    speed_ratio.cache_clear()
+    yield
+    speed_ratio.cache_clear()
+
+
+@pytest.mark.parametrize("rate", [1e8, 1e9, 1e11, 1e14])
+@pytest.mark.parametrize("miss", [1.0, 4.0])
+def test_rate_is_measured_within_the_limit(
+    monkeypatch: pytest.MonkeyPatch, rate: float, miss: float
+) -> None:
+    machine = Machine(fp32=1e11, bf16=rate, miss=miss)
+    monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
+    assert matrix_rate(CPU, torch.bfloat16) == pytest.approx(rate)
+    assert machine.spent <= 1.2 * matrix_speed.SECONDS
+
+
+@pytest.mark.parametrize("bf16", [1e8, 1e9, 1e11, 1e13])
+def test_ratio_is_measured_within_the_limit(monkeypatch: pytest.MonkeyPatch, bf16: float) -> None:
+    machine = Machine(fp32=1e11, bf16=bf16)
+    monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
+    assert speed_ratio(CPU, torch.bfloat16) == pytest.approx(bf16 / 1e11)
+    assert machine.spent <= 1.2 * matrix_speed.SECONDS
+    before = machine.spent
+    speed_ratio(CPU, torch.bfloat16)
+    assert machine.spent == before, "it is measured once"
+
+
+def test_rate_of_this_machine_is_plausible() -> None:
+    assert 1e8 < matrix_rate(CPU, torch.float32) < 1e14
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(1.31e11, "131 GFLOP/s"), (1.234e12, "1,234 GFLOP/s"), (1.94e8, "0.19 GFLOP/s")],
+)
+def test_rate_text_is_never_zero(rate: float, text: str) -> None:
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("sets", "bf16", "warns"),
+    [((), 4e9, True), ((), 2e11, False), (("avx512_bf16",), 4e9, False)],
+)
+def test_slow_format_names_the_measured_reason(
+    monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...], bf16: float, warns: bool
+) -> None:
+    machine = Machine(fp32=1e11, bf16=bf16)
+    monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
+    reason = slow_format("bf16", CPU)
+    assert ("at 0.04 of the speed of fp32" in reason) is warns
+    assert bool(reason) is warns
+    assert slow_format("fp32", CPU) == slow_format("int8", CPU) == ""
+    assert slow_format("bf16", torch.device("meta")) == ""
