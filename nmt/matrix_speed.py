@@ -18,11 +18,15 @@ SECONDS = 0.3
 GROWTH = 30
 """A product of doubled sizes takes at most this many times as long: 8, and cache misses."""
 LARGEST = (2048, 1024, 1024)
-"""Rows, inner size and columns of the largest product: a common training shape."""
+"""Size of the largest product: a common training shape."""
 SQUARE = 512
 DIVISORS = (16, 8, 4, 2, 1)
 RATE_ROUNDS = 8
 RATIO_ROUNDS = 40
+
+
+Size = tuple[int, int, int]
+"""Rows, inner size and columns of a product."""
 
 
 def product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
@@ -38,9 +42,10 @@ def product_seconds(left: torch.Tensor, right: torch.Tensor) -> float:
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return the FLOP/s of matrix products: the best of all sizes that the time limit allows."""
     best = 0.0
-    sizes = [tuple(size // divisor for size in LARGEST) for divisor in DIVISORS]
-    for (rows, inner, columns), seconds in _timed(sizes, (dtype,), device, RATE_ROUNDS):
-        best = max(best, 2 * rows * inner * columns / seconds[0])
+    rows, inner, columns = LARGEST
+    sizes = [(rows // n, inner // n, columns // n) for n in DIVISORS]
+    for size, seconds in _timed(sizes, (dtype,), device, RATE_ROUNDS):
+        best = max(best, 2 * math.prod(size) / seconds[0])
     return best
 
 
@@ -58,7 +63,8 @@ def speed_ratio(device: torch.device, dtype: torch.dtype) -> float:
     fastest product of each counts, so other processes do not change the answer. The largest size
     that the time limit allows decides. Measured once per process.
     """
-    sizes = [(SQUARE // divisor,) * 3 for divisor in DIVISORS if SQUARE // divisor >= 64]
+    sides = [SQUARE // divisor for divisor in DIVISORS if SQUARE // divisor >= 64]
+    sizes = [(side, side, side) for side in sides]
     ratio = 1.0
     for _, (fp32, other) in _timed(sizes, (torch.float32, dtype), device, RATIO_ROUNDS):
         ratio = fp32 / other
@@ -66,11 +72,11 @@ def speed_ratio(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _timed(
-    sizes: list[tuple[int, ...]],
+    sizes: list[Size],
     dtypes: tuple[torch.dtype, ...],
     device: torch.device,
     rounds: int,
-) -> Iterator[tuple[tuple[int, ...], list[float]]]:
+) -> Iterator[tuple[Size, list[float]]]:
     """Yield each size and the least seconds of a product in each type, until time is up."""
     left = SECONDS
     expected = 0.0

@@ -165,7 +165,7 @@ def measured_precision(device: torch.device) -> tuple[str, str]:
 
 
 def slow_format(name: str, device: torch.device) -> str:
-    """Return why a number format is slower than fp32 on this device; empty if it is not known to be.
+    """Return why a number format is slower than fp32 on this device; empty if it is not.
 
     Only formats without instructions of this CPU are measured.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nmt import cpu, matrix_speed, runtime
+from nmt import cpu, matrix_speed
 from nmt.matrix_speed import matrix_rate, rate_text, speed_ratio
 from nmt.runtime import slow_format
 
