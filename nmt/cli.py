@@ -599,6 +599,10 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(help="Command with {src}, {hyp}, {ref} that prints a score."),
     ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="Any of bleu, chrf, chrf++, ter, spbleu, with commas."),
+    ] = "bleu,chrf,ter",
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -616,6 +620,7 @@ def evaluate(
         ref or [],
         tgt_lang,
         outputs,
+        metrics,
         comet_command,
         settings,
         device,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,14 +23,17 @@ from nmt.errors import ConfigError, DataError, RunError
 from nmt.evaluation.analyse import Analysis, Answers, analyse
 from nmt.evaluation.comet import check_command, line_scores
 from nmt.evaluation.measure import TestSet
-from nmt.evaluation.metrics import bleu_tokenizer
+from nmt.evaluation.metrics import DEFAULT_METRICS, bleu_tokenizer, parse_metrics
 from nmt.evaluation.page import page
 from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
-from nmt.log import put, say
+from nmt.log import duration, put, say
 from nmt.rundir import STATE, RunDir, open_run
 from nmt.textsets import set_names
+
+MILESTONE_SECONDS = 20.0
+"""Between two lines of progress, where stderr is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,14 @@ def run(
     ref: Sequence[Path],
     tgt_lang: str,
     outputs: Outputs,
+    metrics: str,
     comet: str | None,
     overrides: list[str],
     device: str,
     engine: str,
 ) -> None:
     """Score run folders, checkpoints and files of translations on test sets."""
+    names = parse_metrics(metrics)
     command = None if comet is None else check_command(comet)
     outputs.check([*src, *ref, *(path for path in named if not path.is_dir())])
     systems = _systems(named, best, overrides, device, engine)
@@ -94,10 +100,10 @@ def run(
                 name: line_scores(command, test.src, its.hypotheses, test.references[0])
                 for name, its in answers.items()
             }
-        found.append(analyse(test, answers, cores, _bar, corpus, outside, comet or ""))
+        found.append(analyse(test, answers, cores, _bar, corpus, outside, comet or "", names))
     about = {system.name: system.about for system in systems}
-    report = new_report(about, {its.test.name: its.report for its in found})
-    own = not (src or overrides or best) and engine == "nmt"
+    report = new_report(about, {its.test.name: its.report for its in found}, names)
+    own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
     _write(outputs, report, found, systems, own)
     put(whole(report))
     for text in all_cautions(report):
@@ -260,10 +266,27 @@ def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show how far work is, on a terminal; elsewhere say what is done."""
+    """Show progress: a bar on a terminal, elsewhere a line when work starts and every while."""
     if not sys.stderr.isatty():
         say(what)
-        yield bool
+        yield _Milestones(what, total).advance
         return
     with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True) as bar:
         yield bar.update
+
+
+class _Milestones:
+    """Prints a line of progress every MILESTONE_SECONDS, for work of `total` steps."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.begin = self.printed = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count `steps` more as done; print a line if one is due."""
+        self.done += steps
+        now = time.monotonic()
+        if now - self.printed >= MILESTONE_SECONDS and self.done < self.total:
+            self.printed = now
+            left = (now - self.begin) * (self.total - self.done) / self.done
+            say(f"{self.what}: {self.done:,} of {self.total:,}, ETA {duration(left)}")

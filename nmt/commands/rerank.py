@@ -130,7 +130,7 @@ def _bleu_statistics(
     """Return n x 10 statistics of sacreBLEU for each line with its n hypotheses."""
     texts = [entry.text for its in lists for entry in its]
     wanted = [ref for ref, its in zip(references, lists, strict=True) for _ in its]
-    [found] = statistics({"bleu": make_metrics(tgt_lang)["bleu"]}, [texts], [wanted])
+    [found] = statistics({"bleu": make_metrics(tgt_lang, ())["bleu"]}, [texts], [wanted])
     return np.split(found["bleu"], np.cumsum([len(its) for its in lists])[:-1])
 
 

@@ -17,6 +17,7 @@ from nmt.evaluation import cautions, where
 from nmt.evaluation.lines import ATTENTION, COPIES, KINDS, SUSPICIONS
 from nmt.evaluation.measure import Measured, SystemLines, TestSet, measure
 from nmt.evaluation.metrics import (
+    DEFAULT_METRICS,
     LOWER_IS_BETTER,
     PLACES,
     TITLES,
@@ -118,15 +119,16 @@ def analyse(
     corpus: Corpus | None = None,
     outside: Mapping[str, Sequence[float]] | None = None,
     outside_signature: str = "",
+    metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> Analysis:
-    """Look at what systems made of a test set; the first is what the others are held against.
+    """Analyse what systems made of a test set, and compare each with the first.
 
-    `corpus` is training text to look back at, `outside` a score for each line by system, of an
-    outside metric.
+    `corpus` is training text to search for test lines and word counts, `outside` a score for each
+    line by system, of an outside metric. Systems are compared by the named `metrics`.
     """
     with progress(f"{test.name}: scoring", len(test)) as advance:
         lines = [its.hypotheses for its in answers.values()]
-        measured = measure(test, lines, cores, advance)
+        measured = measure(test, lines, cores, advance, metrics)
     if outside is not None:
         measured.metrics["comet"] = Mean(outside_signature)
         for name, system in zip(answers, measured.systems, strict=True):
@@ -163,6 +165,7 @@ def analyse(
             _comparison(names[0], name, metric, pair, len(test))
             for name, pairs in zip(names[1:], paired, strict=True)
             for metric, pair in pairs.items()
+            if metric in metrics or metric == "comet"
         ],
         groupings=_groupings(measured, names, counts, seen_in, test),
         examples=[],

@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt.evaluation.lines import (
@@ -25,11 +27,21 @@ from nmt.evaluation.lines import (
     suspicions,
     word_splitter,
 )
-from nmt.evaluation.metrics import Metrics, Statistics, make_metrics, scored, statistics
+from nmt.evaluation.metrics import (
+    DEFAULT_METRICS,
+    Mean,
+    Metrics,
+    Statistics,
+    make_metrics,
+    scored,
+    statistics,
+)
 from nmt.pool import Pool
 
 CHUNK = 250
-"""Lines that a process looks at in one go."""
+"""Lines that a process scores at a time, at most."""
+CHUNK_CHARACTERS = 50_000
+"""Reference characters that it scores at a time, about: TER takes seconds for a long line."""
 LEAST_LINES = 2000
 """Hypotheses below which starting processes takes longer than they save."""
 
@@ -92,7 +104,8 @@ class Measured:
 
 _Chunk = tuple[list[str] | None, list[list[str]], list[list[str]]]
 """Sources, references (R x lines) and hypotheses (S x lines)."""
-_Languages = tuple[str, str]
+_Settings = tuple[str, str, tuple[str, ...]]
+"""Source language, target language and the names of the metrics."""
 
 
 class _Found(NamedTuple):
@@ -109,19 +122,23 @@ def measure(
     hypotheses: Sequence[list[str]],
     cores: int,
     advance: Callable[[int], object] = bool,
+    names: Sequence[str] = DEFAULT_METRICS,
 ) -> Measured:
-    """Look at the lines of all systems; `advance` is told how many lines are done."""
-    metrics = make_metrics(test.tgt_lang)
+    """Score the lines of all systems by the named metrics.
+
+    `advance` is called with the number of lines scored since the last call.
+    """
+    metrics = make_metrics(test.tgt_lang, names)
     statistics(metrics, [], [lines[:1] for lines in test.references])  # for their signatures
-    languages = test.src_lang, test.tgt_lang
+    settings = test.src_lang, test.tgt_lang, tuple(names)
     busy = cores if cores > 1 and len(test) * len(hypotheses) >= LEAST_LINES else 0
     parts: list[_Found] = []
-    with Pool(_look, languages, busy) as pool:
+    with Pool(_look, settings, busy) as pool:
         for found in pool.map(_chunks(test, hypotheses)):
             parts.append(found)
             advance(len(found.references))
     return Measured(
-        cast(Metrics, dict(metrics)),
+        dict[str, Metric | Mean](metrics),
         [_joined(its) for its in zip(*(part.systems for part in parts), strict=True)],
         np.concatenate([part.kinds for part in parts]),
         np.concatenate([part.src_words for part in parts]),
@@ -130,8 +147,7 @@ def measure(
 
 
 def _chunks(test: TestSet, hypotheses: Sequence[list[str]]) -> Iterator[_Chunk]:
-    for begin in range(0, len(test), CHUNK):
-        rows = slice(begin, begin + CHUNK)
+    for rows in _chunk_rows(test.references[0]):
         yield (
             None if test.src is None else test.src[rows],
             [lines[rows] for lines in test.references],
@@ -139,17 +155,31 @@ def _chunks(test: TestSet, hypotheses: Sequence[list[str]]) -> Iterator[_Chunk]:
         )
 
 
-def _look(languages: _Languages, chunk: _Chunk) -> _Found:
-    """Look at some lines; the work of one process."""
+def _chunk_rows(lines: Sequence[str]) -> Iterator[slice]:
+    """Yield consecutive slices of at most CHUNK lines and about CHUNK_CHARACTERS characters."""
+    begin = characters = 0
+    for end, line in enumerate(lines, 1):
+        characters += len(line)
+        if end - begin == CHUNK or characters >= CHUNK_CHARACTERS or end == len(lines):
+            yield slice(begin, end)
+            begin, characters = end, 0
+
+
+def _look(settings: _Settings, chunk: _Chunk) -> _Found:
+    """Score some lines; the work of one process."""
     src, references, hypotheses = chunk
-    metrics = make_metrics(languages[1])
+    src_lang, tgt_lang, names = settings
+    metrics = make_metrics(tgt_lang, names)
     stats = statistics(metrics, hypotheses, references)
-    cut = word_splitter(languages[1], metrics["bleu"])
+    bleu, chrf = metrics["bleu"], metrics["chrf"]
+    assert isinstance(bleu, BLEU)
+    assert isinstance(chrf, CHRF)
+    cut = word_splitter(tgt_lang, bleu)
     by_line = list(zip(*references, strict=True))
     cut_references = [[cut(line) for line in lines] for lines in by_line]
     source_words = [cut(line) for line in src] if src is not None else [[] for _ in by_line]
     systems = [
-        _system(metrics["chrf"], its, lines, src, by_line, cut_references, source_words, cut)
+        _system(chrf, its, lines, src, by_line, cut_references, source_words, cut)
         for its, lines in zip(stats, hypotheses, strict=True)
     ]
     firsts = [lines[0] for lines in cut_references]
@@ -157,7 +187,7 @@ def _look(languages: _Languages, chunk: _Chunk) -> _Found:
         lengths = [len(words) for words in firsts]
         kinds_found = [[False] * len(KINDS) for _ in by_line]
     else:
-        of_source = word_splitter(languages[0])
+        of_source = word_splitter(src_lang)
         lengths = [len(of_source(line)) for line in src]
         kinds_found = [kinds(line, refs[0]) for line, refs in zip(src, by_line, strict=True)]
     return _Found(systems, np.array(kinds_found), np.array(lengths), firsts)

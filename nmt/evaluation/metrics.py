@@ -1,4 +1,6 @@
-"""BLEU, chrF and TER by sacreBLEU, each with its signature, on detokenized text.
+"""BLEU, spBLEU, chrF, chrF++ and TER by sacreBLEU, each with its signature.
+
+All are computed on detokenized text.
 
 All scores are computed from statistics of lines, which add up: n-grams matched, edits made. So
 the lines are looked at once, and any selection or resampling of them is scored from sums.
@@ -7,8 +9,9 @@ the lines are looked at once, and any selection or resampling of them is scored 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +20,35 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER", "comet": "COMET"}
+from nmt.errors import ConfigError, did_you_mean
+
+TITLES = {
+    "bleu": "BLEU",
+    "spbleu": "spBLEU",
+    "spbleu_flores101": "spBLEU-101",
+    "chrf": "chrF",
+    "chrf_plus_plus": "chrF++",
+    "ter": "TER",
+    "comet": "COMET",
+}
+"""Each metric's name in tables, in the order of their columns."""
+OPTION_NAMES = {
+    "bleu": "bleu",
+    "chrf": "chrf",
+    "chrf++": "chrf_plus_plus",
+    "ter": "ter",
+    "spbleu": "spbleu",
+    "spbleu-flores101": "spbleu_flores101",
+}
+"""Names that `--metrics` accepts, and the metric that each selects."""
+DEFAULT_METRICS = ("bleu", "chrf", "ter")
+ALWAYS_COMPUTED = ("bleu", "chrf")
+"""Breakdowns and example lists are built on these two, so they are computed in any case."""
+SENTENCEPIECE_TOKENIZERS = {"spbleu": "flores200", "spbleu_flores101": "flores101"}
+"""sacreBLEU's tokenizer of each spBLEU (Goyal et al. 2022; NLLB team 2022)."""
 LOWER_IS_BETTER = ("ter",)
 PLACES = {"comet": 4}
 """Behind the point, where they are not two."""
@@ -42,7 +72,13 @@ class Scores(BaseModel):
     length_ratio: float
     """Words of the hypotheses over words of the references, as BLEU counts them."""
     chrf: float
-    ter: float
+    ter: float | None = None
+    spbleu: float | None = None
+    """BLEU of the pieces of the FLORES-200 tokenizer."""
+    spbleu_flores101: float | None = None
+    """BLEU of the pieces of the FLORES-101 tokenizer."""
+    chrf_plus_plus: float | None = None
+    """chrF with word unigrams and bigrams (Popović 2017)."""
     comet: float | None = None
     """The mean of what --comet-command said of the lines."""
     lines: int
@@ -87,19 +123,53 @@ def bleu_tokenizer(language: str) -> tuple[str, str | None]:
     return name, None
 
 
-class Lexical(TypedDict):
-    """sacreBLEU's metrics."""
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """Return the metrics that `--metrics` selects, in the order of the table's columns.
 
-    bleu: BLEU
-    chrf: CHRF
-    ter: TER
+    Raises ConfigError if a name is unknown, or a tokenizer model is not installed.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = next((name for name in names if name not in OPTION_NAMES), None)
+    if unknown is not None or not names:
+        value = f"'{unknown}'{did_you_mean(unknown, OPTION_NAMES)}" if unknown else "none"
+        choices = ", ".join(OPTION_NAMES)
+        raise ConfigError([f"--metrics: expected names from {choices}, got {value}"])
+    selected = {OPTION_NAMES[name] for name in names}
+    for metric, tokenizer in SENTENCEPIECE_TOKENIZERS.items():
+        if metric in selected:
+            check_sentencepiece_model(tokenizer)
+    return tuple(metric for metric in TITLES if metric in selected)
 
 
-def make_metrics(language: str) -> Lexical:
-    """Return the metrics for a target language."""
-    # force: a word about tokenized text is ours to say (cautions.py)
-    bleu = BLEU(tokenize=bleu_tokenizer(language)[0], force=True)
-    return {"bleu": bleu, "chrf": CHRF(), "ter": TER()}
+def check_sentencepiece_model(tokenizer: str) -> None:
+    """Raise ConfigError if sacreBLEU would have to download the tokenizer's model."""
+    url = SPM_MODELS[tokenizer]["url"]
+    file = Path(SACREBLEU_DIR) / "models" / url.rsplit("/", 1)[-1]
+    if not file.is_file():
+        raise ConfigError(
+            [
+                f"--metrics: spBLEU expects sacreBLEU's {tokenizer} model at {file}, got no such "
+                f"file (download {url} and save it there)"
+            ]
+        )
+
+
+def make_metrics(
+    language: str, names: Sequence[str] = DEFAULT_METRICS
+) -> dict[str, BLEU | CHRF | TER]:
+    """Return the named metrics, and those always computed, for a target language."""
+    # force: sacreBLEU's warning about tokenized text is replaced by ours (cautions.py)
+    makers: dict[str, Callable[[], BLEU | CHRF | TER]] = {
+        "bleu": lambda: BLEU(tokenize=bleu_tokenizer(language)[0], force=True),
+        "spbleu": lambda: BLEU(tokenize="flores200", force=True),
+        "spbleu_flores101": lambda: BLEU(tokenize="flores101", force=True),
+        "chrf": CHRF,
+        "chrf_plus_plus": lambda: CHRF(word_order=2),
+        "ter": TER,
+    }
+    return {
+        name: make() for name, make in makers.items() if name in names or name in ALWAYS_COMPUTED
+    }
 
 
 def statistics(

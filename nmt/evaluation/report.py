@@ -6,6 +6,7 @@ The fields' docstrings are the schema's; docs/report.schema.json is made from th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nmt import files
 from nmt.evaluation.cautions import other_tokenizers
-from nmt.evaluation.metrics import Scores
+from nmt.evaluation.metrics import DEFAULT_METRICS, Scores
 from nmt.release import commit
 from nmt.rundir import FORMAT_VERSION
 
@@ -193,14 +194,20 @@ class Report(Part):
     """The version of nmt."""
     commit: str | None
     """The commit of nmt, where it runs from a checkout."""
+    metrics: list[str] = list(DEFAULT_METRICS)
+    """Metrics that tables show and systems are compared by."""
     systems: dict[str, About]
     test_sets: dict[str, SetReport]
     cautions: list[str]
     """That go for all test sets together."""
 
 
-def new_report(systems: dict[str, About], test_sets: dict[str, SetReport]) -> Report:
-    """Return a report made by this release."""
+def new_report(
+    systems: dict[str, About],
+    test_sets: dict[str, SetReport],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> Report:
+    """Return a report made by this release, whose tables show `metrics`."""
     kinds = {
         name: next(iter(its.systems.values())).scores.signatures["bleu"]
         for name, its in test_sets.items()
@@ -208,6 +215,7 @@ def new_report(systems: dict[str, About], test_sets: dict[str, SetReport]) -> Re
     return Report(
         nmt=version("nmt"),
         commit=commit() or None,
+        metrics=list(metrics),
         systems=systems,
         test_sets=test_sets,
         cautions=other_tokenizers(kinds),

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nmt.evaluation.metrics import TITLES
+from nmt.evaluation.metrics import PLACES, TITLES
 from nmt.evaluation.report import Report, SetReport
 from nmt.log import columns, printable
 
@@ -47,28 +47,32 @@ class Table:
 def scores(report: Report) -> Table:
     """Return the scores of all systems on all test sets, with confidence intervals."""
     several = any(len(its.systems) > 1 for its in report.test_sets.values())
-    comet = any(
-        each.scores.comet is not None
-        for its in report.test_sets.values()
-        for each in its.systems.values()
-    )
+    metrics = shown_metrics(report)
     rows = []
     for name, its in report.test_sets.items():
         for system, each in its.systems.items():
-            found, half = each.scores, each.intervals["bleu"].half
-            rows.append(
-                [name]
-                + [system] * several
-                + [f"{found.bleu:.2f}", f"± {half:.2f}"]
-                + [f"{found.chrf:.2f}", f"{found.ter:.2f}"]
-                + [f"{found.comet:.4f}" if found.comet is not None else ""] * comet
-                + [f"{found.brevity_penalty:.3f}", f"{found.length_ratio:.3f}"]
-                + [str(found.lines)]
-            )
-    head = ["test set"] + ["system"] * several + ["BLEU", "95%", "chrF", "TER"]
-    return Table(
-        "", head + ["COMET"] * comet + ["BP", "ratio", "lines"], rows, words=1 + int(several)
+            row = [name] + [system] * several
+            for metric in metrics:
+                score = getattr(each.scores, metric)
+                row.append("" if score is None else f"{score:.{PLACES.get(metric, 2)}f}")
+                if metric == metrics[0]:
+                    row.append(f"± {each.intervals[metric].half:.2f}")
+            scores = each.scores
+            row += [f"{scores.brevity_penalty:.3f}", f"{scores.length_ratio:.3f}"]
+            rows.append([*row, str(scores.lines)])
+    first, *others = (TITLES[metric] for metric in metrics)
+    head = ["test set"] + ["system"] * several + [first, "95%", *others, "BP", "ratio", "lines"]
+    return Table("", head, rows, words=1 + int(several))
+
+
+def shown_metrics(report: Report) -> list[str]:
+    """Return the metrics of the scores table: those selected, and COMET where it was computed."""
+    comet = any(
+        system.scores.comet is not None
+        for test_set in report.test_sets.values()
+        for system in test_set.systems.values()
     )
+    return report.metrics + ["comet"] * comet
 
 
 def signatures(report: Report) -> list[str]:
@@ -76,7 +80,11 @@ def signatures(report: Report) -> list[str]:
     found: list[str] = []
     for name, its in report.test_sets.items():
         first = next(iter(its.systems.values())).scores.signatures
-        lines = [f"{metric:>5}: {text}" for metric, text in first.items()]
+        lines = [
+            f"{TITLES[metric].lower():>5}: {first[metric]}"
+            for metric in shown_metrics(report)
+            if metric in first
+        ]
         if not found:
             found = lines
         elif lines != found[: len(lines)]:
