@@ -16,7 +16,7 @@ from nmt import files
 from nmt.config import Config
 from nmt.errors import RunError
 from nmt.modelconfig import in_yaml
-from nmt.rundir import FORMAT_VERSION, RunDir, read_json
+from nmt.rundir import FORMAT_VERSION, STATE, RunDir, read_json
 
 NAME = "manifest.json"
 MARK = {"manifest": NAME}
@@ -96,6 +96,18 @@ def ingredients(config: Config, run: RunDir) -> dict[str, Any]:
     }
 
 
+def tokenizers_of_weights(run: RunDir) -> dict[str, str]:
+    """Return the SHA-256 of each tokenizer file that the newest checkpoint was trained with.
+
+    Empty if there is no checkpoint, or only one of a release that did not record them.
+    """
+    states = sorted(run.checkpoints.glob(f"step_*/{STATE}"))
+    if not states:
+        return {}
+    digests = read_json(states[-1]).get("ingredients", {}).get("tokenizers", {})
+    return {str(name): str(digest) for name, digest in digests.items()}
+
+
 def other_ingredients(
     record: Mapping[str, Any], config: Config, run: RunDir, but: Collection[str] = ()
 ) -> list[str]:
@@ -103,15 +115,29 @@ def other_ingredients(
 
     `but` names settings of the model that do not matter.
     """
-    made, now = record.get("ingredients", {}), ingredients(config, run)
-    model = made.get("model", {})
-    found = [
-        f"{run.config}: model.{key} must be {in_yaml(value)}, is {in_yaml(now['model'][key])}"
-        for key, value in model.items()
-        if key in now["model"] and now["model"][key] != value and key not in but
+    return other_model(record, config, run, but) + other_tokenizers(record, config, run)
+
+
+def other_model(
+    record: Mapping[str, Any], config: Config, run: RunDir, but: Collection[str] = ()
+) -> list[str]:
+    """Return the settings of the model that differ from those of a checkpoint's record."""
+    recorded = record.get("ingredients", {}).get("model", {})
+    current = ingredients(config, run)["model"]
+    return [
+        f"{run.config}: model.{key} must be {in_yaml(value)}, is {in_yaml(current[key])}"
+        for key, value in recorded.items()
+        if key in current and current[key] != value and key not in but
     ]
-    for name, digest in made.get("tokenizers", {}).items():
-        if now["tokenizers"].get(name) != digest:
-            its = "another file" if name in now["tokenizers"] else "absent"
-            found.append(f"{run.path / name}: must be the tokenizer of the model, is {its}")
-    return found
+
+
+def other_tokenizers(record: Mapping[str, Any], config: Config, run: RunDir) -> list[str]:
+    """Return the tokenizer files that differ from those of a checkpoint's record."""
+    recorded = record.get("ingredients", {}).get("tokenizers", {})
+    current = ingredients(config, run)["tokenizers"]
+    return [
+        f"{run.path / name}: must be the tokenizer of the model, is "
+        + ("another file" if name in current else "absent")
+        for name, digest in recorded.items()
+        if current.get(name) != digest
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt import files
-from nmt.config import Config, FilePair, TextSet, known_tags, named_valid, tags_of
+from nmt.config import Config, FilePair, TextSet, TokenizerConfig, known_tags, named_valid, tags_of
 from nmt.cores import free_cores
 from nmt.data import fingerprint
 from nmt.data.cleaning import Cleaner, Drops, Duplicates
@@ -23,6 +23,7 @@ from nmt.data.tokenizer import (
     Tokenizers,
     load_tokenizers,
     sample_items,
+    save_meta,
     save_tokenizers,
     saved_meta,
     tag_ids,
@@ -30,11 +31,17 @@ from nmt.data.tokenizer import (
     train_tokenizer,
 )
 from nmt.errors import DataError, RunError
-from nmt.manifest import sha256, verified
+from nmt.manifest import sha256, tokenizers_of_weights, verified
 from nmt.rundir import RunDir, read_json
 from nmt.textsets import AnySet, languages, set_files, set_names
 
 Say = Callable[[str], None]
+KEPT_TOKENIZER = (
+    "a tokenizer can be replaced only together with the embeddings, whose rows are its token ids. "
+    "Keep the tokenizer of the run, or train another run: name its folder with --run, or delete "
+    "this one with `nmt train --overwrite`"
+)
+"""Why a run with weights refuses another tokenizer, and what to do."""
 
 
 def source_of(one: AnySet, config: Config, alignments: Path | None = None) -> Source:
@@ -119,27 +126,73 @@ def _split_settings(config: Config) -> dict[str, Any]:
 def ensure_tokenizers(
     config: Config, run: RunDir, say: Say, accept_changes: bool = False
 ) -> Tokenizers:
-    """Return the run's tokenizers; train or copy them first where they are missing or outdated.
+    """Return the run's tokenizers; train or copy them first if they are missing or outdated.
 
-    Raises RunError where weights were trained on others, unless their change is accepted.
+    A run that has weights keeps its tokenizers, because their token ids index the embeddings.
+    Raises RunError if the config asks for others, or for another text that is not accepted.
     """
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
     meta = saved_meta(run)
+    recorded = {} if meta is None else {**_default_settings(), **meta["settings"]}
     unchanged = (
-        meta is not None
-        and meta["settings"] == settings
-        and fingerprint.unchanged(meta["inputs"], inputs)  # type: ignore[arg-type]
+        meta is not None and recorded == settings and fingerprint.unchanged(meta["inputs"], inputs)
     )
-    if unchanged and tokenizers_there(run):
+    if run.has_begun() and meta is not None and not unchanged:
+        _refuse_other_tokenizer(config, run, recorded, settings)
+        if not accept_changes:
+            _refuse_change(run, "tokenizer", "the text it was trained on or its cleaning")
+        if tokenizers_there(run):
+            trained_on = {"trained_on": meta.get("trained_on", meta["inputs"])}
+            save_meta(run, _tokenizer_record(settings, inputs) | trained_on)
+            say("tokenizer: kept, because the weights depend on it; it encodes the new text")
+            return load_tokenizers(run)
+    for_this_text = meta is not None and (run.has_begun() or "trained_on" not in meta)
+    if unchanged and for_this_text and tokenizers_there(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
-    if not unchanged and not accept_changes:
-        _refuse_change(run, "tokenizer", "its settings or the text it was trained on")
-    stamps = [fingerprint.stamp(file) for file in inputs]
+    record = _tokenizer_record(settings, inputs)
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
-    save_tokenizers(run, models, {"settings": settings, "inputs": stamps})
+    if run.has_begun():
+        _refuse_other_models(run, models)
+    save_tokenizers(run, models, record)
     return load_tokenizers(run)
+
+
+def _refuse_other_tokenizer(
+    config: Config, run: RunDir, recorded: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raise RunError if the config asks for another tokenizer than that of the weights."""
+    if config.tokenizer.model is not None:
+        _refuse_other_models(run, _own_models(config))
+        return
+    if recorded["vocab_size"] is None and tokenizers_there(run):  # it was left to the text
+        recorded = recorded | {"vocab_size": load_tokenizers(run).tgt.vocab_size}
+    changes = [
+        f"tokenizer.{name}: {recorded[name]} -> {settings[name]}"
+        for name in _default_settings()
+        if settings[name] is not None and recorded[name] != settings[name]
+    ]
+    if recorded["own"]:
+        changes.append("tokenizer.model: a file -> null")
+    if changes:
+        raise RunError(f"{run.path}: {'; '.join(changes)}: {KEPT_TOKENIZER}")
+
+
+def _refuse_other_models(run: RunDir, models: dict[str, bytes]) -> None:
+    """Raise RunError if models are not those that the weights of the run were trained with."""
+    places = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
+    expected = tokenizers_of_weights(run)
+    digests = {places[name].name: fingerprint.digest(model) for name, model in models.items()}
+    if expected and digests != expected:
+        raise RunError(
+            f"{run.path}: expected the tokenizer of the weights, got another one: {KEPT_TOKENIZER}"
+        )
+
+
+def _default_settings() -> dict[str, Any]:
+    """Return the settings that decide what tokenizer is trained; older records may lack some."""
+    return TokenizerConfig().model_dump(mode="json", exclude={"model", "sampling"})
 
 
 def _tokenizer_settings(config: Config) -> dict[str, Any]:
@@ -151,6 +204,10 @@ def _tokenizer_settings(config: Config) -> dict[str, Any]:
     settings["clean"] = None if clean is None else clean.model_dump(mode="json")
     settings["forms"] = [[its.form, *its.columns] for its in train_sources(config)]
     return settings | _split_settings(config)
+
+
+def _tokenizer_record(settings: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
+    return {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
 
 
 def _tokenizer_inputs(config: Config) -> list[Path]:

@@ -316,6 +316,11 @@ def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, objec
             files.write_bytes(place, models[kind])
         else:
             files.remove(place)
+    save_meta(run, meta)
+
+
+def save_meta(run: RunDir, meta: Mapping[str, object]) -> None:
+    """Write what the tokenizers of a run were made from."""
     text = json.dumps({"format_version": FORMAT_VERSION, **meta}, indent=1, ensure_ascii=False)
     files.write_text(run.tokenizer_meta, text + "\n")
 
@@ -326,6 +331,6 @@ def tokenizers_there(run: RunDir) -> bool:
     return run.tokenizer_joint.is_file() or both
 
 
-def saved_meta(run: RunDir) -> dict[str, object] | None:
+def saved_meta(run: RunDir) -> dict[str, Any] | None:
     """Return what `save_tokenizers` recorded, or None where there is no tokenizer yet."""
     return read_json(run.tokenizer_meta) if run.tokenizer_meta.is_file() else None

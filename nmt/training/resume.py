@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from nmt import files
-from nmt.config import Config
+from nmt.config import Config, known_tags
 from nmt.data.corpus import Corpus
+from nmt.data.stages import KEPT_TOKENIZER
 from nmt.errors import RunError
-from nmt.manifest import ingredients, other_ingredients
+from nmt.manifest import ingredients, other_model, other_tokenizers
 from nmt.rundir import RunDir
 from nmt.training.checkpoint import damage
 
@@ -31,6 +32,8 @@ FIXED = (
 """What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
 OWN_MODEL = "tokenizer.model"
 """May move, as text files may: the stages that read them refuse another content."""
+OF_TOKENIZED_TEXT = (OWN_MODEL, "tokenizer.sampling")
+"""Settings of the tokenizer section that change no token id."""
 MEASURED = ("tokenizer.vocab_size", "train.threads")
 """Settings that are measured once where they are not given, and reused on resume."""
 AUTO = ("train.precision", "train.micro_batch_tokens")
@@ -51,10 +54,12 @@ def reuse_measured(new: Config, old: Config) -> Config:
 def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> list[str]:
     """Return "name: old -> new" for every setting that differs.
 
-    Raises RunError where one of them cannot change, unless that is accepted.
+    Raises RunError if one of them cannot change, and, unless that is accepted, if one of FIXED
+    differs.
     """
     changes: list[str] = []
-    refused: list[str] = []
+    fixed: list[str] = []
+    tokenizer: list[str] = []
     for section, values in new.model_dump(mode="json").items():
         if not isinstance(values, dict):
             continue
@@ -62,16 +67,32 @@ def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> 
             name, before = f"{section}.{key}", _value(old, f"{section}.{key}")
             if value == before:
                 continue
-            fixed = (name in FIXED or section in FIXED) and name != OWN_MODEL
-            (refused if fixed else changes).append(f"{name}: {before} -> {value}")
-    if refused and not accept_changes:
+            change = f"{name}: {before} -> {value}"
+            if section == "tokenizer" and name not in OF_TOKENIZED_TEXT:
+                tokenizer.append(change)
+            elif (name in FIXED or section in FIXED) and name != OWN_MODEL:
+                fixed.append(change)
+            else:
+                changes.append(change)
+    tags, tags_before = known_tags(new.data), known_tags(old.data)
+    if tags[: len(tags_before)] != tags_before:
+        tokenizer.append(f"the tags of data.train: {in_words(tags_before)} -> {in_words(tags)}")
+    if tokenizer:
+        listed = "; ".join([*tokenizer, *fixed])
+        raise RunError(f"these settings cannot change within a run: {listed}: {KEPT_TOKENIZER}")
+    if fixed and not accept_changes:
         raise RunError(
             "these settings cannot change within a run: "
-            + "; ".join(refused)
+            + "; ".join(fixed)
             + ". Set them back, name another run with --run, start anew with --overwrite, or go "
             "on with them by --accept-changes"
         )
-    return changes + refused
+    return changes + fixed
+
+
+def in_words(tags: Sequence[tuple[str, str]]) -> str:
+    """Write tags as name=value, in the order of their token ids."""
+    return ", ".join(f"{name}={value}" for name, value in tags) or "none"
 
 
 def _value(config: Config, name: str) -> Any:
@@ -139,11 +160,13 @@ def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
 def changed_ingredients(
     record: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
 ) -> list[str]:
-    """Return in words what is not what the weights of a checkpoint were trained with.
+    """Return what differs from what the weights of a checkpoint were trained with.
 
-    Raises RunError where there is such a thing, unless that is accepted.
+    Raises RunError if the tokenizer differs, or if the model does and that is not accepted.
     """
-    others = other_ingredients(record, config, run)
+    if tokenizers := other_tokenizers(record, config, run):
+        raise RunError("\n".join(tokenizers) + f"\n{KEPT_TOKENIZER}")
+    others = other_model(record, config, run)
     if others and not accept_changes:
         raise RunError(
             "\n".join(others) + "\nput it back, name another run with --run, start anew with "

@@ -16,6 +16,9 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import Result, done, nmt, settings
 from tinyruns import Tiny, make_exportable, make_tiny
 
+from nmt.data.corpus import Corpus
+from nmt.data.tokenizer import Tokenizer
+
 MORE = settings(train__max_updates=3)
 
 
@@ -141,16 +144,106 @@ def test_another_architecture_is_listed_and_refused(tiny: Tiny) -> None:
     refused(tiny.train("--resume", "--accept-changes", *MORE), "must be", "for the model in")
 
 
-def test_another_tokenizer_is_refused_unless_told_otherwise(tiny: Tiny) -> None:
-    file = tiny.run / "tokenizer.model"
+def another_tokenizer(tiny: Tiny) -> Path:
+    """Train a tokenizer on text with another alphabet; return its file."""
     other = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
     (other / "train.in").write_text((other / "train.in").read_text().replace("1", "2"))
     done(nmt("tokenizer", other / "tiny.yaml", "--run", other / "new"))
-    shutil.copy(other / "new" / "tokenizer.model", file)
+    return other / "new" / "tokenizer.model"
+
+
+def contents(run: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("flags", [[], ["--accept-changes"]])
+def test_resume_with_another_tokenizer_file_is_refused(tiny: Tiny, flags: list[str]) -> None:
+    file = tiny.run / "tokenizer.model"
+    shutil.copy(another_tokenizer(tiny), file)
     words = f"error: {file}: must be the tokenizer of the model, is another file"
-    refused(tiny.train("--resume", *MORE), words, "--accept-changes")
+    refused(tiny.train("--resume", *flags, *MORE), words, "together with the embeddings")
+
+
+@pytest.mark.parametrize("command", ["train", "tokenizer", "prepare"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"tokenizer__type": "bpe"},
+        {"tokenizer__joint": "false"},
+        {"tokenizer__vocab_size": 340},
+        {"tokenizer__sample_lines": 50},
+        {"tokenizer__model": "own"},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
+def test_a_setting_of_another_tokenizer_is_refused(
+    tiny: Tiny, command: str, setting: dict[str, object]
+) -> None:
+    if setting == {"tokenizer__model": "own"}:
+        setting = {"tokenizer__model": another_tokenizer(tiny)}
+    before = contents(tiny.run)
+    if command == "train":
+        result = tiny.train("--resume", "--accept-changes", *MORE, *settings(**setting))
+    else:
+        result = nmt(command, tiny.config, "--run", tiny.run, *settings(**setting))
+    refused(result, "together with the embeddings", "--overwrite")
+    after = contents(tiny.run)
+    del before[tiny.run / "train.log"], after[tiny.run / "train.log"]
+    assert after == before
+
+
+def test_lost_tokenizer_of_weights_is_made_again_or_refused(tiny: Tiny) -> None:
+    file = tiny.run / "tokenizer.model"
+    before = file.read_bytes()
+    file.unlink()
+    done(tiny.train("--resume", *MORE))
+    assert file.read_bytes() == before
+    file.unlink()
+    text = tiny.folder / "train.in"
+    text.write_text(text.read_text().replace("1", "x"))
+    for command in (
+        tiny.train("--resume", "--accept-changes", *settings(train__max_updates=4)),
+        nmt("tokenizer", tiny.config, "--run", tiny.run),
+    ):
+        refused(command)
+        assert not file.exists()
+
+
+def test_accepted_text_is_encoded_with_the_runs_tokenizer(tiny: Tiny) -> None:
+    """Else the token ids of the weights lose their meaning."""
+    file = tiny.run / "tokenizer.model"
+    before = file.read_bytes()
+    for side in ("in", "out"):
+        text = tiny.folder / f"train.{side}"
+        text.write_text(text.read_text().replace("1", "x").replace("2", "y z"))
     result = done(tiny.train("--resume", "--accept-changes", *MORE))
-    assert f"changed: {file}: must be the tokenizer" in result.err
+    assert file.read_bytes() == before
+    assert "tokenizer: kept, because the weights depend on it" in result.err
+    corpus = Corpus.of(tiny.run / "corpus" / "train")
+    assert corpus.lines("src") == (tiny.folder / "train.in").read_text().split("\n")[:-1]
+    tokenizer = Tokenizer.load(file)
+    assert [tokenizer.decode(corpus.row("src", i).tolist()) for i in range(9)] == (
+        corpus.lines("src")[:9]
+    )
+    again = done(tiny.train("--resume", *settings(train__max_updates=4)))
+    assert "tokenizer: unchanged, kept" in again.err
+    done(tiny.train("--overwrite"))
+    assert file.read_bytes() != before, "a new run has a tokenizer of its own text"
+
+
+def test_resume_with_tags_in_another_order_is_refused(tmp_path: Path) -> None:
+    """The n-th tag is the n-th reserved token id."""
+    tiny = make_tiny(tmp_path)
+    train = "data.train=[{{prefix: {0}, tags: {{to: {1}}}}}, {{prefix: {0}, tags: {{to: {2}}}}}]"
+    valid = f"data.valid={{prefix: {tmp_path / 'valid'}, tags: {{to: a}}}}"
+
+    def sets(*tags: str) -> list[str]:
+        return ["--set", train.format(tmp_path / "train", *tags), "--set", valid]
+
+    done(tiny.train(*sets("a", "b")))
+    flags = ["--resume", "--accept-changes", *MORE]
+    refused(tiny.train(*flags, *sets("b", "a")), "to=a, to=b -> to=b, to=a", "the embeddings")
+    done(tiny.train(*flags, *sets("a", "b")))
 
 
 def test_another_text_is_refused_unless_told_otherwise(tiny: Tiny) -> None:
