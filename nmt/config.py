@@ -309,8 +309,8 @@ class DecodeConfig(Section):
     """How like two of them are."""
     split_length: Count | None = None
     """Source tokens above which a line is translated in parts; null for data.max_length."""
-    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
-    """Number format of the weights; int8 is for the CPU."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "fp32"
+    """Number format of the weights: `auto` is bf16 if it is faster, else fp32; int8 needs a CPU."""
     shortlist: bool = False
     """Search only among the target tokens that `nmt shortlist` learned for each source token."""
     threads: Threads | None = None

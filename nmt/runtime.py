@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from threading import Event
 
@@ -19,6 +20,7 @@ from torch import nn
 from nmt import cpu
 from nmt.cores import free_cores
 from nmt.errors import DeviceError
+from nmt.log import say
 from nmt.matrix_speed import speed_ratio
 
 MOST_THREADS = torch.get_num_threads()
@@ -179,6 +181,20 @@ def slow_format(name: str, device: torch.device) -> str:
         f"{name} is slower than fp32 here: this CPU has no {name} instructions and multiplies "
         f"matrices at {ratio:.2g} of the speed of fp32"
     )
+
+
+@cache
+def decoding_format(name: str, device: torch.device) -> str:
+    """Return the number format of `decode.precision`, with "auto" resolved by measuring.
+
+    Print the choice, or a warning if the format is slower than fp32, once per process.
+    """
+    if name == "auto":
+        name, reason = measured_precision(device)
+        say(f"decode.precision: {name} ({reason})")
+    elif reason := slow_format(name, device):
+        say(f"warning: decode.precision: {reason} (set decode.precision: fp32)")
+    return name
 
 
 class Precision:

@@ -9,7 +9,7 @@ import torch
 
 from nmt import cpu, matrix_speed
 from nmt.matrix_speed import matrix_rate, rate_text, speed_ratio
-from nmt.runtime import slow_format
+from nmt.runtime import decoding_format, slow_format
 
 CPU = torch.device("cpu")
 CACHE_BYTES = 2**20
@@ -34,8 +34,10 @@ class Machine:
 @pytest.fixture(autouse=True)
 def no_cache() -> Iterator[None]:
     speed_ratio.cache_clear()
+    decoding_format.cache_clear()
     yield
     speed_ratio.cache_clear()
+    decoding_format.cache_clear()
 
 
 @pytest.mark.parametrize("rate", [1e8, 1e9, 1e11, 1e14])
@@ -87,3 +89,40 @@ def test_slow_format_names_the_measured_reason(
     assert bool(reason) is warns
     assert slow_format("fp32", CPU) == slow_format("int8", CPU) == ""
     assert slow_format("bf16", torch.device("meta")) == ""
+
+
+@pytest.mark.parametrize(
+    ("sets", "bf16", "name", "reason"),
+    [
+        (("avx512_bf16",), 3e11, "bf16", "bf16 multiplies matrices 3.0 times as fast as fp32"),
+        (("amx_bf16",), 1.1e11, "fp32", "bf16 multiplies matrices 1.1 times as fast as fp32"),
+        (("avx2",), 9e11, "fp32", "this cpu has no bf16 instructions"),
+    ],
+)
+def test_decoding_auto_chooses_and_prints_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sets: tuple[str, ...],
+    bf16: float,
+    name: str,
+    reason: str,
+) -> None:
+    machine = Machine(fp32=1e11, bf16=bf16)
+    monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
+    assert [decoding_format("auto", CPU) for _ in range(2)] == [name, name]
+    assert capsys.readouterr().err == f"decode.precision: {name} ({reason})\n"
+
+
+def test_slow_decoding_format_warns_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(fp32=1e11, bf16=2e9)
+    monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2",))
+    assert [decoding_format("bf16", CPU) for _ in range(2)] == ["bf16", "bf16"]
+    assert capsys.readouterr().err == (
+        "warning: decode.precision: bf16 is slower than fp32 here: this CPU has no bf16 "
+        "instructions and multiplies matrices at 0.02 of the speed of fp32 "
+        "(set decode.precision: fp32)\n"
+    )

@@ -132,7 +132,7 @@ def check_formats(config: Config, device: torch.device) -> None:
     """Raise DeviceError if training, or translating the test sets, needs a format that fails."""
     if config.train.precision != "auto":
         check_training(config.model, config.train.precision, device)
-    if config.data.test or config.decode.shortlist:
+    if (config.data.test or config.decode.shortlist) and config.decode.precision != "auto":
         check_decoding(config.model, config.decode.precision, device)
 
 

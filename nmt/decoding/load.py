@@ -14,7 +14,7 @@ from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.translator import Extras, Translator
-from nmt.errors import ConfigError, DeviceError, RunError
+from nmt.errors import ConfigError, RunError
 from nmt.log import say
 from nmt.manifest import OF_TRAINING, other_ingredients, verified
 from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_json
@@ -159,22 +159,23 @@ def load_engine(
         checked = [aside.submit(each.check) for each in begun]
         from nmt.decoding.beam import BeamEngine
         from nmt.decoding.shortlist import Shortlist
-        from nmt.runtime import pick_device, prepare_cpu
+        from nmt.models.probe import check_decoding
+        from nmt.runtime import decoding_format, pick_device, prepare_cpu
 
         for check in checked:
             check.result()
     target = pick_device(device)
-    if config.decode.precision == "int8" and target.type != "cpu":
-        raise DeviceError(f"decode.precision int8 is for the CPU, this is {target.type}; use bf16")
     prepare_cpu(config.decode.threads)
+    precision = decoding_format(config.decode.precision, target)
+    if precision != "fp32":
+        for each in begun:
+            check_decoding(each.config.model, precision, target)
     read = [marking(each.ahead(), each.config) for each in begun]
     _require_one_target([each.run for each in begun], read)
     if len(begun) > 1 and config.decode.shortlist:
         raise ConfigError(["decode.shortlist: is of one model, not of an ensemble"])
     shortlist = Shortlist.load(run.shortlist, read[0]) if config.decode.shortlist else None
-    models = [
-        each.model(its, config.decode.precision) for each, its in zip(begun, read, strict=True)
-    ]
+    models = [each.model(its, precision) for each, its in zip(begun, read, strict=True)]
     if len(models) == 1:
         model = models[0]
     else:

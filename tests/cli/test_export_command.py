@@ -115,7 +115,7 @@ def test_a_run_is_exported_when_its_config_says_so(tiny: Tiny) -> None:
     assert (tiny.run / "ctranslate2" / "model.bin").is_file()
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("precision", ["auto", "bf16", "int8"])
 def test_precisions_translate(tiny: Tiny, precision: str) -> None:
     make_transformer(tiny)
     flags = settings(**{"decode.precision": precision})
