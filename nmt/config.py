@@ -126,7 +126,7 @@ class CleanConfig(Section):
     entities: bool = False
     """Drop pairs with an HTML entity, such as &amp;."""
     language: bool = False
-    """Drop pairs with a side that is surely in another language than data.src or data.tgt say."""
+    """Drop pairs with a side in another language than data.src or data.tgt, related ones aside."""
     duplicates: Literal["pair", "src", "tgt"] | None = None
     """Keep only the first pair of those with the same text: of both sides, or of one."""
 

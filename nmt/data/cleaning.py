@@ -38,18 +38,18 @@ class Cleaner:
     def __init__(self, config: CleanConfig, codes: tuple[str, str]) -> None:
         self.config = config
         self.normalisers = [f for name, f in NORMALISERS.items() if name in config.normalise]
-        self.languages = [self._told_apart(code) for code in codes] if config.language else []
+        self.languages = [self._identifier_code(code) for code in codes] if config.language else []
 
     @staticmethod
-    def _told_apart(code: str) -> str:
-        """Return the identifier's code of a language."""
-        found = language.known(code)
-        if found is None:
+    def _identifier_code(code: str) -> str:
+        """Return the identifier's code of a language, or raise DataError."""
+        identifier_code = language.identifier_code(code)
+        if identifier_code is None:
             raise DataError(
-                f"data.clean.language: needs data.src and data.tgt to be codes of languages that "
-                f"can be told apart, '{code}' is none (nmt/data/language.py)"
+                f"data.clean.language: expected data.src and data.tgt to be codes of languages "
+                f"that can be identified (nmt/data/language.py), got '{code}'"
             )
-        return found
+        return identifier_code
 
     def normalised(self, text: str) -> str:
         """Return a line as it is trained on."""
@@ -82,9 +82,9 @@ class Cleaner:
         if config.entities and any(map(contents.entity, sides)):
             return "entity"
         for code, text in zip(self.languages, sides, strict=False):
-            found = language.language_of(text, code)
-            if found is not None and found != code:
-                return f"language {found}, not {code}"
+            other = language.other_language(text, code)
+            if other is not None and not other.related:
+                return f"language {other.code}, not {code}"
         return None
 
     def key(self, src: str, tgt: str) -> bytes:

@@ -123,7 +123,7 @@ def _survey(source: Source) -> tuple[tuple[int, int], list[tuple[str, str]]]:
 
 def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None:
     """Return the language that a side should be in, as the identifier calls it."""
-    return language.known(code) or language.main_language(
+    return language.identifier_code(code) or language.main_language(
         pair[side] for pair in sample[:LANGUAGE_SAMPLE]
     )
 

@@ -38,6 +38,7 @@ KINDS: dict[str, Kind] = {
     "leaked": Kind("error", "training line that stands in a test or validation set"),
     "leaked_nearly": Kind("error", "training line that nearly stands in a test or validation set"),
     "entity": Kind("error", "holds an HTML entity"),
+    "related_language": Kind("warning", "in a language that is easily confused with its side's"),
     "mark": Kind("warning", "begins with a byte order mark, or holds one"),
     "carriage_return": Kind("warning", "ends with CR before LF"),
     "no_final_newline": Kind("warning", "the file does not end with a line end"),

@@ -139,18 +139,33 @@ def _decoded(raw: bytes, number: int, place: Place, i: int, faults: list[tuple[i
 def _wrong_languages(
     src: str, tgt: str, expected: tuple[str | None, str | None]
 ) -> Iterator[Fault]:
+    """Yield the sides that are in another language; `expected` has None for unknown ones."""
     if expected[0] == expected[1]:
         return
-    found = [
-        language.language_of(text, wanted) if wanted else None
-        for text, wanted in zip((src, tgt), expected, strict=True)
+    others = [
+        language.other_language(text, code) if code else None
+        for text, code in zip((src, tgt), expected, strict=True)
     ]
-    if found[0] and found == [expected[1], expected[0]]:
+    if _swapped(others, expected):
         yield "swapped", "pair", f"{shown(src)} | {shown(tgt)}"
         return
-    for place, text, is_, wanted in zip(SIDES, (src, tgt), found, expected, strict=True):
-        if is_ is not None and is_ != wanted:
-            yield "language", place, f"{is_}: {shown(text)}"
+    for place, text, other in zip(SIDES, (src, tgt), others, strict=True):
+        if other is not None:
+            kind = "related_language" if other.related else "language"
+            yield kind, place, f"{other.code}: {shown(text)}"
+
+
+def _swapped(
+    others: list[language.OtherLanguage | None], expected: tuple[str | None, str | None]
+) -> bool:
+    """Return whether each side is in the other side's language or one related to it."""
+    return all(
+        other is not None
+        and code is not None
+        and not other.related
+        and other.code in language.related_to(code)
+        for other, code in zip(others, reversed(expected), strict=True)
+    )
 
 
 def _leaks(

@@ -141,9 +141,17 @@ def test_without_filters_every_pair_passes() -> None:
 
 
 def test_a_language_that_cannot_be_told_is_refused() -> None:
-    with pytest.raises(DataError, match="'klingon' is none"):
+    with pytest.raises(DataError, match="got 'klingon'"):
         Cleaner(CleanConfig(language=True), ("en", "klingon"))
     Cleaner(CleanConfig(copies=True), ("en", "klingon"))
+
+
+def test_cleaner_related_language_is_kept() -> None:
+    spanish = "Hoy hace buen tiempo y los niños juegan en la calle."
+    english = "The weather is fine today and the children play in the street."
+    config = CleanConfig(language=True)
+    assert Cleaner(config, ("en", "pt")).reason(english, spanish) is None
+    assert Cleaner(config, ("en", "de")).reason(english, spanish) == "language es, not de"
 
 
 @pytest.mark.parametrize(("text", "share"), [("", 0.0), (" ", 0.0), ("ab 12", 0.5), ("été", 1.0)])

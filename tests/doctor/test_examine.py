@@ -111,6 +111,35 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         examine("a", nowhere, ("a", "b"), [], 1, lambda seen, _: seen)
 
 
+def test_examine_related_language_is_a_warning(tmp_path: Path) -> None:
+    """Dutch among Afrikaans is a warning, English there is an error."""
+    english = "The old man sits on a bench in the park and reads the newspaper."
+    afrikaans = "Die ou man sit op 'n bankie in die park en lees die koerant."
+    dutch = "De oude man zit op een bank in het park en leest de krant."
+    files = tmp_path / "a.fr", tmp_path / "a.af"
+    sides = ["Le vieil homme lit le journal sur un banc du parc."] * 3, [afrikaans, dutch, english]
+    for file, lines in zip(files, sides, strict=True):
+        file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    report = examine("a", Source([files]), ("fr", "af"), [], 1, lambda seen, _: seen)
+    [related], [other] = (report.findings.of(kind) for kind in ("related_language", "language"))
+    assert (related.place, related.lines, related.severity) == ("tgt", [2], "warning")
+    assert (other.place, other.lines, other.severity) == ("tgt", [3], "error")
+
+
+def test_examine_swapped_related_languages_are_warnings(tmp_path: Path) -> None:
+    """Each side is in the other's language, but the two languages are related."""
+    spanish = "Hoy hace buen tiempo y los niños juegan en la calle."
+    portuguese = "Hoje o tempo está bom e as crianças brincam na rua."
+    files = tmp_path / "a.es", tmp_path / "a.pt"
+    for file, line in zip(files, (portuguese, spanish), strict=True):
+        file.write_text(f"{line}\n", "utf-8")
+    report = examine("a", Source([files]), ("es", "pt"), [], 1, lambda seen, _: seen)
+    assert {(f.kind, f.place) for f in report.findings} == {
+        ("related_language", "src"),
+        ("related_language", "tgt"),
+    }
+
+
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
 def test_planted_lines_in_other_languages_are_found_in_real_text(tmp_path: Path) -> None:
     """200 lines of three languages among 29,000: precision and recall as promised."""
