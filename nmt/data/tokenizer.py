@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from nmt import files
 from nmt.config import RESERVED_PIECES, TokenizerConfig
 from nmt.data import checkedmodel
+from nmt.data.long_lines import trainable_lines
 from nmt.data.subwords import SPACE_SIGN, Sampler
 from nmt.data.text import one_line
 from nmt.errors import DataError
@@ -277,7 +278,7 @@ def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, 
 def _sentencepiece(lines: Sequence[str], kind: str, vocab_size: int, exact: bool) -> bytes:
     output = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
+        sentence_iterator=trainable_lines(lines),
         model_writer=output,
         model_type=kind,
         vocab_size=vocab_size,
