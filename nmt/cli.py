@@ -186,11 +186,27 @@ def init(
         Optional[Path],  # noqa: UP045
         typer.Option("-o", "--output", help="Write this config; default: SRC-TGT.yaml."),
     ] = None,
+    valid: Annotated[
+        Optional[tuple[Path, Path]],  # noqa: UP045
+        typer.Option(metavar="SRC TGT", help="Validation set; default: valid.* beside --src."),
+    ] = None,
+    test: Annotated[
+        Optional[tuple[Path, Path]],  # noqa: UP045
+        typer.Option(metavar="SRC TGT", help="Test set; default: test*.* beside --src."),
+    ] = None,
+    arch: Annotated[
+        Optional[Literal["rnn", "transformer"]],  # noqa: UP045
+        typer.Option(help="Architecture; default: the best for the amount of text."),
+    ] = None,
+    hours: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.01, metavar="N", help="Plan a training that ends after N hours."),
+    ] = None,
 ) -> None:
     """Write a commented config for two parallel text files."""
     from nmt.commands import init as command
 
-    command.run(src, tgt, output)
+    command.run(command.InitOptions(src, tgt, valid, test, arch, hours, output))
 
 
 @app.command(rich_help_panel="Data")

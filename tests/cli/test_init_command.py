@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from commandline import done, nmt, settings, write_lines
 
+from nmt.commands.init import recipe_config
+from nmt.config import Config
 from nmt.configfile import load_config
+from nmt.modelconfig import TransformerConfig
+from nmt.training.recipes import RECIPES, default_architecture, recipes_for
+from nmt.training.speed import Speed, measure_speed
 
 WORDS = [f"{a}{b}{c}" for a in "bdfglm" for b in "aeiou" for c in ("n", "r", "s", "t", "lo", "mi")]
 FAST = [
@@ -30,13 +37,35 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def speed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every model a speed in place of measuring it, by default 1,000 target tokens/s.
+
+    A test that is parametrized with `speed` names tokens/s by the width of the model.
+    """
+    by_width: dict[int, float] = getattr(request, "param", {})
+
+    def measured(config: Config, *_: object) -> Speed:
+        model = config.model
+        width = model.d_model if isinstance(model, TransformerConfig) else model.d_hidden
+        return Speed(by_width.get(width, 1000.0), "abacus in fp32")
+
+    monkeypatch.setattr("nmt.commands.init.measure_speed", measured)
+
+
 def init(src: str, tgt: str, *flags: object) -> Path:
     """Run `nmt init` and return the config that it names."""
+    return init_messages(src, tgt, *flags)[0]
+
+
+def init_messages(src: str, tgt: str, *flags: object) -> tuple[Path, str]:
+    """Run `nmt init`; return the config that it names, and its messages."""
     result = done(nmt("init", "--src", src, "--tgt", tgt, *flags))
     assert result.out == ""
-    file = Path(result.err.split("\n")[0].removeprefix("wrote "))
-    assert f"next: nmt train {file}" in result.err
-    return file
+    [written] = [line for line in result.err.split("\n") if line.startswith("wrote ")]
+    file = Path(written.removeprefix("wrote "))
+    assert f"next: nmt check {file}\n      nmt train {file}\n" in result.err
+    return file, result.err
 
 
 def test_the_config_trains_as_it_is() -> None:
@@ -118,7 +147,9 @@ def test_a_config_that_is_there_is_not_overwritten() -> None:
     write_lines(Path("en-fr.yaml"), ["mine"])
     result = nmt("init", "--src", "a.en", "--tgt", "a.fr")
     assert result.code == 2
-    assert result.err == "error: en-fr.yaml: is there already; name another with -o\n"
+    assert result.err == (
+        "error: en-fr.yaml: expected no file of this name, got one; name another with -o\n"
+    )
     assert Path("en-fr.yaml").read_text() == "mine\n"
 
 
@@ -126,8 +157,8 @@ def test_a_config_that_is_there_is_not_overwritten() -> None:
     ("src", "tgt", "message"),
     [
         (["a", "b"], ["a"], "a.en has 2, a.fr has 1"),
-        ([], [], "must hold at least two pairs"),
-        (["a", ""], ["", "b"], "must hold at least two pairs of text, hold 0"),
+        ([], [], "expected at least two pairs of text, got 0"),
+        (["a", ""], ["", "b"], "expected at least two pairs of text, got 0"),
     ],
 )
 def test_text_that_cannot_be_trained_on_is_refused(
@@ -145,3 +176,131 @@ def test_text_that_cannot_be_trained_on_is_refused(
 def test_a_missing_file_is_named() -> None:
     result = nmt("init", "--src", "no.en", "--tgt", "no.fr")
     assert (result.code, result.err) == (2, "error: no.en: no such file\n")
+
+
+def test_init_text_sets_beside_the_training_text_are_used() -> None:
+    for name, count in (("train", 60), ("valid", 5), ("test", 4), ("test_2020", 3), ("other", 9)):
+        corpus(Path("text"), count, (f"{name}.en", f"{name}.fr"))
+    write_lines(Path("text/test-half.en"), ["no French side"])
+    file, messages = init_messages("text/train.en", "text/train.fr")
+    config = load_config(file, check_files=True)
+    assert config.data.valid == Path("text/valid").resolve()
+    assert config.data.test == [Path(f"text/{name}").resolve() for name in ("test", "test_2020")]
+    assert "validation: text/valid.en, text/valid.fr\n" in messages
+    assert "test: text/test.en, text/test.fr\n" in messages
+
+
+def test_init_named_sets_take_precedence_over_those_beside() -> None:
+    for name in ("train", "valid", "test", "mine"):
+        corpus(Path("text"), 60, (f"{name}.en", f"{name}.fr"))
+    corpus(Path("sets"), 7, ("a.source", "b.target"))
+    named = ["--valid", "sets/a.source", "sets/b.target", "--test", "text/mine.en", "text/mine.fr"]
+    config = load_config(init("text/train.en", "text/train.fr", *named), check_files=True)
+    assert not isinstance(config.data.valid, (Path, int, list))
+    assert config.data.valid.src == Path("sets/a.source").resolve()
+    assert config.data.test == [Path("text/mine").resolve()]
+
+
+def test_init_never_validates_on_the_training_text() -> None:
+    corpus(Path("text"), 60, ("test.en", "test.fr"))
+    config = load_config(init("text/test.en", "text/test.fr"))
+    assert config.data.valid == 6
+    assert config.data.test == []
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [((["a"], ["a", "b"]), "v.en has 1, v.fr has 2"), (([], []), "expected at least one line")],
+)
+def test_init_unusable_validation_set_is_refused(
+    sides: tuple[list[str], list[str]], message: str
+) -> None:
+    corpus(Path(), 60, ("a.en", "a.fr"))
+    for name, lines in zip(("v.en", "v.fr"), sides, strict=True):
+        write_lines(Path(name), lines)
+    result = nmt("init", "--src", "a.en", "--tgt", "a.fr", "--valid", "v.en", "v.fr")
+    assert result.code == 2
+    assert message in result.err
+    assert not Path("en-fr.yaml").exists()
+
+
+@pytest.mark.parametrize("arch", ["rnn", "transformer"])
+def test_init_named_architecture_trains(arch: str) -> None:
+    corpus(Path(), 200, ("a.en", "a.fr"))
+    file, messages = init_messages("a.en", "a.fr", "--arch", arch)
+    assert load_config(file).model.arch == arch
+    assert "--arch" not in messages
+    short = settings(train__max_updates=2, train__threads=1, train__validate_every=100)
+    done(nmt("train", file, "--device", "cpu", *short))
+
+
+def test_default_architecture_follows_the_amount_of_text() -> None:
+    assert [default_architecture(pairs) for pairs in (100, 19_999, 20_000, 10**7)] == [
+        *("rnn", "rnn"),
+        *("transformer", "transformer"),
+    ]
+
+
+@pytest.mark.parametrize("arch", ["rnn", "transformer"])
+def test_recipes_are_valid_configs_in_order_of_size(arch: Literal["rnn", "transformer"]) -> None:
+    sizes = [recipe.pairs for recipe in RECIPES[arch]]
+    assert sizes == sorted(sizes)
+    for pairs in (1, *(int(size) for size in sizes[:-1]), 10**9):
+        recipes = recipes_for(arch, pairs)
+        assert recipes[0].pairs >= pairs
+        for recipe in recipes:
+            recipe_config(recipe, arch)
+
+
+@pytest.mark.parametrize("hours", [0.01, 0.1, 1.0])
+def test_init_epochs_fit_the_hours(hours: float) -> None:
+    corpus(Path(), 2500, ("a.en", "a.fr"))
+    file, messages = init_messages("a.en", "a.fr", "--hours", hours)
+    config = load_config(file)
+    assert config.train.max_hours == hours
+    found = re.search(r"expected: (\d+) epochs? of (\d+) optimizer steps", messages)
+    assert found
+    assert int(found[1]) == config.train.max_epochs
+    tokens = int(found[1]) * int(found[2]) * config.train.batch_tokens
+    assert tokens / 1000 < 1.1 * hours * 3600, "1,000 tokens/s, and rounding of the steps"
+
+
+def test_init_with_more_hours_never_trains_shorter() -> None:
+    corpus(Path(), 2500, ("a.en", "a.fr"))
+    epochs = []
+    for number, hours in enumerate((0.02, 0.1, 0.5, 2, 50)):
+        config = load_config(init("a.en", "a.fr", "--hours", hours, "-o", f"{number}.yaml"))
+        epochs.append(config.train.max_epochs or 0)
+    assert epochs == sorted(epochs)
+    assert epochs[0] < epochs[-1] == epochs[-2], "the recipe's own number ends it"
+
+
+@pytest.mark.parametrize("speed", [{256: 20.0, 128: 2000.0}], indirect=True)
+def test_init_slow_machine_gets_a_smaller_model(speed: None) -> None:
+    corpus(Path(), 2500, ("a.en", "a.fr"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nmt.commands.init.recipes_for", lambda arch, pairs: recipes_for(arch, 10**5))
+        file, _ = init_messages("a.en", "a.fr", "--arch", "transformer", "--hours", 1)
+    model = load_config(file).model
+    assert isinstance(model, TransformerConfig)
+    assert model.d_model == 128
+
+
+def test_init_short_run_decays_the_rate_to_its_end() -> None:
+    corpus(Path(), 2500, ("a.en", "a.fr"))
+    full = load_config(init("a.en", "a.fr", "-o", "full.yaml", "--hours", 50)).train
+    short = load_config(init("a.en", "a.fr", "-o", "short.yaml", "--hours", 0.05)).train
+    assert (full.schedule, short.schedule) == ("plateau", "linear")
+    assert short.warmup is not None
+    assert short.warmup < (full.warmup or 0)
+
+
+def test_measure_speed_of_a_wider_model_is_lower() -> None:
+    speeds = []
+    for width in (64, 1024):
+        model = {"arch": "transformer", "preset": "tiny", "d_model": width, "d_ff": 4 * width}
+        values = {"data": {"train": [Path("none")], "valid": 1}, "model": model}
+        config = Config.model_validate(values).resolved(frozenset())
+        speeds.append(measure_speed(config, 300, 10, 12, 0.1))
+    assert speeds[0].tgt_tokens_per_second > speeds[1].tgt_tokens_per_second > 0
+    assert re.fullmatch(r"(cpu|cuda|mps) in (fp32|bf16)", speeds[0].device)
