@@ -38,10 +38,12 @@ COMMANDS: dict[str, Use] = {
     "scripts/quickstart": Use(run=False),
     "scripts/test": Use(run=False),
     "nmt init --src data/demo/train.en --tgt data/demo/train.fr -o my.yaml": Use(),
+    "nmt check my.yaml": Use(),
     "nmt train my.yaml": Use(extra=SHORT),
     "nmt data get multi30k": Use(run=False),
     "nmt translate -m runs/demo < data/demo/test.en | head -3": Use(),
     "nmt translate --model runs/demo --beam 8 --nbest 2 data/demo/test.en -o out.txt": Use(),
+    r"printf 'dog\tpetit chien\n' > terms.tsv": Use(),
     "echo 'The dog sleeps.' | nmt translate -m runs/demo --terms terms.tsv": Use(),
     "nmt evaluate runs/demo": Use(),
     "nmt evaluate runs/demo my.fr --src data/demo/test.en --ref data/demo/test.fr "
@@ -101,7 +103,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(digits.run, folder / "runs" / "demo", symlinks=True)
     write_lines(folder / "my.fr", digits.ref[:5])
-    write_lines(folder / "terms.tsv", ["dog\tchien"])
     write_lines(folder / "data" / "demo" / "test.en", digits.src[:5])
     write_lines(folder / "data" / "demo" / "test.fr", digits.ref[:5])
     write_lines(folder / "data" / "demo" / "test.align", ["0-0"] * 5)
