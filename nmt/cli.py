@@ -754,6 +754,16 @@ def diff(
     command.diff(a, b)
 
 
+@app.command(rich_help_panel="Tools")
+def info(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print versions, hardware and code paths for bug reports."""
+    from nmt.commands import info as command
+
+    command.run(json)
+
+
 @config_app.command()
 def show(config: ConfigFile, set_: Overrides = None) -> None:
     """Print the resolved config; mark defaults."""
