@@ -9,12 +9,10 @@ import importlib.metadata
 import os
 import platform
 import re
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import nmt
 from nmt import cpu, release
 from nmt.cores import free_cores
 from nmt.matrix_speed import speed_ratio
@@ -33,7 +31,7 @@ RESTRICTIONS = (*cpu.ONEDNN_VARIABLES, "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
 def facts() -> dict[str, Any]:
     """Return versions, CPU, memory, GPUs and packages."""
     return {
-        "nmt": nmt.__version__,
+        "nmt": versions(("nmt",))["nmt"],
         "commit": release.commit() or None,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -116,7 +114,9 @@ def cpu_text() -> str:
 def software_text() -> str:
     """Return the versions in a line."""
     python = platform.python_version()
-    return f"nmt {nmt.__version__}, torch {torch.__version__}, Python {python}, {os_name()}"
+    return (
+        f"nmt {versions(('nmt',))['nmt']}, torch {torch.__version__}, Python {python}, {os_name()}"
+    )
 
 
 def path_text(name: str, device: torch.device) -> str:
@@ -126,10 +126,9 @@ def path_text(name: str, device: torch.device) -> str:
     if name == "fp32":
         return f"{cpu.torch_level()} products"
     if name == "int8":
-        kernel = cpu.int8_kernel()
-        if kernel is None:
-            return "no exact int8 kernel on this CPU, computed in fp32"
-        return f"exact {kernel.name} products, weights up to {kernel.largest_weight}"
+        return (
+            "oneDNN products with sums in int32" if cpu.has_vnni() else "oneDNN products, no VNNI"
+        )
     units = {"bf16": cpu.BF16_UNITS, "fp16": cpu.FP16_UNITS}[name]
     present = [unit for unit in units if unit in cpu.instruction_sets()]
     ratio = speed_ratio(device, AUTOCAST_TYPES[name])

@@ -98,11 +98,16 @@ def has_fused_lstm(name: str, device: torch.device) -> bool:
 
 def path_in_words(path: CodePath) -> str:
     """Return a code path for a line of the table."""
-    text = f"{', '.join(path.runs)}: {path.path}" if path.runs else ""
+    texts = [f"{model_names(path.runs)}: {path.path}"] if path.runs else []
     for message in dict.fromkeys(path.refused.values()):
         models = [model for model, reason in path.refused.items() if reason == message]
-        text += f"{'; ' if text else ''}{', '.join(models)}: refused, {message}"
-    return f"{path.device}: {text}"
+        texts.append(f"{model_names(models)}: refused, {message}")
+    return f"{path.device}, {'; '.join(texts)}"
+
+
+def model_names(models: list[str]) -> str:
+    """Return the names of models in words."""
+    return "all models" if len(models) == len(MODELS) else ", ".join(models)
 
 
 def machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
@@ -118,7 +123,10 @@ def machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
     installed = [f"{name} {version}" for name, version in optional.items() if version]
     missing = [name for name, version in optional.items() if not version]
     return [
-        ("nmt", content["nmt"] + (f", commit {content['commit']}" if content["commit"] else "")),
+        (
+            "nmt",
+            str(content["nmt"]) + (f", commit {content['commit']}" if content["commit"] else ""),
+        ),
         ("torch", content["torch"]),
         ("python", content["python"]),
         ("os", content["os"]),

@@ -34,6 +34,7 @@ from nmt.export.write import check_exportable, export_run
 from nmt.log import RunLog, duration, put, say
 from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
+from nmt.machine import cpu_text, path_text, software_text
 from nmt.matrix_speed import matrix_rate, rate_text
 from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
@@ -311,6 +312,9 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
                 f"padding {1 - real / padded:.1%}",
             ),
             ("device", device),
+            ("products", path_text(precision.name, precision.device)),
+            ("cpu", cpu_text()),
+            ("software", software_text()),
         ]
     )
 
