@@ -49,6 +49,7 @@ COMMANDS: dict[str, Use] = {
     "nmt evaluate runs/demo my.fr --src data/demo/test.en --ref data/demo/test.fr "
     "--html report.html": Use(),
     "nmt runs": Use(),
+    "nmt info": Use(),
     "nmt plot runs/demo": Use(),
     'nmt explain -m runs/demo "The agreement on the European Economic Area was signed by the '
     'minister."': Use(),
