@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PrivateAttr,
@@ -54,6 +56,8 @@ class TextSet(Section):
 
     `tgt` alone is monolingual text, which is its own source. Names with * are all that match.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"src": "FILE", "tgt": "FILE"}]})
 
     prefix: FilePath | None = None
     """Two files: this with a point and the language code of each side behind it."""
@@ -101,6 +105,24 @@ AValidSet = Annotated[
     | Annotated[list[ASet], Field(min_length=1), Tag("a list")]
     | Annotated[int, Field(ge=1), Tag("a number")],
     Discriminator(_form),
+]
+
+
+def _as_list(value: Any) -> Any:
+    """Let a single path or set stand for a list of one."""
+    return [value] if isinstance(value, str | dict | Path | TextSet) else value
+
+
+TrainSets = Annotated[
+    list[ATrainSet],
+    Field(min_length=1),
+    BeforeValidator(
+        _as_list,
+        json_schema_input_type=ATrainSet | Annotated[list[ATrainSet], Field(min_length=1)],
+    ),
+]
+TestSets = Annotated[
+    list[ASet], BeforeValidator(_as_list, json_schema_input_type=ASet | list[ASet])
 ]
 
 
@@ -153,11 +175,11 @@ class DataConfig(Section):
     """Source language code, also the ending of the source files."""
     tgt: Code = "tgt"
     """Target language code, also the ending of the target files; it chooses the BLEU tokenizer."""
-    train: Annotated[list[ATrainSet], Field(min_length=1)]
+    train: TrainSets
     """Training text: prefixes, or sets such as `{src: FILE, tgt: FILE}` or `{file: FILE.tsv}`."""
     valid: AValidSet
     """Validation text, one set or several, or a number of pairs to split off the training text."""
-    test: list[ASet] = []
+    test: TestSets = []
     """Test sets, scored at the end of training and by `nmt evaluate`."""
     temperature: Annotated[float, Field(ge=1)] | None = None
     """Shares of the training sets go by their size to the power of 1/temperature."""
@@ -347,7 +369,7 @@ class DecodeConfig(Section):
             (
                 self.beam_size % self.groups > 0,
                 "groups",
-                f"must divide decode.beam_size ({self.beam_size}), is {self.groups}",
+                f"expected a divisor of decode.beam_size ({self.beam_size}), got {self.groups}",
             ),
             (
                 self.groups > 1 and self.samples,
@@ -357,7 +379,7 @@ class DecodeConfig(Section):
             (
                 self.max_length is not None and self.min_length > self.max_length,
                 "min_length",
-                f"must be at most decode.max_length ({self.max_length}), is {self.min_length}",
+                f"expected at most decode.max_length ({self.max_length}), got {self.min_length}",
             ),
         ]
 
@@ -417,12 +439,10 @@ class Config(Section):
         }
         return self.with_values(values, given)
 
-    def contradictions(self) -> list[tuple[tuple[str, str], str]]:
+    def contradictions(self) -> list[tuple[tuple[str, ...], str]]:
         """Return (place, message) for each pair of settings that cannot both hold."""
         return [
-            ((place.split(".")[0], place.split(".")[1]), message)
-            for broken, place, message in self._rules()
-            if broken
+            (tuple(place.split(".")), message) for broken, place, message in self._rules() if broken
         ]
 
     def _rules(self) -> list[tuple[bool, str, str]]:
@@ -436,7 +456,7 @@ class Config(Section):
             (
                 data.src == data.tgt,
                 "data.tgt",
-                f"must differ from data.src, both are '{data.src}'",
+                f"expected another code than data.src, got '{data.src}' for both",
             ),
             *((broken, f"model.{key}", message) for broken, key, message in model.rules(given)),
             *((broken, f"decode.{key}", message) for broken, key, message in self.decode.rules()),
@@ -468,7 +488,7 @@ class Config(Section):
             ),
             *((True, f"data.{key}", message) for key, message in _broken_sets(data)),
             *(
-                (True, "decode.tags", _unknown(tag, data))
+                (True, f"decode.tags.{tag[0]}", _unknown(tag, data))
                 for tag in self.decode.tags.items()
                 if tag not in known_tags(data)
             ),
@@ -491,8 +511,8 @@ class Config(Section):
             (
                 data.alignments is not None and len(data.alignments) != len(data.train),
                 "data.alignments",
-                f"must name a file for each of the {len(data.train)} sets of data.train, "
-                f"names {len(data.alignments or [])}",
+                f"expected a file for each of the {len(data.train)} sets of data.train, "
+                f"got {len(data.alignments or [])}",
             ),
             (
                 data.alignments is not None
@@ -528,13 +548,13 @@ class Config(Section):
             (
                 micro is not None and micro > train.batch_tokens,
                 "train.micro_batch_tokens",
-                f"must be at most train.batch_tokens ({train.batch_tokens}), is {micro}",
+                f"expected at most train.batch_tokens ({train.batch_tokens}), got {micro}",
             ),
             (
                 data.max_length >= (micro or train.batch_tokens),
                 "data.max_length",
-                f"must be below the tokens of a batch ({micro or train.batch_tokens}), "
-                f"is {data.max_length}",
+                f"expected less than train.{'micro_' if micro else ''}batch_tokens "
+                f"({micro or train.batch_tokens}), got {data.max_length}",
             ),
             (
                 train.micro_batch_tokens == "auto" and train.parallel == "fsdp",
@@ -554,13 +574,13 @@ class Config(Section):
             (
                 isinstance(tokenizer.model, FilePair) and tokenizer.joint,
                 "tokenizer.joint",
-                "must be false where tokenizer.model names one model a side",
+                "expected false with one tokenizer.model per side, got true",
             ),
             (
                 isinstance(tokenizer.model, Path) and not tokenizer.joint,
                 "tokenizer.joint",
-                "must be true where tokenizer.model names one model; name one a side with "
-                "{src: FILE, tgt: FILE}",
+                "expected true with a single tokenizer.model, got false (or give one per side: "
+                "{src: FILE, tgt: FILE})",
             ),
         ]
 
@@ -597,18 +617,19 @@ def required_tags(data: DataConfig) -> set[str]:
 
 def _unknown(tag: tuple[str, str], data: DataConfig) -> str:
     name, value = tag
-    values = [its for known, its in known_tags(data) if known == name]
+    values = [trained for known, trained in known_tags(data) if known == name]
     if not values:
         names = ", ".join(dict.fromkeys(known for known, _ in known_tags(data))) or "none"
-        return f"tag {name}: no training set has such a tag; known: {names}"
-    return f"tag {name} must be one of {', '.join(values)}{did_you_mean(value, values)}; is {value}"
+        return f"expected a tag of the training text ({names}), got {name}={value}"
+    near = did_you_mean(value, values)
+    return f"tag {name}: expected one of {', '.join(values)}, got '{value}'{near}"
 
 
 def _broken_sets(data: DataConfig) -> Iterator[tuple[str, str]]:
     """Yield (key, message) for each text set that names its files wrongly or an unknown tag."""
     known = known_tags(data)
     if len(known) > RESERVED_PIECES:
-        yield "train", f"has {len(known)} different tags; there are pieces for {RESERVED_PIECES}"
+        yield "train", f"expected at most {RESERVED_PIECES} different tags, got {len(known)}"
     weights = [weight_of(one) is not None for one in data.train]
     if any(weights) and not all(weights):
         yield "train", f"set {weights.index(False) + 1} has no weight, though others have"
@@ -620,15 +641,24 @@ def _broken_sets(data: DataConfig) -> Iterator[tuple[str, str]]:
             named = {name for name in ("prefix", "src", "tgt", "file") if getattr(one, name)}
             alone = key == "train" and named == {"tgt"}
             if not alone and named not in ({"prefix"}, {"src", "tgt"}, {"file"}):
-                yield key, f"{where}must be a mapping with the keys src and tgt, or prefix, or file"
+                keys = ", ".join(sorted(named)) or "none of them"
+                yield (
+                    key,
+                    f"{where}expected a mapping with the keys src and tgt, or prefix, or file, "
+                    f"got {keys}",
+                )
             if one.columns and not one.file:
                 yield key, f"{where}has columns, which are of a file"
             if one.columns and one.file:
                 kinds = {type(column) for column in one.columns}
                 if len(kinds) > 1 or (int in kinds and ".jsonl" in one.file.suffixes):
-                    yield key, f"{where}columns must be two names, or two numbers of a .tsv file"
+                    yield (
+                        key,
+                        f"{where}expected as columns two names, or two numbers of a .tsv file, "
+                        f"got {one.columns} of {one.file.name}",
+                    )
             if one.file and not TABLE.search(one.file.name):
-                yield key, f"{where}file must end in .tsv or .jsonl, is {one.file.name}"
+                yield key, f"{where}expected a .tsv or .jsonl file, got {one.file.name}"
             for tag in one.tags.items():
                 if tag not in known:
                     yield key, where + _unknown(tag, data)

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from nmt import yamltext
-from nmt.config import (
-    FORMS,
-    NO_SLASH,
-    Config,
-    DataConfig,
-    FilePair,
-    TextSet,
-    TokenizerConfig,
-    TrainSet,
-    named_valid,
-)
+from nmt.config import Config, DataConfig, FilePair, TokenizerConfig, named_valid
+from nmt.configproblems import Problem, schema_problems
 from nmt.encoding import require_utf8_text
-from nmt.errors import ConfigError, DataError, did_you_mean
+from nmt.errors import ConfigError, DataError, did_you_mean, show_value
+from nmt.overrides import Override, label
 from nmt.rundir import RunDir
 from nmt.schema import Section
 from nmt.textsets import AnySet, set_files
 from nmt.yamltext import dotted
 
-Problem = tuple[yamltext.Path, str]
 S = TypeVar("S", bound=Section)
 PATH_SETTINGS = (
     "run",
@@ -45,6 +36,7 @@ SET_PATHS = ("prefix", "src", "tgt", "file")
 """Those of a text set."""
 FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
 """Settings that follow model.num_layers again where they are read back as defaults."""
+SECTIONS = ("data", "tokenizer", "model", "train", "decode")
 LARGEST = 2**20
 """Bytes of a config, at most."""
 LINE_ENDS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -61,15 +53,27 @@ class _Source:
     lines: dict[yamltext.Path, int]
     overrides: dict[yamltext.Path, str]
 
-    def place(self, path: yamltext.Path) -> str:
+    def override(self, path: yamltext.Path) -> str | None:
+        """Return the override that gave the value at `path`, if one did."""
         for known, override in self.overrides.items():
             shared = min(len(known), len(path))
             if known[:shared] == path[:shared] and (shared == len(known) or path not in self.lines):
-                return f"--set {override}: "
+                return override
+        return None
+
+    def conflicting(self, message: str) -> str | None:
+        """Return the override that the message of a broken rule names, if it names one."""
+        for known, override in self.overrides.items():
+            if re.search(rf"(?<![\w.]){re.escape(dotted(known))}(?![\w.])", message):
+                return override
+        return None
+
+    def line(self, path: yamltext.Path) -> str:
+        """Return the file and the line of the value, or of the section around it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.lines:
-                return f"{self.file}:{self.lines[path[:length]]}: "
-        return f"{self.file}: "
+                return f"{self.file}:{self.lines[path[:length]]}"
+        return str(self.file)
 
 
 def load_config(
@@ -84,13 +88,14 @@ def load_config(
     data = document.data if document.data is not None else {}
     problems = list(document.problems)
     if not isinstance(data, dict):
-        problems.append(((), f"must be a mapping of sections, is {_show(data)}"))
+        problems.append(((), f"expected a mapping of sections, got {show_value(data)}"))
     source = _Source(file, document.lines, {})
     if not isinstance(data, dict) or any(path == () for path, _ in problems):
         raise _error(problems, source)
     _anchor(data, file.resolve().parent)
     for override in overrides or []:
         problems += _apply_override(override, data, source)
+    _fill_empty_sections(data)
     defaults = _marked_default(text, source)
     for name in FOLLOWING & defaults:
         section, key = name.split(".")
@@ -100,14 +105,16 @@ def load_config(
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        problems += _schema_problems(error, data, skip={path for path, _ in problems})
+        problems += schema_problems(error, data, skip={path for path, _ in problems})
+    conflicts: list[Problem] = []
     if config is not None:
         config = config.resolved(frozenset(_leaves(data)) - defaults)
-        problems += config.contradictions()
+        conflicts += config.contradictions()
+    missing: list[Problem] = []
     if check_files:
-        problems += _missing_texts(data.get("data")) + _missing_models(data.get("tokenizer"))
-    if problems or config is None:
-        raise _error(problems, source)
+        missing = _missing_texts(data.get("data")) + _missing_models(data.get("tokenizer"))
+    if problems or conflicts or missing or config is None:
+        raise _error(problems, source, conflicts, missing)
     return config
 
 
@@ -119,21 +126,48 @@ def _read(file: Path) -> str:
     except FileNotFoundError:
         raise ConfigError([f"{file}: no such file{_nearest_yaml(file)}"]) from None
     if len(content) > LARGEST:
-        raise ConfigError([f"{file}: must be at most {LARGEST:,} bytes of YAML, holds more"])
+        raise ConfigError([f"{file}: expected at most {LARGEST:,} bytes of YAML, got more"])
     try:
         require_utf8_text(content, str(file))
         return content.decode("utf-8-sig")
     except DataError as error:
         raise ConfigError([str(error)]) from None
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{file}: must be UTF-8, is not at byte {error.start}"]) from None
+        byte = content[error.start]
+        raise ConfigError(
+            [f"{file}: expected UTF-8, got the byte 0x{byte:02x} at offset {error.start}"]
+        ) from None
 
 
-def _error(problems: list[Problem], source: _Source) -> ConfigError:
-    return ConfigError(
-        source.place(path) + (f"{dotted(path)}: " if dotted(path) else "") + message
-        for path, message in problems
-    )
+def _error(
+    problems: list[Problem],
+    source: _Source,
+    conflicts: Sequence[Problem] = (),
+    missing: Sequence[Problem] = (),
+) -> ConfigError:
+    """Name each problem's origin: the flag, the `--set`, or the line of the file.
+
+    A conflict of two settings names the override of either.
+    """
+    messages = []
+    for group in (problems, conflicts, missing):
+        for path, message in group:
+            name = f"{dotted(path)}: " if path else ""
+            override = source.override(path)
+            if isinstance(override, Override):
+                name = ""  # the flag stands for the setting
+            if override is None and group is conflicts:
+                override = source.conflicting(message)
+            place = source.line(path) if override is None else label(override)
+            messages.append(f"{place}: {name}{message}")
+    return ConfigError(messages)
+
+
+def _fill_empty_sections(data: dict[str, Any]) -> None:
+    """Make each section without settings an empty mapping: YAML reads `model:` as null."""
+    for name in SECTIONS:
+        if name in data and data[name] is None:
+            data[name] = {}
 
 
 def _marked_default(text: str, source: _Source) -> set[str]:
@@ -178,7 +212,7 @@ def _apply_override(override: str, data: dict[str, Any], source: _Source) -> lis
     path: yamltext.Path = tuple(name.split("."))
     source.overrides[path] = override
     if not equals or not all(path):
-        return [(path, "must read SECTION.KEY=VALUE, such as train.lr=3e-4")]
+        return [(path, f"expected SECTION.KEY=VALUE, such as train.lr=3e-4, got '{override}'")]
     value = yamltext.parse_value(text, path)
     branch: dict[str, Any] = {}
     inner = branch
@@ -205,130 +239,6 @@ def _leaves(data: Any, prefix: str = "") -> list[str]:
         if isinstance(value, dict):
             names += _leaves(value, f"{prefix}{key}.")
     return names
-
-
-def _schema_problems(error: ValidationError, data: Any, skip: set[yamltext.Path]) -> list[Problem]:
-    """Turn pydantic's errors into ours; the branches of a union become one problem."""
-    found: dict[yamltext.Path, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        path, rest = _split_location(_untagged(detail["loc"]), data)
-        if FilePair.__name__ in rest and detail["type"] in ("missing", "extra_forbidden"):
-            message = "must be a mapping with the keys src and tgt"
-        elif detail["type"] == "missing":
-            path = (*path, *rest)
-            message = "must be given"
-        elif detail["type"] == "extra_forbidden":
-            message = _unknown_key(path, data)
-        elif detail["type"] == "union_tag_invalid" and path[:1] == ("data",):
-            message = "must be a path, or a mapping such as {src: FILE, tgt: FILE}"
-        elif detail["type"] == "union_tag_invalid":
-            path = (*path, "arch")
-            message = _choices(detail["ctx"]["expected_tags"], detail["ctx"]["tag"])
-        else:
-            message = _requirement(detail)
-        messages = found.setdefault(path, [])
-        if message not in messages:
-            messages.append(message)
-    problems = []
-    for path, messages in found.items():
-        if path in skip:
-            continue
-        text = ", or ".join(messages)
-        if messages[0].startswith("must be") and messages[0] != "must be given":
-            value = _value_at(data, path)
-            text = f"{text}; it is {_show(value)}"
-        problems.append((path, text))
-    return problems
-
-
-def _untagged(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Leave out the tags that pydantic puts there to say which branch of a union it tried."""
-    location = location[:1] + location[2:] if location[:1] == ("model",) else location
-    return tuple(part for part in location if part not in FORMS)
-
-
-def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[yamltext.Path, list[Any]]:
-    """Split a pydantic location into the path that exists in the data and what follows it."""
-    path: list[str | int] = []
-    for i, part in enumerate(location):
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return tuple(path), list(location[i:])
-        path.append(part)
-    return tuple(path), []
-
-
-def _value_at(data: Any, path: yamltext.Path) -> Any:
-    for part in path:
-        data = data[part]
-    return data
-
-
-def _unknown_key(path: yamltext.Path, data: Any) -> str:
-    section: Any = Config
-    for part in path[:-1]:
-        if section is DataConfig and part in ("train", "valid", "test"):
-            section = TrainSet if part == "train" else TextSet
-            break
-        section = section.model_fields[str(part)].annotation
-    if NoneType in get_args(section):  # a section that may be left out
-        [section] = set(get_args(section)) - {NoneType}
-    others = ""
-    if path[0] == "model":
-        kinds = {
-            kind.model_fields["arch"].annotation.__args__[0]: kind for kind in get_args(section)
-        }
-        arch = data["model"].get("arch", "rnn")
-        section = kinds[arch]
-        having = [name for name, kind in kinds.items() if path[-1] in kind.model_fields]
-        others = f" with arch {arch}, only with {', '.join(having)}" if having else ""
-    keys = list(section.model_fields)
-    near = did_you_mean(str(path[-1]), keys)
-    return f"is not a known key{others or near}; the keys here are {', '.join(keys)}"
-
-
-def _choices(expected: str, given: str) -> str:
-    choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
-    return f"must be one of {', '.join(choices)}{did_you_mean(given, choices)}"
-
-
-def _requirement(detail: Any) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "literal_error":
-        return _choices(context["expected"], str(detail["input"]))
-    plain = {
-        "int_type": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "finite_number": "must be a finite number",
-        "float_type": "must be a number",
-        "bool_type": "must be true or false",
-        "string_type": "must be text",
-        "path_type": "must be a path",
-        "list_type": "must be a list",
-        "model_type": "must be a mapping",
-        "dict_type": "must be a mapping",
-        "greater_than": f"must be above {context.get('gt')}",
-        "greater_than_equal": f"must be at least {context.get('ge')}",
-        "less_than_equal": f"must be at most {context.get('le')}",
-        "less_than": f"must be below {context.get('lt')}",
-        "too_short": "must not be empty" if context.get("min_length") == 1 else "must name two",
-        "too_long": "must name two",
-        "string_pattern_mismatch": "must be a part of file names, without a /"
-        if context.get("pattern") == NO_SLASH
-        else "must be of letters, digits, - and _",
-    }
-    return plain.get(kind) or f"must hold: {detail['msg']}"
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return f"'{value}'"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return "true" if value is True else "false" if value is False else str(value)
 
 
 def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:

@@ -14,6 +14,7 @@ Anything else that escapes is a defect of ours and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 EXIT_OK = 0
@@ -61,3 +62,19 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the choice nearest to `word`, or nothing."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+LONGEST_VALUE = 80
+"""Characters of a value in an error message."""
+
+
+def show_value(value: object) -> str:
+    """Return a value as YAML spells it, on one line, shortened in the middle."""
+    if value is None or isinstance(value, bool | dict | list | tuple):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = repr(value) if isinstance(value, str) else str(value)
+    if len(text) > LONGEST_VALUE:
+        half = LONGEST_VALUE // 2 - 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    return text

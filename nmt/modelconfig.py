@@ -120,7 +120,7 @@ class RNNConfig(Section):
             (
                 self.bidirectional and self.d_hidden % 2 == 1,
                 "d_hidden",
-                f"must be even where the encoder is bidirectional, is {self.d_hidden}",
+                f"expected an even number for a bidirectional encoder, got {self.d_hidden}",
             ),
             (
                 self.input_feeding and self.wiring != "luong",
@@ -143,7 +143,7 @@ class RNNConfig(Section):
             (
                 self.d_hidden % self.num_heads != 0,
                 "num_heads",
-                f"must divide model.d_hidden ({self.d_hidden}), is {self.num_heads}",
+                f"expected a divisor of model.d_hidden ({self.d_hidden}), got {self.num_heads}",
             ),
             (
                 self.coverage and self.score not in ("additive", "concat"),
@@ -268,23 +268,23 @@ class TransformerConfig(Section):
             (
                 self.d_model % self.num_heads != 0,
                 "num_heads",
-                f"must divide model.d_model ({self.d_model}), is {self.num_heads}",
+                f"expected a divisor of model.d_model ({self.d_model}), got {self.num_heads}",
             ),
             (
                 self.num_heads % groups != 0,
                 "num_kv_heads",
-                f"must divide model.num_heads ({self.num_heads}), is {groups}",
+                f"expected a divisor of model.num_heads ({self.num_heads}), got {groups}",
             ),
             (
                 self.positions == "sinusoidal" and self.d_model % 2 == 1,
                 "d_model",
-                f"must be even with sinusoidal positions, is {self.d_model}",
+                f"expected an even number for sinusoidal positions, got {self.d_model}",
             ),
             (
                 self.positions == "rotary" and self.d_model // self.num_heads % 2 == 1,
                 "num_heads",
-                f"must leave heads of an even width for rotary positions, "
-                f"{self.d_model} / {self.num_heads} is odd",
+                f"expected heads of an even width for rotary positions, "
+                f"got {self.d_model} / {self.num_heads} = {self.d_model // self.num_heads}",
             ),
             (
                 self.deepnorm and self.norm_place == "pre",

@@ -1,7 +1,7 @@
 """YAML as people mean it: values with the line they stand on, and the traps of YAML 1.1 disarmed.
 
-`1e-3` is a number, `12:30` and `2020-01-01` are text, a key given twice is a problem, and a bare
-`no`, `yes`, `on` or `off` is refused with a hint, since half its readers mean Norwegian.
+`1e-3` is a number, `1e3` a whole number, `12:30` and `2020-01-01` are text. A key given twice is a
+problem. A bare `no`, `yes`, `on` or `off` is refused with a hint, as some users mean Norwegian.
 
 A document is data and nothing else: no tags, and caps on its depth and on what its aliases may
 repeat, so that no text, whoever wrote it, runs code or takes more than a moment.
@@ -24,12 +24,14 @@ MOST_VALUES = 100_000
 """Values of a document with all its aliases written out, at most."""
 INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,99}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.I)
+LARGEST_WHOLE = 1e15
+"""Numbers such as 1e3 are whole numbers up to this."""
 NULL = ("", "~", "null", "Null", "NULL")
 BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 HALF_OR_NUL = re.compile(r"[\0\ud800-\udfff]")
 """What a quoted text can spell with an escape, and no file can hold."""
 TOO_LARGE = (
-    f"must hold at most {MOST_VALUES:,} values, at most {DEEPEST} deep; its aliases make more of it"
+    f"expected at most {MOST_VALUES:,} values and {DEEPEST} levels, aliases expanded, got more"
 )
 AMBIGUOUS = ("yes", "no", "on", "off", "y", "n")
 
@@ -56,7 +58,7 @@ class _Loader(yaml.SafeLoader):
             self._refuse(event, "tags such as !!str are not read; quote what is to be text")
         self.depth += 1
         if self.depth > DEEPEST + 1:
-            self._refuse(event, f"lists and mappings must be at most {DEEPEST} deep")
+            self._refuse(event, f"lists and mappings are more than {DEEPEST} levels deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -85,11 +87,15 @@ def parse_yaml(text: str, at: Path = ()) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         document.lines[()] = mark.line + 1 if mark else 1
-        document.problems.append(((), f"must be YAML: {error.problem or error.context}"))
+        document.problems.append(
+            ((), f"expected YAML, got an error: {error.problem or error.context}")
+        )
         return document
     except yaml.reader.ReaderError as error:
         document.lines[()] = text.count("\n", 0, error.position) + 1
-        document.problems.append(((), f"must be YAML: {error.reason} (U+{error.character:04X})"))
+        document.problems.append(
+            ((), f"expected YAML, got an error: {error.reason} (U+{error.character:04X})")
+        )
         return document
     if root is not None:
         try:
@@ -107,7 +113,9 @@ def parse_value(text: str, at: Path) -> Document:
 def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int]) -> Any:
     document.lines.setdefault(path, node.start_mark.line + 1)
     if id(node) in above:
-        document.problems.append((path, "must not hold itself, by an alias to what is around it"))
+        document.problems.append(
+            (path, "expected a finite document, got an alias to a list or mapping that contains it")
+        )
         return None
     document.values += 1
     if document.values > MOST_VALUES or len(above) > DEEPEST:
@@ -118,7 +126,7 @@ def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document, above)
     if HALF_OR_NUL.search(node.value):
-        document.problems.append((path, "must be text, holds half a character or a NUL"))
+        document.problems.append((path, "expected text, got a NUL or half of a surrogate pair"))
     if (
         not isinstance(node, yaml.ScalarNode) or node.style is not None
     ):  # quoted or block text is text, whatever it looks like
@@ -132,11 +140,13 @@ def _mapping(
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            document.problems.append((path, "a key must be a word"))
+            document.problems.append((path, "expected a word as key, got a list or a mapping"))
             continue
         key = key_node.value
         if HALF_OR_NUL.search(key):
-            document.problems.append((path, "a key must be a word"))
+            document.problems.append(
+                (path, "expected a word as key, got a NUL or half of a surrogate pair")
+            )
             continue
         at = (*path, key)
         document.lines.setdefault(at, key_node.start_mark.line + 1)
@@ -157,7 +167,9 @@ def _plain(text: str, path: Path, document: Document) -> Any:
     if INTEGER.fullmatch(text):
         return int(text.replace("_", ""))
     if FLOAT.fullmatch(text):
-        return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+        number = float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+        whole = "e" in text.lower() and abs(number) <= LARGEST_WHOLE and number == int(number)
+        return int(number) if whole else number
     if text.lower() in AMBIGUOUS:
         switch = "true" if text.lower() in ("yes", "on", "y") else "false"
         document.problems.append(

@@ -31,14 +31,17 @@ def assert_refused(result: Result, *parts: str, lines: int = 1) -> None:
     [
         ("train.batch_token=9", ["is not a known key (did you mean 'batch_tokens'?)"]),
         ("trian.lr=1", ["trian: is not a known key (did you mean 'train'?)"]),
-        ("train.max_updates=many", ["train.max_updates: must be a whole number", "'many'"]),
-        ("train.max_updates=1.5", ["train.max_updates: must be a whole number", "1.5"]),
-        ("model.dropout=1.0", ["model.dropout: must be below 1", "1.0"]),
-        ("model.score=genral", ["must be one of additive", "(did you mean 'general'?)"]),
-        ("model.d_hidden=7", ["model.d_hidden: must be even"]),
-        ("train.lr", ["must read SECTION.KEY=VALUE"]),
-        ("data.max_length=200", ["data.max_length: must be below the tokens of a batch (200)"]),
-        ("train.micro_batch_tokens=500", ["must be at most train.batch_tokens (200), is 500"]),
+        ("train.max_updates=many", ["train.max_updates: expected a whole number", "'many'"]),
+        ("train.max_updates=1.5", ["train.max_updates: expected a whole number", "1.5"]),
+        (
+            "model.dropout=1.0",
+            ["model.dropout: expected a number of at least 0 and below 1", "1.0"],
+        ),
+        ("model.score=genral", ["expected one of additive", "(did you mean 'general'?)"]),
+        ("model.d_hidden=7", ["model.d_hidden: expected an even number"]),
+        ("train.lr", ["expected SECTION.KEY=VALUE"]),
+        ("data.max_length=200", ["data.max_length: expected less than train.batch_tokens (200)"]),
+        ("train.micro_batch_tokens=500", ["expected at most train.batch_tokens (200), got 500"]),
     ],
 )
 def test_a_bad_setting_is_named_with_what_must_hold(

@@ -129,7 +129,7 @@ def cut(file: Path) -> None:
     [
         (lambda run: run.config.write_text("data: ["), "config.yaml"),
         (lambda run: run.config.write_text("a: 1\nb: 2\n"), "(and "),
-        (lambda run: run.config.write_bytes(b"\xff\xfe"), "must be UTF-8"),
+        (lambda run: run.config.write_bytes(b"\xff\xfe"), "expected UTF-8"),
         (lambda run: cut(run.finished), "finished.json: must be JSON"),
         (lambda run: run.report.write_text("{"), "report.json: must be JSON"),
         (lambda run: cut(run.last / "state.json"), "state.json: must be JSON"),

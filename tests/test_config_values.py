@@ -1,0 +1,170 @@
+"""Wrong values, empty sections and convenient spellings in a config."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from nmt.config import AugmentConfig, CleanConfig, Config, TextSet, TrainSet
+from nmt.configfile import config_schema, load_config
+from nmt.errors import LONGEST_VALUE, ConfigError, show_value
+from nmt.expectation import PATTERNS, Expectation
+from nmt.modelconfig import RNNConfig
+
+DATA = {"src": "de", "tgt": "en", "train": ["t"], "valid": "v"}
+WRONG: list[Any] = [
+    *(None, True, -1, 0, 1.5, 10**30, float("nan"), float("inf"), "", "word", "a/b", "a b"),
+    *([], [None], [[]], [1], ["a b", "a/b"], [1.5, -2, "x"], [{"a": 1}]),
+    *({}, {"a": 1}, {"a b": "c/d"}, {"src": 1}, {"src": ["a"]}, {"tgt": "x", "y": 1}, {"arch": 1}),
+]
+LIBRARY = re.compile(
+    r"Input should|validation error|Value error|pydantic|type=|should be|Unable to|\[key\]|"
+    r"must hold|for the constraint|discriminator|instance of"
+)
+"""Phrases of the validation library."""
+
+
+def problems(file: Path, text: str, *overrides: str) -> list[str]:
+    """Return the problems of a config; none if it loads."""
+    file.write_text(text, encoding="utf-8")
+    try:
+        load_config(file, list(overrides))
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def settings() -> Iterator[tuple[str, ...]]:
+    """Yield the key path of every section and of every setting."""
+    for name, field in Config.model_fields.items():
+        yield (name,)
+        kinds = [*get_args(field.annotation), field.annotation]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from ((name, key) for key in kind.model_fields)
+    yield from (("data", "clean", key) for key in CleanConfig.model_fields)
+    yield from (("data", "augment", key) for key in AugmentConfig.model_fields)
+    yield from (("data", "train", key) for key in TrainSet.model_fields)
+    yield from (("data", "valid", key) for key in TextSet.model_fields)
+
+
+def with_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return a config in which one setting has this value."""
+    config: dict[str, Any] = {"data": dict(DATA)}
+    if path[0] == "model" and path[1:]:
+        has = path[1] in RNNConfig.model_fields
+        config["model"] = {"arch": "rnn" if has else "transformer"}
+    holder = config
+    for key in path[:-1]:
+        if not isinstance(holder.get(key), dict):
+            holder[key] = {}
+        holder = holder[key]
+    holder[path[-1]] = value
+    return config
+
+
+@pytest.mark.parametrize("path", sorted(set(settings())), ids=".".join)
+def test_wrong_values_are_described_in_plain_words(tmp_path: Path, path: tuple[str, ...]) -> None:
+    for value in WRONG:
+        for problem in problems(tmp_path / "a.yaml", json.dumps(with_value(path, value))):
+            assert not LIBRARY.search(problem), problem
+            assert "got" in problem or "is not a known key" in problem or RULE.search(problem)
+
+
+RULE = re.compile(
+    "goes with|needs|has no meaning|is made of|is learned|has columns|has no tag|only, is|are of|"
+    "no weight|never end|is for"
+)
+"""Messages of rules between settings, each with its own case in test_config.py."""
+
+
+@pytest.mark.parametrize("section", ["tokenizer", "model", "train", "decode"])
+@pytest.mark.parametrize("null", ["", " ~", " null", " {}"])
+def test_an_empty_section_has_no_settings(tmp_path: Path, section: str, null: str) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"data: {json.dumps(DATA)}\n{section}:{null}\n")
+    config = load_config(file)
+    (tmp_path / "b.yaml").write_text(f"data: {json.dumps(DATA)}\n")
+    assert config.model_dump() == load_config(tmp_path / "b.yaml").model_dump()
+    changed = load_config(file, ["train.seed=3", "model.arch=transformer"])
+    assert (changed.train.seed, changed.model.arch) == (3, "transformer")
+
+
+def test_an_empty_data_section_lacks_its_text(tmp_path: Path) -> None:
+    found = problems(tmp_path / "a.yaml", "data:\n")
+    assert [problem.split(": ")[1] for problem in found] == ["data.train", "data.valid"]
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+@pytest.mark.parametrize("value", ["t", {"src": "a", "tgt": "b"}])
+def test_a_single_text_set_is_a_list_of_one(tmp_path: Path, name: str, value: Any) -> None:
+    file = tmp_path / "a.yaml"
+    configs = []
+    for form in (value, [value]):
+        file.write_text(json.dumps({"data": DATA | {name: form}}))
+        configs.append(load_config(file).model_dump())
+    assert configs[0] == configs[1]
+
+
+def test_a_single_set_with_a_wrong_key_names_the_key(tmp_path: Path) -> None:
+    text = json.dumps({"data": DATA | {"train": {"srk": "a"}}})
+    [problem] = problems(tmp_path / "a.yaml", text)
+    assert ": data.train.srk: " in problem
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e3", 1000), ("2.5E2", 250), ("1e+03", 1000)])
+def test_a_whole_number_may_have_an_exponent(tmp_path: Path, text: str, number: int) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"data: {json.dumps(DATA)}\ntrain: {{max_updates: {text}, lr: {text}}}\n")
+    config = load_config(file, [f"train.save_every={text}"])
+    assert (config.train.max_updates, config.train.save_every) == (number, number)
+    assert config.train.lr == float(number)
+
+
+@pytest.mark.parametrize("text", ["1.5e0", "1e-3", "1e300", "1000.0"])
+def test_another_number_is_not_a_whole_number(tmp_path: Path, text: str) -> None:
+    [problem] = problems(
+        tmp_path / "a.yaml", f"data: {json.dumps(DATA)}\ntrain: {{max_updates: {text}}}\n"
+    )
+    assert "expected a whole number" in problem
+
+
+def test_every_text_pattern_is_described() -> None:
+    patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', config_schema()))
+    assert {json.loads(pattern) for pattern in patterns} == set(PATTERNS)
+
+
+def test_every_setting_has_an_expectation() -> None:
+    schema = Config.model_json_schema()
+    for path in settings():
+        assert len(str(Expectation(schema, path))) > 3, path
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (3, "3"),
+        ("it", "'it'"),
+        ("a\nb", r"'a\nb'"),
+        ([1, "é"], '[1, "é"]'),
+        ({"a": None}, '{"a": null}'),
+        ([Path("a")], '["a"]'),
+    ],
+)
+def test_show_value_spells_it_as_yaml(value: object, text: str) -> None:
+    assert show_value(value) == text
+
+
+def test_show_value_shortens_long_text() -> None:
+    shown = show_value("begin" + "x" * 10_000 + "end")
+    assert len(shown) <= LONGEST_VALUE + 1
+    assert shown.startswith("'begin")
+    assert shown.endswith("end'")
