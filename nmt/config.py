@@ -131,6 +131,8 @@ class CleanConfig(Section):
 
     normalise: list[Literal["entities", "nfc", "quotes", "spaces"]] = []
     """Done to both sides first: HTML entities decoded, Unicode composed, one kind of quotes."""
+    misaligned: bool = False
+    """Drop blocks of pairs whose translation is some lines away or missing (`nmt check`)."""
     max_words: Count | None = None
     """Most words of a side."""
     max_ratio: Annotated[float, Field(gt=1)] | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Given:
     name: str = "t"
     numbers: Sequence[int] = ()
     """Of each pair, its line, counted from 1."""
+    misaligned: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -46,6 +47,7 @@ class Given:
             None if links is None else [links[i] for i in picked],
             self.name,
             [self.numbers[i] for i in picked],
+            {n: self.misaligned[i] for n, i in enumerate(picked) if i in self.misaligned},
         )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nmt.config import CleanConfig
 from nmt.data import contents, language
@@ -91,6 +91,19 @@ class Cleaner:
         """Return what duplicates of a pair have in common."""
         text = {"src": src, "tgt": tgt}.get(self.config.duplicates or "pair", f"{src}\n{tgt}")
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def recorded_settings(config: CleanConfig | None) -> dict[str, Any] | None:
+    """Return the filters as a run records them, without `misaligned` if it is off.
+
+    Runs made before that filter existed have no such key, and they must count as unchanged.
+    """
+    if config is None:
+        return None
+    settings = config.model_dump(mode="json")
+    if not settings["misaligned"]:
+        del settings["misaligned"]
+    return settings
 
 
 class Duplicates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, compress, islice
 from operator import not_
@@ -47,6 +47,10 @@ class Records(Protocol):
 
     def place(self, i: int) -> str:
         """Return where record `i` stands."""
+
+    @property
+    def misaligned(self) -> Mapping[int, str]:
+        """Return the records in misaligned blocks: why they are dropped, by index."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def make_block(job: Job, chunk: Records) -> Block:
         cleaner, numbers = job.cleaner, []
         clean = [(cleaner.normalised(src), cleaner.normalised(tgt)) for src, tgt in raw]
         for number, pair in enumerate(clean):
-            reason = cleaner.reason(*pair)
+            reason = chunk.misaligned.get(number) or cleaner.reason(*pair)
             if reason is None:
                 numbers.append(number)
             else:

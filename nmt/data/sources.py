@@ -8,9 +8,9 @@ every record is one pair, blank or not, and keeps its line number.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,8 @@ class Chunk:
     """For each file of the part its lines."""
     alignments: tuple[Path, Sequence[int], list[bytes]] | None = None
     """The file of word alignments, and the numbers and lines that go with these records."""
+    misaligned: Mapping[int, str] = field(default_factory=dict)
+    """Records in misaligned blocks: why they are dropped, by index."""
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -58,6 +60,9 @@ class Chunk:
             lines=tuple([lines[i] for i in picked] for lines in self.lines),
             alignments=links
             and (links[0], [links[1][i] for i in picked], [links[2][i] for i in picked]),
+            misaligned={
+                n: self.misaligned[i] for n, i in enumerate(picked) if i in self.misaligned
+            },
         )
 
     def pairs(self) -> list[Pair]:

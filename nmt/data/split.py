@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 
+from nmt.data.misalignment import MisalignedBlock
 from nmt.data.sources import Chunk, Source
 from nmt.data.tokenizer import sample_items
 from nmt.errors import DataError
@@ -17,11 +20,13 @@ MORE = 4
 
 @dataclass(frozen=True)
 class Split:
-    """Which records of a text set are held out."""
+    """Which records of a text set are held out, and which are in misaligned blocks."""
 
     source: Source
     held_out: frozenset[int] = frozenset()
     """By their index among all records of the set."""
+    misaligned: Sequence[MisalignedBlock] = ()
+    """In order."""
 
     def chunks(self, held_out: bool = False) -> Iterator[Chunk]:
         """Yield the records that are trained on, or those held out."""
@@ -29,12 +34,24 @@ class Split:
         for chunk in self.source.chunks():
             here = range(begin, begin + len(chunk))
             begin += len(chunk)
+            chunk = self._marked(chunk, here)
             if held_out or not self.held_out.isdisjoint(here):
                 chosen = [i for i, n in enumerate(here) if (n in self.held_out) == held_out]
                 if chosen:
                     yield chunk.only(chosen)
             else:
                 yield chunk
+
+    def _marked(self, chunk: Chunk, records: range) -> Chunk:
+        """Mark the records of a chunk that are in misaligned blocks."""
+        first = bisect_right(self.misaligned, records.start, key=attrgetter("last"))
+        reasons = {}
+        for block in self.misaligned[first:]:
+            if block.first > records.stop:
+                break
+            for record in range(max(block.first - 1, records.start), min(block.last, records.stop)):
+                reasons[record - records.start] = block.reason
+        return replace(chunk, misaligned=reasons) if reasons else chunk
 
 
 def split_off(sources: Sequence[Source], size: int, seed: int) -> list[Split]:

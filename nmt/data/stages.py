@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from nmt import files
 from nmt.config import Config, FilePair, TextSet, TokenizerConfig, known_tags, named_valid, tags_of
 from nmt.cores import free_cores
 from nmt.data import fingerprint
-from nmt.data.cleaning import Cleaner, Drops, Duplicates
+from nmt.data.cleaning import Cleaner, Drops, Duplicates, recorded_settings
 from nmt.data.corpus import DROPPED, META, Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.misalignment import misaligned_blocks
 from nmt.data.prepare import Block, Job, blocks, settled
 from nmt.data.sources import Source
 from nmt.data.split import Split, split_off
@@ -108,11 +109,14 @@ def kept_blocks(config: Config, drops: Drops) -> Iterator[Block]:
 
 
 def _splits(config: Config) -> list[Split]:
-    """Return the training sets, and what of them is held out for validation."""
+    """Return the training sets with their held-out records and misaligned blocks."""
     sources, valid = train_sources(config), config.data.valid
+    splits = [Split(source) for source in sources]
     if isinstance(valid, int):
-        return split_off(sources, valid, config.train.seed)
-    return [Split(source) for source in sources]
+        splits = split_off(sources, valid, config.train.seed)
+    if config.data.clean is None or not config.data.clean.misaligned:
+        return splits
+    return [replace(s, misaligned=misaligned_blocks(s.source, free_cores())) for s in splits]
 
 
 def _split_settings(config: Config) -> dict[str, Any]:
@@ -200,8 +204,7 @@ def _tokenizer_settings(config: Config) -> dict[str, Any]:
     settings["own"] = config.tokenizer.model is not None
     if not config.is_given("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured; the run's own figure must not look like a change
-    clean = config.data.clean
-    settings["clean"] = None if clean is None else clean.model_dump(mode="json")
+    settings["clean"] = recorded_settings(config.data.clean)
     settings["forms"] = [[its.form, *its.columns] for its in train_sources(config)]
     return settings | _split_settings(config)
 
@@ -306,7 +309,7 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
         job = Job(cleaner, tokenizers.tagged(tags), longest)
         settings = {
             "max_length": longest,
-            "clean": None if cleaner is None else cleaner.config.model_dump(mode="json"),
+            "clean": None if cleaner is None else recorded_settings(cleaner.config),
             "tokenizers": digests,
             "form": [source.form, *source.columns],
             "tags": tags_of(one),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.data import language
+from nmt.data.misalignment import REACH, Floats, find_blocks, learn_fitness
 from nmt.data.sources import Source
+from nmt.data.windows import (
+    MIN_PAIRS_FOR_WORKERS,
+    WINDOW,
+    Window,
+    pairs_at,
+    sample_pairs,
+    windows,
+)
 from nmt.doctor import similar
 from nmt.doctor.findings import Findings, Place
-from nmt.doctor.look import SIDES, Chunk, HeldOut, Knowledge, Seen, look, text_of
-from nmt.doctor.shifts import REACH, Floats, find_blocks, learn_fitness
+from nmt.doctor.look import SIDES, HeldOut, Knowledge, Seen, look
 from nmt.pool import Pool
 
-CHUNK = 1000
-"""Pairs that a worker looks at together."""
-WORTH_WORKERS = 20_000
-"""Pairs from which on other processes help."""
-SAMPLE = 20_000
+CHUNK = WINDOW
+WORTH_WORKERS = MIN_PAIRS_FOR_WORKERS
 RANDOM_PAIRS = 10
 LANGUAGE_SAMPLE = 1000
 OUTLIER = 6.0
@@ -78,7 +82,7 @@ def examine(
 ) -> Report:
     """Examine a text set; `codes` are the languages it is said to be in."""
     findings = Findings()
-    counts, sample = _survey(source)
+    counts, sample = sample_pairs(source)
     files = source.parts[0][0], source.parts[0][-1]
     if counts[0] != counts[1]:
         said = f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}"
@@ -110,17 +114,6 @@ def examine(
     return report
 
 
-def _survey(source: Source) -> tuple[tuple[int, int], list[tuple[str, str]]]:
-    """Count the lines of both sides and draw a sample of pairs, in random order."""
-    src, tgt = (sum(1 for _ in lines) for lines in source.sides())
-    size = min(src, tgt)
-    rng = random.Random(1)
-    chosen = np.array(sorted(rng.sample(range(size), min(SAMPLE, size))), np.int64)
-    sample = list(_lines(source, chosen).values())
-    rng.shuffle(sample)
-    return (src, tgt), sample
-
-
 def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None:
     """Return the language that a side should be in, as the identifier calls it."""
     return language.identifier_code(code) or language.main_language(
@@ -128,26 +121,13 @@ def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None
     )
 
 
-def _chunks(source: Source) -> Iterator[Chunk]:
-    pairs = zip(*source.sides(), strict=False)  # as far as both sides go
-    start = 0
-    before: list[bytes] = []
-    now = list(islice(pairs, CHUNK))
-    while now:
-        later = list(islice(pairs, CHUNK))
-        tgt = [pair[1] for pair in now]
-        after = [pair[1] for pair in later[:REACH]]
-        yield Chunk(start, [pair[0] for pair in now], tgt, before, after)
-        start, before, now = start + len(now), tgt[-REACH:], later
-
-
 def _look_everywhere(source: Source, knowledge: Knowledge, processes: int) -> Iterator[Seen]:
     with Pool(_look, knowledge, processes) as pool:
-        yield from pool.map(_chunks(source))
+        yield from pool.map(windows(source, REACH, CHUNK))
 
 
-def _look(knowledge: Knowledge, chunk: Chunk) -> Seen:
-    return look(chunk, knowledge)
+def _look(knowledge: Knowledge, window: Window) -> Seen:
+    return look(window, knowledge)
 
 
 def _lengths(report: Report, misplaced: set[int]) -> None:
@@ -211,7 +191,7 @@ def _duplicates(
         for s, side in enumerate(SIDES)
     }
     wanted = np.unique(np.concatenate([pairs.ravel() for pairs in found.values()]))
-    texts = _lines(source, wanted)
+    texts = pairs_at(source, wanted)
     near_pairs: dict[int, int] = {}
     for s, side in enumerate(SIDES):
         own = {i: pair[s] for i, pair in texts.items()}
@@ -222,14 +202,3 @@ def _duplicates(
                 near_pairs.setdefault(i, earlier)
     for i, earlier in sorted(near_pairs.items()):
         report.findings.add("near_duplicate_pair", "pair", i + 1, f"as line {earlier + 1}")
-
-
-def _lines(source: Source, wanted: NDArray[np.int64]) -> dict[int, tuple[str, str]]:
-    """Return the pairs on these lines, counted from 0, in order."""
-    pairs = zip(*source.sides(), strict=False)
-    found, begin = {}, 0
-    for place in wanted.tolist():
-        src, tgt = next(islice(pairs, place - begin, None))
-        found[place] = text_of(src), text_of(tgt)
-        begin = place + 1
-    return found

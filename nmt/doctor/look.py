@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmt.data import language
 from nmt.data.contents import has_word
+from nmt.data.misalignment import Fitness, Floats
 from nmt.data.sources import Source
 from nmt.data.text import BOM
+from nmt.data.windows import Window, text_of
 from nmt.doctor import similar
 from nmt.doctor.findings import Place
 from nmt.doctor.lines import TOKENIZED, Fault, pair_faults, shown, side_faults
-from nmt.doctor.shifts import Fitness, Floats
 
 LEAST_LEAK = 20
 """Characters of a line that may not stand in held-out text; shorter ones are common speech."""
@@ -45,16 +45,6 @@ class Knowledge:
     held_out: list[HeldOut]
 
 
-class Chunk(NamedTuple):
-    """Some raw pairs in a row, with the target lines around them."""
-
-    start: int
-    src: list[bytes]
-    tgt: list[bytes]
-    before: list[bytes]
-    after: list[bytes]
-
-
 @dataclass(frozen=True)
 class Seen:
     """What one chunk of L pairs looks like."""
@@ -78,12 +68,7 @@ def hold_out(name: str, source: Source) -> HeldOut:
     return HeldOut(name, *(similar.Index(lines) for lines in sides))
 
 
-def text_of(raw: bytes) -> str:
-    """Return a raw line as text, without what is not UTF-8."""
-    return raw.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "ignore")
-
-
-def look(chunk: Chunk, knowledge: Knowledge) -> Seen:
+def look(chunk: Window, knowledge: Knowledge) -> Seen:
     """Look at each pair of a chunk."""
     faults: list[tuple[int, Fault]] = []
     texts = [

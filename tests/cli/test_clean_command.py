@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from commandline import done, nmt, settings, write_lines
+from nastytext import demo_lines
 from tinyruns import Tiny
 
 FILTERS = settings(data__clean="{entities: true, duplicates: pair}")
@@ -68,3 +70,34 @@ def test_an_unknown_filter_names_the_nearest(tiny: Tiny) -> None:
     assert result.code == 2
     assert "data.clean.copys" in result.err
     assert "did you mean 'copies'" in result.err
+
+
+def test_clean_drops_the_misaligned_blocks_that_check_finds(tmp_path: Path) -> None:
+    """The same lines, with their reason; what is kept stays in order."""
+    lines = {side: demo_lines(f"train.{side}")[:1500] for side in ("en", "fr")}
+    lines["fr"][500:700] = [*lines["fr"][501:700], lines["fr"][500]]
+    lines["fr"][1000:1060] = reversed(lines["fr"][1000:1060])
+    for side, text in lines.items():
+        write_lines(tmp_path / f"train.{side}", text)
+        write_lines(tmp_path / f"valid.{side}", demo_lines(f"valid.{side}"))
+    config = tmp_path / "a.yaml"
+    data = "{src: en, tgt: fr, train: [train], valid: valid, clean: {misaligned: true}}"
+    config.write_text(f"data: {data}\n")
+    result = done(nmt("clean", config, "-o", tmp_path / "kept"))
+    rows = (tmp_path / "kept.dropped.tsv").read_text("utf-8").split("\n")[1:-1]
+    dropped: dict[str, list[int]] = {}
+    for reason, place, *pair in (row.split("\t") for row in rows):
+        number = int(place.rpartition(":")[2])
+        dropped.setdefault(reason, []).append(number)
+        assert pair == [lines["en"][number - 1], lines["fr"][number - 1]]
+    checked = json.loads(done(nmt("check", config, "--json")).out)["sets"][0]["findings"]
+    found = {finding["kind"]: finding["lines"] for finding in checked}
+    assert dropped == {
+        "misaligned, translation 1 line up": found["shifted"],
+        "misaligned, sides unrelated": found["unrelated"],
+    }
+    gone = {number - 1 for numbers in dropped.values() for number in numbers}
+    for side, text in lines.items():
+        kept = (tmp_path / f"kept.{side}").read_text("utf-8").split("\n")[:-1]
+        assert kept == [line for i, line in enumerate(text) if i not in gone]
+    assert f"{len(found['shifted'])} pairs dropped, misaligned, translation 1 line up" in result.err

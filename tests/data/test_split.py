@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from textpairs import Given
 from textpairs import given as chunks_of
 
-from nmt.data.split import split_off
+from nmt.data.misalignment import MisalignedBlock
+from nmt.data.split import Split, split_off
 from nmt.data.text import Pair
 from nmt.errors import DataError
 
@@ -138,3 +139,25 @@ def test_candidates_that_occur_twice_are_made_up_for() -> None:
     assert split(pairs, 3, 1)[1] == alone
     with pytest.raises(DataError, match="at most 3,"):
         split(pairs, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([], []),
+        ([(1, 1)], [1]),
+        ([(2, 4), (6, 6)], [2, 3, 4, 6]),
+        ([(3, 3), (4, 8)], [3, 4, 5, 6, 7, 8]),
+        ([(1, 8)], [1, 2, 3, 4, 5, 6, 7, 8]),
+    ],
+)
+@pytest.mark.parametrize("held_out", [frozenset[int](), frozenset({0, 3, 6})])
+def test_chunks_mark_the_records_of_misaligned_blocks(
+    blocks: list[tuple[int, int]], expected: list[int], held_out: frozenset[int]
+) -> None:
+    """Chunks hold three of the eight records, so blocks begin, end and continue in them."""
+    pairs = [(f"s{n}", f"t{n}") for n in range(1, 9)]
+    marks = [MisalignedBlock(first, last, 1) for first, last in blocks]
+    training = Split(Memory(pairs), held_out, marks)  # type: ignore[arg-type]
+    marked = [chunk.numbers[i] for chunk in training.chunks() for i in chunk.misaligned]
+    assert marked == [n for n in expected if n - 1 not in held_out]

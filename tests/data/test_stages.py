@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from nastytext import demo_lines
 
 from nmt import files
 from nmt.config import Config
@@ -468,3 +469,38 @@ def test_missing_text_is_found_before_any_stage(project: Project) -> None:
     project.config()  # writes the file
     with pytest.raises(ConfigError, match=r"a\.yaml:\d+: data\.train\.0: no such file"):
         load_config(project.folder / "a.yaml", check_files=True)
+
+
+@pytest.mark.parametrize("valid", ["valid", 50])
+def test_stages_misaligned_blocks_are_not_trained_on(tmp_path: Path, valid: str | int) -> None:
+    """Validation text that is split off the training text is not filtered."""
+    for side in ("en", "fr"):
+        text = demo_lines(f"train.{side}")[:1000]
+        if side == "fr":
+            text[500:700] = [*text[501:700], text[500]]
+        write(tmp_path / f"train.{side}", text)
+        write(tmp_path / f"valid.{side}", demo_lines(f"valid.{side}"))
+    data = {"src": "en", "tgt": "fr", "train": ["train"], "valid": valid}
+    project = Project(tmp_path, {"data": {**data, "clean": {"misaligned": True}}})
+    _, train, held_out, _ = project.prepare()
+    [(reason, count)] = train.dropped().items()
+    assert reason == "misaligned, translation 1 line up"
+    if valid == "valid":
+        assert abs(count - 199) <= 3
+        assert len(train) == 1000 - count
+    else:
+        assert len(held_out) == 50
+        assert len(train) == 950 - count
+        assert 150 <= count < 199
+    assert project.prepare()[3] == KEPT
+
+
+def test_stages_runs_made_before_the_misaligned_filter_are_kept(project: Project) -> None:
+    """Their records lack the key, so settings without this filter do not record it."""
+    project.settings["data"]["clean"] = {"copies": True}
+    project.prepare()
+    for record in (project.run.tokenizer_meta, *project.run.corpus.rglob("meta.json")):
+        assert "misaligned" not in record.read_text()
+    project.settings["data"]["clean"] = {"copies": True, "misaligned": True}
+    assert "corpus: unchanged, kept" not in project.prepare()[3]
+    assert "misaligned" in project.run.tokenizer_meta.read_text()

@@ -15,16 +15,21 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmt.data.contents import numbers
+from nmt.data.sources import Source
+from nmt.data.windows import MIN_PAIRS_FOR_WORKERS, Window, sample_pairs, text_of, windows
+from nmt.pool import Pool
 
 REACH = 2
 OFFSETS = tuple(range(-REACH, REACH + 1))
+UNRELATED = len(OFFSETS)
+STATES = UNRELATED + 1
 CHANGE = 12.0
 """Nats; every block changes the offset twice."""
 LEAST_BLOCK = 20
@@ -193,42 +198,126 @@ def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
 
 
 @dataclass(frozen=True)
-class Block:
-    """Lines first..last, counted from 1, whose target stands `offset` lines further down."""
+class MisalignedBlock:
+    """Lines first..last, counted from 1, whose translation is `offset` lines further down."""
 
     first: int
     last: int
     offset: int | None
-    """None where the two sides have nothing to do with each other."""
+    """None if the sides are unrelated."""
+
+    @property
+    def reason(self) -> str:
+        """Say why its pairs are dropped."""
+        if self.offset is None:
+            return "misaligned, sides unrelated"
+        direction = "down" if self.offset > 0 else "up"
+        lines = "1 line" if abs(self.offset) == 1 else f"{abs(self.offset)} lines"
+        return f"misaligned, translation {lines} {direction}"
 
 
-def find_blocks(ratios: Floats) -> list[Block]:
-    """Return the blocks of at least LEAST_BLOCK lines that do not stand beside their translation.
+class BlockSearch:
+    """Viterbi search for misaligned blocks in a stream of lines.
 
-    `ratios` is lines x OFFSETS.
+    States are the OFFSETS and UNRELATED. A line's state is final once the best paths to all states
+    of a later line go through it, so only the lines since then are kept.
     """
-    lines = len(ratios)
-    nowhere = len(OFFSETS)
-    scores = np.concatenate([ratios, np.zeros((lines, 1), np.float32)], 1).astype(np.float64)
-    back = np.empty((lines, nowhere + 1), np.int8)
-    best = np.full(nowhere + 1, -CHANGE)
-    best[REACH] = 0
-    stay = np.arange(nowhere + 1)
-    for i in range(lines):
-        top = int(best.argmax())
-        moves = best[top] - CHANGE > best
-        back[i] = np.where(moves, top, stay)
-        best = np.where(moves, best[top] - CHANGE, best) + scores[i]
-    states = np.empty(lines, np.int8)
-    state = int((best - np.where(stay == REACH, 0, CHANGE)).argmax())
-    for i in range(lines - 1, -1, -1):
-        states[i] = state
-        state = back[i, state]
-    edges = np.flatnonzero(np.diff(states)) + 1
-    blocks = []
-    for begin, end in zip([0, *edges], [*edges, lines], strict=True):
-        if begin < end and states[begin] != REACH and end - begin >= LEAST_BLOCK:
-            state = int(states[begin])
-            offset = None if state == nowhere else OFFSETS[state]
-            blocks.append(Block(int(begin) + 1, int(end), offset))
-    return blocks
+
+    def __init__(self) -> None:
+        self._scores = np.full(STATES, -CHANGE)
+        self._scores[REACH] = 0
+        self._previous: list[NDArray[np.int64]] = []
+        """For each line that is not final, the best state of the line before, by state."""
+        self._state = REACH
+        self._begin = self._end = 0
+        """The run of equal states that ends at the last final line."""
+
+    def add(self, ratios: Floats) -> list[MisalignedBlock]:
+        """Add the next lines (lines x OFFSETS) and return the blocks that are complete now."""
+        stay = np.arange(STATES)
+        emissions = np.zeros((len(ratios), STATES))
+        emissions[:, : len(OFFSETS)] = ratios
+        for emission in emissions:
+            top = int(self._scores.argmax())
+            changes = self._scores[top] - CHANGE > self._scores
+            self._previous.append(np.where(changes, top, stay))
+            self._scores = np.where(changes, self._scores[top] - CHANGE, self._scores) + emission
+        states = np.arange(STATES)
+        for i in range(len(self._previous) - 1, -1, -1):
+            states = self._previous[i][states]
+            if (states == states[0]).all():
+                return self._finalize(int(states[0]), i)
+        return []
+
+    def finish(self) -> list[MisalignedBlock]:
+        """Return the blocks among the last lines."""
+        costs = np.where(np.arange(STATES) == REACH, 0, CHANGE)
+        blocks = self._finalize(int((self._scores - costs).argmax()), len(self._previous))
+        return blocks + self._close_run()
+
+    def _finalize(self, state: int, count: int) -> list[MisalignedBlock]:
+        """Trace the best path back over the first `count` lines; the last of them has `state`."""
+        states = []
+        for previous in reversed(self._previous[:count]):
+            states.append(state)
+            state = int(previous[state])
+        del self._previous[:count]
+        blocks = []
+        for line_state in reversed(states):
+            if line_state != self._state:
+                blocks += self._close_run()
+                self._state = line_state
+            self._end += 1
+        return blocks
+
+    def _close_run(self) -> list[MisalignedBlock]:
+        """Return the current run if it is a block, and begin the next one."""
+        first, self._begin = self._begin + 1, self._end
+        if self._state == REACH or self._end - first + 1 < LEAST_BLOCK:
+            return []
+        offset = None if self._state == UNRELATED else OFFSETS[self._state]
+        return [MisalignedBlock(first, self._end, offset)]
+
+
+def find_blocks(ratios: Floats) -> list[MisalignedBlock]:
+    """Return the misaligned blocks of at least LEAST_BLOCK lines; `ratios` is lines x OFFSETS."""
+    search = BlockSearch()
+    return search.add(ratios) + search.finish()
+
+
+def misaligned_blocks(source: Source, cores: int) -> list[MisalignedBlock]:
+    """Return the misaligned blocks of a text set, in order.
+
+    Reads the text three times; memory holds a sample of it and does not grow with the text. The
+    result is remembered, because the tokenizer and the corpus are made of the same text.
+    """
+    files = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in source.files]
+    key = (*files, source.form, *source.columns)
+    if key not in _blocks_of_source:
+        _blocks_of_source[key] = _search(source, cores)
+    return _blocks_of_source[key]
+
+
+_blocks_of_source: dict[Hashable, list[MisalignedBlock]] = {}
+
+
+def _search(source: Source, cores: int) -> list[MisalignedBlock]:
+    (count, _), sample = sample_pairs(source)
+    fitness = learn_fitness(sample)
+    if fitness is None:
+        return []
+    search = BlockSearch()
+    blocks: list[MisalignedBlock] = []
+    processes = cores if cores > 1 and count >= MIN_PAIRS_FOR_WORKERS else 0
+    with Pool(_window_ratios, fitness, processes) as pool:
+        for ratios in pool.map(windows(source, REACH)):
+            blocks += search.add(ratios)
+    return blocks + search.finish()
+
+
+def _window_ratios(fitness: Fitness, window: Window) -> Floats:
+    src, before, tgt, after = (
+        [text_of(raw) for raw in lines]
+        for lines in (window.src, window.before, window.tgt, window.after)
+    )
+    return fitness.ratios(src, [*before, *tgt, *after], len(before), len(src))

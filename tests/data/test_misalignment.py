@@ -1,0 +1,185 @@
+"""Blocks that stand beside the wrong lines."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nastytext import demo_lines
+
+from nmt.data.misalignment import (
+    OFFSETS,
+    BlockSearch,
+    Lexicon,
+    MisalignedBlock,
+    find_blocks,
+    learn_fitness,
+    misaligned_blocks,
+    words,
+)
+from nmt.data.sources import Source
+
+LINES = 2000
+
+
+def blocks(src: list[str], tgt: list[str]) -> list[MisalignedBlock]:
+    """Find the blocks of two sides."""
+    fitness = learn_fitness(list(zip(src, tgt, strict=True)))
+    assert fitness is not None
+    return find_blocks(fitness.ratios(src, tgt, 0, len(src)))
+
+
+@pytest.fixture
+def sides() -> tuple[list[str], list[str]]:
+    """The first lines of the demo corpus."""
+    return demo_lines("train.en")[:LINES], demo_lines("train.fr")[:LINES]
+
+
+def test_clean_text_has_no_blocks(sides: tuple[list[str], list[str]]) -> None:
+    assert blocks(*sides) == []
+
+
+@pytest.mark.parametrize("offset", [-2, -1, 1, 2])
+@pytest.mark.parametrize("size", [25, 200])
+def test_a_shifted_block_is_found_to_the_line(
+    offset: int, size: int, sides: tuple[list[str], list[str]]
+) -> None:
+    src, tgt = sides
+    begin = 1000
+    block = tgt[begin : begin + size]
+    tgt[begin : begin + size] = block[-offset:] + block[:-offset]
+    [found] = blocks(src, tgt)
+    assert found.offset == offset
+    first, last = begin + 1 + max(0, -offset), begin + size - max(0, offset)
+    assert abs(found.first - first) <= 2
+    assert abs(found.last - last) <= 2
+
+
+def test_the_rest_of_a_text_after_a_lost_line_is_one_block(
+    sides: tuple[list[str], list[str]],
+) -> None:
+    src, tgt = sides
+    [found] = blocks(src[:-1], tgt[:1500] + tgt[1501:])
+    assert (found.offset, found.last) == (-1, LINES - 1)
+    assert abs(found.first - 1502) <= 2
+
+
+def test_a_shuffled_block_fits_nowhere(sides: tuple[list[str], list[str]]) -> None:
+    src, tgt = sides
+    block = tgt[500:600]
+    random.Random(1).shuffle(block)
+    tgt[500:600] = block
+    [found] = blocks(src, tgt)
+    assert found.offset is None
+    assert abs(found.first - 501) <= 3
+    assert abs(found.last - 600) <= 3
+
+
+def test_short_blocks_are_not_told(sides: tuple[list[str], list[str]]) -> None:
+    src, tgt = sides
+    tgt[100:110] = [*tgt[101:110], tgt[100]]
+    assert blocks(src, tgt) == []
+
+
+def test_the_search_is_the_best_path() -> None:
+    """Against all paths over three states of a text of five lines: they give the same score."""
+    ratios = np.full((60, len(OFFSETS)), -9.0, np.float32)
+    ratios[:, 2] = 1.0
+    ratios[20:45, 3] = 5.0  # 25 lines gain 4 nats each, for two changes of 12
+    assert find_blocks(ratios) == [MisalignedBlock(21, 45, 1)]
+    ratios[20:45, 3] = 1.9  # 25 lines gain 0.9 nats each: less than two changes cost
+    assert find_blocks(ratios) == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_block_search_in_parts_equals_the_whole(size: int) -> None:
+    states = [2] * 150 + [3] * 90 + [2] * 60 + [None] * 50 + [0] * 100 + [1] * 25 + [2] * 200
+    ratios = np.random.default_rng(3).normal(-6, 3, (len(states), len(OFFSETS)))
+    for i, state in enumerate(states):
+        if state is not None:
+            ratios[i, state] += 9
+    ratios = ratios.astype(np.float32)
+    search = BlockSearch()
+    found = [
+        block
+        for begin in range(0, len(ratios), size)
+        for block in search.add(ratios[begin : begin + size])
+    ]
+    found += search.finish()
+    assert found == find_blocks(ratios)
+    assert [block.offset for block in found] == [1, None, -2, -1]
+
+
+def test_block_search_forgets_final_lines() -> None:
+    search = BlockSearch()
+    aligned = np.full((100, len(OFFSETS)), -3.0, np.float32)
+    aligned[:, 2] = 3.0
+    for _ in range(50):
+        assert search.add(aligned) == []
+        assert len(search._previous) <= 100
+
+
+@pytest.mark.parametrize("form", ["plain", "parts", "tsv", "gzip"])
+def test_misaligned_blocks_of_a_text_set(
+    form: str, tmp_path: Path, sides: tuple[list[str], list[str]]
+) -> None:
+    src, tgt = sides
+    tgt[1000:1100] = [*tgt[1001:1100], tgt[1000]]
+    src[1500:1600], tgt[1500:1600] = [""] * 100, [""] * 100
+    files = tmp_path / "a.en", tmp_path / "a.fr"
+    source = Source([files])
+    texts = ["".join(f"{line}\n" for line in lines).encode() for lines in (src, tgt)]
+    if form == "gzip":
+        files = tmp_path / "a.en.gz", tmp_path / "a.fr.gz"
+        source = Source([files])
+        texts = [gzip.compress(text) for text in texts]
+    if form == "parts":
+        more = tmp_path / "b.en", tmp_path / "b.fr"
+        source = Source([files, more])
+        for file, lines in zip(more, (src, tgt), strict=True):
+            file.write_text("".join(f"{line}\n" for line in lines[1050:]), "utf-8")
+        texts = ["".join(f"{s}\n" for s in lines[:1050]).encode() for lines in (src, tgt)]
+    for file, text in zip(files, texts, strict=True):
+        file.write_bytes(text)
+    if form == "tsv":
+        rows = [f"{t}\t{s}\n" for s, t in zip(src, tgt, strict=True)]
+        (tmp_path / "a.tsv").write_text("".join(rows), "utf-8")
+        source = Source([(tmp_path / "a.tsv",)], "tsv", (1, 0))
+    [block] = misaligned_blocks(source, 1)
+    assert (block.offset, block.reason) == (-1, "misaligned, translation 1 line up")
+    assert abs(block.first - 1002) <= 2
+    assert abs(block.last - 1100) <= 2
+
+
+def test_misaligned_blocks_follow_a_changed_file(
+    tmp_path: Path, sides: tuple[list[str], list[str]]
+) -> None:
+    src, tgt = sides
+    files = tmp_path / "a.en", tmp_path / "a.fr"
+    found = []
+    for target in (tgt, [*tgt[:1000], *tgt[1001:1100], tgt[1000], *tgt[1100:]]):
+        for file, lines in zip(files, (src, target), strict=True):
+            file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        found.append(len(misaligned_blocks(Source([files]), 1)))
+    assert found == [0, 1]
+
+
+def test_too_small_a_text_teaches_nothing() -> None:
+    assert learn_fitness([("a b", "c d")] * 100) is None
+    assert learn_fitness([(" ", "x")] * 1000) is None
+
+
+def test_the_lexicon_knows_what_stands_together() -> None:
+    pairs = [(f"the {a}", f"le {b}") for a, b in [("dog", "chien"), ("cat", "chat")] * 5]
+    lexicon = Lexicon(pairs)
+    assert lexicon.best["dog"][0] == "chien"
+    assert lexicon.fit(["dog"], {"chien"}) == 1.0
+    assert lexicon.fit(["dog"], {"chat"}) < 1.0
+    assert np.isnan(lexicon.fit(["bird"], {"oiseau"}))
+
+
+def test_words_of_scripts_without_blanks_are_characters() -> None:
+    assert words("我有 2 books") == ["我", "有", "2", "books"]
