@@ -133,4 +133,5 @@ def path_text(name: str, device: torch.device) -> str:
     present = [unit for unit in units if unit in cpu.instruction_sets()]
     ratio = speed_ratio(device, AUTOCAST_TYPES[name])
     how = " and ".join(present) + " products" if present else f"no {name} instructions, emulated"
-    return f"{how}, {ratio:.2g} times the speed of fp32"
+    times = f"{ratio:.1f}" if ratio > 0.95 else f"{ratio:.2g}"
+    return f"{how}, {times} times the speed of fp32"

@@ -38,6 +38,7 @@ from nmt.models.layers import (
     Output,
     RecurrentLayer,
     State,
+    fused_lstm_runs,
     init_recurrent,
     looping,
     make_embedding,
@@ -79,6 +80,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding = embedding
         self.reverse = config.reverse_source
+        self.is_lstm = config.cell == "lstm"
         self.dropout = Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         self.layers = nn.ModuleList(
@@ -104,7 +106,8 @@ class Encoder(nn.Module):
         finals: list[State] = []
         for i, rnn in enumerate(self.layers):
             trained = torch.is_grad_enabled() and states.device.type == "cpu"
-            run = run_padded if trained else run_packed
+            stepwise = trained or (self.is_lstm and not fused_lstm_runs(states.device.type))
+            run = run_padded if stepwise else run_packed
             new, final = run(rnn, states, src_len)  # type: ignore[arg-type]
             new = self.dropout(new)
             states = states + new if i >= FIRST_RESIDUAL else new

@@ -1,0 +1,34 @@
+"""The script that makes benchmarks/precision.md: each cell runs, or is refused with one line."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "precision_table.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("precision_table", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("model", ["lstm, wiring luong", "transformer, ssru"])
+def test_each_cell_runs_or_is_refused_in_one_line(script: Any, model: str) -> None:
+    cells = script.outcomes(model)
+    assert len(cells) == len(script.TRAIN) + len(script.DECODE)
+    for task, precision, outcome in cells:
+        assert "\n" not in outcome
+        refused = f"{task}.precision: expected "
+        assert outcome == "runs" or outcome.startswith(refused), (task, precision, outcome)
+    outcomes = {cell[:2]: cell[2] for cell in cells}
+    assert outcomes["train", "fp32"] == outcomes["decode", "fp32"] == "runs"
+    assert outcomes["train", "fp16"] != "runs", "on a CPU"
