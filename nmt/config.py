@@ -331,6 +331,9 @@ class DecodeConfig(Section):
     """Samples of a line that mbr chooses from."""
     mbr_metric: Literal["chrf", "bleu"] = "chrf"
     """How like two of them are."""
+    split: Literal["auto", "length", "sentences"] = "auto"
+    """Translate only lines that are too long in parts, or each sentence by itself. `auto` is
+    `sentences` if the training lines were single sentences; training stores which."""
     split_length: Count | None = None
     """Source tokens above which a line is translated in parts; null for data.max_length."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "fp32"
@@ -362,7 +365,10 @@ class DecodeConfig(Section):
 
     def greedy(self) -> DecodeConfig:
         """Return these settings with the most probable token at each step, as in validation."""
-        kept = ("max_length_ratio", "threads", "tags", "batch_size", "batch_tokens", "continuous")
+        kept = (
+            *("max_length_ratio", "threads", "tags", "batch_size", "batch_tokens", "continuous"),
+            "split",
+        )
         return DecodeConfig(beam_size=1, **{name: getattr(self, name) for name in kept})
 
     def rules(self) -> list[tuple[bool, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nmt.config import DecodeConfig
 from nmt.configfile import load_config
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_engine, longest_source, open_models
+from nmt.decoding.load import line_splitter, load_engine, open_models
 from nmt.decoding.terms import Terms
 from nmt.decoding.translator import Extras, Line, Translation, Translator
 from nmt.errors import ConfigError
@@ -34,7 +35,7 @@ class Model:
         self._overrides = list(overrides)
         first, *others = open_models(folders, self._overrides)
         self._run = first[0]
-        self._longest = min(longest_source(config) for _, config in (first, *others))
+        self._configs = [config for _, config in (first, *others)]
         self.engine = load_engine(*first, device, beside=others)
 
     @property
@@ -124,10 +125,11 @@ class Model:
             engine = BeamEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
-        asked = engine.settings.split_length if "split_length" in decode else None
-        longest = asked or self._longest
+        splitter = line_splitter(self._configs, engine.settings)
+        if "split_length" in decode and engine.settings.split_length:
+            splitter = replace(splitter, max_tokens=engine.settings.split_length)
         extras = Extras(Terms(terms) if terms else None, protect, confidence)
-        return Translator(engine, engine.tokenizers, engine.settings, longest, extras)
+        return Translator(engine, engine.tokenizers, engine.settings, splitter, extras)
 
     def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:
         """Return the decode settings with others in their place."""

@@ -21,7 +21,7 @@ from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
 from nmt.data.stages import EvalSet, ensure_corpus, ensure_tokenizers, load_test_sets
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_translator, tagged
+from nmt.decoding.load import line_splitter, load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.errors import EXIT_OK, DataError, RunError
 from nmt.evaluation.analyse import analyse, quietly
@@ -64,6 +64,8 @@ from nmt.training.signals import EXIT_CODES
 from nmt.training.trainer import Trainer
 from nmt.workers import Workers, connected
 
+MAX_MULTI_SENTENCE = 0.1
+"""Up to this share of training lines with several sentences, a model translates each by itself."""
 SAMPLES = 3
 """Translations shown at each validation and at the end."""
 
@@ -185,6 +187,13 @@ def set_up(
             measured["train.threads"] = threads
         if not config.is_given("tokenizer.vocab_size"):
             measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
+        share = train.multi_sentence_share()
+        if config.decode.split == "auto" and share is not None:
+            split = "sentences" if share <= MAX_MULTI_SENTENCE else "length"
+            log.say(
+                f"decode.split: {split}, as {share:.1%} of training lines hold several sentences"
+            )
+            measured["decode.split"] = split
         config = config.with_values(measured)
         if workers.leads:
             files.write_text(run_dir.config, show_config(config))
@@ -373,7 +382,7 @@ class Validator:
             trainer.precision.device,
             check=signals.check,
         )
-        translator = Translator(engine, trainer.tokenizers, decode)
+        translator = Translator(engine, trainer.tokenizers, decode, line_splitter([config]))
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]

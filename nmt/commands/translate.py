@@ -227,6 +227,11 @@ class _Way:
         report = told.report
         if report.split:
             say(f"{report.split} long lines were translated in {report.parts} parts")
+        if report.multi_sentence:
+            say(
+                "lines of several sentences, translated sentence by sentence (decode.split): "
+                f"{report.multi_sentence}, with {report.sentences} sentences"
+            )
         if report.demanded:
             _tell_misses("demanded phrases stand", report.demanded, report.missing)
         if self.asked.protect:

@@ -136,6 +136,15 @@ class Corpus:
         """Add up a count of all text sets, such as tgt_tokens."""
         return sum(meta[key] for meta in self.metas)
 
+    def multi_sentence_share(self) -> float | None:
+        """Return the share of pairs whose source holds several sentences.
+
+        None if a text set was prepared by a release that did not count them.
+        """
+        counts = [meta.get("multi_sentence") for meta in self.metas]
+        known = [count for count in counts if count is not None]
+        return sum(known) / max(len(self), 1) if len(known) == len(counts) else None
+
     def dropped(self) -> dict[str, int]:
         """Return how many pairs were dropped, by reason."""
         counts: dict[str, int] = {}
@@ -211,7 +220,7 @@ class _ShardWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.shards = self.pairs = 0
+        self.shards = self.pairs = self.multi_sentence = 0
         self.tokens = dict.fromkeys(SIDES, 0)
         self.aligned = False
         self._blocks: list[Block] = []
@@ -222,6 +231,7 @@ class _ShardWriter:
         if len(block):
             self._blocks.append(block)
             self._waiting += len(block)
+            self.multi_sentence += int(block.multi_sentence.sum())
         if self._waiting >= SHARD:
             self.flush()
 
@@ -283,6 +293,7 @@ def build_corpus(
             "src_tokens": writer.tokens["src"],
             "tgt_tokens": writer.tokens["tgt"],
             "dropped": dict(drops.counts),
+            "multi_sentence": None if job.language is None else writer.multi_sentence,
             "aligned": writer.aligned,
             "tag_ids": list(job.tokenizers.src.tags) if job.tokenizers else [],
         }

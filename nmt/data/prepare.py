@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nmt.data.cleaning import Cleaner, Drop, Drops, Duplicates
 from nmt.data.links import piece_links
+from nmt.data.sentences import sentence_ends
 from nmt.data.text import Links, Pair
 from nmt.data.tokenizer import Tokenizer, Tokenizers
 from nmt.pool import Pool
@@ -61,6 +62,8 @@ class Job:
     tokenizers: Tokenizers | None = None
     max_length: int | None = None
     """Pairs with more tokens than this on a side are dropped, and blank ones; None keeps all."""
+    language: str | None = None
+    """Source language, to count lines of several sentences; None to count none."""
 
 
 @dataclass
@@ -89,6 +92,8 @@ class Block:
     """With the number of the record in its chunk."""
     keys: list[Key]
     """Of each pair; empty where nobody asks."""
+    multi_sentence: NDArray[np.bool_]
+    """For each pair, whether its source holds several sentences."""
 
     def __len__(self) -> int:
         return len(self.rows["src.txt"].lengths)
@@ -105,6 +110,7 @@ class Block:
             None if self.links is None else [self.links[i] for i in picked],
             self.drops,
             [self.keys[i] for i in picked] if self.keys else [],
+            self.multi_sentence[chosen],
         )
 
 
@@ -166,7 +172,11 @@ def make_block(job: Job, chunk: Records) -> Block:
             keys.append(Key(job.cleaner.key(*pair), number, stood))
     if links is not None:
         links = [links[number] for number in numbers]
-    found = Block(_texts(pairs), links, drops, keys)
+    multi_sentence = np.zeros(len(pairs), bool)
+    if job.language is not None:
+        ends = (sentence_ends(src, job.language) for src, _ in pairs)
+        multi_sentence = np.fromiter(map(bool, ends), bool, len(pairs))
+    found = Block(_texts(pairs), links, drops, keys, multi_sentence)
     if job.tokenizers is None:
         return found
     found.rows |= _tokenized(pairs, links, job.tokenizers)

@@ -306,7 +306,8 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
     ) -> _Planned:
         tags = tag_ids(tokenizers.src, known, tags_of(one))
         longest = data.max_length if part == "train" else None
-        job = Job(cleaner, tokenizers.tagged(tags), longest)
+        language = languages(one, data)[0] if part == "train" else None
+        job = Job(cleaner, tokenizers.tagged(tags), longest, language)
         settings = {
             "max_length": longest,
             "clean": None if cleaner is None else recorded_settings(cleaner.config),

@@ -13,6 +13,7 @@ from nmt.configfile import load_config
 from nmt.cores import free_cores
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
+from nmt.decoding.splitting import LineSplitter
 from nmt.decoding.translator import Extras, Translator
 from nmt.errors import ConfigError, RunError
 from nmt.log import say
@@ -57,16 +58,16 @@ def load_translator(
     runs `beside` it make an ensemble with it.
     """
     settings = config.decode
-    longest = min(longest_source(its) for its in (config, *(other for _, other in beside)))
+    splitter = line_splitter([config, *(other for _, other in beside)])
     if engine == "ctranslate2":
         _require_plain(settings, beside)
         folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
         tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
-        return Translator(theirs, tokenizers, settings, longest, extras)
+        return Translator(theirs, tokenizers, settings, splitter, extras)
     ours = load_engine(run, config, device, checkpoint, beside)
-    return Translator(ours, ours.tokenizers, settings, longest, extras)
+    return Translator(ours, ours.tokenizers, settings, splitter, extras)
 
 
 THEIRS = {
@@ -90,9 +91,24 @@ def _require_plain(settings: DecodeConfig, beside: Sequence[object]) -> None:
         raise ConfigError(others)
 
 
-def longest_source(config: Config) -> int:
-    """Return the source tokens of which a line is translated whole, at most."""
-    return config.decode.split_length or config.data.max_length
+def line_splitter(configs: Sequence[Config], settings: DecodeConfig | None = None) -> LineSplitter:
+    """Return how the models of an ensemble, or one model, divide lines.
+
+    `settings` replace the decode settings of the first. A run of an older release does not know
+    whether its training lines were single sentences: its `auto` keeps a line that fits whole.
+    """
+    first = configs[0]
+    decode = settings or first.decode
+    return LineSplitter(
+        min(config.decode.split_length or config.data.max_length for config in configs),
+        decode.split == "sentences",
+        source_language(first, {}),
+    )
+
+
+def source_language(config: Config, tags: Mapping[str, str]) -> str:
+    """Return the language of source lines that are marked with tags, or as `decode.tags` says."""
+    return {**config.decode.tags, **tags}.get("src_lang", config.data.src)
 
 
 def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
@@ -104,7 +120,8 @@ def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
 def tagged(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
     """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
     asked = {**config.decode.tags, **tags}
-    return translator.tagged(tag_ids(translator.tokenizers.src, known_tags(config.data), asked))
+    ids = tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
+    return translator.tagged(ids, source_language(config, tags))
 
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:

@@ -52,6 +52,21 @@ class Protected:
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """The originals of numbers that stand for others."""
 
+    @property
+    def readable(self) -> str:
+        """The text with a word in place of each stand-in, at the same positions.
+
+        A number behind which a sentence ends looks like an ordinal number in some languages.
+        """
+        if not self.stand_ins:
+            return self.text
+        pieces, end = [], 0
+        for place in self.numbers:
+            if place.demanded in self.stand_ins:
+                pieces += [self.text[end : place.begin], f"X{'x' * (len(place.demanded) - 1)}"]
+                end = place.end
+        return "".join([*pieces, self.text[end:]])
+
     def restore(self, translation: str) -> str:
         """Return a translation with the originals in it again."""
         if not self.stand_ins:

@@ -1,18 +1,19 @@
-"""A line that is too long for a model, cut into parts that are not, and put together again.
+"""Divide a line into parts that are translated one by one, and join the translations.
 
-It is cut after sentences; a sentence that is still too long after clauses, a clause between words,
-and a word between letters. A sentence is a part of its own, as models learn from sentences; of
-clauses and words a part takes as many as it has room for.
+A line is divided into sentences. A sentence with too many tokens is divided at any sentence-like
+punctuation, then at clauses, words and letters; such parts are packed up to the token limit.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nmt.data.sentences import sentence_ends
 from nmt.decoding.words import is_wide
 
 ENDS = (
@@ -21,8 +22,7 @@ ENDS = (
     re.compile(r"\S(?=\s)"),
     re.compile(r"."),
 )
-"""What sentences, clauses, words and letters end with."""
-SENTENCES = 0
+"""Ends of sentence-like units, clauses, words and letters, for sentences that are too long."""
 
 
 @dataclass(frozen=True)
@@ -31,57 +31,79 @@ class Part:
 
     text: str
     after: str = ""
-    """The blanks between it and the next."""
+    """White space between this part and the next."""
 
 
-def split(line: str, size: Callable[[str], int], most: int) -> list[Part]:
-    """Cut a line of more than `most` tokens, as `size` counts them, into parts of fewer.
+@dataclass(frozen=True)
+class LineSplitter:
+    """Settings that decide how a line is divided."""
 
-    The parts and the blanks after them are the line. A letter alone is never cut.
-    """
-    return [Part(line)] if size(line) <= most else _cut(line, size, most, SENTENCES)
+    max_tokens: int = sys.maxsize
+    """Maximum number of source tokens of a part."""
+    by_sentence: bool = False
+    """Divide a line that fits `max_tokens` into its sentences, too."""
+    language: str = ""
+    """Language of the line, for `nmt.data.sentences`."""
+
+    def split(
+        self, line: str, count_tokens: Callable[[str], int], readable: str | None = None
+    ) -> list[Part]:
+        """Return the parts of a line; joined with their white space they are the line.
+
+        `readable` is the line with words in place of stand-ins, at the same positions: sentences
+        are looked for in it. A single letter is never divided.
+        """
+        whole = Part(line)
+        if not self.by_sentence and count_tokens(line) <= self.max_tokens:
+            return [whole]
+        sentences = _units(line, sentence_ends(readable or line, self.language))
+        return _subdivide(sentences, count_tokens, self.max_tokens, 0) or [whole]
 
 
-def _cut(text: str, size: Callable[[str], int], most: int, level: int) -> list[Part]:
-    """Cut a text that is too long at the ends of a level, its units at those of the next."""
+def _subdivide(
+    units: Sequence[Part], count_tokens: Callable[[str], int], max_tokens: int, level: int
+) -> list[Part]:
+    """Return the units, those with too many tokens divided at `level` of ENDS."""
     parts: list[Part] = []
-    units = _units(text, ENDS[level])
+    for unit in units:
+        if level == len(ENDS) or count_tokens(unit.text) <= max_tokens:
+            parts.append(unit)
+            continue
+        pieces = _units(unit.text, [end.end() for end in ENDS[level].finditer(unit.text)])
+        packed = _pack(pieces, count_tokens, max_tokens)
+        *inner, last = _subdivide(packed, count_tokens, max_tokens, level + 1)
+        parts += [*inner, Part(last.text, last.after + unit.after)]
+    return parts
+
+
+def _pack(units: Sequence[Part], count_tokens: Callable[[str], int], max_tokens: int) -> list[Part]:
+    """Join neighbouring units into parts of as many units as fit `max_tokens`, at least one."""
+    parts: list[Part] = []
     begin = 0
     while begin < len(units):
-        end = begin + 1 if level == SENTENCES else _fitting(units, begin, size, most)
-        unit = _one(units[begin:end])
-        if end == begin + 1 and level + 1 < len(ENDS) and size(unit.text) > most:
-            *inner, last = _cut(unit.text, size, most, level + 1)
-            parts += [*inner, Part(last.text, last.after + unit.after)]
-        else:
-            parts.append(unit)
+
+        def tokens_until(end: int, begin: int = begin) -> int:
+            return count_tokens(_joined(units[begin:end]).text)
+
+        fits, step = begin + 1, 1
+        while (end := min(fits + step, len(units))) > fits and tokens_until(end) <= max_tokens:
+            fits, step = end, 2 * step
+        end = fits + bisect_right(range(fits + 1, end), max_tokens, key=tokens_until)
+        parts.append(_joined(units[begin:end]))
         begin = end
     return parts
 
 
-def _fitting(units: list[Part], begin: int, size: Callable[[str], int], most: int) -> int:
-    """Return where the units end, from `begin` on, that a part has room for; one at least."""
-
-    def its(end: int) -> int:
-        return size(_one(units[begin:end]).text)
-
-    fits, ahead = begin + 1, 1
-    while (end := min(fits + ahead, len(units))) > fits and its(end) <= most:
-        fits, ahead = end, 2 * ahead
-    return fits + bisect_right(range(fits + 1, end), most, key=its)
+def _joined(units: Sequence[Part]) -> Part:
+    """Return neighbouring units as one."""
+    *first, last = units
+    return Part("".join(unit.text + unit.after for unit in first) + last.text, last.after)
 
 
-def _one(units: list[Part]) -> Part:
-    """Return units as one."""
-    *others, last = units
-    return Part("".join(unit.text + unit.after for unit in others) + last.text, last.after)
-
-
-def _units(text: str, ends: re.Pattern[str]) -> list[Part]:
-    """Cut a text behind every end; what is blank goes with the unit before it."""
-    edges = [0, *(end.end() for end in ends.finditer(text)), len(text)]
+def _units(text: str, ends: Sequence[int]) -> list[Part]:
+    """Divide a text behind each index; white space belongs to the unit before it."""
     units: list[Part] = []
-    for begin, end in pairwise(edges):
+    for begin, end in pairwise([0, *ends, len(text)]):
         piece = text[begin:end]
         body = piece.lstrip() if units else piece
         if units:
@@ -91,17 +113,17 @@ def _units(text: str, ends: re.Pattern[str]) -> list[Part]:
     return units
 
 
-def rejoin(texts: list[str], parts: list[Part]) -> str:
-    """Put the translations of parts together, with the blanks that stood between the parts.
+def rejoin(texts: list[str], parts: Sequence[Part]) -> str:
+    """Join the translations of parts with the white space between the parts.
 
-    Where none did, a space comes between two letters, unless one is a wide one.
+    If there was none, a space separates two letters unless one of them is wide.
     """
     line = ""
     for text, part in zip(texts, parts, strict=True):
         if (
             line
             and text
-            and not any(each.isspace() or is_wide(each) for each in (line[-1], text[0]))
+            and not any(letter.isspace() or is_wide(letter) for letter in (line[-1], text[0]))
         ):
             line += " "
         line += text + part.after

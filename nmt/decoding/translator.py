@@ -6,7 +6,6 @@ The engine that searches is handed in; this room needs no torch.
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,12 +14,13 @@ from operator import mul
 from typing import TYPE_CHECKING, Protocol
 
 from nmt.config import DecodeConfig
+from nmt.data.sentences import sentence_ends
 from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.confidence import Assessment, Confidence, confidence
 from nmt.decoding.demands import Demand, demand
 from nmt.decoding.protect import Protected, protect
-from nmt.decoding.splitting import Part, rejoin, split
+from nmt.decoding.splitting import LineSplitter, Part, rejoin
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import standing
 from nmt.errors import DataError
@@ -177,6 +177,10 @@ class Report:
     """Links, addresses, placeholders and numbers of sources."""
     lost: list[tuple[int, str]] = field(default_factory=list)
     """Those that are not in the translations as they were."""
+    multi_sentence: int = 0
+    """Lines translated sentence by sentence (decode.split)."""
+    sentences: int = 0
+    """The sentences of these."""
 
     def __add__(self, other: Report) -> Report:
         return Report(
@@ -224,23 +228,21 @@ class Translator:
         engine: Engine,
         tokenizers: Tokenizers,
         settings: DecodeConfig,
-        longest: int = sys.maxsize,
+        splitter: LineSplitter | None = None,
         extras: Extras | None = None,
     ) -> None:
-        """Put an engine between tokenizers.
-
-        Lines of more than `longest` tokens are translated in parts.
-        """
+        """Put an engine between tokenizers; without `splitter` every line is translated whole."""
         self.engine = engine
         self.tokenizers = tokenizers
         self.settings = settings
-        self.longest, self.extras = longest, extras or Extras()
+        self.splitter, self.extras = splitter or LineSplitter(), extras or Extras()
         self.report = Report()
 
-    def tagged(self, tags: tuple[int, ...]) -> Translator:
-        """Return this translator with token ids before every source."""
+    def tagged(self, tags: tuple[int, ...], language: str = "") -> Translator:
+        """Return this translator with token ids before every source, in another source language."""
         tokenizers = self.tokenizers.tagged(tags)
-        return Translator(self.engine, tokenizers, self.settings, self.longest, self.extras)
+        splitter = replace(self.splitter, language=language or self.splitter.language)
+        return Translator(self.engine, tokenizers, self.settings, splitter, self.extras)
 
     def translate(self, lines: Iterable[str | Line]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
@@ -290,20 +292,13 @@ class Translator:
         return result
 
     def _parts(self, asked: Sequence[_Asked]) -> Iterator[_Part]:
-        """Yield the parts in which lines are translated; of a blank line, none.
-
-        A line with phrases of its own stays whole, as no one knows which part they are of.
-        """
+        """Yield the parts in which lines are translated; of a blank line, none."""
         readable = {i: each for i, each in enumerate(asked) if each.line.text.strip()}
         sources = self._encode_source(each.protected.text for each in readable.values())
         for (i, each), source in zip(readable.items(), sources, strict=True):
-            text = each.protected.text
-            pieces, tokens = [Part(text)], [source]
-            if len(source) > self.longest and not each.line.phrases:
-                pieces = split(text, self._size, self.longest)
+            pieces, tokens = self._split(each, len(source)), [source]
+            if len(pieces) > 1:
                 tokens = self._encode_source(piece.text for piece in pieces)
-                self.report.split += 1
-                self.report.parts += len(pieces)
             prefix, begin = each.line.prefix, 0
             for piece, its in zip(pieces, tokens, strict=True):
                 end = begin + len(piece.text + piece.after)
@@ -311,7 +306,28 @@ class Translator:
                 yield _Part(i, piece, its, prefix, phrases)
                 prefix, begin = "", end
 
-    def _size(self, text: str) -> int:
+    def _split(self, asked: _Asked, length: int) -> list[Part]:
+        """Divide a line of `length` tokens into the parts that are translated one by one.
+
+        A line with phrases of its own stays whole, as nobody knows which part they belong to; so
+        does a line that fits, if its prefix holds more than one sentence.
+        """
+        text, line, splitter = asked.protected.text, asked.line, self.splitter
+        too_long = length > splitter.max_tokens
+        if line.phrases or not (too_long or splitter.by_sentence):
+            return [Part(text)]
+        if not too_long and line.prefix and sentence_ends(line.prefix):
+            return [Part(text)]
+        pieces = splitter.split(text, self._count_tokens, asked.protected.readable)
+        if too_long:
+            self.report.split += 1
+            self.report.parts += len(pieces)
+        elif len(pieces) > 1:
+            self.report.multi_sentence += 1
+            self.report.sentences += len(pieces)
+        return pieces
+
+    def _count_tokens(self, text: str) -> int:
         [tokens] = self._encode_source([text])
         return len(tokens)
 

@@ -36,7 +36,7 @@ OF_TOKENIZED_TEXT = (OWN_MODEL, "tokenizer.sampling")
 """Settings of the tokenizer section that change no token id."""
 MEASURED = ("tokenizer.vocab_size", "train.threads")
 """Settings that are measured once where they are not given, and reused on resume."""
-AUTO = ("train.precision", "train.micro_batch_tokens")
+AUTO = ("train.precision", "train.micro_batch_tokens", "decode.split")
 """The same where they say `auto`."""
 RECORD = ("ingredients", "data")
 """What a checkpoint says of what it was made with, in its state.json."""

@@ -12,6 +12,7 @@ from tinyruns import Digits
 
 import nmt as api
 from nmt.config import DecodeConfig
+from nmt.configfile import load_config
 from nmt.decoding import load
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.demands import Demand
@@ -206,8 +207,24 @@ def test_long_lines_are_translated_in_parts_and_counted(digits: Digits) -> None:
     parts = translated(digits, ["9 8", *sentences])
     assert result.lines == [parts[0], " ".join(parts[1:])]
     assert "1 long lines were translated in 3 parts" in result.err
-    whole = done(nmt("translate", "-m", digits.run, stdin=f"{long}\n"))
+    whole = done(
+        nmt("translate", "-m", digits.run, "--set", "decode.split=length", stdin=f"{long}\n")
+    )
     assert "parts" not in whole.err
+
+
+def test_lines_of_several_sentences_are_translated_by_sentence(digits: Digits) -> None:
+    assert load_config(digits.run / "config.yaml").decode.split == "sentences"
+    lines = ["1 2 3.  4 5 6!\t7 8?", "9 8", ""]
+    result = done(nmt("translate", "-m", digits.run, stdin="\n".join(lines) + "\n"))
+    first, second, third, fourth = translated(digits, ["1 2 3.", "4 5 6!", "7 8?", "9 8"])
+    assert result.lines == [f"{first}  {second}\t{third}", fourth, ""]
+    assert "sentence by sentence (decode.split): 1, with 3 sentences" in result.err
+    [answer] = translated(digits, [json.dumps({"src": lines[0], "id": 7})], "--json", "--nbest", 2)
+    assert json.loads(answer)["translation"] == result.lines[0]
+    assert api.load(digits.run, device="cpu").translate(lines) == result.lines
+    flags = ["--set", "decode.split=length"]
+    assert "sentence by sentence" not in done(nmt("translate", "-m", digits.run, *flags)).err
 
 
 def test_several_models_make_an_ensemble(digits: Digits) -> None:

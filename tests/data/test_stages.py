@@ -112,6 +112,22 @@ def changed_folders(before: dict[str, tuple[int, int]], project: Project) -> set
     return {"/".join(place[:2]) for place in places}
 
 
+def test_ensure_corpus_counts_lines_of_several_sentences(project: Project) -> None:
+    lines = [line(n, "Zwei Hunde. Sie schlafen" if n < LINES // 4 else "a") for n in range(LINES)]
+    write(project.folder / "train.de", lines)
+    assert project.prepare()[1].multi_sentence_share() == 0.25
+    _, train, _, said = project.prepare()
+    assert said == KEPT
+    assert train.multi_sentence_share() == 0.25
+
+
+def test_multi_sentence_share_is_none_for_an_old_corpus(project: Project) -> None:
+    train = project.prepare()[1]
+    [meta] = train.metas
+    del meta["multi_sentence"]  # as written by older releases
+    assert train.multi_sentence_share() is None
+
+
 def test_changed_training_text_makes_both_anew(project: Project) -> None:
     project.prepare()
     change(project.folder / "train.de")

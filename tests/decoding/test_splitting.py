@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nmt.decoding.splitting import Part, rejoin, split
+from nmt.decoding.splitting import LineSplitter, Part, rejoin
 
 TEXT = st.text(st.sampled_from("ab c.,!?;\u3000。、\u00a0\"'…\u00e9"), min_size=1, max_size=80)
+
+
+def split(line: str, size: Callable[[str], int], most: int) -> list[Part]:
+    return LineSplitter(most).split(line, size)
 
 
 def letters(text: str) -> int:
@@ -47,7 +52,8 @@ def test_words_fill_parts_as_they_fill_the_lines_of_a_page(words: list[str], mos
     ("line", "most", "expected"),
     [
         ("One dog. Two cats!", 10, ["One dog.", "Two cats!"]),
-        ("A. B. C. D. E. F.", 10, ["A.", "B.", "C.", "D.", "E.", "F."]),
+        ("A. B. C. D. E. F.", 10, ["A. B. C.", "D. E. F."]),  # initials end no sentence
+        ("Mr. Poe met Dr. Li. He left.", 19, ["Mr. Poe met Dr. Li.", "He left."]),
         ('He said "no." She left.', 14, ['He said "no."', "She left."]),
         ("in the house, by the sea, at the end", 26, ["in the house, by the sea,", "at the end"]),
         ("one two three four", 8, ["one two", "three", "four"]),
@@ -59,6 +65,23 @@ def test_words_fill_parts_as_they_fill_the_lines_of_a_page(words: list[str], mos
 )
 def test_where_a_line_is_cut(line: str, most: int, expected: list[str]) -> None:
     assert [part.text for part in split(line, letters, most)] == expected
+
+
+@given(TEXT, st.integers(2, 30))
+def test_split_by_sentence_keeps_every_character(text: str, most: int) -> None:
+    parts = LineSplitter(most, by_sentence=True).split(text, letters)
+    assert "".join(part.text + part.after for part in parts) == text
+    assert all(part.text and len(part.text) <= most for part in parts)
+
+
+def test_split_by_sentence_divides_a_line_that_fits() -> None:
+    line = "  One dog.  Two cats!\tDr. No sleeps. "
+    assert split(line, letters, 100) == [Part(line)]
+    assert LineSplitter(100, by_sentence=True).split(line, letters) == [
+        Part("  One dog.", "  "),
+        Part("Two cats!", "\t"),
+        Part("Dr. No sleeps. "),
+    ]
 
 
 def test_translations_stand_between_the_same_blanks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
 from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
-from nmt.decoding.translator import BLANK, Hypothesis, Translation, Translator
+from nmt.decoding.splitting import LineSplitter
+from nmt.decoding.translator import BLANK, Extras, Hypothesis, Line, Translation, Translator
 
 
 class Copier:
@@ -192,3 +194,81 @@ def test_the_translator_imports_no_torch() -> None:
     code = "import sys, nmt.decoding.translator; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def by_sentence(tokenizers: Tokenizers, max_tokens: int = 1000) -> tuple[Translator, Copier]:
+    engine = Copier()
+    splitter = LineSplitter(max_tokens, by_sentence=True, language="en")
+    return Translator(engine, tokenizers, DecodeConfig(), splitter), engine
+
+
+SPACED = [
+    "A ba.  C de!\tE f? ",
+    "Dr. G. H has 1.5 e.g. here",
+    " Ab.",
+    "我喝。你喝！",
+    "",
+    "A ba. C de.",
+]
+
+
+def test_nbest_by_sentence_keeps_the_original_spacing(tokenizers: Tokenizers) -> None:
+    translator, engine = by_sentence(tokenizers)
+    translated = translator.translate(SPACED)
+    assert [text.strip() for text in translated] == [line.strip() for line in SPACED]
+    sources = [tokenizers.src.decode(source).strip() for source in engine.seen]
+    expected = ["A ba.", "C de!", "E f?", SPACED[1], "Ab.", "我喝。", "你喝！", "A ba.", "C de."]
+    assert sources == expected
+    assert (translator.report.multi_sentence, translator.report.sentences) == (3, 7)
+    assert (translator.report.split, translator.report.parts) == (0, 0)
+
+
+def test_stream_by_sentence_answers_as_nbest_does(tokenizers: Tokenizers) -> None:
+    translator, _ = by_sentence(tokenizers)
+    expected = translator.nbest(SPACED, 2)
+    assert list(translator.stream(SPACED, 2)) == expected
+    assert list(translator.stream(SPACED, 2, one_by_one=True)) == expected
+    assert expected[-1][1].text == "A ba. A ba. C de. C de."
+
+
+def test_nbest_by_sentence_keeps_whole_what_phrases_hold(tokenizers: Tokenizers) -> None:
+    translator, engine = by_sentence(tokenizers)
+    translator.nbest([Line("A ba. C de.", phrases=("x",)), Line("A ba. C de.", prefix="Ab. B")], 1)
+    assert [tokenizers.src.decode(source) for source in engine.seen] == ["A ba. C de."] * 2
+
+
+def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers) -> None:
+    translator, engine = by_sentence(tokenizers)
+    demands: dict[int, Demand] = {}
+    search = engine.search
+
+    def watched(sources: Any, nbest: int = 1, demanded: Any = None) -> list[list[Hypothesis]]:
+        demands.update(demanded)
+        return search(sources, nbest)
+
+    engine.search = watched  # type: ignore[method-assign]
+    translator.nbest([Line("A ba. C de.", prefix="A")], 1)
+    assert list(demands) == [0]
+
+
+def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) -> None:
+    engine = Copier()
+    splitter = LineSplitter(by_sentence=True, language="de")  # where "17. Da" is no boundary
+    protecting = Extras(protects=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), splitter, protecting)
+    line = "Geh zu https://a.de/b. Danach iss. {h} Am 3. Tag."
+    assert translator.translate([line]) == [line]
+    assert len(engine.seen) == 3
+
+
+def test_confidence_by_sentence_counts_every_token(tokenizers: Tokenizers) -> None:
+    engine = Copier()
+    extras = Extras(assesses=True)
+    translator = Translator(
+        engine, tokenizers, DecodeConfig(), LineSplitter(by_sentence=True), extras
+    )
+    [[best]] = translator.nbest(["Ab. Ab."], 1)
+    [[alone]] = translator.nbest(["Ab."], 1)
+    assert best.confidence is not None
+    assert alone.confidence is not None
+    assert best.confidence.log_prob == alone.confidence.log_prob
