@@ -1,7 +1,7 @@
 """Find where sentences end in a line of raw text.
 
 A rule-based splitter for any script, in the spirit of the prefix lists of Moses and Europarl
-(Koehn 2005). It prefers a missed boundary to a wrong one. Needs no model and no tokenizer.
+(Koehn 2005). It prefers a missed boundary to a wrong one. It works without a model and a tokenizer.
 """
 
 from __future__ import annotations

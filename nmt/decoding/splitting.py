@@ -116,7 +116,7 @@ def _units(text: str, ends: Sequence[int]) -> list[Part]:
 def rejoin(texts: list[str], parts: Sequence[Part]) -> str:
     """Join the translations of parts with the white space between the parts.
 
-    If there was none, a space separates two letters unless one of them is wide.
+    If there was none, a space separates two letters unless one is wide.
     """
     line = ""
     for text, part in zip(texts, parts, strict=True):
