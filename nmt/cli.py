@@ -149,6 +149,9 @@ ModelFolder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--model", "-m", help="Run folder; default: newest finished one under runs/."),
 ]
+Progress = Annotated[
+    bool, typer.Option("--progress", help="Report progress even if stderr is no terminal.")
+]
 Output = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("-o", "--output", help="Write this file atomically; default: stdout."),
@@ -330,6 +333,7 @@ def translate(
     review: Annotated[
         int, typer.Option(min=0, metavar="N", help="At the end, list the N least trusted lines.")
     ] = 0,
+    progress: Progress = False,
     json: Annotated[
         bool, typer.Option("--json", help="Read and write one JSON object per line.")
     ] = False,
@@ -382,6 +386,7 @@ def translate(
         protect=protect,
         confidence=confidence,
         review=review,
+        progress=progress,
     )
     command.run(file, model or [], output, settings, asked, device, engine)
 
@@ -485,6 +490,7 @@ def align(
     layer: Layer = None,
     head: Head = None,
     output: Output = None,
+    progress: Progress = False,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -505,6 +511,7 @@ def align(
         output,
         _asked(set_, to),
         device,
+        progress,
     )
 
 
@@ -518,6 +525,7 @@ def score(
     model: ModelFolders = None,
     output: Output = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
+    progress: Progress = False,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
@@ -525,7 +533,7 @@ def score(
     """Print log-probability and perplexity of translations."""
     from nmt.commands import score as command
 
-    command.run(src, tgt, model or [], output, json, _asked(set_, to), device)
+    command.run(src, tgt, model or [], output, json, _asked(set_, to), device, progress)
 
 
 @app.command(rich_help_panel="Translation")

@@ -7,7 +7,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from nmt.cores import job_size
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+MILESTONE_SECONDS = 20.0
+"""Seconds between two lines of progress if stderr is no terminal."""
 RED, RESET = "\033[31m", "\033[0m"
 Record = dict[str, Any]
 """A line of `metrics.jsonl`: its kind, its update and what was measured."""
@@ -86,6 +89,50 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+@contextmanager
+def show_progress(
+    what: str, total: int | None, *, always: bool, unit: str = "it"
+) -> Iterator[Callable[[int], object]]:
+    """Show progress on stderr while the block runs; yield what counts `unit`s as done.
+
+    On a terminal it is a bar, which is cleared at the end and on Ctrl-C. Elsewhere, with `always`,
+    it is a line at the start and every MILESTONE_SECONDS; without, nothing.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        space = " " if unit != "it" else ""
+        with tqdm(
+            desc=what, total=total, unit=space + unit, leave=False, dynamic_ncols=True
+        ) as bar:
+            yield bar.update
+    elif always:
+        say(what)
+        yield _Milestones(what, total, unit).advance
+    else:
+        yield bool
+
+
+class _Milestones:
+    """Prints a line of progress every MILESTONE_SECONDS, for work of `total` steps if known."""
+
+    def __init__(self, what: str, total: int | None, unit: str) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, 0
+        self.begin = self.printed = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count `steps` more as done; print a line if one is due."""
+        self.done += steps
+        now = time.monotonic()
+        if now - self.printed < MILESTONE_SECONDS or self.done == self.total:
+            return
+        self.printed = now
+        speed = self.done / (now - self.begin)
+        end = f" of {self.total:,}" if self.total is not None else ""
+        left = f", ETA {duration((self.total - self.done) / speed)}" if self.total else ""
+        say(f"{self.what}: {self.done:,}{end}, {speed:,.1f} {self.unit}/s{left}")
 
 
 class RunLog:

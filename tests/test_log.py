@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.log import RED, RunLog, columns, duration, print_error, say, size, table
+from nmt.log import RED, RunLog, columns, duration, print_error, say, show_progress, size, table
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,52 @@ def test_results_are_utf8_whatever_the_shell_speaks() -> None:
         check=True,
     )
     assert made.stdout.decode() == "a\n± “ü”\nb\n"
+
+
+def test_progress_off_a_terminal_prints_a_line_at_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 5.0, 30.0, 45.0, 60.0])
+    monkeypatch.setattr("nmt.log.time.monotonic", lambda: next(clock))
+    with show_progress("set: scoring", 400, always=True) as advance:
+        for _ in range(4):
+            advance(100)
+    said = capsys.readouterr().err
+    assert said == "set: scoring\nset: scoring: 200 of 400, 6.7 it/s, ETA 30s\n"
+
+
+def test_show_progress_without_a_total_prints_the_speed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 40.0])
+    monkeypatch.setattr("nmt.log.time.monotonic", lambda: next(clock))
+    with show_progress("translating", None, always=True, unit="lines") as advance:
+        advance(1000)
+    assert capsys.readouterr().err == "translating\ntranslating: 1,000, 25.0 lines/s\n"
+
+
+def test_show_progress_off_a_terminal_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress("translating", 10, always=False) as advance:
+        advance(10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_show_progress_on_a_terminal_clears_the_bar_on_ctrl_c(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def interrupted() -> None:
+        with show_progress("translating", 10, always=False, unit="lines") as advance:
+            advance(4)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    out, shown = capsys.readouterr()
+    assert out == ""
+    assert "translating:" in shown
+    assert "0/10" in shown
+    assert "lines/s" in shown
+    assert shown.split("\r")[-2].strip() == "", "blanks over the bar"
+    assert not shown.endswith("\n")

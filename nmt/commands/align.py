@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nmt import files
 from nmt.data.links import Gold, parse_links, pharaoh, require_words
-from nmt.data.text import Links, read_lines
+from nmt.data.text import Links, count_lines, read_lines
 from nmt.decoding.load import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
@@ -21,6 +21,7 @@ from nmt.explain.align import (
     score_alignments,
 )
 from nmt.explain.look import Explainer, Explanation, load_explainer
+from nmt.log import show_progress
 from nmt.rundir import open_run
 
 
@@ -37,6 +38,7 @@ def run(
     output: Path | None,
     overrides: list[str],
     device: str,
+    progress: bool = False,
 ) -> None:
     """Align (src, tgt) by forced decoding, src with its translations without `tgt`.
 
@@ -69,11 +71,18 @@ def run(
         if diagnostics is not None:
             report = stack.enter_context(files.open_atomic(diagnostics))
             report.write(b"line\tentropy\tdropped\trepeated\n")
+        advance: Callable[[int], object] = bool
+        if progress or sink is None or output or not sys.stdout.isatty():
+            total = count_lines(src or tgt)
+            advance = stack.enter_context(
+                show_progress("aligning", total, always=progress, unit="pairs")
+            )
         found: list[Links] = []
         explanations = explainer.texts(src, tgt)
         for number, (explanation, links) in enumerate(
             align(explanations, backward, SYMMETRISE[symmetrise or "grow-diag-final-and"]), 1
         ):
+            advance(1)
             text = pharaoh(links)
             if tgt is None:
                 text += f"\t{explanation.target.text if explanation else ''}"

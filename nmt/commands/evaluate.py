@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from nmt import files
 from nmt.config import TextSet
@@ -28,12 +25,11 @@ from nmt.evaluation.page import page
 from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
-from nmt.log import duration, put, say
+from nmt.log import put, say, show_progress
 from nmt.rundir import STATE, RunDir, open_run
 from nmt.textsets import set_names
 
-MILESTONE_SECONDS = 20.0
-"""Between two lines of progress, where stderr is no terminal."""
+_progress = partial(show_progress, always=True)
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def run(
             say(word)
     made: dict[str, list[Answers]] = {}
     for system in sorted(systems, key=lambda system: isinstance(system, RunSystem)):
-        made[system.name] = system.answers(tests, _bar)  # files first: they may not fit
+        made[system.name] = system.answers(tests, _progress)  # files first: they may not fit
     cores, corpus = free_cores(), _training_text(runs)
     found = []
     for number, test in enumerate(tests):
@@ -100,7 +96,7 @@ def run(
                 name: line_scores(command, test.src, its.hypotheses, test.references[0])
                 for name, its in answers.items()
             }
-        found.append(analyse(test, answers, cores, _bar, corpus, outside, comet or "", names))
+        found.append(analyse(test, answers, cores, _progress, corpus, outside, comet or "", names))
     about = {system.name: system.about for system in systems}
     report = new_report(about, {its.test.name: its.report for its in found}, names)
     own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
@@ -262,31 +258,3 @@ def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
         except RunError:  # a run that was sent without it
             continue
     return None
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show progress: a bar on a terminal, elsewhere a line when work starts and every while."""
-    if not sys.stderr.isatty():
-        say(what)
-        yield _Milestones(what, total).advance
-        return
-    with tqdm(desc=what, total=total, leave=False, dynamic_ncols=True) as bar:
-        yield bar.update
-
-
-class _Milestones:
-    """Prints a line of progress every MILESTONE_SECONDS, for work of `total` steps."""
-
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.done = what, total, 0
-        self.begin = self.printed = time.monotonic()
-
-    def advance(self, steps: int) -> None:
-        """Count `steps` more as done; print a line if one is due."""
-        self.done += steps
-        now = time.monotonic()
-        if now - self.printed >= MILESTONE_SECONDS and self.done < self.total:
-            self.printed = now
-            left = (now - self.begin) * (self.total - self.done) / self.done
-            say(f"{self.what}: {self.done:,} of {self.total:,}, ETA {duration(left)}")

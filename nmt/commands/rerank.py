@@ -28,7 +28,7 @@ from nmt.evaluation.rerank import (
     tune,
     write_weights,
 )
-from nmt.log import say
+from nmt.log import say, show_progress
 from nmt.rundir import open_run
 
 WINDOW = 1000
@@ -73,12 +73,13 @@ class Scorers:
         config = load_config(run_dir.config, self.overrides)
         require_tags(config)
         translator = load_translator(run_dir, config, self.device)
-        say(f"{model}: scoring {len(pairs)} pairs")
-        return [
-            forced.log_prob
-            for window in chunks(pairs, WINDOW)
-            for forced in translator.force(window)
-        ]
+        what = f"{model}: scoring {len(pairs)} pairs"
+        with show_progress(what, len(pairs), always=True, unit="pairs") as translator.progress:
+            return [
+                forced.log_prob
+                for window in chunks(pairs, WINDOW)
+                for forced in translator.force(window)
+            ]
 
 
 def run(

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt import files
-from nmt.data.text import chunks, read_pairs
+from nmt.data.text import chunks, count_lines, read_pairs
 from nmt.decoding.load import load_translator, open_models
-from nmt.log import say
+from nmt.log import say, show_progress
 
 WINDOW = 1000
 """Pairs scored together."""
@@ -26,6 +26,7 @@ def run(
     as_json: bool,
     overrides: list[str],
     device: str,
+    progress: bool = False,
 ) -> None:
     """Write, for each line of `tgt`, its log-probability, that a token, and its perplexity.
 
@@ -38,6 +39,10 @@ def run(
         sink: BinaryIO = sys.stdout.buffer
         if output:
             sink = stack.enter_context(files.open_atomic(output))
+        if progress or output or not sys.stdout.isatty():
+            translator.progress = stack.enter_context(
+                show_progress("scoring", count_lines(tgt), always=progress, unit="pairs")
+            )
         for window in chunks(read_pairs(src, tgt), WINDOW):
             for forced in translator.force(window):
                 length = len(forced.tokens) + 1

@@ -21,6 +21,7 @@ from nmt.cores import job_size
 from nmt.data.text import (
     OPENERS,
     byte_ranges,
+    count_lines,
     decode_lines,
     open_text,
     range_lines,
@@ -33,7 +34,7 @@ from nmt.decoding.load import load_translator, open_models
 from nmt.decoding.terms import Terms, read_terms
 from nmt.decoding.translator import Extras, Line, Report, Translator
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
-from nmt.log import say
+from nmt.log import say, show_progress
 from nmt.rundir import RunDir
 
 Policy = Literal["error", "replace", "skip"]
@@ -56,6 +57,7 @@ class Asked:
     protect: bool = False
     confidence: bool = False
     review: int = 0
+    progress: bool = False
 
     def form(self) -> Form:
         """Return what lines look like."""
@@ -120,6 +122,10 @@ def run(
             stack.enter_context(_telling(output))
             sink = stack.enter_context(files.open_atomic(output, keep_partial=True))
         name = file or Path("stdin")
+        if asked.progress or output or not sys.stdout.isatty():
+            translator.progress = stack.enter_context(
+                show_progress("translating", count_lines(file), always=asked.progress, unit="lines")
+            )
         told = way.translate(translator, raw_lines(source, name), sink, name)
     way.tell(told)
 

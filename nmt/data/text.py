@@ -191,6 +191,20 @@ def range_lines(file: Path, begin: int, end: int) -> Iterator[bytes]:
             number = None
 
 
+def count_lines(file: Path | None) -> int | None:
+    """Return the number of lines of a plain text file, None if it is stdin, a pipe or compressed.
+
+    The file is read once, without decoding.
+    """
+    if file is None or file.suffix in OPENERS or not file.is_file():
+        return None
+    with open(file, "rb") as stream:
+        last, lines = b"\n", 0
+        while block := stream.read(2**20):
+            lines, last = lines + block.count(b"\n"), block[-1:]
+    return lines + (last != b"\n")
+
+
 def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
     """Yield the (source, target) lines of two texts, src None for stdin; counts must be equal."""
     src_lines, tgt_lines = read_lines(src), read_lines(tgt)

@@ -115,12 +115,14 @@ class BeamEngine(Forcing):
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
         demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
         `sources` are token ids without eos, any number of them; `nbest` is at most
         `decode.most`; `demands` are of some of them, by index. Raises ConfigError where phrases
-        are demanded of samples or of groups.
+        are demanded of samples or of groups. `progress` is called with the number of sources
+        that are done, one call at a time.
         """
         demands = demands or {}
         held = {i for i, its in demands.items() if its.phrases}
@@ -130,20 +132,25 @@ class BeamEngine(Forcing):
         free = [i for i in range(len(sources)) if i not in held]
         for these in (free, sorted(held)):
             its = {place: demands[i] for place, i in enumerate(these) if i in demands}
-            some = self._found([sources[i] for i in these], nbest, its) if these else []
+            texts = [sources[i] for i in these]
+            some = self._found(texts, nbest, its, progress) if these else []
             for i, hypotheses in zip(these, some, strict=True):
                 found[i] = hypotheses
         return found
 
     def _found(
-        self, sources: Sequence[Sequence[int]], nbest: int, demands: Mapping[int, Demand]
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int,
+        demands: Mapping[int, Demand],
+        progress: Callable[[int], object] | None,
     ) -> list[list[Hypothesis]]:
         """Search sources of which all, or none, are to hold phrases."""
         workers = self._workers(len(sources))
         share = math.ceil(len(sources) / workers)
         if self.settings.samples:
             share = min(share, max(1, SAMPLES_TOGETHER // nbest))
-        waiting = Waiting(sources, demands, share, self.settings)
+        waiting = Waiting(sources, demands, share, self.settings, progress)
         found: list[list[Hypothesis]] = [[] for _ in sources]
         with evaluating(self.model):
             if workers == 1:
@@ -195,13 +202,13 @@ class BeamEngine(Forcing):
                 return
             if fresh:
                 first = self._begin(waiting, fresh, nbest)
-                begun = self._advance(first, found, nbest, steps)
+                begun = self._advance(first, waiting, found, nbest, steps)
                 if batch is None:
                     batch = begun
                 elif begun is not None:
                     batch.join(begun)
             if batch is not None:
-                batch = self._advance(batch, found, nbest, steps)
+                batch = self._advance(batch, waiting, found, nbest, steps)
 
     def _begin(self, waiting: Waiting, lines: list[int], nbest: int) -> _Searched:
         """Encode lines and put the first token before them: one hypothesis each, until a step."""
@@ -271,6 +278,7 @@ class BeamEngine(Forcing):
     def _advance(
         self,
         batch: _Searched,
+        waiting: Waiting,
         found: list[list[Hypothesis]],
         nbest: int,
         steps: list[BeamStep] | None,
@@ -305,6 +313,7 @@ class BeamEngine(Forcing):
         ended, over, must_leave = torch.stack([fresh.sum(), done.sum(), at_limit.sum()]).tolist()
         if ended:
             self._collect(after, batch.lines, fresh, groups, nbest, found)
+            waiting.finish(ended)
         if over == count:
             return None
         if not must_leave and over < max(1, LEAVING * count):

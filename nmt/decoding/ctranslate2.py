@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class CTranslate2Engine:
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
         demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
@@ -93,6 +94,8 @@ class CTranslate2Engine:
         for length, numbers in by_length.items():
             for number, result in zip(numbers, begun[length], strict=True):
                 answer = result.result()
+                if progress is not None:
+                    progress(1)
                 found[number] = [
                     self._hypothesis(pieces, score, limits[length])
                     for pieces, score in zip(answer.hypotheses, answer.scores, strict=True)

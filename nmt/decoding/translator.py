@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from operator import mul
@@ -139,8 +139,12 @@ class Engine(Protocol):
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
         demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return the n best hypotheses of each source, best first."""
+        """Return the n best hypotheses of each source, best first.
+
+        `progress` is called with the number of sources that are done, one call at a time.
+        """
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a scored hypothesis."""
@@ -237,6 +241,8 @@ class Translator:
         self.settings = settings
         self.splitter, self.extras = splitter or LineSplitter(), extras or Extras()
         self.report = Report()
+        self.progress: Callable[[int], object] | None = None
+        """Called with the number of lines translated, or of pairs scored, since the last call."""
 
     def tagged(self, tags: tuple[int, ...], language: str = "") -> Translator:
         """Return this translator with token ids before every source, in another source language."""
@@ -345,7 +351,12 @@ class Translator:
         }
         chooses = settings.method == "mbr"
         sources = [part.source for part in parts]
-        searched = self.engine.search(sources, settings.most if chooses else n, demands)
+        most = settings.most if chooses else n
+        if self.progress is None:
+            searched = self.engine.search(sources, most, demands)
+        else:
+            lines = _LineProgress(len(asked), len(parts), self.progress)
+            searched = self.engine.search(sources, most, demands, lines.finish)
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
             limit = length_limit(settings, len(part.source), demands.get(i))
@@ -405,10 +416,28 @@ class Translator:
         forced: dict[int, Hypothesis] = {}
         for batch in by_size(tokens, self.settings.batch_size):
             forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
+            if self.progress is not None:
+                self.progress(len(batch))
         return [forced[i] for i in range(len(pairs))]
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
         return self.tokenizers.src.encode(list(lines))
+
+
+class _LineProgress:
+    """Turns the number of finished parts into a number of finished lines."""
+
+    def __init__(self, lines: int, parts: int, report: Callable[[int], object]) -> None:
+        self.lines, self.parts, self.report = lines, parts, report
+        self.finished_parts = self.reported_lines = 0
+
+    def finish(self, count: int) -> None:
+        """Report the lines that `count` more finished parts amount to."""
+        self.finished_parts += count
+        lines = self.lines * self.finished_parts // self.parts
+        if lines > self.reported_lines:
+            self.report(lines - self.reported_lines)
+            self.reported_lines = lines
 
 
 def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Translation]:

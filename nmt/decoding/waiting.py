@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 from nmt.config import DecodeConfig
@@ -21,15 +21,26 @@ class Waiting:
         demands: Mapping[int, Demand],
         share: int,
         settings: DecodeConfig,
+        progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Take token ids without eos, demands by index, and how many one search may take."""
+        """Take token ids without eos, demands by index, and how many one search may take.
+
+        `progress` is called with the number of sources whose search has just ended.
+        """
         self.sources = sources
         self.demands = demands
         self.prefixed = any(demand.prefix for demand in demands.values())
         self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
         self.most = min(settings.batch_size, share)
         self.settings = settings
+        self.progress = progress
         self.lock = Lock()
+
+    def finish(self, count: int) -> None:
+        """Report that the search of `count` sources has ended."""
+        if self.progress is not None:
+            with self.lock:
+                self.progress(count)
 
     def take(self, busy: int) -> list[int]:
         """Return lines to join a batch of `busy` lines: as many as it has room for, once it pays.

@@ -160,11 +160,8 @@ def translated(
 def _stream(
     translator: Translator, advance: Callable[[int], object], lines: list[str]
 ) -> list[str]:
-    found = []
-    for [best] in translator.stream(lines):
-        found.append(best.text)
-        advance(1)
-    return found
+    translator.progress = advance
+    return [best.text for [best] in translator.stream(lines)]
 
 
 def as_test_sets(sets: Mapping[str, EvalSet], config: Config, tgt_lang: str = "") -> list[TestSet]:

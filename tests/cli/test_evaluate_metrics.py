@@ -153,17 +153,3 @@ def test_spbleu_without_its_model_names_the_file(
         f"at {tmp_path / 'none' / 'models' / file}, got no such file (download http" in result.err
     )
     assert not (tmp_path / "none").exists()
-
-
-def test_progress_off_a_terminal_prints_a_line_at_times(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from nmt.commands import evaluate
-
-    clock = iter([0.0, 5.0, 30.0, 45.0, 60.0])
-    monkeypatch.setattr("nmt.commands.evaluate.time.monotonic", lambda: next(clock))
-    milestones = evaluate._Milestones("set: scoring", 400)
-    for _ in range(4):
-        milestones.advance(100)
-    said = capsys.readouterr().err
-    assert said == "set: scoring: 200 of 400, ETA 30s\n"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from commandline import NMT, environment, in_process_of_its_own, write_lines
 from tinyruns import Digits
+
+FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
@@ -107,3 +112,29 @@ def test_a_full_disk_is_one_line(digits: Digits) -> None:
 def test_python_m_nmt_is_nmt(digits: Digits) -> None:
     process = in_process_of_its_own("translate", "-m", digits.run, stdin=b"1 2 3\n")
     assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")
+
+
+def test_translate_reports_progress_on_a_terminal_only(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "source", ["1 2 3"] * 100)
+    command = [*NMT, "translate", "-m", FROZEN, "--device", "cpu", source]
+    quiet = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    asked = subprocess.run(
+        [*command, "--progress"], capture_output=True, text=True, env=environment(), check=True
+    )
+    assert quiet.stdout == asked.stdout == "3 2 1\n" * 100
+    assert "translating" not in quiet.stderr
+    assert "translating" in asked.stderr
+    terminal, stderr = os.openpty()
+    termios.tcsetwinsize(stderr, (24, 80))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment()) as job:
+        os.close(stderr)
+        assert job.stdout
+        assert job.stdout.read().decode() == quiet.stdout, "nothing of the bar"
+    shown = b""
+    with suppress(OSError):  # the end of a pseudo-terminal
+        while block := os.read(terminal, 4096):
+            shown += block
+    os.close(terminal)
+    assert b"/100" in shown
+    assert b"lines/s" in shown
+    assert shown.rstrip(b"\r").split(b"\r")[-1].strip() == b"", "the bar is cleared at the end"

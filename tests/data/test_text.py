@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.data import text
-from nmt.data.text import byte_ranges, decode_lines, range_lines, read_lines, read_pairs
+from nmt.data.text import (
+    byte_ranges,
+    count_lines,
+    decode_lines,
+    range_lines,
+    read_lines,
+    read_pairs,
+)
 from nmt.errors import DataError
 
 CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
@@ -197,3 +204,14 @@ def test_ranges_hold_every_line_once_in_order(
     assert b"".join(lines) == content + last
     if content.count(b"\n") > 64:
         assert 30 < len(ranges) <= 128
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"a\n", b"a\r\nb", b"\n\n\x85\n", b"x\n" * 10**6])
+def test_count_lines_agrees_with_read_lines(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "text"
+    file.write_bytes(content)
+    assert count_lines(file) == content.count(b"\n") + (
+        not content.endswith(b"\n") and content != b""
+    )
+    assert count_lines(None) is None
+    assert count_lines(file.with_suffix(".gz")) is None

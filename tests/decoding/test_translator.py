@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,11 @@ class Copier:
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
         demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
+        for _ in sources:
+            if progress is not None:
+                progress(1)
         self.batches.append([list(source) for source in sources])
         return [
             [Hypothesis(list(source) * n, -float(n), -10.0 * n) for n in range(1, nbest + 1)]
@@ -272,3 +276,15 @@ def test_confidence_by_sentence_counts_every_token(tokenizers: Tokenizers) -> No
     assert best.confidence is not None
     assert alone.confidence is not None
     assert best.confidence.log_prob == alone.confidence.log_prob
+
+
+def test_progress_counts_every_line_once(tokenizers: Tokenizers) -> None:
+    translator, _ = by_sentence(tokenizers)
+    counts: list[int] = []
+    translator.progress = counts.append
+    lines = [*SPACED, "", "A ba. C de."] * 20
+    assert len(list(translator.stream(lines))) == sum(counts) == len(lines)
+    assert len(counts) > len(lines) / 2
+    counts.clear()
+    translator.force([(line, line) for line in lines])
+    assert sum(counts) == len(lines)
