@@ -149,12 +149,15 @@ class RunLog:
         self.loggers: list[Logger] = []
         self.bar: tqdm[Any] | None = None
 
-    def say(self, message: str) -> None:
-        """Print a line above the bar and keep it in the log file, with the time."""
+    def say(self, message: str, logged: str | None = None) -> None:
+        """Print a message above the bar and append it to the log file, with the time.
+
+        The log file gets `logged` instead if it is given.
+        """
         if self.mute:
             return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        for line in message.split("\n"):
+        for line in (message if logged is None else logged).split("\n"):
             files.append_line(self.log_file, f"{stamp}  {line}")
         if self.bar is None:
             say(message)

@@ -1,4 +1,4 @@
-"""Updates that went wrong, looked at where they are logged: skipped ones, leaps of the loss.
+"""Updates that went wrong, reported where progress is logged: skipped updates and loss spikes.
 
 A gradient that holds NaN or inf never reaches the weights (Precision.step): its update is skipped.
 """
@@ -6,7 +6,9 @@ A gradient that holds NaN or inf never reaches the weights (Precision.step): its
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,70 +27,74 @@ if TYPE_CHECKING:
 MOST_SKIPPED = 20
 """Updates skipped in a row, at which training ends: fp16 may need 16 to halve its loss scale of
 65,536 down to 1."""
-SPIKE = 8.0
-"""A loss is a spike where it exceeds the running mean by so many running standard deviations."""
-LEAST_DEVIATION = 0.01
-"""Nats a token that count as one deviation at least, where losses hardly differ."""
-LOOK_BACK = 50
-"""Updates that the running mean looks back over, about."""
-FIRST_JUDGED = 100
-"""Updates after which it is one."""
+WINDOW = 40
+"""Optimizer steps in the window of the loss monitor."""
+MIN_HISTORY = 100
+"""Optimizer steps after the warm-up before a loss can be a spike."""
+MIN_JUMP = 2.0
+"""Nats per token that a spike exceeds the median of the window by, at least."""
+MIN_DEVIATIONS = 6.0
+"""Standard deviations that a spike exceeds the median of the window by, at least."""
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution divided by its median absolute deviation."""
 LISTED = 500
-"""Lines of a batch that a message names."""
+"""Lines of a batch in the log file and in an error."""
+LISTED_ON_CONSOLE = 3
+"""Lines of a batch in a warning on the console."""
 
 
-class Watch:
-    """Looks at updates in their order, over records; all workers see the same."""
+class SpikeMonitor:
+    """Finds spikes in the training loss; all ranks pass the same losses and get the same spikes.
 
-    def __init__(self) -> None:
-        self.in_a_row = 0
-        """Updates skipped up to now without one between that was not."""
-        self._seen = 0
-        self._mean = self._variance = 0.0
+    A spike exceeds the median of the last WINDOW losses by MIN_JUMP and by MIN_DEVIATIONS. The
+    deviation is estimated from the median absolute deviation, so spikes in the window do not hide
+    later ones. Losses of the warm-up do not count.
+    """
 
-    def look(self, updates: Iterable[Done]) -> list[Done]:
-        """Return those whose loss is a spike."""
+    def __init__(self, warmup: int = 0) -> None:
+        self.warmup = warmup
+        self.skipped_in_a_row = 0
+        """Skipped updates since the last one that was not skipped."""
+        self._count = 0
+        self._window: deque[float] = deque(maxlen=WINDOW)
+
+    def spikes(self, updates: Iterable[Done]) -> list[Done]:
+        """Add updates in their order; return the spikes among them."""
         spikes = []
-        for each in updates:
-            self.in_a_row = self.in_a_row + 1 if each.skipped else 0
-            if math.isfinite(each.loss) and self._leaps(each.loss):
-                spikes.append(each)
+        for update in updates:
+            self.skipped_in_a_row = self.skipped_in_a_row + 1 if update.skipped else 0
+            if update.number > self.warmup and math.isfinite(update.loss):
+                if self._count >= MIN_HISTORY and self._is_spike(update.loss):
+                    spikes.append(update)
+                self._window.append(update.loss)
+                self._count += 1
         return spikes
 
-    def _leaps(self, loss: float) -> bool:
-        """Tell whether a loss is a spike, and take it in, up to where spikes begin.
-
-        With d = x - m and a share s of 1/n, where n grows up to LOOK_BACK: m += s d and
-        v += s ((1 - s) d^2 - v)  (West 1979).
-        """
-        deviation = max(math.sqrt(self._variance), LEAST_DEVIATION)
-        limit = self._mean + SPIKE * deviation
-        judged = self._seen >= FIRST_JUDGED
-        self._seen += 1
-        share = 1 / min(self._seen, LOOK_BACK)
-        from_mean = (min(loss, limit) if judged else loss) - self._mean
-        self._mean += share * from_mean
-        self._variance += share * ((1 - share) * from_mean**2 - self._variance)
-        return judged and loss > limit
+    def _is_spike(self, loss: float) -> bool:
+        center = median(self._window)
+        deviation = MAD_TO_DEVIATION * median(abs(other - center) for other in self._window)
+        return loss - center > max(MIN_JUMP, MIN_DEVIATIONS * deviation)
 
 
 def report(trainer: Trainer, updates: Sequence[Done]) -> bool:
-    """Say what went wrong in updates that have just been logged; tell whether a loss leaped.
+    """Warn about skipped updates and spikes; return whether there was a spike.
 
-    Raises RunError where training no longer moves. All workers come here together.
+    Raises RunError if training has diverged. All ranks call this together.
     """
-    spikes = trainer.watch.look(updates)
+    spikes = trainer.monitor.spikes(updates)
     if skipped := [each for each in updates if each.skipped]:
         numbers = ", ".join(str(each.number) for each in skipped[:LISTED])
         trainer.log.say(
             f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: {numbers}"
         )
         _refuse_to_go_on(trainer, skipped[-1])
-    for each in spikes:
+    for update in spikes:
+        what = f"warning: update {update.number}: loss spike, {update.loss:.3f} nats per token"
         trainer.log.say(
-            f"warning: update {each.number}: its loss a token, {each.loss:.3f}, leaps more than "
-            f"{SPIKE:g} deviations above the running mean; its lines: "
-            + lines_of(trainer.corpus, each.pairs, each.batch)
+            f"{what}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; lines: "
+            + lines_of(trainer.corpus, update.pairs, update.batch, LISTED_ON_CONSOLE)
+            + f" ({trainer.run.log} lists all)",
+            f"{what}; lines: {lines_of(trainer.corpus, update.pairs, update.batch)}",
         )
     return bool(spikes)
 
@@ -102,10 +108,10 @@ def _refuse_to_go_on(trainer: Trainer, last: Done) -> None:
             f"first {weights}. The last checkpoint is whole; lower train.lr, or set "
             "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
         )
-    if trainer.watch.in_a_row >= MOST_SKIPPED:
+    if trainer.monitor.skipped_in_a_row >= MOST_SKIPPED:
         raise RunError(
-            f"training diverged: {trainer.watch.in_a_row} updates in a row had a gradient with "
-            f"NaN or inf and were skipped. In update {last.number} {_bad_part(trainer, last)} was "
+            f"training diverged: {trainer.monitor.skipped_in_a_row} updates in a row had a gradient "
+            f"with NaN or inf and were skipped. In update {last.number} {_bad_part(trainer, last)} was "
             f"the first that held one; its lines: "
             f"{lines_of(trainer.corpus, last.pairs, last.batch)}. The last checkpoint is whole; "
             "look at these lines, lower train.lr or set train.precision: fp32, and go on with "
@@ -131,11 +137,12 @@ def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
     return None
 
 
-def lines_of(corpus: Corpus, pairs: Pairs, batch: Batch) -> str:
-    """Name the lines of a batch in the corpus's own files of text: FILE:1,5,9."""
+def lines_of(corpus: Corpus, pairs: Pairs, batch: Batch, count: int | None = None) -> str:
+    """Return the first `count` (default LISTED) lines of a batch as FILE:1,5,9 and 16 more."""
+    count = LISTED if count is None else count
     rows = sorted(set(pairs.origin(batch.rows).tolist()))
-    return in_words(corpus.places(rows[:LISTED])) + (
-        f" and {len(rows) - LISTED} more" if len(rows) > LISTED else ""
+    return in_words(corpus.places(rows[:count])) + (
+        f" and {len(rows) - count} more" if len(rows) > count else ""
     )
 
 

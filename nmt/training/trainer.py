@@ -37,7 +37,7 @@ from nmt.training.checkpoint import (
     save_checkpoint,
 )
 from nmt.training.ema import MovingAverage
-from nmt.training.faults import Watch, lines_of, report
+from nmt.training.faults import SpikeMonitor, lines_of, report
 from nmt.training.loss import Losses, TrainStep
 from nmt.training.memory import is_out_of_memory
 from nmt.training.meter import Meter
@@ -98,7 +98,7 @@ class Trainer:
         self.first_window = self.epochs.window(0, 0)
         self.ceiling = ceiling
         self.meter = self._new_meter()
-        self.watch = Watch()
+        self.monitor = SpikeMonitor(config.train.warmup or 0)
         self.signals = Signals(workers)
         self._mark = time.perf_counter()
         self._share = 0.0

@@ -20,7 +20,7 @@ from exacttrainers import Make, Noting, make, parts, validate
 from nmt.data.loader import MicroBatch
 from nmt.errors import RunError
 from nmt.training import faults
-from nmt.training.faults import MOST_SKIPPED, Watch
+from nmt.training.faults import MOST_SKIPPED, SpikeMonitor
 from nmt.training.loss import Losses
 from nmt.training.meter import Done
 from nmt.training.trainer import Trainer
@@ -188,40 +188,57 @@ def test_one_worker_alone(tmp_path: Path, parallel: str) -> None:
         assert found["left"], "it did all of its share"
 
 
-# -- leaps of the loss -------------------------------------------------------------------------
+# -- loss spikes -------------------------------------------------------------------------------
 
 
 def done(number: int, loss: float) -> Done:
     return Done(number, None, None, 10, loss, 1.0)  # type: ignore[arg-type]
 
 
-def test_a_spike_is_above_eight_deviations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Losses of 5 +- 0.1 by turns: the mean is about 5, the deviation about 0.1, the limit 5.8."""
-    losses = [5 + 0.1 * (-1) ** i for i in range(200)]
+def spikes_of(losses: list[float], warmup: int = 0) -> list[int]:
+    monitor = SpikeMonitor(warmup)
+    return [each.number for each in monitor.spikes(done(i, x) for i, x in enumerate(losses, 1))]
 
-    def spikes(loss: float, place: int) -> list[int]:
-        its = [*losses[:place], loss, *losses[place:]]
-        return [each.number for each in Watch().look(done(i, x) for i, x in enumerate(its))]
 
-    assert spikes(5.7, 150) == []
-    assert spikes(5.9, 150) == [150]
-    assert spikes(1000.0, 150) == [150], "the next losses are none beside it"
-    assert spikes(-1000.0, 150) == []
-    assert spikes(1000.0, 50) == [], "too early to say"
-    monkeypatch.setattr(faults, "SPIKE", 11.0)
-    assert spikes(5.9, 150) == []
+def with_loss(deviation: float, loss: float, at: int) -> list[float]:
+    """Return 200 losses of 5 plus and minus `deviation` in turn, and one more as update `at`."""
+    losses = [5 + deviation * (-1) ** i for i in range(200)]
+    return [*losses[: at - 1], loss, *losses[at - 1 :]]
+
+
+def test_spike_exceeds_the_median_by_two_nats() -> None:
+    assert spikes_of(with_loss(0.1, 7.2, at=150)) == [150]
+    assert spikes_of(with_loss(0.1, 6.8, at=150)) == [], "20 deviations, but no large jump"
+    assert spikes_of(with_loss(0.1, -1000.0, at=150)) == []
+
+
+def test_spike_exceeds_the_median_by_six_deviations() -> None:
+    deviation = 1.4826 * 0.5
+    assert spikes_of(with_loss(0.5, 5 + 5.3 * deviation, at=150)) == []
+    assert spikes_of(with_loss(0.5, 5.5 + 6.1 * deviation, at=150)) == [150]
+
+
+def test_spikes_do_not_hide_later_spikes() -> None:
+    losses = [5 + 0.1 * (-1) ** i + (1000.0 if i % 10 == 0 else 0.0) for i in range(1, 201)]
+    assert spikes_of(losses) == list(range(110, 201, 10))
+
+
+def test_spike_is_reported_only_after_the_warm_up() -> None:
+    assert spikes_of(with_loss(0.1, 1000.0, at=100)) == []
+    assert spikes_of(with_loss(0.1, 1000.0, at=101)) == [101]
+    assert spikes_of(with_loss(0.1, 1000.0, at=130), warmup=30) == []
+    assert spikes_of(with_loss(0.1, 1000.0, at=131), warmup=30) == [131]
 
 
 def test_a_new_level_is_soon_no_spike() -> None:
-    its = [1.0] * 150 + [9.0] * 50
-    found = [each.number for each in Watch().look(done(i, x) for i, x in enumerate(its))]
-    assert found[0] == 150
-    assert found[-1] < 170
+    found = spikes_of([1.0] * 150 + [9.0] * 50)
+    assert found[0] == 151
+    assert found[-1] < 171
 
 
 def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Noting:
     """Return a trainer that has trained to update 25, where the loss of update 22 was 100 times."""
-    monkeypatch.setattr(faults, "FIRST_JUDGED", 15)
+    monkeypatch.setattr(faults, "MIN_HISTORY", 15)
     flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
     trainer = make(name, "luong", **flags)
     forward = trainer.step.forward
@@ -236,13 +253,19 @@ def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
     return trainer
 
 
-def test_a_spike_is_logged_with_its_lines(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spike_is_logged_with_its_lines(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = leaping(make, "run", monkeypatch)
-    (said,) = (line for line in trainer.run.log.read_text().splitlines() if "leaps" in line)
-    assert "warning: update 22: its loss a token" in said
+    (said,) = (line for line in trainer.run.log.read_text().splitlines() if "spike" in line)
+    assert "warning: update 22: loss spike, " in said
     update = trainer.prepared(trainer.first_window.pairs, trainer.first_window.batches[0])
     assert update.tgt_tokens > 0
-    assert texts_at(said)
+    logged = texts_at(said)
+    assert len(logged) > 3
+    (shown,) = (line for line in capsys.readouterr().err.splitlines() if "spike" in line)
+    assert texts_at(shown) == logged[:3]
+    assert f"and {len(logged) - 3} more ({trainer.run.log} lists all)" in shown
     assert "went back" not in trainer.run.log.read_text(), "off by default"
 
 
