@@ -58,7 +58,9 @@ from nmt.training.resume import (
     changed_settings,
     forget_later_records,
     newest_whole,
+    recorded_digest,
     reuse_measured,
+    validation_digest,
 )
 from nmt.training.signals import EXIT_CODES
 from nmt.training.trainer import Trainer
@@ -179,6 +181,7 @@ def set_up(
         for change in changed_ingredients(record, config, run_dir, accept_changes):
             log.say(f"changed: {change}")
         text = record.get("data", {}).values()
+        scored_on = recorded_digest(record, before, run_dir) if going_on else ""
         train, valid = ensure_corpus(
             config, run_dir, tokenizers, log.say, accept_changes, trained_on=text
         )
@@ -210,8 +213,11 @@ def set_up(
         trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
         if workers.leads:
             files.write_text(run_dir.config, show_config(trainer.config))
+    trainer.scored_on = validation_digest(config, valid)
     if going_on:
-        trainer.resume()
+        # Only the first worker has seen the validation text of an older run before it was replaced.
+        [new_validation] = workers.largest(float(scored_on not in ("", trainer.scored_on)))
+        trainer.resume(bool(new_validation))
         if workers.leads:
             forget_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")

@@ -67,8 +67,29 @@ class TrainState:
     """Times a plateau schedule lowered the rate."""
     scores: dict[str, float] = field(default_factory=dict)
     """The stop metric at each update that was validated."""
+    scored_on: str = ""
+    """Digest of the validation text and the stop metric of `scores`; see `validation_digest`."""
     scaler: dict[str, Any] = field(default_factory=dict)
     """The loss scaler of fp16."""
+
+    def add_score(self, score: float, metric: str, scored_on: str) -> None:
+        """Record the stop metric of the current update; update the best score and the patience."""
+        self.scored_on = scored_on
+        self.scores[str(self.update)] = score
+        if _is_better(score, self.best_score, metric):
+            self.best_score, self.best_update, self.waited = score, self.update, 0
+        else:
+            self.waited += 1
+
+    def forget_scores(self) -> None:
+        """Remove all scores, because later ones cannot be compared with them."""
+        self.best_score, self.best_update, self.waited, self.scores = None, 0, 0, {}
+
+
+def _is_better(score: float, best: float | None, metric: str) -> bool:
+    if math.isnan(score):
+        return False
+    return best is None or (score > best if LARGER_IS_BETTER[metric] else score < best)
 
 
 def save_checkpoint(

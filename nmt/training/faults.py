@@ -110,9 +110,9 @@ def _refuse_to_go_on(trainer: Trainer, last: Done) -> None:
         )
     if trainer.monitor.skipped_in_a_row >= MOST_SKIPPED:
         raise RunError(
-            f"training diverged: {trainer.monitor.skipped_in_a_row} updates in a row had a gradient "
-            f"with NaN or inf and were skipped. In update {last.number} {_bad_part(trainer, last)} was "
-            f"the first that held one; its lines: "
+            f"training diverged: {trainer.monitor.skipped_in_a_row} updates in a row had a "
+            f"gradient with NaN or inf and were skipped. In update {last.number} "
+            f"{_bad_part(trainer, last)} was the first that held one; its lines: "
             f"{lines_of(trainer.corpus, last.pairs, last.batch)}. The last checkpoint is whole; "
             "look at these lines, lower train.lr or set train.precision: fp32, and go on with "
             "--resume"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any
 from nmt import files
 from nmt.config import Config, known_tags
 from nmt.data.corpus import Corpus
+from nmt.data.prepare import SIDES
 from nmt.data.stages import KEPT_TOKENIZER
 from nmt.errors import RunError
 from nmt.manifest import ingredients, other_model, other_tokenizers
@@ -155,6 +157,30 @@ def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
     stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
     data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
     return dict(zip(RECORD, (ingredients(config, run), data), strict=True))
+
+
+def validation_digest(config: Config, valid: Corpus) -> str:
+    """Return the SHA-256 of what makes validation scores comparable: text, tags and metric."""
+    digest = hashlib.sha256(f"{config.train.stop_metric} {config.data.tgt}".encode())
+    for tags, size in zip(valid.tags, valid.sizes, strict=True):
+        digest.update(f" {size} {tags}".encode())
+    for shard in valid.shards:
+        for side in SIDES:
+            digest.update(shard.text(side))
+    return digest.hexdigest()
+
+
+def recorded_digest(record: Mapping[str, Any], config: Config, run: RunDir) -> str:
+    """Return the `validation_digest` of a checkpoint's scores, or "" if it is unknown.
+
+    Checkpoints of older releases do not record it. Their validation text is the prepared one.
+    """
+    if digest := record.get("scored_on"):
+        return str(digest)
+    try:
+        return validation_digest(config, Corpus.of(run.corpus / "valid"))
+    except RunError:  # it is gone or damaged
+        return ""
 
 
 def changed_ingredients(

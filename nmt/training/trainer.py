@@ -5,7 +5,6 @@ Validation is a callable that the command hands in, since training knows no sear
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -14,6 +13,7 @@ from itertools import count
 
 import torch
 
+from nmt import files
 from nmt.config import Config
 from nmt.data.batching import Batch
 from nmt.data.corpus import Corpus
@@ -26,7 +26,6 @@ from nmt.models.build import AnyModel
 from nmt.rundir import RunDir
 from nmt.runtime import Precision, seed_everything
 from nmt.training.checkpoint import (
-    LARGER_IS_BETTER,
     TrainState,
     best_updates,
     check_space,
@@ -103,6 +102,9 @@ class Trainer:
         self._mark = time.perf_counter()
         self._share = 0.0
         """Of the epoch under way, what is done."""
+        self.scored_on = ""
+        """Digest of the validation text and the stop metric."""
+        self._must_validate = False
 
     def use(self, config: Config) -> None:
         """Go by these settings; of them `micro_batch_tokens` may change before the first update."""
@@ -150,7 +152,7 @@ class Trainer:
             self.log.start_bar(self.total_updates, self.state.update)
             if self.workers.leads and self.why_done() is None:
                 check_space(self.run, self.model, self.optimizer, self.average)
-            if self._validation_due() and self._not_validated():
+            if self._must_validate or (self._validation_due() and self._not_validated()):
                 self._validate(validate)
             reason = self.why_done()
             if reason is None and self.signals.agreed is None:
@@ -365,24 +367,14 @@ class Trainer:
                 results = validate(state.update)
         except Stopped:
             return
-        score = results[metric]
-        state.scores[str(state.update)] = score
-        if self._better(score, state.best_score):
-            state.best_score, state.best_update, state.waited = score, state.update, 0
-        else:
-            state.waited += 1
-            if self.settings.schedule == "plateau" and state.waited % PLATEAU_WAIT == 0:
-                state.reductions += 1
+        self._must_validate = False
+        state.add_score(results[metric], metric, self.scored_on)
+        if self.settings.schedule == "plateau" and state.waited and not state.waited % PLATEAU_WAIT:
+            state.reductions += 1
         self._agree(due=False)
         self.log.metrics("valid", {"update": state.update, "seconds": state.seconds, **results})
         self.save()
         self.meter = self._new_meter()
-
-    def _better(self, score: float, best: float | None) -> bool:
-        if math.isnan(score):
-            return False
-        larger = LARGER_IS_BETTER[self.settings.stop_metric]
-        return best is None or (score > best if larger else score < best)
 
     # -- checkpoints ------------------------------------------------------------------------
 
@@ -407,16 +399,33 @@ class Trainer:
         for problem in prune_checkpoints(self.run, *kept):
             self.log.say(f"warning: {problem}")
 
-    def resume(self) -> None:
-        """Go back to the last checkpoint: the next update is the one after it."""
+    def resume(self, new_validation: bool = False) -> None:
+        """Continue from the last checkpoint: the next update is the one after it.
+
+        With `new_validation` its scores are of another validation text or metric, and do not count.
+        """
         folder = last_checkpoint(self.run)
         assert folder is not None, "the command looks first"
         self.state = load_checkpoint(folder, self.model, self.optimizer, self.average)
+        if new_validation:
+            self._forget_scores()
         if self.workers.leads:
             self._tidy()  # a kill can come after a checkpoint and before the rest of its save
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
         self._share = self.state.window / self.epochs.windows
+
+    def _forget_scores(self) -> None:
+        """Drop the scores of another validation text; the next step is a validation."""
+        if self.state.best_score is not None:
+            self.log.say(
+                "the validation text or train.stop_metric changed: earlier scores no longer count, "
+                f"the best was {self.state.best_score:.2f} at update {self.state.best_update}"
+            )
+        self.state.forget_scores()
+        self._must_validate = True
+        if self.workers.leads:
+            files.remove(self.run.best)
 
     # -- progress and signals ---------------------------------------------------------------
 
