@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from nmt.int8 import KERNELS, Kernel, is_exact
+
 BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """Instructions that multiply in bf16; the last two are ARM's."""
 FP16_UNITS = ("avx512_fp16", "amx_fp16", "fp16_arith")
@@ -75,6 +77,16 @@ def has_fp16() -> bool:
 def has_vnni() -> bool:
     """Return whether oneDNN can multiply int8 with sums in int32."""
     return not set(VNNI_UNITS).isdisjoint(instruction_sets())
+
+
+@cache
+def int8_kernel() -> Kernel | None:
+    """Return the kernel for int8 products, or None if no kernel is exact on this CPU.
+
+    It is found by a probe, not by the name of the CPU, so restrictions by the user count. Without
+    a kernel, models are computed in fp32 instead.
+    """
+    return next(filter(is_exact, KERNELS), None)
 
 
 def torch_level() -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from search_cases import CLOSE_CUT, EOS, FIRST_REAL, Ids, make_engine, plain_search, random_sources
 
+from nmt.cpu import int8_kernel
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.shortlist import Narrowed, Shortlist
 from nmt.errors import RunError
@@ -83,7 +84,8 @@ def test_logits_are_those_of_each_sentences_own_tokens(kind: type[Output]) -> No
     torch.manual_seed(1)
     whole: Any = Output(16, VOCAB, None)
     torch.nn.init.normal_(whole.bias)
-    output = Int8Output(whole) if kind is Int8Output else whole
+    kernel = int8_kernel() if kind is Int8Output else None
+    output = Int8Output(whole, kernel) if kernel else whole
     lists = [np.array([EOS, 5, 9]), np.array([EOS, 70]), np.array([EOS, 4, 6, 8])]
     hidden = torch.randn(6, 16)
     every = output.logits(hidden)

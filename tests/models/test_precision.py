@@ -6,7 +6,12 @@ import pytest
 import torch
 from model_cases import make_any, make_source, make_target
 
+from nmt.cpu import int8_kernel
+from nmt.int8 import KERNELS, Kernel, is_exact
 from nmt.models.precision import Int8, Int8Output, cast, row_scale
+
+EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
+each_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)
 
 
 def test_rows_are_scaled_by_their_largest_entry() -> None:
@@ -14,37 +19,74 @@ def test_rows_are_scaled_by_their_largest_entry() -> None:
     torch.testing.assert_close(row_scale(rows), torch.tensor([[1.0], [0.5 / 127]]))
 
 
-def test_a_product_of_whole_numbers_is_exact() -> None:
-    weight = torch.tensor([[127.0, 3.0, -5.0], [1.0, 127.0, 0.0]])
-    inputs = torch.tensor([[127.0, 2.0, 1.0], [0.0, -127.0, 4.0]])
-    bias = torch.tensor([0.5, -0.5])
-    torch.testing.assert_close(Int8(weight, bias)(inputs), inputs @ weight.T + bias)
+def test_int8_on_x86_has_an_exact_kernel() -> None:
+    if torch.cpu.get_capabilities().get("avx2"):
+        assert int8_kernel() is not None
 
 
-def test_products_are_within_the_rounding_of_both_sides() -> None:
+@each_kernel
+@pytest.mark.parametrize(("rows", "width", "outputs"), [(1, 64, 5), (9, 513, 40), (40, 1000, 33)])
+def test_int8_largest_products_are_exact(
+    kernel: Kernel, rows: int, width: int, outputs: int
+) -> None:
+    signs = (
+        torch.arange(max(rows, outputs))[:, None].bitwise_and(torch.arange(width)).sign() * 2 - 1
+    )
+    weight = kernel.largest_weight * signs[:outputs].float()
+    inputs = 127 * signs[:rows].float()
+    inputs[-1, 1:] = 3.0
+    exact = (inputs.double() @ weight.double().T).float()
+    assert Int8(weight, None, kernel)(inputs).equal(exact)
+
+
+@each_kernel
+def test_int8_random_integers_are_exact(kernel: Kernel) -> None:
+    torch.manual_seed(1)
+    largest = kernel.largest_weight
+    weight = torch.randint(-largest, largest + 1, (40, 512)).float()
+    inputs = torch.randint(-127, 128, (20, 512)).float()
+    weight[:, 0], inputs[:, 0] = largest, -127  # the scales are 1
+    bias = torch.randint(-9, 10, (40,)) / 2
+    assert Int8(weight, bias, kernel)(inputs).equal(inputs @ weight.T + bias)
+
+
+def test_int8_kernels_round_inputs_equally() -> None:
+    torch.manual_seed(1)
+    weight = torch.randint(-64, 65, (40, 64), dtype=torch.int8)
+    rows = torch.randint(-254, 255, (30, 64)) / 2  # odd numbers give ties
+    ones = torch.ones(40), torch.ones(30, 1)
+    products = [kernel.product(weight, ones[0])(rows, ones[1]) for kernel in EXACT_KERNELS]
+    assert all(product.equal(rows.round() @ weight.float().T) for product in products)
+
+
+@each_kernel
+def test_products_are_within_the_rounding_of_both_sides(kernel: Kernel) -> None:
     torch.manual_seed(1)
     inputs, weight = torch.randn(40, 64), torch.randn(30, 64)
-    found, exact = Int8(weight, None)(inputs), inputs @ weight.T
+    found, exact = Int8(weight, None, kernel)(inputs), inputs @ weight.T
     assert (found - exact).abs().max() > 0
+    weight_scale = row_scale(weight, kernel.largest_weight)[:, 0]
     step = row_scale(inputs) / 2 * weight.abs().sum(1) + inputs.abs().sum(1, keepdim=True) * (
-        row_scale(weight)[:, 0] / 2
+        weight_scale / 2
     )
-    slack = 64 * row_scale(inputs) / 2 * row_scale(weight)[:, 0] / 2
+    slack = 64 * row_scale(inputs) / 2 * weight_scale / 2
     assert ((found - exact).abs() <= step + slack + 1e-4).all()
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
+@each_kernel
+def test_a_row_does_not_depend_on_the_others(kernel: Kernel) -> None:
     torch.manual_seed(1)
-    product = Int8(torch.randn(30, 64), torch.randn(30))
+    product = Int8(torch.randn(30, 64), torch.randn(30), kernel)
     rows = torch.randn(50, 64) * torch.logspace(-3, 3, 50)[:, None]
     together = product(rows)
     for row, expected in zip(rows, together, strict=True):
         assert product(row[None])[0].equal(expected)
 
 
-def test_a_row_of_zeros_gives_the_bias() -> None:
+@each_kernel
+def test_a_row_of_zeros_gives_the_bias(kernel: Kernel) -> None:
     bias = torch.randn(5)
-    assert Int8(torch.randn(5, 4), bias)(torch.zeros(1, 4))[0].equal(bias)
+    assert Int8(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
