@@ -192,6 +192,12 @@ def decoding_format(name: str, device: torch.device) -> str:
     if name == "auto":
         name, reason = measured_precision(device)
         say(f"decode.precision: {name} ({reason})")
+    elif name == "int8" and device.type == "cpu" and cpu.int8_kernel() is None:
+        say(
+            "warning: decode.precision: this CPU or this build of torch has no exact int8 "
+            "products; computing in fp32 (set decode.precision: fp32)"
+        )
+        return "fp32"
     elif reason := slow_format(name, device):
         say(f"warning: decode.precision: {reason} (set decode.precision: fp32)")
     return name

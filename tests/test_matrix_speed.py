@@ -126,3 +126,14 @@ def test_slow_decoding_format_warns_once(
         "instructions and multiplies matrices at 0.02 of the speed of fp32 "
         "(set decode.precision: fp32)\n"
     )
+
+
+def test_int8_without_kernel_decodes_in_fp32_with_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cpu, "int8_kernel", lambda: None)
+    assert [decoding_format("int8", CPU) for _ in range(2)] == ["fp32", "fp32"]
+    assert capsys.readouterr().err == (
+        "warning: decode.precision: this CPU or this build of torch has no exact int8 products; "
+        "computing in fp32 (set decode.precision: fp32)\n"
+    )

@@ -84,12 +84,13 @@ def row_scale(rows: Tensor, largest: int = LARGEST_INPUT) -> Tensor:
 def cast(model: nn.Module, precision: str) -> None:
     """Change the weights of a loaded model in place.
 
-    int8 becomes fp32 if no int8 kernel is exact on this CPU.
+    int8 requires a kernel; without one, `nmt.runtime.decoding_format` chooses fp32.
     """
-    kernel = int8_kernel() if precision == "int8" else None
-    if kernel is None:
-        model.to(DTYPES.get(precision, torch.float32))
+    if precision != "int8":
+        model.to(DTYPES[precision])
         return
+    kernel = int8_kernel()
+    assert kernel is not None
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):

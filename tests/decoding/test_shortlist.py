@@ -84,8 +84,12 @@ def test_logits_are_those_of_each_sentences_own_tokens(kind: type[Output]) -> No
     torch.manual_seed(1)
     whole: Any = Output(16, VOCAB, None)
     torch.nn.init.normal_(whole.bias)
-    kernel = int8_kernel() if kind is Int8Output else None
-    output = Int8Output(whole, kernel) if kernel else whole
+    output = whole
+    if kind is Int8Output:
+        kernel = int8_kernel()
+        if kernel is None:
+            pytest.skip("this CPU has no exact int8 kernel")
+        output = Int8Output(whole, kernel)
     lists = [np.array([EOS, 5, 9]), np.array([EOS, 70]), np.array([EOS, 4, 6, 8])]
     hidden = torch.randn(6, 16)
     every = output.logits(hidden)

@@ -7,7 +7,7 @@ import torch
 from model_cases import make_any, make_source, make_target
 
 from nmt.cpu import int8_kernel
-from nmt.int8 import KERNELS, Kernel, is_exact
+from nmt.int8 import KERNELS, Kernel, OneDNNProduct, is_exact
 from nmt.models.precision import Int8, Int8Output, cast, row_scale
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
@@ -17,6 +17,29 @@ each_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel
 def test_rows_are_scaled_by_their_largest_entry() -> None:
     rows = torch.tensor([[1.0, -127.0], [0.5, 0.25]])
     torch.testing.assert_close(row_scale(rows), torch.tensor([[1.0], [0.5 / 127]]))
+
+
+def test_is_exact_without_the_operator_returns_false() -> None:
+    class Missing(OneDNNProduct):
+        def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
+            torch.ops.onednn.no_such_operator(weight)
+
+    assert not is_exact(Kernel("missing", Missing, 127))
+
+
+def test_is_exact_saturated_sums_returns_false() -> None:
+    class Saturated(OneDNNProduct):
+        def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
+            self.weight = weight.float()
+
+        def __call__(self, rows: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+            products = (rows[:, None] + 128) * self.weight
+            pairs = products[:, :, ::2] + products[:, :, 1::2]
+            sums: torch.Tensor = pairs.clamp(-(2**15), 2**15 - 1).sum(2)
+            return sums - 128 * self.weight.sum(1)
+
+    assert not is_exact(Kernel("saturated", Saturated, 127))
+    assert is_exact(Kernel("in range", Saturated, 64))
 
 
 def test_int8_on_x86_has_an_exact_kernel() -> None:
@@ -89,7 +112,13 @@ def test_a_row_of_zeros_gives_the_bias(kernel: Kernel) -> None:
     assert Int8(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "bf16",
+        pytest.param("int8", marks=pytest.mark.skipif(not EXACT_KERNELS, reason="no kernel")),
+    ],
+)
 @pytest.mark.parametrize(
     "settings",
     [
