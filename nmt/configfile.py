@@ -180,6 +180,12 @@ def _marked_default(text: str, source: _Source) -> set[str]:
     }
 
 
+def is_resolved_config(file: Path) -> bool:
+    """Return whether a config was written by `show_config`, even if a person edited it since."""
+    lines = LINE_ENDS.split(file.read_bytes().decode("utf-8", "replace"))
+    return any(line.endswith((GIVEN_MARK, DEFAULT_MARK)) for line in lines)
+
+
 def _nearest_yaml(file: Path) -> str:
     siblings = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
     return did_you_mean(file.name, siblings)

@@ -2,8 +2,10 @@
 
 A file is written under a temporary name beside its target, fsynced and renamed; a folder is filled
 under a temporary name and renamed as a whole. So a reader sees the old content or the new, never
-half of it, and a killed process leaves at most a stray whose name ends in `.tmp`. Content reaches
-the disk before its name does, and the name before what it replaces is deleted.
+half of it, and a killed process leaves at most a stray, named `.NAME.PROCESS.nmt.tmp`. Content
+reaches the disk before its name does, and the name before what it replaces is deleted.
+
+Folders are replaced and deleted through nmt/ownership.py, which looks first who wrote them.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +25,10 @@ from typing import Any, BinaryIO, TypeVar, cast
 from nmt.errors import DiskFullError
 
 T = TypeVar("T")
-STRAY_SUFFIX = ".tmp"
-OLD_SUFFIX = f".old{STRAY_SUFFIX}"
+STRAY_SUFFIX = ".nmt.tmp"
+OLD_SUFFIX = ".nmt.old.tmp"
 """Of a folder that is out of the way of the one that replaces it."""
+STRAY = re.compile(r"\..+\.\d+\.nmt(\.old)?\.tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a file system says that has no room left, or none for this user."""
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
@@ -248,11 +252,11 @@ def folder_atomic(path: Path) -> Iterator[Path]:
     under its name; `sweep_strays` then puts the older one back.
     """
     temporary = _temporary(path)
-    old = temporary.with_suffix(OLD_SUFFIX)
+    old = path.with_name(f".{path.name}.{os.getpid()}{OLD_SUFFIX}")
     with _full_is_said(path):
         make_folder(path.parent)
         _put_back(old)
-        remove(temporary)
+        remove_folder(temporary)
         _do(os.mkdir, temporary, temporary)
         try:
             yield temporary
@@ -261,20 +265,20 @@ def folder_atomic(path: Path) -> Iterator[Path]:
                 rename(path, old)
             rename(temporary, path)
         except BaseException:
-            remove(temporary)
+            remove_folder(temporary)
             _put_back(old)
             raise
         with suppress(OSError):  # a stray now, for the next sweep
-            remove(old)
+            remove_folder(old)
 
 
 def _put_back(old: Path) -> None:
     """Rename a folder that was out of the way back, or delete it where its successor is there."""
-    path = old.with_name(old.name[1:].rsplit(".", 3)[0])
+    path = old.with_name(old.name.removesuffix(OLD_SUFFIX)[1:].rpartition(".")[0])
     if old.is_dir() and not path.exists():
         rename(old, path)
     else:
-        remove(old)
+        remove_folder(old)
 
 
 @contextmanager
@@ -299,19 +303,31 @@ def point_link(link: Path, target: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a folder with all it holds; nothing there is fine.
-
-    A folder goes in one step: it is a stray before anything in it is deleted.
-    """
-    if path.is_symlink() or path.is_file():
+    """Delete a file or a link; it may be absent."""
+    if path.is_symlink() or path.exists():
         _do(os.unlink, path, path)
-    elif path.is_dir():
-        if not _is_stray(path):
-            stray = _temporary(path)
-            remove(stray)
-            rename(path, stray)
-            path = stray
-        _delete(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder with everything in it; it may be absent. A link is deleted, not followed.
+
+    The folder disappears in one step: it is renamed to a stray before its content is deleted.
+    """
+    if path.is_symlink() or not path.is_dir():
+        remove(path)
+        return
+    if not is_stray(path):
+        stray = _temporary(path)
+        remove_folder(stray)
+        rename(path, stray)
+        path = stray
+    _delete(path)
+
+
+def remove_empty(folder: Path) -> None:
+    """Delete a folder if nothing is in it."""
+    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
+        _do(os.rmdir, folder, folder)
 
 
 def _delete(path: Path) -> None:
@@ -323,17 +339,18 @@ def _delete(path: Path) -> None:
         _do(os.unlink, path, path)
 
 
-def _is_stray(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(STRAY_SUFFIX)
+def is_stray(path: Path) -> bool:
+    """Return whether only an interrupted write of nmt leaves a file or folder of this name."""
+    return STRAY.fullmatch(path.name) is not None
 
 
 def sweep_strays(folder: Path) -> None:
     """Put what a killed process left anywhere below `folder` right: half-written, it is deleted."""
-    for stray in list(folder.rglob(f".*{STRAY_SUFFIX}")):
+    for stray in list(filter(is_stray, folder.rglob(".*.tmp"))):
         if stray.name.endswith(OLD_SUFFIX):
             _put_back(stray)
         else:
-            remove(stray)
+            remove_folder(stray)
 
 
 def make_folder(path: Path) -> None:

@@ -35,12 +35,12 @@ def sha256(file: Path) -> str:
 
 def write_manifest(folder: Path) -> None:
     """Describe all files of a folder as they are now."""
-    entries = {
+    listed = {
         str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != NAME
     }
-    content = {"format_version": FORMAT_VERSION, "files": entries}
+    content = {"format_version": FORMAT_VERSION, "files": listed}
     files.write_text(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -55,24 +55,25 @@ def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any
         if "manifest" in content:
             raise RunError(f"{manifest}: no such file; {record.name} says that there is one")
         return content
-    entries = _entries(manifest)
-    for name in sorted(entries if only is None else only):
-        if name not in entries:
+    listed = entries(manifest)
+    for name in sorted(listed if only is None else only):
+        if name not in listed:
             raise RunError(f"{manifest}: must name {name}, is damaged")
-        _check(record.parent / name, entries[name])
+        _check(record.parent / name, listed[name])
     return read_json(record)
 
 
-def _entries(manifest: Path) -> dict[str, Any]:
+def entries(manifest: Path) -> dict[str, Any]:
+    """Return the size and SHA-256 of each file in a manifest; RunError if it is damaged."""
     content = read_json(manifest)
-    entries = content.get("files")
+    listed = content.get("files")
     if (
         content.keys() == {"format_version", "files"}
         and content["format_version"] == FORMAT_VERSION
-        and isinstance(entries, dict)
-        and all(isinstance(its, dict) and its.keys() == KEYS for its in entries.values())
+        and isinstance(listed, dict)
+        and all(isinstance(entry, dict) and entry.keys() == KEYS for entry in listed.values())
     ):
-        return entries
+        return listed
     raise RunError(f"{manifest}: must hold the size and sha256 of each file, is damaged")
 
 

@@ -173,16 +173,16 @@ def test_remove_takes_away_whatever_is_there(tmp_path: Path, kind: str) -> None:
         path.symlink_to(kept)
     elif kind == "dead link":
         path.symlink_to("nowhere")
-    files.remove(path)
+    (files.remove_folder if kind == "folder" else files.remove)(path)
     assert names(tmp_path) == ["kept"]
     assert names(kept) == ["inside"]
 
 
 def test_sweeping_takes_strays_and_nothing_else(tmp_path: Path) -> None:
-    keep = ["a.tmp", ".hidden", "b.txt"]
-    for name in [*keep, ".a.txt.123.tmp"]:
+    keep = ["a.tmp", ".hidden", "b.txt", ".a.txt.123.tmp", ".b.tmp", ".x.nmt.tmp"]
+    for name in [*keep, ".a.txt.123.nmt.tmp"]:
         (tmp_path / name).write_text("")
-    (tmp_path / ".folder.7.tmp" / "deep").mkdir(parents=True)
+    (tmp_path / ".folder.7.nmt.tmp" / "deep").mkdir(parents=True)
     files.sweep_strays(tmp_path)
     assert names(tmp_path) == sorted(keep)
 

@@ -181,6 +181,24 @@ def test_every_write_goes_through_the_one_door() -> None:
     assert offences(writes, [THE_DOOR]), "the checker no longer sees the writes of files.py"
 
 
+DELETERS = {
+    "remove_folder": {"files.py", "ownership.py", "runs/clear.py"},
+    "folder_atomic": {"ownership.py"},
+}
+"""Modules that may delete or replace folders; they check first that nmt wrote them."""
+
+
+@pytest.mark.parametrize("name", DELETERS)
+def test_folders_are_replaced_only_by_their_owner(name: str) -> None:
+    callers = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and called(node)[1] == name
+    }
+    assert callers == DELETERS[name]
+
+
 def test_every_init_inside_is_empty() -> None:
     inits = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
     assert inits

@@ -124,7 +124,7 @@ def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
     [
         ("config.yaml", False),
         ("tokenizer.model", False),
-        ("checkpoints/.step_00000001.9.tmp/x", False),
+        ("checkpoints/.step_00000001.9.nmt.tmp/x", False),
         ("metrics.jsonl", True),
         ("checkpoints/step_00000001/state.json", True),
         ("checkpoints/damaged_step_00000001/state.json", True),

@@ -83,6 +83,7 @@ def _bring(download: Download, folder: Path, source: Path | None, mirror: str | 
         for name, found in there.items():
             _print("kept", folder / name, found, ", already there")
         return
+    _check_replaceable(folder, download, there)
     part = folder / f"{download.file}.part"
     if source is not None:
         packed = _find_packed(source, download)
@@ -101,6 +102,25 @@ def _bring(download: Download, folder: Path, source: Path | None, mirror: str | 
     discard(part)
     for name, found in written.items():
         _print("wrote" if there[name] is None else "replaced", folder / name, found)
+
+
+def _check_replaceable(folder: Path, download: Download, there: dict[str, Written | None]) -> None:
+    """Raise DataError if a text that is there was not written by an earlier call, or was edited."""
+    record = _read_record(folder)
+    for name, text in there.items():
+        entry = record.get(name)
+        recorded = entry.get("sha256") if isinstance(entry, dict) else None
+        if text and text.sha256 not in (download.texts[name].sha256, recorded):
+            raise DataError(
+                f"{folder / name}: expected no file, or the text of {download.url}, got other "
+                "text (move it away, or name another folder with --to)"
+            )
+    entries = all(isinstance(entry, dict) and "url" in entry for entry in record.values())
+    if (folder / RECORD).exists() and not (record and entries):
+        raise DataError(
+            f"{folder / RECORD}: expected the record that `nmt data get` writes, got another file "
+            "(move it away, or name another folder with --to)"
+        )
 
 
 def _print(word: str, path: Path, found: Written | None, remark: str = "") -> None:

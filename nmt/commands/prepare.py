@@ -7,12 +7,14 @@ from pathlib import Path
 from nmt.configfile import load_config, run_folder
 from nmt.data.stages import ensure_corpus, ensure_tokenizers
 from nmt.log import say
+from nmt.ownership import check_run_folder
 
 
 def run(file: Path, folder: Path | None, overrides: list[str], corpus: bool) -> None:
     """Run the tokenizer stage and, with `corpus`, the corpus stage."""
     config = load_config(file, overrides, check_files=True)
     run_dir = run_folder(config, file, folder)
+    check_run_folder(run_dir)
     tokenizers = ensure_tokenizers(config, run_dir, say)
     if corpus:
         ensure_corpus(config, run_dir, tokenizers, say)

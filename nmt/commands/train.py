@@ -36,11 +36,12 @@ from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
 from nmt.machine import cpu_text, path_text, software_text
 from nmt.matrix_speed import matrix_rate, rate_text
-from nmt.modelconfig import ENGINES
 from nmt.models.build import build_model
 from nmt.models.probe import check_decoding, check_training
+from nmt.ownership import check_run_folder
 from nmt.rundir import STATE, RunDir, read_json
-from nmt.runs.card import is_ours, write_card
+from nmt.runs.card import write_card
+from nmt.runs.clear import check_inside, clear_run
 from nmt.runtime import (
     Precision,
     pick_device,
@@ -263,37 +264,8 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
             f"{run_dir.path}: holds a run already; --resume goes on with it, --overwrite deletes "
             "it and starts anew, --run FOLDER leaves it alone"
         )
-    if not run_dir.path.is_dir():
-        return
-    ours = {path.name for path in vars(run_dir).values()}
-    foreign = [p.name for p in run_dir.path.iterdir() if p.name not in ours and p.suffix != ".tmp"]
-    if foreign and not run_dir.is_run():
-        raise RunError(
-            f"{run_dir.path}: must be empty or a run folder, holds "
-            f"{', '.join(sorted(foreign)[:3])}; name another with --run"
-        )
-
-
-def clear_run(run_dir: RunDir) -> None:
-    """Delete what training wrote; tokenizer and corpus stay, to be kept where unchanged."""
-    written = (
-        run_dir.best,
-        run_dir.last,
-        run_dir.checkpoints,
-        run_dir.metrics,
-        run_dir.log,
-        run_dir.tensorboard,
-        run_dir.wandb,
-        run_dir.valid,
-        run_dir.report,
-        run_dir.finished,
-        run_dir.failed,
-        run_dir.average,
-    )
-    for path in (*written, run_dir.shortlist, *map(run_dir.exported, ENGINES)):
-        files.remove(path)
-    if run_dir.card.is_file() and is_ours(run_dir.card):
-        files.remove(run_dir.card)
+    check_run_folder(run_dir)
+    check_inside(run_dir)
 
 
 def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:

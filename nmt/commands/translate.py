@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sys
@@ -39,6 +40,8 @@ from nmt.rundir import RunDir
 
 Policy = Literal["error", "replace", "skip"]
 """What becomes of a line that is not UTF-8."""
+PART_FILE = re.compile(r"made-by|\d{5}|\..+\.nmt\.tmp")
+"""Names of files in the folder of the parts of a job."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,7 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
                 for part in parts:
                     with open(part, "rb") as stream:
                         shutil.copyfileobj(stream, sink)
-            files.remove(folder)
+            _delete_parts(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
             report = sum((its.report for its in every), Report())
             report = replace(report, missing=sorted(report.missing), lost=sorted(report.lost))
@@ -315,16 +318,26 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
 def _claim(folder: Path, words: str) -> None:
     """Keep the parts in a folder that were made in the same way from the same file, no others."""
     made = folder / "made-by"
-    if folder.exists():
-        if not made.is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() or folder.is_symlink():
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+        parts = "made-by" in names and not folder.is_symlink()
+        if names and not (parts and all(map(PART_FILE.fullmatch, names))):
             raise DataError(f"{folder}: must not be there, or hold parts of a job; move it away")
         if made.is_file() and made.read_text(encoding="utf-8") == words:
             files.sweep_strays(folder)
             say(f"{folder}: going on with the parts that are there")
             return
-        files.remove(folder)
+        _delete_parts(folder)
     files.make_folder(folder)
     files.write_text(made, words)
+
+
+def _delete_parts(folder: Path) -> None:
+    """Delete the parts of a job; their folder stays if anything else was put into it."""
+    for path in sorted(folder.iterdir()):  # made-by last
+        if PART_FILE.fullmatch(path.name):
+            files.remove(path)
+    files.remove_empty(folder)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from nmt.data.cleaning import Drops, Duplicates
 from nmt.data.prepare import LINKS, SIDES, Block, Job, Records, blocks, settled
 from nmt.errors import DataError, RunError
 from nmt.manifest import MARK, verified, write_manifest
+from nmt.ownership import new_folder
 from nmt.rundir import FORMAT_VERSION, read_json
 
 META = "meta.json"
@@ -276,7 +277,7 @@ def build_corpus(
     What the job drops is counted by reason in `meta.json` and written to `dropped.tsv`. Aligned
     pairs have links between words, which become links between tokens.
     """
-    with files.folder_atomic(folder) as temporary:
+    with new_folder(folder) as temporary:
         with ExitStack() as stack:
             dropped = None
             if job.max_length is not None:

@@ -111,6 +111,16 @@ def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
+def _check_own_part(part: Path) -> None:
+    """Raise DataError if a file of this name is there that no earlier download left."""
+    left = part.exists() and part.stat().st_size > 0 and not _note(part).exists()
+    if left or part.is_symlink() or _note(part).is_symlink():
+        raise DataError(
+            f"{part}: expected no file, or a part that an earlier call left, got another file "
+            "(move it away, or name another folder with --to)"
+        )
+
+
 def _read_origin(part: Path, url: str) -> Origin | None:
     """Return what `part` is a part of, where it can be gone on with."""
     try:
@@ -128,6 +138,7 @@ def _one_connection(
     url: str, part: Path, expected: int | None, anew: bool = False
 ) -> tuple[int, str | None]:
     """Take in what one connection gives: the bytes that arrived; why the file is not whole yet."""
+    _check_own_part(part)
     origin = None if anew else _read_origin(part, url)
     done = part.stat().st_size if origin else 0
     if origin and origin.total == done:

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nmt import files
 from nmt.config import Config, FilePair, TextSet, TokenizerConfig, known_tags, named_valid, tags_of
 from nmt.cores import free_cores
 from nmt.data import fingerprint
@@ -22,6 +21,7 @@ from nmt.data.text import Pair
 from nmt.data.tokenizer import (
     Tokenizer,
     Tokenizers,
+    check_tokenizers_writable,
     load_tokenizers,
     sample_items,
     save_meta,
@@ -33,6 +33,7 @@ from nmt.data.tokenizer import (
 )
 from nmt.errors import DataError, RunError
 from nmt.manifest import sha256, tokenizers_of_weights, verified
+from nmt.ownership import delete_folder, foreign_paths, outward_link, require_inside, require_own
 from nmt.rundir import RunDir, read_json
 from nmt.textsets import AnySet, languages, set_files, set_names
 
@@ -155,6 +156,7 @@ def ensure_tokenizers(
     if unchanged and for_this_text and tokenizers_there(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
+    check_tokenizers_writable(run)
     record = _tokenizer_record(settings, inputs)
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     if run.has_begun():
@@ -327,6 +329,28 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
     ]
 
 
+def _outdated_folders(planned: Sequence[_Planned]) -> list[Path]:
+    """Return the text sets beside the planned ones that nmt wrote for an earlier config."""
+    parent = planned[0].folder.parent
+    folders = sorted(parent.iterdir()) if parent.is_dir() else []
+    wanted = {one.folder for one in planned}
+    return [
+        folder
+        for folder in folders
+        if folder.name.isdecimal() and folder not in wanted and not foreign_paths(folder)
+    ]
+
+
+def _check_corpus_writable(run: RunDir, folders: Sequence[Path], say: Say) -> None:
+    """Raise RunError if a folder to be replaced or deleted is not the run's own."""
+    for folder in folders:
+        require_inside(run, folder)
+        require_own(folder)
+    link = outward_link(run, run.corpus)
+    if link is not None:
+        say(f"corpus: {link} is a link to {link.resolve()}, which is read and not changed")
+
+
 def ensure_corpus(
     config: Config,
     run: RunDir,
@@ -351,6 +375,8 @@ def ensure_corpus(
     known = duplicates(config)
     if due and known is not None:
         due = [one for part in sets for one in part]  # what is new hangs on what came before
+    outdated = [folder for part in sets for folder in _outdated_folders(part)]
+    _check_corpus_writable(run, [one.folder for one in due] + outdated, say)
     splits = _splits(config) if due else []
     held_out = splits if isinstance(config.data.valid, int) else []
     for one in due:
@@ -363,9 +389,8 @@ def ensure_corpus(
         else:
             chunks = one.source.chunks()
         build_corpus(chunks, one.job, one.folder, meta, free_cores(), known)
-    for part in sets:
-        for stray in set(part[0].folder.parent.iterdir()) - {one.folder for one in part}:
-            files.remove(stray)
+    for folder in outdated:
+        delete_folder(folder)
     train, valid = (Corpus(*(one.folder for one in part)) for part in sets)
     require_pairs(train, "data.train")
     require_pairs(valid, "data.valid")

@@ -30,11 +30,14 @@ from nmt.data import checkedmodel
 from nmt.data.long_lines import trainable_lines
 from nmt.data.subwords import SPACE_SIGN, Sampler
 from nmt.data.text import one_line
-from nmt.errors import DataError
+from nmt.errors import DataError, RunError
+from nmt.ownership import refusal, require_inside
 from nmt.rundir import FORMAT_VERSION, RunDir, read_json
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 BYTE_PIECES = 256
+UNFINISHED: dict[str, object] = {"settings": {}, "inputs": []}
+"""Record of tokenizers that are being written."""
 
 T = TypeVar("T")
 
@@ -310,7 +313,12 @@ def _least_size(lines: Sequence[str], kind: str) -> int:
 
 
 def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, object]) -> None:
-    """Write tokenizer models ("joint", or "src" and "tgt") and what they were made from."""
+    """Write tokenizer models ("joint", or "src" and "tgt") and what they were made from.
+
+    A record comes first, so that models left by a killed process are known to be nmt's.
+    """
+    if not run.tokenizer_meta.is_file():
+        save_meta(run, UNFINISHED)
     places = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
     for kind, place in places.items():
         if kind in models:
@@ -326,6 +334,14 @@ def save_meta(run: RunDir, meta: Mapping[str, object]) -> None:
     files.write_text(run.tokenizer_meta, text + "\n")
 
 
+def check_tokenizers_writable(run: RunDir) -> None:
+    """Raise RunError if writing the tokenizers would replace files that nmt did not write."""
+    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt)
+    require_inside(run, *models, run.tokenizer_meta)
+    if saved_meta(run) is None and (foreign := [file for file in models if file.exists()]):
+        raise RunError(f"{run.path}: {refusal(foreign)}")
+
+
 def tokenizers_there(run: RunDir) -> bool:
     """Tell whether the run folder holds the tokenizers of both sides."""
     both = run.tokenizer_src.is_file() and run.tokenizer_tgt.is_file()
@@ -333,5 +349,16 @@ def tokenizers_there(run: RunDir) -> bool:
 
 
 def saved_meta(run: RunDir) -> dict[str, Any] | None:
-    """Return what `save_tokenizers` recorded, or None where there is no tokenizer yet."""
-    return read_json(run.tokenizer_meta) if run.tokenizer_meta.is_file() else None
+    """Return what `save_tokenizers` recorded, or None where there is no tokenizer yet.
+
+    Raises RunError if the file is not one of nmt, for example a tokenizer.json of Hugging Face.
+    """
+    if not run.tokenizer_meta.is_file():
+        return None
+    meta = read_json(run.tokenizer_meta)
+    if "format_version" not in meta:
+        raise RunError(
+            f"{run.tokenizer_meta}: expected the record of a tokenizer that nmt trained, got "
+            "another file (move it away, or name another folder with --run)"
+        )
+    return meta

@@ -21,6 +21,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.huggingface import MarianEngine, write_huggingface
 from nmt.modelconfig import Engine
+from nmt.ownership import new_folder, require_own
 from nmt.rundir import FORMAT_VERSION, STATE, RunDir, read_json
 
 COMPARED = 100
@@ -62,11 +63,10 @@ def check_exportable(config: Config, to: Engine, quantization: str | None) -> No
 
 
 def check_folder(folder: Path) -> None:
-    """Raise RunError where `folder` holds anything but an earlier export, which is replaced."""
-    if not folder.exists():
-        return
-    if not folder.is_dir() or (any(folder.iterdir()) and not RunDir(folder).export.is_file()):
+    """Raise RunError if `folder` holds anything but an earlier export, which is replaced."""
+    if folder.is_dir() and any(folder.iterdir()) and not RunDir(folder).export.is_file():
         raise RunError(f"{folder}: must be a new folder or an earlier export; name another with -o")
+    require_own(folder)
 
 
 def export_run(
@@ -80,7 +80,7 @@ def export_run(
     check_folder(folder)
     greedy = config.model_copy(update={"decode": config.decode.greedy()})
     engine = load_engine(run, greedy, "cpu")
-    with files.folder_atomic(folder) as new:
+    with new_folder(folder) as new:
         theirs = write(engine, config, to, quantization, new)
         files.write_text(new / "config.yaml", show_config(config))
         files.write_text(RunDir(new).export, about(run, to))

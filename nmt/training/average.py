@@ -17,6 +17,7 @@ from nmt.configfile import load_config, show_config
 from nmt.errors import RunError, did_you_mean
 from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
+from nmt.ownership import new_folder
 from nmt.rundir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.training.checkpoint import (
     TrainState,
@@ -101,7 +102,7 @@ def write_average(checkpoints: Sequence[Path], output: Path) -> list[int]:
     weights = mean_weights(weights_files)
     for run in others:
         _check_same_settings(first, run)
-    with files.folder_atomic(output) as new:
+    with new_folder(output) as new:
         run = RunDir(new)
         # Where training is to go on: not in the run that the weights came from.
         config = load_config(first.config).model_copy(update={"run": None})

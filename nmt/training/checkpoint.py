@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -27,11 +28,14 @@ from nmt import files, manifest
 from nmt.errors import DiskFullError, RunError
 from nmt.log import size
 from nmt.models.build import AnyModel, load_weights, weights_of
+from nmt.ownership import delete_folder, new_folder
 from nmt.rundir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.training.ema import MovingAverage
 from nmt.training.parallel import shared_like
 from nmt.training.tensorfile import hand_over, tensor_bytes, write_tensors
 
+CHECKPOINT = re.compile(r"step_\d{8,}$")
+"""Names of checkpoint folders."""
 LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
 MOMENTS: dict[type[torch.optim.Optimizer], int] = {
     torch.optim.SGD: 1,
@@ -114,7 +118,7 @@ def save_checkpoint(
         for tensors in parts.values():
             hand_over(tensors)
         return target
-    with files.folder_atomic(target) as folder:
+    with new_folder(target) as folder:
         for part, tensors in parts.items():
             write_tensors(folder / f"{part}.safetensors", tensors)
         write_state(folder, state, record)
@@ -162,9 +166,14 @@ def check_space(
         )
 
 
+def checkpoint_folders(run: RunDir) -> list[Path]:
+    """Return the folders named like checkpoints, the newest last; they may be damaged."""
+    return [path for path in sorted(run.checkpoints.glob("step_*")) if CHECKPOINT.match(path.name)]
+
+
 def checkpoints_of(run: RunDir) -> list[Path]:
     """Return the folders of a run's checkpoints, the newest last."""
-    return [file.parent for file in sorted(run.checkpoints.glob(f"step_*/{STATE}"))]
+    return [folder for folder in checkpoint_folders(run) if (folder / STATE).is_file()]
 
 
 def last_checkpoint(run: RunDir) -> Path | None:
@@ -248,13 +257,15 @@ def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> list[str]
 
     Returns in words which could not be deleted, and why; training need not end over them.
     """
-    folders = sorted(run.checkpoints.glob("step_*"))
+    folders = checkpoint_folders(run)
     kept = {run.checkpoint(update) for update in best} | set(folders[-keep_last:])
     problems = []
     for folder in folders:
         if folder not in kept:
             try:
-                files.remove(folder)
+                delete_folder(folder)
             except OSError as error:
                 problems.append(f"{folder}: cannot be deleted: {error.strerror}")
+            except RunError as error:
+                problems.append(f"kept a checkpoint that is due for deletion: {error}")
     return problems

@@ -12,6 +12,7 @@ from nmt import files
 from nmt.data.batching import Batch, worst_batches
 from nmt.data.epochs import Pairs
 from nmt.log import duration, size
+from nmt.ownership import delete_folder
 from nmt.runtime import peak_memory
 from nmt.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -91,7 +92,8 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     load_checkpoint(folder, *trained)
     validation_seconds += time.perf_counter() - begin
     checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    files.remove(trainer.run.checkpoints)
+    delete_folder(folder)
+    files.remove_empty(trainer.run.checkpoints)
     settings = trainer.settings
     updates = trainer.total_updates
     every = (

@@ -17,7 +17,7 @@ from nmt.data.stages import KEPT_TOKENIZER
 from nmt.errors import RunError
 from nmt.manifest import ingredients, other_model, other_tokenizers
 from nmt.rundir import RunDir
-from nmt.training.checkpoint import damage
+from nmt.training.checkpoint import checkpoint_folders, damage
 
 FIXED = (
     "model",
@@ -125,7 +125,7 @@ def newest_whole(run: RunDir, say: Callable[[str], None]) -> Path | None:
     RunError where all are damaged, so that no run begins anew by itself.
     """
     found: list[tuple[Path, str]] = []
-    for folder in sorted(run.checkpoints.glob("step_*"), reverse=True):
+    for folder in reversed(checkpoint_folders(run)):
         reason = damage(folder)
         if reason is None:
             break

@@ -100,6 +100,7 @@ class Trainer:
         self.monitor = SpikeMonitor(config.train.warmup or 0)
         self.signals = Signals(workers)
         self._mark = time.perf_counter()
+        self._pruning_problems: set[str] = set()
         self._share = 0.0
         """Of the epoch under way, what is done."""
         self.scored_on = ""
@@ -397,7 +398,9 @@ class Trainer:
             point_at(self.run, self.run.best, best[0])
         kept = best[: self.settings.keep_best], self.settings.keep_last
         for problem in prune_checkpoints(self.run, *kept):
-            self.log.say(f"warning: {problem}")
+            if problem not in self._pruning_problems:
+                self._pruning_problems.add(problem)
+                self.log.say(f"warning: {problem}")
 
     def resume(self, new_validation: bool = False) -> None:
         """Continue from the last checkpoint: the next update is the one after it.

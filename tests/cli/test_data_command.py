@@ -26,7 +26,7 @@ needs_multi30k = pytest.mark.skipif(
 )
 
 
-def test_fetched_then_kept_then_repaired(site: Site, tmp_path: Path) -> None:
+def test_fetched_then_kept_and_never_replaced(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = done(nmt("data", "get", "summed", "--to", out))
     assert first.lines == [
@@ -43,10 +43,10 @@ def test_fetched_then_kept_then_repaired(site: Site, tmp_path: Path) -> None:
     assert site.asked == []
 
     (out / "train.fr").write_bytes(b"Un.\n")
-    third = done(nmt("data", "get", "summed", "--to", out))
-    assert third.lines[1] == f"replaced {out / 'train.fr'}  (2 lines)"
-    assert [request.path for request in site.asked] == ["/raw/fr.gz"]
-    assert there(out) == {"train.en": EN, "train.fr": FR}
+    third = nmt("data", "get", "summed", "--to", out)
+    refused(third, f"{out / 'train.fr'}: expected no file", "got other text (move it away")
+    assert site.asked == []
+    assert there(out) == {"train.en": EN, "train.fr": b"Un.\n"}
 
 
 def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
@@ -67,13 +67,30 @@ def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
     assert done(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
     assert len(site.asked) == 1
 
-    (out / "train.en").write_bytes(b"mine\n")
-    assert done(nmt("data", "get", "table", "--to", out)).out.count("replaced") == 2
-    assert there(out) == found
-    for damage in ("", "[]", "{"):
-        (out / "sources.json").write_text(damage)
-        done(nmt("data", "get", "table", "--to", out))
-        assert there(out) == found
+    for name, content in [
+        ("train.en", b"mine\n"),
+        ("sources.json", b""),
+        ("sources.json", b"[]"),
+        ("sources.json", b'{"mine": 1}'),
+    ]:
+        (out / name).write_bytes(content)
+        refused(nmt("data", "get", "table", "--to", out), "(move it away, or name another folder")
+        assert there(out) == found | {name: content}
+        (out / name).write_bytes(found[name])
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_data_get_with_foreign_part_keeps_it(site: Site, tmp_path: Path, kind: str) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    out.mkdir()
+    part = out / "en.gz.part"
+    if kind == "link":
+        part.symlink_to(mine)
+    else:
+        mine = part
+    mine.write_bytes(b"of a browser")
+    refused(nmt("data", "get", "summed", "--to", out), f"{part}: expected no file, or a part")
+    assert mine.read_bytes() == b"of a browser"
 
 
 def test_another_version_in_the_catalogue_is_fetched(site: Site, tmp_path: Path) -> None:

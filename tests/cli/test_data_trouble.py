@@ -25,14 +25,11 @@ from nmt.data import catalogue
 
 def test_a_wrong_sum_leaves_nothing_to_go_on_with(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "train.en").write_bytes(b"mine\n")
-    (out / "train.fr").write_bytes(b"mine too\n")
     wrong = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
     site.pages["/raw/en.gz"].content = wrong
     result = nmt("data", "get", "summed", "--to", out)
     refused(result, f"{site.url}/raw/en.gz: must have the SHA-256 {sha256(EN_GZ)}", sha256(wrong))
-    assert there(out) == {"train.en": b"mine\n", "train.fr": b"mine too\n"}
+    assert there(out) == {}
     site.pages["/raw/en.gz"].content = EN_GZ
     done(nmt("data", "get", "summed", "--to", out))
     assert there(out) == {"train.en": EN, "train.fr": FR}

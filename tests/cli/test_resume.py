@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import NMT, done, environment, settings
+from commandline import NMT, done, environment, nmt, settings
 from tinyruns import Tiny
 
 ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
@@ -106,6 +106,8 @@ def test_the_tokenizer_and_the_corpus_are_kept_on_resume(tiny: Tiny) -> None:
 
 def test_metrics_of_a_run_killed_before_its_first_checkpoint_are_forgotten(tiny: Tiny) -> None:
     tiny.run.mkdir()
+    config = done(nmt("config", "show", tiny.config)).out
+    (tiny.run / "config.yaml").write_text(config)
     (tiny.run / "metrics.jsonl").write_text('{"kind": "train", "update": 1, "loss": 9}\n')
     done(tiny.train("--resume", *settings(train__validate_every=2)))
     assert records(tiny.run, "train") == [2]
@@ -117,7 +119,7 @@ def test_a_checkpoint_lost_while_it_was_written_again_does_not_lose_the_run(tiny
     last = (tiny.run / "last").resolve()
     best = (tiny.run / "best").resolve()
     assert best != last, "this test needs an earlier best"
-    last.rename(last.with_name(f".{last.name}.1.tmp"))
+    last.rename(last.with_name(f".{last.name}.1.nmt.tmp"))
     result = tiny.train("--resume", *settings(train__max_updates=5, train__validate_every=2))
     assert f"resumed after update {int(best.name.removeprefix('step_'))}\n" in done(result).err
 

@@ -160,7 +160,7 @@ def three(project: Project) -> Project:
     """Three training sets, cut by a tokenizer that does not change with them."""
     project.prepare()
     (project.folder / "own.model").write_bytes(project.run.tokenizer_joint.read_bytes())
-    files.remove(project.run.path)
+    files.remove_folder(project.run.path)
     for name in ("a", "b", "c"):
         for language in ("de", "en"):
             write(project.folder / f"{name}.{language}", [line(n, name) for n in range(5)])

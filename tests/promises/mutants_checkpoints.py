@@ -16,7 +16,7 @@ from nmt.training import checkpoint, resume, trainer
 def _folder_filled_in_place() -> None:
     @contextmanager
     def in_place(path: Path) -> Iterator[Path]:
-        files.remove(path)
+        files.remove_folder(path)
         files.make_folder(path)
         yield path
 
@@ -24,7 +24,7 @@ def _folder_filled_in_place() -> None:
 
 
 def _replaced_folder_swept() -> None:
-    files._put_back = files.remove
+    files._put_back = files.remove_folder
 
 
 def _folder_not_synced() -> None:
@@ -37,7 +37,7 @@ def _damage_not_looked_for() -> None:
 
 def _damaged_one_deleted() -> None:
     def delete(folder: Path) -> Path:
-        files.remove(folder)
+        files.remove_folder(folder)
         return folder
 
     resume._set_aside = delete

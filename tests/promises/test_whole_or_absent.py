@@ -109,11 +109,11 @@ def test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last(tmp_pat
     trainer = trainer_in(tmp_path / "run")
     points = points_of(third(trainer))
     folder = trainer.run.checkpoint(trainer.state.update)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.nmt.tmp")
     renamed = points.index(f"before replace {temporary}")
     ends = {}
     for file in folder.iterdir():
-        writing = temporary / f".{file.name}.{os.getpid()}.tmp"
+        writing = temporary / f".{file.name}.{os.getpid()}.nmt.tmp"
         written = max(i for i, its in enumerate(points) if its == f"after write {writing}")
         synced = points.index(f"after fsync {writing}")
         ends[file.name] = points.index(f"after replace {writing}")
