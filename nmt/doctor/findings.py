@@ -49,7 +49,9 @@ KINDS: dict[str, Kind] = {
     "near_duplicate_pair": Kind("warning", "nearly the same pair stands on an earlier line"),
     "numbers": Kind("warning", "the two sides hold different numbers"),
     "url": Kind("warning", "the two sides hold different addresses"),
-    "tokenized": Kind("warning", "looks tokenized already: blanks before full stops and commas"),
+    "tokenized": Kind(
+        "warning", "looks tokenized already: blanks before marks or between unspaced words"
+    ),
     "replacement": Kind("warning", "holds U+FFFD, where an earlier program met broken text"),
     "duplicate_src": Kind("note", "the source line stands on an earlier line too"),
     "duplicate_tgt": Kind("note", "the target line stands on an earlier line too"),

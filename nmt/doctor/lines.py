@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from nmt.data import contents
 from nmt.data.contents import has_word
@@ -20,7 +21,18 @@ SEPARATORS = "\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"
 SEPARATOR = re.compile(f"[{SEPARATORS}]")
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 MARK = "\ufeff"
-TOKENIZED = re.compile(r"\S [.,](?: |$)|&(?:apos|quot|#91|#93|#124);|@-@|@@ ")
+TOKENIZED = re.compile(r"\S [.,。、，،](?: |$)|&(?:apos|quot|#91|#93|#124);|@-@|@@ ")
+UNSPACED_SCRIPTS = (
+    (re.compile("[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff]+"), 4.0),
+    (re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]+"), 8.0),
+)
+"""Scripts without blanks between words, and the longest mean run of characters of tokenized text.
+
+Japanese and Chinese have no blanks inside a sentence. Thai, Lao, Burmese and Khmer have them
+between phrases, which are longer than 8 characters on average, while words are shorter.
+"""
+MIN_BLANKS = 3
+"""Blanks between two runs of such a script in a tokenized line; titles and lists have some too."""
 
 
 def side_faults(text: str, place: Place) -> Iterator[Fault]:
@@ -36,6 +48,21 @@ def side_faults(text: str, place: Place) -> Iterator[Fault]:
         yield "replacement", place, ""
     if len(text) > LONG:
         yield "long", place, f"{len(text)} characters"
+
+
+def is_tokenized(text: str) -> bool:
+    """Return whether a line looks tokenized: blanks before marks, or between unspaced words."""
+    if TOKENIZED.search(text):
+        return True
+    if text.isascii():
+        return False
+    for script, longest in UNSPACED_SCRIPTS:
+        runs = list(script.finditer(text))
+        blanks = sum(text[a.end() : b.start()] == " " for a, b in pairwise(runs))
+        characters = sum(run.end() - run.start() for run in runs)
+        if blanks >= MIN_BLANKS and characters <= longest * len(runs):
+            return True
+    return False
 
 
 def pair_faults(src: str, tgt: str) -> Iterator[Fault]:

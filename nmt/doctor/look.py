@@ -19,7 +19,7 @@ from nmt.data.text import BOM
 from nmt.data.windows import Window, text_of
 from nmt.doctor import similar
 from nmt.doctor.findings import Place
-from nmt.doctor.lines import TOKENIZED, Fault, pair_faults, shown, side_faults
+from nmt.doctor.lines import Fault, is_tokenized, pair_faults, shown, side_faults
 
 LEAST_LEAK = 20
 """Characters of a line that may not stand in held-out text; shorter ones are common speech."""
@@ -91,7 +91,7 @@ def look(chunk: Window, knowledge: Knowledge) -> Seen:
         first = len(chunk.before)
         ratios = knowledge.fitness.ratios(texts[0], around, first, len(hashes))
     sizes = [[n for line in lines for n in (len(line), len(line.split()))] for lines in texts]
-    tokenized = [[TOKENIZED.search(line) is not None for line in lines] for lines in texts]
+    tokenized = [[is_tokenized(line) for line in lines] for lines in texts]
     return Seen(
         faults,
         hashes,

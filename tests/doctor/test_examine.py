@@ -77,6 +77,17 @@ def test_tokenized_text_is_told_as_such(tmp_path: Path) -> None:
     assert found.count > 400
 
 
+@pytest.mark.parametrize("side", ["src", "tgt"])
+def test_examine_unspaced_script_with_blanks_is_tokenized(side: str, tmp_path: Path) -> None:
+    """Japanese with blanks between its words is reported on whichever side it is."""
+    japanese = ["昨日 は 友達 と 一緒 に 映画 を 見 ました", "今日は雨が降っています。"] * 10
+    english = ["I watched a film with a friend yesterday.", "It is raining today."] * 10
+    src, tgt = (japanese, english) if side == "src" else (english, japanese)
+    report = looked_at(tmp_path, src, tgt)
+    [finding] = report.findings.of("tokenized")
+    assert (finding.place, finding.lines) == (side, list(range(1, 20, 2)))
+
+
 def test_every_form_of_text_is_examined_alike(tmp_path: Path) -> None:
     """Two files, the same cut in two, TSV and JSON lines."""
     src, tgt = (demo_lines(f"valid.{side}") for side in ("en", "fr"))

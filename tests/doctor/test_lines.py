@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
-from nmt.doctor.lines import pair_faults, shown, side_faults
+from nmt.doctor.lines import is_tokenized, pair_faults, shown, side_faults
+
+CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,43 @@ def test_faults_of_a_line(text: str, kinds: list[str]) -> None:
 )
 def test_faults_of_a_pair(src: str, tgt: str, kinds: list[str]) -> None:
     assert [kind for kind, _, _ in pair_faults(src, tgt)] == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "tokenized"),
+    [
+        ("昨日は友達と一緒に映画を見に行きました。", False),
+        ("昨日 は 友達 と 一緒 に 映画 を 見 に 行き ました 。", True),
+        ("私は Python と Java を 使います", False),
+        ("東京 大阪 京都", False),
+        ("我昨天和朋友一起去看了电影。", False),
+        ("我 昨天 和 朋友 一起 去 看 了 电影", True),
+        ("我们在 2019 年开始使用 Linux 系统 。", True),
+        ("我们在 2019 年开始使用 Linux 系统。", False),
+        ("เมื่อวานนี้ฉันไปตลาดกับแม่ เราซื้อผลไม้หลายอย่าง แล้วก็กลับบ้านตอนเย็น วันนี้ฝนตกหนักมาก", False),
+        ("เมื่อวาน นี้ ฉัน ไป ตลาด กับ แม่ เรา ซื้อ ผลไม้ หลาย อย่าง", True),
+        ("어제 친구와 함께 영화를 보러 갔습니다.", False),
+        ("Hello , world .", True),
+        ("Voilà ! Où est-il ?", False),
+    ],
+)
+def test_is_tokenized_by_script(text: str, tokenized: bool) -> None:
+    assert is_tokenized(text) is tokenized
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
+@pytest.mark.parametrize("code", ["ja", "zh"])
+def test_is_tokenized_real_references(code: str) -> None:
+    """Compare published references with the same lines after splitting them at random."""
+    file = CORPORA / "metric-check" / f"generaltest2023.en-{code}.ref.refA.{code}"
+    lines = file.read_text("utf-8").split("\n")[:-1]
+    rng = random.Random(1)
+    spaced = [
+        "".join(character + rng.choice(["", " "]) for character in line.replace(" ", ""))
+        for line in lines
+    ]
+    assert sum(map(is_tokenized, lines)) <= 0.01 * len(lines)
+    assert sum(map(is_tokenized, spaced)) >= 0.9 * len(lines)
 
 
 def test_what_is_shown_is_printable_and_short() -> None:
