@@ -168,13 +168,14 @@ def set_up(
             changes = changed_settings(config, before, accept_changes)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
-        log.say("measuring the speed of matrix products (at most a second)")
+        if workers.leads:  # not to the log of a run that may be refused
+            say("measuring the speed of matrix products (at most a second)")
         precision = Precision(config.train.precision, device)
         if config.train.precision == "auto":
             check_training(config.model, precision.name, device)
         ceiling = max(matrix_rate(device, dtype) for dtype in {torch.float32, precision.dtype})
-        if reason := slow_format(precision.name, device):
-            log.say(f"warning: train.precision: {reason} (set train.precision: fp32)")
+        if workers.leads and (reason := slow_format(precision.name, device)):
+            say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
             log.say(f"changed: {change}")
         tokenizers = ensure_tokenizers(config, run_dir, log.say, accept_changes)
