@@ -42,6 +42,7 @@ def terminal(report: Report) -> str:
         rows.append(f"{head} ({KINDS[finding.kind].says})")
         rows.append(f"           line {spans(finding.lines)}")
         rows += [f"           {shown(example, 100)}" for example in finding.examples[:2]]
+        rows.append(f"           fix: {KINDS[finding.kind].fix}")
     if not found:
         rows.append("  nothing found")
     if report.pairs:
@@ -97,9 +98,10 @@ def _findings(found: list[Finding]) -> str:
         rows.append(
             f"<tr class={severity}><td>{severity}<td>{finding.kind}<td>{finding.place}"
             f"<td>{finding.count}<td>{html.escape(KINDS[finding.kind].says)}"
+            f"<td>{html.escape(KINDS[finding.kind].fix)}"
             f"<td>{spans(finding.lines, 30)}<td>{examples}"
         )
-    head = "<tr><th>how bad<th>kind<th>side<th>lines<th>what<th>where<th>for example"
+    head = "<tr><th>how bad<th>kind<th>side<th>lines<th>what<th>fix<th>where<th>for example"
     return f"<table>{head}{''.join(rows)}</table>"
 
 

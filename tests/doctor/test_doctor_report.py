@@ -12,6 +12,7 @@ import pytest
 from nastytext import Nasty
 
 from nmt.doctor.examine import Report
+from nmt.doctor.findings import KINDS
 from nmt.doctor.report import as_json, histogram, page, spans, terminal
 
 
@@ -38,6 +39,14 @@ def test_the_terminal_names_every_kind_with_a_line(nasty: Nasty, report: Report)
         assert lines[place + 1].strip().startswith("line ")
     assert all(line.isprintable() for line in lines)
     assert len([line for line in lines if " | " in line]) >= 10
+
+
+def test_terminal_report_and_page_name_the_remedy(report: Report) -> None:
+    text, html = terminal(report), page([report])
+    for finding in report.findings:
+        fix = KINDS[finding.kind].fix
+        assert f"fix: {fix}\n" in text
+        assert fix in html
 
 
 def test_json_holds_all_lines(nasty: Nasty, report: Report) -> None:
