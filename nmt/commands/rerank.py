@@ -75,11 +75,14 @@ class Scorers:
         translator = load_translator(run_dir, config, self.device)
         what = f"{model}: scoring {len(pairs)} pairs"
         with show_progress(what, len(pairs), always=True, unit="pairs") as translator.progress:
-            return [
+            log_probs = [
                 forced.log_prob
-                for window in chunks(pairs, WINDOW)
-                for forced in translator.force(window)
+                for number, window in enumerate(chunks(pairs, WINDOW))
+                for forced in translator.force(window, number * WINDOW)
             ]
+        if translator.report.long_pairs:
+            say(f"warning: {len(translator.report.long_pairs)} long pairs were scored in parts")
+        return log_probs
 
 
 def run(

@@ -43,13 +43,14 @@ def run(
             translator.progress = stack.enter_context(
                 show_progress("scoring", count_lines(tgt), always=progress, unit="pairs")
             )
-        for window in chunks(read_pairs(src, tgt), WINDOW):
-            for forced in translator.force(window):
-                length = len(forced.tokens) + 1
-                mean = forced.log_prob / length
-                sink.write(_row(forced.log_prob, mean, length, as_json).encode())
-                total, tokens = total + forced.log_prob, tokens + length
+        for number, window in enumerate(chunks(read_pairs(src, tgt), WINDOW)):
+            for forced in translator.force(window, number * WINDOW):
+                mean = forced.log_prob / forced.tokens
+                sink.write(_row(forced.log_prob, mean, forced.tokens, as_json).encode())
+                total, tokens = total + forced.log_prob, tokens + forced.tokens
             sink.flush()
+    for message in translator.report.forced_messages("scored"):
+        say(message)
     if tokens:
         say(
             f"{tokens} tokens, log-probability {total / tokens:.4f} a token, "

@@ -7,9 +7,11 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nmt import files
@@ -310,19 +312,37 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
 class Validator:
     """Validates the model under training: loss, perplexity and BLEU of greedy translations.
 
-    Greedy, so that validation costs little; the test sets get the full beam.
+    Greedy, so that validation costs little; the test sets get the full beam. Pairs with more than
+    data.max_length tokens on a side are left out, as in training.
     """
 
     def __init__(self, trainer: Trainer, corpus: Corpus) -> None:
+        """Prepare the batches; DataError if every pair is too long."""
         self.trainer = trainer
-        self.src, self.ref = corpus.lines("src"), corpus.lines("tgt")
-        self.parts = list(zip(corpus.tags, corpus.sizes, strict=True))
-        self.mean_length: float = corpus.total("tgt_tokens") / len(corpus) + 1
-        settings = trainer.config.train
-        lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
-        tokens = trainer.micro_tokens or settings.batch_tokens
-        plan = plan_whole(lengths[0], lengths[1], tokens)
-        self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in plan]
+        src_lengths, tgt_lengths = (corpus.lengths(side) for side in ("src", "tgt"))
+        max_length = trainer.config.data.max_length
+        fits = np.maximum(src_lengths, tgt_lengths) <= max_length
+        self.rows = np.flatnonzero(fits)
+        """Indices of the validation pairs in the corpus."""
+        self.pairs_in_corpus = len(corpus)
+        if not len(self.rows):
+            raise DataError(
+                f"data.valid: expected a pair of at most {max_length} tokens on each side "
+                f"(data.max_length), got none among {len(corpus)}"
+            )
+        if dropped := len(corpus) - len(self.rows):
+            trainer.log.say(
+                f"data.valid: {dropped} of {len(corpus)} pairs are left out, as in training: more "
+                f"than {max_length} tokens on a side (data.max_length)"
+            )
+        self.src, self.ref = (corpus.texts(side, self.rows) for side in ("src", "tgt"))
+        sizes = [int(part.sum()) for part in np.split(fits, np.cumsum(corpus.sizes)[:-1])]
+        self.parts = list(zip(corpus.tags, sizes, strict=True))
+        self.mean_length = float(tgt_lengths[self.rows].mean()) + 1
+        tokens = trainer.micro_tokens or trainer.config.train.batch_tokens
+        plan = plan_whole(src_lengths[self.rows] + 1, tgt_lengths[self.rows] + 1, tokens)
+        batches = (replace(batch, rows=self.rows[batch.rows]) for batch in plan)
+        self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in batches]
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validate, show samples, keep the translations; return the metrics."""
@@ -333,7 +353,10 @@ class Validator:
         bleu = corpus_bleu(hypotheses, self.ref, trainer.config.data.tgt)
         if trainer.workers.leads:
             output = trainer.run.valid_output(update)
-            files.write_text(output, "".join(f"{line}\n" for line in hypotheses))
+            lines = [""] * self.pairs_in_corpus
+            for row, hypothesis in zip(self.rows.tolist(), hypotheses, strict=True):
+                lines[row] = hypothesis
+            files.write_text(output, "".join(f"{line}\n" for line in lines))
         perplexity = math.exp(min(loss, 100.0))
         trainer.log.say(
             f"validation: epoch {trainer.state.epoch}  update {update}  loss {loss:.3f}  "

@@ -32,8 +32,9 @@ from nmt.data.text import (
 from nmt.decoding.demands import PHRASES
 from nmt.decoding.lineforms import Column, Form, Json, Plain
 from nmt.decoding.load import load_translator, open_models
+from nmt.decoding.report import Report
 from nmt.decoding.terms import Terms, read_terms
-from nmt.decoding.translator import Extras, Line, Report, Translator
+from nmt.decoding.translator import Extras, Line, Translator
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
 from nmt.log import say, show_progress
 from nmt.rundir import RunDir

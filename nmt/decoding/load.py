@@ -103,6 +103,7 @@ def line_splitter(configs: Sequence[Config], settings: DecodeConfig | None = Non
         min(config.decode.split_length or config.data.max_length for config in configs),
         decode.split == "sentences",
         source_language(first, {}),
+        first.decode.tags.get("tgt_lang", first.data.tgt),
     )
 
 

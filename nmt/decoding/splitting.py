@@ -44,6 +44,8 @@ class LineSplitter:
     """Divide a line that fits `max_tokens` into its sentences, too."""
     language: str = ""
     """Language of the line, for `nmt.data.sentences`."""
+    target_language: str = ""
+    """Language of its translation."""
 
     def split(
         self, line: str, count_tokens: Callable[[str], int], readable: str | None = None
@@ -56,7 +58,7 @@ class LineSplitter:
         whole = Part(line)
         if not self.by_sentence and count_tokens(line) <= self.max_tokens:
             return [whole]
-        sentences = _units(line, sentence_ends(readable or line, self.language))
+        sentences = divide_at(line, sentence_ends(readable or line, self.language))
         return _subdivide(sentences, count_tokens, self.max_tokens, 0) or [whole]
 
 
@@ -69,7 +71,7 @@ def _subdivide(
         if level == len(ENDS) or count_tokens(unit.text) <= max_tokens:
             parts.append(unit)
             continue
-        pieces = _units(unit.text, [end.end() for end in ENDS[level].finditer(unit.text)])
+        pieces = divide_at(unit.text, [end.end() for end in ENDS[level].finditer(unit.text)])
         packed = _pack(pieces, count_tokens, max_tokens)
         *inner, last = _subdivide(packed, count_tokens, max_tokens, level + 1)
         parts += [*inner, Part(last.text, last.after + unit.after)]
@@ -100,7 +102,7 @@ def _joined(units: Sequence[Part]) -> Part:
     return Part("".join(unit.text + unit.after for unit in first) + last.text, last.after)
 
 
-def _units(text: str, ends: Sequence[int]) -> list[Part]:
+def divide_at(text: str, ends: Sequence[int]) -> list[Part]:
     """Divide a text behind each index; white space belongs to the unit before it."""
     units: list[Part] = []
     for begin, end in pairwise([0, *ends, len(text)]):

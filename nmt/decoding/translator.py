@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import mul
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +19,9 @@ from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.confidence import Assessment, Confidence, confidence
 from nmt.decoding.demands import Demand, demand
+from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
 from nmt.decoding.protect import Protected, protect
+from nmt.decoding.report import LineProgress, Report
 from nmt.decoding.splitting import LineSplitter, Part, rejoin
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import standing
@@ -33,10 +35,6 @@ LARGEST_WINDOW = 8192
 """Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
 
 
-CELLS = 200_000
-"""Pairs of a target and a source token forced together, at most; each may cost 2 x D numbers."""
-
-
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished token sequence."""
@@ -47,6 +45,25 @@ class Hypothesis:
     """log_prob over the length penalty: what hypotheses are ranked by."""
     log_prob: float
     """Sum of the log-probabilities of all tokens and eos, in nats."""
+
+
+@dataclass(frozen=True)
+class ForcedPair:
+    """The score of a given translation, over all parts in which the pair was forced."""
+
+    score: float
+    """`log_prob` over the length penalty; the mean of the parts, weighted by their tokens."""
+    log_prob: float
+    """Sum of the log-probabilities of all tokens and ends of parts, in nats."""
+    tokens: int
+    """Tokens and ends of parts."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Hypothesis]) -> ForcedPair:
+        """Add up the forced parts of a pair."""
+        sizes = [len(part.tokens) + 1 for part in parts]
+        score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
+        return cls(score, sum(part.log_prob for part in parts), sum(sizes))
 
 
 @dataclass(frozen=True)
@@ -110,27 +127,6 @@ def length_limit(settings: DecodeConfig, source_length: int, demand: Demand | No
     return max(limit, settings.min_length + 1, least + 1)
 
 
-def by_size(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], lines: int
-) -> Iterator[list[int]]:
-    """Divide pairs, by index, into batches of at most so many, and of CELLS padded T x S.
-
-    `pairs` are source and target tokens; those of like length come together.
-    """
-    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
-    batch: list[int] = []
-    longest = (0, 0)
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        grown = (max(longest[0], sizes[i][0]), max(longest[1], sizes[i][1]))
-        if batch and (len(batch) == lines or (len(batch) + 1) * grown[0] * grown[1] > CELLS):
-            yield batch
-            batch, grown = [], sizes[i]
-        batch.append(i)
-        longest = grown
-    if batch:
-        yield batch
-
-
 class Engine(Protocol):
     """What turns token ids into hypotheses."""
 
@@ -163,33 +159,6 @@ class Extras:
     """Links, addresses, placeholders and numbers stay as they are."""
     assesses: bool = False
     """The best translation of each line comes with its confidence."""
-
-
-@dataclass
-class Report:
-    """What became of lines, beside their translations."""
-
-    split: int = 0
-    """Lines translated in parts."""
-    parts: int = 0
-    """The parts of these."""
-    demanded: int = 0
-    """Phrases that had to stand in translations."""
-    missing: list[tuple[int, str]] = field(default_factory=list)
-    """Those that do not, with the number of their line, counted from 1."""
-    protected: int = 0
-    """Links, addresses, placeholders and numbers of sources."""
-    lost: list[tuple[int, str]] = field(default_factory=list)
-    """Those that are not in the translations as they were."""
-    multi_sentence: int = 0
-    """Lines translated sentence by sentence (decode.split)."""
-    sentences: int = 0
-    """The sentences of these."""
-
-    def __add__(self, other: Report) -> Report:
-        return Report(
-            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
-        )
 
 
 @dataclass(frozen=True)
@@ -322,7 +291,7 @@ class Translator:
         too_long = length > splitter.max_tokens
         if line.phrases or not (too_long or splitter.by_sentence):
             return [Part(text)]
-        if not too_long and line.prefix and sentence_ends(line.prefix):
+        if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
             return [Part(text)]
         pieces = splitter.split(text, self._count_tokens, asked.protected.readable)
         if too_long:
@@ -355,7 +324,7 @@ class Translator:
         if self.progress is None:
             searched = self.engine.search(sources, most, demands)
         else:
-            lines = _LineProgress(len(asked), len(parts), self.progress)
+            lines = LineProgress(len(asked), len(parts), self.progress)
             searched = self.engine.search(sources, most, demands, lines.finish)
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
@@ -406,38 +375,52 @@ class Translator:
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """Return the score of each (source, translation): its log-probability over the penalty."""
-        return [hypothesis.score for hypothesis in self.force(list(pairs))]
+        return [pair.score for pair in self.force(list(pairs))]
 
-    def force(self, pairs: Sequence[tuple[str, str]]) -> list[Hypothesis]:
-        """Return each (source, translation) as a scored hypothesis."""
-        sources = self._encode_source(source for source, _ in pairs)
-        targets = self.tokenizers.tgt.encode([target for _, target in pairs])
+    def force(self, pairs: Sequence[tuple[str, str]], first: int = 0) -> list[ForcedPair]:
+        """Return the score of each (source, translation).
+
+        A pair that is too long is forced in parts, and so is one of several sentences if lines are
+        translated by sentence. `first` is the number of the first pair, for the report.
+        """
+        parts = [
+            (number, part)
+            for number, pair in enumerate(pairs)
+            for part in self._pair_parts(*pair, first + number + 1)
+        ]
+        sources = self._encode_source(part.source.text for _, part in parts)
+        targets = self.tokenizers.tgt.encode([part.target.text for _, part in parts])
         tokens = list(zip(sources, targets, strict=True))
         forced: dict[int, Hypothesis] = {}
         for batch in by_size(tokens, self.settings.batch_size):
             forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
             if self.progress is not None:
-                self.progress(len(batch))
-        return [forced[i] for i in range(len(pairs))]
+                self.progress(sum(i == 0 or parts[i - 1][0] != parts[i][0] for i in batch))
+        by_pair: list[list[Hypothesis]] = [[] for _ in pairs]
+        for i, (number, _) in enumerate(parts):
+            by_pair[number].append(forced[i])
+        return list(map(ForcedPair.of, by_pair))
+
+    def _pair_parts(self, source: str, target: str, number: int) -> list[PairPart]:
+        """Return the parts in which a pair is forced, and put it into the report.
+
+        A part that lost its side of the translation says nothing and is left out.
+        """
+        parts = split_pair(source, target, self.splitter, self.count_pair)
+        if len(parts) > 1 and not fits(*self.count_pair(source, target)):
+            self.report.long_pairs.append(number)
+        elif len(parts) > 1:
+            self.report.multi_sentence += 1
+            self.report.sentences += len(parts)
+        return [part for part in parts if part.target.text] or parts[:1]
+
+    def count_pair(self, source: str, target: str) -> tuple[int, int]:
+        """Return the numbers of source and target tokens of a pair."""
+        [tokens] = self.tokenizers.tgt.encode([target])
+        return self._count_tokens(source), len(tokens)
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
         return self.tokenizers.src.encode(list(lines))
-
-
-class _LineProgress:
-    """Turns the number of finished parts into a number of finished lines."""
-
-    def __init__(self, lines: int, parts: int, report: Callable[[int], object]) -> None:
-        self.lines, self.parts, self.report = lines, parts, report
-        self.finished_parts = self.reported_lines = 0
-
-    def finish(self, count: int) -> None:
-        """Report the lines that `count` more finished parts amount to."""
-        self.finished_parts += count
-        lines = self.lines * self.finished_parts // self.parts
-        if lines > self.reported_lines:
-            self.report(lines - self.reported_lines)
-            self.reported_lines = lines
 
 
 def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Translation]:

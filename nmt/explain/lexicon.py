@@ -17,8 +17,8 @@ from nmt.data.text import chunks
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine
+from nmt.decoding.pairs import by_size
 from nmt.decoding.shortlist import Ids, Shortlist
-from nmt.decoding.translator import by_size
 from nmt.errors import RunError
 from nmt.explain.look import WINDOW
 from nmt.rundir import RunDir

@@ -18,7 +18,8 @@ from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut, Tokenizers
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import load_engine, require_tags
-from nmt.decoding.translator import Hypothesis, by_size
+from nmt.decoding.pairs import by_size
+from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Numbers, Walk
 from nmt.errors import ConfigError, RunError
 from nmt.rundir import RunDir

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from commandline import done, nmt, write_lines
-from tinyruns import Digits
+from tinyruns import Digits, Tiny
 
 EIGHT = [
     ("The cat sleeps on the chair.", "Le chat dort sur la chaise."),
@@ -48,3 +48,32 @@ def test_eight_pairs_are_learned_by_heart(tmp_path: Path) -> None:
     source = "".join(f"{src}\n" for src, _ in EIGHT)
     translated = done(nmt("translate", "-m", tmp_path / "run", stdin=source))
     assert translated.lines == [tgt for _, tgt in EIGHT]
+
+
+def test_train_leaves_out_long_validation_pairs_and_says_so(tiny: Tiny) -> None:
+    valid = [(tiny.folder / f"valid.{side}").read_text().split("\n")[:-1] for side in ("in", "out")]
+    tiny.replace("max_updates: 2", "max_updates: 1")
+    expected = tiny.train(run=tiny.folder / "short")
+    for side, lines in zip(("in", "out"), valid, strict=True):
+        long = "1" * (48_000 if side == "in" else 3)
+        write_lines(tiny.folder / f"valid.{side}", [lines[0], long, *lines[1:]])
+    trained = done(tiny.train())
+    said = "data.valid: 1 of 5 pairs are left out, as in training: more than 60 tokens on a side"
+    assert trained.err.count(said) == 1
+    [scores, others] = [
+        [line.split("(")[0] for line in result.err.split("\n") if line.startswith("validation")]
+        for result in (expected, trained)
+    ]
+    assert scores == others
+    [output] = (tiny.run / "valid").iterdir()
+    [short] = (tiny.folder / "short" / "valid").iterdir()
+    first, *rest = short.read_text().split("\n")
+    assert output.read_text().split("\n") == [first, "", *rest], "line n answers pair n"
+
+
+def test_train_without_a_short_validation_pair_is_an_error(tiny: Tiny) -> None:
+    for side in ("in", "out"):
+        write_lines(tiny.folder / f"valid.{side}", ["1" * 61])
+    result = tiny.train()
+    assert result.code == 2
+    assert "data.valid: expected a pair of at most 60 tokens on each side" in result.err

@@ -12,6 +12,7 @@ import pytest
 
 from nmt.config import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding import pairs as pairs_module
 from nmt.decoding import translator as translator_module
 from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
@@ -288,3 +289,27 @@ def test_progress_counts_every_line_once(tokenizers: Tokenizers) -> None:
     counts.clear()
     translator.force([(line, line) for line in lines])
     assert sum(counts) == len(lines)
+
+
+def test_force_adds_up_the_parts_of_a_long_pair(
+    tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs_module, "CELLS", 400)
+    translator, engine = make_translator(tokenizers)
+    long = ("abc def gh. " * 20).strip()
+    scores = translator.force([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], first=10)
+    assert scores[0] == scores[3]
+    assert scores[1].tokens > scores[1].log_prob * -1 > 1, "one end for each part"
+    assert max(map(len, engine.seen)) <= 20
+    assert translator.report.long_pairs == [12]
+    [message] = translator.report.forced_messages("scored")
+    assert message == "warning: long pairs were scored in parts: lines 12"
+
+
+def test_force_by_sentence_scores_as_the_translation(tokenizers: Tokenizers) -> None:
+    translator, engine = by_sentence(tokenizers)
+    [pair] = translator.force([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
+    assert [tokenizers.tgt.decode(target).strip() for target in engine.seen] == ["Ab ba.", "Cd dc."]
+    assert pair.log_prob == -2.0
+    [message] = translator.report.forced_messages("scored")
+    assert message.endswith("sentence by sentence (decode.split): 1, with 2 sentences")

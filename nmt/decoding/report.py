@@ -1,0 +1,68 @@
+"""What became of translated lines besides their translations, and how far the work is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+NAMED = 10
+"""Number of lines that a message names."""
+
+
+@dataclass
+class Report:
+    """What became of lines, beside their translations."""
+
+    split: int = 0
+    """Lines translated in parts."""
+    parts: int = 0
+    """The parts of these."""
+    demanded: int = 0
+    """Phrases that had to stand in translations."""
+    missing: list[tuple[int, str]] = field(default_factory=list)
+    """Those that do not, with the number of their line, counted from 1."""
+    protected: int = 0
+    """Links, addresses, placeholders and numbers of sources."""
+    lost: list[tuple[int, str]] = field(default_factory=list)
+    """Those that are not in the translations as they were."""
+    multi_sentence: int = 0
+    """Lines translated sentence by sentence (decode.split)."""
+    sentences: int = 0
+    """The sentences of these."""
+    long_pairs: list[int] = field(default_factory=list)
+    """Numbers of the pairs that were too long to be forced at once, from 1."""
+
+    def forced_messages(self, done: str) -> list[str]:
+        """Return what to say about pairs that were forced in parts; `done` is a participle."""
+        messages = []
+        if self.multi_sentence:
+            messages.append(
+                f"pairs of several sentences, {done} sentence by sentence (decode.split): "
+                f"{self.multi_sentence}, with {self.sentences} sentences"
+            )
+        if self.long_pairs:
+            numbers = ", ".join(map(str, self.long_pairs[:NAMED]))
+            more = f" and {len(self.long_pairs) - NAMED} more" if self.long_pairs[NAMED:] else ""
+            messages.append(f"warning: long pairs were {done} in parts: lines {numbers}{more}")
+        return messages
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
+        )
+
+
+class LineProgress:
+    """Turns the number of finished parts into a number of finished lines."""
+
+    def __init__(self, lines: int, parts: int, report: Callable[[int], object]) -> None:
+        self.lines, self.parts, self.report = lines, parts, report
+        self.finished_parts = self.reported_lines = 0
+
+    def finish(self, count: int) -> None:
+        """Report the lines that `count` more finished parts amount to."""
+        self.finished_parts += count
+        lines = self.lines * self.finished_parts // self.parts
+        if lines > self.reported_lines:
+            self.report(lines - self.reported_lines)
+            self.reported_lines = lines
