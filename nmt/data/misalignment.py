@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from nmt.data.contents import numbers
 from nmt.data.sources import Source
 from nmt.data.windows import MIN_PAIRS_FOR_WORKERS, Window, sample_pairs, text_of, windows
+from nmt.log import say
 from nmt.pool import Pool
 
 REACH = 2
@@ -309,6 +310,8 @@ def _search(source: Source, cores: int) -> list[MisalignedBlock]:
     search = BlockSearch()
     blocks: list[MisalignedBlock] = []
     processes = cores if cores > 1 and count >= MIN_PAIRS_FOR_WORKERS else 0
+    if count >= MIN_PAIRS_FOR_WORKERS:
+        say(f"data.clean.misaligned: searching {count} pairs of {source.files[0]}")
     with Pool(_window_ratios, fitness, processes) as pool:
         for ratios in pool.map(windows(source, REACH)):
             blocks += search.add(ratios)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from nastytext import demo_lines
 
+from nmt.data import misalignment
 from nmt.data.misalignment import (
     OFFSETS,
     BlockSearch,
@@ -165,6 +166,23 @@ def test_misaligned_blocks_follow_a_changed_file(
             file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         found.append(len(misaligned_blocks(Source([files]), 1)))
     assert found == [0, 1]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_misaligned_blocks_of_a_large_text_are_announced(
+    announced: bool,
+    tmp_path: Path,
+    sides: tuple[list[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(misalignment, "MIN_PAIRS_FOR_WORKERS", LINES if announced else LINES + 1)
+    files = tmp_path / "a.en", tmp_path / "a.fr"
+    for file, lines in zip(files, sides, strict=True):
+        file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    assert misaligned_blocks(Source([files]), 1) == []
+    expected = f"data.clean.misaligned: searching {LINES} pairs of {files[0]}\n"
+    assert capsys.readouterr().err == (expected if announced else "")
 
 
 def test_too_small_a_text_teaches_nothing() -> None:
