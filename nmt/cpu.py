@@ -19,8 +19,6 @@ from nmt.int8 import KERNELS, Kernel, is_exact
 BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """Instructions that multiply in bf16; the last two are ARM's."""
 FP16_UNITS = ("avx512_fp16", "amx_fp16", "fp16_arith")
-VNNI_UNITS = ("avx_vnni", "avx512_vnni", "amx_int8", "i8mm", "dot")
-"""Instructions that sum int8 products in int32 without saturation."""
 X86_SETS = (
     *("avx2", "avx_vnni", "avx_vnni_int8", "avx_ne_convert"),
     *("avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -72,11 +70,6 @@ def has_bf16() -> bool:
 def has_fp16() -> bool:
     """Return whether oneDNN can multiply with fp16 instructions."""
     return not set(FP16_UNITS).isdisjoint(instruction_sets())
-
-
-def has_vnni() -> bool:
-    """Return whether oneDNN can multiply int8 with sums in int32."""
-    return not set(VNNI_UNITS).isdisjoint(instruction_sets())
 
 
 @cache

@@ -126,9 +126,10 @@ def path_text(name: str, device: torch.device) -> str:
     if name == "fp32":
         return f"{cpu.torch_level()} products"
     if name == "int8":
-        return (
-            "oneDNN products with sums in int32" if cpu.has_vnni() else "oneDNN products, no VNNI"
-        )
+        kernel = cpu.int8_kernel()
+        if kernel is None:
+            return "no exact int8 products on this CPU, computed in fp32"
+        return f"exact {kernel.name} products, weights up to {kernel.largest_weight}"
     units = {"bf16": cpu.BF16_UNITS, "fp16": cpu.FP16_UNITS}[name]
     present = [unit for unit in units if unit in cpu.instruction_sets()]
     ratio = speed_ratio(device, AUTOCAST_TYPES[name])

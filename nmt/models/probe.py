@@ -6,6 +6,7 @@ from itertools import product
 
 import torch
 
+from nmt.cpu import int8_kernel
 from nmt.errors import DeviceError
 from nmt.modelconfig import RNNConfig, TransformerConfig, depths
 from nmt.models.build import zero_model
@@ -38,6 +39,8 @@ def check_decoding(config: RNNConfig | TransformerConfig, name: str, device: tor
             f"decode.precision: expected fp32, bf16 or fp16 on {device.type}, got int8 "
             "(int8 needs --device cpu)"
         )
+    if name == "int8" and int8_kernel() is None:
+        name = "fp32"  # as `decoding_format` chooses
     try:
         _decode(config, name, device)
     except (RuntimeError, NotImplementedError, TypeError) as error:
