@@ -94,13 +94,13 @@ def gpus() -> list[dict[str, Any]]:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     """Return the version of each package; None if it is not installed."""
-    found: dict[str, str | None] = {}
+    installed: dict[str, str | None] = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            installed[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+            installed[package] = None
+    return installed
 
 
 def cpu_text() -> str:

@@ -78,12 +78,12 @@ def _timed(
     rounds: int,
 ) -> Iterator[tuple[Size, list[float]]]:
     """Yield each size and the least seconds of a product in each type, until time is up."""
-    left = SECONDS
+    remaining = SECONDS
     expected = 0.0
     if device.type != "cpu":
         product_seconds(torch.ones(1, 1, device=device), torch.ones(1, 1, device=device))
     for size in sizes:
-        if expected > left:
+        if expected > remaining:
             return
         rows, inner, columns = size
         pair = torch.ones(rows, inner, device=device), torch.ones(inner, columns, device=device)
@@ -92,8 +92,8 @@ def _timed(
         for _ in range(rounds):
             seconds = [product_seconds(*matrices) for matrices in pairs]
             best = [min(times) for times in zip(best, seconds, strict=True)]
-            left -= sum(seconds)
-            if left < sum(best):
+            remaining -= sum(seconds)
+            if remaining < sum(best):
                 break
         yield size, best
         expected = GROWTH * sum(best)

@@ -1,4 +1,4 @@
-"""`nmt info`: what a bug report needs to say about the machine and the software."""
+"""`nmt info`: facts about the machine and the software for bug reports."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def run(as_json: bool) -> None:
 
 def devices() -> list[torch.device]:
     """Return the CPU and the kind of GPU that torch can use, if any."""
-    found = [CPU]
+    kinds = [CPU]
     if torch.cuda.is_available():
-        found.append(torch.device("cuda"))
+        kinds.append(torch.device("cuda"))
     if torch.backends.mps.is_available():
-        found.append(torch.device("mps"))
-    return found
+        kinds.append(torch.device("mps"))
+    return kinds
 
 
 def code_paths() -> Iterator[CodePath]:
