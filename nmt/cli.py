@@ -107,7 +107,7 @@ runs_app = typer.Typer(
 )
 app.add_typer(runs_app, name="runs", rich_help_panel="Training")
 
-ConfigFile = Annotated[Path, typer.Argument(help="The YAML config.")]
+ConfigFile = Annotated[Path, typer.Argument(help="The YAML config, or a run folder.")]
 Layer = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(help="Decoder layer, 1 for the lowest; default: best aligning."),
@@ -261,7 +261,7 @@ def train(
 @app.command(rich_help_panel="Data")
 def check(
     files: Annotated[
-        list[Path], typer.Argument(help="A config, or two sides of a text, such as a.de a.en.")
+        list[Path], typer.Argument(help="A config, a run folder, or two sides of a text.")
     ],
     test: Annotated[
         Optional[tuple[Path, Path]],  # noqa: UP045

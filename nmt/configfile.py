@@ -79,10 +79,11 @@ class _Source:
 def load_config(
     file: Path, overrides: list[str] | None = None, check_files: bool = False
 ) -> Config:
-    """Read `file`, apply `overrides` ("a.b=c"), and resolve every default.
+    """Read `file` or that of a run folder, apply `overrides` ("a.b=c"), and resolve every default.
 
     Raises ConfigError with all problems at once; with `check_files`, missing files are problems.
     """
+    file = config_of(file)
     text = _read(file)
     document = yamltext.parse_yaml(text)
     data = document.data if document.data is not None else {}
@@ -247,9 +248,50 @@ def _leaves(data: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def run_folder(config: Config, file: Path, named: Path | None) -> RunDir:
-    """Return the run folder: the one named, else the config's, else runs/<name of the file>."""
-    return RunDir(named or config.run or Path("runs") / file.stem)
+def config_of(path: Path) -> Path:
+    """Return the config file that an argument names: the file itself, or that of a run folder."""
+    if not path.is_dir():
+        return path
+    run = RunDir(path)
+    file = run.config
+    if not file.is_file():
+        raise ConfigError(
+            [f"{path}: expected a config (.yaml) or a run folder, got a folder without config.yaml"]
+        )
+    if not (run.has_begun() or is_resolved_config(file)):
+        raise ConfigError(
+            [
+                f"{path}: expected a run folder, got a folder whose config.yaml nmt did not write "
+                f"(give the file, {file})"
+            ]
+        )
+    return file
+
+
+def is_resolved_config(file: Path) -> bool:
+    """Return whether `show_config` wrote a config, even if a person edited it since."""
+    lines = LINE_ENDS.split(file.read_bytes().decode("utf-8", "replace"))
+    return any(line.endswith((GIVEN_MARK, DEFAULT_MARK)) for line in lines)
+
+
+def _is_run_config(run: RunDir) -> bool:
+    """Return whether the config.yaml of a folder is that of a run, and not one of a person."""
+    prepared = run.tokenizer_meta.is_file() and run.is_run() and is_resolved_config(run.config)
+    return run.has_begun() or prepared
+
+
+def run_folder(config: Config, path: Path, named: Path | None) -> RunDir:
+    """Return the run folder of a command: `named`, else that of `path`, else that of the config.
+
+    `path` is the config file or the run folder that the user gave. The config.yaml of a run names
+    its folder. The last default is runs/<name of the file>.
+    """
+    if named is None and path.is_dir():
+        return RunDir(path)
+    run = RunDir(path.parent)
+    if named is None and path.name == run.config.name and _is_run_config(run):
+        return run
+    return RunDir(named or config.run or Path("runs") / path.stem)
 
 
 def _missing_texts(section: Any) -> list[Problem]:

@@ -139,10 +139,11 @@ class RunLog:
     """The log of one run: lines to stderr and `train.log`, numbers to `metrics.jsonl`.
 
     On a terminal a progress bar stands below the lines; elsewhere its text becomes a plain line
-    at every log step. A mute log, of a worker that does not lead, keeps and shows nothing.
+    at every log step. A mute log, of a worker that does not lead, keeps and shows nothing. Without
+    a log file, as in a dry run, lines only go to stderr.
     """
 
-    def __init__(self, log_file: Path, metrics_file: Path, mute: bool = False) -> None:
+    def __init__(self, log_file: Path | None, metrics_file: Path, mute: bool = False) -> None:
         self.mute = mute
         self.log_file = log_file
         self.metrics_file = metrics_file
@@ -157,8 +158,9 @@ class RunLog:
         if self.mute:
             return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        for line in (message if logged is None else logged).split("\n"):
-            files.append_line(self.log_file, f"{stamp}  {line}")
+        if self.log_file is not None:
+            for line in (message if logged is None else logged).split("\n"):
+                files.append_line(self.log_file, f"{stamp}  {line}")
         if self.bar is None:
             say(message)
         else:

@@ -61,9 +61,10 @@ def _sets(
         train = Source([(named[0], named[1])])
         held_out = {"test": (Source([test]), codes)} if test else {}
         return {"train": (train, codes)}, held_out
-    if len(named) != 1 or named[0].suffix not in (".yaml", ".yml"):
+    if len(named) != 1 or not (named[0].is_dir() or named[0].suffix in (".yaml", ".yml")):
+        paths = " ".join(map(str, named))
         raise ConfigError(
-            [f"nmt check takes a config (.yaml) or two text files, got {' '.join(map(str, named))}"]
+            [f"nmt check: expected a config (.yaml), a run folder or two text files, got {paths}"]
         )
     if test:
         raise ConfigError(["--test: a config names its own test sets"])

@@ -52,6 +52,7 @@ from nmt.runtime import (
     slow_format,
 )
 from nmt.training.checkpoint import last_checkpoint
+from nmt.training.dry_run import traces_removed
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.hold import check_free, failure_kept, held
 from nmt.training.loss import corpus_loss
@@ -100,11 +101,13 @@ def run(
     device = pick_device(device_name)
     check_formats(config, device)
     with connected() as workers, ExitStack() as stack:
+        if dry_run:
+            stack.enter_context(traces_removed(run_dir, say))
         if workers.leads:
             check_folder(run_dir, resume, overwrite)
             stack.enter_context(held(run_dir))
         trainer, validator = set_up(
-            config, run_dir, resume, overwrite, device, workers, accept_changes
+            config, run_dir, resume, overwrite, device, workers, accept_changes, dry_run
         )
         if dry_run:
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
@@ -152,15 +155,20 @@ def set_up(
     device: torch.device,
     workers: Workers,
     accept_changes: bool = False,
+    dry_run: bool = False,
 ) -> tuple[Trainer, Validator]:
-    """Build everything that training needs, and take a run up where its last checkpoint left it."""
-    log = RunLog(run_dir.log, run_dir.metrics, mute=not workers.leads)
+    """Build everything that training needs, and take a run up where its last checkpoint left it.
+
+    A dry run replaces no file.
+    """
+    log = RunLog(None if dry_run else run_dir.log, run_dir.metrics, mute=not workers.leads)
     with workers.in_turn():
         if workers.leads:
             files.make_folder(run_dir.path)
-            files.sweep_strays(run_dir.path)
-            if overwrite or (resume and newest_whole(run_dir, log.say) is None):
-                clear_run(run_dir)  # also what was killed before its first checkpoint
+            if not dry_run:
+                files.sweep_strays(run_dir.path)
+                if overwrite or (resume and newest_whole(run_dir, log.say) is None):
+                    clear_run(run_dir)  # also what was killed before its first checkpoint
         checkpoint = last_checkpoint(run_dir) if resume else None
         going_on = checkpoint is not None
         changes: list[str] = []
@@ -180,14 +188,14 @@ def set_up(
             say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
             log.say(f"changed: {change}")
-        tokenizers = ensure_tokenizers(config, run_dir, log.say, accept_changes)
+        tokenizers = ensure_tokenizers(config, run_dir, log.say, accept_changes, not dry_run)
         record = {} if checkpoint is None else read_json(checkpoint / STATE)
         for change in changed_ingredients(record, config, run_dir, accept_changes):
             log.say(f"changed: {change}")
         text = record.get("data", {}).values()
         scored_on = recorded_digest(record, before, run_dir) if going_on else ""
         train, valid = ensure_corpus(
-            config, run_dir, tokenizers, log.say, accept_changes, trained_on=text
+            config, run_dir, tokenizers, log.say, accept_changes, text, not dry_run
         )
         measured: dict[str, object] = {"train.precision": precision.name}
         if alone:
@@ -202,7 +210,7 @@ def set_up(
             )
             measured["decode.split"] = split
         config = config.with_values(measured)
-        if workers.leads:
+        if workers.leads and not dry_run:
             files.write_text(run_dir.config, show_config(config))
             files.remove(run_dir.finished)
             files.remove(run_dir.failed)
@@ -215,7 +223,7 @@ def set_up(
         tokens, why = fitting_tokens(trainer)
         log.say(f"micro-batches of {tokens} tokens: {why}")
         trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
-        if workers.leads:
+        if workers.leads and not dry_run:
             files.write_text(run_dir.config, show_config(trainer.config))
     trainer.scored_on = validation_digest(config, valid)
     if going_on:

@@ -129,12 +129,13 @@ def _split_settings(config: Config) -> dict[str, Any]:
 
 
 def ensure_tokenizers(
-    config: Config, run: RunDir, say: Say, accept_changes: bool = False
+    config: Config, run: RunDir, say: Say, accept_changes: bool = False, replace: bool = True
 ) -> Tokenizers:
     """Return the run's tokenizers; train or copy them first if they are missing or outdated.
 
     A run that has weights keeps its tokenizers, because their token ids index the embeddings.
-    Raises RunError if the config asks for others, or for another text that is not accepted.
+    Raises RunError if the config asks for others, or for another text that is not accepted, or if
+    outdated ones are there and `replace` is false.
     """
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
@@ -157,6 +158,8 @@ def ensure_tokenizers(
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
     check_tokenizers_writable(run)
+    if not replace and (meta is not None or tokenizers_there(run)):
+        raise _outdated(run, "tokenizer")
     record = _tokenizer_record(settings, inputs)
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     if run.has_begun():
@@ -266,6 +269,13 @@ def _refuse_change(run: RunDir, stage: str, what: str) -> None:
         )
 
 
+def _outdated(run: RunDir, stage: str) -> RunError:
+    return RunError(
+        f"{run.path}: expected no {stage} or one of this config, got one of other settings or text "
+        "(run `nmt prepare` first, or name another folder with --run)"
+    )
+
+
 @dataclass(frozen=True)
 class _Planned:
     """One text set of a corpus, as it is to stand in its folder."""
@@ -358,11 +368,13 @@ def ensure_corpus(
     say: Say,
     accept_changes: bool = False,
     trained_on: Collection[str] = (),
+    replace: bool = True,
 ) -> tuple[Corpus, Corpus]:
     """Return the (training, validation) corpus; build the sets that are missing or outdated.
 
     Raises RunError where weights were trained on another, unless its change is accepted;
-    `trained_on` has the hashes of their text, should the corpus made of it be gone.
+    `trained_on` has the hashes of their text, should the corpus made of it be gone. Also raises
+    RunError if an outdated set is there and `replace` is false.
     """
     train_sets, valid_sets = sets = _planned(config, run, tokenizers)
     due = [one for part in sets for one in part if not one.is_kept()]
@@ -375,7 +387,9 @@ def ensure_corpus(
     known = duplicates(config)
     if due and known is not None:
         due = [one for part in sets for one in part]  # what is new hangs on what came before
-    outdated = [folder for part in sets for folder in _outdated_folders(part)]
+    if not replace and any(one.is_there() for one in due):
+        raise _outdated(run, "corpus")
+    outdated = [folder for part in sets for folder in _outdated_folders(part)] if replace else []
     _check_corpus_writable(run, [one.folder for one in due] + outdated, say)
     splits = _splits(config) if due else []
     held_out = splits if isinstance(config.data.valid, int) else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from commandline import done, settings
+import pytest
+from commandline import done, nmt, settings
 from tinyruns import Tiny
 
 from nmt.log import size
@@ -26,13 +28,54 @@ def test_a_dry_run_names_time_memory_and_disk_on_stdout(tiny: Tiny) -> None:
     assert re.fullmatch(r"\d+(\.\d)? [MG]B", rows["peak memory"])
 
 
-def test_a_dry_run_leaves_no_checkpoint_and_no_records(tiny: Tiny) -> None:
-    done(tiny.train("--dry-run"))
-    left = {path.name for path in tiny.run.iterdir()}
-    assert left == {"config.yaml", "tokenizer.model", "tokenizer.json", "corpus", "train.log"}
+def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_dry_run_removes_and_lists_what_it_wrote(tiny: Tiny) -> None:
+    run = tiny.folder / "new" / "runs" / "tiny"
+    before = {*tiny.folder.rglob("*")}
+    result = done(tiny.train("--dry-run", run=run))
+    assert {*tiny.folder.rglob("*")} == before
+    written = f"removed what it wrote to {run}: corpus, tokenizer.json, tokenizer.model"
+    assert f"dry run: {written} (`nmt prepare` keeps tokenizer and corpus)\n" in result.err
+
+
+def test_dry_run_keeps_the_files_that_were_there(tiny: Tiny) -> None:
+    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    (tiny.run / "failed.json").write_text("{}")
+    (tiny.run / "train.log").write_text("earlier\n")
+    (tiny.run / "config.yaml").write_text("mine\n")
+    before = contents(tiny.run)
+    for flags in ([], ["--overwrite"], ["--resume"]):
+        result = done(tiny.train("--dry-run", *flags))
+        assert "tokenizer: unchanged, kept\ncorpus: unchanged, kept\n" in result.err
+        assert "dry run: removed" not in result.err
+        assert contents(tiny.run) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "stage"),
+    [(settings(tokenizer__type="bpe"), "tokenizer"), (settings(data__max_length=9), "corpus")],
+)
+def test_dry_run_does_not_replace_outdated_stages(tiny: Tiny, flags: list[str], stage: str) -> None:
+    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    before = contents(tiny.run)
+    result = tiny.train("--dry-run", *flags)
+    assert result.code == 2
+    assert f"expected no {stage} or one of this config" in result.err
+    assert contents(tiny.run) == before
+
+
+def test_failed_dry_run_removes_what_it_wrote(tiny: Tiny) -> None:
+    result = tiny.train("--dry-run", *settings(data__max_length=1))
+    assert result.code == 2
+    assert not tiny.run.exists()
 
 
 def test_a_real_run_afterwards_is_the_run_it_would_have_been(tiny: Tiny) -> None:
+    done(nmt("prepare", tiny.config, "--run", tiny.run))
     done(tiny.train("--dry-run"))
     result = done(tiny.train())
     assert "tokenizer: unchanged, kept" in result.err
