@@ -21,7 +21,13 @@ from nmt.cores import free_cores, job_size
 from nmt.data.batching import plan_whole
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
-from nmt.data.stages import EvalSet, ensure_corpus, ensure_tokenizers, load_test_sets
+from nmt.data.stages import (
+    EvalSet,
+    ensure_corpus,
+    ensure_tokenizers,
+    load_test_sets,
+    refuse_export,
+)
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import line_splitter, load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
@@ -265,6 +271,7 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
     check_free(run_dir)
+    refuse_export(run_dir)
     if resume and run_dir.average.is_file():
         raise RunError(
             f"{run_dir.path}: is an average of checkpoints, which holds no training state to go "

@@ -137,6 +137,7 @@ def ensure_tokenizers(
     Raises RunError if the config asks for others, or for another text that is not accepted, or if
     outdated ones are there and `replace` is false.
     """
+    refuse_export(run)
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
     meta = saved_meta(run)
@@ -166,6 +167,15 @@ def ensure_tokenizers(
         _refuse_other_models(run, models)
     save_tokenizers(run, models, record)
     return load_tokenizers(run)
+
+
+def refuse_export(run: RunDir) -> None:
+    """Raise RunError if the folder is an exported model, whose tokenizer must stay."""
+    if run.export.is_file():
+        raise RunError(
+            f"{run.path}: expected a run folder, got an exported model, whose weights depend on "
+            "its tokenizer (name another folder with --run)"
+        )
 
 
 def _refuse_other_tokenizer(

@@ -192,6 +192,21 @@ def test_a_setting_of_another_tokenizer_is_refused(
     assert after == before
 
 
+@pytest.mark.parametrize("command", ["train", "tokenizer", "prepare"])
+def test_tokenizer_of_an_exported_model_is_not_replaced(tmp_path: Path, command: str) -> None:
+    """No export is made here: the file that marks one decides."""
+    tiny = make_tiny(tmp_path)
+    export = tmp_path / "export"
+    done(nmt("tokenizer", tiny.config, "--run", export))
+    (export / "export.json").write_text("{}")
+    (export / "config.yaml").write_text(tiny.config.read_text())
+    before = contents(export)
+    refused(
+        nmt(command, tiny.config, "--run", export, *settings(tokenizer__type="bpe")), "exported"
+    )
+    assert contents(export) == before
+
+
 def test_lost_tokenizer_of_weights_is_made_again_or_refused(tiny: Tiny) -> None:
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
