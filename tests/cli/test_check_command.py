@@ -60,9 +60,9 @@ def test_all_sets_of_a_config(tiny: Tiny) -> None:
     ("arguments", "message"),
     [
         (["a.yaml"], "a.yaml: no such"),
-        (["a.en"], "takes a config (.yaml) or two text files, got a.en"),
+        (["a.en"], "expected a config (.yaml), a run folder or two text files, got a.en"),
         (["a.en", "a.fr"], "a.en: no such file"),
-        (["a", "b", "c"], "takes a config (.yaml) or two text files, got a b c"),
+        (["a", "b", "c"], "expected a config (.yaml), a run folder or two text files, got a b c"),
         (["a", "b", "--set", "data.src=en"], "--set: changes a config"),
         (["a.yaml", "--test", "a", "b"], "--test: a config names its own test sets"),
     ],
