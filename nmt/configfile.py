@@ -268,12 +268,6 @@ def config_of(path: Path) -> Path:
     return file
 
 
-def is_resolved_config(file: Path) -> bool:
-    """Return whether `show_config` wrote a config, even if a person edited it since."""
-    lines = LINE_ENDS.split(file.read_bytes().decode("utf-8", "replace"))
-    return any(line.endswith((GIVEN_MARK, DEFAULT_MARK)) for line in lines)
-
-
 def _is_run_config(run: RunDir) -> bool:
     """Return whether the config.yaml of a folder is that of a run, and not one of a person."""
     prepared = run.tokenizer_meta.is_file() and run.is_run() and is_resolved_config(run.config)

@@ -330,12 +330,6 @@ def remove_empty(folder: Path) -> None:
         _do(os.rmdir, folder, folder)
 
 
-def remove_empty(folder: Path) -> None:
-    """Delete a folder if nothing is in it."""
-    if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-        _do(os.rmdir, folder, folder)
-
-
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         for inside in list(path.iterdir()):

@@ -141,6 +141,8 @@ def ensure_tokenizers(
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
     meta = saved_meta(run)
+    if meta is not None and not meta["settings"]:  # a killed process left the models unfinished
+        meta = None
     recorded = {} if meta is None else {**_default_settings(), **meta["settings"]}
     unchanged = (
         meta is not None and recorded == settings and fingerprint.unchanged(meta["inputs"], inputs)

@@ -46,7 +46,8 @@ def test_dry_run_keeps_the_files_that_were_there(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "failed.json").write_text("{}")
     (tiny.run / "train.log").write_text("earlier\n")
-    (tiny.run / "config.yaml").write_text("mine\n")
+    shown = done(nmt("config", "show", tiny.config)).out
+    (tiny.run / "config.yaml").write_text(shown.replace("beam_size: 2", "beam_size: 3"))
     before = contents(tiny.run)
     for flags in ([], ["--overwrite"], ["--resume"]):
         result = done(tiny.train("--dry-run", *flags))
