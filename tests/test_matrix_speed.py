@@ -23,7 +23,9 @@ class Machine:
         self.miss = miss
         self.spent = 0.0
 
-    def product_seconds(self, left: torch.Tensor, right: torch.Tensor) -> float:
+    def product_seconds(
+        self, left: torch.Tensor, right: torch.Tensor, one_thread: bool = False
+    ) -> float:
         seconds = 2 * left.numel() * right.size(1) / self.rates[left.dtype]
         if left.numel() * left.element_size() > CACHE_BYTES / 2:
             seconds *= self.miss
@@ -48,7 +50,7 @@ def test_rate_is_measured_within_the_limit(
     machine = Machine(fp32=1e11, bf16=rate, miss=miss)
     monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
     assert matrix_rate(CPU, torch.bfloat16) == pytest.approx(rate)
-    assert machine.spent <= 1.2 * matrix_speed.SECONDS
+    assert machine.spent <= 2.4 * matrix_speed.SECONDS
 
 
 @pytest.mark.parametrize("bf16", [1e8, 1e9, 1e11, 1e13])
@@ -60,6 +62,20 @@ def test_ratio_is_measured_within_the_limit(monkeypatch: pytest.MonkeyPatch, bf1
     before = machine.spent
     speed_ratio(CPU, torch.bfloat16)
     assert machine.spent == before, "it is measured once"
+
+
+def test_ratio_ignores_a_slow_first_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first product of each size and type prepares a kernel, longer than the time limit."""
+    machine = Machine(fp32=1e11, bf16=1e9)
+    first: set[object] = set()
+
+    def product_seconds(left: torch.Tensor, right: torch.Tensor, one_thread: bool = False) -> float:
+        slow = 0.0 if (left.dtype, left.shape) in first else matrix_speed.SECONDS
+        first.add((left.dtype, left.shape))
+        return slow + machine.product_seconds(left, right)
+
+    monkeypatch.setattr(matrix_speed, "product_seconds", product_seconds)
+    assert speed_ratio(CPU, torch.bfloat16) == pytest.approx(0.01)
 
 
 def test_rate_of_this_machine_is_plausible() -> None:

@@ -86,7 +86,9 @@ def test_auto_precision_on_a_cpu_is_what_is_faster(
     # Every other product is disturbed by other work, and takes ten times as long.
     disturbed = itertools.cycle((1.0, 1.0, 10.0, 10.0, 1.0, 10.0, 10.0, 1.0))
     monkeypatch.setattr(
-        matrix_speed, "product_seconds", lambda left, right: seconds[left.dtype] * next(disturbed)
+        matrix_speed,
+        "product_seconds",
+        lambda left, right, one_thread=False: seconds[left.dtype] * next(disturbed),
     )
     matrix_speed.speed_ratio.cache_clear()
     precision = Precision("auto", CPU)
