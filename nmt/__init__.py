@@ -2,7 +2,8 @@
 
 import nmt
 model = nmt.load("runs/demo")
-model.translate(["The cat sleeps."])
+model.translate("The cat sleeps.")
+model.translate(["The cat sleeps.", "The dog sleeps."])
 model.score([("The cat sleeps.", "Le chat dort.")])
 """
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Line", "load"]
+
+
+def __dir__() -> list[str]:
+    """List the names that are imported on first use too."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

@@ -158,9 +158,19 @@ Output = Annotated[
 ]
 
 
-def _asked(overrides: list[str] | None, to: str | None) -> list[str]:
-    """Return the settings that were asked for, the target language among them."""
-    return (overrides or []) + ([f"decode.tags.tgt_lang={to}"] if to else [])
+def _overrides(set_: list[str] | None, flags: dict[str, tuple[str, Any]]) -> list[str]:
+    """Return the `--set` options, then those of {flag: (setting, value)} that have a value."""
+    from nmt.overrides import Override
+
+    return (set_ or []) + [
+        Override.of(setting, value, flag)
+        for flag, (setting, value) in flags.items()
+        if value is not None
+    ]
+
+
+def _target(to: str | None) -> dict[str, tuple[str, Any]]:
+    return {"--to": ("decode.tags.tgt_lang", to)}
 
 
 def _print_version(requested: bool) -> None:
@@ -371,8 +381,12 @@ def translate(
     """Translate text, one output line per input line."""
     from nmt.commands import translate as command
 
-    short = {"beam_size": beam, "method": decode, "mbr_metric": metric}
-    settings = _asked(set_, to) + [f"decode.{key}={its}" for key, its in short.items() if its]
+    flags = {
+        "--beam": ("decode.beam_size", beam),
+        "--decode": ("decode.method", decode),
+        "--metric": ("decode.mbr_metric", metric),
+    }
+    settings = _overrides(set_, _target(to) | flags)
     asked = command.Asked(
         nbest=nbest,
         scores=scores,
@@ -440,7 +454,7 @@ def explain(
     """Show the attention behind each word of a translation."""
     from nmt.commands import explain as command
 
-    settings = (set_ or []) + ([f"decode.beam_size={beam}"] if beam else [])
+    settings = _overrides(set_, _target(to) | {"--beam": ("decode.beam_size", beam)})
     pictures = {"png": png, "svg": svg}
     command.run(
         sentence,
@@ -509,7 +523,7 @@ def align(
         layer,
         head,
         output,
-        _asked(set_, to),
+        _overrides(set_, _target(to)),
         device,
         progress,
     )
@@ -533,7 +547,7 @@ def score(
     """Print log-probability and perplexity of translations."""
     from nmt.commands import score as command
 
-    command.run(src, tgt, model or [], output, json, _asked(set_, to), device, progress)
+    command.run(src, tgt, model or [], output, json, _overrides(set_, _target(to)), device, progress)
 
 
 @app.command(rich_help_panel="Translation")
@@ -636,7 +650,7 @@ def evaluate(
     from nmt.commands import evaluate as command
 
     outputs = command.Outputs(output, html, markdown)
-    settings = _asked(set_, to)
+    settings = _overrides(set_, _target(to))
     command.run(
         systems or [],
         best,

@@ -155,7 +155,7 @@ def _error(
         for path, message in group:
             name = f"{dotted(path)}: " if path else ""
             override = source.override(path)
-            if isinstance(override, Override):
+            if isinstance(override, Override) and override.startswith(f"{dotted(path)}="):
                 name = ""  # the flag stands for the setting
             if override is None and group is conflicts:
                 override = source.conflicting(message)

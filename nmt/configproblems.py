@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from types import NoneType
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nmt import yamltext
-from nmt.config import FORMS, Config, DataConfig, TextSet, TrainSet
+from nmt import synonyms, yamltext
+from nmt.config import FORMS, Config, TextSet, TrainSet
 from nmt.errors import did_you_mean, show_value
 from nmt.expectation import Expectation
+from nmt.yamltext import dotted
 
 Problem = tuple[yamltext.Path, str]
 
@@ -49,6 +49,8 @@ def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem
     value = _value_at(data, path)
     expectation = Expectation(schema, path)
     hint = expectation.hint(value)
+    if isinstance(value, str) and (use := synonyms.value_answer(dotted(path), value)):
+        hint = f" (use {use})"
     if value is None and not hint:
         hint = " (leave the key out for the default)"
     words = str(expectation)
@@ -90,23 +92,47 @@ def _value_at(data: Any, path: yamltext.Path) -> Any:
 
 
 def _unknown_key(path: yamltext.Path, data: Any) -> str:
-    section: Any = Config
-    for part in path[:-1]:
-        if section is DataConfig and part in ("train", "valid", "test"):
-            section = TrainSet if part == "train" else TextSet
-            break
-        section = section.model_fields[str(part)].annotation
-    if NoneType in get_args(section):  # a section that may be left out
-        [section] = set(get_args(section)) - {NoneType}
-    others = ""
+    key = str(path[-1])
+    if path[0] == "data" and len(path) > 2 and path[1] in ("train", "valid", "test"):
+        section: Any = TrainSet if path[1] == "train" else TextSet
+        keys = list(section.model_fields)
+        return f"unknown key{did_you_mean(key, keys)}; expected one of {', '.join(keys)}"
+    kinds = _kinds(path[:-1])
     if path[0] == "model":
-        kinds = {
-            kind.model_fields["arch"].annotation.__args__[0]: kind for kind in get_args(section)
-        }
         arch = data["model"].get("arch", "rnn")
-        section = kinds[arch]
-        having = [name for name, kind in kinds.items() if path[-1] in kind.model_fields]
-        others = f" with arch {arch}, only with {', '.join(having)}" if having else ""
-    keys = list(section.model_fields)
-    near = did_you_mean(str(path[-1]), keys)
-    return f"is not a known key{others or near}; the keys here are {', '.join(keys)}"
+        having = [name for name, kind in kinds.items() if key in kind.model_fields]
+        if having:
+            return f"unknown key with arch {arch}, only with {', '.join(having)}"
+        kinds = {arch: kinds[arch]}
+    keys = [name for kind in kinds.values() for name in kind.model_fields]
+    use = synonyms.answer(dotted(path)) or " or ".join(_settings_named(key))
+    if use:
+        return f"unknown key (use {use})"
+    near = did_you_mean(key, keys)
+    return f"unknown key{near}" if near else f"unknown key; expected one of {', '.join(keys)}"
+
+
+def _kinds(path: yamltext.Path) -> dict[str, type[BaseModel]]:
+    """Return the classes of the section at `path`, by their architecture if they have one."""
+    kinds: list[Any] = [Config]
+    for part in path:
+        annotations = [kind.model_fields[str(part)].annotation for kind in kinds]
+        kinds = [
+            kind for annotation in annotations for kind in get_args(annotation) or [annotation]
+        ]
+        kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return {
+        get_args(kind.model_fields["arch"].annotation)[0]
+        if "arch" in kind.model_fields
+        else "": kind
+        for kind in kinds
+    }
+
+
+def _settings_named(key: str) -> list[str]:
+    """Return the key paths of the settings with this name in any section."""
+    return [
+        f"{section}.{key}"
+        for section in Config.model_fields
+        if any(key in kind.model_fields for kind in _kinds((section,)).values())
+    ]

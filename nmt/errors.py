@@ -71,7 +71,10 @@ LONGEST_VALUE = 80
 def show_value(value: object) -> str:
     """Return a value as YAML spells it, on one line, shortened in the middle."""
     if value is None or isinstance(value, bool | dict | list | tuple):
-        text = json.dumps(value, ensure_ascii=False, default=str)
+        try:
+            text = json.dumps(value, ensure_ascii=False, default=str)
+        except (RecursionError, ValueError):  # nested too deep
+            text = f"a {type(value).__name__}"
     else:
         text = repr(value) if isinstance(value, str) else str(value)
     if len(text) > LONGEST_VALUE:

@@ -58,7 +58,7 @@ def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any
     listed = entries(manifest)
     for name in sorted(listed if only is None else only):
         if name not in listed:
-            raise RunError(f"{manifest}: must name {name}, is damaged")
+            raise RunError(f"{manifest}: expected an entry for {name}, got none")
         _check(record.parent / name, listed[name])
     return read_json(record)
 
@@ -74,14 +74,14 @@ def entries(manifest: Path) -> dict[str, Any]:
         and all(isinstance(entry, dict) and entry.keys() == KEYS for entry in listed.values())
     ):
         return listed
-    raise RunError(f"{manifest}: must hold the size and sha256 of each file, is damaged")
+    raise RunError(f"{manifest}: expected the size and sha256 of each file, got a damaged manifest")
 
 
 def _check(file: Path, entry: dict[str, Any]) -> None:
     if not file.is_file():
         raise RunError(f"{file}: no such file; {NAME} beside it names it")
     size = file.stat().st_size
-    differs = f"{file}: must be as {NAME} beside it says, is damaged or was edited"
+    differs = f"{file}: expected the content that {NAME} records, got a damaged or edited file"
     if size != entry["size"]:
         raise RunError(f"{differs}: {size} bytes in place of {entry['size']}")
     if sha256(file) != entry["sha256"]:
@@ -126,7 +126,7 @@ def other_model(
     recorded = record.get("ingredients", {}).get("model", {})
     current = ingredients(config, run)["model"]
     return [
-        f"{run.config}: model.{key} must be {in_yaml(value)}, is {in_yaml(current[key])}"
+        f"{run.config}: model.{key}: expected {in_yaml(value)}, got {in_yaml(current[key])}"
         for key, value in recorded.items()
         if key in current and current[key] != value and key not in but
     ]
@@ -137,8 +137,8 @@ def other_tokenizers(record: Mapping[str, Any], config: Config, run: RunDir) -> 
     recorded = record.get("ingredients", {}).get("tokenizers", {})
     current = ingredients(config, run)["tokenizers"]
     return [
-        f"{run.path / name}: must be the tokenizer of the model, is "
-        + ("another file" if name in current else "absent")
+        f"{run.path / name}: expected the tokenizer of the model, got "
+        + ("another file" if name in current else "no file")
         for name, digest in recorded.items()
         if current.get(name) != digest
     ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, overload
 
 from nmt.config import DecodeConfig
 from nmt.configfile import load_config
@@ -16,8 +15,9 @@ from nmt.decoding.beam import BeamEngine
 from nmt.decoding.load import line_splitter, load_engine, open_models
 from nmt.decoding.terms import Terms
 from nmt.decoding.translator import Extras, Line, Translation, Translator
-from nmt.errors import ConfigError
+from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.explain.look import Explainer, Explanation
+from nmt.overrides import Override
 
 AT_LOAD = ("precision", "shortlist", "threads", "tags")
 """Decode settings that a loaded model has for good."""
@@ -27,7 +27,8 @@ class Model:
     """One run's best checkpoint, or an ensemble of several runs'.
 
     Every keyword of `translate`, `nbest` and `stream` that is not named there is a decode setting
-    for that call, such as `beam_size=8` (docs/config.md).
+    for that call, such as `beam_size=8` (docs/config.md). `translate`, `nbest` and `score` return
+    one result for one line or pair, and a list for several.
     """
 
     def __init__(self, folders: Sequence[Path], overrides: Sequence[str], device: str) -> None:
@@ -43,6 +44,17 @@ class Model:
         """The tokenizers of both sides."""
         return self.engine.tokenizers
 
+    @overload
+    def translate(
+        self,
+        lines: str | Line,
+        *,
+        terms: Mapping[str, str] | None = None,
+        protect: bool = False,
+        **decode: Any,
+    ) -> str: ...
+
+    @overload
     def translate(
         self,
         lines: Iterable[str | Line],
@@ -50,10 +62,36 @@ class Model:
         terms: Mapping[str, str] | None = None,
         protect: bool = False,
         **decode: Any,
-    ) -> list[str]:
-        """Return the best translation of each line, in order. A blank line stays blank."""
-        return self._translator(terms, protect, decode).translate(_several(lines))
+    ) -> list[str]: ...
 
+    def translate(
+        self,
+        lines: str | Line | Iterable[str | Line],
+        *,
+        terms: Mapping[str, str] | None = None,
+        protect: bool = False,
+        **decode: Any,
+    ) -> str | list[str]:
+        """Return the best translation of one line, or of each line in order.
+
+        A blank line stays blank.
+        """
+        translations = self._translator(terms, protect, decode).translate(_as_lines(lines))
+        return translations[0] if isinstance(lines, str | Line) else translations
+
+    @overload
+    def nbest(
+        self,
+        lines: str | Line,
+        n: int,
+        *,
+        terms: Mapping[str, str] | None = None,
+        protect: bool = False,
+        confidence: bool = False,
+        **decode: Any,
+    ) -> list[Translation]: ...
+
+    @overload
     def nbest(
         self,
         lines: Iterable[str | Line],
@@ -63,19 +101,32 @@ class Model:
         protect: bool = False,
         confidence: bool = False,
         **decode: Any,
-    ) -> list[list[Translation]]:
-        """Return the n best translations of each line with their scores, best first.
+    ) -> list[list[Translation]]: ...
+
+    def nbest(
+        self,
+        lines: str | Line | Iterable[str | Line],
+        n: int,
+        *,
+        terms: Mapping[str, str] | None = None,
+        protect: bool = False,
+        confidence: bool = False,
+        **decode: Any,
+    ) -> list[Translation] | list[list[Translation]]:
+        """Return the n best translations of one line, or of each, with scores, best first.
 
         With `confidence` the best has its confidence.
         """
         translator = self._translator(terms, protect, decode, confidence)
-        if not 1 <= n <= translator.settings.most:
-            raise ConfigError([f"n: must be 1 to {translator.settings.most}, is {n}"])
-        return translator.nbest(list(_several(lines)), n)
+        most = translator.settings.most
+        if not isinstance(n, int) or not 1 <= n <= most:
+            raise ConfigError([f"n: expected a whole number from 1 to {most}, got {show_value(n)}"])
+        lists = translator.nbest(list(_as_lines(lines)), n)
+        return lists[0] if isinstance(lines, str | Line) else lists
 
     def stream(
         self,
-        lines: Iterable[str | Line],
+        lines: str | Line | Iterable[str | Line],
         *,
         one_by_one: bool = True,
         terms: Mapping[str, str] | None = None,
@@ -88,25 +139,39 @@ class Model:
         searched together, which is faster.
         """
         translator = self._translator(terms, protect, decode)
-        for best, *_ in translator.stream(_several(lines), one_by_one=one_by_one):
+        for best, *_ in translator.stream(_as_lines(lines), one_by_one=one_by_one):
             yield best.text
 
-    def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
-        """Return the score of each (source, translation): its log-probability over the penalty."""
-        return self._translator(None, False, {}).score(pairs)
+    @overload
+    def score(self, pairs: tuple[str, str]) -> float: ...
+
+    @overload
+    def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]: ...
+
+    def score(self, pairs: tuple[str, str] | Iterable[tuple[str, str]]) -> float | list[float]:
+        """Return the score of one (source, translation), or of each.
+
+        The score is the log-probability divided by the length penalty.
+        """
+        single = _is_pair(pairs)
+        scores = self._translator(None, False, {}).score(_as_pairs([pairs] if single else pairs))
+        return scores[0] if single else scores
 
     def explain(self, line: str, translation: str | None = None) -> Explanation:
         """Return what the model looks at for each word of its translation, or of this one.
 
         Raises RunError for a model without attention, ConfigError for a blank line.
         """
+        _require_text("line", line)
+        if translation is not None:
+            _require_text("translation", translation)
         if translation is None:
-            [found] = self._explainer.translations([line])
+            [explanation] = self._explainer.translations([line])
         else:
-            [found] = self._explainer.forced([(line, translation)])
-        if found is None:
-            raise ConfigError(["explain: must be given a line that is not blank"])
-        return found
+            [explanation] = self._explainer.forced([(line, translation)])
+        if explanation is None:
+            raise ConfigError([f"line: expected text, got the blank line {line!r}"])
+        return explanation
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -133,20 +198,42 @@ class Model:
 
     def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:
         """Return the decode settings with others in their place."""
-        fixed = [f"decode.{name}: give it to nmt.load" for name in AT_LOAD if name in decode]
+        fixed = [
+            f"{name}: expected in nmt.load(overrides=['decode.{name}=...']), got it in a later call"
+            for name in AT_LOAD
+            if name in decode
+        ]
         if fixed:
             raise ConfigError(fixed)
-        asked = [
-            f"decode.{name}={json.dumps(value, ensure_ascii=False)}"
-            for name, value in decode.items()
-        ]
-        return load_config(self._run.config, [*self._overrides, *asked]).decode
+        changes = [Override.of(f"decode.{name}", value, name) for name, value in decode.items()]
+        return load_config(self._run.config, [*self._overrides, *changes]).decode
 
 
-def _several(lines: Iterable[str | Line]) -> Iterable[str | Line]:
-    if isinstance(lines, str):
-        raise ConfigError(["lines: must be several, such as a list, is one text"])
+def _as_lines(lines: str | Line | Iterable[str | Line]) -> Iterable[str | Line]:
+    """Return the lines; one line is a list of one."""
+    if isinstance(lines, str | Line):
+        return [lines]
+    if not isinstance(lines, Iterable):
+        raise ConfigError([f"lines: expected a line or several, got {show_value(lines)}"])
     return lines
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError([f"{name}: expected one line of text, got {show_value(value)}"])
+
+
+def _is_pair(pair: object) -> TypeGuard[tuple[str, str]]:
+    texts = pair if isinstance(pair, tuple) else ()
+    return len(texts) == 2 and all(isinstance(text, str) for text in texts)
+
+
+def _as_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        both = tuple(pair) if isinstance(pair, list) else pair
+        if not _is_pair(both):
+            raise ConfigError([f"pairs: expected (source, translation), got {show_value(pair)}"])
+        yield both
 
 
 def load(
@@ -162,5 +249,11 @@ def load(
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
-        raise ConfigError(["nmt.load: must be given a run folder, or several"])
-    return Model([Path(each) for each in folders], overrides, device)
+        raise ConfigError(["folder: expected a run folder or several, got none"])
+    if isinstance(overrides, str):
+        overrides = [overrides]
+    named = [Override(setting, f"overrides '{setting}'") for setting in overrides]
+    try:
+        return Model([Path(path) for path in folders], named, device)
+    except DeviceError as error:
+        raise DeviceError(str(error).removeprefix("--")) from None  # the parameter, not the flag

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from nmt.errors import ConfigError
+
 
 class Override(str):
     """A setting as `--set` takes it, `decode.beam_size=8`, that a flag or an argument gave.
@@ -16,6 +21,17 @@ class Override(str):
         override = super().__new__(cls, setting)
         override.origin = origin
         return override
+
+    @classmethod
+    def of(cls, setting: str, value: Any, origin: str) -> Override:
+        """Return the override that gives `setting` this value; raise ConfigError if YAML cannot."""
+        try:
+            return cls(f"{setting}={json.dumps(value, ensure_ascii=False)}", origin)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise ConfigError(
+                [f"{origin}: expected a number, text or list, got a {kind}"]
+            ) from None
 
 
 def label(override: str) -> str:

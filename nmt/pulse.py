@@ -33,7 +33,7 @@ def timeout_seconds() -> int:
     text = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
     if not text.isdecimal() or int(text) < LEAST_SECONDS:
         raise ConfigError(
-            [f"{TIMEOUT_VARIABLE} must be whole seconds, at least {LEAST_SECONDS}, is '{text}'"]
+            [f"{TIMEOUT_VARIABLE}: expected whole seconds, at least {LEAST_SECONDS}, got '{text}'"]
         )
     return int(text)
 

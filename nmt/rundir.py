@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nmt.errors import RunError, did_you_mean
+from nmt.errors import RunError, did_you_mean, show_value
 
 FORMAT_VERSION = 1
 """The layout of run folders written by this release; a newer one is refused."""
@@ -82,16 +82,16 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; the run folder is not whole") from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: must be JSON, is damaged: {error}") from None
+        raise RunError(f"{path}: expected JSON, got a damaged file: {error}") from None
     if not isinstance(content, dict):
-        raise RunError(f"{path}: must hold a JSON object, holds a {type(content).__name__}")
+        raise RunError(f"{path}: expected a JSON object, got {show_value(content)}")
     version = content.get("format_version", FORMAT_VERSION)
     if not isinstance(version, int):
-        raise RunError(f"{path}: format_version must be a whole number, is {version!r}")
+        raise RunError(f"{path}: format_version: expected a whole number, got {version!r}")
     if version > FORMAT_VERSION:
         raise RunError(
-            f"{path}: format_version must be at most {FORMAT_VERSION}, is {version}; "
-            "the run was written by a newer nmt"
+            f"{path}: format_version: expected at most {FORMAT_VERSION}, got {version} "
+            "(the run was written by a newer nmt)"
         )
     return content
 

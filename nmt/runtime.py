@@ -40,7 +40,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if have[kind])
     if name not in have:
-        raise DeviceError(f"--device must be one of auto, cpu, cuda, mps; it is '{name}'")
+        raise DeviceError(f"--device: expected one of auto, cpu, cuda, mps, got '{name}'")
     if not have[name]:
         here = ", ".join(kind for kind, found in have.items() if found)
         raise DeviceError(f"--device {name}: not found on this machine, which has {here}")

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from nmt.config import DataConfig, TextSet, tags_of
-from nmt.errors import ConfigError, DataError
+from nmt.errors import ConfigError, DataError, show_value
 
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 """Endings tried, in this order, for a text file that a prefix names."""
@@ -37,8 +37,8 @@ def set_files(one: AnySet, data: DataConfig) -> list[Part]:
         src, tgt = _matches(one.src), _matches(one.tgt)
         if len(src) != len(tgt):
             raise DataError(
-                f"both sides must have the same number of files: {one.src} matches {len(src)}, "
-                f"{one.tgt} matches {len(tgt)}"
+                f"expected the same number of files on both sides, got {len(src)} for {one.src} "
+                f"and {len(tgt)} for {one.tgt}"
             )
         return list(zip(src, tgt, strict=True))
     prefix = one.prefix if isinstance(one, TextSet) else one
@@ -79,7 +79,9 @@ def set_names(sets: Sequence[AnySet]) -> list[str]:
         names = ["/".join(end.parts[-depth:]) + tag for end, tag in zip_longest(ends, tags)]
         if len(set(names)) == len(names):
             return names
-    raise ConfigError(["data.test: each set must have a name of its own; one is given twice"])
+    raise ConfigError(
+        [f"data.test: expected test sets with different names, got {show_value(names)}"]
+    )
 
 
 def _stem(one: AnySet) -> Path:

@@ -58,8 +58,8 @@ def test_a_small_config_gets_every_default(file: Path) -> None:
 
 
 ONE_PROBLEM = [
-    ("modle: {}", "a.yaml:2: modle: is not a known key (did you mean 'model'?)"),
-    ("model:\n  scrore: dot", "a.yaml:3: model.scrore: is not a known key (did you mean 'score'?)"),
+    ("modle: {}", "a.yaml:2: modle: unknown key (did you mean 'model'?)"),
+    ("model:\n  scrore: dot", "a.yaml:3: model.scrore: unknown key (did you mean 'score'?)"),
     (
         "train: {seed: fast}",
         "a.yaml:2: train.seed: expected a whole number of at least 0, got 'fast'",
@@ -235,9 +235,7 @@ def test_a_wrong_key_in_a_text_set_names_the_keys_there(
 ) -> None:
     [problem] = problems(file, "data: " + holder.replace("SET", one))
     keys = "prefix, src, tgt, file, columns, tags"
-    assert problem.startswith(
-        f"a.yaml:1: {place}.{key}: is not a known key{hint}; the keys here are {keys}"
-    )
+    assert problem.startswith(f"a.yaml:1: {place}.{key}: unknown key{hint}; expected one of {keys}")
     assert problem.endswith(", weight") is ("train" in place)
 
 
@@ -406,8 +404,8 @@ def test_set_mends_what_is_wrong_in_the_file(file: Path) -> None:
         ("train.lr=", "train.lr: expected a number greater than 0 or null, got ''"),
         ("train.lr=[", "train.lr: expected YAML, got an error: "),
         ("train.seed=no", "train.seed: a bare no is ambiguous"),
-        ("train.sede=1", "train.sede: is not a known key (did you mean 'seed'?)"),
-        ("trian.seed=1", "trian: is not a known key (did you mean 'train'?)"),
+        ("train.sede=1", "train.sede: unknown key (did you mean 'seed'?)"),
+        ("trian.seed=1", "trian: unknown key (did you mean 'train'?)"),
         ("train={seed: x}", "train.seed: expected a whole number of at least 0, got 'x'"),
         ("train=3", "train: expected a mapping, got 3"),
         ("train.lr", "train.lr: expected SECTION.KEY=VALUE, such as train.lr=3e-4"),

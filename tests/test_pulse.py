@@ -119,6 +119,6 @@ def test_a_store_without_answers_is_a_stopped_leader_unless_torchrun_keeps_it(
 def test_a_timeout_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("NMT_WORKER_TIMEOUT", text)
-    words = f"NMT_WORKER_TIMEOUT must be whole seconds, at least 5, is '{text}'"
+    words = f"NMT_WORKER_TIMEOUT: expected whole seconds, at least 5, got '{text}'"
     with pytest.raises(ConfigError, match=words), connected():
         pass

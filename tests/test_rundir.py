@@ -97,11 +97,11 @@ def test_json_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": 1', "must be JSON, is damaged"),
-        (b"", "must be JSON, is damaged"),
-        (b'{"a": "\xff"}', "must be JSON, is damaged"),
-        (b"[1]", "must hold a JSON object, holds a list"),
-        (b"null", "must hold a JSON object"),
+        (b'{"a": 1', "expected JSON, got a damaged file"),
+        (b"", "expected JSON, got a damaged file"),
+        (b'{"a": "\xff"}', "expected JSON, got a damaged file"),
+        (b"[1]", "expected a JSON object, got [1]"),
+        (b"null", "expected a JSON object"),
         (b'{"format_version": %d}' % (FORMAT_VERSION + 1), "written by a newer nmt"),
         (b'{"format_version": "1"}', "format_version"),
         (b'{"format_version": null}', "format_version"),

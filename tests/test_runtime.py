@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def test_an_unknown_device_names_the_choices() -> None:
-    with pytest.raises(DeviceError, match="must be one of auto, cpu, cuda, mps; it is 'gpu'"):
+    with pytest.raises(DeviceError, match="expected one of auto, cpu, cuda, mps, got 'gpu'"):
         pick_device("gpu")
 
 

@@ -110,8 +110,8 @@ def test_both_sides_must_have_as_many_files(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         found(tmp_path, src="a*", tgt="b*")
     assert str(caught.value) == (
-        "both sides must have the same number of files: "
-        f"{tmp_path / 'a*'} matches 3, {tmp_path / 'b*'} matches 2"
+        "expected the same number of files on both sides, "
+        f"got 3 for {tmp_path / 'a*'} and 2 for {tmp_path / 'b*'}"
     )
 
 

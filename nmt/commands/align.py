@@ -47,13 +47,13 @@ def run(
     if gold is not None and tgt is None:
         raise DataError("--gold: needs --tgt, the translations that it aligns")
     if output is not None and diagnostics is not None and output.resolve() == diagnostics.resolve():
-        raise DataError(f"-o and --diagnostics: must be two files, both are {output}")
+        raise DataError(f"-o and --diagnostics: expected two files, got {output} for both")
     if symmetrise is not None and reverse is None:
         raise DataError("--symmetrise: needs --reverse, a model of the other direction")
     if symmetrise is not None and symmetrise not in SYMMETRISE:
         raise DataError(
-            f"--symmetrise: must be one of {', '.join(SYMMETRISE)}"
-            f"{did_you_mean(symmetrise, SYMMETRISE)}; it is '{symmetrise}'"
+            f"--symmetrise: expected one of {', '.join(SYMMETRISE)}, "
+            f"got '{symmetrise}'{did_you_mean(symmetrise, SYMMETRISE)}"
         )
     golds = None if gold is None else read_gold(gold)
     explainer = load_explainer(choose_run(model), overrides, device, layer, head)
@@ -97,7 +97,7 @@ def run(
         if golds is not None:
             if len(golds) != len(found):
                 raise DataError(
-                    f"{gold}: must have a line for each pair, has {len(golds)} for {len(found)}"
+                    f"{gold}: expected a line for each of {len(found)} pairs, got {len(golds)}"
                 )
             print(table(score_alignments(found, golds)))
 

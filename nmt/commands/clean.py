@@ -18,11 +18,11 @@ from nmt.log import say
 def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     """Write what is kept of a config's training text to PREFIX.SRC and PREFIX.TGT."""
     if not prefix.name:
-        raise ConfigError([f"--output: must be a prefix of file names, is '{prefix}'"])
+        raise ConfigError([f"--output: expected a prefix of file names, got '{prefix}'"])
     config = load_config(file, overrides, check_files=True)
     data = config.data
     if data.clean is None:
-        raise ConfigError(["data.clean: must name at least one filter, see docs/check.md"])
+        raise ConfigError(["data.clean: expected at least one filter, got none (docs/check.md)"])
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
     table = prefix.with_name(f"{prefix.name}.dropped.tsv")

@@ -65,15 +65,15 @@ def list_all() -> None:
 def _check(folder: Path, source: Path | None, mirror: str | None) -> None:
     """Find fault with the flags before anything is fetched."""
     if source is not None and mirror is not None:
-        raise DataError("--from and --mirror: one of them must be enough, both are given")
+        raise DataError("--from and --mirror: expected one of them, got both")
     if mirror is not None and not mirror.startswith(("http://", "https://")):
-        raise DataError(f"--mirror: must begin with http:// or https://, is '{mirror}'")
+        raise DataError(f"--mirror: expected an address with http:// or https://, got '{mirror}'")
     if source is not None and not source.is_dir():
-        what = "is a file" if source.exists() else "is not there"
-        raise DataError(f"--from {source}: must be a folder, {what}")
+        what = "a file" if source.exists() else "nothing there"
+        raise DataError(f"--from {source}: expected a folder, got {what}")
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not nearest.is_dir():
-        raise DataError(f"{nearest}: must be a folder, is a file; --to names another")
+        raise DataError(f"{nearest}: expected a folder, got a file (choose another with --to)")
 
 
 def _bring(download: Download, folder: Path, source: Path | None, mirror: str | None) -> None:
@@ -134,8 +134,8 @@ def _find_packed(source: Path, download: Download) -> Path:
         if place.is_file():
             return place
     raise DataError(
-        f"--from {source}: must hold {download.file}, which is {download.url}; neither "
-        f"{places[0]} nor {places[1]} is there"
+        f"--from {source}: expected {download.file} of {download.url}, got neither "
+        f"{places[0]} nor {places[1]}"
     )
 
 
@@ -150,7 +150,7 @@ def _check_sum(packed: Path, place: str, download: Download) -> None:
         say(f"{place}: no sum of it is known to compare with; its SHA-256 is {found}")
     elif found != known:
         raise DataError(
-            f"{place}: must have the {SUMS[kind]} {known}, has {found}: damaged, or another "
+            f"{place}: expected the {SUMS[kind]} {known}, got {found}: damaged, or another "
             f"version; name a folder that holds the official {download.file} with --from"
         )
 
@@ -158,7 +158,9 @@ def _check_sum(packed: Path, place: str, download: Download) -> None:
 def _look(path: Path) -> Written | None:
     """Return the lines and the sum of a text that is there."""
     if path.is_dir():
-        raise DataError(f"{path}: must be a file or absent, is a folder; --to names another folder")
+        raise DataError(
+            f"{path}: expected a file or nothing, got a folder (choose another with --to)"
+        )
     if not path.exists():
         return None
     total, lines = hashlib.sha256(), 0

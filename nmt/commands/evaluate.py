@@ -16,7 +16,7 @@ from nmt.data.corpus import Corpus
 from nmt.data.stages import load_test_sets
 from nmt.data.text import read_lines, unequal
 from nmt.decoding.load import choose_run
-from nmt.errors import ConfigError, DataError, RunError
+from nmt.errors import ConfigError, DataError, RunError, show_value
 from nmt.evaluation.analyse import Analysis, Answers, analyse
 from nmt.evaluation.comet import check_command, line_scores
 from nmt.evaluation.measure import TestSet
@@ -51,9 +51,11 @@ class Outputs:
         taken = {file.resolve(): str(file) for file in inputs}
         for flag, file in self.files.items():
             if file.is_dir():
-                raise ConfigError([f"{flag}: must be a file, {file} is a folder"])
+                raise ConfigError([f"{flag}: expected a file, got the folder {file}"])
             if file.resolve() in taken:
-                raise ConfigError([f"{flag}: must not be {taken[file.resolve()]} as well"])
+                raise ConfigError(
+                    [f"{flag}: expected a file of its own, got that of {taken[file.resolve()]}"]
+                )
             taken[file.resolve()] = f"{flag} {file}"
 
 
@@ -143,7 +145,7 @@ def _systems(
         names = [str(path) for path in paths]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise ConfigError([f"{', '.join(sorted(twice))}: must be named once, is named again"])
+        raise ConfigError([f"{', '.join(sorted(twice))}: expected each system once, got it again"])
     found: list[System] = []
     for path, name in zip(paths, names, strict=True):
         if path.exists() and not path.is_dir():
@@ -187,7 +189,7 @@ def _tests(
     if ref:
         tests = _given(runs, src, ref, tgt_lang)
     elif src or not runs:
-        raise ConfigError(["--ref: must be given, the reference translations to score against"])
+        raise ConfigError(["--ref: expected the reference translations, got nothing"])
     else:
         config = runs[0].config
         if not config.data.test:
@@ -197,11 +199,11 @@ def _tests(
         tests = as_test_sets(load_test_sets(config), config, tgt_lang)
     if len(tests) > 1 and len(runs) < len(systems):
         raise ConfigError(
-            [f"--ref: must name one test set for files of translations, there are {len(tests)}"]
+            [f"--ref: expected one test set for files of translations, got {len(tests)}"]
         )
     for test in tests:
         if not len(test):
-            raise DataError(f"{test.name}: a test set must hold at least one line, holds none")
+            raise DataError(f"{test.name}: expected at least one line, got an empty test set")
     return tests
 
 
@@ -210,12 +212,12 @@ def _given(
 ) -> list[TestSet]:
     """Return the test sets of the command line, each source with as many references."""
     if runs and not src:
-        raise ConfigError(["--src: must be given with --ref, for runs to translate"])
+        raise ConfigError(["--src: expected the source for the runs to translate, got only --ref"])
     if src and len(ref) % len(src):
         raise ConfigError(
             [
-                f"--ref: must come as often for each --src: {len(src)} sources and "
-                f"{len(ref)} references"
+                f"--ref: expected equally many references for each of {len(src)} sources, "
+                f"got {len(ref)}"
             ]
         )
     src_lang, tags = "", dict[str, str]()
@@ -246,7 +248,7 @@ def _set_names(named: Sequence[Path]) -> list[str]:
             return set_names([TextSet(src=file, tgt=file) for file in named])
     names = [str(file) for file in named]
     if len(set(names)) < len(names):
-        raise ConfigError(["--src: must name each test set once; one is named again"])
+        raise ConfigError([f"--src: expected different test sets, got {show_value(names)}"])
     return names
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nmt import files
 from nmt.decoding.load import choose_run
-from nmt.errors import ConfigError, DataError
+from nmt.errors import ConfigError, DataError, show_value
 from nmt.explain.grid import grid
 from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.explain.page import page
@@ -50,12 +50,12 @@ def run(
         raise ConfigError(["--beam and --force: give one of them; --force searches nothing"])
     named = [file.resolve() for file in (html, *pictures.values()) if file is not None]
     if len(set(named)) < len(named):
-        raise ConfigError(["--html, --png and --svg: must be different files"])
+        raise ConfigError(["--html, --png and --svg: expected different files, got one twice"])
     for text in (sentence or "", force or ""):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise DataError("the sentence must be UTF-8, is not") from None
+            raise DataError(f"the sentence: expected UTF-8, got {show_value(text)}") from None
     if any(pictures.values()):
         require_matplotlib()
     explainer = load_explainer(

@@ -20,9 +20,9 @@ def run(folders: list[Path], kinds: str, axis: Axis, pictures: dict[str, Path | 
     """Draw the curves of one run or several, a panel for each of `kinds`, such as "loss,bleu"."""
     named = [file.resolve() for file in pictures.values() if file is not None]
     if len(set(named)) < len(named):
-        raise ConfigError(["--png and --svg: must be different files"])
+        raise ConfigError(["--png and --svg: expected different files, got the same one"])
     if len(folders) > MOST_RUNS:
-        raise ConfigError([f"RUN...: must be at most {MOST_RUNS} runs, are {len(folders)}"])
+        raise ConfigError([f"RUN...: expected at most {MOST_RUNS} runs, got {len(folders)}"])
     drawn = panels([_read(folder) for folder in folders], _known(kinds), axis)
     if not any(panel.series for panel in drawn):
         raise RunError(f"{', '.join(map(str, folders))}: nothing to plot has been recorded yet")
@@ -40,7 +40,7 @@ def _known(kinds: str) -> list[str]:
     for kind in asked:
         if kind not in KINDS:
             near = did_you_mean(kind, KINDS)
-            raise ConfigError([f"--of: must be of {', '.join(KINDS)}{near}; is '{kind}'"])
+            raise ConfigError([f"--of: expected any of {', '.join(KINDS)}, got '{kind}'{near}"])
     return asked
 
 

@@ -118,7 +118,7 @@ def run(
         if len(references) != len(lists):
             raise DataError(f"{ref}: has {len(references)} lines, {src} has {len(sources)}")
         if not lists:
-            raise DataError(f"{nbest}: must hold lists to tune on, is empty")
+            raise DataError(f"{nbest}: expected n-best lists to tune on, got an empty file")
         stats = _bleu_statistics(lists, references, tgt_lang)
         found = tune(scores, scorers.features(sources, lists), stats)
         write_weights(tuned, scorers.names, found)

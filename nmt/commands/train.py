@@ -103,7 +103,7 @@ def run(
     tests = load_test_sets(config)
     for name, its in tests.items():
         if not its.pairs:
-            raise DataError(f"data.test: {name} must hold at least one line, holds none")
+            raise DataError(f"data.test: {name}: expected at least one line, got an empty test set")
     device = pick_device(device_name)
     check_formats(config, device)
     with connected() as workers, ExitStack() as stack:

@@ -82,7 +82,7 @@ class Asked:
         rules = {
             "--prefix, --contain, --terms, --protect, --confidence, --review: have no meaning with "
             "--engine ctranslate2": engine == "ctranslate2" and any(ours),
-            f"--nbest: must be at most {most}, {settings.most}, is {self.nbest}": (
+            f"--nbest: expected at most {most}, {settings.most}, got {self.nbest}": (
                 self.nbest > settings.most
             ),
             "--json and --column: give one of them": self.json and self.column is not None,
@@ -221,12 +221,14 @@ class _Way:
             prefix, held = (next(lines, None) for lines, _ in named)
             for its, (_, file) in zip((prefix, held), named, strict=True):
                 if its is None:
-                    raise DataError(f"{file}: must have as many lines as {name}, has {number - 1}")
+                    raise DataError(
+                        f"{file}: expected as many lines as {name}, got only {number - 1}"
+                    )
             stripped = (phrase.strip() for phrase in (held or "").split("\t"))
             yield text, prefix or "", tuple(phrase for phrase in stripped if phrase)
         for lines, file in named:
             if file and next(lines, None) is not None:
-                raise DataError(f"{file}: must have as many lines as {name}, {number}, has more")
+                raise DataError(f"{file}: expected as many lines as {name}, {number}, got more")
 
     def tell(self, told: _Told) -> None:
         """Say what became of the lines."""
@@ -323,7 +325,10 @@ def _claim(folder: Path, words: str) -> None:
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
         parts = "made-by" in names and not folder.is_symlink()
         if names and not (parts and all(map(PART_FILE.fullmatch, names))):
-            raise DataError(f"{folder}: must not be there, or hold parts of a job; move it away")
+            raise DataError(
+                f"{folder}: expected no folder or parts of an earlier job, "
+                "got other files (move it away)"
+            )
         if made.is_file() and made.read_text(encoding="utf-8") == words:
             files.sweep_strays(folder)
             say(f"{folder}: going on with the parts that are there")

@@ -37,7 +37,7 @@ class Text(Section):
     @model_validator(mode="after")
     def _column_with_tsv(self) -> Text:
         if (self.format == "tsv") != (self.column is not None):
-            raise ValueError("column: must be given with format tsv, and only then")
+            raise ValueError("column: expected with format tsv, and only then")
         return self
 
 
@@ -128,7 +128,7 @@ def find(name: str) -> Dataset:
     datasets = read_catalogue()
     if name not in datasets:
         raise DataError(
-            f"nmt data get: must name one of {', '.join(datasets)}; is '{name}'"
+            f"nmt data get: expected one of {', '.join(datasets)}, got '{name}'"
             f"{did_you_mean(name, datasets)}"
         )
     return datasets[name]

@@ -46,7 +46,10 @@ def _read(file: Path) -> bytes:
                 child = _run(stream.fileno(), file)
                 seen, _, fault = child.partition("\n")
                 if seen != known:
-                    raise DataError(f"{file}: must not change while it is read, did")
+                    raise DataError(
+                        f"{file}: expected a file that does not change while it is read, "
+                        "got other content"
+                    )
                 if fault.strip():
                     raise DataError(f"{file}: {fault.strip()}")
     except FileNotFoundError:
@@ -63,7 +66,11 @@ def _run(stdin: int, file: Path) -> str:
             command, stdin=stdin, capture_output=True, text=True, env=environment, timeout=PATIENCE
         )
     except subprocess.TimeoutExpired:
-        raise DataError(f"{file}: must be a SentencePiece model, hangs its reader") from None
+        raise DataError(
+            f"{file}: expected a SentencePiece model, got a file that hangs its reader"
+        ) from None
     if child.returncode or not child.stdout:
-        raise DataError(f"{file}: must be a SentencePiece model, crashes its reader")
+        raise DataError(
+            f"{file}: expected a SentencePiece model, got a file that crashes its reader"
+        )
     return child.stdout

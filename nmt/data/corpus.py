@@ -53,9 +53,16 @@ class Shard:
         for side in rows:
             offsets, end = self.offsets[side], len(self.tokens[side])
             if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
-                raise RunError(f"{folder}: {side}.offsets.npy must be of {side}.tokens.npy, is not")
-        if len({len(self.offsets[side]) for side in rows}) > 1:
-            raise RunError(f"{folder}: both sides must have as many lines, have not")
+                raise RunError(
+                    f"{folder}: expected {side}.offsets.npy to match {side}.tokens.npy, "
+                    "got another length"
+                )
+        counts = [len(self.offsets[side]) - 1 for side in rows]
+        if len(set(counts)) > 1:
+            raise RunError(
+                f"{folder}: expected the same number of lines on both sides, got "
+                + " and ".join(map(str, counts))
+            )
 
     def __len__(self) -> int:
         return len(self.offsets["src"]) - 1
@@ -74,7 +81,7 @@ class Shard:
         found = self._decoded(side, self.text(side)).split("\n")[:-1]
         if len(found) != len(self):
             raise RunError(
-                f"{self.folder}/{side}.txt: must have {len(self)} lines, has {len(found)}"
+                f"{self.folder}/{side}.txt: expected {len(self)} lines, got {len(found)}"
             )
         return found
 
@@ -82,7 +89,7 @@ class Shard:
         try:
             return text.decode()
         except UnicodeDecodeError:
-            raise RunError(f"{self.folder}/{side}.txt: must be UTF-8, is damaged") from None
+            raise RunError(f"{self.folder}/{side}.txt: expected UTF-8, got damaged text") from None
 
     def texts(self, side: str, rows: Places) -> list[str]:
         """Return these lines of one side."""
@@ -309,9 +316,9 @@ def _load(path: Path) -> Ids:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, TokenError) as error:
-        raise RunError(f"{path}: must be an array of numpy's, is damaged: {error}") from None
+        raise RunError(f"{path}: expected a numpy array, got a damaged file: {error}") from None
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iu":
-        raise RunError(f"{path}: must be a list of whole numbers, is another array")
+        raise RunError(f"{path}: expected a list of whole numbers, got another array")
     return values
 
 
@@ -341,5 +348,5 @@ def require_pairs(corpus: Corpus, what: str) -> Corpus:
     """Return the corpus, or raise DataError where no pair is left in it."""
     if len(corpus) == 0:
         dropped = ", ".join(f"{n} {reason}" for reason, n in corpus.dropped().items())
-        raise DataError(f"{what}: must hold at least one pair, holds none ({dropped or 'empty'})")
+        raise DataError(f"{what}: expected at least one pair, got none ({dropped or 'empty'})")
     return corpus

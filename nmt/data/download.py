@@ -95,7 +95,7 @@ def fetch(url: str, part: Path, expected: int | None = None) -> None:
             break
     kept = part.stat().st_size if part.exists() else 0
     raise DataError(
-        f"{url}: must be reachable: {reason}; "
+        f"{url}: expected an answer, got: {reason}; "
         + (f"{size(kept)} are kept, the same command goes on" if kept else "try again")
         + f", or name a folder that holds {part.stem} with --from"
     )
@@ -174,8 +174,8 @@ def _one_connection(
             done = 0
         if expected is not None and now.total not in (None, expected):
             raise DataError(
-                f"{url}: must be {expected:,} bytes, is {now.total:,}: another version than the "
-                f"catalogue knows; name a folder that holds {part.stem} with --from"
+                f"{url}: expected {expected:,} bytes, got {now.total:,}: another version than "
+                f"the catalogue's; name a folder that holds {part.stem} with --from"
             )
         return _take_in(response, part, done, now, expected)
 
@@ -204,10 +204,12 @@ def _take_in(
                 if done > (total or MOST_BYTES):
                     discard(part)
                     raise DataError(
-                        f"{origin.url}: must be at most {total or MOST_BYTES:,} bytes, sends more"
+                        f"{origin.url}: expected at most {total or MOST_BYTES:,} bytes, got more"
                     )
     except BlockingIOError:
-        raise DataError(f"{part}: must be free: another process is fetching it") from None
+        raise DataError(
+            f"{part}: expected a file that no other process is fetching, got a locked one"
+        ) from None
     finally:
         meter.close()
     if reason is None and total is not None and done < total:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nmt.data.text import Links, Pair
 from nmt.data.tokenizer import WORD, Cut
-from nmt.errors import DataError
+from nmt.errors import DataError, show_value
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def parse_links(line: str, place: str) -> Gold:
         found = re.fullmatch(r"(\d{1,9})([-?p])(\d{1,9})", item)
         if not found:
             raise DataError(
-                f"{place}: links must look like 0-1 (sure) or 0?1 (possible), is {item}"
+                f"{place}: expected links such as 0-1 (sure) or 0?1 (possible), "
+                f"got {show_value(item)}"
             )
         link = (int(found[1]), int(found[3]))
         possible.add(link)
@@ -53,8 +54,8 @@ def require_words(links: Links, src_words: int, tgt_words: int, place: str) -> N
     for s, t in sorted(links):
         if s >= src_words or t >= tgt_words:
             raise DataError(
-                f"{place}: {s}-{t} must link words counted from 0, of which the source has "
-                f"{src_words} and the target {tgt_words}"
+                f"{place}: expected a link between words 0 to {src_words - 1} of the source and "
+                f"0 to {tgt_words - 1} of the target, got {s}-{t}"
             )
 
 

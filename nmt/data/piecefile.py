@@ -41,7 +41,7 @@ CHARSMAP = 2
 BYTE = 6
 """The kind of the pieces that stand for a byte."""
 BYTE_PIECE = re.compile(rb"<0x[0-9A-F]{2}>")
-NOT_ONE = "must be a SentencePiece model, is not one"
+NOT_ONE = "expected a SentencePiece model, got another file"
 PROBES = (
     "",
     " ",
@@ -57,7 +57,7 @@ PROBED = 500
 def check(model: bytes) -> None:
     """Raise ValueError, which says what must hold, where a model could harm who loads it."""
     if len(model) > LARGEST:
-        raise ValueError(f"must be at most {LARGEST:,} bytes, holds more")
+        raise ValueError(f"expected at most {LARGEST:,} bytes, got more")
     for number, wire, content in _fields(model):
         if (number, wire) == (PIECE, BYTES):
             _check_piece(content)
@@ -108,25 +108,27 @@ def _check_piece(message: bytes) -> None:
         if (number, wire) == (TEXT, BYTES):
             text = content
             if len(text) > LONGEST_PIECE:
-                raise ValueError(f"must hold pieces of at most {LONGEST_PIECE:,} bytes")
+                raise ValueError(
+                    f"expected pieces of at most {LONGEST_PIECE:,} bytes, got {len(text):,}"
+                )
             _check_text(text)
             if b"\0" in text:
-                raise ValueError("must hold no piece with a NUL in it")
+                raise ValueError("expected pieces without a NUL, got one with a NUL")
         elif (number, wire) == (SCORE, FOUR_BYTES):
             [score] = struct.unpack("<f", content)
             if math.isnan(score) or abs(score) > LARGEST_SCORE:
-                raise ValueError(f"must hold scores within {LARGEST_SCORE:g}, holds {score}")
+                raise ValueError(f"expected scores within {LARGEST_SCORE:g}, got {score}")
         elif (number, wire) == (KIND, VARINT):
             kind = content[0]
     if kind == BYTE and not BYTE_PIECE.fullmatch(text):
-        raise ValueError("must hold pieces of bytes such as <0x0A>")
+        raise ValueError(f"expected a byte piece such as <0x0A>, got {bytes(text)!r}")
 
 
 def _check_text(text: bytes) -> None:
     try:
         text.decode()
     except UnicodeDecodeError:
-        raise ValueError("must hold text in UTF-8, holds other bytes") from None
+        raise ValueError("expected text in UTF-8, got other bytes") from None
 
 
 def _check_charsmap(blob: bytes) -> None:
@@ -141,7 +143,7 @@ def _check_charsmap(blob: bytes) -> None:
 
     size = int.from_bytes(blob[:4], "little")
     texts = np.frombuffer(blob, np.uint8)[4 + size :]
-    fault = ValueError("must hold a whole table of normalisation, holds a damaged one")
+    fault = ValueError("expected a complete normalization table, got a damaged one")
     if len(blob) > LARGEST_CHARSMAP or size < 4 or size % 4 or not texts.size or texts[-1] != 0:
         raise fault
     _check_text(texts.tobytes())
@@ -178,7 +180,7 @@ def _try_out(model: bytes) -> None:
             processor.decode(processor.encode(text))
             processor.encode(text, return_type="offset_mapping")
     except (RuntimeError, ValueError, LookupError):
-        raise ValueError("must cut text into pieces, fails to") from None
+        raise ValueError("expected a model that tokenizes text, got one that fails") from None
 
 
 def _limit() -> None:

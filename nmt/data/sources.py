@@ -17,7 +17,7 @@ from typing import Literal
 
 from nmt.data.links import links_of
 from nmt.data.text import Links, Pair, decode_lines, one_line, open_text, raw_lines, unequal
-from nmt.errors import DataError
+from nmt.errors import DataError, show_value
 from nmt.textsets import Part
 
 CHUNK = 10_000
@@ -91,8 +91,7 @@ class Chunk:
         a, b = (int(column) for column in self.columns)
         if len(cells) <= max(a, b):
             raise DataError(
-                f"{self.place(i)}: must have {max(a, b) + 1} columns with a tab between, "
-                f"has {len(cells)}"
+                f"{self.place(i)}: expected {max(a, b) + 1} tab-separated columns, got {len(cells)}"
             )
         return cells[a], cells[b]
 
@@ -100,15 +99,19 @@ class Chunk:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{self.place(i)}: must be a JSON object, is not: {error}") from None
+            raise DataError(
+                f"{self.place(i)}: expected a JSON object, got {show_value(line)}: {error}"
+            ) from None
         for name in self.columns:
             if not isinstance(record, dict) or not isinstance(record.get(name), str):
-                there = ", ".join(record) if isinstance(record, dict) else line[:40]
                 raise DataError(
-                    f"{self.place(i)}: must be a JSON object with text as '{name}', has {there}"
+                    f"{self.place(i)}: expected a JSON object with text as '{name}', "
+                    f"got {show_value(record)}"
                 )
             if any("\ud800" <= sign <= "\udfff" for sign in record[name]):
-                raise DataError(f"{self.place(i)}: '{name}' must be text, holds half a character")
+                raise DataError(
+                    f"{self.place(i)}: '{name}': expected text, got half of a surrogate pair"
+                )
         a, b = self.columns
         return one_line(record[a]), one_line(record[b])
 
@@ -143,7 +146,7 @@ class Source:
                         lines = list(islice(links, len(chunk)))
                         if len(lines) < len(chunk):
                             raise DataError(
-                                f"{self.alignments}: must have a line for each pair, ends after "
+                                f"{self.alignments}: expected a line for each pair, got only "
                                 f"{count + len(lines)}"
                             )
                         numbers = range(count + 1, count + 1 + len(chunk))
@@ -153,8 +156,8 @@ class Source:
             extra = sum(1 for _ in links or ())
             if extra:
                 raise DataError(
-                    f"{self.alignments}: must have a line for each pair, has {extra} more than "
-                    f"{count}"
+                    f"{self.alignments}: expected a line for each of {count} pairs, "
+                    f"got {extra} more"
                 )
 
     def pairs(self) -> Iterator[Pair]:
@@ -201,8 +204,8 @@ class Source:
         missing = [str(column) for column in self.columns if column not in names]
         if missing:
             raise DataError(
-                f"{file}:1: must name a column '{missing[0]}', names {', '.join(names)}; columns "
-                "of a file without a head line are chosen by number"
+                f"{file}:1: expected a column '{missing[0]}', got {show_value(', '.join(names))} "
+                "(choose columns of a file without a header by number)"
             )
         return names.index(str(self.columns[0])), names.index(str(self.columns[1]))
 

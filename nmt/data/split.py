@@ -79,16 +79,33 @@ def split_off(sources: Sequence[Source], size: int, seed: int) -> list[Split]:
         if size <= len(unique) and size < total:
             break
         if wanted >= total:
-            raise DataError(
-                f"data.valid: must leave training text and be at most {len(unique)}, the pairs "
-                f"whose lines occur once among {total}; it is {size}"
-            )
+            raise DataError(_too_many(size, len(unique), total))
         wanted *= MORE
     chosen = random.Random(seed).sample(unique, size)
     return [
         Split(source, frozenset(i for n, i in chosen if n == number))
         for number, source in enumerate(sources)
     ]
+
+
+def _too_many(size: int, unique: int, total: int) -> str:
+    """Say why `size` pairs cannot be held out, and which setting helps."""
+    largest = max(0, min(unique, total - 1))
+    if largest == 0:
+        reason = (
+            "one pair alone is the training text"
+            if unique
+            else f"none of the {total} pairs can be held out, as each has a blank or repeated line"
+        )
+        way = "set data.valid to files of other text, or remove duplicate lines"
+    else:
+        reason = (
+            f"only {unique} of the {total} pairs have lines that occur once"
+            if unique < total
+            else "at least one pair must remain for training"
+        )
+        way = f"set data.valid to {largest} or fewer, or to files of other text"
+    return f"data.valid: expected at most {largest} pairs, got {size}: {reason} ({way})"
 
 
 def _numbered(sources: Sequence[Source]) -> Iterator[tuple[int, int, tuple[str, str]]]:

@@ -256,7 +256,7 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     )
     sample = sample_items(kept, settings.sample_lines, config.train.seed)
     if not sample:
-        raise DataError("data.train: must hold at least one pair, holds none (empty)")
+        raise DataError("data.train: expected at least one pair, got none (empty)")
     texts = {"src": [pair[0] for pair in sample], "tgt": [pair[1] for pair in sample]}
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}

@@ -98,7 +98,7 @@ def open_text(file: Path) -> BinaryIO:
     if not file.exists():
         raise DataError(f"{file}: no such file")
     if file.is_dir():
-        raise DataError(f"{file}: must be a file, is a folder")
+        raise DataError(f"{file}: expected a file, got a folder")
     opener = OPENERS.get(file.suffix)
     return cast(BinaryIO, opener(file, "rb")) if opener else open(file, "rb")
 
@@ -123,8 +123,8 @@ def decode_lines(
             yield raw.decode("utf-8", errors)
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{name}:{number}: must be UTF-8, byte {error.start + 1} of the line is "
-                f"0x{raw[error.start]:02x}"
+                f"{name}:{number}: expected UTF-8, got 0x{raw[error.start]:02x} as byte "
+                f"{error.start + 1} of the line"
             ) from None
 
 
@@ -147,12 +147,15 @@ def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
         for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE + 1), b""), 1):
             if len(line) > LONGEST_LINE:
                 raise DataError(
-                    f"{file}:{number}: must be at most {LONGEST_LINE:,} bytes long, goes on"
+                    f"{file}:{number}: expected lines of at most {LONGEST_LINE:,} bytes, "
+                    "got a longer one"
                 )
             require_utf8(line, str(file), number)
             yield line
     except _damage() as error:
-        raise DataError(f"{file}: must be a whole {file.suffix} file, is not: {error}") from None
+        raise DataError(
+            f"{file}: expected a complete {file.suffix} file, got a damaged one: {error}"
+        ) from None
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -223,8 +226,8 @@ def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
 def unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     """Return the error of two sides that do not belong together."""
     return DataError(
-        f"both sides must have the same number of lines: {src or 'stdin'} has {src_count}, "
-        f"{tgt} has {tgt_count}"
+        f"expected the same number of lines on both sides, got {src_count} in {src or 'stdin'} "
+        f"and {tgt_count} in {tgt}"
     )
 
 

@@ -55,7 +55,7 @@ class Tokenizer:
             self._processor = sentencepiece.SentencePieceProcessor()
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError:
-            raise DataError(f"{name}: must be a SentencePiece model, is not one") from None
+            raise DataError(f"{name}: expected a SentencePiece model, got another file") from None
         own = self._processor
         ids = {"pad": own.pad_id(), "bos": own.bos_id(), "eos": own.eos_id()}
         size = int(own.get_piece_size())
@@ -229,8 +229,8 @@ def tag_ids(
     ids = tokenizer.reserved
     if places and places[-1] >= len(ids):
         raise DataError(
-            f"tokenizer.model: must have {len(known)} reserved pieces for tags "
-            f"(<reserved_0> and on), has {len(ids)}"
+            f"tokenizer.model: expected {len(known)} reserved pieces for tags "
+            f"(<reserved_0>, <reserved_1>, ...), got {len(ids)}"
         )
     return tuple(ids[place] for place in places)
 

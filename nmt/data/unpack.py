@@ -24,7 +24,7 @@ from typing import IO, Any, BinaryIO
 from nmt import files
 from nmt.data.catalogue import Format, Text
 from nmt.data.text import OPENERS
-from nmt.errors import DataError, did_you_mean
+from nmt.errors import DataError, did_you_mean, show_value
 
 SMALL = 100 * 2**20
 MOST_TIMES = 20
@@ -75,14 +75,15 @@ def unpack(
         seen: list[str] = []
         for member, stream in _members(packed, file, source):
             if member in wanted and member in seen:
-                raise DataError(f"{source}: must hold '{member}' once, holds it twice")
+                raise DataError(f"{source}: expected '{member}' once, got it twice")
             seen.append(member)
             if member in wanted:
                 place = f"{source}: {member}" if member else source
                 sides = [(text, outputs[n]) for n, text in texts.items() if text.member == member]
                 _convert(stream, place, sides)
         for member in sorted(wanted - set(seen)):
-            raise DataError(f"{source}: must hold '{member}'{did_you_mean(member, seen)}")
+            near = did_you_mean(member, seen)
+            raise DataError(f"{source}: expected '{member}', got {len(seen)} other files{near}")
         _check(source, texts, outputs)
     return {name: Written(out.lines, out.sum.hexdigest()) for name, out in outputs.items()}
 
@@ -94,13 +95,13 @@ def _check(source: str, texts: Mapping[str, Text], outputs: Mapping[str, _Output
         other = first.setdefault(name.rpartition(".")[0], name)
         if out.lines != outputs[other].lines:
             raise DataError(
-                f"{source}: {name} must have as many lines as {other}, {outputs[other].lines:,}; "
-                f"has {out.lines:,}"
+                f"{source}: {name} expected {outputs[other].lines:,} lines as in {other}, "
+                f"got {out.lines:,}"
             )
         known = texts[name].sha256
         if known is not None and known != out.sum.hexdigest():
             raise DataError(
-                f"{source}: {name} must have the SHA-256 {known}, has {out.sum.hexdigest()}"
+                f"{source}: {name}: expected the SHA-256 {known}, got {out.sum.hexdigest()}"
             )
 
 
@@ -117,11 +118,15 @@ def _damage_named(source: str) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise DataError(f"{source}: must be whole, is damaged: {error}") from None
+        raise DataError(
+            f"{source}: expected a complete archive, got a damaged one: {error}"
+        ) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise DataError(f"{source}: must be whole, is damaged: {error}") from None
+        raise DataError(
+            f"{source}: expected a complete archive, got a damaged one: {error}"
+        ) from None
 
 
 class _Capped(io.RawIOBase):
@@ -145,7 +150,7 @@ class _Capped(io.RawIOBase):
 
 def _too_big(source: str, most: int) -> DataError:
     return DataError(
-        f"{source}: must hold at most {most:,} bytes of text, holds more; nothing was written"
+        f"{source}: expected at most {most:,} bytes of text, got more; nothing was written"
     )
 
 
@@ -213,12 +218,12 @@ def _refuse_unsafe(name: str, kind: str, source: str) -> None:
     slashed = name.replace("\\", "/")
     if slashed.startswith("/") or ".." in slashed.split("/") or re.match(r"[A-Za-z]:", name):
         raise DataError(
-            f"{source}: {name!r} must stay inside the archive's folder, leads out of it; "
+            f"{source}: expected names inside the archive's folder, got {name!r}; "
             "nothing was written"
         )
     if kind not in ("file", "folder"):
         raise DataError(
-            f"{source}: {name!r} must be a file or a folder, is a {kind}; nothing was written"
+            f"{source}: {name!r}: expected a file or a folder, got a {kind}; nothing was written"
         )
 
 
@@ -230,7 +235,7 @@ def _convert(stream: IO[bytes], place: str, sides: list[tuple[Text, _Output]]) -
             sentences = [READERS[text.format](decoded, text.column or 1) for text, _ in sides]
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{place}:{number}: must be UTF-8, is not at byte {error.start}"
+                f"{place}:{number}: expected UTF-8, got another byte at {error.start}"
             ) from None
         except ValueError as error:
             raise DataError(f"{place}:{number}: {error}") from None
@@ -257,7 +262,7 @@ def _sgm(line: str, column: int) -> str | None:
         return None
     segment = SEGMENT.match(line)
     if segment is None:
-        raise ValueError("a <seg> must end on its line")
+        raise ValueError(f"expected a <seg> that ends on its line, got {show_value(line.strip())}")
     return f"{' '.join(segment[1].split())}\n"
 
 

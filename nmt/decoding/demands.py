@@ -59,7 +59,7 @@ SIGN = "("
 def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
     """Return the ways in which the target's tokens spell words; DataError where they are blank."""
     if not words.strip():
-        raise DataError("a phrase that must stand in a translation must not be blank")
+        raise DataError(f"required phrase: expected text, got {words!r}")
     after_space, after_sign, sign = tokenizer.encode([words.strip(), SIGN + words.strip(), SIGN])
     forms = [tuple(after_space)]
     if after_sign[: len(sign)] == sign:

@@ -52,13 +52,18 @@ def forbidden_tokens(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
         if piece not in pieces:
             raise ConfigError(
                 [
-                    f"decode.forbid: must be pieces of the target's vocabulary, {piece!r} is none"
+                    f"decode.forbid: expected pieces of the target vocabulary, got {piece!r}"
                     f"{did_you_mean(piece, pieces)}"
                 ]
             )
     found = [pieces.index(piece) for piece in forbidden]
     if tgt.eos in found:
-        raise ConfigError([f"decode.forbid: {pieces[tgt.eos]!r} ends a translation; it must stay"])
+        raise ConfigError(
+            [
+                f"decode.forbid: expected pieces other than the end of the sentence, "
+                f"got {pieces[tgt.eos]!r}"
+            ]
+        )
     return found
 
 

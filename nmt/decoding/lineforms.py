@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from nmt.decoding.confidence import Confidence
 from nmt.decoding.translator import Line, Translation
-from nmt.errors import DataError
+from nmt.errors import DataError, show_value
 
 TEXT, PREFIX, CONTAIN, ANSWER = "src", "prefix", "contain", "translation"
 """Fields of a JSON line: what is read, and what is added."""
@@ -59,7 +59,7 @@ class Column:
             return Line("")
         if len(cells) < self.column:
             raise DataError(
-                f"{place}: must have {self.column} columns with tabs between, has {len(cells)}"
+                f"{place}: expected {self.column} tab-separated columns, got {len(cells)}"
             )
         return Line(cells[self.column - 1])
 
@@ -85,18 +85,20 @@ class Json:
         try:
             found = json.loads(text, parse_int=float)  # which has no limit of digits
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: must be a JSON object, is not: {error}") from None
-        if not isinstance(found, dict) or TEXT not in found:
-            names = ", ".join(found) if isinstance(found, dict) else type(found).__name__
             raise DataError(
-                f"{place}: must be a JSON object with a text {TEXT!r}, has {names or 'nothing'}"
+                f"{place}: expected a JSON object, got {show_value(text)}: {error}"
+            ) from None
+        if not isinstance(found, dict) or TEXT not in found:
+            raise DataError(
+                f"{place}: expected a JSON object with the key {TEXT!r}, got {show_value(found)}"
             )
         if not isinstance(found[TEXT], str):
-            raise DataError(f"{place}: {TEXT!r} must be a text, is {found[TEXT]!r}")
+            raise DataError(f"{place}: {TEXT!r}: expected text, got {show_value(found[TEXT])}")
         taken = [name for name in ADDED if name in found]
         if taken:
             raise DataError(
-                f"{place}: must not have the field {taken[0]!r}, which the translation adds"
+                f"{place}: expected an object without {taken[0]!r}, which the output adds, "
+                f"got {show_value(found)}"
             )
         return Line(sound(found[TEXT]), _prefix(found, place), _contain(found, place))
 
@@ -117,7 +119,7 @@ class Json:
 def _prefix(found: dict[str, Any], place: str) -> str:
     prefix = found.get(PREFIX, "")
     if not isinstance(prefix, str):
-        raise DataError(f"{place}: {PREFIX!r} must be a text, is {prefix!r}")
+        raise DataError(f"{place}: {PREFIX!r}: expected text, got {show_value(prefix)}")
     return sound(prefix)
 
 
@@ -125,7 +127,9 @@ def _contain(found: dict[str, Any], place: str) -> tuple[str, ...]:
     phrases = found.get(CONTAIN, [])
     texts = isinstance(phrases, list) and all(isinstance(each, str) for each in phrases)
     if not texts or not all(each.strip() for each in phrases):
-        raise DataError(f"{place}: {CONTAIN!r} must be a list of texts, is {phrases!r}")
+        raise DataError(
+            f"{place}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
+        )
     return tuple(sound(each).strip() for each in phrases)
 
 

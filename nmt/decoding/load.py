@@ -131,9 +131,9 @@ def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
     It may stand in `decode.tags`, or among the `tags` of a test set.
     """
     for name in sorted(required_tags(config.data) - {*config.decode.tags, *(tags or {})}):
-        values = ", ".join(value for each, value in known_tags(config.data) if each == name)
+        values = ", ".join(value for known, value in known_tags(config.data) if known == name)
         flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
-        raise ConfigError([f"{flag}: must be given, one of {values}: the model knows them all"])
+        raise ConfigError([f"decode.tags.{name}: expected one of {values}, got nothing ({flag})"])
 
 
 def exported_model(run: RunDir) -> Path:

@@ -74,10 +74,12 @@ class Shortlist:
                 f"{file}: no such file; `nmt shortlist {file.parent}` learns one"
             ) from None
         except (safetensors.SafetensorError, TypeError) as error:
-            raise RunError(f"{file}: must be a shortlist, is damaged: {error}") from None
+            raise RunError(f"{file}: expected a shortlist, got a damaged file: {error}") from None
         known = len(found.offsets) == tokenizers.src.vocab_size + 1
         if not known or found.size > tokenizers.tgt.vocab_size:
-            raise RunError(f"{file}: must be of the run's own vocabularies, is of others")
+            raise RunError(
+                f"{file}: expected a shortlist of this run's vocabularies, got one of others"
+            )
         return found
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from nmt.data.text import read_lines
 from nmt.decoding.words import ties, whole
-from nmt.errors import DataError
+from nmt.errors import DataError, show_value
 
 
 class Place(NamedTuple):
@@ -91,7 +91,8 @@ def read_terms(file: Path) -> Terms:
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 2 or not all(columns):
             raise DataError(
-                f"{file}:{number}: must be a source term, a tab and its translation, is {line!r}"
+                f"{file}:{number}: expected a source term, a tab and its translation, "
+                f"got {show_value(line)}"
             )
         source, target = columns
         _add(targets, source, target, f"{file}:{number}: ")
@@ -102,10 +103,10 @@ def _add(targets: dict[str, str], source: str, target: str, place: str = "") -> 
     """Put a term to others; DataError where a side is blank, or it is there with another target."""
     if not source.strip() or not target.strip():
         raise DataError(
-            f"{place}a term and its translation must not be blank, are {(source, target)}"
+            f"{place}expected a term and its translation, got {show_value((source, target))}"
         )
     known = targets.setdefault(one_case(source), target)
     if known != target:
         raise DataError(
-            f"{place}{source!r} must have one translation, has {known!r} and {target!r}"
+            f"{place}expected one translation of {source!r}, got {known!r} and {target!r}"
         )

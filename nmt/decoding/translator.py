@@ -105,7 +105,9 @@ class Line:
         phrases: object = self.phrases
         several = phrases if isinstance(phrases, list | tuple) else (None,)
         if not all(isinstance(each, str) for each in (self.text, self.prefix, *several)):
-            raise DataError(f"a line must be a text, with a prefix and a list of phrases: {self}")
+            raise DataError(
+                f"expected a line of text, with a prefix and a list of phrases, got {self}"
+            )
 
 
 EXTRA_LENGTH = 10

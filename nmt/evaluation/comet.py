@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 
 from nmt import files
-from nmt.errors import ConfigError, DataError
+from nmt.errors import ConfigError, DataError, show_value
 
 PLACES = ("{src}", "{hyp}", "{ref}")
 SAID = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
@@ -22,12 +22,14 @@ def check_command(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise ConfigError([f"--comet-command: must be a command line, is not: {error}"]) from None
+        raise ConfigError(
+            [f"--comet-command: expected a command line, got {show_value(command)}: {error}"]
+        ) from None
     if not any("{hyp}" in word for word in words):
         raise ConfigError(
             [
-                "--comet-command: must say where the files go, as "
-                "'comet-score -s {src} -t {hyp} -r {ref}'; it has no {hyp}"
+                "--comet-command: expected a command with {hyp}, such as "
+                f"'comet-score -s {{src}} -t {{hyp}} -r {{ref}}', got {show_value(command)}"
             ]
         )
     if shutil.which(words[0]) is None:
@@ -62,8 +64,7 @@ def line_scores(
     found = [match for line in segments if (match := SAID.search(line))]
     if len(found) != len(hyp):
         raise DataError(
-            f"--comet-command: must print a number for each of {len(hyp)} lines, "
-            f"printed {len(found)}"
+            f"--comet-command: expected one number for each of {len(hyp)} lines, got {len(found)}"
         )
     return [float(match.group(1)) for match in found]
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nmt import files
 from nmt.data.text import read_lines
-from nmt.errors import DataError
+from nmt.errors import DataError, show_value
 
 Numbers = NDArray[np.float64]
 LENGTH = "length"
@@ -57,7 +57,7 @@ def read_nbest(file: Path) -> list[list[Entry]]:
         if line == len(found):
             found.append([])
         if line != len(found) - 1:
-            raise DataError(f"{file}:{number}: must be of line {len(found)}, is of {line}")
+            raise DataError(f"{file}:{number}: expected line number {len(found)}, got {line}")
         found[line].append(entry)
     return found
 
@@ -69,7 +69,7 @@ def _entry(place: str, line: str) -> tuple[int, Entry]:
     except ValueError:
         number, score = -1, math.nan
     if len(cells) < 3 or number < 0 or not math.isfinite(score):
-        raise DataError(f"{place}: must be NUMBER ||| TEXT ||| SCORE, is {line!r}")
+        raise DataError(f"{place}: expected NUMBER ||| TEXT ||| SCORE, got {show_value(line)}")
     text = [cells[1], *takewhile(lambda cell: not FEATURES.match(cell), cells[2:-1])]
     return number, Entry(SEPARATOR.join(text), score)
 
@@ -220,7 +220,9 @@ def read_weights(file: Path, names: Sequence[str]) -> Numbers:
     if not isinstance(weights, dict) or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in weights.values()
     ):
-        raise DataError(f"{file}: must hold weights, as `nmt rerank --tune` writes them")
+        raise DataError(
+            f"{file}: expected weights from `nmt rerank --tune`, got {show_value(weights)}"
+        )
     if set(weights) != set(names):
         raise DataError(
             f"{file}: has weights of {', '.join(weights)}; the scorers given are {', '.join(names)}"

@@ -55,8 +55,7 @@ class FileSystem:
         [test] = tests
         if len(hypotheses) != len(test):
             raise DataError(
-                f"{self.file}: must have a line for each of the {len(test)} of {test.name}, "
-                f"has {len(hypotheses)}"
+                f"{self.file}: expected {len(test)} lines as in {test.name}, got {len(hypotheses)}"
             )
         return [Answers(hypotheses)]
 

@@ -229,7 +229,7 @@ def load_explainer(
     if not model.attends:
         raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
     wrong = [
-        f"--{name}: must be 1 to {count}, the {name}s that {run.path} has, is {given}"
+        f"--{name}: expected 1 to {count}, the number of {name}s of {run.path}, got {given}"
         for name, given, count in (
             ("layer", layer, model.attention_layers),
             ("head", head, model.num_heads),

@@ -65,7 +65,9 @@ def check_exportable(config: Config, to: Engine, quantization: str | None) -> No
 def check_folder(folder: Path) -> None:
     """Raise RunError if `folder` holds anything but an earlier export, which is replaced."""
     if folder.is_dir() and any(folder.iterdir()) and not RunDir(folder).export.is_file():
-        raise RunError(f"{folder}: must be a new folder or an earlier export; name another with -o")
+        raise RunError(
+            f"{folder}: expected a new folder or an earlier export, got other files (use -o)"
+        )
     require_own(folder)
 
 

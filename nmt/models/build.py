@@ -84,13 +84,13 @@ def load_weights(
     try:
         stored = load_file(file)
     except safetensors.SafetensorError as error:
-        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+        raise RunError(f"{file}: expected a safetensors file, got a damaged one: {error}") from None
     weights = weights_of(model)
     for name in sorted(weights.keys() | stored.keys()):
         wanted = tuple(weights[name].shape) if name in weights else "absent"
         found = tuple(stored[name].shape) if name in stored else "absent"
         if wanted != found:
             raise RunError(
-                f"{file}: {name} must be {wanted} for the model in config.yaml, is {found}"
+                f"{file}: {name}: expected {wanted} for the model in config.yaml, got {found}"
             )
         weights[name].copy_(place(stored[name], weights[name]))

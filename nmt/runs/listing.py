@@ -41,7 +41,7 @@ def find_runs(folder: Path) -> list[RunDir]:
 
 def _refuse(folder: Path) -> None:
     if folder.exists():
-        raise RunError(f"{folder}: must be a folder, is a file")
+        raise RunError(f"{folder}: expected a folder, got a file")
     siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
     near = did_you_mean(folder.name, siblings)
     raise RunError(f"{folder}: no such folder{near}; `nmt train CONFIG` makes runs/NAME")

@@ -167,7 +167,9 @@ def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
     found = reader.read(lambda: curves(run), Curves())
     if found.damaged:
         numbers = ", ".join(map(str, found.damaged[:3]))
-        reader.problems.append(f"{run.metrics}: must hold a record a line; damaged: line {numbers}")
+        reader.problems.append(
+            f"{run.metrics}: expected a record on each line, got damaged ones: line {numbers}"
+        )
     newest = run.last if run.last.exists() else run.best
     return _Parts(
         running=reader.read(lambda: files.is_locked(run.lock), None),
@@ -191,7 +193,7 @@ def count_parameters(checkpoint: Path) -> int | None:
         with safe_open(file, framework="np") as weights:
             shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     except SafetensorError as error:
-        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+        raise RunError(f"{file}: expected a safetensors file, got a damaged one: {error}") from None
     total: int = sum(math.prod(shape) for shape in shapes)
     return total
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt import files
 from nmt.config import known_tags
 from nmt.configfile import load_config, show_config
-from nmt.errors import RunError, did_you_mean
+from nmt.errors import RunError, did_you_mean, show_value
 from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
 from nmt.ownership import new_folder
@@ -52,8 +52,8 @@ def find_checkpoint(path: Path) -> Path:
     folder = path.resolve()
     if not run_of(folder).is_run() or folder.parent != run_of(folder).checkpoints:
         raise RunError(
-            f"{path}: must be a run folder, or a checkpoint inside one such as "
-            "runs/x/checkpoints/step_00001000 or runs/x/last; is neither"
+            f"{path}: expected a run folder, or a checkpoint inside one such as "
+            f"runs/x/checkpoints/step_00001000 or runs/x/last, got {path}"
         )
     return folder
 
@@ -145,7 +145,7 @@ def _opened(file: Path) -> Any:
     try:
         return safetensors.safe_open(file, framework="pt")
     except safetensors.SafetensorError as error:
-        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+        raise RunError(f"{file}: expected a safetensors file, got a damaged one: {error}") from None
 
 
 def _shapes(reader: Any) -> dict[str, tuple[int, ...]]:
@@ -158,7 +158,7 @@ def _check_same_shapes(
     for name in sorted(wanted.keys() | found.keys()):
         one, other = (shapes.get(name, "absent") for shapes in (wanted, found))
         if one != other:
-            raise RunError(f"{file}: {name} must be {one} as in {first}, is {other}")
+            raise RunError(f"{file}: {name}: expected {one} as in {first}, got {other}")
 
 
 def _check_same_pieces(first: RunDir, run: RunDir) -> None:
@@ -166,10 +166,13 @@ def _check_same_pieces(first: RunDir, run: RunDir) -> None:
     for one, other in zip(_tokenizer_files(first), _tokenizer_files(run), strict=True):
         sums = [sha256(file) if file.is_file() else None for file in (one, other)]
         if sums[0] != sums[1]:
-            raise RunError(f"{other}: must be the same tokenizer as {one}, is not")
+            raise RunError(f"{other}: expected the same tokenizer as {one}, got another one")
     tags, others = (known_tags(load_config(each.config).data) for each in (first, run))
     if tags != others:
-        raise RunError(f"{run.config}: data.train must have the tags of {first.config}, in order")
+        raise RunError(
+            f"{run.config}: data.train: expected the tags of {first.config} in the same order, "
+            f"got {show_value(others)}"
+        )
 
 
 def _check_same_settings(first: RunDir, run: RunDir) -> None:
@@ -179,8 +182,8 @@ def _check_same_settings(first: RunDir, run: RunDir) -> None:
         other = getattr(found, key, None)
         if key not in OF_TRAINING and other != value:
             raise RunError(
-                f"{run.config}: model.{key} must be {in_yaml(value)} as in {first.config}, "
-                f"is {in_yaml(other)}"
+                f"{run.config}: model.{key}: expected {in_yaml(value)} as in {first.config}, "
+                f"got {in_yaml(other)}"
             )
 
 

@@ -233,7 +233,7 @@ def _opened(file: Path) -> Any:
     try:
         return safetensors.safe_open(file, framework="pt")
     except (FileNotFoundError, safetensors.SafetensorError) as error:
-        raise RunError(f"{file}: must be a safetensors file, is damaged: {error}") from None
+        raise RunError(f"{file}: expected a safetensors file, got a damaged one: {error}") from None
 
 
 def _optimizer_tensors(

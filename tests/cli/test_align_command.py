@@ -124,15 +124,15 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
         (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: needs --reverse"),
         (
             ["--src", "S", "--reverse", "R", "--symmetrise", "intersect"],
-            "must be one of grow-diag-final-and, intersection (did you mean 'intersection'?)",
+            "expected one of grow-diag-final-and, intersection, got ",
         ),
         (["--src", "nowhere"], "nowhere: no such file"),
-        (["--src", "S", "--tgt", "LONGER"], "both sides must have the same number of lines"),
-        (["--src", "S", "--tgt", "T", "--gold", "LONGER"], "must have a line for each pair"),
-        (["--src", "S", "--tgt", "T", "--gold", "T"], "links must look like 0-1 (sure)"),
-        (["--src", "S", "--tgt", "T", "--gold", "ONES"], ":1: 2-2 must link words counted from 0"),
+        (["--src", "S", "--tgt", "LONGER"], "expected the same number of lines on both sides"),
+        (["--src", "S", "--tgt", "T", "--gold", "LONGER"], "expected a line for each of"),
+        (["--src", "S", "--tgt", "T", "--gold", "T"], "expected links such as 0-1 (sure)"),
+        (["--src", "S", "--tgt", "T", "--gold", "ONES"], ":1: expected a link between words 0 to"),
         (["--src", "S", "--gold", "ONES"], "--gold: needs --tgt"),
-        (["--src", "S", "--diagnostics", "OUTPUT"], "-o and --diagnostics: must be two files"),
+        (["--src", "S", "--diagnostics", "OUTPUT"], "-o and --diagnostics: expected two files"),
         (["--src", "S", "--reverse", "nowhere"], "nowhere: no such run folder"),
     ],
 )
@@ -195,8 +195,8 @@ def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
     links = tiny.folder / "links"
     flags = settings(data__alignments=f"[{links}]", train__guided_alignment=0.5)
     for lines, message in (
-        (["0-0", "0-99", *["0-0"] * 94], ":2: 0-99 must link words counted from 0"),
-        (["0-0"] * 95, ": must have a line for each pair, ends after 95"),
+        (["0-0", "0-99", *["0-0"] * 94], ":2: expected a link between words 0 to"),
+        (["0-0"] * 95, ": expected a line for each ends after 95"),
     ):
         write_lines(links, lines)
         result = tiny.train(*flags)

@@ -174,9 +174,9 @@ def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
     refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")
     refused(nmt("average", tiny.run.with_name("rnu"), "--last", 1, "-o", output), "'run'")
     for path in (tiny.folder, tiny.run / "corpus" / "train", steps[0] / WEIGHTS, tiny.config):
-        refused(nmt("average", path, "-o", output), f"{path}: must be a run folder, or a check")
+        refused(nmt("average", path, "-o", output), f"{path}: expected a run folder, or a check")
     shutil.copytree(steps[0], alone := tiny.folder / "alone")
-    refused(nmt("average", alone, "-o", output), f"{alone}: must be a run folder, or a checkpoint")
+    refused(nmt("average", alone, "-o", output), f"{alone}: expected a run folder, or a checkpoint")
     (steps[0] / WEIGHTS).write_bytes(b"torn")
     refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "damaged")
     (steps[0] / WEIGHTS).unlink()
@@ -196,16 +196,20 @@ def test_other_models_and_tokenizers_are_refused(tiny: Tiny) -> None:
     refused(
         with_other(model__d_hidden=16),
         "step_00000002/model.safetensors: ",
-        "maps.0.0.bias must be (8,)",
+        "maps.0.0.bias: expected (8,)",
     )
-    refused(with_other(model__reverse_source="true"), "reverse_source must be false as", "is true")
-    refused(with_other(tokenizer__type="unigram"), "tokenizer.model: must be the same tokenizer as")
-    refused(with_other(tokenizer__joint="false"), "must be the same tokenizer as")
+    refused(
+        with_other(model__reverse_source="true"), "reverse_source: expected false as", "got true"
+    )
+    refused(
+        with_other(tokenizer__type="unigram"), "tokenizer.model: expected the same tokenizer as"
+    )
+    refused(with_other(tokenizer__joint="false"), "expected the same tokenizer as")
     done(tiny.train("--overwrite", run=other))
     text, train = (other / "config.yaml").read_text(), json.dumps(str(tiny.config.parent / "train"))
     tagged = f'train: [{{"prefix": {train}, "tags": {{"a": "b"}}}}, {train}]'
     (other / "config.yaml").write_text(text.replace(f"train: [{train}]", tagged))
-    refused(nmt("average", tiny.run, other, "-o", output), "data.train must have the tags of")
+    refused(nmt("average", tiny.run, other, "-o", output), "data.train: expected the tags of")
     assert not output.exists()
 
 

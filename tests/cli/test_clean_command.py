@@ -61,7 +61,7 @@ def test_the_validation_text_is_never_filtered(tiny: Tiny) -> None:
 def test_without_filters_it_is_refused(tiny: Tiny) -> None:
     result = nmt("clean", tiny.config, "-o", tiny.folder / "kept")
     assert result.code == 2
-    assert "data.clean: must name at least one filter" in result.err
+    assert "data.clean: expected at least one filter" in result.err
     assert not list(tiny.folder.glob("kept*"))
 
 

@@ -122,7 +122,7 @@ def test_a_mirror_gives_the_same_files_or_is_refused(site: Site, tmp_path: Path)
     site.pages = {"/m/en.gz": Page(EN_GZ), "/m/fr.gz": Page(gzip.compress(b"x" * len(FR)))}
     site.pages["/m/fr.gz"].content = site.pages["/m/fr.gz"].content.ljust(len(FR_GZ))[: len(FR_GZ)]
     result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--mirror", f"{site.url}/m/")
-    refused(result, f"{site.url}/m/fr.gz: must have the SHA-256 {sha256(FR_GZ)}, has ", "--from")
+    refused(result, f"{site.url}/m/fr.gz: expected the SHA-256 {sha256(FR_GZ)}, got ", "--from")
     assert there(tmp_path / "out") == {"train.en": EN}
 
 
@@ -144,7 +144,7 @@ def test_files_that_are_here_must_have_the_sum_too(site: Site, tmp_path: Path) -
     here.mkdir()
     (here / "en.gz").write_bytes(gzip.compress(b"junk\n"))
     result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", here)
-    refused(result, f"{here / 'en.gz'}: must have the SHA-256 {sha256(EN_GZ)}, has ")
+    refused(result, f"{here / 'en.gz'}: expected the SHA-256 {sha256(EN_GZ)}, got ")
     assert not (tmp_path / "out").exists()
     assert (here / "en.gz").exists()
 
@@ -153,7 +153,7 @@ def test_a_folder_that_does_not_hold_the_files(site: Site, tmp_path: Path) -> No
     result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", tmp_path)
     refused(
         result,
-        f"--from {tmp_path}: must hold en.gz, which is {site.url}/raw/en.gz",
+        f"--from {tmp_path}: expected en.gz of {site.url}/raw/en.gz",
         str(tmp_path / "official" / "en.gz"),
     )
     assert not (tmp_path / "out").exists()
@@ -164,15 +164,20 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
     file, absent = tmp_path / "file", tmp_path / "absent"
     file.write_bytes(b"")
     get = ("data", "get", "summed", "--to", tmp_path / "out")
-    refused(nmt(*get, "--from", absent), f"--from {absent}: must be a folder, is not there")
-    refused(nmt(*get, "--from", file), f"--from {file}: must be a folder, is a file")
-    refused(nmt(*get, "--mirror", "example.org"), "--mirror: must begin with http:// or https://")
-    refused(nmt(*get, "--mirror", "file:///x"), "--mirror: must begin with http:// or https://")
+    refused(nmt(*get, "--from", absent), f"--from {absent}: expected a folder, got nothing there")
+    refused(nmt(*get, "--from", file), f"--from {file}: expected a folder, got a file")
+    refused(
+        nmt(*get, "--mirror", "example.org"),
+        "--mirror: expected an address with http:// or https://",
+    )
+    refused(
+        nmt(*get, "--mirror", "file:///x"), "--mirror: expected an address with http:// or https://"
+    )
     refused(nmt(*get, "--mirror", "http://x", "--from", tmp_path), "--from and --mirror: one of")
     instead = nmt("data", "get", "summed", "--to", file)
-    refused(instead, f"{file}: must be a folder, is a file; --to names another")
+    refused(instead, f"{file}: expected a folder, got a file (choose another with --to)")
     below = nmt("data", "get", "summed", "--to", file / "below")
-    refused(below, f"{file}: must be a folder, is a file; --to names another")
+    refused(below, f"{file}: expected a folder, got a file (choose another with --to)")
     assert not (tmp_path / "out").exists()
 
 
@@ -180,7 +185,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_a_text(tmp_path: Path) -> None:
     (tmp_path / "out" / "train.fr").mkdir(parents=True)
     result = nmt("data", "get", "summed", "--to", tmp_path / "out")
-    refused(result, f"{tmp_path / 'out' / 'train.fr'}: must be a file or absent, is a folder")
+    refused(result, f"{tmp_path / 'out' / 'train.fr'}: expected a file or nothing, got a folder")
 
 
 @pytest.mark.usefixtures("site")

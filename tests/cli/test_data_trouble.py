@@ -28,7 +28,7 @@ def test_a_wrong_sum_leaves_nothing_to_go_on_with(site: Site, tmp_path: Path) ->
     wrong = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
     site.pages["/raw/en.gz"].content = wrong
     result = nmt("data", "get", "summed", "--to", out)
-    refused(result, f"{site.url}/raw/en.gz: must have the SHA-256 {sha256(EN_GZ)}", sha256(wrong))
+    refused(result, f"{site.url}/raw/en.gz: expected the SHA-256 {sha256(EN_GZ)}", sha256(wrong))
     assert there(out) == {}
     site.pages["/raw/en.gz"].content = EN_GZ
     done(nmt("data", "get", "summed", "--to", out))
@@ -56,7 +56,9 @@ def test_a_full_disk_keeps_what_has_arrived(
 def test_a_server_that_is_not_there(site: Site, tmp_path: Path) -> None:
     site.pages.clear()
     result = nmt("data", "get", "summed", "--to", tmp_path / "out")
-    refused(result, f"{site.url}/raw/en.gz: must be reachable: the server answers 404", "--from")
+    refused(
+        result, f"{site.url}/raw/en.gz: expected an answer, got: the server answers 404", "--from"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -88,9 +90,9 @@ def evil_tar() -> bytes:
         (
             "a.zip",
             evil_zip(),
-            "'../../evil' must stay inside the archive's folder, leads out",
+            "expected names inside the archive's folder, got '../../evil'",
         ),
-        ("a.tgz", evil_tar(), "'link' must be a file or a folder, is a symbolic link"),
+        ("a.tgz", evil_tar(), "'link': expected a file or a folder, got a symbolic link"),
     ],
 )
 def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(

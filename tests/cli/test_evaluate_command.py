@@ -215,10 +215,10 @@ def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["{run}", "--src", "a"], "--ref: must be given"),
-        (["{run}", "--ref", "a"], "--src: must be given with --ref, for runs to translate"),
-        (["{hyp}"], "--ref: must be given, the reference translations"),
-        (["{hyp}", "{hyp}", "--ref", "{hyp}"], "must be named once, is named again"),
+        (["{run}", "--src", "a"], "--ref: expected the reference"),
+        (["{run}", "--ref", "a"], "--src: expected the source for the runs to translate"),
+        (["{hyp}"], "--ref: expected the reference translations, got nothing"),
+        (["{hyp}", "{hyp}", "--ref", "{hyp}"], "expected each system once, got it again"),
         (["{run}", "--src", "no.in", "--ref", "no.out"], "no.in: no such file"),
         (["{hyp}", "--ref", "no.out"], "no.out: no such file"),
         (["nowhere", "--ref", "{hyp}"], "nowhere: no such run folder"),
@@ -226,9 +226,15 @@ def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> 
         (["{run}", "--src", "{hyp}", "--ref", "{hyp}", "--tgt-lang", "fr"], "translates into"),
         (["{hyp}", "--ref", "{hyp}", "--comet-command", "x"], "it has no {{hyp}}"),
         (["{run}/last", "--engine", "ctranslate2"], "runs the export of a run, not a checkpoint"),
-        (["{hyp}", "--ref", "{hyp}", "-o", "{hyp}"], "--output: must not be {hyp} as well"),
-        (["{hyp}", "--ref", "{ref}", "-o", "x", "--html", "x"], "must not be --output x as well"),
-        (["{hyp}", "--ref", "{ref}", "--html", "{folder}"], "--html: must be a file"),
+        (
+            ["{hyp}", "--ref", "{hyp}", "-o", "{hyp}"],
+            "--output: expected a file of its own, got that of {hyp}",
+        ),
+        (
+            ["{hyp}", "--ref", "{ref}", "-o", "x", "--html", "x"],
+            "expected a file of its own, got that of --output x",
+        ),
+        (["{hyp}", "--ref", "{ref}", "--html", "{folder}"], "--html: expected a file"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(
@@ -260,7 +266,7 @@ def test_files_are_for_one_test_set(digits: Digits, tmp_path: Path) -> None:
     (run / "config.yaml").write_text(config.replace(line, more))
     result = nmt("evaluate", run, write_lines(tmp_path / "h", ["1"]))
     assert result.code == 2
-    assert "--ref: must name one test set for files of translations" in result.err
+    assert "--ref: expected one test set for files of translations" in result.err
 
 
 def test_without_test_sets_the_flags_are_named(tiny: Tiny) -> None:
@@ -275,18 +281,18 @@ def test_unequal_test_files_are_refused_with_both_counts(digits: Digits, tmp_pat
     ref = write_lines(tmp_path / "t.out", ["1"])
     result = nmt("evaluate", digits.run, "--src", src, "--ref", ref)
     assert result.code == 2
-    assert f"{src} has 3, {ref} has 1" in result.err
+    assert f"3 in {src} and 1 in {ref}" in result.err
     result = nmt("evaluate", src, "--ref", ref)
-    assert f"{src}: must have a line for each of the 1 of t, has 3" in result.err
+    assert f"{src}: expected 1 lines as in t, got 3" in result.err
     result = nmt("evaluate", src, "--ref", ref, "--ref", src)
-    assert f"{ref} has 1, {src} has 3" in result.err
+    assert f"1 in {ref} and 3 in {src}" in result.err
 
 
 def test_an_empty_test_set_is_refused(digits: Digits, tmp_path: Path) -> None:
     empty = write_lines(tmp_path / "t.in", [])
     result = nmt("evaluate", digits.run, "--src", empty, "--ref", empty)
     assert result.code == 2
-    assert "must hold at least one line" in result.err
+    assert "expected at least one line" in result.err
 
 
 def test_without_a_run_the_newest_finished_is_scored(

@@ -121,7 +121,7 @@ def test_a_shell_of_another_encoding_changes_nothing(digits: Digits) -> None:
     assert "█" in in_a_shell(command, digits.run).stdout
     broken = in_a_shell("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
     assert broken.returncode == 2
-    assert broken.stderr == "error: the sentence must be UTF-8, is not\n"
+    assert broken.stderr == "error: the sentence: expected UTF-8, got 'caf\\udce9'\n"
 
 
 def test_a_line_of_200_words_is_drawn_in_blocks(digits: Digits) -> None:
@@ -153,10 +153,10 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
         (["1 2", "--src", "S"], "a sentence and --src: give one of them"),
         (["1 2", "--steps", "--json"], "--steps and --json: give one of them"),
         (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
-        (["1 2", "--svg", "SAME"], "--html, --png and --svg: must be different files"),
+        (["1 2", "--svg", "SAME"], "--html, --png and --svg: expected different files"),
         (["--force", "2 1"], "2 1: no such file"),
         (["--force", "LONGER"], "stdin has 0, "),
-        (["--src", "S", "--force", "LONGER"], "both sides must have the same number of lines"),
+        (["--src", "S", "--force", "LONGER"], "expected the same number of lines on both sides"),
         (["--src", "nowhere"], "nowhere: no such file"),
     ],
 )

@@ -156,7 +156,7 @@ def test_a_config_that_is_there_is_not_overwritten() -> None:
 @pytest.mark.parametrize(
     ("src", "tgt", "message"),
     [
-        (["a", "b"], ["a"], "a.en has 2, a.fr has 1"),
+        (["a", "b"], ["a"], "2 in a.en and 1 in a.fr"),
         ([], [], "expected at least two pairs of text, got 0"),
         (["a", ""], ["", "b"], "expected at least two pairs of text, got 0"),
     ],
@@ -210,7 +210,7 @@ def test_init_never_validates_on_the_training_text() -> None:
 
 @pytest.mark.parametrize(
     ("sides", "message"),
-    [((["a"], ["a", "b"]), "v.en has 1, v.fr has 2"), (([], []), "expected at least one line")],
+    [((["a"], ["a", "b"]), "1 in v.en and 2 in v.fr"), (([], []), "expected at least one line")],
 )
 def test_init_unusable_validation_set_is_refused(
     sides: tuple[list[str], list[str]], message: str

@@ -81,7 +81,7 @@ def test_prepare_and_train_keep_or_drop_each(trained: Trained) -> None:
 def test_invalid_text_is_named_where_it_would_be_trained_on(trained: Trained) -> None:
     [line] = trained.nasty.planted["encoding", "src"]
     assert trained.refused.code == 2
-    assert f"{trained.nasty.src}:{line}: must be UTF-8" in trained.refused.err
+    assert f"{trained.nasty.src}:{line}: expected UTF-8" in trained.refused.err
 
 
 def test_translate_answers_each(trained: Trained) -> None:

@@ -45,12 +45,12 @@ def test_several_runs_have_letters_of_their_own(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["RUN", "--of", "loss,belu"], "--of: must be of loss, perplexity, bleu, lr, speed "),
+        (["RUN", "--of", "loss,belu"], "--of: expected any of loss, perplexity, bleu, lr, speed, "),
         (["RUN", "--of", "loss,belu"], "(did you mean 'bleu'?); is 'belu'"),
         (["RUN", "--of", ""], "is ''"),
         (["RUN", "nowhere"], "nowhere: no such run folder"),
-        (["RUN"] * 27, "RUN...: must be at most 26 runs, are 27"),
-        (["RUN", "--png", "same", "--svg", "same"], "--png and --svg: must be different files"),
+        (["RUN"] * 27, "RUN...: expected at most 26 runs, got 27"),
+        (["RUN", "--png", "same", "--svg", "same"], "--png and --svg: expected different files"),
         (["EMPTY"], "nothing to plot has been recorded yet"),
     ],
 )

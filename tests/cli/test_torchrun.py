@@ -154,7 +154,7 @@ def test_parts_that_are_whole_are_kept(
     (folder / "thesis.txt").write_text("mine")
     refused = nmt("translate", *flags)
     assert refused.code == 2
-    assert "out.parts: must not be there" in refused.err
+    assert "out.parts: expected no folder" in refused.err
     assert (folder / "thesis.txt").read_text() == "mine"
 
 

@@ -128,7 +128,7 @@ def test_scores_stand_before_each_line_and_fall_where_the_model_guesses(digits: 
 def test_nbest_over_the_beam_is_refused(digits: Digits) -> None:
     result = nmt("translate", "-m", digits.run, "--nbest", 6, stdin=b"1\n")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "error: --nbest: must be at most the beam size, 5, is 6\n"
+    assert result.err == "error: --nbest: expected at most the beam size, 5, got 6\n"
 
 
 def test_a_wider_beam_allows_a_longer_list(digits: Digits) -> None:

@@ -97,8 +97,8 @@ def one(**changes: str) -> str:
         ({"url": "    - url: file:///etc/passwd"}, r":7: one\.downloads\.0\.url: String shou"),
         ({"sum": "      md5: 12ab"}, r":8: one\.downloads\.0\.md5: String should match"),
         ({"texts": "      texts: {../train.en: {}}"}, ":9: one.downloads.0.texts"),
-        ({"texts": "      texts: {train.en: {format: tsv}}"}, ":9: .*column: must be given with"),
-        ({"texts": "      texts: {train.en: {column: 1}}"}, ":9: .*column: must be given with"),
+        ({"texts": "      texts: {train.en: {format: tsv}}"}, ":9: .*column: expected with"),
+        ({"texts": "      texts: {train.en: {column: 1}}"}, ":9: .*column: expected with"),
         ({"texts": "      texts: {}"}, ":9: one.downloads.0.texts: .* at least 1 item"),
         (
             {"texts": "      texts: {a.en: {}}\n    - url: https://example.org/b/a.tsv.gz\n"

@@ -266,7 +266,7 @@ def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: To
 def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Tokenizers) -> None:
     empty = corpus_of([], tokenizers, tmp_path / "a", max_length=5)
     check(empty, [], tokenizers)
-    with pytest.raises(DataError, match=r"data\.train: must hold at least one pair, .*\(empty\)"):
+    with pytest.raises(DataError, match=r"data\.train: expected at least one pair, .*\(empty\)"):
         require_pairs(empty, "data.train")
     dropped = corpus_of([("", "a"), ("x" * 99, "b")], tokenizers, tmp_path / "b", max_length=5)
     with pytest.raises(DataError, match=r"holds none \(1 blank, 1 over 5 tokens\)"):
@@ -286,9 +286,9 @@ def test_a_folder_that_is_no_corpus_names_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("src.tokens.npy", b"", "src.tokens.npy: must be an array of numpy's, is damaged"),
-        ("src.txt", b"", "src.txt: must have 7 lines, has 0"),
-        ("tgt.txt", b"\xff\n" * 7, "tgt.txt: must be UTF-8, is damaged"),
+        ("src.tokens.npy", b"", "src.tokens.npy: expected a numpy array, got a damaged file"),
+        ("src.txt", b"", "src.txt: expected 7 lines, got 0"),
+        ("tgt.txt", b"\xff\n" * 7, "tgt.txt: expected UTF-8, got damaged text"),
     ],
 )
 def test_a_damaged_file_is_named(
@@ -303,5 +303,5 @@ def test_a_damaged_file_is_named(
 def test_arrays_of_another_text_are_refused(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus_of(PAIRS, tokenizers, tmp_path / "c")
     np.save(tmp_path / "c" / "00000" / "src.offsets.npy", np.array([0, 1, 2]))
-    with pytest.raises(RunError, match=r"src.offsets.npy must be of src.tokens.npy, is not"):
+    with pytest.raises(RunError, match=r"expected src.offsets.npy to match src.tokens.npy"):
         Corpus(tmp_path / "c")

@@ -183,7 +183,9 @@ def test_two_processes_do_not_write_one_part(
     if at:
         cut_once(site, part, monkeypatch)
     with files.open_part(part, keep=at) as stream:
-        with pytest.raises(DataError, match="part: must be free: another process is fetching it"):
+        with pytest.raises(
+            DataError, match="part: expected a file that no other process is fetching"
+        ):
             get(site, part)
         stream.write(CONTENT[at:])
     assert part.read_bytes() == CONTENT

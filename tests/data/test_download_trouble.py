@@ -16,7 +16,9 @@ from nmt.errors import DataError
 
 
 def test_another_size_is_refused_before_anything_is_written(site: Site, part: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.gz: must be 19,999 bytes, is 20,000: another version"):
+    with pytest.raises(
+        DataError, match=r"a\.gz: expected 19,999 bytes, got 20,000: another version"
+    ):
         get(site, part, 19_999)
     assert not part.parent.exists()
 
@@ -26,7 +28,7 @@ def test_a_file_without_end_is_refused(
 ) -> None:
     monkeypatch.setattr(download, "MOST_BYTES", 10_000)
     site.pages["/a.gz"].length = False
-    with pytest.raises(DataError, match="must be at most 10,000 bytes, sends more"):
+    with pytest.raises(DataError, match="expected at most 10,000 bytes, got more"):
         get(site, part)
     assert list(part.parent.iterdir()) == []
 
@@ -34,8 +36,8 @@ def test_a_file_without_end_is_refused(
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
 def test_an_answer_that_is_an_error(status: int, site: Site, part: Path) -> None:
     site.pages["/a.gz"].status = status
-    match = rf"{site.url}/a\.gz: must be reachable: the server answers {status} .*; try again, or "
-    with pytest.raises(DataError, match=match + r"name a folder that holds a\.gz with --from"):
+    match = rf"{site.url}/a\.gz: expected an answer, got: the server answers {status} .*; try again"
+    with pytest.raises(DataError, match=match + r", or name a folder that holds a\.gz with --from"):
         get(site, part)
     assert not part.parent.exists()
     assert len(site.asked) == 1
@@ -62,7 +64,9 @@ def test_no_server(part: Path) -> None:
     with socket.socket() as free:  # bound but not listening: connections are refused
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/a.gz"
-        with pytest.raises(DataError, match="must be reachable: Connection refused; try again"):
+        with pytest.raises(
+            DataError, match="expected an answer, got: Connection refused; try again"
+        ):
             fetch(url, part)
     assert not part.parent.exists()
 
@@ -71,7 +75,7 @@ def test_a_server_that_says_nothing(part: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.gz"
-        with pytest.raises(DataError, match="must be reachable: timed out; try again"):
+        with pytest.raises(DataError, match="expected an answer, got: timed out; try again"):
             fetch(url, part)
 
 
@@ -125,7 +129,7 @@ def test_an_answer_that_is_no_answer(answer: bytes, reason: str, part: Path) -> 
         thread.start()
         try:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.gz"
-            with pytest.raises(DataError, match=f"must be reachable: .*{reason}"):
+            with pytest.raises(DataError, match=f"expected an answer, got: .*{reason}"):
                 fetch(url, part)
         finally:
             listener.shutdown(socket.SHUT_RDWR)

@@ -32,7 +32,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None
         "a.tgz",
         PAIR,
         tmp_path,
-        "SOURCE: d/a.en:2: must be UTF-8, is not at byte 2",
+        "SOURCE: d/a.en:2: expected UTF-8, got another byte at 2",
     )
 
 
@@ -84,7 +84,7 @@ def test_segments_are_those_of_sacrebleu(tmp_path: Path) -> None:
 def test_a_segment_over_two_lines_is_refused(tmp_path: Path) -> None:
     content = b'<seg id="1">One</seg>\n<seg id="2">Two\nlines</seg>\n'
     text = {"test.en": Text(format="sgm")}
-    refused(content, "a.sgm", text, tmp_path, "SOURCE:2: a <seg> must end on its line")
+    refused(content, "a.sgm", text, tmp_path, "SOURCE:2: expected a <seg> that ends on its line")
 
 
 def test_tags_of_a_talk_are_left_out(tmp_path: Path) -> None:

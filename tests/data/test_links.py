@@ -58,11 +58,11 @@ def test_alignments_are_read_along_with_all_parts_of_a_set(tmp_path: Path, size:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("0-0\n", "must have a line for each pair, ends after 1"),
-        ("0-0\n\n0-0\n", "must have a line for each pair, has 1 more than 2"),
-        ("0-0\n0:0\n", ":2: links must look like"),
-        ("0-0\n2-0\n", ":2: 2-0 must link words counted from 0, of which the source has 2 and"),
-        ("0-0\n0-1\n", ":2: 0-1 must link words counted from 0"),
+        ("0-0\n", "expected a line for each pair, got only 1"),
+        ("0-0\n\n0-0\n", "expected a line for each of 2 pairs, got 1 more"),
+        ("0-0\n0:0\n", ":2: expected links such as"),
+        ("0-0\n2-0\n", ":2: expected a link between words 0 to 1 of the source and"),
+        ("0-0\n0-1\n", ":2: expected a link between words 0 to"),
     ],
 )
 def test_alignments_that_do_not_fit_name_their_line(

@@ -181,8 +181,8 @@ def test_unequal_sides_give_both_counts(tmp_path: Path, src: int, tgt: int) -> N
     part = write(tmp_path, [b"a\n" * src, b"b\n" * tgt])
     for size in (1, 2, 100):
         assert error(source("plain", whole, part), size) == (
-            "both sides must have the same number of lines: "
-            f"{part[0]} has {src}, {part[1]} has {tgt}"
+            "expected the same number of lines on both sides, "
+            f"got {src} in {part[0]} and {tgt} in {part[1]}"
         )
 
 
@@ -196,7 +196,7 @@ def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size:
     part = write(tmp_path, contents)
     line = contents[-1][:place].count(b"\n") + 1
     byte = place + 1 - (contents[-1].rfind(b"\n", 0, place) + 1)
-    expected = f"{part[-1]}:{line}: must be UTF-8, byte {byte} of the line is 0xff"
+    expected = f"{part[-1]}:{line}: expected UTF-8, got 0xff as byte {byte} of the line"
     assert error(source(layout, whole, part), size) == expected
     [chunk] = source(layout, part).chunks()
     with pytest.raises(DataError) as caught:
@@ -207,12 +207,10 @@ def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size:
 
 def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Path) -> None:
     part = write(tmp_path, [b"1\tb\ta\n2\td\tc\n3\tf\n4\th\tg\n"])
-    assert error(source("tsv", part)) == (
-        f"{part[0]}:3: must have 3 columns with a tab between, has 2"
-    )
+    assert error(source("tsv", part)) == (f"{part[0]}:3: expected 3 tab-separated columns, got 2")
     part = write(tmp_path, [b"fr\tscore\ten\n1\t2\t3\n\n"])
     assert error(source("named tsv", part)) == (
-        f"{part[0]}:3: must have 3 columns with a tab between, has 1"
+        f"{part[0]}:3: expected 3 tab-separated columns, got 1"
     )
 
 
@@ -220,7 +218,7 @@ def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Pa
 def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) -> None:
     part = write(tmp_path, [head])
     message = error(source("named tsv", part))
-    assert message.startswith(f"{part[0]}:1: must name a column 'en', names ")
+    assert message.startswith(f"{part[0]}:1: expected a column 'en', got ")
     names = head.decode("utf-8-sig").split("\n")[0].strip().split("\t")
     assert f"names {', '.join(names)};" in message
 
@@ -245,13 +243,15 @@ def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) ->
 def test_what_is_no_object_with_both_texts_names_its_line(tmp_path: Path, line: str) -> None:
     good = '{"en": "a", "fr": "b"}'
     part = write(tmp_path, [f"{good}\n{good}\n{line}\n{good}\n".encode()])
-    assert error(source("jsonl", part)).startswith(f"{part[0]}:3: must be a JSON object")
+    assert error(source("jsonl", part)).startswith(f"{part[0]}:3: expected a JSON object")
 
 
 def test_an_object_without_the_field_shows_what_it_has(tmp_path: Path) -> None:
     part = write(tmp_path, [b'{"en": "a", "de": "b"}\n'])
     message = error(source("jsonl", part))
-    assert message.endswith("must be a JSON object with text as 'fr', has en, de")
+    assert message.endswith(
+        """expected a JSON object with text as 'fr', got {"en": "a", "de": "b"}"""
+    )
 
 
 def test_half_a_character_in_json_is_no_text(tmp_path: Path) -> None:
@@ -330,8 +330,8 @@ def test_without_alignments_there_are_no_links(tmp_path: Path) -> None:
         (0, "has a line for each pair, ends after 0"),
         (4, "ends after 4"),
         (5, "ends after 5"),
-        (7, "has 1 more than 6"),
-        (9, "has 3 more than 6"),
+        (7, "expected a line for each of 6 pairs, got 1 more"),
+        (9, "expected a line for each of 6 pairs, got 3 more"),
     ],
 )
 def test_links_must_be_as_many_as_the_pairs(
@@ -339,7 +339,7 @@ def test_links_must_be_as_many_as_the_pairs(
 ) -> None:
     its = aligned(tmp_path, "plain", "0-0\n" * lines)
     assert error(its, size).endswith(message.removeprefix("has a line for each pair, "))
-    assert error(its, size).startswith(f"{its.alignments}: must have a line for each pair, ")
+    assert error(its, size).startswith(f"{its.alignments}: expected a line for each ")
 
 
 @pytest.mark.parametrize("layout", ["plain", "named tsv"])

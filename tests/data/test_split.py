@@ -110,9 +110,27 @@ def test_a_split_too_large_says_how_large_it_may_be(
     with pytest.raises(DataError) as caught:
         split(pairs, size, 1)
     message = str(caught.value)
-    assert message.startswith("data.valid: must leave training text")
-    assert f"at most {most}," in message
-    assert f"it is {size}" in message
+    most = min(most, len(pairs) - 1)
+    assert message.startswith(f"data.valid: expected at most {most} pairs, got {size}: ")
+    assert f"(set data.valid to {most} or fewer, or to files of other text)" in message
+
+
+@pytest.mark.parametrize(
+    "pairs", [[("a", "x"), ("b", "y")] * 25, [("", "x"), ("a", "")], [("a", "x"), ("a", "y")]]
+)
+def test_split_without_unique_pairs_says_what_to_do(pairs: list[Pair]) -> None:
+    with pytest.raises(DataError) as caught:
+        split(pairs, 3, 1)
+    assert str(caught.value) == (
+        f"data.valid: expected at most 0 pairs, got 3: none of the {len(pairs)} pairs can be held "
+        "out, as each has a blank or repeated line (set data.valid to files of other text, or "
+        "remove duplicate lines)"
+    )
+
+
+def test_split_of_a_single_pair_says_what_to_do() -> None:
+    with pytest.raises(DataError, match=r"one pair alone is the training text \(set data.valid to"):
+        split([("a", "x")], 1, 1)
 
 
 @given(sets=st.lists(PAIRS, min_size=1, max_size=3), size=st.integers(1, 3), seed=st.integers(0, 2))

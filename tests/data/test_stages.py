@@ -348,7 +348,7 @@ def test_a_number_splits_validation_text_off_for_good(project: Project) -> None:
 
 def test_a_split_larger_than_the_text_is_an_error(project: Project) -> None:
     project.settings["data"]["valid"] = LINES
-    with pytest.raises(DataError, match=r"data\.valid: must leave training text"):
+    with pytest.raises(DataError, match=r"data\.valid: expected at most \d+ pairs, got "):
         project.prepare()
 
 
@@ -381,7 +381,7 @@ def test_two_models_of_ones_own_are_copied(project: Project) -> None:
 def test_a_file_that_is_no_model_is_named(project: Project) -> None:
     (project.folder / "own.model").write_text("nothing of the kind")
     project.settings["tokenizer"] = {"model": "own.model"}
-    with pytest.raises(DataError, match=r"own\.model: must be a SentencePiece model"):
+    with pytest.raises(DataError, match=r"own\.model: expected a SentencePiece model"):
         project.prepare()
 
 
@@ -450,9 +450,9 @@ def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
-        ("train", [], r"data\.train: must hold at least one pair"),
+        ("train", [], r"data\.train: expected at least one pair"),
         ("train", ["", " "], r"the training text is empty|holds none \(2 blank\)"),
-        ("valid", [], r"data\.valid: must hold at least one pair, holds none \(empty\)"),
+        ("valid", [], r"data\.valid: expected at least one pair, got none \(empty\)"),
     ],
 )
 def test_empty_text_is_an_error_each_time(
@@ -475,7 +475,7 @@ def test_dropping_every_pair_is_an_error_each_time(project: Project, calls: int)
 
 def test_unequal_sides_are_an_error_before_anything_is_written(project: Project) -> None:
     write(project.folder / "train.en", ["only one"])
-    with pytest.raises(DataError, match=f"train.de has {LINES}, .*train.en has 1"):
+    with pytest.raises(DataError, match=f"{LINES} in .*train.de and 1 in .*train.en"):
         project.prepare()
     assert not project.run.tokenizer_joint.exists()
 

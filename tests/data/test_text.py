@@ -117,16 +117,16 @@ def test_a_damaged_compressed_file_names_itself(tmp_path: Path, ending: str, dam
         list(read_lines(file))
     assert str(caught.value).startswith(f"{file}:")
     if damage != "garbled":  # .xz notices at its end only, after lines that are no text
-        assert f"must be a whole {ending} file" in str(caught.value)
+        assert f"expected a complete {ending} file" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("content", "place"),
     [
-        (b"fine\nbad \xff\n", "2: must be UTF-8, byte 5 of the line is 0xff"),
-        (b"\xc3\n", "1: must be UTF-8, byte 1 of the line is 0xc3"),
-        ("é".encode() + b"\xed\xa0\x80", "1: must be UTF-8, byte 3 of the line is 0xed"),
-        ("caf\u00e9".encode("latin-1"), "1: must be UTF-8, byte 4 of the line is 0xe9"),
+        (b"fine\nbad \xff\n", "2: expected UTF-8, got 0xff as byte 5 of the line"),
+        (b"\xc3\n", "1: expected UTF-8, got 0xc3 as byte 1 of the line"),
+        ("é".encode() + b"\xed\xa0\x80", "1: expected UTF-8, got 0xed as byte 3 of the line"),
+        ("caf\u00e9".encode("latin-1"), "1: expected UTF-8, got 0xe9 as byte 4 of the line"),
     ],
     ids=["stray byte", "cut sign", "surrogate", "latin-1"],
 )
@@ -151,7 +151,7 @@ def test_a_missing_file_and_a_folder_are_errors(tmp_path: Path, ending: str) -> 
     with pytest.raises(DataError, match="no such file"):
         list(read_lines(path))
     path.mkdir()
-    with pytest.raises(DataError, match="must be a file, is a folder"):
+    with pytest.raises(DataError, match="expected a file, got a folder"):
         list(read_lines(path))
 
 

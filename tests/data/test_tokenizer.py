@@ -248,7 +248,9 @@ def test_special_pieces_of_a_foreign_model_keep_their_ids() -> None:
 def test_what_is_no_model_names_itself(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.model"
     file.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.model: must be a SentencePiece model, is not one"):
+    with pytest.raises(
+        DataError, match=r"a\.model: expected a SentencePiece model, got another file"
+    ):
         Tokenizer.load(file)
 
 

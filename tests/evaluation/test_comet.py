@@ -45,10 +45,10 @@ def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ("print(1)", "must print a number for each of 3 lines, printed 1"),
-        ("for h in hyp: print('version v2')", "must print a number for each of 3 lines"),
-        ("sys.stdout.buffer.write(b'\\xff')", "must print a number for each of 3 lines"),
-        ("for h in hyp: print('none')", "must print a number for each of 3 lines, printed 0"),
+        ("print(1)", "expected one number for each of 3 lines, got 1"),
+        ("for h in hyp: print('version v2')", "expected one number for each of 3 lines"),
+        ("sys.stdout.buffer.write(b'\\xff')", "expected one number for each of 3 lines"),
+        ("for h in hyp: print('none')", "expected one number for each of 3 lines, got 0"),
         ("sys.exit('no such model')", "ended with 1: no such model"),
         ("sys.exit(3)", "ended with 3: no word on stderr"),
     ],
@@ -62,7 +62,10 @@ def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str
     ("command", "message"),
     [
         ("comet-score", "it has no {hyp}"),
-        ("comet-score '{hyp}", "must be a command line, is not: No closing quotation"),
+        (
+            "comet-score '{hyp}",
+            'expected a command line, got "comet-score \'{hyp}": No closing quotation',
+        ),
         ("no-such-command {hyp}", "no-such-command: no such command"),
         ("cat {hyp} {src}", "asks for {src}, and there is no source"),
     ],

@@ -128,12 +128,12 @@ def test_lists_are_read_as_they_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0 ||| a ||| -1\n2 ||| b ||| -1\n", ":2: must be of line 1, is of 2"),
-        ("1 ||| a ||| -1\n", ":1: must be of line 0, is of 1"),
-        ("0 ||| a ||| -1\n1 ||| b ||| -1\n0 ||| c ||| -1\n", ":3: must be of line 2, is of 0"),
-        ("0 ||| a\n", r":1: must be NUMBER \|\|\| TEXT \|\|\| SCORE"),
-        ("0 ||| a ||| nan\n", r":1: must be NUMBER \|\|\| TEXT"),
-        ("a dog\n", r":1: must be NUMBER \|\|\| TEXT"),
+        ("0 ||| a ||| -1\n2 ||| b ||| -1\n", ":2: expected line number 1, got 2"),
+        ("1 ||| a ||| -1\n", ":1: expected line number 0, got 1"),
+        ("0 ||| a ||| -1\n1 ||| b ||| -1\n0 ||| c ||| -1\n", ":3: expected line number 2, got 0"),
+        ("0 ||| a\n", r":1: expected NUMBER \|\|\| TEXT \|\|\| SCORE"),
+        ("0 ||| a ||| nan\n", r":1: expected NUMBER \|\|\| TEXT"),
+        ("a dog\n", r":1: expected NUMBER \|\|\| TEXT"),
     ],
 )
 def test_what_is_no_list_is_named_by_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -160,7 +160,7 @@ def test_weights_are_kept_by_name(tmp_path: Path) -> None:
         read_weights(file, ["length"])
     for text in ("{", '{"weights": 3}', '{"weights": {"length": "x"}}', "[]"):
         file.write_text(text)
-        with pytest.raises(DataError, match="must hold weights"):
+        with pytest.raises(DataError, match="expected weights"):
             read_weights(file, ["length"])
     with pytest.raises(DataError, match="no such file"):
         read_weights(tmp_path / "none", names)

@@ -36,9 +36,13 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 def test_a_model_of_several_languages_needs_to_be_told_which(tmp_path: Path) -> None:
     several = system(tmp_path, MULTILINGUAL)
     several.check(test_set("fr", {"tgt_lang": "fr"}))
-    with pytest.raises(ConfigError, match="--to: must be given, one of de, fr"):
+    with pytest.raises(
+        ConfigError, match=r"decode\.tags\.tgt_lang: expected one of de, fr, got nothing \(--to"
+    ):
         several.check(test_set("de", {}))
-    with pytest.raises(ConfigError, match="--to: must be given, one of de, fr"):
+    with pytest.raises(
+        ConfigError, match=r"decode\.tags\.tgt_lang: expected one of de, fr, got nothing \(--to"
+    ):
         several.check(test_set("es", {"tgt_lang": "es"}))
 
 

@@ -52,7 +52,7 @@ def test_gold_links_are_sure_or_possible() -> None:
 
 @pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-", "0-" + "9" * 5000])
 def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
-    with pytest.raises(DataError, match=r"gold\.align:7: links must look like"):
+    with pytest.raises(DataError, match=r"gold\.align:7: expected links such as"):
         parse_links(f"0-0 {item}", "gold.align:7")
 
 

@@ -69,10 +69,13 @@ def test_tied_weights_are_stored_once_and_stay_tied(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"output.bias": None}, r"output\.bias must be \(11,\) for .*, is absent"),
-        ({"output.extra": torch.ones(2)}, r"output\.extra must be absent for .*, is \(2,\)"),
-        ({"output.bias": torch.ones(3)}, r"output\.bias must be \(11,\) for .*, is \(3,\)"),
-        ({"output.bias": torch.ones(11, 1)}, r"output\.bias must be \(11,\) for .*, is \(11, 1\)"),
+        ({"output.bias": None}, r"output\.bias: expected \(11,\) for .*, got absent"),
+        ({"output.extra": torch.ones(2)}, r"output\.extra: expected absent for .*, got \(2,\)"),
+        ({"output.bias": torch.ones(3)}, r"output\.bias: expected \(11,\) for .*, got \(3,\)"),
+        (
+            {"output.bias": torch.ones(11, 1)},
+            r"output\.bias: expected \(11,\) for .*, got \(11, 1\)",
+        ),
     ],
     ids=["missing", "extra", "wrong length", "wrong rank"],
 )
@@ -96,7 +99,9 @@ def test_a_damaged_file_is_named(keep: int, tmp_path: Path) -> None:
     model = make_model()
     save_file(weights_of(model), file)
     file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(RunError, match=r"must be a safetensors file, is damaged") as refused:
+    with pytest.raises(
+        RunError, match=r"expected a safetensors file, got a damaged one"
+    ) as refused:
         load_weights(model, file)
     assert str(file) in str(refused.value)
 

@@ -38,7 +38,7 @@ def test_translate(ground: Ground, policy: str, drawn: list[bytes], arch: str) -
     found = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
     if policy == "error" and any(broken):
         assert found.code == EXIT_USER_ERROR
-        assert f"stdin:{broken.index(True) + 1}: must be UTF-8" in found.err
+        assert f"stdin:{broken.index(True) + 1}: expected UTF-8" in found.err
         return
     assert found.code == 0, found.err
     answers = found.out.split(b"\n")[:-1]
@@ -118,7 +118,7 @@ def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.Monke
     monkeypatch.setattr(text, "LONGEST_LINE", 1000)
     found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
     assert found.code == EXIT_USER_ERROR
-    assert "stdin:2: must be at most 1,000 bytes long, goes on" in found.err
+    assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in found.err
 
 
 READER = """

@@ -92,7 +92,7 @@ def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
         assert old in before
         file.write_text(before.replace(old, new))
         name = old.split(":")[0]
-        refused(translated(tiny.run), f"error: {file}: model.{name} must be ")
+        refused(translated(tiny.run), f"error: {file}: model.{name}: expected ")
     file.write_text(before.replace("beam_size: 2", "beam_size: 3"))
     assert done(translated(tiny.run)).lines, "how a model decodes is the owner's to say"
 
@@ -107,7 +107,10 @@ def test_a_byte_of_the_corpus_is_noticed(tiny: Tiny) -> None:
         file = tiny.run / "corpus" / name
         before = file.read_bytes()
         flipped(file, len(before) - 1)
-        refused(tiny.train("--resume", *longer), f"error: {file}: must be as manifest.json")
+        refused(
+            tiny.train("--resume", *longer),
+            f"error: {file}: expected the content that manifest.json records",
+        )
         refused(nmt("shortlist", tiny.run, "--device", "cpu"), f"error: {file}: ")
         file.write_bytes(before)
     done(tiny.train("--resume", *longer))
@@ -118,7 +121,7 @@ def test_an_average_has_its_manifest(tiny: Tiny) -> None:
     done(nmt("average", tiny.run, "-o", average))
     edit_bytes(average, parts(average), each=1)
     flipped(tiny.run / "best" / "model.safetensors", 900)
-    words = "model.safetensors: must be as manifest.json"
+    words = "model.safetensors: expected the content that manifest.json records"
     refused(nmt("average", tiny.run, "-o", tiny.folder / "other"), words)
 
 
@@ -139,9 +142,9 @@ def test_another_architecture_is_listed_and_refused(tiny: Tiny) -> None:
         text = each.read_text()
         each.write_text(text.replace("d_hidden: 8", "d_hidden: 6").replace("embed: 8", "embed: 7"))
     result = tiny.train("--resume", *MORE)
-    refused(result, "model.d_hidden must be 8, is 6", "model.d_embed must be 8, is 7")
+    refused(result, "model.d_hidden: expected 8, got 6", "model.d_embed: expected 8, got 7")
     assert "--accept-changes" in result.err
-    refused(tiny.train("--resume", "--accept-changes", *MORE), "must be", "for the model in")
+    refused(tiny.train("--resume", "--accept-changes", *MORE), "expected", "for the model in")
 
 
 def another_tokenizer(tiny: Tiny) -> Path:
@@ -160,7 +163,7 @@ def contents(run: Path) -> dict[Path, bytes]:
 def test_resume_with_another_tokenizer_file_is_refused(tiny: Tiny, flags: list[str]) -> None:
     file = tiny.run / "tokenizer.model"
     shutil.copy(another_tokenizer(tiny), file)
-    words = f"error: {file}: must be the tokenizer of the model, is another file"
+    words = f"error: {file}: expected the tokenizer of the model, got another file"
     refused(tiny.train("--resume", *flags, *MORE), words, "together with the embeddings")
 
 

@@ -90,7 +90,10 @@ def test_training_says_so_and_ends_as_it_would_have(tmp_path: Path) -> None:
     flip(tiny.run / "last" / "optimizer.safetensors", random.Random(3))
     newest = (tiny.run / "last").resolve()
     result = done(tiny.train(*flags, *settings(train__max_updates=6), "--resume"))
-    assert f"warning: {newest}/optimizer.safetensors: must be as manifest.json" in result.err
+    assert (
+        f"warning: {newest}/optimizer.safetensors: expected the content that manifest.json records"
+        in result.err
+    )
     assert "resumed after update 2\n" in result.err
     assert (newest.parent / f"damaged_{newest.name}").is_dir()
     assert "damaged_step_00000004" in (tiny.run / "train.log").read_text()
@@ -112,7 +115,10 @@ def test_where_all_are_damaged_each_is_listed_and_nothing_begins_anew(tmp_path: 
         assert result.code == 2
         assert "no checkpoint is whole to go on from" in result.err
         for folder, name in zip(folders, FILES[1:], strict=True):
-            assert f"error: {folder / name}: must be as manifest.json" in result.err
+            assert (
+                f"error: {folder / name}: expected the content that manifest.json records"
+                in result.err
+            )
         assert "start anew with --overwrite" in result.err
         assert before == {p: p.read_bytes() for p in before}
     for folder in folders:

@@ -98,7 +98,7 @@ def test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name(ground: Ground) -> No
     write_manifest(prepared)  # as somebody would who sends such a run
     found = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
     assert (found.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
-    assert "src.tokens.npy: must be an array of numpy's, is damaged" in found.err
+    assert "src.tokens.npy: expected a numpy array, got a damaged file" in found.err
 
 
 LAUGHS = "\n".join(

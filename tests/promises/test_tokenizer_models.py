@@ -155,7 +155,7 @@ def test_a_reader_that_dies_is_a_clean_error(
 
 
 def test_a_file_without_end_is_refused() -> None:
-    with pytest.raises(DataError, match=r"/dev/zero: must be at most 67,108,864 bytes"):
+    with pytest.raises(DataError, match=r"/dev/zero: expected at most 67,108,864 bytes"):
         Tokenizer.load(Path("/dev/zero"))
 
 

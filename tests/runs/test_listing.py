@@ -48,7 +48,7 @@ def test_a_link_to_a_run_is_followed_and_a_ring_of_links_ends(tmp_path: Path) ->
     [
         ("rnus", r"rnus: no such folder \(did you mean 'runs'\?\); `nmt train CONFIG` makes"),
         ("no/where", "no/where: no such folder; "),
-        ("file", "file: must be a folder, is a file"),
+        ("file", "file: expected a folder, got a file"),
     ],
 )
 def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:

@@ -48,13 +48,13 @@ def test_the_mean_of_a_file_and_itself_is_the_file_bit_for_bit(tmp_path: Path, t
 def test_the_first_tensor_that_differs_is_named(tmp_path: Path) -> None:
     one = weights_file(tmp_path / "one", a=torch.ones(2), b=torch.ones(2, 3), c=torch.ones(1))
     two = weights_file(tmp_path / "two", a=torch.ones(2), b=torch.ones(3, 2), c=torch.ones(4))
-    message = rf"two: b must be \(2, 3\) as in {one}, is \(3, 2\)$"
+    message = rf"two: b: expected \(2, 3\) as in {one}, got \(3, 2\)$"
     with pytest.raises(RunError, match=message):
         mean_weights([one, two])
     less = weights_file(tmp_path / "less", a=torch.ones(2), b=torch.ones(2, 3))
-    with pytest.raises(RunError, match=r"less: c must be \(1,\) as in .*one, is absent"):
+    with pytest.raises(RunError, match=r"less: c: expected \(1,\) as in .*one, got absent"):
         mean_weights([one, less])
-    with pytest.raises(RunError, match=r"one: c must be absent as in .*less, is \(1,\)"):
+    with pytest.raises(RunError, match=r"one: c: expected absent as in .*less, got \(1,\)"):
         mean_weights([less, one])
 
 
@@ -63,7 +63,7 @@ def test_a_damaged_file_names_itself(tmp_path: Path, kept: int) -> None:
     whole = weights_file(tmp_path / "whole", a=torch.ones(100))
     damaged = tmp_path / "damaged"
     damaged.write_bytes(whole.read_bytes()[:kept])
-    with pytest.raises(RunError, match="damaged: must be a safetensors file, is damaged"):
+    with pytest.raises(RunError, match="damaged: expected a safetensors file, got a damaged one"):
         mean_weights([whole, damaged])
 
 

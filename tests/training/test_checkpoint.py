@@ -61,7 +61,7 @@ def test_a_checkpoint_of_another_shape_is_refused(make_trainer: MakeTrainer) -> 
     one = make_trainer()
     folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
     other = make_trainer("other", model__d_hidden=16)
-    with pytest.raises(RunError, match=r"must be .* for the model in config\.yaml, is"):
+    with pytest.raises(RunError, match=r"expected .* for the model in config\.yaml, got"):
         load_checkpoint(folder, other.model, other.optimizer)
 
 

@@ -1,0 +1,117 @@
+"""An error in a flag names the flag, an error in Python names the parameter."""
+
+from __future__ import annotations
+
+import pytest
+from commandline import nmt
+from tinyruns import Digits
+
+import nmt as api
+from nmt.errors import ConfigError, DeviceError
+from nmt.overrides import Override, label
+
+
+def refusal(*arguments: object) -> str:
+    """Return the single error line of a command that refuses its arguments."""
+    result = nmt(*arguments)
+    assert (result.code, result.out) == (2, "")
+    [line] = result.err.splitlines()
+    return line.removeprefix("error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["translate", "--to", "fr"], "--to: expected a tag of the training text (none), got "),
+        (["score", "--to", "fr", "--tgt", "x"], "--to: expected a tag of the training text"),
+        (["explain", "--to", "fr", "1 2"], "--to: expected a tag of the training text"),
+        (["align", "--to", "fr"], "--to: expected a tag of the training text"),
+        (["translate", "--beam", "20000"], "--beam: expected a whole number from 1 to 10,000, got"),
+        (["explain", "--beam", "20000", "1"], "--beam: expected a whole number from 1 to 10,000,"),
+        (
+            ["translate", "--beam", "5", "--set", "decode.groups=2"],
+            "--set decode.groups=2: decode.groups: expected a divisor of decode.beam_size (5), got",
+        ),
+        (
+            ["translate", "--set", "decode.min_length=9", "--set", "decode.max_length=8"],
+            "--set decode.min_length=9: decode.min_length: expected at most decode.max_length (8)",
+        ),
+        (
+            ["translate", "--set", "decode.tags.tgt_lang=fr"],
+            "--set decode.tags.tgt_lang=fr: decode.tags.tgt_lang: expected a tag of the training",
+        ),
+        (["translate", "--set", "beam_size=3"], "--set beam_size=3: beam_size: unknown key (use "),
+        (["translate", "--device", "tpu"], "--device: expected one of auto, cpu, cuda, mps, got"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_error_in_a_flag_names_the_flag(digits: Digits, arguments: list[str], message: str) -> None:
+    assert refusal(*arguments, "-m", digits.run).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"device": "tpu"},
+            DeviceError,
+            r"^device: expected one of auto, cpu, cuda, mps, got 'tpu'",
+        ),
+        (
+            {"overrides": ["decode.beam_size=0"]},
+            ConfigError,
+            r"^overrides 'decode\.beam_size=0': expected a whole number from 1 to 10,000, got 0",
+        ),
+        (
+            {"overrides": "decode={beam_size: 0}"},
+            ConfigError,
+            r"^overrides 'decode=\{beam_size: 0\}': decode\.beam_size: expected a whole number",
+        ),
+    ],
+)
+def test_error_in_load_names_the_parameter(
+    digits: Digits, options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        api.load(digits.run, **options)  # type: ignore[arg-type]
+
+
+def test_load_of_no_folder_names_the_parameter() -> None:
+    with pytest.raises(ConfigError, match=r"^folder: expected a run folder or several, got none"):
+        api.load([])
+
+
+@pytest.mark.parametrize("text", ["no", "12:30", "a: b", "fr", 'q"u'])
+def test_override_keeps_text_as_it_is(text: str) -> None:
+    assert label(Override.of("decode.tags.tgt_lang", text, "--to")) == "--to"
+    assert label("train.lr=3") == "--set train.lr=3"
+
+
+def test_dir_lists_what_is_imported_on_first_use() -> None:
+    assert {"load", "Line", "__version__"} <= set(dir(api))
+
+
+def test_one_line_gets_one_translation(digits: Digits) -> None:
+    model = api.load(digits.run, device="cpu")
+    lines = digits.src[:3]
+    translations = model.translate(lines)
+    assert [model.translate(line) for line in lines] == translations
+    assert model.translate(api.Line(lines[0])) == translations[0]
+    assert model.translate("") == ""
+    assert model.translate(iter(lines)) == translations
+    assert model.nbest(lines[0], 2) == model.nbest(lines[:1], 2)[0]
+    assert list(model.stream(lines[0])) == translations[:1]
+    pair = (lines[0], translations[0])
+    assert [model.score(pair)] == pytest.approx(model.score([pair]))
+    assert model.score([[*pair]]) == pytest.approx(model.score([pair]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("value", [5, None, 1.5])
+def test_no_line_is_refused(digits: Digits, value: object) -> None:
+    model = api.load(digits.run, device="cpu")
+    with pytest.raises(ConfigError, match=r"^lines: expected a line or several, got"):
+        model.translate(value)  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match=r"^pairs: expected \(source, translation\), got"):
+        model.score(["1 2", "2 1"])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^line: expected one line of text, got \["):
+        model.explain(["1 2"])  # type: ignore[arg-type]

@@ -1,0 +1,130 @@
+"""Keys and values of other toolkits are answered with ours."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from nmt.config import Config
+from nmt.configfile import load_config
+from nmt.configproblems import _settings_named
+from nmt.errors import ConfigError
+from nmt.synonyms import SYNONYMS, VALUES
+
+DATA: dict[str, Any] = {"train": ["t"], "valid": "v"}
+SECTIONS = ("data", "tokenizer", "model", "train", "decode")
+
+
+def keys(section: str) -> set[str]:
+    """Return the settings of a section, those of all architectures for `model`."""
+    annotation = Config.model_fields[section].annotation
+    kinds = [*get_args(annotation), annotation]
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return {key for kind in models for key in kind.model_fields}
+
+
+def section_with(key: str, value: str) -> dict[str, str]:
+    """Return a section with one setting, and the architecture that has it."""
+    return {key: value} | ({"arch": "transformer"} if key == "norm" else {})
+
+
+def problems(tmp_path: Path, config: dict[str, Any], *overrides: str) -> list[str]:
+    """Return the problems of a config without the name of its file."""
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, list(overrides))
+    return [re.sub(rf"^{re.escape(str(file))}:\d+: ", "", text) for text in caught.value.problems]
+
+
+def test_every_answer_names_existing_settings() -> None:
+    answers = [*SYNONYMS.values(), *VALUES.values(), *(path for path, _ in VALUES)]
+    for answer in answers:
+        for section, key in re.findall(rf"\b({'|'.join(SECTIONS)})\.(\w+)", answer):
+            if (section, key) != ("data", "train"):
+                assert key in keys(section), answer
+    for answer in SYNONYMS.values():
+        named = re.search(
+            rf"\b({'|'.join(SECTIONS)}|run)\b|option --|torchrun|no setting:|`nmt", answer
+        )
+        assert named, answer
+
+
+def test_every_value_answer_is_a_value_of_the_setting(tmp_path: Path) -> None:
+    for (path, _), answer in VALUES.items():
+        section, key = path.split(".")
+        [problem] = problems(tmp_path, {"data": DATA, section: section_with(key, "@")})
+        choices = re.search("expected one of (.*), got", problem)
+        assert choices, problem
+        assert answer.split()[0].rstrip(",") in choices[1].removesuffix(" or null").split(", ")
+
+
+@pytest.mark.parametrize("key", sorted(SYNONYMS))
+def test_a_key_of_another_toolkit_gets_its_answer(tmp_path: Path, key: str) -> None:
+    answer = SYNONYMS[key]
+    section, _, name = key.rpartition(".")
+    for place in [section] if section else ["", *SECTIONS]:
+        if place and name in keys(place):
+            continue
+        config: dict[str, Any] = {"data": dict(DATA)}
+        (config.setdefault(place, {}) if place else config)[name] = 1
+        path = f"{place}.{name}" if place else name
+        own = SYNONYMS.get(path, answer)
+        assert problems(tmp_path, config) == [f"{path}: unknown key (use {own})"]
+    assert name not in Config.model_fields
+
+
+@pytest.mark.parametrize(("setting", "value"), sorted(VALUES))
+def test_a_value_of_another_toolkit_gets_ours(tmp_path: Path, setting: str, value: str) -> None:
+    section, key = setting.split(".")
+    for spelling in (value, value.upper()):
+        [problem] = problems(tmp_path, {"data": DATA, section: section_with(key, spelling)})
+        assert problem.startswith(f"{setting}: expected one of ")
+        assert problem.endswith(f", got '{spelling}' (use {VALUES[setting, value]})")
+
+
+EXPLICIT = [
+    ("epochs", "train.max_epochs"),
+    ("train.epochs", "train.max_epochs"),
+    ("train.batch_size", "train.batch_tokens, in padded target tokens"),
+    ("train.warmup_steps", "train.warmup, in updates"),
+    ("warmup-steps", "train.warmup, in updates"),
+    ("lr", "train.lr"),
+    ("train.learning_rate", "train.lr"),
+    ("seed", "train.seed or decode.seed"),
+    ("beam_size", "decode.beam_size"),
+    ("train.beam_size", "decode.beam_size"),
+    ("model.label_smoothing", "train.label_smoothing"),
+    ("train.dropout", "model.dropout"),
+    ("vocab_size", "tokenizer.vocab_size"),
+    ("src_vocab_size", "tokenizer.vocab_size: {src: N, tgt: N} with tokenizer.joint: false"),
+    ("max_length", "data.max_length or decode.max_length"),
+    ("fp16", "train.precision for training, decode.precision for translation"),
+]
+
+
+@pytest.mark.parametrize(("path", "use"), EXPLICIT)
+def test_a_key_in_the_wrong_place_names_the_right_one(tmp_path: Path, path: str, use: str) -> None:
+    section, _, name = path.rpartition(".")
+    config: dict[str, Any] = {"data": dict(DATA)}
+    (config.setdefault(section, {}) if section else config)[name] = 3
+    assert problems(tmp_path, config) == [f"{path}: unknown key (use {use})"]
+    [problem] = problems(tmp_path, {"data": DATA}, f"{path}=3")
+    assert problem == f"--set {path}=3: {path}: unknown key (use {use})"
+
+
+def test_every_setting_is_found_from_any_other_section(tmp_path: Path) -> None:
+    for section in SECTIONS:
+        for key in keys(section) - set(SYNONYMS):
+            assert f"{section}.{key}" in _settings_named(key)
+
+
+def test_a_section_of_another_toolkit_is_named(tmp_path: Path) -> None:
+    assert problems(tmp_path, {"data": DATA, "training": {"epochs": 3}}) == [
+        "training: unknown key (use train)"
+    ]
