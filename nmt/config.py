@@ -197,13 +197,25 @@ class DataConfig(Section):
     """Processes that cut text anew for `augment` and `tokenizer.sampling`; 0 for none beside."""
 
 
+VocabSize = Annotated[int, Field(ge=1, le=10**6)]
+
+
+class VocabSizes(Section):
+    """One vocabulary size per side."""
+
+    src: VocabSize
+    """Pieces of the source side."""
+    tgt: VocabSize
+    """Pieces of the target side."""
+
+
 class TokenizerConfig(Section):
     """SentencePiece, trained on the training text unless `model` names one of your own."""
 
     type: Literal["unigram", "bpe", "char", "word"] = "unigram"
     """The kind of SentencePiece model."""
-    vocab_size: Annotated[int, Field(ge=1, le=10**6)] = 8000
-    """Pieces in all. Where not given, a small corpus gets the largest size it allows."""
+    vocab_size: VocabSize | VocabSizes = 8000
+    """Pieces in all, or {src: N, tgt: N}; left out, at most what a small corpus allows."""
     joint: bool = True
     """One model for both languages; else one each."""
     sample_lines: Count = 1_000_000
@@ -212,6 +224,11 @@ class TokenizerConfig(Section):
     """Cut training text anew in each epoch: alpha of unigram (Kudo 2018), dropout of bpe."""
     model: FilePath | FilePair | None = None
     """Your own SentencePiece model (or one a side) in place of a trained one."""
+
+    def size_of(self, side: str) -> int:
+        """Return the vocabulary size of "src" or "tgt"; of both for "joint"."""
+        sizes = self.vocab_size
+        return getattr(sizes, side) if isinstance(sizes, VocabSizes) else sizes
 
 
 class TrainConfig(Section):
@@ -578,6 +595,12 @@ class Config(Section):
                 train.parallel == "fsdp" and train.precision == "fp16",
                 "train.parallel",
                 "fsdp goes with bf16 or fp32, not with fp16, whose loss scaler knows no shares",
+            ),
+            (
+                isinstance(tokenizer.vocab_size, VocabSizes) and tokenizer.joint,
+                "tokenizer.vocab_size",
+                "expected one number with tokenizer.joint true, got one per side "
+                "(set tokenizer.joint: false)",
             ),
             (
                 isinstance(tokenizer.model, FilePair) and tokenizer.joint,

@@ -125,7 +125,7 @@ def check_run_folder(run: RunDir) -> None:
     foreign = [p.name for p in run.path.iterdir() if p.name not in names and not files.is_stray(p)]
     if foreign and not run.is_run():
         raise RunError(
-            f"{run.path}: must be empty or a run folder, holds "
+            f"{run.path}: expected an empty folder or a run folder, got "
             f"{', '.join(sorted(foreign)[:SHOWN])}; name another with --run"
         )
     if run.is_run() and not is_resolved_config(run.config):

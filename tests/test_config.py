@@ -599,6 +599,10 @@ CONTRADICTIONS = [
         "a.yaml:2: tokenizer.joint: expected false with one tokenizer.model per side, got true",
     ),
     (
+        DATA + "tokenizer: {vocab_size: {src: 500, tgt: 300}}",
+        "a.yaml:2: tokenizer.vocab_size: expected one number with tokenizer.joint true, got one",
+    ),
+    (
         DATA + "tokenizer: {joint: false, model: a}",
         "a.yaml:2: tokenizer.joint: expected true with a single tokenizer.model, got false",
     ),
@@ -636,6 +640,7 @@ def test_every_rule_has_its_case_above(file: Path) -> None:
         "train: {batch_tokens: 300, micro_batch_tokens: 300}",
         "train: {batch_tokens: 201}",
         "tokenizer: {joint: false, model: {src: a, tgt: b}}",
+        "tokenizer: {joint: false, vocab_size: {src: 500, tgt: 300}}",
         "tokenizer: {model: a}",
     ],
 )
@@ -775,6 +780,7 @@ RELOADED = [
     "model: {wiring: bahdanau, score: additive, tie: none, cell: lstm}\n",
     "train: {lr: 1e-05, max_hours: 0.1, patience: null, max_updates: 1_000}\nrun: r u n\n",
     "tokenizer: {joint: false, model: {src: 'a: b', tgt: '#c'}}\n",
+    "tokenizer: {joint: false, vocab_size: {src: 500, tgt: 300}}\n",
     "train: {schedule: wsd, max_epochs: 2, validate_every: 10}\ndecode: {length_penalty: 0}\n",
 ]
 

@@ -21,6 +21,7 @@ from nmt.data.text import Pair
 from nmt.data.tokenizer import (
     Tokenizer,
     Tokenizers,
+    VocabSizeError,
     check_tokenizers_writable,
     load_tokenizers,
     sample_items,
@@ -261,13 +262,23 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}
     models = {}
-    for name, lines in texts.items():
-        label = "both sides" if name == "joint" else f"the {name} side"
-        models[name] = train_tokenizer(lines, settings, exact, label)
-        got = Tokenizer(models[name]).vocab_size
-        smaller = got < settings.vocab_size and not exact
-        note = f" (the text is too small for {settings.vocab_size})" if smaller else ""
-        say(f"tokenizer: {settings.type}, {label}, {got} pieces from {len(lines)} lines{note}")
+    errors: list[VocabSizeError] = []
+    for side, lines in texts.items():
+        label = "both sides" if side == "joint" else f"the {side} side"
+        try:
+            models[side] = train_tokenizer(lines, settings, exact, label, side)
+        except VocabSizeError as error:  # report the limits of both sides together
+            errors.append(error)
+            continue
+        size, wanted = Tokenizer(models[side]).vocab_size, settings.size_of(side)
+        note = f" (the text is too small for {wanted})" if size < wanted and not exact else ""
+        say(f"tokenizer: {settings.type}, {label}, {size} pieces from {len(lines)} lines{note}")
+    if errors:
+        limits = [limit for error in errors for limit in error.limits]
+        advice = dict.fromkeys(error.advice for error in errors)
+        if not settings.joint:
+            advice["or give one size per side, {src: N, tgt: N}"] = None
+        raise VocabSizeError(limits, "; ".join(advice))
     return models
 
 

@@ -247,15 +247,27 @@ def sample_items(items: Iterable[T], size: int, seed: int) -> list[T]:
     return sample
 
 
-def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, name: str) -> bytes:
+class VocabSizeError(DataError):
+    """A vocabulary size that the training text does not allow."""
+
+    def __init__(self, limits: Sequence[str], advice: str) -> None:
+        """Keep the limit of each side, so that those of both sides can be reported together."""
+        self.limits, self.advice = list(limits), advice
+        super().__init__(f"tokenizer.vocab_size: {'; '.join(limits)} ({advice})")
+
+
+def train_tokenizer(
+    lines: Sequence[str], config: TokenizerConfig, exact: bool, name: str, side: str = "joint"
+) -> bytes:
     """Train a SentencePiece model on `lines` and return it.
 
-    With `exact`, a corpus too small for `config.vocab_size` is a DataError that names the largest
-    possible size; else the largest possible size is used.
+    With `exact`, a corpus too small for `config.vocab_size` is a VocabSizeError that names the
+    largest possible size; else the largest possible size is used. `side` chooses from sizes per
+    side.
     """
     if not any(line.strip() for line in lines):
         raise DataError(f"{name}: the training text is empty; a tokenizer needs some")
-    asked = config.vocab_size
+    asked = config.size_of(side)
     try:
         model = _sentencepiece(lines, config.type, asked, exact)
         largest = Tokenizer(model).vocab_size  # a char model just takes what there is
@@ -264,16 +276,16 @@ def train_tokenizer(lines: Sequence[str], config: TokenizerConfig, exact: bool, 
         largest = int(found[1]) if found else asked
         least = _least_size(lines, config.type)
         if asked < least:
-            raise DataError(
-                f"tokenizer.vocab_size: must be at least {least} for {name} (special and reserved "
-                f"pieces, {BYTE_PIECES} bytes and the characters), is {asked}"
+            raise VocabSizeError(
+                [f"expected at least {least} for {name}, got {asked}"],
+                f"special and reserved pieces, {BYTE_PIECES} bytes and the characters",
             ) from None
         if not found:
             raise DataError(f"{name}: SentencePiece cannot train on this text: {error}") from None
     if exact and largest < asked:
-        raise DataError(
-            f"tokenizer.vocab_size: must be at most {largest} for {name}, is {asked}; "
-            "leave it out to get the largest possible size"
+        raise VocabSizeError(
+            [f"expected at most {largest} for {name}, got {asked}"],
+            "leave it out for the largest possible size",
         )
     return model
 

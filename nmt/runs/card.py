@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt import files
-from nmt.config import Config, known_tags
+from nmt.config import Config, TokenizerConfig, known_tags
 from nmt.configfile import load_config
 from nmt.log import duration, printable
 from nmt.release import commit
@@ -100,6 +100,12 @@ def _use(config: Config, summary: Summary) -> str:
     return f"```sh\n{command}\n```\n\nin the folder above this one; one line out a line in."
 
 
+def _vocabulary_sizes(tokenizer: TokenizerConfig) -> str:
+    """Write the vocabulary size, or those of both sides."""
+    sizes = dict.fromkeys([tokenizer.size_of("src"), tokenizer.size_of("tgt")])
+    return " + ".join(f"{size:,}" for size in sizes)
+
+
 def _model(config: Config, summary: Summary) -> Rows:
     sizes = _named(config.model.model_dump(), SIZES)
     tokenizer = config.tokenizer
@@ -108,7 +114,7 @@ def _model(config: Config, summary: Summary) -> Rows:
         ("architecture", summary.model),
         ("sizes", sizes),
         ("parameters", whole(summary.parameters)),
-        ("vocabulary", f"{tokenizer.vocab_size:,} pieces, {tokenizer.type}, {joint}"),
+        ("vocabulary", f"{_vocabulary_sizes(tokenizer)} pieces, {tokenizer.type}, {joint}"),
     ]
 
 

@@ -175,8 +175,8 @@ def test_a_vocabulary_that_cannot_be_names_the_size_that_can(
 ) -> None:
     flags = settings(tokenizer__type=kind)
     result = tiny.train(*flags, *settings(tokenizer__vocab_size=size))
-    assert_refused(result, f"tokenizer.vocab_size: must be at {bound} ", f"is {size}")
-    named = int(result.err.split(f"must be at {bound} ")[1].split()[0])
+    assert_refused(result, f"tokenizer.vocab_size: expected at {bound} ", f"got {size}")
+    named = int(result.err.split(f"expected at {bound} ")[1].split()[0])
     flags += settings(tokenizer__vocab_size=named)
     done(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
 

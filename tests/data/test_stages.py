@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -328,8 +329,37 @@ def test_a_size_that_was_asked_for_is_met_or_refused(project: Project) -> None:
     project.settings["tokenizer"] = {"vocab_size": 380}
     assert project.prepare()[0].src.vocab_size == 380
     project.settings["tokenizer"] = {"vocab_size": 8000}
-    with pytest.raises(DataError, match=r"tokenizer\.vocab_size: must be at most \d+ for both"):
+    with pytest.raises(DataError, match=r"tokenizer\.vocab_size: expected at most \d+ for both"):
         project.prepare()
+
+
+def limits_of(project: Project) -> dict[str, int]:
+    """Return the vocabulary sizes that an error names, by side."""
+    with pytest.raises(DataError) as caught:
+        project.prepare()
+    message = str(caught.value)
+    assert message.startswith("tokenizer.vocab_size: expected at ")
+    found = re.findall(r"expected at (?:most|least) (\d+) for the (src|tgt) side, got", message)
+    return {side: int(size) for size, side in found}
+
+
+@pytest.mark.parametrize("size", [1, 50_000])
+def test_vocab_size_reports_the_limits_of_both_sides(project: Project, size: int) -> None:
+    project.settings["tokenizer"] = {"joint": False, "vocab_size": size}
+    limits = limits_of(project)
+    assert set(limits) == {"src", "tgt"}
+    project.settings["tokenizer"]["vocab_size"] = limits
+    tokenizers = project.prepare()[0]
+    assert {"src": tokenizers.src.vocab_size, "tgt": tokenizers.tgt.vocab_size} == limits
+
+
+def test_vocab_size_per_side_reports_the_side_that_fails(project: Project) -> None:
+    project.settings["tokenizer"] = {"joint": False, "vocab_size": {"src": 50_000, "tgt": 350}}
+    assert set(limits_of(project)) == {"src"}
+    project.settings["tokenizer"]["vocab_size"] = {"src": 350, "tgt": 345}
+    tokenizers = project.prepare()[0]
+    assert (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size) == (350, 345)
+    assert project.prepare()[3] == [], "the tokenizer of the same settings is kept"
 
 
 def test_a_number_splits_validation_text_off_for_good(project: Project) -> None:
