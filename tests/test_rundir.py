@@ -100,7 +100,7 @@ def test_json_is_read(tmp_path: Path) -> None:
         (b'{"a": 1', "expected JSON, got a damaged file"),
         (b"", "expected JSON, got a damaged file"),
         (b'{"a": "\xff"}', "expected JSON, got a damaged file"),
-        (b"[1]", "expected a JSON object, got [1]"),
+        (b"[1]", "expected a JSON object, got \\[1\\]"),
         (b"null", "expected a JSON object"),
         (b'{"format_version": %d}' % (FORMAT_VERSION + 1), "written by a newer nmt"),
         (b'{"format_version": "1"}', "format_version"),

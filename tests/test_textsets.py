@@ -159,5 +159,5 @@ def test_tags_tell_sets_of_one_text_apart() -> None:
 def test_a_set_given_twice_is_refused() -> None:
     same = TextSet(prefix=Path("a/x"), tags={"tgt_lang": "de"})
     for sets in ([Path("a/x"), Path("a/x")], [same, same]):
-        with pytest.raises(ConfigError, match="a name of its own"):
+        with pytest.raises(ConfigError, match="test sets with different names"):
             set_names(sets)

@@ -95,7 +95,7 @@ def _check(source: str, texts: Mapping[str, Text], outputs: Mapping[str, _Output
         other = first.setdefault(name.rpartition(".")[0], name)
         if out.lines != outputs[other].lines:
             raise DataError(
-                f"{source}: {name} expected {outputs[other].lines:,} lines as in {other}, "
+                f"{source}: {name}: expected {outputs[other].lines:,} lines as in {other}, "
                 f"got {out.lines:,}"
             )
         known = texts[name].sha256

@@ -120,7 +120,7 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--tgt", "T"], "stdin has 0, "),
+        (["--tgt", "T"], "got 0 in stdin"),
         (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: needs --reverse"),
         (
             ["--src", "S", "--reverse", "R", "--symmetrise", "intersect"],
@@ -196,7 +196,7 @@ def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
     flags = settings(data__alignments=f"[{links}]", train__guided_alignment=0.5)
     for lines, message in (
         (["0-0", "0-99", *["0-0"] * 94], ":2: expected a link between words 0 to"),
-        (["0-0"] * 95, ": expected a line for each ends after 95"),
+        (["0-0"] * 95, ": expected a line for each pair, got only 95"),
     ):
         write_lines(links, lines)
         result = tiny.train(*flags)

@@ -191,7 +191,7 @@ def test_a_folder_in_the_place_of_a_text(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("site")
 def test_an_unknown_name(tmp_path: Path) -> None:
     result = nmt("data", "get", "sumed", "--to", tmp_path / "out")
-    refused(result, "one of summed, table, unsummed; is 'sumed' (did you mean 'summed'?)")
+    refused(result, "one of summed, table, unsummed, got 'sumed' (did you mean 'summed'?)")
 
 
 def test_the_list_shows_all_there_is_of_the_catalogue() -> None:

@@ -155,7 +155,7 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
         (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
         (["1 2", "--svg", "SAME"], "--html, --png and --svg: expected different files"),
         (["--force", "2 1"], "2 1: no such file"),
-        (["--force", "LONGER"], "stdin has 0, "),
+        (["--force", "LONGER"], "got 0 in stdin"),
         (["--src", "S", "--force", "LONGER"], "expected the same number of lines on both sides"),
         (["--src", "nowhere"], "nowhere: no such file"),
     ],

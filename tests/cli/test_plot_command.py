@@ -46,7 +46,7 @@ def test_several_runs_have_letters_of_their_own(
     ("flags", "message"),
     [
         (["RUN", "--of", "loss,belu"], "--of: expected any of loss, perplexity, bleu, lr, speed, "),
-        (["RUN", "--of", "loss,belu"], "(did you mean 'bleu'?); is 'belu'"),
+        (["RUN", "--of", "loss,belu"], "got 'belu' (did you mean 'bleu'?)"),
         (["RUN", "--of", ""], "is ''"),
         (["RUN", "nowhere"], "nowhere: no such run folder"),
         (["RUN"] * 27, "RUN...: expected at most 26 runs, got 27"),

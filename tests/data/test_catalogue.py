@@ -71,7 +71,7 @@ def test_multi30k_is_the_official_one() -> None:
 
 
 def test_an_unknown_name_gets_the_list_and_the_nearest() -> None:
-    with pytest.raises(DataError, match=r"one of multi30k, .*; is 'multi31k' \(did you mean 'mul"):
+    with pytest.raises(DataError, match=r"one of multi30k, .*, got 'multi31k' \(did you mean 'mul"):
         find("multi31k")
 
 

@@ -269,7 +269,7 @@ def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Token
     with pytest.raises(DataError, match=r"data\.train: expected at least one pair, .*\(empty\)"):
         require_pairs(empty, "data.train")
     dropped = corpus_of([("", "a"), ("x" * 99, "b")], tokenizers, tmp_path / "b", max_length=5)
-    with pytest.raises(DataError, match=r"holds none \(1 blank, 1 over 5 tokens\)"):
+    with pytest.raises(DataError, match=r"got none \(1 blank, 1 over 5 tokens\)"):
         require_pairs(dropped, "data.train")
 
 

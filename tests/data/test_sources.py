@@ -220,7 +220,7 @@ def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) ->
     message = error(source("named tsv", part))
     assert message.startswith(f"{part[0]}:1: expected a column 'en', got ")
     names = head.decode("utf-8-sig").split("\n")[0].strip().split("\t")
-    assert f"names {', '.join(names)};" in message
+    assert f"got '{', '.join(names)}' (choose columns" in message
 
 
 @pytest.mark.parametrize(
@@ -327,9 +327,9 @@ def test_without_alignments_there_are_no_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (0, "has a line for each pair, ends after 0"),
-        (4, "ends after 4"),
-        (5, "ends after 5"),
+        (0, "expected a line for each pair, got only 0"),
+        (4, "expected a line for each pair, got only 4"),
+        (5, "expected a line for each pair, got only 5"),
         (7, "expected a line for each of 6 pairs, got 1 more"),
         (9, "expected a line for each of 6 pairs, got 3 more"),
     ],

@@ -155,7 +155,7 @@ def test_candidates_that_occur_twice_are_made_up_for() -> None:
     for place, pair in zip((10, 200, 390), alone, strict=True):
         pairs.insert(place, pair)
     assert split(pairs, 3, 1)[1] == alone
-    with pytest.raises(DataError, match="at most 3,"):
+    with pytest.raises(DataError, match="at most 3 pairs, got 4: only 3 of the 403 pairs"):
         split(pairs, 4, 1)
 
 

@@ -359,7 +359,7 @@ def test_vocab_size_per_side_reports_the_side_that_fails(project: Project) -> No
     project.settings["tokenizer"]["vocab_size"] = {"src": 350, "tgt": 345}
     tokenizers = project.prepare()[0]
     assert (tokenizers.src.vocab_size, tokenizers.tgt.vocab_size) == (350, 345)
-    assert project.prepare()[3] == [], "the tokenizer of the same settings is kept"
+    assert project.prepare()[3] == KEPT
 
 
 def test_a_number_splits_validation_text_off_for_good(project: Project) -> None:
@@ -481,7 +481,7 @@ def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None
     ("name", "lines", "message"),
     [
         ("train", [], r"data\.train: expected at least one pair"),
-        ("train", ["", " "], r"the training text is empty|holds none \(2 blank\)"),
+        ("train", ["", " "], r"the training text is empty|got none \(2 blank\)"),
         ("valid", [], r"data\.valid: expected at least one pair, got none \(empty\)"),
     ],
 )

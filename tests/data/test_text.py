@@ -165,7 +165,7 @@ def test_unequal_sides_give_both_counts(tmp_path: Path, src_lines: int, tgt_line
     src, tgt = write(tmp_path / "s", b"a\n" * src_lines), write(tmp_path / "t", b"b\n" * tgt_lines)
     with pytest.raises(DataError) as caught:
         list(read_pairs(src, tgt))
-    assert f"{src} has {src_lines}, {tgt} has {tgt_lines}" in str(caught.value)
+    assert f"got {src_lines} in {src} and {tgt_lines} in {tgt}" in str(caught.value)
 
 
 def test_two_empty_files_hold_no_pairs(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_filters_leave_the_best_of_what_is_allowed(
 
 
 def test_a_forbidden_piece_that_is_none_is_named() -> None:
-    with pytest.raises(ConfigError, match="'bb' is none"):
+    with pytest.raises(ConfigError, match="got 'bb'"):
         make_engine(decode={"forbid": ["bb"]})
 
 

@@ -61,7 +61,7 @@ def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("comet-score", "it has no {hyp}"),
+        ("comet-score", "expected a command with {hyp}"),
         (
             "comet-score '{hyp}",
             'expected a command line, got "comet-score \'{hyp}": No closing quotation',

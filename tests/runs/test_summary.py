@@ -138,7 +138,7 @@ def cut(file: Path) -> None:
         (lambda run: cut(run.last / "model.safetensors"), "expected a safetensors file"),
         (lambda run: files.remove(run.checkpoints), "holds no checkpoint"),
         (lambda run: files.remove(run.best.resolve() / "model.safetensors"), "no checkpoint"),
-        (lambda run: run.metrics.write_text("\n\n\n\n"), "damaged: line 1, 2, 3"),
+        (lambda run: run.metrics.write_text("\n\n\n\n"), "got damaged ones: line 1, 2, 3"),
         (lambda run: (files.remove(run.metrics), run.metrics.mkdir()), "metrics.jsonl: Is a dir"),
     ],
 )
