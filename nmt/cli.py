@@ -547,7 +547,9 @@ def score(
     """Print log-probability and perplexity of translations."""
     from nmt.commands import score as command
 
-    command.run(src, tgt, model or [], output, json, _overrides(set_, _target(to)), device, progress)
+    command.run(
+        src, tgt, model or [], output, json, _overrides(set_, _target(to)), device, progress
+    )
 
 
 @app.command(rich_help_panel="Translation")
