@@ -130,7 +130,7 @@ class CleanConfig(Section):
     """Filters of the training text, each off unless it is named (docs/check.md)."""
 
     normalise: list[Literal["entities", "nfc", "quotes", "spaces"]] = []
-    """Done to both sides first: HTML entities decoded, Unicode composed, one kind of quotes."""
+    """Old name of `tokenizer.normalization`; `nmt clean` writes text changed by it."""
     misaligned: bool = False
     """Drop blocks of pairs whose translation is some lines away or missing (`nmt check`)."""
     max_words: Count | None = None
@@ -209,6 +209,9 @@ class VocabSizes(Section):
     """Pieces of the target side."""
 
 
+NormalizationStep = Literal["entities", "nfc", "nfkc", "quotes", "moses", "spaces"]
+
+
 class TokenizerConfig(Section):
     """SentencePiece, trained on the training text unless `model` names one of your own."""
 
@@ -220,6 +223,8 @@ class TokenizerConfig(Section):
     """One model for both languages; else one each."""
     sample_lines: Count = 1_000_000
     """Lines a side, at most, that the tokenizer is trained on; a seeded sample of the text."""
+    normalization: list[NormalizationStep] = []
+    """Rewriting of all text before it is tokenized, in training and in use (docs/text.md)."""
     sampling: Annotated[float, Field(gt=0, le=1)] | None = None
     """Cut training text anew in each epoch: alpha of unigram (Kudo 2018), dropout of bpe."""
     model: FilePath | FilePair | None = None
@@ -464,6 +469,17 @@ class Config(Section):
         }
         return self.with_values(values, given)
 
+    def with_model_normalization(self) -> Config:
+        """Return a copy whose tokenizer does what `data.clean.normalise` names."""
+        clean = self.data.clean
+        if clean is None or not clean.normalise:
+            return self
+        values = {
+            "tokenizer.normalization": list(clean.normalise),
+            "data.clean": clean.model_copy(update={"normalise": []}).model_dump(),
+        }
+        return self.with_values(values, self._given | {"tokenizer.normalization"})
+
     def contradictions(self) -> list[tuple[tuple[str, ...], str]]:
         """Return (place, message) for each pair of settings that cannot both hold."""
         return [
@@ -544,8 +560,8 @@ class Config(Section):
                 and data.clean is not None
                 and data.clean.normalise != [],
                 "data.clean",
-                "normalise changes the words that data.alignments counts: run `nmt clean`, then "
-                "`nmt align`",
+                "normalise changes the words that data.alignments counts: use "
+                "tokenizer.normalization, which counts them as they were",
             ),
             (
                 model.tie == "all" and not tokenizer.joint,

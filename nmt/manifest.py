@@ -91,10 +91,13 @@ def _check(file: Path, entry: dict[str, Any]) -> None:
 def ingredients(config: Config, run: RunDir) -> dict[str, Any]:
     """Return what weights mean nothing without: settings of the model, tokenizers by their hash."""
     models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt)
-    return {
+    content = {
         "model": config.model.model_dump(mode="json"),
         "tokenizers": {file.name: sha256(file) for file in models if file.is_file()},
     }
+    if run.normalization.is_file():
+        content["normalization"] = read_json(run.normalization)
+    return content
 
 
 def tokenizers_of_weights(run: RunDir) -> dict[str, str]:
@@ -136,9 +139,21 @@ def other_tokenizers(record: Mapping[str, Any], config: Config, run: RunDir) -> 
     """Return the tokenizer files that differ from those of a checkpoint's record."""
     recorded = record.get("ingredients", {}).get("tokenizers", {})
     current = ingredients(config, run)["tokenizers"]
-    return [
+    return _other_normalization(record, config, run) + [
         f"{run.path / name}: expected the tokenizer of the model, got "
         + ("another file" if name in current else "no file")
         for name, digest in recorded.items()
         if current.get(name) != digest
     ]
+
+
+def _other_normalization(record: Mapping[str, Any], config: Config, run: RunDir) -> list[str]:
+    """Return what to say if text is not normalized as when a checkpoint was written."""
+    if "ingredients" not in record:
+        return []
+    recorded, current = record["ingredients"], ingredients(config, run)
+    if recorded.get("normalization") == current.get("normalization"):
+        return []
+    expected = "as the model was trained" if "normalization" in recorded else "no such file"
+    got = "another one" if "normalization" in current else "no such file"
+    return [f"{run.normalization}: expected {expected}, got {got}"]

@@ -24,6 +24,8 @@ class RunDir:
         self.tokenizer_src = path / "tokenizer.src.model"
         self.tokenizer_tgt = path / "tokenizer.tgt.model"
         self.tokenizer_meta = path / "tokenizer.json"
+        self.normalization = path / "normalization.json"
+        """Only in runs whose text is normalized."""
         self.corpus = path / "corpus"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best"

@@ -23,6 +23,13 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     data = config.data
     if data.clean is None:
         raise ConfigError(["data.clean: expected at least one filter, got none (docs/check.md)"])
+    if data.clean.normalise:
+        steps = ", ".join(data.clean.normalise)
+        say(
+            f"warning: data.clean.normalise [{steps}] changes the text written here; a model "
+            "trained on it reads other text as it is, unless tokenizer.normalization names the "
+            "same steps"
+        )
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
     table = prefix.with_name(f"{prefix.name}.dropped.tsv")

@@ -7,7 +7,7 @@ from pathlib import Path
 from nmt.configfile import load_config
 from nmt.decoding.load import choose_run
 from nmt.evaluation.metrics import corpus_bleu
-from nmt.export.write import export_run
+from nmt.export.write import export_run, normalization_note
 from nmt.log import say
 from nmt.modelconfig import ENGINES, Engine
 
@@ -25,6 +25,8 @@ def run(
     output = output or run_dir.exported(to)
     found = export_run(run_dir, config, to, quantization, output)
     say(f"{ENGINES[to]} model: {output}")
+    if note := normalization_note(output, to):
+        say(note)
     if found is None:
         say(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmt.configfile import load_config, run_folder
+from nmt.data.normalization import with_model_normalization
 from nmt.data.stages import ensure_corpus, ensure_tokenizers
 from nmt.log import say
 from nmt.ownership import check_run_folder
@@ -15,6 +16,7 @@ def run(file: Path, folder: Path | None, overrides: list[str], corpus: bool) -> 
     config = load_config(file, overrides, check_files=True)
     run_dir = run_folder(config, file, folder)
     check_run_folder(run_dir)
+    config = with_model_normalization(config, run_dir, resume=True, say=say)
     tokenizers = ensure_tokenizers(config, run_dir, say)
     if corpus:
         ensure_corpus(config, run_dir, tokenizers, say)

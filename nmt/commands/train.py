@@ -21,6 +21,7 @@ from nmt.cores import free_cores, job_size
 from nmt.data.batching import plan_whole
 from nmt.data.corpus import Corpus
 from nmt.data.loader import make_micro_batch
+from nmt.data.normalization import with_model_normalization
 from nmt.data.stages import (
     EvalSet,
     ensure_corpus,
@@ -38,7 +39,7 @@ from nmt.evaluation.report import new_report, write_report
 from nmt.evaluation.systems import RunSystem, as_test_sets, translated
 from nmt.evaluation.tables import all_cautions, brief
 from nmt.explain.lexicon import make_shortlist
-from nmt.export.write import check_exportable, export_run
+from nmt.export.write import check_exportable, export_run, normalization_note
 from nmt.log import RunLog, duration, put, say
 from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
@@ -98,6 +99,7 @@ def run(
         check_exportable(config, engine, None)
     check_installed(config.train.log_to)
     run_dir = run_folder(config, file, folder)
+    config = with_model_normalization(config, run_dir, resume, say)
     if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
@@ -429,6 +431,8 @@ def export(trainer: Trainer) -> None:
         folder = trainer.run.exported(engine)
         found = export_run(trainer.run, trainer.config, engine, None, folder)
         trainer.log.say(f"export: {folder}")
+        if note := normalization_note(folder, engine):
+            trainer.log.say(note)
         if found is not None:
             trainer.log.say(found.in_words())
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from nmt.config import CleanConfig
 from nmt.data import contents, language
+from nmt.data.text import one_line
 from nmt.errors import DataError
 
 QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
@@ -55,7 +56,7 @@ class Cleaner:
         """Return a line as it is trained on."""
         for normalise in self.normalisers:
             text = normalise(text)
-        return text
+        return one_line(text)
 
     def reason(self, src: str, tgt: str) -> str | None:
         """Return why a pair is dropped, None where it is kept."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, compress, islice
-from operator import not_
+from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from nmt.data.cleaning import Cleaner, Drop, Drops, Duplicates
 from nmt.data.links import piece_links
+from nmt.data.normalization import Normalizers, normalize_pair
 from nmt.data.sentences import sentence_ends
 from nmt.data.text import Links, Pair
 from nmt.data.tokenizer import Tokenizer, Tokenizers
@@ -64,6 +64,8 @@ class Job:
     """Pairs with more tokens than this on a side are dropped, and blank ones; None keeps all."""
     language: str | None = None
     """Source language, to count lines of several sentences; None to count none."""
+    normalizers: Normalizers = (None, None)
+    """Rewrite what filters read, without tokenizers; else the tokenizers' own do."""
 
 
 @dataclass
@@ -138,36 +140,41 @@ def settled(found: Iterable[Block], drops: Drops, duplicates: Duplicates | None)
 
 
 def make_block(job: Job, chunk: Records) -> Block:
-    """Clean and tokenize a chunk."""
+    """Clean and tokenize a chunk.
+
+    Filters and tokenizers read normalized text; the block holds the text before normalization.
+    """
     raw = chunk.pairs()
     links = chunk.links(raw)
-    pairs, numbers = raw, list(range(len(raw)))
     drops: list[tuple[int, Drop]] = []
 
     def note(number: int, reason: str) -> None:
         drops.append((number, Drop(reason, chunk.place(number), *raw[number])))
 
+    texts, numbers = raw, list(range(len(raw)))
     if job.cleaner is not None:
-        cleaner, numbers = job.cleaner, []
-        clean = [(cleaner.normalised(src), cleaner.normalised(tgt)) for src, tgt in raw]
-        for number, pair in enumerate(clean):
-            reason = chunk.misaligned.get(number) or cleaner.reason(*pair)
+        clean = job.cleaner.normalised
+        texts = [(clean(src), clean(tgt)) for src, tgt in raw]
+    normalizers = job.normalizers if job.tokenizers is None else job.tokenizers.normalizers
+    normalized = [normalize_pair(pair, normalizers) for pair in texts]
+    if job.cleaner is not None:
+        numbers = []
+        for number, pair in enumerate(normalized):
+            reason = chunk.misaligned.get(number) or job.cleaner.reason(*pair)
             if reason is None:
                 numbers.append(number)
             else:
                 note(number, reason)
-        pairs = [clean[number] for number in numbers]
     if job.max_length is not None:
-        filled = [
-            not (src == "" or tgt == "" or src.isspace() or tgt.isspace()) for src, tgt in pairs
-        ]
-        if not all(filled):
-            for number in compress(numbers, map(not_, filled)):
-                note(number, "blank")
-            pairs, numbers = list(compress(pairs, filled)), list(compress(numbers, filled))
+        blank = {number for number in numbers if not all(map(str.strip, normalized[number]))}
+        for number in blank:
+            note(number, "blank")
+        numbers = [number for number in numbers if number not in blank]
+    pairs = [texts[number] for number in numbers]
+    normalized = [normalized[number] for number in numbers]
     keys = []
     if job.cleaner is not None and job.cleaner.config.duplicates:
-        for number, pair in zip(numbers, pairs, strict=True):
+        for number, pair in zip(numbers, normalized, strict=True):
             stood = (chunk.place(number), *raw[number])
             keys.append(Key(job.cleaner.key(*pair), number, stood))
     if links is not None:
@@ -179,7 +186,7 @@ def make_block(job: Job, chunk: Records) -> Block:
     found = Block(_texts(pairs), links, drops, keys, multi_sentence)
     if job.tokenizers is None:
         return found
-    found.rows |= _tokenized(pairs, links, job.tokenizers)
+    found.rows |= _tokenized(pairs, normalized, links, job.tokenizers)
     if job.max_length is not None:
         over = np.maximum(*(found.rows[side].lengths for side in SIDES)) > job.max_length
         if over.any():
@@ -200,11 +207,13 @@ def _texts(pairs: list[Pair]) -> dict[str, Rows]:
 
 
 def _tokenized(
-    pairs: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
+    pairs: list[Pair], normalized: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
 ) -> dict[str, Rows]:
+    """Encode normalized pairs; words of links are counted in the pairs as they were."""
+    plain = tokenizers.normalized_by((None, None))
     rows = {
-        "src": _encoded([src for src, _ in pairs], tokenizers.src),
-        "tgt": _encoded([tgt for _, tgt in pairs], tokenizers.tgt),
+        "src": _encoded([src for src, _ in normalized], plain.src),
+        "tgt": _encoded([tgt for _, tgt in normalized], plain.tgt),
     }
     if links is not None:
         places = []

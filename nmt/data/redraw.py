@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nmt.config import AugmentConfig
 from nmt.data.augment import augmented
 from nmt.data.corpus import Corpus
+from nmt.data.normalization import Normalizers, normalize_pair
 from nmt.data.permutation import mixed
 from nmt.data.prepare import Rows, end_to_end
 from nmt.data.tokenizer import Tokenizers
@@ -46,9 +47,10 @@ class Recipe:
         return Corpus(*self.folders)
 
     @cached_property
-    def of_sets(self) -> list[Tokenizers]:
-        """The tokenizers of each text set, with its tags."""
-        return [self.tokenizers.tagged(tags) for tags in self.corpus.tags]
+    def of_sets(self) -> list[tuple[Normalizers, Tokenizers]]:
+        """The normalizers of each text set, and tokenizers for normalized text with its tags."""
+        sets = [self.tokenizers.tagged(tags) for tags in self.corpus.tags]
+        return [(each.normalizers, each.normalized_by((None, None))) for each in sets]
 
 
 Item = tuple[Numbers, Numbers]
@@ -65,7 +67,9 @@ def draw(recipe: Recipe, item: Item) -> tuple[Rows, Rows]:
     src_rows, tgt_rows = [], []
     texts = zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True)
     for (src, tgt), seed, number in zip(texts, seeds.tolist(), sets.tolist(), strict=True):
-        rng, its = random.Random(seed), recipe.of_sets[number]
+        rng = random.Random(seed)
+        normalizers, its = recipe.of_sets[number]
+        src, tgt = normalize_pair((src, tgt), normalizers)
         if recipe.augment is not None:
             src, tgt = augmented(src, tgt, recipe.augment, rng)
         if recipe.sampling is None:

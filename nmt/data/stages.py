@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ from nmt.data import fingerprint
 from nmt.data.cleaning import Cleaner, Drops, Duplicates, recorded_settings
 from nmt.data.corpus import DROPPED, META, Corpus, build_corpus, is_whole, require_pairs
 from nmt.data.misalignment import misaligned_blocks
+from nmt.data.normalization import (
+    model_normalizers,
+    normalize_pair,
+    normalizers_record,
+    save_normalizers,
+    set_normalizers,
+)
 from nmt.data.prepare import Block, Job, blocks, settled
 from nmt.data.sources import Source
 from nmt.data.split import Split, split_off
@@ -104,10 +111,19 @@ def duplicates(config: Config) -> Duplicates | None:
 
 def kept_blocks(config: Config, drops: Drops) -> Iterator[Block]:
     """Yield the training text that the filters let pass, tokenized or not."""
+    for _, block in _kept_by_set(config, drops):
+        yield block
+
+
+def _kept_by_set(config: Config, drops: Drops) -> Iterator[tuple[int, Block]]:
+    """Yield the same with the number of the training set, from 0."""
     known = duplicates(config)
-    for split, cleaner in zip(_splits(config), cleaners(config), strict=True):
+    normalizers = set_normalizers(config)
+    for number, (split, cleaner) in enumerate(zip(_splits(config), cleaners(config), strict=True)):
         cores = 1 if cleaner is None else free_cores()
-        yield from settled(blocks(split.chunks(), Job(cleaner), cores), drops, known)
+        job = Job(cleaner, normalizers=normalizers[number])
+        for block in settled(blocks(split.chunks(), job, cores), drops, known):
+            yield number, block
 
 
 def _splits(config: Config) -> list[Split]:
@@ -146,7 +162,10 @@ def ensure_tokenizers(
         meta = None
     recorded = {} if meta is None else {**_default_settings(), **meta["settings"]}
     unchanged = (
-        meta is not None and recorded == settings and fingerprint.unchanged(meta["inputs"], inputs)
+        meta is not None
+        and recorded == settings
+        and fingerprint.unchanged(meta["inputs"], inputs)
+        and run.normalization.is_file() == bool(config.tokenizer.normalization)
     )
     if run.has_begun() and meta is not None and not unchanged:
         _refuse_other_tokenizer(config, run, recorded, settings)
@@ -168,6 +187,8 @@ def ensure_tokenizers(
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
     if run.has_begun():
         _refuse_other_models(run, models)
+    reserved = Tokenizer(models.get("joint") or models["src"]).reserved
+    save_normalizers(run, model_normalizers(config, reserved))
     save_tokenizers(run, models, record)
     return load_tokenizers(run)
 
@@ -252,13 +273,15 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     exact = config.is_given("tokenizer.vocab_size")
     # One reservoir for pairs keeps the sample of both sides parallel and the memory bounded.
     kept = chain.from_iterable(
-        zip(block.lines("src"), block.lines("tgt"), strict=True)
-        for block in kept_blocks(config, Drops())
+        zip(block.lines("src"), block.lines("tgt"), repeat(number), strict=False)
+        for number, block in _kept_by_set(config, Drops())
     )
     sample = sample_items(kept, settings.sample_lines, config.train.seed)
     if not sample:
         raise DataError("data.train: expected at least one pair, got none (empty)")
-    texts = {"src": [pair[0] for pair in sample], "tgt": [pair[1] for pair in sample]}
+    normalizers = set_normalizers(config)
+    pairs = [normalize_pair((src, tgt), normalizers[number]) for src, tgt, number in sample]
+    texts = {"src": [src for src, _ in pairs], "tgt": [tgt for _, tgt in pairs]}
     if settings.joint:
         texts = {"joint": [*texts["src"], *texts["tgt"]]}
     models = {}
@@ -342,7 +365,8 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
         tags = tag_ids(tokenizers.src, known, tags_of(one))
         longest = data.max_length if part == "train" else None
         language = languages(one, data)[0] if part == "train" else None
-        job = Job(cleaner, tokenizers.tagged(tags), longest, language)
+        tagged = tokenizers.tagged(tags)
+        job = Job(cleaner, tagged, longest, language)
         settings = {
             "max_length": longest,
             "clean": None if cleaner is None else recorded_settings(cleaner.config),
@@ -352,6 +376,8 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
             "tag_ids": list(tags),
             **_split_settings(config),
         }
+        if normalization := normalizers_record(tagged.normalizers):
+            settings["normalization"] = normalization
         inputs = every if together and source in sources else source.files
         return _Planned(run.corpus / part / str(number), source, job, settings, inputs)
 

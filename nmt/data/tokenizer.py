@@ -2,8 +2,9 @@
 
 Every model that we train sets apart pieces 0 to 3 (pad, unk, bos, eos) and a block of reserved
 pieces (for tags, `nmt.config.known_tags`), and falls back to bytes, so no text is unknown.
-Nothing is normalised: spaces are kept as they are, repeated, leading and trailing ones too. The one
-exception is U+2581, SentencePiece's own sign for a space, which comes back as a space.
+Text is normalized only by the steps of `tokenizer.normalization` (`nmt.data.normalization`). Beyond
+them all spaces are kept, also repeated, leading and trailing ones. The one exception is U+2581,
+SentencePiece's own sign for a space, which comes back as a space.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from nmt import files
 from nmt.config import RESERVED_PIECES, TokenizerConfig
 from nmt.data import checkedmodel
 from nmt.data.long_lines import trainable_lines
+from nmt.data.normalization import Normalizer, Normalizers, load_normalizers
+from nmt.data.rewriting import Aligned
 from nmt.data.subwords import SPACE_SIGN, Sampler
 from nmt.data.text import one_line
 from nmt.errors import DataError, RunError
@@ -46,11 +49,17 @@ class Tokenizer:
     """One SentencePiece model: text to token ids and back, losing nothing.
 
     A model from elsewhere may lack pad, bos or eos; those get ids above its own pieces. `tags` are
-    token ids put before every line.
+    token ids put before every line. `normalizer` rewrites every line before it is encoded.
     """
 
-    def __init__(self, model: bytes, name: str = "tokenizer", tags: tuple[int, ...] = ()) -> None:
-        self.model, self.tags = model, tags
+    def __init__(
+        self,
+        model: bytes,
+        name: str = "tokenizer",
+        tags: tuple[int, ...] = (),
+        normalizer: Normalizer | None = None,
+    ) -> None:
+        self.model, self.tags, self.normalizer = model, tags, normalizer
         try:
             self._processor = sentencepiece.SentencePieceProcessor()
             self._processor.LoadFromSerializedProto(model)
@@ -72,15 +81,29 @@ class Tokenizer:
         self._silent = {self.pad, self.bos, self.eos, *controls}
         self.never_output = sorted(self._silent - {self.eos})
 
-    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str, tuple[int, ...]]]:
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
         """Go to another process as the model's bytes."""
-        return type(self), (self.model, "tokenizer", self.tags)
+        return type(self), (self.model, "tokenizer", self.tags, self.normalizer)
 
     def tagged(self, tags: tuple[int, ...]) -> Tokenizer:
         """Return this tokenizer with these tags before every line, and no others."""
         other = copy.copy(self)
         other.tags = tags
         return other
+
+    def normalized_by(self, normalizer: Normalizer | None) -> Tokenizer:
+        """Return this tokenizer with another normalizer; None for text that is normalized."""
+        other = copy.copy(self)
+        other.normalizer = normalizer
+        return other
+
+    def normalize(self, line: str) -> str:
+        """Return a line as it is encoded."""
+        return line if self.normalizer is None else self.normalizer(line)
+
+    def is_blank(self, line: str) -> bool:
+        """Return whether nothing but blanks is left of a line once it is normalized."""
+        return not self.normalize(line).strip()
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
@@ -89,14 +112,15 @@ class Tokenizer:
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each line, without bos and eos."""
-        encoded: list[list[int]] = self._processor.encode(list(lines))
+        encoded: list[list[int]] = self._processor.encode([self.normalize(line) for line in lines])
         return [[*self.tags, *row] for row in encoded] if self.tags else encoded
 
     def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each line as an array: the fast way for many lines."""
         if not lines:
             return []
-        rows: list[NDArray[np.int32]] = self._processor.encode(list(lines), return_type="numpy")
+        texts = [self.normalize(line) for line in lines]
+        rows: list[NDArray[np.int32]] = self._processor.encode(texts, return_type="numpy")
         if not self.tags:
             return rows
         tags = np.array(self.tags, np.int32)
@@ -104,7 +128,7 @@ class Tokenizer:
 
     def sampled(self, line: str, alpha: float, rng: random.Random) -> list[int]:
         """Return one way to cut a line, drawn by chance; see `Sampler.draw`."""
-        return [*self.tags, *self._sampler().draw(line, alpha, rng)]
+        return [*self.tags, *self._sampler().draw(self.normalize(line), alpha, rng)]
 
     def _sampler(self) -> Sampler:
         """Return what draws; made once for all that share the model, whatever their tags."""
@@ -123,9 +147,14 @@ class Tokenizer:
         return text
 
     def cut(self, line: str) -> Cut:
-        """Cut a line into pieces, each with the word it belongs to."""
-        found = self._processor.encode(line, return_type="offset_mapping")
-        cut = _assign_words(line, found)
+        """Cut a line into pieces, each with the word it belongs to.
+
+        Words are those of the line as it is, whatever normalization makes of them.
+        """
+        aligned = None if self.normalizer is None else self.normalizer.aligned(line)
+        text = line if aligned is None else aligned.text
+        encoded = self._processor.encode(text, return_type="offset_mapping")
+        cut = _assign_words(line, encoded, aligned)
         if not self.tags:
             return cut
         return replace(
@@ -168,20 +197,23 @@ class Cut:
     """The word of each piece, by index; the number of words for tags, and for blanks at the end."""
 
 
-def _assign_words(text: str, found: dict[str, Any]) -> Cut:
+def _assign_words(text: str, encoded: dict[str, Any], aligned: Aligned | None = None) -> Cut:
     """Give each piece the word of its last letter; a piece of blanks the word that follows.
 
-    `found` is SentencePiece's offset mapping. Of the bytes that spell a character only the last
-    covers it; those before have no width and stand in front of it.
+    `encoded` is SentencePiece's offset mapping, in `aligned.text` if the text was normalized. Of
+    the bytes that spell a character only the last covers it; those before have no width.
     """
     words = list(WORD.finditer(text))
     ends = [word.end() for word in words]
+    read = text if aligned is None else aligned.text
     word_of = []
-    for begin, end in found["offsets"]:
-        letters = text[begin:end].rstrip(" \t\r\n")
+    for begin, end in encoded["offsets"]:
+        letters = read[begin:end].rstrip(" \t\r\n")
         last = begin + len(letters) - 1 if letters else end
+        if aligned is not None:
+            last = aligned.last_character(last, len(text))
         word_of.append(bisect_right(ends, last))
-    return Cut(text, found["ids"], found["pieces"], [word.group() for word in words], word_of)
+    return Cut(text, encoded["ids"], encoded["pieces"], [word.group() for word in words], word_of)
 
 
 @dataclass(frozen=True)
@@ -196,9 +228,21 @@ class Tokenizers:
         """Whether both sides share one vocabulary."""
         return self.src.model == self.tgt.model
 
+    @property
+    def normalizers(self) -> Normalizers:
+        """The normalizers of both sides."""
+        return self.src.normalizer, self.tgt.normalizer
+
+    def normalized_by(self, normalizers: Normalizers) -> Tokenizers:
+        """Return these with other normalizers."""
+        src, tgt = normalizers
+        return Tokenizers(self.src.normalized_by(src), self.tgt.normalized_by(tgt))
+
     def tagged(self, tags: tuple[int, ...]) -> Tokenizers:
-        """Return these with token ids before every source."""
-        return Tokenizers(self.src.tagged(tags), self.tgt)
+        """Return these with token ids before every source, and the languages of these tags."""
+        tokenizers = Tokenizers(self.src.tagged(tags), self.tgt)
+        src, tgt = self.normalizers
+        return tokenizers.normalized_by((src and src.tagged(tags), tgt and tgt.tagged(tags)))
 
 
 def load_tokenizers(run: RunDir) -> Tokenizers:
@@ -216,7 +260,7 @@ def tokenizers_ahead(run: RunDir) -> Callable[[], Tokenizers]:
 
     def loaded() -> Tokenizers:
         found = [Tokenizer(model.result(), str(place)) for place, model in begun]
-        return Tokenizers(found[0], found[-1])
+        return Tokenizers(found[0], found[-1]).normalized_by(load_normalizers(run))
 
     return loaded
 

@@ -47,8 +47,8 @@ class Demand:
 
 def demand(tokenizer: Tokenizer, prefix: str = "", phrases: Sequence[str] = ()) -> Demand:
     """Return the demand for a text that it begins with, and for phrases, in the target's tokens."""
-    begins = prefix.rstrip()  # the next word brings its own space
-    begin = tuple(tokenizer.encode([begins])[0]) if begins else ()
+    begins = tokenizer.normalize(prefix).rstrip()  # the next word brings its own space
+    begin = tuple(tokenizer.normalized_by(None).encode([begins])[0]) if begins else ()
     return Demand(begin, tuple(spelled(tokenizer, phrase) for phrase in phrases))
 
 
@@ -58,9 +58,11 @@ SIGN = "("
 
 def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
     """Return the ways in which the target's tokens spell words; DataError where they are blank."""
-    if not words.strip():
+    words = tokenizer.normalize(words).strip()
+    if not words:
         raise DataError(f"required phrase: expected text, got {words!r}")
-    after_space, after_sign, sign = tokenizer.encode([words.strip(), SIGN + words.strip(), SIGN])
+    plain = tokenizer.normalized_by(None)
+    after_space, after_sign, sign = plain.encode([words, SIGN + words, SIGN])
     forms = [tuple(after_space)]
     if after_sign[: len(sign)] == sign:
         forms.append(tuple(after_sign[len(sign) :]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nmt.config import Config, DecodeConfig, known_tags, required_tags
 from nmt.configfile import load_config
 from nmt.cores import free_cores
+from nmt.data.normalization import model_normalizers
 from nmt.data.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.ctranslate2 import CTranslate2Engine
 from nmt.decoding.splitting import LineSplitter
@@ -18,6 +19,7 @@ from nmt.decoding.translator import Extras, Translator
 from nmt.errors import ConfigError, RunError
 from nmt.log import say
 from nmt.manifest import OF_TRAINING, other_ingredients, verified
+from nmt.modelconfig import in_yaml
 from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_json
 
 if TYPE_CHECKING:
@@ -113,9 +115,38 @@ def source_language(config: Config, tags: Mapping[str, str]) -> str:
 
 
 def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
-    """Return tokenizers which mark every source as `decode.tags` says."""
+    """Return tokenizers which mark every source as `decode.tags` says.
+
+    A model that was trained without normalization takes that of the config, if there is one. Raises
+    ConfigError if the config has another normalization than the model.
+    """
+    src, _ = tokenizers.normalizers
+    steps = config.tokenizer.normalization
+    if src is None:
+        _warn_of_cleaned_training(config)
+        normalizers = model_normalizers(config, tokenizers.src.reserved)
+        tokenizers = tokenizers.normalized_by(normalizers)
+    elif set(src.steps) != set(steps):
+        raise ConfigError(
+            [
+                f"tokenizer.normalization: expected {in_yaml(list(src.steps))}, as the model was "
+                f"trained, got {in_yaml(steps)}"
+            ]
+        )
     ids = tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
     return tokenizers.tagged(ids)
+
+
+def _warn_of_cleaned_training(config: Config) -> None:
+    """Say that the text a model was trained on was normalized, but not the text it reads now."""
+    clean = config.data.clean
+    if clean is not None and clean.normalise and not config.tokenizer.normalization:
+        steps = ",".join(clean.normalise)
+        say(
+            f"warning: data.clean.normalise [{steps}] changed the training text of this model, and "
+            "nothing changes the text it reads now. Normalize it too: "
+            f"--set tokenizer.normalization=[{steps}]"
+        )
 
 
 def tagged(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
@@ -243,8 +274,20 @@ class _Begun:
 
 
 def _require_one_target(runs: list[RunDir], tokenizers: list[Tokenizers]) -> None:
-    """Raise ConfigError where a model's target tokenizer is not the first's."""
+    """Raise ConfigError if a model's target tokenizer or its normalization is not the first's."""
     first = tokenizers[0].tgt
+    for run, others in zip(runs[1:], tokenizers[1:], strict=True):
+        steps, expected = (
+            [(side.steps, side.language) if side else None for side in member.normalizers]
+            for member in (others, tokenizers[0])
+        )
+        if steps != expected:
+            raise ConfigError(
+                [
+                    f"--model: expected models with one tokenizer.normalization, got another in "
+                    f"{run.path} than in {runs[0].path}"
+                ]
+            )
     for run, its in zip(runs[1:], tokenizers[1:], strict=True):
         if its.tgt.model != first.model:
             raise ConfigError(

@@ -9,11 +9,14 @@ nowhere else; these are demanded, and replaced by the originals again.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from nmt.data.normalization import Normalizer
+from nmt.data.rewriting import Aligned
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import WIDE, standing, ties, whole
 
@@ -90,11 +93,18 @@ class Protected:
         ]
 
 
-def protect(line: str, terms: Terms | None = None, held: Sequence[str] = ()) -> Protected:
+def protect(
+    line: str,
+    terms: Terms | None = None,
+    held: Sequence[str] = (),
+    normalizer: Normalizer | None = None,
+) -> Protected:
     """Find what is to be taken over as it is, but within terms.
 
     Nothing is replaced by a number that stands in the line, in a term, or in what is `held` by the
-    translation anyhow; what is protected and stands there need not stand once more.
+    translation anyhow; what is protected and stands there need not stand once more. Nothing is
+    protected that the model's normalizer makes one of with text around it, such as the digits of an
+    HTML entity.
     """
     spare = _spare_numbers([line, *held], terms)
     numbers: dict[str, str] = {}
@@ -103,10 +113,13 @@ def protect(line: str, terms: Terms | None = None, held: Sequence[str] = ()) -> 
     demanded: list[Place] = []
     originals: list[str] = []
     behind = size = 0
-    for begin, end in _outside(kept(line), terms.of(line) if terms else []):
+    spans = kept(line) if normalizer is None else _within(kept(line), normalizer.aligned(line))
+    for begin, end in _outside(spans, terms.of(line) if terms else []):
         original = line[begin:end]
         if original not in numbers:
-            numbers[original] = original if FAMILIAR.fullmatch(original) else next(spare)
+            is_read = normalizer is None or normalizer(original) == original
+            is_familiar = is_read and FAMILIAR.fullmatch(original)
+            numbers[original] = original if is_familiar else next(spare)
             there[original] = sum(standing(original, text) for text in held)
         number = numbers[original]
         size += begin - behind
@@ -122,7 +135,23 @@ def protect(line: str, terms: Terms | None = None, held: Sequence[str] = ()) -> 
     return Protected(text, tuple(originals), tuple(demanded), stand_ins)
 
 
-def _outside(places: list[tuple[int, int]], terms: list[Place]) -> Iterator[tuple[int, int]]:
+def _within(spans: Iterable[tuple[int, int]], aligned: Aligned) -> Iterator[tuple[int, int]]:
+    """Yield spans without the characters that normalization joins with characters outside."""
+    joined = [(b, e) for b, e in zip(aligned.begins, aligned.ends, strict=True) if e - b > 1]
+
+    def around(position: int) -> tuple[int, int] | None:
+        """Return the joined characters on both sides of a position."""
+        index = bisect_left(joined, (position, position)) - 1
+        return joined[index] if index >= 0 and joined[index][1] > position else None
+
+    for begin, end in spans:
+        before, after = around(begin), around(end)
+        begin, end = before[1] if before else begin, after[0] if after else end
+        if begin < end:
+            yield begin, end
+
+
+def _outside(places: Iterable[tuple[int, int]], terms: list[Place]) -> Iterator[tuple[int, int]]:
     """Yield the places that lie in no term."""
     ahead = deque(terms)
     for begin, end in places:

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from nmt.data.normalization import Normalizer
 from nmt.data.text import read_lines
 from nmt.decoding.words import ties, whole
 from nmt.errors import DataError, show_value
@@ -26,11 +27,15 @@ class Place(NamedTuple):
 class Terms:
     """Translations of words and phrases of the source, in upper or lower case."""
 
-    def __init__(self, targets: Mapping[str, str]) -> None:
-        """Take target by source; DataError where a side is blank, or a source has two targets."""
+    def __init__(self, targets: Mapping[str, str], normalizer: Normalizer | None = None) -> None:
+        """Take target by source; DataError where a side is blank, or a source has two targets.
+
+        With a normalizer, terms are found wherever a line is equal to them once it is normalized.
+        """
+        self.originals, self.normalizer = dict(targets), normalizer
         self.targets: dict[str, str] = {}
         for source, target in targets.items():
-            _add(self.targets, source, target)
+            _add(self.targets, source if normalizer is None else normalizer(source), target)
         self._by_word: defaultdict[str, list[str]] = defaultdict(list)
         for source in sorted(self.targets, key=len, reverse=True):
             _, word = next(_words(source))
@@ -42,9 +47,24 @@ class Terms:
     def of(self, line: str) -> list[Place]:
         """Return where terms stand in a source line, and their translations.
 
+        Places are those of the line as it is.
+
         A term stands there as whole words, in upper or lower case; of two that overlap the one
         that begins first counts, and of those the longer.
         """
+        aligned = None if self.normalizer is None else self.normalizer.aligned(line)
+        if aligned is None:
+            return self._of(line)
+        return [
+            Place(*aligned.span(begin, end), target)
+            for begin, end, target in self._of(aligned.text)
+        ]
+
+    def normalized_by(self, normalizer: Normalizer | None) -> Terms:
+        """Return the same terms for lines that are normalized before they are read."""
+        return Terms(self.originals, normalizer)
+
+    def _of(self, line: str) -> list[Place]:
         found: list[Place] = []
         text = one_case(line)
         for begin, word in _words(text):

@@ -211,6 +211,9 @@ class Translator:
         self.tokenizers = tokenizers
         self.settings = settings
         self.splitter, self.extras = splitter or LineSplitter(), extras or Extras()
+        if self.extras.terms is not None:
+            terms = self.extras.terms.normalized_by(tokenizers.src.normalizer)
+            self.extras = replace(self.extras, terms=terms)
         self.report = Report()
         self.progress: Callable[[int], object] | None = None
         """Called with the number of lines translated, or of pairs scored, since the last call."""
@@ -250,7 +253,8 @@ class Translator:
         terms = self.extras.terms
         protected = Protected(line.text)
         if self.extras.protects:
-            protected = protect(line.text, terms, (line.prefix, *line.phrases))
+            held, normalizer = (line.prefix, *line.phrases), self.tokenizers.src.normalizer
+            protected = protect(line.text, terms, held, normalizer)
         return _Asked(line, protected, terms.of(protected.text) if terms else ())
 
     def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
@@ -270,7 +274,8 @@ class Translator:
 
     def _parts(self, asked: Sequence[_Asked]) -> Iterator[_Part]:
         """Yield the parts in which lines are translated; of a blank line, none."""
-        readable = {i: each for i, each in enumerate(asked) if each.line.text.strip()}
+        src = self.tokenizers.src
+        readable = {i: each for i, each in enumerate(asked) if not src.is_blank(each.line.text)}
         sources = self._encode_source(each.protected.text for each in readable.values())
         for (i, each), source in zip(readable.items(), sources, strict=True):
             pieces, tokens = self._split(each, len(source)), [source]
@@ -349,7 +354,7 @@ class Translator:
         report.missing += [
             (number, phrase)
             for phrase, times in wanted.items()
-            for _ in range(times - standing(phrase, text))
+            for _ in range(times - standing(self.tokenizers.tgt.normalize(phrase), text))
         ]
         if self.extras.protects:
             report.protected += len(asked.protected.originals)

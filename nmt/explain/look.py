@@ -159,22 +159,26 @@ class Explainer:
         if self.engine.settings.method == "mbr":
             raise ConfigError([MBR])
         for window in chunks(lines, WINDOW):
-            sources = [self.tokenizers.src.cut(line) for line in window if line.strip()]
+            src = self.tokenizers.src
+            sources = [src.cut(line) for line in window if not src.is_blank(line)]
             found = self._search(sources)
             targets = [self.tokenizers.tgt.cut_tokens(best.tokens) for best, _ in found]
             explained = iter(self._explain(sources, targets, [steps for _, steps in found]))
             for line in window:
-                yield next(explained) if line.strip() else None
+                yield None if src.is_blank(line) else next(explained)
 
     def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
         """Explain given translations; None where a side is blank."""
         for window in chunks(pairs, WINDOW):
-            real = [(src, tgt) for src, tgt in window if src.strip() and tgt.strip()]
+            real = [pair for pair in window if not self._is_blank(pair)]
             sources = [self.tokenizers.src.cut(src) for src, _ in real]
             targets = [self.tokenizers.tgt.cut(tgt) for _, tgt in real]
             explained = iter(self._explain(sources, targets, [[] for _ in real]))
-            for src, tgt in window:
-                yield next(explained) if src.strip() and tgt.strip() else None
+            for pair in window:
+                yield None if self._is_blank(pair) else next(explained)
+
+    def _is_blank(self, pair: tuple[str, str]) -> bool:
+        return self.tokenizers.src.is_blank(pair[0]) or self.tokenizers.tgt.is_blank(pair[1])
 
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:

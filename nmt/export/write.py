@@ -13,6 +13,7 @@ from nmt import files, manifest
 from nmt.config import Config
 from nmt.configfile import show_config
 from nmt.data.corpus import Corpus
+from nmt.data.normalization import save_normalizers
 from nmt.data.text import one_line
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.ctranslate2 import CTranslate2Engine
@@ -89,11 +90,23 @@ def export_run(
         for model in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
             if model.is_file():
                 files.write_bytes(new / model.name, model.read_bytes())
+        save_normalizers(RunDir(new), engine.tokenizers.normalizers)
         manifest.write_manifest(new)
         if (run.corpus / "valid").is_dir():
             positions = config.model.exported_positions(to)
             return compare(engine, theirs, Corpus.of(run.corpus / "valid"), positions)
     return None
+
+
+def normalization_note(folder: Path, to: Engine) -> str:
+    """Return what to say of an export whose text must be normalized first; empty if it must not."""
+    file = RunDir(folder).normalization
+    if not file.is_file():
+        return ""
+    return (
+        f"note: {to} does not normalize text: do what {file} names before you tokenize. "
+        "`nmt translate` does it by itself"
+    )
 
 
 def about(run: RunDir, to: Engine) -> str:

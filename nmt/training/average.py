@@ -188,7 +188,7 @@ def _check_same_settings(first: RunDir, run: RunDir) -> None:
 
 
 def _tokenizer_files(run: RunDir) -> list[Path]:
-    return [run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt]
+    return [run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.normalization]
 
 
 def _about(weights_files: Sequence[Path], updates: Sequence[int]) -> str:

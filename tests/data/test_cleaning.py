@@ -157,3 +157,7 @@ def test_cleaner_related_language_is_kept() -> None:
 @pytest.mark.parametrize(("text", "share"), [("", 0.0), (" ", 0.0), ("ab 12", 0.5), ("été", 1.0)])
 def test_the_share_of_letters(text: str, share: float) -> None:
     assert letters(text) == share
+
+
+def test_cleaner_entity_of_a_line_end_keeps_one_line() -> None:
+    assert clean([("a&#10;b", "a&#13;b")], normalise=["entities"]) == ([("a b", "a b")], [])

@@ -1,0 +1,114 @@
+"""Terms, phrases, prefixes and protected parts where a model normalizes its text."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from nmt.config import NormalizationStep, TokenizerConfig
+from nmt.data.normalization import Normalizer
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding.demands import demand
+from nmt.decoding.protect import protect
+from nmt.decoding.terms import Terms
+from nmt.errors import DataError
+
+STEPS: tuple[NormalizationStep, ...] = ("entities", "nfc", "nfkc", "quotes", "spaces")
+NORMALIZER = Normalizer(STEPS)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    lines = ["l'été dernier", 'il dit "oui" à 25 amis', "a&b"] * 5
+    config = TokenizerConfig(type="char")
+    return Tokenizer(train_tokenizer(lines, config, exact=False, name="text"))
+
+
+def matches(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
+    """Return the parts of the line that are terms, and their targets."""
+    places = Terms(terms).normalized_by(NORMALIZER).of(line)
+    return [(line[place.begin : place.end], place.demanded) for place in places]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "avant l'été dernier",
+        "avant l’été dernier",
+        "avant " + unicodedata.normalize("NFD", "l'été dernier"),
+        "avant l&#39;&eacute;t&eacute; dernier",
+        "avant  l'été\u00a0dernier",
+        "AVANT L’ÉTÉ DERNIER",
+    ],
+)
+@pytest.mark.parametrize("source", ["l'été dernier", "l’e\u0301te\u0301  dernier"])
+def test_terms_of_any_spelling_are_found(source: str, line: str) -> None:
+    assert matches({source: "last summer"}, line) == [(line.split(maxsplit=1)[1], "last summer")]
+
+
+def test_terms_within_longer_words_are_not_found() -> None:
+    assert matches({"été": "summer"}, "&eacute;t&eacute;s") == []
+    assert matches({"été": "summer"}, "l’&eacute;t&eacute;!") == [("&eacute;t&eacute;", "summer")]
+
+
+def test_terms_equal_once_normalized_with_two_targets_raise() -> None:
+    with pytest.raises(DataError, match="must have one translation"):
+        Terms({"l'été": "summer", "l’été": "summers"}).normalized_by(NORMALIZER)
+
+
+@pytest.mark.parametrize(
+    ("line", "originals"),
+    [
+        ("l&#39;été &eacute;", ()),
+        ("c&#233;dille 1234", ("1234",)),
+        ("&quot;https://x.org/a&quot; 7", ("https://x.org/a", "7")),
+        ("https://x.org/?a=1&amp;b=2 ok", ("https://x.org/?a=1&amp;b=2",)),
+        ("２５ amis", ("２５",)),
+    ],
+)
+def test_protect_text_that_is_normalized(line: str, originals: tuple[str, ...]) -> None:
+    protected = protect(line, normalizer=NORMALIZER)
+    assert protected.originals == originals
+    assert protected.restore(protected.text) == line
+    read = NORMALIZER(protected.text)
+    assert all(place.demanded in read for place in protected.numbers)
+    assert protected.lost(protected.restore(read)) == []
+
+
+def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
+    normalizing = tokenizer.normalized_by(NORMALIZER)
+    odd = unicodedata.normalize("NFD", "l’été")
+    assert demand(normalizing, odd, [odd, "“oui”"]) == demand(
+        tokenizer, "l'été", ["l'été", '"oui"']
+    )
+    with pytest.raises(DataError, match="required phrase: expected text"):
+        demand(normalizing, "", ["&nbsp;"])
+
+
+@pytest.mark.parametrize(
+    ("line", "plain", "word_of"),
+    [
+        ("l’e\u0301te\u0301 dernier", "l'été dernier", None),
+        ("a&amp;b  a", "a&b a", None),
+        ("a&nbsp;b a", "a b a", [0, 0, 1]),
+        (" a\u00a0b\u00a0 a ", "a b a", [0, 0, 1]),
+        ("a &#32; b", "a b", [0, 2]),
+    ],
+)
+def test_cut_counts_words_of_the_line(
+    tokenizer: Tokenizer, line: str, plain: str, word_of: list[int] | None
+) -> None:
+    """`word_of` maps the words of the normalized line to those of the line."""
+    cut, expected = tokenizer.normalized_by(NORMALIZER).cut(line), tokenizer.cut(plain)
+    assert (cut.text, cut.tokens, cut.pieces) == (line, expected.tokens, expected.pieces)
+    assert cut.words == line.split(" ") or cut.words == [w for w in line.split(" ") if w]
+    words = word_of or list(range(len(expected.words)))
+    assert cut.word_of == [words[word] for word in expected.word_of]
+
+
+def test_tokenizers_tagged_take_languages_of_their_tags(tokenizer: Tokenizer) -> None:
+    src = Normalizer(("moses",), "en", {7: "fr"})
+    tgt = Normalizer(("moses",), "de", {8: "cs"})
+    tokenizers = Tokenizers(tokenizer, tokenizer).normalized_by((src, tgt)).tagged((8, 7))
+    assert [side and side.language for side in tokenizers.normalizers] == ["fr", "cs"]
