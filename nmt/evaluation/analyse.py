@@ -327,6 +327,7 @@ def _cautions(found: Analysis) -> list[str]:
     said = []
     for name, its in found.answers.items():
         said += cautions.looks_tokenized(name, its.hypotheses)
+        said += cautions.unicode_forms(name, its.hypotheses, test.references)
     first = next(iter(found.answers.values())).hypotheses
     said += cautions.references_as_output(test.references, first)
     said += cautions.leaked(report.leaked, report.lines)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 
 TOKENIZED = re.compile(r"\S [.,](?:\s|$)|@-@|&(?:apos|quot|amp);|\S (?:'s|n't|'re|'ll)\b")
 """Marks of text that went through a tokenizer; a space before ? and ! is good French."""
@@ -43,6 +45,29 @@ def references_as_output(
         if text.lower() == text and text.upper() != text and theirs.lower() != theirs:
             found.append(f"{which}: has no capital letter, the hypotheses have")
     return found
+
+
+def unicode_forms(
+    what: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[str]:
+    """Return a caution if words differ from those of every reference in their Unicode form only."""
+    differing = words = 0
+    texts = chain(hypotheses, *references)
+    if all(unicodedata.is_normalized("NFC", line) for line in texts):
+        return []
+    for number, hypothesis in enumerate(hypotheses):
+        exact = {word for lines in references for word in lines[number].split()}
+        composed = {unicodedata.normalize("NFC", word) for word in exact}
+        for word in hypothesis.split():
+            words += 1
+            differing += word not in exact and unicodedata.normalize("NFC", word) in composed
+    if not differing:
+        return []
+    return [
+        f"{what}: {differing:,} of {words:,} words ({differing / words:.1%}) differ from the "
+        "reference in their Unicode form only, and every metric counts them as wrong: bring both "
+        "texts into one form, such as NFC (`uconv -x any-nfc`)"
+    ]
 
 
 def few_lines(lines: int, half: float) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from nmt.evaluation import cautions
@@ -63,3 +65,14 @@ def test_test_sets_of_different_tokenizers() -> None:
     assert cautions.other_tokenizers({"x": a, "y": b}) == [
         "BLEU cuts the test sets by different tokenizers (x by 13a, y by zh): do not compare them"
     ]
+
+
+def test_unicode_forms_of_hypothesis_and_reference_are_compared() -> None:
+    plain = ["l'été est là", "un café noir"]
+    nfd = [unicodedata.normalize("NFD", line) for line in plain]
+    for hypotheses, references in ((plain, [nfd]), (nfd, [plain]), (nfd, [["x", "y"], plain])):
+        [said] = cautions.unicode_forms("run", hypotheses, references)
+        assert said.startswith("run: 3 of 6 words (50.0%) differ from the reference in their")
+    for same in ((plain, [plain]), (nfd, [nfd]), (nfd, [plain, nfd]), (nfd, [["x", "y"]])):
+        assert cautions.unicode_forms("run", *same) == []
+    assert cautions.unicode_forms("run", [], [[]]) == []
