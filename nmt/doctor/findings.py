@@ -49,7 +49,7 @@ KINDS: dict[str, Kind] = {
         "error",
         "holds a character that other programs take for a line end (VT, FF, CR, NEL, ...)",
         "replaces it by a blank",
-        "data.clean.normalise: [spaces]",
+        "tokenizer.normalization: [spaces]",
     ),
     "control": Kind(
         "error",

@@ -10,6 +10,7 @@ from nastytext import demo_lines
 
 from nmt.configfile import load_config
 from nmt.data.cleaning import Drops
+from nmt.data.normalization import normalize_pair, set_normalizers
 from nmt.data.prepare import SIDES
 from nmt.data.sources import Source
 from nmt.data.stages import kept_blocks
@@ -61,15 +62,17 @@ def test_setting_of_a_finding_removes_it(kind: str, tmp_path: Path) -> None:
     files = tmp_path / "train.en", tmp_path / "train.fr"
     finding = findings(files, planted(kind))[kind]
     path, _, value = str(finding.record()["setting"]).partition(": ")
-    assert path.startswith("data.clean.")
+    assert path.startswith(("data.clean.", "tokenizer.normalization"))
+    file = tmp_path / "a.yaml"
     data = {"src": "en", "tgt": "fr", "train": [str(tmp_path / "train")], "valid": 10}
-    data["clean"] = {path.removeprefix("data.clean."): yaml.safe_load(value)}
-    config = tmp_path / "a.yaml"
-    config.write_text(yaml.safe_dump({"data": data}))
-    kept = list(kept_blocks(load_config(config), Drops()))
-    src, tgt = ([line for block in kept for line in block.lines(side)] for side in SIDES)
-    assert len(src) >= 300
-    assert kind not in findings(files, (src, tgt))
+    file.write_text(yaml.safe_dump({"data": data}))
+    config = load_config(file, [f"{path}={value}"])
+    kept = list(kept_blocks(config, Drops()))
+    sides = [[line for block in kept for line in block.lines(side)] for side in SIDES]
+    [normalizers] = set_normalizers(config)
+    pairs = [normalize_pair(pair, normalizers) for pair in zip(*sides, strict=True)]
+    assert len(pairs) >= 300
+    assert kind not in findings(files, ([src for src, _ in pairs], [tgt for _, tgt in pairs]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
