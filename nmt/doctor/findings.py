@@ -148,6 +148,18 @@ KINDS: dict[str, Kind] = {
         "holds U+FFFD, where an earlier program met broken text",
         "by hand: take the line from the original file, or delete the pair",
     ),
+    "mixed_forms": Kind(
+        "warning",
+        "holds letters in both composed and decomposed Unicode form",
+        "composes them (NFC) wherever the model reads text",
+        "tokenizer.normalization: [nfc]",
+    ),
+    "decomposed": Kind(
+        "warning",
+        "in decomposed Unicode form, which is other text than the same letters composed",
+        "composes them (NFC) wherever the model reads text",
+        "tokenizer.normalization: [nfc]",
+    ),
     "duplicate_src": Kind(
         "note",
         "the source line stands on an earlier line too",

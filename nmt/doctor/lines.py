@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
 from nmt.data import contents
 from nmt.data.contents import has_word
+from nmt.data.rewriting import unicode_form
 from nmt.doctor.findings import Place
 
 Fault = tuple[str, Place, str]
@@ -46,6 +48,9 @@ def side_faults(text: str, place: Place) -> Iterator[Fault]:
         yield "mark", place, ""
     if "\ufffd" in text:
         yield "replacement", place, ""
+    if not unicodedata.is_normalized("NFC", text):
+        kind, example = _unicode_form(text)
+        yield kind, place, example
     if len(text) > LONG:
         yield "long", place, f"{len(text)} characters"
 
@@ -63,6 +68,18 @@ def is_tokenized(text: str) -> bool:
         if blanks >= MIN_BLANKS and characters <= longest * len(runs):
             return True
     return False
+
+
+def _unicode_form(text: str) -> tuple[str, str]:
+    """Return the finding of a line that is not in NFC, and its first such characters."""
+    edits = list(unicode_form("NFC").edits(text))
+    ends = [0, *(end for _, end, _ in edits)]
+    begins = [*(begin for begin, _, _ in edits), len(text)]
+    others = "".join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
+    begin, end, composed = edits[0]
+    points = " ".join(f"U+{ord(letter):04X}" for letter in text[begin:end])
+    has_composed = not unicodedata.is_normalized("NFD", others)
+    return "mixed_forms" if has_composed else "decomposed", f"{points} for {composed}"
 
 
 def pair_faults(src: str, tgt: str) -> Iterator[Fault]:

@@ -41,6 +41,8 @@ def planted(kind: str) -> tuple[list[str], list[str]]:
             "swapped": (FRENCH, ENGLISH),
             "language": (ENGLISH, GERMAN),
             "entity": ("Salt &amp; pepper", "Sel et poivre"),
+            "decomposed": ("A cafe\u0301.", "Un cafe\u0301."),
+            "mixed_forms": ("A cafe\u0301 in \u00c9vreux.", FRENCH),
             "long": (f"{ENGLISH} " * 40, f"{FRENCH} " * 40),
             "ratio": ("Yes.", f"{FRENCH} " * 3),
             "copy": ("The president of the republic", "The president of the republic"),
