@@ -119,7 +119,7 @@ def check_run_folder(run: RunDir) -> None:
         return
     prepared = (
         *(run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta),
-        *(run.corpus, run.log, run.lock),
+        *(run.normalization, run.corpus, run.log, run.lock),
     )
     names = {path.name for path in prepared}
     foreign = [p.name for p in run.path.iterdir() if p.name not in names and not files.is_stray(p)]

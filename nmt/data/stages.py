@@ -188,8 +188,8 @@ def ensure_tokenizers(
     if run.has_begun():
         _refuse_other_models(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
-    save_normalizers(run, model_normalizers(config, reserved))
     save_tokenizers(run, models, record)
+    save_normalizers(run, model_normalizers(config, reserved))
     return load_tokenizers(run)
 
 

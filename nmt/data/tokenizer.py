@@ -392,7 +392,7 @@ def save_meta(run: RunDir, meta: Mapping[str, object]) -> None:
 
 def check_tokenizers_writable(run: RunDir) -> None:
     """Raise RunError if writing the tokenizers would replace files that nmt did not write."""
-    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt)
+    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.normalization)
     require_inside(run, *models, run.tokenizer_meta)
     if saved_meta(run) is None and (foreign := [file for file in models if file.exists()]):
         raise RunError(f"{run.path}: {refusal(foreign)}")

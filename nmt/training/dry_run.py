@@ -42,4 +42,5 @@ def _outputs(run: RunDir) -> set[Path]:
     tokenizers = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
     folders = (run.corpus, run.checkpoints)
     inside = [path for folder in folders for path in folder.rglob("*")]
-    return {path for path in (*tokenizers, *folders, *inside) if path.exists() or path.is_symlink()}
+    outputs = (*tokenizers, run.normalization, *folders, *inside)
+    return {path for path in outputs if path.exists() or path.is_symlink()}

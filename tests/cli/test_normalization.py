@@ -299,3 +299,9 @@ def test_guided_alignment_counts_words_of_the_text(tmp_path: Path) -> None:
         if (letters[letter], tgt.word_of[t]) in {(0, 1), (0, 2), (1, 0)} and piece
     }
     assert {tuple(link) for link in corpus.links(0).tolist()} == expected
+
+
+def test_dry_run_removes_the_normalization_file(tmp_path: Path) -> None:
+    tiny = make_odd(make_tiny(tmp_path))
+    done(tiny.train("--dry-run"))
+    assert not (tiny.run / "normalization.json").exists()

@@ -170,7 +170,7 @@ class ManyPieces(Tokenizer):
     """A tokenizer whose ids do not fit in two bytes."""
 
     def __init__(self) -> None:
-        self.vocab_size, self.tags = 70_000, ()
+        self.vocab_size, self.tags, self.normalizer = 70_000, (), None
 
     def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
         return [np.array([69_999, 3], np.int32) for _ in lines]
