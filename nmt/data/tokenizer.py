@@ -92,8 +92,14 @@ class Tokenizer:
         return other
 
     def normalized_by(self, normalizer: Normalizer | None) -> Tokenizer:
-        """Return this tokenizer with another normalizer; None for text that is normalized."""
-        other = copy.copy(self)
+        """Return this tokenizer with another normalizer; None for text that is normalized.
+
+        Both share the loaded model, so this is cheap.
+        """
+        if normalizer is self.normalizer:
+            return self
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.normalizer = normalizer
         return other
 
