@@ -53,7 +53,7 @@ def test_terms_within_longer_words_are_not_found() -> None:
 
 
 def test_terms_equal_once_normalized_with_two_targets_raise() -> None:
-    with pytest.raises(DataError, match="must have one translation"):
+    with pytest.raises(DataError, match="expected one translation"):
         Terms({"l'été": "summer", "l’été": "summers"}).normalized_by(NORMALIZER)
 
 
