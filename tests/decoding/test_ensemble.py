@@ -107,6 +107,9 @@ class Plain(Ids):
     def decode(self, tokens: list[int]) -> str:
         return "".join(chr(93 + token) for token in tokens)
 
+    def normalized_by(self, normalizer: None) -> Plain:
+        return self
+
 
 def test_members_read_the_source_by_their_own_tokenizers() -> None:
     from nmt.decoding.reread import rereader
