@@ -97,6 +97,9 @@ class Shifted(Ids):
     def encode(self, lines: list[str]) -> list[list[int]]:
         return [[1, *(ord(letter) - 92 for letter in line)] for line in lines]
 
+    def normalized_by(self, normalizer: None) -> Shifted:
+        return self
+
 
 class Plain(Ids):
     """Reads and spells the letters of its ids."""
@@ -106,9 +109,6 @@ class Plain(Ids):
 
     def decode(self, tokens: list[int]) -> str:
         return "".join(chr(93 + token) for token in tokens)
-
-    def normalized_by(self, normalizer: None) -> Plain:
-        return self
 
 
 def test_members_read_the_source_by_their_own_tokenizers() -> None:

@@ -122,7 +122,7 @@ def test_another_vocabularys_file_is_refused(tmp_path: Path) -> None:
     make_shortlist(seed=1).save(file)
     for src, tgt in ((VOCAB + 1, VOCAB), (VOCAB, VOCAB - 20)):
         tokenizers: Any = Tokenizers(Ids(src), Ids(tgt))  # type: ignore[arg-type]
-        with pytest.raises(RunError, match="of the run's own vocabularies"):
+        with pytest.raises(RunError, match="expected a shortlist of this run's vocabularies"):
             Shortlist.load(file, tokenizers)
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(RunError, match="damaged"):
