@@ -289,17 +289,33 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def point_link(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to the relative `target`, replacing the old one in one step."""
+    """Make `link` a symbolic link to the relative `target`, replacing the old one in one step.
+
+    On a file system without symbolic links it becomes a file that holds the target.
+    """
     temporary = _temporary(link)
     with _full_is_said(link):
         make_folder(link.parent)
         remove(temporary)
         try:
-            _do(os.symlink, temporary, target, temporary)
+            try:
+                _do(os.symlink, temporary, target, temporary)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise
+                _write_synced(temporary, f"{target}\n".encode())
             rename(temporary, link)
         except BaseException:
             remove(temporary)
             raise
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and make it durable."""
+    with _opened(path, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        _do(os.fsync, path, stream.fileno())
 
 
 def remove(path: Path) -> None:

@@ -31,7 +31,7 @@ def test_looking_at_a_run_touches_nothing(tmp_path: Path) -> None:
 
 def test_every_file_of_a_run_lies_inside_it_under_its_own_name(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    paths = [*vars(run).values(), run.checkpoint(1), run.valid_output(1)]
+    paths = [*filter(None, vars(run).values()), run.checkpoint(1), run.valid_output(1)]
     assert all(path.is_relative_to(run.path) for path in paths)
     assert len(set(paths)) == len(paths)
 

@@ -22,7 +22,7 @@ from nmt.explain.align import (
 )
 from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.log import show_progress
-from nmt.rundir import open_run
+from nmt.rundir import open_model
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     backward = (
         None
         if reverse is None
-        else load_explainer(open_run(reverse), overrides, device, layer, head)
+        else load_explainer(open_model(reverse), overrides, device, layer, head)
     )
     with ExitStack() as stack:
         sink = report = None

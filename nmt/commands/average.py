@@ -7,10 +7,9 @@ from pathlib import Path
 
 from nmt.errors import ConfigError
 from nmt.log import say
-from nmt.rundir import open_run
+from nmt.rundir import open_model, open_run
 from nmt.training.average import (
     best_checkpoints,
-    find_checkpoint,
     newest_checkpoints,
     write_average,
 )
@@ -27,11 +26,11 @@ def run(paths: Sequence[Path], last: int | None, best: int | None, output: Path)
     if (last or best) and len(paths) != 1:
         raise ConfigError([f"--last and --best: go with one run folder, {len(paths)} are given"])
     if last:
-        checkpoints = newest_checkpoints(open_run(paths[0]), last)
+        models = newest_checkpoints(open_run(paths[0]), last)
     elif best:
-        checkpoints = best_checkpoints(open_run(paths[0]), best)
+        models = best_checkpoints(open_run(paths[0]), best)
     else:
-        checkpoints = [find_checkpoint(path) for path in paths]
-    updates = write_average(checkpoints, output)
+        models = [open_model(path) for path in paths]
+    updates = write_average(models, output)
     numbers = ", ".join(map(str, updates))
     say(f"{output}: the mean of the weights after updates {numbers}")

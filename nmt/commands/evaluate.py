@@ -26,7 +26,7 @@ from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import put, say, show_progress
-from nmt.rundir import STATE, RunDir, open_run
+from nmt.rundir import RunDir, is_pointer_file, open_model, open_run
 from nmt.textsets import set_names
 
 _progress = partial(show_progress, always=True)
@@ -119,7 +119,7 @@ def _write(
     target = outputs.json
     if target is None and own and len(systems) == 1:
         [system] = systems
-        if isinstance(system, RunSystem) and system.checkpoint is None:
+        if isinstance(system, RunSystem) and system.run.chosen is None:
             target = system.run.report
     written: list[tuple[Path | None, Callable[[Path], None]]] = [
         (target, lambda file: write_report(file, report)),
@@ -148,34 +148,27 @@ def _systems(
         raise ConfigError([f"{', '.join(sorted(twice))}: expected each system once, got it again"])
     found: list[System] = []
     for path, name in zip(paths, names, strict=True):
-        if path.exists() and not path.is_dir():
+        if path.exists() and not path.is_dir() and not is_pointer_file(path):
             found.append(FileSystem(name, path))
             continue
-        run, checkpoints = _checkpoints(path, best)
-        config = load_config(run.config, overrides)
-        for checkpoint in checkpoints:
-            if checkpoint is not None and engine != "nmt":
+        for run in _models(path, best):
+            config = load_config(run.config, overrides)
+            if run.chosen is not None and engine != "nmt":
                 raise ConfigError(
-                    [f"{checkpoint}: --engine {engine} runs the export of a run, not a checkpoint"]
+                    [f"{run.chosen}: --engine {engine} runs the export of a run, not a checkpoint"]
                 )
-            its = f"{name}/{checkpoint.name}" if checkpoint and best else name
-            found.append(RunSystem(its, run, config, device, engine, checkpoint))
+            label = f"{name}/{run.chosen.name}" if run.chosen and best else name
+            found.append(RunSystem(label, run, config, device, engine))
     return found
 
 
-def _checkpoints(path: Path, best: int | None) -> tuple[RunDir, list[Path | None]]:
-    """Return a run and which of its checkpoints are meant; None is the one it translates with."""
-    if not RunDir(path).is_run() and (path / STATE).is_file():
-        from nmt.training.average import find_checkpoint, run_of
-
-        folder = find_checkpoint(path)
-        return run_of(folder), [folder]
-    run = open_run(path)
+def _models(path: Path, best: int | None) -> list[RunDir]:
+    """Return the model at `path`, or the `best` checkpoints of the run there."""
     if best is None:
-        return run, [None]
+        return [open_model(path)]
     from nmt.training.average import best_checkpoints
 
-    return run, [*best_checkpoints(run, best)]
+    return best_checkpoints(open_run(path), best)
 
 
 def _tests(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nmt.configfile import load_config
 from nmt.decoding.load import choose_run
+from nmt.errors import ConfigError
 from nmt.evaluation.metrics import corpus_bleu
 from nmt.export.write import export_run, normalization_note
 from nmt.log import say
@@ -21,6 +22,10 @@ def run(
 ) -> None:
     """Export a run into `output`, else into its own folder."""
     run_dir = choose_run(folder)
+    if run_dir.chosen is not None and output is None:
+        raise ConfigError(
+            [f"-o: must be given for {run_dir.chosen}: the run's folder is for its best checkpoint"]
+        )
     config = load_config(run_dir.config, overrides)
     output = output or run_dir.exported(to)
     found = export_run(run_dir, config, to, quantization, output)

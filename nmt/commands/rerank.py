@@ -29,7 +29,7 @@ from nmt.evaluation.rerank import (
     write_weights,
 )
 from nmt.log import say, show_progress
-from nmt.rundir import open_run
+from nmt.rundir import open_model
 
 WINDOW = 1000
 """Pairs scored together."""
@@ -69,7 +69,7 @@ class Scorers:
 
     def _log_probs(self, model: Path, pairs: list[tuple[str, str]]) -> list[float]:
         """Return the log-probability of each pair's target by the model of a run."""
-        run_dir = open_run(model)
+        run_dir = open_model(model)
         config = load_config(run_dir.config, self.overrides)
         require_tags(config)
         translator = load_translator(run_dir, config, self.device)

@@ -58,7 +58,7 @@ from nmt.runtime import (
     seed_everything,
     slow_format,
 )
-from nmt.training.checkpoint import last_checkpoint
+from nmt.training.checkpoint import absorb_copies, last_checkpoint
 from nmt.training.dry_run import traces_removed
 from nmt.training.estimate import estimate, folder_bytes
 from nmt.training.hold import check_free, failure_kept, held
@@ -175,6 +175,8 @@ def set_up(
             files.make_folder(run_dir.path)
             if not dry_run:
                 files.sweep_strays(run_dir.path)
+                for message in absorb_copies(run_dir) if resume else ():
+                    log.say(message)
                 if overwrite or (resume and newest_whole(run_dir, log.say) is None):
                     clear_run(run_dir)  # also what was killed before its first checkpoint
         checkpoint = last_checkpoint(run_dir) if resume else None

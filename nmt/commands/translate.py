@@ -255,7 +255,7 @@ class _Way:
 
     def in_words(self) -> str:
         """Name all that a translation hangs on."""
-        checkpoints = " ".join(str(run.best_or_last().resolve()) for run, _ in self.models)
+        checkpoints = " ".join(str(run.selected_checkpoint().resolve()) for run, _ in self.models)
         decode = self.models[0][1].decode.model_dump_json()
         terms = self.terms.targets if self.terms else {}
         return f"{checkpoints} {decode} {self.engine} {self.asked} {terms}"

@@ -20,7 +20,7 @@ from nmt.errors import ConfigError, RunError
 from nmt.log import say
 from nmt.manifest import OF_TRAINING, other_ingredients, verified
 from nmt.modelconfig import in_yaml
-from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_run, read_json
+from nmt.rundir import STATE, WEIGHTS, RunDir, newest_finished, open_model, read_json
 
 if TYPE_CHECKING:
     from nmt.decoding.beam import BeamEngine
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def choose_run(folder: Path | None) -> RunDir:
-    """Return the run folder named, else the newest finished under runs/, and say which."""
+    """Return the run or checkpoint named, else the newest finished under runs/, and say which."""
     if folder is not None:
-        return open_run(folder)
+        return open_model(folder)
     run = newest_finished(Path("runs"))
     say(f"model: {run.path} (the newest finished run)")
     return run
@@ -38,7 +38,7 @@ def choose_run(folder: Path | None) -> RunDir:
 
 def open_models(folders: Sequence[Path], overrides: list[str]) -> list[tuple[RunDir, Config]]:
     """Open one run or several, each with its settings; the newest finished where none is named."""
-    runs = [open_run(folder) for folder in folders] or [choose_run(None)]
+    runs = [open_model(folder) for folder in folders] or [choose_run(None)]
     opened = [(run, load_config(run.config, overrides)) for run in runs]
     for _, config in opened:
         require_tags(config)
@@ -50,14 +50,12 @@ def load_translator(
     config: Config,
     device: str = "auto",
     engine: str = "nmt",
-    checkpoint: Path | None = None,
     beside: Sequence[tuple[RunDir, Config]] = (),
     extras: Extras | None = None,
 ) -> Translator:
     """Load the translator of an opened run, or of its export, with the decode settings given.
 
-    `checkpoint` is one of the run's; None for the best, the last where none was validated. The
-    runs `beside` it make an ensemble with it.
+    The runs `beside` it make an ensemble with it.
     """
     settings = config.decode
     splitter = line_splitter([config, *(other for _, other in beside)])
@@ -68,7 +66,7 @@ def load_translator(
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings, splitter, extras)
-    ours = load_engine(run, config, device, checkpoint, beside)
+    ours = load_engine(run, config, device, beside)
     return Translator(ours, ours.tokenizers, settings, splitter, extras)
 
 
@@ -172,12 +170,16 @@ def exported_model(run: RunDir) -> Path:
 
     Raises RunError where there is none, or where one of its files is not what was written.
     """
+    if run.chosen is not None:
+        raise ConfigError(
+            [f"{run.chosen}: --engine ctranslate2 runs the export of a run, not a checkpoint"]
+        )
     if run.export.is_file():
         verified(run.export)
         return run.path
     export = RunDir(run.exported("ctranslate2"))
     if export.export.is_file():
-        checkpoint = run.best_or_last() / STATE
+        checkpoint = run.selected_checkpoint() / STATE
         made_of, best = (its["update"] for its in (verified(export.export), read_json(checkpoint)))
         if made_of != best:
             say(f"warning: {export.path} was made of update {made_of}, the best now is {best}")
@@ -192,17 +194,15 @@ def load_engine(
     run: RunDir,
     config: Config,
     device: str = "auto",
-    checkpoint: Path | None = None,
     beside: Sequence[tuple[RunDir, Config]] = (),
 ) -> BeamEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force.
 
-    The runs `beside` it make an ensemble with it, each by its best checkpoint. Raises RunError
+    The runs `beside` it make an ensemble with it, each by its selected checkpoint. Raises RunError
     where weights, tokenizers or the settings of a model are not as they were when the checkpoint
     was written, and ConfigError where models of an ensemble have different target vocabularies.
     """
-    members = [(run, config, checkpoint), *((its, other, None) for its, other in beside)]
-    begun = [_Begun.of(*member) for member in members]
+    begun = [_Begun.of(*member) for member in ((run, config), *beside)]
     # tokenizers are checked, and weights hashed, while torch is imported
     with ThreadPoolExecutor(1) as aside:
         checked = [aside.submit(each.check) for each in begun]
@@ -246,9 +246,9 @@ class _Begun:
     ahead: Callable[[], Tokenizers]
 
     @classmethod
-    def of(cls, run: RunDir, config: Config, checkpoint: Path | None) -> _Begun:
+    def of(cls, run: RunDir, config: Config) -> _Begun:
         """Begin; RunError where there is no checkpoint."""
-        checkpoint = checkpoint or run.best_or_last()
+        checkpoint = run.selected_checkpoint()
         if not checkpoint.exists():
             if run.export.is_file():
                 raise RunError(f"{run.path}: is an export; add --engine ctranslate2")

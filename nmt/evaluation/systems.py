@@ -26,7 +26,7 @@ from nmt.evaluation.analyse import Answers, Progress
 from nmt.evaluation.lines import ATTENTION, LEAST_DROPPED, REPEATED_SOURCE
 from nmt.evaluation.measure import TestSet
 from nmt.evaluation.report import About, Subwords
-from nmt.rundir import RunDir
+from nmt.rundir import STATE, RunDir, read_json
 
 if TYPE_CHECKING:
     from nmt.explain.look import Explanation
@@ -69,23 +69,23 @@ class FileSystem:
 
 @dataclass(frozen=True)
 class RunSystem:
-    """A checkpoint of a run, None for its best, with its decode settings."""
+    """The selected checkpoint of a run, with its decode settings."""
 
     name: str
     run: RunDir
     config: Config
     device: str
     engine: str
-    checkpoint: Path | None = None
 
     @property
     def about(self) -> About:
         """Return which checkpoint it is, and how it is searched."""
-        checkpoint = self.checkpoint or self.run.best_or_last()
+        record = self.run.selected_checkpoint() / STATE
+        name = self.run.checkpoint(read_json(record)["update"]).name if record.is_file() else None
         return About(
             kind="run",
             path=str(self.run.path.resolve()),
-            checkpoint=checkpoint.resolve().name if checkpoint.exists() else None,
+            checkpoint=name,
             decode=self.config.decode.model_dump(mode="json"),
             engine=self.engine,
         )
@@ -140,7 +140,7 @@ class RunSystem:
         return {name: value for name, value in test.tags.items() if (name, value) in known}
 
     def _load(self) -> Translator:
-        return load_translator(self.run, self.config, self.device, self.engine, self.checkpoint)
+        return load_translator(self.run, self.config, self.device, self.engine)
 
 
 System = FileSystem | RunSystem

@@ -111,7 +111,7 @@ def normalization_note(folder: Path, to: Engine) -> str:
 
 def about(run: RunDir, to: Engine) -> str:
     """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
-    update = read_json(run.best_or_last() / STATE)["update"]
+    update = read_json(run.selected_checkpoint() / STATE)["update"]
     content = {"format_version": FORMAT_VERSION, **manifest.MARK, "engine": to, "update": update}
     return json.dumps(content) + "\n"
 

@@ -19,10 +19,15 @@ EVENTS = re.compile(r"events\.out\.tfevents\..+")
 
 
 def check_inside(run: RunDir) -> None:
-    """Raise RunError if training would write, or delete, behind a link out of the run folder."""
+    """Raise RunError if training would write, or delete, behind a link out of the run folder.
+
+    Also if `best` or `last` is a file of the user's, which training would replace.
+    """
     models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
-    exempt = {run.path, run.corpus, *models}  # the stages check these when they write them
-    written = [path for path in vars(run).values() if path not in exempt]
+    exempt = {run.path, run.corpus, run.normalization, *models}  # the stages check these when they write them
+    written = [path for path in vars(run).values() if path is not None and path not in exempt]
+    for pointer in (run.best, run.last):
+        run.pointed(pointer)
     require_inside(run, *written, *map(run.exported, ENGINES))
 
 
@@ -48,7 +53,7 @@ def _foreign_paths(run: RunDir, exports: list[Path]) -> list[Path]:
     """Return everything in the folders to be deleted that nmt did not write."""
     foreign = [path for folder in exports for path in foreign_paths(folder)]
     for pointer in (run.best, run.last):
-        if pointer.is_dir() and not pointer.is_symlink():  # a copy that followed the link
+        if not pointer.is_symlink() and pointer.is_dir():  # a copy that followed the link
             foreign += foreign_paths(pointer)
     for path in _inside(run.checkpoints):
         foreign += foreign_paths(path) if CHECKPOINT.fullmatch(path.name) else [path]

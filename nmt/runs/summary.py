@@ -127,7 +127,7 @@ def _summary(run: RunDir, name: str) -> Summary:
     config, update, seconds = parts.config, parts.update, parts.seconds
     pairs = reader.read(lambda: _pairs(run), None)
     report = reader.read(lambda: read_report(run), Report())
-    parameters = reader.read(lambda: count_parameters(run.best_or_last()), None)
+    parameters = reader.read(lambda: count_parameters(run.selected_checkpoint()), None)
     if parts.finished and parameters is None:
         reader.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
     epoch = next(iter(_known(parts.curves.train.epoch)[-1:]), None)
@@ -170,7 +170,7 @@ def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
         reader.problems.append(
             f"{run.metrics}: expected a record on each line, got damaged ones: line {numbers}"
         )
-    newest = run.last if run.last.exists() else run.best
+    newest = reader.read(lambda: _newest(run), run.last)
     return _Parts(
         running=reader.read(lambda: files.is_locked(run.lock), None),
         config=reader.read(lambda: load_config(run.config) if run.is_run() else None, None),
@@ -179,6 +179,11 @@ def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
         failed=reader.read(lambda: _json_or_none(run.failed), None),
         state=reader.read(lambda: _json_or_none(newest / STATE) or {}, {}),
     )
+
+
+def _newest(run: RunDir) -> Path:
+    last = run.pointed(run.last)
+    return last if last.exists() else run.selected_checkpoint()
 
 
 def count_parameters(checkpoint: Path) -> int | None:

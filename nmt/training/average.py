@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt import files
 from nmt.config import known_tags
 from nmt.configfile import load_config, show_config
-from nmt.errors import RunError, did_you_mean, show_value
+from nmt.errors import RunError, show_value
 from nmt.manifest import OF_TRAINING, sha256, verified
 from nmt.modelconfig import in_yaml
 from nmt.ownership import new_folder
@@ -31,68 +31,44 @@ from nmt.training.resume import RECORD
 from nmt.training.tensorfile import write_tensors
 
 
-def run_of(checkpoint: Path) -> RunDir:
-    """Return the run that a checkpoint folder lies in."""
-    return RunDir(checkpoint.parent.parent)
+def newest_checkpoints(run: RunDir, count: int) -> list[RunDir]:
+    """Return the newest checkpoints of a run; RunError if it has fewer than `count`."""
+    return _enough(run, checkpoints_of(run)[-count:], count, "train.keep_last")
 
 
-def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint folder named: itself, a link to it, or a run for its best.
-
-    Raises RunError where there is none.
-    """
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = did_you_mean(path.name, siblings)
-        raise RunError(f"{path}: no such run folder or checkpoint{near}")
-    if (run := RunDir(path)).is_run():
-        path = run.best_or_last()
-        if not path.exists():
-            raise RunError(f"{run.path}: holds no checkpoint")
-    folder = path.resolve()
-    if not run_of(folder).is_run() or folder.parent != run_of(folder).checkpoints:
-        raise RunError(
-            f"{path}: expected a run folder, or a checkpoint inside one such as "
-            f"runs/x/checkpoints/step_00001000 or runs/x/last, got {path}"
-        )
-    return folder
-
-
-def newest_checkpoints(run: RunDir, count: int) -> list[Path]:
-    """Return the newest checkpoints of a run; RunError where it has fewer than `count`."""
-    return _enough(run, checkpoints_of(run)[-count:], count, "")
-
-
-def best_checkpoints(run: RunDir, count: int) -> list[Path]:
-    """Return the best checkpoints of a run by its stop metric; RunError where it has fewer."""
+def best_checkpoints(run: RunDir, count: int) -> list[RunDir]:
+    """Return the best checkpoints of a run by its stop metric; RunError if it has fewer."""
     metric = load_config(run.config).train.stop_metric
     last = last_checkpoint(run)
     scores = {} if last is None else read_json(last / STATE)["scores"]
-    found = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
-    return _enough(run, found, count, "validated ")
+    folders = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
+    return _enough(run, folders, count, "train.keep_best")
 
 
-def _enough(run: RunDir, found: list[Path], count: int, kind: str) -> list[Path]:
-    if len(found) == count:
-        return found
-    settings = load_config(run.config).train
+def _enough(run: RunDir, folders: list[Path], count: int, setting: str) -> list[RunDir]:
+    if len(folders) == count:
+        return [RunDir(run.path, chosen=folder) for folder in folders]
+    kind = "validated checkpoints" if setting == "train.keep_best" else "checkpoints"
+    kept = getattr(load_config(run.config).train, setting.removeprefix("train."))
     raise RunError(
-        f"{run.path}: must hold at least {count} {kind}checkpoints, holds {len(found)}; how many "
-        f"stay is decided by train.keep_last ({settings.keep_last}) and train.keep_best "
-        f"({settings.keep_best})"
+        f"{run.path}: expected at least {count} {kind}, got {len(folders)} (training deletes the "
+        f"others: set {setting} to {count} or more before you train; in this run it is {kept})"
     )
 
 
-def write_average(checkpoints: Sequence[Path], output: Path) -> list[int]:
-    """Write the mean of the checkpoints' weights as the run folder `output`; return their updates.
+def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
+    """Write the mean of checkpoints' weights as the run folder `output`; return their updates.
 
-    The folder appears as a whole. All but the weights is the first checkpoint's run's. Raises
-    RunError where `output` is there, or where the models or tokenizers differ.
+    The folder appears as a whole. All but the weights is from the first run. Raises RunError if
+    `output` is there already, or if the models or tokenizers differ.
     """
     if output.exists() or output.is_symlink():
         raise RunError(f"{output}: must not be there yet; name another with -o")
-    first = run_of(checkpoints[0])
-    others = [run_of(folder) for folder in checkpoints[1:]]
+    first, *others = models
+    checkpoints = [run.selected_checkpoint().resolve() for run in models]
+    for run, folder in zip(models, checkpoints, strict=True):
+        if not folder.exists():
+            raise RunError(f"{run.path}: holds no checkpoint")
     states = [verified(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
     updates = [int(state["update"]) for state in states]
     made = {key: states[0][key] for key in RECORD if key in states[0]}

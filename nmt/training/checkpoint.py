@@ -247,6 +247,45 @@ def _optimizer_tensors(
     }
 
 
+def absorb_copies(run: RunDir) -> list[str]:
+    """Turn `best` and `last` back into pointers if they are copies; return messages.
+
+    Programs that follow links while they copy make folders of them. A copy is deleted only if the
+    checkpoint of its update has the same content; if that is absent, the copy takes its place.
+    Raises RunError if the two differ.
+    """
+    messages = []
+    for pointer in (run.best, run.last):
+        if pointer.is_symlink() or not pointer.is_dir():
+            continue
+        update = read_json(pointer / STATE).get("update")
+        if not isinstance(update, int):
+            raise RunError(f"{pointer / STATE}: update: expected a whole number, got {update!r}")
+        target = run.checkpoint(update)
+        if not target.exists():
+            files.make_folder(target.parent)
+            files.rename(pointer, target)
+        elif _content(pointer) == _content(target):
+            delete_folder(pointer)
+        else:
+            raise RunError(
+                f"{pointer}: expected a link to a checkpoint or a copy of {target}, got a folder "
+                f"with other content (move {pointer} away, or move it to {target})"
+            )
+        point_at(run, pointer, update)
+        messages.append(f"{pointer} was a copy of a checkpoint, now it points to {target}")
+    return messages
+
+
+def _content(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in a checkpoint."""
+    return {
+        str(path.relative_to(folder)): manifest.sha256(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
 def point_at(run: RunDir, link: Path, update: int) -> None:
     """Point `link`, `best` or `last` of the run, at the checkpoint of `update`."""
     files.point_link(link, str(run.checkpoint(update).relative_to(run.path)))

@@ -156,14 +156,13 @@ def test_an_average_is_no_run_to_go_on_with(tiny: Tiny, steps: list[Path]) -> No
 
 def test_fewer_checkpoints_than_asked_for_are_counted(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
-    decided = "train.keep_last (9) and train.keep_best (1)"
     asked = nmt("average", tiny.run, "--last", 4, "-o", output)
-    refused(asked, "must hold at least 4 checkpoints, holds 3", decided)
+    refused(asked, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
     shutil.rmtree(steps[0])
     asked = nmt("average", tiny.run, "--best", 3, "-o", output)
-    refused(asked, "must hold at least 3 validated checkpoints, holds 2", decided)
+    refused(asked, "expected at least 3 validated checkpoints, got 2", "set train.keep_best to 3")
     shutil.rmtree(tiny.run / "checkpoints")
-    refused(nmt("average", tiny.run, "--best", 1, "-o", output), "holds 0")
+    refused(nmt("average", tiny.run, "--best", 1, "-o", output), "got 0")
     refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
     assert not output.exists()
 
@@ -174,9 +173,9 @@ def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
     refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")
     refused(nmt("average", tiny.run.with_name("rnu"), "--last", 1, "-o", output), "'run'")
     for path in (tiny.folder, tiny.run / "corpus" / "train", steps[0] / WEIGHTS, tiny.config):
-        refused(nmt("average", path, "-o", output), f"{path}: expected a run folder, or a check")
+        refused(nmt("average", path, "-o", output), f"{path}: is not a run folder")
     shutil.copytree(steps[0], alone := tiny.folder / "alone")
-    refused(nmt("average", alone, "-o", output), f"{alone}: expected a run folder, or a checkpoint")
+    refused(nmt("average", alone, "-o", output), f"{alone}: is not a run folder")
     (steps[0] / WEIGHTS).write_bytes(b"torn")
     refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "damaged")
     (steps[0] / WEIGHTS).unlink()

@@ -229,7 +229,7 @@ def test_resume_and_overwrite_together_are_refused(tiny: Tiny) -> None:
 def test_a_missing_model_folder_names_the_nearest(digits: Digits) -> None:
     missing = digits.run.with_name("rnu")
     result = nmt("translate", "-m", missing)
-    assert_refused(result, f"{missing}: no such run folder (did you mean 'run'?)")
+    assert_refused(result, f"{missing}: no such run folder or checkpoint (did you mean 'run'?)")
 
 
 @pytest.mark.parametrize("verb", [["translate", "-m"], ["evaluate"]])

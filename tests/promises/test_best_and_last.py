@@ -113,7 +113,7 @@ class Saving(RuleBasedStateMachine):
             places = [run.checkpoint(best), *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp")]
             assert any(path.is_dir() and damage(path) is None for path in places)
             if not replaced:
-                assert damage(run.best_or_last()) is None
+                assert damage(run.selected_checkpoint()) is None
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,162 @@
+"""Every command that loads a model takes a checkpoint where it takes a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt, settings
+from tinyruns import Tiny, make_exportable
+
+import nmt as package
+
+FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A run with two checkpoints."""
+    tiny = make_exportable(tmp_path_factory.mktemp("trained"))
+    done(tiny.train(*FLAGS))
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def pointed(trained: Tiny) -> dict[str, Path]:
+    """For each checkpoint, a copy of the run that has it as its best."""
+    copies = {}
+    for folder in (trained.run / "checkpoints").iterdir():
+        copy = trained.folder / folder.name
+        shutil.copytree(trained.run, copy, symlinks=True)
+        (copy / "best").unlink()
+        (copy / "best").symlink_to(f"checkpoints/{folder.name}")
+        copies[folder.name] = copy
+    assert len(copies) == 2
+    return copies
+
+
+def pair(tiny: Tiny) -> list[object]:
+    return ["--src", tiny.folder / "valid.in", "--tgt", tiny.folder / "valid.out"]
+
+
+def translated(model: Path, tiny: Tiny) -> str:
+    return done(nmt("translate", tiny.folder / "valid.in", "-m", model, "--scores")).out
+
+
+def ensemble(model: Path, tiny: Tiny) -> str:
+    models = ["-m", tiny.run, "-m", model]
+    return done(nmt("translate", tiny.folder / "valid.in", *models, "--scores")).out
+
+
+def scored(model: Path, tiny: Tiny) -> str:
+    return done(nmt("score", "-m", model, *pair(tiny))).out
+
+
+def explained(model: Path, tiny: Tiny) -> str:
+    return done(nmt("explain", "1 2 3", "-m", model, "--json")).out
+
+
+def aligned(model: Path, tiny: Tiny) -> str:
+    diagnostics = tiny.folder / "diagnostics.tsv"
+    done(nmt("align", "-m", model, *pair(tiny), "--diagnostics", diagnostics))
+    return diagnostics.read_text()
+
+
+def reranked(model: Path, tiny: Tiny) -> str:
+    nbest, weights = tiny.folder / "nbest.txt", tiny.folder / "weights.json"
+    done(nmt("translate", tiny.folder / "valid.in", "-m", tiny.run, "--nbest", 2, "-o", nbest))
+    ref = ["--ref", tiny.folder / "valid.out", "--tune", weights]
+    done(nmt("rerank", nbest, "--src", tiny.folder / "valid.in", "-m", model, *ref))
+    return weights.read_text()
+
+
+def averaged(model: Path, tiny: Tiny) -> str:
+    mean = tiny.folder / "mean"
+    shutil.rmtree(mean, ignore_errors=True)
+    done(nmt("average", model, "-o", mean))
+    return scored(mean, tiny)
+
+
+def evaluated(model: Path, tiny: Tiny) -> str:
+    report = tiny.folder / "report.json"
+    test = ["--src", tiny.folder / "valid.in", "--ref", tiny.folder / "valid.out"]
+    done(nmt("evaluate", model, *test, "-o", report))
+    [about] = json.loads(report.read_text())["systems"].values()
+    return str(about["checkpoint"])
+
+
+def loaded(model: Path, tiny: Tiny) -> str:
+    return str(package.load(model).score([("1 2", "2 1")]))
+
+
+def exported(model: Path, tiny: Tiny) -> str:
+    pytest.importorskip("ctranslate2")
+    output = tiny.folder / "exported"
+    done(nmt("export", model, "--to", "ctranslate2", "-o", output))
+    return (output / "export.json").read_text()
+
+
+COMMANDS = [translated, ensemble, scored, explained, aligned, averaged, evaluated, loaded, exported]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_command_with_a_checkpoint_uses_its_weights(
+    trained: Tiny, pointed: dict[str, Path], command: Callable[[Path, Tiny], str]
+) -> None:
+    outputs = {name: command(trained.run / "checkpoints" / name, trained) for name in pointed}
+    assert len(set(outputs.values())) == 2
+    for name, run in pointed.items():
+        assert command(run, trained) == outputs[name]
+    last = (trained.run / "last").resolve().name
+    assert command(trained.run / "last", trained) == outputs[last]
+
+
+def test_rerank_with_a_checkpoint_runs(trained: Tiny) -> None:
+    assert "model 1" in reranked(trained.run / "last", trained)
+
+
+def test_shortlist_with_a_checkpoint_is_its_own(trained: Tiny, pointed: dict[str, Path]) -> None:
+    for name, run in pointed.items():
+        done(nmt("shortlist", run / "checkpoints" / name))
+        first = (run / "shortlist.safetensors").read_bytes()
+        done(nmt("shortlist", run))
+        assert (run / "shortlist.safetensors").read_bytes() == first
+
+
+def test_export_of_a_checkpoint_needs_an_output(trained: Tiny) -> None:
+    result = nmt("export", trained.run / "last", "--to", "ctranslate2")
+    assert result.code == 2
+    assert "error: -o: must be given for " in result.err
+
+
+def test_engine_ctranslate2_with_a_checkpoint_is_refused(trained: Tiny) -> None:
+    result = nmt("translate", "-m", trained.run / "last", "--engine", "ctranslate2", stdin="1\n")
+    assert result.code == 2
+    assert "runs the export of a run, not a checkpoint" in result.err
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "checkpoints/step_00000099", "corpus", "lsat"])
+def test_translate_with_another_folder_is_refused(trained: Tiny, name: str) -> None:
+    result = nmt("translate", "-m", trained.run / name, stdin="1\n")
+    assert result.code == 2
+    assert result.err.startswith(f"error: {trained.run / name}: ")
+
+
+def test_checkpoint_without_its_record_is_not_whole(trained: Tiny, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run, symlinks=True)
+    checkpoint = (run / "last").resolve()
+    (checkpoint / "state.json").unlink()
+    result = nmt("translate", "-m", checkpoint, stdin="1\n")
+    assert result.code == 2
+    assert f"{checkpoint / 'state.json'}: no such file" in result.err
+
+
+@pytest.mark.parametrize(("flag", "setting"), [("--last", "keep_last"), ("--best", "keep_best")])
+def test_average_of_too_many_names_the_setting(trained: Tiny, flag: str, setting: str) -> None:
+    result = nmt("average", trained.run, flag, 3, "-o", trained.folder / "three")
+    assert result.code == 2
+    assert f"set train.{setting} to 3 or more before you train; in this run it is " in result.err

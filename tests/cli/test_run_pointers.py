@@ -1,0 +1,181 @@
+"""`best` and `last` as links, as files, as copies or left out: every command finds the model."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commandline import done, nmt, settings
+from tinyruns import Tiny, make_tiny
+
+import nmt as package
+from nmt.rundir import RunDir
+from nmt.training.checkpoint import damage
+
+FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
+MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """A finished run; copy it before you change it."""
+    tiny = make_tiny(tmp_path_factory.mktemp("trained"))
+    done(tiny.train(*FLAGS))
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def resumed(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run after two more updates."""
+    run = tmp_path_factory.mktemp("resumed") / "run"
+    shutil.copytree(trained.run, run, symlinks=True)
+    done(trained.train("--resume", *MORE, run=run))
+    return run
+
+
+def as_files(run: Path) -> None:
+    for name in ("best", "last"):
+        target = (run / name).readlink()
+        (run / name).unlink()
+        (run / name).write_text(f"{target}\n")
+
+
+def as_copies(run: Path) -> None:
+    for name in ("best", "last"):
+        target = (run / name).resolve()
+        (run / name).unlink()
+        shutil.copytree(target, run / name)
+
+
+def as_only_copies(run: Path) -> None:
+    as_copies(run)
+    shutil.rmtree(run / "checkpoints")
+
+
+def left_out(run: Path) -> None:
+    for name in ("best", "last"):
+        (run / name).unlink()
+
+
+@pytest.fixture(params=[as_files, as_copies, as_only_copies, left_out])
+def copied(request: pytest.FixtureRequest, trained: Tiny, tmp_path: Path) -> Tiny:
+    """The run as another file system or program leaves it."""
+    run = tmp_path / "copy"
+    shutil.copytree(trained.run, run, symlinks=True)
+    shape: Callable[[Path], None] = request.param
+    shape(run)
+    return Tiny(trained.folder, trained.config, run)
+
+
+def test_commands_with_pointers_of_any_kind_find_the_model(copied: Tiny, trained: Tiny) -> None:
+    text, test = (
+        "1 2 3\n",
+        ["--src", trained.folder / "valid.in", "--ref", trained.folder / "valid.out"],
+    )
+    expected = done(nmt("translate", "-m", trained.run, stdin=text)).out
+    assert done(nmt("translate", "-m", copied.run, stdin=text)).out == expected
+    assert package.load(copied.run).translate(["1 2 3"]) == [expected[:-1]]
+    scored = done(nmt("score", "-m", trained.run, *pair(trained))).out
+    assert done(nmt("score", "-m", copied.run, *pair(trained))).out == scored
+    best = (trained.run / "best").resolve().name
+    report = copied.folder / "report.json"
+    done(nmt("evaluate", copied.run, *test, "-o", report))
+    assert f'"{best}"' in report.read_text()
+    [line] = done(nmt("runs", copied.run, "--json")).lines
+    assert '"state": "finished"' in line
+    done(nmt("average", copied.run, "-o", copied.run.parent / "mean"))
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_evaluate_of_a_pointer_takes_its_checkpoint(copied: Tiny, trained: Tiny, name: str) -> None:
+    if not (copied.run / name).exists():
+        pytest.skip("this copy has no pointers")
+    report = copied.run.parent / "report.json"
+    test = ["--src", trained.folder / "valid.in", "--ref", trained.folder / "valid.out"]
+    done(nmt("evaluate", copied.run / name, *test, "-o", report))
+    assert f'"{(trained.run / name).resolve().name}"' in report.read_text()
+
+
+def pair(tiny: Tiny) -> list[object]:
+    return ["--src", tiny.folder / "valid.in", "--tgt", tiny.folder / "valid.out"]
+
+
+def test_resume_with_pointers_of_any_kind_goes_on(copied: Tiny, resumed: Path) -> None:
+    done(copied.train("--resume", *MORE))
+    for name in ("best", "last"):
+        assert (copied.run / name).is_symlink()
+        assert (copied.run / name).resolve().name == (resumed / name).resolve().name
+        for part in ("model", "optimizer"):
+            file = f"{part}.safetensors"
+            assert (copied.run / name / file).read_bytes() == (resumed / name / file).read_bytes()
+
+
+def test_resume_with_a_copy_that_differs_deletes_nothing(trained: Tiny, tmp_path: Path) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained.run, run, symlinks=False)
+    shutil.copytree(trained.run / "checkpoints" / "step_00000002", run / "checkpoints" / "other")
+    step = (run / "checkpoints" / (trained.run / "last").resolve().name) / "model.safetensors"
+    step.write_bytes(step.read_bytes()[:-1] + b"x")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    result = trained.train("--resume", *MORE, run=run)
+    assert result.code == 2
+    assert "expected a link to a checkpoint or a copy of" in result.err
+    for path, content in before.items():
+        assert path.name == "train.log" or path.read_bytes() == content
+
+
+def test_training_over_a_lone_copy_of_a_checkpoint_is_refused(
+    trained: Tiny, tmp_path: Path
+) -> None:
+    run = tmp_path / "copy"
+    run.mkdir()
+    shutil.copy(trained.run / "config.yaml", run)
+    shutil.copytree(trained.run / "best", run / "best")
+    result = trained.train(run=run)
+    assert result.code == 2
+    assert "holds a run already" in result.err
+
+
+@pytest.mark.parametrize("content", ["", "/etc/passwd", "../other", "checkpoints/step_1\nx"])
+@pytest.mark.parametrize("flag", ["--overwrite", "--resume"])
+def test_pointer_file_with_other_content_is_refused(
+    trained: Tiny, tmp_path: Path, content: str, flag: str
+) -> None:
+    run = tmp_path / "copy"
+    shutil.copytree(trained.run, run, symlinks=True)
+    (run / "best").unlink()
+    (run / "best").write_text(content)
+    result = nmt("translate", "-m", run, stdin="1\n")
+    assert result.code == 2
+    assert f"error: {run / 'best'}: expected the path of a checkpoint such as" in result.err
+    assert trained.train(flag, *MORE, run=run).code == 2
+    assert (run / "best").read_text() == content
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_training_without_symbolic_links_writes_files(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def no_links(source: object, target: object, *_: object) -> None:
+        raise OSError(code, os.strerror(code), str(target))
+
+    monkeypatch.setattr(os, "symlink", no_links)
+    done(tiny.train("--dry-run"))
+    done(tiny.train(*FLAGS))
+    done(tiny.train("--resume", *MORE))
+    run = RunDir(tiny.run)
+    assert (tiny.run / "last").read_text() == "checkpoints/step_00000006\n"
+    for pointer in (run.best, run.last):
+        assert not pointer.is_symlink()
+        assert damage(run.pointed(pointer)) is None
+    done(nmt("translate", "-m", tiny.run, stdin="1 2\n"))
+    done(nmt("average", tiny.run, "-o", tiny.folder / "mean"))
+    done(nmt("translate", "-m", tiny.folder / "mean", stdin="1 2\n"))
+    monkeypatch.undo()
+    done(tiny.train("--resume", *settings(train__max_updates=7)))
+    assert (tiny.run / "last").is_symlink()
+    done(tiny.train("--overwrite"))
