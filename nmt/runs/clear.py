@@ -24,7 +24,7 @@ def check_inside(run: RunDir) -> None:
     Also if `best` or `last` is a file of the user's, which training would replace.
     """
     models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
-    exempt = {run.path, run.corpus, run.normalization, *models}  # the stages check these when they write them
+    exempt = {run.path, run.corpus, run.normalization, *models}  # checked when written
     written = [path for path in vars(run).values() if path is not None and path not in exempt]
     for pointer in (run.best, run.last):
         run.pointed(pointer)
