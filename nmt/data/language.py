@@ -18,7 +18,7 @@ import numpy as np
 
 MIN_RATIO = 20.0
 """Report another language if it is at least this many times as probable as the expected one."""
-MIN_LETTERS = 12
+MIN_LETTERS = 8
 """Letters of a line, outside words with capitals; East Asian scripts need one."""
 ALIASES = {"nb": "no", "nn": "no"}
 """Codes that count as one language."""
@@ -42,7 +42,7 @@ RELATED_LANGUAGES: tuple[frozenset[str], ...] = tuple(
         "fr gcf gcr ht oc wa",
         "ace id jv ms",
         "gom hi mr ne sa",
-        "ar ary arz",
+        "ar ary arz fa",
         "fa ku ps sdh ur uzs",
         "az crh tk tr",
         "ba kk ky tt",

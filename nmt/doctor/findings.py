@@ -131,7 +131,10 @@ KINDS: dict[str, Kind] = {
         "by hand: delete copies of one text; sentences that differ in a word are usually harmless",
     ),
     "numbers": Kind(
-        "warning", "the two sides hold different numbers", DROPS, "data.clean.numbers: true"
+        "warning",
+        "the two sides hold different numbers",
+        "drops these pairs; look at some first, since one side may write numbers as words",
+        "data.clean.numbers: true",
     ),
     "url": Kind(
         "warning",
