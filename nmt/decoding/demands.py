@@ -58,11 +58,11 @@ SIGN = "("
 
 def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
     """Return the ways in which the target's tokens spell words; DataError where they are blank."""
-    words = tokenizer.normalize(words).strip()
-    if not words:
+    text = tokenizer.normalize(words).strip()
+    if not text:
         raise DataError(f"required phrase: expected text, got {words!r}")
     plain = tokenizer.normalized_by(None)
-    after_space, after_sign, sign = plain.encode([words, SIGN + words, SIGN])
+    after_space, after_sign, sign = plain.encode([text, SIGN + text, SIGN])
     forms = [tuple(after_space)]
     if after_sign[: len(sign)] == sign:
         forms.append(tuple(after_sign[len(sign) :]))
