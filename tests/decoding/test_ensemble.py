@@ -94,9 +94,6 @@ class Shifted(Ids):
     model = b"another"
     tags = (1,)
 
-    def normalized_by(self, normalizer: None) -> Shifted:
-        return self
-
     def encode(self, lines: list[str]) -> list[list[int]]:
         return [[1, *(ord(letter) - 92 for letter in line)] for line in lines]
 
