@@ -14,6 +14,7 @@ from nmt import __version__
 from nmt.cores import TORCH_VARIABLES
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError
 from nmt.log import print_error
+from nmt.streams import check_streams
 
 
 class CommandGroup(TyperGroup):
@@ -44,6 +45,7 @@ class Commands(CommandGroup):
         for variable in TORCH_VARIABLES.items():  # before torch is loaded
             os.environ.setdefault(*variable)
         try:
+            check_streams()
             result = super().invoke(ctx)
             sys.stdout.flush()
         except NMTError as error:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 from nmt.errors import DiskFullError
+from nmt.streams import find_descriptor
 
 T = TypeVar("T")
 STRAY_SUFFIX = ".nmt.tmp"
@@ -73,8 +74,8 @@ def _full_is_said(path: Path) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise DiskFullError(
-            f"{path}: cannot be written: {os.strerror(error.errno)}. What was there before is "
-            "whole; make room and give the command again, `nmt train` with --resume"
+            f"{path}: cannot be written: {os.strerror(error.errno)} (what was there before is "
+            "complete; free some space and repeat the command)"
         ) from None
 
 
@@ -101,13 +102,54 @@ def _sync_all(folder: Path) -> None:
 
 def rename(path: Path, new: Path) -> None:
     """Give a file or folder another name beside its own, in one durable step."""
-    _do(os.replace, path, path, new)
-    _sync(new.parent)
+    with _full_is_said(new):
+        _do(os.replace, path, path, new)
+        _sync(new.parent)
 
 
 def partial(path: Path) -> Path:
     """Return where an interrupted `open_atomic` leaves what it has."""
     return (written := _behind_link(path)).with_name(f"{written.name}.partial")
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether a path names a device, a pipe or a descriptor rather than a file."""
+    return find_descriptor(path) is not None or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )
+
+
+def _descriptor_stream(path: Path, descriptor: tuple[str | None, int]) -> BinaryIO:
+    """Open a descriptor for writing after what was written to it before.
+
+    A duplicate shares the position in the file with every other process that writes to it.
+    """
+    process, number = descriptor
+    if process is not None:
+        return open(path, "ab")
+    try:
+        return os.fdopen(os.dup(number), "wb")
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or errno.EBADF), str(path)) from None
+
+
+def unwritable(path: Path) -> str | None:
+    """Return why a file cannot be created or replaced at `path`, None if nothing speaks against it.
+
+    Looks only; a full disk, for example, shows later.
+    """
+    if is_stream(path):
+        return None
+    try:
+        folder = _behind_link(path).absolute().parent
+        folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except OSError as error:
+        return os.strerror(error.errno) if error.errno else str(error)
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {folder} is read-only"
+    return None
 
 
 def _behind_link(path: Path) -> Path:
@@ -120,9 +162,14 @@ def _behind_link(path: Path) -> Path:
 def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
     """Open `path` for writing bytes; it appears, whole, when the block ends without an error.
 
-    A link is written through; a device or a pipe is written to as it is. With `keep_partial`
-    Ctrl-C leaves what was written so far at `partial(path)`.
+    A link is written through. A device, a pipe or a descriptor such as /dev/stdout is written to
+    as it is; what was written to it before stays. With `keep_partial` Ctrl-C leaves what was
+    written so far at `partial(path)`.
     """
+    if (descriptor := find_descriptor(path)) is not None:
+        with _descriptor_stream(path, descriptor) as stream:
+            yield stream
+        return
     path = _behind_link(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -142,7 +189,8 @@ def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
         except BaseException as error:
             if keep_partial and isinstance(error, KeyboardInterrupt):
                 os.replace(temporary, partial(path))
-            remove(temporary)
+            with suppress(OSError):  # must not hide the first error
+                remove(temporary)
             raise
 
 
@@ -200,9 +248,10 @@ def locked(path: Path, holder: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked_stream(path) as stream:
-        stream.truncate(0)
-        stream.write(holder.encode("utf-8"))
-        stream.flush()
+        with _full_is_said(path):
+            stream.truncate(0)
+            stream.write(holder.encode("utf-8"))
+            stream.flush()
         try:
             yield
         finally:
@@ -213,7 +262,8 @@ def _locked_stream(path: Path) -> BinaryIO:
     """Return `path`, open and locked, once it is free."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
-        stream = open(path, "ab")  # noqa: SIM115 (the caller closes it)
+        with _full_is_said(path):
+            stream = cast(BinaryIO, open(path, "ab", buffering=0))  # noqa: SIM115 (the caller closes it)
         late = time.monotonic() > deadline
         try:
             _lock(stream)
@@ -264,12 +314,22 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             if path.exists():
                 rename(path, old)
             rename(temporary, path)
+        except DiskFullError as error:
+            _clean_up(temporary, old)
+            raise DiskFullError(str(error).replace(str(temporary), str(path))) from None
         except BaseException:
-            remove_folder(temporary)
-            _put_back(old)
+            _clean_up(temporary, old)
             raise
-        with suppress(OSError):  # a stray now, for the next sweep
+        with suppress(OSError, DiskFullError):  # a stray now, for the next sweep
             remove_folder(old)
+
+
+def _clean_up(temporary: Path, old: Path) -> None:
+    """Delete a folder that was not completed; a failure here must not hide the first one."""
+    with suppress(OSError, DiskFullError):
+        remove_folder(temporary)
+    with suppress(OSError, DiskFullError):
+        _put_back(old)
 
 
 def _put_back(old: Path) -> None:

@@ -82,13 +82,22 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def size(count: float) -> str:
-    """Write a number of bytes with a unit."""
+def size(count: float, digits: int = 0) -> str:
+    """Write a number of bytes with a unit, with `digits` decimals (gigabytes have one more)."""
     for unit in ("B", "kB", "MB"):
         if round(count) < 1000:
-            return f"{count:.0f} {unit}"
+            return f"{count:.{0 if unit == 'B' else digits}f} {unit}"
         count /= 1000
-    return f"{count:.1f} GB"
+    return f"{count:.{digits + 1}f} GB"
+
+
+def distinct_sizes(one: float, other: float) -> tuple[str, str]:
+    """Write two different numbers of bytes with as many decimals as it takes to tell them apart."""
+    for digits in range(9):
+        texts = size(one, digits), size(other, digits)
+        if texts[0] != texts[1]:
+            return texts
+    return f"{one:.0f} B", f"{other:.0f} B"
 
 
 @contextmanager

@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from nmt.log import RED, RunLog, columns, duration, print_error, say, show_progress, size, table
+from nmt.log import (
+    RED,
+    RunLog,
+    columns,
+    distinct_sizes,
+    duration,
+    print_error,
+    say,
+    show_progress,
+    size,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -196,3 +207,19 @@ def test_show_progress_on_a_terminal_clears_the_bar_on_ctrl_c(
     assert "lines/s" in shown
     assert shown.split("\r")[-2].strip() == "", "blanks over the bar"
     assert not shown.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "texts"),
+    [
+        (1_240_000, 1_200_000, ("1.24 MB", "1.20 MB")),
+        (2_000_000, 1_000, ("2 MB", "1 kB")),
+        (1_000_001, 1_000_000, ("1.000001 MB", "1.000000 MB")),
+        (999, 998, ("999 B", "998 B")),
+        (5_000_000_001, 5_000_000_000, ("5.000000001 GB", "5.000000000 GB")),
+    ],
+)
+def test_distinct_sizes_of_different_numbers_differ(
+    one: int, other: int, texts: tuple[str, str]
+) -> None:
+    assert distinct_sizes(one, other) == texts

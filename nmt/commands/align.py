@@ -22,6 +22,7 @@ from nmt.explain.align import (
 )
 from nmt.explain.look import Explainer, Explanation, load_explainer
 from nmt.log import show_progress
+from nmt.outputs import check_outputs
 from nmt.rundir import open_model
 
 
@@ -46,6 +47,8 @@ def run(
     """
     if gold is not None and tgt is None:
         raise DataError("--gold: needs --tgt, the translations that it aligns")
+    for flag, written in (("-o", output), ("--diagnostics", diagnostics)):
+        check_outputs({flag: written}, [src, tgt, gold])
     if output is not None and diagnostics is not None and output.resolve() == diagnostics.resolve():
         raise DataError(f"-o and --diagnostics: expected two files, got {output} for both")
     if symmetrise is not None and reverse is None:

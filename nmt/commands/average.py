@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nmt import files
 from nmt.errors import ConfigError
 from nmt.log import say
 from nmt.rundir import open_model, open_run
@@ -21,6 +22,8 @@ def run(paths: Sequence[Path], last: int | None, best: int | None, output: Path)
     It holds no finished.json: nothing has validated it, so what takes the newest finished run
     does not take it unasked.
     """
+    if reason := files.unwritable(output):
+        raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     if last is not None and best is not None:
         raise ConfigError(["--last and --best: give one of them"])
     if (last or best) and len(paths) != 1:

@@ -18,6 +18,7 @@ from nmt.doctor.examine import Report, examine
 from nmt.doctor.look import Seen, hold_out
 from nmt.doctor.report import as_json, page, terminal
 from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
+from nmt.outputs import check_outputs
 from nmt.textsets import languages, set_names
 
 Files = tuple[Path, Path]
@@ -34,6 +35,7 @@ def run(
     strict: bool,
 ) -> int:
     """Examine the text of a config, or two files; return the exit code."""
+    check_outputs({"--html": html}, [*named, *(test or ())])
     train, held_out = _sets(named, test, overrides)
     known = [hold_out(name, source) for name, (source, _) in held_out.items()]
     cores = free_cores()

@@ -10,9 +10,10 @@ from nmt.configfile import load_config
 from nmt.data.cleaning import Drops
 from nmt.data.links import pharaoh
 from nmt.data.prepare import SIDES
-from nmt.data.stages import kept_blocks
+from nmt.data.stages import kept_blocks, train_sources
 from nmt.errors import ConfigError
 from nmt.log import say
+from nmt.outputs import check_outputs
 
 
 def run(file: Path, prefix: Path, overrides: list[str]) -> None:
@@ -33,6 +34,8 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
     table = prefix.with_name(f"{prefix.name}.dropped.tsv")
+    inputs = [file for source in train_sources(config) for file in source.files]
+    check_outputs({f"-o {file}": file for file in (*places, table)}, inputs)
     kept = 0
     with ExitStack() as stack:
         streams = [stack.enter_context(files.open_atomic(place)) for place in places]

@@ -16,7 +16,7 @@ from nmt.data.corpus import Corpus
 from nmt.data.stages import load_test_sets
 from nmt.data.text import read_lines, unequal
 from nmt.decoding.load import choose_run
-from nmt.errors import ConfigError, DataError, RunError, show_value
+from nmt.errors import ConfigError, DataError, DiskFullError, RunError, show_value
 from nmt.evaluation.analyse import Analysis, Answers, analyse
 from nmt.evaluation.comet import check_command, line_scores
 from nmt.evaluation.measure import TestSet
@@ -26,6 +26,8 @@ from nmt.evaluation.report import Report, new_report, write_report
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.evaluation.tables import all_cautions, markdown, whole
 from nmt.log import put, say, show_progress
+from nmt.outputs import check_outputs, warn_if_unwritten
+from nmt.ownership import outward_link
 from nmt.rundir import RunDir, is_pointer_file, open_model, open_run
 from nmt.textsets import set_names
 
@@ -46,18 +48,6 @@ class Outputs:
         named = {"--output": self.json, "--html": self.html, "--markdown": self.markdown}
         return {flag: file for flag, file in named.items() if file is not None}
 
-    def check(self, inputs: Sequence[Path]) -> None:
-        """Raise ConfigError where one would take the place of an input, or of another."""
-        taken = {file.resolve(): str(file) for file in inputs}
-        for flag, file in self.files.items():
-            if file.is_dir():
-                raise ConfigError([f"{flag}: expected a file, got the folder {file}"])
-            if file.resolve() in taken:
-                raise ConfigError(
-                    [f"{flag}: expected a file of its own, got that of {taken[file.resolve()]}"]
-                )
-            taken[file.resolve()] = f"{flag} {file}"
-
 
 def run(
     named: Sequence[Path],
@@ -75,7 +65,7 @@ def run(
     """Score run folders, checkpoints and files of translations on test sets."""
     names = parse_metrics(metrics)
     command = None if comet is None else check_command(comet)
-    outputs.check([*src, *ref, *(path for path in named if not path.is_dir())])
+    check_outputs(outputs.files, [*src, *ref, *(path for path in named if not path.is_dir())])
     systems = _systems(named, best, overrides, device, engine)
     runs = [system for system in systems if isinstance(system, RunSystem)]
     tests = _tests(systems, runs, src, ref, tgt_lang)
@@ -102,10 +92,10 @@ def run(
     about = {system.name: system.about for system in systems}
     report = new_report(about, {its.test.name: its.report for its in found}, names)
     own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
-    _write(outputs, report, found, systems, own)
     put(whole(report))
     for text in all_cautions(report):
         say(f"warning: {text}")
+    _write(outputs, report, found, systems, own)
 
 
 def _write(
@@ -115,21 +105,40 @@ def _write(
     systems: Sequence[System],
     own: bool,
 ) -> None:
-    """Write what was asked for; of one run as it stands, on its own test sets, its report."""
-    target = outputs.json
-    if target is None and own and len(systems) == 1:
-        [system] = systems
-        if isinstance(system, RunSystem) and system.run.chosen is None:
-            target = system.run.report
+    """Write the files asked for; of one run on its own test sets its report.
+
+    Raises RunError after all were tried if one that was asked for cannot be written.
+    """
+    problems = []
     written: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (target, lambda file: write_report(file, report)),
+        (outputs.json, lambda file: write_report(file, report)),
         (outputs.markdown, lambda file: files.write_text(file, markdown(report))),
         (outputs.html, lambda file: files.write_text(file, page(report, found, systems))),
     ]
     for file, write in written:
         if file is not None:
-            write(file)
-            say(f"report: {file}")
+            try:
+                write(file)
+            except OSError as error:
+                problems.append(f"{file}: {error.strerror or error}")
+            except DiskFullError as error:
+                problems.append(str(error))
+            else:
+                say(f"report: {file}")
+    if outputs.json is None and own and len(systems) == 1:
+        [system] = systems
+        if isinstance(system, RunSystem) and system.run.chosen is None:
+            _write_own_report(system.run, report)
+    if problems:
+        raise RunError("\n".join(problems))
+
+
+def _write_own_report(run: RunDir, report: Report) -> None:
+    """Write the report into the run folder, unless that is read-only or leads elsewhere."""
+    if link := outward_link(run, run.report):
+        say(f"warning: {run.report} was not written: {link} leads out of the run folder")
+    elif warn_if_unwritten(run.report, lambda file: write_report(file, report)):
+        say(f"report: {run.report}")
 
 
 def _systems(

@@ -18,6 +18,7 @@ from nmt.explain.page import page
 from nmt.explain.picture import draw, require_matplotlib
 from nmt.explain.steps import steps
 from nmt.log import say
+from nmt.outputs import check_outputs
 
 TOP = 5
 """Next pieces named at each step."""
@@ -56,6 +57,8 @@ def run(
             text.encode()
         except UnicodeEncodeError:
             raise DataError(f"the sentence: expected UTF-8, got {show_value(text)}") from None
+    written = {"--html": html} | {f"--{kind}": picture for kind, picture in pictures.items()}
+    check_outputs(written, [src, None if sentence is not None or force is None else Path(force)])
     if any(pictures.values()):
         require_matplotlib()
     explainer = load_explainer(

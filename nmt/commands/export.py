@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nmt import files
 from nmt.configfile import load_config
 from nmt.decoding.load import choose_run
 from nmt.errors import ConfigError
@@ -11,6 +12,7 @@ from nmt.evaluation.metrics import corpus_bleu
 from nmt.export.write import export_run, normalization_note
 from nmt.log import say
 from nmt.modelconfig import ENGINES, Engine
+from nmt.ownership import require_inside
 
 
 def run(
@@ -27,7 +29,11 @@ def run(
             [f"-o: must be given for {run_dir.chosen}: the run's folder is for its best checkpoint"]
         )
     config = load_config(run_dir.config, overrides)
-    output = output or run_dir.exported(to)
+    if output is None:
+        output = run_dir.exported(to)
+        require_inside(run_dir, output)
+    if reason := files.unwritable(output):
+        raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     found = export_run(run_dir, config, to, quantization, output)
     say(f"{ENGINES[to]} model: {output}")
     if note := normalization_note(output, to):

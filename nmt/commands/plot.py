@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nmt.errors import ConfigError, RunError, did_you_mean
 from nmt.log import put, say
+from nmt.outputs import check_outputs
 from nmt.rundir import open_run
 from nmt.runs.chart import chart
 from nmt.runs.curves import Curves, curves
@@ -21,6 +22,7 @@ def run(folders: list[Path], kinds: str, axis: Axis, pictures: dict[str, Path | 
     named = [file.resolve() for file in pictures.values() if file is not None]
     if len(set(named)) < len(named):
         raise ConfigError(["--png and --svg: expected different files, got the same one"])
+    check_outputs({f"--{kind}": picture for kind, picture in pictures.items()})
     if len(folders) > MOST_RUNS:
         raise ConfigError([f"RUN...: expected at most {MOST_RUNS} runs, got {len(folders)}"])
     drawn = panels([_read(folder) for folder in folders], _known(kinds), axis)

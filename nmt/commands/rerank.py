@@ -29,6 +29,7 @@ from nmt.evaluation.rerank import (
     write_weights,
 )
 from nmt.log import say, show_progress
+from nmt.outputs import check_outputs
 from nmt.rundir import open_model
 
 WINDOW = 1000
@@ -103,6 +104,7 @@ def run(
         raise ConfigError(["--tune and --ref: one needs the other"])
     if tuned is not None and output is not None:
         raise ConfigError(["--tune and --output: give one of them; --tune writes weights only"])
+    check_outputs({"-o": output, "--tune": tuned}, [nbest, src, weights, ref])
     lists = read_nbest(nbest)
     sources = list(read_lines(src))
     if len(sources) != len(lists):

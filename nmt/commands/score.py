@@ -13,6 +13,7 @@ from nmt import files
 from nmt.data.text import chunks, count_lines, read_pairs
 from nmt.decoding.load import load_translator, open_models
 from nmt.log import say, show_progress
+from nmt.outputs import check_outputs
 
 WINDOW = 1000
 """Pairs scored together."""
@@ -32,6 +33,7 @@ def run(
 
     Tokens are the pieces and the end of the line; logarithms are natural.
     """
+    check_outputs({"-o": output}, [src, tgt])
     first, *others = open_models(models, overrides)
     translator = load_translator(*first, device, beside=others)
     total, tokens = 0.0, 0

@@ -8,10 +8,14 @@ from nmt.configfile import load_config
 from nmt.decoding.load import choose_run
 from nmt.explain.lexicon import make_shortlist
 from nmt.log import say
+from nmt.outputs import check_outputs
+from nmt.ownership import require_inside
 
 
 def run(folder: Path | None, best: int, overrides: list[str], device: str) -> None:
     """Learn the shortlist of a run from its training text and write it into its folder."""
     run_dir = choose_run(folder)
+    require_inside(run_dir, run_dir.shortlist)
+    check_outputs({"RUN": run_dir.shortlist})
     print(make_shortlist(run_dir, load_config(run_dir.config, overrides), device, best))
     say(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")

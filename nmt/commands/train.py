@@ -47,6 +47,7 @@ from nmt.machine import cpu_text, path_text, software_text
 from nmt.matrix_speed import matrix_rate, rate_text
 from nmt.models.build import build_model
 from nmt.models.probe import check_decoding, check_training
+from nmt.outputs import warn_if_unwritten
 from nmt.ownership import check_run_folder
 from nmt.rundir import STATE, RunDir, read_json
 from nmt.runs.card import write_card
@@ -61,7 +62,7 @@ from nmt.runtime import (
 from nmt.training.checkpoint import absorb_copies, last_checkpoint
 from nmt.training.dry_run import traces_removed
 from nmt.training.estimate import estimate, folder_bytes
-from nmt.training.hold import check_free, failure_kept, held
+from nmt.training.hold import check_free, failure_kept, held, resume_advised
 from nmt.training.loss import corpus_loss
 from nmt.training.memory import fitting_tokens
 from nmt.training.resume import (
@@ -109,6 +110,7 @@ def run(
     device = pick_device(device_name)
     check_formats(config, device)
     with connected() as workers, ExitStack() as stack:
+        stack.enter_context(resume_advised())
         if dry_run:
             stack.enter_context(traces_removed(run_dir, say))
         if workers.leads:
@@ -138,7 +140,10 @@ def run(
         if tests:
             test(trainer, tests, device_name)
         if workers.leads:
-            trainer.log.say(write_card(run_dir, device_in_words(trainer)))
+            hardware = device_in_words(trainer)
+            warn_if_unwritten(
+                run_dir.card, lambda _: trainer.log.say(write_card(run_dir, hardware))
+            )
             export(trainer)
             say(
                 f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n"
@@ -469,7 +474,7 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
         for one, its in found
     }
     report = new_report({system.name: system.about}, sets)
-    write_report(run_dir.report, report)
     put(brief(report))
+    warn_if_unwritten(run_dir.report, lambda file: write_report(file, report))
     for text in all_cautions(report):
         trainer.log.say(f"warning: {text}")

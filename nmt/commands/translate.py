@@ -37,6 +37,7 @@ from nmt.decoding.terms import Terms, read_terms
 from nmt.decoding.translator import Extras, Line, Translator
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
 from nmt.log import say, show_progress
+from nmt.outputs import check_outputs
 from nmt.rundir import RunDir
 
 Policy = Literal["error", "replace", "skip"]
@@ -109,6 +110,7 @@ def run(
     engine: str,
 ) -> None:
     """Translate `file` or stdin to `output` or stdout; several workers share a file."""
+    check_outputs({"-o": output}, [file, asked.prefix, asked.contain, asked.terms])
     opened = open_models(models, overrides)
     _, config = opened[0]
     if problems := asked.contradictions(config.decode, engine):
@@ -278,7 +280,7 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
         raise ConfigError(
             ["under torchrun: takes no --prefix or --contain; make them fields of lines of --json"]
         )
-    if file is None or output is None or file.suffix in OPENERS:
+    if file is None or output is None or file.suffix in OPENERS or files.is_stream(output):
         raise ConfigError(
             ["under torchrun: needs a plain file to translate and -o FILE, which workers share"]
         )

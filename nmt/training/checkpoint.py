@@ -25,8 +25,8 @@ import torch
 from safetensors.torch import load_file
 
 from nmt import files, manifest
-from nmt.errors import DiskFullError, RunError
-from nmt.log import size
+from nmt.errors import RunError
+from nmt.log import distinct_sizes
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.ownership import delete_folder, new_folder
 from nmt.rundir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
@@ -155,14 +155,15 @@ def check_space(
     optimizer: torch.optim.Optimizer,
     average: MovingAverage | None = None,
 ) -> None:
-    """Raise DiskFullError where two checkpoints do not fit beside the run as it is."""
+    """Raise RunError if the disk has no space for two more checkpoints."""
     copies = 1 + MOMENTS[type(optimizer)] + (average is not None)
     needed = 2 * copies * tensor_bytes(weights_of(model))
     free = shutil.disk_usage(run.path).free
     if free < needed:
-        raise DiskFullError(
-            f"{run.path}: two checkpoints must fit on the disk, {size(needed)} in all; "
-            f"{size(free)} are free: make room, or name another folder with --run"
+        expected, found = distinct_sizes(needed, free)
+        raise RunError(
+            f"{run.path}: two checkpoints must fit on the disk: expected {expected} of free space, "
+            f"got {found} (make room, or name another folder with --run)"
         )
 
 

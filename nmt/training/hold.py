@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from nmt import files
-from nmt.errors import NMTError, RunError
+from nmt.errors import DiskFullError, NMTError, RunError
 from nmt.rundir import RunDir
 
 
@@ -52,6 +52,16 @@ def failure_kept(run: RunDir) -> Iterator[None]:
         yield
     except Exception as error:
         words = str(error) if isinstance(error, NMTError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # a full disk may be the very error
+        with suppress(OSError, DiskFullError):  # a full disk may be the very error
             files.write_text(run.failed, json.dumps({"error": words}) + "\n")
         raise
+
+
+@contextmanager
+def resume_advised() -> Iterator[None]:
+    """Add to the error of a full disk how training continues."""
+    try:
+        yield
+    except DiskFullError as error:
+        advice = "free some space, then continue with `nmt train` and --resume)"
+        raise DiskFullError(f"{str(error).rpartition('; ')[0]}; {advice}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import done, nmt, settings
 from tinyruns import Tiny, make_tiny
 
+from nmt import files
 from nmt.errors import DiskFullError
 from nmt.rundir import RunDir
 from nmt.training import checkpoint
@@ -70,7 +72,8 @@ def fill_at_each_step(folder: Path, step: int) -> None:
             break
         fulls += 1
         assert "No space left on device" in words
-        assert "--resume" in words
+        assert words.startswith(str(run.path)), "the file is named"
+        assert "--resume" not in words, "only training can be resumed"
         assert strays(run) == [], "nothing half-written takes up what room there is"
         for file, content in wholes.items():
             if "checkpoints" in file.parts:
@@ -110,7 +113,7 @@ def test_room_for_two_checkpoints_is_asked_for_before_the_first_update(
 
     refused = train_with(size)
     assert refused.code == 2
-    assert "two checkpoints must fit on the disk, " in refused.err
+    assert "two checkpoints must fit on the disk: expected " in refused.err
     assert "make room, or name another folder with --run" in refused.err
     assert not tiny.run.joinpath("metrics.jsonl").exists()
     assert not tiny.run.joinpath("checkpoints").exists()
@@ -134,7 +137,34 @@ def test_training_ends_clearly_and_goes_on_where_there_is_room_again(tiny: Tiny)
     assert "Traceback" not in result.err
     [error] = [line for line in result.err.split("\n") if line.startswith("error: ")]
     assert "No space left on device" in error
+    assert error.startswith(f"error: {tiny.run / 'checkpoints' / 'step_00000004'}")
+    assert "then continue with `nmt train` and --resume" in error
     assert done(nmt("translate", "-m", tiny.run, stdin="1 2\n")).lines
     assert "resumed after update 2\n" in done(tiny.train(*flags, "--resume")).err
     for file in (tiny.folder / "clean" / "last").glob("*.safetensors"):
         assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_resume_on_a_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(tiny.train())
+
+    class Full(io.FileIO):
+        def write(self, content: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "_locked_stream", lambda path: Full(path, "ab"))
+    result = tiny.train("--resume", *settings(train__max_updates=3))
+    assert result.code == 2
+    [error] = result.err.split("\n")[-2:-1]
+    assert error.startswith(f"error: {tiny.run / 'train.lock'}: cannot be written: No space left")
+
+
+def test_translate_to_a_full_disk_does_not_advise_to_resume(tiny: Tiny) -> None:
+    done(tiny.train())
+    output = tiny.folder / "output"
+    with struck(FullAfter(0)):
+        result = nmt("translate", "-m", tiny.run, "-o", output, stdin="1 2\n")
+    assert result.code == 2
+    assert f"error: {output}: cannot be written: No space left on device" in result.err
+    assert "--resume" not in result.err
+    assert not output.exists()

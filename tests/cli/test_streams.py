@@ -1,0 +1,123 @@
+"""Closed streams, a deleted working directory, and outputs that are streams."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from commandline import NMT, environment
+from tinyruns import Digits
+
+from nmt import files
+
+
+def shell(script: str, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run a bash script that calls nmt as "${NMT[@]}"."""
+    nmt = "NMT=(" + " ".join(f"'{word}'" for word in NMT) + ")\n"
+    values = {name: str(value) for name, value in variables.items()}
+    return subprocess.run(
+        ["bash", "-c", nmt + script],
+        cwd=folder,
+        env=environment() | values,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", ["translate -m $RUN", "score -m $RUN --tgt a", "explain -m $RUN"]
+)
+def test_command_that_reads_a_closed_stdin_ends_in_a_line(
+    digits: Digits, tmp_path: Path, arguments: str
+) -> None:
+    (tmp_path / "a").write_text("1 2\n")
+    result = shell(f'"${{NMT[@]}}" {arguments} <&-', tmp_path, RUN=digits.run)
+    assert result.returncode == 2
+    assert result.stderr.endswith(
+        "error: stdin: expected text, got a closed stream (name a file, or pipe text in)\n"
+    )
+    assert "Traceback" not in result.stderr
+
+
+def test_command_that_reads_a_file_ignores_a_closed_stdin(digits: Digits, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1 2\n")
+    result = shell('"${NMT[@]}" translate -m $RUN a <&- ', tmp_path, RUN=digits.run)
+    assert (result.returncode, result.stdout) == (0, "2 1\n")
+
+
+@pytest.mark.parametrize("arguments", ["runs list .", "translate -m $RUN a", "data list"])
+def test_command_with_a_closed_stdout_ends_in_a_line(
+    digits: Digits, tmp_path: Path, arguments: str
+) -> None:
+    (tmp_path / "a").write_text("1 2\n")
+    result = shell(f'"${{NMT[@]}}" {arguments} >&-', tmp_path, RUN=digits.run)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: stdout: expected an open stream, got a closed one (redirect it to a file)\n"
+    )
+
+
+def test_messages_for_a_closed_stderr_stay_out_of_the_output(
+    digits: Digits, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("1 2\n")
+    result = shell('"${NMT[@]}" translate -m $RUN a --progress 2>&-', tmp_path, RUN=digits.run)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "2 1\n", "")
+
+
+def test_command_in_a_deleted_folder_ends_in_a_line(digits: Digits, tmp_path: Path) -> None:
+    script = 'mkdir d; cd d; rmdir ../d; "${NMT[@]}" translate -m $RUN $RUN/config.yaml'
+    variables = {"RUN": digits.run, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    result = shell(script, tmp_path, **variables)
+    assert result.returncode == 2
+    assert result.stderr.endswith(
+        "error: working directory: expected a folder, got one that was deleted "
+        "(change to another)\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_output_to_a_redirected_stream_keeps_what_is_there(
+    digits: Digits, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "a").write_text("1 2\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    script = f'(echo head; "${{NMT[@]}}" translate -m $RUN a -o {name}; echo tail) > all'
+    result = shell(script, tmp_path, RUN=digits.run)
+    assert (tmp_path / "all").read_text() == "head\n2 1\ntail\n", result.stderr
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_writing_to_a_descriptor_continues_its_file(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / "a"
+    with file.open(mode, buffering=0) as stream:
+        stream.write(b"head\n")
+        for name in (f"/dev/fd/{stream.fileno()}", f"/proc/{os.getpid()}/fd/{stream.fileno()}"):
+            files.write_bytes(Path(name), b"text\n")
+        stream.write(b"tail\n")
+    assert file.read_bytes() == b"head\ntext\ntext\ntail\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_writing_to_a_descriptor_of_another_process_appends(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("head\n")
+    with file.open("ab") as stream, subprocess.Popen(["sleep", "60"], stdout=stream) as other:
+        files.write_bytes(Path(f"/proc/{other.pid}/fd/1"), b"text\n")
+        other.kill()
+    assert file.read_bytes() == b"head\ntext\n"
+
+
+def test_writing_to_a_closed_descriptor_names_it() -> None:
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        files.write_bytes(Path("/dev/fd/987"), b"text")
+    assert caught.value.filename == "/dev/fd/987"
+
+
+def test_writing_to_a_link_to_itself_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises((OSError, RuntimeError)):
+        files.write_bytes(tmp_path / "a", b"text")

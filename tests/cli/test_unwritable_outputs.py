@@ -1,0 +1,143 @@
+"""Results are printed before files are written; a file that was not asked for is not needed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from commandline import Result, done, nmt
+from tinyruns import Digits, Tiny
+
+from nmt import files
+
+
+@pytest.fixture
+def run(digits: Digits, tmp_path: Path) -> Path:
+    """A copy of the run."""
+    return Path(shutil.copytree(digits.run, tmp_path / "run", symlinks=True))
+
+
+@contextmanager
+def failing(*names: str, code: int = errno.EROFS) -> Iterator[None]:
+    """Let every write to a file of these names fail as on a read-only file system."""
+
+    def strike(step: str) -> None:
+        if step.startswith("before ") and any(f"/.{name}." in step for name in names):
+            raise OSError(code, os.strerror(code), step.split(" ", 2)[2])
+
+    files.strike = strike
+    try:
+        yield
+    finally:
+        files.strike = None
+
+
+def evaluated(run: Path, *flags: object) -> Result:
+    return nmt("evaluate", run, *flags)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_evaluate_of_a_read_only_run_prints_its_table(run: Path, code: int) -> None:
+    expected = done(evaluated(run)).out
+    report = run / "report.json"
+    before = report.read_bytes()
+    with failing("report.json", code=code):
+        result = done(evaluated(run))
+    assert result.out == expected
+    assert f"warning: {report} was not written: " in result.err
+    assert report.read_bytes() == before
+
+
+def test_evaluate_with_an_outward_report_link_keeps_its_target(run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.json"
+    mine.write_text("keep me")
+    (run / "report.json").unlink(missing_ok=True)
+    (run / "report.json").symlink_to(mine)
+    result = done(evaluated(run))
+    assert "leads out of the run folder" in result.err
+    assert mine.read_text() == "keep me"
+
+
+def test_evaluate_prints_before_an_output_fails(run: Path, tmp_path: Path) -> None:
+    expected = done(evaluated(run)).out
+    page, other = tmp_path / "page.html", tmp_path / "page.md"
+    with failing("page.html"):
+        result = evaluated(run, "--html", page, "--markdown", other)
+    assert result.code == 2
+    assert result.out == expected
+    assert f"error: {page}: Read-only file system" in result.err
+    assert other.is_file()
+    assert not page.exists()
+
+
+def test_train_in_a_folder_that_becomes_read_only_prints_scores(tiny: Tiny) -> None:
+    tiny.replace("  valid: valid\n", "  valid: valid\n  test: [valid]\n")
+    expected = done(tiny.train()).out
+    with failing("report.json", "README.md"):
+        result = done(tiny.train("--overwrite"))
+    assert result.out == expected
+    for name in ("report.json", "README.md"):
+        assert f"warning: {tiny.run / name} was not written: " in result.err
+
+
+@pytest.mark.parametrize("place", ["file/below", "folder", "input", "read-only/a"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "translate INPUT -m RUN -o OUT",
+        "score -m RUN --src INPUT --tgt INPUT -o OUT",
+        "align -m RUN --src INPUT --tgt INPUT -o OUT",
+        "align -m RUN --src INPUT --tgt INPUT --diagnostics OUT",
+        "explain -m RUN --src INPUT --html OUT",
+        "evaluate RUN --src INPUT --ref INPUT --html OUT",
+        "evaluate RUN --src INPUT --ref INPUT -o OUT",
+        "check INPUT INPUT --html OUT",
+        "rerank INPUT --src INPUT -m RUN --ref INPUT --tune OUT",
+    ],
+)
+def test_output_that_cannot_be_written_is_found_first(
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, place: str
+) -> None:
+    for name in ("input", "file"):
+        (tmp_path / name).write_text("1 2\n")
+    for name in ("folder", "read-only"):
+        (tmp_path / name).mkdir()
+    real = os.access
+    monkeypatch.setattr(
+        files.os, "access", lambda path, mode: "read-only" not in str(path) and real(path, mode)
+    )
+    monkeypatch.setattr("nmt.decoding.load.verified", lambda *_: pytest.fail("work has begun"))
+    values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / place}
+    result = nmt(*(values.get(word, word) for word in command.split()))
+    assert result.code == 2
+    flag = command.split()[-2]
+    [line] = result.err.split("\n")[:-1]
+    assert line.startswith(
+        f"error: {'--output' if 'evaluate' in command and flag == '-o' else flag}: "
+    )
+    assert (tmp_path / "input").read_text() == "1 2\n"
+
+
+def test_clean_onto_its_own_input_is_refused(tiny: Tiny) -> None:
+    before = (tiny.folder / "train.in").read_bytes()
+    config = [tiny.config, "--set", "data.clean.max_ratio=3"]
+    result = nmt("clean", *config, "-o", tiny.folder / "train")
+    assert result.code == 2
+    assert "expected a file of its own, got that of " in result.err
+    assert (tiny.folder / "train.in").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["export RUN --to huggingface -o OUT", "average RUN -o OUT"])
+def test_output_folder_below_a_file_is_refused(
+    digits: Digits, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    values = {"RUN": digits.run, "OUT": tmp_path / "file" / "below"}
+    result = nmt(*(values.get(word, word) for word in command.split()))
+    assert result.code == 2
+    assert f"{tmp_path / 'file'} is not a folder" in result.err
