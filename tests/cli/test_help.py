@@ -17,7 +17,7 @@ from nmt import __version__
 from nmt.cli import SECTIONS, app
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
-LIGHT = {"nmt.cli", "nmt.cores", "nmt.errors", "nmt.files", "nmt.log"}
+LIGHT = {"nmt.cli", "nmt.cores", "nmt.errors", "nmt.files", "nmt.log", "nmt.streams"}
 PROBE = """
 import sys
 sys.argv = ["nmt", *sys.argv[1:]]
