@@ -16,7 +16,8 @@ from nmt.decoding.load import line_splitter, load_engine, open_models
 from nmt.decoding.terms import Terms
 from nmt.decoding.translator import Extras, Line, Translation, Translator
 from nmt.errors import ConfigError, DeviceError, show_value
-from nmt.explain.look import Explainer, Explanation
+from nmt.explain.explanation import Explanation
+from nmt.explain.look import Explainer
 from nmt.overrides import Override
 
 AT_LOAD = ("precision", "shortlist", "threads", "tags")
@@ -175,7 +176,7 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.engine, top=5)
+        return Explainer(self.engine, top=5, splitter=line_splitter(self._configs))
 
     def _translator(
         self,

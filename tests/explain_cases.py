@@ -6,7 +6,7 @@ import numpy as np
 
 from nmt.data.tokenizer import Cut
 from nmt.decoding.walk import Walk
-from nmt.explain.look import Explanation, Side
+from nmt.explain.explanation import Explanation, Side
 
 
 def cut(words: list[list[str]]) -> Cut:

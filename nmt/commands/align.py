@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import tee
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat, tee
+from operator import attrgetter
 from pathlib import Path
 
 from nmt import files
 from nmt.data.links import Gold, parse_links, pharaoh, require_words
 from nmt.data.text import Links, count_lines, read_lines
+from nmt.data.tokenizer import WORD
 from nmt.decoding.load import choose_run
+from nmt.decoding.report import lines_in_words
 from nmt.errors import DataError, did_you_mean
 from nmt.explain.align import (
     SYMMETRISE,
     AlignmentScores,
+    Diagnosis,
     diagnose,
     hard_alignment,
     score_alignments,
 )
-from nmt.explain.look import Explainer, Explanation, load_explainer
-from nmt.log import show_progress
+from nmt.explain.explanation import END, ExplainedLine, ExplainedPart, Explanation
+from nmt.explain.look import Explainer, load_explainer
+from nmt.log import say, show_progress
 from nmt.outputs import check_outputs
 from nmt.rundir import open_model
 
@@ -81,22 +87,29 @@ def run(
                 show_progress("aligning", total, always=progress, unit="pairs")
             )
         found: list[Links] = []
-        explanations = explainer.texts(src, tgt)
-        for number, (explanation, links) in enumerate(
-            align(explanations, backward, SYMMETRISE[symmetrise or "grow-diag-final-and"]), 1
-        ):
+        long_lines: list[int] = []
+        parts = explainer.text_parts(src, tgt)
+        aligned = align(parts, backward, SYMMETRISE[symmetrise or "grow-diag-final-and"])
+        for number, group in enumerate(groupby(aligned, lambda part: part.line.number), 1):
             advance(1)
+            parts_of_line = list(group[1])
+            line = parts_of_line[0].line
+            links = set[tuple[int, int]]().union(*(part.links for part in parts_of_line))
+            if line.is_long:
+                long_lines.append(number)
             text = pharaoh(links)
             if tgt is None:
-                text += f"\t{explanation.target.text if explanation else ''}"
+                text += f"\t{line.target}"
             if sink is not None:
                 sink.write(f"{text}\n".encode())
             if report is not None:
-                report.write(diagnosis(number, explanation).encode())
+                report.write(diagnosis(number, parts_of_line).encode())
             if golds is not None:
                 found.append(links)
-                if explanation is not None and number <= len(golds):
-                    check_gold(golds[number - 1], explanation, f"{gold}:{number}")
+                if parts_of_line[0].diagnosis is not None and number <= len(golds):
+                    check_gold(golds[number - 1], line, f"{gold}:{number}")
+        if long_lines:
+            say(f"warning: long lines were aligned in parts: {lines_in_words(long_lines)}")
         if golds is not None:
             if len(golds) != len(found):
                 raise DataError(
@@ -105,33 +118,66 @@ def run(
             print(table(score_alignments(found, golds)))
 
 
+@dataclass(frozen=True)
+class AlignedPart:
+    """A part of a line, with links between words of the line."""
+
+    line: ExplainedLine
+    links: Links
+    target_words: int
+    diagnosis: Diagnosis | None
+    """Of words of the line; None for a line with a blank side."""
+
+
 def align(
-    explanations: Iterable[Explanation | None],
+    parts: Iterable[ExplainedPart],
     backward: Explainer | None,
     symmetrise: Callable[[Links, Links], Links],
-) -> Iterator[tuple[Explanation | None, Links]]:
-    """Yield each explanation with its links, symmetrised where there is a model backward."""
-    if backward is None:
-        for explanation in explanations:
-            yield explanation, hard_alignment(explanation.by_words) if explanation else set()
-        return
-    one, other = tee(explanations)
-    turned = backward.forced((e.target.text, e.source.text) if e else ("", "") for e in other)
-    for explanation, back in zip(one, turned, strict=True):
-        if explanation is None or back is None:
-            yield explanation, set()
+) -> Iterator[AlignedPart]:
+    """Yield each part with its links, symmetrised with `backward`, the other direction's model."""
+    one, other = tee(parts)
+    turned: Iterable[Explanation | None] = repeat(None)
+    if backward is not None:
+        explanations = (part.explanation for part in other)
+        turned = backward.forced(
+            (e.target.text, e.source.text) if e else ("", "") for e in explanations
+        )
+    for part, back in zip(one, turned, strict=False):
+        explanation = part.explanation
+        if explanation is None:
+            yield AlignedPart(part.line, set(), 0, None)
             continue
-        links = hard_alignment(explanation.by_words)
-        yield explanation, symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
+        links: Links = set()
+        if backward is None or back is not None:
+            links = hard_alignment(explanation.by_words)
+        if back is not None:
+            links = symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
+        found, first = diagnose(explanation.by_words), part.source_word
+        yield AlignedPart(
+            part.line,
+            {(s + first, t + part.target_word) for s, t in links},
+            explanation.target.count,
+            replace(
+                found,
+                dropped=[first + word for word in found.dropped],
+                repeated=[first + word for word in found.repeated],
+            ),
+        )
 
 
-def diagnosis(number: int, explanation: Explanation | None) -> str:
+def diagnosis(number: int, parts: Sequence[AlignedPart]) -> str:
     """Write the diagnosis of a line as tab-separated values, words as INDEX:WORD."""
-    if explanation is None:
+    found = [(part.diagnosis, part.target_words) for part in parts if part.diagnosis is not None]
+    if not found:
         return f"{number}\t\t\t\n"
-    found, words = diagnose(explanation.by_words), explanation.source.words
-    lists = (" ".join(f"{i}:{words[i]}" for i in part) for part in (found.dropped, found.repeated))
-    return "\t".join([str(number), f"{found.entropy:.4f}", *lists]) + "\n"
+    words = [*WORD.findall(parts[0].line.source), END]
+    total = sum(count for _, count in found)
+    entropy = sum(its.entropy * count for its, count in found) / max(total, 1)
+    lists = [
+        " ".join(f"{i}:{words[i]}" for its, _ in found for i in indices(its))
+        for indices in (attrgetter("dropped"), attrgetter("repeated"))
+    ]
+    return "\t".join([str(number), f"{entropy:.4f}", *lists]) + "\n"
 
 
 def read_gold(file: Path) -> list[Gold]:
@@ -140,9 +186,10 @@ def read_gold(file: Path) -> list[Gold]:
     return [parse_links(line, f"{file}:{number}") for number, line in lines]
 
 
-def check_gold(gold: Gold, explanation: Explanation, place: str) -> None:
+def check_gold(gold: Gold, line: ExplainedLine, place: str) -> None:
     """Refuse gold links to words that are not there, such as those of a file that counts from 1."""
-    require_words(gold.possible, explanation.source.count, explanation.target.count, place)
+    source, target = (len(WORD.findall(text)) for text in (line.source, line.target))
+    require_words(gold.possible, source, target, place)
 
 
 def table(scores: AlignmentScores) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from nmt import files
 from nmt.decoding.load import choose_run
+from nmt.decoding.report import lines_in_words
 from nmt.errors import ConfigError, DataError, show_value
+from nmt.explain.explanation import Explanation
 from nmt.explain.grid import grid
-from nmt.explain.look import Explainer, Explanation, load_explainer
+from nmt.explain.look import Explainer, load_explainer
 from nmt.explain.page import page
 from nmt.explain.picture import draw, require_matplotlib
 from nmt.explain.steps import steps
@@ -79,6 +81,9 @@ def run(
             listening = False
         if saves and explanation is not None:
             kept.append(explanation)
+    if explainer.shortened:
+        numbers = lines_in_words(explainer.shortened)
+        say(f"warning: only the beginning of long lines is explained: {numbers}")
     if html is not None:
         files.write_text(html, page(kept))
         say(f"wrote {html}")

@@ -72,7 +72,7 @@ def split_pair(
     if splitter.by_sentence:
         sources = divide_at(source, sentence_ends(source, splitter.language))
         targets = divide_at(target, sentence_ends(target, splitter.target_language))
-        if len(sources) == len(targets) > 0:  # a blank text has no sentence
+        if len(sources) == len(targets) > 1:
             pairs = [PairPart(*sides) for sides in zip(sources, targets, strict=True)]
     return [part for pair in pairs for part in _halved(pair, splitter, count_tokens)]
 

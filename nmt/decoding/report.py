@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
 NAMED = 10
 """Number of lines that a message names."""
+
+
+def lines_in_words(numbers: Sequence[int]) -> str:
+    """Return "lines 3, 7" for these line numbers, at most NAMED of them."""
+    more = f" and {len(numbers) - NAMED} more" if numbers[NAMED:] else ""
+    return f"lines {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
 @dataclass
@@ -41,9 +47,9 @@ class Report:
                 f"{self.multi_sentence}, with {self.sentences} sentences"
             )
         if self.long_pairs:
-            numbers = ", ".join(map(str, self.long_pairs[:NAMED]))
-            more = f" and {len(self.long_pairs) - NAMED} more" if self.long_pairs[NAMED:] else ""
-            messages.append(f"warning: long pairs were {done} in parts: lines {numbers}{more}")
+            messages.append(
+                f"warning: long pairs were {done} in parts: {lines_in_words(self.long_pairs)}"
+            )
         return messages
 
     def __add__(self, other: Report) -> Report:

@@ -29,7 +29,7 @@ from nmt.evaluation.report import About, Subwords
 from nmt.rundir import STATE, RunDir, read_json
 
 if TYPE_CHECKING:
-    from nmt.explain.look import Explanation
+    from nmt.explain.explanation import Explanation
 
 
 LONGEST_LOOKED_AT = 4000
@@ -186,7 +186,10 @@ def _explained(
 
     assert isinstance(translator.engine, BeamEngine), "only ours shows what it looks at"
     pairs = (pair if max(map(len, pair)) <= LONGEST_LOOKED_AT else ("", "") for pair in pairs)
-    return Explainer(translator.engine, tokenizers=translator.tokenizers).forced(pairs)
+    explainer = Explainer(
+        translator.engine, tokenizers=translator.tokenizers, splitter=translator.splitter
+    )
+    return explainer.forced(pairs)
 
 
 def odd_looks(

@@ -5,117 +5,59 @@ Shapes: T target pieces with eos, S source pieces with eos; words likewise, eos 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from nmt.configfile import load_config
 from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut, Tokenizers
 from nmt.decoding.beam import BeamEngine
-from nmt.decoding.load import load_engine, require_tags
-from nmt.decoding.pairs import by_size
+from nmt.decoding.load import line_splitter, load_engine, require_tags
+from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
+from nmt.decoding.splitting import LineSplitter, Part, rejoin
 from nmt.decoding.translator import Hypothesis
-from nmt.decoding.walk import BeamStep, Numbers, Walk
+from nmt.decoding.walk import BeamStep, Walk
 from nmt.errors import ConfigError, RunError
+from nmt.explain.explanation import (
+    END,
+    ExplainedLine,
+    ExplainedPart,
+    Explanation,
+    Side,
+    joined_explanation,
+)
 from nmt.rundir import RunDir
 
-END = "</s>"
-"""How the end of a sentence is shown."""
 WINDOW = 256
 """Lines sorted by length together."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """A sentence as it is shown: its pieces and words, each with the end of the sentence."""
-
-    text: str
-    pieces: list[str]
-    words: list[str]
-    word_of: list[int]
-    """The word of each piece."""
-
-    @classmethod
-    def of(cls, cut: Cut) -> Side:
-        """Add the end of the sentence to a line cut into pieces."""
-        words = [*cut.words, END]
-        return cls(cut.text, [*cut.pieces, END], words, [*cut.word_of, len(cut.words)])
-
-    @property
-    def count(self) -> int:
-        """The number of words, the end of the sentence not counted."""
-        return len(self.words) - 1
-
-    @cached_property
-    def in_words(self) -> Numbers:
-        """Pieces x words, 1 where a piece belongs to a word."""
-        return np.eye(len(self.words), dtype=np.float32)[self.word_of]
+NOTHING = Cut("", [], [], [], [])
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """One sentence, its translation, and the walk that led there."""
+class _Job:
+    """A part of a line that is to be explained; without tokens, a line with a blank side."""
 
-    source: Side
-    target: Side
-    walk: Walk
-    top: list[list[tuple[str, float]]]
-    """The most probable pieces at each target position."""
-    beam: list[list[tuple[list[str], float, bool]]]
-    """For each step of a watched beam: pieces, log-probability, whether kept."""
-    layer: int
-    """The layer that is shown, counted from 0."""
-    head: int | None
-    """The head that is shown, counted from 0; None for the mean of all."""
+    line: ExplainedLine
+    source: Cut = NOTHING
+    target: Cut = NOTHING
+    source_word: int = 0
+    target_word: int = 0
+    beam: Sequence[BeamStep] = ()
 
     @property
-    def weights(self) -> Numbers:
-        """T x S attention weights of the layer and head that are shown."""
-        heads = self.walk.weights[self.layer]
-        shown: Numbers = heads.mean(0) if self.head is None else heads[self.head]
-        return shown
+    def is_text(self) -> bool:
+        """Whether there is something to explain."""
+        return self.source is not NOTHING
 
-    @property
-    def by_words(self) -> Numbers:
-        """Target x source words: the sum over a source word's pieces, the mean over a target's.
 
-        A word of no piece gets zeros.
-        """
-        rows = self.target.in_words.T @ self.weights @ self.source.in_words
-        found: Numbers = rows / np.maximum(self.target.in_words.sum(0), 1)[:, None]
-        return found
-
-    def view(self, pieces: bool) -> tuple[Numbers, list[str], list[str]]:
-        """Return target x source weights with their labels, in pieces or in words."""
-        if pieces:
-            return self.weights, self.source.pieces, self.target.pieces
-        return self.by_words, self.source.words, self.target.words
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all numbers for JSON; scores outside a window or of padding are null."""
-        walk = self.walk
-        scores = walk.scores.astype(object)
-        scores[np.isinf(walk.scores)] = None
-        return {
-            "source": asdict(self.source),
-            "target": asdict(self.target),
-            "layer": self.layer + 1,
-            "scores": scores.tolist(),
-            "softmax": walk.softmax.tolist(),
-            "weights": walk.weights.tolist(),
-            "context_norms": walk.context_norms.tolist(),
-            "log_probs": walk.log_probs.tolist(),
-            "top": [[[piece, p] for piece, p in step] for step in self.top],
-            "beam": [
-                [{"pieces": pieces, "log_prob": p, "kept": kept} for pieces, p, kept in step]
-                for step in self.beam
-            ],
-        }
+def _begins(parts: Sequence[Part]) -> list[int]:
+    """Return the index at which each part begins in the text that they make up."""
+    lengths = (len(part.text) + len(part.after) for part in parts)
+    return list(accumulate(lengths, initial=0))[: len(parts)]
 
 
 MBR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
@@ -137,8 +79,13 @@ class Explainer:
         layer: int | None = None,
         head: int | None = None,
         tokenizers: Tokenizers | None = None,
+        splitter: LineSplitter | None = None,
     ) -> None:
         self.engine = engine
+        self.splitter = splitter or LineSplitter()
+        """Decides in which parts lines are translated, and explained."""
+        self.shortened: list[int] = []
+        """Numbers of the lines, from 1, of which only the leading parts are explained."""
         self.tokenizers = tokenizers or engine.tokenizers
         self.batch_size = engine.settings.batch_size
         self.top = top
@@ -147,38 +94,110 @@ class Explainer:
 
     def texts(self, src: Path | None, tgt: Path | None) -> Iterator[Explanation | None]:
         """Explain the lines of a file, None for stdin: as `tgt` translates them, else as we do."""
+        return self._joined(self.text_parts(src, tgt))
+
+    def text_parts(self, src: Path | None, tgt: Path | None) -> Iterator[ExplainedPart]:
+        """Explain the same lines part by part, so that a line may be of any length."""
         if tgt is None:
-            return self.translations(read_lines(src))
-        return self.forced(read_pairs(src, tgt))
+            return self.translated_parts(read_lines(src))
+        return self.forced_parts(read_pairs(src, tgt))
 
     def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
         """Translate each line and explain the translation; None for a blank line.
 
         Raises ConfigError where translations are chosen by minimum Bayes risk.
         """
-        if self.engine.settings.method == "mbr":
-            raise ConfigError([MBR])
-        for window in chunks(lines, WINDOW):
-            src = self.tokenizers.src
-            sources = [src.cut(line) for line in window if not src.is_blank(line)]
-            found = self._search(sources)
-            targets = [self.tokenizers.tgt.cut_tokens(best.tokens) for best, _ in found]
-            explained = iter(self._explain(sources, targets, [steps for _, steps in found]))
-            for line in window:
-                yield None if src.is_blank(line) else next(explained)
+        return self._joined(self.translated_parts(lines))
 
     def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
         """Explain given translations; None where a side is blank."""
-        for window in chunks(pairs, WINDOW):
-            real = [pair for pair in window if not self._is_blank(pair)]
-            sources = [self.tokenizers.src.cut(src) for src, _ in real]
-            targets = [self.tokenizers.tgt.cut(tgt) for _, tgt in real]
-            explained = iter(self._explain(sources, targets, [[] for _ in real]))
-            for pair in window:
-                yield None if self._is_blank(pair) else next(explained)
+        return self._joined(self.forced_parts(pairs))
 
-    def _is_blank(self, pair: tuple[str, str]) -> bool:
-        return self.tokenizers.src.is_blank(pair[0]) or self.tokenizers.tgt.is_blank(pair[1])
+    def translated_parts(self, lines: Iterable[str]) -> Iterator[ExplainedPart]:
+        """Translate each line as `nmt translate` does; explain the translation of each part."""
+        if self.engine.settings.method == "mbr":
+            raise ConfigError([MBR])
+        src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        first = 0
+        for window in chunks(lines, WINDOW):
+            divided = [
+                [] if src.is_blank(line) else self.splitter.split(line, self._count_source)
+                for line in window
+            ]
+            cuts = [src.cut(part.text) for parts in divided for part in parts]
+            found = iter(zip(cuts, self._search(cuts), strict=True))
+            jobs: list[_Job] = []
+            for number, (line, parts) in enumerate(zip(window, divided, strict=True), first):
+                its = list(islice(found, len(parts)))
+                targets = [tgt.cut_tokens(best.tokens) for _, (best, _) in its]
+                texts = [cut.text for cut in targets]
+                lines_so_far = [
+                    rejoin(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
+                ]
+                begins = [
+                    len(so_far) - len(part.after) - len(text)
+                    for so_far, part, text in zip(lines_so_far, parts, texts, strict=True)
+                ]
+                is_long = len(parts) > 1 and self._count_source(line) > self.splitter.max_tokens
+                sides = ExplainedLine(number, line, lines_so_far[-1] if parts else "", is_long)
+                jobs += [
+                    _Job(sides, source, target, *words, beam)
+                    for (source, (_, beam)), target, words in zip(
+                        its, targets, sides.first_words(_begins(parts), begins), strict=True
+                    )
+                ] or [_Job(sides)]
+            first += len(window)
+            yield from self._explain(jobs)
+
+    def forced_parts(self, pairs: Iterable[tuple[str, str]]) -> Iterator[ExplainedPart]:
+        """Explain given translations, in parts if a pair is long or has several sentences."""
+        src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        first = 0
+        for window in chunks(pairs, WINDOW):
+            jobs: list[_Job] = []
+            for number, (source, target) in enumerate(window, first):
+                parts: list[PairPart] = []
+                if not (src.is_blank(source) or tgt.is_blank(target)):
+                    parts = split_pair(source, target, self.splitter, self._count_pair)
+                is_long = len(parts) > 1 and not fits(*self._count_pair(source, target))
+                sides = ExplainedLine(number, source, target, is_long)
+                words = sides.first_words(
+                    _begins([part.source for part in parts]),
+                    _begins([part.target for part in parts]),
+                )
+                jobs += [
+                    _Job(sides, src.cut(part.source.text), tgt.cut(part.target.text), *first_words)
+                    for part, first_words in zip(parts, words, strict=True)
+                    if not (src.is_blank(part.source.text) or tgt.is_blank(part.target.text))
+                ] or [_Job(sides)]
+            first += len(window)
+            yield from self._explain(jobs)
+
+    def _joined(self, parts: Iterable[ExplainedPart]) -> Iterator[Explanation | None]:
+        """Yield one explanation for each line; of a long line, its leading parts."""
+        for number, group in groupby(parts, key=lambda part: part.line.number):
+            leading: list[ExplainedPart] = []
+            size = [1, 1]
+            complete = True
+            for part in group:
+                if part.explanation is None:
+                    continue
+                size[0] += len(part.explanation.source.pieces)
+                size[1] += len(part.explanation.target.pieces)
+                complete = complete and (not leading or fits(*size))
+                if complete:
+                    leading.append(part)
+            if not complete:
+                self.shortened.append(number + 1)
+            yield joined_explanation(leading, complete) if leading else None
+
+    def _count_source(self, text: str) -> int:
+        [tokens] = self.tokenizers.src.encode([text])
+        return len(tokens)
+
+    def _count_pair(self, source: str, target: str) -> tuple[int, int]:
+        [tokens] = self.tokenizers.tgt.encode([target])
+        return self._count_source(source), len(tokens)
 
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:
@@ -186,29 +205,32 @@ class Explainer:
         found = self.engine.search([source.tokens for source in sources])
         return [(best, []) for (best,) in found]
 
-    def _explain(
-        self, sources: list[Cut], targets: list[Cut], beams: list[list[BeamStep]]
-    ) -> list[Explanation]:
-        walks: dict[int, Walk] = {}
-        pairs = [(s.tokens, t.tokens) for s, t in zip(sources, targets, strict=True)]
-        for batch in by_size(pairs, self.batch_size):
-            found = self.engine.walk([pairs[i] for i in batch], self.top)
-            walks |= zip(batch, found, strict=True)
-        return [
-            Explanation(
-                source=Side.of(source),
-                target=Side.of(target),
-                walk=walks[i],
-                top=[[(self._name(t), p) for t, p in step] for step in walks[i].top],
-                beam=[
-                    [([self._name(t) for t in c.tokens], c.log_prob, c.kept) for c in step]
-                    for step in beam
-                ],
-                layer=walks[i].layer if self.layer is None else self.layer,
-                head=self.head,
-            )
-            for i, (source, target, beam) in enumerate(zip(sources, targets, beams, strict=True))
-        ]
+    def _explain(self, jobs: Sequence[_Job]) -> Iterator[ExplainedPart]:
+        """Force the parts, WINDOW at a time, which bounds the memory."""
+        for window in chunks(jobs, WINDOW):
+            pairs = [(job.source.tokens, job.target.tokens) for job in window if job.is_text]
+            walks: dict[int, Walk] = {}
+            for batch in by_size(pairs, self.batch_size):
+                found = self.engine.walk([pairs[i] for i in batch], self.top)
+                walks |= zip(batch, found, strict=True)
+            in_order = (walks[i] for i in range(len(pairs)))
+            for job in window:
+                explanation = self._explanation(job, next(in_order)) if job.is_text else None
+                yield ExplainedPart(job.line, explanation, job.source_word, job.target_word)
+
+    def _explanation(self, job: _Job, walk: Walk) -> Explanation:
+        return Explanation(
+            source=Side.of(job.source),
+            target=Side.of(job.target),
+            walk=walk,
+            top=[[(self._name(t), p) for t, p in step] for step in walk.top],
+            beam=[
+                [([self._name(t) for t in c.tokens], c.log_prob, c.kept) for c in step]
+                for step in job.beam
+            ],
+            layer=walk.layer if self.layer is None else self.layer,
+            head=self.head,
+        )
 
     def _name(self, token: int) -> str:
         tgt = self.tokenizers.tgt
@@ -244,6 +266,5 @@ def load_explainer(
         raise ConfigError(wrong)
     require_tags(config)
     engine = load_engine(run, config, device)
-    return Explainer(
-        engine, top, watch, None if layer is None else layer - 1, None if head is None else head - 1
-    )
+    layer, head = (None if number is None else number - 1 for number in (layer, head))
+    return Explainer(engine, top, watch, layer, head, splitter=line_splitter([config]))

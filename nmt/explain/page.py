@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nmt.explain.look import Explanation
+    from nmt.explain.explanation import Explanation
 
 PLACE = '<script type="application/json" id="data">'
 DIGITS = 5

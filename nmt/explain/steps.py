@@ -11,8 +11,8 @@ import math
 
 from rich.cells import cell_len
 
+from nmt.explain.explanation import Explanation
 from nmt.explain.grid import fit, pad
-from nmt.explain.look import Explanation
 
 BAR = 20
 """Characters of the bar of a weight of one."""

@@ -9,6 +9,10 @@ import pytest
 from commandline import done, nmt, settings, write_lines
 from tinyruns import Digits, Tiny
 
+from nmt.decoding import pairs
+
+FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
+
 
 def reversal(line: str) -> str:
     """The alignment of a line of digits with its reversal, in order."""
@@ -224,3 +228,27 @@ def test_a_guided_run_resumes_and_decays(tiny: Tiny) -> None:
     assert "corpus: unchanged, kept" in resumed.err
     weights = [folder / "last" / "model.safetensors" for folder in (one, tiny.run)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_align_and_score_of_a_long_pair_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "CELLS", 2000)
+    long = "1 2 3. 4 5! " * 100
+    src = write_lines(tmp_path / "src", ["1 2 3", long, "", "4 5"])
+    tgt = write_lines(tmp_path / "tgt", ["3 2 1", long, "", "5 4"])
+    diagnostics = tmp_path / "diagnostics"
+    files = ["-m", FROZEN, "--device", "cpu", "--src", src, "--tgt", tgt]
+    aligned = done(nmt("align", *files, "--diagnostics", diagnostics))
+    assert "warning: long lines were aligned in parts: lines 2\n" in aligned.err
+    first, links, blank, last = aligned.lines
+    assert first
+    assert blank == ""
+    assert last
+    words = [tuple(map(int, link.split("-"))) for link in links.split()]
+    assert max(s for s, _ in words) > 400, "to the end of the line"
+    assert max(max(link) for link in words) < 500
+    assert len(diagnostics.read_text().split("\n")) == 6
+    scored = done(nmt("score", *files))
+    assert "warning: long pairs were scored in parts: lines 2\n" in scored.err
+    assert len(scored.lines) == 4

@@ -15,7 +15,7 @@ from nmt.evaluation.measure import TestSet
 from nmt.evaluation.page import page
 from nmt.evaluation.report import About, Report, new_report
 from nmt.evaluation.systems import FileSystem
-from nmt.explain.look import Explanation
+from nmt.explain.explanation import Explanation
 
 LINES = 60
 NASTY = 'Le <script>alert("x")</script><!-- chien'

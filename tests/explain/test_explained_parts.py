@@ -1,0 +1,103 @@
+"""Lines in parts: links, words and attention are those of the line, whichever parts it has."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nmt.decoding import pairs
+from nmt.decoding.splitting import LineSplitter
+from nmt.explain.look import Explainer, load_explainer
+from nmt.rundir import RunDir
+
+FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
+Build = Callable[[bool], Explainer]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Return what makes an explainer of a model that reverses digits."""
+    run = shutil.copytree(FROZEN, tmp_path_factory.mktemp("explain") / "run", symlinks=True)
+    loaded = load_explainer(RunDir(run), [], "cpu", top=2)
+
+    def make(by_sentence: bool) -> Explainer:
+        return Explainer(loaded.engine, top=2, splitter=LineSplitter(by_sentence=by_sentence))
+
+    return make
+
+
+def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
+    texts = ["1 2 3.", "4 5.", "6 7 8 9."]
+    alone = [e for e in build(False).translations(texts) if e]
+    [joined] = build(True).translations(["1 2 3.  4 5. 6 7 8 9."])
+    assert joined is not None
+    first, second, third = (e.target.text for e in alone)
+    assert joined.target.text == f"{first}  {second} {third}"
+    assert joined.source.words == [*["1", "2", "3.", "4", "5.", "6", "7", "8", "9."], "</s>"]
+    assert joined.target.words == [*joined.target.text.split(), "</s>"]
+    assert np.allclose(joined.by_words.sum(1), 1, atol=1e-4)
+    for name in ("source", "target"):
+        side = getattr(joined, name)
+        assert len(side.pieces) == len(side.word_of)
+        assert side.word_of[-1] == side.count
+    rows = alone[0].target.count
+    columns = alone[0].source.count
+    assert np.allclose(joined.by_words[:rows, :columns], alone[0].by_words[:-1, :-1], atol=1e-4)
+    assert not joined.by_words[:rows, columns:-1].any(), "no attention beyond the sentence"
+    steps = len(joined.target.pieces)
+    assert joined.walk.weights.shape[2] == steps == len(joined.top) == len(joined.walk.log_probs)
+    assert joined.walk.context_norms.shape[1] == steps
+    assert joined.as_dict()["target"]["text"] == joined.target.text
+
+
+def test_forced_by_sentence_needs_the_same_number(build: Build) -> None:
+    explainer = build(True)
+    texts = [("1 2 3.", "3 2 1."), ("4 5.", "5 4.")]
+    alone = [e for e in explainer.forced(texts) if e]
+    pairs = [("1 2 3. 4 5.", "3 2 1.  5 4."), ("", "3 2 1."), ("1 2 3. 4 5.", "3 2 1, 5 4.")]
+    joined, blank, whole = explainer.forced(pairs)
+    assert blank is None
+    assert joined is not None
+    assert whole is not None
+    rows, columns = alone[0].target.count, alone[0].source.count
+    assert np.allclose(joined.by_words[rows:, columns:], alone[1].by_words, atol=1e-4)
+    assert not joined.by_words[:rows, columns:-1].any()
+    assert whole.by_words[:rows, columns:-1].any()
+
+
+def test_forced_shows_the_beginning_of_a_long_line(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "CELLS", 500)
+    explainer = build(False)
+    source = " ".join(f"{n % 10} 1 2." for n in range(30))
+    short, long, after = explainer.forced([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
+    assert explainer.shortened == [2]
+    assert short is not None
+    assert after is not None
+    assert np.allclose(short.by_words, after.by_words, atol=1e-4)
+    assert long is not None
+    assert 1 < long.source.count < 90
+    assert source.startswith(long.source.text)
+    assert long.source.words[:-1] == long.source.text.split()
+
+
+def test_forced_parts_count_words_of_the_line(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "CELLS", 500)
+    source = " ".join(f"{n % 10} 1 2." for n in range(30)) + " " + "7" * 90
+    parts = list(build(False).forced_parts([(source, source)]))
+    words = source.split()
+    assert len(parts) > 3
+    assert parts[0].line.is_long
+    for part in parts:
+        assert part.explanation is not None
+        assert part.source_word == part.target_word
+        first, *others = part.explanation.source.words[:-1]
+        assert words[part.source_word].endswith(first) or first in words[part.source_word]
+        assert words[part.source_word + 1 :][: len(others)][:-1] == others[:-1]
