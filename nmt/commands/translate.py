@@ -169,7 +169,8 @@ class _Way:
     def translator(self) -> Translator:
         first, *others = self.models
         asked = self.asked
-        extras = Extras(self.terms, asked.protect, asked.confidence or asked.review > 0)
+        assesses = asked.confidence or asked.review > 0
+        extras = Extras(self.terms, asked.protect, assesses, measures_drops=True)
         return load_translator(*first, self.device, self.engine, beside=others, extras=extras)
 
     def translate(
@@ -250,6 +251,8 @@ class _Way:
             _tell_misses("demanded phrases stand", report.demanded, report.missing)
         if self.asked.protect:
             _tell_misses("protected parts stand", report.protected, report.lost)
+        if warning := report.sharp_drops():
+            say(warning)
         if self.asked.review:
             say("the least trusted lines, the worst first:")
         for trust, number, source, translation in sorted(told.doubtful):
@@ -314,7 +317,8 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             _delete_parts(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
             report = sum((its.report for its in every), Report())
-            report = replace(report, missing=sorted(report.missing), lost=sorted(report.lost))
+            ordered = ("missing", "lost", "drops")
+            report = replace(report, **{name: sorted(getattr(report, name)) for name in ordered})
             if len(every) < len(parts):
                 say("what follows is of the parts made now, not of those that were there")
             way.tell(_Told(sum(its.invalid for its in every), report, worst))

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+
+if TYPE_CHECKING:
+    from nmt.decoding.translator import Translation
 
 Utility = Literal["chrf", "bleu"]
 Numbers = NDArray[np.float64]
@@ -89,3 +93,13 @@ def _matches(texts: Sequence[Units], n: int) -> tuple[Numbers, Numbers]:
         row[[places[gram] for gram in counts]] = list(counts.values())
     shared = np.array([np.minimum(row, table).sum(1) for row in table], float)
     return shared.reshape(len(texts), len(texts)), table.sum(1).astype(float)
+
+
+def most_like(candidates: list[Translation], utility: Utility) -> list[Translation]:
+    """Return different candidates by their expected utility, which becomes their score."""
+    utilities = expected_utilities([each.text for each in candidates], utility).tolist()
+    scored = [replace(each, score=its) for each, its in zip(candidates, utilities, strict=True)]
+    different: dict[str, Translation] = {}
+    for each in scored:
+        different.setdefault(each.text, each)
+    return sorted(different.values(), key=lambda each: -each.score)

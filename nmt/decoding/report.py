@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
+from nmt.decoding.score_drop import SHARP_DROP
+
 NAMED = 10
 """Number of lines that a message names."""
 
@@ -35,6 +37,8 @@ class Report:
     """Lines translated sentence by sentence (decode.split)."""
     sentences: int = 0
     """The sentences of these."""
+    drops: list[tuple[int, float]] = field(default_factory=list)
+    """For each line with phrases, its number from 1, and how far they lower its score."""
     long_pairs: list[int] = field(default_factory=list)
     """Numbers of the pairs that were too long to be forced at once, from 1."""
 
@@ -51,6 +55,23 @@ class Report:
                 f"warning: long pairs were {done} in parts: {lines_in_words(self.long_pairs)}"
             )
         return messages
+
+    def sharp_drops(self) -> str:
+        """Return a warning about lines whose phrases lower the score sharply; empty if none do."""
+        sharp = sorted(
+            ((drop, line) for line, drop in self.drops if drop >= SHARP_DROP), reverse=True
+        )
+        if not sharp:
+            return ""
+        worst = ", ".join(
+            f"{line} ({drop:.1f})" for drop, line in sorted(sharp, reverse=True)[:NAMED]
+        )
+        more = f" and {len(sharp) - NAMED} more" if sharp[NAMED:] else ""
+        return (
+            f"warning: required phrases may have broken {len(sharp)} of {len(self.drops)} lines: "
+            f"log-probability per token lower by {SHARP_DROP} or more than without them; "
+            f"lines (drop): {worst}{more}"
+        )
 
     def __add__(self, other: Report) -> Report:
         return Report(

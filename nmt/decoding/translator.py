@@ -22,13 +22,14 @@ from nmt.decoding.demands import Demand, demand
 from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
 from nmt.decoding.protect import Protected, protect
 from nmt.decoding.report import LineProgress, Report
+from nmt.decoding.score_drop import score_drops
 from nmt.decoding.splitting import LineSplitter, Part, rejoin
 from nmt.decoding.terms import Place, Terms
 from nmt.decoding.words import standing
 from nmt.errors import DataError
 
 if TYPE_CHECKING:
-    from nmt.decoding.mbr import Utility
+    pass
 
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192
@@ -161,6 +162,8 @@ class Extras:
     """Links, addresses, placeholders and numbers stay as they are."""
     assesses: bool = False
     """The best translation of each line comes with its confidence."""
+    measures_drops: bool = False
+    """The report says how far phrases lower the score of each line."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ class Translator:
         parts = list(self._parts(asked))
         by_line: dict[int, list[list[Translation]]] = {}
         whole: dict[int, list[Part]] = {}
-        for part, its in zip(parts, self._found(parts, asked, n), strict=True):
+        for part, its in zip(parts, self._found(parts, asked, n, first), strict=True):
             by_line.setdefault(part.line, []).append(its)
             whole.setdefault(part.line, []).append(part.piece)
         found = [
@@ -314,7 +317,7 @@ class Translator:
         return len(tokens)
 
     def _found(
-        self, parts: Sequence[_Part], asked: Sequence[_Asked], n: int
+        self, parts: Sequence[_Part], asked: Sequence[_Asked], n: int, first: int
     ) -> list[list[Translation]]:
         """Return the n best translations of each part."""
         if not parts:
@@ -326,6 +329,8 @@ class Translator:
             if part.prefix or part.phrases
         }
         chooses = settings.method == "mbr"
+        if chooses:
+            from nmt.decoding.mbr import most_like  # sacrebleu, which no other search needs
         sources = [part.source for part in parts]
         most = settings.most if chooses else n
         if self.progress is None:
@@ -333,6 +338,15 @@ class Translator:
         else:
             lines = LineProgress(len(asked), len(parts), self.progress)
             searched = self.engine.search(sources, most, demands, lines.finish)
+        if self.extras.measures_drops:
+            drops = score_drops(
+                [part.line for part in parts],
+                sources,
+                demands,
+                [best for best, *_ in searched],
+                self.engine.search,
+            )
+            self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
             limit = length_limit(settings, len(part.source), demands.get(i))
@@ -344,7 +358,7 @@ class Translator:
                 )
                 for each in hypotheses
             ]
-            found.append(_most_like(its, settings.mbr_metric)[:n] if chooses else its)
+            found.append(most_like(its, settings.mbr_metric)[:n] if chooses else its)
         return found
 
     def _tell(self, number: int, asked: _Asked, text: str) -> None:
@@ -442,15 +456,3 @@ def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Transla
         score = sum(map(mul, sizes, (each.score for each in its))) / sum(sizes)
         found.append(Translation(rejoin([each.text for each in its], parts), score, pieces))
     return found
-
-
-def _most_like(candidates: list[Translation], utility: Utility) -> list[Translation]:
-    """Return different candidates by their expected utility, which becomes their score."""
-    from nmt.decoding.mbr import expected_utilities  # sacrebleu, which no other search needs
-
-    utilities = expected_utilities([each.text for each in candidates], utility).tolist()
-    scored = [replace(each, score=its) for each, its in zip(candidates, utilities, strict=True)]
-    different: dict[str, Translation] = {}
-    for each in scored:
-        different.setdefault(each.text, each)
-    return sorted(different.values(), key=lambda each: -each.score)
