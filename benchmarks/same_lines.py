@@ -18,8 +18,8 @@ from typing import Any
 
 from nmt.configfile import load_config
 from nmt.decoding.beam import BeamEngine
+from nmt.decoding.interface import Hypothesis
 from nmt.decoding.load import load_engine
-from nmt.decoding.translator import Hypothesis
 from nmt.rundir import open_run
 
 CLOSE = 1e-4

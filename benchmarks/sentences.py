@@ -1,8 +1,8 @@
 """Compare the BLEU of joined lines, translated with and without `decode.split`, with single lines.
 
-    python benchmarks/sentences.py RUN SRC REF [--beam 5]
+    python benchmarks/sentences.py RUN SRC REF [--beam 5] [--marked]
 
-Consecutive lines of SRC and REF are joined with a space, 2 to 5 in turn. All BLEU scores are on the
+`--marked` leaves out lines without a mark at their end. Consecutive lines of SRC and REF are joined with a space, 2 to 5 in turn. All BLEU scores are on the
 joined references: "single" joins the translations of the single lines.
 """
 
@@ -36,8 +36,11 @@ def main() -> None:
     parser.add_argument("src", type=Path)
     parser.add_argument("ref", type=Path)
     parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--marked", action="store_true")
     options = parser.parse_args()
-    src, ref = list(read_lines(options.src)), list(read_lines(options.ref))
+    pairs = zip(read_lines(options.src), read_lines(options.ref), strict=True)
+    kept = [pair for pair in pairs if not options.marked or pair[0].rstrip()[-1:] in (*".!?",)]
+    src, ref = [src for src, _ in kept], [ref for _, ref in kept]
     language = options.ref.suffix[1:]
     model = nmt.load(options.run, device="cpu")
     long_lines, references = joined(src), joined(ref)

@@ -12,9 +12,10 @@ from nmt.config import DecodeConfig
 from nmt.configfile import load_config
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.beam import BeamEngine
+from nmt.decoding.interface import Translation
 from nmt.decoding.load import line_splitter, load_engine, open_models
 from nmt.decoding.terms import Terms
-from nmt.decoding.translator import Extras, Line, Translation, Translator
+from nmt.decoding.translator import Extras, Line, Translator
 from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.explain.explanation import Explanation
 from nmt.explain.look import Explainer

@@ -32,7 +32,7 @@ from nmt.data.text import (
 from nmt.decoding.demands import PHRASES
 from nmt.decoding.lineforms import Column, Form, Json, Plain
 from nmt.decoding.load import load_translator, open_models
-from nmt.decoding.report import Report
+from nmt.decoding.report import Report, lines_in_words
 from nmt.decoding.terms import Terms, read_terms
 from nmt.decoding.translator import Extras, Line, Translator
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
@@ -251,6 +251,8 @@ class _Way:
             _tell_misses("demanded phrases stand", report.demanded, report.missing)
         if self.asked.protect:
             _tell_misses("protected parts stand", report.protected, report.lost)
+        if report.unbalanced:
+            say(f"warning: markup tags are out of order: {lines_in_words(report.unbalanced)}")
         if warning := report.sharp_drops():
             say(warning)
         if self.asked.review:
@@ -317,8 +319,10 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             _delete_parts(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
             report = sum((its.report for its in every), Report())
-            ordered = ("missing", "lost", "drops")
-            report = replace(report, **{name: sorted(getattr(report, name)) for name in ordered})
+            report.missing.sort()
+            report.lost.sort()
+            report.drops.sort()
+            report.unbalanced.sort()
             if len(every) < len(parts):
                 say("what follows is of the parts made now, not of those that were there")
             way.tell(_Told(sum(its.invalid for its in every), report, worst))

@@ -33,8 +33,9 @@ from nmt.decoding.demands import PHRASES, Demand, WordEdges
 from nmt.decoding.filters import Filters, begun
 from nmt.decoding.forcing import BROKEN, NO_ATTENTION, Forcing
 from nmt.decoding.hypotheses import Hypotheses, Prefix, Stop
+from nmt.decoding.interface import Hypothesis
 from nmt.decoding.shortlist import Narrowed, Shortlist
-from nmt.decoding.translator import Hypothesis, length_limit
+from nmt.decoding.translator import length_limit
 from nmt.decoding.waiting import Waiting
 from nmt.decoding.walk import BeamStep, Candidate
 from nmt.errors import ConfigError, RunError

@@ -11,7 +11,8 @@ from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
-from nmt.decoding.translator import Hypothesis, length_limit
+from nmt.decoding.interface import Hypothesis
+from nmt.decoding.translator import length_limit
 from nmt.errors import DataError, RunError
 
 

@@ -17,7 +17,7 @@ from nmt.data.loader import pad_rows
 from nmt.data.tokenizer import Tokenizers
 from nmt.decoding.confidence import Assessment
 from nmt.decoding.hypotheses import Ranking
-from nmt.decoding.translator import Hypothesis
+from nmt.decoding.interface import Hypothesis
 from nmt.decoding.walk import Numbers, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from nmt.decoding.confidence import Confidence
-from nmt.decoding.translator import Line, Translation
+from nmt.decoding.interface import Translation
+from nmt.decoding.translator import Line
 from nmt.errors import DataError, show_value
 
 TEXT, PREFIX, CONTAIN, ANSWER = "src", "prefix", "contain", "translation"

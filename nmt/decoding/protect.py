@@ -1,9 +1,12 @@
-"""What a translation must take over as it is: links, addresses, placeholders, numbers.
+"""What a translation must take over as it is: links, addresses, placeholders, numbers, tags.
 
 What stands side by side, or with one sign between, is taken over as one, and so are the letters
 that a placeholder touches. A number of one or two digits is demanded of the translation as it
 stands. The others, which a model may never have seen, are replaced by small numbers that occur
 nowhere else; these are demanded, and replaced by the originals again.
+
+The stand-in of a markup tag gets a space on each side where the tag touches something, so that the
+words around it stay words. The space is removed again with the stand-in.
 """
 
 from __future__ import annotations
@@ -32,11 +35,19 @@ PLACEHOLDER = rf"\$?{BRACES}|%\([^\s()]+\)[a-z]|%[sd](?!{LETTER})"
 NUMBER = rf"(?:(?<!{LETTER})[+\u2212-])?(?:(?<!{LETTER})[.,])?\d+(?:[.,:/-]\d+)*"
 """Nothing here looks at a letter more than a few times: a line may be a megabyte. (Possessive
 quantifiers would say so, but early releases of Python 3.11 get those of groups wrong.)"""
-KEPT = re.compile(f"(?P<link>{LINK})|{MAIL}|(?P<placeholder>{PLACEHOLDER})|(?P<number>{NUMBER})")
+TAG = r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>|</?\d+\s*/?>|<!--[^<>]*-->"
+"""XML and HTML tags, and numbered tags such as <0/>; "a < b" is none."""
+KEPT = re.compile(
+    f"(?P<tag>{TAG})|(?P<link>{LINK})|{MAIL}|(?P<placeholder>{PLACEHOLDER})|(?P<number>{NUMBER})"
+)
 JOINS = tuple(".,:/@-")
 """Signs that make one of what stands on both sides of them."""
 PATH = "./@"
 """Signs that make one of a placeholder and a word, as in {file}.txt."""
+TAGS = re.compile(r"<(/?)([\w:.-]+)[^<>]*?(/?)>")
+EMPTY_TAGS = "area base br col embed hr img input link meta source track wbr"
+"""HTML elements without an end tag."""
+OPENING_SIGNS, CLOSING_SIGNS = "([{“‘«„¿¡", ",.;:!?…)]}”’»"
 DIGITS = re.compile(r"\d+")
 FAMILIAR = re.compile(r"\d\d?")
 """Numbers that models know how to handle."""
@@ -54,6 +65,8 @@ class Protected:
     """What must stand in the translation for it."""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """The originals of numbers that stand for others."""
+    spaces: Mapping[str, list[tuple[bool, bool]]] = field(default_factory=dict)
+    """For stand-ins of tags, whether each occurrence got a space before and behind it."""
 
     @property
     def readable(self) -> str:
@@ -74,13 +87,26 @@ class Protected:
         """Return a translation with the originals in it again."""
         if not self.stand_ins:
             return translation
+        spaces = {number: deque(each) for number, each in self.spaces.items()}
+        pieces, end = [], 0
+        for match in DIGITS.finditer(translation):
+            number = match.group()
+            if number not in self.stand_ins or not whole(translation, *match.span()):
+                continue
+            before, behind = spaces[number][0] if number in spaces else (False, False)
+            if number in spaces and len(spaces[number]) > 1:
+                spaces[number].popleft()
+            text = translation[end : match.start()]
+            pieces += [text.rstrip(" ") if before else text, self.stand_ins[number]]
+            end = match.end()
+            while behind and translation[end : end + 1] == " ":
+                end += 1
+        return "".join([*pieces, translation[end:]])
 
-        def original(found: re.Match[str]) -> str:
-            number = found.group()
-            known = number in self.stand_ins and whole(translation, *found.span())
-            return self.stand_ins[number] if known else number
-
-        return DIGITS.sub(original, translation)
+    @property
+    def has_tags(self) -> bool:
+        """Whether markup tags are protected."""
+        return any(original.startswith("<") for original in self.originals)
 
     def lost(self, translation: str) -> list[str]:
         """Return what does not stand in a restored translation as it is, and as often."""
@@ -112,6 +138,7 @@ def protect(
     pieces: list[str] = []
     demanded: list[Place] = []
     originals: list[str] = []
+    spaces: dict[str, list[tuple[bool, bool]]] = {}
     behind = size = 0
     spans = kept(line) if normalizer is None else _within(kept(line), normalizer.aligned(line))
     for begin, end in _outside(spans, terms.of(line) if terms else []):
@@ -122,17 +149,42 @@ def protect(
             numbers[original] = original if is_familiar else next(spare)
             there[original] = sum(standing(original, text) for text in held)
         number = numbers[original]
-        size += begin - behind
-        pieces += [line[behind:begin], number]
+        before, after = _needs_spaces(line, begin, end) if original[0] == "<" else (False, False)
+        if original[0] == "<":
+            spaces.setdefault(number, []).append((before, after))
+        size += begin - behind + before
+        pieces += [line[behind:begin], " " * before, number, " " * after]
         originals.append(original)
         if there[original]:
             there[original] -= 1
         else:
             demanded.append(Place(size, size + len(number), number))
-        behind, size = end, size + len(number)
+        behind, size = end, size + len(number) + after
     stand_ins = {number: original for original, number in numbers.items() if number != original}
     text = "".join([*pieces, line[behind:]])
-    return Protected(text, tuple(originals), tuple(demanded), stand_ins)
+    return Protected(text, tuple(originals), tuple(demanded), stand_ins, spaces)
+
+
+def _needs_spaces(line: str, begin: int, end: int) -> tuple[bool, bool]:
+    """Return whether the stand-in of a tag needs a space before it, and behind it."""
+    before, behind = line[begin - 1 : begin] if begin else "", line[end : end + 1]
+    return (
+        before != "" and not before.isspace() and before not in OPENING_SIGNS,
+        behind != "" and not behind.isspace() and behind not in CLOSING_SIGNS,
+    )
+
+
+def is_balanced(text: str) -> bool:
+    """Return whether each start tag has its end tag, in the right order."""
+    open_tags: list[str] = []
+    for match in TAGS.finditer(text):
+        closes, name, empty = match.groups()
+        if closes:
+            if not open_tags or open_tags.pop() != name:
+                return False
+        elif not empty and name.lower() not in EMPTY_TAGS.split():
+            open_tags.append(name)
+    return not open_tags
 
 
 def _within(spans: Iterable[tuple[int, int]], aligned: Aligned) -> Iterator[tuple[int, int]]:
@@ -180,7 +232,14 @@ def kept(line: str) -> list[tuple[int, int]]:
         before = found[-1][1] if found else 0
         if end <= before:
             continue
+        if match["tag"]:
+            if found and begin == before and line[found[-1][0]] == "<":
+                begin = found.pop()[0]
+            found.append((begin, end))
+            continue
+        behind_tag = bool(found) and line[found[-1][0]] == "<"
         joined = bool(found) and (begin <= before or line[before:begin] in JOINS)
+        joined = joined and not behind_tag
         if match["number"] and not joined:
             if not whole(line, begin, end) or line[begin - 1 : begin] in JOINS:
                 continue

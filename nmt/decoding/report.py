@@ -37,6 +37,8 @@ class Report:
     """Lines translated sentence by sentence (decode.split)."""
     sentences: int = 0
     """The sentences of these."""
+    unbalanced: list[int] = field(default_factory=list)
+    """Numbers of the lines whose protected tags are out of order, from 1."""
     drops: list[tuple[int, float]] = field(default_factory=list)
     """For each line with phrases, its number from 1, and how far they lower its score."""
     long_pairs: list[int] = field(default_factory=list)

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from nmt.decoding.demands import Demand
+from nmt.decoding.interface import Hypothesis
 
-if TYPE_CHECKING:
-    from nmt.decoding.translator import Hypothesis
-
-SHARP_DROP = 1.0
+SHARP_DROP = 0.5
 """Drop from which on a translation is reported (docs/decoding.md says how it was chosen)."""
 Search = Callable[
-    [Sequence[Sequence[int]], int, Mapping[int, Demand]], "Sequence[Sequence[Hypothesis]]"
+    [Sequence[Sequence[int]], int, Mapping[int, Demand]], Sequence[Sequence[Hypothesis]]
 ]
 
 

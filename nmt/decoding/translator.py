@@ -8,19 +8,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from operator import mul
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from nmt.config import DecodeConfig
 from nmt.data.sentences import sentence_ends
 from nmt.data.text import one_line
 from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.confidence import Assessment, Confidence, confidence
+from nmt.decoding.confidence import Assessment, confidence
 from nmt.decoding.demands import Demand, demand
+from nmt.decoding.interface import (
+    Engine,
+    ForcedPair,
+    Hypothesis,
+    Piece,
+    Translation,
+)
 from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
-from nmt.decoding.protect import Protected, protect
+from nmt.decoding.protect import Protected, is_balanced, protect
 from nmt.decoding.report import LineProgress, Report
 from nmt.decoding.score_drop import score_drops
 from nmt.decoding.splitting import LineSplitter, Part, rejoin
@@ -34,61 +41,6 @@ if TYPE_CHECKING:
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192
 """Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A finished token sequence."""
-
-    tokens: list[int]
-    """Without eos."""
-    score: float
-    """log_prob over the length penalty: what hypotheses are ranked by."""
-    log_prob: float
-    """Sum of the log-probabilities of all tokens and eos, in nats."""
-
-
-@dataclass(frozen=True)
-class ForcedPair:
-    """The score of a given translation, over all parts in which the pair was forced."""
-
-    score: float
-    """`log_prob` over the length penalty; the mean of the parts, weighted by their tokens."""
-    log_prob: float
-    """Sum of the log-probabilities of all tokens and ends of parts, in nats."""
-    tokens: int
-    """Tokens and ends of parts."""
-
-    @classmethod
-    def of(cls, parts: Sequence[Hypothesis]) -> ForcedPair:
-        """Add up the forced parts of a pair."""
-        sizes = [len(part.tokens) + 1 for part in parts]
-        score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
-        return cls(score, sum(part.log_prob for part in parts), sum(sizes))
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The tokens of a translation, or of one of its parts, and of what it translates."""
-
-    source: list[int]
-    hypothesis: Hypothesis
-    limit: int
-    """The tokens that it could have had at most, with eos."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A hypothesis as text."""
-
-    text: str
-    score: float
-    """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
-    pieces: tuple[Piece, ...] = field(default=(), compare=False)
-    confidence: Confidence | None = field(default=None, compare=False)
-
-
-BLANK = Translation("", 0.0)
 
 
 @dataclass(frozen=True)
@@ -128,28 +80,6 @@ def length_limit(settings: DecodeConfig, source_length: int, demand: Demand | No
     if settings.max_length is not None:
         limit = min(limit, settings.max_length + 1)
     return max(limit, settings.min_length + 1, least + 1)
-
-
-class Engine(Protocol):
-    """What turns token ids into hypotheses."""
-
-    def search(
-        self,
-        sources: Sequence[Sequence[int]],
-        nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Return the n best hypotheses of each source, best first.
-
-        `progress` is called with the number of sources that are done, one call at a time.
-        """
-
-    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target as a scored hypothesis."""
-
-    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
-        """Return how probable each pair's target is, token by token, and what it looked at."""
 
 
 @dataclass(frozen=True)
@@ -332,21 +262,7 @@ class Translator:
         if chooses:
             from nmt.decoding.mbr import most_like  # sacrebleu, which no other search needs
         sources = [part.source for part in parts]
-        most = settings.most if chooses else n
-        if self.progress is None:
-            searched = self.engine.search(sources, most, demands)
-        else:
-            lines = LineProgress(len(asked), len(parts), self.progress)
-            searched = self.engine.search(sources, most, demands, lines.finish)
-        if self.extras.measures_drops:
-            drops = score_drops(
-                [part.line for part in parts],
-                sources,
-                demands,
-                [best for best, *_ in searched],
-                self.engine.search,
-            )
-            self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
+        searched = self._search(parts, asked, n, demands)
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
             limit = length_limit(settings, len(part.source), demands.get(i))
@@ -358,8 +274,47 @@ class Translator:
                 )
                 for each in hypotheses
             ]
-            found.append(most_like(its, settings.mbr_metric)[:n] if chooses else its)
+            if chooses:
+                its = most_like(its, settings.mbr_metric)
+            elif asked[part.line].protected.has_tags and is_balanced(part.piece.text):
+                its.sort(key=lambda each: not is_balanced(each.text))
+            found.append(its[:n])
+        if self.extras.measures_drops:
+            lines = [part.line for part in parts]
+            best = [its[0].pieces[0].hypothesis for its in found]
+            drops = score_drops(lines, sources, demands, best, self.engine.search)
+            self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
         return found
+
+    def _search(
+        self,
+        parts: Sequence[_Part],
+        asked: Sequence[_Asked],
+        n: int,
+        demands: Mapping[int, Demand],
+    ) -> list[list[Hypothesis]]:
+        """Return the hypotheses of each part: all of the beam if tags or mbr choose among them.
+
+        The number asked for decides when a search is over, so parts are searched by that number.
+        """
+        most, method = self.settings.most, self.settings.method
+        numbers = [
+            most if method == "mbr" or asked[part.line].protected.has_tags else n for part in parts
+        ]
+        progress = self.progress and LineProgress(len(asked), len(parts), self.progress).finish
+        searched: list[list[Hypothesis]] = [[] for _ in parts]
+        for number in sorted(set(numbers)):
+            chosen = [i for i, each in enumerate(numbers) if each == number]
+            its = {place: demands[i] for place, i in enumerate(chosen) if i in demands}
+            sources = [parts[i].source for i in chosen]
+            results = (
+                self.engine.search(sources, number, its, progress)
+                if progress
+                else self.engine.search(sources, number, its)
+            )
+            for i, hypotheses in zip(chosen, results, strict=True):
+                searched[i] = hypotheses
+        return searched
 
     def _tell(self, number: int, asked: _Asked, text: str) -> None:
         """Put into the report what became of what a line demands."""
@@ -372,6 +327,8 @@ class Translator:
         ]
         if self.extras.protects:
             report.protected += len(asked.protected.originals)
+            if asked.protected.has_tags and is_balanced(asked.line.text) and not is_balanced(text):
+                report.unbalanced.append(number)
             report.lost += [(number, each) for each in asked.protected.lost(text)]
 
     def stream(

@@ -14,10 +14,10 @@ from nmt.configfile import load_config
 from nmt.data.text import chunks, read_lines, read_pairs
 from nmt.data.tokenizer import Cut, Tokenizers
 from nmt.decoding.beam import BeamEngine
+from nmt.decoding.interface import Hypothesis
 from nmt.decoding.load import line_splitter, load_engine, require_tags
 from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
 from nmt.decoding.splitting import LineSplitter, Part, rejoin
-from nmt.decoding.translator import Hypothesis
 from nmt.decoding.walk import BeamStep, Walk
 from nmt.errors import ConfigError, RunError
 from nmt.explain.explanation import (

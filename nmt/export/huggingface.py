@@ -17,7 +17,8 @@ from torch import Tensor
 from nmt import files
 from nmt.config import DecodeConfig
 from nmt.data.tokenizer import Tokenizer, Tokenizers
-from nmt.decoding.translator import Hypothesis, length_limit
+from nmt.decoding.interface import Hypothesis
+from nmt.decoding.translator import length_limit
 from nmt.modelconfig import MARIAN_POSITIONS, TransformerConfig, depths
 from nmt.models.transformer import (
     FeedForward,

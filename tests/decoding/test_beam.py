@@ -26,7 +26,7 @@ from search_cases import (
 from nmt.decoding import translator
 from nmt.decoding.beam import BeamEngine
 from nmt.decoding.hypotheses import Ranking
-from nmt.decoding.translator import Hypothesis
+from nmt.decoding.interface import Hypothesis
 from nmt.errors import RunError
 
 WIRINGS = [  # with seeds that give varied translations, some of them ended, some at their limit

@@ -16,8 +16,9 @@ from nmt.decoding import pairs as pairs_module
 from nmt.decoding import translator as translator_module
 from nmt.decoding.confidence import Assessment
 from nmt.decoding.demands import Demand
+from nmt.decoding.interface import BLANK, Hypothesis, Translation
 from nmt.decoding.splitting import LineSplitter
-from nmt.decoding.translator import BLANK, Extras, Hypothesis, Line, Translation, Translator
+from nmt.decoding.translator import Extras, Line, Translator
 
 
 class Copier:

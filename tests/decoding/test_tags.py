@@ -1,0 +1,167 @@
+"""Markup tags come through as they are, in order, and forced lines that break are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nmt.config import DecodeConfig, TokenizerConfig
+from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding.demands import Demand
+from nmt.decoding.interface import Hypothesis
+from nmt.decoding.protect import is_balanced, kept, protect
+from nmt.decoding.report import Report
+from nmt.decoding.translator import Extras, Line, Translator
+
+PIECES = [
+    "<b>",
+    "</b>",
+    "<br/>",
+    '<a href="http://x.de/?q=1&r=2">',
+    "</a>",
+    "<0/>",
+    "</1>",
+    "<!-- 7 -->",
+]
+WORDS = ["Hello", "12", "345", "{n}", "x@y.org", "http://a.b/c", "a < b > c", "1<2", "Dr.", "你"]
+LINE = st.lists(st.sampled_from([*PIECES, *WORDS, " ", ", ", ". ", "(", ")"]), max_size=12).map(
+    "".join
+)
+
+
+@example("<b>Hello</b>, <i>you</i>!")
+@example("Click <a href='x y'>here</a>now.<br/><br/>12")
+@given(LINE)
+def test_restore_of_the_protected_text_is_the_line(line: str) -> None:
+    protected = protect(line)
+    assert protected.restore(protected.text) == line
+    assert protected.lost(line) == []
+    for place in protected.numbers:
+        assert protected.text[place.begin : place.end] == place.demanded
+    assert len(protected.readable) == len(protected.text)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("<b>Hello</b> you", ["<b>", "</b>"]),
+        ('Go <a href="http://x.de">here</a>.', ['<a href="http://x.de">', "</a>"]),
+        ("one<br/><br />two <0/> <12>three</12>", ["<br/><br />", "<0/>", "<12>", "</12>"]),
+        ("a < b and c > d, x <y z", []),
+        ("<b>{n}</b> <i>12</i>", ["<b>", "{n}", "</b>", "<i>", "12", "</i>"]),
+        ("<p class='a'>Hi &amp; bye</p><p>", ["<p class='a'>", "</p><p>"]),
+    ],
+)
+def test_kept_finds_tags_without_the_words_they_touch(line: str, expected: list[str]) -> None:
+    assert [line[begin:end] for begin, end in kept(line)] == expected
+
+
+def test_restore_attaches_tags_to_their_new_neighbours() -> None:
+    protected = protect("See <b>this</b>, <i>now</i>!")
+    assert protected.text == "See 17 this 23, 29 now 35!"
+    assert protected.restore("35 17 ceci 23 , 29 voir") == "</i> <b>ceci</b> , <i>voir"
+
+
+def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
+    assert kept("<" * 10**6) == []
+    assert kept("<a " * 10**5) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "balanced"),
+    [
+        ("<b>a <i>b</i></b>", True),
+        ("<b>a <i>b</b></i>", False),
+        ("</b>a<b>", False),
+        ("a<br>b<img src='x'>c<0/>", True),
+        ("<1>a</1> <2>b</2>", True),
+        ("<1>a</2>", False),
+        ("a < b", True),
+        ("<b>", False),
+    ],
+)
+def test_is_balanced_checks_the_order_of_tags(text: str, balanced: bool) -> None:
+    assert is_balanced(text) == balanced
+
+
+class Shuffler:
+    """An engine whose best hypothesis has its words reversed, and whose second copies the source.
+
+    Phrases cost 2 nats a token.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int, int]] = []
+
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[list[Hypothesis]]:
+        held = {i for i, its in (demands or {}).items() if its.phrases}
+        self.calls.append((len(sources), nbest, len(held)))
+        return [
+            [
+                Hypothesis(tokens, -1.0, -(3.0 if i in held else 1.0) * (len(tokens) + 1))
+                for tokens in (list(source)[::-1], list(source))[:nbest]
+            ]
+            for i, source in enumerate(sources)
+        ]
+
+    def score(self, pairs: Any) -> Any:
+        raise AssertionError
+
+    assess = score
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> Tokenizers:
+    text = [f"word {n} hello you" for n in range(100)]
+    settings = TokenizerConfig(type="word")
+    both = Tokenizer(train_tokenizer(text, settings, False, "words"))
+    return Tokenizers(both, both)
+
+
+def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
+    engine = Shuffler()
+    translator = Translator(engine, tokenizers, DecodeConfig(), extras=Extras(protects=True))
+    assert translator.translate(["<b>hello</b> you", "hello you"]) == [
+        "<b>hello</b> you",
+        "you hello",
+    ]
+    assert sorted(engine.calls) == [(1, 1, 0), (1, 5, 1)], (
+        "only the line with tags is searched wider"
+    )
+    assert translator.report.unbalanced == []
+    translator.settings = DecodeConfig(beam_size=1)
+    translator.nbest(["hello", "<b>hello</b>"], 1, first=7)
+    assert translator.report.unbalanced == [9]
+
+
+def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> None:
+    engine = Shuffler()
+    extras = Extras(measures_drops=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
+    translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, first=4)
+    assert translator.report.drops == [(6, 2.0)]
+    assert engine.calls == [(3, 1, 1), (1, 1, 0)], "only the line with phrases is searched again"
+    warning = translator.report.sharp_drops()
+    assert "broken 1 of 1 lines" in warning
+    assert warning.endswith("lines (drop): 6 (2.0)")
+    silent = Translator(engine, tokenizers, DecodeConfig())
+    silent.nbest([Line("hello you", phrases=("word",))], 1)
+    assert silent.report.drops == []
+
+
+def test_sharp_drops_names_the_worst_lines_first() -> None:
+    report = Report(drops=[(n, n / 10) for n in range(1, 21)])
+    assert "broken 16 of 20 lines" in report.sharp_drops()
+    assert "lines (drop): 20 (2.0), 19 (1.9)" in report.sharp_drops()
+    assert report.sharp_drops().endswith("11 (1.1) and 6 more")
+    assert Report(drops=[(1, 0.4)]).sharp_drops() == ""
