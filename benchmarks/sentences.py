@@ -2,8 +2,9 @@
 
     python benchmarks/sentences.py RUN SRC REF [--beam 5] [--marked]
 
-`--marked` leaves out lines without a mark at their end. Consecutive lines of SRC and REF are joined with a space, 2 to 5 in turn. All BLEU scores are on the
-joined references: "single" joins the translations of the single lines.
+`--marked` leaves out lines without a mark at their end. Consecutive lines of SRC and REF are joined
+with a space, 2 to 5 in turn. All BLEU scores are on the joined references: "single" joins the
+translations of the single lines.
 """
 
 from __future__ import annotations
