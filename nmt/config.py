@@ -666,8 +666,9 @@ def _unknown(tag: tuple[str, str], data: DataConfig) -> str:
     name, value = tag
     values = [trained for known, trained in known_tags(data) if known == name]
     if not values:
-        names = ", ".join(dict.fromkeys(known for known, _ in known_tags(data))) or "none"
-        return f"expected a tag of the training text ({names}), got {name}={value}"
+        names = ", ".join(dict.fromkeys(known for known, _ in known_tags(data)))
+        tags = f"a tag of the training text ({names})" if names else "no tag, as no text has one"
+        return f"expected {tags}, got {name}={value}"
     near = did_you_mean(value, values)
     return f"tag {name}: expected one of {', '.join(values)}, got '{value}'{near}"
 

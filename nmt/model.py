@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -257,5 +258,12 @@ def load(
     named = [Override(setting, f"overrides '{setting}'") for setting in overrides]
     try:
         return Model([Path(path) for path in folders], named, device)
-    except DeviceError as error:
-        raise DeviceError(str(error).removeprefix("--")) from None  # the parameter, not the flag
+    except (ConfigError, DeviceError) as error:
+        raise _naming_parameters(error) from None
+
+
+def _naming_parameters(error: ConfigError | DeviceError) -> ConfigError | DeviceError:
+    """Return the error with the parameters of `load` in place of flags of the command line."""
+    problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+    named = [re.sub("^--device", "device", re.sub("^--model", "folder", p)) for p in problems]
+    return ConfigError(named) if isinstance(error, ConfigError) else DeviceError(named[0])

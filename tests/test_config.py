@@ -257,7 +257,11 @@ BROKEN_SETS = [
     ("{train: [{prefix: a, columns: [1, 2]}], valid: 9}", "data.train", "has columns"),
     ("{train: [{file: a.txt}], valid: 9}", "data.train", "expected a .tsv or .jsonl file, got a."),
     ("{train: [{prefix: a, weight: 1}, b], valid: 9}", "data.train", "set 2 has no weight"),
-    ("{train: [t], valid: {prefix: v, tags: {a: b}}}", "data.valid", "expected a tag of the"),
+    (
+        "{train: [t], valid: {prefix: v, tags: {a: b}}}",
+        "data.valid",
+        "expected no tag, as no text has",
+    ),
     (
         "{train: [{prefix: t, tags: {to: fr}}], valid: {prefix: v, tags: {to: fe}}}",
         "data.valid",

@@ -173,7 +173,10 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
     refused(
         nmt(*get, "--mirror", "file:///x"), "--mirror: expected an address with http:// or https://"
     )
-    refused(nmt(*get, "--mirror", "http://x", "--from", tmp_path), "--from and --mirror: one of")
+    refused(
+        nmt(*get, "--mirror", "http://x", "--from", tmp_path),
+        "--from and --mirror: expected one of",
+    )
     instead = nmt("data", "get", "summed", "--to", file)
     refused(instead, f"{file}: expected a folder, got a file (choose another with --to)")
     below = nmt("data", "get", "summed", "--to", file / "below")

@@ -22,10 +22,10 @@ def refusal(*arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["translate", "--to", "fr"], "--to: expected a tag of the training text (none), got "),
-        (["score", "--to", "fr", "--tgt", "x"], "--to: expected a tag of the training text"),
-        (["explain", "--to", "fr", "1 2"], "--to: expected a tag of the training text"),
-        (["align", "--to", "fr"], "--to: expected a tag of the training text"),
+        (["translate", "--to", "fr"], "--to: expected no tag, as no text has one, got tgt_lang=fr"),
+        (["score", "--to", "fr", "--tgt", "x"], "--to: expected no tag, as no text has one"),
+        (["explain", "--to", "fr", "1 2"], "--to: expected no tag, as no text has one"),
+        (["align", "--to", "fr"], "--to: expected no tag, as no text has one"),
         (["translate", "--beam", "20000"], "--beam: expected a whole number from 1 to 10,000, got"),
         (["explain", "--beam", "20000", "1"], "--beam: expected a whole number from 1 to 10,000,"),
         (
@@ -38,7 +38,7 @@ def refusal(*arguments: object) -> str:
         ),
         (
             ["translate", "--set", "decode.tags.tgt_lang=fr"],
-            "--set decode.tags.tgt_lang=fr: decode.tags.tgt_lang: expected a tag of the training",
+            "--set decode.tags.tgt_lang=fr: decode.tags.tgt_lang: expected no tag, as no",
         ),
         (["translate", "--set", "beam_size=3"], "--set beam_size=3: beam_size: unknown key (use "),
         (["translate", "--device", "tpu"], "--device: expected one of auto, cpu, cuda, mps, got"),

@@ -47,7 +47,7 @@ def test_several_runs_have_letters_of_their_own(
     [
         (["RUN", "--of", "loss,belu"], "--of: expected any of loss, perplexity, bleu, lr, speed, "),
         (["RUN", "--of", "loss,belu"], "got 'belu' (did you mean 'bleu'?)"),
-        (["RUN", "--of", ""], "is ''"),
+        (["RUN", "--of", ""], "got ''"),
         (["RUN", "nowhere"], "nowhere: no such run folder"),
         (["RUN"] * 27, "RUN...: expected at most 26 runs, got 27"),
         (["RUN", "--png", "same", "--svg", "same"], "--png and --svg: expected different files"),

@@ -1,0 +1,45 @@
+"""Error messages say what was expected and what was found."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+NMT = Path(__file__).resolve().parent.parent / "nmt"
+WITHOUT_VALUE = re.compile(r"\bmust (be|have|hold|name|print|come|contain|read|divide|differ)\b")
+"""The old form `must be X, is not`, which does not show the value."""
+UNDECIDED = ("must hold at least ", "must not be there yet")
+"""Messages of `nmt average`, which show the value in another form."""
+
+
+def messages(source: str) -> Iterator[str]:
+    """Yield the text of each raised nmt error, with {} for each value."""
+    for node in ast.walk(ast.parse(source)):
+        call = node.exc if isinstance(node, ast.Raise) else None
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("Error"):
+            for part in ast.walk(call):
+                if isinstance(part, ast.JoinedStr):
+                    yield "".join(
+                        str(value.value) if isinstance(value, ast.Constant) else "{}"
+                        for value in part.values
+                    )
+                elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+
+
+def test_messages_show_the_value_found() -> None:
+    faults = [
+        f"{file.name}: {message}"
+        for file in sorted(NMT.rglob("*.py"))
+        for message in messages(file.read_text(encoding="utf-8"))
+        if WITHOUT_VALUE.search(message) and not any(part in message for part in UNDECIDED)
+    ]
+    assert faults == []
+
+
+def test_messages_finds_the_form_without_value() -> None:
+    source = 'raise DataError(f"{place}: must be a JSON object, is not: {error}")'
+    [message, *_] = messages(source)
+    assert WITHOUT_VALUE.search(message)
