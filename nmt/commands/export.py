@@ -25,9 +25,7 @@ def run(
     """Export a run into `output`, else into its own folder."""
     run_dir = choose_run(folder)
     if run_dir.chosen is not None and output is None:
-        raise ConfigError(
-            [f"-o: must be given for {run_dir.chosen}: the run's folder is for its best checkpoint"]
-        )
+        raise ConfigError([f"-o: expected a folder for {run_dir.chosen}, got none"])
     config = load_config(run_dir.config, overrides)
     if output is None:
         output = run_dir.exported(to)

@@ -63,7 +63,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
     `output` is there already, or if the models or tokenizers differ.
     """
     if output.exists() or output.is_symlink():
-        raise RunError(f"{output}: must not be there yet; name another with -o")
+        raise RunError(f"{output}: expected a new folder, got an existing one (use -o)")
     first, *others = models
     checkpoints = [run.selected_checkpoint().resolve() for run in models]
     for run, folder in zip(models, checkpoints, strict=True):

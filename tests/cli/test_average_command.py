@@ -216,9 +216,9 @@ def test_an_output_that_is_there_is_left_alone(tiny: Tiny) -> None:
     taken = tiny.folder / "taken"
     for make in (taken.mkdir, lambda: (taken.rmdir(), taken.write_text("mine"))):
         make()
-        refused(nmt("average", tiny.run, "-o", taken), f"{taken}: must not be there yet")
+        refused(nmt("average", tiny.run, "-o", taken), f"{taken}: expected a new folder")
     assert taken.read_text() == "mine"
-    refused(nmt("average", tiny.run, "-o", tiny.run), "must not be there yet")
+    refused(nmt("average", tiny.run, "-o", tiny.run), "expected a new folder")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_shortlist_with_a_checkpoint_is_its_own(trained: Tiny, pointed: dict[str
 def test_export_of_a_checkpoint_needs_an_output(trained: Tiny) -> None:
     result = nmt("export", trained.run / "last", "--to", "ctranslate2")
     assert result.code == 2
-    assert "error: -o: must be given for " in result.err
+    assert "error: -o: expected a folder for " in result.err
 
 
 def test_engine_ctranslate2_with_a_checkpoint_is_refused(trained: Tiny) -> None:

@@ -268,5 +268,5 @@ def test_average_replaces_nothing(copied: Tiny, tmp_path: Path, kind: str) -> No
     else:
         output.symlink_to(copied.run if kind == "link" else "nowhere")
     before = content_of(tmp_path)
-    refused(nmt("average", copied.run, "-o", output), f"{output}: must not be there yet")
+    refused(nmt("average", copied.run, "-o", output), f"{output}: expected a new folder")
     assert content_of(tmp_path) == before

@@ -421,11 +421,7 @@ def test_python_refuses_settings_that_are_none(
     model = api.load(digits.run, device="cpu")
     with pytest.raises(ConfigError, match=message):
         model.translate(["1"], **ways)
-<<<<<<< HEAD
     with pytest.raises(DataError, match="required phrase: expected text, got ' '"):
-=======
-    with pytest.raises(DataError, match="required phrase: expected text"):
->>>>>>> 463a725 (Name parameters in errors of nmt.load; guard the form of messages)
         model.translate([api.Line("1", phrases=(" ",))])
     with pytest.raises(ConfigError, match="n: expected a whole number from 1 to 5, got 6"):
         model.nbest(["1"], 6)
