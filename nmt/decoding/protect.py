@@ -103,6 +103,16 @@ class Protected:
                 end += 1
         return "".join([*pieces, translation[end:]])
 
+    def without_tags(self, text: str) -> str:
+        """Return a part of the protected text without the stand-ins of tags and their spaces."""
+        pieces, end = [], 0
+        for match in DIGITS.finditer(text):
+            if match.group() in self.spaces and whole(text, *match.span()):
+                pieces.append(text[end : match.start()])
+                end = match.end()
+        pieces.append(text[end:])
+        return " ".join(stripped for piece in pieces if (stripped := piece.strip(" ")))
+
     @property
     def has_tags(self) -> bool:
         """Whether markup tags are protected."""

@@ -261,7 +261,6 @@ class Translator:
         chooses = settings.method == "mbr"
         if chooses:
             from nmt.decoding.mbr import most_like  # sacrebleu, which no other search needs
-        sources = [part.source for part in parts]
         searched = self._search(parts, asked, n, demands)
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
@@ -276,15 +275,23 @@ class Translator:
             ]
             if chooses:
                 its = most_like(its, settings.mbr_metric)
-            elif asked[part.line].protected.has_tags and is_balanced(part.piece.text):
+            elif asked[part.line].protected.has_tags:
                 its.sort(key=lambda each: not is_balanced(each.text))
             found.append(its[:n])
         if self.extras.measures_drops:
             lines = [part.line for part in parts]
             best = [its[0].pieces[0].hypothesis for its in found]
-            drops = score_drops(lines, sources, demands, best, self.engine.search)
+            free = [self._without_tags(part, asked[part.line].protected) for part in parts]
+            drops = score_drops(lines, free, demands, best, self.engine.search)
             self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
         return found
+
+    def _without_tags(self, part: _Part, protected: Protected) -> list[int]:
+        """Return the source tokens of a part without its markup tags."""
+        if not protected.has_tags:
+            return part.source
+        [tokens] = self._encode_source([protected.without_tags(part.piece.text)])
+        return tokens
 
     def _search(
         self,

@@ -66,6 +66,12 @@ def test_restore_attaches_tags_to_their_new_neighbours() -> None:
     assert protected.restore("35 17 ceci 23 , 29 voir") == "</i> <b>ceci</b> , <i>voir"
 
 
+def test_without_tags_leaves_the_words() -> None:
+    protected = protect("See <b>this</b>, <i>12 now</i>!")
+    assert protected.without_tags(protected.text) == "See this , 12 now !"
+    assert protected.without_tags("23, 29 12 now 35!") == ", 12 now !"
+
+
 def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
     assert kept("<" * 10**6) == []
     assert kept("<a " * 10**5) == []
@@ -157,6 +163,22 @@ def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> No
     silent = Translator(engine, tokenizers, DecodeConfig())
     silent.nbest([Line("hello you", phrases=("word",))], 1)
     assert silent.report.drops == []
+
+
+def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) -> None:
+    engine = Shuffler()
+    extras = Extras(protects=True, measures_drops=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
+    sources: list[str] = []
+    search = engine.search
+
+    def watched(texts: Any, *rest: Any) -> Any:
+        sources.extend(tokenizers.src.decode(text) for text in texts)
+        return search(texts, *rest)
+
+    engine.search = watched  # type: ignore[method-assign]
+    translator.nbest(["<b>hello</b> you"], 1)
+    assert sources[-1] == "hello you"
 
 
 def test_sharp_drops_names_the_worst_lines_first() -> None:
