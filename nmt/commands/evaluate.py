@@ -92,10 +92,12 @@ def run(
     about = {system.name: system.about for system in systems}
     report = new_report(about, {its.test.name: its.report for its in found}, names)
     own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
-    put(whole(report))
-    for text in all_cautions(report):
-        say(f"warning: {text}")
-    _write(outputs, report, found, systems, own)
+    try:
+        put(whole(report))
+    finally:  # the reader of the tables may be gone: `nmt evaluate -o report.json | head`
+        for text in all_cautions(report):
+            say(f"warning: {text}")
+        _write(outputs, report, found, systems, own)
 
 
 def _write(

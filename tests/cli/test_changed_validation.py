@@ -74,7 +74,7 @@ def test_finished_run_is_scored_on_another_validation_text(scored: Tiny) -> None
     assert (state["update"], state["best_update"], list(state["scores"])) == (2, 2, ["2"])
     average = nmt("average", scored.run, "--best", 2, "-o", scored.folder / "average")
     assert average.code == 2
-    assert "at least 2 validated checkpoints, holds 1" in average.err
+    assert "at least 2 validated checkpoints, got 1" in average.err
 
 
 @pytest.mark.parametrize("older_release", [False, True])

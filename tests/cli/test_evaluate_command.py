@@ -159,7 +159,7 @@ def test_the_best_checkpoints_of_a_run(digits: Digits, tmp_path: Path) -> None:
     assert "run/step_00000003 and run/" in result.out, "have the same scores"
     many = nmt("evaluate", digits.run, "--best", 99, *flags)
     assert many.code == 2
-    assert "must hold at least 99 validated checkpoints" in many.err
+    assert "expected at least 99 validated checkpoints, got 1" in many.err
 
 
 def test_several_test_sets_each_with_two_references(digits: Digits, tmp_path: Path) -> None:
@@ -222,9 +222,12 @@ def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> 
         (["{run}", "--src", "no.in", "--ref", "no.out"], "no.in: no such file"),
         (["{hyp}", "--ref", "no.out"], "no.out: no such file"),
         (["nowhere", "--ref", "{hyp}"], "nowhere: no such run folder"),
-        (["{hyp}", "--src", "{hyp}", "--src", "{hyp}", "--ref", "{hyp}"], "as often for each"),
+        (
+            ["{hyp}", "--src", "{hyp}", "--src", "{hyp}", "--ref", "{hyp}"],
+            "expected equally many references for each of 2 sources, got 1",
+        ),
         (["{run}", "--src", "{hyp}", "--ref", "{hyp}", "--tgt-lang", "fr"], "translates into"),
-        (["{hyp}", "--ref", "{hyp}", "--comet-command", "x"], "it has no {{hyp}}"),
+        (["{hyp}", "--ref", "{hyp}", "--comet-command", "x"], "expected a command with {{hyp}}"),
         (["{run}/last", "--engine", "ctranslate2"], "runs the export of a run, not a checkpoint"),
         (
             ["{hyp}", "--ref", "{hyp}", "-o", "{hyp}"],

@@ -62,6 +62,8 @@ def test_a_refused_command_leaves_a_finished_run_finished(tiny: Tiny) -> None:
     assert state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}
 
 
-def test_a_dry_run_holds_the_folder_too(tiny: Tiny) -> None:
+def test_dry_run_releases_the_folder(tiny: Tiny) -> None:
     done(tiny.train("--dry-run"))
-    assert state(tiny.run)["state"] == "prepared"
+    assert not tiny.run.exists()
+    done(tiny.train())
+    assert state(tiny.run)["state"] == "finished"

@@ -91,7 +91,7 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
     class Letters(Tokenizer):
         def __init__(self, pad: int, bos: int, eos: int) -> None:
             self.pad, self.bos, self.eos, self.vocab_size = pad, bos, eos, 200
-            self.tags = ()
+            self.tags, self.normalizer = (), None
 
         def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
             return [np.array(list(map(ord, line)), np.int32) for line in lines]
