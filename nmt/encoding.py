@@ -23,6 +23,8 @@ POWERSHELL_NAMES = {
 }
 MIN_BYTES = 8
 """Bytes of a line below which a pattern of NULs is no evidence."""
+MIN_WIDE_LETTERS = 8
+"""East Asian letters and signs below which a line without other evidence is none in UTF-16."""
 CONTROL_LIMIT = 0x20
 """High bytes of UTF-16 below this belong to alphabets; in UTF-8 they are control characters."""
 CONTROL_SHARE = 0.9
@@ -94,15 +96,20 @@ def _encoding_of_ideographs(line: bytes) -> str | None:
     except UnicodeDecodeError:
         ends = (("UTF-16LE", line.removeprefix(b"\0")), ("UTF-16BE", line.removesuffix(b"\0")))
         for encoding, body in ends:
-            if len(body) < len(line) and _is_assigned(body, encoding):
+            if len(body) < len(line) and _is_east_asian(body, encoding):
                 return encoding
     return None
 
 
-def _is_assigned(body: bytes, encoding: str) -> bool:
-    """Return whether bytes decode to letters that Unicode assigns."""
+def _is_east_asian(body: bytes, encoding: str) -> bool:
+    """Return whether bytes decode to East Asian letters and signs, enough to be no accident.
+
+    Random bytes mix Hangul with ideographs and with other scripts.
+    """
     try:
-        text = body.decode(encoding)
+        text = body.decode(encoding).removesuffix("\r")
     except UnicodeDecodeError:
         return False
-    return all(unicodedata.category(letter)[0] != "C" or letter == "\r" for letter in text)
+    hangul = {"\uac00" <= letter <= "\ud7a3" for letter in text if letter.isalpha()}
+    wide = all(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) >= MIN_WIDE_LETTERS and wide and len(hangul) == 1

@@ -125,7 +125,7 @@ def test_a_crafted_model_is_refused(name: str) -> None:
 def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.model"
     file.write_bytes(CRAFTED[name])
-    with pytest.raises(DataError, match=f"{file}: must "):
+    with pytest.raises(DataError, match=f"{file}: expected "):
         Tokenizer.load(file)
 
 
