@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_finished_failed_and_tested(tmp_path: Path) -> None:
 
 def test_a_run_that_was_only_prepared(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    files.remove(run.checkpoints)
+    shutil.rmtree(run.checkpoints)
     files.remove(run.metrics)
     found = summarise(run, "run")
     assert (found.state, found.update, found.parameters) == ("prepared", 0, None)
@@ -136,7 +137,7 @@ def cut(file: Path) -> None:
         (lambda run: cut(run.corpus / "train" / "0" / "meta.json"), "meta.json: expected JSON"),
         (lambda run: (run.corpus / "train" / "0" / "meta.json").unlink(), "meta.json: no such"),
         (lambda run: cut(run.last / "model.safetensors"), "expected a safetensors file"),
-        (lambda run: files.remove(run.checkpoints), "holds no checkpoint"),
+        (lambda run: shutil.rmtree(run.checkpoints), "holds no checkpoint"),
         (lambda run: files.remove(run.best.resolve() / "model.safetensors"), "no checkpoint"),
         (lambda run: run.metrics.write_text("\n\n\n\n"), "got damaged ones: line 1, 2, 3"),
         (lambda run: (files.remove(run.metrics), run.metrics.mkdir()), "metrics.jsonl: Is a dir"),
