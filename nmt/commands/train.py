@@ -39,7 +39,7 @@ from nmt.evaluation.report import new_report, write_report
 from nmt.evaluation.systems import RunSystem, as_test_sets, translated
 from nmt.evaluation.tables import all_cautions, brief
 from nmt.explain.lexicon import make_shortlist
-from nmt.export.write import check_exportable, export_run, normalization_note
+from nmt.export.write import check_export_folder, check_exportable, export_run, normalization_note
 from nmt.log import RunLog, duration, put, say
 from nmt.log import table as two_columns
 from nmt.loggers import check_installed, open_loggers
@@ -100,6 +100,8 @@ def run(
         check_exportable(config, engine, None)
     check_installed(config.train.log_to)
     run_dir = run_folder(config, file, folder)
+    for engine in () if overwrite else config.export:
+        check_export_folder(run_dir.exported(engine))
     config = with_model_normalization(config, run_dir, resume, say)
     if dry_run and (run_dir.has_begun() or job_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")

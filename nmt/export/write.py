@@ -63,7 +63,7 @@ def check_exportable(config: Config, to: Engine, quantization: str | None) -> No
         raise RunError(f"exporting to {to} needs the package {package}: pip install 'nmt[export]'")
 
 
-def check_folder(folder: Path) -> None:
+def check_export_folder(folder: Path) -> None:
     """Raise RunError if `folder` holds anything but an earlier export, which is replaced."""
     if folder.is_dir() and any(folder.iterdir()) and not RunDir(folder).export.is_file():
         raise RunError(
@@ -80,7 +80,7 @@ def export_run(
     The folder appears, whole, when the comparison has been made.
     """
     check_exportable(config, to, quantization)
-    check_folder(folder)
+    check_export_folder(folder)
     greedy = config.model_copy(update={"decode": config.decode.greedy()})
     engine = load_engine(run, greedy, "cpu")
     with new_folder(folder) as new:

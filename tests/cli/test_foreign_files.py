@@ -271,3 +271,15 @@ def test_average_replaces_nothing(copied: Tiny, tmp_path: Path, kind: str) -> No
     before = content_of(tmp_path)
     refused(nmt("average", copied.run, "-o", output), f"{output}: expected a new folder")
     assert content_of(tmp_path) == before
+
+
+def test_train_with_foreign_export_folder_ends_before_training(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2")
+    tiny = make_exportable(tmp_path)
+    (tiny.run / "ctranslate2").mkdir(parents=True)
+    config = done(nmt("config", "show", tiny.config)).out
+    (tiny.run / "config.yaml").write_text(config)
+    (tiny.run / "ctranslate2" / "notes.txt").write_text(MINE)
+    refused(tiny.train(*settings(export="[ctranslate2]")), "expected a new folder or an earlier export")
+    assert not (tiny.run / "checkpoints").exists()
+    assert (tiny.run / "ctranslate2" / "notes.txt").read_text() == MINE
