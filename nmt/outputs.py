@@ -1,4 +1,4 @@
-"""Files that commands write beside what they print: checked first, written last."""
+"""Check the output files of commands first, and write them after the results are printed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
 
     `outputs` has the file of each flag. It must not be one of the inputs, nor that of two flags.
     """
-    taken = {path.resolve(): str(path) for path in inputs if path is not None}
+    owners = {path.resolve(): str(path) for path in inputs if path is not None}
     for flag, path in outputs.items():
         if path is None or files.is_stream(path):
             continue
         if path.is_dir():
             raise ConfigError([f"{flag}: expected a file, got the folder {path}"])
-        if path.resolve() in taken:
+        if path.resolve() in owners:
             raise ConfigError(
-                [f"{flag}: expected a file of its own, got that of {taken[path.resolve()]}"]
+                [f"{flag}: expected a file of its own, got that of {owners[path.resolve()]}"]
             )
         if reason := files.unwritable(path):
             raise ConfigError([f"{flag}: expected a writable file, got {path}: {reason}"])
-        taken[path.resolve()] = f"{flag} {path}"
+        owners[path.resolve()] = f"{flag} {path}"
 
 
 def warn_if_unwritten(file: Path, write: Callable[[Path], object]) -> bool:

@@ -19,7 +19,7 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|\d+)(?:/task/\d+)?)/fd/
 
 
 class _ClosedInput(io.RawIOBase):
-    """Stands in for a stdin that was closed; fails if it is read."""
+    """Replace a closed stdin; fail if it is read."""
 
     def readable(self) -> bool:
         return True
