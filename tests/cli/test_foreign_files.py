@@ -280,6 +280,7 @@ def test_train_with_foreign_export_folder_ends_before_training(tmp_path: Path) -
     config = done(nmt("config", "show", tiny.config)).out
     (tiny.run / "config.yaml").write_text(config)
     (tiny.run / "ctranslate2" / "notes.txt").write_text(MINE)
-    refused(tiny.train(*settings(export="[ctranslate2]")), "expected a new folder or an earlier export")
+    result = tiny.train(*settings(export="[ctranslate2]"))
+    refused(result, "expected a new folder or an earlier export")
     assert not (tiny.run / "checkpoints").exists()
     assert (tiny.run / "ctranslate2" / "notes.txt").read_text() == MINE
