@@ -85,7 +85,11 @@ def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
     result = done(tiny.train("--resume", *auto, *MORE))
     after = file.read_text().partition("\ntrain:\n")[2].partition("\ndecode:\n")[0]
     assert f'precision: "{other}"' in after
-    assert "multiplies matrices" not in result.err  # nothing was measured anew
+    reasons = (
+        "times as fast as fp32",
+        "(this cpu has no bf16 instructions)",
+    )  # of a choice by measuring
+    assert not any(reason in result.err for reason in reasons)
 
 
 def test_a_measured_micro_batch_is_recorded_and_kept(tiny: Tiny) -> None:
