@@ -158,16 +158,18 @@ def test_completion_offers_commands_and_options(words: list[str], offers: list[s
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
 def test_install_completion_adds_to_the_shell_startup(tmp_path: Path) -> None:
     command = f"'{Path(sys.executable).parent / 'nmt'}'"
+    # `true` keeps bash from replacing itself by the last command, whose parent names the shell
+    script = f"{command} --install-completion; {command} --show-completion; true"
     process = subprocess.run(
-        ["/bin/bash", "-c", f"{command} --install-completion; {command} --show-completion"],
+        ["/bin/bash", "-c", script],
         capture_output=True,
         text=True,
         env=os.environ | {"HOME": str(tmp_path)},
     )
     assert "bash completion installed" in process.stdout
     assert "complete -o default -F _nmt_completion nmt" in process.stdout
-    [script] = (tmp_path / ".bash_completions").iterdir()
-    assert str(script) in (tmp_path / ".bashrc").read_text()
+    [file] = (tmp_path / ".bash_completions").iterdir()
+    assert str(file) in (tmp_path / ".bashrc").read_text()
 
 
 @pytest.mark.parametrize(
