@@ -49,10 +49,20 @@ def product_seconds(left: torch.Tensor, right: torch.Tensor, one_thread: bool = 
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s of matrix products: the best of all sizes that the time limit allows.
+    """Return the FLOP/s of matrix products with the current number of threads.
+
+    Measured once per process and number of threads.
+    """
+    return _measured_rate(device, dtype, torch.get_num_threads())
+
+
+@cache
+def _measured_rate(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    """Return the best FLOP/s of all sizes that the time limit allows.
 
     The largest of these sizes is then measured with all threads.
     """
+    del threads  # names the measurement
     rows, inner, columns = LARGEST
     sizes = [(rows // n, inner // n, columns // n) for n in DIVISORS]
     best = 0.0

@@ -35,11 +35,12 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def no_cache() -> Iterator[None]:
-    speed_ratio.cache_clear()
-    decoding_format.cache_clear()
+    caches = (speed_ratio, decoding_format, matrix_speed._measured_rate)
+    for function in caches:
+        function.cache_clear()
     yield
-    speed_ratio.cache_clear()
-    decoding_format.cache_clear()
+    for function in caches:
+        function.cache_clear()
 
 
 @pytest.mark.parametrize("rate", [1e8, 1e9, 1e11, 1e14])
