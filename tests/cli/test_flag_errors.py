@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from commandline import nmt
 from tinyruns import Digits
 
 import nmt as api
+from nmt.configfile import load_config
 from nmt.errors import ConfigError, DeviceError
-from nmt.overrides import Override, label
+from nmt.overrides import Override
 
 
 def refusal(*arguments: object) -> str:
@@ -81,10 +85,15 @@ def test_load_of_no_folder_names_the_parameter() -> None:
         api.load([])
 
 
-@pytest.mark.parametrize("text", ["no", "12:30", "a: b", "fr", 'q"u'])
-def test_override_keeps_text_as_it_is(text: str) -> None:
-    assert label(Override.of("decode.tags.tgt_lang", text, "--to")) == "--to"
-    assert label("train.lr=3") == "--set train.lr=3"
+@pytest.mark.parametrize("text", ["no", "on", "1"])
+def test_target_language_is_text_whatever_yaml_says(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "a.yaml"
+    train = {"prefix": "t", "tags": {"tgt_lang": text}}
+    file.write_text(json.dumps({"data": {"train": [train], "valid": 5}}))
+    override = Override.of("decode.tags.tgt_lang", text, "--to")
+    assert load_config(file, [override]).decode.tags == {"tgt_lang": text}
+    with pytest.raises(ConfigError, match=r"^--to: tag tgt_lang: expected"):
+        load_config(file, [Override.of("decode.tags.tgt_lang", "xx", "--to")])
 
 
 def test_dir_lists_what_is_imported_on_first_use() -> None:
