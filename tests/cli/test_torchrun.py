@@ -105,6 +105,19 @@ def test_workers_share_a_file_as_one_translates_it(digits: Digits, tmp_path: Pat
     assert not out.with_name("out.parts").exists()
 
 
+def assert_same_lists(lines: list[bytes], expected: list[bytes]) -> None:
+    """Compare lines of n-best lists: equal texts, scores equal but for rounding.
+
+    Some libraries (MKL with AVX2) round a product differently in batches of another shape.
+    """
+    fields, expected_fields = (
+        [line.rsplit(b" ||| ", 1) for line in each] for each in (lines, expected)
+    )
+    assert [text for text, _ in fields] == [text for text, _ in expected_fields]
+    scores = [float(score) for _, score in fields]
+    assert scores == pytest.approx([float(score) for _, score in expected_fields], abs=1e-3)
+
+
 def test_parts_that_are_whole_are_kept(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +144,8 @@ def test_parts_that_are_whole_are_kept(
     folder = out.with_name("out.parts")
     assert sorted(p.name for p in folder.iterdir()) == ["00000", "00001", "made-by"]
     begin = b"".join((folder / name).read_bytes() for name in ("00000", "00001"))
-    assert alone.startswith(begin)
+    alone_lines, begin_lines = alone.split(b"\n")[:-1], begin.split(b"\n")[:-1]
+    assert_same_lists(begin_lines, alone_lines[: len(begin_lines)])
     monkeypatch.setattr(translate._Way, "translate", real)
     (folder / "00000").write_bytes(b"kept\n")
     (folder / "00001").write_bytes(b"")
@@ -139,7 +153,9 @@ def test_parts_that_are_whole_are_kept(
     assert "going on with the parts that are there" in found.err
     assert "what follows is of the parts made now" in found.err
     assert "demanded phrases stand (100.0%)" in found.err
-    assert out.read_bytes() == b"kept\n" + alone.removeprefix(begin)
+    first, *others = out.read_bytes().split(b"\n")[:-1]
+    assert first == b"kept"
+    assert_same_lists(others, alone_lines[len(begin_lines) :])
     assert not folder.exists()
 
     monkeypatch.setattr(translate._Way, "translate", stops)
