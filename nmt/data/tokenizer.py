@@ -239,6 +239,16 @@ class Tokenizers:
         """The normalizers of both sides."""
         return self.src.normalizer, self.tgt.normalizer
 
+    def count_source(self, text: str) -> int:
+        """Return the number of source tokens of a text, end of sentence excluded."""
+        [tokens] = self.src.encode([text])
+        return len(tokens)
+
+    def count_pair(self, source: str, target: str) -> tuple[int, int]:
+        """Return the numbers of source and target tokens of a pair, ends excluded."""
+        [tokens] = self.tgt.encode([target])
+        return self.count_source(source), len(tokens)
+
     def normalized_by(self, normalizers: Normalizers) -> Tokenizers:
         """Return these with other normalizers."""
         src, tgt = normalizers

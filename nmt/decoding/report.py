@@ -65,9 +65,7 @@ class Report:
         )
         if not sharp:
             return ""
-        worst = ", ".join(
-            f"{line} ({drop:.1f})" for drop, line in sorted(sharp, reverse=True)[:NAMED]
-        )
+        worst = ", ".join(f"{line} ({drop:.1f})" for drop, line in sharp[:NAMED])
         more = f" and {len(sharp) - NAMED} more" if sharp[NAMED:] else ""
         return (
             f"warning: required phrases may have broken {len(sharp)} of {len(self.drops)} lines: "

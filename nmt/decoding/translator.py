@@ -233,7 +233,7 @@ class Translator:
             return [Part(text)]
         if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
             return [Part(text)]
-        pieces = splitter.split(text, self._count_tokens, asked.protected.readable)
+        pieces = splitter.split(text, self.tokenizers.count_source, asked.protected.readable)
         if too_long:
             self.report.split += 1
             self.report.parts += len(pieces)
@@ -241,10 +241,6 @@ class Translator:
             self.report.multi_sentence += 1
             self.report.sentences += len(pieces)
         return pieces
-
-    def _count_tokens(self, text: str) -> int:
-        [tokens] = self._encode_source([text])
-        return len(tokens)
 
     def _found(
         self, parts: Sequence[_Part], asked: Sequence[_Asked], n: int, first: int
@@ -314,11 +310,7 @@ class Translator:
             chosen = [i for i, each in enumerate(numbers) if each == number]
             its = {place: demands[i] for place, i in enumerate(chosen) if i in demands}
             sources = [parts[i].source for i in chosen]
-            results = (
-                self.engine.search(sources, number, its, progress)
-                if progress
-                else self.engine.search(sources, number, its)
-            )
+            results = self.engine.search(sources, number, its, progress)
             for i, hypotheses in zip(chosen, results, strict=True):
                 searched[i] = hypotheses
         return searched
@@ -391,18 +383,13 @@ class Translator:
 
         A part that lost its side of the translation says nothing and is left out.
         """
-        parts = split_pair(source, target, self.splitter, self.count_pair)
-        if len(parts) > 1 and not fits(*self.count_pair(source, target)):
+        parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
+        if len(parts) > 1 and not fits(*self.tokenizers.count_pair(source, target)):
             self.report.long_pairs.append(number)
         elif len(parts) > 1:
             self.report.multi_sentence += 1
             self.report.sentences += len(parts)
         return [part for part in parts if part.target.text] or parts[:1]
-
-    def count_pair(self, source: str, target: str) -> tuple[int, int]:
-        """Return the numbers of source and target tokens of a pair."""
-        [tokens] = self.tokenizers.tgt.encode([target])
-        return self._count_tokens(source), len(tokens)
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
         return self.tokenizers.src.encode(list(lines))

@@ -118,11 +118,11 @@ class Explainer:
         if self.engine.settings.method == "mbr":
             raise ConfigError([MBR])
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        count = self.tokenizers.count_source
         first = 0
         for window in chunks(lines, WINDOW):
             divided = [
-                [] if src.is_blank(line) else self.splitter.split(line, self._count_source)
-                for line in window
+                [] if src.is_blank(line) else self.splitter.split(line, count) for line in window
             ]
             cuts = [src.cut(part.text) for parts in divided for part in parts]
             found = iter(zip(cuts, self._search(cuts), strict=True))
@@ -138,7 +138,7 @@ class Explainer:
                     len(so_far) - len(part.after) - len(text)
                     for so_far, part, text in zip(lines_so_far, parts, texts, strict=True)
                 ]
-                is_long = len(parts) > 1 and self._count_source(line) > self.splitter.max_tokens
+                is_long = len(parts) > 1 and count(line) > self.splitter.max_tokens
                 sides = ExplainedLine(number, line, lines_so_far[-1] if parts else "", is_long)
                 jobs += [
                     _Job(sides, source, target, *words, beam)
@@ -158,8 +158,8 @@ class Explainer:
             for number, (source, target) in enumerate(window, first):
                 parts: list[PairPart] = []
                 if not (src.is_blank(source) or tgt.is_blank(target)):
-                    parts = split_pair(source, target, self.splitter, self._count_pair)
-                is_long = len(parts) > 1 and not fits(*self._count_pair(source, target))
+                    parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
+                is_long = len(parts) > 1 and not fits(*self.tokenizers.count_pair(source, target))
                 sides = ExplainedLine(number, source, target, is_long)
                 words = sides.first_words(
                     _begins([part.source for part in parts]),
@@ -190,14 +190,6 @@ class Explainer:
             if not complete:
                 self.shortened.append(number + 1)
             yield joined_explanation(leading, complete) if leading else None
-
-    def _count_source(self, text: str) -> int:
-        [tokens] = self.tokenizers.src.encode([text])
-        return len(tokens)
-
-    def _count_pair(self, source: str, target: str) -> tuple[int, int]:
-        [tokens] = self.tokenizers.tgt.encode([target])
-        return self._count_source(source), len(tokens)
 
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:

@@ -248,7 +248,9 @@ def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers)
     demands: dict[int, Demand] = {}
     search = engine.search
 
-    def watched(sources: Any, nbest: int = 1, demanded: Any = None) -> list[list[Hypothesis]]:
+    def watched(
+        sources: Any, nbest: int = 1, demanded: Any = None, progress: Any = None
+    ) -> list[list[Hypothesis]]:
         demands.update(demanded)
         return search(sources, nbest)
 
