@@ -20,8 +20,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from nmt.data.language import identifier_code, other_language, related_to
-from nmt.data.text import open_text
+from nmt.data.text.language_id import identifier_code, other_language, related_to
+from nmt.data.text.reader import open_text
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
 TEXTS = {

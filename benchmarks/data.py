@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from nmt.data.batching import plan_batches
-from nmt.data.epochs import WINDOW, Epochs
-from nmt.data.shapes import best_shapes, count_lengths, many_shapes
-from nmt.data.text import read_lines
-from nmt.data.tokenizer import Tokenizer
+from nmt.data.batching.batches import plan_batches
+from nmt.data.batching.buckets import best_shapes, count_lengths, many_shapes
+from nmt.data.batching.epochs import WINDOW, Epochs
+from nmt.data.text.reader import read_lines
+from nmt.data.tokenizer.tokenizer import Tokenizer
 
 BATCH_TOKENS = 4096
 MAX_LENGTH = 200
@@ -110,8 +110,8 @@ def padding(texts: list[str], model: Path) -> None:
 
 def trained(lines: list[list[str]]) -> Tokenizer:
     """Return a joint unigram model of 8,000 pieces."""
-    from nmt.config import TokenizerConfig
-    from nmt.data.tokenizer import train_tokenizer
+    from nmt.config.schema import TokenizerConfig
+    from nmt.data.tokenizer.tokenizer import train_tokenizer
 
     config = TokenizerConfig(vocab_size=8000)
     return Tokenizer(train_tokenizer([line for side in lines for line in side], config, True, "x"))

@@ -43,9 +43,9 @@ class Ours:
     """Our own engine."""
 
     def __init__(self, run: Path, precision: str, threads: int) -> None:
-        from nmt.configfile import load_config
-        from nmt.decoding.load import load_translator
-        from nmt.rundir import open_run
+        from nmt.config.loader import load_config
+        from nmt.core.run_dir import open_run
+        from nmt.decoding.loading import load_translator
 
         number, _, shortlist = precision.partition(" ")
         settings = {
@@ -74,8 +74,8 @@ class CTranslate2:
     def __init__(self, run: Path, precision: str, threads: int) -> None:
         import ctranslate2
 
-        from nmt.data.tokenizer import load_tokenizers
-        from nmt.rundir import RunDir
+        from nmt.core.run_dir import RunDir
+        from nmt.data.tokenizer.tokenizer import load_tokenizers
 
         folder = RunDir(run).exported("ctranslate2")
         self.tokenizers = load_tokenizers(RunDir(folder))
@@ -108,10 +108,10 @@ class Transformers:
         import torch
         from transformers import PegasusConfig, PegasusForConditionalGeneration
 
-        from nmt.configfile import load_config
-        from nmt.decoding.load import load_engine
+        from nmt.config.loader import load_config
+        from nmt.core.run_dir import open_run
+        from nmt.decoding.loading import load_engine
         from nmt.export.huggingface import layout, marian_weights, plain, special_tokens
-        from nmt.rundir import open_run
 
         config = load_config(open_run(run).config)
         engine: Any = load_engine(open_run(run), config, "cpu")
@@ -195,9 +195,9 @@ def serve(name: str, run: Path, src: Path, threads: int) -> None:
 
 def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
     """Write what a peer's script reads into a folder; return its arguments (peers/serving.py)."""
-    from nmt.configfile import load_config
-    from nmt.data.tokenizer import load_tokenizers
-    from nmt.rundir import open_run
+    from nmt.config.loader import load_config
+    from nmt.core.run_dir import open_run
+    from nmt.data.tokenizer.tokenizer import load_tokenizers
 
     tokenizer = load_tokenizers(open_run(run)).src
     pieces, source = folder / "pieces", folder / "src"
@@ -212,7 +212,7 @@ def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
 
 def systems(run: Path) -> list[str]:
     """Return what of `SYSTEMS` can be timed; exports the run for CTranslate2."""
-    from nmt.rundir import open_run
+    from nmt.core.run_dir import open_run
 
     command = [sys.executable, "-m", "nmt", "export", str(run), "--to", "ctranslate2"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -271,8 +271,8 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
     """Time the systems, each started by its command, and print the tables."""
-    from nmt.data.tokenizer import load_tokenizers
-    from nmt.rundir import open_run
+    from nmt.core.run_dir import open_run
+    from nmt.data.tokenizer.tokenizer import load_tokenizers
 
     tokenizer = load_tokenizers(open_run(args.run)).tgt
     lines = args.src.read_text(encoding="utf-8").split("\n")[:-1]

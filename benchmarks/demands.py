@@ -21,14 +21,14 @@ from pathlib import Path
 
 from sacrebleu.metrics.bleu import BLEU
 
-from nmt.configfile import load_config
-from nmt.data.text import read_lines
-from nmt.decoding.load import load_translator
-from nmt.decoding.protect import protect
-from nmt.decoding.terms import Terms
+from nmt.config.loader import load_config
+from nmt.core.run_dir import open_run
+from nmt.data.text.reader import read_lines
+from nmt.data.text.word_boundaries import standing
+from nmt.decoding.constraints.placeholders import protect
+from nmt.decoding.constraints.terminology import Terms
+from nmt.decoding.loading import load_translator
 from nmt.decoding.translator import Extras, Report, Translator
-from nmt.decoding.words import standing
-from nmt.rundir import open_run
 
 TERMS = 50
 SELDOM, OFTEN = 100, 2000

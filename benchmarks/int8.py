@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.int8 import KERNELS, is_exact, round_rows
-from nmt.models.precision import Int8, row_scale
+from nmt.device.int8_products import KERNELS, is_exact, round_rows
+from nmt.models.quantization import Int8, row_scale
 
 ROWS = (1, 5, 20, 80, 200)
 MATRICES = ((256, 256), (256, 1024), (512, 2048), (1024, 1024), (256, 5000), (512, 32000))

@@ -19,8 +19,8 @@ from pathlib import Path
 import yaml
 
 import nmt
-from nmt import cpu
-from nmt.commands import train
+from nmt.commands.training import train
+from nmt.device import cpu
 from nmt.errors import DeviceError
 
 RNN = {"arch": "rnn", "d_embed": 8, "d_hidden": 8, "num_layers": 2}

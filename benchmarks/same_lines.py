@@ -16,11 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from nmt.configfile import load_config
-from nmt.decoding.beam import BeamEngine
-from nmt.decoding.interface import Hypothesis
-from nmt.decoding.load import load_engine
-from nmt.rundir import open_run
+from nmt.config.loader import load_config
+from nmt.core.run_dir import open_run
+from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.loading import load_engine
 
 CLOSE = 1e-4
 WAYS: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 
 import nmt
-from nmt.data.text import read_lines
+from nmt.data.text.reader import read_lines
 from nmt.evaluation.metrics import corpus_bleu
 
 

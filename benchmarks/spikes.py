@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from nmt.commands import train as command
-from nmt.data.loader import MicroBatch, Update
+from nmt.commands.training import train as command
+from nmt.data.batching.loader import MicroBatch, Update
 from nmt.training import trainer as trainer_module
-from nmt.training.faults import MIN_HISTORY, SpikeMonitor
-from nmt.training.meter import Done
+from nmt.training.loss_monitor import MIN_HISTORY, SpikeMonitor
+from nmt.training.metrics import Done
 from nmt.training.trainer import Trainer
 
 FIRST_PLANTED = 300

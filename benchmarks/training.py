@@ -70,8 +70,8 @@ class System(NamedTuple):
 
 def corpus_lengths(run: Path) -> list[Lengths]:
     """Return the tokens of all rows of a run's corpus, source and target, eos included."""
-    from nmt.data.corpus import Corpus
-    from nmt.rundir import RunDir
+    from nmt.core.run_dir import RunDir
+    from nmt.data.corpus.corpus import Corpus
 
     corpus = Corpus.of(RunDir(run).corpus / "train")
     return [corpus.lengths(side) + 1 for side in ("src", "tgt")]
@@ -82,7 +82,7 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
     import torch
     from safetensors.torch import save_file
 
-    from nmt.data.batching import plan_whole
+    from nmt.data.batching.batches import plan_whole
 
     rng = np.random.default_rng(1)
     arrays: dict[str, Any] = {}

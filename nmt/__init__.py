@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nmt.api.model import load as load
     from nmt.decoding.translator import Line as Line
-    from nmt.model import load as load
 
 __version__ = "0.1.0"
 __all__ = ["Line", "load"]
@@ -27,7 +27,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> object:
     """Import torch and all that follows only when it is asked for."""
     if name == "load":
-        from nmt.model import load
+        from nmt.api.model import load
 
         return load
     if name == "Line":

@@ -1,6 +1,6 @@
 """`python -m nmt` is `nmt`."""
 
-from nmt.cli import main
+from nmt.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from nmt import runtime
+from nmt.device import runtime
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmt.data.tokenizer import Cut
-from nmt.decoding.walk import Walk
-from nmt.explain.explanation import Explanation, Side
+from nmt.data.tokenizer.tokenizer import Cut
+from nmt.decoding.trace import Walk
+from nmt.interpret.explanation import Explanation, Side
 
 
 def cut(words: list[list[str]]) -> Cut:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nmt.data.sources import Source
+from nmt.data.corpus.sources import Source
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 CLEAN_LINES = 3000

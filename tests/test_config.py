@@ -11,15 +11,15 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from nmt.config import Config, FilePair, TrainSet
-from nmt.configfile import (
+from nmt.config.loader import (
     config_schema,
     load_config,
     run_folder,
     show_config,
 )
+from nmt.config.model_config import RNNConfig, TransformerConfig
+from nmt.config.schema import Config, FilePair, TrainSet
 from nmt.errors import ConfigError, did_you_mean
-from nmt.modelconfig import RNNConfig, TransformerConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

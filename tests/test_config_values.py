@@ -11,11 +11,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from nmt.config import AugmentConfig, CleanConfig, Config, TextSet, TrainSet
-from nmt.configfile import config_schema, load_config
+from nmt.config.expected_values import PATTERNS, Expectation
+from nmt.config.loader import config_schema, load_config
+from nmt.config.model_config import RNNConfig
+from nmt.config.schema import AugmentConfig, CleanConfig, Config, TextSet, TrainSet
 from nmt.errors import LONGEST_VALUE, ConfigError, show_value
-from nmt.expectation import PATTERNS, Expectation
-from nmt.modelconfig import RNNConfig
 
 DATA = {"src": "de", "tgt": "en", "train": ["t"], "valid": "v"}
 WRONG: list[Any] = [

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from nmt import cpu
+from nmt.device import cpu
 
 SERVER = {
     **dict.fromkeys(cpu.X86_SETS, True),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nmt.configfile import load_config
-from nmt.data.sources import Source
-from nmt.data.text import range_lines, read_lines, read_pairs
-from nmt.decoding.terms import read_terms
-from nmt.encoding import require_utf8
+from nmt.config.loader import load_config
+from nmt.core.text_encoding import require_utf8
+from nmt.data.corpus.sources import Source
+from nmt.data.text.reader import range_lines, read_lines, read_pairs
+from nmt.decoding.constraints.terminology import read_terms
 from nmt.errors import ConfigError, DataError
-from nmt.evaluation.rerank import read_weights
+from nmt.evaluation.reranking import read_weights
 
 TEXTS = {
     "ASCII": "The dog sleeps.\nA second line is here.\n",

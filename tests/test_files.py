@@ -11,7 +11,7 @@ from threading import Timer
 
 import pytest
 
-from nmt import files
+from nmt.core import files
 
 
 class Stop(BaseException):

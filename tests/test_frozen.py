@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import nmt
-from nmt.configfile import load_config
-from nmt.data.tokenizer import load_tokenizers
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
+from nmt.data.tokenizer.tokenizer import load_tokenizers
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.training.checkpoint import last_checkpoint, load_checkpoint
-from nmt.training.optim import make_optimizer
+from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
+from nmt.training.optimizer import make_optimizer
 
 FROZEN = sorted((Path(__file__).parent / "frozen").iterdir())
 

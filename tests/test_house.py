@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "nmt"
 FILES = sorted(PACKAGE.rglob("*.py"))
-THE_DOOR = PACKAGE / "files.py"
+THE_DOOR = PACKAGE / "core" / "files.py"
 
 PICKLERS = {"pickle", "_pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib"}
 TORCH_PICKLES = {"load", "save"}
@@ -112,7 +113,7 @@ def one_argument(call: ast.Call) -> bool:
 
 
 def writes(tree: ast.AST) -> list[int]:
-    """Return the lines that write to disk without going through nmt.files."""
+    """Return the lines that write to disk without going through nmt.core.files."""
     streams = {
         item.optional_vars.id
         for node in ast.walk(tree)
@@ -182,8 +183,8 @@ def test_every_write_goes_through_the_one_door() -> None:
 
 
 DELETERS = {
-    "remove_folder": {"files.py", "ownership.py", "runs/clear.py"},
-    "folder_atomic": {"ownership.py"},
+    "remove_folder": {"core/files.py", "core/ownership.py", "runs/clear_run.py"},
+    "folder_atomic": {"core/ownership.py"},
 }
 """Modules that may delete or replace folders; they check first that nmt wrote them."""
 
@@ -199,10 +200,25 @@ def test_folders_are_replaced_only_by_their_owner(name: str) -> None:
     assert callers == DELETERS[name]
 
 
-def test_every_init_inside_is_empty() -> None:
+def test_package_init_holds_only_a_docstring() -> None:
     inits = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
     assert inits
-    assert [file for file in inits if file.read_bytes()] == []
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in inits}
+    assert [file for file, tree in trees.items() if not ast.get_docstring(tree)] == []
+    assert [file for file, tree in trees.items() if len(tree.body) != 1] == []
+
+
+def test_package_root_holds_only_packages_and_errors() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+    }
+
+
+def test_package_has_at_most_12_modules() -> None:
+    modules = Counter(file.parent for file in FILES if file.name != "__init__.py")
+    assert {folder.name: count for folder, count in modules.items() if count > 12} == {}
 
 
 def test_every_folder_of_code_is_a_package() -> None:

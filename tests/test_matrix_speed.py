@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from nmt import cpu, matrix_speed
-from nmt.matrix_speed import matrix_rate, rate_text, speed_ratio
-from nmt.runtime import decoding_format, slow_format
+from nmt.device import cpu, matrix_speed
+from nmt.device.matrix_speed import matrix_rate, rate_text, speed_ratio
+from nmt.device.runtime import decoding_format, slow_format
 
 CPU = torch.device("cpu")
 CACHE_BYTES = 2**20

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from nmt.core.process_pool import AHEAD, Pool
 from nmt.errors import DataError, WorkerError
-from nmt.pool import AHEAD, Pool
 
 SIZES = (0, 2)
 
@@ -145,7 +145,7 @@ def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Pa
     script = tmp_path / "asks.py"
     script.write_text(
         "import os, time\n"
-        "from nmt.pool import Pool\n"
+        "from nmt.core.process_pool import Pool\n"
         "def own(known, item):\n"
         "    return os.getpid()\n"
         "if __name__ == '__main__':\n"

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from torch.distributed import HashStore
 
-from nmt import pulse
+from nmt.core.distributed import heartbeat
+from nmt.core.distributed.heartbeat import Process, Pulse
+from nmt.core.distributed.process_group import connected
 from nmt.errors import ConfigError
-from nmt.pulse import Process, Pulse
-from nmt.workers import connected
 
 OURS: list[Process] = [("0", 1001), ("0", 1002), ("0", 1003)]
 """Of one torchrun."""
@@ -25,7 +25,7 @@ OURS: list[Process] = [("0", 1001), ("0", 1002), ("0", 1003)]
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What a pulse did to end the job: beats come fast, and nothing is killed."""
     done: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
     monkeypatch.setattr(os, "kill", lambda *its: done.append(("kill", *its)))
     monkeypatch.setattr(os, "_exit", lambda *its: done.append(("exit", *its)))
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
@@ -103,7 +103,7 @@ def test_a_store_without_answers_is_a_stopped_leader_unless_torchrun_keeps_it(
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", of_torchrun)
     stuck = Stuck()
-    monkeypatch.setattr(pulse, "PrefixStore", lambda prefix, store: stuck)
+    monkeypatch.setattr(heartbeat, "PrefixStore", lambda prefix, store: stuck)
     one = Pulse(2, OURS, HashStore(), 1)
     one.start()
     stuck.asked.wait()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nmt.core.run_dir import FORMAT_VERSION, RunDir, newest_finished, open_run, read_json
 from nmt.errors import RunError
-from nmt.rundir import FORMAT_VERSION, RunDir, newest_finished, open_run, read_json
 
 
 def make_run(path: Path, finished_at: int | None = None) -> RunDir:

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from nmt import cpu, matrix_speed, runtime
+from nmt.device import cpu, matrix_speed, runtime
+from nmt.device.runtime import Precision, evaluating, pick_device, seed_everything
 from nmt.errors import DeviceError
-from nmt.runtime import Precision, evaluating, pick_device, seed_everything
 
 CPU = torch.device("cpu")
 
@@ -163,7 +163,7 @@ def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
 
 INTERRUPTED_TWICE = """
 import os, signal, threading, time
-from nmt.runtime import side_by_side
+from nmt.device.runtime import side_by_side
 
 ended = []
 

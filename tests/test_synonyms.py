@@ -10,11 +10,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from nmt.config import Config
-from nmt.configfile import load_config
-from nmt.configproblems import _settings_named
+from nmt.config.error_messages import _settings_named
+from nmt.config.loader import load_config
+from nmt.config.schema import Config
+from nmt.config.synonyms import SYNONYMS, VALUES
 from nmt.errors import ConfigError
-from nmt.synonyms import SYNONYMS, VALUES
 
 DATA: dict[str, Any] = {"train": ["t"], "valid": "v"}
 SECTIONS = ("data", "tokenizer", "model", "train", "decode")

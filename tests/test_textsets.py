@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nmt.config import DataConfig, TextSet, TrainSet
+from nmt.config.schema import DataConfig, TextSet, TrainSet
+from nmt.config.text_sets import COMPRESSIONS, AnySet, languages, set_files, set_names
 from nmt.errors import ConfigError, DataError
-from nmt.textsets import COMPRESSIONS, AnySet, languages, set_files, set_names
 
 DATA = DataConfig(src="en", tgt="fr", train=[Path("data/train")], valid=1)
 

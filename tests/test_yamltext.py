@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nmt.yamltext import Path, dotted, parse_value, parse_yaml
+from nmt.config.yaml_reader import Path, dotted, parse_value, parse_yaml
 
 
 def value_of(text: str) -> Any:

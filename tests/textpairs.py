@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmt.data.corpus import Corpus, build_corpus
-from nmt.data.prepare import Job
-from nmt.data.sources import CHUNK
-from nmt.data.text import Links, Pair
-from nmt.data.tokenizer import Tokenizers
+from nmt.data.corpus.corpus import Corpus, build_corpus
+from nmt.data.corpus.preparation import Job
+from nmt.data.corpus.sources import CHUNK
+from nmt.data.text.reader import Links, Pair
+from nmt.data.tokenizer.tokenizer import Tokenizers
 
 
 @dataclass(frozen=True)
 class Given:
-    """Consecutive pairs of a text set; `nmt.data.prepare.Records` of what is in memory."""
+    """Consecutive pairs in memory, with the interface of `preparation.Records`."""
 
     texts: Sequence[Pair]
     alignments: Sequence[Links] | None = None

@@ -6,20 +6,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nmt.cores import TORCH_VARIABLES
+from nmt.device.cpu_cores import TORCH_VARIABLES
 
 os.environ |= {**TORCH_VARIABLES, **os.environ}  # as the command line does, before torch is loaded
 
 import torch
 from training import Batch, given, serve
 
-from nmt.config import Config
-from nmt.data.loader import MicroBatch
+from nmt.config.schema import Config
+from nmt.data.batching.loader import MicroBatch
+from nmt.device.runtime import AUTOCAST_TYPES, Precision, matrix_rate, prepare_cpu
 from nmt.models.build import build_model
-from nmt.runtime import AUTOCAST_TYPES, Precision, matrix_rate, prepare_cpu
+from nmt.training.flops import work_of
 from nmt.training.loss import TrainStep
-from nmt.training.optim import make_optimizer
-from nmt.training.work import work_of
+from nmt.training.optimizer import make_optimizer
 
 
 def make_config(setting: dict[str, Any]) -> Config:

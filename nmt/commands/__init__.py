@@ -1,0 +1,1 @@
+"""One module per command, in the groups of `nmt --help`. Commands never import each other."""

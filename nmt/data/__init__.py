@@ -1,0 +1,5 @@
+"""From parallel text to batches. The subpackages follow the pipeline: text, tokenizer, corpus,
+batching.
+
+`datasets` downloads public parallel text.
+"""

@@ -18,7 +18,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 if TYPE_CHECKING:
-    from nmt.decoding.interface import Translation
+    from nmt.decoding.hypothesis import Translation
 
 Utility = Literal["chrf", "bleu"]
 Numbers = NDArray[np.float64]

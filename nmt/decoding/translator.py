@@ -13,26 +13,26 @@ from itertools import islice
 from operator import mul
 from typing import TYPE_CHECKING
 
-from nmt.config import DecodeConfig
-from nmt.data.sentences import sentence_ends
-from nmt.data.text import one_line
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.confidence import Assessment, confidence
-from nmt.decoding.demands import Demand, demand
-from nmt.decoding.interface import (
+from nmt.config.schema import DecodeConfig
+from nmt.data.text.reader import one_line
+from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.word_boundaries import standing
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.constraints.lexical_constraints import Demand, demand
+from nmt.decoding.constraints.placeholders import Protected, is_balanced, protect
+from nmt.decoding.constraints.score_drop import score_drops
+from nmt.decoding.constraints.terminology import Place, Terms
+from nmt.decoding.hypothesis import (
     Engine,
     ForcedPair,
     Hypothesis,
     Piece,
     Translation,
 )
-from nmt.decoding.pairs import PairPart, by_size, fits, split_pair
-from nmt.decoding.protect import Protected, is_balanced, protect
-from nmt.decoding.report import LineProgress, Report
-from nmt.decoding.score_drop import score_drops
-from nmt.decoding.splitting import LineSplitter, Part, rejoin
-from nmt.decoding.terms import Place, Terms
-from nmt.decoding.words import standing
+from nmt.decoding.lines.confidence import Assessment, confidence
+from nmt.decoding.lines.pair_splitting import PairPart, by_size, fits, split_pair
+from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
+from nmt.decoding.lines.summary import LineProgress, Report
 from nmt.errors import DataError
 
 if TYPE_CHECKING:

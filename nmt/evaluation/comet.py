@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from nmt import files
+from nmt.core import files
 from nmt.errors import ConfigError, DataError, show_value
 
 PLACES = ("{src}", "{hyp}", "{ref}")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sacrebleu.significance import _compute_p_value, estimate_ci
 
 from nmt.evaluation.metrics import Metrics, Statistics, scored
-from nmt.evaluation.report import Interval
+from nmt.evaluation.reports.report import Interval
 
 SAMPLES = 1000
 """Bootstrap resamples (Koehn 2004)."""

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config import Config, known_tags
-from nmt.data.stages import EvalSet
-from nmt.data.text import read_lines
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.load import load_translator, require_tags, tagged
+from nmt.config.schema import Config, known_tags
+from nmt.core.run_dir import STATE, RunDir, read_json
+from nmt.data.corpus.pipeline import EvalSet
+from nmt.data.text.reader import read_lines
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.loading import load_translator, require_tags, tagged
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
-from nmt.evaluation.analyse import Answers, Progress
-from nmt.evaluation.lines import ATTENTION, LEAST_DROPPED, REPEATED_SOURCE
-from nmt.evaluation.measure import TestSet
-from nmt.evaluation.report import About, Subwords
-from nmt.rundir import STATE, RunDir, read_json
+from nmt.evaluation.analysis import Answers, Progress
+from nmt.evaluation.line_checks import ATTENTION, LEAST_DROPPED, REPEATED_SOURCE
+from nmt.evaluation.reports.report import About, Subwords
+from nmt.evaluation.statistics import TestSet
 
 if TYPE_CHECKING:
-    from nmt.explain.explanation import Explanation
+    from nmt.interpret.explanation import Explanation
 
 
 LONGEST_LOOKED_AT = 4000
@@ -181,8 +181,8 @@ def as_test_sets(sets: Mapping[str, EvalSet], config: Config, tgt_lang: str = ""
 def _explained(
     translator: Translator, pairs: Iterable[tuple[str, str]]
 ) -> Iterator[Explanation | None]:
-    from nmt.decoding.beam import BeamEngine
-    from nmt.explain.look import Explainer
+    from nmt.decoding.beam_search import BeamEngine
+    from nmt.interpret.explainer import Explainer
 
     assert isinstance(translator.engine, BeamEngine), "only ours shows what it looks at"
     pairs = (pair if max(map(len, pair)) <= LONGEST_LOOKED_AT else ("", "") for pair in pairs)
@@ -196,7 +196,7 @@ def odd_looks(
     explained: Iterable[Explanation | None], advance: Callable[[int], object] = bool
 ) -> NDArray[np.bool_]:
     """Return lines x ATTENTION; a line with a blank side has neither."""
-    from nmt.explain.align import diagnose
+    from nmt.interpret.alignment import diagnose
 
     found = []
     for each in explained:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt.data.tokenizer import Tokenizer, Tokenizers
-from nmt.modelconfig import SINUSOIDS, TransformerConfig, depths
+from nmt.config.model_config import SINUSOIDS, TransformerConfig, depths
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.models.transformer import (
     ROTARY_BASE,
     Embedded,

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt import files
-from nmt.config import DecodeConfig
-from nmt.data.tokenizer import Tokenizer, Tokenizers
-from nmt.decoding.interface import Hypothesis
+from nmt.config.model_config import MARIAN_POSITIONS, TransformerConfig, depths
+from nmt.config.schema import DecodeConfig
+from nmt.core import files
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.translator import length_limit
-from nmt.modelconfig import MARIAN_POSITIONS, TransformerConfig, depths
 from nmt.models.transformer import (
     FeedForward,
     MultiHead,

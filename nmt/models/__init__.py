@@ -1,0 +1,1 @@
+"""Encoder-decoder architectures behind one interface, and what changes a loaded model."""

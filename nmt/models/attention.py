@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nmt.modelconfig import RNNConfig
-from nmt.models.gradients import LoopProduct, energies, precise
+from nmt.config.model_config import RNNConfig
 from nmt.models.interface import Rows
+from nmt.models.kernels.gradients import LoopProduct, energies, precise
 from nmt.models.layers import LoopLinear, make_linear
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import RunError
-from nmt.modelconfig import RNNConfig, TransformerConfig
 from nmt.models.interface import Model
 from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel

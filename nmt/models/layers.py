@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.models.gradients import (
+from nmt.models.kernels.gradients import (
     ROWS_AT_A_TIME,
     ROWS_TOGETHER,
     LoopProduct,

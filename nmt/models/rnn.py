@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nmt.modelconfig import RNNConfig, depths
+from nmt.config.model_config import RNNConfig, depths
 from nmt.models.attention import Attended, Attention, AttentionState, Source, join_queries
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (

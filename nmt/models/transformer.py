@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nmt.modelconfig import TransformerConfig, depths
-from nmt.models.gradients import for_products, precise
+from nmt.config.model_config import TransformerConfig, depths
 from nmt.models.interface import (
     DecoderState,
     Memory,
@@ -39,6 +38,7 @@ from nmt.models.interface import (
     kept,
     moves,
 )
+from nmt.models.kernels.gradients import for_products, precise
 from nmt.models.layers import (
     Dropout,
     Output,

@@ -1,0 +1,1 @@
+"""Read run folders: listings, learning curves, comparisons, model cards."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from nmt.config import Config
-from nmt.log import duration
-from nmt.runs.curves import ValidCurve
+from nmt.config.schema import Config
+from nmt.core.logging import duration
+from nmt.runs.learning_curves import ValidCurve
 from nmt.runs.listing import UNKNOWN, bleu_scores, decimal, score, whole
 from nmt.runs.summary import Summary
-from nmt.runs.texts import Text
+from nmt.runs.training_texts import Text
 
 MOST_ROWS = 12
 """Validations shown, at most, spread over the run."""

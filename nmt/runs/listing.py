@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
+from nmt.core.logging import columns, duration, printable
+from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
-from nmt.log import columns, duration, printable
-from nmt.rundir import RunDir
 from nmt.runs.summary import Summary, summarise
 
 HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")

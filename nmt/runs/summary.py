@@ -11,15 +11,15 @@ from typing import Any, Literal, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
-from nmt import files
-from nmt.config import Config, TrainConfig
-from nmt.configfile import load_config
+from nmt.config.loader import load_config
+from nmt.config.schema import Config, TrainConfig
+from nmt.core import files
+from nmt.core.run_dir import STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import ConfigError, NMTError, RunError
-from nmt.rundir import STATE, WEIGHTS, RunDir, read_json
-from nmt.runs.curves import Curves, curves, number
-from nmt.runs.scores import Report, read_report
-from nmt.runs.texts import TRAIN, corpus_metas
-from nmt.training.hold import holder
+from nmt.runs.learning_curves import Curves, curves, number
+from nmt.runs.test_scores import Report, read_report
+from nmt.runs.training_texts import TRAIN, corpus_metas
+from nmt.training.checkpoints.run_lock import holder
 
 T = TypeVar("T")
 State = Literal[

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.models.build import AnyModel
-from nmt.training.parallel import own_part
+from nmt.training.data_parallel import own_part
 
 
 def decay_at(update: int, decay: float) -> float:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nmt.data.loader import MicroBatch
+from nmt.data.batching.loader import MicroBatch
+from nmt.device.runtime import Precision, evaluating
 from nmt.models.build import AnyModel
 from nmt.models.interface import UNSEEN, Trace
-from nmt.runtime import Precision, evaluating
 from nmt.training.signals import Signals
 
 OUTSIDE = -14.0

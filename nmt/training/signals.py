@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from nmt.core.distributed.process_group import Workers
 from nmt.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, EXIT_TERMINATED
-from nmt.workers import Workers
 
 T = TypeVar("T")
 

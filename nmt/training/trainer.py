@@ -13,19 +13,20 @@ from itertools import count
 
 import torch
 
-from nmt import files
-from nmt.config import Config
-from nmt.data.batching import Batch
-from nmt.data.corpus import Corpus
-from nmt.data.epochs import Pairs, Window, make_epochs
-from nmt.data.loader import MicroBatch, Update, make_update, prefetch
-from nmt.data.tokenizer import Tokenizers
+from nmt.config.schema import Config
+from nmt.core import files
+from nmt.core.distributed.process_group import Workers
+from nmt.core.logging import RunLog, duration
+from nmt.core.run_dir import RunDir
+from nmt.data.batching.batches import Batch
+from nmt.data.batching.epochs import Pairs, Window, make_epochs
+from nmt.data.batching.loader import MicroBatch, Update, make_update, prefetch
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.device.runtime import Precision, seed_everything
 from nmt.errors import RunError
-from nmt.log import RunLog, duration
 from nmt.models.build import AnyModel
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
-from nmt.training.checkpoint import (
+from nmt.training.checkpoints.checkpoint import (
     TrainState,
     best_updates,
     check_space,
@@ -35,17 +36,16 @@ from nmt.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from nmt.training.checkpoints.resume import record_of
+from nmt.training.data_parallel import Parallel
 from nmt.training.ema import MovingAverage
-from nmt.training.faults import SpikeMonitor, lines_of, report
+from nmt.training.flops import work_of
 from nmt.training.loss import Losses, TrainStep
-from nmt.training.memory import is_out_of_memory
-from nmt.training.meter import Meter
-from nmt.training.optim import PLATEAU_WAIT, learning_rate, make_optimizer
-from nmt.training.parallel import Parallel
-from nmt.training.resume import record_of
+from nmt.training.loss_monitor import SpikeMonitor, lines_of, report
+from nmt.training.metrics import Meter
+from nmt.training.optimizer import PLATEAU_WAIT, learning_rate, make_optimizer
+from nmt.training.planning.micro_batch_size import is_out_of_memory
 from nmt.training.signals import Signals, Stopped
-from nmt.training.work import work_of
-from nmt.workers import Workers
 
 LOG_SECONDS = 10.0
 """Time between two records of training progress."""

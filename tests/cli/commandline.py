@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import torch
 
-from nmt.cli import main
+from nmt.cli.app import main
 
 NMT = [sys.executable, "-m", "nmt"]
 """The command line of a process of its own."""

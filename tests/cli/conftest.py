@@ -15,7 +15,7 @@ from filelock import FileLock
 from tinyruns import Digits, Tiny, digit_strings, make_tiny
 from webserver import Site, serving
 
-from nmt.data import catalogue, download
+from nmt.data.datasets import catalogue, download
 
 DIGITS = """\
 data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}

@@ -14,8 +14,8 @@ from commandline import Result, done, nmt, settings, write_lines
 from safetensors.torch import load_file
 from tinyruns import Tiny, make_exportable, make_tiny
 
-from nmt.manifest import write_manifest
-from nmt.rundir import RunDir
+from nmt.core.manifest import write_manifest
+from nmt.core.run_dir import RunDir
 
 KEPT = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
@@ -243,7 +243,7 @@ def test_an_interrupt_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmt.training.average.point_at", interrupted)
+    monkeypatch.setattr("nmt.training.checkpoints.averaging.point_at", interrupted)
     before = set(tiny.folder.rglob("*"))
     assert nmt("average", tiny.run, "-o", tiny.folder / "average").code == 130
     assert set(tiny.folder.rglob("*")) == before

@@ -7,7 +7,7 @@ import json
 from commandline import done, nmt, settings
 from tinyruns import Tiny
 
-from nmt.configfile import load_config
+from nmt.config.loader import load_config
 
 
 def test_show_marks_each_value_default_or_given(tiny: Tiny) -> None:

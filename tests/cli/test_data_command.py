@@ -12,7 +12,7 @@ from commandline import done, nmt
 from datasite import BOTH_GZ, EN, EN_GZ, FR, FR_GZ, refused, sha256, there
 from webserver import Page, Site, serving
 
-from nmt.data import catalogue, download
+from nmt.data.datasets import catalogue, download
 
 ROOT = Path(__file__).resolve().parents[2]
 MULTI30K = ROOT / ".." / "shared" / "corpora" / "multi30k"

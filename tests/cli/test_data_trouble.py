@@ -19,8 +19,8 @@ from commandline import done, environment, nmt
 from datasite import EN, EN_GZ, FR, HEAD, refused, sha256, there
 from webserver import Page, Site
 
-from nmt import files
-from nmt.data import catalogue
+from nmt.core import files
+from nmt.data.datasets import catalogue
 
 
 def test_a_wrong_sum_leaves_nothing_to_go_on_with(site: Site, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def in_its_own_process(*arguments: object) -> list[str]:
     """The command line of `nmt data` with the catalogue of these tests."""
     start = (
         "import sys; from pathlib import Path; from nmt.data import catalogue; "
-        "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli import main; main()"
+        "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli.app import main; main()"
     )
     words = [catalogue.CATALOGUE, "data", *arguments]
     return [sys.executable, "-c", start, *map(str, words)]

@@ -9,7 +9,7 @@ import pytest
 from commandline import done, nmt, settings
 from tinyruns import Tiny
 
-from nmt.log import size
+from nmt.core.logging import size
 
 
 def test_a_dry_run_names_time_memory_and_disk_on_stdout(tiny: Tiny) -> None:

@@ -17,8 +17,8 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 from tinyruns import Digits, Tiny
 
-from nmt.evaluation.report import Report
-from nmt.manifest import write_manifest
+from nmt.core.manifest import write_manifest
+from nmt.evaluation.reports.report import Report
 
 
 def longer(digits: Digits) -> tuple[list[str], list[str]]:
@@ -185,7 +185,7 @@ def test_an_outside_command_scores_too(tmp_path: Path) -> None:
 
 def test_files_are_scored_without_torch_and_from_a_pipe(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
-    code = "import sys; sys.modules['torch'] = None; from nmt.cli import main; main()"
+    code = "import sys; sys.modules['torch'] = None; from nmt.cli.app import main; main()"
     line = [sys.executable, "-c", code, "evaluate", "/dev/stdin", "--ref", file]
     made = subprocess.run(line, input=b"a b c d\n", capture_output=True, check=False)
     assert (made.returncode, made.stderr.count(b"error")) == (0, 0), made.stderr

@@ -10,9 +10,9 @@ from commandline import nmt
 from tinyruns import Digits
 
 import nmt as api
-from nmt.configfile import load_config
+from nmt.config.loader import load_config
+from nmt.config.overrides import Override
 from nmt.errors import ConfigError, DeviceError
-from nmt.overrides import Override
 
 
 def refusal(*arguments: object) -> str:

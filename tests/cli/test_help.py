@@ -14,14 +14,21 @@ from commandline import environment, nmt
 from typer.main import get_command
 
 from nmt import __version__
-from nmt.cli import SECTIONS, app
+from nmt.cli.app import SECTIONS, app
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
-LIGHT = {"nmt.cli", "nmt.cores", "nmt.errors", "nmt.files", "nmt.log", "nmt.streams"}
+LIGHT = {
+    "nmt.cli.app",
+    "nmt.device.cpu_cores",
+    "nmt.errors",
+    "nmt.core.files",
+    "nmt.core.logging",
+    "nmt.core.streams",
+}
 PROBE = """
 import sys
 sys.argv = ["nmt", *sys.argv[1:]]
-from nmt.cli import main
+from nmt.cli.app import main
 try:
     main()
 finally:
@@ -66,7 +73,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code, output, modules = imported_by(*arguments)
     assert code == 0
     assert output.lstrip().startswith("Usage: nmt")
-    assert "nmt.cli" in modules  # the probe sees what is imported
+    assert "nmt.cli.app" in modules  # the probe sees what is imported
     if len(arguments) > 1 and "typer._adapters" in modules:
         modules -= {"pydantic"}  # newer Typers import it themselves for the help of a command
     assert modules & HEAVY == set()

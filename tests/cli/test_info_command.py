@@ -15,8 +15,9 @@ import pytest
 import torch
 from commandline import Result, environment
 
-from nmt import __version__, cpu
-from nmt.commands.info import FORMATS, MODELS
+from nmt import __version__
+from nmt.commands.tools.info import FORMATS, MODELS
+from nmt.device import cpu
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 

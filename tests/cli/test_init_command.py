@@ -11,12 +11,12 @@ from typing import Literal
 import pytest
 from commandline import done, nmt, settings, write_lines
 
-from nmt.commands.init import recipe_config
-from nmt.config import Config
-from nmt.configfile import load_config
-from nmt.modelconfig import TransformerConfig
-from nmt.training.recipes import RECIPES, default_architecture, recipes_for
-from nmt.training.speed import Speed, measure_speed
+from nmt.commands.training.init import recipe_config
+from nmt.config.loader import load_config
+from nmt.config.model_config import TransformerConfig
+from nmt.config.schema import Config
+from nmt.training.planning.recipes import RECIPES, default_architecture, recipes_for
+from nmt.training.planning.training_speed import Speed, measure_speed
 
 WORDS = [f"{a}{b}{c}" for a in "bdfglm" for b in "aeiou" for c in ("n", "r", "s", "t", "lo", "mi")]
 FAST = [
@@ -50,7 +50,7 @@ def speed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
         width = model.d_model if isinstance(model, TransformerConfig) else model.d_hidden
         return Speed(by_width.get(width, 1000.0), "abacus in fp32")
 
-    monkeypatch.setattr("nmt.commands.init.measure_speed", measured)
+    monkeypatch.setattr("nmt.commands.training.init.measure_speed", measured)
 
 
 def init(src: str, tgt: str, *flags: object) -> Path:
@@ -279,7 +279,9 @@ def test_init_with_more_hours_never_trains_shorter() -> None:
 def test_init_slow_machine_gets_a_smaller_model(speed: None) -> None:
     corpus(Path(), 2500, ("a.en", "a.fr"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.commands.init.recipes_for", lambda arch, pairs: recipes_for(arch, 10**5))
+        patch.setattr(
+            "nmt.commands.training.init.recipes_for", lambda arch, pairs: recipes_for(arch, 10**5)
+        )
         file, _ = init_messages("a.en", "a.fr", "--arch", "transformer", "--hours", 1)
     model = load_config(file).model
     assert isinstance(model, TransformerConfig)

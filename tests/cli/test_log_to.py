@@ -14,8 +14,8 @@ import pytest
 from commandline import done, settings
 from tinyruns import Tiny
 
-from nmt.commands.train import Validator
-from nmt.configfile import load_config
+from nmt.commands.training.train import Validator
+from nmt.config.loader import load_config
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="needs nmt[logging]"
@@ -185,7 +185,7 @@ def test_what_wandb_refuses_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPa
 def test_a_logger_that_is_not_installed_is_named_before_any_work(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nmt.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("nmt.training.experiment_trackers.find_spec", lambda name: None)
     result = tiny.train(*settings(train__log_to="[wandb, tensorboard]"))
     assert result.code == 2
     assert result.err.split("\n")[:-1] == [

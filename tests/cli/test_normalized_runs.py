@@ -13,11 +13,11 @@ from commandline import done, nmt, write_lines, write_pairs
 from tinyruns import Tiny, make_exportable, make_tiny
 
 import nmt as api
-from nmt.configfile import load_config
-from nmt.data.corpus import Corpus
-from nmt.data.tokenizer import load_tokenizers
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import load_tokenizers
 from nmt.errors import EXIT_USER_ERROR
-from nmt.rundir import RunDir
 
 STEPS = "[entities, nfc, quotes, spaces]"
 PAIRS = [
@@ -61,7 +61,7 @@ def cleaning(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A run as it was before tokenizer.normalization: only its training text is normalized."""
     tiny = make_odd(make_tiny(tmp_path_factory.mktemp("cleaning")), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
-    with patch("nmt.commands.train.with_model_normalization", lambda config, *_: config):
+    with patch("nmt.commands.training.train.with_model_normalization", lambda config, *_: config):
         done(tiny.train())
     return tiny
 
@@ -219,7 +219,7 @@ def test_resume_run_with_cleaning_continues_as_it_began(cleaning: Tiny, tmp_path
     for name in ("old", "new"):
         run = tmp_path / name
         shutil.copytree(cleaning.run, run, symlinks=True)
-        moved = "nmt.commands.train.with_model_normalization"
+        moved = "nmt.commands.training.train.with_model_normalization"
         more = ("--resume", "--set", "train.max_updates=4")
         if name == "old":
             with patch(moved, lambda config, *_: config):

@@ -13,8 +13,8 @@ from commandline import done, nmt, settings
 from tinyruns import Tiny, make_tiny
 
 import nmt as package
-from nmt.rundir import RunDir
-from nmt.training.checkpoint import damage
+from nmt.core.run_dir import RunDir
+from nmt.training.checkpoints.checkpoint import damage
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
 MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=2)

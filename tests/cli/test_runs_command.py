@@ -11,10 +11,10 @@ import pytest
 from commandline import NMT, done, environment, nmt, settings
 from tinyruns import Digits, Tiny
 
-from nmt.configfile import load_config
-from nmt.data.tokenizer import load_tokenizers
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
+from nmt.data.tokenizer.tokenizer import load_tokenizers
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
 
 
 @pytest.fixture

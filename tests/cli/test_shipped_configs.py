@@ -8,9 +8,9 @@ import pytest
 from commandline import done, nmt, settings, write_pairs
 from tinyruns import digit_strings
 
-from nmt.config import Config, FilePair, named_valid
-from nmt.configfile import load_config
-from nmt.textsets import set_files
+from nmt.config.loader import load_config
+from nmt.config.schema import Config, FilePair, named_valid
+from nmt.config.text_sets import set_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))

@@ -6,7 +6,7 @@ import pytest
 from commandline import Result, done, nmt, settings
 from tinyruns import Tiny
 
-from nmt.data.corpus import Corpus
+from nmt.data.corpus.corpus import Corpus
 
 
 def stage(name: str, tiny: Tiny, *flags: str) -> Result:

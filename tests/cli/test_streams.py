@@ -10,7 +10,7 @@ import pytest
 from commandline import NMT, environment
 from tinyruns import Digits
 
-from nmt import files
+from nmt.core import files
 
 
 def shell(script: str, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:

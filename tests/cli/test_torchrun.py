@@ -19,7 +19,7 @@ from commandline import NMT, done, nmt, write_lines
 from tinyruns import Digits, Tiny
 from torchjobs import workers_of
 
-from nmt.commands import translate
+from nmt.commands.translation import translate
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]

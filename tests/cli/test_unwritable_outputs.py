@@ -13,7 +13,7 @@ import pytest
 from commandline import Result, done, nmt
 from tinyruns import Digits, Tiny
 
-from nmt import files
+from nmt.core import files
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_output_that_cannot_be_written_is_found_first(
     monkeypatch.setattr(
         files.os, "access", lambda path, mode: "read-only" not in str(path) and real(path, mode)
     )
-    monkeypatch.setattr("nmt.decoding.load.verified", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr("nmt.decoding.loading.verified", lambda *_: pytest.fail("work has begun"))
     values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / place}
     result = nmt(*(values.get(word, word) for word in command.split()))
     assert result.code == 2

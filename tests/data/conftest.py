@@ -9,7 +9,7 @@ import pytest
 from downloads import CONTENT
 from webserver import Page, Site, serving
 
-from nmt.data import download
+from nmt.data.datasets import download
 
 
 @pytest.fixture

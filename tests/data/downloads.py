@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from webserver import Site
 
-from nmt.data import download
-from nmt.data.download import fetch
+from nmt.data.datasets import download
+from nmt.data.datasets.download import fetch
 from nmt.errors import DataError
 
 CONTENT = random.Random(1).randbytes(20_000)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data.catalogue import Text
-from nmt.data.unpack import Written, unpack
+from nmt.data.datasets.archives import Written, unpack
+from nmt.data.datasets.catalogue import Text
 from nmt.errors import DataError
 
 PAIR = {"train.en": Text(member="d/a.en"), "train.fr": Text(member="d/a.fr")}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import AugmentConfig
-from nmt.data.augment import (
+from nmt.config.schema import AugmentConfig
+from nmt.data.corpus.augmentation import (
     NOISE,
     TYPOS_PER_WORD,
     augmented,

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import TokenizerConfig
-from nmt.data.batching import Batch, Lengths, plan_batches, plan_whole, worst_batches
-from nmt.data.shapes import LONGEST, Shapes, best_shapes, count_lengths
-from nmt.data.text import read_lines
-from nmt.data.tokenizer import Tokenizer, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.batching.batches import Batch, Lengths, plan_batches, plan_whole, worst_batches
+from nmt.data.batching.buckets import LONGEST, Shapes, best_shapes, count_lengths
+from nmt.data.text.reader import read_lines
+from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
 
 MULTI30K = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "multi30k"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data.catalogue import CATALOGUE, find, read_catalogue
+from nmt.data.datasets.catalogue import CATALOGUE, find, read_catalogue
 from nmt.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]

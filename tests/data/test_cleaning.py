@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from textpairs import given
 
-from nmt.config import CleanConfig
-from nmt.data.cleaning import Cleaner, Drops, Duplicates, letters
-from nmt.data.prepare import Block, Job, blocks, settled
-from nmt.data.sources import CHUNK
-from nmt.data.text import Links, Pair
+from nmt.config.schema import CleanConfig
+from nmt.data.corpus.filters import Cleaner, Drops, Duplicates, letters
+from nmt.data.corpus.preparation import Block, Job, blocks, settled
+from nmt.data.corpus.sources import CHUNK
+from nmt.data.text.reader import Links, Pair
 from nmt.errors import DataError
 
 

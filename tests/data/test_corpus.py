@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from textpairs import Given, corpus_of, given
 
-from nmt.config import TokenizerConfig
-from nmt.data import corpus as corpus_module
-from nmt.data.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
-from nmt.data.prepare import WORTH_WORKERS, Job
-from nmt.data.text import Links, Pair
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.corpus import corpus as corpus_module
+from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
+from nmt.data.corpus.preparation import WORTH_WORKERS, Job
+from nmt.data.text.reader import Links, Pair
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError, RunError
 
 TEXT = [f"line {n} of the text has {n * n} words" for n in range(60)]

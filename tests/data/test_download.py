@@ -10,9 +10,9 @@ import pytest
 from downloads import CONTENT, OTHER, cut_once, get
 from webserver import Page, Site
 
-from nmt import files
-from nmt.data import download
-from nmt.data.download import discard, fetch
+from nmt.core import files
+from nmt.data.datasets import download
+from nmt.data.datasets.download import discard, fetch
 from nmt.errors import DataError
 
 

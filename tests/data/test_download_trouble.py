@@ -10,8 +10,8 @@ import pytest
 from downloads import CONTENT, cut_once, get
 from webserver import Page, Site
 
-from nmt.data import download
-from nmt.data.download import fetch
+from nmt.data.datasets import download
+from nmt.data.datasets.download import fetch
 from nmt.errors import DataError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nmt.data import epochs as epochs_module
-from nmt.data.epochs import Epochs
-from nmt.data.shapes import Lengths
+from nmt.data.batching import epochs as epochs_module
+from nmt.data.batching.buckets import Lengths
+from nmt.data.batching.epochs import Epochs
 
 WINDOW = 512
 """Batches of a window here."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data import fingerprint
-from nmt.data.fingerprint import stamp, unchanged
+from nmt.core import fingerprint
+from nmt.core.fingerprint import stamp, unchanged
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from packing import FR, PAIR, refused, run, tar_of
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
-from nmt.data.catalogue import Text
+from nmt.data.datasets.catalogue import Text
 
 
 @pytest.mark.parametrize(

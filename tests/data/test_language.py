@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data.language import (
+from nmt.data.text.language_id import (
     RELATED_LANGUAGES,
     OtherLanguage,
     identifier_code,

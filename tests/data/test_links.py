@@ -8,14 +8,14 @@ import pytest
 import torch
 from textpairs import corpus_of
 
-from nmt.config import TokenizerConfig
-from nmt.data.batching import plan_whole
-from nmt.data.corpus import Corpus
-from nmt.data.links import Gold, parse_links, piece_links
-from nmt.data.loader import make_micro_batch
-from nmt.data.sources import Source
-from nmt.data.text import Links
-from nmt.data.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.batching.batches import plan_whole
+from nmt.data.batching.loader import make_micro_batch
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.corpus.sources import Source
+from nmt.data.corpus.word_alignment import Gold, parse_links, piece_links
+from nmt.data.text.reader import Links
+from nmt.data.tokenizer.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError
 
 

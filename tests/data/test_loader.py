@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from textpairs import corpus_of
 
-from nmt.config import TokenizerConfig
-from nmt.data.batching import Batch, plan_whole
-from nmt.data.corpus import Corpus
-from nmt.data.loader import (
+from nmt.config.schema import TokenizerConfig
+from nmt.core.distributed.process_group import Workers
+from nmt.data.batching.batches import Batch, plan_whole
+from nmt.data.batching.loader import (
     PREFETCH,
     MicroBatch,
     make_micro_batch,
@@ -25,9 +25,9 @@ from nmt.data.loader import (
     pad_rows,
     prefetch,
 )
-from nmt.data.text import Pair
-from nmt.data.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
-from nmt.workers import Workers
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.text.reader import Pair
+from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
 
 CPU = torch.device("cpu")
 PAIRS: list[Pair] = [(f"number {n} " * (n % 5 + 1), f"zahl {n} " * (n % 3 + 1)) for n in range(40)]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import TokenizerConfig
-from nmt.data.long_lines import MAX_BYTES, RESERVED, trainable_lines
-from nmt.data.tokenizer import Tokenizer, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.tokenizer.long_lines import MAX_BYTES, RESERVED, trainable_lines
+from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
 
 THAI = "ฉันกำลังเรียนภาษาไทยที่โรงเรียนกับเพื่อนของฉัน"
 JAPANESE = "私は毎朝早く起きて公園を散歩します。"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from nastytext import demo_lines
 
-from nmt.data import misalignment
-from nmt.data.misalignment import (
+from nmt.data.corpus import misalignment
+from nmt.data.corpus.misalignment import (
     OFFSETS,
     BlockSearch,
     Lexicon,
@@ -21,7 +21,7 @@ from nmt.data.misalignment import (
     misaligned_blocks,
     words,
 )
-from nmt.data.sources import Source
+from nmt.data.corpus.sources import Source
 
 LINES = 2000
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.mixture import Mixture, shares
+from nmt.data.batching.mixture import Mixture, shares
 
 CASES = settings(max_examples=60, derandomize=True, deadline=None)
 SETS = st.lists(

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import NormalizationStep
-from nmt.data.normalization import (
+from nmt.config.schema import NormalizationStep
+from nmt.core.run_dir import RunDir
+from nmt.data.text.normalization import (
     Normalizer,
     load_normalizers,
     save_normalizers,
 )
 from nmt.errors import RunError
-from nmt.rundir import RunDir
 
 STEPS: tuple[NormalizationStep, ...] = ("entities", "nfc", "nfkc", "quotes", "moses", "spaces")
 NBSP = "\u00a0"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.permutation import mixed, permuted
+from nmt.data.batching.permutation import mixed, permuted
 
 CASES = settings(max_examples=60, derandomize=True, deadline=None)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nmt.data.redraw as redraw_module
-from nmt.config import AugmentConfig, TokenizerConfig
-from nmt.data.corpus import Corpus, build_corpus
-from nmt.data.prepare import Job
-from nmt.data.redraw import CHUNK, Drawn, Numbers, Recipe, Redraw
-from nmt.data.sources import Source
-from nmt.data.text import read_lines
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+import nmt.data.batching.online_encoding as redraw_module
+from nmt.config.schema import AugmentConfig, TokenizerConfig
+from nmt.data.batching.online_encoding import CHUNK, Drawn, Numbers, Recipe, Redraw
+from nmt.data.corpus.corpus import Corpus, build_corpus
+from nmt.data.corpus.preparation import Job
+from nmt.data.corpus.sources import Source
+from nmt.data.text.reader import read_lines
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 AUGMENT = AugmentConfig(upper=0.1, title=0.1, typos=0.2, noise=0.1, punctuation=0.1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.data.sentences import sentence_ends
+from nmt.data.text.sentence_splitter import sentence_ends
 
 CORPORA = Path(__file__).parents[2].parent / "shared" / "corpora"
 

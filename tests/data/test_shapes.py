@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.batching import plan_batches
-from nmt.data.shapes import (
+from nmt.data.batching.batches import plan_batches
+from nmt.data.batching.buckets import (
     LONGEST,
     Counts,
     Lengths,

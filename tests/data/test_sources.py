@@ -15,12 +15,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config import DataConfig, TextSet
-from nmt.data.sources import Chunk, Source
-from nmt.data.split import split_off
-from nmt.data.text import Pair
+from nmt.config.schema import DataConfig, TextSet
+from nmt.config.text_sets import Part, set_files
+from nmt.data.corpus.sources import Chunk, Source
+from nmt.data.corpus.validation_split import split_off
+from nmt.data.text.reader import Pair
 from nmt.errors import DataError
-from nmt.textsets import Part, set_files
 
 Layout = Literal["plain", "mono", "tsv", "named tsv", "jsonl"]
 LAYOUTS: tuple[Layout, ...] = ("plain", "mono", "tsv", "named tsv", "jsonl")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from textpairs import Given
 from textpairs import given as chunks_of
 
-from nmt.data.misalignment import MisalignedBlock
-from nmt.data.split import Split, split_off
-from nmt.data.text import Pair
+from nmt.data.corpus.misalignment import MisalignedBlock
+from nmt.data.corpus.validation_split import Split, split_off
+from nmt.data.text.reader import Pair
 from nmt.errors import DataError
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEFGH ")), max_size=20)

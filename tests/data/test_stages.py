@@ -14,14 +14,14 @@ import pytest
 import yaml
 from nastytext import demo_lines
 
-from nmt import files
-from nmt.config import Config
-from nmt.configfile import load_config
-from nmt.data.corpus import Corpus
-from nmt.data.stages import ensure_corpus, ensure_tokenizers, load_test_sets
-from nmt.data.tokenizer import Tokenizers
+from nmt.config.loader import load_config
+from nmt.config.schema import Config
+from nmt.core import files
+from nmt.core.run_dir import RunDir
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.corpus.pipeline import ensure_corpus, ensure_tokenizers, load_test_sets
+from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import ConfigError, DataError, RunError
-from nmt.rundir import RunDir
 
 LINES = 120
 KEPT = ["tokenizer: unchanged, kept", "corpus: unchanged, kept"]

@@ -17,9 +17,9 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nmt.config import TokenizerConfig
-from nmt.data.text import read_lines
-from nmt.data.tokenizer import Tokenizer, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.text.reader import read_lines
+from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 DRAWS = 20_000

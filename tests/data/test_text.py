@@ -13,8 +13,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data import text
-from nmt.data.text import (
+from nmt.data.text import reader
+from nmt.data.text.reader import (
     byte_ranges,
     count_lines,
     decode_lines,
@@ -196,7 +196,7 @@ def test_real_oddities_are_read_byte_for_byte() -> None:
 def test_ranges_hold_every_line_once_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, last: bytes
 ) -> None:
-    monkeypatch.setattr(text, "SHORTEST_PART", 7)
+    monkeypatch.setattr(reader, "SHORTEST_PART", 7)
     file = write(tmp_path / "text", content + last)
     ranges = byte_ranges(file)
     lines = [line for begin, end in ranges for line in range_lines(file, begin, end)]

@@ -12,8 +12,9 @@ from typing import Literal
 import pytest
 import sentencepiece
 
-from nmt.config import TokenizerConfig
-from nmt.data.tokenizer import (
+from nmt.config.schema import TokenizerConfig
+from nmt.core.run_dir import RunDir
+from nmt.data.tokenizer.tokenizer import (
     BOS,
     EOS,
     PAD,
@@ -28,7 +29,6 @@ from nmt.data.tokenizer import (
     train_tokenizer,
 )
 from nmt.errors import DataError
-from nmt.rundir import RunDir
 
 CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
 

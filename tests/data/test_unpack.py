@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from packing import EN, FR, PAIR, WHOLE, refused, run, tar_of, zip_of
 
-from nmt.data import unpack as unpacking
-from nmt.data.catalogue import Text
-from nmt.data.unpack import Written
+from nmt.data.datasets import archives as unpacking
+from nmt.data.datasets.archives import Written
+from nmt.data.datasets.catalogue import Text
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.config import DecodeConfig
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.beam import BeamEngine
-from nmt.decoding.hypotheses import Stop
-from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.config.model_config import RNNConfig, TransformerConfig
+from nmt.config.schema import DecodeConfig
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_state import Stop
 from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3

@@ -24,9 +24,9 @@ from search_cases import (
 )
 
 from nmt.decoding import translator
-from nmt.decoding.beam import BeamEngine
-from nmt.decoding.hypotheses import Ranking
-from nmt.decoding.interface import Hypothesis
+from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_state import Ranking
+from nmt.decoding.hypothesis import Hypothesis
 from nmt.errors import RunError
 
 WIRINGS = [  # with seeds that give varied translations, some of them ended, some at their limit

@@ -18,9 +18,9 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.config import DecodeConfig
-from nmt.decoding.beam import BeamEngine
-from nmt.decoding.choices import random_numbers, sampled, truncated
+from nmt.config.schema import DecodeConfig
+from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.candidates import random_numbers, sampled, truncated
 
 MODELS = [
     {"cell": "gru", "wiring": "luong", "seed": 6},

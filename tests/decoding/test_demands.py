@@ -21,9 +21,9 @@ from search_cases import (
 )
 
 from nmt.decoding import translator
-from nmt.decoding.beam import BeamEngine
-from nmt.decoding.constraints import Constraints, Progress
-from nmt.decoding.demands import Demand, Phrase, WordEdges, opens, ties
+from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.constraints.beam_allocation import Constraints, Progress
+from nmt.decoding.constraints.lexical_constraints import Demand, Phrase, WordEdges, opens, ties
 from nmt.errors import ConfigError
 
 MODELS = [

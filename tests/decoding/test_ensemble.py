@@ -10,8 +10,8 @@ import torch
 from search_cases import EOS, Ids, encode_alone, make_engine, next_log_probs, random_sources
 from test_demands import LIMIT, REAL, SmallEngine, ranked, score
 
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.beam import BeamEngine
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.beam_search import BeamEngine
 from nmt.models.ensemble import Ensemble
 
 MEMBERS = [
@@ -112,7 +112,7 @@ class Plain(Ids):
 
 
 def test_members_read_the_source_by_their_own_tokenizers() -> None:
-    from nmt.decoding.reread import rereader
+    from nmt.decoding.engines.retokenize import rereader
 
     plain: Any = Plain(12)
     shifted: Any = Shifted(12)

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from nmt.decoding.choices import BLOCK, best_of
-from nmt.decoding.hypotheses import Hypotheses, Ranking, Stop
+from nmt.decoding.beam_state import Hypotheses, Ranking, Stop
+from nmt.decoding.candidates import BLOCK, best_of
 
 EOS = 3
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
 
-from nmt.config import DecodeConfig
-from nmt.data.loader import MicroBatch, pad_rows
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.beam import BeamEngine
-from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.config.model_config import RNNConfig, TransformerConfig
+from nmt.config.schema import DecodeConfig
+from nmt.data.batching.loader import MicroBatch, pad_rows
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.beam_search import BeamEngine
 from nmt.models.build import build_model
 from nmt.training.loss import TrainStep
 

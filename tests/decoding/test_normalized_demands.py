@@ -6,12 +6,12 @@ import unicodedata
 
 import pytest
 
-from nmt.config import NormalizationStep, TokenizerConfig
-from nmt.data.normalization import Normalizer
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.decoding.demands import demand
-from nmt.decoding.protect import protect
-from nmt.decoding.terms import Terms
+from nmt.config.schema import NormalizationStep, TokenizerConfig
+from nmt.data.text.normalization import Normalizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding.constraints.lexical_constraints import demand
+from nmt.decoding.constraints.placeholders import protect
+from nmt.decoding.constraints.terminology import Terms
 from nmt.errors import DataError
 
 STEPS: tuple[NormalizationStep, ...] = ("entities", "nfc", "nfkc", "quotes", "spaces")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.decoding import pairs as pairs_module
-from nmt.decoding.pairs import fits, split_pair
-from nmt.decoding.splitting import LineSplitter
+from nmt.decoding.lines import pair_splitting as pairs_module
+from nmt.decoding.lines.pair_splitting import fits, split_pair
+from nmt.decoding.lines.splitting import LineSplitter
 
 TEXT = st.text(st.sampled_from("aB .,!。\u00a0\t"), max_size=200)
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from search_cases import CLOSE_CUT, EOS, FIRST_REAL, Ids, make_engine, plain_search, random_sources
 
-from nmt.cpu import int8_kernel
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.shortlist import Narrowed, Shortlist
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
+from nmt.device.cpu import int8_kernel
 from nmt.errors import RunError
 from nmt.models.layers import Output
-from nmt.models.precision import Int8Output
+from nmt.models.quantization import Int8Output
 
 VOCAB = 80
 KINDS: list[dict[str, Any]] = [

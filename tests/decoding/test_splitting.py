@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nmt.decoding.splitting import LineSplitter, Part, rejoin
+from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
 
 TEXT = st.text(st.sampled_from("ab c.,!?;\u3000。、\u00a0\"'…\u00e9"), min_size=1, max_size=80)
 

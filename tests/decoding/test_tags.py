@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nmt.config import DecodeConfig, TokenizerConfig
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.decoding.demands import Demand
-from nmt.decoding.interface import Hypothesis
-from nmt.decoding.protect import is_balanced, kept, protect
-from nmt.decoding.report import Report
+from nmt.config.schema import DecodeConfig, TokenizerConfig
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.placeholders import is_balanced, kept, protect
+from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.lines.summary import Report
 from nmt.decoding.translator import Extras, Line, Translator
 
 PIECES = [

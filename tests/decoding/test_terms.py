@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.decoding.protect import kept, protect
-from nmt.decoding.terms import Terms, one_case, read_terms
-from nmt.decoding.words import standing, whole
+from nmt.data.text.word_boundaries import standing, whole
+from nmt.decoding.constraints.placeholders import kept, protect
+from nmt.decoding.constraints.terminology import Terms, one_case, read_terms
 from nmt.errors import DataError
 
 TERMS = Terms({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "c++": "C++"})

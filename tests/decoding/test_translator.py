@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt.config import DecodeConfig, TokenizerConfig
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.decoding import pairs as pairs_module
+from nmt.config.schema import DecodeConfig, TokenizerConfig
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
-from nmt.decoding.confidence import Assessment
-from nmt.decoding.demands import Demand
-from nmt.decoding.interface import BLANK, Hypothesis, Translation
-from nmt.decoding.splitting import LineSplitter
+from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.hypothesis import BLANK, Hypothesis, Translation
+from nmt.decoding.lines import pair_splitting as pairs_module
+from nmt.decoding.lines.confidence import Assessment
+from nmt.decoding.lines.splitting import LineSplitter
 from nmt.decoding.translator import Extras, Line, Translator
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from nastytext import Nasty, make_nasty
 
-from nmt.doctor.examine import Report, examine
-from nmt.doctor.look import hold_out
+from nmt.data_check.chunk_scan import hold_out
+from nmt.data_check.scan import Report, examine
 
 
 @pytest.fixture(scope="session")

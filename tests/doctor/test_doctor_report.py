@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from nastytext import Nasty
 
-from nmt.doctor.examine import Report
-from nmt.doctor.findings import KINDS
-from nmt.doctor.report import as_json, histogram, page, spans, terminal
+from nmt.data_check.findings import KINDS
+from nmt.data_check.report import as_json, histogram, page, spans, terminal
+from nmt.data_check.scan import Report
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from nastytext import CLEAN_LINES, Nasty, demo_lines
 
-from nmt.data.sources import Source
-from nmt.doctor import examine as examine_module
-from nmt.doctor.examine import Report, examine
-from nmt.doctor.look import hold_out
+from nmt.data.corpus.sources import Source
+from nmt.data_check import scan as examine_module
+from nmt.data_check.chunk_scan import hold_out
+from nmt.data_check.scan import Report, examine
 from nmt.errors import DataError
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"

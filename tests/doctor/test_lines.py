@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.doctor.lines import is_tokenized, pair_faults, shown, side_faults
+from nmt.data_check.pair_checks import is_tokenized, pair_faults, shown, side_faults
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 

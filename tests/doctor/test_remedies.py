@@ -8,14 +8,14 @@ import pytest
 import yaml
 from nastytext import demo_lines
 
-from nmt.configfile import load_config
-from nmt.data.cleaning import Drops
-from nmt.data.normalization import normalize_pair, set_normalizers
-from nmt.data.prepare import SIDES
-from nmt.data.sources import Source
-from nmt.data.stages import kept_blocks
-from nmt.doctor.examine import examine
-from nmt.doctor.findings import KINDS, Finding
+from nmt.config.loader import load_config
+from nmt.data.corpus.filters import Drops
+from nmt.data.corpus.pipeline import kept_blocks
+from nmt.data.corpus.preparation import SIDES
+from nmt.data.corpus.sources import Source
+from nmt.data.text.normalization import normalize_pair, set_normalizers
+from nmt.data_check.findings import KINDS, Finding
+from nmt.data_check.scan import examine
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "check.md"
 ENGLISH = "The old man sits on a bench in the park and reads the newspaper."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nastytext import demo_lines
 
-from nmt.doctor.similar import (
+from nmt.data_check.near_duplicates import (
     NEAR,
     Index,
     band_keys,

@@ -10,12 +10,12 @@ from typing import Any
 
 from explain_cases import make_explanation
 
-from nmt.evaluation.analyse import Analysis, Answers, analyse, quietly
-from nmt.evaluation.measure import TestSet
-from nmt.evaluation.page import page
-from nmt.evaluation.report import About, Report, new_report
+from nmt.evaluation.analysis import Analysis, Answers, analyse, quietly
+from nmt.evaluation.reports.page import page
+from nmt.evaluation.reports.report import About, Report, new_report
+from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem
-from nmt.explain.explanation import Explanation
+from nmt.interpret.explanation import Explanation
 
 LINES = 60
 NASTY = 'Le <script>alert("x")</script><!-- chien'

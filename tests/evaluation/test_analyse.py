@@ -15,11 +15,11 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from systemlines import drawn_lines, score, with_faults
 
-from nmt.evaluation.analyse import Analysis, Answers, analyse, quietly
-from nmt.evaluation.measure import TestSet
-from nmt.evaluation.report import About, Report, new_report, report_schema, write_report
-from nmt.evaluation.tables import all_cautions, brief, markdown, whole
-from nmt.rundir import read_json
+from nmt.core.run_dir import read_json
+from nmt.evaluation.analysis import Analysis, Answers, analyse, quietly
+from nmt.evaluation.reports.report import About, Report, new_report, report_schema, write_report
+from nmt.evaluation.reports.tables import all_cautions, brief, markdown, whole
+from nmt.evaluation.statistics import TestSet
 
 ROOT = Path(__file__).parents[2]
 LINES = 120
@@ -231,8 +231,8 @@ def test_looks_of_attention_are_suspicions_too() -> None:
 
 
 def test_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmt.evaluation.measure.LEAST_LINES", 1)
-    monkeypatch.setattr("nmt.evaluation.measure.CHUNK", 50)
+    monkeypatch.setattr("nmt.evaluation.statistics.LEAST_LINES", 1)
+    monkeypatch.setattr("nmt.evaluation.statistics.CHUNK", 50)
     test = TestSet("test", [REFERENCE], SOURCE, "de", "en")
     done: list[int] = []
 
@@ -271,7 +271,9 @@ def test_the_report_goes_through_its_file(tmp_path: Path, planted: Analysis) -> 
 
 def test_the_schema_in_the_documentation_is_the_reports() -> None:
     file = ROOT / "docs" / "report.schema.json"
-    command = 'python -c "from nmt.evaluation.report import *; print(report_schema(), end=str())"'
+    command = (
+        'python -c "from nmt.evaluation.reports.report import *; print(report_schema(), end=str())"'
+    )
     assert file.read_text() == report_schema(), f"make it anew: {command} > docs/{file.name}"
     assert json.loads(file.read_text())["title"] == "Report"
 

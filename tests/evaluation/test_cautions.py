@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from nmt.evaluation import cautions
+from nmt.evaluation import warnings
 
 PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut."]
 
@@ -15,54 +15,54 @@ PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut."]
     "line", ["He came .", "Yes , he did", "well @-@ known", "it &apos;s late", "it 's late"]
 )
 def test_marks_of_a_tokenizer(line: str) -> None:
-    assert cautions.tokenized_share([line]) == 1
-    assert cautions.tokenized_share(PLAIN) == 0
-    [said] = cautions.looks_tokenized("hyp.txt", [*PLAIN, line])
+    assert warnings.tokenized_share([line]) == 1
+    assert warnings.tokenized_share(PLAIN) == 0
+    [said] = warnings.looks_tokenized("hyp.txt", [*PLAIN, line])
     assert said.startswith("hyp.txt: 20% of the lines look tokenized")
-    assert cautions.looks_tokenized("hyp.txt", [*PLAIN * 9, line]) == []
+    assert warnings.looks_tokenized("hyp.txt", [*PLAIN * 9, line]) == []
 
 
 def test_blank_lines_are_no_lines() -> None:
-    assert cautions.tokenized_share(["", " ", "a ."]) == 1
-    assert cautions.tokenized_share([""]) == 0
+    assert warnings.tokenized_share(["", " ", "a ."]) == 1
+    assert warnings.tokenized_share([""]) == 0
 
 
 def test_references_that_are_not_as_people_write() -> None:
-    assert cautions.references_as_output([PLAIN], PLAIN) == []
+    assert warnings.references_as_output([PLAIN], PLAIN) == []
     low = [line.lower() for line in PLAIN]
-    assert cautions.references_as_output([PLAIN, low], PLAIN) == [
+    assert warnings.references_as_output([PLAIN, low], PLAIN) == [
         "reference 2: has no capital letter, the hypotheses have"
     ]
-    assert cautions.references_as_output([low], low) == []
-    assert cautions.references_as_output([["你好"]], ["Hello"]) == []
-    [said] = cautions.references_as_output([["a b ."]], ["a b."])
+    assert warnings.references_as_output([low], low) == []
+    assert warnings.references_as_output([["你好"]], ["Hello"]) == []
+    [said] = warnings.references_as_output([["a b ."]], ["a b."])
     assert said.startswith("reference: 100% of the lines look tokenized")
 
 
 def test_few_lines_say_how_far_the_interval_goes() -> None:
-    [said] = cautions.few_lines(499, 2.34)
+    [said] = warnings.few_lines(499, 2.34)
     assert "499 lines are few: the 95% interval of BLEU is 2.3 to either side" in said
-    assert cautions.few_lines(500, 2.34) == []
+    assert warnings.few_lines(500, 2.34) == []
 
 
 def test_leaked_lines_are_counted() -> None:
-    assert cautions.leaked([], 9) == []
-    assert cautions.leaked([3, 4], 9) == [
+    assert warnings.leaked([], 9) == []
+    assert warnings.leaked([3, 4], 9) == [
         "2 of 9 sources stand in the training text letter for letter"
     ]
 
 
 def test_text_without_spaces_needs_its_language() -> None:
-    assert cautions.uncut(["我喜欢猫。"], "zh") == []
-    assert cautions.uncut(["I like 猫"], "13a") == []
-    [said] = cautions.uncut(["我喜欢猫。", "猫"], "13a")
+    assert warnings.uncut(["我喜欢猫。"], "zh") == []
+    assert warnings.uncut(["I like 猫"], "13a") == []
+    [said] = warnings.uncut(["我喜欢猫。", "猫"], "13a")
     assert "--tgt-lang" in said
 
 
 def test_test_sets_of_different_tokenizers() -> None:
     a, b = "nrefs:1|tok:13a|smooth:exp", "nrefs:1|tok:zh|smooth:exp"
-    assert cautions.other_tokenizers({"x": a, "y": a}) == []
-    assert cautions.other_tokenizers({"x": a, "y": b}) == [
+    assert warnings.other_tokenizers({"x": a, "y": a}) == []
+    assert warnings.other_tokenizers({"x": a, "y": b}) == [
         "BLEU cuts the test sets by different tokenizers (x by 13a, y by zh): do not compare them"
     ]
 
@@ -71,8 +71,8 @@ def test_unicode_forms_of_hypothesis_and_reference_are_compared() -> None:
     plain = ["l'été est là", "un café noir"]
     nfd = [unicodedata.normalize("NFD", line) for line in plain]
     for hypotheses, references in ((plain, [nfd]), (nfd, [plain]), (nfd, [["x", "y"], plain])):
-        [said] = cautions.unicode_forms("run", hypotheses, references)
+        [said] = warnings.unicode_forms("run", hypotheses, references)
         assert said.startswith("run: 3 of 6 words (50.0%) differ from the reference in their")
     for same in ((plain, [plain]), (nfd, [nfd]), (nfd, [plain, nfd]), (nfd, [["x", "y"]])):
-        assert cautions.unicode_forms("run", *same) == []
-    assert cautions.unicode_forms("run", [], [[]]) == []
+        assert warnings.unicode_forms("run", *same) == []
+    assert warnings.unicode_forms("run", [], [[]]) == []

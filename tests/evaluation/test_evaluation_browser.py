@@ -23,8 +23,8 @@ from page_cases import (
     unsourced,
 )
 
+from nmt.core.run_dir import RunDir
 from nmt.evaluation.systems import RunSystem
-from nmt.rundir import RunDir
 
 pytestmark = needs_browser
 NAMES = ("first", "second")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from page_cases import LINES, NASTY, ODD, Looking, analysed, news, paged, reported, talks, unsourced
 
-from nmt.evaluation import page as page_module
+from nmt.evaluation.reports import page as page_module
 
 
 def data_of(text: str) -> dict[str, Any]:

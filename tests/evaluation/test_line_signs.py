@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nmt.data.repetition import repeated_words
-from nmt.evaluation.lines import (
+from nmt.decoding.lines.repetition import repeated_words
+from nmt.evaluation.line_checks import (
     COPIES,
     KINDS,
     SUSPICIONS,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
 from nmt.errors import DataError
-from nmt.evaluation.rerank import (
+from nmt.evaluation.reranking import (
     Entry,
     bleu_of,
     envelope,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nmt.configfile import load_config
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
 from nmt.errors import ConfigError
-from nmt.evaluation.measure import TestSet
+from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import RunSystem
-from nmt.rundir import RunDir
 
 BILINGUAL = "data: {src: en, tgt: de, train: [a], valid: v}\n"
 MULTILINGUAL = (

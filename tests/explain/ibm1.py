@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmt.data.text import Links, Pair
+from nmt.data.text.reader import Links, Pair
 
 ITERATIONS = 8
 

@@ -7,9 +7,9 @@ import random
 import numpy as np
 import pytest
 
-from nmt.data.links import Gold, parse_links, pharaoh
+from nmt.data.corpus.word_alignment import Gold, parse_links, pharaoh
 from nmt.errors import DataError
-from nmt.explain.align import (
+from nmt.interpret.alignment import (
     SYMMETRISE,
     diagnose,
     grow_diag_final_and,

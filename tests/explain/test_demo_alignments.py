@@ -7,12 +7,12 @@ from pathlib import Path
 import ibm1
 import pytest
 
-from nmt.cli import app
-from nmt.data.links import parse_links
-from nmt.data.text import read_lines, read_pairs
-from nmt.explain.align import hard_alignment, score_alignments
-from nmt.explain.look import Explainer, load_explainer
-from nmt.rundir import open_run
+from nmt.cli.app import app
+from nmt.core.run_dir import open_run
+from nmt.data.corpus.word_alignment import parse_links
+from nmt.data.text.reader import read_lines, read_pairs
+from nmt.interpret.alignment import hard_alignment, score_alignments
+from nmt.interpret.explainer import Explainer, load_explainer
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "data" / "demo"

@@ -12,10 +12,10 @@ import pytest
 from explain_cases import make_explanation
 from rich.cells import cell_len
 
-from nmt.explain.grid import LONGEST_LABEL, fit, grid
-from nmt.explain.page import page
-from nmt.explain.picture import draw
-from nmt.explain.steps import steps
+from nmt.interpret.heatmap_image import draw
+from nmt.interpret.page import page
+from nmt.interpret.step_table import steps
+from nmt.interpret.terminal_heatmap import LONGEST_LABEL, fit, grid
 
 FAMILY = "👨\u200d👩\u200d👧"
 BAD = "\N{REPLACEMENT CHARACTER}"

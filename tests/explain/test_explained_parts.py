@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt.decoding import pairs
-from nmt.decoding.splitting import LineSplitter
-from nmt.explain.look import Explainer, load_explainer
-from nmt.rundir import RunDir
+from nmt.core.run_dir import RunDir
+from nmt.decoding.lines import pair_splitting
+from nmt.decoding.lines.splitting import LineSplitter
+from nmt.interpret.explainer import Explainer, load_explainer
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 Build = Callable[[bool], Explainer]
@@ -72,7 +72,7 @@ def test_forced_by_sentence_needs_the_same_number(build: Build) -> None:
 def test_forced_shows_the_beginning_of_a_long_line(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "CELLS", 500)
+    monkeypatch.setattr(pair_splitting, "CELLS", 500)
     explainer = build(False)
     source = " ".join(f"{n % 10} 1 2." for n in range(30))
     short, long, after = explainer.forced([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
@@ -89,7 +89,7 @@ def test_forced_shows_the_beginning_of_a_long_line(
 def test_forced_parts_count_words_of_the_line(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs, "CELLS", 500)
+    monkeypatch.setattr(pair_splitting, "CELLS", 500)
     source = " ".join(f"{n % 10} 1 2." for n in range(30)) + " " + "7" * 90
     parts = list(build(False).forced_parts([(source, source)]))
     words = source.split()

@@ -10,7 +10,7 @@ import pytest
 from browser import choose, depth, find, needs_browser, started
 from explain_cases import make_explanation
 
-from nmt.explain.page import page
+from nmt.interpret.page import page
 
 pytestmark = needs_browser
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from nmt.config import DecodeConfig
-from nmt.data.tokenizer import Tokenizers
-from nmt.decoding.beam import BeamEngine
-from nmt.modelconfig import TransformerConfig
+from nmt.config.model_config import TransformerConfig
+from nmt.config.schema import DecodeConfig
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.beam_search import BeamEngine
 from nmt.models.build import build_model
 from nmt.models.transformer import TransformerModel
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from export_cases import make_engine, random_sources, transformer_of
 
-from nmt.decoding.ctranslate2 import CTranslate2Engine
+from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.export.ctranslate2 import write_ctranslate2
 
 pytest.importorskip("ctranslate2", reason="needs nmt[export]")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
 
-from nmt.config import TokenizerConfig
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.config.schema import TokenizerConfig
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs nmt[export]")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.modelconfig import RNNConfig, TransformerConfig
+from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.models.build import AnyModel, build_model
 from nmt.models.rnn import RNNModel
 

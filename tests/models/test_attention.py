@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from nmt.modelconfig import RNNConfig
+from nmt.config.model_config import RNNConfig
 from nmt.models.attention import (
     SCORES,
     Additive,

@@ -10,8 +10,8 @@ from model_cases import make_model
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
+from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import RunError
-from nmt.modelconfig import RNNConfig, TransformerConfig
 from nmt.models.build import build_model, load_model, load_weights, weights_of
 
 CONFIGS = {

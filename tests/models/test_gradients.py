@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.models.gradients import LoopProduct, energies, lstm_gates
+from nmt.models.kernels.gradients import LoopProduct, energies, lstm_gates
 from nmt.models.layers import LoopLinear, looping
 
 

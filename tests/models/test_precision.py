@@ -6,9 +6,9 @@ import pytest
 import torch
 from model_cases import make_any, make_source, make_target
 
-from nmt.cpu import int8_kernel
-from nmt.int8 import KERNELS, Kernel, OneDNNProduct, is_exact
-from nmt.models.precision import Int8, Int8Output, cast, row_scale
+from nmt.device.cpu import int8_kernel
+from nmt.device.int8_products import KERNELS, Kernel, OneDNNProduct, is_exact
+from nmt.models.quantization import Int8, Int8Output, cast, row_scale
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
 each_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import DeviceError
-from nmt.modelconfig import RNNConfig, TransformerConfig
-from nmt.models import layers, probe
+from nmt.models import layers, precision_probe
 from nmt.models.layers import RecurrentLayer
-from nmt.models.probe import check_decoding, check_training
+from nmt.models.precision_probe import check_decoding, check_training
 
 CPU = torch.device("cpu")
 MODELS: dict[str, RNNConfig | TransformerConfig] = {
@@ -57,7 +57,7 @@ def test_failing_kernel_is_one_line_with_a_choice(monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise RuntimeError("could not create a primitive descriptor. Run again\nwith a variable")
 
-    monkeypatch.setattr(probe, "_train", fail)
+    monkeypatch.setattr(precision_probe, "_train", fail)
     with pytest.raises(DeviceError) as caught:
         check_training(MODELS["lstm-luong"], "bf16", CPU)
     assert str(caught.value) == (
@@ -84,7 +84,7 @@ def test_format_of_another_device_is_refused(
 
 def test_int8_without_a_kernel_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding computes in fp32 then, with a warning."""
-    monkeypatch.setattr(probe, "int8_kernel", lambda: None)
+    monkeypatch.setattr(precision_probe, "int8_kernel", lambda: None)
     check_decoding(MODELS["transformer"], "int8", CPU)
 
 
@@ -101,8 +101,8 @@ def test_lstm_loop_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
 def test_bf16_lstm_trains_with_avx2_only() -> None:
     """oneDNN has no bf16 LSTM there, and torch ends with an error if asked for one."""
     code = (
-        "import torch; from nmt.modelconfig import RNNConfig;"
-        "from nmt.models.probe import check_training;"
+        "import torch; from nmt.config.model_config import RNNConfig;"
+        "from nmt.models.precision_probe import check_training;"
         "check_training(RNNConfig(cell='lstm'), 'bf16', torch.device('cpu'))"
     )
     restricted = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

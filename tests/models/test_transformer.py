@@ -11,7 +11,7 @@ from model_cases import PAD, make_source
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from nmt.modelconfig import TransformerConfig
+from nmt.config.model_config import TransformerConfig
 from nmt.models.build import build_model
 from nmt.models.transformer import (
     SSRU,

@@ -16,17 +16,17 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
-from nmt.config import TokenizerConfig, TrainSet
-from nmt.data.corpus import Corpus
-from nmt.data.loader import Update
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.log import RunLog
+from nmt.config.schema import TokenizerConfig, TrainSet
+from nmt.core.distributed.process_group import Workers
+from nmt.core.logging import RunLog
+from nmt.core.run_dir import RunDir
+from nmt.data.batching.loader import Update
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.device.runtime import Precision, seed_everything
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
-from nmt.training.digest import state_digest
+from nmt.training.checkpoints.state_hash import state_digest
 from nmt.training.trainer import Place, Trainer
-from nmt.workers import Workers
 
 MODELS: dict[str, dict[str, Any]] = {
     "luong": {"wiring": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},

@@ -34,10 +34,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nmt import errors
-from nmt.cli import app, main
-from nmt.config import DataConfig, DecodeConfig, TokenizerConfig, TrainConfig
-from nmt.modelconfig import RNNConfig, TransformerConfig
-from nmt.schema import Section
+from nmt.cli.app import app, main
+from nmt.config.model_config import RNNConfig, TransformerConfig
+from nmt.config.schema import DataConfig, DecodeConfig, TokenizerConfig, TrainConfig
+from nmt.config.section import Section
 
 SLOWEST = 10
 CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}

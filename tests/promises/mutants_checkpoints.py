@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nmt import files, manifest
-from nmt.decoding import load
-from nmt.training import checkpoint, resume, trainer
+from nmt.core import files, manifest
+from nmt.decoding import loading
+from nmt.training import trainer
+from nmt.training.checkpoints import checkpoint, resume
 
 
 def _folder_filled_in_place() -> None:
@@ -52,7 +53,7 @@ def _begun_anew_where_all_are_damaged() -> None:
         except resume.RunError:
             return None
 
-    from nmt.commands import train
+    from nmt.commands.training import train
 
     train.newest_whole = silent
 
@@ -115,7 +116,7 @@ def _tokenizer_not_compared() -> None:
         made = {"model": record.get("ingredients", {}).get("model", {})}
         return real({"ingredients": made}, *rest, **flags)
 
-    load.other_ingredients = resume.other_ingredients = model_only
+    loading.other_ingredients = resume.other_ingredients = model_only
 
 
 def _locks_not_heeded() -> None:

@@ -9,56 +9,56 @@ import numpy as np
 
 
 def arrays_unpickle() -> None:
-    from nmt.data import corpus
+    from nmt.data.corpus import corpus
 
     corpus._load = lambda path: np.load(path, allow_pickle=True)
 
 
 def yaml_without_caps() -> None:
-    from nmt import yamltext
+    from nmt.config import yaml_reader
 
-    yamltext.DEEPEST = yamltext.MOST_VALUES = 10**9
+    yaml_reader.DEEPEST = yaml_reader.MOST_VALUES = 10**9
 
 
 def yaml_with_tags() -> None:
-    from nmt import yamltext
+    from nmt.config import yaml_reader
 
-    refuse: Any = yamltext._Loader._refuse
+    refuse: Any = yaml_reader._Loader._refuse
 
     def lenient(self: Any, event: Any, problem: str) -> None:
         if not problem.startswith("tags"):
             refuse(self, event, problem)
 
-    yamltext._Loader._refuse = lenient  # type: ignore[method-assign]
+    yaml_reader._Loader._refuse = lenient  # type: ignore[method-assign]
 
 
 def models_unchecked() -> None:
-    from nmt.data import piecefile
+    from nmt.data.tokenizer import model_file
 
-    piecefile.check = lambda model: None
+    model_file.check = lambda model: None
 
 
 def deaths_unnoticed() -> None:
-    from nmt.data import checkedmodel
+    from nmt.data.tokenizer import validation
 
-    checkedmodel._run = lambda stdin, file: f"{checkedmodel.digest(file.read_bytes())}\n"
+    validation._run = lambda stdin, file: f"{validation.digest(file.read_bytes())}\n"
 
 
 def lines_split_anywhere() -> None:
-    from nmt.commands import score, translate
-    from nmt.data import text
+    from nmt.commands.translation import score, translate
+    from nmt.data.text import reader
 
     def split(stream: BinaryIO, file: Any) -> Iterator[bytes]:
         for line in stream.read().decode(errors="surrogateescape").splitlines(keepends=True):
             yield line.encode(errors="surrogateescape")
 
-    for module in (text, translate, score):
+    for module in (reader, translate, score):
         if hasattr(module, "raw_lines"):
             module.raw_lines = split
 
 
 def skipped_lines_are_gone() -> None:
-    from nmt.commands import translate
+    from nmt.commands.translation import translate
 
     passed = translate._Invalid.passed
 

@@ -33,7 +33,7 @@ def skip_a_batch() -> None:
 
 def deal_only_full_rounds() -> None:
     """Pairs of a batch that do not go round all workers are left out."""
-    from nmt.data.batching import Batch
+    from nmt.data.batching.batches import Batch
 
     share = Batch.share
 
@@ -59,7 +59,7 @@ def begin_the_epoch_again() -> None:
 
 def hear_nothing() -> None:
     """Nobody has a pulse: a stopped worker keeps the others waiting."""
-    from nmt.pulse import Pulse
+    from nmt.core.distributed.heartbeat import Pulse
 
     Pulse.start = lambda self: None  # type: ignore[method-assign]
     Pulse.stop = lambda self: None  # type: ignore[method-assign]
@@ -67,7 +67,7 @@ def hear_nothing() -> None:
 
 def blame_another() -> None:
     """The worker that hears the silence, and not the silent one, is named and killed."""
-    from nmt.pulse import Pulse
+    from nmt.core.distributed.heartbeat import Pulse
 
     end = Pulse._end
     Pulse._end = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
@@ -75,9 +75,9 @@ def blame_another() -> None:
 
 def meet_where_we_met() -> None:
     """A restart finds the addresses of the attempt before."""
-    from nmt import workers
+    from nmt.core.distributed import process_group
 
-    workers.of_this_attempt = lambda store: store
+    process_group.of_this_attempt = lambda store: store
 
 
 KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"

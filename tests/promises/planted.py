@@ -9,6 +9,6 @@ from mutants import MUTANT_VARIABLE, MUTANTS
 if __name__ == "__main__":
     if name := os.environ.get(MUTANT_VARIABLE):
         MUTANTS[name].plant()
-    from nmt.cli import main
+    from nmt.cli.app import main
 
     main()

@@ -22,8 +22,8 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from distributed_job import make_trainer, squares
 from tinytrainer import batches_of
 
+from nmt.core.distributed.process_group import connected
 from nmt.training.trainer import Trainer
-from nmt.workers import connected
 
 BAD = 3
 PATIENCE = 15.0

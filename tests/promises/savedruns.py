@@ -20,17 +20,17 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from textpairs import corpus_of
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
-from nmt import files
-from nmt.data.corpus import Corpus
-from nmt.data.tokenizer import Tokenizers
-from nmt.log import RunLog
+from nmt.core import files
+from nmt.core.distributed.process_group import Workers
+from nmt.core.logging import RunLog
+from nmt.core.run_dir import RunDir
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.device.runtime import Precision, seed_everything
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
-from nmt.training.checkpoint import TrainState
-from nmt.training.resume import newest_whole
+from nmt.training.checkpoints.checkpoint import TrainState
+from nmt.training.checkpoints.resume import newest_whole
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers
 
 CHANGES = ("write", "mkdir", "symlink")
 """Steps that need room on the disk."""

@@ -11,7 +11,7 @@ import signal
 import sys
 from itertools import count
 
-from nmt import files
+from nmt.core import files
 
 CHANGES = ("write", "fsync", "mkdir", "symlink")
 """Steps that need room."""
@@ -31,7 +31,7 @@ def main() -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name.split(" ", 2)[2])
 
     files.strike = strike
-    from nmt.cli import main
+    from nmt.cli.app import main
 
     main()
 

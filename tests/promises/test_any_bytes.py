@@ -11,7 +11,7 @@ from fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from nmt.data import text
+from nmt.data.text import reader
 from nmt.errors import EXIT_USER_ERROR
 
 FEW = {
@@ -54,7 +54,7 @@ def test_translate(ground: Ground, policy: str, drawn: list[bytes], arch: str) -
 
 def not_utf8(line: bytes, first: bool) -> bool:
     try:
-        (line.removeprefix(text.BOM) if first else line).decode()
+        (line.removeprefix(reader.BOM) if first else line).decode()
     except UnicodeDecodeError:
         return True
     return False
@@ -115,7 +115,7 @@ def test_a_line_of_a_megabyte_is_a_line(ground: Ground) -> None:
 
 
 def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(reader, "LONGEST_LINE", 1000)
     found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
     assert found.code == EXIT_USER_ERROR
     assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in found.err
@@ -124,7 +124,7 @@ def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.Monke
 READER = """
 import resource, sys
 from pathlib import Path
-from nmt.data.text import decode_lines, raw_lines
+from nmt.data.text.reader import decode_lines, raw_lines
 mega = sum(1 for _ in decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin"))
 print(mega, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

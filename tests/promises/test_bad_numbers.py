@@ -17,12 +17,12 @@ import torch
 from bad_numbers import GRADIENT, poison
 from exacttrainers import Make, Noting, make, parts, validate
 
-from nmt.data.loader import MicroBatch
+from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
-from nmt.training import faults
-from nmt.training.faults import MOST_SKIPPED, SpikeMonitor
+from nmt.training import loss_monitor
 from nmt.training.loss import Losses
-from nmt.training.meter import Done
+from nmt.training.loss_monitor import MOST_SKIPPED, SpikeMonitor
+from nmt.training.metrics import Done
 from nmt.training.trainer import Trainer
 
 __all__ = ["make", "parts"]
@@ -137,11 +137,11 @@ def test_weights_that_are_broken_already_are_named(make: Make) -> None:
 
 
 def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "LISTED", 2)
+    monkeypatch.setattr(loss_monitor, "LISTED", 2)
     window = (trainer := make("run", "luong", **FLAGS)).first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
     rows = np.unique(window.pairs.origin(batch.rows))
-    said = faults.lines_of(trainer.corpus, window.pairs, batch)
+    said = loss_monitor.lines_of(trainer.corpus, window.pairs, batch)
     assert said.endswith(f" and {len(rows) - 2} more")
     assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))
 
@@ -238,7 +238,7 @@ def test_a_new_level_is_soon_no_spike() -> None:
 
 def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Noting:
     """Return a trainer that has trained to update 25, where the loss of update 22 was 100 times."""
-    monkeypatch.setattr(faults, "MIN_HISTORY", 15)
+    monkeypatch.setattr(loss_monitor, "MIN_HISTORY", 15)
     flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
     trainer = make(name, "luong", **flags)
     forward = trainer.step.forward

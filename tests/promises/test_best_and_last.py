@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from savedruns import DELETES, Killed, advance, at, dead, struck, taken_up, trainer_in, validate
 
-from nmt.rundir import STATE, read_json
-from nmt.training.checkpoint import damage
+from nmt.core.run_dir import STATE, read_json
+from nmt.training.checkpoints.checkpoint import damage
 
 SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
 CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -16,8 +16,8 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import Result, done, nmt, settings
 from tinyruns import Tiny, make_exportable, make_tiny
 
-from nmt.data.corpus import Corpus
-from nmt.data.tokenizer import Tokenizer
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizer
 
 MORE = settings(train__max_updates=3)
 

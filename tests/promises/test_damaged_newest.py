@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import done, nmt, settings
 from tinyruns import make_tiny
 
-from nmt.rundir import RunDir
+from nmt.core.run_dir import RunDir
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from exacttrainers import MODELS, Make, make, parts, validate
 
-from nmt.rundir import RunDir
+from nmt.core.run_dir import RunDir
 
 __all__ = ["make", "parts"]
 

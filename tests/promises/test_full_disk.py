@@ -19,10 +19,10 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import done, nmt, settings
 from tinyruns import Tiny, make_tiny
 
-from nmt import files
+from nmt.core import files
+from nmt.core.run_dir import RunDir
 from nmt.errors import DiskFullError
-from nmt.rundir import RunDir
-from nmt.training import checkpoint
+from nmt.training.checkpoints import checkpoint
 from nmt.training.trainer import Trainer
 
 EVERY = 3

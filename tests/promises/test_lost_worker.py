@@ -11,7 +11,7 @@ from losing import STORES, Loss, run_losing
 from smallrun import SmallRun, differences, final_state, make_small_run
 from torch.distributed import HashStore
 
-from nmt import workers
+from nmt.core.distributed import process_group
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -47,9 +47,9 @@ def test_a_restart_does_not_meet_the_attempt_before(
     store = HashStore()
     monkeypatch.setenv("GROUP_WORLD_SIZE", torchruns)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    workers.of_this_attempt(store).set("address", "gone")
+    process_group.of_this_attempt(store).set("address", "gone")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert workers.of_this_attempt(store).check(["address"]) == kept
+    assert process_group.of_this_attempt(store).check(["address"]) == kept
 
 
 @pytest.mark.slow

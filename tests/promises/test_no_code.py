@@ -15,8 +15,8 @@ import torch
 from bombs import BOMBS, array, plain
 from fuzz import Ground, ended, judge
 
+from nmt.core.manifest import write_manifest
 from nmt.errors import EXIT_OK, EXIT_USER_ERROR
-from nmt.manifest import write_manifest
 
 TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
 RESUME = [

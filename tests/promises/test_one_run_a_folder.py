@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import NMT, done, environment, settings
 from tinyruns import Tiny, make_tiny
 
-from nmt import files
+from nmt.core import files
 
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
 

@@ -13,7 +13,7 @@ from exacttrainers import Make, make, parts, validate
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
-from nmt.data.loader import MicroBatch
+from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
 from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer

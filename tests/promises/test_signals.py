@@ -20,8 +20,8 @@ sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from commandline import Result, nmt, settings
 from tinyruns import Tiny, make_tiny
 
-from nmt.data.loader import MicroBatch
-from nmt.decoding.beam import BeamEngine
+from nmt.data.batching.loader import MicroBatch
+from nmt.decoding.beam_search import BeamEngine
 from nmt.training.loss import Losses, TrainStep
 
 __all__ = ["make", "parts"]
@@ -142,7 +142,7 @@ LISTENER = """\
 import os, time
 from mutants import MUTANT_VARIABLE, MUTANTS
 from nmt.training.signals import Signals
-from nmt.workers import Workers
+from nmt.core.distributed.process_group import Workers
 if name := os.environ.get(MUTANT_VARIABLE):
     MUTANTS[name].plant()
 signals = Signals(Workers())

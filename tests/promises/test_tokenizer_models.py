@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from nmt.data import checkedmodel, piecefile
-from nmt.data.tokenizer import Tokenizer
+from nmt.data.tokenizer import model_file, validation
+from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
 SECONDS = 20
@@ -141,15 +141,15 @@ def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
 def test_a_reader_that_dies_is_a_clean_error(
     trick: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = Path(piecefile.__file__).read_text()
+    program = Path(model_file.__file__).read_text()
     assert "        check(model)\n" in program
     reader = tmp_path / "reader.py"
     reader.write_text(program.replace("        check(model)\n", f"        {trick}\n"))
-    monkeypatch.setattr(piecefile, "__file__", str(reader))
-    monkeypatch.setattr(checkedmodel, "PATIENCE", 3.0)
+    monkeypatch.setattr(model_file, "__file__", str(reader))
+    monkeypatch.setattr(validation, "PATIENCE", 3.0)
     file = tmp_path / "own.model"
     file.write_bytes(SOUND)
-    checkedmodel._sound.discard(checkedmodel.digest(SOUND))
+    validation._sound.discard(validation.digest(SOUND))
     with pytest.raises(DataError, match=message):
         Tokenizer.load(file)
 
@@ -201,9 +201,9 @@ def survived(work: Callable[[], object]) -> int:
 
 
 def first_reading(model: bytes) -> None:
-    """Do what the child of `nmt.data.checkedmodel` does."""
-    piecefile.check(model)
-    piecefile._try_out(model)
+    """Do what the child of `nmt.data.tokenizer.validation` does."""
+    model_file.check(model)
+    model_file._try_out(model)
 
 
 TEXT = "".join(map(chr, [*range(1, 0x800), *range(0x2000, 0x2100), *range(0xFF00, 0xFFF0)]))

@@ -22,9 +22,9 @@ from savedruns import (
     validate,
 )
 
-from nmt.rundir import RunDir
-from nmt.training.checkpoint import checkpoints_of
-from nmt.training.tensorfile import write_tensors
+from nmt.core.run_dir import RunDir
+from nmt.training.checkpoints.checkpoint import checkpoints_of
+from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.trainer import Trainer
 
 Prepare = Callable[[Trainer], Callable[[], object]]

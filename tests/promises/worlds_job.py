@@ -20,9 +20,9 @@ import torch
 from distributed_job import make_trainer, rows_of
 from mutants import MUTANT_VARIABLE, MUTANTS
 
-from nmt.data.loader import Update
+from nmt.core.distributed.process_group import connected
+from nmt.data.batching.loader import Update
 from nmt.training.trainer import Trainer
-from nmt.workers import connected
 
 
 def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:

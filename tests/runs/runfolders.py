@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from nmt.configfile import load_config, show_config
-from nmt.rundir import RunDir
+from nmt.config.loader import load_config, show_config
+from nmt.core.run_dir import RunDir
 
 WEIGHTS = {"embed": (7, 3), "out.weight": (5, 4), "out.bias": (5,)}
 PARAMETERS = 7 * 3 + 5 * 4 + 5

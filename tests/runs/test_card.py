@@ -10,8 +10,8 @@ import pytest
 import yaml
 from runfolders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
 
-from nmt.rundir import RunDir
-from nmt.runs.card import is_ours, write_card
+from nmt.core.run_dir import RunDir
+from nmt.runs.model_card import is_ours, write_card
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from runfolders import train_record, valid_record, write_metrics
 
-from nmt.rundir import RunDir
-from nmt.runs.chart import MARGIN, ROWS, SEVERAL, chart
-from nmt.runs.curves import Curves, curves
-from nmt.runs.panels import KINDS, Panel, Series, panels
+from nmt.core.run_dir import RunDir
+from nmt.runs.chart_panels import KINDS, Panel, Series, panels
+from nmt.runs.learning_curves import Curves, curves
+from nmt.runs.terminal_chart import MARGIN, ROWS, SEVERAL, chart
 
 AREA = MARGIN + 2
 """Where a line's drawing begins."""

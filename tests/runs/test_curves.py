@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from runfolders import train_record, valid_record, write_metrics
 
-from nmt.rundir import RunDir
-from nmt.runs.curves import Curves, curves
+from nmt.core.run_dir import RunDir
+from nmt.runs.learning_curves import Curves, curves
 
 
 def test_records_become_series_in_their_order(tmp_path: Path) -> None:

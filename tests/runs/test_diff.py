@@ -6,12 +6,12 @@ from pathlib import Path
 
 from runfolders import CONFIG, valid_record, write_metrics, write_run, write_texts
 
-from nmt.configfile import load_config
-from nmt.rundir import RunDir
-from nmt.runs.curves import curves
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
 from nmt.runs.diff import MOST_ROWS, changed_settings, changed_texts, ends, validations
+from nmt.runs.learning_curves import curves
 from nmt.runs.summary import summarise
-from nmt.runs.texts import texts
+from nmt.runs.training_texts import texts
 
 
 def test_settings_that_differ_are_named_and_defaults_are_marked(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from runfolders import PARAMETERS, finish, write_report, write_run
 
+from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.rundir import RunDir
 from nmt.runs.listing import as_json, find_runs, summaries, table
 from nmt.runs.summary import Summary
 

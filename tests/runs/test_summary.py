@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from runfolders import CONFIG, PARAMETERS, finish, write_metrics, write_report, write_run
 
-from nmt import files
-from nmt.rundir import RunDir
+from nmt.core import files
+from nmt.core.run_dir import RunDir
 from nmt.runs.summary import count_parameters, summarise
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"

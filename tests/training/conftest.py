@@ -10,14 +10,14 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
-from nmt.data.corpus import Corpus
-from nmt.data.tokenizer import Tokenizers
-from nmt.log import RunLog
+from nmt.core.distributed.process_group import Workers
+from nmt.core.logging import RunLog
+from nmt.core.run_dir import RunDir
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.device.runtime import Precision, seed_everything
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,15 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
-from nmt.data.corpus import Corpus
-from nmt.data.loader import Update
-from nmt.log import RunLog
+from nmt.core.distributed.process_group import Workers, connected
+from nmt.core.logging import RunLog
+from nmt.core.run_dir import RunDir
+from nmt.data.batching.loader import Update
+from nmt.data.corpus.corpus import Corpus
+from nmt.device.runtime import Precision, seed_everything
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
-from nmt.training.parallel import whole
+from nmt.training.data_parallel import whole
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers, connected
 
 MODELS: dict[str, dict[str, Any]] = {
     "luong": {"wiring": "luong", "num_layers": 2},

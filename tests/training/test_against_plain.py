@@ -9,8 +9,8 @@ import torch
 from plain import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
 from tinytrainer import MakeTrainer, batches_of
 
+from nmt.device.runtime import seed_everything
 from nmt.models.build import build_model, weights_of
-from nmt.runtime import seed_everything
 from nmt.training.trainer import Trainer
 
 SMOOTHING, RATE = 0.1, 5e-3

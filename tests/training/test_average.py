@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from nmt.errors import RunError
-from nmt.training.average import mean_weights
+from nmt.training.checkpoints.averaging import mean_weights
 
 SPECIAL = torch.tensor([-0.0, 0.0, 1e-45, -3.4e38, 3.4e38, 0.1, float("inf")])
 

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from tinytrainer import MakeTrainer, batches_of
 
+from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.rundir import RunDir
-from nmt.training.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
-from nmt.training.resume import forget_later_records
+from nmt.training.checkpoints.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
+from nmt.training.checkpoints.resume import forget_later_records
 from nmt.training.trainer import Trainer
 
 

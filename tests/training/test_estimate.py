@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tinytrainer import MakeTrainer, batches_of
 
-from nmt.training.estimate import estimate
+from nmt.training.planning.cost_estimate import estimate
 
 
 @pytest.mark.parametrize(("optimizer", "ema"), [("adam", None), ("sgd", None), ("adam", 0.9)])

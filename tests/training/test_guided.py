@@ -9,14 +9,14 @@ import pytest
 import torch
 from tinytrainer import update_of
 
-from nmt.data.loader import MicroBatch
-from nmt.modelconfig import RNNConfig
+from nmt.config.model_config import RNNConfig
+from nmt.core.distributed.process_group import Workers
+from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
+from nmt.training.flops import Work
 from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
-from nmt.training.meter import Meter
-from nmt.training.work import Work
-from nmt.workers import Workers
+from nmt.training.metrics import Meter
 
 PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
 SHARES = torch.tensor([0.5, 0.5, 1.0])

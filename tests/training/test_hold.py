@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nmt import files
+from nmt.core import files
+from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.rundir import RunDir
-from nmt.training.hold import check_free, failure_kept, held, holder
+from nmt.training.checkpoints.run_lock import check_free, failure_kept, held, holder
 
 
 def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer
 
-from nmt.data.batching import Batch
-from nmt.data.loader import MicroBatch, make_micro_batch
-from nmt.runtime import Precision
+from nmt.core.distributed.process_group import Workers
+from nmt.data.batching.batches import Batch
+from nmt.data.batching.loader import MicroBatch, make_micro_batch
+from nmt.device.runtime import Precision
 from nmt.training.loss import TrainStep, corpus_loss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers
 
 CPU = Precision("fp32", torch.device("cpu"))
 

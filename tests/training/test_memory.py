@@ -10,12 +10,12 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer, batches_of
 
-from nmt.data.loader import MicroBatch
+from nmt.data.batching.loader import MicroBatch
+from nmt.device.runtime import free_memory
 from nmt.errors import RunError
-from nmt.runtime import free_memory
-from nmt.training import memory
 from nmt.training.loss import Losses
-from nmt.training.memory import fitting_tokens, is_out_of_memory
+from nmt.training.planning import micro_batch_size
+from nmt.training.planning.micro_batch_size import fitting_tokens, is_out_of_memory
 from nmt.training.trainer import Trainer
 
 DROPPED = {"model__dropout": 0.3}
@@ -124,8 +124,10 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
     """A model process of 1,000 bytes and 10 a token, where 1,900 more are free: 80% are 1,520."""
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     sizes = limit(trainer, math.inf, of_a_gpu)
-    monkeypatch.setattr(memory, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes]))
-    monkeypatch.setattr(memory, "free_memory", lambda device: 1900.0)
+    monkeypatch.setattr(
+        micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
+    )
+    monkeypatch.setattr(micro_batch_size, "free_memory", lambda device: 1900.0)
     tokens, _ = fitting_tokens(trainer)
     assert tokens == 128
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
@@ -135,7 +137,7 @@ def test_auto_needs_no_free_memory_to_be_known(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    monkeypatch.setattr(memory, "free_memory", lambda device: math.inf)
+    monkeypatch.setattr(micro_batch_size, "free_memory", lambda device: math.inf)
     assert fitting_tokens(trainer)[0] == 256
 
 

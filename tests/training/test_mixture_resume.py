@@ -11,17 +11,17 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
-from nmt.config import AugmentConfig, TokenizerConfig, TrainSet
-from nmt.data.corpus import Corpus
-from nmt.data.loader import Update
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.log import RunLog
+from nmt.config.schema import AugmentConfig, TokenizerConfig, TrainSet
+from nmt.core.distributed.process_group import Workers
+from nmt.core.logging import RunLog
+from nmt.core.run_dir import RunDir
+from nmt.data.batching.loader import Update
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.device.runtime import Precision, seed_everything
 from nmt.models.build import build_model
-from nmt.rundir import RunDir
-from nmt.runtime import Precision, seed_everything
 from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer
-from nmt.workers import Workers
 
 UPDATES = 14
 Make = Callable[..., tuple[Trainer, list[str]]]

@@ -10,7 +10,7 @@ import torch
 from tinytrainer import make_config
 from torch import nn
 
-from nmt.training.optim import SCHEDULES, learning_rate, make_optimizer
+from nmt.training.optimizer import SCHEDULES, learning_rate, make_optimizer
 
 W, T = 100, 1100
 """Warm-up and total of the table below; peak rate 1."""

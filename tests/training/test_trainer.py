@@ -11,9 +11,9 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer, batches_of, update_of
 
-from nmt.data import epochs
-from nmt.data.loader import MicroBatch, Update, make_micro_batch
-from nmt.rundir import RunDir
+from nmt.core.run_dir import RunDir
+from nmt.data.batching import epochs
+from nmt.data.batching.loader import MicroBatch, Update, make_micro_batch
 from nmt.training.trainer import Trainer
 
 

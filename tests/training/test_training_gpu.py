@@ -6,8 +6,8 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer, batches_of, update_of
 
-from nmt.data.loader import make_micro_batch, prefetch
-from nmt.runtime import Precision
+from nmt.data.batching.loader import make_micro_batch, prefetch
+from nmt.device.runtime import Precision
 from nmt.training.trainer import Trainer
 
 pytestmark = [

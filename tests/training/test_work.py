@@ -8,7 +8,7 @@ import pytest
 from tinytrainer import make_config
 
 from nmt.models.build import build_model
-from nmt.training.work import work_of
+from nmt.training.flops import work_of
 
 D, F, V, H = 8, 16, 50, 8
 RNN: dict[str, Any] = {"model__d_embed": 8, "model__d_hidden": H}

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from nmt.config import Config
-from nmt.data.batching import Batch
-from nmt.data.loader import MicroBatch, Update
-from nmt.data.prepare import Rows
-from nmt.data.redraw import Drawn
-from nmt.data.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.config.schema import Config
+from nmt.data.batching.batches import Batch
+from nmt.data.batching.loader import MicroBatch, Update
+from nmt.data.batching.online_encoding import Drawn
+from nmt.data.corpus.preparation import Rows
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]

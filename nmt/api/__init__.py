@@ -1,0 +1,1 @@
+"""The Python interface: `nmt.load` and the model that it returns."""

@@ -1,0 +1,1 @@
+"""The Typer application: one thin function per command. Imports nothing heavy."""

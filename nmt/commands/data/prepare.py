@@ -1,0 +1,22 @@
+"""`nmt tokenizer` and `nmt prepare`: the stages before training, each on its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nmt.config.loader import load_config, run_folder
+from nmt.core.logging import say
+from nmt.core.ownership import check_run_folder
+from nmt.data.corpus.pipeline import ensure_corpus, ensure_tokenizers
+from nmt.data.text.normalization import with_model_normalization
+
+
+def run(file: Path, folder: Path | None, overrides: list[str], corpus: bool) -> None:
+    """Run the tokenizer stage and, with `corpus`, the corpus stage."""
+    config = load_config(file, overrides, check_files=True)
+    run_dir = run_folder(config, file, folder)
+    check_run_folder(run_dir)
+    config = with_model_normalization(config, run_dir, resume=True, say=say)
+    tokenizers = ensure_tokenizers(config, run_dir, say)
+    if corpus:
+        ensure_corpus(config, run_dir, tokenizers, say)

@@ -1,0 +1,1 @@
+"""Commands that translate, score and rerank."""

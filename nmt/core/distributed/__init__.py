@@ -1,0 +1,1 @@
+"""The processes of one training job, as torchrun starts them."""

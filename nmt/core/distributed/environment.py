@@ -1,0 +1,10 @@
+"""Environment variables that torchrun sets for each process of a job."""
+
+from __future__ import annotations
+
+import os
+
+
+def job_size() -> int:
+    """Return the number of processes that torchrun started for this job, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

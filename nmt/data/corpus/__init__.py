@@ -1,0 +1,1 @@
+"""From text sets to a tokenized corpus on disk: reading, filtering, tokenizing, splitting."""

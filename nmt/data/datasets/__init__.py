@@ -1,0 +1,1 @@
+"""Public parallel text: the catalogue, downloads, and the archives that hold it."""

@@ -1,0 +1,1 @@
+"""Raw text: files of lines, normalization, sentence boundaries and languages."""

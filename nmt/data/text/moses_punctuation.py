@@ -1,0 +1,82 @@
+"""Normalize punctuation as the Moses toolkit does (Koehn et al. 2007).
+
+The rules describe what Moses' script normalize-punctuation.perl does to a line, in its order, with
+the differences that it makes between languages. Its `-penn` option is not offered.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from nmt.data.text.offset_mapping import Rule, substitution
+
+NBSP = "\u00a0"
+NO_QUOTE_ORDER = ("cs", "cz")
+"""Languages in which a comma or full stop next to a quotation mark is not moved."""
+DECIMAL_COMMA = ("cs", "cz", "de", "es", "fr")
+"""Languages in which a no-break space between digits becomes a comma, not a full stop."""
+
+ONE_SPACE = substitution(" {2,}", " ")
+
+BRACKETS = (
+    substitution("\r", ""),
+    substitution(r"(?=\()", " "),
+    substitution(r"(?<=\))", " "),
+    ONE_SPACE,
+    substitution(r"\)( )[.!:?;,]", "", 1),
+    substitution(r"\(( )", "", 1),
+    substitution(r" (?=\))", ""),
+    substitution(r"\d( )%", "", 1),
+    substitution(" (?=:)", ""),
+    substitution(" (?=;)", ""),
+)
+MARKS = (
+    substitution("`", "'"),
+    substitution("''", ' " '),
+    substitution("[„“”]", '"'),
+    substitution("–", "-"),
+    substitution("—", " - "),
+    ONE_SPACE,
+    substitution("´", "'"),
+    substitution("[A-Za-z](‘)[A-Za-z]", "'", 1),
+    substitution("[A-Za-z](’)[A-Za-z]", "'", 1),
+    substitution("[‘‚]", "'"),
+    substitution("’", '"'),
+    substitution("''", '"'),
+    substitution("…", "..."),
+)
+ANGLE_QUOTES = (
+    substitution(f"{NBSP}«{NBSP}", ' "'),
+    substitution(f"«{NBSP}?", '"'),
+    substitution(f"{NBSP}»{NBSP}", '" '),
+    substitution(f"{NBSP}?»", '"'),
+)
+NO_BREAK_SPACES = (
+    substitution(f"{NBSP}(?=%)", ""),
+    substitution(f"nº({NBSP})", " ", 1),
+    substitution(f"{NBSP}(?=:)", ""),
+    substitution(f"{NBSP}(?=ºC)", " "),
+    substitution(f"{NBSP}(?=cm)", " "),
+    substitution(f"{NBSP}(?=[?!;])", ""),
+    substitution(f",({NBSP})", " ", 1),
+    ONE_SPACE,
+)
+QUOTE_LAST = (substitution('"[,.]+', lambda match: f'{match[0][1:]}"'),)
+"""English: a comma or full stop goes before a closing quotation mark."""
+QUOTE_FIRST = (
+    substitution(',"', '",'),
+    substitution(r'((\.+)")(?:\s*[^<]|\Z)', lambda match: f'"{match[2]}', 1),
+)
+"""German, French, Spanish and others: a quotation mark goes before the comma or full stop."""
+
+
+@cache
+def punctuation_rules(language: str) -> tuple[Rule, ...]:
+    """Return the rules for a language code such as de or de-AT, in order."""
+    base = re.split("[-_]", language.lower())[0]
+    quotes: tuple[Rule, ...] = QUOTE_LAST if base == "en" else QUOTE_FIRST
+    if base in NO_QUOTE_ORDER:
+        quotes = ()
+    digits = substitution(rf"\d({NBSP})\d", "," if base in DECIMAL_COMMA else ".", 1)
+    return (*BRACKETS, *MARKS, *ANGLE_QUOTES, *NO_BREAK_SPACES, *quotes, digits)

@@ -1,0 +1,1 @@
+"""SentencePiece models: training, validation before use, encoding, sampled segmentations."""

@@ -1,0 +1,1 @@
+"""Find bad lines, duplicates, leaks and misaligned blocks in parallel text."""

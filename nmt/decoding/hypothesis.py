@@ -1,0 +1,88 @@
+"""What a translator expects of an engine, and the hypotheses and translations that pass between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import mul
+from typing import Protocol
+
+from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.lines.confidence import Assessment, Confidence
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished token sequence."""
+
+    tokens: list[int]
+    """Without eos."""
+    score: float
+    """log_prob over the length penalty: what hypotheses are ranked by."""
+    log_prob: float
+    """Sum of the log-probabilities of all tokens and eos, in nats."""
+
+
+@dataclass(frozen=True)
+class ForcedPair:
+    """The score of a given translation, over all parts in which the pair was forced."""
+
+    score: float
+    """`log_prob` over the length penalty; the mean of the parts, weighted by their tokens."""
+    log_prob: float
+    """Sum of the log-probabilities of all tokens and ends of parts, in nats."""
+    tokens: int
+    """Tokens and ends of parts."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Hypothesis]) -> ForcedPair:
+        """Add up the forced parts of a pair."""
+        sizes = [len(part.tokens) + 1 for part in parts]
+        score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
+        return cls(score, sum(part.log_prob for part in parts), sum(sizes))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The tokens of a translation, or of one of its parts, and of what it translates."""
+
+    source: list[int]
+    hypothesis: Hypothesis
+    limit: int
+    """The tokens that it could have had at most, with eos."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A hypothesis as text."""
+
+    text: str
+    score: float
+    """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
+    pieces: tuple[Piece, ...] = field(default=(), compare=False)
+    confidence: Confidence | None = field(default=None, compare=False)
+
+
+BLANK = Translation("", 0.0)
+
+
+class Engine(Protocol):
+    """What turns token ids into hypotheses."""
+
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        demands: Mapping[int, Demand] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Return the n best hypotheses of each source, best first.
+
+        `progress` is called with the number of sources that are done, one call at a time.
+        """
+
+    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
+        """Return each pair's target as a scored hypothesis."""
+
+    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+        """Return how probable each pair's target is, token by token, and what it looked at."""

@@ -1,0 +1,1 @@
+"""Divide lines into parts before the search, join the results, and judge them."""

@@ -1,0 +1,1 @@
+"""What the machine can compute: CPU cores, instruction sets, GPUs, number formats."""

@@ -1,0 +1,1 @@
+"""An evaluation as JSON, as tables and as a web page."""

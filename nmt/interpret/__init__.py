@@ -1,0 +1,1 @@
+"""What a model attends to: explanations, word alignments, heat maps, pages."""

@@ -1,0 +1,139 @@
+"""Hard word alignments from attention, their symmetrisation and their error rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nmt.data.corpus.word_alignment import Gold
+from nmt.data.text.reader import Links
+from nmt.decoding.trace import Numbers
+
+LEAST_WEIGHT = 0.05
+"""A source word that no target word looks at most is linked if one gives it this much."""
+DROPPED_BELOW = 0.1
+"""A source word is dropped where no target word gives it this much."""
+REPEATED_FROM = 2.5
+"""A source word is repeated where target words give it this much in all."""
+
+
+def hard_alignment(weights: Numbers) -> Links:
+    """Link each target word to the source word that it looks at most, unless that is the end.
+
+    `weights` is target x source words, the end of the sentence last on both sides. A source word
+    that this leaves alone is linked to the target word that looks at it most.
+    """
+    inner = weights[:-1]
+    best = inner.argmax(1)
+    end = weights.shape[1] - 1
+    links = {(int(s), t) for t, s in enumerate(best) if s < end and inner[t, s] > 0}
+    if not len(inner):
+        return links
+    chosen = {s for s, _ in links}
+    looks = inner.argmax(0)
+    for s in range(end):
+        if s not in chosen and inner[looks[s], s] >= LEAST_WEIGHT:
+            links.add((s, int(looks[s])))
+    return links
+
+
+@dataclass(frozen=True)
+class AlignmentScores:
+    """Scores of a set of alignments against gold (Och & Ney 2003, eq. 7)."""
+
+    precision: float
+    """Links that are possible, of those given."""
+    recall: float
+    """Sure links that are given, of all sure ones."""
+    aer: float
+    """1 - (|A & S| + |A & P|) / (|A| + |S|)."""
+    lines: int
+
+
+def score_alignments(found: Iterable[Links], gold: Iterable[Gold]) -> AlignmentScores:
+    """Score alignments of the same lines; the counts are summed over all of them."""
+    sure_hits = possible_hits = links = sure = lines = 0
+    for ours, theirs in zip(found, gold, strict=True):
+        sure_hits += len(ours & theirs.sure)
+        possible_hits += len(ours & theirs.possible)
+        links += len(ours)
+        sure += len(theirs.sure)
+        lines += 1
+    return AlignmentScores(
+        precision=possible_hits / links if links else 0.0,
+        recall=sure_hits / sure if sure else 0.0,
+        aer=1 - (sure_hits + possible_hits) / (links + sure) if links + sure else 0.0,
+        lines=lines,
+    )
+
+
+def intersection(forward: Links, backward: Links) -> Links:
+    """The links on which both directions agree."""
+    return forward & backward
+
+
+NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""In the order of Koehn et al. 2005, on which the result hangs."""
+
+
+def grow_diag_final_and(forward: Links, backward: Links) -> Links:
+    """Grow the intersection by neighbours, then by links between free words (Koehn et al. 2005).
+
+    A link of the union that touches one already there, also diagonally, is added if its source or
+    its target word is free; in the end one of either direction if both its words are free.
+    """
+    union, links = forward | backward, forward & backward
+    sources, targets = {s for s, _ in links}, {t for _, t in links}
+
+    def add(link: tuple[int, int]) -> None:
+        links.add(link)
+        sources.add(link[0])
+        targets.add(link[1])
+
+    grown = True
+    while grown:
+        grown = False
+        for s, t in sorted(links):
+            for ds, dt in NEIGHBOURS:
+                near = (s + ds, t + dt)
+                free = near[0] not in sources or near[1] not in targets
+                if free and near in union:
+                    add(near)
+                    grown = True
+    for direction in (forward, backward):
+        for s, t in sorted(direction):
+            if s not in sources and t not in targets:
+                add((s, t))
+    return links
+
+
+SYMMETRISE = {"grow-diag-final-and": grow_diag_final_and, "intersection": intersection}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What attention tells of one translation, over words."""
+
+    entropy: float
+    """Mean entropy of the target words' attention, in nats."""
+    dropped: list[int]
+    """Source words that no target word looked at."""
+    repeated: list[int]
+    """Source words that were looked at again and again."""
+
+
+def diagnose(weights: Numbers) -> Diagnosis:
+    """Diagnose target x source word weights, the end of the sentence last on both sides."""
+    inner = weights[:-1].astype(np.float64)
+    total = np.maximum(inner.sum(1, keepdims=True), 1e-12)
+    shares = np.maximum(inner / total, 1e-12)
+    entropy = float(-(shares * np.log(shares)).sum(1).mean()) if len(inner) else 0.0
+    seen = inner[:, :-1]
+    most = seen.max(0, initial=0.0)
+    return Diagnosis(
+        entropy=entropy,
+        dropped=[int(s) for s in np.nonzero(most < DROPPED_BELOW)[0]],
+        repeated=[int(s) for s in np.nonzero(seen.sum(0) >= REPEATED_FROM)[0]],
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: writing, choosing, averaging, resuming, and locking the run folder."""

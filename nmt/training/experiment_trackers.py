@@ -1,0 +1,101 @@
+"""Where a run's records go beside `metrics.jsonl`: TensorBoard and Weights & Biases.
+
+Each gets the numbers of every record, `bleu` of kind `valid` as `valid/bleu`, at their update, and
+nothing else. They write below the run folder themselves, not through nmt/core/files.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from nmt.config.schema import Config
+from nmt.core import files
+from nmt.core.logging import Logger, Record
+from nmt.core.run_dir import RunDir
+from nmt.errors import ConfigError
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Raise ConfigError where the package of a logger is missing."""
+    problems = [
+        f"train.log_to: {name} is not installed: pip install 'nmt[logging]'"
+        for name in names
+        if find_spec(name) is None
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def open_loggers(
+    names: Sequence[str], run: RunDir, config: Config, update: int
+) -> Iterator[list[Logger]]:
+    """Open the loggers named, to go on after `update`; they end their files with the block."""
+    with ExitStack() as stack:
+        opened = (LOGGERS[name](run, config, update) for name in dict.fromkeys(names))
+        yield [stack.enter_context(logger) for logger in opened]
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    """Return the numbers of a record by `kind/name`; its update is where they stand."""
+    return {
+        f"{record['kind']}/{name}": value
+        for name, value in record.items()
+        if name != "update" and isinstance(value, int | float)
+    }
+
+
+@contextmanager
+def _tensorboard(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
+    """Write event files; TensorBoard drops what earlier ones say of updates after `update`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer: Any = SummaryWriter(str(run.tensorboard), purge_step=update + 1)
+
+    def log(record: Record) -> None:
+        for name, value in _numbers(record).items():
+            writer.add_scalar(name, value, record["update"])
+        writer.flush()
+
+    try:
+        yield log
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _wandb(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
+    """Log to one W&B run, however often ours is resumed; it ignores updates that it has already."""
+    import wandb
+
+    id_file = run.wandb / "run-id.txt"
+    if not id_file.is_file():
+        files.write_text(id_file, secrets.token_hex(4) + "\n")
+    try:
+        session = wandb.init(
+            id=id_file.read_text().strip(),
+            resume="allow",
+            name=run.path.resolve().name,
+            dir=run.path,
+            config=config.model_dump(mode="json"),
+            settings=wandb.Settings(
+                console="off",
+                save_code=False,
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+            ),
+        )
+    except (wandb.Error, ValueError) as error:  # not logged in; a wrong WANDB_... variable
+        raise ConfigError([f"train.log_to: wandb: {error}"]) from None
+    with session:
+        yield lambda record: session.log(_numbers(record), step=record["update"])
+
+
+LOGGERS: dict[str, Callable[[RunDir, Config, int], AbstractContextManager[Logger]]] = {
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+}

@@ -1,0 +1,46 @@
+"""A dry run leaves no file: what it writes into the run folder is removed and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nmt.core import files
+from nmt.core.run_dir import RunDir
+
+
+@contextmanager
+def traces_removed(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
+    """Remove the files and folders that the block creates for `run`, and list them.
+
+    Files that were there before are not touched.
+    """
+    before = _outputs(run)
+    new_folders = [path for path in (run.path, *run.path.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        created = sorted(_outputs(run) - before, reverse=True)  # the content before its folder
+        for path in created:
+            if path.is_dir() and not path.is_symlink():
+                files.remove_empty(path)
+            else:
+                files.remove(path)
+        for folder in new_folders:
+            files.remove_empty(folder)
+        names = sorted({path.relative_to(run.path).parts[0] for path in created})
+        if names:
+            say(
+                f"dry run: removed what it wrote to {run.path}: {', '.join(names)} "
+                "(`nmt prepare` keeps tokenizer and corpus)"
+            )
+
+
+def _outputs(run: RunDir) -> set[Path]:
+    """Return the files and folders that a dry run may create, as far as they exist."""
+    tokenizers = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
+    folders = (run.corpus, run.checkpoints)
+    inside = [path for folder in folders for path in folder.rglob("*")]
+    outputs = (*tokenizers, run.normalization, *folders, *inside)
+    return {path for path in outputs if path.exists() or path.is_symlink()}

@@ -1,0 +1,80 @@
+"""Measure how fast a model trains on this machine, on random tokens."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from nmt.config.schema import Config
+from nmt.data.batching.loader import MicroBatch
+from nmt.device.runtime import Precision, pick_device, prepare_cpu
+from nmt.models.build import build_model
+from nmt.training.loss import TrainStep
+from nmt.training.optimizer import make_optimizer
+
+MEASURED_SECONDS = 2.0
+"""Time after which measuring ends."""
+MEASURED_TOKENS = 1024
+"""Target tokens of a measured batch, at most: a step of a large model takes seconds on a CPU."""
+PAD = 0
+"""Token id of the padding in the measured batches, which hold none."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The training speed of one model."""
+
+    tgt_tokens_per_second: float
+    device: str
+    """Device and precision, such as "cpu in bf16"."""
+
+
+def measure_speed(
+    config: Config, vocab_size: int, src_length: int, tgt_length: int, seconds: float
+) -> Speed:
+    """Train on random batches for about `seconds`; return the median speed of a step.
+
+    `src_length` and `tgt_length` are tokens a line, end of sentence included.
+    """
+    device = pick_device("auto")
+    prepare_cpu(config.train.threads)
+    precision = Precision(config.train.precision, device)
+    model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
+    step = TrainStep(model, config.train.label_smoothing).train()
+    optimizer = make_optimizer(model, config.train, device)
+    rows = max(1, min(config.train.batch_tokens, MEASURED_TOKENS) // tgt_length)
+    batch = random_batch(rows, src_length, tgt_length, vocab_size)
+    durations: list[float] = []
+    begin = time.perf_counter()
+    while len(durations) < 3 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            loss = step.total(step(batch.to(device))) / batch.tgt_tokens
+        precision.backward(loss)
+        float(precision.step(optimizer, config.train.clip_norm))  # waits for the device
+        durations.append(time.perf_counter() - start)
+    median = sorted(durations[1:])[len(durations[1:]) // 2]  # the first step allocates memory
+    return Speed(rows * tgt_length / median, f"{device.type} in {precision.name}")
+
+
+def random_batch(rows: int, src_length: int, tgt_length: int, vocab_size: int) -> MicroBatch:
+    """Return a batch of random tokens without padding."""
+    generator = torch.Generator().manual_seed(1)
+
+    def tokens(*shape: int) -> torch.Tensor:
+        return torch.randint(PAD + 1, vocab_size, shape, generator=generator)
+
+    no_links = torch.empty(0, dtype=torch.int64)
+    return MicroBatch(
+        src=tokens(rows, src_length),
+        src_len=torch.full((rows,), src_length),
+        tgt_in=tokens(rows, tgt_length),
+        targets=tokens(rows * tgt_length),
+        positions=torch.arange(rows * tgt_length),
+        link_places=no_links,
+        link_sources=no_links,
+        link_shares=torch.empty(0),
+    )
