@@ -14,17 +14,30 @@ from commandline import environment, nmt
 from typer.main import get_command
 
 from nmt import __version__
-from nmt.cli.app import SECTIONS, app
+from nmt.cli.app import app
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
 LIGHT = {
+    "nmt.cli",
+    "nmt.cli.analysis",
     "nmt.cli.app",
-    "nmt.device.cpu_cores",
-    "nmt.errors",
+    "nmt.cli.command_groups",
+    "nmt.cli.data",
+    "nmt.cli.options",
+    "nmt.cli.tools",
+    "nmt.cli.training",
+    "nmt.cli.translation",
+    "nmt.core",
+    "nmt.core.distributed",
+    "nmt.core.distributed.environment",
     "nmt.core.files",
     "nmt.core.logging",
     "nmt.core.streams",
+    "nmt.device",
+    "nmt.device.cpu_cores",
+    "nmt.errors",
 }
+SECTIONS = ["Data", "Training", "Translation", "Analysis", "Tools"]
 PROBE = """
 import sys
 sys.argv = ["nmt", *sys.argv[1:]]

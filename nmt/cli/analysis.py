@@ -1,0 +1,223 @@
+"""Commands of the section "Analysis" of `nmt --help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt.cli.options import (
+    TARGET_LANGUAGE_KEY,
+    Device,
+    EngineName,
+    Head,
+    Layer,
+    ModelFolder,
+    Output,
+    Overrides,
+    Progress,
+    TargetLanguage,
+    merge_overrides,
+)
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel="Analysis")
+def explain(
+    sentence: Annotated[
+        str | None,
+        typer.Argument(help="Sentence; default: the lines of --src or of stdin."),
+    ] = None,
+    src: Annotated[
+        Path | None,
+        typer.Option(help="File of sentences."),
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(help="Explain this translation, or this file of translations."),
+    ] = None,
+    model: ModelFolder = None,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Show each step: scores, softmax, next words.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all numbers as one JSON object per line.")
+    ] = False,
+    pieces: Annotated[
+        bool, typer.Option("--pieces", help="Show subword pieces instead of words.")
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML page."),
+    ] = None,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Write a heat map."),
+    ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(help="Write a heat map."),
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", min=1, help="Search with this beam size; --steps shows the beam."),
+    ] = None,
+    layer: Layer = None,
+    head: Head = None,
+    to: TargetLanguage = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Show the attention behind each word of a translation."""
+    from nmt.commands.analysis import explain as command
+
+    settings = merge_overrides(
+        set_, {"--to": (TARGET_LANGUAGE_KEY, to), "--beam": ("decode.beam_size", beam)}
+    )
+    pictures = {"png": png, "svg": svg}
+    command.run(
+        sentence,
+        src,
+        force,
+        model,
+        steps,
+        json,
+        pieces,
+        html,
+        pictures,
+        beam,
+        layer,
+        head,
+        settings,
+        device,
+    )
+
+
+@app.command(rich_help_panel="Analysis")
+def align(
+    src: Annotated[
+        Path | None,
+        typer.Option(help="Source text; default: stdin."),
+    ] = None,
+    tgt: Annotated[
+        Path | None,
+        typer.Option(help="Translation; default: translate and print it too."),
+    ] = None,
+    model: ModelFolder = None,
+    reverse: Annotated[
+        Path | None,
+        typer.Option(help="Run folder of the reverse model, to symmetrise."),
+    ] = None,
+    symmetrise: Annotated[
+        str | None,
+        typer.Option(help="grow-diag-final-and (default) or intersection."),
+    ] = None,
+    gold: Annotated[
+        Path | None,
+        typer.Option(help="Print precision, recall and AER against this file."),
+    ] = None,
+    diagnostics: Annotated[
+        Path | None,
+        typer.Option(help="Write entropy, dropped and repeated words per line."),
+    ] = None,
+    layer: Layer = None,
+    head: Head = None,
+    output: Output = None,
+    progress: Progress = False,
+    to: TargetLanguage = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+) -> None:
+    """Align words by attention and print Pharaoh links."""
+    from nmt.commands.analysis import align as command
+
+    command.run(
+        src,
+        tgt,
+        model,
+        reverse,
+        symmetrise,
+        gold,
+        diagnostics,
+        layer,
+        head,
+        output,
+        merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
+        device,
+        progress,
+    )
+
+
+@app.command(rich_help_panel="Analysis")
+def evaluate(
+    systems: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="SYSTEM",
+            help="Runs, checkpoints or translations; default: newest run.",
+        ),
+    ] = None,
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate the N best checkpoints of each run."),
+    ] = None,
+    src: Annotated[
+        list[Path] | None,
+        typer.Option(help="Source of a test set; may be repeated."),
+    ] = None,
+    ref: Annotated[
+        list[Path] | None,
+        typer.Option(help="Reference; repeat equally often for each --src."),
+    ] = None,
+    tgt_lang: Annotated[
+        str, typer.Option(help="Target language; selects the BLEU tokenizer.")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Write the report as JSON; default: RUN/report.json.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML page."),
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write the report as Markdown."),
+    ] = None,
+    comet_command: Annotated[
+        str | None,
+        typer.Option(help="Command with {src}, {hyp}, {ref} that prints a score."),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="Any of bleu, chrf, chrf++, ter, spbleu, with commas."),
+    ] = "bleu,chrf,ter",
+    to: TargetLanguage = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+    engine: EngineName = "nmt",
+) -> None:
+    """Compare systems by BLEU, chrF, TER and significance."""
+    from nmt.commands.analysis import evaluate as command
+
+    outputs = command.Outputs(output, html, markdown)
+    settings = merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)})
+    command.run(
+        systems or [],
+        best,
+        src or [],
+        ref or [],
+        tgt_lang,
+        outputs,
+        metrics,
+        comet_command,
+        settings,
+        device,
+        engine,
+    )

@@ -1,0 +1,108 @@
+"""Commands of the section "Data" of `nmt --help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nmt.cli.command_groups import CommandGroup
+from nmt.cli.options import ConfigFile, Overrides, RunFolder
+
+app = typer.Typer()
+data_app = typer.Typer(
+    cls=CommandGroup,
+    help="Download public parallel text.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+
+
+@app.command(rich_help_panel="Data")
+def tokenizer(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
+    """Train the tokenizer of a config unless it is up to date."""
+    from nmt.commands.data import prepare as command
+
+    command.run(config, run, set_ or [], corpus=False)
+
+
+@app.command(rich_help_panel="Data")
+def prepare(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -> None:
+    """Tokenize the text of a config into its run folder."""
+    from nmt.commands.data import prepare as command
+
+    command.run(config, run, set_ or [], corpus=True)
+
+
+@app.command(rich_help_panel="Data")
+def check(
+    files: Annotated[
+        list[Path], typer.Argument(help="A config, a run folder, or two sides of a text.")
+    ],
+    test: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="With two files: test set that must not overlap."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML page."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all findings with their lines as JSON.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 1 if there is an error.")
+    ] = False,
+    set_: Overrides = None,
+) -> None:
+    """Find bad lines, duplicates, leaks and shifts in text."""
+    from nmt.commands.data import check as command
+
+    raise typer.Exit(command.run(files, test, set_ or [], html, json, strict))
+
+
+@app.command(rich_help_panel="Data")
+def clean(
+    config: ConfigFile,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Prefix of the output files: PREFIX.en, PREFIX.de."),
+    ],
+    set_: Overrides = None,
+) -> None:
+    """Filter training text by data.clean and write the result."""
+    from nmt.commands.data import clean as command
+
+    command.run(config, output, set_ or [])
+
+
+@data_app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `nmt data list`.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to write; default: data/NAME."),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Read the official files from this folder."),
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Fetch the official files below this address."),
+    ] = None,
+) -> None:
+    """Download a data set, verify it, and write plain text."""
+    from nmt.commands.data import datasets as command
+
+    command.get(name, to, from_, mirror)
+
+
+@data_app.command("list")
+def list_() -> None:
+    """List the data sets with languages, sizes and licences."""
+    from nmt.commands.data import datasets as command
+
+    command.list_all()

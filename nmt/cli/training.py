@@ -1,0 +1,152 @@
+"""Commands of the section "Training" of `nmt --help`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nmt.cli.command_groups import ListByDefault
+from nmt.cli.options import ConfigFile, Device, Overrides, RunFolder
+
+app = typer.Typer()
+runs_app = typer.Typer(
+    cls=ListByDefault,
+    help="List or compare runs; `nmt runs` lists them.",
+    rich_markup_mode=None,
+)
+app.add_typer(runs_app, name="runs", rich_help_panel="Training")
+
+
+@app.command(rich_help_panel="Training")
+def init(
+    src: Annotated[Path, typer.Option(help="Source side of your parallel text.")],
+    tgt: Annotated[Path, typer.Option(help="Target side, one translation per source line.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write this config; default: SRC-TGT.yaml."),
+    ] = None,
+    valid: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="SRC TGT", help="Validation set; default: valid.* beside --src."),
+    ] = None,
+    test: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="SRC TGT", help="Test set; default: test*.* beside --src."),
+    ] = None,
+    arch: Annotated[
+        Literal["rnn", "transformer"] | None,
+        typer.Option(help="Architecture; default: the best for the amount of text."),
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="N", help="Plan a training that ends after N hours."),
+    ] = None,
+) -> None:
+    """Write a commented config for two parallel text files."""
+    from nmt.commands.training import init as command
+
+    command.run(command.InitOptions(src, tgt, valid, test, arch, hours, output))
+
+
+@app.command(rich_help_panel="Training")
+def train(
+    config: ConfigFile,
+    run: RunFolder = None,
+    set_: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in the folder, or start one.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run in the folder and start again.")
+    ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes",
+            help="With --resume: continue with changed text or settings.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try each step once and estimate time and memory.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train, validate and test a model."""
+    from nmt.commands.training import train as command
+
+    code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device, accept_changes)
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel="Training")
+def average(
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(metavar="CHECKPOINT", help="Checkpoint folders, or runs for their best."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
+    last: Annotated[
+        int | None,
+        typer.Option(min=1, help="With one run folder: average its N newest checkpoints."),
+    ] = None,
+    best: Annotated[
+        int | None,
+        typer.Option(min=1, help="With one run folder: average its N best checkpoints."),
+    ] = None,
+) -> None:
+    """Average the weights of checkpoints into a new model."""
+    from nmt.commands.training import average as command
+
+    command.run(checkpoints, last, best, output)
+
+
+@app.command(rich_help_panel="Training")
+def plot(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders.")],
+    of: Annotated[
+        str, typer.Option(help="Comma-separated: loss, perplexity, bleu, lr, speed.")
+    ] = "loss,bleu",
+    x: Annotated[
+        Literal["updates", "seconds", "epoch"], typer.Option(help="Quantity on the x axis.")
+    ] = "updates",
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture instead of drawing in the terminal."),
+    ] = None,
+    svg: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture instead of drawing in the terminal."),
+    ] = None,
+) -> None:
+    """Draw the learning curves of runs."""
+    from nmt.commands.training import plot as command
+
+    command.run(run, of, x, {"png": png, "svg": svg})
+
+
+@runs_app.command("list")
+def list_runs(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder to search for runs, at any depth.")
+    ] = Path("runs"),
+    json: Annotated[
+        bool, typer.Option("--json", help="Print all facts as one JSON object per line.")
+    ] = False,
+) -> None:
+    """List the runs under a folder: state, scores, speed."""
+    from nmt.commands.training import runs as command
+
+    command.list_all(folder, json)
+
+
+@runs_app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Run folder.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Run folder.")],
+) -> None:
+    """Compare two runs: settings, text, learning curves."""
+    from nmt.commands.training import runs as command
+
+    command.diff(a, b)
