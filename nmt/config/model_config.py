@@ -11,21 +11,8 @@ from pydantic import Field, model_validator
 from nmt.config.section import Count, Depth, Rate, Section, Width
 
 Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
-Engine = Literal["ctranslate2", "huggingface"]
-"""Other people's engines that models are exported to."""
-ENGINES: dict[Engine, str] = {"ctranslate2": "CTranslate2", "huggingface": "MarianMT"}
-SINUSOIDS = 4096
-"""Sinusoidal positions that an export writes out."""
-MARIAN_POSITIONS = 1024
-"""Positions of an exported MarianMT."""
-MARIAN: dict[str, list[Any]] = {
-    "norm": ["layer"],
-    "norm_place": ["post"],
-    "positions": ["sinusoidal"],
-    "activation": ["relu", "gelu"],
-    "num_kv_heads": [None],
-}
-"""What transformers' MarianMT can be told to be."""
+ExportEngine = Literal["ctranslate2", "huggingface"]
+"""Engines that models are exported to."""
 
 
 def in_yaml(value: Any) -> str:
@@ -86,18 +73,10 @@ class RNNConfig(Section):
         """Layers that look at the source."""
         return 1
 
-    def not_exported(self, to: Engine) -> list[tuple[str, str]]:
-        """Return (setting, reason) for each that the engine `to` does not run; none, it runs."""
-        return [("arch", f"{ENGINES[to]} runs Transformers only, this is rnn")]
-
     @property
     def default_lr(self) -> float:
         """The peak learning rate, where none is given."""
         return 1e-3
-
-    def exported_positions(self, to: Engine) -> int | None:
-        """Return the most tokens of a line that the exported model takes; None for any number."""
-        return None
 
     def in_words(self) -> str:
         """Describe the model in a line: the cell, and what its attention is."""
@@ -228,30 +207,10 @@ class TransformerConfig(Section):
         """Layers that look at the source."""
         return depths(self)[1]
 
-    def not_exported(self, to: Engine) -> list[tuple[str, str]]:
-        """Return (setting, reason) for each that the engine `to` does not run; none, it runs."""
-        known: dict[str, list[Any]] = {
-            "decoder": ["transformer"],
-            "deepnorm": [False],
-            **({} if to == "ctranslate2" else MARIAN),
-        }
-        return [
-            (key, f"{ENGINES[to]} runs {' or '.join(map(in_yaml, runs))} only, is {in_yaml(own)}")
-            for key, runs in known.items()
-            if (own := getattr(self, key)) not in runs
-        ]
-
     @property
     def default_lr(self) -> float:
         """The peak learning rate, where none is given: 7e-4 for base, as in Vaswani et al. 2017."""
         return 1e-3 * math.sqrt(PRESETS["small"]["d_model"] / self.d_model)
-
-    def exported_positions(self, to: Engine) -> int | None:
-        """Return the most tokens of a line that the exported model takes; None for any number."""
-        if to == "huggingface":
-            return MARIAN_POSITIONS
-        known = {"sinusoidal": SINUSOIDS, "learned": self.max_positions, "rotary": None}
-        return known[self.positions]
 
     def in_words(self) -> str:
         """Describe the model in a line."""

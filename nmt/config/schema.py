@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from nmt.config.model_config import Engine, ModelConfig, RNNConfig, Schedule, depths
+from nmt.config.model_config import ExportEngine, ModelConfig, RNNConfig, Schedule, depths
 from nmt.config.section import Count, FilePath, Rate, Section, Threads
 from nmt.errors import did_you_mean
 
@@ -428,7 +428,7 @@ class Config(Section):
     model: ModelConfig = RNNConfig()
     train: TrainConfig = TrainConfig()
     decode: DecodeConfig = DecodeConfig()
-    export: list[Engine] = []
+    export: list[ExportEngine] = []
     """Engines that the trained model is exported to."""
 
     _given: frozenset[str] = PrivateAttr(default=frozenset())
@@ -505,11 +505,6 @@ class Config(Section):
                 self.decode.coverage_penalty > 0 and not model.attends,
                 "decode.coverage_penalty",
                 "is made of attention, which model.wiring none has not",
-            ),
-            *(
-                (True, f"model.{key}", f"export: {reason}")
-                for engine in self.export
-                for key, reason in model.not_exported(engine)
             ),
             (
                 train.guided_alignment > 0 and not data.alignments,

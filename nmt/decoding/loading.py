@@ -17,7 +17,7 @@ from nmt.core.manifest import verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished, open_model, read_json
 from nmt.data.text.normalization import model_normalizers
 from nmt.data.tokenizer.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
-from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
+from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.lines.splitting import LineSplitter
 from nmt.decoding.translator import Extras, Translator
 from nmt.device.cpu_cores import free_cores
@@ -62,7 +62,7 @@ def load_translator(
     splitter = line_splitter([config, *(other for _, other in beside)])
     if engine == "ctranslate2":
         _require_plain(settings, beside)
-        folder, positions = exported_model(run), config.model.exported_positions("ctranslate2")
+        folder, positions = exported_model(run), exported_positions(config.model)
         tokenizers = marking(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from nmt.data.corpus.corpus import Corpus
 from nmt.evaluation import breakdown, warnings
+from nmt.evaluation.attention_checks import ATTENTION_CHECKS
 from nmt.evaluation.breakdown import word_f1
-from nmt.evaluation.line_checks import ATTENTION, COPIES, KINDS, SUSPICIONS
+from nmt.evaluation.line_checks import COPIES, KINDS, SUSPICIONS
 from nmt.evaluation.metrics import (
     DEFAULT_METRICS,
     LOWER_IS_BETTER,
@@ -49,7 +50,7 @@ EXAMPLES = 20
 SURE_BELOW = 0.05
 """A p-value that is called a difference."""
 GROUP_METRICS = ("bleu", "chrf")
-NAMED = {**SUSPICIONS, **ATTENTION}
+NAMED = {**SUSPICIONS, **ATTENTION_CHECKS}
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 """Shows how far work of so many steps is; what it gives is told how many more are done."""
@@ -63,21 +64,21 @@ def quietly(what: str, total: int) -> Iterator[Callable[[int], object]]:
 
 
 @dataclass(frozen=True)
-class Answers:
+class SystemOutput:
     """What one system made of a test set."""
 
     hypotheses: list[str]
     seconds: float | None = None
     """Spent translating."""
-    attention: NDArray[np.bool_] | None = None
-    """Lines x ATTENTION, where the system has attention."""
+    attention_flags: NDArray[np.bool_] | None = None
+    """Lines x ATTENTION_CHECKS; None without attention."""
     subwords: Subwords | None = None
 
 
-def _suspicious(system: SystemLines, answers: Answers) -> NDArray[np.bool_]:
-    if answers.attention is None:
+def _suspicious(system: SystemLines, answers: SystemOutput) -> NDArray[np.bool_]:
+    if answers.attention_flags is None:
         return system.suspicions
-    return np.concatenate([system.suspicions, answers.attention], 1)
+    return np.concatenate([system.suspicions, answers.attention_flags], 1)
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ class Analysis:
     """A test set, what was made of it, and all that was found."""
 
     test: TestSet
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, SystemOutput]
     measured: Measured
     report: SetReport
 
     def suspicious(self, system: int) -> NDArray[np.bool_]:
-        """Return lines x SUSPICIONS and, where it has attention, ATTENTION."""
+        """Return lines x SUSPICIONS and, where it has attention, ATTENTION_CHECKS."""
         answers = list(self.answers.values())[system]
         return _suspicious(self.measured.systems[system], answers)
 
@@ -113,7 +114,7 @@ class Analysis:
 
 def analyse(
     test: TestSet,
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, SystemOutput],
     cores: int,
     progress: Progress,
     corpus: Corpus | None = None,
@@ -181,7 +182,7 @@ def analyse(
 def _system_report(
     measured: Measured,
     system: SystemLines,
-    answers: Answers,
+    answers: SystemOutput,
     test: TestSet,
     counts: Mapping[str, int],
     resampled: Mapping[str, NDArray[np.float64]],

@@ -15,7 +15,6 @@ from sacrebleu.metrics.bleu import BLEU
 
 from nmt.decoding.lines.repetition import LONGEST_REPEAT, repeated_words
 from nmt.evaluation.metrics import bleu_tokenizer
-from nmt.interpret.alignment import DROPPED_BELOW, REPEATED_FROM
 
 Words = list[str]
 
@@ -132,14 +131,6 @@ SUSPICIONS = {
     "new number": "a number that stands in neither source nor reference",
 }
 """Each with its formula; words are compared as they are, case and all."""
-LEAST_DROPPED, REPEATED_SOURCE = 0.3, 0.1
-ATTENTION = {
-    "dropped source": f"attention passes by more than {LEAST_DROPPED:.0%} of the source's words: "
-    f"no word of the hypothesis looks at them with a weight of {DROPPED_BELOW:g}",
-    "repeated source": f"attention comes back to more than {REPEATED_SOURCE:.0%} of the source's "
-    f"words: they get a weight of {REPEATED_FROM:g} or more in all",
-}
-"""Signs of systems with attention; `nmt.interpret.alignment` finds dropped and repeated words."""
 
 
 def suspicions(

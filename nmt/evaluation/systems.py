@@ -1,19 +1,15 @@
-"""The systems that are evaluated: a checkpoint of a run, or a file of translations.
+"""The systems that `nmt evaluate` compares: checkpoints of runs, and files of translations.
 
-torch is imported where a model translates: files are scored without it.
+Files are scored without importing torch; a run imports it to translate.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nmt.config.schema import Config, known_tags
 from nmt.core.run_dir import STATE, RunDir, read_json
@@ -23,207 +19,181 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.loading import load_translator, require_tags, tagged
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
-from nmt.evaluation.analysis import Answers, Progress
-from nmt.evaluation.line_checks import ATTENTION, LEAST_DROPPED, REPEATED_SOURCE
+from nmt.evaluation.analysis import Progress, SystemOutput
+from nmt.evaluation.attention_checks import WordAttention, check_attention
 from nmt.evaluation.reports.report import About, Subwords
 from nmt.evaluation.statistics import TestSet
 
-if TYPE_CHECKING:
-    from nmt.interpret.explanation import Explanation
-
-
-LONGEST_LOOKED_AT = 4000
-"""Characters of a line whose attention is looked at: it grows with the square."""
+Pairs = Iterable[tuple[str, str]]
+"""Sources with their translations."""
+WordAttentions = Iterable[WordAttention | None]
+"""The attention of each pair; None for a pair without attention, such as one with a blank side."""
+ComputeAttention = Callable[[Translator, Pairs], WordAttentions]
+"""Computes the attention of a model while it is forced to produce the translations."""
 
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Translations from anywhere, a line for each of the test set's."""
+    """A file with one translation per line of the test set."""
 
     name: str
     file: Path
 
     @property
     def about(self) -> About:
-        """Return where the translations come from."""
+        """Return the origin of the translations for the report."""
         return About(kind="file", path=str(self.file))
 
-    def answers(self, tests: Sequence[TestSet], progress: Progress) -> list[Answers]:
-        """Read the translations of the one test set there is."""
+    def translate_all(self, test_sets: Sequence[TestSet], progress: Progress) -> list[SystemOutput]:
+        """Read the translations of the only test set.
+
+        Raises DataError if the file has another number of lines than the test set.
+        """
         del progress
         hypotheses = list(read_lines(self.file))
-        [test] = tests
-        if len(hypotheses) != len(test):
+        [test_set] = test_sets
+        if len(hypotheses) != len(test_set):
             raise DataError(
-                f"{self.file}: expected {len(test)} lines as in {test.name}, got {len(hypotheses)}"
+                f"{self.file}: expected {len(test_set)} lines as in {test_set.name}, "
+                f"got {len(hypotheses)}"
             )
-        return [Answers(hypotheses)]
+        return [SystemOutput(hypotheses)]
 
-    def explanations(
-        self, test: TestSet, pairs: Sequence[tuple[str, str]]
-    ) -> Iterable[Explanation | None]:
-        """Return nothing: nobody knows what this system looked at."""
-        del test
+    def attention(self, test_set: TestSet, pairs: Sequence[tuple[str, str]]) -> WordAttentions:
+        """Return None for each pair, because a file holds no attention."""
+        del test_set
         return [None] * len(pairs)
 
 
 @dataclass(frozen=True)
 class RunSystem:
-    """The selected checkpoint of a run, with its decode settings."""
+    """The selected checkpoint of a run, with its decoding settings."""
 
     name: str
     run: RunDir
     config: Config
     device: str
     engine: str
+    compute_attention: ComputeAttention | None = None
+    """Function that computes attention; None if the report needs none."""
 
     @property
     def about(self) -> About:
-        """Return which checkpoint it is, and how it is searched."""
-        record = self.run.selected_checkpoint() / STATE
-        name = self.run.checkpoint(read_json(record)["update"]).name if record.is_file() else None
+        """Return the checkpoint and the decoding settings for the report."""
+        state_file = self.run.selected_checkpoint() / STATE
+        checkpoint = None
+        if state_file.is_file():
+            checkpoint = self.run.checkpoint(read_json(state_file)["update"]).name
         return About(
             kind="run",
             path=str(self.run.path.resolve()),
-            checkpoint=name,
+            checkpoint=checkpoint,
             decode=self.config.decode.model_dump(mode="json"),
             engine=self.engine,
         )
 
-    @property
-    def attends(self) -> bool:
-        """Tell whether it can be seen what the system looked at."""
-        return self.engine == "nmt" and self.config.model.attends
+    def check(self, test_set: TestSet) -> None:
+        """Raise ConfigError if the model cannot translate the test set.
 
-    def check(self, test: TestSet) -> None:
-        """Raise ConfigError where the model does not translate into the test set's language.
-
-        Or where a tag is not given that its sources were all trained with.
+        The model must translate into its language, and have a value for every required tag.
         """
         data = self.config.data
-        require_tags(self.config, self._tags(test))
-        spoken = {value for name, value in known_tags(data) if name == "tgt_lang"} or {data.tgt}
-        if test.tgt_lang not in spoken:
+        require_tags(self.config, self._known_tags(test_set))
+        languages = {value for name, value in known_tags(data) if name == "tgt_lang"} or {data.tgt}
+        if test_set.tgt_lang not in languages:
             raise ConfigError(
                 [
-                    f"{self.run.path}: translates into {', '.join(sorted(spoken))}, "
-                    f"the test set {test.name} is in {test.tgt_lang}"
+                    f"{self.run.path}: translates into {', '.join(sorted(languages))}, "
+                    f"the test set {test_set.name} is in {test_set.tgt_lang}"
                 ]
             )
 
-    def answers(self, tests: Sequence[TestSet], progress: Progress) -> list[Answers]:
-        """Translate the test sets, and see what the model looked at."""
-        translator = self._load()
-        found = []
-        for test in tests:
-            its = tagged(translator, self.config, self._tags(test))
-            with progress(f"{test.name}: {self.name} translates", len(test)) as advance:
-                made = translated(its, test, partial(_stream, its, advance))
-            if self.attends:
-                with progress(f"{test.name}: {self.name} attends", len(test)) as advance:
-                    pairs = zip(test.src or (), made.hypotheses, strict=True)
-                    made = replace(made, attention=odd_looks(_explained(its, pairs), advance))
-            found.append(made)
-        return found
+    def translate_all(self, test_sets: Sequence[TestSet], progress: Progress) -> list[SystemOutput]:
+        """Translate the test sets, and check the attention of the translations."""
+        translator = self._load_translator()
+        outputs = []
+        for test_set in test_sets:
+            tagged_translator = tagged(translator, self.config, self._known_tags(test_set))
+            with progress(f"{test_set.name}: {self.name} translates", len(test_set)) as advance:
+                tagged_translator.progress = advance
+                translate = partial(_translate, tagged_translator)
+                output = translate_test_set(tagged_translator, test_set, translate)
+            if self._has_attention() and self.compute_attention is not None:
+                pairs = zip(test_set.src or (), output.hypotheses, strict=True)
+                with progress(f"{test_set.name}: {self.name} attends", len(test_set)) as advance:
+                    attention = self.compute_attention(tagged_translator, pairs)
+                    output = replace(output, attention_flags=check_attention(attention, advance))
+            outputs.append(output)
+        return outputs
 
-    def explanations(
-        self, test: TestSet, pairs: Sequence[tuple[str, str]]
-    ) -> Iterable[Explanation | None]:
-        """Return what the model looks at in these (source, translation) pairs."""
-        if not self.attends:
+    def attention(self, test_set: TestSet, pairs: Sequence[tuple[str, str]]) -> WordAttentions:
+        """Return the attention of the model for (source, translation) pairs of a test set."""
+        if self.compute_attention is None or not self._has_attention():
             return [None] * len(pairs)
-        return _explained(tagged(self._load(), self.config, self._tags(test)), pairs)
+        translator = tagged(self._load_translator(), self.config, self._known_tags(test_set))
+        return self.compute_attention(translator, pairs)
 
-    def _tags(self, test: TestSet) -> dict[str, str]:
-        """Return those of a test set's tags that the model knows."""
+    def _has_attention(self) -> bool:
+        return self.engine == "nmt" and self.config.model.attends
+
+    def _known_tags(self, test_set: TestSet) -> dict[str, str]:
+        """Return the tags of the test set that the model was trained with."""
         known = known_tags(self.config.data)
-        return {name: value for name, value in test.tags.items() if (name, value) in known}
+        return {name: value for name, value in test_set.tags.items() if (name, value) in known}
 
-    def _load(self) -> Translator:
+    def _load_translator(self) -> Translator:
         return load_translator(self.run, self.config, self.device, self.engine)
 
 
 System = FileSystem | RunSystem
 
 
-def translated(
-    translator: Translator, test: TestSet, translate: Callable[[list[str]], list[str]]
-) -> Answers:
-    """Return a test set's translations by `translate`, the time it took, and their tokens."""
+def translate_test_set(
+    translator: Translator, test_set: TestSet, translate: Callable[[list[str]], list[str]]
+) -> SystemOutput:
+    """Return the output of `translate` for a test set, with its duration and token counts."""
     begin = time.perf_counter()
-    hypotheses = translate(test.src or [])
+    hypotheses = translate(test_set.src or [])
     seconds = time.perf_counter() - begin
-    return Answers(hypotheses, seconds, subwords=subwords(translator.tokenizers, test, hypotheses))
+    counts = count_subwords(translator.tokenizers, test_set, hypotheses)
+    return SystemOutput(hypotheses, seconds, subwords=counts)
 
 
-def _stream(
-    translator: Translator, advance: Callable[[int], object], lines: list[str]
-) -> list[str]:
-    translator.progress = advance
+def _translate(translator: Translator, lines: list[str]) -> list[str]:
     return [best.text for [best] in translator.stream(lines)]
 
 
 def as_test_sets(sets: Mapping[str, EvalSet], config: Config, tgt_lang: str = "") -> list[TestSet]:
-    """Return the test sets of a config as they are scored."""
+    """Return the test sets of a config; `tgt_lang` replaces their target language if given."""
     return [
         TestSet(
-            name,
-            [[tgt for _, tgt in its.pairs]],
-            [src for src, _ in its.pairs],
-            its.tags.get("src_lang", config.data.src),
-            tgt_lang or its.language,
-            its.tags,
+            name=name,
+            references=[[tgt for _, tgt in eval_set.pairs]],
+            src=[src for src, _ in eval_set.pairs],
+            src_lang=eval_set.tags.get("src_lang", config.data.src),
+            tgt_lang=tgt_lang or eval_set.language,
+            tags=eval_set.tags,
         )
-        for name, its in sets.items()
+        for name, eval_set in sets.items()
     ]
 
 
-def _explained(
-    translator: Translator, pairs: Iterable[tuple[str, str]]
-) -> Iterator[Explanation | None]:
-    from nmt.decoding.beam_search import BeamEngine
-    from nmt.interpret.explainer import Explainer
-
-    assert isinstance(translator.engine, BeamEngine), "only ours shows what it looks at"
-    pairs = (pair if max(map(len, pair)) <= LONGEST_LOOKED_AT else ("", "") for pair in pairs)
-    explainer = Explainer(
-        translator.engine, tokenizers=translator.tokenizers, splitter=translator.splitter
-    )
-    return explainer.forced(pairs)
-
-
-def odd_looks(
-    explained: Iterable[Explanation | None], advance: Callable[[int], object] = bool
-) -> NDArray[np.bool_]:
-    """Return lines x ATTENTION; a line with a blank side has neither."""
-    from nmt.interpret.alignment import diagnose
-
-    found = []
-    for each in explained:
-        dropped = repeated = False
-        if each is not None:
-            told, words = diagnose(each.by_words), each.source.count
-            dropped = len(told.dropped) > LEAST_DROPPED * words
-            repeated = len(told.repeated) > REPEATED_SOURCE * words
-        found.append((dropped, repeated))
-        advance(1)
-    return np.array(found, bool).reshape(-1, len(ATTENTION))
-
-
-def subwords(tokenizers: Tokenizers, test: TestSet, hypotheses: Sequence[str]) -> Subwords:
-    """Count the tokens of sources and hypotheses."""
-    src, lines = tokenizers.src.tagged(()), test.src or []
-    sources = src.encode(lines)
-    kinds = {token for ids in sources for token in ids}
-    spelt = {token for token in kinds if src.pieces([token])[0].startswith("<0x")}
-
-    def a_word(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> float:
-        words = sum(len(text.split()) for text in texts)
-        return round(sum(map(len, tokens)) / words, 4) if words else 0.0
-
+def count_subwords(
+    tokenizers: Tokenizers, test_set: TestSet, hypotheses: Sequence[str]
+) -> Subwords:
+    """Return token counts of the sources and the hypotheses."""
+    tokenizer, sources = tokenizers.src.tagged(()), test_set.src or []
+    src_tokens = tokenizer.encode(sources)
+    token_types = {token for line in src_tokens for token in line}
+    byte_types = {t for t in token_types if tokenizer.pieces([t])[0].startswith("<0x")}
     return Subwords(
-        src_tokens_a_word=a_word(sources, lines),
-        tgt_tokens_a_word=a_word(tokenizers.tgt.encode(hypotheses), hypotheses),
-        byte_tokens=sum(token in spelt for ids in sources for token in ids),
-        unknown_tokens=sum(token == src.unk for ids in sources for token in ids),
+        src_tokens_a_word=_tokens_per_word(src_tokens, sources),
+        tgt_tokens_a_word=_tokens_per_word(tokenizers.tgt.encode(hypotheses), hypotheses),
+        byte_tokens=sum(token in byte_types for line in src_tokens for token in line),
+        unknown_tokens=sum(token == tokenizer.unk for line in src_tokens for token in line),
     )
+
+
+def _tokens_per_word(tokens: Sequence[Sequence[int]], lines: Sequence[str]) -> float:
+    words = sum(len(line.split()) for line in lines)
+    return round(sum(map(len, tokens)) / words, 4) if words else 0.0

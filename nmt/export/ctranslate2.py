@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt.config.model_config import SINUSOIDS, TransformerConfig, depths
+from nmt.config.model_config import TransformerConfig, depths
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
 from nmt.models.transformer import (
     ROTARY_BASE,
     Embedded,
@@ -109,7 +110,7 @@ def _first_norm(model: TransformerModel) -> Any:
 def _positions(embedded: Embedded) -> Tensor:
     if embedded.positions == "learned":
         return embedded.position.weight
-    return sinusoids(torch.arange(SINUSOIDS), embedded.width)
+    return sinusoids(torch.arange(SINUSOIDAL_POSITIONS), embedded.width)
 
 
 def _norm(to: Any, norm: Any) -> None:

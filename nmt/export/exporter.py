@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.loader import show_config
-from nmt.config.model_config import Engine
+from nmt.config.model_config import ExportEngine
 from nmt.config.schema import Config
 from nmt.core import files, manifest
 from nmt.core.ownership import new_folder, require_own
@@ -19,15 +19,15 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.normalization import save_normalizers
 from nmt.data.text.reader import one_line
 from nmt.decoding.beam_search import BeamEngine
-from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
+from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.loading import load_engine
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
+from nmt.export.engines import MARIAN_POSITIONS, REQUIRED_PACKAGES, unsupported_settings
 from nmt.export.huggingface import MarianEngine, write_huggingface
 
 COMPARED = 100
 """Lines of the validation text, at most, that both engines translate."""
-PACKAGES: dict[Engine, str] = {"ctranslate2": "ctranslate2", "huggingface": "transformers"}
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Comparison:
         )
 
 
-def check_exportable(config: Config, to: Engine, quantization: str | None) -> None:
+def check_exportable(config: Config, to: ExportEngine, quantization: str | None) -> None:
     """Raise ConfigError with every reason why the engine does not run this model."""
-    problems = [f"model.{key}: {reason}" for key, reason in config.model.not_exported(to)]
+    problems = [f"model.{key}: {reason}" for key, reason in unsupported_settings(config.model, to)]
     if quantization and to != "ctranslate2":
         problems.append(f"--quantization: goes with ctranslate2 only, not with {to}")
     if problems:
         raise ConfigError(problems)
-    package = PACKAGES[to]
+    package = REQUIRED_PACKAGES[to]
     if importlib.util.find_spec(package) is None:
         raise RunError(f"exporting to {to} needs the package {package}: pip install 'nmt[export]'")
 
@@ -73,7 +73,7 @@ def check_export_folder(folder: Path) -> None:
 
 
 def export_run(
-    run: RunDir, config: Config, to: Engine, quantization: str | None, folder: Path
+    run: RunDir, config: Config, to: ExportEngine, quantization: str | None, folder: Path
 ) -> Comparison | None:
     """Write the run's model for `to` into `folder`; return a comparison, None without valid text.
 
@@ -93,12 +93,14 @@ def export_run(
         save_normalizers(RunDir(new), engine.tokenizers.normalizers)
         manifest.write_manifest(new)
         if (run.corpus / "valid").is_dir():
-            positions = config.model.exported_positions(to)
+            positions = (
+                exported_positions(config.model) if to == "ctranslate2" else MARIAN_POSITIONS
+            )
             return compare(engine, theirs, Corpus.of(run.corpus / "valid"), positions)
     return None
 
 
-def normalization_note(folder: Path, to: Engine) -> str:
+def normalization_note(folder: Path, to: ExportEngine) -> str:
     """Return what to say of an export whose text must be normalized first; empty if it must not."""
     file = RunDir(folder).normalization
     if not file.is_file():
@@ -109,7 +111,7 @@ def normalization_note(folder: Path, to: Engine) -> str:
     )
 
 
-def about(run: RunDir, to: Engine) -> str:
+def about(run: RunDir, to: ExportEngine) -> str:
     """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
     update = read_json(run.selected_checkpoint() / STATE)["update"]
     content = {"format_version": FORMAT_VERSION, **manifest.MARK, "engine": to, "update": update}
@@ -117,7 +119,7 @@ def about(run: RunDir, to: Engine) -> str:
 
 
 def write(
-    engine: BeamEngine, config: Config, to: Engine, quantization: str | None, folder: Path
+    engine: BeamEngine, config: Config, to: ExportEngine, quantization: str | None, folder: Path
 ) -> CTranslate2Engine | MarianEngine:
     """Write the other engine's own files; return that engine, with what was written loaded."""
     tokenizers = engine.tokenizers

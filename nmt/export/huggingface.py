@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.model_config import MARIAN_POSITIONS, TransformerConfig, depths
+from nmt.config.model_config import TransformerConfig, depths
 from nmt.config.schema import DecodeConfig
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.translator import length_limit
+from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.transformer import (
     FeedForward,
     MultiHead,

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from nmt.data.corpus.word_alignment import Gold
 from nmt.data.text.reader import Links
 from nmt.decoding.trace import Numbers
 
 LEAST_WEIGHT = 0.05
 """A source word that no target word looks at most is linked if one gives it this much."""
-DROPPED_BELOW = 0.1
-"""A source word is dropped where no target word gives it this much."""
-REPEATED_FROM = 2.5
-"""A source word is repeated where target words give it this much in all."""
 
 
 def hard_alignment(weights: Numbers) -> Links:
@@ -110,30 +104,3 @@ def grow_diag_final_and(forward: Links, backward: Links) -> Links:
 
 
 SYMMETRISE = {"grow-diag-final-and": grow_diag_final_and, "intersection": intersection}
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What attention tells of one translation, over words."""
-
-    entropy: float
-    """Mean entropy of the target words' attention, in nats."""
-    dropped: list[int]
-    """Source words that no target word looked at."""
-    repeated: list[int]
-    """Source words that were looked at again and again."""
-
-
-def diagnose(weights: Numbers) -> Diagnosis:
-    """Diagnose target x source word weights, the end of the sentence last on both sides."""
-    inner = weights[:-1].astype(np.float64)
-    total = np.maximum(inner.sum(1, keepdims=True), 1e-12)
-    shares = np.maximum(inner / total, 1e-12)
-    entropy = float(-(shares * np.log(shares)).sum(1).mean()) if len(inner) else 0.0
-    seen = inner[:, :-1]
-    most = seen.max(0, initial=0.0)
-    return Diagnosis(
-        entropy=entropy,
-        dropped=[int(s) for s in np.nonzero(most < DROPPED_BELOW)[0]],
-        repeated=[int(s) for s in np.nonzero(seen.sum(0) >= REPEATED_FROM)[0]],
-    )

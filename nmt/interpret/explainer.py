@@ -20,7 +20,9 @@ from nmt.decoding.lines.pair_splitting import PairPart, by_size, fits, split_pai
 from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
 from nmt.decoding.loading import line_splitter, load_engine, require_tags
 from nmt.decoding.trace import BeamStep, Walk
+from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, RunError
+from nmt.evaluation.attention_checks import WordAttention
 from nmt.interpret.explanation import (
     END,
     ExplainedLine,
@@ -260,3 +262,28 @@ def load_explainer(
     engine = load_engine(run, config, device)
     layer, head = (None if number is None else number - 1 for number in (layer, head))
     return Explainer(engine, top, watch, layer, head, splitter=line_splitter([config]))
+
+
+MAX_CHARACTERS = 4000
+"""Longest line whose attention `word_attention` computes; its cost grows with the square."""
+
+
+def word_attention(
+    translator: Translator, pairs: Iterable[tuple[str, str]]
+) -> Iterator[WordAttention | None]:
+    """Yield the attention over words of the model forced to produce each translation.
+
+    A pair with a blank side, or with a side of more than MAX_CHARACTERS, yields None.
+    """
+    assert isinstance(translator.engine, BeamEngine), "an engine that computes attention"
+    pairs = (pair if max(map(len, pair)) <= MAX_CHARACTERS else ("", "") for pair in pairs)
+    explainer = Explainer(
+        translator.engine, tokenizers=translator.tokenizers, splitter=translator.splitter
+    )
+    for explanation in explainer.forced(pairs):
+        if explanation is None:
+            yield None
+        else:
+            yield WordAttention(
+                explanation.source.words, explanation.target.words, explanation.by_words
+            )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
-from nmt.config.model_config import ENGINES
+from nmt.config.model_config import ExportEngine
 from nmt.core import files
 from nmt.core.ownership import foreign_paths, refusal, require_inside
 from nmt.core.run_dir import RunDir
@@ -28,7 +29,7 @@ def check_inside(run: RunDir) -> None:
     written = [path for path in vars(run).values() if path is not None and path not in exempt]
     for pointer in (run.best, run.last):
         run.pointed(pointer)
-    require_inside(run, *written, *map(run.exported, ENGINES))
+    require_inside(run, *written, *map(run.exported, get_args(ExportEngine)))
 
 
 def clear_run(run: RunDir) -> None:
@@ -37,7 +38,7 @@ def clear_run(run: RunDir) -> None:
     Folders of W&B stay too, without the id that a resumed run continues. Raises RunError before
     anything is deleted if a folder to be deleted holds anything that nmt did not write.
     """
-    exports = [run.exported(engine) for engine in ENGINES]
+    exports = [run.exported(engine) for engine in get_args(ExportEngine)]
     if foreign := _foreign_paths(run, exports):
         raise RunError(f"{run.path}: {refusal(foreign)}")
     for folder in (run.best, run.last, run.checkpoints, run.valid, run.tensorboard, *exports):

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from explain_cases import make_explanation
 
-from nmt.evaluation.analysis import Analysis, Answers, analyse, quietly
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse, quietly
+from nmt.evaluation.attention_checks import WordAttention
 from nmt.evaluation.reports.page import page
 from nmt.evaluation.reports.report import About, Report, new_report
 from nmt.evaluation.statistics import TestSet
-from nmt.evaluation.systems import FileSystem
+from nmt.evaluation.systems import FileSystem, RunSystem
 from nmt.interpret.explanation import Explanation
+from nmt.runs.learning_curves import curves
 
 LINES = 60
 NASTY = 'Le <script>alert("x")</script><!-- chien'
 EMPTY, LOST, ODD = 7, 12, 5
 """Lines, from 1, where the first system says nothing, loses a number and says NASTY."""
+
+
+def as_word_attention(explanation: Explanation) -> WordAttention:
+    return WordAttention(explanation.source.words, explanation.target.words, explanation.by_words)
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,14 @@ class Looking:
     seen: list[str] = field(default_factory=list)
     """The hypotheses that it was asked about."""
 
-    def explanations(
+    def attention(
         self, test: TestSet, pairs: Sequence[tuple[str, str]]
-    ) -> list[Explanation | None]:
+    ) -> list[WordAttention | None]:
         self.seen.extend(hypothesis for _, hypothesis in pairs)
         return [
-            make_explanation([[w] for w in src.split()], [[w] for w in hypothesis.split()])
+            as_word_attention(
+                make_explanation([[w] for w in src.split()], [[w] for w in hypothesis.split()])
+            )
             if hypothesis.split()
             else None
             for src, hypothesis in pairs
@@ -84,7 +92,7 @@ def hypotheses(test: TestSet, system: int) -> list[str]:
 def analysed(test: Callable[[], TestSet], names: tuple[str, ...]) -> Analysis:
     """Analyse what so many systems say."""
     its = test()
-    answers = {name: Answers(hypotheses(its, i), 2.0 + i) for i, name in enumerate(names)}
+    answers = {name: SystemOutput(hypotheses(its, i), 2.0 + i) for i, name in enumerate(names)}
     return analyse(its, answers, 1, quietly)
 
 
@@ -99,4 +107,5 @@ def paged(found: Sequence[Analysis], special: Mapping[str, Any] | None = None) -
     """Return the page of analyses, of files but for the special systems."""
     names = list(found[0].answers)
     systems = [(special or {}).get(name) or FileSystem(name, Path(name)) for name in names]
-    return page(reported(found, ["a caution for all"]), found, systems)
+    run_curves = {s.name: asdict(curves(s.run)) for s in systems if isinstance(s, RunSystem)}
+    return page(reported(found, ["a caution for all"]), found, systems, run_curves)

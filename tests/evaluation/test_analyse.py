@@ -16,7 +16,7 @@ from sacrebleu.metrics.chrf import CHRF
 from systemlines import drawn_lines, score, with_faults
 
 from nmt.core.run_dir import read_json
-from nmt.evaluation.analysis import Analysis, Answers, analyse, quietly
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse, quietly
 from nmt.evaluation.reports.report import About, Report, new_report, report_schema, write_report
 from nmt.evaluation.reports.tables import all_cautions, brief, markdown, whole
 from nmt.evaluation.statistics import TestSet
@@ -52,7 +52,7 @@ def analysed(
     **others: object,
 ) -> Analysis:
     test = TestSet("test", list(references), src, "de", "en")
-    answers = {name: Answers(lines) for name, lines in systems.items()}
+    answers = {name: SystemOutput(lines) for name, lines in systems.items()}
     return analyse(test, answers, 1, quietly, **others)  # type: ignore[arg-type]
 
 
@@ -178,7 +178,9 @@ def test_one_system_shows_its_worst_lines_and_two_where_they_differ() -> None:
 
 def test_of_one_line_nothing_is_sure() -> None:
     test = TestSet("test", [["the red dog ran"]], ["x"], "de", "en")
-    answers = {name: Answers([line]) for name, line in (("a", "a cat"), ("b", "the red dog ran"))}
+    answers = {
+        name: SystemOutput([line]) for name, line in (("a", "a cat"), ("b", "the red dog ran"))
+    }
     found = analyse(test, answers, 1, quietly).report
     assert all("cannot be told apart" in each.says for each in found.comparisons)
 
@@ -224,7 +226,7 @@ def test_looks_of_attention_are_suspicions_too() -> None:
     looks = np.zeros((LINES, 2), bool)
     looks[[4, 9], 0] = True
     test = TestSet("test", [REFERENCE], SOURCE, "de", "en")
-    found = analyse(test, {"s": Answers(FAIR, attention=looks)}, 1, quietly)
+    found = analyse(test, {"s": SystemOutput(FAIR, attention_flags=looks)}, 1, quietly)
     assert found.report.systems["s"].suspicions["dropped source"].lines == [5, 10]
     assert "dropped source" in found.example(4).suspicions["s"]
     assert "dropped source" not in found.example(5).suspicions["s"]
@@ -240,7 +242,7 @@ def test_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
         yield done.append if "scoring" in what else bool
 
-    found = analyse(test, {"fair": Answers(FAIR)}, 2, progress)
+    found = analyse(test, {"fair": SystemOutput(FAIR)}, 2, progress)
     assert done == [50, 50, 20]
     assert found.report == analysed({"fair": FAIR}).report
 

@@ -196,14 +196,14 @@ def test_the_heat_map_shows_what_a_system_looked_at(opened: Any) -> None:
     [table] = detail.find_elements("css selector", ".heat")  # the first system's is not known
     example = analysed(news, NAMES).example(lines(opened)[0] - 1)
     pair = str(example.source), example.hypotheses["second"]
-    [known] = Looking("second").explanations(news(), [pair])
+    [known] = Looking("second").attention(news(), [pair])
     assert known is not None
     targets = [th.text for th in table.find_elements("css selector", ":scope > tbody th")]
-    assert targets == known.target.words
+    assert targets == known.target_words
     sources = [th.text for th in table.find_elements("css selector", ":scope > thead th")]
-    assert sources == known.source.words
+    assert sources == known.source_words
     depths = [depth(cell) for cell in table.find_elements("css selector", ":scope > tbody td")]
-    assert depths == pytest.approx(known.by_words.flatten().tolist(), abs=0.008)
+    assert depths == pytest.approx(known.weights.flatten().tolist(), abs=0.008)
 
 
 def test_test_set_and_metric_can_be_switched(opened: Any) -> None:

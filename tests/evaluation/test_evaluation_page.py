@@ -33,7 +33,9 @@ def test_the_page_holds_the_report_as_it_is() -> None:
 
 def test_no_text_ends_the_script() -> None:
     text = paged([analysed(news, ("<script>",))])
-    ends = files("nmt.evaluation").joinpath("page.html").read_text("utf-8").count("</script")
+    ends = (
+        files("nmt.evaluation.reports").joinpath("page.html").read_text("utf-8").count("</script")
+    )
     assert text.count("</script") == ends
     assert "<!--" not in text
     [example] = [e for e in data_of(text)["sets"]["news"]["examples"] if e["line"] == ODD]

@@ -10,6 +10,7 @@ from export_cases import make_engine, random_sources, transformer_of
 
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.export.ctranslate2 import write_ctranslate2
+from nmt.export.engines import unsupported_settings
 
 pytest.importorskip("ctranslate2", reason="needs nmt[export]")
 
@@ -97,6 +98,6 @@ def test_log_probabilities_are_without_the_length_penalty(ratio: float, tmp_path
 )
 def test_layouts_that_it_does_not_run_are_known(layout: dict[str, Any], setting: str) -> None:
     _, config = make_engine(1, norm_place="post", **layout)
-    [(key, reason)] = config.not_exported("ctranslate2")
+    [(key, reason)] = unsupported_settings(config, "ctranslate2")
     assert key == setting
     assert "CTranslate2" in reason

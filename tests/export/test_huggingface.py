@@ -11,6 +11,7 @@ from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
 
 from nmt.config.schema import TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.export.engines import unsupported_settings
 from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
@@ -80,4 +81,4 @@ def test_marian_tokenizer_gives_our_ids(joint: bool, tmp_path: Path) -> None:
 )
 def test_layouts_that_it_does_not_run_are_known(layout: dict[str, Any], setting: str) -> None:
     _, config = make_engine(1, **layout)
-    assert [key for key, _ in config.not_exported("huggingface")] == [setting]
+    assert [key for key, _ in unsupported_settings(config, "huggingface")] == [setting]

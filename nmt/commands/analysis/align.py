@@ -20,11 +20,10 @@ from nmt.data.tokenizer.tokenizer import WORD
 from nmt.decoding.lines.summary import lines_in_words
 from nmt.decoding.loading import choose_run
 from nmt.errors import DataError, did_you_mean
+from nmt.evaluation.attention_checks import AttentionDiagnosis, diagnose_attention
 from nmt.interpret.alignment import (
     SYMMETRISE,
     AlignmentScores,
-    Diagnosis,
-    diagnose,
     hard_alignment,
     score_alignments,
 )
@@ -125,7 +124,7 @@ class AlignedPart:
     line: ExplainedLine
     links: Links
     target_words: int
-    diagnosis: Diagnosis | None
+    diagnosis: AttentionDiagnosis | None
     """Of words of the line; None for a line with a blank side."""
 
 
@@ -152,7 +151,7 @@ def align(
             links = hard_alignment(explanation.by_words)
         if back is not None:
             links = symmetrise(links, {(s, t) for t, s in hard_alignment(back.by_words)})
-        found, first = diagnose(explanation.by_words), part.source_word
+        found, first = diagnose_attention(explanation.by_words), part.source_word
         yield AlignedPart(
             part.line,
             {(s + first, t + part.target_word) for s, t in links},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nmt.config.loader import load_config
 from nmt.config.schema import TextSet
@@ -20,9 +21,11 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.pipeline import load_test_sets
 from nmt.data.text.reader import read_lines, unequal
 from nmt.decoding.loading import choose_run
+from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import ConfigError, DataError, DiskFullError, RunError, show_value
-from nmt.evaluation.analysis import Analysis, Answers, analyse
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse
+from nmt.evaluation.attention_checks import WordAttention
 from nmt.evaluation.comet import check_command, line_scores
 from nmt.evaluation.metrics import DEFAULT_METRICS, bleu_tokenizer, parse_metrics
 from nmt.evaluation.reports.page import page
@@ -30,6 +33,7 @@ from nmt.evaluation.reports.report import Report, new_report, write_report
 from nmt.evaluation.reports.tables import all_cautions, markdown, whole
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
+from nmt.runs.learning_curves import curves
 
 _progress = partial(show_progress, always=True)
 
@@ -75,9 +79,9 @@ def run(
     for word in dict.fromkeys(bleu_tokenizer(test.tgt_lang)[1] for test in tests):
         if word:
             say(word)
-    made: dict[str, list[Answers]] = {}
+    made: dict[str, list[SystemOutput]] = {}
     for system in sorted(systems, key=lambda system: isinstance(system, RunSystem)):
-        made[system.name] = system.answers(tests, _progress)  # files first: they may not fit
+        made[system.name] = system.translate_all(tests, _progress)  # files first: they may not fit
     cores, corpus = free_cores(), _training_text(runs)
     found = []
     for number, test in enumerate(tests):
@@ -115,7 +119,10 @@ def _write(
     written: list[tuple[Path | None, Callable[[Path], None]]] = [
         (outputs.json, lambda file: write_report(file, report)),
         (outputs.markdown, lambda file: files.write_text(file, markdown(report))),
-        (outputs.html, lambda file: files.write_text(file, page(report, found, systems))),
+        (
+            outputs.html,
+            lambda file: files.write_text(file, page(report, found, systems, _curves(systems))),
+        ),
     ]
     for file, write in written:
         if file is not None:
@@ -169,7 +176,7 @@ def _systems(
                     [f"{run.chosen}: --engine {engine} runs the export of a run, not a checkpoint"]
                 )
             label = f"{name}/{run.chosen.name}" if run.chosen and best else name
-            found.append(RunSystem(label, run, config, device, engine))
+            found.append(RunSystem(label, run, config, device, engine, _word_attention))
     return found
 
 
@@ -264,3 +271,21 @@ def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
         except RunError:  # a run that was sent without it
             continue
     return None
+
+
+def _word_attention(
+    translator: Translator, pairs: Iterable[tuple[str, str]]
+) -> Iterable[WordAttention | None]:
+    """Return the attention of a model; import torch only if a run is evaluated."""
+    from nmt.interpret.explainer import word_attention
+
+    return word_attention(translator, pairs)
+
+
+def _curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
+    """Return the learning curves of the runs by system name."""
+    return {
+        system.name: asdict(curves(system.run))
+        for system in systems
+        if isinstance(system, RunSystem)
+    }

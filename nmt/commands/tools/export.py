@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.config.model_config import ENGINES, Engine
+from nmt.config.model_config import ExportEngine
 from nmt.core import files
 from nmt.core.logging import say
 from nmt.core.ownership import require_inside
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError
 from nmt.evaluation.metrics import corpus_bleu
+from nmt.export.engines import ENGINE_NAMES
 from nmt.export.exporter import export_run, normalization_note
 
 
 def run(
     folder: Path | None,
-    to: Engine,
+    to: ExportEngine,
     quantization: str | None,
     output: Path | None,
     overrides: list[str],
@@ -33,7 +34,7 @@ def run(
     if reason := files.unwritable(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     found = export_run(run_dir, config, to, quantization, output)
-    say(f"{ENGINES[to]} model: {output}")
+    say(f"{ENGINE_NAMES[to]} model: {output}")
     if note := normalization_note(output, to):
         say(note)
     if found is None:

@@ -8,8 +8,8 @@ from nmt.config.loader import load_config
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
+from nmt.decoding.constraints.shortlist_training import make_shortlist
 from nmt.decoding.loading import choose_run
-from nmt.interpret.shortlist_training import make_shortlist
 
 
 def run(folder: Path | None, best: int, overrides: list[str], device: str) -> None:

@@ -36,6 +36,7 @@ from nmt.data.corpus.pipeline import (
 )
 from nmt.data.text.normalization import with_model_normalization
 from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.constraints.shortlist_training import make_shortlist
 from nmt.decoding.loading import line_splitter, load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.device.cpu_cores import free_cores
@@ -53,14 +54,13 @@ from nmt.evaluation.analysis import analyse, quietly
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.reports.report import new_report, write_report
 from nmt.evaluation.reports.tables import all_cautions, brief
-from nmt.evaluation.systems import RunSystem, as_test_sets, translated
+from nmt.evaluation.systems import RunSystem, as_test_sets, translate_test_set
 from nmt.export.exporter import (
     check_export_folder,
     check_exportable,
     export_run,
     normalization_note,
 )
-from nmt.interpret.shortlist_training import make_shortlist
 from nmt.models.build import build_model
 from nmt.models.precision_probe import check_decoding, check_training
 from nmt.runs.clear_run import check_inside, clear_run
@@ -472,7 +472,9 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     for one in as_test_sets(tests, config):
         trainer.log.say(f"{one.name}: translating {len(one)} lines, beam {config.decode.beam_size}")
         its = tagged(translator, config, one.tags)
-        found.append((one, translated(its, one, partial(trainer.workers.each, its.translate))))
+        found.append(
+            (one, translate_test_set(its, one, partial(trainer.workers.each, its.translate)))
+        )
     if not trainer.workers.leads:
         return
     test_set, answers = found[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nmt.config.model_config import ModelConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import Demand
@@ -14,6 +15,16 @@ from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.confidence import Assessment
 from nmt.decoding.translator import length_limit
 from nmt.errors import DataError, RunError
+
+SINUSOIDAL_POSITIONS = 4096
+"""Number of sinusoidal positions of an exported model."""
+
+
+def exported_positions(config: ModelConfig) -> int | None:
+    """Return the maximum tokens per line of an exported model; None for no limit."""
+    if config.arch == "rnn" or config.positions == "rotary":
+        return None
+    return config.max_positions if config.positions == "learned" else SINUSOIDAL_POSITIONS
 
 
 class CTranslate2Engine:

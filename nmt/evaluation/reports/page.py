@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
+from nmt.core.html_page import fill_page
 from nmt.evaluation.analysis import Analysis
 from nmt.evaluation.reports.report import Report
-from nmt.evaluation.systems import RunSystem, System
-from nmt.interpret.page import filled
-from nmt.runs.learning_curves import curves
+from nmt.evaluation.systems import System
 
 EXAMPLES = 200
 """Lines of a test set that a page shows beside those of the report's lists: suspicious ones first,
@@ -26,19 +24,20 @@ BARS = 20
 SEED = 1
 
 
-def page(report: Report, found: Sequence[Analysis], systems: Sequence[System]) -> str:
-    """Return the page of a report."""
+def page(
+    report: Report,
+    found: Sequence[Analysis],
+    systems: Sequence[System],
+    curves: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """Return the page of a report; `curves` are the learning curves of the runs by system name."""
     data = {
         "report": report.model_dump(mode="json"),
         "systems": list(report.systems),  # in their order: JavaScript would put a run 10 first
         "sets": {its.test.name: _set(its, systems) for its in found},
-        "curves": {
-            system.name: asdict(curves(system.run))
-            for system in systems
-            if isinstance(system, RunSystem)
-        },
+        "curves": dict(curves),
     }
-    return filled("nmt.evaluation", data)
+    return fill_page("nmt.evaluation.reports", data)
 
 
 def _set(its: Analysis, systems: Sequence[System]) -> dict[str, Any]:
@@ -51,11 +50,11 @@ def _set(its: Analysis, systems: Sequence[System]) -> dict[str, Any]:
         pairs = [(its.test.src[i], hypotheses[i]) for i in rows] if its.test.src else []
         attention[system.name] = {
             i + 1: {
-                "source": each.source.words,
-                "target": each.target.words,
-                "weights": np.rint(each.by_words * 100).astype(int).tolist(),
+                "source": each.source_words,
+                "target": each.target_words,
+                "weights": np.rint(each.weights * 100).astype(int).tolist(),
             }
-            for i, each in zip(rows, system.explanations(its.test, pairs), strict=False)
+            for i, each in zip(rows, system.attention(its.test, pairs), strict=False)
             if each is not None
         }
     return {

@@ -21,7 +21,6 @@ from nmt.decoding.constraints.shortlist import Ids, Shortlist
 from nmt.decoding.lines.pair_splitting import by_size
 from nmt.decoding.loading import load_engine
 from nmt.errors import RunError
-from nmt.interpret.explainer import WINDOW
 
 BEST = 100
 """Target tokens kept for each source token, where not said otherwise."""
@@ -29,6 +28,8 @@ FREQUENT = 100
 """So many of the most frequent target tokens stand in every line's list."""
 LEAST_WEIGHT = 0.05
 """Attention below this counts for nothing."""
+WINDOW = 256
+"""Pairs that are sorted by length together."""
 HELD = 1 << 22
 """Weights held before those of the same two tokens are added up."""
 

@@ -9,9 +9,9 @@ import pytest
 
 from nmt.data.corpus.word_alignment import Gold, parse_links, pharaoh
 from nmt.errors import DataError
+from nmt.evaluation.attention_checks import diagnose_attention
 from nmt.interpret.alignment import (
     SYMMETRISE,
-    diagnose,
     grow_diag_final_and,
     hard_alignment,
     intersection,
@@ -102,7 +102,7 @@ def test_links_are_written_in_order() -> None:
 def test_diagnosis_by_hand() -> None:
     """Source: seen once, seen by all, never, end. Target: three words and the end."""
     weights = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
-    found = diagnose(weights)
+    found = diagnose_attention(weights)
     assert found.dropped == [2]
     assert found.repeated == [1]
     assert found.entropy == pytest.approx(np.log(2) / 3, abs=1e-6)

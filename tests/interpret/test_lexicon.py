@@ -9,10 +9,10 @@ import pytest
 
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.constraints import shortlist_training
 from nmt.decoding.constraints.shortlist import Shortlist
+from nmt.decoding.constraints.shortlist_training import coverage, learn_shortlist
 from nmt.decoding.trace import Numbers
-from nmt.interpret import shortlist_training
-from nmt.interpret.shortlist_training import coverage, learn_shortlist
 
 EOS = 3
 
