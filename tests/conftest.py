@@ -7,14 +7,11 @@ import signal
 import pytest
 import torch
 
-from nmt.device import runtime
-
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Tests use models so small that threads only get in each other's way."""
     torch.set_num_threads(1)
-    runtime.MOST_THREADS = 1
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,7 +9,7 @@ import torch
 
 from nmt.device import cpu, matrix_speed
 from nmt.device.matrix_speed import matrix_rate, rate_text, speed_ratio
-from nmt.device.runtime import decoding_format, slow_format
+from nmt.device.precision import resolve_decoding_precision, slow_precision_reason
 
 CPU = torch.device("cpu")
 CACHE_BYTES = 2**20
@@ -35,7 +35,7 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def no_cache() -> Iterator[None]:
-    caches = (speed_ratio, decoding_format, matrix_speed._measured_rate)
+    caches = (speed_ratio, resolve_decoding_precision, matrix_speed._measured_rate)
     for function in caches:
         function.cache_clear()
     yield
@@ -101,11 +101,11 @@ def test_slow_format_names_the_measured_reason(
     machine = Machine(fp32=1e11, bf16=bf16)
     monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
-    reason = slow_format("bf16", CPU)
+    reason = slow_precision_reason("bf16", CPU)
     assert ("at 0.04 of the speed of fp32" in reason) is warns
     assert bool(reason) is warns
-    assert slow_format("fp32", CPU) == slow_format("int8", CPU) == ""
-    assert slow_format("bf16", torch.device("meta")) == ""
+    assert slow_precision_reason("fp32", CPU) == slow_precision_reason("int8", CPU) == ""
+    assert slow_precision_reason("bf16", torch.device("meta")) == ""
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_decoding_auto_chooses_and_prints_once(
     machine = Machine(fp32=1e11, bf16=bf16)
     monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: sets)
-    assert [decoding_format("auto", CPU) for _ in range(2)] == [name, name]
+    assert [resolve_decoding_precision("auto", CPU) for _ in range(2)] == [name, name]
     assert capsys.readouterr().err == f"decode.precision: {name} ({reason})\n"
 
 
@@ -137,7 +137,7 @@ def test_slow_decoding_format_warns_once(
     machine = Machine(fp32=1e11, bf16=2e9)
     monkeypatch.setattr(matrix_speed, "product_seconds", machine.product_seconds)
     monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx2",))
-    assert [decoding_format("bf16", CPU) for _ in range(2)] == ["bf16", "bf16"]
+    assert [resolve_decoding_precision("bf16", CPU) for _ in range(2)] == ["bf16", "bf16"]
     assert capsys.readouterr().err == (
         "warning: decode.precision: bf16 is slower than fp32 here: this CPU has no bf16 "
         "instructions and multiplies matrices at 0.02 of the speed of fp32 "
@@ -149,7 +149,7 @@ def test_int8_without_kernel_decodes_in_fp32_with_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cpu, "int8_kernel", lambda: None)
-    assert [decoding_format("int8", CPU) for _ in range(2)] == ["fp32", "fp32"]
+    assert [resolve_decoding_precision("int8", CPU) for _ in range(2)] == ["fp32", "fp32"]
     assert capsys.readouterr().err == (
         "warning: decode.precision: this CPU or this build of torch has no exact int8 products; "
         "computing in fp32 (set decode.precision: fp32)\n"

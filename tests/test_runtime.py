@@ -12,16 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from nmt.device import cpu, matrix_speed, runtime
-from nmt.device.runtime import Precision, evaluating, pick_device, seed_everything
+from nmt.device import cpu, matrix_speed
+from nmt.device.memory import peak_memory
+from nmt.device.precision import Precision
+from nmt.device.seeding import seed_everything
+from nmt.device.selection import select_device
+from nmt.device.threads import prepare_cpu
 from nmt.errors import DeviceError
+from nmt.models.interface import evaluation_mode
 
 CPU = torch.device("cpu")
 
 
 def test_an_unknown_device_names_the_choices() -> None:
     with pytest.raises(DeviceError, match="expected one of auto, cpu, cuda, mps, got 'gpu'"):
-        pick_device("gpu")
+        select_device("gpu")
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -29,7 +34,7 @@ def test_an_absent_device_says_what_there_is(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(DeviceError, match=f"--device {name}: not found .* has cpu$"):
-        pick_device(name)
+        select_device(name)
 
 
 @pytest.mark.parametrize(
@@ -41,17 +46,17 @@ def test_auto_takes_the_fastest_there_is(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert pick_device("auto").type == picked
+    assert select_device("auto").type == picked
 
 
 def test_the_cpu_is_always_there() -> None:
-    assert pick_device("cpu") == CPU
+    assert select_device("cpu") == CPU
 
 
 def test_threads_given_are_the_threads_used() -> None:
     before = torch.get_num_threads()
     try:
-        assert runtime.prepare_cpu(2) == 2
+        assert prepare_cpu(2) == 2
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -94,7 +99,7 @@ def test_auto_precision_on_a_cpu_is_what_is_faster(
     precision = Precision("auto", CPU)
     matrix_speed.speed_ratio.cache_clear()
     assert precision.name == picked
-    assert (f"{gain:.1f} times" if units else "no bf16") in precision.why
+    assert (f"{gain:.1f} times" if units else "no bf16") in precision.reason
 
 
 def test_bf16_multiplies_in_bf16_and_keeps_weights_in_fp32() -> None:
@@ -131,7 +136,7 @@ def test_step_clips_the_unscaled_gradient(
 def test_evaluating_restores_the_mode(training: bool, fails: bool) -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2)).train(training)
     try:
-        with evaluating(model):
+        with evaluation_mode(model):
             assert not any(module.training for module in model.modules())
             assert not model(torch.ones(1, 2)).requires_grad
             if fails:
@@ -147,7 +152,7 @@ def test_this_process_has_used_memory() -> None:
         pytest.skip("the independent measure is /proc/self/status, which is not here")
     rows = dict(row.split(":", 1) for row in held.read_text().splitlines())
     kilobytes = int(rows["VmHWM"].split()[0])
-    assert runtime.peak_memory(CPU) == pytest.approx(kilobytes * 1024, rel=0.05)
+    assert peak_memory(CPU) == pytest.approx(kilobytes * 1024, rel=0.05)
 
 
 @pytest.mark.gpu
@@ -163,7 +168,7 @@ def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
 
 INTERRUPTED_TWICE = """
 import os, signal, threading, time
-from nmt.device.runtime import side_by_side
+from nmt.device.threads import run_in_threads
 
 ended = []
 
@@ -179,7 +184,7 @@ def press():
 
 threading.Thread(target=press).start()
 try:
-    side_by_side(work, 2)
+    run_in_threads(work, 2)
 except KeyboardInterrupt:
     print("interrupted", len(ended))
 """

@@ -15,7 +15,9 @@ from training import Batch, given, serve
 
 from nmt.config.schema import Config
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.runtime import AUTOCAST_TYPES, Precision, matrix_rate, prepare_cpu
+from nmt.device.matrix_speed import matrix_rate
+from nmt.device.precision import AUTOCAST_TYPES, Precision
+from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
 from nmt.training.flops import work_of
 from nmt.training.loss import TrainStep

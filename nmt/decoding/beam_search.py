@@ -38,9 +38,10 @@ from nmt.decoding.logits_processors import Filters, begun
 from nmt.decoding.request_queue import Waiting
 from nmt.decoding.trace import BeamStep, Candidate
 from nmt.decoding.translator import length_limit
-from nmt.device.runtime import evaluating, side_by_side
+from nmt.device.threads import run_in_threads
 from nmt.errors import ConfigError, RunError
 from nmt.models.build import AnyModel
+from nmt.models.interface import evaluation_mode
 
 LINES_A_WORKER = 8
 """So few lines are not worth another search beside the first."""
@@ -153,11 +154,11 @@ class BeamEngine(Forcing):
             share = min(share, max(1, SAMPLES_TOGETHER // nbest))
         waiting = Waiting(sources, demands, share, self.settings, progress)
         found: list[list[Hypothesis]] = [[] for _ in sources]
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             if workers == 1:
                 self._search(waiting, found, nbest)
             else:
-                side_by_side(lambda stop: self._search(waiting, found, nbest, stop=stop), workers)
+                run_in_threads(lambda stop: self._search(waiting, found, nbest, stop=stop), workers)
         return found
 
     def _workers(self, lines: int) -> int:
@@ -173,7 +174,7 @@ class BeamEngine(Forcing):
         """
         steps: list[BeamStep] = []
         found: list[list[Hypothesis]] = [[]]
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             self._search(Waiting([source], {}, 1, self.settings), found, 1, steps)
         return found[0][0], steps
 

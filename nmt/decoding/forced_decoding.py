@@ -19,10 +19,9 @@ from nmt.decoding.beam_state import Ranking
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.confidence import Assessment
 from nmt.decoding.trace import Numbers, Walk
-from nmt.device.runtime import evaluating
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
-from nmt.models.interface import Trace
+from nmt.models.interface import Trace, evaluation_mode
 
 BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
 NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
@@ -75,7 +74,7 @@ class Forcing:
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a hypothesis with the score of forced decoding."""
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             forced = self._force(pairs, trace=self.ranking.beta > 0)
         totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1)
         ranks = totals / self.ranking.penalty(forced.real.sum(1))
@@ -98,7 +97,7 @@ class Forcing:
 
     def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
         """Force each pair's target; return its tokens' log-probabilities and what it looked at."""
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             forced = self._force(pairs, trace=True)
         sums: list[Numbers | None] = [None] * len(pairs)
         if forced.trace is not None:
@@ -121,7 +120,7 @@ class Forcing:
 
         Raises RunError for a model without attention, or whose weights hold NaN.
         """
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             forced = self._force(pairs, trace=True)
             best = forced.log_probs.topk(top, -1)
         if forced.trace is None:
@@ -157,7 +156,7 @@ class Forcing:
 
         Raises RunError for a model without attention.
         """
-        with evaluating(self.model):
+        with evaluation_mode(self.model):
             rows, _, trace = self._decode(pairs, trace=True)
         if trace is None:
             raise RunError(NO_ATTENTION)

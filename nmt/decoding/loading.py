@@ -209,14 +209,16 @@ def load_engine(
         checked = [aside.submit(each.check) for each in begun]
         from nmt.decoding.beam_search import BeamEngine
         from nmt.decoding.constraints.shortlist import Shortlist
-        from nmt.device.runtime import decoding_format, pick_device, prepare_cpu
+        from nmt.device.precision import resolve_decoding_precision
+        from nmt.device.selection import select_device
+        from nmt.device.threads import prepare_cpu
         from nmt.models.precision_probe import check_decoding
 
         for check in checked:
             check.result()
-    target = pick_device(device)
+    target = select_device(device)
     prepare_cpu(config.decode.threads)
-    precision = decoding_format(config.decode.precision, target)
+    precision = resolve_decoding_precision(config.decode.precision, target)
     if precision != "fp32":
         for each in begun:
             check_decoding(each.config.model, precision, target)

@@ -17,7 +17,8 @@ from nmt.core import version
 from nmt.device import cpu
 from nmt.device.cpu_cores import free_cores
 from nmt.device.matrix_speed import speed_ratio
-from nmt.device.runtime import AUTOCAST_TYPES, free_memory
+from nmt.device.memory import available_memory
+from nmt.device.precision import AUTOCAST_TYPES
 
 CPU = torch.device("cpu")
 REQUIRED = ("numpy", "pydantic", "sacrebleu", "safetensors", "sentencepiece", "typer")
@@ -75,7 +76,7 @@ def total_memory() -> int | None:
 
 def free_bytes() -> int | None:
     """Return the bytes that this process can still use; None if unknown."""
-    free = free_memory(CPU)
+    free = available_memory(CPU)
     return int(free) if free < float("inf") else None
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -201,3 +202,15 @@ class Model(nn.Module, ABC, Generic[M, S]):
         self, tokens: Tensor, state: S, memory: M, trace: bool = False
     ) -> tuple[Tensor, S, Trace | None]:
         """Take the N newest tokens in; return N x D_out hidden vectors and the next state."""
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Run the block with dropout off and without gradients, then restore the training mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)

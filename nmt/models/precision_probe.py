@@ -8,7 +8,7 @@ import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig, depths
 from nmt.device.cpu import int8_kernel
-from nmt.device.runtime import AUTOCAST_TYPES
+from nmt.device.precision import AUTOCAST_TYPES
 from nmt.errors import DeviceError
 from nmt.models.build import zero_model
 from nmt.models.quantization import cast
@@ -40,7 +40,7 @@ def check_decoding(config: RNNConfig | TransformerConfig, name: str, device: tor
             "(int8 needs --device cpu)"
         )
     if name == "int8" and int8_kernel() is None:
-        name = "fp32"  # as `decoding_format` chooses
+        name = "fp32"  # as `resolve_decoding_precision` selects
     try:
         _decode(config, name, device)
     except (RuntimeError, NotImplementedError, TypeError) as error:

@@ -85,7 +85,7 @@ def row_scale(rows: Tensor, largest: int = LARGEST_INPUT) -> Tensor:
 def cast(model: nn.Module, precision: str) -> None:
     """Change the weights of a loaded model in place.
 
-    int8 requires a kernel; without one, `nmt.device.runtime.decoding_format` chooses fp32.
+    int8 requires a kernel; without one, `resolve_decoding_precision` selects fp32.
     """
     if precision != "int8":
         model.to(DTYPES[precision])

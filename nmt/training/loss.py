@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.runtime import Precision, evaluating
+from nmt.device.precision import Precision
 from nmt.models.build import AnyModel
-from nmt.models.interface import UNSEEN, Trace
+from nmt.models.interface import UNSEEN, Trace, evaluation_mode
 from nmt.training.signals import Signals
 
 OUTSIDE = -14.0
@@ -80,6 +80,6 @@ def corpus_loss(
                 total += step(batch.to(precision.device)).translation.cpu().double()
         return total
 
-    with evaluating(step):
+    with evaluation_mode(step):
         total = signals.workers.add(signals.together(share))
     return float(total) / sum(batch.tgt_tokens for batch in batches)

@@ -23,7 +23,8 @@ from nmt.data.batching.epochs import Pairs, Window, make_epochs
 from nmt.data.batching.loader import MicroBatch, Update, make_update, prefetch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.device.runtime import Precision, seed_everything
+from nmt.device.precision import Precision
+from nmt.device.seeding import seed_everything
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.training.checkpoints.checkpoint import (

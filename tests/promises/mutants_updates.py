@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nmt.data.batching.loader import MicroBatch, Update
-from nmt.device.runtime import Precision
+from nmt.device.precision import Precision
 from nmt.training import loss_monitor
 from nmt.training import trainer as loop
 from nmt.training.signals import EXIT_CODES, Signals

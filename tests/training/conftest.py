@@ -15,7 +15,8 @@ from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.device.runtime import Precision, seed_everything
+from nmt.device.precision import Precision
+from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.trainer import Trainer
 

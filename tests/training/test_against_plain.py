@@ -9,7 +9,7 @@ import torch
 from plain import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
 from tinytrainer import MakeTrainer, batches_of
 
-from nmt.device.runtime import seed_everything
+from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model, weights_of
 from nmt.training.trainer import Trainer
 

@@ -11,7 +11,7 @@ from tinytrainer import MakeTrainer
 from nmt.core.distributed.process_group import Workers
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, make_micro_batch
-from nmt.device.runtime import Precision
+from nmt.device.precision import Precision
 from nmt.training.loss import TrainStep, corpus_loss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer

@@ -11,7 +11,7 @@ import torch
 from tinytrainer import MakeTrainer, batches_of
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.runtime import free_memory
+from nmt.device.memory import available_memory
 from nmt.errors import RunError
 from nmt.training.loss import Losses
 from nmt.training.planning import micro_batch_size
@@ -127,7 +127,7 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
     monkeypatch.setattr(
         micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
     )
-    monkeypatch.setattr(micro_batch_size, "free_memory", lambda device: 1900.0)
+    monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: 1900.0)
     tokens, _ = fitting_tokens(trainer)
     assert tokens == 128
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
@@ -137,15 +137,15 @@ def test_auto_needs_no_free_memory_to_be_known(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    monkeypatch.setattr(micro_batch_size, "free_memory", lambda device: math.inf)
+    monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: math.inf)
     assert fitting_tokens(trainer)[0] == 256
 
 
 def test_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = free_memory(torch.device("cpu"))
+    alone = available_memory(torch.device("cpu"))
     assert 0 < alone < math.inf
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert free_memory(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
+    assert available_memory(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
 
 
 def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:

@@ -18,7 +18,8 @@ from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import Update
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.device.runtime import Precision, seed_everything
+from nmt.device.precision import Precision
+from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer

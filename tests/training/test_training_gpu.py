@@ -7,7 +7,7 @@ import torch
 from tinytrainer import MakeTrainer, batches_of, update_of
 
 from nmt.data.batching.loader import make_micro_batch, prefetch
-from nmt.device.runtime import Precision
+from nmt.device.precision import Precision
 from nmt.training.trainer import Trainer
 
 pytestmark = [

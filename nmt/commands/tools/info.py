@@ -11,7 +11,7 @@ import torch
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.core.logging import put, say, size
 from nmt.core.logging import table as two_columns
-from nmt.device.runtime import AUTOCAST_TYPES, measured_precision
+from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, facts, path_text
 from nmt.errors import DeviceError
 from nmt.models.layers import fused_lstm_runs
@@ -47,7 +47,7 @@ def run(as_json: bool) -> None:
     say("measuring the speed of matrix products (at most a second)")
     content = facts()
     paths = list(code_paths())
-    automatic = {str(device): measured_precision(device) for device in devices()}
+    automatic = {str(device): select_precision(device) for device in devices()}
     if as_json:
         content["precision"] = [path._asdict() for path in paths]
         content["auto"] = {

@@ -41,14 +41,11 @@ from nmt.decoding.loading import line_splitter, load_translator, tagged
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.device.cpu_cores import free_cores
 from nmt.device.matrix_speed import matrix_rate, rate_text
-from nmt.device.runtime import (
-    Precision,
-    pick_device,
-    prepare_cpu,
-    seed_everything,
-    slow_format,
-)
+from nmt.device.precision import Precision, slow_precision_reason
+from nmt.device.seeding import seed_everything
+from nmt.device.selection import select_device
 from nmt.device.system_info import cpu_text, path_text, software_text
+from nmt.device.threads import prepare_cpu
 from nmt.errors import EXIT_OK, DataError, RunError
 from nmt.evaluation.analysis import analyse, quietly
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
@@ -115,7 +112,7 @@ def run(
     for name, its in tests.items():
         if not its.pairs:
             raise DataError(f"data.test: {name}: expected at least one line, got an empty test set")
-    device = pick_device(device_name)
+    device = select_device(device_name)
     check_formats(config, device)
     with connected() as workers, ExitStack() as stack:
         stack.enter_context(resume_advised())
@@ -207,7 +204,7 @@ def set_up(
         if config.train.precision == "auto":
             check_training(config.model, precision.name, device)
         ceiling = max(matrix_rate(device, dtype) for dtype in {torch.float32, precision.dtype})
-        if workers.leads and (reason := slow_format(precision.name, device)):
+        if workers.leads and (reason := slow_precision_reason(precision.name, device)):
             say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
             log.say(f"changed: {change}")
@@ -313,7 +310,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     tokens = corpus.total("tgt_tokens") + len(corpus)
     model = config.model
     precision = trainer.precision
-    name = f"{precision.name} ({precision.why})" if precision.why else precision.name
+    name = f"{precision.name} ({precision.reason})" if precision.reason else precision.name
     peak = f"{rate_text(trainer.ceiling or 0)} in matrix products"
     device = f"{precision.device}, {name}, {threads} threads, {peak}"
     if trainer.workers.size > 1:

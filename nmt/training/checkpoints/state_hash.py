@@ -24,7 +24,7 @@ def state_digest(trainer: Trainer) -> str:
 
     It covers parameters, moments and step counters of the optimizer, the moving average, the loss
     scaler, and all numbers of the state but the clock: position in the text, schedule, scores. No
-    generator runs on from one micro-batch to the next (runtime.seed_everything), so there is none
+    generator runs on from one micro-batch to the next (seeding.seed_everything), so there is none
     to cover. All workers come here together.
     """
     state = {key: value for key, value in asdict(trainer.state).items() if key != CLOCK}

@@ -13,7 +13,7 @@ from nmt.core.logging import duration, size
 from nmt.core.ownership import delete_folder
 from nmt.data.batching.batches import Batch, worst_batches
 from nmt.data.batching.epochs import Pairs
-from nmt.device.runtime import peak_memory
+from nmt.device.memory import peak_memory
 from nmt.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 
 from nmt.core.logging import size
 from nmt.data.batching.batches import worst_batches
-from nmt.device.runtime import free_memory, peak_memory
+from nmt.device.memory import available_memory, peak_memory
 from nmt.errors import RunError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
     workers, device = trainer.workers, trainer.precision.device
     whole = -(-trainer.settings.batch_tokens // workers.size)
     least = trainer.config.data.max_length + 1
-    room = peak_memory(device) + USABLE * free_memory(device)
+    room = peak_memory(device) + USABLE * available_memory(device)
     moments = [torch.ones_like(w) for w in trainer.model.parameters() for _ in range(MOMENTS)]
     fitting, growth, peak = 0, 0, peak_memory(device)
     for share in SHARES:

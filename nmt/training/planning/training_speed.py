@@ -9,7 +9,9 @@ import torch
 
 from nmt.config.schema import Config
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.runtime import Precision, pick_device, prepare_cpu
+from nmt.device.precision import Precision
+from nmt.device.selection import select_device
+from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
 from nmt.training.loss import TrainStep
 from nmt.training.optimizer import make_optimizer
@@ -38,7 +40,7 @@ def measure_speed(
 
     `src_length` and `tgt_length` are tokens a line, end of sentence included.
     """
-    device = pick_device("auto")
+    device = select_device("auto")
     prepare_cpu(config.train.threads)
     precision = Precision(config.train.precision, device)
     model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
