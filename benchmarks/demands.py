@@ -26,16 +26,17 @@ from nmt.core.run_dir import open_run
 from nmt.data.text.reader import read_lines
 from nmt.data.text.word_boundaries import standing
 from nmt.decoding.constraints.placeholders import protect
-from nmt.decoding.constraints.terminology import Terms
+from nmt.decoding.constraints.terminology import Terminology
+from nmt.decoding.lines.summary import TranslationStatistics
 from nmt.decoding.loading import load_translator
-from nmt.decoding.translator import Extras, Report, Translator
+from nmt.decoding.translator import Translator, TranslatorFeatures
 
 TERMS = 50
 SELDOM, OFTEN = 100, 2000
 """Lines of the training text that a source term stands in, at least and at most."""
 
 
-def glossary(src: Sequence[str], tgt: Sequence[str]) -> Terms:
+def glossary(src: Sequence[str], tgt: Sequence[str]) -> Terminology:
     """Return source words and the target nouns that go with them most often."""
     sources = [set(re.findall(r"[a-z]{4,}", line.lower())) for line in src]
     targets = [set(re.findall(r"\b[A-ZÄÖÜ]\w{3,}", line[1:])) for line in tgt]
@@ -53,7 +54,7 @@ def glossary(src: Sequence[str], tgt: Sequence[str]) -> Terms:
         dice = 2 * times / (often[one] + there[other])
         best[one] = max(best.get(one, (0.0, "")), (dice, other))
     chosen = sorted(best.items(), key=lambda item: -item[1][0])[:TERMS]
-    return Terms({one: other for one, (_, other) in chosen})
+    return Terminology({one: other for one, (_, other) in chosen})
 
 
 def planted(lines: Sequence[str]) -> list[str]:
@@ -86,9 +87,11 @@ def planted(lines: Sequence[str]) -> list[str]:
     return found
 
 
-def timed(translator: Translator, lines: Sequence[str], extras: Extras) -> tuple[list[str], float]:
+def timed(
+    translator: Translator, lines: Sequence[str], extras: TranslatorFeatures
+) -> tuple[list[str], float]:
     """Translate; return the lines and the seconds."""
-    translator.extras, translator.report = extras, Report()
+    translator.extras, translator.report = extras, TranslationStatistics()
     begin = time.perf_counter()
     return translator.translate(lines), time.perf_counter() - begin
 
@@ -106,10 +109,10 @@ def main() -> None:
     terms = glossary(list(read_lines(given.train_src)), list(read_lines(given.train_tgt)))
     odd = planted(src)
     ways = {
-        "plain": (src, Extras()),
-        "with the glossary": (src, Extras(terms=terms)),
-        "planted, plain": (odd, Extras()),
-        "planted, protected": (odd, Extras(protects=True)),
+        "plain": (src, TranslatorFeatures()),
+        "with the glossary": (src, TranslatorFeatures(terms=terms)),
+        "planted, plain": (odd, TranslatorFeatures()),
+        "planted, protected": (odd, TranslatorFeatures(protects=True)),
     }
     seconds = dict.fromkeys(ways, float("inf"))
     found: dict[str, list[str]] = {}

@@ -12,7 +12,7 @@ from nmt.config.loader import load_config
 from nmt.core.text_encoding import require_utf8
 from nmt.data.corpus.sources import Source
 from nmt.data.text.reader import range_lines, read_lines, read_pairs
-from nmt.decoding.constraints.terminology import read_terms
+from nmt.decoding.constraints.terminology import read_terminology
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.reranking import read_weights
 
@@ -100,7 +100,7 @@ def test_text_readers_utf16_file_raises(tmp_path: Path, encoding: str) -> None:
         "training text": lambda: list(Source([(plain, wide)]).pairs()),
         "table": lambda: list(Source([(wide,)], "tsv", (0, 1)).pairs()),
         "checked sides": lambda: list(Source([(plain, wide)]).sides()[1]),
-        "terms": lambda: read_terms(wide),
+        "terms": lambda: read_terminology(wide),
         "shared file": lambda: list(range_lines(wide, 0, wide.stat().st_size)),
     }
     for read in readers.values():

@@ -14,10 +14,10 @@ from nmt.config.overrides import Override
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import BeamEngine
-from nmt.decoding.constraints.terminology import Terms
+from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.hypothesis import Translation
-from nmt.decoding.loading import line_splitter, load_engine, open_models
-from nmt.decoding.translator import Extras, Line, Translator
+from nmt.decoding.loading import build_line_splitter, load_engine, open_models
+from nmt.decoding.translator import Line, Translator, TranslatorFeatures
 from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.interpret.explainer import Explainer
 from nmt.interpret.explanation import Explanation
@@ -178,7 +178,7 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        return Explainer(self.engine, top=5, splitter=line_splitter(self._configs))
+        return Explainer(self.engine, top=5, splitter=build_line_splitter(self._configs))
 
     def _translator(
         self,
@@ -193,10 +193,10 @@ class Model:
             engine = BeamEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
-        splitter = line_splitter(self._configs, engine.settings)
+        splitter = build_line_splitter(self._configs, engine.settings)
         if "split_length" in decode and engine.settings.split_length:
             splitter = replace(splitter, max_tokens=engine.settings.split_length)
-        extras = Extras(Terms(terms) if terms else None, protect, confidence)
+        extras = TranslatorFeatures(Terminology(terms) if terms else None, protect, confidence)
         return Translator(engine, engine.tokenizers, engine.settings, splitter, extras)
 
     def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:

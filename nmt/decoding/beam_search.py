@@ -30,7 +30,11 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Hypotheses, Prefix, Stop
 from nmt.decoding.candidates import Candidates, best, diverse, random_numbers, sampled
 from nmt.decoding.constraints.beam_allocation import Constrained, Constraints
-from nmt.decoding.constraints.lexical_constraints import PHRASES, Demand, WordEdges
+from nmt.decoding.constraints.lexical_constraints import (
+    PHRASES_NEED_BEAM_SEARCH,
+    LexicalConstraints,
+    TokenBoundaries,
+)
 from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
 from nmt.decoding.forced_decoding import BROKEN, NO_ATTENTION, Forcing
 from nmt.decoding.hypothesis import Hypothesis
@@ -108,15 +112,15 @@ class BeamEngine(Forcing):
         self.filters = Filters(settings, tokenizers.tgt)
 
     @cached_property
-    def edges(self) -> WordEdges:
+    def edges(self) -> TokenBoundaries:
         """Which target tokens begin and end inside words."""
-        return WordEdges.of(self.tokenizers.tgt)
+        return TokenBoundaries.of(self.tokenizers.tgt)
 
     def search(
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
+        demands: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
@@ -129,7 +133,7 @@ class BeamEngine(Forcing):
         demands = demands or {}
         held = {i for i, its in demands.items() if its.phrases}
         if held and (self.settings.samples or self.settings.groups > 1):
-            raise ConfigError([PHRASES])
+            raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
         found: list[list[Hypothesis]] = [[] for _ in sources]
         free = [i for i in range(len(sources)) if i not in held]
         for these in (free, sorted(held)):
@@ -144,7 +148,7 @@ class BeamEngine(Forcing):
         self,
         sources: Sequence[Sequence[int]],
         nbest: int,
-        demands: Mapping[int, Demand],
+        demands: Mapping[int, LexicalConstraints],
         progress: Callable[[int], object] | None,
     ) -> list[list[Hypothesis]]:
         """Search sources of which all, or none, are to hold phrases."""
@@ -215,11 +219,13 @@ class BeamEngine(Forcing):
     def _begin(self, waiting: Waiting, lines: list[int], nbest: int) -> _Searched:
         """Encode lines and put the first token before them: one hypothesis each, until a step."""
         sources = [waiting.sources[i] for i in lines]
-        demands = [waiting.demands.get(i, Demand()) for i in lines]
+        demands = [waiting.demands.get(i, LexicalConstraints()) for i in lines]
         groups, k = self._groups(nbest), self.width
         src, src_len = self._source_tensors(sources)
         limits = [
-            self.limit(len(source)) if demand == Demand() else self._room(source, demand)
+            self.limit(len(source))
+            if demand == LexicalConstraints()
+            else self._room(source, demand)
             for source, demand in zip(sources, demands, strict=True)
         ]
         memory = self.model.encode(src.to(self.device), src_len)
@@ -251,23 +257,23 @@ class BeamEngine(Forcing):
             self._constrained(demands),
         )
 
-    def _room(self, source: Sequence[int], demand: Demand) -> int:
+    def _room(self, source: Sequence[int], demand: LexicalConstraints) -> int:
         """Return the limit of a line with a demand."""
         return length_limit(self.settings, len(source), demand)
 
-    def _prefix(self, demands: Sequence[Demand], groups: int) -> Prefix:
+    def _prefix(self, demands: Sequence[LexicalConstraints], groups: int) -> Prefix:
         longest = max(1, *(len(demand.prefix) for demand in demands))
         rows = [list(demand.prefix) for demand in demands for _ in range(groups)]
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         return Prefix(pad_rows(rows, longest, 0).to(self.device), lengths)
 
-    def _constrained(self, demands: Sequence[Demand]) -> Constrained | None:
+    def _constrained(self, demands: Sequence[LexicalConstraints]) -> Constrained | None:
         if not demands[0].phrases:
             return None
         return Constrained.start([Constraints(demand.phrases, self.edges) for demand in demands])
 
     def _narrowed(
-        self, sources: Sequence[Sequence[int]], demands: Sequence[Demand]
+        self, sources: Sequence[Sequence[int]], demands: Sequence[LexicalConstraints]
     ) -> Narrowed | None:
         if self.shortlist is None:
             return None

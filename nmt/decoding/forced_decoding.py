@@ -17,7 +17,7 @@ from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Ranking
 from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.lines.confidence import Assessment
+from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.trace import Numbers, Walk
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
@@ -95,7 +95,9 @@ class Forcing:
         seen = torch.arange(weights.size(2)) <= torch.tensor([[len(source)] for source, _ in pairs])
         return (1 - weights.sum(1)).clamp_min(0) * seen
 
-    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+    def score_tokens(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[TokenScores]:
         """Force each pair's target; return its tokens' log-probabilities and what it looked at."""
         with evaluation_mode(self.model):
             forced = self._force(pairs, trace=True)
@@ -104,7 +106,7 @@ class Forcing:
             weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
             sums = list(weights.sum(1).numpy())
         return [
-            Assessment(
+            TokenScores(
                 chosen[: len(target)].numpy(),
                 None if attended is None else attended[: len(source) + 1],
             )

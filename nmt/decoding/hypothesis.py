@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from operator import mul
 from typing import Protocol
 
-from nmt.decoding.constraints.lexical_constraints import Demand
-from nmt.decoding.lines.confidence import Assessment, Confidence
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
+from nmt.decoding.lines.confidence import Confidence, TokenScores
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class ForcedPair:
+class PairScore:
     """The score of a given translation, over all parts in which the pair was forced."""
 
     score: float
@@ -35,7 +35,7 @@ class ForcedPair:
     """Tokens and ends of parts."""
 
     @classmethod
-    def of(cls, parts: Sequence[Hypothesis]) -> ForcedPair:
+    def of(cls, parts: Sequence[Hypothesis]) -> PairScore:
         """Add up the forced parts of a pair."""
         sizes = [len(part.tokens) + 1 for part in parts]
         score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
@@ -43,7 +43,7 @@ class ForcedPair:
 
 
 @dataclass(frozen=True)
-class Piece:
+class DecodedSegment:
     """The tokens of a translation, or of one of its parts, and of what it translates."""
 
     source: list[int]
@@ -59,7 +59,7 @@ class Translation:
     text: str
     score: float
     """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
-    pieces: tuple[Piece, ...] = field(default=(), compare=False)
+    pieces: tuple[DecodedSegment, ...] = field(default=(), compare=False)
     confidence: Confidence | None = field(default=None, compare=False)
 
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
+        demands: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the n best hypotheses of each source, best first.
@@ -84,5 +84,7 @@ class Engine(Protocol):
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
         """Return each pair's target as a scored hypothesis."""
 
-    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+    def score_tokens(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[TokenScores]:
         """Return how probable each pair's target is, token by token, and what it looked at."""

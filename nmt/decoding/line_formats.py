@@ -17,7 +17,7 @@ TEXT, PREFIX, CONTAIN, ANSWER = "src", "prefix", "contain", "translation"
 ADDED = (ANSWER, "score", "confidence", "nbest")
 
 
-class Form(Protocol):
+class LineFormat(Protocol):
     """How lines are read and written."""
 
     def read(self, text: str, place: str) -> Line:
@@ -28,7 +28,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainFormat:
     """A line of text in, a line of text out; of several translations the n-best list of Moses."""
 
     nbest: int = 1
@@ -42,11 +42,11 @@ class Plain:
         """Put out the translation, behind what is asked of it, with tabs between."""
         if self.nbest > 1:
             return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in found)
-        return "\t".join([*columns(found[0], self.scores), found[0].text]) + "\n"
+        return "\t".join([*score_columns(found[0], self.scores), found[0].text]) + "\n"
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnFormat:
     """A table with tabs: one column is translated, and the translation put behind the last."""
 
     column: int
@@ -67,11 +67,11 @@ class Column:
     def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
         """Put out the line, and behind it what is asked of the translation, and this."""
         best = found[0].text.replace("\t", " ")
-        return "\t".join([text, *columns(found[0], self.scores), best]) + "\n"
+        return "\t".join([text, *score_columns(found[0], self.scores), best]) + "\n"
 
 
 @dataclass(frozen=True)
-class Json:
+class JsonFormat:
     """An object a line; its fields are put out as they came, and those of the translation added."""
 
     nbest: int = 1
@@ -101,7 +101,7 @@ class Json:
                 f"{place}: expected an object without {taken[0]!r}, which the output adds, "
                 f"got {show_value(found)}"
             )
-        return Line(sound(found[TEXT]), _prefix(found, place), _contain(found, place))
+        return Line(replace_surrogates(found[TEXT]), _prefix(found, place), _contain(found, place))
 
     def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
         """Put out the object as it came, and what is added at its end."""
@@ -110,7 +110,7 @@ class Json:
         best = found[0]
         added: dict[str, Any] = {ANSWER: best.text, "score": round(best.score, 4)}
         if best.confidence is not None:
-            added["confidence"] = rounded(best.confidence)
+            added["confidence"] = round_confidence(best.confidence)
         if self.nbest > 1:
             added["nbest"] = [{ANSWER: t.text, "score": round(t.score, 4)} for t in found]
         behind = json.dumps(added, ensure_ascii=False)[1:]
@@ -121,7 +121,7 @@ def _prefix(found: dict[str, Any], place: str) -> str:
     prefix = found.get(PREFIX, "")
     if not isinstance(prefix, str):
         raise DataError(f"{place}: {PREFIX!r}: expected text, got {show_value(prefix)}")
-    return sound(prefix)
+    return replace_surrogates(prefix)
 
 
 def _contain(found: dict[str, Any], place: str) -> tuple[str, ...]:
@@ -131,15 +131,15 @@ def _contain(found: dict[str, Any], place: str) -> tuple[str, ...]:
         raise DataError(
             f"{place}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
         )
-    return tuple(sound(each).strip() for each in phrases)
+    return tuple(replace_surrogates(each).strip() for each in phrases)
 
 
-def sound(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Return a text that is UTF-8: half of a surrogate pair becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def rounded(confidence: Confidence) -> dict[str, Any]:
+def round_confidence(confidence: Confidence) -> dict[str, Any]:
     """Return the fields of a confidence, numbers to four places."""
     return {
         name: round(value, 4) if isinstance(value, float) else value
@@ -147,7 +147,7 @@ def rounded(confidence: Confidence) -> dict[str, Any]:
     }
 
 
-def columns(best: Translation, scores: bool) -> list[str]:
+def score_columns(best: Translation, scores: bool) -> list[str]:
     """Return the columns before a translation: its score, and its confidence, where asked for."""
     found = [f"{best.score:.4f}"] if scores else []
     if (its := best.confidence) is not None:

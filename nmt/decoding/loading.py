@@ -19,7 +19,7 @@ from nmt.data.text.normalization import model_normalizers
 from nmt.data.tokenizer.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.lines.splitting import LineSplitter
-from nmt.decoding.translator import Extras, Translator
+from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import ConfigError, RunError
 
@@ -52,18 +52,18 @@ def load_translator(
     device: str = "auto",
     engine: str = "nmt",
     beside: Sequence[tuple[RunDir, Config]] = (),
-    extras: Extras | None = None,
+    extras: TranslatorFeatures | None = None,
 ) -> Translator:
     """Load the translator of an opened run, or of its export, with the decode settings given.
 
     The runs `beside` it make an ensemble with it.
     """
     settings = config.decode
-    splitter = line_splitter([config, *(other for _, other in beside)])
+    splitter = build_line_splitter([config, *(other for _, other in beside)])
     if engine == "ctranslate2":
         _require_plain(settings, beside)
-        folder, positions = exported_model(run), exported_positions(config.model)
-        tokenizers = marking(load_tokenizers(RunDir(folder)), config)
+        folder, positions = find_exported_model(run), exported_positions(config.model)
+        tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
         return Translator(theirs, tokenizers, settings, splitter, extras)
@@ -92,7 +92,9 @@ def _require_plain(settings: DecodeConfig, beside: Sequence[object]) -> None:
         raise ConfigError(others)
 
 
-def line_splitter(configs: Sequence[Config], settings: DecodeConfig | None = None) -> LineSplitter:
+def build_line_splitter(
+    configs: Sequence[Config], settings: DecodeConfig | None = None
+) -> LineSplitter:
     """Return how the models of an ensemble, or one model, divide lines.
 
     `settings` replace the decode settings of the first. A run of an older release does not know
@@ -113,7 +115,7 @@ def source_language(config: Config, tags: Mapping[str, str]) -> str:
     return {**config.decode.tags, **tags}.get("src_lang", config.data.src)
 
 
-def marking(tokenizers: Tokenizers, config: Config) -> Tokenizers:
+def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     """Return tokenizers which mark every source as `decode.tags` says.
 
     A model that was trained without normalization takes that of the config, if there is one. Raises
@@ -148,7 +150,7 @@ def _warn_of_cleaned_training(config: Config) -> None:
         )
 
 
-def tagged(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
+def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
     """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
     asked = {**config.decode.tags, **tags}
     ids = tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
@@ -166,7 +168,7 @@ def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
         raise ConfigError([f"decode.tags.{name}: expected one of {values}, got nothing ({flag})"])
 
 
-def exported_model(run: RunDir) -> Path:
+def find_exported_model(run: RunDir) -> Path:
     """Return the folder with CTranslate2's files: the folder itself, or what was exported there.
 
     Raises RunError where there is none, or where one of its files is not what was written.
@@ -222,7 +224,7 @@ def load_engine(
     if precision != "fp32":
         for each in begun:
             check_decoding(each.config.model, precision, target)
-    read = [marking(each.ahead(), each.config) for each in begun]
+    read = [configure_tokenizers(each.ahead(), each.config) for each in begun]
     _require_one_target([each.run for each in begun], read)
     if len(begun) > 1 and config.decode.shortlist:
         raise ConfigError(["decode.shortlist: is of one model, not of an ensemble"])

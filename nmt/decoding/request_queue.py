@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 from nmt.config.schema import DecodeConfig
-from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 
 REFILL = 0.75
 """Sentences that wait join when so few of a batch are left."""
@@ -18,7 +18,7 @@ class Waiting:
     def __init__(
         self,
         sources: Sequence[Sequence[int]],
-        demands: Mapping[int, Demand],
+        demands: Mapping[int, LexicalConstraints],
         share: int,
         settings: DecodeConfig,
         progress: Callable[[int], object] | None = None,

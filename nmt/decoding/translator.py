@@ -18,21 +18,26 @@ from nmt.data.text.reader import one_line
 from nmt.data.text.sentence_splitter import sentence_ends
 from nmt.data.text.word_boundaries import standing
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.lexical_constraints import Demand, demand
-from nmt.decoding.constraints.placeholders import Protected, is_balanced, protect
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
+from nmt.decoding.constraints.placeholders import ProtectedLine, has_balanced_tags, protect
 from nmt.decoding.constraints.score_drop import score_drops
-from nmt.decoding.constraints.terminology import Place, Terms
+from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
 from nmt.decoding.hypothesis import (
+    DecodedSegment,
     Engine,
-    ForcedPair,
     Hypothesis,
-    Piece,
+    PairScore,
     Translation,
 )
-from nmt.decoding.lines.confidence import Assessment, confidence
-from nmt.decoding.lines.pair_splitting import PairPart, by_size, fits, split_pair
-from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
-from nmt.decoding.lines.summary import LineProgress, Report
+from nmt.decoding.lines.confidence import TokenScores, compute_confidence
+from nmt.decoding.lines.pair_splitting import (
+    PairSegment,
+    batch_by_size,
+    fits_single_pass,
+    split_pair,
+)
+from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
+from nmt.decoding.lines.summary import LineProgress, TranslationStatistics
 from nmt.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,26 +72,28 @@ EXTRA_LENGTH = 10
 """Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
 
 
-def length_limit(settings: DecodeConfig, source_length: int, demand: Demand | None = None) -> int:
+def length_limit(
+    settings: DecodeConfig, source_length: int, constraints: LexicalConstraints | None = None
+) -> int:
     """Return the longest translation, eos included, of a source of so many tokens.
 
     With a demand it has room for that beside what it has anyhow. decode.max_length bounds it, but
     for a demand that is longer.
     """
     limit, least = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH, 0
-    if demand is not None:
-        limit += demand.length + EXTRA_LENGTH
-        least = demand.length
+    if constraints is not None:
+        limit += constraints.length + EXTRA_LENGTH
+        least = constraints.length
     if settings.max_length is not None:
         limit = min(limit, settings.max_length + 1)
     return max(limit, settings.min_length + 1, least + 1)
 
 
 @dataclass(frozen=True)
-class Extras:
+class TranslatorFeatures:
     """What a translator does beside translating."""
 
-    terms: Terms | None = None
+    terms: Terminology | None = None
     """Demanded wherever their source occurs."""
     protects: bool = False
     """Links, addresses, placeholders and numbers stay as they are."""
@@ -101,9 +108,9 @@ class _Asked:
     """A line, and what it demands beside what it says itself."""
 
     line: Line
-    protected: Protected
+    protected: ProtectedLine
     """Its text as the model reads it."""
-    terms: Sequence[Place]
+    terms: Sequence[SpanConstraint]
     """Where terms stand in that."""
 
     @property
@@ -122,7 +129,7 @@ class _Part:
     """A part of a line on its way."""
 
     line: int
-    piece: Part
+    piece: Segment
     source: list[int]
     prefix: str
     phrases: Sequence[str]
@@ -137,17 +144,17 @@ class Translator:
         tokenizers: Tokenizers,
         settings: DecodeConfig,
         splitter: LineSplitter | None = None,
-        extras: Extras | None = None,
+        extras: TranslatorFeatures | None = None,
     ) -> None:
         """Put an engine between tokenizers; without `splitter` every line is translated whole."""
         self.engine = engine
         self.tokenizers = tokenizers
         self.settings = settings
-        self.splitter, self.extras = splitter or LineSplitter(), extras or Extras()
+        self.splitter, self.extras = splitter or LineSplitter(), extras or TranslatorFeatures()
         if self.extras.terms is not None:
             terms = self.extras.terms.normalized_by(tokenizers.src.normalizer)
             self.extras = replace(self.extras, terms=terms)
-        self.report = Report()
+        self.report = TranslationStatistics()
         self.progress: Callable[[int], object] | None = None
         """Called with the number of lines translated, or of pairs scored, since the last call."""
 
@@ -169,7 +176,7 @@ class Translator:
         asked = [self._asked(line if isinstance(line, Line) else Line(line)) for line in lines]
         parts = list(self._parts(asked))
         by_line: dict[int, list[list[Translation]]] = {}
-        whole: dict[int, list[Part]] = {}
+        whole: dict[int, list[Segment]] = {}
         for part, its in zip(parts, self._found(parts, asked, n, first), strict=True):
             by_line.setdefault(part.line, []).append(its)
             whole.setdefault(part.line, []).append(part.piece)
@@ -184,7 +191,7 @@ class Translator:
     def _asked(self, line: Line) -> _Asked:
         """Look at what is to be kept in a line, and at its terms."""
         terms = self.extras.terms
-        protected = Protected(line.text)
+        protected = ProtectedLine(line.text)
         if self.extras.protects:
             held, normalizer = (line.prefix, *line.phrases), self.tokenizers.src.normalizer
             protected = protect(line.text, terms, held, normalizer)
@@ -194,15 +201,17 @@ class Translator:
         """Force the best translations again, to see how far they can be trusted."""
         pieces = [piece for its in found for piece in its[0].pieces]
         pairs = [(piece.source, piece.hypothesis.tokens) for piece in pieces]
-        assessed: dict[int, Assessment] = {}
-        for batch in by_size(pairs, self.settings.batch_size):
-            assessed |= zip(batch, self.engine.assess([pairs[i] for i in batch]), strict=True)
+        assessed: dict[int, TokenScores] = {}
+        for batch in batch_by_size(pairs, self.settings.batch_size):
+            assessed |= zip(batch, self.engine.score_tokens([pairs[i] for i in batch]), strict=True)
         in_order = (assessed[i] for i in range(len(pairs)))
         result = []
         for best, *others in found:
             its = list(islice(in_order, len(best.pieces)))
             cut = any(len(p.hypothesis.tokens) + 1 >= p.limit for p in best.pieces)
-            result.append([replace(best, confidence=confidence(best.text, its, cut)), *others])
+            result.append(
+                [replace(best, confidence=compute_confidence(best.text, its, cut)), *others]
+            )
         return result
 
     def _parts(self, asked: Sequence[_Asked]) -> Iterator[_Part]:
@@ -221,7 +230,7 @@ class Translator:
                 yield _Part(i, piece, its, prefix, phrases)
                 prefix, begin = "", end
 
-    def _split(self, asked: _Asked, length: int) -> list[Part]:
+    def _split(self, asked: _Asked, length: int) -> list[Segment]:
         """Divide a line of `length` tokens into the parts that are translated one by one.
 
         A line with phrases of its own stays whole, as nobody knows which part they belong to; so
@@ -230,9 +239,9 @@ class Translator:
         text, line, splitter = asked.protected.text, asked.line, self.splitter
         too_long = length > splitter.max_tokens
         if line.phrases or not (too_long or splitter.by_sentence):
-            return [Part(text)]
+            return [Segment(text)]
         if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
-            return [Part(text)]
+            return [Segment(text)]
         pieces = splitter.split(text, self.tokenizers.count_source, asked.protected.readable)
         if too_long:
             self.report.split += 1
@@ -250,7 +259,7 @@ class Translator:
             return []
         tgt, settings = self.tokenizers.tgt, self.settings
         demands = {
-            i: demand(tgt, part.prefix, part.phrases)
+            i: encode_constraints(tgt, part.prefix, part.phrases)
             for i, part in enumerate(parts)
             if part.prefix or part.phrases
         }
@@ -265,14 +274,14 @@ class Translator:
                 Translation(
                     asked[part.line].protected.restore(one_line(tgt.decode(each.tokens))),
                     each.score,
-                    (Piece(part.source, each, limit),),
+                    (DecodedSegment(part.source, each, limit),),
                 )
                 for each in hypotheses
             ]
             if chooses:
                 its = most_like(its, settings.mbr_metric)
             elif asked[part.line].protected.has_tags:
-                its.sort(key=lambda each: not is_balanced(each.text))
+                its.sort(key=lambda each: not has_balanced_tags(each.text))
             found.append(its[:n])
         if self.extras.measures_drops:
             lines = [part.line for part in parts]
@@ -282,7 +291,7 @@ class Translator:
             self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
         return found
 
-    def _without_tags(self, part: _Part, protected: Protected) -> list[int]:
+    def _without_tags(self, part: _Part, protected: ProtectedLine) -> list[int]:
         """Return the source tokens of a part without its markup tags."""
         if not protected.has_tags:
             return part.source
@@ -294,7 +303,7 @@ class Translator:
         parts: Sequence[_Part],
         asked: Sequence[_Asked],
         n: int,
-        demands: Mapping[int, Demand],
+        demands: Mapping[int, LexicalConstraints],
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each part: all of the beam if tags or mbr choose among them.
 
@@ -326,7 +335,11 @@ class Translator:
         ]
         if self.extras.protects:
             report.protected += len(asked.protected.originals)
-            if asked.protected.has_tags and is_balanced(asked.line.text) and not is_balanced(text):
+            if (
+                asked.protected.has_tags
+                and has_balanced_tags(asked.line.text)
+                and not has_balanced_tags(text)
+            ):
                 report.unbalanced.append(number)
             report.lost += [(number, each) for each in asked.protected.lost(text)]
 
@@ -352,9 +365,9 @@ class Translator:
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
         """Return the score of each (source, translation): its log-probability over the penalty."""
-        return [pair.score for pair in self.force(list(pairs))]
+        return [pair.score for pair in self.score_pairs(list(pairs))]
 
-    def force(self, pairs: Sequence[tuple[str, str]], first: int = 0) -> list[ForcedPair]:
+    def score_pairs(self, pairs: Sequence[tuple[str, str]], first: int = 0) -> list[PairScore]:
         """Return the score of each (source, translation).
 
         A pair that is too long is forced in parts, and so is one of several sentences if lines are
@@ -369,22 +382,22 @@ class Translator:
         targets = self.tokenizers.tgt.encode([part.target.text for _, part in parts])
         tokens = list(zip(sources, targets, strict=True))
         forced: dict[int, Hypothesis] = {}
-        for batch in by_size(tokens, self.settings.batch_size):
+        for batch in batch_by_size(tokens, self.settings.batch_size):
             forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
             if self.progress is not None:
                 self.progress(sum(i == 0 or parts[i - 1][0] != parts[i][0] for i in batch))
         by_pair: list[list[Hypothesis]] = [[] for _ in pairs]
         for i, (number, _) in enumerate(parts):
             by_pair[number].append(forced[i])
-        return list(map(ForcedPair.of, by_pair))
+        return list(map(PairScore.of, by_pair))
 
-    def _pair_parts(self, source: str, target: str, number: int) -> list[PairPart]:
+    def _pair_parts(self, source: str, target: str, number: int) -> list[PairSegment]:
         """Return the parts in which a pair is forced, and put it into the report.
 
         A part that lost its side of the translation says nothing and is left out.
         """
         parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
-        if len(parts) > 1 and not fits(*self.tokenizers.count_pair(source, target)):
+        if len(parts) > 1 and not fits_single_pass(*self.tokenizers.count_pair(source, target)):
             self.report.long_pairs.append(number)
         elif len(parts) > 1:
             self.report.multi_sentence += 1
@@ -395,7 +408,7 @@ class Translator:
         return self.tokenizers.src.encode(list(lines))
 
 
-def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Translation]:
+def _joined(by_part: list[list[Translation]], parts: list[Segment]) -> list[Translation]:
     """Return the n best of a line: the k-th of the k-th of each part, or of its last."""
     if len(by_part) == 1:
         return by_part[0]
@@ -405,5 +418,7 @@ def _joined(by_part: list[list[Translation]], parts: list[Part]) -> list[Transla
         pieces = tuple(piece for each in its for piece in each.pieces)
         sizes = [len(piece.hypothesis.tokens) + 1 for piece in pieces]
         score = sum(map(mul, sizes, (each.score for each in its))) / sum(sizes)
-        found.append(Translation(rejoin([each.text for each in its], parts), score, pieces))
+        found.append(
+            Translation(join_translations([each.text for each in its], parts), score, pieces)
+        )
     return found

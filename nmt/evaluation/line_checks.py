@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 
-from nmt.decoding.lines.repetition import LONGEST_REPEAT, repeated_words
+from nmt.decoding.lines.repetition import MAX_REPEAT_LENGTH, count_repeated_words
 from nmt.evaluation.metrics import bleu_tokenizer
 
 Words = list[str]
@@ -121,7 +121,7 @@ SUSPICIONS = {
     "or more",
     "long": f"more than {LONG} times the words of the longest reference, and {FEW_WORDS} more",
     "repetition": f"{REPEATED_WORDS} words or more say at once again what stands before them, one "
-    f"to {LONGEST_REPEAT} words long, and more than in any reference",
+    f"to {MAX_REPEAT_LENGTH} words long, and more than in any reference",
     "untranslated": f"of {FEW_WORDS} words or more the source itself, or {COPIED_SHARE:.0%} words "
     "of the source that stand in no reference",
     "hallucination": f"chrF below {DETACHED_CHRF:g}, and none of the kinds above",
@@ -161,8 +161,8 @@ def suspicions(
         not words and longest > 0,
         0 < len(words) < SHORT * shortest and shortest >= FEW_WORDS,
         len(words) > LONG * longest and len(words) >= longest + FEW_WORDS,
-        (again := repeated_words(words)) >= REPEATED_WORDS
-        and again > max(map(repeated_words, references)),
+        (again := count_repeated_words(words)) >= REPEATED_WORDS
+        and again > max(map(count_repeated_words, references)),
         untranslated,
     ]
     found.append(chrf < DETACHED_CHRF and longest > 0 and not any(found))

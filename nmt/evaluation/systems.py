@@ -16,7 +16,7 @@ from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.pipeline import EvalSet
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.loading import load_translator, require_tags, tagged
+from nmt.decoding.loading import load_translator, require_tags, with_tags
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.analysis import Progress, SystemOutput
@@ -113,7 +113,7 @@ class RunSystem:
         translator = self._load_translator()
         outputs = []
         for test_set in test_sets:
-            tagged_translator = tagged(translator, self.config, self._known_tags(test_set))
+            tagged_translator = with_tags(translator, self.config, self._known_tags(test_set))
             with progress(f"{test_set.name}: {self.name} translates", len(test_set)) as advance:
                 tagged_translator.progress = advance
                 translate = partial(_translate, tagged_translator)
@@ -130,7 +130,7 @@ class RunSystem:
         """Return the attention of the model for (source, translation) pairs of a test set."""
         if self.compute_attention is None or not self._has_attention():
             return [None] * len(pairs)
-        translator = tagged(self._load_translator(), self.config, self._known_tags(test_set))
+        translator = with_tags(self._load_translator(), self.config, self._known_tags(test_set))
         return self.compute_attention(translator, pairs)
 
     def _has_attention(self) -> bool:

@@ -16,9 +16,14 @@ from nmt.data.text.reader import chunks, read_lines, read_pairs
 from nmt.data.tokenizer.tokenizer import Cut, Tokenizers
 from nmt.decoding.beam_search import BeamEngine
 from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.lines.pair_splitting import PairPart, by_size, fits, split_pair
-from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
-from nmt.decoding.loading import line_splitter, load_engine, require_tags
+from nmt.decoding.lines.pair_splitting import (
+    PairSegment,
+    batch_by_size,
+    fits_single_pass,
+    split_pair,
+)
+from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
+from nmt.decoding.loading import build_line_splitter, load_engine, require_tags
 from nmt.decoding.trace import BeamStep, Walk
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, RunError
@@ -56,7 +61,7 @@ class _Job:
         return self.source is not NOTHING
 
 
-def _begins(parts: Sequence[Part]) -> list[int]:
+def _begins(parts: Sequence[Segment]) -> list[int]:
     """Return the index at which each part begins in the text that they make up."""
     lengths = (len(part.text) + len(part.after) for part in parts)
     return list(accumulate(lengths, initial=0))[: len(parts)]
@@ -134,7 +139,7 @@ class Explainer:
                 targets = [tgt.cut_tokens(best.tokens) for _, (best, _) in its]
                 texts = [cut.text for cut in targets]
                 lines_so_far = [
-                    rejoin(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
+                    join_translations(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
                 ]
                 begins = [
                     len(so_far) - len(part.after) - len(text)
@@ -158,10 +163,12 @@ class Explainer:
         for window in chunks(pairs, WINDOW):
             jobs: list[_Job] = []
             for number, (source, target) in enumerate(window, first):
-                parts: list[PairPart] = []
+                parts: list[PairSegment] = []
                 if not (src.is_blank(source) or tgt.is_blank(target)):
                     parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
-                is_long = len(parts) > 1 and not fits(*self.tokenizers.count_pair(source, target))
+                is_long = len(parts) > 1 and not fits_single_pass(
+                    *self.tokenizers.count_pair(source, target)
+                )
                 sides = ExplainedLine(number, source, target, is_long)
                 words = sides.first_words(
                     _begins([part.source for part in parts]),
@@ -186,7 +193,7 @@ class Explainer:
                     continue
                 size[0] += len(part.explanation.source.pieces)
                 size[1] += len(part.explanation.target.pieces)
-                complete = complete and (not leading or fits(*size))
+                complete = complete and (not leading or fits_single_pass(*size))
                 if complete:
                     leading.append(part)
             if not complete:
@@ -204,7 +211,7 @@ class Explainer:
         for window in chunks(jobs, WINDOW):
             pairs = [(job.source.tokens, job.target.tokens) for job in window if job.is_text]
             walks: dict[int, Walk] = {}
-            for batch in by_size(pairs, self.batch_size):
+            for batch in batch_by_size(pairs, self.batch_size):
                 found = self.engine.walk([pairs[i] for i in batch], self.top)
                 walks |= zip(batch, found, strict=True)
             in_order = (walks[i] for i in range(len(pairs)))
@@ -261,7 +268,7 @@ def load_explainer(
     require_tags(config)
     engine = load_engine(run, config, device)
     layer, head = (None if number is None else number - 1 for number in (layer, head))
-    return Explainer(engine, top, watch, layer, head, splitter=line_splitter([config]))
+    return Explainer(engine, top, watch, layer, head, splitter=build_line_splitter([config]))
 
 
 MAX_CHARACTERS = 4000

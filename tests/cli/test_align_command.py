@@ -233,7 +233,7 @@ def test_a_guided_run_resumes_and_decays(tiny: Tiny) -> None:
 def test_align_and_score_of_a_long_pair_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_splitting, "CELLS", 2000)
+    monkeypatch.setattr(pair_splitting, "MAX_CELLS", 2000)
     long = "1 2 3. 4 5! " * 100
     src = write_lines(tmp_path / "src", ["1 2 3", long, "", "4 5"])
     tgt = write_lines(tmp_path / "tgt", ["3 2 1", long, "", "5 4"])

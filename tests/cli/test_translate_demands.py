@@ -14,7 +14,7 @@ import nmt as api
 from nmt.config.loader import load_config
 from nmt.config.schema import DecodeConfig
 from nmt.decoding import loading
-from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.errors import ConfigError, DataError, RunError
 
@@ -255,9 +255,9 @@ def test_ctranslate2_refuses_what_it_does_not_do() -> None:
         loading._require_plain(DecodeConfig(), [object()])
     engine = CTranslate2Engine.__new__(CTranslate2Engine)
     with pytest.raises(RunError, match="takes no prefixes, phrases or terms"):
-        engine.search([[1]], 1, {0: Demand(prefix=(1,))})
+        engine.search([[1]], 1, {0: LexicalConstraints(prefix=(1,))})
     with pytest.raises(RunError, match="tells no confidence"):
-        engine.assess([([1], [2])])
+        engine.score_tokens([([1], [2])])
 
 
 def test_what_ctranslate2_does_not_do_is_refused_before_a_line_is_read(digits: Digits) -> None:

@@ -23,7 +23,13 @@ from search_cases import (
 from nmt.decoding import translator
 from nmt.decoding.beam_search import BeamEngine
 from nmt.decoding.constraints.beam_allocation import Constraints, Progress
-from nmt.decoding.constraints.lexical_constraints import Demand, Phrase, WordEdges, opens, ties
+from nmt.decoding.constraints.lexical_constraints import (
+    LexicalConstraints,
+    Phrase,
+    TokenBoundaries,
+    can_precede_word,
+    ties,
+)
 from nmt.errors import ConfigError
 
 MODELS = [
@@ -48,7 +54,7 @@ class SmallEngine(BeamEngine):
     def limit(self, source_length: int) -> int:
         return LIMIT
 
-    def _room(self, source: object, demand: Demand) -> int:
+    def _room(self, source: object, demand: LexicalConstraints) -> int:
         return LIMIT
 
 
@@ -113,7 +119,7 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_that_holds_the_phrases(
     settings: dict[str, object], phrases: list[str]
 ) -> None:
     engine = make_small(400, **settings)
-    demand = Demand(phrases=tuple(map(spelled, phrases)))
+    demand = LexicalConstraints(phrases=tuple(map(spelled, phrases)))
     found = engine.search(SOURCES, 3, dict.fromkeys(range(4), demand))
     for source, nbest in zip(SOURCES, found, strict=True):
         space = every_sequence(engine, source)
@@ -138,8 +144,8 @@ def test_phrases_always_stand_however_small_the_beam(
     engine = make_engine(beam_size=beam_size, max_length_ratio=0.5, **settings)
     phrases = [Phrase(((4, 8, 4),)), Phrase(((6, 10), (7, 7))), Phrase(((10,),)), Phrase(((10,),))]
     sources = random_sources(24, 8)
-    asked = {i: Demand(phrases=tuple(phrases[: 1 + i % 4])) for i in range(0, 24, 2)}
-    asked[5] = Demand(prefix=(4, 9, 5), phrases=(phrases[0],))
+    asked = {i: LexicalConstraints(phrases=tuple(phrases[: 1 + i % 4])) for i in range(0, 24, 2)}
+    asked[5] = LexicalConstraints(prefix=(4, 9, 5), phrases=(phrases[0],))
     found = engine.search(sources, 1, asked)
     for i, demand in asked.items():
         tokens = found[i][0].tokens
@@ -158,7 +164,7 @@ def test_phrases_always_stand_however_small_the_beam(
 
 
 def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
-    edges = WordEdges([False] * 20, [False] * 20, [False] * 20)
+    edges = TokenBoundaries([False] * 20, [False] * 20, [False] * 20)
     its = Constraints([Phrase(((4, 5, 6),)), Phrase(((4, 7),)), Phrase(((4, 7),))], edges)
 
     def progress(*tokens: int) -> Progress:
@@ -200,12 +206,12 @@ def test_what_ties_tokens_into_a_word(letter: str, expected: bool) -> None:
     [("(", True), ("«", True), ("-", True), ("'", True), (".", False), ("a", False), ("", False)],
 )
 def test_what_a_word_can_begin_behind(letter: str, expected: bool) -> None:
-    assert opens(letter) == expected
+    assert can_precede_word(letter) == expected
 
 
 def test_a_form_without_a_space_begins_behind_what_opens_a_word_alone() -> None:
     """Tokens: 4 a letter with a space, 5 one without, 6 a full stop, 7 a bracket."""
-    edges = WordEdges(*([i in places for i in range(9)] for places in ({5}, {4, 5}, {7})))
+    edges = TokenBoundaries(*([i in places for i in range(9)] for places in ({5}, {4, 5}, {7})))
     its = Constraints([Phrase(((4, 5), (5, 5)))], edges)
     for token, offered in ((6, [4]), (4, [4, 5]), (7, [4, 5])):
         assert its.offers(its.after(its.start(), token)) == offered
@@ -214,7 +220,7 @@ def test_a_form_without_a_space_begins_behind_what_opens_a_word_alone() -> None:
 
 def test_a_phrase_whose_forms_end_together_stands_once() -> None:
     """As {x} does: after a space of its own, which is another token, and after anything else."""
-    edges = WordEdges([False] * 9, [False] * 9, [False] * 9)
+    edges = TokenBoundaries([False] * 9, [False] * 9, [False] * 9)
     twice = [Phrase(((4, 5, 6), (5, 6)))] * 2
     its = Constraints(twice, edges)
     now = its.start()
@@ -229,7 +235,7 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_that_begin_with_the_prefix(
     settings: dict[str, object], prefix: tuple[int, ...]
 ) -> None:
     engine = make_small(121, **settings)
-    found = engine.search(SOURCES, 3, dict.fromkeys((0, 1, 3), Demand(prefix=prefix)))
+    found = engine.search(SOURCES, 3, dict.fromkeys((0, 1, 3), LexicalConstraints(prefix=prefix)))
     for i, (source, nbest) in enumerate(zip(SOURCES, found, strict=True)):
         space = every_sequence(engine, source)
         begin = prefix if i != 2 else ()
@@ -242,7 +248,7 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_that_begin_with_the_prefix(
 def test_a_prefix_stands_whatever_the_method(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
     sources = random_sources(9, 5)
-    asked = {i: Demand(prefix=(5, 5, 11)[: i % 4]) for i in range(9)}
+    asked = {i: LexicalConstraints(prefix=(5, 5, 11)[: i % 4]) for i in range(9)}
     for i, nbest in enumerate(engine.search(sources, 4, asked)):
         for hypothesis in nbest:
             assert tuple(hypothesis.tokens[: i % 4]) == asked[i].prefix
@@ -329,7 +335,7 @@ def test_coverage_penalty_of_wu_et_al(settings: dict[str, object], beta: float) 
 def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(translator, "EXTRA_LENGTH", 0)
     engine = make_engine(beam_size=2, max_length_ratio=0.1)
-    demand = Demand((4, 6, 8), (Phrase(((10, 11, 4),)), Phrase(((6,),))))
+    demand = LexicalConstraints((4, 6, 8), (Phrase(((10, 11, 4),)), Phrase(((6,),))))
     [[found]] = engine.search([[5]], 1, {0: demand})
     assert found.tokens[:3] == [4, 6, 8]
     assert [10, 11, 4] in [found.tokens[i : i + 3] for i in range(20)]
@@ -338,7 +344,7 @@ def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("most", "allowed"), [(2, 6), (9, 9), (99, 99)])
 def test_max_length_bounds_what_is_demanded_unless_that_is_longer(most: int, allowed: int) -> None:
     engine = make_engine(beam_size=2, eos_bias=-30.0, decode={"max_length": most})
-    demand = Demand((4, 6, 8), (Phrase(((10, 11, 4),)),))
+    demand = LexicalConstraints((4, 6, 8), (Phrase(((10, 11, 4),)),))
     [[found]] = engine.search([[5] * 60], 1, {0: demand})
     assert found.tokens[:3] == [4, 6, 8]
     assert [10, 11, 4] in [found.tokens[i : i + 3] for i in range(allowed)]
@@ -349,4 +355,4 @@ def test_max_length_bounds_what_is_demanded_unless_that_is_longer(most: int, all
 def test_phrases_go_with_a_plain_beam(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
     with pytest.raises(ConfigError, match="go with beam search"):
-        engine.search([[4]], 1, {0: Demand(phrases=(Phrase(((4,),)),))})
+        engine.search([[4]], 1, {0: LexicalConstraints(phrases=(Phrase(((4,),)),))})

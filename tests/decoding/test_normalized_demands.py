@@ -9,9 +9,9 @@ import pytest
 from nmt.config.schema import NormalizationStep, TokenizerConfig
 from nmt.data.text.normalization import Normalizer
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.decoding.constraints.lexical_constraints import demand
+from nmt.decoding.constraints.lexical_constraints import encode_constraints
 from nmt.decoding.constraints.placeholders import protect
-from nmt.decoding.constraints.terminology import Terms
+from nmt.decoding.constraints.terminology import Terminology
 from nmt.errors import DataError
 
 STEPS: tuple[NormalizationStep, ...] = ("entities", "nfc", "nfkc", "quotes", "spaces")
@@ -27,7 +27,7 @@ def tokenizer() -> Tokenizer:
 
 def matches(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
     """Return the parts of the line that are terms, and their targets."""
-    places = Terms(terms).normalized_by(NORMALIZER).of(line)
+    places = Terminology(terms).normalized_by(NORMALIZER).of(line)
     return [(line[place.begin : place.end], place.demanded) for place in places]
 
 
@@ -54,7 +54,7 @@ def test_terms_within_longer_words_are_not_found() -> None:
 
 def test_terms_equal_once_normalized_with_two_targets_raise() -> None:
     with pytest.raises(DataError, match="expected one translation"):
-        Terms({"l'été": "summer", "l’été": "summers"}).normalized_by(NORMALIZER)
+        Terminology({"l'été": "summer", "l’été": "summers"}).normalized_by(NORMALIZER)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_protect_text_that_is_normalized(line: str, originals: tuple[str, ...]) 
 def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
     normalizing = tokenizer.normalized_by(NORMALIZER)
     odd = unicodedata.normalize("NFD", "l’été")
-    assert demand(normalizing, odd, [odd, "“oui”"]) == demand(
+    assert encode_constraints(normalizing, odd, [odd, "“oui”"]) == encode_constraints(
         tokenizer, "l'été", ["l'été", '"oui"']
     )
     with pytest.raises(DataError, match="required phrase: expected text"):
-        demand(normalizing, "", ["&nbsp;"])
+        encode_constraints(normalizing, "", ["&nbsp;"])
 
 
 @pytest.mark.parametrize(

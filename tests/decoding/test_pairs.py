@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.decoding.lines import pair_splitting as pairs_module
-from nmt.decoding.lines.pair_splitting import fits, split_pair
+from nmt.decoding.lines.pair_splitting import fits_single_pass, split_pair
 from nmt.decoding.lines.splitting import LineSplitter
 
 TEXT = st.text(st.sampled_from("aB .,!。\u00a0\t"), max_size=200)
@@ -20,7 +20,7 @@ def count_letters(source: str, target: str) -> tuple[int, int]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lower the bounds."""
-    monkeypatch.setattr(pairs_module, "CELLS", 400)
+    monkeypatch.setattr(pairs_module, "MAX_CELLS", 400)
     monkeypatch.setattr(pairs_module, "MAX_TOKENS", 40)
 
 
@@ -32,8 +32,8 @@ def test_split_pair_keeps_every_character_and_bounds_parts(
     parts = split_pair(source, target, LineSplitter(by_sentence=by_sentence), count_letters)
     assert "".join(part.source.text + part.source.after for part in parts) == source
     assert "".join(part.target.text + part.target.after for part in parts) == target
-    assert all(fits(len(part.source.text), len(part.target.text)) for part in parts)
-    if fits(len(source), len(target)) and not by_sentence:
+    assert all(fits_single_pass(len(part.source.text), len(part.target.text)) for part in parts)
+    if fits_single_pass(len(source), len(target)) and not by_sentence:
         assert len(parts) == 1
 
 

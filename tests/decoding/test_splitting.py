@@ -9,12 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nmt.decoding.lines.splitting import LineSplitter, Part, rejoin
+from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
 
 TEXT = st.text(st.sampled_from("ab c.,!?;\u3000。、\u00a0\"'…\u00e9"), min_size=1, max_size=80)
 
 
-def split(line: str, size: Callable[[str], int], most: int) -> list[Part]:
+def split(line: str, size: Callable[[str], int], most: int) -> list[Segment]:
     return LineSplitter(most).split(line, size)
 
 
@@ -28,7 +28,7 @@ def test_the_parts_and_the_blanks_after_them_are_the_line(text: str, most: int) 
     assert "".join(part.text + part.after for part in parts) == text
     assert all(part.text for part in parts)
     if len(text) <= most:
-        assert parts == [Part(text)]
+        assert parts == [Segment(text)]
 
 
 @example(" ;;;", 2)
@@ -76,17 +76,17 @@ def test_split_by_sentence_keeps_every_character(text: str, most: int) -> None:
 
 def test_split_by_sentence_divides_a_line_that_fits() -> None:
     line = "  One dog.  Two cats!\tDr. No sleeps. "
-    assert split(line, letters, 100) == [Part(line)]
+    assert split(line, letters, 100) == [Segment(line)]
     assert LineSplitter(100, by_sentence=True).split(line, letters) == [
-        Part("  One dog.", "  "),
-        Part("Two cats!", "\t"),
-        Part("Dr. No sleeps. "),
+        Segment("  One dog.", "  "),
+        Segment("Two cats!", "\t"),
+        Segment("Dr. No sleeps. "),
     ]
 
 
 def test_translations_stand_between_the_same_blanks() -> None:
-    parts = [Part("One.", "  "), Part("Two.", "\t"), Part("Three.")]
-    assert rejoin(["Eins.", "Zwei.", "Drei."], parts) == "Eins.  Zwei.\tDrei."
+    parts = [Segment("One.", "  "), Segment("Two.", "\t"), Segment("Three.")]
+    assert join_translations(["Eins.", "Zwei.", "Drei."], parts) == "Eins.  Zwei.\tDrei."
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_translations_stand_between_the_same_blanks() -> None:
 def test_where_no_blank_stood_a_space_comes_unless_letters_are_wide(
     texts: list[str], expected: str
 ) -> None:
-    assert rejoin(texts, [Part("我。"), Part("你。")]) == expected
+    assert join_translations(texts, [Segment("我。"), Segment("你。")]) == expected

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
-from nmt.decoding.constraints.lexical_constraints import Demand
-from nmt.decoding.constraints.placeholders import is_balanced, kept, protect
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
+from nmt.decoding.constraints.placeholders import find_protected_spans, has_balanced_tags, protect
 from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.lines.summary import Report
-from nmt.decoding.translator import Extras, Line, Translator
+from nmt.decoding.lines.summary import TranslationStatistics
+from nmt.decoding.translator import Line, Translator, TranslatorFeatures
 
 PIECES = [
     "<b>",
@@ -57,7 +57,7 @@ def test_restore_of_the_protected_text_is_the_line(line: str) -> None:
     ],
 )
 def test_kept_finds_tags_without_the_words_they_touch(line: str, expected: list[str]) -> None:
-    assert [line[begin:end] for begin, end in kept(line)] == expected
+    assert [line[begin:end] for begin, end in find_protected_spans(line)] == expected
 
 
 def test_restore_attaches_tags_to_their_new_neighbours() -> None:
@@ -73,8 +73,8 @@ def test_without_tags_leaves_the_words() -> None:
 
 
 def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
-    assert kept("<" * 10**6) == []
-    assert kept("<a " * 10**5) == []
+    assert find_protected_spans("<" * 10**6) == []
+    assert find_protected_spans("<a " * 10**5) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
     ],
 )
 def test_is_balanced_checks_the_order_of_tags(text: str, balanced: bool) -> None:
-    assert is_balanced(text) == balanced
+    assert has_balanced_tags(text) == balanced
 
 
 class Shuffler:
@@ -107,7 +107,7 @@ class Shuffler:
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
+        demands: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         held = {i for i, its in (demands or {}).items() if its.phrases}
@@ -123,7 +123,7 @@ class Shuffler:
     def score(self, pairs: Any) -> Any:
         raise AssertionError
 
-    assess = score
+    score_tokens = score
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,9 @@ def tokenizers() -> Tokenizers:
 
 def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
-    translator = Translator(engine, tokenizers, DecodeConfig(), extras=Extras(protects=True))
+    translator = Translator(
+        engine, tokenizers, DecodeConfig(), extras=TranslatorFeatures(protects=True)
+    )
     assert translator.translate(["<b>hello</b> you", "hello you"]) == [
         "<b>hello</b> you",
         "you hello",
@@ -152,7 +154,7 @@ def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
 
 def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
-    extras = Extras(measures_drops=True)
+    extras = TranslatorFeatures(measures_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
     translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, first=4)
     assert translator.report.drops == [(6, 2.0)]
@@ -167,7 +169,7 @@ def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> No
 
 def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
-    extras = Extras(protects=True, measures_drops=True)
+    extras = TranslatorFeatures(protects=True, measures_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
     sources: list[str] = []
     search = engine.search
@@ -182,8 +184,8 @@ def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) ->
 
 
 def test_sharp_drops_names_the_worst_lines_first() -> None:
-    report = Report(drops=[(n, n / 10) for n in range(1, 21)])
+    report = TranslationStatistics(drops=[(n, n / 10) for n in range(1, 21)])
     assert "broken 16 of 20 lines" in report.sharp_drops()
     assert "lines (drop): 20 (2.0), 19 (1.9)" in report.sharp_drops()
     assert report.sharp_drops().endswith("11 (1.1) and 6 more")
-    assert Report(drops=[(1, 0.4)]).sharp_drops() == ""
+    assert TranslationStatistics(drops=[(1, 0.4)]).sharp_drops() == ""

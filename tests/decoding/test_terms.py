@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.data.text.word_boundaries import standing, whole
-from nmt.decoding.constraints.placeholders import kept, protect
-from nmt.decoding.constraints.terminology import Terms, one_case, read_terms
+from nmt.decoding.constraints.placeholders import find_protected_spans, protect
+from nmt.decoding.constraints.terminology import Terminology, fold_case, read_terminology
 from nmt.errors import DataError
 
-TERMS = Terms({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "c++": "C++"})
+TERMS = Terminology({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "c++": "C++"})
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,12 @@ def test_what_a_line_demands(line: str, demanded: list[str]) -> None:
 
 
 def test_thousands_of_terms_on_a_line_of_a_megabyte_take_no_time_worth_a_word() -> None:
-    terms = Terms({f"word{n} more": "x" for n in range(20_000)})
+    terms = Terminology({f"word{n} more": "x" for n in range(20_000)})
     assert len(terms.of("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
 
 
 def test_no_terms_demand_nothing() -> None:
-    assert Terms({}).of("A dog.") == []
+    assert Terminology({}).of("A dog.") == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_terms_that_say_nothing_or_two_things_are_refused(
     terms: dict[str, str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        Terms(terms)
+        Terminology(terms)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_line_of_a_megabyte_takes_no_time_worth_a_word(letters: str) -> None:
 def test_terms_are_read_from_two_columns(tmp_path: Path) -> None:
     file = tmp_path / "terms.tsv"
     file.write_text("Dog\tKöter\nhot dog \t Wurst\ndog\tKöter\n", encoding="utf-8")
-    assert read_terms(file).targets == {"dog": "Köter", "hot dog": "Wurst"}
+    assert read_terminology(file).targets == {"dog": "Köter", "hot dog": "Wurst"}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
     file = tmp_path / "terms.tsv"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message.replace(".", r"\.")):
-        read_terms(file)
+        read_terminology(file)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
     ],
 )
 def test_what_is_protected(line: str, found: list[str]) -> None:
-    assert [line[begin:end] for begin, end in kept(line)] == found
+    assert [line[begin:end] for begin, end in find_protected_spans(line)] == found
 
 
 def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
@@ -180,7 +180,7 @@ def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
 def test_stand_ins_are_numbers_of_no_text_beside_and_of_no_term() -> None:
     alone = protect("{a} {b} {c} {d}")
     taken = [place.demanded for place in alone.numbers]
-    terms = Terms({f"area {taken[2]}": "Gebiet", "dog": f"Hund {taken[3]}"})
+    terms = Terminology({f"area {taken[2]}": "Gebiet", "dog": f"Hund {taken[3]}"})
     found = protect("{a} {b} {c} {d}", terms, [f"Am {taken[0]}. ", f"x{taken[1]}"])
     assert not {place.demanded for place in found.numbers} & set(taken)
     assert len({place.demanded for place in found.numbers}) == 4
@@ -193,7 +193,7 @@ def test_what_the_translation_holds_anyhow_is_not_demanded_again() -> None:
 
 
 def test_what_stands_in_a_term_is_left_to_it() -> None:
-    terms = Terms({"windows 2000": "Fenster 2000", "org": "Orgel", "dog": "Hund"})
+    terms = Terminology({"windows 2000": "Fenster 2000", "org": "Orgel", "dog": "Hund"})
     found = protect("Windows 2000, 2000 and www.dog.org", terms)
     assert found.originals == ("2000", "www.dog.org")
     assert found.text.startswith("Windows 2000, ")
@@ -255,13 +255,13 @@ def test_whatever_is_protected_comes_back_and_is_demanded(line: str) -> None:
     st.sets(st.text("ab \u4e2d-1\u03c2", min_size=1, max_size=4).filter(str.strip), max_size=5),
 )
 def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources: set[str]) -> None:
-    terms = Terms({source: source for source in sources})
+    terms = Terminology({source: source for source in sources})
     expected, begin = [], 0
     while begin < len(line):
         here = [
             source
             for source in sources
-            if one_case(line[begin : begin + len(source)]) == one_case(source)
+            if fold_case(line[begin : begin + len(source)]) == fold_case(source)
             and whole(line, begin, begin + len(source))
         ]
         longest = max(here, key=len, default="")

@@ -13,12 +13,12 @@ import pytest
 from nmt.config.schema import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
-from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import BLANK, Hypothesis, Translation
 from nmt.decoding.lines import pair_splitting as pairs_module
-from nmt.decoding.lines.confidence import Assessment
+from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.lines.splitting import LineSplitter
-from nmt.decoding.translator import Extras, Line, Translator
+from nmt.decoding.translator import Line, Translator, TranslatorFeatures
 
 
 class Copier:
@@ -34,7 +34,7 @@ class Copier:
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
+        demands: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         for _ in sources:
@@ -53,10 +53,12 @@ class Copier:
             for source, target in pairs
         ]
 
-    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+    def score_tokens(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[TokenScores]:
         """The n-th token has a log-probability of -n; each source token is seen for a half."""
         return [
-            Assessment(
+            TokenScores(
                 -np.arange(len(target) + 1, dtype=np.float32),
                 np.full(len(source) + 1, 0.5, np.float32),
             )
@@ -245,7 +247,7 @@ def test_nbest_by_sentence_keeps_whole_what_phrases_hold(tokenizers: Tokenizers)
 
 def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers) -> None:
     translator, engine = by_sentence(tokenizers)
-    demands: dict[int, Demand] = {}
+    demands: dict[int, LexicalConstraints] = {}
     search = engine.search
 
     def watched(
@@ -262,7 +264,7 @@ def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers)
 def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) -> None:
     engine = Copier()
     splitter = LineSplitter(by_sentence=True, language="de")  # where "17. Da" is no boundary
-    protecting = Extras(protects=True)
+    protecting = TranslatorFeatures(protects=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), splitter, protecting)
     line = "Geh zu https://a.de/b. Danach iss. {h} Am 3. Tag."
     assert translator.translate([line]) == [line]
@@ -271,7 +273,7 @@ def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) ->
 
 def test_confidence_by_sentence_counts_every_token(tokenizers: Tokenizers) -> None:
     engine = Copier()
-    extras = Extras(assesses=True)
+    extras = TranslatorFeatures(assesses=True)
     translator = Translator(
         engine, tokenizers, DecodeConfig(), LineSplitter(by_sentence=True), extras
     )
@@ -290,17 +292,17 @@ def test_progress_counts_every_line_once(tokenizers: Tokenizers) -> None:
     assert len(list(translator.stream(lines))) == sum(counts) == len(lines)
     assert len(counts) > len(lines) / 2
     counts.clear()
-    translator.force([(line, line) for line in lines])
+    translator.score_pairs([(line, line) for line in lines])
     assert sum(counts) == len(lines)
 
 
 def test_force_adds_up_the_parts_of_a_long_pair(
     tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs_module, "CELLS", 400)
+    monkeypatch.setattr(pairs_module, "MAX_CELLS", 400)
     translator, engine = make_translator(tokenizers)
     long = ("abc def gh. " * 20).strip()
-    scores = translator.force([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], first=10)
+    scores = translator.score_pairs([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], first=10)
     assert scores[0] == scores[3]
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "one end for each part"
     assert max(map(len, engine.seen)) <= 20
@@ -311,7 +313,7 @@ def test_force_adds_up_the_parts_of_a_long_pair(
 
 def test_force_by_sentence_scores_as_the_translation(tokenizers: Tokenizers) -> None:
     translator, engine = by_sentence(tokenizers)
-    [pair] = translator.force([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
+    [pair] = translator.score_pairs([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
     assert [tokenizers.tgt.decode(target).strip() for target in engine.seen] == ["Ab ba.", "Cd dc."]
     assert pair.log_prob == -2.0
     [message] = translator.report.forced_messages("scored")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nmt.decoding.lines.repetition import repeated_words
+from nmt.decoding.lines.repetition import count_repeated_words
 from nmt.evaluation.line_checks import (
     COPIES,
     KINDS,
@@ -83,7 +83,7 @@ def test_a_number_of_any_reference_is_expected_and_none_is_new() -> None:
     ],
 )
 def test_repeated_words(line: str, count: int) -> None:
-    assert repeated_words(line.split()) == count
+    assert count_repeated_words(line.split()) == count
 
 
 def suspected(

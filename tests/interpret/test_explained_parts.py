@@ -72,7 +72,7 @@ def test_forced_by_sentence_needs_the_same_number(build: Build) -> None:
 def test_forced_shows_the_beginning_of_a_long_line(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_splitting, "CELLS", 500)
+    monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     explainer = build(False)
     source = " ".join(f"{n % 10} 1 2." for n in range(30))
     short, long, after = explainer.forced([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
@@ -89,7 +89,7 @@ def test_forced_shows_the_beginning_of_a_long_line(
 def test_forced_parts_count_words_of_the_line(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_splitting, "CELLS", 500)
+    monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     source = " ".join(f"{n % 10} 1 2." for n in range(30)) + " " + "7" * 90
     parts = list(build(False).forced_parts([(source, source)]))
     words = source.split()

@@ -17,7 +17,7 @@ from nmt.core.run_dir import open_model
 from nmt.data.corpus.word_alignment import Gold, parse_links, pharaoh, require_words
 from nmt.data.text.reader import Links, count_lines, read_lines
 from nmt.data.tokenizer.tokenizer import WORD
-from nmt.decoding.lines.summary import lines_in_words
+from nmt.decoding.lines.summary import format_line_numbers
 from nmt.decoding.loading import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.evaluation.attention_checks import AttentionDiagnosis, diagnose_attention
@@ -108,7 +108,7 @@ def run(
                 if parts_of_line[0].diagnosis is not None and number <= len(golds):
                     check_gold(golds[number - 1], line, f"{gold}:{number}")
         if long_lines:
-            say(f"warning: long lines were aligned in parts: {lines_in_words(long_lines)}")
+            say(f"warning: long lines were aligned in parts: {format_line_numbers(long_lines)}")
         if golds is not None:
             if len(golds) != len(found):
                 raise DataError(

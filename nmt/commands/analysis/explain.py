@@ -12,7 +12,7 @@ from pathlib import Path
 from nmt.core import files
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
-from nmt.decoding.lines.summary import lines_in_words
+from nmt.decoding.lines.summary import format_line_numbers
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError, DataError, show_value
 from nmt.interpret.explainer import Explainer, load_explainer
@@ -82,7 +82,7 @@ def run(
         if saves and explanation is not None:
             kept.append(explanation)
     if explainer.shortened:
-        numbers = lines_in_words(explainer.shortened)
+        numbers = format_line_numbers(explainer.shortened)
         say(f"warning: only the beginning of long lines is explained: {numbers}")
     if html is not None:
         files.write_text(html, page(kept))

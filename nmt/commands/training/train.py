@@ -37,7 +37,7 @@ from nmt.data.corpus.pipeline import (
 from nmt.data.text.normalization import with_model_normalization
 from nmt.decoding.beam_search import BeamEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist
-from nmt.decoding.loading import line_splitter, load_translator, tagged
+from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
 from nmt.device.cpu_cores import free_cores
 from nmt.device.matrix_speed import matrix_rate, rate_text
@@ -413,7 +413,7 @@ class Validator:
             trainer.precision.device,
             check=signals.check,
         )
-        translator = Translator(engine, trainer.tokenizers, decode, line_splitter([config]))
+        translator = Translator(engine, trainer.tokenizers, decode, build_line_splitter([config]))
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]
@@ -468,7 +468,7 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     found = []
     for one in as_test_sets(tests, config):
         trainer.log.say(f"{one.name}: translating {len(one)} lines, beam {config.decode.beam_size}")
-        its = tagged(translator, config, one.tags)
+        its = with_tags(translator, config, one.tags)
         found.append(
             (one, translate_test_set(its, one, partial(trainer.workers.each, its.translate)))
         )

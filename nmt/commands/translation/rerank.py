@@ -79,7 +79,7 @@ class Scorers:
             log_probs = [
                 forced.log_prob
                 for number, window in enumerate(chunks(pairs, WINDOW))
-                for forced in translator.force(window, number * WINDOW)
+                for forced in translator.score_pairs(window, number * WINDOW)
             ]
         if translator.report.long_pairs:
             say(f"warning: {len(translator.report.long_pairs)} long pairs were scored in parts")

@@ -46,7 +46,7 @@ def run(
                 show_progress("scoring", count_lines(tgt), always=progress, unit="pairs")
             )
         for number, window in enumerate(chunks(read_pairs(src, tgt), WINDOW)):
-            for forced in translator.force(window, number * WINDOW):
+            for forced in translator.score_pairs(window, number * WINDOW):
                 mean = forced.log_prob / forced.tokens
                 sink.write(_row(forced.log_prob, mean, forced.tokens, as_json).encode())
                 total, tokens = total + forced.log_prob, tokens + forced.tokens

@@ -32,12 +32,12 @@ from nmt.data.text.reader import (
     raw_lines,
     read_lines,
 )
-from nmt.decoding.constraints.lexical_constraints import PHRASES
-from nmt.decoding.constraints.terminology import Terms, read_terms
-from nmt.decoding.line_formats import Column, Form, Json, Plain
-from nmt.decoding.lines.summary import Report, lines_in_words
+from nmt.decoding.constraints.lexical_constraints import PHRASES_NEED_BEAM_SEARCH
+from nmt.decoding.constraints.terminology import Terminology, read_terminology
+from nmt.decoding.line_formats import ColumnFormat, JsonFormat, LineFormat, PlainFormat
+from nmt.decoding.lines.summary import TranslationStatistics, format_line_numbers
 from nmt.decoding.loading import load_translator, open_models
-from nmt.decoding.translator import Extras, Line, Translator
+from nmt.decoding.translator import Line, Translator, TranslatorFeatures
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
 
 Policy = Literal["error", "replace", "skip"]
@@ -64,13 +64,13 @@ class Asked:
     review: int = 0
     progress: bool = False
 
-    def form(self) -> Form:
+    def form(self) -> LineFormat:
         """Return what lines look like."""
         if self.json:
-            return Json(self.nbest)
+            return JsonFormat(self.nbest)
         if self.column is not None:
-            return Column(self.column, self.scores)
-        return Plain(self.nbest, self.scores)
+            return ColumnFormat(self.column, self.scores)
+        return PlainFormat(self.nbest, self.scores)
 
     def contradictions(self, settings: DecodeConfig, engine: str) -> list[str]:
         """Return what cannot be asked together."""
@@ -92,7 +92,7 @@ class Asked:
             "--nbest and --confidence: give one of them, or --json": (
                 several and self.confidence and not self.json
             ),
-            PHRASES: (settings.samples or settings.groups > 1)
+            PHRASES_NEED_BEAM_SEARCH: (settings.samples or settings.groups > 1)
             and (self.protect or self.contain is not None or self.terms is not None),
             "--prefix and --contain: are fields of the lines with --json": self.json
             and (self.prefix is not None or self.contain is not None),
@@ -115,7 +115,7 @@ def run(
     _, config = opened[0]
     if problems := asked.contradictions(config.decode, engine):
         raise ConfigError(problems)
-    terms = read_terms(asked.terms) if asked.terms else None
+    terms = read_terminology(asked.terms) if asked.terms else None
     way = _Way(opened, asked, terms, device, engine)
     if job_size() > 1:
         _shared(file, output, way)
@@ -141,7 +141,7 @@ class _Told:
     """What there is to say of translated lines."""
 
     invalid: int
-    report: Report
+    report: TranslationStatistics
     doubtful: list[tuple[float, int, str, str]]
     """Trust, number, source and translation of the lines to review."""
 
@@ -153,7 +153,7 @@ class _Told:
     def of(cls, values: Any) -> _Told:
         """Return what `as_list` was made of."""
         invalid, report, doubtful = values
-        return cls(invalid, Report(*report), doubtful)
+        return cls(invalid, TranslationStatistics(*report), doubtful)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Way:
 
     models: list[tuple[RunDir, Config]]
     asked: Asked
-    terms: Terms | None
+    terms: Terminology | None
     device: str
     engine: str
 
@@ -170,7 +170,7 @@ class _Way:
         first, *others = self.models
         asked = self.asked
         assesses = asked.confidence or asked.review > 0
-        extras = Extras(self.terms, asked.protect, assesses, measures_drops=True)
+        extras = TranslatorFeatures(self.terms, asked.protect, assesses, measures_drops=True)
         return load_translator(*first, self.device, self.engine, beside=others, extras=extras)
 
     def translate(
@@ -197,7 +197,7 @@ class _Way:
                 waiting.append((text, line))
                 yield line
 
-        translator.report = Report()
+        translator.report = TranslationStatistics()
         found = translator.stream(read(), asked.nbest, asked.stream, first)
         for number, translations in enumerate(found, first):
             text, line = waiting.popleft()
@@ -252,7 +252,7 @@ class _Way:
         if self.asked.protect:
             _tell_misses("protected parts stand", report.protected, report.lost)
         if report.unbalanced:
-            say(f"warning: markup tags are out of order: {lines_in_words(report.unbalanced)}")
+            say(f"warning: markup tags are out of order: {format_line_numbers(report.unbalanced)}")
         if warning := report.sharp_drops():
             say(warning)
         if self.asked.review:
@@ -320,7 +320,7 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
                         shutil.copyfileobj(stream, sink)
             _delete_parts(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
-            report = sum((its.report for its in every), Report())
+            report = sum((its.report for its in every), TranslationStatistics())
             report.missing.sort()
             report.lost.sort()
             report.drops.sort()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nmt.decoding.beam_state import Hypotheses
 from nmt.decoding.candidates import Candidates, best_of
-from nmt.decoding.constraints.lexical_constraints import Phrase, WordEdges
+from nmt.decoding.constraints.lexical_constraints import Phrase, TokenBoundaries
 
 
 class Begun(NamedTuple):
@@ -46,7 +46,7 @@ class Progress:
 class Constraints:
     """The phrases demanded of one sentence. `demanded` may name one more than once."""
 
-    def __init__(self, demanded: Sequence[Phrase], edges: WordEdges) -> None:
+    def __init__(self, demanded: Sequence[Phrase], edges: TokenBoundaries) -> None:
         self.phrases = list(dict.fromkeys(demanded))
         self.wanted = [list(demanded).count(phrase) for phrase in self.phrases]
         self.sizes = [max(map(len, phrase.forms)) for phrase in self.phrases]
@@ -63,17 +63,17 @@ class Constraints:
 
     def after(self, before: Progress, token: int) -> Progress:
         """Return the progress of a hypothesis that goes on with `token`."""
-        opens = self.edges.opens[token]
+        opens = self.edges.can_precede_word[token]
         if token not in self._tokens and not before.begun and not before.closing:
             return before if before.opens == opens else Progress(before.stands, opens=opens)
         stands = list(before.stands)
-        if not self.edges.begins_inside[token]:
+        if not self.edges.starts_inside_word[token]:
             for phrase in before.closing:
                 stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         steps = [step for step in before.begun if step.form[step.said] == token]
         steps += [step for step in self._begins(before) if step.form[0] == token]
         complete = {phrase for phrase, form, said in steps if said + 1 == len(form)}
-        closing = complete if self.edges.ends_inside[token] else set()
+        closing = complete if self.edges.ends_inside_word[token] else set()
         for phrase in complete - closing:  # once, whichever of its forms were said
             stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
         begun = (Begun(p, form, said + 1) for p, form, said in steps if said + 1 < len(form))
@@ -85,7 +85,7 @@ class Constraints:
             Begun(number, form, 0)
             for number, phrase in enumerate(self.phrases)
             for form in phrase.forms
-            if progress.opens or not self.edges.begins_inside[form[0]]
+            if progress.opens or not self.edges.starts_inside_word[form[0]]
         ]
 
     def _missing(self, progress: Progress, closing: bool) -> list[int]:
@@ -121,7 +121,7 @@ class Constraints:
         return self.whole - lacks + max(partly, default=0)
 
     def _inside(self, step: Begun) -> bool:
-        return self.edges.begins_inside[step.form[step.said]]
+        return self.edges.starts_inside_word[step.form[step.said]]
 
     def offers(self, progress: Progress) -> list[int]:
         """Return the tokens that bring a hypothesis forward, ascending."""

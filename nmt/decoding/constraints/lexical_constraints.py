@@ -10,7 +10,7 @@ from nmt.data.text.word_boundaries import ties
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
-PHRASES = (
+PHRASES_NEED_BEAM_SEARCH = (
     "phrases (--contain, --terms, --protect): go with beam search; leave out samples, mbr_from: "
     "samples and decode.groups"
 )
@@ -25,7 +25,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Demand:
+class LexicalConstraints:
     """What is demanded of the translation of one line."""
 
     prefix: tuple[int, ...] = ()
@@ -36,8 +36,10 @@ class Demand:
     @property
     def tokens(self) -> set[int]:
         """All tokens that occur here."""
-        spelled = (token for phrase in self.phrases for form in phrase.forms for token in form)
-        return {*self.prefix, *spelled}
+        phrase_tokens = (
+            token for phrase in self.phrases for form in phrase.forms for token in form
+        )
+        return {*self.prefix, *phrase_tokens}
 
     @property
     def length(self) -> int:
@@ -45,18 +47,20 @@ class Demand:
         return len(self.prefix) + sum(max(map(len, phrase.forms)) for phrase in self.phrases)
 
 
-def demand(tokenizer: Tokenizer, prefix: str = "", phrases: Sequence[str] = ()) -> Demand:
+def encode_constraints(
+    tokenizer: Tokenizer, prefix: str = "", phrases: Sequence[str] = ()
+) -> LexicalConstraints:
     """Return the demand for a text that it begins with, and for phrases, in the target's tokens."""
     begins = tokenizer.normalize(prefix).rstrip()  # the next word brings its own space
     begin = tuple(tokenizer.normalized_by(None).encode([begins])[0]) if begins else ()
-    return Demand(begin, tuple(spelled(tokenizer, phrase) for phrase in phrases))
+    return LexicalConstraints(begin, tuple(encode_phrase(tokenizer, phrase) for phrase in phrases))
 
 
 SIGN = "("
 """What stands before a phrase to see how it is spelled where no space does."""
 
 
-def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
+def encode_phrase(tokenizer: Tokenizer, words: str) -> Phrase:
     """Return the ways in which the target's tokens spell words; DataError where they are blank."""
     text = tokenizer.normalize(words).strip()
     if not text:
@@ -70,20 +74,20 @@ def spelled(tokenizer: Tokenizer, words: str) -> Phrase:
 
 
 @dataclass(frozen=True)
-class WordEdges:
+class TokenBoundaries:
     """Which tokens begin and end in the middle of a word, for all tokens of a vocabulary.
 
     A byte of a letter counts as a letter; in a script without spaces every token is a word of its
     own.
     """
 
-    begins_inside: list[bool]
-    ends_inside: list[bool]
-    opens: list[bool]
+    starts_inside_word: list[bool]
+    ends_inside_word: list[bool]
+    can_precede_word: list[bool]
     """After which tokens a word can begin without a space: brackets, quotes, hyphens."""
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> WordEdges:
+    def of(cls, tokenizer: Tokenizer) -> TokenBoundaries:
         """Look at the text of every token."""
         pieces = tokenizer.pieces(range(tokenizer.vocab_size))
         texts = [_byte(piece) if tokenizer.is_byte(i) else piece for i, piece in enumerate(pieces)]
@@ -91,7 +95,7 @@ class WordEdges:
         return cls(
             [i not in special and ties(text[:1]) for i, text in enumerate(texts)],
             [i not in special and ties(text[-1:]) for i, text in enumerate(texts)],
-            [i not in special and opens(text[-1:]) for i, text in enumerate(texts)],
+            [i not in special and can_precede_word(text[-1:]) for i, text in enumerate(texts)],
         )
 
 
@@ -101,7 +105,7 @@ def _byte(piece: str) -> str:
     return chr(value) if value < 128 else "a"
 
 
-def opens(letter: str) -> bool:
+def can_precede_word(letter: str) -> bool:
     """Tell whether a word can begin right behind a letter, as behind an opening bracket."""
     return letter != "" and (letter in "'’\"/" or unicodedata.category(letter) in OPENING)
 

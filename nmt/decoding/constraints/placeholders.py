@@ -21,7 +21,7 @@ from itertools import count
 from nmt.data.text.normalization import Normalizer
 from nmt.data.text.offset_mapping import Aligned
 from nmt.data.text.word_boundaries import WIDE, standing, ties, whole
-from nmt.decoding.constraints.terminology import Place, Terms
+from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
 
 LETTER = rf"[^\W{WIDE}]"
 BRACES = r"(?<!\{)\{+[^\s{}]*\}+"
@@ -54,14 +54,14 @@ FAMILIAR = re.compile(r"\d\d?")
 
 
 @dataclass(frozen=True)
-class Protected:
+class ProtectedLine:
     """A line whose protected parts a model can read."""
 
     text: str
     """All that is protected here is numbers."""
     originals: tuple[str, ...] = ()
     """What is protected in the line itself."""
-    numbers: tuple[Place, ...] = ()
+    numbers: tuple[SpanConstraint, ...] = ()
     """What must stand in the translation for it."""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     """The originals of numbers that stand for others."""
@@ -121,7 +121,7 @@ class Protected:
     def lost(self, translation: str) -> list[str]:
         """Return what does not stand in a restored translation as it is, and as often."""
         wanted = Counter(self.originals)
-        there = Counter(translation[begin:end] for begin, end in kept(translation))
+        there = Counter(translation[begin:end] for begin, end in find_protected_spans(translation))
         return [
             each
             for each in wanted - there
@@ -131,10 +131,10 @@ class Protected:
 
 def protect(
     line: str,
-    terms: Terms | None = None,
+    terms: Terminology | None = None,
     held: Sequence[str] = (),
     normalizer: Normalizer | None = None,
-) -> Protected:
+) -> ProtectedLine:
     """Find what is to be taken over as it is, but within terms.
 
     Nothing is replaced by a number that stands in the line, in a term, or in what is `held` by the
@@ -146,11 +146,15 @@ def protect(
     numbers: dict[str, str] = {}
     there: Counter[str] = Counter()
     pieces: list[str] = []
-    demanded: list[Place] = []
+    demanded: list[SpanConstraint] = []
     originals: list[str] = []
     spaces: dict[str, list[tuple[bool, bool]]] = {}
     behind = size = 0
-    spans = kept(line) if normalizer is None else _within(kept(line), normalizer.aligned(line))
+    spans = (
+        find_protected_spans(line)
+        if normalizer is None
+        else _within(find_protected_spans(line), normalizer.aligned(line))
+    )
     for begin, end in _outside(spans, terms.of(line) if terms else []):
         original = line[begin:end]
         if original not in numbers:
@@ -168,11 +172,11 @@ def protect(
         if there[original]:
             there[original] -= 1
         else:
-            demanded.append(Place(size, size + len(number), number))
+            demanded.append(SpanConstraint(size, size + len(number), number))
         behind, size = end, size + len(number) + after
     stand_ins = {number: original for original, number in numbers.items() if number != original}
     text = "".join([*pieces, line[behind:]])
-    return Protected(text, tuple(originals), tuple(demanded), stand_ins, spaces)
+    return ProtectedLine(text, tuple(originals), tuple(demanded), stand_ins, spaces)
 
 
 def _needs_spaces(line: str, begin: int, end: int) -> tuple[bool, bool]:
@@ -184,7 +188,7 @@ def _needs_spaces(line: str, begin: int, end: int) -> tuple[bool, bool]:
     )
 
 
-def is_balanced(text: str) -> bool:
+def has_balanced_tags(text: str) -> bool:
     """Return whether each start tag has its end tag, in the right order."""
     open_tags: list[str] = []
     for match in TAGS.finditer(text):
@@ -213,7 +217,9 @@ def _within(spans: Iterable[tuple[int, int]], aligned: Aligned) -> Iterator[tupl
             yield begin, end
 
 
-def _outside(places: Iterable[tuple[int, int]], terms: list[Place]) -> Iterator[tuple[int, int]]:
+def _outside(
+    places: Iterable[tuple[int, int]], terms: list[SpanConstraint]
+) -> Iterator[tuple[int, int]]:
     """Yield the places that lie in no term."""
     ahead = deque(terms)
     for begin, end in places:
@@ -223,7 +229,7 @@ def _outside(places: Iterable[tuple[int, int]], terms: list[Place]) -> Iterator[
             yield begin, end
 
 
-def _spare_numbers(texts: Iterable[str], terms: Terms | None) -> Iterator[str]:
+def _spare_numbers(texts: Iterable[str], terms: Terminology | None) -> Iterator[str]:
     """Yield numbers of two digits and more that stand neither in texts nor in terms."""
     there = {number for text in texts for number in DIGITS.findall(text)}
     if terms:
@@ -231,7 +237,7 @@ def _spare_numbers(texts: Iterable[str], terms: Terms | None) -> Iterator[str]:
     return (text for number in count(17, 6) if (text := str(number)) not in there)
 
 
-def kept(line: str) -> list[tuple[int, int]]:
+def find_protected_spans(line: str) -> list[tuple[int, int]]:
     """Return where what is protected in a line begins and ends.
 
     A number that is part of a word, such as A380 or 300km, is not.

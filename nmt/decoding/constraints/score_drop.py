@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import Hypothesis
 
 SHARP_DROP = 0.5
 """Drop from which on a translation is reported (docs/decoding.md says how it was chosen)."""
 Search = Callable[
-    [Sequence[Sequence[int]], int, Mapping[int, Demand]], Sequence[Sequence[Hypothesis]]
+    [Sequence[Sequence[int]], int, Mapping[int, LexicalConstraints]], Sequence[Sequence[Hypothesis]]
 ]
 
 
 def score_drops(
     lines: Sequence[int],
     sources: Sequence[Sequence[int]],
-    demands: Mapping[int, Demand],
+    demands: Mapping[int, LexicalConstraints],
     forced: Sequence[Hypothesis],
     search: Search,
 ) -> dict[int, float]:
@@ -36,7 +36,9 @@ def score_drops(
     if not parts:
         return {}
     prefixes = {
-        place: Demand(demands[i].prefix) for place, i in enumerate(parts) if demands[i].prefix
+        place: LexicalConstraints(demands[i].prefix)
+        for place, i in enumerate(parts)
+        if demands[i].prefix
     }
     free = search([sources[i] for i in parts], 1, prefixes)
     sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0, 0.0, 0])

@@ -18,7 +18,7 @@ from nmt.data.text.reader import chunks
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import BeamEngine
 from nmt.decoding.constraints.shortlist import Ids, Shortlist
-from nmt.decoding.lines.pair_splitting import by_size
+from nmt.decoding.lines.pair_splitting import batch_by_size
 from nmt.decoding.loading import load_engine
 from nmt.errors import RunError
 
@@ -85,7 +85,7 @@ def learn_shortlist(engine: BeamEngine, pairs: Iterable[Pair], best: int) -> Sho
 def _attention(engine: BeamEngine, pairs: list[Pair]) -> Iterator[Weights]:
     """Yield the attention of each pair between its tokens, the ends left out."""
     width = engine.tokenizers.tgt.vocab_size
-    for batch in by_size(pairs, engine.settings.batch_size):
+    for batch in batch_by_size(pairs, engine.settings.batch_size):
         some = [pairs[i] for i in batch]
         for (source, target), weights in zip(some, engine.attention(some), strict=True):
             inner = weights[:-1, :-1]

@@ -16,7 +16,7 @@ from nmt.data.text.word_boundaries import ties, whole
 from nmt.errors import DataError, show_value
 
 
-class Place(NamedTuple):
+class SpanConstraint(NamedTuple):
     """What of a source line demands something of its translation."""
 
     begin: int
@@ -24,7 +24,7 @@ class Place(NamedTuple):
     demanded: str
 
 
-class Terms:
+class Terminology:
     """Translations of words and phrases of the source, in upper or lower case."""
 
     def __init__(self, targets: Mapping[str, str], normalizer: Normalizer | None = None) -> None:
@@ -44,7 +44,7 @@ class Terms:
         self.numbers = {number for text in texts for number in re.findall(r"\d+", text)}
         """All that stand on either side."""
 
-    def of(self, line: str) -> list[Place]:
+    def of(self, line: str) -> list[SpanConstraint]:
         """Return where terms stand in a source line, and their translations.
 
         Places are those of the line as it is.
@@ -56,24 +56,24 @@ class Terms:
         if aligned is None:
             return self._of(line)
         return [
-            Place(*aligned.span(begin, end), target)
+            SpanConstraint(*aligned.span(begin, end), target)
             for begin, end, target in self._of(aligned.text)
         ]
 
-    def normalized_by(self, normalizer: Normalizer | None) -> Terms:
+    def normalized_by(self, normalizer: Normalizer | None) -> Terminology:
         """Return the same terms for lines that are normalized before they are read."""
-        return Terms(self.originals, normalizer)
+        return Terminology(self.originals, normalizer)
 
-    def _of(self, line: str) -> list[Place]:
-        found: list[Place] = []
-        text = one_case(line)
+    def _of(self, line: str) -> list[SpanConstraint]:
+        found: list[SpanConstraint] = []
+        text = fold_case(line)
         for begin, word in _words(text):
             if found and begin < found[-1].end:
                 continue
             for source in self._by_word.get(word, ()):
                 end = begin + len(source)
                 if text.startswith(source, begin) and whole(text, begin, end):
-                    found.append(Place(begin, end, self.targets[source]))
+                    found.append(SpanConstraint(begin, end, self.targets[source]))
                     break
         return found
 
@@ -87,7 +87,7 @@ def _words(text: str) -> Iterator[tuple[int, str]]:
             place += len(word)
 
 
-def one_case(text: str) -> str:
+def fold_case(text: str) -> str:
     """Return a text with its letters in one case, as many as there were."""
     return "".join(map(_one_case, text))
 
@@ -100,7 +100,7 @@ def _one_case(letter: str) -> str:
     return letter
 
 
-def read_terms(file: Path) -> Terms:
+def read_terminology(file: Path) -> Terminology:
     """Read a TSV of two columns, source and target.
 
     Raises DataError, with the line, where it has other columns, a blank one, or a source twice with
@@ -116,7 +116,7 @@ def read_terms(file: Path) -> Terms:
             )
         source, target = columns
         _add(targets, source, target, f"{file}:{number}: ")
-    return Terms(targets)
+    return Terminology(targets)
 
 
 def _add(targets: dict[str, str], source: str, target: str, place: str = "") -> None:
@@ -125,7 +125,7 @@ def _add(targets: dict[str, str], source: str, target: str, place: str = "") -> 
         raise DataError(
             f"{place}expected a term and its translation, got {show_value((source, target))}"
         )
-    known = targets.setdefault(one_case(source), target)
+    known = targets.setdefault(fold_case(source), target)
     if known != target:
         raise DataError(
             f"{place}expected one translation of {source!r}, got {known!r} and {target!r}"

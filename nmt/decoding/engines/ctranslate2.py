@@ -10,9 +10,9 @@ from typing import Any
 from nmt.config.model_config import ModelConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.lexical_constraints import Demand
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.lines.confidence import Assessment
+from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.translator import length_limit
 from nmt.errors import DataError, RunError
 
@@ -62,7 +62,7 @@ class CTranslate2Engine:
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, Demand] | None = None,
+        demands: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
@@ -129,7 +129,9 @@ class CTranslate2Engine:
             for (_, target), total in zip(pairs, totals, strict=True)
         ]
 
-    def assess(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Assessment]:
+    def score_tokens(
+        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[TokenScores]:
         """Raise RunError: it tells no attention."""
         raise RunError("--engine ctranslate2: tells no confidence")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.decoding.lines.repetition import repeated_words
+from nmt.decoding.lines.repetition import count_repeated_words
 
 Numbers = NDArray[np.float32]
 REPEATED = 3
@@ -16,7 +16,7 @@ REPEATED = 3
 
 
 @dataclass(frozen=True)
-class Assessment:
+class TokenScores:
     """A target that a model was forced through. T/S target/source length, each with eos."""
 
     log_probs: Numbers
@@ -51,7 +51,7 @@ CERTAIN = Confidence(0.0, 0.0, None, False, False)
 """Of a blank line."""
 
 
-def confidence(text: str, parts: Sequence[Assessment], limit: bool) -> Confidence:
+def compute_confidence(text: str, parts: Sequence[TokenScores], limit: bool) -> Confidence:
     """Return the confidence in a text whose parts were assessed; `limit`: one was cut there."""
     if not parts:
         return CERTAIN
@@ -62,6 +62,6 @@ def confidence(text: str, parts: Sequence[Assessment], limit: bool) -> Confidenc
         float(log_probs.mean()),
         float(log_probs.min()),
         float(np.minimum(attended, 1).mean()) if attended.size else None,
-        repeated_words(text.split()) >= REPEATED,
+        count_repeated_words(text.split()) >= REPEATED,
         limit,
     )

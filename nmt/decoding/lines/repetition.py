@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LONGEST_REPEAT = 20
+MAX_REPEAT_LENGTH = 20
 """Words of what is repeated, at most."""
 
 
-def repeated_words(words: Sequence[str]) -> int:
+def count_repeated_words(words: Sequence[str]) -> int:
     """Count the words that repeat at once what stands before them: 3 in `a b c a b c`.
 
     The longest stretch for any one length of what is repeated.
@@ -20,7 +20,7 @@ def repeated_words(words: Sequence[str]) -> int:
     known: dict[str, int] = {}
     ids = np.array([known.setdefault(word, len(known)) for word in words])
     most = 0
-    for length in range(1, min(LONGEST_REPEAT, len(ids) // 2) + 1):
+    for length in range(1, min(MAX_REPEAT_LENGTH, len(ids) // 2) + 1):
         same = ids[length:] == ids[:-length]
         if np.count_nonzero(same) < max(length, most + 1):
             continue

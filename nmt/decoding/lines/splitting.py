@@ -16,7 +16,7 @@ from itertools import pairwise
 from nmt.data.text.sentence_splitter import sentence_ends
 from nmt.data.text.word_boundaries import is_wide
 
-ENDS = (
+BOUNDARY_PATTERNS = (
     re.compile(r"""[.!?…]["'»”’)\]]*(?=\s)|[。！？]["'」』”’）]*"""),
     re.compile(r"[,;:–—](?=\s)|[，、；：]"),
     re.compile(r"\S(?=\s)"),
@@ -26,7 +26,7 @@ ENDS = (
 
 
 @dataclass(frozen=True)
-class Part:
+class Segment:
     """A piece of a line."""
 
     text: str
@@ -49,38 +49,42 @@ class LineSplitter:
 
     def split(
         self, line: str, count_tokens: Callable[[str], int], readable: str | None = None
-    ) -> list[Part]:
+    ) -> list[Segment]:
         """Return the parts of a line; joined with their white space they are the line.
 
         `readable` is the line with words in place of stand-ins, at the same positions: sentences
         are looked for in it. A single letter is never divided.
         """
-        whole = Part(line)
+        whole = Segment(line)
         if not self.by_sentence and count_tokens(line) <= self.max_tokens:
             return [whole]
-        sentences = divide_at(line, sentence_ends(readable or line, self.language))
+        sentences = split_after(line, sentence_ends(readable or line, self.language))
         return _subdivide(sentences, count_tokens, self.max_tokens, 0) or [whole]
 
 
 def _subdivide(
-    units: Sequence[Part], count_tokens: Callable[[str], int], max_tokens: int, level: int
-) -> list[Part]:
+    units: Sequence[Segment], count_tokens: Callable[[str], int], max_tokens: int, level: int
+) -> list[Segment]:
     """Return the units, those with too many tokens divided at `level` of ENDS."""
-    parts: list[Part] = []
+    parts: list[Segment] = []
     for unit in units:
-        if level == len(ENDS) or count_tokens(unit.text) <= max_tokens:
+        if level == len(BOUNDARY_PATTERNS) or count_tokens(unit.text) <= max_tokens:
             parts.append(unit)
             continue
-        pieces = divide_at(unit.text, [end.end() for end in ENDS[level].finditer(unit.text)])
+        pieces = split_after(
+            unit.text, [end.end() for end in BOUNDARY_PATTERNS[level].finditer(unit.text)]
+        )
         packed = _pack(pieces, count_tokens, max_tokens)
         *inner, last = _subdivide(packed, count_tokens, max_tokens, level + 1)
-        parts += [*inner, Part(last.text, last.after + unit.after)]
+        parts += [*inner, Segment(last.text, last.after + unit.after)]
     return parts
 
 
-def _pack(units: Sequence[Part], count_tokens: Callable[[str], int], max_tokens: int) -> list[Part]:
+def _pack(
+    units: Sequence[Segment], count_tokens: Callable[[str], int], max_tokens: int
+) -> list[Segment]:
     """Join neighbouring units into parts of as many units as fit `max_tokens`, at least one."""
-    parts: list[Part] = []
+    parts: list[Segment] = []
     begin = 0
     while begin < len(units):
 
@@ -96,26 +100,26 @@ def _pack(units: Sequence[Part], count_tokens: Callable[[str], int], max_tokens:
     return parts
 
 
-def _joined(units: Sequence[Part]) -> Part:
+def _joined(units: Sequence[Segment]) -> Segment:
     """Return neighbouring units as one."""
     *first, last = units
-    return Part("".join(unit.text + unit.after for unit in first) + last.text, last.after)
+    return Segment("".join(unit.text + unit.after for unit in first) + last.text, last.after)
 
 
-def divide_at(text: str, ends: Sequence[int]) -> list[Part]:
+def split_after(text: str, ends: Sequence[int]) -> list[Segment]:
     """Divide a text behind each index; white space belongs to the unit before it."""
-    units: list[Part] = []
+    units: list[Segment] = []
     for begin, end in pairwise([0, *ends, len(text)]):
         piece = text[begin:end]
         body = piece.lstrip() if units else piece
         if units:
-            units[-1] = Part(units[-1].text, units[-1].after + piece[: len(piece) - len(body)])
+            units[-1] = Segment(units[-1].text, units[-1].after + piece[: len(piece) - len(body)])
         if body:
-            units.append(Part(body))
+            units.append(Segment(body))
     return units
 
 
-def rejoin(texts: list[str], parts: Sequence[Part]) -> str:
+def join_translations(texts: list[str], parts: Sequence[Segment]) -> str:
     """Join the translations of parts with the white space between the parts.
 
     If there was none, a space separates two letters unless one is wide.

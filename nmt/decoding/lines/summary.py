@@ -11,14 +11,14 @@ NAMED = 10
 """Number of lines that a message names."""
 
 
-def lines_in_words(numbers: Sequence[int]) -> str:
+def format_line_numbers(numbers: Sequence[int]) -> str:
     """Return "lines 3, 7" for these line numbers, at most NAMED of them."""
     more = f" and {len(numbers) - NAMED} more" if numbers[NAMED:] else ""
     return f"lines {', '.join(map(str, numbers[:NAMED]))}{more}"
 
 
 @dataclass
-class Report:
+class TranslationStatistics:
     """What became of lines, beside their translations."""
 
     split: int = 0
@@ -54,7 +54,7 @@ class Report:
             )
         if self.long_pairs:
             messages.append(
-                f"warning: long pairs were {done} in parts: {lines_in_words(self.long_pairs)}"
+                f"warning: long pairs were {done} in parts: {format_line_numbers(self.long_pairs)}"
             )
         return messages
 
@@ -73,8 +73,8 @@ class Report:
             f"lines (drop): {worst}{more}"
         )
 
-    def __add__(self, other: Report) -> Report:
-        return Report(
+    def __add__(self, other: TranslationStatistics) -> TranslationStatistics:
+        return TranslationStatistics(
             *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
         )
 
