@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.device.int8_products import KERNELS, is_exact, round_rows
-from nmt.models.quantization import Int8, row_scale
+from nmt.models.quantization import Int8Linear, row_scale
 
 ROWS = (1, 5, 20, 80, 200)
 MATRICES = ((256, 256), (256, 1024), (512, 2048), (1024, 1024), (256, 5000), (512, 32000))
@@ -65,7 +65,7 @@ def main() -> None:
         weight, bias = torch.randn(outputs, width) / width**0.5, torch.randn(outputs)
         layers: list[Layer] = [
             lambda rows, weight=weight, bias=bias: F.linear(rows, weight, bias),
-            *(Int8(weight, bias, kernel) for kernel in KERNELS),
+            *(Int8Linear(weight, bias, kernel) for kernel in KERNELS),
             int_mm_layer(weight, bias),
         ]
         for count in ROWS:

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
-from nmt.models.interface import Rows
+from nmt.models.interface import BatchedTensors
 
 Stop = Literal["bounded", "exact", "first", "beam"]
 UNSEEN = 1e-3
@@ -46,7 +46,7 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Prefix(Rows):
+class Prefix(BatchedTensors):
     """The tokens that hypotheses must begin with."""
 
     tokens: Tensor
@@ -56,7 +56,7 @@ class Prefix(Rows):
 
 
 @dataclass(frozen=True)
-class Hypotheses(Rows):
+class Hypotheses(BatchedTensors):
     """Living and ended hypotheses of B sentences."""
 
     limits: Tensor

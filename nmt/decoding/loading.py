@@ -269,12 +269,12 @@ class _Begun:
     def model(self, tokenizers: Tokenizers, precision: str) -> AnyModel:
         """Load the model with its weights."""
         from nmt.models.build import load_model
-        from nmt.models.quantization import cast
+        from nmt.models.quantization import convert_weights
 
         src, tgt = tokenizers.src, tokenizers.tgt
         weights = self.checkpoint / WEIGHTS
         model = load_model(self.config.model, src.vocab_size, tgt.vocab_size, tgt.pad, weights)
-        cast(model, precision)
+        convert_weights(model, precision)
         return model
 
 

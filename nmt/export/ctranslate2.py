@@ -17,11 +17,11 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
 from nmt.models.transformer import (
     ROTARY_BASE,
-    Embedded,
     FeedForward,
-    MultiHead,
+    MultiHeadAttention,
+    TokenEmbedding,
     TransformerModel,
-    sinusoids,
+    sinusoidal_positions,
 )
 
 NEVER = -1e9
@@ -83,7 +83,7 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
         _self_attention(to.self_attention, layer.attention, layer.attention_sum.norm)
         _feed_forward(to.ffn, layer.feed_forward, layer.feed_forward_sum.norm)
     for to, upper in zip(decoder.layer, model.decoder_layers(), strict=True):
-        _self_attention(to.self_attention, upper.own_attention(), upper.past_sum.norm)
+        _self_attention(to.self_attention, upper.self_attention(), upper.past_sum.norm)
         _cross_attention(to.attention, upper.cross, upper.cross_sum.norm)
         _feed_forward(to.ffn, upper.feed_forward, upper.feed_forward_sum.norm)
     decoder.projection.weight = model.output.weight
@@ -107,10 +107,10 @@ def _first_norm(model: TransformerModel) -> Any:
     return next(m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.RMSNorm))
 
 
-def _positions(embedded: Embedded) -> Tensor:
+def _positions(embedded: TokenEmbedding) -> Tensor:
     if embedded.positions == "learned":
         return embedded.position.weight
-    return sinusoids(torch.arange(SINUSOIDAL_POSITIONS), embedded.width)
+    return sinusoidal_positions(torch.arange(SINUSOIDAL_POSITIONS), embedded.width)
 
 
 def _norm(to: Any, norm: Any) -> None:
@@ -130,13 +130,13 @@ def _linear(to: Any, *linears: nn.Linear) -> None:
     )
 
 
-def _self_attention(to: Any, attention: MultiHead, norm: Any) -> None:
+def _self_attention(to: Any, attention: MultiHeadAttention, norm: Any) -> None:
     _norm(to.layer_norm, norm)
     _linear(to.linear[0], attention.query, attention.key, attention.value)
     _linear(to.linear[1], attention.output)
 
 
-def _cross_attention(to: Any, attention: MultiHead, norm: Any) -> None:
+def _cross_attention(to: Any, attention: MultiHeadAttention, norm: Any) -> None:
     _norm(to.layer_norm, norm)
     _linear(to.linear[0], attention.query)
     _linear(to.linear[1], attention.key, attention.value)

@@ -23,7 +23,7 @@ from nmt.decoding.translator import length_limit
 from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.transformer import (
     FeedForward,
-    MultiHead,
+    MultiHeadAttention,
     TransformerModel,
 )
 
@@ -161,7 +161,7 @@ def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
         weights |= plain(f"{place}.final_layer_norm", layer.feed_forward_sum.norm)
     for i, upper in enumerate(model.decoder_layers()):
         place = f"model.decoder.layers.{i}"
-        weights |= attention(f"{place}.self_attn", upper.own_attention())
+        weights |= attention(f"{place}.self_attn", upper.self_attention())
         weights |= plain(f"{place}.self_attn_layer_norm", upper.past_sum.norm)
         weights |= attention(f"{place}.encoder_attn", upper.cross)
         weights |= plain(f"{place}.encoder_attn_layer_norm", upper.cross_sum.norm)
@@ -170,7 +170,7 @@ def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
     return weights
 
 
-def attention(place: str, heads: MultiHead) -> dict[str, Tensor]:
+def attention(place: str, heads: MultiHeadAttention) -> dict[str, Tensor]:
     """Return the weights of one attention block; MarianMT's keys have a bias, ours is zero."""
     return {
         **plain(f"{place}.q_proj", heads.query),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.config.model_config import RNNConfig
-from nmt.models.interface import Rows
+from nmt.models.interface import BatchedTensors
 from nmt.models.kernels.gradients import LoopProduct, energies, precise
 from nmt.models.layers import LoopLinear, make_linear
 
@@ -205,7 +205,7 @@ class LocalP(nn.Module):
 
 
 @dataclass(frozen=True)
-class Source(Rows):
+class Source(BatchedTensors):
     """What attention knows of the encoder's states, made once a sentence."""
 
     mask: Tensor
@@ -220,7 +220,7 @@ class Source(Rows):
 
 
 @dataclass(frozen=True)
-class AttentionState(Rows):
+class AttentionState(BatchedTensors):
     """What attention carries from one target position to the next."""
 
     position: Tensor | None

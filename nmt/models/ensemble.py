@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from nmt.models.build import AnyModel
 from nmt.models.interface import DecoderState, Memory, Model, Trace
-from nmt.models.layers import Output
+from nmt.models.layers import OutputProjection
 
-Resource = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+SourceConverter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From sources as the first member reads them, and their lengths, to those of another."""
 
 
@@ -42,13 +42,13 @@ class EnsembleState(DecoderState):
         return EnsembleState(tuple(member.select(rows, sentences) for member in self.members))
 
 
-class MeanOutput(Output):
+class MeanOutput(OutputProjection):
     """The members' vocabulary matrices, each for its part of a hidden vector."""
 
     never: Tensor
 
     def __init__(
-        self, outputs: Sequence[Output], widths: Sequence[int], never: Sequence[int]
+        self, outputs: Sequence[OutputProjection], widths: Sequence[int], never: Sequence[int]
     ) -> None:
         nn.Module.__init__(self)
         self.register_buffer("never", torch.tensor(never, dtype=torch.int64), persistent=False)
@@ -74,7 +74,7 @@ class Ensemble(Model[EnsembleMemory, EnsembleState]):
     def __init__(
         self,
         members: Sequence[AnyModel],
-        resources: Sequence[Resource | None],
+        resources: Sequence[SourceConverter | None],
         never: Sequence[int],
     ) -> None:
         """Put models together.

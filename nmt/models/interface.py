@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nmt.models.layers import Output
+from nmt.models.layers import OutputProjection
 
 
 @dataclass(frozen=True)
-class Rows:
+class BatchedTensors:
     """A bundle of tensors, tuples or bundles of them, whose first dimension is one row each."""
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
@@ -83,7 +83,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple):
         return tuple(_changed(part, change) for part in value)
-    return value._map(change) if isinstance(value, Rows) else value
+    return value._map(change) if isinstance(value, BatchedTensors) else value
 
 
 def joined(one: Any, other: Any) -> Any:
@@ -93,7 +93,7 @@ def joined(one: Any, other: Any) -> Any:
         return torch.cat([_widened(one, shape), _widened(other, shape)])
     if isinstance(one, tuple):
         return tuple(joined(*parts) for parts in zip(one, other, strict=True))
-    if isinstance(one, Rows):
+    if isinstance(one, BatchedTensors):
         return one.join(other)
     return one if one is None else max(one, other)
 
@@ -107,7 +107,7 @@ def _widened(tensor: Tensor, shape: list[int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Memory(Rows):
+class Memory(BatchedTensors):
     """What the decoder may look at: one row a sentence."""
 
     mask: Tensor
@@ -115,7 +115,7 @@ class Memory(Rows):
 
 
 @dataclass(frozen=True)
-class DecoderState(Rows):
+class DecoderState(BatchedTensors):
     """What the decoder knows between two steps: one row a hypothesis.
 
     A state is owned: `step` and `select` may overwrite it; the one passed in is dead afterwards.
@@ -161,11 +161,11 @@ class Trace:
         scores, softmax, weights = self.scores[layer], self.softmax[layer], self.weights[layer]
         tiny = torch.finfo(torch.float32).tiny
         gaussian = weights.clamp_min(tiny).log() - softmax.clamp_min(tiny).log()
-        by_head = (scores.log_softmax(-1) + gaussian).clamp_min(2 * UNSEEN)
+        by_head = (scores.log_softmax(-1) + gaussian).clamp_min(2 * MIN_LOG_WEIGHT)
         return by_head.logsumexp(0) - math.log(len(by_head))
 
 
-UNSEEN = -1e4
+MIN_LOG_WEIGHT = -1e4
 """A log-weight that nothing in sight has."""
 
 M = TypeVar("M", bound=Memory)
@@ -175,7 +175,7 @@ S = TypeVar("S", bound=DecoderState)
 class Model(nn.Module, ABC, Generic[M, S]):
     """An encoder-decoder. `output` turns its hidden vectors into logits or a loss."""
 
-    output: Output
+    output: OutputProjection
     recompute = False
     """Whether layers run again in the backward pass, to keep less until then, if they can."""
 

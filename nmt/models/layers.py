@@ -34,7 +34,7 @@ Cell = Callable[[Tensor, Tensor | None, State], State]
 CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
-class Output(nn.Module):
+class OutputProjection(nn.Module):
     """The vocabulary matrix: W h + b. Its weight may be an embedding's (Press & Wolf 2017)."""
 
     def __init__(self, width: int, vocab_size: int, tied: nn.Embedding | None) -> None:
@@ -49,7 +49,7 @@ class Output(nn.Module):
         """Return ... x V logits of ... x D hidden vectors."""
         return F.linear(hidden, self.weight, self.bias)
 
-    def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+    def restricted_to(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens.
 
         `tokens` are B x W ids, each row's own.

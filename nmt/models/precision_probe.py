@@ -11,7 +11,7 @@ from nmt.device.cpu import int8_kernel
 from nmt.device.precision import AUTOCAST_TYPES
 from nmt.errors import DeviceError
 from nmt.models.build import zero_model
-from nmt.models.quantization import cast
+from nmt.models.quantization import convert_weights
 
 VOCABULARY, PAD = 16, 0
 WIDTH, HEADS = 16, 2
@@ -112,7 +112,7 @@ def _train(config: RNNConfig | TransformerConfig, name: str, device: torch.devic
 def _decode(config: RNNConfig | TransformerConfig, name: str, device: torch.device) -> None:
     """Run a step of a search, and a forced decoding with attention."""
     model = zero_model(tiny(config), VOCABULARY, VOCABULARY, PAD)
-    cast(model, name)
+    convert_weights(model, name)
     model = model.to(device).eval()
     src, tgt = _batch(device)
     with torch.inference_mode():

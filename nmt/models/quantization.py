@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nmt.device.cpu import int8_kernel
 from nmt.device.int8_products import LARGEST_INPUT, Kernel, round_rows
-from nmt.models.layers import Output, own_columns, union
+from nmt.models.layers import OutputProjection, own_columns, union
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,7 +25,7 @@ SMALLEST = 1e-30
 """Size below which a row counts as zeros."""
 
 
-class Int8(nn.Module):
+class Int8Linear(nn.Module):
     """x W^T + b with W and x rounded to integers, by a kernel of `nmt.device.int8_products`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: Kernel) -> None:
@@ -48,20 +48,20 @@ class Int8(nn.Module):
         return product.view(*inputs.shape[:-1], -1)
 
 
-class Int8Output(Output):
+class Int8OutputProjection(OutputProjection):
     """The vocabulary matrix in int8."""
 
-    def __init__(self, output: Output, kernel: Kernel) -> None:
+    def __init__(self, output: OutputProjection, kernel: Kernel) -> None:
         nn.Module.__init__(self)
         self.weight, self.bias, self._rooms = output.weight, output.bias, {}
-        self.product = Int8(output.weight.detach(), output.bias.detach(), kernel)
+        self.product = Int8Linear(output.weight.detach(), output.bias.detach(), kernel)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors."""
         logits: Tensor = self.product(hidden)
         return logits
 
-    def narrowed(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
+    def restricted_to(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
         """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens."""
         every, places = union(tokens, len(self.weight))
         weight = self.product.weight[every].t()
@@ -82,7 +82,7 @@ def row_scale(rows: Tensor, largest: int = LARGEST_INPUT) -> Tensor:
     return rows.abs().amax(1, keepdim=True).clamp_min_(SMALLEST).div_(largest)
 
 
-def cast(model: nn.Module, precision: str) -> None:
+def convert_weights(model: nn.Module, precision: str) -> None:
     """Change the weights of a loaded model in place.
 
     int8 requires a kernel; without one, `resolve_decoding_precision` selects fp32.
@@ -95,6 +95,6 @@ def cast(model: nn.Module, precision: str) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
-                setattr(module, name, Int8(child.weight.detach(), child.bias, kernel))
-            elif isinstance(child, Output):
-                setattr(module, name, Int8Output(child, kernel))
+                setattr(module, name, Int8Linear(child.weight.detach(), child.bias, kernel))
+            elif isinstance(child, OutputProjection):
+                setattr(module, name, Int8OutputProjection(child, kernel))

@@ -35,7 +35,7 @@ from nmt.models.layers import (
     Cell,
     Dropout,
     LoopLinear,
-    Output,
+    OutputProjection,
     RecurrentLayer,
     State,
     fused_lstm_runs,
@@ -358,7 +358,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.bridge = Bridge(config, depths(config)[1])
         self.decoder = Decoder(config, tgt_embedding, d_readout)
         self.dropout = Dropout(config.dropout)
-        self.output = Output(d_readout, tgt_vocab, tgt_embedding if tied else None)
+        self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if tied else None)
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         values, finals = self.encoder(src, src_len)

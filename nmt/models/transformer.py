@@ -28,11 +28,11 @@ from torch.utils.checkpoint import checkpoint
 
 from nmt.config.model_config import TransformerConfig, depths
 from nmt.models.interface import (
+    BatchedTensors,
     DecoderState,
     Memory,
     Model,
     Moves,
-    Rows,
     Trace,
     joined,
     kept,
@@ -41,7 +41,7 @@ from nmt.models.interface import (
 from nmt.models.kernels.gradients import for_products, precise
 from nmt.models.layers import (
     Dropout,
-    Output,
+    OutputProjection,
     dropout,
     dropped_relu,
     jointly,
@@ -64,7 +64,7 @@ class TransformerMemory(Memory):
 
 
 @dataclass(frozen=True)
-class Slots(Rows):
+class Slots(BatchedTensors):
     """Keys and values of all tokens of K hypotheses a sentence, where they were made.
 
     Slots that were never in use hold anything, as do the R - B rows left for sentences to join.
@@ -127,7 +127,7 @@ class Slots(Rows):
 
 
 @dataclass(frozen=True)
-class Cell(Rows):
+class Cell(BatchedTensors):
     """What an SSRU knows of K hypotheses a sentence."""
 
     cell: Tensor
@@ -232,7 +232,7 @@ def angles(position: Tensor, width: int) -> Tensor:
     return position[..., None].float() * ROTARY_BASE**-exponent
 
 
-def sinusoids(position: Tensor, width: int) -> Tensor:
+def sinusoidal_positions(position: Tensor, width: int) -> Tensor:
     """Return ... x width position vectors, sines in the first half and cosines in the second."""
     angle = angles(position, width)
     return torch.cat([angle.sin(), angle.cos()], -1)
@@ -251,7 +251,7 @@ def rotate(heads: Tensor, position: Tensor) -> Tensor:
     return torch.cat([one * cos - other * sin, other * cos + one * sin], -1)
 
 
-class MultiHead(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Attention in H heads, of which H / G share keys and values (Ainslie et al. 2023)."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -343,7 +343,7 @@ class Place(NamedTuple):
     """B x 1 x K x slots in use: which hold a hypothesis's own tokens, the newest too."""
 
 
-class SelfAttention(MultiHead):
+class SelfAttention(MultiHeadAttention):
     """A decoder layer's past as keys and values of all its tokens."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -454,7 +454,7 @@ def make_norm(config: TransformerConfig) -> nn.Module:
     return nn.LayerNorm(config.d_model)
 
 
-class Sublayer(nn.Module):
+class ResidualConnection(nn.Module):
     """The norm, dropout and sum around a sublayer f.
 
     pre: x + f(norm(x));  post: norm(alpha x + f(x)), where alpha is 1, or DeepNorm's.
@@ -514,9 +514,9 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: TransformerConfig, factors: DeepNorm) -> None:
         super().__init__()
         self.attention = SelfAttention(config)
-        self.attention_sum = Sublayer(config, factors.alpha)
+        self.attention_sum = ResidualConnection(config, factors.alpha)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_sum = Sublayer(config, factors.alpha)
+        self.feed_forward_sum = ResidualConnection(config, factors.alpha)
         scale_down(self, factors.beta)
 
     def forward(self, states: Tensor, position: Tensor, mask: Tensor) -> Tensor:
@@ -533,11 +533,11 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: TransformerConfig, factors: DeepNorm) -> None:
         super().__init__()
         self.past = SSRU(config) if config.decoder == "ssru" else SelfAttention(config)
-        self.past_sum = Sublayer(config, factors.alpha)
-        self.cross = MultiHead(config)
-        self.cross_sum = Sublayer(config, factors.alpha)
+        self.past_sum = ResidualConnection(config, factors.alpha)
+        self.cross = MultiHeadAttention(config)
+        self.cross_sum = ResidualConnection(config, factors.alpha)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_sum = Sublayer(config, factors.alpha)
+        self.feed_forward_sum = ResidualConnection(config, factors.alpha)
         scale_down(self, factors.beta)
 
     def forward(self, states: Tensor, source: Source, trace: bool) -> tuple[Tensor, Looked | None]:
@@ -553,7 +553,7 @@ class DecoderLayer(nn.Module):
         states, looked = self._rest(self.past_sum.leave(states, seen), source, trace, few=True)
         return states, after, looked
 
-    def own_attention(self) -> SelfAttention:
+    def self_attention(self) -> SelfAttention:
         """Return the self-attention of a layer that knows its past by it."""
         assert isinstance(self.past, SelfAttention)
         return self.past
@@ -584,7 +584,7 @@ class Source(NamedTuple):
     """B x 1 x 1 x S."""
 
 
-class Embedded(nn.Module):
+class TokenEmbedding(nn.Module):
     """Token vectors, scaled by sqrt(D), plus position vectors (sections 3.4 and 3.5)."""
 
     def __init__(self, config: TransformerConfig, embedding: nn.Embedding) -> None:
@@ -602,7 +602,7 @@ class Embedded(nn.Module):
         """Return ... x D for token ids at positions; learned ones are shared beyond the last."""
         states = self.embedding(tokens) * math.sqrt(self.width)
         if self.positions == "sinusoidal":
-            states = states + sinusoids(position, self.width).to(states.dtype)
+            states = states + sinusoidal_positions(position, self.width).to(states.dtype)
         elif self.positions == "learned":
             states = states + self.position(position.clamp_max(self.longest - 1))
         return self.dropout(states)  # type: ignore[no-any-return]
@@ -620,13 +620,15 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         into, out = deep_norm(config)
         n, m = depths(config)
         pre = config.norm_place == "pre"
-        self.src = Embedded(config, src_embedding)
+        self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, into) for _ in range(n))
         self.encoder_norm = make_norm(config) if pre else nn.Identity()
-        self.tgt = Embedded(config, tgt_embedding)
+        self.tgt = TokenEmbedding(config, tgt_embedding)
         self.decoder = nn.ModuleList(DecoderLayer(config, out) for _ in range(m))
         self.decoder_norm = make_norm(config) if pre else nn.Identity()
-        self.output = Output(width, tgt_vocab, tgt_embedding if config.tie != "none" else None)
+        self.output = OutputProjection(
+            width, tgt_vocab, tgt_embedding if config.tie != "none" else None
+        )
 
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nmt.data.batching.loader import MicroBatch
 from nmt.device.precision import Precision
 from nmt.models.build import AnyModel
-from nmt.models.interface import UNSEEN, Trace, evaluation_mode
+from nmt.models.interface import MIN_LOG_WEIGHT, Trace, evaluation_mode
 from nmt.training.signals import Signals
 
 OUTSIDE = -14.0
@@ -60,7 +60,7 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
     H(A, alpha) = -sum_t sum_i A_ti log alpha_ti). Tokens without a link have no say.
     """
     log_weights = trace.log_alignment.flatten(0, 1)[batch.link_places, batch.link_sources]
-    seen = torch.where(log_weights > UNSEEN, log_weights, OUTSIDE)
+    seen = torch.where(log_weights > MIN_LOG_WEIGHT, log_weights, OUTSIDE)
     return -(batch.link_shares * seen).sum()
 
 

@@ -16,8 +16,8 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
 from nmt.device.cpu import int8_kernel
 from nmt.errors import RunError
-from nmt.models.layers import Output
-from nmt.models.quantization import Int8Output
+from nmt.models.layers import OutputProjection
+from nmt.models.quantization import Int8OutputProjection
 
 VOCAB = 80
 KINDS: list[dict[str, Any]] = [
@@ -79,17 +79,17 @@ def test_a_list_is_what_its_tokens_may_become_with_the_end_first() -> None:
     assert shortlist.of([2]).tolist() == [EOS, 8, 9, 30, 40]
 
 
-@pytest.mark.parametrize("kind", [Output, Int8Output])
-def test_logits_are_those_of_each_sentences_own_tokens(kind: type[Output]) -> None:
+@pytest.mark.parametrize("kind", [OutputProjection, Int8OutputProjection])
+def test_logits_are_those_of_each_sentences_own_tokens(kind: type[OutputProjection]) -> None:
     torch.manual_seed(1)
-    whole: Any = Output(16, VOCAB, None)
+    whole: Any = OutputProjection(16, VOCAB, None)
     torch.nn.init.normal_(whole.bias)
     output = whole
-    if kind is Int8Output:
+    if kind is Int8OutputProjection:
         kernel = int8_kernel()
         if kernel is None:
             pytest.skip("this CPU has no exact int8 kernel")
-        output = Int8Output(whole, kernel)
+        output = Int8OutputProjection(whole, kernel)
     lists = [np.array([EOS, 5, 9]), np.array([EOS, 70]), np.array([EOS, 4, 6, 8])]
     hidden = torch.randn(6, 16)
     every = output.logits(hidden)

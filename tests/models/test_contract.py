@@ -15,7 +15,7 @@ from model_cases import VOCAB, WINDOW_WIDTH, make_any, make_model, make_source, 
 from torch.testing import assert_close
 
 from nmt.models.attention import SCORES
-from nmt.models.interface import Rows, Trace
+from nmt.models.interface import BatchedTensors, Trace
 from nmt.models.transformer import TransformerMemory
 
 Settings = dict[str, Any]
@@ -120,7 +120,7 @@ def name_of(settings: Settings) -> str:
 
 def tensors(value: Any) -> list[torch.Tensor]:
     """All tensors of a bundle, those of tuples and bundles inside it too."""
-    if isinstance(value, Rows):
+    if isinstance(value, BatchedTensors):
         return [tensor for part in vars(value).values() for tensor in tensors(part)]
     if isinstance(value, tuple):
         return [tensor for part in value for tensor in tensors(part)]

@@ -8,7 +8,7 @@ from model_cases import make_any, make_source, make_target
 
 from nmt.device.cpu import int8_kernel
 from nmt.device.int8_products import KERNELS, Kernel, OneDNNProduct, is_exact
-from nmt.models.quantization import Int8, Int8Output, cast, row_scale
+from nmt.models.quantization import Int8Linear, Int8OutputProjection, convert_weights, row_scale
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
 each_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)
@@ -59,7 +59,7 @@ def test_int8_largest_products_are_exact(
     inputs = 127 * signs[:rows].float()
     inputs[-1, 1:] = 3.0
     exact = (inputs.double() @ weight.double().T).float()
-    assert Int8(weight, None, kernel)(inputs).equal(exact)
+    assert Int8Linear(weight, None, kernel)(inputs).equal(exact)
 
 
 @each_kernel
@@ -70,7 +70,7 @@ def test_int8_random_integers_are_exact(kernel: Kernel) -> None:
     inputs = torch.randint(-127, 128, (20, 512)).float()
     weight[:, 0], inputs[:, 0] = largest, -127  # the scales are 1
     bias = torch.randint(-9, 10, (40,)) / 2
-    assert Int8(weight, bias, kernel)(inputs).equal(inputs @ weight.T + bias)
+    assert Int8Linear(weight, bias, kernel)(inputs).equal(inputs @ weight.T + bias)
 
 
 def test_int8_kernels_round_inputs_equally() -> None:
@@ -86,7 +86,7 @@ def test_int8_kernels_round_inputs_equally() -> None:
 def test_products_are_within_the_rounding_of_both_sides(kernel: Kernel) -> None:
     torch.manual_seed(1)
     inputs, weight = torch.randn(40, 64), torch.randn(30, 64)
-    found, exact = Int8(weight, None, kernel)(inputs), inputs @ weight.T
+    found, exact = Int8Linear(weight, None, kernel)(inputs), inputs @ weight.T
     assert (found - exact).abs().max() > 0
     weight_scale = row_scale(weight, kernel.largest_weight)[:, 0]
     step = row_scale(inputs) / 2 * weight.abs().sum(1) + inputs.abs().sum(1, keepdim=True) * (
@@ -99,7 +99,7 @@ def test_products_are_within_the_rounding_of_both_sides(kernel: Kernel) -> None:
 @each_kernel
 def test_a_row_does_not_depend_on_the_others(kernel: Kernel) -> None:
     torch.manual_seed(1)
-    product = Int8(torch.randn(30, 64), torch.randn(30), kernel)
+    product = Int8Linear(torch.randn(30, 64), torch.randn(30), kernel)
     rows = torch.randn(50, 64) * torch.logspace(-3, 3, 50)[:, None]
     together = product(rows)
     for row, expected in zip(rows, together, strict=True):
@@ -109,7 +109,7 @@ def test_a_row_does_not_depend_on_the_others(kernel: Kernel) -> None:
 @each_kernel
 def test_a_row_of_zeros_gives_the_bias(kernel: Kernel) -> None:
     bias = torch.randn(5)
-    assert Int8(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
+    assert Int8Linear(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_row_of_zeros_gives_the_bias(kernel: Kernel) -> None:
 )
 def test_a_cast_model_is_near_the_whole_one(settings: dict[str, object], precision: str) -> None:
     model, narrow = make_any(settings), make_any(settings)
-    cast(narrow, precision)
+    convert_weights(narrow, precision)
     logits = []
     with torch.inference_mode():
         for each in (model, narrow):
@@ -141,4 +141,4 @@ def test_a_cast_model_is_near_the_whole_one(settings: dict[str, object], precisi
     assert not logits[0].equal(logits[1])
     error = (logits[0] - logits[1]).abs().mean() / logits[0].abs().mean()
     assert error < 0.08
-    assert isinstance(narrow.output, Int8Output) == (precision == "int8")
+    assert isinstance(narrow.output, Int8OutputProjection) == (precision == "int8")

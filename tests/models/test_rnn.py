@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from nmt.models import rnn as rnn_module
 from nmt.models.layers import (
-    Output,
+    OutputProjection,
     RecurrentLayer,
     sequence_mask,
 )
@@ -299,7 +299,7 @@ def test_tied_tables_are_one_object_and_counted_once(tie: str, tables: int, read
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
     torch.manual_seed(1)
-    output = Output(3, 5, None)
+    output = OutputProjection(3, 5, None)
     nn.init.normal_(output.bias)
     hidden, tgt = torch.randn(4, 3), [0, 4, 2, 2]
     total = 0.0
@@ -318,10 +318,10 @@ def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
 
 def test_narrowed_logits_are_those_of_each_rows_own_tokens() -> None:
     torch.manual_seed(1)
-    output = Output(3, 7, None)
+    output = OutputProjection(3, 7, None)
     nn.init.normal_(output.bias)
     hidden, tokens = torch.randn(2, 4, 3), torch.tensor([[6, 0, 3], [3, 3, 5]])
-    found, every = output.narrowed(tokens)(hidden), output.logits(hidden)
+    found, every = output.restricted_to(tokens)(hidden), output.logits(hidden)
     for b, own in enumerate(tokens):
         assert_close(found[b], every[b][:, own])
 

@@ -17,14 +17,14 @@ from nmt.models.transformer import (
     SSRU,
     DecoderLayer,
     DeepNorm,
-    Embedded,
     EncoderLayer,
     FeedForward,
-    MultiHead,
+    MultiHeadAttention,
     Source,
+    TokenEmbedding,
     make_norm,
     rotate,
-    sinusoids,
+    sinusoidal_positions,
 )
 
 PLAIN = DeepNorm(1.0, 1.0)
@@ -47,7 +47,7 @@ def numbers(*shape: int, seed: int = 3) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def give_attention(theirs: nn.MultiheadAttention, ours: MultiHead) -> None:
+def give_attention(theirs: nn.MultiheadAttention, ours: MultiHeadAttention) -> None:
     """Give torch's module our weights; our keys have no bias."""
     with torch.no_grad():
         theirs.in_proj_weight.copy_(
@@ -86,7 +86,7 @@ def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> N
 
     decoder = randomised(DecoderLayer(config, PLAIN))
     assert isinstance(decoder, DecoderLayer)
-    assert isinstance(decoder.past, MultiHead)
+    assert isinstance(decoder.past, MultiHeadAttention)
     other = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
     give_attention(other.self_attn, decoder.past)
     give_attention(other.multihead_attn, decoder.cross)
@@ -104,9 +104,9 @@ def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> N
 
 
 def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
-    shared = randomised(MultiHead(config_of(num_heads=4, num_kv_heads=2)))
-    full = MultiHead(config_of(num_heads=4)).eval()
-    assert isinstance(shared, MultiHead)
+    shared = randomised(MultiHeadAttention(config_of(num_heads=4, num_kv_heads=2)))
+    full = MultiHeadAttention(config_of(num_heads=4)).eval()
+    assert isinstance(shared, MultiHeadAttention)
     weights = shared.state_dict()
     for name in ("key.weight", "value.weight", "value.bias"):
         parts = weights[name].chunk(2)
@@ -118,8 +118,8 @@ def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
 
 
 def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
-    attention = randomised(MultiHead(config_of(attention_dropout=0.5)))
-    assert isinstance(attention, MultiHead)
+    attention = randomised(MultiHeadAttention(config_of(attention_dropout=0.5)))
+    assert isinstance(attention, MultiHeadAttention)
     states = numbers(1, 6, 8)
     heads = attention.queries(states), *attention.project(states)
     for causal in (False, True):
@@ -134,7 +134,7 @@ def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
 
 def test_sinusoids_are_those_of_the_paper() -> None:
     """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of it; here sines stand first."""
-    found = sinusoids(torch.tensor([0, 3]), 6)
+    found = sinusoidal_positions(torch.tensor([0, 3]), 6)
     for p, row in zip((0, 3), found.tolist(), strict=True):
         turns = [p / 10000 ** (2 * i / 6) for i in range(3)]
         assert row == pytest.approx([*map(math.sin, turns), *map(math.cos, turns)], abs=1e-6)
@@ -158,7 +158,7 @@ def test_rotation_by_hand_and_products_that_know_distances_only() -> None:
 
 def test_learned_positions_beyond_the_last_share_it() -> None:
     embedded = randomised(
-        Embedded(config_of(positions="learned", max_positions=4), nn.Embedding(5, 8))
+        TokenEmbedding(config_of(positions="learned", max_positions=4), nn.Embedding(5, 8))
     )
     states = embedded(torch.full((1, 6), 2), torch.arange(6))
     assert_close(states[0, 4], states[0, 3], rtol=0, atol=0)
@@ -167,8 +167,10 @@ def test_learned_positions_beyond_the_last_share_it() -> None:
 
 def test_token_vectors_are_scaled_before_positions_are_added() -> None:
     table = nn.Embedding(5, 8)
-    found = Embedded(config_of(), table).eval()(torch.tensor([3]), torch.tensor([1]))
-    assert_close(found, table.weight[3:4] * math.sqrt(8) + sinusoids(torch.tensor([1]), 8))
+    found = TokenEmbedding(config_of(), table).eval()(torch.tensor([3]), torch.tensor([1]))
+    assert_close(
+        found, table.weight[3:4] * math.sqrt(8) + sinusoidal_positions(torch.tensor([1]), 8)
+    )
 
 
 def test_ssru_by_hand() -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import RunError
-from nmt.models.layers import Output
+from nmt.models.layers import OutputProjection
 
 Ids = NDArray[np.int64]
 
@@ -87,7 +87,7 @@ class Shortlist:
 class Narrowed:
     """The vocabulary of a batch: for each sentence its own list, W tokens with the end first."""
 
-    output: Output
+    output: OutputProjection
     lists: list[Ids]
     tokens: Tensor
     """B x W ids; a shorter list is filled up with its first."""
@@ -97,7 +97,7 @@ class Narrowed:
     """From B x K x D hidden vectors to B x K x W logits."""
 
     @classmethod
-    def of(cls, output: Output, lists: list[Ids]) -> Narrowed:
+    def of(cls, output: OutputProjection, lists: list[Ids]) -> Narrowed:
         """Take the part of the vocabulary that these lists name."""
         device = output.bias.device
         width = max(map(len, lists))
@@ -106,7 +106,7 @@ class Narrowed:
         lengths = torch.tensor([[len(ids)] for ids in lists], device=device)
         barred = torch.zeros(tokens.shape, device=device)
         barred[torch.arange(width, device=device) >= lengths] = -math.inf
-        return cls(output, lists, tokens, barred, output.narrowed(tokens))
+        return cls(output, lists, tokens, barred, output.restricted_to(tokens))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return N x W logits of N x D hidden vectors."""

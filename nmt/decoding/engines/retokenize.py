@@ -7,10 +7,10 @@ from torch import Tensor
 
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from nmt.models.ensemble import Resource
+from nmt.models.ensemble import SourceConverter
 
 
-def rereader(first: Tokenizer, its: Tokenizer) -> Resource | None:
+def rereader(first: Tokenizer, its: Tokenizer) -> SourceConverter | None:
     """Return what turns B x S tokens of the first model into another's; None if they are the same.
 
     It goes by their text, which tokenizers keep, and puts the other's own tags before it. The text
