@@ -26,8 +26,8 @@ import numpy as np
 import sentencepiece
 
 from nmt.data.batching.batches import plan_batches
-from nmt.data.batching.buckets import best_shapes, count_lengths, many_shapes
-from nmt.data.batching.epochs import WINDOW, Epochs
+from nmt.data.batching.buckets import choose_shapes, choose_unlimited_shapes, length_histogram
+from nmt.data.batching.epochs import WINDOW, EpochPlanner
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ def plan(pairs: int) -> None:
     """Plan the first window of an epoch, then some more."""
     corpus = Synthetic(pairs)
     begin = time.perf_counter()
-    epochs = Epochs(corpus, 1, BATCH_TOKENS)  # type: ignore[arg-type]
+    epochs = EpochPlanner(corpus, 1, BATCH_TOKENS)  # type: ignore[arg-type]
     first = epochs.window(0, 0)
     seconds = time.perf_counter() - begin
     print(f"{pairs:,} pairs, {epochs.windows} windows: the first batch after {seconds:.1f} s")
@@ -90,12 +90,12 @@ def padding(texts: list[str], model: Path) -> None:
         src, tgt = (np.array([len(row) + 1 for row in used.arrays(side)]) for side in lines)
         kept = np.maximum(src, tgt) <= MAX_LENGTH + 1
         order = np.random.default_rng(1).permutation(np.flatnonzero(kept))
-        counts = count_lengths([(src[order], tgt[order], 1.0)])
+        counts = length_histogram([(src[order], tgt[order], 1.0)])
         windows = max(1, round(tgt[order].sum() / BATCH_TOKENS / WINDOW))
         for most in (16, 64, None):
-            shapes = many_shapes(counts, BATCH_TOKENS, windows)
+            shapes = choose_unlimited_shapes(counts, BATCH_TOKENS, windows)
             if most is not None:
-                shapes = best_shapes(counts, most)
+                shapes = choose_shapes(counts, most)
             seen, padded = set(), np.zeros(2)
             for rows in np.array_split(order, windows):
                 for b in plan_batches(src[rows], tgt[rows], BATCH_TOKENS, shapes, most is None):

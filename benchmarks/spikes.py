@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from nmt.commands.training import train as command
-from nmt.data.batching.loader import MicroBatch, Update
+from nmt.data.batching.loader import MicroBatch, RankBatch
 from nmt.training import trainer as trainer_module
 from nmt.training.loss_monitor import MIN_HISTORY, SpikeMonitor
 from nmt.training.metrics import Done
@@ -65,7 +65,7 @@ def record(config: Path, output: Path, plant: int, overrides: list[str]) -> None
     update_before, report_before = Trainer.update, trainer_module.report
     stream = output.open("w")
 
-    def update(trainer: Trainer, batch: Update) -> Any:
+    def update(trainer: Trainer, batch: RankBatch) -> Any:
         number = trainer.state.update + 1
         if plant and number >= FIRST_PLANTED and number % plant == 0:
             damage = KINDS[number // plant % len(KINDS)]

@@ -82,7 +82,7 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
     import torch
     from safetensors.torch import save_file
 
-    from nmt.data.batching.batches import plan_whole
+    from nmt.data.batching.batches import plan_eval_batches
 
     rng = np.random.default_rng(1)
     arrays: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
         return found
 
     src_lengths, tgt_lengths = lengths
-    plan = plan_whole(src_lengths, tgt_lengths, batch_tokens)
+    plan = plan_eval_batches(src_lengths, tgt_lengths, batch_tokens)
     order = rng.permutation(len(plan))[:BATCHES]
     for i, batch in enumerate(plan[number] for number in order):
         src, tgt = (side[batch.rows] for side in lengths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 CLEAN_LINES = 3000
@@ -22,13 +22,13 @@ class Nasty:
 
     src: Path
     tgt: Path
-    test: Source
+    test: TextSetReader
     planted: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
     @property
-    def train(self) -> Source:
+    def train(self) -> TextSetReader:
         """Both sides."""
-        return Source([(self.src, self.tgt)])
+        return TextSetReader([(self.src, self.tgt)])
 
 
 def make_nasty(folder: Path) -> Nasty:
@@ -37,7 +37,7 @@ def make_nasty(folder: Path) -> Nasty:
     test = demo_lines("test.en"), demo_lines("test.fr")
     for name, lines in (("test.en", test[0]), ("test.fr", test[1])):
         (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
-    held_out = Source([(folder / "test.en", folder / "test.fr")])
+    held_out = TextSetReader([(folder / "test.en", folder / "test.fr")])
     case = Nasty(folder / "train.en", folder / "train.fr", held_out)
     odd = {10: "\r", 20: "\v", 30: "\f", 40: "\x85", 50: "\u2028", 60: "\u2029"}
     for line, character in odd.items():

@@ -10,7 +10,7 @@ import pytest
 
 from nmt.config.loader import load_config
 from nmt.core.text_encoding import require_utf8
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import range_lines, read_lines, read_pairs
 from nmt.decoding.constraints.terminology import read_terminology
 from nmt.errors import ConfigError, DataError
@@ -97,9 +97,9 @@ def test_text_readers_utf16_file_raises(tmp_path: Path, encoding: str) -> None:
         "lines": lambda: list(read_lines(wide)),
         "source side": lambda: list(read_pairs(wide, plain)),
         "target side": lambda: list(read_pairs(plain, wide)),
-        "training text": lambda: list(Source([(plain, wide)]).pairs()),
-        "table": lambda: list(Source([(wide,)], "tsv", (0, 1)).pairs()),
-        "checked sides": lambda: list(Source([(plain, wide)]).sides()[1]),
+        "training text": lambda: list(TextSetReader([(plain, wide)]).pairs()),
+        "table": lambda: list(TextSetReader([(wide,)], "tsv", (0, 1)).pairs()),
+        "checked sides": lambda: list(TextSetReader([(plain, wide)]).sides()[1]),
         "terms": lambda: read_terminology(wide),
         "shared file": lambda: list(range_lines(wide, 0, wide.stat().st_size)),
     }

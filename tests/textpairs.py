@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nmt.data.corpus.corpus import Corpus, build_corpus
-from nmt.data.corpus.preparation import Job
-from nmt.data.corpus.sources import CHUNK
+from nmt.data.corpus.preprocessing import Preprocessor
+from nmt.data.corpus.text_set_reader import CHUNK
 from nmt.data.text.reader import Links, Pair
 from nmt.data.tokenizer.tokenizer import Tokenizers
 
@@ -75,5 +75,5 @@ def corpus_of(
     **meta: Any,
 ) -> Corpus:
     """Build the corpus of pairs that nothing cleans."""
-    job = Job(tokenizers=tokenizers, max_length=max_length)
+    job = Preprocessor(tokenizers=tokenizers, max_length=max_length)
     return build_corpus(given(pairs, links, size=size), job, folder, meta, cores)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.data.corpus.misalignment import Fitness, Floats
-from nmt.data.corpus.pair_windows import Window, text_of
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.misalignment import AlignmentModel, FloatArray
+from nmt.data.corpus.pair_windows import PairWindow, decode_line
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text import language_id
 from nmt.data.text.reader import BOM
 from nmt.data.text.text_features import has_word
@@ -41,7 +41,7 @@ class Knowledge:
     """What looking at a chunk needs to know of the whole."""
 
     languages: tuple[str | None, str | None]
-    fitness: Fitness | None
+    fitness: AlignmentModel | None
     held_out: list[HeldOut]
 
 
@@ -58,17 +58,17 @@ class Seen:
     """L x 4: characters and words of the source, characters and words of the target."""
     tokenized: NDArray[np.bool_]
     """L x 2."""
-    ratios: Floats
+    ratios: FloatArray
     """L x OFFSETS."""
 
 
-def hold_out(name: str, source: Source) -> HeldOut:
+def hold_out(name: str, source: TextSetReader) -> HeldOut:
     """Read a validation or test set, to look for it in training text."""
-    sides = ([text_of(raw) for raw in lines] for lines in source.sides())
+    sides = ([decode_line(raw) for raw in lines] for lines in source.sides())
     return HeldOut(name, *(near_duplicates.Index(lines) for lines in sides))
 
 
-def look(chunk: Window, knowledge: Knowledge) -> Seen:
+def look(chunk: PairWindow, knowledge: Knowledge) -> Seen:
     """Look at each pair of a chunk."""
     faults: list[tuple[int, Fault]] = []
     texts = [
@@ -87,7 +87,7 @@ def look(chunk: Window, knowledge: Knowledge) -> Seen:
     faults.sort(key=lambda fault: fault[0])
     ratios = np.zeros((len(hashes), 0), np.float32)
     if knowledge.fitness is not None:
-        around = [*map(text_of, chunk.before), *texts[1], *map(text_of, chunk.after)]
+        around = [*map(decode_line, chunk.before), *texts[1], *map(decode_line, chunk.after)]
         first = len(chunk.before)
         ratios = knowledge.fitness.ratios(texts[0], around, first, len(hashes))
     sizes = [[n for line in lines for n in (len(line), len(line.split()))] for lines in texts]

@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.core.process_pool import Pool
-from nmt.data.corpus.misalignment import REACH, Floats, find_blocks, learn_fitness
+from nmt.data.corpus.misalignment import (
+    MAX_OFFSET,
+    FloatArray,
+    find_misaligned_blocks,
+    fit_alignment_model,
+)
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,
     WINDOW,
-    Window,
+    PairWindow,
     pairs_at,
+    read_windows,
     sample_pairs,
-    windows,
 )
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text import language_id
 from nmt.data_check import near_duplicates
 from nmt.data_check.chunk_scan import SIDES, HeldOut, Knowledge, Seen, look
@@ -74,7 +79,7 @@ class Report:
 
 def examine(
     name: str,
-    source: Source,
+    source: TextSetReader,
     codes: tuple[str, str],
     held_out: list[HeldOut],
     cores: int,
@@ -88,7 +93,7 @@ def examine(
         said = f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}"
         findings.add("counts", "pair", min(counts) + 1, said)
     languages = _language(codes[0], sample, 0), _language(codes[1], sample, 1)
-    knowledge = Knowledge(languages, learn_fitness(sample), held_out)
+    knowledge = Knowledge(languages, fit_alignment_model(sample), held_out)
     size = cores if cores > 1 and min(counts) >= WORTH_WORKERS else 0
     seen = _look_everywhere(source, knowledge, size)
     parts = list(progress(seen, min(counts)))
@@ -121,12 +126,12 @@ def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None
     )
 
 
-def _look_everywhere(source: Source, knowledge: Knowledge, processes: int) -> Iterator[Seen]:
+def _look_everywhere(source: TextSetReader, knowledge: Knowledge, processes: int) -> Iterator[Seen]:
     with Pool(_look, knowledge, processes) as pool:
-        yield from pool.map(windows(source, REACH, CHUNK))
+        yield from pool.map(read_windows(source, MAX_OFFSET, CHUNK))
 
 
-def _look(knowledge: Knowledge, window: Window) -> Seen:
+def _look(knowledge: Knowledge, window: PairWindow) -> Seen:
     return look(window, knowledge)
 
 
@@ -153,10 +158,10 @@ def _tokenized(report: Report, tokenized: NDArray[np.bool_]) -> None:
                 report.findings.add("tokenized", place, i + 1)
 
 
-def _blocks(findings: Findings, ratios: Floats) -> set[int]:
+def _blocks(findings: Findings, ratios: FloatArray) -> set[int]:
     """Find blocks that do not stand beside their translation; return their lines."""
     found: set[int] = set()
-    for block in find_blocks(ratios):
+    for block in find_misaligned_blocks(ratios):
         where = f"lines {block.first} to {block.last}"
         if block.offset is None:
             kind, said = "unrelated", where
@@ -171,7 +176,7 @@ def _blocks(findings: Findings, ratios: Floats) -> set[int]:
 
 
 def _duplicates(
-    report: Report, source: Source, hashes: near_duplicates.Numbers, keys: NDArray[np.uint32]
+    report: Report, source: TextSetReader, hashes: near_duplicates.Numbers, keys: NDArray[np.uint32]
 ) -> None:
     """Find lines and pairs that stand on an earlier line, exactly or nearly."""
     filled = hashes != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nmt.data.corpus.word_alignment import Gold
+from nmt.data.corpus.word_alignment import GoldAlignment
 from nmt.data.text.reader import Links
 from nmt.decoding.trace import Numbers
 
@@ -46,7 +46,7 @@ class AlignmentScores:
     lines: int
 
 
-def score_alignments(found: Iterable[Links], gold: Iterable[Gold]) -> AlignmentScores:
+def score_alignments(found: Iterable[Links], gold: Iterable[GoldAlignment]) -> AlignmentScores:
     """Score alignments of the same lines; the counts are summed over all of them."""
     sure_hits = possible_hits = links = sure = lines = 0
     for ours, theirs in zip(found, gold, strict=True):

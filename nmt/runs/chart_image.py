@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nmt.core import files
-from nmt.runs.chart_panels import AXES, Axis, Panel
+from nmt.runs.chart_data import X_LABELS, Panel, XAxis
 
 INCHES = (8.0, 3.4)
 """Width of the picture and height of a panel."""
@@ -17,8 +17,8 @@ STYLES = ("-", "--", ":")
 """Of the lines of runs for which there is no colour left."""
 
 
-def draw(
-    file: Path, kind: str, panels: Sequence[Panel], axis: Axis, families: Sequence[str]
+def write_chart(
+    file: Path, kind: str, panels: Sequence[Panel], axis: XAxis, families: Sequence[str]
 ) -> None:
     """Write the panels, one below the other; `kind` is png or svg.
 
@@ -53,7 +53,7 @@ def draw(
             if panel.log:
                 axes.set_yscale("log")
         column[-1].set_xlim(left=0)
-        column[-1].set_xlabel("seconds" if axis == "seconds" else AXES[axis])
+        column[-1].set_xlabel("seconds" if axis == "seconds" else X_LABELS[axis])
         content = io.BytesIO()
         figure.savefig(content, format=kind, dpi=150)
     files.write_bytes(file, content.getvalue())

@@ -11,7 +11,7 @@ from nmt.core import files
 from nmt.core.ownership import foreign_paths, refusal, require_inside
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.runs.model_card import is_ours
+from nmt.runs.model_card import is_unchanged_card
 
 CHECKPOINT = re.compile(r"(damaged_)?step_\d{8,}(\.\d+)?")
 VALID_OUTPUT = re.compile(r"step_\d{8,}\.txt")
@@ -19,7 +19,7 @@ EVENTS = re.compile(r"events\.out\.tfevents\..+")
 """Names that TensorBoard's writer gives its files."""
 
 
-def check_inside(run: RunDir) -> None:
+def check_paths_inside(run: RunDir) -> None:
     """Raise RunError if training would write, or delete, behind a link out of the run folder.
 
     Also if `best` or `last` is a file of the user's, which training would replace.
@@ -46,7 +46,7 @@ def clear_run(run: RunDir) -> None:
     written = (run.metrics, run.log, run.report, run.finished, run.failed, run.average)
     for file in (*written, run.shortlist, run.wandb / "run-id.txt"):
         files.remove(file)
-    if run.card.is_file() and is_ours(run.card):
+    if run.card.is_file() and is_unchanged_card(run.card):
         files.remove(run.card)
 
 

@@ -6,12 +6,18 @@ import json
 
 from nmt.config.schema import Config
 from nmt.core.logging import duration
+from nmt.runs.input_files import InputFile
 from nmt.runs.learning_curves import ValidCurve
-from nmt.runs.listing import UNKNOWN, bleu_scores, decimal, score, whole
-from nmt.runs.summary import Summary
-from nmt.runs.training_texts import Text
+from nmt.runs.listing import (
+    UNKNOWN,
+    format_bleu_scores,
+    format_decimal,
+    format_integer,
+    format_score,
+)
+from nmt.runs.summary import RunSummary
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 """Validations shown, at most, spread over the run."""
 HASH = 12
 """Digits of a hash that are shown."""
@@ -21,7 +27,7 @@ Setting = tuple[str, bool]
 """A value as the config spells it, and whether a person gave it."""
 
 
-def changed_settings(one: Config, other: Config) -> list[Row]:
+def diff_settings(one: Config, other: Config) -> list[Row]:
     """Return (name, one's value, other's value) of each setting that differs."""
     a, b = _settings(one), _settings(other)
     rows = [(name, a.get(name), b.get(name)) for name in {**a, **b}]
@@ -49,7 +55,9 @@ def _shown(setting: Setting | None) -> str:
     return value if given else f"{value} (default)"
 
 
-def changed_texts(one: dict[str, list[Text]], other: dict[str, list[Text]]) -> list[Row]:
+def diff_input_files(
+    one: dict[str, list[InputFile]], other: dict[str, list[InputFile]]
+) -> list[Row]:
     """Return (purpose, file name, one's hash, other's hash) of the text that only one run has.
 
     Text is known by what stands in it: where the file lies does not matter.
@@ -67,33 +75,33 @@ def changed_texts(one: dict[str, list[Text]], other: dict[str, list[Text]]) -> l
     return rows
 
 
-def validations(one: ValidCurve, other: ValidCurve) -> list[Row]:
+def compare_validations(one: ValidCurve, other: ValidCurve) -> list[Row]:
     """Return update, losses and BLEU of both where both validated: at most MOST_ROWS of them."""
     places = [{update: i for i, update in enumerate(curve.update)} for curve in (one, other)]
     updates = sorted(places[0].keys() & places[1].keys())
-    every = -(-len(updates) // MOST_ROWS) or 1
+    every = -(-len(updates) // MAX_ROWS) or 1
     rows = []
     for update in updates[::-1][::every][::-1]:
         i, j = (place[update] for place in places)
-        losses = (decimal(curve.loss[k], 3) for curve, k in ((one, i), (other, j)))
-        bleus = (decimal(curve.bleu[k], 2) for curve, k in ((one, i), (other, j)))
+        losses = (format_decimal(curve.loss[k], 3) for curve, k in ((one, i), (other, j)))
+        bleus = (format_decimal(curve.bleu[k], 2) for curve, k in ((one, i), (other, j)))
         rows.append((f"{update:,}", *losses, *bleus))
     return rows
 
 
-def ends(one: Summary, other: Summary) -> list[Row]:
+def compare_results(one: RunSummary, other: RunSummary) -> list[Row]:
     """Return (what, one's, other's): what became of both, whether it differs or not."""
     pairs = zip(_end(one).items(), _end(other).values(), strict=True)
     return [(what, its, theirs) for (what, its), theirs in pairs]
 
 
-def _end(summary: Summary) -> dict[str, str]:
-    best, speed = score(summary.metric, summary.best), summary.tokens_per_second
+def _end(summary: RunSummary) -> dict[str, str]:
+    best, speed = format_score(summary.metric, summary.best), summary.tokens_per_second
     return {
         "state": f"{summary.state}, {summary.update:,} updates, {duration(summary.seconds)}",
         "best": best if summary.best is None else f"{best} at {summary.best_update:,}",
-        "test BLEU": bleu_scores(summary) or UNKNOWN,
-        "parameters": whole(summary.parameters),
-        "training pairs": whole(summary.pairs),
-        "tokens/s": whole(speed),
+        "test BLEU": format_bleu_scores(summary) or UNKNOWN,
+        "parameters": format_integer(summary.parameters),
+        "training pairs": format_integer(summary.pairs),
+        "tokens/s": format_integer(speed),
     }

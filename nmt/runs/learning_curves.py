@@ -41,7 +41,7 @@ class ValidCurve:
 
 
 @dataclass(frozen=True)
-class Curves:
+class LearningCurves:
     """What one run recorded of its training and its validations."""
 
     train: TrainCurve = field(default_factory=TrainCurve)
@@ -50,9 +50,9 @@ class Curves:
     """Lines, counted from 1, that hold no record; a last one that a kill cut is not here."""
 
 
-def curves(run: RunDir) -> Curves:
+def read_curves(run: RunDir) -> LearningCurves:
     """Read a run's `metrics.jsonl`; where there is none, the curves are empty."""
-    found = Curves()
+    found = LearningCurves()
     if not run.metrics.exists():
         return found
     *lines, _ = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -80,10 +80,10 @@ def _record(line: str) -> dict[str, Any] | None:
 
 def _add(curve: TrainCurve | ValidCurve, record: dict[str, Any]) -> None:
     for name, values in vars(curve).items():
-        values.append(record["update"] if name == "update" else number(record.get(name)))
+        values.append(record["update"] if name == "update" else finite_or_none(record.get(name)))
 
 
-def number(value: Any) -> float | None:
+def finite_or_none(value: Any) -> float | None:
     """Return what was read from a file if it is a finite number, else None."""
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return value if usable else None

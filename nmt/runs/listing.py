@@ -12,7 +12,7 @@ from textwrap import fill
 from nmt.core.logging import columns, duration, printable
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
-from nmt.runs.summary import Summary, summarise
+from nmt.runs.summary import RunSummary, summarize_run
 
 HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
 UNKNOWN = "-"
@@ -47,9 +47,9 @@ def _refuse(folder: Path) -> None:
     raise RunError(f"{folder}: no such folder{near}; `nmt train CONFIG` makes runs/NAME")
 
 
-def summaries(folder: Path) -> list[Summary]:
+def summarize_runs(folder: Path) -> list[RunSummary]:
     """Return what stands in each run under a folder, the one written to last at the end."""
-    found = [summarise(run, _name(run.path, folder)) for run in find_runs(folder)]
+    found = [summarize_run(run, _name(run.path, folder)) for run in find_runs(folder)]
     return sorted(found, key=lambda summary: (summary.changed, summary.run))
 
 
@@ -58,12 +58,12 @@ def _name(run: Path, folder: Path) -> str:
     return printable(str(run.relative_to(folder)) if run != folder else run.resolve().name)
 
 
-def as_json(found: Iterable[Summary]) -> str:
+def format_json_lines(found: Iterable[RunSummary]) -> str:
     """Return one object a line and run."""
     return "".join(json.dumps(asdict(summary)) + "\n" for summary in found)
 
 
-def table(found: Sequence[Summary], width: int) -> str:
+def format_table(found: Sequence[RunSummary], width: int) -> str:
     """Lay the runs out, numbers in columns; below each its model, data and what is wrong."""
     head, *rows = columns([HEAD, *map(_row, found)], words=2)
     lines = [head]
@@ -84,44 +84,44 @@ def table(found: Sequence[Summary], width: int) -> str:
     return "\n".join(lines)
 
 
-def _row(summary: Summary) -> tuple[str, ...]:
+def _row(summary: RunSummary) -> tuple[str, ...]:
     bleu = next((scores.bleu for scores in summary.report.tests.values()), None)
     return (
         summary.run,
         summary.state,
         f"{summary.update:,}",
-        score(summary.metric, summary.best),
-        whole(summary.best_update),
-        decimal(bleu, 2),
-        whole(summary.tokens_per_second),
+        format_score(summary.metric, summary.best),
+        format_integer(summary.best_update),
+        format_decimal(bleu, 2),
+        format_integer(summary.tokens_per_second),
         duration(summary.seconds),
     )
 
 
-def whole(value: float | None) -> str:
+def format_integer(value: float | None) -> str:
     """Write a whole number."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
-def decimal(value: float | None, digits: int) -> str:
+def format_decimal(value: float | None, digits: int) -> str:
     """Write a number with so many digits behind the point."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
-def score(metric: str, value: float | None) -> str:
+def format_score(metric: str, value: float | None) -> str:
     """Write a validation score with its metric, such as `bleu 38.06`."""
     if value is None:
         return UNKNOWN
-    return f"{metric} {decimal(value, 2 if metric == 'bleu' else 3)}"
+    return f"{metric} {format_decimal(value, 2 if metric == 'bleu' else 3)}"
 
 
-def bleu_scores(summary: Summary) -> str:
+def format_bleu_scores(summary: RunSummary) -> str:
     """Write the BLEU of every test set with its name."""
     tests = summary.report.tests.items()
-    return ", ".join(f"{name} {decimal(its.bleu, 2)}" for name, its in tests)
+    return ", ".join(f"{name} {format_decimal(its.bleu, 2)}" for name, its in tests)
 
 
-def _words(summary: Summary) -> list[str]:
+def _words(summary: RunSummary) -> list[str]:
     """Return what does not fit into columns."""
     words = [summary.model] if summary.model else []
     if summary.parameters is not None:
@@ -134,5 +134,5 @@ def _words(summary: Summary) -> list[str]:
     if summary.seconds_left is not None:
         words.append(f"ETA {duration(summary.seconds_left)}")
     if len(summary.report.tests) > 1:
-        words.append(f"BLEU of {bleu_scores(summary)}")
+        words.append(f"BLEU of {format_bleu_scores(summary)}")
     return [*words, summary.why] if summary.why else words

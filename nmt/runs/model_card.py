@@ -18,10 +18,10 @@ from nmt.core import files
 from nmt.core.logging import duration, printable
 from nmt.core.run_dir import RunDir, read_json
 from nmt.core.version import commit
-from nmt.runs.listing import decimal, score, whole
-from nmt.runs.summary import Summary, summarise
-from nmt.runs.test_scores import Report
-from nmt.runs.training_texts import TRAIN, VALID, Text, corpus_metas, texts
+from nmt.runs.input_files import TRAIN, VALID, InputFile, read_corpus_metas, read_input_files
+from nmt.runs.listing import format_decimal, format_integer, format_score
+from nmt.runs.reported_scores import ReportedScores
+from nmt.runs.summary import RunSummary, summarize_run
 
 Rows = Sequence[tuple[str, ...]]
 MARK = "<!-- Written by nmt, and anew when training ends unless the text above is changed: {} -->\n"
@@ -42,15 +42,15 @@ def write_card(run: RunDir, hardware: str) -> str:
     `hardware` names the device and the precision of training. A card that a person has changed
     stays as it is.
     """
-    if run.card.exists() and not is_ours(run.card):
+    if run.card.exists() and not is_unchanged_card(run.card):
         return f"model card: {run.card} is not as nmt wrote it, and is left alone"
-    summary = summarise(run, printable(run.path.resolve().name))
+    summary = summarize_run(run, printable(run.path.resolve().name))
     text = _text(run, load_config(run.config), summary, hardware).encode()
     files.write_bytes(run.card, text + _mark(text))
     return f"model card: {run.card}"
 
 
-def is_ours(card: Path) -> bool:
+def is_unchanged_card(card: Path) -> bool:
     """Tell whether a card is just as `write_card` left it."""
     text, newline, last = card.read_bytes().rstrip(b"\n").rpartition(b"\n")
     return last + b"\n" == _mark(text + newline)
@@ -60,11 +60,11 @@ def _mark(text: bytes) -> bytes:
     return MARK.format(hashlib.sha256(text).hexdigest()).encode()
 
 
-def _text(run: RunDir, config: Config, summary: Summary, hardware: str) -> str:
+def _text(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> str:
     pairs = [languages(one, config.data) for one in config.data.train]
     directions = ", ".join(dict.fromkeys(f"{src} to {tgt}" for src, tgt in pairs))
     made_by = f"nmt {version('nmt')}" + (f" (commit {found})" if (found := commit()) else "")
-    recorded = texts(run)
+    recorded = read_input_files(run)
     sections = [
         _front_matter(pairs),
         f"# {summary.run}\n\nA translation model, {directions}, trained with {made_by}.",
@@ -94,7 +94,7 @@ def _front_matter(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _use(config: Config, summary: Summary) -> str:
+def _use(config: Config, summary: RunSummary) -> str:
     to = " --to CODE" if "tgt_lang" in dict(known_tags(config.data)) else ""
     command = f"nmt translate --model {shlex.quote(summary.run)}{to} < input.txt > output.txt"
     return f"```sh\n{command}\n```\n\nin the folder above this one; one line out a line in."
@@ -106,53 +106,60 @@ def _vocabulary_sizes(tokenizer: TokenizerConfig) -> str:
     return " + ".join(f"{size:,}" for size in sizes)
 
 
-def _model(config: Config, summary: Summary) -> Rows:
+def _model(config: Config, summary: RunSummary) -> Rows:
     sizes = _named(config.model.model_dump(), SIZES)
     tokenizer = config.tokenizer
     joint = "one vocabulary for both sides" if tokenizer.joint else "one vocabulary a side"
     return [
         ("architecture", summary.model),
         ("sizes", sizes),
-        ("parameters", whole(summary.parameters)),
+        ("parameters", format_integer(summary.parameters)),
         ("vocabulary", f"{_vocabulary_sizes(tokenizer)} pieces, {tokenizer.type}, {joint}"),
     ]
 
 
-def _data(run: RunDir, summary: Summary, recorded: dict[str, list[Text]]) -> str:
-    metas = corpus_metas(run, TRAIN)
+def _data(run: RunDir, summary: RunSummary, recorded: dict[str, list[InputFile]]) -> str:
+    metas = read_corpus_metas(run, TRAIN)
     src, tgt = (sum(meta[f"{side}_tokens"] for meta in metas) for side in ("src", "tgt"))
-    valid = sum(meta["pairs"] for meta in corpus_metas(run, VALID))
+    valid = sum(meta["pairs"] for meta in read_corpus_metas(run, VALID))
     rows = [
         (f"`{text.name}`", f"{purpose}", f"{text.size:,}", f"`{text.sha256}`")
         for purpose in (TRAIN, VALID)
         for text in recorded[purpose]
     ]
     return (
-        f"{whole(summary.pairs)} pairs, {src:,} source and {tgt:,} target tokens, after filters; "
-        f"{valid:,} pairs for validation.\n\n" + _table(rows, ("file", "for", "bytes", "SHA-256"))
+        f"{format_integer(summary.pairs)} pairs, {src:,} source and {tgt:,} target tokens, "
+        f"after filters; {valid:,} pairs for validation.\n\n"
+        + _table(rows, ("file", "for", "bytes", "SHA-256"))
     )
 
 
-def _training(run: RunDir, config: Config, summary: Summary, hardware: str) -> Rows:
+def _training(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> Rows:
     reason = read_json(run.finished)["reason"]
     epochs = "" if summary.epoch is None else f" ({summary.epoch:.1f} epochs)"
     return [
         ("updates", f"{summary.update:,}{epochs}; {reason}"),
         ("time", f"{duration(summary.seconds)}, validation included"),
-        ("speed", f"{whole(summary.tokens_per_second)} target tokens/s (median)"),
+        ("speed", f"{format_integer(summary.tokens_per_second)} target tokens/s (median)"),
         ("hardware", hardware),
         ("recipe", _named(config.train.model_dump(), RECIPE)),
     ]
 
 
-def _scores(summary: Summary) -> str:
-    best = score(summary.metric, summary.best)
-    validation = f"Validation (greedy search): {best} at update {whole(summary.best_update)}."
+def _scores(summary: RunSummary) -> str:
+    best = format_score(summary.metric, summary.best)
+    validation = (
+        f"Validation (greedy search): {best} at update {format_integer(summary.best_update)}."
+    )
     report = summary.report
     if not report.tests:
         return f"{validation} No test set was scored."
     rows = [
-        (name, *(decimal(each, 2) for each in (its.bleu, its.chrf, its.ter)), whole(its.lines))
+        (
+            name,
+            *(format_decimal(each, 2) for each in (its.bleu, its.chrf, its.ter)),
+            format_integer(its.lines),
+        )
         for name, its in report.tests.items()
     ]
     table = _table(rows, ("test set", "BLEU", "chrF", "TER", "lines"))
@@ -162,7 +169,7 @@ def _scores(summary: Summary) -> str:
     return "\n\n".join([validation, table, how, _signatures(report)])
 
 
-def _signatures(report: Report) -> str:
+def _signatures(report: ReportedScores) -> str:
     """Return sacreBLEU's signatures; one that is not of all test sets names those it is of."""
     found: dict[tuple[str, str], list[str]] = {}
     for name, its in report.tests.items():
@@ -175,11 +182,11 @@ def _signatures(report: Report) -> str:
     )
 
 
-def _limits(config: Config, summary: Summary, train: list[Text]) -> str:
+def _limits(config: Config, summary: RunSummary, train: list[InputFile]) -> str:
     names = ", ".join(f"`{text.name}`" for text in train)
     return (
-        f"All that this model knows it learned from {whole(summary.pairs)} pairs of lines in "
-        f"{names}. Text of another kind than theirs, and lines of more than "
+        f"All that this model knows it learned from {format_integer(summary.pairs)} pairs of lines "
+        f"in {names}. Text of another kind than theirs, and lines of more than "
         f"{config.data.max_length} tokens, of which it saw none, it translates worse than the "
         "scores say, and what is wrong or one-sided in those files is so in its translations. It "
         "knows nothing beyond the line it translates."

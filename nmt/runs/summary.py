@@ -16,9 +16,9 @@ from nmt.config.schema import Config, TrainConfig
 from nmt.core import files
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import ConfigError, NMTError, RunError
-from nmt.runs.learning_curves import Curves, curves, number
-from nmt.runs.test_scores import Report, read_report
-from nmt.runs.training_texts import TRAIN, corpus_metas
+from nmt.runs.input_files import TRAIN, read_corpus_metas
+from nmt.runs.learning_curves import LearningCurves, finite_or_none, read_curves
+from nmt.runs.reported_scores import ReportedScores, read_report
 from nmt.training.checkpoints.run_lock import holder
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ unknown: running or killed, where the file system has no locks that would tell.
 
 
 @dataclass(frozen=True)
-class Summary:
+class RunSummary:
     """One run; None is what is not known (yet)."""
 
     run: str
@@ -64,7 +64,7 @@ class Summary:
     best_update: int | None = None
     tokens_per_second: float | None = None
     """Target tokens, the median over the records of training."""
-    report: Report = field(default_factory=Report)
+    report: ReportedScores = field(default_factory=ReportedScores)
     """Scores of test sets."""
 
 
@@ -94,7 +94,7 @@ class _Parts:
 
     running: bool | None
     config: Config | None
-    curves: Curves
+    curves: LearningCurves
     finished: dict[str, Any] | None
     failed: dict[str, Any] | None
     state: dict[str, Any]
@@ -103,30 +103,32 @@ class _Parts:
     @property
     def update(self) -> int:
         """The updates that are done."""
-        ends = [number(end.get("update")) or 0 for end in (self.finished or {}, self.state)]
+        ends = [finite_or_none(end.get("update")) or 0 for end in (self.finished or {}, self.state)]
         return int(max([*ends, *self.curves.train.update[-1:]]))
 
     @property
     def seconds(self) -> float:
         """The time they took."""
-        ends = [number(end.get("seconds")) or 0 for end in (self.finished or {}, self.state)]
+        ends = [
+            finite_or_none(end.get("seconds")) or 0 for end in (self.finished or {}, self.state)
+        ]
         return max([*ends, *_known(self.curves.train.seconds)[-1:]])
 
 
-def summarise(run: RunDir, name: str) -> Summary:
+def summarize_run(run: RunDir, name: str) -> RunSummary:
     """Read what a run folder holds; what cannot be read becomes one of the problems."""
     try:
         return _summary(run, name)
     except OSError as error:
-        return Summary(name, "damaged", problems=[f"{error.filename}: {error.strerror}"])
+        return RunSummary(name, "damaged", problems=[f"{error.filename}: {error.strerror}"])
 
 
-def _summary(run: RunDir, name: str) -> Summary:
+def _summary(run: RunDir, name: str) -> RunSummary:
     reader = _Reader()
     parts = _read_parts(run, reader)
     config, update, seconds = parts.config, parts.update, parts.seconds
     pairs = reader.read(lambda: _pairs(run), None)
-    report = reader.read(lambda: read_report(run), Report())
+    report = reader.read(lambda: read_report(run), ReportedScores())
     parameters = reader.read(lambda: count_parameters(run.selected_checkpoint()), None)
     if parts.finished and parameters is None:
         reader.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
@@ -137,8 +139,8 @@ def _summary(run: RunDir, name: str) -> Summary:
     if config is not None and state != "average":
         share = _share_done(config.train, update, epoch, seconds)
     running = state == "running"
-    best_update = number(parts.state.get("best_update"))
-    return Summary(
+    best_update = finite_or_none(parts.state.get("best_update"))
+    return RunSummary(
         run=name,
         state="damaged" if reader.problems and not running else state,
         why=why,
@@ -155,7 +157,7 @@ def _summary(run: RunDir, name: str) -> Summary:
         tgt="" if config is None else config.data.tgt,
         pairs=pairs,
         metric="" if config is None else config.train.stop_metric,
-        best=number(parts.state.get("best_score")),
+        best=finite_or_none(parts.state.get("best_score")),
         best_update=int(best_update) if best_update else None,
         tokens_per_second=median(speeds) if speeds else None,
         report=report,
@@ -164,7 +166,7 @@ def _summary(run: RunDir, name: str) -> Summary:
 
 def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
     """Read the parts that tell how far a run is."""
-    found = reader.read(lambda: curves(run), Curves())
+    found = reader.read(lambda: read_curves(run), LearningCurves())
     if found.damaged:
         numbers = ", ".join(map(str, found.damaged[:3]))
         reader.problems.append(
@@ -242,7 +244,7 @@ def _json_or_none(file: Path) -> dict[str, Any] | None:
 
 
 def _pairs(run: RunDir) -> int | None:
-    counts = [number(meta.get("pairs")) for meta in corpus_metas(run, TRAIN)]
+    counts = [finite_or_none(meta.get("pairs")) for meta in read_corpus_metas(run, TRAIN)]
     return sum(int(count or 0) for count in counts) if counts else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from nmt.core.logging import duration
-from nmt.runs.chart_panels import AXES, Axis, Panel
+from nmt.runs.chart_data import X_LABELS, Panel, XAxis
 
 ROWS = 14
 MARGIN = 8
@@ -16,7 +16,7 @@ SEVERAL = "*"
 """Where curves of several runs meet."""
 
 
-def chart(panel: Panel, width: int, largest_x: float, axis: Axis) -> str:
+def render_panel(panel: Panel, width: int, largest_x: float, axis: XAxis) -> str:
     """Draw a panel over x from 0 to `largest_x`, at most `width` cells wide.
 
     A letter stands at the mean of the records that share its column.
@@ -72,16 +72,16 @@ def _beside(row: int, low: float, high: float, log: bool) -> str:
     return f"{10**value if log else value:.4g}"
 
 
-def _ticks(largest_x: float, columns: int, axis: Axis) -> str:
+def _ticks(largest_x: float, columns: int, axis: XAxis) -> str:
     """Return the numbers below the x axis: at both ends and in the middle."""
-    middle, end = _place(largest_x / 2, axis), f"{_place(largest_x, axis)} {AXES[axis]}"
+    middle, end = _place(largest_x / 2, axis), f"{_place(largest_x, axis)} {X_LABELS[axis]}"
     left = f"{'0':<{columns // 2 - len(middle) // 2}}{middle}"
     if len(left) + 1 + len(end) > columns:  # no room for the middle
         left = "0"
     return left + end.rjust(columns - len(left))
 
 
-def _place(x: float, axis: Axis) -> str:
+def _place(x: float, axis: XAxis) -> str:
     if axis == "seconds":
         return duration(x)
     return f"{x:,.0f}" if axis == "updates" else f"{x:.3g}"

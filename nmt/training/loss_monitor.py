@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.epochs import Pairs
+from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.corpus.corpus import Corpus
 from nmt.errors import RunError
 from nmt.training.data_parallel import whole
@@ -137,7 +137,7 @@ def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
     return None
 
 
-def lines_of(corpus: Corpus, pairs: Pairs, batch: Batch, count: int | None = None) -> str:
+def lines_of(corpus: Corpus, pairs: TokenizedPairs, batch: Batch, count: int | None = None) -> str:
     """Return the first `count` (default LISTED) lines of a batch as FILE:1,5,9 and 16 more."""
     count = LISTED if count is None else count
     rows = sorted(set(pairs.origin(batch.rows).tolist()))

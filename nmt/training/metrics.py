@@ -10,8 +10,8 @@ import torch
 
 from nmt.core.distributed.process_group import Workers
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.epochs import Pairs
-from nmt.data.batching.loader import Update
+from nmt.data.batching.epochs import TokenizedPairs
+from nmt.data.batching.loader import RankBatch
 from nmt.training.flops import Work
 from nmt.training.loss import Losses
 
@@ -24,7 +24,7 @@ class Done:
     """An update as it was, over all workers."""
 
     number: int
-    pairs: Pairs
+    pairs: TokenizedPairs
     batch: Batch
     tgt_tokens: int
     loss: float
@@ -50,7 +50,7 @@ class Meter:
 
     def _clear(self) -> None:
         self._begin = time.perf_counter()
-        self._updates: list[tuple[int, Pairs, Batch, int]] = []
+        self._updates: list[tuple[int, TokenizedPairs, Batch, int]] = []
         self._losses: list[torch.Tensor] = []
         self._norms: list[torch.Tensor] = []
         self._linked: list[int] = []
@@ -58,7 +58,7 @@ class Meter:
         self.waited = 0.0
 
     def add(
-        self, number: int, losses: Losses, norm: torch.Tensor, update: Update, linked: int
+        self, number: int, losses: Losses, norm: torch.Tensor, update: RankBatch, linked: int
     ) -> None:
         """Note one update; `linked` target tokens of this worker's are linked, if guided."""
         self._updates.append((number, update.pairs, update.batch, update.tgt_tokens))

@@ -19,8 +19,8 @@ from nmt.core.distributed.process_group import Workers
 from nmt.core.logging import RunLog, duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.epochs import Pairs, Window, make_epochs
-from nmt.data.batching.loader import MicroBatch, Update, make_update, prefetch
+from nmt.data.batching.epochs import EpochWindow, TokenizedPairs, build_epoch_planner
+from nmt.data.batching.loader import MicroBatch, RankBatch, build_rank_batch, prefetch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.device.precision import Precision
@@ -53,7 +53,7 @@ LOG_SECONDS = 10.0
 
 Place = tuple[int, int, int]
 """Epoch, window and batch, each from 0: the next to train on."""
-Todo = tuple[Update, Place, float]
+Todo = tuple[RankBatch, Place, float]
 """An update, where training stands after it, and the share of the epoch that is done then."""
 Validate = Callable[[int], dict[str, float]]
 """Given the update, validates the model and returns at least the stop metric."""
@@ -94,7 +94,7 @@ class Trainer:
         """What is validated and kept in place of the weights, where there is one."""
         self.state = TrainState()
         self.record = record_of(config, run, corpus)
-        self.epochs = make_epochs(config, corpus, tokenizers)
+        self.epochs = build_epoch_planner(config, corpus, tokenizers)
         self.first_window = self.epochs.window(0, 0)
         self.ceiling = ceiling
         self.meter = self._new_meter()
@@ -210,7 +210,7 @@ class Trainer:
                     yield self.prepared(window.pairs, batches[i]), after, share % 1
                 skipped = 0
 
-    def _window(self, epoch: int, number: int) -> Window:
+    def _window(self, epoch: int, number: int) -> EpochWindow:
         if (epoch, number) == (0, 0):
             return self.first_window
         return self.epochs.window(epoch, number)
@@ -223,13 +223,15 @@ class Trainer:
             self.meter.waited += time.perf_counter() - begin
             yield following
 
-    def prepared(self, pairs: Pairs, batch: Batch, micro_tokens: int | None = None) -> Update:
+    def prepared(
+        self, pairs: TokenizedPairs, batch: Batch, micro_tokens: int | None = None
+    ) -> RankBatch:
         """Return this worker's part of the update of one batch, pinned for a GPU."""
         cut = micro_tokens or self.micro_tokens
-        update = make_update(pairs, batch, self.tokenizers, cut, self.workers)
+        update = build_rank_batch(pairs, batch, self.tokenizers, cut, self.workers)
         return update.pin() if self.precision.device.type == "cuda" else update
 
-    def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
+    def update(self, update: RankBatch) -> tuple[Losses, torch.Tensor]:
         """Take one optimizer step over all workers' micro-batches.
 
         Returns the losses of this worker's, and the norm of the gradient. Where that is NaN or inf
@@ -254,7 +256,7 @@ class Trainer:
             self.average.follow(number)
         return losses, norm
 
-    def gradients(self, update: Update, number: int) -> Losses:
+    def gradients(self, update: RankBatch, number: int) -> Losses:
         """Add up the gradients of all micro-batches, which get smaller where memory runs out."""
         cut = update
         while isinstance(found := self._passes(cut, number), int):
@@ -267,7 +269,7 @@ class Trainer:
             )
         return found
 
-    def _passes(self, update: Update, number: int) -> Losses | int:
+    def _passes(self, update: RankBatch, number: int) -> Losses | int:
         """Run all micro-batches forward and backward; where memory runs out, return in which."""
         size = self.workers.size
         self.optimizer.zero_grad(set_to_none=True)
@@ -302,7 +304,7 @@ class Trainer:
             self.precision.backward(total * (scale + 0.0 * total.detach()))
         return torch.stack(losses).detach()
 
-    def _halved(self, update: Update, failed: int) -> Update:
+    def _halved(self, update: RankBatch, failed: int) -> RankBatch:
         """Return the same update in micro-batches half as large, as those planned from now on."""
         if len(update.micro_batches[failed].src) == 1:
             own = update.batch.share(self.workers.rank, self.workers.size)
@@ -317,7 +319,7 @@ class Trainer:
         self.micro_tokens = min(update.largest // 2, self.micro_tokens or update.largest)
         return self.prepared(update.pairs, update.batch)
 
-    def _timed_update(self, update: Update, after: Place) -> None:
+    def _timed_update(self, update: RankBatch, after: Place) -> None:
         losses, norm = self.update(update)
         state = self.state
         state.update += 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config.schema import AugmentConfig
-from nmt.data.corpus.augmentation import (
+from nmt.data.batching.augmentation import (
     NOISE,
     TYPOS_PER_WORD,
     augmented,

@@ -12,8 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config.schema import TokenizerConfig
-from nmt.data.batching.batches import Batch, Lengths, plan_batches, plan_whole, worst_batches
-from nmt.data.batching.buckets import LONGEST, Shapes, best_shapes, count_lengths
+from nmt.data.batching.batches import (
+    Batch,
+    Lengths,
+    largest_batches,
+    plan_batches,
+    plan_eval_batches,
+)
+from nmt.data.batching.buckets import (
+    MAX_COUNTED_LENGTH,
+    BatchShapes,
+    choose_shapes,
+    length_histogram,
+)
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
 
@@ -38,8 +49,8 @@ def plain(batches: list[Batch]) -> list[tuple[list[int], int, int]]:
     return [(batch.rows.tolist(), batch.src_length, batch.tgt_length) for batch in batches]
 
 
-def shapes_of(pairs: list[tuple[int, int]], most: int) -> Shapes:
-    return best_shapes(count_lengths([(*columns(pairs), 1.0)]), most)
+def shapes_of(pairs: list[tuple[int, int]], most: int) -> BatchShapes:
+    return choose_shapes(length_histogram([(*columns(pairs), 1.0)]), most)
 
 
 def plan(pairs: list[tuple[int, int]], budget: int, most: int, tight: bool = False) -> list[Batch]:
@@ -116,7 +127,12 @@ def test_shapes_learned_elsewhere_cut_nothing_off(
 @pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("most", [1, 2, 8])
 def test_pairs_longer_than_all_that_is_counted_fit_too(most: int, tight: bool) -> None:
-    odd = [(LONGEST + 400, 2 * LONGEST), (LONGEST + 70, 5), (5, LONGEST + 6), (LONGEST, LONGEST)]
+    odd = [
+        (MAX_COUNTED_LENGTH + 400, 2 * MAX_COUNTED_LENGTH),
+        (MAX_COUNTED_LENGTH + 70, 5),
+        (5, MAX_COUNTED_LENGTH + 6),
+        (MAX_COUNTED_LENGTH, MAX_COUNTED_LENGTH),
+    ]
     pairs = [(3, 3)] * 10 + odd
     src, tgt = columns(pairs)
     batches = plan(pairs, 1500, most, tight)
@@ -194,7 +210,7 @@ def test_pairs_of_equal_lengths_keep_their_order() -> None:
 @PLANS
 def test_a_whole_text_is_planned_tightly(pairs: list[tuple[int, int]], budget: int) -> None:
     src, tgt = columns(pairs)
-    batches = plan_whole(src, tgt, budget)
+    batches = plan_eval_batches(src, tgt, budget)
     assert all_rows(batches) == list(range(len(pairs)))
     for batch in batches:
         assert (batch.src_length, batch.tgt_length) == (
@@ -205,7 +221,7 @@ def test_a_whole_text_is_planned_tightly(pairs: list[tuple[int, int]], budget: i
 
 
 def test_no_rows_make_no_batches() -> None:
-    assert plan_whole(array([]), array([]), 100) == []
+    assert plan_eval_batches(array([]), array([]), 100) == []
     assert list(plan_batches(array([]), array([]), 100, shapes_of([(3, 3)], 2), False)) == []
 
 
@@ -234,7 +250,7 @@ def test_the_worst_batches_have_the_most_tokens_and_the_most_pairs_of_tokens() -
     tall = Batch(np.arange(10), 2, 8)  # 100 and 160
     even = Batch(np.arange(9), 6, 6)  # 108 and 324
     long = Batch(np.arange(1), 20, 20)  # 40 and 400
-    assert worst_batches([wide, tall, even, long]) == [even, long]
+    assert largest_batches([wide, tall, even, long]) == [even, long]
 
 
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="../shared/corpora/multi30k is not here")
@@ -244,9 +260,9 @@ def test_little_is_padding_on_real_lengths() -> None:
     config = TokenizerConfig(type="bpe", vocab_size=4000)
     tokenizer = Tokenizer(train_tokenizer(sample, config, False, "the text"))
     src, tgt = (array([len(row) + 1 for row in tokenizer.encode(text[s])]) for s in ("en", "de"))
-    few = best_shapes(count_lengths([(src, tgt, 1.0)]), 40)
+    few = choose_shapes(length_histogram([(src, tgt, 1.0)]), 40)
     for batches in (
-        plan_whole(src, tgt, 4096),
+        plan_eval_batches(src, tgt, 4096),
         list(plan_batches(src, tgt, 4096, few, tight=False)),
     ):
         padded = sum(batch.tgt_tokens for batch in batches)

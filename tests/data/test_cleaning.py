@@ -9,14 +9,19 @@ import pytest
 from textpairs import given
 
 from nmt.config.schema import CleanConfig
-from nmt.data.corpus.filters import Cleaner, Drops, Duplicates, letters
-from nmt.data.corpus.preparation import Block, Job, blocks, settled
-from nmt.data.corpus.sources import CHUNK
+from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letters
+from nmt.data.corpus.preprocessing import (
+    PreparedChunk,
+    Preprocessor,
+    drop_duplicates,
+    prepare_chunks,
+)
+from nmt.data.corpus.text_set_reader import CHUNK
 from nmt.data.text.reader import Links, Pair
 from nmt.errors import DataError
 
 
-def pairs_of(block: Block) -> list[Pair]:
+def pairs_of(block: PreparedChunk) -> list[Pair]:
     return list(zip(block.lines("src"), block.lines("tgt"), strict=True))
 
 
@@ -25,11 +30,13 @@ def clean(
 ) -> tuple[list[Pair], list[list[str]]]:
     """Return the pairs that are kept and the rows of the table of those that are not."""
     table = io.BytesIO()
-    drops = Drops(table)
+    drops = DropLog(table)
     config = CleanConfig(**settings)
-    job = Job(Cleaner(config, ("en", "fr")))
-    known = Duplicates(config.duplicates) if config.duplicates else None
-    found = settled(blocks(given(pairs, name="a.en", size=size), job, 1), drops, known)
+    job = Preprocessor(Cleaner(config, ("en", "fr")))
+    known = DuplicateFilter(config.duplicates) if config.duplicates else None
+    found = drop_duplicates(
+        prepare_chunks(given(pairs, name="a.en", size=size), job, 1), drops, known
+    )
     kept = [pair for block in found for pair in pairs_of(block)]
     head, *rows = table.getvalue().decode().split("\n")[:-1]
     assert head.split("\t") == ["reason", "place", "source", "target"]
@@ -108,9 +115,9 @@ def test_links_stay_with_their_pair(duplicates: str) -> None:
     pairs = [("a", "a"), ("a b", "x"), ("b", "b"), ("a b", "x"), ("a", "y")]
     links: list[Links] = [{(0, 0)}, {(1, 0)}, {(0, 0)}, {(0, 0)}, set()]
     config = CleanConfig(copies=True, duplicates=duplicates)
-    job = Job(Cleaner(config, ("en", "fr")))
-    known = Duplicates(duplicates)
-    [block] = settled(blocks(given(pairs, links), job, 1), Drops(), known)
+    job = Preprocessor(Cleaner(config, ("en", "fr")))
+    known = DuplicateFilter(duplicates)
+    [block] = drop_duplicates(prepare_chunks(given(pairs, links), job, 1), DropLog(), known)
     assert pairs_of(block) == [("a b", "x"), ("a", "y")]
     assert block.links == [{(1, 0)}, set()]
 
@@ -134,8 +141,8 @@ def test_what_is_dropped_does_not_depend_on_chunks_and_stands_in_the_order_of_li
 
 def test_without_filters_every_pair_passes() -> None:
     pairs = [("", ""), ("a", "a"), ("a", "a")]
-    drops = Drops()
-    [block] = settled(blocks(given(pairs), Job(), 1), drops, None)
+    drops = DropLog()
+    [block] = drop_duplicates(prepare_chunks(given(pairs), Preprocessor(), 1), drops, None)
     assert pairs_of(block) == pairs
     assert not drops.counts
 

@@ -13,8 +13,8 @@ from textpairs import Given, corpus_of, given
 
 from nmt.config.schema import TokenizerConfig
 from nmt.data.corpus import corpus as corpus_module
-from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_whole, require_pairs
-from nmt.data.corpus.preparation import WORTH_WORKERS, Job
+from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_complete, require_pairs
+from nmt.data.corpus.preprocessing import MIN_CHUNKS_FOR_WORKERS, Preprocessor
 from nmt.data.text.reader import Links, Pair
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError, RunError
@@ -111,13 +111,13 @@ def test_a_set_has_the_tags_of_its_tokenizer_before_every_source(
 
 def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
     folder = tmp_path / "c"
-    assert not is_whole(folder)
+    assert not is_complete(folder)
     corpus_of(PAIRS, tokenizers, folder, links=[set() for _ in PAIRS])
     for file in [path for path in folder.rglob("*") if path.is_file()]:
-        assert is_whole(folder)
+        assert is_complete(folder)
         content = file.read_bytes()
         file.unlink()
-        assert not is_whole(folder), file
+        assert not is_complete(folder), file
         file.write_bytes(content)
 
 
@@ -143,7 +143,9 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def test_other_processes_make_the_same_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    pairs = [(f"line {n}" if n % 5 else "", "x " * (n % 7)) for n in range(8 * WORTH_WORKERS)]
+    pairs = [
+        (f"line {n}" if n % 5 else "", "x " * (n % 7)) for n in range(8 * MIN_CHUNKS_FOR_WORKERS)
+    ]
     corpora = [
         corpus_of(pairs, tokenizers, tmp_path / str(cores), max_length=6, size=4, cores=cores)
         for cores in (1, 2)
@@ -248,7 +250,7 @@ def test_an_error_in_the_middle_leaves_nothing(
         raise DataError("the rest is unreadable")
 
     with pytest.raises(DataError, match="the rest is unreadable"):
-        build_corpus(chunks(), Job(tokenizers=tokenizers), tmp_path / "c", {})
+        build_corpus(chunks(), Preprocessor(tokenizers=tokenizers), tmp_path / "c", {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -259,7 +261,7 @@ def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: To
 
     corpus_of(PAIRS, tokenizers, tmp_path / "c")
     with pytest.raises(KeyboardInterrupt):
-        build_corpus(chunks(), Job(tokenizers=tokenizers), tmp_path / "c", {})
+        build_corpus(chunks(), Preprocessor(tokenizers=tokenizers), tmp_path / "c", {})
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nmt.data.batching import epochs as epochs_module
 from nmt.data.batching.buckets import Lengths
-from nmt.data.batching.epochs import Epochs
+from nmt.data.batching.epochs import EpochPlanner
 
 WINDOW = 512
 """Batches of a window here."""
@@ -49,12 +49,12 @@ def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epochs_module, "WINDOW", WINDOW)
 
 
-def window(epochs: Epochs, epoch: int, number: int) -> Planned:
+def window(epochs: EpochPlanner, epoch: int, number: int) -> Planned:
     batches = epochs.window(epoch, number).batches
     return [(b.rows.tolist(), b.src_length, b.tgt_length) for b in batches]
 
 
-def epoch_of(epochs: Epochs, epoch: int) -> list[Planned]:
+def epoch_of(epochs: EpochPlanner, epoch: int) -> list[Planned]:
     return [window(epochs, epoch, number) for number in range(epochs.windows)]
 
 
@@ -62,9 +62,9 @@ def rows_of(planned: list[Planned]) -> list[int]:
     return [row for its in planned for rows, _, _ in its for row in rows]
 
 
-def several(weights: list[float] | None = None, **options: Any) -> Epochs:
+def several(weights: list[float] | None = None, **options: Any) -> EpochPlanner:
     """Some windows of some text sets."""
-    epochs = Epochs(Text(4000, 0, 9000), 3, 20, weights, **options)
+    epochs = EpochPlanner(Text(4000, 0, 9000), 3, 20, weights, **options)
     assert epochs.windows > 2
     return epochs
 
@@ -112,7 +112,7 @@ def test_shapes_are_those_of_the_text_as_it_is_mixed(weights: list[float], edges
     """One set has sources of 2 and 9 tokens, the other of 7: what is rare goes up to the next."""
     text = Text(300, 100)
     text.of_side = {"src": np.repeat([1, 8, 6], [150, 150, 100]), "tgt": np.full(400, 4)}
-    epochs = Epochs(text, 1, 20, weights, max_shapes=2)
+    epochs = EpochPlanner(text, 1, 20, weights, max_shapes=2)
     assert {src for its in epoch_of(epochs, 0) for _, src, _ in its} == edges
 
 
@@ -127,7 +127,7 @@ def test_a_window_is_a_pure_function_wherever_training_begins() -> None:
 def test_other_epochs_windows_and_seeds_are_planned_otherwise() -> None:
     text = Text(13_000)
     found = [
-        frozenset(tuple(rows) for rows, _, _ in window(Epochs(text, seed, 20), epoch, number))
+        frozenset(tuple(rows) for rows, _, _ in window(EpochPlanner(text, seed, 20), epoch, number))
         for seed in (1, 2)
         for epoch in (0, 1)
         for number in (0, 1)
@@ -152,7 +152,7 @@ def test_the_windows_of_an_epoch_hold_the_same_mix_of_lengths() -> None:
 
 @pytest.mark.parametrize(("pairs", "batch_tokens"), [(1, 4096), (50, 64), (9000, 20), (9000, 40)])
 def test_a_window_has_about_as_many_batches_as_it_says(pairs: int, batch_tokens: int) -> None:
-    epochs = Epochs(Text(pairs), 1, batch_tokens)
+    epochs = EpochPlanner(Text(pairs), 1, batch_tokens)
     tokens = int((epochs.corpus.lengths("tgt") + 1).sum())
     assert epochs.windows == max(1, round(tokens / batch_tokens / WINDOW))
     counts = [len(its) for its in epoch_of(epochs, 0)]

@@ -9,11 +9,11 @@ import torch
 from textpairs import corpus_of
 
 from nmt.config.schema import TokenizerConfig
-from nmt.data.batching.batches import plan_whole
-from nmt.data.batching.loader import make_micro_batch
+from nmt.data.batching.batches import plan_eval_batches
+from nmt.data.batching.loader import build_micro_batch
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.sources import Source
-from nmt.data.corpus.word_alignment import Gold, parse_links, piece_links
+from nmt.data.corpus.text_set_reader import TextSetReader
+from nmt.data.corpus.word_alignment import GoldAlignment, parse_alignment, piece_links
 from nmt.data.text.reader import Links
 from nmt.data.tokenizer.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
 from nmt.errors import DataError
@@ -28,10 +28,10 @@ def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
 
 
 def test_sure_and_possible_links_are_told_apart() -> None:
-    assert parse_links("0-0 1?2", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2)})
+    assert parse_alignment("0-0 1?2", "a:1") == GoldAlignment({(0, 0)}, {(0, 0), (1, 2)})
 
 
-def links_in(source: Source, size: int = 1) -> list[Links]:
+def links_in(source: TextSetReader, size: int = 1) -> list[Links]:
     """Read all word alignments of a text set."""
     found: list[Links] = []
     for chunk in source.chunks(size):
@@ -51,7 +51,7 @@ def test_alignments_are_read_along_with_all_parts_of_a_set(tmp_path: Path, size:
         parts.append(files)
     file = tmp_path / "links"
     file.write_text("0-0 1?1\n\n2-0\n")
-    source = Source(parts, alignments=file)
+    source = TextSetReader(parts, alignments=file)
     assert links_in(source, size) == [{(0, 0), (1, 1)}, set(), {(2, 0)}]
 
 
@@ -73,7 +73,7 @@ def test_alignments_that_do_not_fit_name_their_line(
     tgt.write_text("b\nc\n")
     file.write_text(lines)
     with pytest.raises(DataError) as caught:
-        links_in(Source([(src, tgt)], alignments=file))
+        links_in(TextSetReader([(src, tgt)], alignments=file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
 
@@ -125,8 +125,8 @@ def test_without_alignments_there_are_no_links(tokenizers: Tokenizers, tmp_path:
 
 def test_a_batch_knows_where_its_links_are(corpus: Corpus, tokenizers: Tokenizers) -> None:
     lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
-    [batch] = plan_whole(lengths[0], lengths[1], batch_tokens=500)
-    micro = make_micro_batch(corpus, batch, tokenizers)
+    [batch] = plan_eval_batches(lengths[0], lengths[1], batch_tokens=500)
+    micro = build_micro_batch(corpus, batch, tokenizers)
     found = {
         (int(place) // batch.tgt_length, int(source), int(place) % batch.tgt_length)
         for place, source in zip(micro.link_places, micro.link_sources, strict=True)

@@ -16,12 +16,12 @@ from textpairs import corpus_of
 
 from nmt.config.schema import TokenizerConfig
 from nmt.core.distributed.process_group import Workers
-from nmt.data.batching.batches import Batch, plan_whole
+from nmt.data.batching.batches import Batch, plan_eval_batches
 from nmt.data.batching.loader import (
     PREFETCH,
     MicroBatch,
-    make_micro_batch,
-    make_update,
+    build_micro_batch,
+    build_rank_batch,
     pad_rows,
     prefetch,
 )
@@ -47,7 +47,7 @@ def corpus(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
-    return plan_whole(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, tokens)
+    return plan_eval_batches(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, tokens)
 
 
 def test_rows_are_filled_up_with_pad() -> None:
@@ -59,7 +59,7 @@ def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
     corpus = corpus_of([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
-    batch = make_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
+    batch = build_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
     assert batch.src.tolist() == [[EOS] + [PAD] * (width - 1), [*a, EOS, PAD, PAD]]
     assert batch.src_len.tolist() == [1, len(a) + 1]
     assert batch.tgt_in.tolist() == [
@@ -74,7 +74,7 @@ def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
 
 def test_each_target_is_the_next_input(corpus: Corpus, tokenizers: Tokenizers) -> None:
     for batch in plan(corpus):
-        micro = make_micro_batch(corpus, batch, tokenizers)
+        micro = build_micro_batch(corpus, batch, tokenizers)
         flat = micro.tgt_in.flatten()
         real = torch.zeros(micro.padded_tokens, dtype=torch.bool)
         real[micro.positions] = True
@@ -98,7 +98,7 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
 
     both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
     corpus = corpus_of([("a", "b")], both, tmp_path / "c")
-    batch = make_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
+    batch = build_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
     assert batch.src.tolist() == [[97, 3, 1]]
     assert batch.tgt_in.tolist() == [[152, 98, 151]]
     assert batch.targets.tolist() == [98, 153]
@@ -110,8 +110,8 @@ def test_micro_batches_cover_each_update_in_order(
 ) -> None:
     batches = plan(corpus)
     for batch in batches:
-        update = make_update(corpus, batch, tokenizers, tokens, Workers()).micro_batches
-        whole = make_micro_batch(corpus, batch, tokenizers)
+        update = build_rank_batch(corpus, batch, tokenizers, tokens, Workers()).micro_batches
+        whole = build_micro_batch(corpus, batch, tokenizers)
         assert torch.cat([micro.src for micro in update]).equal(whole.src)
         assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
         assert torch.cat([micro.targets for micro in update]).equal(whole.targets)
@@ -127,8 +127,10 @@ def test_workers_share_an_update_row_by_row(
 ) -> None:
     """Every row once, and every worker knows the tokens of all; one without rows counts none."""
     for batch in plan(corpus):
-        whole = make_update(corpus, batch, tokenizers, None, Workers())
-        shares = [make_update(corpus, batch, tokenizers, 25, Workers(r, size)) for r in range(size)]
+        whole = build_rank_batch(corpus, batch, tokenizers, None, Workers())
+        shares = [
+            build_rank_batch(corpus, batch, tokenizers, 25, Workers(r, size)) for r in range(size)
+        ]
         assert {share.tgt_tokens for share in shares} == {whole.tgt_tokens}
         assert {share.padded_tokens for share in shares} == {whole.padded_tokens}
         counted = [b for s in shares for b in s.micro_batches if b.tgt_tokens]
@@ -142,7 +144,7 @@ def test_workers_share_an_update_row_by_row(
 
 
 def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:
-    batch = make_micro_batch(corpus, plan(corpus)[0], tokenizers)
+    batch = build_micro_batch(corpus, plan(corpus)[0], tokenizers)
     assert batch.to(CPU) is batch
 
 
@@ -150,7 +152,7 @@ def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_all_but_the_lengths_move(corpus: Corpus, tokenizers: Tokenizers) -> None:
     device = torch.device("cuda")
-    first = make_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
+    first = build_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
     assert first.src.is_pinned()
     moved: MicroBatch = first.to(device)
     assert moved.src_len.device == CPU

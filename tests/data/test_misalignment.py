@@ -16,21 +16,21 @@ from nmt.data.corpus.misalignment import (
     BlockSearch,
     Lexicon,
     MisalignedBlock,
-    find_blocks,
-    learn_fitness,
+    find_misaligned_blocks,
+    fit_alignment_model,
     misaligned_blocks,
     words,
 )
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 
 LINES = 2000
 
 
 def blocks(src: list[str], tgt: list[str]) -> list[MisalignedBlock]:
     """Find the blocks of two sides."""
-    fitness = learn_fitness(list(zip(src, tgt, strict=True)))
+    fitness = fit_alignment_model(list(zip(src, tgt, strict=True)))
     assert fitness is not None
-    return find_blocks(fitness.ratios(src, tgt, 0, len(src)))
+    return find_misaligned_blocks(fitness.ratios(src, tgt, 0, len(src)))
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_the_search_is_the_best_path() -> None:
     ratios = np.full((60, len(OFFSETS)), -9.0, np.float32)
     ratios[:, 2] = 1.0
     ratios[20:45, 3] = 5.0  # 25 lines gain 4 nats each, for two changes of 12
-    assert find_blocks(ratios) == [MisalignedBlock(21, 45, 1)]
+    assert find_misaligned_blocks(ratios) == [MisalignedBlock(21, 45, 1)]
     ratios[20:45, 3] = 1.9  # 25 lines gain 0.9 nats each: less than two changes cost
-    assert find_blocks(ratios) == []
+    assert find_misaligned_blocks(ratios) == []
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
@@ -110,7 +110,7 @@ def test_block_search_in_parts_equals_the_whole(size: int) -> None:
         for block in search.add(ratios[begin : begin + size])
     ]
     found += search.finish()
-    assert found == find_blocks(ratios)
+    assert found == find_misaligned_blocks(ratios)
     assert [block.offset for block in found] == [1, None, -2, -1]
 
 
@@ -131,15 +131,15 @@ def test_misaligned_blocks_of_a_text_set(
     tgt[1000:1100] = [*tgt[1001:1100], tgt[1000]]
     src[1500:1600], tgt[1500:1600] = [""] * 100, [""] * 100
     files = tmp_path / "a.en", tmp_path / "a.fr"
-    source = Source([files])
+    source = TextSetReader([files])
     texts = ["".join(f"{line}\n" for line in lines).encode() for lines in (src, tgt)]
     if form == "gzip":
         files = tmp_path / "a.en.gz", tmp_path / "a.fr.gz"
-        source = Source([files])
+        source = TextSetReader([files])
         texts = [gzip.compress(text) for text in texts]
     if form == "parts":
         more = tmp_path / "b.en", tmp_path / "b.fr"
-        source = Source([files, more])
+        source = TextSetReader([files, more])
         for file, lines in zip(more, (src, tgt), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines[1050:]), "utf-8")
         texts = ["".join(f"{s}\n" for s in lines[:1050]).encode() for lines in (src, tgt)]
@@ -148,7 +148,7 @@ def test_misaligned_blocks_of_a_text_set(
     if form == "tsv":
         rows = [f"{t}\t{s}\n" for s, t in zip(src, tgt, strict=True)]
         (tmp_path / "a.tsv").write_text("".join(rows), "utf-8")
-        source = Source([(tmp_path / "a.tsv",)], "tsv", (1, 0))
+        source = TextSetReader([(tmp_path / "a.tsv",)], "tsv", (1, 0))
     [block] = misaligned_blocks(source, 1)
     assert (block.offset, block.reason) == (-1, "misaligned, translation 1 line up")
     assert abs(block.first - 1002) <= 2
@@ -164,7 +164,7 @@ def test_misaligned_blocks_follow_a_changed_file(
     for target in (tgt, [*tgt[:1000], *tgt[1001:1100], tgt[1000], *tgt[1100:]]):
         for file, lines in zip(files, (src, target), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        found.append(len(misaligned_blocks(Source([files]), 1)))
+        found.append(len(misaligned_blocks(TextSetReader([files]), 1)))
     assert found == [0, 1]
 
 
@@ -180,14 +180,14 @@ def test_misaligned_blocks_of_a_large_text_are_announced(
     files = tmp_path / "a.en", tmp_path / "a.fr"
     for file, lines in zip(files, sides, strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    assert misaligned_blocks(Source([files]), 1) == []
+    assert misaligned_blocks(TextSetReader([files]), 1) == []
     expected = f"data.clean.misaligned: searching {LINES} pairs of {files[0]}\n"
     assert capsys.readouterr().err == (expected if announced else "")
 
 
 def test_too_small_a_text_teaches_nothing() -> None:
-    assert learn_fitness([("a b", "c d")] * 100) is None
-    assert learn_fitness([(" ", "x")] * 1000) is None
+    assert fit_alignment_model([("a b", "c d")] * 100) is None
+    assert fit_alignment_model([(" ", "x")] * 1000) is None
 
 
 def test_the_lexicon_knows_what_stands_together() -> None:

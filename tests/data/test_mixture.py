@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.batching.mixture import Mixture, shares
+from nmt.data.batching.mixture import Mixture, temperature_weights
 
 CASES = settings(max_examples=60, derandomize=True, deadline=None)
 SETS = st.lists(
@@ -153,24 +153,25 @@ def test_an_empty_set_gives_nothing_whatever_its_weight() -> None:
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
 @CASES
 def test_temperature_1_keeps_the_natural_shares(sizes: list[int]) -> None:
-    assert shares(sizes, 1) == sizes
+    assert temperature_weights(sizes, 1) == sizes
 
 
 def test_temperature_2_takes_square_roots() -> None:
-    assert shares([100, 900, 0], 2) == pytest.approx([10, 30, 0])
+    assert temperature_weights([100, 900, 0], 2) == pytest.approx([10, 30, 0])
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
 @CASES
 def test_a_high_temperature_gives_every_set_the_same(sizes: list[int]) -> None:
-    found = shares(sizes, 1e6)
+    found = temperature_weights(sizes, 1e6)
     assert max(found) / min(found) < 1.0001
 
 
 def test_a_temperature_evens_out_and_keeps_the_order() -> None:
     sizes = [1_000_000, 10_000, 100]
     parts = [
-        [share / sum(found) for share in found] for found in (shares(sizes, t) for t in (1, 2, 5))
+        [share / sum(found) for share in found]
+        for found in (temperature_weights(sizes, t) for t in (1, 2, 5))
     ]
     assert all(a > b > c for a, b, c in parts)
     largest, smallest = [its[0] for its in parts], [its[-1] for its in parts]

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.data.batching.permutation import mixed, permuted
+from nmt.data.batching.permutation import mix64, permute
 
 CASES = settings(max_examples=60, derandomize=True, deadline=None)
 
 
 def order(size: int, *seed: int) -> list[int]:
-    return permuted(np.arange(size), size, *seed).tolist()
+    return permute(np.arange(size), size, *seed).tolist()
 
 
 @pytest.mark.parametrize("seed", [(0,), (7, 3), (2**40, 5, 1)], ids=str)
@@ -28,7 +28,7 @@ def test_every_size_gives_each_number_once(seed: tuple[int, ...]) -> None:
 @CASES
 def test_a_stretch_is_that_of_the_whole(size: int, cuts: tuple[int, int]) -> None:
     begin, end = sorted(min(cut, size) for cut in cuts)
-    assert permuted(np.arange(begin, end), size, 4).tolist() == order(size, 4)[begin:end]
+    assert permute(np.arange(begin, end), size, 4).tolist() == order(size, 4)[begin:end]
 
 
 @given(places=st.lists(st.integers(0, 999), max_size=50))
@@ -36,7 +36,7 @@ def test_a_stretch_is_that_of_the_whole(size: int, cuts: tuple[int, int]) -> Non
 def test_places_may_be_asked_for_in_any_order_and_twice(places: list[int]) -> None:
     whole = order(1000, 4)
     asked = np.array(places, np.int64)
-    assert permuted(asked, 1000, 4).tolist() == [whole[place] for place in places]
+    assert permute(asked, 1000, 4).tolist() == [whole[place] for place in places]
     assert asked.tolist() == places
 
 
@@ -51,17 +51,17 @@ def test_places_and_numbers_do_not_go_together(size: int) -> None:
     # The correlation of two independent orders has mean 0 and deviation 1 / sqrt(size - 1).
     places, bound = np.arange(size), 5 / (size - 1) ** 0.5
     for seed in range(8):
-        found = permuted(places, size, seed)
+        found = permute(places, size, seed)
         assert abs(np.corrcoef(places, found)[0, 1]) < bound
         assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < bound
-        other = permuted(places, size, seed + 100)
+        other = permute(places, size, seed + 100)
         assert abs(np.corrcoef(found, other)[0, 1]) < bound
 
 
 def test_neighbours_do_not_stay_neighbours() -> None:
     size, seeds = 4096, 20
     near = sum(
-        int((np.abs(np.diff(permuted(np.arange(size), size, seed))) == 1).sum())
+        int((np.abs(np.diff(permute(np.arange(size), size, seed))) == 1).sum())
         for seed in range(seeds)
     )
     # A random order has 2 such pairs on average, a Poisson count: 40 over all seeds.
@@ -85,23 +85,23 @@ def test_every_order_of_a_few_comes_up() -> None:
 def test_places_of_an_order_too_long_to_store_are_given_at_once() -> None:
     size = 10**12
     places = np.concatenate([np.arange(1000), np.arange(size - 1000, size)])
-    found = permuted(places, size, 3)
+    found = permute(places, size, 3)
     assert len(set(found.tolist())) == len(places)
     assert found.min() >= 0
     assert found.max() < size
-    assert permuted(places[::-1], size, 3).tolist() == found[::-1].tolist()
+    assert permute(places[::-1], size, 3).tolist() == found[::-1].tolist()
     # The mean of 2000 numbers drawn evenly has a deviation of size / sqrt(12 * 2000).
     assert abs(found.mean() / size - 0.5) < 6 / (12 * 2000) ** 0.5
 
 
 def test_no_places_give_no_numbers() -> None:
-    assert permuted(np.empty(0, np.int64), 10, 1).tolist() == []
+    assert permute(np.empty(0, np.int64), 10, 1).tolist() == []
 
 
 def test_scattering_changes_half_of_the_bits_and_loses_nothing() -> None:
     numbers = np.arange(20_000, dtype=np.uint64)
-    found = mixed(numbers)
+    found = mix64(numbers)
     assert len(np.unique(found)) == len(numbers)
-    flipped = np.bitwise_count(found ^ mixed(numbers ^ np.uint64(1)))
+    flipped = np.bitwise_count(found ^ mix64(numbers ^ np.uint64(1)))
     # Of 64 fair bits 32 flip, deviation 4 for one number and 4 / sqrt(20000) for the mean.
     assert abs(flipped.mean() - 32) < 6 * 4 / 20_000**0.5

@@ -9,10 +9,16 @@ import pytest
 
 import nmt.data.batching.online_encoding as redraw_module
 from nmt.config.schema import AugmentConfig, TokenizerConfig
-from nmt.data.batching.online_encoding import CHUNK, Drawn, Numbers, Recipe, Redraw
+from nmt.data.batching.online_encoding import (
+    CHUNK,
+    EncodedPairs,
+    EncodingSettings,
+    Numbers,
+    OnlineEncoder,
+)
 from nmt.data.corpus.corpus import Corpus, build_corpus
-from nmt.data.corpus.preparation import Job
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.preprocessing import Preprocessor
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 
@@ -37,8 +43,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizers: Tokenizers) -> 
     folder = tmp_path_factory.mktemp("corpus")
     folders = []
     for number, (name, tags) in enumerate(zip(("test", "valid", "long"), TAGS, strict=True)):
-        source = Source([(DEMO / f"{name}.en", DEMO / f"{name}.fr")])
-        job = Job(None, tokenizers.tagged(tags), max_length=200)
+        source = TextSetReader([(DEMO / f"{name}.en", DEMO / f"{name}.fr")])
+        job = Preprocessor(None, tokenizers.tagged(tags), max_length=200)
         folders.append(build_corpus(source.chunks(), job, folder / str(number), {}).folders[0])
     return Corpus(*folders)
 
@@ -50,11 +56,13 @@ def redraw(
     augment: AugmentConfig | None = AUGMENT,
     seed: int = 7,
     processes: int = 0,
-) -> Redraw:
-    return Redraw(Recipe(corpus.folders, tokenizers, sampling, augment, seed), processes)
+) -> OnlineEncoder:
+    return OnlineEncoder(
+        EncodingSettings(corpus.folders, tokenizers, sampling, augment, seed), processes
+    )
 
 
-def tokens(drawn: Drawn) -> Tokens:
+def tokens(drawn: EncodedPairs) -> Tokens:
     """Return the rows of both sides."""
     src, tgt = (
         [drawn.row(side, i).tolist() for i in range(len(drawn.lengths(side)))]
@@ -112,8 +120,8 @@ def test_another_pass_and_another_seed_draw_otherwise(
 def test_like_lines_are_drawn_each_for_itself(tmp_path: Path, tokenizers: Tokenizers) -> None:
     for side in ("src", "tgt"):
         (tmp_path / side).write_text("The dancers sold the red houses yesterday.\n" * 50)
-    source = Source([(tmp_path / "src", tmp_path / "tgt")])
-    corpus = build_corpus(source.chunks(), Job(None, tokenizers, 200), tmp_path / "0", {})
+    source = TextSetReader([(tmp_path / "src", tmp_path / "tgt")])
+    corpus = build_corpus(source.chunks(), Preprocessor(None, tokenizers, 200), tmp_path / "0", {})
     src, tgt = tokens(
         redraw(corpus, tokenizers, augment=None).window(np.arange(50), np.zeros(50, np.int64))
     )

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from nmt.data.batching.batches import plan_batches
 from nmt.data.batching.buckets import (
-    LONGEST,
+    MAX_COUNTED_LENGTH,
+    BatchShapes,
     Counts,
     Lengths,
-    Shapes,
-    best_shapes,
-    count_lengths,
-    many_shapes,
+    choose_shapes,
+    choose_unlimited_shapes,
+    length_histogram,
 )
 
 CASES = settings(max_examples=40, derandomize=True, deadline=None)
@@ -33,10 +33,10 @@ def columns(pairs: Pairs) -> tuple[Lengths, Lengths]:
 
 
 def counted(pairs: Pairs) -> Counts:
-    return count_lengths([(*columns(pairs), 1.0)])
+    return length_histogram([(*columns(pairs), 1.0)])
 
 
-def listed(shapes: Shapes) -> list[tuple[int, int]]:
+def listed(shapes: BatchShapes) -> list[tuple[int, int]]:
     """Return every (source, target) shape."""
     pairs = zip(shapes.sources, shapes.targets.tolist(), strict=True)
     return [(src, tgt) for sources, tgt in pairs for src in sources.tolist()]
@@ -64,7 +64,7 @@ def least_padding(histogram: dict[int, int], most: int) -> int:
 @CASES
 def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
     pairs = [(length, 7) for length, count in histogram.items() for _ in range(count)]
-    shapes = best_shapes(counted(pairs), most)
+    shapes = choose_shapes(counted(pairs), most)
     assert shapes.targets.tolist() == [7]
     [edges] = shapes.sources
     assert len(edges) <= most
@@ -75,7 +75,7 @@ def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) 
 @CASES
 def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
     pairs = [(7, length) for length, count in histogram.items() for _ in range(count)]
-    shapes = best_shapes(counted(pairs), most)
+    shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) <= most
     assert {src for src, _ in listed(shapes)} == {7}
     edges = tuple(shapes.targets.tolist())
@@ -84,25 +84,25 @@ def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) 
 
 def test_edges_by_hand() -> None:
     pairs = [(2, 5)] * 5 + [(3, 5)] + [(9, 5)] * 3
-    assert listed(best_shapes(counted(pairs), 1)) == [(9, 5)]
-    assert listed(best_shapes(counted(pairs), 2)) == [(3, 5), (9, 5)]
-    assert listed(best_shapes(counted(pairs), 3)) == [(2, 5), (3, 5), (9, 5)]
-    assert listed(best_shapes(counted(pairs), 4)) == [(2, 5), (3, 5), (9, 5)]
+    assert listed(choose_shapes(counted(pairs), 1)) == [(9, 5)]
+    assert listed(choose_shapes(counted(pairs), 2)) == [(3, 5), (9, 5)]
+    assert listed(choose_shapes(counted(pairs), 3)) == [(2, 5), (3, 5), (9, 5)]
+    assert listed(choose_shapes(counted(pairs), 4)) == [(2, 5), (3, 5), (9, 5)]
 
 
 def test_the_weight_of_a_part_decides() -> None:
     short = columns([(2, 5), (9, 5), (9, 5)])
     long = columns([(7, 5)])
-    light, heavy = (count_lengths([(*short, 1.0), (*long, weight)]) for weight in (0.5, 9.0))
+    light, heavy = (length_histogram([(*short, 1.0), (*long, weight)]) for weight in (0.5, 9.0))
     # With two edges either 7 goes up to 9 or 2 goes up to 7.
-    assert listed(best_shapes(light, 2)) == [(2, 5), (9, 5)]
-    assert listed(best_shapes(heavy, 2)) == [(7, 5), (9, 5)]
+    assert listed(choose_shapes(light, 2)) == [(2, 5), (9, 5)]
+    assert listed(choose_shapes(heavy, 2)) == [(7, 5), (9, 5)]
 
 
 @given(PAIRS, st.integers(1, 30))
 @CASES
 def test_no_more_shapes_than_asked_for_and_every_pair_fits_one(pairs: Pairs, most: int) -> None:
-    shapes = best_shapes(counted(pairs), most)
+    shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) == len(listed(shapes)) <= most
     assert (np.diff(shapes.targets) > 0).all()
     assert all((np.diff(sources) > 0).all() for sources in shapes.sources)
@@ -120,17 +120,17 @@ def test_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) 
     counts = counted([(n, 7) if of_source else (7, n) for n in lengths])
     found = [
         padding(histogram, tuple(shape[0 if of_source else 1] for shape in listed(shapes)))
-        for shapes in (best_shapes(counts, most) for most in (1, 2, 3, 4, 6, 9))
+        for shapes in (choose_shapes(counts, most) for most in (1, 2, 3, 4, 6, 9))
     ]
     assert found == sorted(found, reverse=True)
 
 
 def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
     src, tgt = np.random.default_rng(1).gamma(4, 6, (2, 5000)).astype(np.int64) + 1
-    counts = count_lengths([(src, tgt, 1.0)])
+    counts = length_histogram([(src, tgt, 1.0)])
     found = []
     for most in (1, 4, 16, 64, 256):
-        shapes = best_shapes(counts, most)
+        shapes = choose_shapes(counts, most)
         classes = np.searchsorted(shapes.targets, tgt)
         padded = sum(
             shapes.source(c, s) + shapes.target(c, t)
@@ -148,19 +148,19 @@ def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
 def test_a_window_has_no_more_shapes_than_its_batches_are_worth(
     pairs: Pairs, windows: int, batch_tokens: int
 ) -> None:
-    shapes = many_shapes(counted(pairs), batch_tokens, windows)
+    shapes = choose_unlimited_shapes(counted(pairs), batch_tokens, windows)
     batches = sum(tgt for _, tgt in pairs) / batch_tokens / windows
     assert 1 <= len(shapes) <= max(1, 1.4 * batches + 0.5)
 
 
 def test_lengths_are_counted_by_pair_and_the_longest_as_one() -> None:
-    counts = count_lengths(
+    counts = length_histogram(
         [(*columns([(1, 2), (1, 2), (3, 1)]), 2.0), (*columns([(5000, 2), (2000, 9000)]), 0.5)]
     )
     assert counts[1, 2] == 4
     assert counts[3, 1] == 2
-    assert counts[LONGEST, 2] == 0.5
-    assert counts[LONGEST, LONGEST] == 0.5
+    assert counts[MAX_COUNTED_LENGTH, 2] == 0.5
+    assert counts[MAX_COUNTED_LENGTH, MAX_COUNTED_LENGTH] == 0.5
     assert counts.sum() == 7
 
 
@@ -173,7 +173,7 @@ def test_batches_hold_each_row_once_fit_it_and_keep_the_budget(
     counted_pairs: Pairs, pairs: Pairs, budget: int, most: int, tight: bool
 ) -> None:
     """The shapes may be of another text, of which all lengths may be shorter."""
-    shapes = best_shapes(counted(counted_pairs), most)
+    shapes = choose_shapes(counted(counted_pairs), most)
     src, tgt = columns(pairs)
     batches = list(plan_batches(src, tgt, budget, shapes, tight))
     rows = np.concatenate([batch.rows for batch in batches])
@@ -193,7 +193,7 @@ def test_batches_hold_each_row_once_fit_it_and_keep_the_budget(
 def test_batches_of_counted_lengths_have_the_given_shapes_only(
     pairs: Pairs, budget: int, most: int, data: st.DataObject
 ) -> None:
-    shapes = best_shapes(counted(pairs), most)
+    shapes = choose_shapes(counted(pairs), most)
     some = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=80))
     batches = plan_batches(*columns(some), budget, shapes, tight=False)
     assert {(batch.src_length, batch.tgt_length) for batch in batches} <= set(listed(shapes))
@@ -202,14 +202,14 @@ def test_batches_of_counted_lengths_have_the_given_shapes_only(
 @given(PAIRS, BUDGETS, st.integers(1, 12))
 @CASES
 def test_only_the_last_batch_is_small(pairs: Pairs, budget: int, most: int) -> None:
-    shapes = best_shapes(counted(pairs), most)
+    shapes = choose_shapes(counted(pairs), most)
     batches = list(plan_batches(*columns(pairs), budget, shapes, tight=False))
     assert all(len(b.rows) == max(1, budget // b.tgt_length) for b in batches[:-1])
     assert [b.tgt_length for b in batches] == sorted(b.tgt_length for b in batches)
 
 
 def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
-    shapes = best_shapes(counted([(4, 4), (8, 8)]), 2)
+    shapes = choose_shapes(counted([(4, 4), (8, 8)]), 2)
     src, tgt = columns([(4, 4), (100, 3), (3, 100), (100, 200)])
     batches = list(plan_batches(src, tgt, 8, shapes, tight=False))
     found = {row: (b.src_length, b.tgt_length) for b in batches for row in b.rows.tolist()}
@@ -220,7 +220,7 @@ def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
 
 
 def test_batches_by_hand() -> None:
-    shapes = best_shapes(counted([(2, 3), (5, 3), (9, 6)]), 3)
+    shapes = choose_shapes(counted([(2, 3), (5, 3), (9, 6)]), 3)
     assert listed(shapes) == [(2, 3), (5, 3), (9, 6)]
     src, tgt = columns([(5, 3), (2, 3), (1, 1), (9, 6), (4, 2)])
     loose, tight = (
@@ -235,5 +235,5 @@ def test_batches_by_hand() -> None:
     src, tgt = columns([(4, 1), (1, 1), (2, 2)])  # one is left over and goes up a class
     assert [
         (b.rows.tolist(), b.src_length, b.tgt_length)
-        for b in plan_batches(src, tgt, 12, best_shapes(counted([(4, 1), (2, 6)]), 2), False)
+        for b in plan_batches(src, tgt, 12, choose_shapes(counted([(4, 1), (2, 6)]), 2), False)
     ] == [([0, 1], 4, 6), ([2], 4, 6)]

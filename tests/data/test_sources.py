@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import DataConfig, TextSet
 from nmt.config.text_sets import Part, set_files
-from nmt.data.corpus.sources import Chunk, Source
-from nmt.data.corpus.validation_split import split_off
+from nmt.data.corpus.text_set_reader import Chunk, TextSetReader
+from nmt.data.corpus.validation_split import hold_out_pairs
 from nmt.data.text.reader import Pair
 from nmt.errors import DataError
 
@@ -67,7 +67,7 @@ def write(folder: Path, contents: list[bytes], name: str = "a", ending: str = ""
     return tuple(files)
 
 
-def source(layout: Layout, *parts: Part, **options: Any) -> Source:
+def source(layout: Layout, *parts: Part, **options: Any) -> TextSetReader:
     kinds: dict[Layout, dict[str, Any]] = {
         "plain": {"form": "plain"},
         "mono": {"form": "mono"},
@@ -75,7 +75,7 @@ def source(layout: Layout, *parts: Part, **options: Any) -> Source:
         "named tsv": {"form": "tsv", "columns": ("en", "fr")},
         "jsonl": {"form": "jsonl", "columns": ("en", "fr")},
     }
-    return Source(list(parts), **kinds[layout], **options)
+    return TextSetReader(list(parts), **kinds[layout], **options)
 
 
 def read_as(layout: Layout, pairs: list[Pair]) -> list[Pair]:
@@ -87,7 +87,7 @@ def read_as(layout: Layout, pairs: list[Pair]) -> list[Pair]:
     return pairs
 
 
-def error(source: Source, size: int = 2) -> str:
+def error(source: TextSetReader, size: int = 2) -> str:
     with pytest.raises(DataError) as caught:
         [chunk.pairs() for chunk in source.chunks(size)]
     assert "\n" not in str(caught.value)
@@ -150,7 +150,7 @@ def test_an_empty_file_holds_no_pairs(tmp_path: Path, layout: Layout) -> None:
 
 def test_one_column_may_be_both_sides(tmp_path: Path) -> None:
     part = write(tmp_path, [b"a\tb\nc\td\te\n"])
-    assert list(Source([part], "tsv", (1, 1)).pairs()) == [("b", "b"), ("d", "d")]
+    assert list(TextSetReader([part], "tsv", (1, 1)).pairs()) == [("b", "b"), ("d", "d")]
 
 
 def test_a_line_end_in_a_json_text_becomes_a_blank(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_parts_that_a_name_with_a_star_stands_for_are_read_in_order(tmp_path: Pa
             (tmp_path / f"{name}.{code}{ending}").write_bytes(COMPRESS[ending](content))
     one = TextSet(prefix=tmp_path / "p*")
     data = DataConfig(src="en", tgt="fr", train=[tmp_path / "p"], valid=1)
-    its = Source(set_files(one, data))
+    its = TextSetReader(set_files(one, data))
     assert list(its.pairs()) == [(c, c.upper()) for c in "abcd"]
     assert [file.name for file in its.files] == [
         *("p1.en.gz", "p1.fr.gz", "p2.en", "p2.fr", "p3.en.zst", "p3.fr.zst")
@@ -301,7 +301,7 @@ def test_chosen_records_are_those_of_the_whole(chunks: list[Chunk], chosen: set[
 TWO: list[Pair] = [("a b", "c d"), ("e", "f g"), ("h i", "j")]
 
 
-def aligned(tmp_path: Path, layout: Layout, lines: str) -> Source:
+def aligned(tmp_path: Path, layout: Layout, lines: str) -> TextSetReader:
     """Two parts of three pairs each, and one file of links."""
     links = tmp_path / "links"
     links.write_text(lines)
@@ -377,7 +377,7 @@ def test_sides_of_unequal_length_can_be_looked_at(tmp_path: Path) -> None:
 # A validation set split off
 
 
-def split_sources(tmp_path: Path) -> list[Source]:
+def split_sources(tmp_path: Path) -> list[TextSetReader]:
     plain = [(f"s{i}", f"t{i % 25}") for i in range(30)]  # five targets occur twice
     table = [("s0" if i == 3 else f"u{i}", "" if i == 4 else f"v{i}") for i in range(20)]
     return [
@@ -395,7 +395,7 @@ def split_sources(tmp_path: Path) -> list[Source]:
 @pytest.mark.parametrize("size", [1, 10, 38])
 def test_what_is_held_out_and_the_rest_are_the_whole(tmp_path: Path, size: int) -> None:
     sources = split_sources(tmp_path)
-    splits = split_off(sources, size, seed=4)
+    splits = hold_out_pairs(sources, size, seed=4)
     held, kept = (
         [
             (chunk.place(i), pair)

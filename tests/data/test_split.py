@@ -12,7 +12,7 @@ from textpairs import Given
 from textpairs import given as chunks_of
 
 from nmt.data.corpus.misalignment import MisalignedBlock
-from nmt.data.corpus.validation_split import Split, split_off
+from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
 from nmt.data.text.reader import Pair
 from nmt.errors import DataError
 
@@ -36,7 +36,7 @@ def split_sets(
     sets: Sequence[Sequence[Pair]], size: int, seed: int
 ) -> list[tuple[list[Pair], list[Pair]]]:
     """Split off a validation set; return what is left of each set, and what is held out of it."""
-    splits = split_off([Memory(pairs) for pairs in sets], size, seed)  # type: ignore[arg-type]
+    splits = hold_out_pairs([Memory(pairs) for pairs in sets], size, seed)  # type: ignore[arg-type]
     found = []
     for pairs, its in zip(sets, splits, strict=True):
         sides, seen = [], []
@@ -176,6 +176,6 @@ def test_chunks_mark_the_records_of_misaligned_blocks(
     """Chunks hold three of the eight records, so blocks begin, end and continue in them."""
     pairs = [(f"s{n}", f"t{n}") for n in range(1, 9)]
     marks = [MisalignedBlock(first, last, 1) for first, last in blocks]
-    training = Split(Memory(pairs), held_out, marks)  # type: ignore[arg-type]
+    training = TextSetSplit(Memory(pairs), held_out, marks)  # type: ignore[arg-type]
     marked = [chunk.numbers[i] for chunk in training.chunks() for i in chunk.misaligned]
     assert marked == [n for n in expected if n - 1 not in held_out]

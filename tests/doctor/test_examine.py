@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nastytext import CLEAN_LINES, Nasty, demo_lines
 
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data_check import scan as examine_module
 from nmt.data_check.chunk_scan import hold_out
 from nmt.data_check.scan import Report, examine
@@ -49,7 +49,7 @@ def looked_at(folder: Path, src: list[str], tgt: list[str]) -> Report:
     files = folder / "a.en", folder / "a.fr"
     for file, lines in zip(files, (src, tgt), strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    return examine("a", Source([files]), ("en", "fr"), [], 1, lambda seen, _: seen)
+    return examine("a", TextSetReader([files]), ("en", "fr"), [], 1, lambda seen, _: seen)
 
 
 def test_uneven_sides_are_examined_as_far_as_both_go(tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_every_form_of_text_is_examined_alike(tmp_path: Path) -> None:
     tsv.write_text("".join(f"{t}\t{s}\n" for s, t in rows), "utf-8")
     jsonl.write_text("".join(json.dumps({"s": s, "t": t}) + "\n" for s, t in rows), "utf-8")
     for source in (
-        Source(parts),
-        Source([(tsv,)], "tsv", (1, 0)),
-        Source([(jsonl,)], "jsonl", ("s", "t")),
+        TextSetReader(parts),
+        TextSetReader([(tsv,)], "tsv", (1, 0)),
+        TextSetReader([(jsonl,)], "jsonl", ("s", "t")),
     ):
         found = examine("a", source, ("en", "fr"), [], 1, lambda seen, _: seen)
         assert found.counts == expected.counts
@@ -117,7 +117,7 @@ def test_every_form_of_text_is_examined_alike(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    nowhere = Source([(tmp_path / "a", tmp_path / "b")])
+    nowhere = TextSetReader([(tmp_path / "a", tmp_path / "b")])
     with pytest.raises(DataError, match="no such file"):
         examine("a", nowhere, ("a", "b"), [], 1, lambda seen, _: seen)
 
@@ -131,7 +131,7 @@ def test_examine_related_language_is_a_warning(tmp_path: Path) -> None:
     sides = ["Le vieil homme lit le journal sur un banc du parc."] * 3, [afrikaans, dutch, english]
     for file, lines in zip(files, sides, strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    report = examine("a", Source([files]), ("fr", "af"), [], 1, lambda seen, _: seen)
+    report = examine("a", TextSetReader([files]), ("fr", "af"), [], 1, lambda seen, _: seen)
     [related], [other] = (report.findings.of(kind) for kind in ("related_language", "language"))
     assert (related.place, related.lines, related.severity) == ("tgt", [2], "warning")
     assert (other.place, other.lines, other.severity) == ("tgt", [3], "error")
@@ -144,7 +144,7 @@ def test_examine_swapped_related_languages_are_warnings(tmp_path: Path) -> None:
     files = tmp_path / "a.es", tmp_path / "a.pt"
     for file, line in zip(files, (portuguese, spanish), strict=True):
         file.write_text(f"{line}\n", "utf-8")
-    report = examine("a", Source([files]), ("es", "pt"), [], 1, lambda seen, _: seen)
+    report = examine("a", TextSetReader([files]), ("es", "pt"), [], 1, lambda seen, _: seen)
     assert {(f.kind, f.place) for f in report.findings} == {
         ("related_language", "src"),
         ("related_language", "tgt"),
@@ -167,7 +167,7 @@ def test_planted_lines_in_other_languages_are_found_in_real_text(tmp_path: Path)
     files = tmp_path / "a.en", tmp_path / "a.de"
     for file, lines in zip(files, (src, tgt), strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    report = examine("a", Source([files]), ("en", "de"), [], 1, lambda seen, _: seen)
+    report = examine("a", TextSetReader([files]), ("en", "de"), [], 1, lambda seen, _: seen)
     found = {line - 1 for f in report.findings.of("language") for line in f.lines}
     assert len(found & planted) >= 0.95 * len(found)
     assert len(found & planted) >= 0.90 * len(planted)

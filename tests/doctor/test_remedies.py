@@ -9,10 +9,10 @@ import yaml
 from nastytext import demo_lines
 
 from nmt.config.loader import load_config
-from nmt.data.corpus.filters import Drops
-from nmt.data.corpus.pipeline import kept_blocks
-from nmt.data.corpus.preparation import SIDES
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.filters import DropLog
+from nmt.data.corpus.pipeline import read_clean_chunks
+from nmt.data.corpus.preprocessing import SIDES
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.normalization import normalize_pair, set_normalizers
 from nmt.data_check.findings import KINDS, Finding
 from nmt.data_check.scan import examine
@@ -55,7 +55,7 @@ def findings(files: tuple[Path, Path], sides: tuple[list[str], list[str]]) -> di
     """Write and examine two sides."""
     for file, lines in zip(files, sides, strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    report = examine("a", Source([files]), ("en", "fr"), [], 1, lambda seen, _: seen)
+    report = examine("a", TextSetReader([files]), ("en", "fr"), [], 1, lambda seen, _: seen)
     return {finding.kind: finding for finding in report.findings}
 
 
@@ -69,7 +69,7 @@ def test_setting_of_a_finding_removes_it(kind: str, tmp_path: Path) -> None:
     data = {"src": "en", "tgt": "fr", "train": [str(tmp_path / "train")], "valid": 10}
     file.write_text(yaml.safe_dump({"data": data}))
     config = load_config(file, [f"{path}={value}"])
-    kept = list(kept_blocks(config, Drops()))
+    kept = list(read_clean_chunks(config, DropLog()))
     sides = [[line for block in kept for line in block.lines(side)] for side in SIDES]
     [normalizers] = set_normalizers(config)
     pairs = [normalize_pair(pair, normalizers) for pair in zip(*sides, strict=True)]

@@ -17,7 +17,7 @@ from nmt.evaluation.reports.report import About, Report, new_report
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem
 from nmt.interpret.explanation import Explanation
-from nmt.runs.learning_curves import curves
+from nmt.runs.learning_curves import read_curves
 
 LINES = 60
 NASTY = 'Le <script>alert("x")</script><!-- chien'
@@ -107,5 +107,5 @@ def paged(found: Sequence[Analysis], special: Mapping[str, Any] | None = None) -
     """Return the page of analyses, of files but for the special systems."""
     names = list(found[0].answers)
     systems = [(special or {}).get(name) or FileSystem(name, Path(name)) for name in names]
-    run_curves = {s.name: asdict(curves(s.run)) for s in systems if isinstance(s, RunSystem)}
+    run_curves = {s.name: asdict(read_curves(s.run)) for s in systems if isinstance(s, RunSystem)}
     return page(reported(found, ["a caution for all"]), found, systems, run_curves)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from nmt.data.corpus.word_alignment import Gold, parse_links, pharaoh
+from nmt.data.corpus.word_alignment import GoldAlignment, format_pharaoh, parse_alignment
 from nmt.errors import DataError
 from nmt.evaluation.attention_checks import diagnose_attention
 from nmt.interpret.alignment import (
@@ -46,19 +46,21 @@ def test_nothing_is_aligned_with_nothing() -> None:
 
 
 def test_gold_links_are_sure_or_possible() -> None:
-    assert parse_links("0-0 1?2 12p3", "a:1") == Gold({(0, 0)}, {(0, 0), (1, 2), (12, 3)})
-    assert parse_links("", "a:1") == Gold(set(), set())
+    assert parse_alignment("0-0 1?2 12p3", "a:1") == GoldAlignment(
+        {(0, 0)}, {(0, 0), (1, 2), (12, 3)}
+    )
+    assert parse_alignment("", "a:1") == GoldAlignment(set(), set())
 
 
 @pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-", "0-" + "9" * 5000])
 def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
     with pytest.raises(DataError, match=r"gold\.align:7: expected links such as"):
-        parse_links(f"0-0 {item}", "gold.align:7")
+        parse_alignment(f"0-0 {item}", "gold.align:7")
 
 
 def test_error_rate_of_och_and_ney() -> None:
     """|A| = 4, |S| = 3, |A & S| = 2, |A & P| = 3."""
-    gold = Gold({(0, 0), (1, 1), (2, 2)}, {(0, 0), (1, 1), (2, 2), (3, 3)})
+    gold = GoldAlignment({(0, 0), (1, 1), (2, 2)}, {(0, 0), (1, 1), (2, 2), (3, 3)})
     scores = score_alignments([{(0, 0), (1, 1), (3, 3), (4, 4)}], [gold])
     assert (scores.precision, scores.recall) == (3 / 4, 2 / 3)
     assert scores.aer == pytest.approx(1 - 5 / 7)
@@ -95,8 +97,8 @@ def test_symmetrised_links_lie_between_intersection_and_union() -> None:
 
 
 def test_links_are_written_in_order() -> None:
-    assert pharaoh({(10, 0), (2, 5), (2, 1)}) == "2-1 2-5 10-0"
-    assert pharaoh(set()) == ""
+    assert format_pharaoh({(10, 0), (2, 5), (2, 1)}) == "2-1 2-5 10-0"
+    assert format_pharaoh(set()) == ""
 
 
 def test_diagnosis_by_hand() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nmt.cli.app import app
 from nmt.core.run_dir import open_run
-from nmt.data.corpus.word_alignment import parse_links
+from nmt.data.corpus.word_alignment import parse_alignment
 from nmt.data.text.reader import read_lines, read_pairs
 from nmt.interpret.alignment import hard_alignment, score_alignments
 from nmt.interpret.explainer import Explainer, load_explainer
@@ -28,7 +28,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def aer(found: list[set[tuple[int, int]]]) -> float:
-    gold = [parse_links(line, "gold") for line in read_lines(DEMO / "test.align")]
+    gold = [parse_alignment(line, "gold") for line in read_lines(DEMO / "test.align")]
     return score_alignments(found, gold).aer
 
 

@@ -20,7 +20,7 @@ from nmt.config.schema import TokenizerConfig, TrainSet
 from nmt.core.distributed.process_group import Workers
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
-from nmt.data.batching.loader import Update
+from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.device.precision import Precision
@@ -43,7 +43,7 @@ class Noting(Trainer):
     batches: list[str]
     states: list[str]
 
-    def _timed_update(self, update: Update, after: Place) -> None:
+    def _timed_update(self, update: RankBatch, after: Place) -> None:
         digest = hashlib.sha256()
         for batch in update.micro_batches:
             for tensor in (batch.src, batch.tgt_in, batch.targets):

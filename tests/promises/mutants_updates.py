@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nmt.data.batching.loader import MicroBatch, Update
+from nmt.data.batching.loader import MicroBatch, RankBatch
 from nmt.device.precision import Precision
 from nmt.training import loss_monitor
 from nmt.training import trainer as loop
@@ -127,7 +127,7 @@ def half_of_the_update_is_lost() -> None:
     """Where memory runs out only half of the pairs are tried again."""
     real = Trainer._halved
 
-    def halved(self: Trainer, update: Update, failed: int) -> Update:
+    def halved(self: Trainer, update: RankBatch, failed: int) -> RankBatch:
         found = real(self, update, failed)
         return replace(found, micro_batches=found.micro_batches[::2])
 
@@ -138,7 +138,7 @@ def the_broken_gradient_stays() -> None:
     """What a micro-batch has added before memory ran out is added again."""
     real = Trainer._passes
 
-    def passes(self: Trainer, update: Update, number: int) -> Any:
+    def passes(self: Trainer, update: RankBatch, number: int) -> Any:
         found = real(self, update, number)
         if isinstance(found, int):
             kept = [weight.grad for weight in self.model.parameters()]

@@ -21,7 +21,7 @@ from distributed_job import make_trainer, rows_of
 from mutants import MUTANT_VARIABLE, MUTANTS
 
 from nmt.core.distributed.process_group import connected
-from nmt.data.batching.loader import Update
+from nmt.data.batching.loader import RankBatch
 from nmt.training.trainer import Trainer
 
 
@@ -30,7 +30,7 @@ def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     found = []
     workers, real = trainer.workers, trainer.update
 
-    def followed(update: Update) -> Any:
+    def followed(update: RankBatch) -> Any:
         result = real(update)
         loss = workers.add(result[0].translation.clone()) / update.tgt_tokens
         pairs = sorted(workers.joined(rows_of(update)))

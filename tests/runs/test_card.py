@@ -11,7 +11,7 @@ import yaml
 from runfolders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
-from nmt.runs.model_card import is_ours, write_card
+from nmt.runs.model_card import is_unchanged_card, write_card
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def test_a_signature_of_some_test_sets_only_names_them(run: RunDir) -> None:
 
 def test_a_card_is_written_again_with_what_is_new(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
-    assert is_ours(run.card)
+    assert is_unchanged_card(run.card)
     write_report(run, news=99.0)
     write_card(run, "fp32 on cpu")
     assert "99.00" in run.card.read_text()
-    assert is_ours(run.card)
+    assert is_unchanged_card(run.card)
 
 
 @pytest.mark.parametrize(

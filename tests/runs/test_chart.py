@@ -8,9 +8,9 @@ import pytest
 from runfolders import train_record, valid_record, write_metrics
 
 from nmt.core.run_dir import RunDir
-from nmt.runs.chart_panels import KINDS, Panel, Series, panels
-from nmt.runs.learning_curves import Curves, curves
-from nmt.runs.terminal_chart import MARGIN, ROWS, SEVERAL, chart
+from nmt.runs.chart_data import PANEL_KINDS, Panel, Series, build_panels
+from nmt.runs.learning_curves import LearningCurves, read_curves
+from nmt.runs.terminal_chart import MARGIN, ROWS, SEVERAL, render_panel
 
 AREA = MARGIN + 2
 """Where a line's drawing begins."""
@@ -22,7 +22,7 @@ def panel(*series: Series, log: bool = False) -> Panel:
 
 def drawing(panel: Panel, width: int = 80, largest: float = 100) -> list[str]:
     """Return the rows of the drawing alone, from the top."""
-    lines = chart(panel, width, largest, "updates").split("\n")
+    lines = render_panel(panel, width, largest, "updates").split("\n")
     assert lines[0] == "title"
     return [line[AREA:].ljust(width - AREA) for line in lines[1 : ROWS + 1]]
 
@@ -63,7 +63,7 @@ def test_where_runs_meet_there_is_a_star_and_one_run_hides_nothing_of_itself() -
 
 @pytest.mark.parametrize("width", [1, 40, 80, 200])
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
-    drawn = chart(panel(line("a", [3.0, 123_456], [1e-9, 1e9])), width, 123_456, "updates")
+    drawn = render_panel(panel(line("a", [3.0, 123_456], [1e-9, 1e9])), width, 123_456, "updates")
     assert max(map(len, drawn.split("\n"))) <= max(width, AREA + 20)
 
 
@@ -75,28 +75,28 @@ def test_a_single_point_is_drawn(y: float, log: bool) -> None:
 
 
 def test_the_axis_is_named_with_its_unit() -> None:
-    drawn = chart(panel(line("a", [0, 7200], [0, 1])), 80, 7200, "seconds").split("\n")
+    drawn = render_panel(panel(line("a", [0, 7200], [0, 1])), 80, 7200, "seconds").split("\n")
     assert drawn[ROWS + 2].split() == ["0", "1h00m", "2h00m", "time"]
-    drawn = chart(panel(line("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
+    drawn = render_panel(panel(line("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
     assert drawn[ROWS + 2].split() == ["0", "1.5", "3", "epochs"]
 
 
 def test_a_panel_without_records_says_so() -> None:
-    assert chart(panel(), 80, 1, "updates") == "title: no records yet"
+    assert render_panel(panel(), 80, 1, "updates") == "title: no records yet"
 
 
 # -- which curves ------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> Curves:
+def recorded(tmp_path: Path) -> LearningCurves:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(40), train_record(80), valid_record(80), valid_record(100)])
-    return curves(run)
+    return read_curves(run)
 
 
-def test_training_has_small_letters_and_validation_capitals(recorded: Curves) -> None:
-    [loss, bleu] = panels([("one", recorded), ("two", recorded)], ["loss", "bleu"], "updates")
+def test_training_has_small_letters_and_validation_capitals(recorded: LearningCurves) -> None:
+    [loss, bleu] = build_panels([("one", recorded), ("two", recorded)], ["loss", "bleu"], "updates")
     assert [series.label for series in loss.series] == [
         "a one, training",
         "A one, validation",
@@ -108,23 +108,23 @@ def test_training_has_small_letters_and_validation_capitals(recorded: Curves) ->
     assert (bleu.series[1].x, bleu.series[1].y) == ([80, 100], [8, 10])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_shows_what_is_recorded(recorded: Curves, kind: str) -> None:
-    [drawn] = panels([("one", recorded)], [kind], "updates")
+@pytest.mark.parametrize("kind", PANEL_KINDS)
+def test_every_kind_shows_what_is_recorded(recorded: LearningCurves, kind: str) -> None:
+    [drawn] = build_panels([("one", recorded)], [kind], "updates")
     assert all(series.y for series in drawn.series)
     assert drawn.series
 
 
-def test_the_axis_may_be_time_or_epochs(recorded: Curves) -> None:
-    [by_time] = panels([("one", recorded)], ["bleu"], "seconds")
+def test_the_axis_may_be_time_or_epochs(recorded: LearningCurves) -> None:
+    [by_time] = build_panels([("one", recorded)], ["bleu"], "seconds")
     assert by_time.series[0].x == [9, 11]
-    [by_epoch] = panels([("one", recorded)], ["bleu"], "epoch")
+    [by_epoch] = build_panels([("one", recorded)], ["bleu"], "epoch")
     assert by_epoch.series[0].x == [2, 2], "the last record of training was in epoch 2"
 
 
 def test_missing_values_are_left_out(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(1, loss=None), train_record(2), valid_record(2, bleu=None)])
-    loss, bleu = panels([("one", curves(run))], ["loss", "bleu"], "epoch")
+    loss, bleu = build_panels([("one", read_curves(run))], ["loss", "bleu"], "epoch")
     assert [series.x for series in loss.series] == [[0.05], [0.05]]
     assert bleu.series == []

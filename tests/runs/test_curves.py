@@ -8,13 +8,13 @@ import pytest
 from runfolders import train_record, valid_record, write_metrics
 
 from nmt.core.run_dir import RunDir
-from nmt.runs.learning_curves import Curves, curves
+from nmt.runs.learning_curves import LearningCurves, read_curves
 
 
 def test_records_become_series_in_their_order(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(3), valid_record(3), train_record(7), valid_record(9)])
-    found = curves(run)
+    found = read_curves(run)
     assert found.train.update == [3, 7]
     assert found.train.seconds == [0.3, 0.7]
     assert found.train.epoch == [3 / 40, 7 / 40]
@@ -28,7 +28,7 @@ def test_records_become_series_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_run_without_records_has_empty_curves(tmp_path: Path) -> None:
-    assert curves(RunDir(tmp_path)) == Curves()
+    assert read_curves(RunDir(tmp_path)) == LearningCurves()
 
 
 def test_a_line_that_is_cut_short_at_the_end_is_no_damage(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_line_that_is_cut_short_at_the_end_is_no_damage(tmp_path: Path) -> Non
     write_metrics(run, [train_record(3)])
     with run.metrics.open("a") as stream:
         stream.write('{"kind": "train", "upda')
-    found = curves(run)
+    found = read_curves(run)
     assert (found.train.update, found.damaged) == ([3], [])
 
 
@@ -50,7 +50,7 @@ def test_a_damaged_line_is_counted_and_the_others_are_read(tmp_path: Path, line:
         stream.write(line.encode("latin-1") + b"\n")
     with run.metrics.open("a") as stream:
         stream.write('{"kind": "valid", "update": 5, "bleu": 1}\n')
-    found = curves(run)
+    found = read_curves(run)
     assert (found.train.update, found.valid.update, found.damaged) == ([3], [5], [2])
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_a_finite_number_is_none(tmp_path: Path) -> None:
     run.metrics.write_text(
         '{"kind": "train", "update": 1, "loss": null, "lr": "no", "seconds": NaN, "epoch": true}\n'
     )
-    train = curves(run).train
+    train = read_curves(run).train
     assert (train.loss, train.lr, train.seconds, train.epoch) == ([None], [None], [None], [None])
     assert train.tokens_per_second == [None]
 
@@ -67,5 +67,5 @@ def test_what_is_not_a_finite_number_is_none(tmp_path: Path) -> None:
 def test_records_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [{"kind": "average", "update": 3}, train_record(4)])
-    found = curves(run)
+    found = read_curves(run)
     assert (found.train.update, found.valid.update, found.damaged) == ([4], [], [])

@@ -12,8 +12,8 @@ from runfolders import PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.runs.listing import as_json, find_runs, summaries, table
-from nmt.runs.summary import Summary
+from nmt.runs.listing import find_runs, format_json_lines, format_table, summarize_runs
+from nmt.runs.summary import RunSummary
 
 
 def found(folder: Path) -> set[str]:
@@ -63,14 +63,14 @@ def test_the_run_written_to_last_is_at_the_end(tmp_path: Path) -> None:
         run = write_run(tmp_path / name)
         for path in (run.path, *run.path.iterdir()):
             os.utime(path, (when, when))
-    assert [summary.run for summary in summaries(tmp_path)] == ["c", "a", "b"]
+    assert [summary.run for summary in summarize_runs(tmp_path)] == ["c", "a", "b"]
 
 
 def test_every_fact_is_in_the_json(tmp_path: Path) -> None:
     write_report(write_run(tmp_path / "a"), test=12.5)
     (tmp_path / "b\n\udcff").mkdir()
     (tmp_path / "b\n\udcff" / "config.yaml").touch()
-    lines = as_json(summaries(tmp_path)).split("\n")
+    lines = format_json_lines(summarize_runs(tmp_path)).split("\n")
     assert lines[-1] == ""
     a, b = sorted(map(json.loads, lines[:-1]), key=lambda content: str(content["run"]))
     assert a["run"] == "a"
@@ -78,14 +78,14 @@ def test_every_fact_is_in_the_json(tmp_path: Path) -> None:
     assert a["report"]["tests"]["test"]["bleu"] == 12.5
     assert b["run"] == "b" + "\N{REPLACEMENT CHARACTER}" * 2
     assert b["state"] == "damaged"
-    table(summaries(tmp_path), 80).encode()  # can be printed
+    format_table(summarize_runs(tmp_path), 80).encode()  # can be printed
 
 
 def test_numbers_stand_in_columns_and_the_rest_below(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one")
     finish(run)
     write_report(run, news=12.345, talks=7.0)
-    head, row, *words = table(summaries(tmp_path), 80).split("\n")
+    head, row, *words = format_table(summarize_runs(tmp_path), 80).split("\n")
     cells = {name: head.index(name) + len(name) for name in ("best", "test BLEU", "time")}
     assert row.startswith("one  finished ")
     assert row[: cells["best"]].endswith("bleu 31.25")
@@ -99,9 +99,9 @@ def test_numbers_stand_in_columns_and_the_rest_below(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_says_how_much_is_done_and_left() -> None:
-    running = Summary("a", "running", share_done=0.254, seconds_left=90.0)
-    assert table([running], 80).split("\n")[-1] == "  25% done; ETA 1m30s"
-    assert "done" not in table([replace(running, state="finished", seconds_left=None)], 80)
+    running = RunSummary("a", "running", share_done=0.254, seconds_left=90.0)
+    assert format_table([running], 80).split("\n")[-1] == "  25% done; ETA 1m30s"
+    assert "done" not in format_table([replace(running, state="finished", seconds_left=None)], 80)
 
 
 def test_a_damaged_run_does_not_break_the_table(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_damaged_run_does_not_break_the_table(tmp_path: Path) -> None:
     damaged = RunDir(tmp_path / "damaged")
     damaged.path.mkdir()
     damaged.config.write_text("data: [")
-    shown = table(summaries(tmp_path), 80)
+    shown = format_table(summarize_runs(tmp_path), 80)
     assert "good     stopped" in shown
     assert "damaged  damaged" in shown
     assert f"{damaged.config}:1: " in shown.replace("\n  ", " ")

@@ -13,13 +13,13 @@ from runfolders import CONFIG, PARAMETERS, finish, write_metrics, write_report, 
 
 from nmt.core import files
 from nmt.core.run_dir import RunDir
-from nmt.runs.summary import count_parameters, summarise
+from nmt.runs.summary import count_parameters, summarize_run
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) -> None:
-    found = summarise(write_run(tmp_path / "run"), "run")
+    found = summarize_run(write_run(tmp_path / "run"), "run")
     assert found.problems == []
     assert (found.state, found.why) == ("stopped", "--resume goes on after update 200")
     assert (found.update, found.epoch, found.seconds) == (200, 5, 20)
@@ -35,10 +35,10 @@ def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) ->
 def test_a_run_whose_lock_is_held_is_running_and_has_an_eta(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=100)
     with files.locked(run.lock, "process 7 on x"):
-        found = summarise(run, "run")
+        found = summarize_run(run, "run")
     assert (found.state, found.share_done) == ("running", 0.25)
     assert found.seconds_left == 30, "the first quarter took 10 seconds"
-    assert summarise(run, "run").state == "stopped"
+    assert summarize_run(run, "run").state == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_the_limit_that_comes_first_says_how_much_is_done(
 ) -> None:
     head = CONFIG.split("train: {")[0]
     run = write_run(tmp_path / "run", config=f"{head}train: {{{limits}}}\n")
-    assert summarise(run, "run").share_done == (None if share is None else pytest.approx(share))
+    assert summarize_run(run, "run").share_done == (None if share is None else pytest.approx(share))
 
 
 def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.lock.write_text("process 7 on x")
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert found.state == "stopped"
     assert found.why == "process 7 on x was killed, --resume goes on after update 200"
 
@@ -68,23 +68,23 @@ def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
 def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with files.locked(run.lock, "process 7 on x"):
-        found = summarise(run, "run")
+        found = summarize_run(run, "run")
         assert (found.state, found.why, found.problems) == ("running", "preparing", [])
     run.lock.write_text("process 7 on x")
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.why) == ("stopped", "process 7 on x was killed")
 
 
 def test_finished_failed_and_tested(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400)
     finish(run)
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.why) == ("finished", "max_updates 400 reached")
     assert (found.update, found.seconds) == (400, 41)
     with files.locked(run.lock, "x"):
-        assert summarise(run, "run").why == "trained, being tested"
+        assert summarize_run(run, "run").why == "trained, being tested"
     run.failed.write_text(json.dumps({"error": "OSError: no space left"}))
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.why) == ("failed", "OSError: no space left")
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_was_only_prepared(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     shutil.rmtree(run.checkpoints)
     files.remove(run.metrics)
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.update, found.parameters) == ("prepared", 0, None)
 
 
@@ -102,21 +102,21 @@ def test_without_locks_nobody_says_stopped(tmp_path: Path, monkeypatch: pytest.M
 
     run = write_run(tmp_path / "run")
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    assert summarise(run, "run").state == "stopped", "there is no lock file to begin with"
+    assert summarize_run(run, "run").state == "stopped", "there is no lock file to begin with"
     with files.locked(run.lock, "x"):
-        assert summarise(run, "run").state == "unknown"
+        assert summarize_run(run, "run").state == "unknown"
 
 
 def test_the_report_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     write_report(run, test=12.5, long=30.0)
-    report = summarise(run, "run").report
+    report = summarize_run(run, "run").report
     assert {name: its.bleu for name, its in report.tests.items()} == {"test": 12.5, "long": 30}
     assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
     assert report.tests["long"].signatures.keys() == {"bleu", "chrf", "ter"}
     odd = '{"systems": {"r": {"scores": {"bleu": null, "new": [1]}}}}'
     run.report.write_text(f'{{"test_sets": {{"a": {odd}, "b": 7}}, "systems": []}}')
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert found.problems == []
     assert {name: its.bleu for name, its in found.report.tests.items()} == {"a": None, "b": None}
 
@@ -148,9 +148,9 @@ def test_a_damaged_run_says_what_is_wrong(
 ) -> None:
     run = write_run(tmp_path / "run")
     finish(run)
-    assert summarise(run, "run").problems == []
+    assert summarize_run(run, "run").problems == []
     damage(run)
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert found.state == "damaged"
     assert any(word in problem for problem in found.problems), found.problems
 
@@ -163,7 +163,7 @@ def test_a_run_that_may_not_be_looked_at_says_so(
 
     run = write_run(tmp_path / "run")
     monkeypatch.setattr(RunDir, "has_begun", refuse)
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
 
 
@@ -171,12 +171,12 @@ def test_strange_values_are_not_known(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run.last / "state.json").write_text('{"update": "9", "best_score": NaN, "best_update": [1]}')
     write_metrics(run, [])
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.update, found.best, found.best_update) == (0, None, None)
 
 
 def test_a_run_of_the_first_release_is_understood() -> None:
-    found = summarise(RunDir(FROZEN), "v1")
+    found = summarize_run(RunDir(FROZEN), "v1")
     assert (found.state, found.problems) == ("finished", [])
     assert (found.update, found.metric, found.pairs) == (300, "bleu", None)
     assert found.parameters
@@ -193,5 +193,5 @@ def test_an_average_is_not_called_a_stopped_training(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.metrics.unlink()
     run.average.write_text('{"checkpoints": []}')
-    found = summarise(run, "run")
+    found = summarize_run(run, "run")
     assert (found.state, found.why, found.share_done) == ("average", "", None)

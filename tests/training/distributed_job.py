@@ -17,7 +17,7 @@ from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 from nmt.core.distributed.process_group import Workers, connected
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
-from nmt.data.batching.loader import Update
+from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
@@ -56,7 +56,7 @@ def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Tr
     return Trainer(config, run, log, network, corpus, tokenizers, precision, workers)
 
 
-def rows_of(update: Update) -> list[str]:
+def rows_of(update: RankBatch) -> list[str]:
     """Return the pairs of an update that count, in the order of this worker."""
     return [
         str(pair)

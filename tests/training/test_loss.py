@@ -10,7 +10,7 @@ from tinytrainer import MakeTrainer
 
 from nmt.core.distributed.process_group import Workers
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.loader import MicroBatch, make_micro_batch
+from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.device.precision import Precision
 from nmt.training.loss import TrainStep, corpus_loss
 from nmt.training.signals import Signals
@@ -31,7 +31,7 @@ def whole_batch(trainer: Trainer, rows: range) -> MicroBatch:
     """Return these rows as one batch, padded to the longest."""
     numbers = torch.tensor(list(rows)).numpy()
     longest = [int(trainer.corpus.lengths(side)[numbers].max()) + 1 for side in ("src", "tgt")]
-    return make_micro_batch(trainer.corpus, Batch(numbers, *longest), trainer.tokenizers)
+    return build_micro_batch(trainer.corpus, Batch(numbers, *longest), trainer.tokenizers)
 
 
 def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, int]:

@@ -15,7 +15,7 @@ from nmt.config.schema import AugmentConfig, TokenizerConfig, TrainSet
 from nmt.core.distributed.process_group import Workers
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
-from nmt.data.batching.loader import Update
+from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.device.precision import Precision
@@ -33,7 +33,7 @@ class Watched(Trainer):
 
     digests: list[str]
 
-    def update(self, update: Update) -> tuple[Losses, torch.Tensor]:
+    def update(self, update: RankBatch) -> tuple[Losses, torch.Tensor]:
         """Train on it."""
         digest = hashlib.sha256()
         for batch in update.micro_batches:

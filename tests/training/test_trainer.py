@@ -13,14 +13,14 @@ from tinytrainer import MakeTrainer, batches_of, update_of
 
 from nmt.core.run_dir import RunDir
 from nmt.data.batching import epochs
-from nmt.data.batching.loader import MicroBatch, Update, make_micro_batch
+from nmt.data.batching.loader import MicroBatch, RankBatch, build_micro_batch
 from nmt.training.trainer import Trainer
 
 
 def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
     """Return the first batch of the epoch, cut into micro-batches of so many tokens."""
     parts = batches_of(trainer)[0].cut(tokens)
-    return [make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
+    return [build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
 
 
 def scores(values: list[float], metric: str = "bleu") -> Callable[[int], dict[str, float]]:
@@ -169,7 +169,7 @@ def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
     found: list[list[int]] = []
     update = trainer.update
 
-    def noted(its: Update) -> Any:
+    def noted(its: RankBatch) -> Any:
         found.append(its.batch.rows.tolist())
         return update(its)
 
@@ -318,7 +318,7 @@ def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
     total = tokens = 0.0
     for number, batch in enumerate(batches_of(other)[:2]):
         other.state.update = number
-        micro = make_micro_batch(other.corpus, batch, other.tokenizers)
+        micro = build_micro_batch(other.corpus, batch, other.tokenizers)
         total += float(other.update(update_of(micro))[0].translation)
         tokens += micro.tgt_tokens
     trainer = make_trainer(train__max_updates=2, train__validate_every=2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer, batches_of, update_of
 
-from nmt.data.batching.loader import make_micro_batch, prefetch
+from nmt.data.batching.loader import build_micro_batch, prefetch
 from nmt.device.precision import Precision
 from nmt.training.trainer import Trainer
 
@@ -20,7 +20,7 @@ FLAGS = {"train__max_updates": 60, "train__validate_every": 20, "train__lr": 1e-
 def validation_loss(trainer: Trainer) -> float:
     """Return the training loss a token in fp32, dropout off."""
     micro = [
-        make_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
+        build_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
         for batch in batches_of(trainer)
     ]
     trainer.step.eval()
@@ -71,7 +71,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
     trainer = make_trainer(precision="fp16", device="cuda", **FLAGS)
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
+    batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     trainer.update(update_of(batch))
     after = list(trainer.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -91,7 +91,7 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
         for key, value in states[0].items():
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
-    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
+    batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     losses = [float(each.update(update_of(batch))[0].translation) for each in (trainer, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
@@ -109,7 +109,7 @@ def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrai
 
 def test_a_bad_gradient_is_skipped_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="bf16", device="cuda", **FLAGS)
-    batch = make_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
+    batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     trainer.update(update_of(batch))
     before = [p.detach().clone() for p in trainer.model.parameters()]
     for parameter in trainer.model.parameters():
@@ -130,7 +130,7 @@ def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) ->
     updates = prefetch(trainer.prepared(trainer.corpus, batch) for batch in batches)
     for batch, update in zip(batches, updates, strict=True):
         planned = [
-            make_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
+            build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
         ]
         for mine, expected in zip(update.micro_batches, planned, strict=True):
             assert mine.src.is_pinned()

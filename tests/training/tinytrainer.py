@@ -11,9 +11,9 @@ import numpy as np
 
 from nmt.config.schema import Config
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.loader import MicroBatch, Update
-from nmt.data.batching.online_encoding import Drawn
-from nmt.data.corpus.preparation import Rows
+from nmt.data.batching.loader import MicroBatch, RankBatch
+from nmt.data.batching.online_encoding import EncodedPairs
+from nmt.data.corpus.preprocessing import RaggedArray
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.training.trainer import Trainer
 
@@ -56,11 +56,11 @@ def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
     return [b for number in range(epochs.windows) for b in epochs.window(epoch, number).batches]
 
 
-def update_of(*micro_batches: MicroBatch) -> Update:
+def update_of(*micro_batches: MicroBatch) -> RankBatch:
     """Return the update of these micro-batches and no others."""
-    none = Rows(np.arange(0), np.arange(0))
-    return Update(
-        Drawn(np.arange(0), [(none, none)]),  # of no corpus
+    none = RaggedArray(np.arange(0), np.arange(0))
+    return RankBatch(
+        EncodedPairs(np.arange(0), [(none, none)]),  # of no corpus
         Batch(np.arange(0), 0, 0),
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),

@@ -14,7 +14,12 @@ from nmt.core import files
 from nmt.core.logging import say, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
-from nmt.data.corpus.word_alignment import Gold, parse_links, pharaoh, require_words
+from nmt.data.corpus.word_alignment import (
+    GoldAlignment,
+    check_link_range,
+    format_pharaoh,
+    parse_alignment,
+)
 from nmt.data.text.reader import Links, count_lines, read_lines
 from nmt.data.tokenizer.tokenizer import WORD
 from nmt.decoding.lines.summary import format_line_numbers
@@ -96,7 +101,7 @@ def run(
             links = set[tuple[int, int]]().union(*(part.links for part in parts_of_line))
             if line.is_long:
                 long_lines.append(number)
-            text = pharaoh(links)
+            text = format_pharaoh(links)
             if tgt is None:
                 text += f"\t{line.target}"
             if sink is not None:
@@ -179,16 +184,16 @@ def diagnosis(number: int, parts: Sequence[AlignedPart]) -> str:
     return "\t".join([str(number), f"{entropy:.4f}", *lists]) + "\n"
 
 
-def read_gold(file: Path) -> list[Gold]:
+def read_gold(file: Path) -> list[GoldAlignment]:
     """Read a file of gold alignments."""
     lines = enumerate(read_lines(file), 1)
-    return [parse_links(line, f"{file}:{number}") for number, line in lines]
+    return [parse_alignment(line, f"{file}:{number}") for number, line in lines]
 
 
-def check_gold(gold: Gold, line: ExplainedLine, place: str) -> None:
+def check_gold(gold: GoldAlignment, line: ExplainedLine, place: str) -> None:
     """Refuse gold links to words that are not there, such as those of a file that counts from 1."""
     source, target = (len(WORD.findall(text)) for text in (line.source, line.target))
-    require_words(gold.possible, source, target, place)
+    check_link_range(gold.possible, source, target, place)
 
 
 def table(scores: AlignmentScores) -> str:

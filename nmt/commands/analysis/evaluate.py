@@ -33,7 +33,7 @@ from nmt.evaluation.reports.report import Report, new_report, write_report
 from nmt.evaluation.reports.tables import all_cautions, markdown, whole
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
-from nmt.runs.learning_curves import curves
+from nmt.runs.learning_curves import read_curves
 
 _progress = partial(show_progress, always=True)
 
@@ -283,9 +283,9 @@ def _word_attention(
 
 
 def _curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
-    """Return the learning curves of the runs by system name."""
+    """Return the learning read_curves of the runs by system name."""
     return {
-        system.name: asdict(curves(system.run))
+        system.name: asdict(read_curves(system.run))
         for system in systems
         if isinstance(system, RunSystem)
     }

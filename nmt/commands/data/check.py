@@ -13,8 +13,8 @@ from nmt.config.schema import named_valid
 from nmt.config.text_sets import languages, set_names
 from nmt.core import files
 from nmt.core.outputs import check_outputs
-from nmt.data.corpus.pipeline import source_of
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.pipeline import text_set_reader
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data_check.chunk_scan import Seen, hold_out
 from nmt.data_check.report import as_json, page, terminal
 from nmt.data_check.scan import Report, examine
@@ -22,7 +22,7 @@ from nmt.device.cpu_cores import free_cores
 from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
 
 Files = tuple[Path, Path]
-Coded = tuple[Source, tuple[str, str]]
+Coded = tuple[TextSetReader, tuple[str, str]]
 """A text set and the languages it should be in."""
 
 
@@ -60,8 +60,8 @@ def _sets(
         if overrides:
             raise ConfigError(["--set: changes a config, and two files are given"])
         codes = named[0].name.split(".")[-1], named[1].name.split(".")[-1]
-        train = Source([(named[0], named[1])])
-        held_out = {"test": (Source([test]), codes)} if test else {}
+        train = TextSetReader([(named[0], named[1])])
+        held_out = {"test": (TextSetReader([test]), codes)} if test else {}
         return {"train": (train, codes)}, held_out
     if len(named) != 1 or not (named[0].is_dir() or named[0].suffix in (".yaml", ".yml")):
         paths = " ".join(map(str, named))
@@ -74,7 +74,7 @@ def _sets(
     data = config.data
     sets = [*data.train, *named_valid(data), *data.test]
     found = [
-        (name, (source_of(one, config), languages(one, data)))
+        (name, (text_set_reader(one, config), languages(one, data)))
         for name, one in zip(set_names(sets), sets, strict=True)
     ]
     count = len(data.train)

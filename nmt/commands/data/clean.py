@@ -9,10 +9,10 @@ from nmt.config.loader import load_config
 from nmt.core import files
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
-from nmt.data.corpus.filters import Drops
-from nmt.data.corpus.pipeline import kept_blocks, train_sources
-from nmt.data.corpus.preparation import SIDES
-from nmt.data.corpus.word_alignment import pharaoh
+from nmt.data.corpus.filters import DropLog
+from nmt.data.corpus.pipeline import read_clean_chunks, train_readers
+from nmt.data.corpus.preprocessing import SIDES
+from nmt.data.corpus.word_alignment import format_pharaoh
 from nmt.errors import ConfigError
 
 
@@ -34,16 +34,18 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
     table = prefix.with_name(f"{prefix.name}.dropped.tsv")
-    inputs = [file for source in train_sources(config) for file in source.files]
+    inputs = [file for source in train_readers(config) for file in source.files]
     check_outputs({f"-o {file}": file for file in (*places, table)}, inputs)
     kept = 0
     with ExitStack() as stack:
         streams = [stack.enter_context(files.open_atomic(place)) for place in places]
-        drops = Drops(stack.enter_context(files.open_atomic(table)))
-        for block in kept_blocks(config, drops):
+        drops = DropLog(stack.enter_context(files.open_atomic(table)))
+        for block in read_clean_chunks(config, drops):
             texts = [block.rows[f"{side}.txt"].values.tobytes() for side in SIDES]
             if block.links is not None:
-                texts.append("".join(f"{pharaoh(links)}\n" for links in block.links).encode())
+                texts.append(
+                    "".join(f"{format_pharaoh(links)}\n" for links in block.links).encode()
+                )
             for stream, text in zip(streams, texts, strict=True):
                 stream.write(text)
             kept += len(block)

@@ -24,8 +24,8 @@ from nmt.core.logging import table as two_columns
 from nmt.core.outputs import warn_if_unwritten
 from nmt.core.ownership import check_run_folder
 from nmt.core.run_dir import STATE, RunDir, read_json
-from nmt.data.batching.batches import plan_whole
-from nmt.data.batching.loader import make_micro_batch
+from nmt.data.batching.batches import plan_eval_batches
+from nmt.data.batching.loader import build_micro_batch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.pipeline import (
     EvalSet,
@@ -60,7 +60,7 @@ from nmt.export.exporter import (
 )
 from nmt.models.build import build_model
 from nmt.models.precision_probe import check_decoding, check_training
-from nmt.runs.clear_run import check_inside, clear_run
+from nmt.runs.clear_run import check_paths_inside, clear_run
 from nmt.runs.model_card import write_card
 from nmt.training.checkpoints.checkpoint import absorb_copies, last_checkpoint
 from nmt.training.checkpoints.resume import (
@@ -297,7 +297,7 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
             "it and starts anew, --run FOLDER leaves it alone"
         )
     check_run_folder(run_dir)
-    check_inside(run_dir)
+    check_paths_inside(run_dir)
 
 
 def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
@@ -369,9 +369,9 @@ class Validator:
         self.parts = list(zip(corpus.tags, sizes, strict=True))
         self.mean_length = float(tgt_lengths[self.rows].mean()) + 1
         tokens = trainer.micro_tokens or trainer.config.train.batch_tokens
-        plan = plan_whole(src_lengths[self.rows] + 1, tgt_lengths[self.rows] + 1, tokens)
+        plan = plan_eval_batches(src_lengths[self.rows] + 1, tgt_lengths[self.rows] + 1, tokens)
         batches = (replace(batch, rows=self.rows[batch.rows]) for batch in plan)
-        self.batches = [make_micro_batch(corpus, batch, trainer.tokenizers) for batch in batches]
+        self.batches = [build_micro_batch(corpus, batch, trainer.tokenizers) for batch in batches]
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validate, show samples, keep the translations; return the metrics."""

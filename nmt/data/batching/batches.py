@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.data.batching.buckets import Shapes, count_lengths, many_shapes
+from nmt.data.batching.buckets import BatchShapes, choose_unlimited_shapes, length_histogram
 
 Lengths = NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class Batch:
 
 
 def plan_batches(
-    src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, shapes: Shapes, tight: bool
+    src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int, shapes: BatchShapes, tight: bool
 ) -> Iterator[Batch]:
     """Yield batches in which each pair stands once, the shortest first.
 
@@ -71,13 +71,15 @@ def plan_batches(
         carried = rows[full:]
 
 
-def plan_whole(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int) -> list[Batch]:
+def plan_eval_batches(src_lengths: Lengths, tgt_lengths: Lengths, batch_tokens: int) -> list[Batch]:
     """Return batches of a whole text, each padded to the longest of its pairs."""
-    shapes = many_shapes(count_lengths([(src_lengths, tgt_lengths, 1.0)]), batch_tokens)
+    shapes = choose_unlimited_shapes(
+        length_histogram([(src_lengths, tgt_lengths, 1.0)]), batch_tokens
+    )
     return list(plan_batches(src_lengths, tgt_lengths, batch_tokens, shapes, tight=True))
 
 
-def worst_batches(batches: list[Batch]) -> list[Batch]:
+def largest_batches(batches: list[Batch]) -> list[Batch]:
     """Return the two batches of which one takes the most memory.
 
     They have the most padded tokens of both sides, and the most pairs of a source and a target

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
 Lengths = NDArray[np.int64]
-LONGEST = 1024
+MAX_COUNTED_LENGTH = 1024
 """Lengths from here on are one in the statistics."""
 SPREADS = (0.7, 1.0, 1.4, 2.0)
 """Numbers of target edges that are tried, by the square root of the number of shapes."""
@@ -20,7 +20,7 @@ A_BATCH = 1.4
 
 
 @dataclass(frozen=True)
-class Shapes:
+class BatchShapes:
     """A set of (source, target) lengths."""
 
     targets: NDArray[np.int64]
@@ -46,25 +46,27 @@ class Shapes:
         return int(edges[place]) if place < len(edges) else longest
 
 
-def count_lengths(parts: Iterable[tuple[Lengths, Lengths, float]]) -> Counts:
+def length_histogram(parts: Iterable[tuple[Lengths, Lengths, float]]) -> Counts:
     """Count pairs by (source, target) length; each part has a weight."""
-    counts = np.zeros((LONGEST + 1, LONGEST + 1))
+    counts = np.zeros((MAX_COUNTED_LENGTH + 1, MAX_COUNTED_LENGTH + 1))
     for src, tgt, weight in parts:
-        cells = np.minimum(src, LONGEST) * (LONGEST + 1) + np.minimum(tgt, LONGEST)
+        cells = np.minimum(src, MAX_COUNTED_LENGTH) * (MAX_COUNTED_LENGTH + 1) + np.minimum(
+            tgt, MAX_COUNTED_LENGTH
+        )
         counts += weight * np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     return counts
 
 
-def many_shapes(counts: Counts, batch_tokens: int, windows: int = 1) -> Shapes:
+def choose_unlimited_shapes(counts: Counts, batch_tokens: int, windows: int = 1) -> BatchShapes:
     """Return as many shapes as pad least where any number will do.
 
     More are of no use than a window has batches: each batch is of one.
     """
     tokens = float(counts.sum(0) @ np.arange(counts.shape[1]))
-    return best_shapes(counts, max(1, round(A_BATCH * tokens / batch_tokens / windows)))
+    return choose_shapes(counts, max(1, round(A_BATCH * tokens / batch_tokens / windows)))
 
 
-def best_shapes(counts: Counts, most: int) -> Shapes:
+def choose_shapes(counts: Counts, most: int) -> BatchShapes:
     """Return the set of at most `most` shapes that pads a corpus least.
 
     `counts[s, t]` is how many pairs have s source and t target tokens. Edges of one side are the
@@ -75,7 +77,7 @@ def best_shapes(counts: Counts, most: int) -> Shapes:
     return min(found, key=lambda its: its[0])[1]
 
 
-def _shapes(counts: Counts, targets: int, most: int) -> tuple[float, Shapes]:
+def _shapes(counts: Counts, targets: int, most: int) -> tuple[float, BatchShapes]:
     """Return the padding with so many target edges, and the shapes."""
     padding, edges = _edges(counts.sum(0), targets)
     cost, upper = padding[-1], edges[-1]
@@ -99,7 +101,7 @@ def _shapes(counts: Counts, targets: int, most: int) -> tuple[float, Shapes]:
     longest = 0
     for edges_of in picked:  # pairs left over in a class move up, whatever their source
         longest = edges_of[-1] = max(longest, int(edges_of[-1]))
-    return cost, Shapes(upper, picked)
+    return cost, BatchShapes(upper, picked)
 
 
 def _edges(counts: Counts, most: int) -> tuple[list[float], list[NDArray[np.int64]]]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from nmt.config.schema import Config, weight_of
 from nmt.data.batching.batches import Batch, plan_batches
-from nmt.data.batching.buckets import best_shapes, count_lengths, many_shapes
-from nmt.data.batching.mixture import Mixture, shares
-from nmt.data.batching.online_encoding import Recipe, Redraw
+from nmt.data.batching.buckets import choose_shapes, choose_unlimited_shapes, length_histogram
+from nmt.data.batching.mixture import Mixture, temperature_weights
+from nmt.data.batching.online_encoding import EncodingSettings, OnlineEncoder
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
 
@@ -32,7 +32,7 @@ COUNTED = 2**20
 Lengths = NDArray[np.int64]
 
 
-class Pairs(Protocol):
+class TokenizedPairs(Protocol):
     """Where the rows of a batch are looked up: the corpus, or a window drawn anew."""
 
     aligned: bool
@@ -50,7 +50,7 @@ class Pairs(Protocol):
         """Return which pairs of the corpus these lines come from."""
 
 
-class Texts(Pairs, Protocol):
+class TrainingCorpus(TokenizedPairs, Protocol):
     """A corpus, as far as planning looks at it."""
 
     @property
@@ -62,25 +62,25 @@ class Texts(Pairs, Protocol):
 
 
 @dataclass(frozen=True)
-class Window:
+class EpochWindow:
     """A stretch of an epoch."""
 
-    pairs: Pairs
+    pairs: TokenizedPairs
     batches: list[Batch]
     """In the order of training; their rows are of `pairs`."""
 
 
-class Epochs:
+class EpochPlanner:
     """Plans the training text; see the module."""
 
     def __init__(
         self,
-        corpus: Texts,
+        corpus: TrainingCorpus,
         seed: int,
         batch_tokens: int,
         weights: Sequence[float] | None = None,
         max_shapes: int | None = None,
-        redraw: Redraw | None = None,
+        redraw: OnlineEncoder | None = None,
     ) -> None:
         self.corpus, self.seed, self.batch_tokens, self.redraw = corpus, seed, batch_tokens, redraw
         self.mixture = Mixture(corpus.sizes, weights, seed)
@@ -88,12 +88,12 @@ class Epochs:
         tokens = (corpus.total("tgt_tokens") + total) / total  # of a mean pair, eos included
         window = WINDOW if redraw is None else DRAWN_WINDOW
         self.windows = max(1, round(total * tokens / batch_tokens / window))
-        counts = count_lengths(self._counted())
+        counts = length_histogram(self._counted())
         self.tight = max_shapes is None
         if max_shapes is None:
-            self.shapes = many_shapes(counts, batch_tokens, self.windows)
+            self.shapes = choose_unlimited_shapes(counts, batch_tokens, self.windows)
         else:
-            self.shapes = best_shapes(counts, max_shapes)
+            self.shapes = choose_shapes(counts, max_shapes)
 
     def _counted(self) -> Iterator[tuple[Lengths, Lengths, float]]:
         """Yield the lengths of all pairs, with how often an epoch takes each."""
@@ -105,15 +105,15 @@ class Epochs:
             begin += size
 
     @staticmethod
-    def _lengths(pairs: Pairs, rows: Lengths | None) -> tuple[Lengths, Lengths]:
+    def _lengths(pairs: TokenizedPairs, rows: Lengths | None) -> tuple[Lengths, Lengths]:
         return pairs.lengths("src", rows) + 1, pairs.lengths("tgt", rows) + 1  # + 1 for eos
 
-    def window(self, epoch: int, number: int) -> Window:
+    def window(self, epoch: int, number: int) -> EpochWindow:
         """Return one of the `windows` of an epoch."""
         total = self.mixture.total
         begin, end = (total * n // self.windows for n in (number, number + 1))
         rows, passes = self.mixture.draw(epoch, np.arange(begin, end))
-        pairs: Pairs = self.corpus
+        pairs: TokenizedPairs = self.corpus
         of_pairs = rows
         if self.redraw is not None:
             pairs = self.redraw.window(rows, passes)
@@ -122,7 +122,7 @@ class Epochs:
         planned = plan_batches(src, tgt, self.batch_tokens, self.shapes, self.tight)
         batches = [Batch(of_pairs[b.rows], b.src_length, b.tgt_length) for b in planned]
         order = np.random.default_rng((self.seed, epoch, number)).permutation(len(batches))
-        return Window(pairs, [batches[i] for i in order])
+        return EpochWindow(pairs, [batches[i] for i in order])
 
     def close(self) -> None:
         """End the processes that draw text anew."""
@@ -130,15 +130,15 @@ class Epochs:
             self.redraw.close()
 
 
-def make_epochs(config: Config, corpus: Corpus, tokenizers: Tokenizers) -> Epochs:
+def build_epoch_planner(config: Config, corpus: Corpus, tokenizers: Tokenizers) -> EpochPlanner:
     """Return the epochs of a run's training text."""
     data, train = config.data, config.train
     weights = [weight for one in data.train if (weight := weight_of(one)) is not None] or None
     if data.temperature is not None:
-        weights = shares(corpus.sizes, data.temperature)
+        weights = temperature_weights(corpus.sizes, data.temperature)
     redraw = None
     sampling = config.tokenizer.sampling
     if sampling is not None or data.augment is not None:
-        recipe = Recipe(corpus.folders, tokenizers, sampling, data.augment, train.seed)
-        redraw = Redraw(recipe, data.workers)
-    return Epochs(corpus, train.seed, train.batch_tokens, weights, train.max_shapes, redraw)
+        recipe = EncodingSettings(corpus.folders, tokenizers, sampling, data.augment, train.seed)
+        redraw = OnlineEncoder(recipe, data.workers)
+    return EpochPlanner(corpus, train.seed, train.batch_tokens, weights, train.max_shapes, redraw)

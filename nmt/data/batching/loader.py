@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nmt.core.distributed.process_group import Workers
 from nmt.data.batching.batches import Batch
-from nmt.data.batching.epochs import Pairs
+from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.tokenizer.tokenizer import Tokenizers
 
 T = TypeVar("T")
@@ -89,10 +89,10 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class Update:
+class RankBatch:
     """What one worker does of one update."""
 
-    pairs: Pairs
+    pairs: TokenizedPairs
     """Where rows are looked up."""
     batch: Batch
     """All workers' rows."""
@@ -110,7 +110,7 @@ class Update:
         """Padded target tokens of this worker's largest micro-batch."""
         return max(batch.tgt_in.numel() for batch in self.micro_batches)
 
-    def pin(self) -> Update:
+    def pin(self) -> RankBatch:
         """Return this update in pinned memory."""
         return replace(self, micro_batches=[batch.pin() for batch in self.micro_batches])
 
@@ -123,7 +123,7 @@ def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def make_micro_batch(pairs: Pairs, batch: Batch, tokenizers: Tokenizers) -> MicroBatch:
+def build_micro_batch(pairs: TokenizedPairs, batch: Batch, tokenizers: Tokenizers) -> MicroBatch:
     """Gather the rows of `batch` into padded tensors."""
     src_rows = [[*pairs.row("src", i).tolist(), tokenizers.src.eos] for i in batch.rows]
     tgt_rows = [pairs.row("tgt", i).tolist() for i in batch.rows]
@@ -143,7 +143,7 @@ def make_micro_batch(pairs: Pairs, batch: Batch, tokenizers: Tokenizers) -> Micr
     )
 
 
-def _links(pairs: Pairs, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _links(pairs: TokenizedPairs, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the links of a batch as three tensors of K; K is 0 where nothing is aligned."""
     if not pairs.aligned:
         return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
@@ -156,24 +156,24 @@ def _links(pairs: Pairs, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return places, sources, shares
 
 
-def make_update(
-    pairs: Pairs,
+def build_rank_batch(
+    pairs: TokenizedPairs,
     batch: Batch,
     tokenizers: Tokenizers,
     micro_batch_tokens: int | None,
     workers: Workers,
-) -> Update:
+) -> RankBatch:
     """Gather this worker's rows of a batch; one without any looks at a row and counts nothing."""
     own = batch.share(workers.rank, workers.size)
     if len(own.rows):
         parts = own.cut(micro_batch_tokens)
-        micro = [make_micro_batch(pairs, part, tokenizers) for part in parts]
+        micro = [build_micro_batch(pairs, part, tokenizers) for part in parts]
     else:
-        micro = [make_micro_batch(pairs, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
+        micro = [build_micro_batch(pairs, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
     src_tokens, tgt_tokens = (
         int(pairs.lengths(side, batch.rows).sum()) + len(batch.rows) for side in ("src", "tgt")
     )
-    return Update(pairs, batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
+    return RankBatch(pairs, batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
 
 
 def prefetch(items: Iterator[T], ahead: int = PREFETCH) -> Generator[T]:

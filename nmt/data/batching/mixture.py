@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nmt.data.batching.permutation import Numbers, permuted
+from nmt.data.batching.permutation import Numbers, permute
 
 
-def shares(sizes: Sequence[int], temperature: float) -> list[float]:
+def temperature_weights(sizes: Sequence[int], temperature: float) -> list[float]:
     """Return weights by size to the power of 1 / temperature (Arivazhagan et al. 2019)."""
     return [size ** (1 / temperature) for size in sizes]
 
@@ -42,7 +42,7 @@ class Mixture:
 
         Rows are counted through all sets, places through the epoch, both from 0.
         """
-        slots = permuted(places, self.total, self.seed, epoch, 0)
+        slots = permute(places, self.total, self.seed, epoch, 0)
         rows, passes = slots.copy(), np.full(len(slots), epoch, np.int64)
         begin = first = 0
         for number, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
@@ -62,5 +62,5 @@ class Mixture:
         rows = np.empty_like(places)
         for each in np.unique(passes).tolist():
             its = np.flatnonzero(passes == each)
-            rows[its] = permuted(within[its], self.sizes[number], self.seed, each, number + 1)
+            rows[its] = permute(within[its], self.sizes[number], self.seed, each, number + 1)
         return rows, passes

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from nmt.config.schema import AugmentConfig
 from nmt.core.process_pool import Pool
-from nmt.data.batching.permutation import mixed
-from nmt.data.corpus.augmentation import augmented
+from nmt.data.batching.augmentation import augmented
+from nmt.data.batching.permutation import mix64
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.preparation import Rows, end_to_end
+from nmt.data.corpus.preprocessing import RaggedArray, end_to_end
 from nmt.data.text.normalization import Normalizers, normalize_pair
 from nmt.data.tokenizer.tokenizer import Tokenizers
 
@@ -31,7 +31,7 @@ CHUNK = 1000
 
 
 @dataclass
-class Recipe:
+class EncodingSettings:
     """How text is cut and changed."""
 
     folders: Sequence[Path]
@@ -57,13 +57,13 @@ Item = tuple[Numbers, Numbers]
 """Rows, and the pass over its set that each is in."""
 
 
-def draw(recipe: Recipe, item: Item) -> tuple[Rows, Rows]:
+def encode_rows(recipe: EncodingSettings, item: Item) -> tuple[RaggedArray, RaggedArray]:
     """Return the token ids of both sides of these rows."""
     rows, passes = item
     corpus = recipe.corpus
     sets = np.searchsorted(np.cumsum(corpus.sizes), rows, "right")
-    first = mixed(np.array([recipe.seed], np.uint64))
-    seeds = mixed(mixed(first + passes.astype(np.uint64)) + rows.astype(np.uint64))
+    first = mix64(np.array([recipe.seed], np.uint64))
+    seeds = mix64(mix64(first + passes.astype(np.uint64)) + rows.astype(np.uint64))
     src_rows, tgt_rows = [], []
     texts = zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True)
     for (src, tgt), seed, number in zip(texts, seeds.tolist(), sets.tolist(), strict=True):
@@ -82,12 +82,12 @@ def draw(recipe: Recipe, item: Item) -> tuple[Rows, Rows]:
     return end_to_end(src_rows, kind), end_to_end(tgt_rows, kind)
 
 
-class Drawn:
+class EncodedPairs:
     """The pairs of one window as they are in one pass: rows by their place in the window."""
 
     aligned = False
 
-    def __init__(self, rows: Numbers, parts: list[tuple[Rows, Rows]]) -> None:
+    def __init__(self, rows: Numbers, parts: list[tuple[RaggedArray, RaggedArray]]) -> None:
         self.rows = rows
         """Of the corpus."""
         self._lengths, self._tokens, self._offsets = {}, {}, {}
@@ -115,18 +115,20 @@ class Drawn:
         return self.rows[rows]
 
 
-class Redraw:
+class OnlineEncoder:
     """Draws windows; `processes` do it, or this one where there are none."""
 
-    def __init__(self, recipe: Recipe, processes: int) -> None:
+    def __init__(self, recipe: EncodingSettings, processes: int) -> None:
         self.recipe = recipe
-        self._pool: Pool[Recipe, Item, tuple[Rows, Rows]] = Pool(draw, recipe, processes)
+        self._pool: Pool[EncodingSettings, Item, tuple[RaggedArray, RaggedArray]] = Pool(
+            encode_rows, recipe, processes
+        )
 
-    def window(self, rows: Numbers, passes: Numbers) -> Drawn:
+    def window(self, rows: Numbers, passes: Numbers) -> EncodedPairs:
         """Return these rows as they are in these passes."""
         cuts = range(0, len(rows), CHUNK)
         parts = self._pool.map((rows[c : c + CHUNK], passes[c : c + CHUNK]) for c in cuts)
-        return Drawn(rows, list(parts))
+        return EncodedPairs(rows, list(parts))
 
     def close(self) -> None:
         """End the processes."""

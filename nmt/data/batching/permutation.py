@@ -14,7 +14,7 @@ Scattered = NDArray[np.uint64]
 ROUNDS = 6
 
 
-def permuted(places: Numbers, size: int, *seed: int) -> Numbers:
+def permute(places: Numbers, size: int, *seed: int) -> Numbers:
     """Return what stands at these places of a permutation of 0 .. size - 1 that `seed` names."""
     keys = np.random.SeedSequence(seed).generate_state(ROUNDS, np.uint64).astype(np.uint64)
     bits = max(2, (size - 1).bit_length())
@@ -24,7 +24,7 @@ def permuted(places: Numbers, size: int, *seed: int) -> Numbers:
     return found.astype(np.int64)
 
 
-def mixed(numbers: Scattered) -> Scattered:
+def mix64(numbers: Scattered) -> Scattered:
     """Scatter numbers over 64 bits (the last steps of splitmix64, Steele et al. 2014)."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -41,7 +41,7 @@ def _network(
     low, high = numbers & low_mask, numbers >> low_bits
     for i, key in enumerate(keys):
         if i % 2:
-            low = low ^ (mixed(high + key) & low_mask)
+            low = low ^ (mix64(high + key) & low_mask)
         else:
-            high = high ^ (mixed(low + key) & high_mask)
+            high = high ^ (mix64(low + key) & high_mask)
     return (high << low_bits) | low

@@ -31,8 +31,16 @@ from nmt.core import files
 from nmt.core.manifest import MARK, verified, write_manifest
 from nmt.core.ownership import new_folder
 from nmt.core.run_dir import FORMAT_VERSION, read_json
-from nmt.data.corpus.filters import Drops, Duplicates
-from nmt.data.corpus.preparation import LINKS, SIDES, Block, Job, Records, blocks, settled
+from nmt.data.corpus.filters import DropLog, DuplicateFilter
+from nmt.data.corpus.preprocessing import (
+    LINKS,
+    SIDES,
+    PreparedChunk,
+    Preprocessor,
+    RawChunk,
+    drop_duplicates,
+    prepare_chunks,
+)
 from nmt.errors import DataError, RunError
 
 META = "meta.json"
@@ -121,7 +129,7 @@ class Corpus:
     def of(cls, folder: Path) -> Corpus:
         """Open all text sets below a folder; RunError where there is none, or not as prepared."""
         sets = [path for path in folder.glob("*") if path.name.isdecimal()]
-        if not sets or not all(map(is_whole, sets)):
+        if not sets or not all(map(is_complete, sets)):
             raise RunError(f"{folder}: no prepared text; `nmt prepare` makes it from the config")
         for path in sets:
             verified(path / META)
@@ -231,10 +239,10 @@ class _ShardWriter:
         self.shards = self.pairs = self.multi_sentence = 0
         self.tokens = dict.fromkeys(SIDES, 0)
         self.aligned = False
-        self._blocks: list[Block] = []
+        self._blocks: list[PreparedChunk] = []
         self._waiting = 0
 
-    def add(self, block: Block) -> None:
+    def add(self, block: PreparedChunk) -> None:
         """Add the pairs of a block."""
         if len(block):
             self._blocks.append(block)
@@ -272,12 +280,12 @@ def _offsets(lengths: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def build_corpus(
-    chunks: Iterable[Records],
-    job: Job,
+    chunks: Iterable[RawChunk],
+    job: Preprocessor,
     folder: Path,
     meta: dict[str, Any],
     cores: int = 1,
-    duplicates: Duplicates | None = None,
+    duplicates: DuplicateFilter | None = None,
 ) -> Corpus:
     """Tokenize a text set into `folder`, which appears only when it is whole.
 
@@ -289,9 +297,9 @@ def build_corpus(
             dropped = None
             if job.max_length is not None:
                 dropped = stack.enter_context(files.open_atomic(temporary / DROPPED))
-            drops = Drops(dropped)
+            drops = DropLog(dropped)
             writer = _ShardWriter(temporary)
-            for block in settled(blocks(chunks, job, cores), drops, duplicates):
+            for block in drop_duplicates(prepare_chunks(chunks, job, cores), drops, duplicates):
                 writer.add(block)
             writer.flush()
         counts = {
@@ -327,7 +335,7 @@ def _save(path: Path, values: Ids) -> None:
         np.save(stream, values, allow_pickle=False)
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Tell whether a text set stands in `folder` with all its files."""
     if not (folder / META).is_file():
         return False

@@ -107,7 +107,7 @@ def recorded_settings(config: CleanConfig | None) -> dict[str, Any] | None:
     return settings
 
 
-class Duplicates:
+class DuplicateFilter:
     """Knows what came before: 8 bytes and a set entry a pair."""
 
     def __init__(self, kind: str) -> None:
@@ -148,7 +148,7 @@ def script(letter: str) -> str:
 
 
 @dataclass(frozen=True)
-class Drop:
+class DroppedPair:
     """A pair that is not trained on."""
 
     reason: str
@@ -157,7 +157,7 @@ class Drop:
     tgt: str
 
 
-class Drops:
+class DropLog:
     """Counts dropped pairs by reason and writes them, one a line: reason, place, both sides."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
@@ -166,7 +166,7 @@ class Drops:
         if stream is not None:
             stream.write(b"reason\tplace\tsource\ttarget\n")
 
-    def add(self, drop: Drop) -> None:
+    def add(self, drop: DroppedPair) -> None:
         """Drop one pair."""
         self.counts[drop.reason] += 1
         if self.stream is not None:

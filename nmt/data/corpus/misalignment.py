@@ -25,16 +25,16 @@ from nmt.core.logging import say
 from nmt.core.process_pool import Pool
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,
-    Window,
+    PairWindow,
+    decode_line,
+    read_windows,
     sample_pairs,
-    text_of,
-    windows,
 )
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.text_features import numbers
 
-REACH = 2
-OFFSETS = tuple(range(-REACH, REACH + 1))
+MAX_OFFSET = 2
+OFFSETS = tuple(range(-MAX_OFFSET, MAX_OFFSET + 1))
 UNRELATED = len(OFFSETS)
 STATES = UNRELATED + 1
 CHANGE = 12.0
@@ -48,7 +48,7 @@ WORDS_OF_A_LINE = 60
 BINS = 10
 LEAST_SAMPLE = 200
 
-Floats = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
 WORD = re.compile(r"[^\W\d_]+|\d+")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -120,19 +120,19 @@ class Lexicon:
 
 
 @dataclass(frozen=True)
-class Fitness:
+class AlignmentModel:
     """Log-likelihood ratios of a pair standing on one line."""
 
     lexicon: Lexicon
-    edges: Floats
+    edges: FloatArray
     """BINS - 1 edges of the length's bins."""
-    of_length: Floats
-    of_words: Floats
+    of_length: FloatArray
+    of_words: FloatArray
     """The last entry is for lines without a known word."""
-    of_numbers: Floats
+    of_numbers: FloatArray
     """By `numbers_bin`."""
 
-    def ratios(self, src: Sequence[str], tgt: Sequence[str], first: int, count: int) -> Floats:
+    def ratios(self, src: Sequence[str], tgt: Sequence[str], first: int, count: int) -> FloatArray:
         """Return count x OFFSETS ratios for source lines; `tgt[first]` stands beside the first.
 
         -inf where there is no target line.
@@ -166,7 +166,7 @@ def numbers_bin(src: Counter[str], tgt: Counter[str]) -> int:
     return 2 if src.keys() & tgt.keys() else 3
 
 
-def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
+def fit_alignment_model(pairs: Sequence[tuple[str, str]]) -> AlignmentModel | None:
     """Learn what pairs of this corpus look like from a sample of it; None for too small a one.
 
     Half of the sample makes the lexicon, half the histograms.
@@ -201,7 +201,7 @@ def learn_fitness(pairs: Sequence[tuple[str, str]]) -> Fitness | None:
         np.log(one / other).astype(np.float32) for one, other in (by_length, by_words, by_numbers)
     )
     of_words[BINS] = 0
-    return Fitness(lexicon, edges, of_length, of_words, of_numbers)
+    return AlignmentModel(lexicon, edges, of_length, of_words, of_numbers)
 
 
 @dataclass(frozen=True)
@@ -232,14 +232,14 @@ class BlockSearch:
 
     def __init__(self) -> None:
         self._scores = np.full(STATES, -CHANGE)
-        self._scores[REACH] = 0
+        self._scores[MAX_OFFSET] = 0
         self._previous: list[NDArray[np.int64]] = []
         """For each line that is not final, the best state of the line before, by state."""
-        self._state = REACH
+        self._state = MAX_OFFSET
         self._begin = self._end = 0
         """The run of equal states that ends at the last final line."""
 
-    def add(self, ratios: Floats) -> list[MisalignedBlock]:
+    def add(self, ratios: FloatArray) -> list[MisalignedBlock]:
         """Add the next lines (lines x OFFSETS) and return the blocks that are complete now."""
         stay = np.arange(STATES)
         emissions = np.zeros((len(ratios), STATES))
@@ -258,7 +258,7 @@ class BlockSearch:
 
     def finish(self) -> list[MisalignedBlock]:
         """Return the blocks among the last lines."""
-        costs = np.where(np.arange(STATES) == REACH, 0, CHANGE)
+        costs = np.where(np.arange(STATES) == MAX_OFFSET, 0, CHANGE)
         blocks = self._finalize(int((self._scores - costs).argmax()), len(self._previous))
         return blocks + self._close_run()
 
@@ -280,19 +280,19 @@ class BlockSearch:
     def _close_run(self) -> list[MisalignedBlock]:
         """Return the current run if it is a block, and begin the next one."""
         first, self._begin = self._begin + 1, self._end
-        if self._state == REACH or self._end - first + 1 < LEAST_BLOCK:
+        if self._state == MAX_OFFSET or self._end - first + 1 < LEAST_BLOCK:
             return []
         offset = None if self._state == UNRELATED else OFFSETS[self._state]
         return [MisalignedBlock(first, self._end, offset)]
 
 
-def find_blocks(ratios: Floats) -> list[MisalignedBlock]:
+def find_misaligned_blocks(ratios: FloatArray) -> list[MisalignedBlock]:
     """Return the misaligned blocks of at least LEAST_BLOCK lines; `ratios` is lines x OFFSETS."""
     search = BlockSearch()
     return search.add(ratios) + search.finish()
 
 
-def misaligned_blocks(source: Source, cores: int) -> list[MisalignedBlock]:
+def misaligned_blocks(source: TextSetReader, cores: int) -> list[MisalignedBlock]:
     """Return the misaligned blocks of a text set, in order.
 
     Reads the text three times; memory holds a sample of it and does not grow with the text. The
@@ -308,9 +308,9 @@ def misaligned_blocks(source: Source, cores: int) -> list[MisalignedBlock]:
 _blocks_of_source: dict[Hashable, list[MisalignedBlock]] = {}
 
 
-def _search(source: Source, cores: int) -> list[MisalignedBlock]:
+def _search(source: TextSetReader, cores: int) -> list[MisalignedBlock]:
     (count, _), sample = sample_pairs(source)
-    fitness = learn_fitness(sample)
+    fitness = fit_alignment_model(sample)
     if fitness is None:
         return []
     search = BlockSearch()
@@ -319,14 +319,14 @@ def _search(source: Source, cores: int) -> list[MisalignedBlock]:
     if count >= MIN_PAIRS_FOR_WORKERS:
         say(f"data.clean.misaligned: searching {count} pairs of {source.files[0]}")
     with Pool(_window_ratios, fitness, processes) as pool:
-        for ratios in pool.map(windows(source, REACH)):
+        for ratios in pool.map(read_windows(source, MAX_OFFSET)):
             blocks += search.add(ratios)
     return blocks + search.finish()
 
 
-def _window_ratios(fitness: Fitness, window: Window) -> Floats:
+def _window_ratios(fitness: AlignmentModel, window: PairWindow) -> FloatArray:
     src, before, tgt, after = (
-        [text_of(raw) for raw in lines]
+        [decode_line(raw) for raw in lines]
         for lines in (window.src, window.before, window.tgt, window.after)
     )
     return fitness.ratios(src, [*before, *tgt, *after], len(before), len(src))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.data.corpus.sources import Source
+from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import BOM, Pair
 
 WINDOW = 1000
@@ -21,7 +21,7 @@ SAMPLE = 20_000
 """Pairs of a sample, at most."""
 
 
-class Window(NamedTuple):
+class PairWindow(NamedTuple):
     """Consecutive raw pairs, with the target lines before and after them."""
 
     start: int
@@ -32,7 +32,7 @@ class Window(NamedTuple):
     after: list[bytes]
 
 
-def windows(source: Source, margin: int, size: int = WINDOW) -> Iterator[Window]:
+def read_windows(source: TextSetReader, margin: int, size: int = WINDOW) -> Iterator[PairWindow]:
     """Yield the pairs of a text set in order; `margin` is the number of target lines around."""
     pairs = zip(*source.sides(), strict=False)  # ends with the shorter side
     start = 0
@@ -42,17 +42,17 @@ def windows(source: Source, margin: int, size: int = WINDOW) -> Iterator[Window]
         following = list(islice(pairs, size))
         tgt = [pair[1] for pair in current]
         after = [pair[1] for pair in following[:margin]]
-        yield Window(start, [pair[0] for pair in current], tgt, before, after)
+        yield PairWindow(start, [pair[0] for pair in current], tgt, before, after)
         before = [*before, *tgt][-margin:]
         start, current = start + len(current), following
 
 
-def text_of(raw: bytes) -> str:
+def decode_line(raw: bytes) -> str:
     """Return a raw line as text, without bytes that are not UTF-8."""
     return raw.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "ignore")
 
 
-def sample_pairs(source: Source) -> tuple[tuple[int, int], list[Pair]]:
+def sample_pairs(source: TextSetReader) -> tuple[tuple[int, int], list[Pair]]:
     """Return the number of lines of both sides and a sample of pairs in random order."""
     src, tgt = (sum(1 for _ in lines) for lines in source.sides())
     size = min(src, tgt)
@@ -63,13 +63,13 @@ def sample_pairs(source: Source) -> tuple[tuple[int, int], list[Pair]]:
     return (src, tgt), sample
 
 
-def pairs_at(source: Source, positions: NDArray[np.int64]) -> dict[int, Pair]:
+def pairs_at(source: TextSetReader, positions: NDArray[np.int64]) -> dict[int, Pair]:
     """Return the pairs at these positions, which are sorted and counted from 0."""
     pairs = zip(*source.sides(), strict=False)
     texts: dict[int, Pair] = {}
     begin = 0
     for position in positions.tolist():
         src, tgt = next(islice(pairs, position - begin, None))
-        texts[position] = text_of(src), text_of(tgt)
+        texts[position] = decode_line(src), decode_line(tgt)
         begin = position + 1
     return texts

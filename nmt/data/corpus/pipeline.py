@@ -29,12 +29,17 @@ from nmt.core.ownership import (
     require_own,
 )
 from nmt.core.run_dir import RunDir, read_json
-from nmt.data.corpus.corpus import DROPPED, META, Corpus, build_corpus, is_whole, require_pairs
-from nmt.data.corpus.filters import Cleaner, Drops, Duplicates, recorded_settings
+from nmt.data.corpus.corpus import DROPPED, META, Corpus, build_corpus, is_complete, require_pairs
+from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, recorded_settings
 from nmt.data.corpus.misalignment import misaligned_blocks
-from nmt.data.corpus.preparation import Block, Job, blocks, settled
-from nmt.data.corpus.sources import Source
-from nmt.data.corpus.validation_split import Split, split_off
+from nmt.data.corpus.preprocessing import (
+    PreparedChunk,
+    Preprocessor,
+    drop_duplicates,
+    prepare_chunks,
+)
+from nmt.data.corpus.text_set_reader import TextSetReader
+from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
 from nmt.data.text.normalization import (
     model_normalizers,
     normalize_pair,
@@ -69,7 +74,7 @@ KEPT_TOKENIZER = (
 """Why a run with weights refuses another tokenizer, and what to do."""
 
 
-def source_of(one: AnySet, config: Config, alignments: Path | None = None) -> Source:
+def text_set_reader(one: AnySet, config: Config, alignments: Path | None = None) -> TextSetReader:
     """Return a text set as it stands on disk."""
     parts = set_files(one, config.data)
     if isinstance(one, TextSet) and one.file:
@@ -77,15 +82,15 @@ def source_of(one: AnySet, config: Config, alignments: Path | None = None) -> So
         a, b = one.columns or languages(one, config.data)
         if table == "tsv" and isinstance(a, int) and isinstance(b, int):
             a, b = a - 1, b - 1
-        return Source(parts, table, (a, b), alignments)  # type: ignore[arg-type]
-    return Source(parts, "plain" if len(parts[0]) > 1 else "mono", alignments=alignments)
+        return TextSetReader(parts, table, (a, b), alignments)  # type: ignore[arg-type]
+    return TextSetReader(parts, "plain" if len(parts[0]) > 1 else "mono", alignments=alignments)
 
 
-def train_sources(config: Config) -> list[Source]:
+def train_readers(config: Config) -> list[TextSetReader]:
     """Return the training sets as they stand on disk."""
     sets = config.data.train
     alignments: Sequence[Path | None] = config.data.alignments or [None] * len(sets)
-    return [source_of(one, config, its) for one, its in zip(sets, alignments, strict=True)]
+    return [text_set_reader(one, config, its) for one, its in zip(sets, alignments, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def load_test_sets(config: Config) -> dict[str, EvalSet]:
     sets = config.data.test
     return {
         name: EvalSet(
-            list(source_of(one, config).pairs()),
+            list(text_set_reader(one, config).pairs()),
             tags_of(one),
             languages(one, config.data)[1],
         )
@@ -118,35 +123,35 @@ def cleaners(config: Config) -> list[Cleaner | None]:
     return [None if clean is None else Cleaner(clean, languages(s, config.data)) for s in sets]
 
 
-def duplicates(config: Config) -> Duplicates | None:
+def duplicates(config: Config) -> DuplicateFilter | None:
     """Return what knows duplicates, where the config drops them; one for all training sets."""
     clean = config.data.clean
-    return None if clean is None or clean.duplicates is None else Duplicates(clean.duplicates)
+    return None if clean is None or clean.duplicates is None else DuplicateFilter(clean.duplicates)
 
 
-def kept_blocks(config: Config, drops: Drops) -> Iterator[Block]:
+def read_clean_chunks(config: Config, drops: DropLog) -> Iterator[PreparedChunk]:
     """Yield the training text that the filters let pass, tokenized or not."""
     for _, block in _kept_by_set(config, drops):
         yield block
 
 
-def _kept_by_set(config: Config, drops: Drops) -> Iterator[tuple[int, Block]]:
+def _kept_by_set(config: Config, drops: DropLog) -> Iterator[tuple[int, PreparedChunk]]:
     """Yield the same with the number of the training set, from 0."""
     known = duplicates(config)
     normalizers = set_normalizers(config)
     for number, (split, cleaner) in enumerate(zip(_splits(config), cleaners(config), strict=True)):
         cores = 1 if cleaner is None else free_cores()
-        job = Job(cleaner, normalizers=normalizers[number])
-        for block in settled(blocks(split.chunks(), job, cores), drops, known):
+        job = Preprocessor(cleaner, normalizers=normalizers[number])
+        for block in drop_duplicates(prepare_chunks(split.chunks(), job, cores), drops, known):
             yield number, block
 
 
-def _splits(config: Config) -> list[Split]:
+def _splits(config: Config) -> list[TextSetSplit]:
     """Return the training sets with their held-out records and misaligned blocks."""
-    sources, valid = train_sources(config), config.data.valid
-    splits = [Split(source) for source in sources]
+    sources, valid = train_readers(config), config.data.valid
+    splits = [TextSetSplit(source) for source in sources]
     if isinstance(valid, int):
-        splits = split_off(sources, valid, config.train.seed)
+        splits = hold_out_pairs(sources, valid, config.train.seed)
     if config.data.clean is None or not config.data.clean.misaligned:
         return splits
     return [replace(s, misaligned=misaligned_blocks(s.source, free_cores())) for s in splits]
@@ -259,7 +264,7 @@ def _tokenizer_settings(config: Config) -> dict[str, Any]:
     if not config.is_given("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured; the run's own figure must not look like a change
     settings["clean"] = recorded_settings(config.data.clean)
-    settings["forms"] = [[its.form, *its.columns] for its in train_sources(config)]
+    settings["forms"] = [[its.form, *its.columns] for its in train_readers(config)]
     return settings | _split_settings(config)
 
 
@@ -270,7 +275,7 @@ def _tokenizer_record(settings: dict[str, Any], inputs: list[Path]) -> dict[str,
 def _tokenizer_inputs(config: Config) -> list[Path]:
     own = config.tokenizer.model
     if own is None:
-        return [f for source in train_sources(config) for part in source.parts for f in part]
+        return [f for source in train_readers(config) for part in source.parts for f in part]
     return [own.src, own.tgt] if isinstance(own, FilePair) else [own]
 
 
@@ -289,7 +294,7 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
     # One reservoir for pairs keeps the sample of both sides parallel and the memory bounded.
     kept = chain.from_iterable(
         zip(block.lines("src"), block.lines("tgt"), repeat(number), strict=False)
-        for number, block in _kept_by_set(config, Drops())
+        for number, block in _kept_by_set(config, DropLog())
     )
     sample = sample_items(kept, settings.sample_lines, config.train.seed)
     if not sample:
@@ -342,14 +347,14 @@ class _Planned:
     """One text set of a corpus, as it is to stand in its folder."""
 
     folder: Path
-    source: Source
-    job: Job
+    source: TextSetReader
+    job: Preprocessor
     settings: dict[str, Any]
     inputs: list[Path]
 
     def is_there(self) -> bool:
         """Tell whether the folder holds a whole text set."""
-        return is_whole(self.folder)
+        return is_complete(self.folder)
 
     def is_kept(self) -> bool:
         """Tell whether it holds just this one; RunError where it is damaged."""
@@ -367,21 +372,21 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
     """Return the sets of the training and of the validation corpus."""
     data, known = config.data, known_tags(config.data)
     digests = [fingerprint.digest(side.model) for side in (tokenizers.src, tokenizers.tgt)]
-    sources = train_sources(config)
-    valid = [(one, source_of(one, config)) for one in named_valid(data)]
+    sources = train_readers(config)
+    valid = [(one, text_set_reader(one, config)) for one in named_valid(data)]
     if isinstance(data.valid, int):
         valid = list(zip(data.train, sources, strict=True))
     together = isinstance(data.valid, int) or duplicates(config) is not None
     every = [file for source in sources for file in source.files]
 
     def planned(
-        part: str, number: int, one: AnySet, source: Source, cleaner: Cleaner | None
+        part: str, number: int, one: AnySet, source: TextSetReader, cleaner: Cleaner | None
     ) -> _Planned:
         tags = tag_ids(tokenizers.src, known, tags_of(one))
         longest = data.max_length if part == "train" else None
         language = languages(one, data)[0] if part == "train" else None
         tagged = tokenizers.tagged(tags)
-        job = Job(cleaner, tagged, longest, language)
+        job = Preprocessor(cleaner, tagged, longest, language)
         settings = {
             "max_length": longest,
             "clean": None if cleaner is None else recorded_settings(cleaner.config),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from nmt.data.corpus.misalignment import MisalignedBlock
-from nmt.data.corpus.sources import Chunk, Source
+from nmt.data.corpus.text_set_reader import Chunk, TextSetReader
 from nmt.data.tokenizer.tokenizer import sample_items
 from nmt.errors import DataError
 
@@ -19,10 +19,10 @@ MORE = 4
 
 
 @dataclass(frozen=True)
-class Split:
+class TextSetSplit:
     """Which records of a text set are held out, and which are in misaligned blocks."""
 
-    source: Source
+    source: TextSetReader
     held_out: frozenset[int] = frozenset()
     """By their index among all records of the set."""
     misaligned: Sequence[MisalignedBlock] = ()
@@ -54,7 +54,7 @@ class Split:
         return replace(chunk, misaligned=reasons) if reasons else chunk
 
 
-def split_off(sources: Sequence[Source], size: int, seed: int) -> list[Split]:
+def hold_out_pairs(sources: Sequence[TextSetReader], size: int, seed: int) -> list[TextSetSplit]:
     """Choose `size` pairs to hold out: a pure function of its arguments.
 
     Only pairs whose source and target each occur once are taken, so no line of the validation set
@@ -83,7 +83,7 @@ def split_off(sources: Sequence[Source], size: int, seed: int) -> list[Split]:
         wanted *= MORE
     chosen = random.Random(seed).sample(unique, size)
     return [
-        Split(source, frozenset(i for n, i in chosen if n == number))
+        TextSetSplit(source, frozenset(i for n, i in chosen if n == number))
         for number, source in enumerate(sources)
     ]
 
@@ -108,7 +108,7 @@ def _too_many(size: int, unique: int, total: int) -> str:
     return f"data.valid: expected at most {largest} pairs, got {size}: {reason} ({way})"
 
 
-def _numbered(sources: Sequence[Source]) -> Iterator[tuple[int, int, tuple[str, str]]]:
+def _numbered(sources: Sequence[TextSetReader]) -> Iterator[tuple[int, int, tuple[str, str]]]:
     for number, source in enumerate(sources):
         for i, (src, tgt, *_) in enumerate(source.pairs()):
             yield number, i, (src, tgt)

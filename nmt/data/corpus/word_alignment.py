@@ -16,7 +16,7 @@ from nmt.errors import DataError, show_value
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldAlignment:
     """A gold alignment of one pair."""
 
     sure: Links
@@ -24,7 +24,7 @@ class Gold:
     """With the sure ones."""
 
 
-def parse_links(line: str, place: str) -> Gold:
+def parse_alignment(line: str, place: str) -> GoldAlignment:
     """Read an alignment; `place` names its file and line in errors."""
     sure: Links = set()
     possible: Links = set()
@@ -39,17 +39,17 @@ def parse_links(line: str, place: str) -> Gold:
         possible.add(link)
         if found[2] == "-":
             sure.add(link)
-    return Gold(sure, possible)
+    return GoldAlignment(sure, possible)
 
 
-def links_of(line: str, pair: Pair, place: str) -> Links:
+def parse_pair_links(line: str, pair: Pair, place: str) -> Links:
     """Read the links, sure and possible, of a pair; DataError where a word is not there."""
-    links = parse_links(line, place).possible
-    require_words(links, len(WORD.findall(pair[0])), len(WORD.findall(pair[1])), place)
+    links = parse_alignment(line, place).possible
+    check_link_range(links, len(WORD.findall(pair[0])), len(WORD.findall(pair[1])), place)
     return links
 
 
-def require_words(links: Links, src_words: int, tgt_words: int, place: str) -> None:
+def check_link_range(links: Links, src_words: int, tgt_words: int, place: str) -> None:
     """Raise DataError where a link is to a word that is not there."""
     for s, t in sorted(links):
         if s >= src_words or t >= tgt_words:
@@ -59,7 +59,7 @@ def require_words(links: Links, src_words: int, tgt_words: int, place: str) -> N
             )
 
 
-def pharaoh(links: Links) -> str:
+def format_pharaoh(links: Links) -> str:
     """Write links in order, `source-target`."""
     return " ".join(f"{s}-{t}" for s, t in sorted(links))
 

@@ -15,7 +15,7 @@ from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.pipeline import KEPT_TOKENIZER
-from nmt.data.corpus.preparation import SIDES
+from nmt.data.corpus.preprocessing import SIDES
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import checkpoint_folders, damage
 

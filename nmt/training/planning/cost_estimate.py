@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from nmt.core import files
 from nmt.core.logging import duration, size
 from nmt.core.ownership import delete_folder
-from nmt.data.batching.batches import Batch, worst_batches
-from nmt.data.batching.epochs import Pairs
+from nmt.data.batching.batches import Batch, largest_batches
+from nmt.data.batching.epochs import TokenizedPairs
 from nmt.device.memory import peak_memory
 from nmt.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 
@@ -76,7 +76,7 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     """
     window = trainer.first_window
     batches = window.batches
-    for batch in worst_batches(batches):
+    for batch in largest_batches(batches):
         _seconds(trainer, window.pairs, batch)
     ordered = sorted(batches, key=lambda batch: batch.tgt_tokens)
     spread = max(1, len(ordered) // SAMPLED_BATCHES)
@@ -112,7 +112,7 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
     )
 
 
-def _seconds(trainer: Trainer, pairs: Pairs, batch: Batch) -> float:
+def _seconds(trainer: Trainer, pairs: TokenizedPairs, batch: Batch) -> float:
     update = trainer.prepared(pairs, batch)
     begin = time.perf_counter()
     losses, _ = trainer.update(update)

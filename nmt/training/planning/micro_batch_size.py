@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nmt.core.logging import size
-from nmt.data.batching.batches import worst_batches
+from nmt.data.batching.batches import largest_batches
 from nmt.device.memory import available_memory, peak_memory
 from nmt.errors import RunError
 
@@ -75,7 +75,7 @@ def _passes(trainer: Trainer, tokens: int) -> bool:
     trainer.step.train()
     try:
         window = trainer.first_window
-        for batch in worst_batches(window.batches):
+        for batch in largest_batches(window.batches):
             update = trainer.prepared(window.pairs, batch, tokens)
             trainer.accumulate(update.micro_batches[0], scale=0.0, last=False)
     except (RuntimeError, MemoryError) as error:

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from nmt.runs.learning_curves import Curves, TrainCurve, ValidCurve
+from nmt.runs.learning_curves import LearningCurves, TrainCurve, ValidCurve
 
-Axis = Literal["updates", "seconds", "epoch"]
-MOST_RUNS = len(ascii_lowercase)
+XAxis = Literal["updates", "seconds", "epoch"]
+MAX_RUNS = len(ascii_lowercase)
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,25 @@ class _Kind:
     log: bool = False
 
 
-KINDS: dict[str, _Kind] = {
+PANEL_KINDS: dict[str, _Kind] = {
     "loss": _Kind("loss, nats a target token", "loss", train=True, valid=True),
     "perplexity": _Kind("validation perplexity", "perplexity", valid=True, log=True),
     "bleu": _Kind("validation BLEU", "bleu", valid=True),
     "lr": _Kind("learning rate", "lr", train=True),
     "speed": _Kind("target tokens/s", "tokens_per_second", train=True),
 }
-AXES: dict[Axis, str] = {"updates": "updates", "seconds": "time", "epoch": "epochs"}
+X_LABELS: dict[XAxis, str] = {"updates": "updates", "seconds": "time", "epoch": "epochs"}
 """What stands beside each axis."""
 
 
-def panels(runs: Sequence[tuple[str, Curves]], kinds: Sequence[str], axis: Axis) -> list[Panel]:
+def build_panels(
+    runs: Sequence[tuple[str, LearningCurves]], kinds: Sequence[str], axis: XAxis
+) -> list[Panel]:
     """Return a panel a kind, with the curves of all runs, given as (name, curves)."""
-    return [_panel(runs, KINDS[kind], axis) for kind in kinds]
+    return [_panel(runs, PANEL_KINDS[kind], axis) for kind in kinds]
 
 
-def _panel(runs: Sequence[tuple[str, Curves]], kind: _Kind, axis: Axis) -> Panel:
+def _panel(runs: Sequence[tuple[str, LearningCurves]], kind: _Kind, axis: XAxis) -> Panel:
     found = []
     for number, (name, its) in enumerate(runs):
         small = ascii_lowercase[number]
@@ -83,10 +85,10 @@ def _series(
     run: int,
     mark: str,
     label: str,
-    its: Curves,
+    its: LearningCurves,
     curve: TrainCurve | ValidCurve,
     field: str,
-    axis: Axis,
+    axis: XAxis,
 ) -> Series:
     """Return one curve without the records in which a value is missing."""
     places = zip(_places(its, curve, axis), getattr(curve, field), strict=True)
@@ -94,7 +96,9 @@ def _series(
     return Series(run, mark, label, [x for x, _ in known], [y for _, y in known])
 
 
-def _places(its: Curves, curve: TrainCurve | ValidCurve, axis: Axis) -> Sequence[float | None]:
+def _places(
+    its: LearningCurves, curve: TrainCurve | ValidCurve, axis: XAxis
+) -> Sequence[float | None]:
     """Return where each record of a curve stands on the x axis."""
     if axis == "updates":
         return curve.update

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.core.process_pool import Pool
-from nmt.data.corpus.filters import Cleaner, Drop, Drops, Duplicates
+from nmt.data.corpus.filters import Cleaner, DropLog, DroppedPair, DuplicateFilter
 from nmt.data.corpus.word_alignment import piece_links
 from nmt.data.text.normalization import Normalizers, normalize_pair
 from nmt.data.text.reader import Links, Pair
@@ -20,13 +20,13 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 
 SIDES = ("src", "tgt")
 LINKS = "links"
-WORTH_WORKERS = 8
+MIN_CHUNKS_FOR_WORKERS = 8
 """Chunks from which on other processes help."""
 
 Ids = NDArray[np.integer[Any]]
 
 
-class Key(NamedTuple):
+class DuplicateKey(NamedTuple):
     """What duplicates of a pair have too, and which record it was."""
 
     value: bytes
@@ -35,8 +35,8 @@ class Key(NamedTuple):
     """Its place and both sides, as they stand in the text."""
 
 
-class Records(Protocol):
-    """What a block is made from; `nmt.data.corpus.sources.Chunk` is one."""
+class RawChunk(Protocol):
+    """What a block is made from; `nmt.data.corpus.text_set_reader.Chunk` is one."""
 
     def __len__(self) -> int: ...
 
@@ -55,7 +55,7 @@ class Records(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class Preprocessor:
     """What is done to every pair."""
 
     cleaner: Cleaner | None = None
@@ -69,30 +69,30 @@ class Job:
 
 
 @dataclass
-class Rows:
+class RaggedArray:
     """Rows of numbers, end to end."""
 
     values: Ids
     lengths: NDArray[np.int64]
 
-    def only(self, chosen: NDArray[np.bool_]) -> Rows:
+    def only(self, chosen: NDArray[np.bool_]) -> RaggedArray:
         """Return the chosen rows."""
-        return Rows(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
+        return RaggedArray(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
 
 
 @dataclass
-class Block:
+class PreparedChunk:
     """The pairs of one chunk that are kept, packed to go from one process to another."""
 
-    rows: dict[str, Rows]
+    rows: dict[str, RaggedArray]
     """Bytes of "src.txt" and "tgt.txt", a line end behind each line; where they are tokenized,
     token ids of "src" and "tgt", and "links" between them where there are any.
     """
     links: list[Links] | None
     """Between words."""
-    drops: list[tuple[int, Drop]]
+    drops: list[tuple[int, DroppedPair]]
     """With the number of the record in its chunk."""
-    keys: list[Key]
+    keys: list[DuplicateKey]
     """Of each pair; empty where nobody asks."""
     multi_sentence: NDArray[np.bool_]
     """For each pair, whether its source holds several sentences."""
@@ -104,10 +104,10 @@ class Block:
         """Return the text of one side."""
         return self.rows[f"{side}.txt"].values.tobytes().decode().split("\n")[:-1]
 
-    def only(self, chosen: NDArray[np.bool_]) -> Block:
+    def only(self, chosen: NDArray[np.bool_]) -> PreparedChunk:
         """Return the chosen pairs."""
         picked = np.flatnonzero(chosen).tolist()
-        return Block(
+        return PreparedChunk(
             {name: rows.only(chosen) for name, rows in self.rows.items()},
             None if self.links is None else [self.links[i] for i in picked],
             self.drops,
@@ -116,40 +116,44 @@ class Block:
         )
 
 
-def blocks(chunks: Iterable[Records], job: Job, cores: int) -> Iterator[Block]:
+def prepare_chunks(
+    chunks: Iterable[RawChunk], job: Preprocessor, cores: int
+) -> Iterator[PreparedChunk]:
     """Do the job on all chunks, in order; in other processes where there is enough to do."""
     stream = iter(chunks)
-    first = list(islice(stream, WORTH_WORKERS))
-    size = cores if len(first) == WORTH_WORKERS and cores > 1 else 0
+    first = list(islice(stream, MIN_CHUNKS_FOR_WORKERS))
+    size = cores if len(first) == MIN_CHUNKS_FOR_WORKERS and cores > 1 else 0
     with Pool(make_block, job, size) as pool:
         yield from pool.map(chain(first, stream))
 
 
-def settled(found: Iterable[Block], drops: Drops, duplicates: Duplicates | None) -> Iterator[Block]:
+def drop_duplicates(
+    found: Iterable[PreparedChunk], drops: DropLog, duplicates: DuplicateFilter | None
+) -> Iterator[PreparedChunk]:
     """Yield the blocks without pairs that came before, and note all drops in the order of lines."""
     for block in found:
         if duplicates is not None and block.keys:
             new = np.array([duplicates.is_new(key.value) for key in block.keys], bool)
             for i in np.flatnonzero(~new).tolist():
                 key = block.keys[i]
-                block.drops.append((key.number, Drop(duplicates.reason, *key.pair)))
+                block.drops.append((key.number, DroppedPair(duplicates.reason, *key.pair)))
             block = block.only(new)
         for _, drop in sorted(block.drops, key=lambda its: its[0]):
             drops.add(drop)
         yield block
 
 
-def make_block(job: Job, chunk: Records) -> Block:
+def make_block(job: Preprocessor, chunk: RawChunk) -> PreparedChunk:
     """Clean and tokenize a chunk.
 
     Filters and tokenizers read normalized text; the block holds the text before normalization.
     """
     raw = chunk.pairs()
     links = chunk.links(raw)
-    drops: list[tuple[int, Drop]] = []
+    drops: list[tuple[int, DroppedPair]] = []
 
     def note(number: int, reason: str) -> None:
-        drops.append((number, Drop(reason, chunk.place(number), *raw[number])))
+        drops.append((number, DroppedPair(reason, chunk.place(number), *raw[number])))
 
     texts, numbers = raw, list(range(len(raw)))
     if job.cleaner is not None:
@@ -176,14 +180,14 @@ def make_block(job: Job, chunk: Records) -> Block:
     if job.cleaner is not None and job.cleaner.config.duplicates:
         for number, pair in zip(numbers, normalized, strict=True):
             stood = (chunk.place(number), *raw[number])
-            keys.append(Key(job.cleaner.key(*pair), number, stood))
+            keys.append(DuplicateKey(job.cleaner.key(*pair), number, stood))
     if links is not None:
         links = [links[number] for number in numbers]
     multi_sentence = np.zeros(len(pairs), bool)
     if job.language is not None:
         ends = (sentence_ends(src, job.language) for src, _ in pairs)
         multi_sentence = np.fromiter(map(bool, ends), bool, len(pairs))
-    found = Block(_texts(pairs), links, drops, keys, multi_sentence)
+    found = PreparedChunk(_texts(pairs), links, drops, keys, multi_sentence)
     if job.tokenizers is None:
         return found
     found.rows |= _tokenized(pairs, normalized, links, job.tokenizers)
@@ -196,19 +200,19 @@ def make_block(job: Job, chunk: Records) -> Block:
     return found
 
 
-def _texts(pairs: list[Pair]) -> dict[str, Rows]:
+def _texts(pairs: list[Pair]) -> dict[str, RaggedArray]:
     rows = {}
     for number, side in enumerate(SIDES):
         text = "".join([f"{pair[number]}\n" for pair in pairs]).encode()
         values = np.frombuffer(text, np.uint8)
         ends = np.flatnonzero(values == ord("\n")) + 1
-        rows[f"{side}.txt"] = Rows(values, np.diff(ends, prepend=0))
+        rows[f"{side}.txt"] = RaggedArray(values, np.diff(ends, prepend=0))
     return rows
 
 
 def _tokenized(
     pairs: list[Pair], normalized: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
-) -> dict[str, Rows]:
+) -> dict[str, RaggedArray]:
     """Encode normalized pairs; words of links are counted in the pairs as they were."""
     plain = tokenizers.normalized_by((None, None))
     rows = {
@@ -224,14 +228,14 @@ def _tokenized(
     return rows
 
 
-def _encoded(lines: list[str], tokenizer: Tokenizer) -> Rows:
+def _encoded(lines: list[str], tokenizer: Tokenizer) -> RaggedArray:
     kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
     arrays = tokenizer.arrays(lines)
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
-    return Rows(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
+    return RaggedArray(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
 
 
-def end_to_end(rows: list[list[int]], kind: np.dtype[Any]) -> Rows:
+def end_to_end(rows: list[list[int]], kind: np.dtype[Any]) -> RaggedArray:
     """Put lists of numbers end to end."""
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    return Rows(np.fromiter(chain.from_iterable(rows), kind, int(lengths.sum())), lengths)
+    return RaggedArray(np.fromiter(chain.from_iterable(rows), kind, int(lengths.sum())), lengths)

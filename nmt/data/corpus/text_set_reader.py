@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from nmt.config.text_sets import Part
-from nmt.data.corpus.word_alignment import links_of
+from nmt.data.corpus.word_alignment import parse_pair_links
 from nmt.data.text.reader import Links, Pair, decode_lines, one_line, open_text, raw_lines, unequal
 from nmt.errors import DataError, show_value
 
@@ -84,7 +84,7 @@ class Chunk:
             return None
         file, numbers, raw = self.alignments
         lines = zip(_decoded(raw, file, numbers), pairs, numbers, strict=True)
-        return [links_of(line, pair, f"{file}:{number}") for line, pair, number in lines]
+        return [parse_pair_links(line, pair, f"{file}:{number}") for line, pair, number in lines]
 
     def _row(self, line: str, i: int) -> Pair:
         cells = line.split("\t")
@@ -117,7 +117,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSetReader:
     """A text set as it stands on disk."""
 
     parts: list[Part]

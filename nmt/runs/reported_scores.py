@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nmt.core.run_dir import RunDir, read_json
-from nmt.runs.learning_curves import number
+from nmt.runs.learning_curves import finite_or_none
 
 
 @dataclass(frozen=True)
-class SetScores:
+class SacreBleuScores:
     """Of one test set; None is what the report does not have."""
 
     bleu: float | None
@@ -22,25 +22,25 @@ class SetScores:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportedScores:
     """What `nmt evaluate` found, as far as it is told here."""
 
-    tests: dict[str, SetScores] = field(default_factory=dict)
+    tests: dict[str, SacreBleuScores] = field(default_factory=dict)
     """By the name of the test set."""
     decode: dict[str, Any] = field(default_factory=dict)
     """The decode settings."""
     checkpoint: str = ""
 
 
-def read_report(run: RunDir) -> Report:
+def read_report(run: RunDir) -> ReportedScores:
     """Return the scores in a run's report; none where there is none. Raises RunError if damaged."""
     if not run.report.is_file():
-        return Report()
+        return ReportedScores()
     content = read_json(run.report)
     about = _only(content.get("systems"))
     sets = _mapping(content.get("test_sets"))
     its = {name: _only(_mapping(one).get("systems")) for name, one in sets.items()}
-    return Report(
+    return ReportedScores(
         tests={name: _scores(_mapping(one.get("scores"))) for name, one in its.items()},
         decode=_mapping(about.get("decode")),
         checkpoint=str(about.get("checkpoint", "")),
@@ -52,10 +52,12 @@ def _only(systems: Any) -> dict[str, Any]:
     return _mapping(next(iter(_mapping(systems).values()), None))
 
 
-def _scores(content: dict[str, Any]) -> SetScores:
-    bleu, chrf, ter, lines = (number(content.get(key)) for key in ("bleu", "chrf", "ter", "lines"))
+def _scores(content: dict[str, Any]) -> SacreBleuScores:
+    bleu, chrf, ter, lines = (
+        finite_or_none(content.get(key)) for key in ("bleu", "chrf", "ter", "lines")
+    )
     signatures = {key: str(its) for key, its in _mapping(content.get("signatures")).items()}
-    return SetScores(bleu, chrf, ter, lines, signatures)
+    return SacreBleuScores(bleu, chrf, ter, lines, signatures)
 
 
 def _mapping(value: Any) -> dict[str, Any]:
