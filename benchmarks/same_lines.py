@@ -18,7 +18,7 @@ from typing import Any
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import open_run
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
 
@@ -32,7 +32,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def search(engine: BeamEngine, sources: list[list[int]], way: dict[str, Any]) -> list[Hypothesis]:
+def search(engine: TorchEngine, sources: list[list[int]], way: dict[str, Any]) -> list[Hypothesis]:
     """Return the best hypothesis of each source, searched in this way."""
     settings = dict(way)
     order = list(range(len(sources)))
@@ -46,7 +46,7 @@ def search(engine: BeamEngine, sources: list[list[int]], way: dict[str, Any]) ->
     return [best[i] for i in range(len(sources))]
 
 
-def closest(engine: BeamEngine, source: list[int]) -> float:
+def closest(engine: TorchEngine, source: list[int]) -> float:
     """Return the smallest difference between a candidate that was kept and the next that was not.
 
     Watched in a search of this source alone; the best two that ended count too.

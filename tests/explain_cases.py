@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nmt.data.tokenizer.tokenizer import Cut
-from nmt.decoding.trace import Walk
+from nmt.decoding.trace import ForcedTrace
 from nmt.interpret.explanation import Explanation, Side
 
 
@@ -26,7 +26,7 @@ def make_explanation(
     scores = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     scores[..., 0, 0] = -np.inf
     softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    walk = Walk(
+    walk = ForcedTrace(
         scores=scores,
         softmax=softmax,
         weights=softmax / 2,

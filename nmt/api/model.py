@@ -13,7 +13,7 @@ from nmt.config.loader import load_config
 from nmt.config.overrides import Override
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.hypothesis import Translation
 from nmt.decoding.loading import build_line_splitter, load_engine, open_models
@@ -190,7 +190,7 @@ class Model:
         engine = self.engine
         if decode:
             settings = self._changed(decode)
-            engine = BeamEngine(
+            engine = TorchEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
         splitter = build_line_splitter(self._configs, engine.settings)

@@ -87,7 +87,7 @@ class _Searched:
         self.tokens = torch.cat([self.tokens, other.tokens])
 
 
-class BeamEngine(Forcing):
+class TorchEngine(Forcing):
     """Searches and scores batches of token ids with one model on one device."""
 
     def __init__(

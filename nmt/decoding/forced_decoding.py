@@ -18,7 +18,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Ranking
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.confidence import TokenScores
-from nmt.decoding.trace import Numbers, Walk
+from nmt.decoding.trace import FloatArray, ForcedTrace
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace, evaluation_mode
@@ -101,7 +101,7 @@ class Forcing:
         """Force each pair's target; return its tokens' log-probabilities and what it looked at."""
         with evaluation_mode(self.model):
             forced = self._force(pairs, trace=True)
-        sums: list[Numbers | None] = [None] * len(pairs)
+        sums: list[FloatArray | None] = [None] * len(pairs)
         if forced.trace is not None:
             weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
             sums = list(weights.sum(1).numpy())
@@ -117,7 +117,7 @@ class Forcing:
 
     def walk(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top: int = 0
-    ) -> list[Walk]:
+    ) -> list[ForcedTrace]:
         """Force each pair's target; return its attention and the `top` best tokens of each step.
 
         Raises RunError for a model without attention, or whose weights hold NaN.
@@ -138,7 +138,7 @@ class Forcing:
             seen = len(source) + 1  # with eos
             scores, softmax, weights = (part[:, :, b, places, :seen] for part in parts)
             walks.append(
-                Walk(
+                ForcedTrace(
                     scores=scores,
                     softmax=softmax,
                     weights=weights,
@@ -153,7 +153,7 @@ class Forcing:
             )
         return walks
 
-    def attention(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Numbers]:
+    def attention(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[FloatArray]:
         """Force each pair's target; return the T x S weights that align best, ends included.
 
         Raises RunError for a model without attention.

@@ -35,7 +35,7 @@ class PairScore:
     """Tokens and ends of parts."""
 
     @classmethod
-    def of(cls, parts: Sequence[Hypothesis]) -> PairScore:
+    def from_parts(cls, parts: Sequence[Hypothesis]) -> PairScore:
         """Add up the forced parts of a pair."""
         sizes = [len(part.tokens) + 1 for part in parts]
         score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
@@ -59,11 +59,11 @@ class Translation:
     text: str
     score: float
     """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
-    pieces: tuple[DecodedSegment, ...] = field(default=(), compare=False)
+    segments: tuple[DecodedSegment, ...] = field(default=(), compare=False)
     confidence: Confidence | None = field(default=None, compare=False)
 
 
-BLANK = Translation("", 0.0)
+BLANK_TRANSLATION = Translation("", 0.0)
 
 
 class Engine(Protocol):

@@ -24,7 +24,7 @@ from nmt.device.cpu_cores import free_cores
 from nmt.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from nmt.decoding.beam_search import BeamEngine
+    from nmt.decoding.beam_search import TorchEngine
     from nmt.models.build import AnyModel
 
 
@@ -198,7 +198,7 @@ def load_engine(
     config: Config,
     device: str = "auto",
     beside: Sequence[tuple[RunDir, Config]] = (),
-) -> BeamEngine:
+) -> TorchEngine:
     """Load the model and tokenizers of an opened run, ready to search and to force.
 
     The runs `beside` it make an ensemble with it, each by its selected checkpoint. Raises RunError
@@ -209,7 +209,7 @@ def load_engine(
     # tokenizers are checked, and weights hashed, while torch is imported
     with ThreadPoolExecutor(1) as aside:
         checked = [aside.submit(each.check) for each in begun]
-        from nmt.decoding.beam_search import BeamEngine
+        from nmt.decoding.beam_search import TorchEngine
         from nmt.decoding.constraints.shortlist import Shortlist
         from nmt.device.precision import resolve_decoding_precision
         from nmt.device.selection import select_device
@@ -233,12 +233,12 @@ def load_engine(
     if len(models) == 1:
         model = models[0]
     else:
-        from nmt.decoding.engines.retokenize import rereader
+        from nmt.decoding.engines.retokenize import retokenizer
         from nmt.models.ensemble import Ensemble
 
-        resources = [rereader(read[0].src, its.src) for its in read]
+        resources = [retokenizer(read[0].src, its.src) for its in read]
         model = Ensemble(models, resources, read[0].tgt.never_output)
-    return BeamEngine(model.to(target).eval(), read[0], config.decode, target, shortlist)
+    return TorchEngine(model.to(target).eval(), read[0], config.decode, target, shortlist)
 
 
 @dataclass(frozen=True)

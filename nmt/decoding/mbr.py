@@ -95,7 +95,7 @@ def _matches(texts: Sequence[Units], n: int) -> tuple[Numbers, Numbers]:
     return shared.reshape(len(texts), len(texts)), table.sum(1).astype(float)
 
 
-def most_like(candidates: list[Translation], utility: Utility) -> list[Translation]:
+def rank_by_expected_utility(candidates: list[Translation], utility: Utility) -> list[Translation]:
     """Return different candidates by their expected utility, which becomes their score."""
     utilities = expected_utilities([each.text for each in candidates], utility).tolist()
     scored = [replace(each, score=its) for each, its in zip(candidates, utilities, strict=True)]

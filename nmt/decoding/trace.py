@@ -10,22 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Walk:
+class ForcedTrace:
     """One pair of sentences, the target forced."""
 
-    scores: Numbers
+    scores: FloatArray
     """L x H x T x S, before the softmax; -inf outside a window."""
-    softmax: Numbers
+    softmax: FloatArray
     """L x H x T x S, each row sums to one."""
-    weights: Numbers
+    weights: FloatArray
     """L x H x T x S, what formed the context: the softmax, or that times local_p's Gaussian."""
-    context_norms: Numbers
+    context_norms: FloatArray
     """L x T Euclidean norms of the context vectors."""
-    log_probs: Numbers
+    log_probs: FloatArray
     """T log-probabilities of the target's tokens, in nats."""
     layer: int
     """The layer that aligns best, counted from 0."""

@@ -199,7 +199,7 @@ class Translator:
 
     def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
         """Force the best translations again, to see how far they can be trusted."""
-        pieces = [piece for its in found for piece in its[0].pieces]
+        pieces = [piece for its in found for piece in its[0].segments]
         pairs = [(piece.source, piece.hypothesis.tokens) for piece in pieces]
         assessed: dict[int, TokenScores] = {}
         for batch in batch_by_size(pairs, self.settings.batch_size):
@@ -207,8 +207,8 @@ class Translator:
         in_order = (assessed[i] for i in range(len(pairs)))
         result = []
         for best, *others in found:
-            its = list(islice(in_order, len(best.pieces)))
-            cut = any(len(p.hypothesis.tokens) + 1 >= p.limit for p in best.pieces)
+            its = list(islice(in_order, len(best.segments)))
+            cut = any(len(p.hypothesis.tokens) + 1 >= p.limit for p in best.segments)
             result.append(
                 [replace(best, confidence=compute_confidence(best.text, its, cut)), *others]
             )
@@ -265,7 +265,9 @@ class Translator:
         }
         chooses = settings.method == "mbr"
         if chooses:
-            from nmt.decoding.mbr import most_like  # sacrebleu, which no other search needs
+            from nmt.decoding.mbr import (
+                rank_by_expected_utility,
+            )  # sacrebleu, which no other search needs
         searched = self._search(parts, asked, n, demands)
         found = []
         for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
@@ -279,13 +281,13 @@ class Translator:
                 for each in hypotheses
             ]
             if chooses:
-                its = most_like(its, settings.mbr_metric)
+                its = rank_by_expected_utility(its, settings.mbr_metric)
             elif asked[part.line].protected.has_tags:
                 its.sort(key=lambda each: not has_balanced_tags(each.text))
             found.append(its[:n])
         if self.extras.measures_drops:
             lines = [part.line for part in parts]
-            best = [its[0].pieces[0].hypothesis for its in found]
+            best = [its[0].segments[0].hypothesis for its in found]
             free = [self._without_tags(part, asked[part.line].protected) for part in parts]
             drops = score_drops(lines, free, demands, best, self.engine.search)
             self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
@@ -389,7 +391,7 @@ class Translator:
         by_pair: list[list[Hypothesis]] = [[] for _ in pairs]
         for i, (number, _) in enumerate(parts):
             by_pair[number].append(forced[i])
-        return list(map(PairScore.of, by_pair))
+        return list(map(PairScore.from_parts, by_pair))
 
     def _pair_parts(self, source: str, target: str, number: int) -> list[PairSegment]:
         """Return the parts in which a pair is forced, and put it into the report.
@@ -415,7 +417,7 @@ def _joined(by_part: list[list[Translation]], parts: list[Segment]) -> list[Tran
     found = []
     for place in range(max(map(len, by_part))):
         its = [each[min(place, len(each) - 1)] for each in by_part]
-        pieces = tuple(piece for each in its for piece in each.pieces)
+        pieces = tuple(piece for each in its for piece in each.segments)
         sizes = [len(piece.hypothesis.tokens) + 1 for piece in pieces]
         score = sum(map(mul, sizes, (each.score for each in its))) / sum(sizes)
         found.append(

@@ -18,7 +18,7 @@ from nmt.core.run_dir import FORMAT_VERSION, STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.normalization import save_normalizers
 from nmt.data.text.reader import one_line
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.loading import load_engine
 from nmt.errors import ConfigError, RunError
@@ -119,7 +119,7 @@ def about(run: RunDir, to: ExportEngine) -> str:
 
 
 def write(
-    engine: BeamEngine, config: Config, to: ExportEngine, quantization: str | None, folder: Path
+    engine: TorchEngine, config: Config, to: ExportEngine, quantization: str | None, folder: Path
 ) -> CTranslate2Engine | MarianEngine:
     """Write the other engine's own files; return that engine, with what was written loaded."""
     tokenizers = engine.tokenizers
@@ -133,7 +133,7 @@ def write(
 
 
 def compare(
-    ours: BeamEngine,
+    ours: TorchEngine,
     theirs: CTranslate2Engine | MarianEngine,
     corpus: Corpus,
     positions: int | None,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from nmt.data.corpus.word_alignment import GoldAlignment
 from nmt.data.text.reader import Links
-from nmt.decoding.trace import Numbers
+from nmt.decoding.trace import FloatArray
 
 LEAST_WEIGHT = 0.05
 """A source word that no target word looks at most is linked if one gives it this much."""
 
 
-def hard_alignment(weights: Numbers) -> Links:
+def hard_alignment(weights: FloatArray) -> Links:
     """Link each target word to the source word that it looks at most, unless that is the end.
 
     `weights` is target x source words, the end of the sentence last on both sides. A source word

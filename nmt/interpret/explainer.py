@@ -14,7 +14,7 @@ from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reader import chunks, read_lines, read_pairs
 from nmt.data.tokenizer.tokenizer import Cut, Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
@@ -24,7 +24,7 @@ from nmt.decoding.lines.pair_splitting import (
 )
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
 from nmt.decoding.loading import build_line_splitter, load_engine, require_tags
-from nmt.decoding.trace import BeamStep, Walk
+from nmt.decoding.trace import BeamStep, ForcedTrace
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, RunError
 from nmt.evaluation.attention_checks import WordAttention
@@ -80,7 +80,7 @@ class Explainer:
 
     def __init__(
         self,
-        engine: BeamEngine,
+        engine: TorchEngine,
         top: int = 0,
         watch: bool = False,
         layer: int | None = None,
@@ -210,7 +210,7 @@ class Explainer:
         """Force the parts, WINDOW at a time, which bounds the memory."""
         for window in chunks(jobs, WINDOW):
             pairs = [(job.source.tokens, job.target.tokens) for job in window if job.is_text]
-            walks: dict[int, Walk] = {}
+            walks: dict[int, ForcedTrace] = {}
             for batch in batch_by_size(pairs, self.batch_size):
                 found = self.engine.walk([pairs[i] for i in batch], self.top)
                 walks |= zip(batch, found, strict=True)
@@ -219,7 +219,7 @@ class Explainer:
                 explanation = self._explanation(job, next(in_order)) if job.is_text else None
                 yield ExplainedPart(job.line, explanation, job.source_word, job.target_word)
 
-    def _explanation(self, job: _Job, walk: Walk) -> Explanation:
+    def _explanation(self, job: _Job, walk: ForcedTrace) -> Explanation:
         return Explanation(
             source=Side.of(job.source),
             target=Side.of(job.target),
@@ -282,7 +282,7 @@ def word_attention(
 
     A pair with a blank side, or with a side of more than MAX_CHARACTERS, yields None.
     """
-    assert isinstance(translator.engine, BeamEngine), "an engine that computes attention"
+    assert isinstance(translator.engine, TorchEngine), "an engine that computes attention"
     pairs = (pair if max(map(len, pair)) <= MAX_CHARACTERS else ("", "") for pair in pairs)
     explainer = Explainer(
         translator.engine, tokenizers=translator.tokenizers, splitter=translator.splitter

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nmt.data.tokenizer.tokenizer import WORD, Cut
-from nmt.decoding.trace import Numbers, Walk
+from nmt.decoding.trace import FloatArray, ForcedTrace
 
 Beam = list[list[tuple[list[str], float, bool]]]
 END = "</s>"
@@ -45,7 +45,7 @@ class Side:
         return len(self.words) - 1
 
     @cached_property
-    def in_words(self) -> Numbers:
+    def in_words(self) -> FloatArray:
         """Pieces x words, 1 where a piece belongs to a word."""
         return np.eye(len(self.words), dtype=np.float32)[self.word_of]
 
@@ -56,7 +56,7 @@ class Explanation:
 
     source: Side
     target: Side
-    walk: Walk
+    walk: ForcedTrace
     top: list[list[tuple[str, float]]]
     """The most probable pieces at each target position."""
     beam: Beam
@@ -67,23 +67,23 @@ class Explanation:
     """The head that is shown, counted from 0; None for the mean of all."""
 
     @property
-    def weights(self) -> Numbers:
+    def weights(self) -> FloatArray:
         """T x S attention weights of the layer and head that are shown."""
         heads = self.walk.weights[self.layer]
-        shown: Numbers = heads.mean(0) if self.head is None else heads[self.head]
+        shown: FloatArray = heads.mean(0) if self.head is None else heads[self.head]
         return shown
 
     @property
-    def by_words(self) -> Numbers:
+    def by_words(self) -> FloatArray:
         """Target x source words: the sum over a source word's pieces, the mean over a target's.
 
         A word of no piece gets zeros.
         """
         rows = self.target.in_words.T @ self.weights @ self.source.in_words
-        found: Numbers = rows / np.maximum(self.target.in_words.sum(0), 1)[:, None]
+        found: FloatArray = rows / np.maximum(self.target.in_words.sum(0), 1)[:, None]
         return found
 
-    def view(self, pieces: bool) -> tuple[Numbers, list[str], list[str]]:
+    def view(self, pieces: bool) -> tuple[FloatArray, list[str], list[str]]:
         """Return target x source weights with their labels, in pieces or in words."""
         if pieces:
             return self.weights, self.source.pieces, self.target.pieces
@@ -166,7 +166,7 @@ def joined_explanation(parts: Sequence[ExplainedPart], complete: bool) -> Explan
     source_words = [part.source_word for part in parts]
     target_words = [part.target_word for part in parts]
 
-    def blocks(name: str, empty: float) -> Numbers:
+    def blocks(name: str, empty: float) -> FloatArray:
         joined = np.full(shape, empty, np.float32)
         for i, walk in enumerate(walks):
             block = getattr(walk, name)
@@ -181,7 +181,7 @@ def joined_explanation(parts: Sequence[ExplainedPart], complete: bool) -> Explan
     return Explanation(
         source=_joined_side(line.source, [e.source for e in explanations], source_words),
         target=_joined_side(line.target, [e.target for e in explanations], target_words),
-        walk=Walk(
+        walk=ForcedTrace(
             scores=blocks("scores", -math.inf),
             softmax=blocks("softmax", 0.0),
             weights=blocks("weights", 0.0),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.decoding.trace import Numbers
+from nmt.decoding.trace import FloatArray
 from nmt.errors import DataError
 from nmt.interpret.terminal_heatmap import fit
 
@@ -23,7 +23,7 @@ def require_matplotlib() -> None:
         raise DataError("pictures need matplotlib, which is not installed: pip install 'nmt[plot]'")
 
 
-def draw(file: Path, kind: str, weights: Numbers, source: list[str], target: list[str]) -> None:
+def draw(file: Path, kind: str, weights: FloatArray, source: list[str], target: list[str]) -> None:
     """Write a heat map of target x source weights; `kind` is png or svg."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ import unicodedata
 
 from rich.cells import cell_len, set_cell_size
 
-from nmt.decoding.trace import Numbers
+from nmt.decoding.trace import FloatArray
 
 SHADES = ((0.8, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
 """From which weight on a cell is shaded, and how; below the last it is blank."""
@@ -20,7 +20,9 @@ CELL = 3
 """Cells of a weight, at least."""
 
 
-def grid(weights: Numbers, source: list[str], target: list[str], width: int, colour: bool) -> str:
+def grid(
+    weights: FloatArray, source: list[str], target: list[str], width: int, colour: bool
+) -> str:
     """Draw target x source weights, as many source columns side by side as `width` allows.
 
     What does not fit goes into further grids below, each with the target words again.

@@ -14,7 +14,7 @@ from torch import Tensor
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.beam_state import Stop
 from nmt.models.build import AnyModel, build_model
 
@@ -54,7 +54,7 @@ def make_engine(
     stop: Stop = "exact",
     decode: dict[str, Any] | None = None,
     **settings: Any,
-) -> BeamEngine:
+) -> TorchEngine:
     """An engine around a tiny model whose weights are random, and so large that sources matter."""
     torch.manual_seed(seed)
     model = build_model(config_of(settings), vocab_size, vocab_size, PAD)
@@ -71,7 +71,7 @@ def make_engine(
         **decode or {},
     )
     ids: Any = Ids(vocab_size)
-    return BeamEngine(model, Tokenizers(ids, ids), ways, torch.device("cpu"))
+    return TorchEngine(model, Tokenizers(ids, ids), ways, torch.device("cpu"))
 
 
 def config_of(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
@@ -128,7 +128,7 @@ class Searched(NamedTuple):
     """The smallest difference between the last candidate kept and the first one not."""
 
 
-def plain_search(engine: BeamEngine, source: Sequence[int]) -> Searched:
+def plain_search(engine: TorchEngine, source: Sequence[int]) -> Searched:
     """Beam search over lists, one sentence, whole prefixes re-read each step, no early stop."""
     model, settings = engine.model.eval(), engine.settings
     real = range(FIRST_REAL, model.output.weight.size(0))

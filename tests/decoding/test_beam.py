@@ -24,7 +24,7 @@ from search_cases import (
 )
 
 from nmt.decoding import translator
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.beam_state import Ranking
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.errors import RunError
@@ -127,7 +127,7 @@ def test_a_beam_of_one_is_greedy_search(settings: dict[str, object]) -> None:
     assert 0 < ends < 40, "both ways to end must occur"
 
 
-class ShortEngine(BeamEngine):
+class ShortEngine(TorchEngine):
     """Translations of 2 to 4 tokens, eos included, by the length of the source."""
 
     def limit(self, source_length: int) -> int:
@@ -140,7 +140,7 @@ def make_short(beam_size: int, alpha: float, **settings: object) -> ShortEngine:
     return ShortEngine(engine.model, engine.tokenizers, engine.settings, engine.device)
 
 
-def brute_force(engine: BeamEngine, source: list[int]) -> list[tuple[float, list[int]]]:
+def brute_force(engine: TorchEngine, source: list[int]) -> list[tuple[float, list[int]]]:
     """(score, tokens) of every sequence there is, best first."""
     limit, alpha = engine.limit(len(source)), engine.settings.length_penalty
     model = engine.model.eval()
@@ -238,7 +238,7 @@ def test_translations_do_not_depend_on_batch_size_or_batch_mates(
 
     def search(order: list[int], size: int, continuous: bool) -> list[Hypothesis]:
         changed = engine.settings.model_copy(update={"batch_size": size, "continuous": continuous})
-        searcher = BeamEngine(engine.model, engine.tokenizers, changed, engine.device)
+        searcher = TorchEngine(engine.model, engine.tokenizers, changed, engine.device)
         found = searcher.search([sources[i] for i in order])
         by_line = {i: best for i, (best,) in zip(order, found, strict=True)}
         return [by_line[i] for i in range(100)]

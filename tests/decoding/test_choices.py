@@ -19,7 +19,7 @@ from search_cases import (
 )
 
 from nmt.config.schema import DecodeConfig
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.candidates import random_numbers, sampled, truncated
 
 MODELS = [
@@ -137,7 +137,7 @@ def test_random_numbers_are_the_lines_own() -> None:
 
 
 def plain_diverse(
-    engine: BeamEngine, source: list[int], nbest: int
+    engine: TorchEngine, source: list[int], nbest: int
 ) -> tuple[list[tuple[float, list[int]]], float]:
     """Diverse beam search over lists, group by group; also the closest cut."""
     settings = engine.settings

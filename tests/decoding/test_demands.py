@@ -21,7 +21,7 @@ from search_cases import (
 )
 
 from nmt.decoding import translator
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.beam_allocation import Constraints, Progress
 from nmt.decoding.constraints.lexical_constraints import (
     LexicalConstraints,
@@ -48,7 +48,7 @@ LIMIT = 5
 SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]
 
 
-class SmallEngine(BeamEngine):
+class SmallEngine(TorchEngine):
     """Translations of at most LIMIT tokens with eos: 1 + 3 + 9 + 27 + 81 = 121 of them."""
 
     def limit(self, source_length: int) -> int:
@@ -63,7 +63,7 @@ def make_small(beam_size: int, **settings: object) -> SmallEngine:
     return SmallEngine(engine.model, engine.tokenizers, engine.settings, engine.device)
 
 
-def every_sequence(engine: BeamEngine, source: list[int]) -> dict[tuple[int, ...], float]:
+def every_sequence(engine: TorchEngine, source: list[int]) -> dict[tuple[int, ...], float]:
     """The log-probability of every sequence there is, eos counted."""
     log_probs = {(): 0.0}
     whole = {}

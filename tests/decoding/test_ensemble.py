@@ -11,7 +11,7 @@ from search_cases import EOS, Ids, encode_alone, make_engine, next_log_probs, ra
 from test_demands import LIMIT, REAL, SmallEngine, ranked, score
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.models.ensemble import Ensemble
 
 MEMBERS = [
@@ -23,12 +23,12 @@ MEMBERS = [
 SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]
 
 
-def engines_of(members: list[dict[str, Any]], **ways: Any) -> tuple[BeamEngine, list[BeamEngine]]:
+def engines_of(members: list[dict[str, Any]], **ways: Any) -> tuple[TorchEngine, list[TorchEngine]]:
     """An engine of an ensemble, and one of each member."""
     single = [make_engine(**ways, **settings) for settings in members]
     model = Ensemble([each.model for each in single], [None] * len(single), Ids.never_output)
     first = single[0]
-    return BeamEngine(model, first.tokenizers, first.settings, first.device), single
+    return TorchEngine(model, first.tokenizers, first.settings, first.device), single
 
 
 @pytest.mark.parametrize("members", [MEMBERS[:1], MEMBERS[:2], MEMBERS], ids=len)
@@ -41,7 +41,7 @@ def test_a_beam_as_wide_as_the_space_is_brute_force(members: list[dict[str, Any]
         assert [h.score for h in found] == pytest.approx(expected, abs=1e-4)
 
 
-def mean_of(single: list[BeamEngine], source: list[int]) -> dict[tuple[int, ...], float]:
+def mean_of(single: list[TorchEngine], source: list[int]) -> dict[tuple[int, ...], float]:
     """Log-probabilities of all sequences by the mean of the members' probabilities."""
     log_probs, whole = {(): 0.0}, {}
     with torch.no_grad():
@@ -112,14 +112,16 @@ class Plain(Ids):
 
 
 def test_members_read_the_source_by_their_own_tokenizers() -> None:
-    from nmt.decoding.engines.retokenize import rereader
+    from nmt.decoding.engines.retokenize import retokenizer
 
     plain: Any = Plain(12)
     shifted: Any = Shifted(12)
-    assert rereader(plain, plain) is None
+    assert retokenizer(plain, plain) is None
     one, other = (make_engine(seed=seed) for seed in (6, 7))
-    model = Ensemble([one.model, other.model], [None, rereader(plain, shifted)], Ids.never_output)
-    engine = BeamEngine(model, Tokenizers(plain, plain), one.settings, one.device)
+    model = Ensemble(
+        [one.model, other.model], [None, retokenizer(plain, shifted)], Ids.never_output
+    )
+    engine = TorchEngine(model, Tokenizers(plain, plain), one.settings, one.device)
     sources = [[4, 5], [6, 6, 4, 7]]
     pairs = [(source, [5, 6]) for source in sources]
     theirs = [([1, *(token + 1 for token in source)], tokens) for source, tokens in pairs]

@@ -13,7 +13,7 @@ from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.models.build import build_model
 from nmt.training.loss import TrainStep
 
@@ -89,7 +89,9 @@ def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) ->
         optimizer.step()
         rate.step()
     ids: Any = Ids(VOCAB)
-    engine = BeamEngine(model, Tokenizers(ids, ids), DecodeConfig(beam_size=1), torch.device("cpu"))
+    engine = TorchEngine(
+        model, Tokenizers(ids, ids), DecodeConfig(beam_size=1), torch.device("cpu")
+    )
     found = [best.tokens for (best,) in engine.search(held_out)]
     wrong = [
         (source, tokens)

@@ -14,7 +14,7 @@ from nmt.config.schema import DecodeConfig, TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding import translator as translator_module
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import BLANK, Hypothesis, Translation
+from nmt.decoding.hypothesis import BLANK_TRANSLATION, Hypothesis, Translation
 from nmt.decoding.lines import pair_splitting as pairs_module
 from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.lines.splitting import LineSplitter
@@ -109,7 +109,7 @@ def test_every_line_is_answered_in_its_place(tokenizers: Tokenizers) -> None:
 
 def test_blank_lines_stay_blank_and_never_reach_the_engine(tokenizers: Tokenizers) -> None:
     translator, engine = make_translator(tokenizers)
-    assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[BLANK]] * 5
+    assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[BLANK_TRANSLATION]] * 5
     assert engine.batches == []
     translator.translate(LINES)
     assert sorted(engine.seen) == sorted(

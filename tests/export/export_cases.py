@@ -11,7 +11,7 @@ import torch
 from nmt.config.model_config import TransformerConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.models.build import build_model
 from nmt.models.transformer import TransformerModel
 
@@ -32,7 +32,7 @@ class Pieces:
 
 def make_engine(
     beam_size: int, eos_bias: float = 0.0, **settings: Any
-) -> tuple[BeamEngine, TransformerConfig]:
+) -> tuple[TorchEngine, TransformerConfig]:
     """An engine around a tiny Transformer with random weights."""
     sizes = {"d_model": 16, "d_ff": 32, "num_heads": 4, "num_layers": 2, "tie": "none"}
     config = TransformerConfig(arch="transformer", **{**sizes, **settings})
@@ -46,11 +46,11 @@ def make_engine(
     pieces: Any = Pieces()
     decode = DecodeConfig(beam_size=beam_size, length_penalty=0.0, max_length_ratio=1.0)
     tokenizers = Tokenizers(pieces, pieces)
-    engine = BeamEngine(model.eval(), tokenizers, decode, torch.device("cpu"))
+    engine = TorchEngine(model.eval(), tokenizers, decode, torch.device("cpu"))
     return engine, config
 
 
-def transformer_of(engine: BeamEngine) -> TransformerModel:
+def transformer_of(engine: TorchEngine) -> TransformerModel:
     assert isinstance(engine.model, TransformerModel)
     return engine.model
 

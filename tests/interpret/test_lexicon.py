@@ -12,7 +12,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints import shortlist_training
 from nmt.decoding.constraints.shortlist import Shortlist
 from nmt.decoding.constraints.shortlist_training import coverage, learn_shortlist
-from nmt.decoding.trace import Numbers
+from nmt.decoding.trace import FloatArray
 
 EOS = 3
 
@@ -40,7 +40,7 @@ class Known:
         self.tokenizers = Tokenizers(*sides)
         self.seen = seen
 
-    def attention(self, pairs: list[tuple[list[int], list[int]]]) -> list[Numbers]:
+    def attention(self, pairs: list[tuple[list[int], list[int]]]) -> list[FloatArray]:
         return [np.array(self.seen[tuple(source)], np.float32) for source, _ in pairs]
 
 

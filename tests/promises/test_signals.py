@@ -21,7 +21,7 @@ from commandline import Result, nmt, settings
 from tinyruns import Tiny, make_tiny
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.training.loss import Losses, TrainStep
 
 __all__ = ["make", "parts"]
@@ -86,8 +86,8 @@ class AfterSteps:
             real = TrainStep.forward
             monkeypatch.setattr(TrainStep, "forward", loss)
         else:
-            real = BeamEngine._advance
-            monkeypatch.setattr(BeamEngine, "_advance", search)
+            real = TorchEngine._advance
+            monkeypatch.setattr(TorchEngine, "_advance", search)
 
     def count(self, chosen: int, number: int) -> None:
         self.steps += 1

@@ -35,7 +35,7 @@ from nmt.data.corpus.pipeline import (
     refuse_export,
 )
 from nmt.data.text.normalization import with_model_normalization
-from nmt.decoding.beam_search import BeamEngine
+from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist
 from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
 from nmt.decoding.translator import EXTRA_LENGTH, Translator
@@ -406,7 +406,7 @@ class Validator:
         """
         trainer, signals = self.trainer, self.trainer.signals
         decode = config.decode.greedy()
-        engine = BeamEngine(
+        engine = TorchEngine(
             trainer.model,
             trainer.tokenizers,
             decode,

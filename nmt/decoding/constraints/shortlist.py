@@ -28,25 +28,25 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import RunError
 from nmt.models.layers import OutputProjection
 
-Ids = NDArray[np.int64]
+TokenIds = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Shortlist:
     """For each source token the target tokens that it may become."""
 
-    always: Ids
+    always: TokenIds
     """Target tokens in every list, the end of a sentence first."""
-    offsets: Ids
+    offsets: TokenIds
     """Where the targets of each source token begin, and the end: source vocabulary + 1."""
-    targets: Ids
+    targets: TokenIds
 
     @cached_property
     def size(self) -> int:
         """Above all target tokens here."""
         return 1 + max(int(self.always.max()), int(self.targets.max(initial=0)))
 
-    def of(self, source: Sequence[int], demanded: Collection[int] = ()) -> Ids:
+    def of(self, source: Sequence[int], demanded: Collection[int] = ()) -> TokenIds:
         """Return the ids that the translation of these tokens may hold, the end first."""
         named = np.zeros(max(self.size, 1 + max(demanded, default=0)), bool)
         named[self.always] = True
@@ -88,7 +88,7 @@ class Narrowed:
     """The vocabulary of a batch: for each sentence its own list, W tokens with the end first."""
 
     output: OutputProjection
-    lists: list[Ids]
+    lists: list[TokenIds]
     tokens: Tensor
     """B x W ids; a shorter list is filled up with its first."""
     barred: Tensor
@@ -97,7 +97,7 @@ class Narrowed:
     """From B x K x D hidden vectors to B x K x W logits."""
 
     @classmethod
-    def of(cls, output: OutputProjection, lists: list[Ids]) -> Narrowed:
+    def of(cls, output: OutputProjection, lists: list[TokenIds]) -> Narrowed:
         """Take the part of the vocabulary that these lists name."""
         device = output.bias.device
         width = max(map(len, lists))

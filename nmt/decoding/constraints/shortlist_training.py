@@ -16,8 +16,8 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import chunks
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamEngine
-from nmt.decoding.constraints.shortlist import Ids, Shortlist
+from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.constraints.shortlist import Shortlist, TokenIds
 from nmt.decoding.lines.pair_splitting import batch_by_size
 from nmt.decoding.loading import load_engine
 from nmt.errors import RunError
@@ -34,7 +34,7 @@ HELD = 1 << 22
 """Weights held before those of the same two tokens are added up."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
-Weights = tuple[Ids, NDArray[np.float64]]
+Weights = tuple[TokenIds, NDArray[np.float64]]
 """Source token x target vocabulary + target token, and the attention between the two."""
 
 
@@ -54,7 +54,7 @@ def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -
     )
 
 
-def learn_shortlist(engine: BeamEngine, pairs: Iterable[Pair], best: int) -> Shortlist:
+def learn_shortlist(engine: TorchEngine, pairs: Iterable[Pair], best: int) -> Shortlist:
     """Learn a shortlist from pairs of source and target tokens, the targets forced.
 
     A source token gets the `best` target tokens that attend to it most, summed over all pairs.
@@ -82,7 +82,7 @@ def learn_shortlist(engine: BeamEngine, pairs: Iterable[Pair], best: int) -> Sho
     )
 
 
-def _attention(engine: BeamEngine, pairs: list[Pair]) -> Iterator[Weights]:
+def _attention(engine: TorchEngine, pairs: list[Pair]) -> Iterator[Weights]:
     """Yield the attention of each pair between its tokens, the ends left out."""
     width = engine.tokenizers.tgt.vocab_size
     for batch in batch_by_size(pairs, engine.settings.batch_size):
@@ -102,7 +102,7 @@ def _summed(parts: list[Weights]) -> Weights:
     return keys, sums
 
 
-def _copies(tokenizers: Tokenizers) -> Ids:
+def _copies(tokenizers: Tokenizers) -> TokenIds:
     """Return the keys of source tokens with the target token of the same piece."""
     src, tgt = tokenizers.src, tokenizers.tgt
     allowed = sorted({*range(tgt.vocab_size)} - {*tgt.never_output})
@@ -112,7 +112,7 @@ def _copies(tokenizers: Tokenizers) -> Ids:
     return np.array(found, np.int64)
 
 
-def _frequent(counts: Ids, tokenizers: Tokenizers) -> Ids:
+def _frequent(counts: TokenIds, tokenizers: Tokenizers) -> TokenIds:
     """Return the end of a sentence and the tokens seen most often."""
     order = np.argsort(-counts, kind="stable")[:FREQUENT]
     return np.concatenate([[tokenizers.tgt.eos], order[counts[order] > 0]])

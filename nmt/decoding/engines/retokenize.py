@@ -10,7 +10,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.models.ensemble import SourceConverter
 
 
-def rereader(first: Tokenizer, its: Tokenizer) -> SourceConverter | None:
+def retokenizer(first: Tokenizer, its: Tokenizer) -> SourceConverter | None:
     """Return what turns B x S tokens of the first model into another's; None if they are the same.
 
     It goes by their text, which tokenizers keep, and puts the other's own tags before it. The text
