@@ -122,4 +122,4 @@ def test_a_catalogue_with_a_fault_is_refused_with_its_line(
 def test_the_catalogue_is_part_of_the_package() -> None:
     import nmt
 
-    assert CATALOGUE.parent.parent == Path(nmt.__file__).parent
+    assert CATALOGUE.is_relative_to(Path(nmt.__file__).parent)
