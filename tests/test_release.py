@@ -14,7 +14,7 @@ from nmt.core.version import commit
 def test_the_commit_is_named_where_nmt_runs_from_a_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(version, "__file__", str(tmp_path / "nmt" / "release.py"))
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "nmt" / "core" / "version.py"))
     assert commit() == ""
     (tmp_path / ".git").mkdir()
     assert commit() == "", "that is no repository"
