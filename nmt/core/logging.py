@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmt.core import files
-from nmt.core.distributed.environment import job_size
+from nmt.core.distributed.environment import world_size
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -29,7 +29,7 @@ Logger = Callable[[Record], None]
 
 def print_error(message: str) -> None:
     """Print an error on stderr, each line marked, red on a terminal; one of many says its rank."""
-    if job_size() > 1:
+    if world_size() > 1:
         message = f"rank {os.environ.get('RANK')}: {message}"
     red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
     for line in message.split("\n"):

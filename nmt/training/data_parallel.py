@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.training.loss import Losses, TrainStep
 
@@ -25,7 +25,7 @@ class Parallel:
     def __init__(
         self,
         step: TrainStep,
-        workers: Workers,
+        workers: ProcessGroup,
         kind: Literal["ddp", "fsdp"],
         device: torch.device,
     ) -> None:

@@ -74,12 +74,12 @@ def corpus_loss(
 
     def share() -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
-        for batch in signals.workers.share(batches):
+        for batch in signals.workers.shard(batches):
             signals.check()
             with precision.autocast():
                 total += step(batch.to(precision.device)).translation.cpu().double()
         return total
 
     with evaluation_mode(step):
-        total = signals.workers.add(signals.together(share))
+        total = signals.workers.all_reduce_sum(signals.together(share))
     return float(total) / sum(batch.tgt_tokens for batch in batches)

@@ -123,7 +123,7 @@ def _bad_part(trainer: Trainer, last: Done) -> str:
     """Compute the last update again, whose weights are still there; name what is not finite."""
     trainer.step.train()
     losses = trainer.gradients(trainer.prepared(last.pairs, last.batch), last.number)
-    if not bool(trainer.workers.add(torch.stack(losses)).isfinite().all()):
+    if not bool(trainer.workers.all_reduce_sum(torch.stack(losses)).isfinite().all()):
         return "the loss"
     weights = trainer.model.named_parameters()
     return f"the gradient of {first_bad((name, weight.grad) for name, weight in weights)}"

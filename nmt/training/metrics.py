@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.batching.loader import RankBatch
@@ -41,7 +41,7 @@ class Done:
 class Meter:
     """Sums between two log records; nothing is read back from the device before `flush`."""
 
-    def __init__(self, workers: Workers, work: Work, ceiling: float | None) -> None:
+    def __init__(self, workers: ProcessGroup, work: Work, ceiling: float | None) -> None:
         self.workers = workers
         self.work = work
         self.ceiling = ceiling
@@ -83,7 +83,7 @@ class Meter:
         """
         assert self._updates, "flush comes after an update"
         losses = torch.stack(self._losses, 1).cpu().double()
-        sums = self.workers.add(torch.cat([losses, losses.new_tensor([self._linked])]))
+        sums = self.workers.all_reduce_sum(torch.cat([losses, losses.new_tensor([self._linked])]))
         translation, alignment, linked = sums.tolist()
         norms = torch.stack(self._norms).tolist()
         done = [

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.errors import EXIT_INTERRUPTED, EXIT_REQUEUE, EXIT_TERMINATED
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Stopped(Exception):  # noqa: N818 (nothing is wrong)
 class Signals:
     """The signals that one process got, and what the workers of a job know of each other's."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: ProcessGroup) -> None:
         self.workers = workers
         self.own: int | None = None
         """The one that this process got."""
@@ -67,7 +67,7 @@ class Signals:
 
     def agree(self, *values: float) -> list[float]:
         """Share signals; return the largest that any worker has of each value."""
-        number, *largest = self.workers.largest(self.own or 0, *values)
+        number, *largest = self.workers.all_reduce_max(self.own or 0, *values)
         self.agreed = int(number) or None
         return largest
 
@@ -76,7 +76,7 @@ class Signals:
         now = time.monotonic()
         if self.own is None and now - self._asked > LISTEN_SECONDS:
             self._asked = now
-            if self.workers.told():
+            if self.workers.stop_requested():
                 raise Stopped
         if self.own is not None:
             raise Stopped
@@ -91,8 +91,8 @@ class Signals:
         try:
             done.append(work())
         except Stopped:
-            self.workers.tell()
-        self.workers.wait()
+            self.workers.request_stop()
+        self.workers.barrier()
         self.agree()
         if self.agreed is not None:
             raise Stopped

@@ -15,7 +15,7 @@ import torch
 
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog, duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import Batch
@@ -74,7 +74,7 @@ class Trainer:
         corpus: Corpus,
         tokenizers: Tokenizers,
         precision: Precision,
-        workers: Workers,
+        workers: ProcessGroup,
         ceiling: float | None = None,
     ) -> None:
         self.use(config)
@@ -152,7 +152,7 @@ class Trainer:
         with self.signals.heeded():
             self._mark = time.perf_counter()
             self.log.start_bar(self.total_updates, self.state.update)
-            if self.workers.leads and self.why_done() is None:
+            if self.workers.is_main and self.why_done() is None:
                 check_space(self.run, self.model, self.optimizer, self.average)
             if self._must_validate or (self._validation_due() and self._not_validated()):
                 self._validate(validate)
@@ -387,11 +387,11 @@ class Trainer:
         state = self.state
         state.scaler = self.precision.scaler.state_dict()
         trained = self.model, self.optimizer, self.average
-        leads = self.workers.leads
+        leads = self.workers.is_main
         save_checkpoint(self.run, state, *trained, write=leads, record=self.record)
         if leads:
             self._tidy()
-        self.workers.wait()
+        self.workers.barrier()
 
     def _tidy(self) -> None:
         """Point `last` and `best` at checkpoints on disk, and delete those not to be kept."""
@@ -415,7 +415,7 @@ class Trainer:
         self.state = load_checkpoint(folder, self.model, self.optimizer, self.average)
         if new_validation:
             self._forget_scores()
-        if self.workers.leads:
+        if self.workers.is_main:
             self._tidy()  # a kill can come after a checkpoint and before the rest of its save
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
@@ -430,7 +430,7 @@ class Trainer:
             )
         self.state.forget_scores()
         self._must_validate = True
-        if self.workers.leads:
+        if self.workers.is_main:
             files.remove(self.run.best)
 
     # -- progress and signals ---------------------------------------------------------------

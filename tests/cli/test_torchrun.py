@@ -129,7 +129,7 @@ def test_parts_that_are_whole_are_kept(
     done(nmt("translate", *flags))
     alone = out.read_bytes()
     out.unlink()
-    monkeypatch.setattr(translate, "job_size", lambda: 2)
+    monkeypatch.setattr(translate, "world_size", lambda: 2)
     parts: list[int] = []
     real = translate._Way.translate
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from textpairs import corpus_of
 
 from nmt.config.schema import TokenizerConfig
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch, plan_eval_batches
 from nmt.data.batching.loader import (
     PREFETCH,
@@ -110,7 +110,7 @@ def test_micro_batches_cover_each_update_in_order(
 ) -> None:
     batches = plan(corpus)
     for batch in batches:
-        update = build_rank_batch(corpus, batch, tokenizers, tokens, Workers()).micro_batches
+        update = build_rank_batch(corpus, batch, tokenizers, tokens, ProcessGroup()).micro_batches
         whole = build_micro_batch(corpus, batch, tokenizers)
         assert torch.cat([micro.src for micro in update]).equal(whole.src)
         assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
@@ -127,9 +127,10 @@ def test_workers_share_an_update_row_by_row(
 ) -> None:
     """Every row once, and every worker knows the tokens of all; one without rows counts none."""
     for batch in plan(corpus):
-        whole = build_rank_batch(corpus, batch, tokenizers, None, Workers())
+        whole = build_rank_batch(corpus, batch, tokenizers, None, ProcessGroup())
         shares = [
-            build_rank_batch(corpus, batch, tokenizers, 25, Workers(r, size)) for r in range(size)
+            build_rank_batch(corpus, batch, tokenizers, 25, ProcessGroup(r, size))
+            for r in range(size)
         ]
         assert {share.tgt_tokens for share in shares} == {whole.tgt_tokens}
         assert {share.padded_tokens for share in shares} == {whole.padded_tokens}

@@ -17,7 +17,7 @@ from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
 from nmt.config.schema import TokenizerConfig, TrainSet
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
@@ -97,7 +97,7 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
         size = tokenizers.tgt.vocab_size
         network = build_model(config.model, size, size, tokenizers.tgt.pad)
         log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
-        trainer = Noting(config, run, log, network, corpus, tokenizers, kind, Workers())
+        trainer = Noting(config, run, log, network, corpus, tokenizers, kind, ProcessGroup())
         trainer.batches, trainer.states = [], []
         return trainer
 

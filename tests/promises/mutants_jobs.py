@@ -59,25 +59,25 @@ def begin_the_epoch_again() -> None:
 
 def hear_nothing() -> None:
     """Nobody has a pulse: a stopped worker keeps the others waiting."""
-    from nmt.core.distributed.heartbeat import Pulse
+    from nmt.core.distributed.heartbeat import Heartbeat
 
-    Pulse.start = lambda self: None  # type: ignore[method-assign]
-    Pulse.stop = lambda self: None  # type: ignore[method-assign]
+    Heartbeat.start = lambda self: None  # type: ignore[method-assign]
+    Heartbeat.stop = lambda self: None  # type: ignore[method-assign]
 
 
 def blame_another() -> None:
     """The worker that hears the silence, and not the silent one, is named and killed."""
-    from nmt.core.distributed.heartbeat import Pulse
+    from nmt.core.distributed.heartbeat import Heartbeat
 
-    end = Pulse._end
-    Pulse._end = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
+    end = Heartbeat._end_job
+    Heartbeat._end_job = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
 
 
 def meet_where_we_met() -> None:
     """A restart finds the addresses of the attempt before."""
     from nmt.core.distributed import process_group
 
-    process_group.of_this_attempt = lambda store: store
+    process_group.attempt_store = lambda store: store
 
 
 KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"

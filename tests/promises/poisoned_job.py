@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from distributed_job import make_trainer, squares
 from tinytrainer import batches_of
 
-from nmt.core.distributed.process_group import connected
+from nmt.core.distributed.process_group import connect_processes
 from nmt.training.trainer import Trainer
 
 BAD = 3
@@ -71,7 +71,7 @@ def stopped_in_validation(trainer: Trainer) -> dict[str, Any]:
 def main() -> None:
     """Do both."""
     folder, parallel = Path(sys.argv[1]), sys.argv[2]
-    with connected() as workers:
+    with connect_processes() as workers:
         trainer = make_trainer(folder, "luong", parallel, workers)
         found = follow(trainer)
         found |= stopped_in_validation(trainer)

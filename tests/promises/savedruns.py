@@ -21,7 +21,7 @@ from textpairs import corpus_of
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core import files
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
@@ -61,7 +61,7 @@ def trainer_in(folder: Path, **values: Any) -> Trainer:
     model = build_model(config.model, size, size, tokenizers.tgt.pad)
     log, cpu = RunLog(run.log, run.metrics, mute=True), torch.device("cpu")
     kind = Precision("fp32", cpu)
-    return Trainer(config, run, log, model, corpus, tokenizers, kind, Workers())
+    return Trainer(config, run, log, model, corpus, tokenizers, kind, ProcessGroup())
 
 
 def advance(trainer: Trainer) -> None:

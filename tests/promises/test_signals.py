@@ -142,10 +142,10 @@ LISTENER = """\
 import os, time
 from mutants import MUTANT_VARIABLE, MUTANTS
 from nmt.training.signals import Signals
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 if name := os.environ.get(MUTANT_VARIABLE):
     MUTANTS[name].plant()
-signals = Signals(Workers())
+signals = Signals(ProcessGroup())
 with signals.heeded():
     print("ready", flush=True)
     while signals.own is None:

@@ -20,7 +20,7 @@ import torch
 from distributed_job import make_trainer, rows_of
 from mutants import MUTANT_VARIABLE, MUTANTS
 
-from nmt.core.distributed.process_group import connected
+from nmt.core.distributed.process_group import connect_processes
 from nmt.data.batching.loader import RankBatch
 from nmt.training.trainer import Trainer
 
@@ -32,8 +32,8 @@ def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
 
     def followed(update: RankBatch) -> Any:
         result = real(update)
-        loss = workers.add(result[0].translation.clone()) / update.tgt_tokens
-        pairs = sorted(workers.joined(rows_of(update)))
+        loss = workers.all_reduce_sum(result[0].translation.clone()) / update.tgt_tokens
+        pairs = sorted(workers.all_gather(rows_of(update)))
         found.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
         return result
 
@@ -49,12 +49,12 @@ def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int
     if size > 1:
         places = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         os.environ |= {name: str(value) for name, value in places.items()}
-    with connected() as workers:
+    with connect_processes() as workers:
         trainer = make_trainer(folder, model, "ddp", workers)
         if trainer.run.last.exists():
             trainer.resume()
         found = follow(trainer, updates)
-        if workers.leads:
+        if workers.is_main:
             file = folder / "found.json"
             before = json.loads(file.read_text()) if file.exists() else []
             file.write_text(json.dumps(before + found))

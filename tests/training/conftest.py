@@ -10,7 +10,7 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
@@ -53,6 +53,6 @@ def make_trainer(corpus: Corpus, tokenizers: Tokenizers, tmp_path: Path) -> Make
         model = build_model(config.model, size, size, tokenizers.tgt.pad).to(torch.device(device))
         log = RunLog(run.log, run.metrics)
         kind = Precision(precision, torch.device(device))
-        return Trainer(config, run, log, model, corpus, tokenizers, kind, Workers())
+        return Trainer(config, run, log, model, corpus, tokenizers, kind, ProcessGroup())
 
     return make

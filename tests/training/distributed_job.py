@@ -14,7 +14,7 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
-from nmt.core.distributed.process_group import Workers, connected
+from nmt.core.distributed.process_group import ProcessGroup, connect_processes
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
@@ -32,12 +32,12 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_trainer(folder: Path, name: str, parallel: str, workers: Workers) -> Trainer:
+def make_trainer(folder: Path, name: str, parallel: str, workers: ProcessGroup) -> Trainer:
     """Return a trainer of one model, with batches of two to nine pairs."""
     pairs = make_pairs()
     tokenizers = make_tokenizers(pairs)
-    with workers.in_turn():
-        if workers.leads and not (folder / "corpus").exists():
+    with workers.main_first():
+        if workers.is_main and not (folder / "corpus").exists():
             corpus_of(pairs, tokenizers, folder / "corpus")
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
     settings["ema"] = 0.7
@@ -74,8 +74,8 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
         batches = batches_of(trainer, trainer.state.epoch)
         update = trainer.prepared(trainer.corpus, batches[trainer.state.batch])
         losses, norm = trainer.update(update)
-        translation = workers.add(losses.translation.clone()) / update.tgt_tokens
-        found["pairs"].append(sorted(workers.joined(rows_of(update))))
+        translation = workers.all_reduce_sum(losses.translation.clone()) / update.tgt_tokens
+        found["pairs"].append(sorted(workers.all_gather(rows_of(update))))
         found["losses"].append(float(translation))
         found["norms"].append(float(whole(norm)))
         state = trainer.state
@@ -103,13 +103,13 @@ def squares(weights: list[torch.Tensor]) -> list[float]:
 def main() -> None:
     folder, out, parallel, updates, *flags = sys.argv[1:]
     found = {}
-    with connected() as workers:
+    with connect_processes() as workers:
         for name in MODELS:
             trainer = make_trainer(Path(folder), name, parallel, workers)
             if flags == ["--resume"]:
                 trainer.resume()
             found[name] = follow(trainer, int(updates))
-        if workers.leads:
+        if workers.is_main:
             Path(out).write_text(json.dumps(found))
 
 

@@ -10,7 +10,7 @@ import torch
 from tinytrainer import update_of
 
 from nmt.config.model_config import RNNConfig
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
@@ -136,7 +136,7 @@ def test_the_weight_counts_in_training_only() -> None:
 
 def test_the_record_has_both_losses_a_token() -> None:
     """Four target tokens, of which two are linked, twice over."""
-    batch, meter = make_batch(), Meter(Workers(), Work(1, 1), None)
+    batch, meter = make_batch(), Meter(ProcessGroup(), Work(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):
         meter.add(1, losses, torch.ones(()), update_of(batch), batch.linked_tokens)
@@ -149,7 +149,7 @@ def test_the_record_has_both_losses_a_token() -> None:
 
 def test_share_of_peak_is_at_most_one() -> None:
     """A model can be faster than the measured products; then its own speed is the peak."""
-    batch, meter = make_batch(), Meter(Workers(), Work(10**12, 10**12), 1.0)
+    batch, meter = make_batch(), Meter(ProcessGroup(), Work(10**12, 10**12), 1.0)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     meter.add(1, losses, torch.ones(()), update_of(batch), 0)
     record, _ = meter.flush()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tinytrainer import MakeTrainer
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.device.precision import Precision
@@ -84,6 +84,6 @@ def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
     batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.step.train()
     assert isinstance(step, TrainStep)
-    found = corpus_loss(step, batches, CPU, Signals(Workers()))
+    found = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
     assert found == pytest.approx(total / tokens, rel=1e-5)
     assert step.training, "the mode is put back"

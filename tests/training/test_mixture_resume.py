@@ -12,7 +12,7 @@ from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
 from nmt.config.schema import AugmentConfig, TokenizerConfig, TrainSet
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
@@ -79,7 +79,7 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
         size = tokenizers.tgt.vocab_size
         model = build_model(config.model, size, size, tokenizers.tgt.pad)
         log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
-        trainer = Watched(config, run, log, model, corpus, tokenizers, kind, Workers())
+        trainer = Watched(config, run, log, model, corpus, tokenizers, kind, ProcessGroup())
         trainer.digests = []
         return trainer, trainer.digests
 

@@ -17,8 +17,8 @@ import torch
 from nmt.config.loader import load_config, run_folder, show_config
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.distributed.environment import job_size
-from nmt.core.distributed.process_group import Workers, connected
+from nmt.core.distributed.environment import world_size
+from nmt.core.distributed.process_group import ProcessGroup, connect_processes
 from nmt.core.logging import RunLog, duration, put, say
 from nmt.core.logging import table as two_columns
 from nmt.core.outputs import warn_if_unwritten
@@ -106,7 +106,7 @@ def run(
     for engine in () if overwrite else config.export:
         check_export_folder(run_dir.exported(engine))
     config = with_model_normalization(config, run_dir, resume, say)
-    if dry_run and (run_dir.has_begun() or job_size() > 1):
+    if dry_run and (run_dir.has_begun() or world_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
     for name, its in tests.items():
@@ -114,11 +114,11 @@ def run(
             raise DataError(f"data.test: {name}: expected at least one line, got an empty test set")
     device = select_device(device_name)
     check_formats(config, device)
-    with connected() as workers, ExitStack() as stack:
+    with connect_processes() as workers, ExitStack() as stack:
         stack.enter_context(resume_advised())
         if dry_run:
             stack.enter_context(traces_removed(run_dir, say))
-        if workers.leads:
+        if workers.is_main:
             check_folder(run_dir, resume, overwrite)
             stack.enter_context(held(run_dir))
         trainer, validator = set_up(
@@ -128,8 +128,8 @@ def run(
             found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
-        names = config.train.log_to if workers.leads else []
-        if workers.leads:
+        names = config.train.log_to if workers.is_main else []
+        if workers.is_main:
             stack.enter_context(failure_kept(run_dir))
         with open_loggers(
             names, run_dir, trainer.config, trainer.state.update
@@ -139,12 +139,12 @@ def run(
             trainer.log.say(f"interrupted after update {trainer.state.update}; go on with --resume")
             assert trainer.signals.agreed is not None, "only a signal ends it without a reason"
             return EXIT_CODES[trainer.signals.agreed]
-        if workers.leads:
+        if workers.is_main:
             finish(trainer, reason, device_name)
-        workers.wait()
+        workers.barrier()
         if tests:
             test(trainer, tests, device_name)
-        if workers.leads:
+        if workers.is_main:
             hardware = device_in_words(trainer)
             warn_if_unwritten(
                 run_dir.card, lambda _: trainer.log.say(write_card(run_dir, hardware))
@@ -171,7 +171,7 @@ def set_up(
     resume: bool,
     overwrite: bool,
     device: torch.device,
-    workers: Workers,
+    workers: ProcessGroup,
     accept_changes: bool = False,
     dry_run: bool = False,
 ) -> tuple[Trainer, Validator]:
@@ -179,9 +179,9 @@ def set_up(
 
     A dry run replaces no file.
     """
-    log = RunLog(None if dry_run else run_dir.log, run_dir.metrics, mute=not workers.leads)
-    with workers.in_turn():
-        if workers.leads:
+    log = RunLog(None if dry_run else run_dir.log, run_dir.metrics, mute=not workers.is_main)
+    with workers.main_first():
+        if workers.is_main:
             files.make_folder(run_dir.path)
             if not dry_run:
                 files.sweep_strays(run_dir.path)
@@ -192,19 +192,19 @@ def set_up(
         checkpoint = last_checkpoint(run_dir) if resume else None
         going_on = checkpoint is not None
         changes: list[str] = []
-        if going_on or not workers.leads:  # the first worker has measured for all
+        if going_on or not workers.is_main:  # the first worker has measured for all
             before = load_config(run_dir.config)
             config = reuse_measured(config, before)
             changes = changed_settings(config, before, accept_changes)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
-        if workers.leads:  # not to the log of a run that may be refused
+        if workers.is_main:  # not to the log of a run that may be refused
             say("measuring the speed of matrix products (at most a second)")
         precision = Precision(config.train.precision, device)
         if config.train.precision == "auto":
             check_training(config.model, precision.name, device)
         ceiling = max(matrix_rate(device, dtype) for dtype in {torch.float32, precision.dtype})
-        if workers.leads and (reason := slow_precision_reason(precision.name, device)):
+        if workers.is_main and (reason := slow_precision_reason(precision.name, device)):
             say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
             log.say(f"changed: {change}")
@@ -230,7 +230,7 @@ def set_up(
             )
             measured["decode.split"] = split
         config = config.with_values(measured)
-        if workers.leads and not dry_run:
+        if workers.is_main and not dry_run:
             files.write_text(run_dir.config, show_config(config))
             files.remove(run_dir.finished)
             files.remove(run_dir.failed)
@@ -243,14 +243,14 @@ def set_up(
         tokens, why = fitting_tokens(trainer)
         log.say(f"micro-batches of {tokens} tokens: {why}")
         trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
-        if workers.leads and not dry_run:
+        if workers.is_main and not dry_run:
             files.write_text(run_dir.config, show_config(trainer.config))
     trainer.scored_on = validation_digest(config, valid)
     if going_on:
         # Only the first worker has seen the validation text of an older run before it was replaced.
-        [new_validation] = workers.largest(float(scored_on not in ("", trainer.scored_on)))
+        [new_validation] = workers.all_reduce_max(float(scored_on not in ("", trainer.scored_on)))
         trainer.resume(bool(new_validation))
-        if workers.leads:
+        if workers.is_main:
             forget_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")
     log.say(summary(trainer, sizes, threads))
@@ -380,7 +380,7 @@ class Validator:
         loss = self.loss()
         hypotheses = self.translated(trainer.config)
         bleu = corpus_bleu(hypotheses, self.ref, trainer.config.data.tgt)
-        if trainer.workers.leads:
+        if trainer.workers.is_main:
             output = trainer.run.valid_output(update)
             lines = [""] * self.pairs_in_corpus
             for row, hypothesis in zip(self.rows.tolist(), hypotheses, strict=True):
@@ -417,9 +417,9 @@ class Validator:
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]
-            share, its = trainer.workers.share(lines), translator.tagged(tags)
+            share, its = trainer.workers.shard(lines), translator.tagged(tags)
             mine = signals.together(partial(its.translate, share))
-            hypotheses += trainer.workers.joined(mine)
+            hypotheses += trainer.workers.all_gather(mine)
         return hypotheses
 
     def seconds(self) -> float:
@@ -470,9 +470,9 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
         trainer.log.say(f"{one.name}: translating {len(one)} lines, beam {config.decode.beam_size}")
         its = with_tags(translator, config, one.tags)
         found.append(
-            (one, translate_test_set(its, one, partial(trainer.workers.each, its.translate)))
+            (one, translate_test_set(its, one, partial(trainer.workers.map_shards, its.translate)))
         )
-    if not trainer.workers.leads:
+    if not trainer.workers.is_main:
         return
     test_set, answers = found[0]
     say(samples(test_set.src or [], test_set.references[0], answers.hypotheses))

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Literal
 
 from nmt.config.schema import Config, DecodeConfig
 from nmt.core import files
-from nmt.core.distributed.environment import job_size
+from nmt.core.distributed.environment import world_size
 from nmt.core.logging import say, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import RunDir
@@ -117,7 +117,7 @@ def run(
         raise ConfigError(problems)
     terms = read_terminology(asked.terms) if asked.terms else None
     way = _Way(opened, asked, terms, device, engine)
-    if job_size() > 1:
+    if world_size() > 1:
         _shared(file, output, way)
         return
     with ExitStack() as stack:
@@ -290,20 +290,20 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             ["under torchrun: needs a plain file to translate and -o FILE, which workers share"]
         )
     from nmt.core.distributed.process_group import (
-        connected,  # torch, which --engine ctranslate2 alone does without
+        connect_processes,  # torch, which --engine ctranslate2 alone does without
     )
 
     ranges = byte_ranges(file)
     folder = output.with_name(f"{output.name}.parts")
     parts = [folder / f"{number:05d}" for number in range(len(ranges))]
-    with connected() as workers:
-        if workers.leads:
+    with connect_processes() as workers:
+        if workers.is_main:
             _claim(folder, f"{file.resolve()} {file.stat().st_mtime_ns} {way.in_words()}\n")
-        workers.wait()
+        workers.barrier()
         translator = way.translator()
         told: list[_Told] = []
         first = counted = 0  # lines before a byte of the file
-        for (begin, end), part in workers.share(list(zip(ranges, parts, strict=True))):
+        for (begin, end), part in workers.shard(list(zip(ranges, parts, strict=True))):
             if part.is_file():
                 continue
             first += sum(1 for _ in range_lines(file, counted, begin))
@@ -311,9 +311,9 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             with files.open_atomic(part) as sink:
                 lines = range_lines(file, begin, end)
                 told.append(way.translate(translator, lines, sink, file, first))
-        by_worker = workers.joined([[each.as_list() for each in told]])
+        by_worker = workers.all_gather([[each.as_list() for each in told]])
         every = [_Told.of(each) for its in by_worker for each in its]
-        if workers.leads:
+        if workers.is_main:
             with files.open_atomic(output) as sink:
                 for part in parts:
                     with open(part, "rb") as stream:

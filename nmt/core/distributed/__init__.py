@@ -1,1 +1,1 @@
-"""The processes of one training job, as torchrun starts them."""
+"""Communication between the processes (ranks) of one torchrun job, and detection of lost ranks."""

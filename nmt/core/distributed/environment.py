@@ -5,6 +5,6 @@ from __future__ import annotations
 import os
 
 
-def job_size() -> int:
-    """Return the number of processes that torchrun started for this job, 1 without it."""
+def world_size() -> int:
+    """Return the number of processes that torchrun started for this job, 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))

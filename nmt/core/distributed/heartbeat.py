@@ -1,8 +1,9 @@
-"""The pulse of a job: every worker says each second that it lives, and listens for the one before.
+"""Heartbeats between the ranks of a job, which detect a rank that hangs.
 
-torchrun sees at once that a process has died. One that is stopped, or whose machine is out of
-reach, it does not see, and the others would wait for it, for days where the wait may be long. They
-hear each other through the store by which they met, which is torchrun's, or in the first worker.
+torchrun detects a process that exits, but not one that is stopped or whose machine is unreachable.
+The other ranks would wait for it until their collective operation times out, which can take days.
+Every rank therefore counts up its own key of the job's key-value store once per second, and watches
+the key of the rank before it. The store is that of torchrun or, without one, a server in rank 0.
 """
 
 from __future__ import annotations
@@ -20,100 +21,118 @@ from nmt.core.logging import print_error
 from nmt.errors import EXIT_USER_ERROR, ConfigError
 
 TIMEOUT_VARIABLE = "NMT_WORKER_TIMEOUT"
-TIMEOUT_SECONDS, LEAST_SECONDS = 120, 5
-"""How long a worker may be silent, where the variable does not say, and the least it can say."""
+TIMEOUT_SECONDS = 120
+"""Default timeout of a heartbeat, in seconds, if TIMEOUT_VARIABLE is not set."""
+MIN_TIMEOUT_SECONDS = 5
 BEAT_SECONDS = 1.0
+"""Seconds between two heartbeats of a rank."""
 
 Process = tuple[str, int]
-"""The torchrun that started a worker (GROUP_RANK; "" without torchrun), and its process id."""
+"""The torchrun that started a rank (GROUP_RANK; "" without torchrun), and its process id."""
 
 
 def timeout_seconds() -> int:
-    """Return how long a worker may be silent; raise ConfigError where the variable is no such."""
+    """Return the heartbeat timeout in seconds; raise ConfigError if its variable is invalid."""
     text = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
-    if not text.isdecimal() or int(text) < LEAST_SECONDS:
+    if not text.isdecimal() or int(text) < MIN_TIMEOUT_SECONDS:
         raise ConfigError(
-            [f"{TIMEOUT_VARIABLE}: expected whole seconds, at least {LEAST_SECONDS}, got '{text}'"]
+            [
+                f"{TIMEOUT_VARIABLE}: expected whole seconds, at least {MIN_TIMEOUT_SECONDS}, "
+                f"got '{text}'"
+            ]
         )
     return int(text)
 
 
-def this_process() -> Process:
-    """Return what the others must know of this worker."""
+def current_process() -> Process:
+    """Return the identity of this process."""
     return os.environ.get("GROUP_RANK", ""), os.getpid()
 
 
-def open_store() -> Store:
-    """Return a connection of its own to the store, so that nobody waits for another's request."""
+def connect_store() -> Store:
+    """Return a new connection to the job's store.
+
+    A separate connection keeps heartbeats from waiting for other requests of this process.
+    """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return TCPStore(host, port, is_master=False, wait_for_workers=False)
 
 
-class Pulse:
-    """Two threads of one worker; `processes` are those of all workers by rank.
+class Heartbeat:
+    """Background threads that send the heartbeat of this rank and watch that of another.
 
-    Silence is counted in beats and not read off a clock: a job that is stopped as a whole and goes
-    on later has lost nobody. A store that does not answer says that the first worker is stopped
-    only where it is in that worker; a stopped torchrun hurts nobody.
+    The timeout counts heartbeats instead of reading a clock, because all ranks of a job may be
+    suspended and resumed together, for example by a scheduler.
     """
 
     def __init__(self, rank: int, processes: Sequence[Process], store: Store, timeout: int) -> None:
+        """Prepare the threads.
+
+        `processes` holds the identities of all ranks, in the order of the ranks. `timeout` is in
+        seconds.
+        """
         self.rank, self.processes, self.timeout = rank, processes, timeout
-        self.watched = (rank - 1) % len(processes)
-        job = "-".join(str(pid) for _, pid in processes)  # a restart may meet the same store
-        self._store = PrefixStore(f"nmt/pulse/{job}", store)
-        self._most = timeout / BEAT_SECONDS
+        self.watched_rank = (rank - 1) % len(processes)
+        job = "-".join(str(pid) for _, pid in processes)  # a restarted job may reuse the store
+        self._store = PrefixStore(f"nmt/heartbeat/{job}", store)
+        self._max_missed = timeout / BEAT_SECONDS
         self._unanswered = 0
-        self._over = Event()
-        work = [self._beat]
+        self._stopped = Event()
+        targets = [self._send_and_watch]
+        # An unanswered request means that rank 0 hangs only if rank 0 is the server of the store.
+        # The job can do without a torchrun that hangs.
         if rank and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-            work.append(self._await_answers)
-        self._threads = [Thread(target=each, daemon=True) for each in work]
+            targets.append(self._watch_store)
+        self._threads = [Thread(target=target, daemon=True) for target in targets]
 
     def start(self) -> None:
-        """Begin to beat and to listen."""
+        """Start sending and watching."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Fall silent; the others must do so too."""
-        self._over.set()
-        self._threads[0].join(BEAT_SECONDS)  # which may wait for an answer that never comes
+        """Stop sending and watching; all ranks must stop together."""
+        self._stopped.set()
+        self._threads[0].join(BEAT_SECONDS)  # bounded: it may wait for a store that hangs
 
-    def _beat(self) -> None:
-        heard, silent = 0, 0
-        while not self._over.wait(BEAT_SECONDS):
+    def _send_and_watch(self) -> None:
+        """Send one heartbeat per interval; end the job if the watched rank has stopped."""
+        last_count, missed = 0, 0
+        while not self._stopped.wait(BEAT_SECONDS):
             try:
                 self._store.add(str(self.rank), 1)
-                now = self._store.add(str(self.watched), 0)
-            except RuntimeError:  # the store is gone, and with it a process that torchrun watches
-                self._over.set()
+                count = self._store.add(str(self.watched_rank), 0)
+            except RuntimeError:  # the server of the store has exited, which torchrun detects
+                self._stopped.set()
                 return
             self._unanswered = 0
-            heard, silent = now, silent + 1 if now == heard else 0
-            if silent > self._most:
-                self._end(self.watched)
+            missed = missed + 1 if count == last_count else 0
+            last_count = count
+            if missed > self._max_missed:
+                self._end_job(self.watched_rank)
 
-    def _await_answers(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+    def _watch_store(self) -> None:
+        """End the job if rank 0, the server of the store, does not answer."""
+        while not self._stopped.wait(BEAT_SECONDS):
             self._unanswered += 1
-            if self._unanswered > self._most:
-                self._end(0)
+            if self._unanswered > self._max_missed:
+                self._end_job(0)
 
-    def _end(self, lost: int) -> None:
-        """End the job, with the name of the worker that is lost.
+    def _end_job(self, lost_rank: int) -> None:
+        """Report the lost rank and end the job.
 
-        It is killed where that can be done, since torchrun then names it, need not wait for it, and
-        ends the others; else this worker ends itself, which may be stuck in a wait.
+        Kill the lost rank if the same torchrun started it: torchrun then reports that rank and ends
+        the others at once. Else exit, because this process may be blocked in a collective call.
         """
-        self._over.set()
+        self._stopped.set()
         print_error(
-            f"rank {lost} has been silent for {self.timeout} s: it is stopped, or its machine is "
-            "out of reach; the job ends"
+            f"rank {lost_rank}: expected a heartbeat every {BEAT_SECONDS:g} s, got none for "
+            f"{self.timeout} s (the process is stopped, or its machine is unreachable); "
+            "ending the job"
         )
-        torchrun, process = self.processes[lost]
+        torchrun, pid = self.processes[lost_rank]
         if torchrun and torchrun == self.processes[self.rank][0]:
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         else:
             os._exit(EXIT_USER_ERROR)

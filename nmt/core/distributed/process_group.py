@@ -1,6 +1,6 @@
-"""The processes of one job, as torchrun starts them, and what they tell each other.
+"""The process group of a torchrun job: collective operations on Python values and tensors.
 
-A process alone is a job of one, which has nobody to talk to.
+Without torchrun the group has one process, and no operation communicates.
 """
 
 from __future__ import annotations
@@ -20,143 +20,155 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
-from nmt.core.distributed.environment import job_size
-from nmt.core.distributed.heartbeat import Pulse, open_store, this_process, timeout_seconds
+from nmt.core.distributed.environment import world_size
+from nmt.core.distributed.heartbeat import (
+    Heartbeat,
+    connect_store,
+    current_process,
+    timeout_seconds,
+)
 from nmt.errors import WorkerError
 
 T = TypeVar("T")
 R = TypeVar("R")
-SILENCE = timedelta(minutes=10)
-"""How long one worker may keep the others waiting within an update."""
-PATIENCE = timedelta(days=30)
-"""How long the others wait while the first prepares text."""
+STEP_TIMEOUT = timedelta(minutes=10)
+"""Timeout of the collective operations of an optimizer step."""
+BARRIER_TIMEOUT = timedelta(days=30)
+"""Timeout of barriers and gathers: other ranks wait while the main process prepares text."""
+EXIT_DELAY_SECONDS = 2.0
+"""Delay before a process reports that it lost another rank.
 
-
-NAMING_SECONDS = 2.0
-"""A worker that has lost another ends later than that one, so that torchrun names the other."""
+torchrun reports the process that exits first, which must be the lost rank.
+"""
 
 
 @dataclass(frozen=True)
-class Workers:
-    """One process, and what it can tell the others of its job."""
+class ProcessGroup:
+    """The processes of a job, as seen by one of them."""
 
     rank: int = 0
     size: int = 1
-    waiting: dist.ProcessGroup | None = None
-    """Where a wait may be long."""
+    """Number of processes."""
+    slow_group: dist.ProcessGroup | None = None
+    """The torch process group with BARRIER_TIMEOUT."""
     store: Store | None = None
-    """Where a word can be left for those who do not wait."""
+    """Key-value store shared by all processes."""
 
     @property
-    def leads(self) -> bool:
-        """Tell whether this is the first, which alone writes files and speaks."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the only process that writes files and prints."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this worker's items: every size-th one."""
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
+        """Return the items of this rank: every `size`-th item, beginning with its own rank."""
         return items[self.rank :: self.size]
 
-    def each(self, work: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R]:
-        """Return the results of `work`, one an item in order, of which each worker does its share.
+    def map_shards(self, function: Callable[[Sequence[T]], list[R]], items: Sequence[T]) -> list[R]:
+        """Return the results of `function` for all items, in their order.
 
-        All workers come here with the same items and leave with the same results.
+        Each rank calls `function` with its shard. `function` returns one result per item. All ranks
+        must pass the same items; all get the same results.
         """
-        return self.joined(work(self.share(items)))
+        return self.all_gather(function(self.shard(items)))
 
-    def joined(self, mine: Sequence[T]) -> list[T]:
-        """Return the items of all workers in the order in which `share` gave them out.
+    def all_gather(self, items: Sequence[T]) -> list[T]:
+        """Return the items of all ranks, interleaved so that this reverses `shard`.
 
-        They travel as JSON.
+        The items are sent as JSON.
         """
         if self.size == 1:
-            return list(mine)
-        text = torch.frombuffer(bytearray(json.dumps(list(mine)).encode()), dtype=torch.uint8)
+            return list(items)
+        content = torch.frombuffer(bytearray(json.dumps(list(items)).encode()), dtype=torch.uint8)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(sizes, torch.tensor([len(text)]), self.waiting)
-        longest = int(max(sizes))
-        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(texts, F.pad(text, (0, longest - len(text))), self.waiting)
-        shares = [
-            json.loads(bytes(text[: int(size)].tolist()))
-            for text, size in zip(texts, sizes, strict=True)
+        dist.all_gather(sizes, torch.tensor([len(content)]), self.slow_group)
+        max_size = int(max(sizes))
+        contents = [torch.zeros(max_size, dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(contents, F.pad(content, (0, max_size - len(content))), self.slow_group)
+        shards = [
+            json.loads(bytes(content[: int(size)].tolist()))
+            for content, size in zip(contents, sizes, strict=True)
         ]
-        total = sum(map(len, shares))
-        return [shares[i % self.size][i // self.size] for i in range(total)]
+        total = sum(map(len, shards))
+        return [shards[i % self.size][i // self.size] for i in range(total)]
 
-    def add(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the sum of all workers' tensors, in the place of this one's."""
+    def all_reduce_sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Replace `tensor` in place by the sum of the tensors of all ranks, and return it."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, *values: float) -> list[float]:
-        """Return the largest that any worker has of each value, so that all decide alike."""
+    def all_reduce_max(self, *values: float) -> list[float]:
+        """Return the maximum of each value over all ranks."""
         if self.size == 1:
             return list(values)
-        ours = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(ours, dist.ReduceOp.MAX)
-        return ours.tolist()
+        maxima = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(maxima, dist.ReduceOp.MAX)
+        return maxima.tolist()
 
-    def tell(self) -> None:
-        """Let the others know, whenever they ask, that this one wants to stop."""
+    def request_stop(self) -> None:
+        """Set the stop flag of the job, without waiting for other ranks."""
         if self.store is not None:
             self.store.set("stop", "1")
 
-    def told(self) -> bool:
-        """Tell whether any worker wants to stop; nobody waits for an answer."""
+    def stop_requested(self) -> bool:
+        """Return whether any rank has set the stop flag, without waiting for other ranks."""
         return self.store is not None and self.store.check(["stop"])
 
-    def wait(self) -> None:
-        """Go on when all workers have come here."""
+    def barrier(self) -> None:
+        """Wait until all ranks have called this method."""
         if self.size > 1:
-            dist.barrier(self.waiting)
+            dist.barrier(self.slow_group)
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """Let the first do the block before the others: what it makes on disk, they find."""
-        if not self.leads:
-            self.wait()
+    def main_first(self) -> Iterator[None]:
+        """Run the block in the main process, then in the others, which find its files."""
+        if not self.is_main:
+            self.barrier()
         yield
-        if self.leads:
-            self.wait()
+        if self.is_main:
+            self.barrier()
 
 
 @contextmanager
-def connected() -> Iterator[Workers]:
-    """Connect the processes that torchrun started; a process alone is a job of one.
+def connect_processes() -> Iterator[ProcessGroup]:
+    """Yield the process group of this job; end the block on all ranks together.
 
-    All come to the end of the block together. Raises WorkerError where another one is lost; one
-    that is silent for too long ends the job (nmt/core/distributed/heartbeat.py).
+    Raises WorkerError if the connection to another rank breaks. A rank that hangs ends the job (see
+    nmt/core/distributed/heartbeat.py).
     """
-    if job_size() == 1:
-        yield Workers()
+    if world_size() == 1:
+        yield ProcessGroup()
         return
     timeout = timeout_seconds()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, rank, size = next(rendezvous("env://", timeout=SILENCE))
-        store = of_this_attempt(store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=SILENCE)
-        waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
-        workers = Workers(rank, size, waiting, PrefixStore("nmt", store))
-        with _beating(workers, timeout):
-            yield workers
-            workers.wait()
+        store, rank, size = next(rendezvous("env://", timeout=STEP_TIMEOUT))
+        store = attempt_store(store)
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=STEP_TIMEOUT
+        )
+        slow_group = dist.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
+        group = ProcessGroup(rank, size, slow_group, PrefixStore("nmt", store))
+        with _heartbeat(group, timeout):
+            yield group
+            group.barrier()
     except RuntimeError as error:
-        if not _is_loss(error):
+        if not _is_connection_error(error):
             raise
-        time.sleep(NAMING_SECONDS)
-        raise WorkerError(f"another worker is gone: {str(error).splitlines()[0]}") from None
+        time.sleep(EXIT_DELAY_SECONDS)
+        reason = str(error).splitlines()[0]
+        raise WorkerError(f"the connection to another rank is lost: {reason}") from None
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def of_this_attempt(store: Store) -> Store:
-    """Return the part of the store in which no attempt before a restart has left its addresses.
+def attempt_store(store: Store) -> Store:
+    """Return a view of the store that holds no addresses of attempts before a restart.
 
-    Where there is one torchrun, its store lives on through restarts (torch 2.13). Several count
-    their restarts each for itself, so that a count would part them.
+    A single torchrun keeps its store through restarts (torch 2.13), so the count of restarts is the
+    prefix of the view. Several torchruns count restarts independently and could disagree; they
+    share the plain store.
     """
     if os.environ.get("GROUP_WORLD_SIZE") != "1":
         return store
@@ -164,18 +176,18 @@ def of_this_attempt(store: Store) -> Store:
 
 
 @contextmanager
-def _beating(workers: Workers, timeout: int) -> Iterator[None]:
-    processes = workers.joined([this_process()])
-    pulse = Pulse(workers.rank, [(name, pid) for name, pid in processes], open_store(), timeout)
-    pulse.start()
+def _heartbeat(group: ProcessGroup, timeout: int) -> Iterator[None]:
+    """Send and watch heartbeats during the block."""
+    processes = [(torchrun, pid) for torchrun, pid in group.all_gather([current_process()])]
+    heartbeat = Heartbeat(group.rank, processes, connect_store(), timeout)
+    heartbeat.start()
     try:
         yield
     finally:
-        pulse.stop()
+        heartbeat.stop()
 
 
-def _is_loss(error: RuntimeError) -> bool:
-    """Tell whether an error says that a connection is broken; gloo has no class for it."""
-    return isinstance(error, dist.DistError) or any(
-        word in str(error) for word in ("gloo", "Connection closed by peer", "Connection reset")
-    )
+def _is_connection_error(error: RuntimeError) -> bool:
+    """Return whether a connection to another rank is broken; gloo has no class for this error."""
+    messages = ("gloo", "Connection closed by peer", "Connection reset")
+    return isinstance(error, dist.DistError) or any(text in str(error) for text in messages)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.core.distributed.process_group import Workers
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.tokenizer.tokenizer import Tokenizers
@@ -161,7 +161,7 @@ def build_rank_batch(
     batch: Batch,
     tokenizers: Tokenizers,
     micro_batch_tokens: int | None,
-    workers: Workers,
+    workers: ProcessGroup,
 ) -> RankBatch:
     """Gather this worker's rows of a batch; one without any looks at a row and counts nothing."""
     own = batch.share(workers.rank, workers.size)

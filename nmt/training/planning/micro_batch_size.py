@@ -55,9 +55,9 @@ def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
         tokens = max(least, -(-whole // share))
         if tokens == fitting:
             continue
-        if any(workers.largest(peak + 2 * growth > room)):
+        if any(workers.all_reduce_max(peak + 2 * growth > room)):
             break
-        if any(workers.largest(not _passes(trainer, tokens))):
+        if any(workers.all_reduce_max(not _passes(trainer, tokens))):
             break
         fitting = tokens
         growth, peak = peak_memory(device) - peak, peak_memory(device)
