@@ -52,7 +52,7 @@ def closest(engine: TorchEngine, source: list[int]) -> float:
     Watched in a search of this source alone; the best two that ended count too.
     """
     k, eos = engine.settings.beam_size, engine.tokenizers.tgt.eos
-    _, steps = engine.watch(source)
+    _, steps = engine.trace_beam(source)
     gaps = []
     for step in steps:
         going = [c.log_prob for c in step if c.tokens[-1] != eos]

@@ -37,11 +37,10 @@ from nmt.decoding.constraints.lexical_constraints import (
 )
 from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
 from nmt.decoding.forced_decoding import BROKEN, NO_ATTENTION, Forcing
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.hypothesis import Hypothesis, length_limit
 from nmt.decoding.logits_processors import Filters, begun
 from nmt.decoding.request_queue import Waiting
 from nmt.decoding.trace import BeamStep, Candidate
-from nmt.decoding.translator import length_limit
 from nmt.device.threads import run_in_threads
 from nmt.errors import ConfigError, RunError
 from nmt.models.build import AnyModel
@@ -171,7 +170,7 @@ class TorchEngine(Forcing):
             return 1
         return max(1, min(torch.get_num_threads(), lines // LINES_A_WORKER))
 
-    def watch(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
+    def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
         """Search one source; return the best hypothesis and what each step kept and dropped.
 
         Of several groups the steps are those of the first.
@@ -182,7 +181,7 @@ class TorchEngine(Forcing):
             self._search(Waiting([source], {}, 1, self.settings), found, 1, steps)
         return found[0][0], steps
 
-    def limit(self, source_length: int) -> int:
+    def length_limit(self, source_length: int) -> int:
         """Return the longest translation, eos included, of a source of so many tokens."""
         return length_limit(self.settings, source_length)
 
@@ -223,7 +222,7 @@ class TorchEngine(Forcing):
         groups, k = self._groups(nbest), self.width
         src, src_len = self._source_tensors(sources)
         limits = [
-            self.limit(len(source))
+            self.length_limit(len(source))
             if demand == LexicalConstraints()
             else self._room(source, demand)
             for source, demand in zip(sources, demands, strict=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import mul
 from typing import Protocol
 
+from nmt.config.schema import DecodeConfig
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.lines.confidence import Confidence, TokenScores
 
@@ -88,3 +90,24 @@ class Engine(Protocol):
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> list[TokenScores]:
         """Return how probable each pair's target is, token by token, and what it looked at."""
+
+
+EXTRA_LENGTH = 10
+"""Tokens added to `decode.max_length_ratio` times the source length."""
+
+
+def length_limit(
+    settings: DecodeConfig, source_length: int, constraints: LexicalConstraints | None = None
+) -> int:
+    """Return the maximum length of a translation in tokens, eos included.
+
+    A constraint adds its own length and EXTRA_LENGTH tokens. `decode.max_length` bounds the
+    result unless the constraint is longer.
+    """
+    limit, least = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH, 0
+    if constraints is not None:
+        limit += constraints.length + EXTRA_LENGTH
+        least = constraints.length
+    if settings.max_length is not None:
+        limit = min(limit, settings.max_length + 1)
+    return max(limit, settings.min_length + 1, least + 1)

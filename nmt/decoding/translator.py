@@ -5,7 +5,6 @@ The engine that searches is handed in; this room needs no torch.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from nmt.decoding.hypothesis import (
     Hypothesis,
     PairScore,
     Translation,
+    length_limit,
 )
 from nmt.decoding.lines.confidence import TokenScores, compute_confidence
 from nmt.decoding.lines.pair_splitting import (
@@ -66,27 +66,6 @@ class Line:
             raise DataError(
                 f"expected a line of text, with a prefix and a list of phrases, got {self}"
             )
-
-
-EXTRA_LENGTH = 10
-"""Tokens a translation may always have, beyond decode.max_length_ratio times its source."""
-
-
-def length_limit(
-    settings: DecodeConfig, source_length: int, constraints: LexicalConstraints | None = None
-) -> int:
-    """Return the longest translation, eos included, of a source of so many tokens.
-
-    With a demand it has room for that beside what it has anyhow. decode.max_length bounds it, but
-    for a demand that is longer.
-    """
-    limit, least = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH, 0
-    if constraints is not None:
-        limit += constraints.length + EXTRA_LENGTH
-        least = constraints.length
-    if settings.max_length is not None:
-        limit = min(limit, settings.max_length + 1)
-    return max(limit, settings.min_length + 1, least + 1)
 
 
 @dataclass(frozen=True)

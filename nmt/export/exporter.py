@@ -141,7 +141,7 @@ def compare(
     """Translate the first lines of a corpus that both engines take; None where there is none."""
     most = positions or sys.maxsize
     rows = [(i, corpus.row("src", i).tolist()) for i in range(len(corpus))]
-    chosen = [(i, row) for i, row in rows if row and ours.limit(len(row)) < most][:COMPARED]
+    chosen = [(i, row) for i, row in rows if row and ours.length_limit(len(row)) < most][:COMPARED]
     sources = [row for _, row in chosen]
     if not sources:
         return None

@@ -18,8 +18,7 @@ from nmt.config.model_config import TransformerConfig, depths
 from nmt.config.schema import DecodeConfig
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
-from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.translator import length_limit
+from nmt.decoding.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.transformer import (
     FeedForward,

@@ -202,7 +202,7 @@ class Explainer:
 
     def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:
-            return [self.engine.watch(source.tokens) for source in sources]
+            return [self.engine.trace_beam(source.tokens) for source in sources]
         found = self.engine.search([source.tokens for source in sources])
         return [(best, []) for (best,) in found]
 

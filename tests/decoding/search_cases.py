@@ -132,7 +132,7 @@ def plain_search(engine: TorchEngine, source: Sequence[int]) -> Searched:
     """Beam search over lists, one sentence, whole prefixes re-read each step, no early stop."""
     model, settings = engine.model.eval(), engine.settings
     real = range(FIRST_REAL, model.output.weight.size(0))
-    limit = engine.limit(len(source))
+    limit = engine.length_limit(len(source))
     living: list[tuple[float, list[int]]] = [(0.0, [])]
     ended: list[tuple[float, list[int]]] = []
     k, closest = settings.beam_size, math.inf

@@ -23,7 +23,6 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding import translator
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.beam_state import Ranking
 from nmt.decoding.hypothesis import Hypothesis
@@ -77,7 +76,7 @@ def test_length_penalty_of_wu_et_al(length: int, alpha: float, expected: float) 
     ("ratio", "source", "limit"), [(2.0, 3, 16), (1.5, 3, 15), (0.1, 1, 11), (2.0, 0, 10)]
 )
 def test_limit_is_the_ratio_rounded_up_plus_ten(ratio: float, source: int, limit: int) -> None:
-    assert make_engine(max_length_ratio=ratio).limit(source) == limit
+    assert make_engine(max_length_ratio=ratio).length_limit(source) == limit
 
 
 @each_wiring
@@ -116,7 +115,7 @@ def test_a_beam_of_one_is_greedy_search(settings: dict[str, object]) -> None:
         tokens: list[int] = []
         with torch.no_grad():
             memory = encode_alone(model, source)
-            while len(tokens) + 1 < engine.limit(len(source)):
+            while len(tokens) + 1 < engine.length_limit(len(source)):
                 log_probs = next_log_probs(model, memory, [tokens])[0].tolist()
                 best = max([EOS, *range(FIRST_REAL, 12)], key=log_probs.__getitem__)
                 if best == EOS:
@@ -130,7 +129,7 @@ def test_a_beam_of_one_is_greedy_search(settings: dict[str, object]) -> None:
 class ShortEngine(TorchEngine):
     """Translations of 2 to 4 tokens, eos included, by the length of the source."""
 
-    def limit(self, source_length: int) -> int:
+    def length_limit(self, source_length: int) -> int:
         return 2 + source_length % 3
 
 
@@ -142,7 +141,7 @@ def make_short(beam_size: int, alpha: float, **settings: object) -> ShortEngine:
 
 def brute_force(engine: TorchEngine, source: list[int]) -> list[tuple[float, list[int]]]:
     """(score, tokens) of every sequence there is, best first."""
-    limit, alpha = engine.limit(len(source)), engine.settings.length_penalty
+    limit, alpha = engine.length_limit(len(source)), engine.settings.length_penalty
     model = engine.model.eval()
     log_probs = {(): 0.0}
     ranked = []
@@ -231,7 +230,7 @@ def test_search_finds_what_a_plain_search_over_lists_finds(
 def test_translations_do_not_depend_on_batch_size_or_batch_mates(
     settings: dict[str, object], beam_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(translator, "EXTRA_LENGTH", 3)
+    monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 3)
     engine = make_engine(beam_size=beam_size, **settings)
     sources = random_sources(100, 8)
     shuffled = random.Random(1).sample(range(100), 100)

@@ -60,7 +60,7 @@ def test_samples_come_as_often_as_the_model_says() -> None:
     count = 4000
     [found] = engine.search([[4, 6, 5]], count)
     assert len(found) == count
-    by_choice = [tuple(h.tokens) for h in found if len(h.tokens) + 1 < engine.limit(3)]
+    by_choice = [tuple(h.tokens) for h in found if len(h.tokens) + 1 < engine.length_limit(3)]
     assert len(by_choice) > count / 2, "those at the limit end by force"
     seen = Counter(by_choice)
     for tokens, times in seen.most_common(5):
@@ -141,7 +141,7 @@ def plain_diverse(
 ) -> tuple[list[tuple[float, list[int]]], float]:
     """Diverse beam search over lists, group by group; also the closest cut."""
     settings = engine.settings
-    k, limit = settings.beam_size // settings.groups, engine.limit(len(source))
+    k, limit = settings.beam_size // settings.groups, engine.length_limit(len(source))
     real = [EOS, *range(FIRST_REAL, engine.model.output.weight.size(0))]
     living = [[(0.0, [])] for _ in range(settings.groups)]
     ended: list[list[tuple[float, list[int]]]] = [[] for _ in range(settings.groups)]

@@ -20,7 +20,6 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding import translator
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.beam_allocation import Constraints, Progress
 from nmt.decoding.constraints.lexical_constraints import (
@@ -51,7 +50,7 @@ SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]
 class SmallEngine(TorchEngine):
     """Translations of at most LIMIT tokens with eos: 1 + 3 + 9 + 27 + 81 = 121 of them."""
 
-    def limit(self, source_length: int) -> int:
+    def length_limit(self, source_length: int) -> int:
         return LIMIT
 
     def _room(self, source: object, demand: LexicalConstraints) -> int:
@@ -296,7 +295,7 @@ def test_a_forbidden_piece_that_is_none_is_named() -> None:
     [({"max_length": 4}, 5), ({"min_length": 30}, 31), ({"max_length": 99}, 13), ({}, 13)],
 )
 def test_lengths_set_the_limit(ways: dict[str, int], limit: int) -> None:
-    assert make_engine(decode=ways).limit(3) == limit
+    assert make_engine(decode=ways).length_limit(3) == limit
 
 
 @each_model
@@ -333,7 +332,7 @@ def test_coverage_penalty_of_wu_et_al(settings: dict[str, object], beta: float) 
 
 
 def test_limits_have_room_for_what_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translator, "EXTRA_LENGTH", 0)
+    monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 0)
     engine = make_engine(beam_size=2, max_length_ratio=0.1)
     demand = LexicalConstraints((4, 6, 8), (Phrase(((10, 11, 4),)), Phrase(((6,),))))
     [[found]] = engine.search([[5]], 1, {0: demand})

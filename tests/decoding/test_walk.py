@@ -64,7 +64,7 @@ def test_a_walk_is_the_models_own_trace_of_each_pair_alone(settings: dict[str, A
 def test_a_watched_beam_finds_what_an_unwatched_one_finds(settings: dict[str, Any], k: int) -> None:
     engine = make_engine(beam_size=k, **settings)
     for source in random_sources(6, 5, seed=8):
-        best, steps = engine.watch(source)
+        best, steps = engine.trace_beam(source)
         [[expected]] = engine.search([source])
         assert best.tokens == expected.tokens
         assert best.score == pytest.approx(expected.score, abs=1e-5)
@@ -85,7 +85,7 @@ def test_a_watched_beam_finds_what_an_unwatched_one_finds(settings: dict[str, An
 def test_candidates_carry_the_log_probability_of_their_tokens() -> None:
     engine = make_engine(**KINDS[0], beam_size=3)
     source = random_sources(1, 5, seed=8)[0]
-    _, steps = engine.watch(source)
+    _, steps = engine.trace_beam(source)
     memory = encode_alone(engine.model.eval(), source)
     for step in steps:
         for candidate in step:

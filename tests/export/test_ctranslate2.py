@@ -68,7 +68,7 @@ def test_the_best_of_a_beam_is_ours(tmp_path: Path) -> None:
     compared = [  # at the limit we end a translation, CTranslate2 cuts it
         (its, mine)
         for source, its, [mine] in zip(sources, found, expected, strict=True)
-        if len(mine.tokens) + 1 < ours.limit(len(source))
+        if len(mine.tokens) + 1 < ours.length_limit(len(source))
     ]
     assert len({tuple(mine.tokens) for _, mine in compared}) > 3, "too uniform to tell anything"
     for (first, second), mine in compared:

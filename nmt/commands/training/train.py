@@ -37,8 +37,9 @@ from nmt.data.corpus.pipeline import (
 from nmt.data.text.normalization import with_model_normalization
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist
+from nmt.decoding.hypothesis import EXTRA_LENGTH
 from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
-from nmt.decoding.translator import EXTRA_LENGTH, Translator
+from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
 from nmt.device.matrix_speed import matrix_rate, rate_text
 from nmt.device.precision import Precision, slow_precision_reason

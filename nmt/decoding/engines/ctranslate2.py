@@ -11,9 +11,8 @@ from nmt.config.model_config import ModelConfig
 from nmt.config.schema import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.hypothesis import Hypothesis, length_limit
 from nmt.decoding.lines.confidence import TokenScores
-from nmt.decoding.translator import length_limit
 from nmt.errors import DataError, RunError
 
 SINUSOIDAL_POSITIONS = 4096
