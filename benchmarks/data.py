@@ -64,17 +64,17 @@ def plan(pairs: int) -> None:
     corpus = Synthetic(pairs)
     begin = time.perf_counter()
     epochs = EpochPlanner(corpus, 1, BATCH_TOKENS)  # type: ignore[arg-type]
-    first = epochs.window(0, 0)
+    first = epochs.plan_window(0, 0)
     seconds = time.perf_counter() - begin
-    print(f"{pairs:,} pairs, {epochs.windows} windows: the first batch after {seconds:.1f} s")
+    print(f"{pairs:,} pairs, {epochs.num_windows} windows: the first batch after {seconds:.1f} s")
     begin = time.perf_counter()
     for number in range(1, 11):
-        epochs.window(0, number)
+        epochs.plan_window(0, number)
     each = (time.perf_counter() - begin) / 10
     print(f"a window of {len(first.batches)} batches: {each:.2f} s")
-    print(f"an epoch: {each * epochs.windows:.0f} s")
+    print(f"an epoch: {each * epochs.num_windows:.0f} s")
     begin = time.perf_counter()
-    epochs.window(7, epochs.windows - 1)
+    epochs.plan_window(7, epochs.num_windows - 1)
     print(f"the last window of epoch 8, from nothing: {time.perf_counter() - begin:.2f} s")
     print(f"peak memory {own_memory(Path('/proc/self/status'), 'VmHWM') / 2**20:.2f} GiB")
 

@@ -73,7 +73,7 @@ def corpus_lengths(run: Path) -> list[Lengths]:
     from nmt.core.run_dir import RunDir
     from nmt.data.corpus.corpus import Corpus
 
-    corpus = Corpus.of(RunDir(run).corpus / "train")
+    corpus = Corpus.load(RunDir(run).corpus / "train")
     return [corpus.lengths(side) + 1 for side in ("src", "tgt")]
 
 

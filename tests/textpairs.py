@@ -35,10 +35,10 @@ class Given:
         assert pairs == list(self.texts), "links are asked for of the pairs as they stand"
         return None if self.alignments is None else list(self.alignments)
 
-    def place(self, i: int) -> str:
+    def location(self, i: int) -> str:
         return f"{self.name}:{self.numbers[i]}"
 
-    def only(self, chosen: Collection[int]) -> Given:
+    def select(self, chosen: Collection[int]) -> Given:
         """Return these of the pairs, by index."""
         picked = sorted(chosen)
         links = self.alignments

@@ -49,9 +49,9 @@ def micro_batch(batch: Batch, pad: int) -> MicroBatch:
         tgt_in=batch.tgt[:, :-1].contiguous(),
         targets=target.flatten()[real],
         positions=real.nonzero()[:, 0],
-        link_places=none,
-        link_sources=none,
-        link_shares=torch.empty(0),
+        link_tgt_positions=none,
+        link_src_positions=none,
+        link_weights=torch.empty(0),
     )
 
 

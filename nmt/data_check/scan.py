@@ -88,7 +88,7 @@ def examine(
     """Examine a text set; `codes` are the languages it is said to be in."""
     findings = Findings()
     counts, sample = sample_pairs(source)
-    files = source.parts[0][0], source.parts[0][-1]
+    files = source.file_groups[0][0], source.file_groups[0][-1]
     if counts[0] != counts[1]:
         said = f"{files[0]} has {counts[0]} lines, {files[1]} has {counts[1]}"
         findings.add("counts", "pair", min(counts) + 1, said)

@@ -96,7 +96,7 @@ def export_run(
             positions = (
                 exported_positions(config.model) if to == "ctranslate2" else MARIAN_POSITIONS
             )
-            return compare(engine, theirs, Corpus.of(run.corpus / "valid"), positions)
+            return compare(engine, theirs, Corpus.load(run.corpus / "valid"), positions)
     return None
 
 

@@ -40,7 +40,7 @@ class TrainStep(nn.Module):
 
     def forward(self, batch: MicroBatch) -> Losses:
         """Return the losses summed over the batch's real target tokens."""
-        guides = self.training and self.guided > 0 and len(batch.link_places) > 0
+        guides = self.training and self.guided > 0 and len(batch.link_tgt_positions) > 0
         memory = self.model.encode(batch.src, batch.src_len)
         hidden, trace = self.model.decode(memory, batch.tgt_in, trace=guides)
         real = hidden.flatten(0, 1).index_select(0, batch.positions)
@@ -59,9 +59,11 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
     A target token linked to n source tokens should give each 1/n (Chen et al. 2016, section 3:
     H(A, alpha) = -sum_t sum_i A_ti log alpha_ti). Tokens without a link have no say.
     """
-    log_weights = trace.log_alignment.flatten(0, 1)[batch.link_places, batch.link_sources]
+    log_weights = trace.log_alignment.flatten(0, 1)[
+        batch.link_tgt_positions, batch.link_src_positions
+    ]
     seen = torch.where(log_weights > MIN_LOG_WEIGHT, log_weights, OUTSIDE)
-    return -(batch.link_shares * seen).sum()
+    return -(batch.link_weights * seen).sum()
 
 
 def corpus_loss(

@@ -140,8 +140,8 @@ def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
 def lines_of(corpus: Corpus, pairs: TokenizedPairs, batch: Batch, count: int | None = None) -> str:
     """Return the first `count` (default LISTED) lines of a batch as FILE:1,5,9 and 16 more."""
     count = LISTED if count is None else count
-    rows = sorted(set(pairs.origin(batch.rows).tolist()))
-    return in_words(corpus.places(rows[:count])) + (
+    rows = sorted(set(pairs.corpus_rows(batch.rows).tolist()))
+    return in_words(corpus.locations(rows[:count])) + (
         f" and {len(rows) - count} more" if len(rows) > count else ""
     )
 

@@ -95,7 +95,7 @@ class Trainer:
         self.state = TrainState()
         self.record = record_of(config, run, corpus)
         self.epochs = build_epoch_planner(config, corpus, tokenizers)
-        self.first_window = self.epochs.window(0, 0)
+        self.first_window = self.epochs.plan_window(0, 0)
         self.ceiling = ceiling
         self.meter = self._new_meter()
         self.monitor = SpikeMonitor(config.train.warmup or 0)
@@ -118,7 +118,7 @@ class Trainer:
     @property
     def updates_an_epoch(self) -> int:
         """As many as the first window of the first epoch says."""
-        return self.epochs.windows * len(self.first_window.batches)
+        return self.epochs.num_windows * len(self.first_window.batches)
 
     @property
     def total_updates(self) -> int | None:
@@ -194,7 +194,7 @@ class Trainer:
 
     def _todo(self) -> Iterator[Todo]:
         """Yield all updates from where training stands, without end."""
-        windows, skipped = self.epochs.windows, self.state.batch
+        windows, skipped = self.epochs.num_windows, self.state.batch
         begin = self.state.epoch * windows + self.state.window
         numbers = (divmod(place, windows) for place in count(begin))
         with closing(prefetch(((*its, self._window(*its)) for its in numbers), ahead=1)) as planned:
@@ -213,7 +213,7 @@ class Trainer:
     def _window(self, epoch: int, number: int) -> EpochWindow:
         if (epoch, number) == (0, 0):
             return self.first_window
-        return self.epochs.window(epoch, number)
+        return self.epochs.plan_window(epoch, number)
 
     def _waited_for(self, todo: Iterator[Todo]) -> Iterator[Todo]:
         """Yield what there is to do, noting how long it was waited for."""
@@ -263,9 +263,10 @@ class Trainer:
             cut = self._halved(cut, found)
         if cut is not update:
             self.log.say(
-                f"warning: out of memory with micro-batches of {update.largest} tokens "
-                f"({update.batch.src_length} source and {update.batch.tgt_length} target tokens a "
-                f"pair); going on with {self.micro_tokens}"
+                "warning: out of memory with micro-batches of "
+                f"{update.max_micro_batch_tokens} tokens ({update.batch.src_length} source "
+                f"and {update.batch.tgt_length} target tokens a pair); "
+                f"going on with {self.micro_tokens}"
             )
         return found
 
@@ -284,10 +285,13 @@ class Trainer:
                 if not is_out_of_memory(error):
                     raise
                 if self.parallel.shards or (last and size > 1):
-                    tokens = max(update.largest // 2, self.config.data.max_length + 1)
+                    tokens = max(
+                        update.max_micro_batch_tokens // 2, self.config.data.max_length + 1
+                    )
                     raise RunError(
-                        f"out of memory with micro-batches of {update.largest} tokens, where all "
-                        f"workers wait for each other: go on with --resume and "
+                        "out of memory with micro-batches of "
+                        f"{update.max_micro_batch_tokens} tokens, where all workers wait for "
+                        "each other: go on with --resume and "
                         f"--set train.micro_batch_tokens={tokens}"
                     ) from None
                 return i
@@ -307,7 +311,7 @@ class Trainer:
     def _halved(self, update: RankBatch, failed: int) -> RankBatch:
         """Return the same update in micro-batches half as large, as those planned from now on."""
         if len(update.micro_batches[failed].src) == 1:
-            own = update.batch.share(self.workers.rank, self.workers.size)
+            own = update.batch.for_rank(self.workers.rank, self.workers.size)
             before = sum(len(batch.src) for batch in update.micro_batches[:failed])
             row = own.rows[before : before + 1]
             place = lines_of(self.corpus, update.pairs, replace(own, rows=row))
@@ -316,7 +320,9 @@ class Trainer:
                 f"{update.batch.tgt_length} target tokens, {place}: "
                 "lower data.max_length or take a smaller model"
             )
-        self.micro_tokens = min(update.largest // 2, self.micro_tokens or update.largest)
+        self.micro_tokens = min(
+            update.max_micro_batch_tokens // 2, self.micro_tokens or update.max_micro_batch_tokens
+        )
         return self.prepared(update.pairs, update.batch)
 
     def _timed_update(self, update: RankBatch, after: Place) -> None:
@@ -419,7 +425,7 @@ class Trainer:
             self._tidy()  # a kill can come after a checkpoint and before the rest of its save
         if self.state.scaler:
             self.precision.scaler.load_state_dict(self.state.scaler)
-        self._share = self.state.window / self.epochs.windows
+        self._share = self.state.window / self.epochs.num_windows
 
     def _forget_scores(self) -> None:
         """Drop the scores of another validation text; the next step is a validation."""

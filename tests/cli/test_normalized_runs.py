@@ -126,14 +126,14 @@ def test_corpus_keeps_text_and_normalizes_tokens(normalizing: Tiny) -> None:
     run = RunDir(normalizing.run)
     tokenizers = load_tokenizers(run).normalized_by((None, None))
     for part in ("train", "valid"):
-        corpus = Corpus.of(run.corpus / part)
+        corpus = Corpus.load(run.corpus / part)
         expected = PAIRS if part == "train" else PAIRS[:4]
         for side, tokenizer in enumerate((tokenizers.src, tokenizers.tgt)):
             name = ("src", "tgt")[side]
             rows = [corpus.row(name, i).tolist() for i in range(len(corpus))]
             assert rows == tokenizer.encode([pair[side] for pair in expected])
     text = (normalizing.folder / "valid.in").read_text()
-    assert "".join(f"{line}\n" for line in Corpus.of(run.corpus / "valid").lines("src")) == text
+    assert "".join(f"{line}\n" for line in Corpus.load(run.corpus / "valid").lines("src")) == text
 
 
 def test_tokenizer_learns_from_normalized_text(normalizing: Tiny) -> None:
@@ -288,7 +288,7 @@ def test_guided_alignment_counts_words_of_the_text(tmp_path: Path) -> None:
     tiny.replace("  max_length: 60", "  max_length: 60\n  alignments: [links]")
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     run = RunDir(tiny.run)
-    corpus, tokenizers = Corpus.of(run.corpus / "train"), load_tokenizers(run)
+    corpus, tokenizers = Corpus.load(run.corpus / "train"), load_tokenizers(run)
     src, tgt = tokenizers.src.cut("a b c"), tokenizers.tgt.cut("c b a")
     letters = {"a": 0, "b": 0, "c": 1}
     expected = {

@@ -29,7 +29,7 @@ def test_one_tokenizer_a_side_is_two_files(tiny: Tiny) -> None:
 def test_prepare_writes_the_corpus_after_the_tokenizer(tiny: Tiny) -> None:
     result = stage("prepare", tiny)
     assert "corpus: 96 training pairs, 4 validation pairs" in result.err
-    corpus = Corpus.of(tiny.run / "corpus" / "train")
+    corpus = Corpus.load(tiny.run / "corpus" / "train")
     assert len(corpus) == 96
     assert corpus.lines("src") == (tiny.folder / "train.in").read_text().split("\n")[:-1]
 

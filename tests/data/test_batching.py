@@ -235,7 +235,7 @@ def test_a_cut_covers_the_batch_in_order_within_the_budget(
     rows: int, length: int, tokens: int | None
 ) -> None:
     batch = Batch(np.arange(rows), 7, length)
-    parts = list(batch.cut(tokens))
+    parts = list(batch.split(tokens))
     assert np.concatenate([part.rows for part in parts]).tolist() == list(range(rows))
     assert {(part.src_length, part.tgt_length) for part in parts} == {(7, length)}
     if tokens is None:

@@ -92,7 +92,7 @@ def test_several_text_sets_stand_end_to_end(
     texts = [[(f"set {s} line {n}", f"words {n}") for n in range(s % 4)] for s in range(11)]
     for number, pairs in enumerate(texts):
         corpus_of(pairs, tokenizers, tmp_path / str(number), size=2)
-    corpus = Corpus.of(tmp_path)
+    corpus = Corpus.load(tmp_path)
     check(corpus, [pair for pairs in texts for pair in pairs], tokenizers)
     assert corpus.sizes == list(map(len, texts))
     assert corpus.tags == [()] * 11
@@ -125,13 +125,13 @@ def test_text_sets_are_opened_only_where_all_are_whole(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     with pytest.raises(RunError, match="nowhere: no prepared text"):
-        Corpus.of(tmp_path / "nowhere")
+        Corpus.load(tmp_path / "nowhere")
     for number in (0, 1):
         corpus_of(PAIRS, tokenizers, tmp_path / str(number))
-    assert len(Corpus.of(tmp_path)) == 2 * len(PAIRS)
+    assert len(Corpus.load(tmp_path)) == 2 * len(PAIRS)
     (tmp_path / "1" / "00000" / "tgt.txt").unlink()
     with pytest.raises(RunError, match="no prepared text"):
-        Corpus.of(tmp_path)
+        Corpus.load(tmp_path)
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -214,7 +214,7 @@ def test_drops_of_several_sets_are_added_up(tmp_path: Path, tokenizers: Tokenize
     texts = [[("", "a"), ("b", "c")], [("d", "e")], [("f", " "), ("x" * 99, "b")]]
     for number, pairs in enumerate(texts):
         corpus_of(pairs, tokenizers, tmp_path / str(number), max_length=8)
-    assert Corpus.of(tmp_path).dropped() == {"blank": 2, "over 8 tokens": 1}
+    assert Corpus.load(tmp_path).dropped() == {"blank": 2, "over 8 tokens": 1}
 
 
 def test_the_longest_allowed_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:

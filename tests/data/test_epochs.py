@@ -50,12 +50,12 @@ def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def window(epochs: EpochPlanner, epoch: int, number: int) -> Planned:
-    batches = epochs.window(epoch, number).batches
+    batches = epochs.plan_window(epoch, number).batches
     return [(b.rows.tolist(), b.src_length, b.tgt_length) for b in batches]
 
 
 def epoch_of(epochs: EpochPlanner, epoch: int) -> list[Planned]:
-    return [window(epochs, epoch, number) for number in range(epochs.windows)]
+    return [window(epochs, epoch, number) for number in range(epochs.num_windows)]
 
 
 def rows_of(planned: list[Planned]) -> list[int]:
@@ -65,7 +65,7 @@ def rows_of(planned: list[Planned]) -> list[int]:
 def several(weights: list[float] | None = None, **options: Any) -> EpochPlanner:
     """Some windows of some text sets."""
     epochs = EpochPlanner(Text(4000, 0, 9000), 3, 20, weights, **options)
-    assert epochs.windows > 2
+    assert epochs.num_windows > 2
     return epochs
 
 
@@ -88,8 +88,8 @@ def test_with_weights_an_epoch_has_as_many_pairs_and_each_set_its_share() -> Non
 def test_batches_fit_their_rows_and_keep_the_budget(max_shapes: int | None) -> None:
     epochs = several(max_shapes=max_shapes)
     text = epochs.corpus
-    for number in range(epochs.windows):
-        for batch in epochs.window(1, number).batches:
+    for number in range(epochs.num_windows):
+        for batch in epochs.plan_window(1, number).batches:
             src, tgt = (int(text.lengths(s, batch.rows).max()) + 1 for s in ("src", "tgt"))
             assert batch.tgt_tokens <= 20
             if max_shapes is None:
@@ -118,8 +118,8 @@ def test_shapes_are_those_of_the_text_as_it_is_mixed(weights: list[float], edges
 
 def test_a_window_is_a_pure_function_wherever_training_begins() -> None:
     going = several([3.0, 1.0, 1.0])
-    through = {(e, n): window(going, e, n) for e in (0, 1, 2) for n in range(going.windows)}
-    for epoch, number in [(2, 1), (0, going.windows - 1), (2, 0), (2, 1)]:
+    through = {(e, n): window(going, e, n) for e in (0, 1, 2) for n in range(going.num_windows)}
+    for epoch, number in [(2, 1), (0, going.num_windows - 1), (2, 0), (2, 1)]:
         assert window(several([3.0, 1.0, 1.0]), epoch, number) == through[epoch, number]
         assert window(going, epoch, number) == through[epoch, number]
 
@@ -154,9 +154,9 @@ def test_the_windows_of_an_epoch_hold_the_same_mix_of_lengths() -> None:
 def test_a_window_has_about_as_many_batches_as_it_says(pairs: int, batch_tokens: int) -> None:
     epochs = EpochPlanner(Text(pairs), 1, batch_tokens)
     tokens = int((epochs.corpus.lengths("tgt") + 1).sum())
-    assert epochs.windows == max(1, round(tokens / batch_tokens / WINDOW))
+    assert epochs.num_windows == max(1, round(tokens / batch_tokens / WINDOW))
     counts = [len(its) for its in epoch_of(epochs, 0)]
     assert all(counts)
-    if epochs.windows > 1:  # what fits no batch to the brim makes a third more, at this budget
+    if epochs.num_windows > 1:  # what fits no batch to the brim makes a third more, at this budget
         assert max(counts) < 2 * WINDOW
         assert min(counts) > WINDOW / 2

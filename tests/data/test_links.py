@@ -129,13 +129,13 @@ def test_a_batch_knows_where_its_links_are(corpus: Corpus, tokenizers: Tokenizer
     micro = build_micro_batch(corpus, batch, tokenizers)
     found = {
         (int(place) // batch.tgt_length, int(source), int(place) % batch.tgt_length)
-        for place, source in zip(micro.link_places, micro.link_sources, strict=True)
+        for place, source in zip(micro.link_tgt_positions, micro.link_src_positions, strict=True)
     }
     assert found == {
         (b, s, t) for b, i in enumerate(batch.rows) for s, t in corpus.links(i).tolist()
     }
-    for place in micro.link_places.unique():
-        its = micro.link_shares[micro.link_places == place]
+    for place in micro.link_tgt_positions.unique():
+        its = micro.link_weights[micro.link_tgt_positions == place]
         assert its.sum() == pytest.approx(1.0)
         assert len(its.unique()) == 1
-    assert micro.link_places.dtype == torch.int64
+    assert micro.link_tgt_positions.dtype == torch.int64

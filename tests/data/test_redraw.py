@@ -84,9 +84,9 @@ def test_a_window_is_the_same_whoever_draws_it(
     rows, passes = rows_of(corpus, 430)
     here, one, four = (redraw(corpus, tokenizers, processes=number) for number in (0, 1, 4))
     try:
-        expected = tokens(here.window(rows, passes))
+        expected = tokens(here.encode_window(rows, passes))
         for drawing in (here, one, four, four):
-            assert tokens(drawing.window(rows, passes)) == expected
+            assert tokens(drawing.encode_window(rows, passes)) == expected
     finally:
         one.close()
         four.close()
@@ -94,9 +94,9 @@ def test_a_window_is_the_same_whoever_draws_it(
 
 def test_a_pair_becomes_the_same_in_any_window(corpus: Corpus, tokenizers: Tokenizers) -> None:
     rows, passes = rows_of(corpus, 300)
-    src, tgt = tokens(redraw(corpus, tokenizers).window(rows, passes))
+    src, tgt = tokens(redraw(corpus, tokenizers).encode_window(rows, passes))
     some = [250, 3, 3, 77, 299]
-    found = tokens(redraw(corpus, tokenizers).window(rows[some], passes[some]))
+    found = tokens(redraw(corpus, tokenizers).encode_window(rows[some], passes[some]))
     assert found == ([src[i] for i in some], [tgt[i] for i in some])
 
 
@@ -105,7 +105,7 @@ def test_another_pass_and_another_seed_draw_otherwise(
 ) -> None:
     rows = np.arange(200)
     found = [
-        tokens(redraw(corpus, tokenizers, seed=seed).window(rows, np.full(200, number)))
+        tokens(redraw(corpus, tokenizers, seed=seed).encode_window(rows, np.full(200, number)))
         for seed in (7, 8)
         for number in (0, 1)
     ]
@@ -123,7 +123,9 @@ def test_like_lines_are_drawn_each_for_itself(tmp_path: Path, tokenizers: Tokeni
     source = TextSetReader([(tmp_path / "src", tmp_path / "tgt")])
     corpus = build_corpus(source.chunks(), Preprocessor(None, tokenizers, 200), tmp_path / "0", {})
     src, tgt = tokens(
-        redraw(corpus, tokenizers, augment=None).window(np.arange(50), np.zeros(50, np.int64))
+        redraw(corpus, tokenizers, augment=None).encode_window(
+            np.arange(50), np.zeros(50, np.int64)
+        )
     )
     assert len(set(map(tuple, src))) > 25
     assert len(set(map(tuple, tgt))) > 25
@@ -135,7 +137,7 @@ def test_the_tags_of_its_set_stand_before_each_source(
     corpus: Corpus, tokenizers: Tokenizers, sampling: float | None, augment: AugmentConfig | None
 ) -> None:
     rows, passes = rows_of(corpus, 300)
-    src, tgt = tokens(redraw(corpus, tokenizers, sampling, augment).window(rows, passes))
+    src, tgt = tokens(redraw(corpus, tokenizers, sampling, augment).encode_window(rows, passes))
     for row, its_src, its_tgt in zip(rows.tolist(), src, tgt, strict=True):
         tags = TAGS[0 if row < 500 else 1 if row < 1000 else 2]
         assert tuple(its_src[: len(tags)]) == tags
@@ -149,14 +151,14 @@ def test_where_nothing_is_drawn_the_rows_are_those_of_the_corpus(
 ) -> None:
     assert corpus.sizes == [500, 500, 300]
     rows, passes = rows_of(corpus, 2000)
-    src, tgt = tokens(redraw(corpus, tokenizers, None, augment).window(rows, passes))
+    src, tgt = tokens(redraw(corpus, tokenizers, None, augment).encode_window(rows, passes))
     assert src == [corpus.row("src", i).tolist() for i in rows.tolist()]
     assert tgt == [corpus.row("tgt", i).tolist() for i in rows.tolist()]
 
 
 def test_sampling_alone_leaves_the_text_as_it_is(corpus: Corpus, tokenizers: Tokenizers) -> None:
     rows, passes = rows_of(corpus, 400)
-    src, tgt = tokens(redraw(corpus, tokenizers, 0.2, None).window(rows, passes))
+    src, tgt = tokens(redraw(corpus, tokenizers, 0.2, None).encode_window(rows, passes))
     assert [tokenizers.src.decode(row) for row in src] == corpus.texts("src", rows)
     assert [tokenizers.tgt.decode(row) for row in tgt] == corpus.texts("tgt", rows)
     assert sum(row == corpus.row("src", i).tolist() for row, i in zip(src, rows, strict=True)) < 40
@@ -167,7 +169,9 @@ def test_augmentation_changes_as_many_lines_as_it_says(
 ) -> None:
     rows = np.arange(len(corpus))
     upper = AugmentConfig(upper=0.3)
-    src, tgt = tokens(redraw(corpus, tokenizers, None, upper).window(rows, np.zeros_like(rows)))
+    src, tgt = tokens(
+        redraw(corpus, tokenizers, None, upper).encode_window(rows, np.zeros_like(rows))
+    )
     stood = list(zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True))
     found = [
         (tokenizers.src.decode(one), tokenizers.tgt.decode(two))
@@ -182,7 +186,7 @@ def test_augmentation_changes_as_many_lines_as_it_says(
 
 def test_lengths_are_those_of_the_rows(corpus: Corpus, tokenizers: Tokenizers) -> None:
     rows, passes = rows_of(corpus, CHUNK + 1)
-    drawn = redraw(corpus, tokenizers).window(rows, passes)
+    drawn = redraw(corpus, tokenizers).encode_window(rows, passes)
     for side, its in zip(("src", "tgt"), tokens(drawn), strict=True):
         lengths = [len(row) for row in its]
         assert len(lengths) == len(rows)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import DataConfig, TextSet
 from nmt.config.text_sets import Part, set_files
-from nmt.data.corpus.text_set_reader import Chunk, TextSetReader
+from nmt.data.corpus.text_set_reader import FileChunk, TextSetReader
 from nmt.data.corpus.validation_split import hold_out_pairs
 from nmt.data.text.reader import Pair
 from nmt.errors import DataError
@@ -121,7 +121,7 @@ def test_every_record_knows_its_file_and_line(tmp_path: Path, layout: Layout) ->
     first = 2 if layout == "named tsv" else 1
     numbers = [n for its in chunks for n in its.numbers]
     assert numbers == [first, first + 1, first + 2, first, first + 1]
-    places = [its.place(i) for its in chunks for i in range(len(its))]
+    places = [its.location(i) for its in chunks for i in range(len(its))]
     assert places == [
         f"{part[0]}:{n}" for part, n in zip([parts[0]] * 3 + [parts[1]] * 2, numbers, strict=True)
     ]
@@ -200,9 +200,9 @@ def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size:
     assert error(source(layout, whole, part), size) == expected
     [chunk] = source(layout, part).chunks()
     with pytest.raises(DataError) as caught:
-        chunk.only([0, 2]).pairs()
+        chunk.select([0, 2]).pairs()
     assert str(caught.value) == expected
-    assert len(chunk.only([0, 1, 3]).pairs()) == 3
+    assert len(chunk.select([0, 1, 3]).pairs()) == 3
 
 
 def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_missing_file_names_itself(tmp_path: Path, layout: Layout) -> None:
 
 
 @pytest.fixture(scope="module")
-def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[Chunk]:
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[FileChunk]:
     """One chunk of each layout, with alignments."""
     found = []
     for layout in LAYOUTS:
@@ -286,11 +286,13 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[Chunk]:
 
 @given(chosen=st.sets(st.integers(0, len(PAIRS) - 1)))
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_chosen_records_are_those_of_the_whole(chunks: list[Chunk], chosen: set[int]) -> None:
+def test_chosen_records_are_those_of_the_whole(chunks: list[FileChunk], chosen: set[int]) -> None:
     for chunk in chunks:
-        some = chunk.only(chosen)
+        some = chunk.select(chosen)
         assert len(some) == len(chosen)
-        assert [some.place(i) for i in range(len(some))] == [chunk.place(i) for i in sorted(chosen)]
+        assert [some.location(i) for i in range(len(some))] == [
+            chunk.location(i) for i in sorted(chosen)
+        ]
         assert some.pairs() == [chunk.pairs()[i] for i in sorted(chosen)]
         assert some.alignments is not None
         assert some.alignments[2] == [b"%d-0\n" % i for i in sorted(chosen)]
@@ -398,7 +400,7 @@ def test_what_is_held_out_and_the_rest_are_the_whole(tmp_path: Path, size: int) 
     splits = hold_out_pairs(sources, size, seed=4)
     held, kept = (
         [
-            (chunk.place(i), pair)
+            (chunk.location(i), pair)
             for split in splits
             for chunk in split.chunks(out)
             for i, pair in enumerate(chunk.pairs())
@@ -406,7 +408,7 @@ def test_what_is_held_out_and_the_rest_are_the_whole(tmp_path: Path, size: int) 
         for out in (True, False)
     )
     whole = [
-        (chunk.place(i), pair)
+        (chunk.location(i), pair)
         for its in sources
         for chunk in its.chunks()
         for i, pair in enumerate(chunk.pairs())

@@ -37,9 +37,9 @@ def make_batch(sources: list[list[int]]) -> MicroBatch:
         positions=torch.tensor(
             [b * length + t for b, target in enumerate(targets) for t in range(len(target))]
         ),
-        link_places=torch.empty(0, dtype=torch.int64),
-        link_sources=torch.empty(0, dtype=torch.int64),
-        link_shares=torch.empty(0),
+        link_tgt_positions=torch.empty(0, dtype=torch.int64),
+        link_src_positions=torch.empty(0, dtype=torch.int64),
+        link_weights=torch.empty(0),
     )
 
 

@@ -123,7 +123,7 @@ def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
     assert f"{MOST_SKIPPED} updates in a row" in said
     assert f"In update {end} {name} was the first" in said
     last = seen[-1]
-    rows = np.unique(last.pairs.origin(last.batch.rows))
+    rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
     assert len(rows) > 2
     assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows))
 
@@ -140,7 +140,7 @@ def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.Monke
     monkeypatch.setattr(loss_monitor, "LISTED", 2)
     window = (trainer := make("run", "luong", **FLAGS)).first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
-    rows = np.unique(window.pairs.origin(batch.rows))
+    rows = np.unique(window.pairs.corpus_rows(batch.rows))
     said = loss_monitor.lines_of(trainer.corpus, window.pairs, batch)
     assert said.endswith(f" and {len(rows) - 2} more")
     assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))

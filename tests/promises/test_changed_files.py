@@ -237,7 +237,7 @@ def test_accepted_text_is_encoded_with_the_runs_tokenizer(tiny: Tiny) -> None:
     result = done(tiny.train("--resume", "--accept-changes", *MORE))
     assert file.read_bytes() == before
     assert "tokenizer: kept, because the weights depend on it" in result.err
-    corpus = Corpus.of(tiny.run / "corpus" / "train")
+    corpus = Corpus.load(tiny.run / "corpus" / "train")
     assert corpus.lines("src") == (tiny.folder / "train.in").read_text().split("\n")[:-1]
     tokenizer = Tokenizer.load(file)
     assert [tokenizer.decode(corpus.row("src", i).tolist()) for i in range(9)] == (

@@ -103,7 +103,7 @@ def test_a_single_pair_ends_it_with_its_line(make: Make, model: str) -> None:
     window = trainer.first_window
     first = window.batches[unlucky].rows[:1]
     assert [Path(file).read_text().split("\n")[int(line) - 1]] == trainer.corpus.texts(
-        "src", window.pairs.origin(first)
+        "src", window.pairs.corpus_rows(first)
     )
 
 

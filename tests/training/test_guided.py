@@ -30,9 +30,9 @@ def make_batch(**changes: Any) -> MicroBatch:
         "tgt_in": torch.tensor([[2, 8], [2, 9]]),
         "targets": torch.tensor([8, 3, 9, 3]),
         "positions": torch.tensor([0, 1, 2, 3]),
-        "link_places": PLACES,
-        "link_sources": SOURCES,
-        "link_shares": SHARES,
+        "link_tgt_positions": PLACES,
+        "link_src_positions": SOURCES,
+        "link_weights": SHARES,
     }
     return MicroBatch(**{**tensors, **changes})
 
@@ -123,7 +123,9 @@ def test_the_weight_counts_in_training_only() -> None:
     plain, guided = TrainStep(model, 0.0), TrainStep(model, 0.0, guided=0.5)
     batch = make_batch()
     none = torch.empty(0, dtype=torch.int64)
-    without = make_batch(link_places=none, link_sources=none, link_shares=torch.empty(0))
+    without = make_batch(
+        link_tgt_positions=none, link_src_positions=none, link_weights=torch.empty(0)
+    )
     with torch.no_grad():
         base = float(plain.total(plain.train()(batch)))
         _, trace = model.decode(model.encode(batch.src, batch.src_len), batch.tgt_in, trace=True)

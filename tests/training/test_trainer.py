@@ -19,7 +19,7 @@ from nmt.training.trainer import Trainer
 
 def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
     """Return the first batch of the epoch, cut into micro-batches of so many tokens."""
-    parts = batches_of(trainer)[0].cut(tokens)
+    parts = batches_of(trainer)[0].split(tokens)
     return [build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
 
 
@@ -183,7 +183,7 @@ def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
 def test_epochs_of_several_windows_train_on_every_pair_once(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": "epoch"}
     trainer = make_trainer(train__max_epochs=2, **flags)
-    assert trainer.epochs.windows > 2
+    assert trainer.epochs.num_windows > 2
     sizes = [len(batches_of(trainer, epoch)) for epoch in range(3)]
     found = rows_trained_on(trainer, sum(sizes[:2]) + 2)
     assert len(found) == sum(sizes[:2])
@@ -212,7 +212,9 @@ def test_a_run_goes_on_with_the_pairs_that_it_had_not_come_to(make_trainer: Make
         places.add((again.state.epoch, again.state.window))
         assert begun + rows_trained_on(again, last) == expected
         assert again.state.tgt_tokens == whole.state.tgt_tokens
-    assert len(places) > whole.epochs.windows, "stops were in every window and in the next epoch"
+    assert len(places) > whole.epochs.num_windows, (
+        "stops were in every window and in the next epoch"
+    )
 
 
 # -- validation, patience, the best ----------------------------------------------------------

@@ -130,7 +130,7 @@ def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) ->
     updates = prefetch(trainer.prepared(trainer.corpus, batch) for batch in batches)
     for batch, update in zip(batches, updates, strict=True):
         planned = [
-            build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.cut(70)
+            build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.split(70)
         ]
         for mine, expected in zip(update.micro_batches, planned, strict=True):
             assert mine.src.is_pinned()

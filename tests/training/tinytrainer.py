@@ -53,7 +53,9 @@ def make_config(**values: Any) -> Config:
 def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
     """Return all batches of an epoch, in order."""
     epochs = trainer.epochs
-    return [b for number in range(epochs.windows) for b in epochs.window(epoch, number).batches]
+    return [
+        b for number in range(epochs.num_windows) for b in epochs.plan_window(epoch, number).batches
+    ]
 
 
 def update_of(*micro_batches: MicroBatch) -> RankBatch:

@@ -267,7 +267,7 @@ def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
     """Return the training text of the first run that still has it."""
     for system in runs:
         try:
-            return Corpus.of(system.run.corpus / "train")
+            return Corpus.load(system.run.corpus / "train")
         except RunError:  # a run that was sent without it
             continue
     return None

@@ -317,7 +317,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
     vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
-    about = "about " if trainer.epochs.windows > 1 else ""
+    about = "about " if trainer.epochs.num_windows > 1 else ""
     shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
     return two_columns(
         [

@@ -31,11 +31,11 @@ class Batch:
         """Padded target tokens."""
         return len(self.rows) * self.tgt_length
 
-    def share(self, rank: int, size: int) -> Batch:
+    def for_rank(self, rank: int, size: int) -> Batch:
         """Return the rows of one of `size` workers, perhaps none."""
         return Batch(self.rows[rank::size], self.src_length, self.tgt_length)
 
-    def cut(self, tokens: int | None) -> Iterator[Batch]:
+    def split(self, tokens: int | None) -> Iterator[Batch]:
         """Yield micro-batches of at most `tokens` padded target tokens (at least one pair)."""
         size = len(self.rows) if tokens is None else max(1, tokens // self.tgt_length)
         for start in range(0, len(self.rows), size):

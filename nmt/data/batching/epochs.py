@@ -46,7 +46,7 @@ class TokenizedPairs(Protocol):
     def lengths(self, side: str, rows: Lengths | None = None) -> Lengths:
         """Return the number of tokens of these lines (or all), without bos and eos."""
 
-    def origin(self, rows: Lengths) -> Lengths:
+    def corpus_rows(self, rows: Lengths) -> Lengths:
         """Return which pairs of the corpus these lines come from."""
 
 
@@ -82,16 +82,21 @@ class EpochPlanner:
         max_shapes: int | None = None,
         redraw: OnlineEncoder | None = None,
     ) -> None:
-        self.corpus, self.seed, self.batch_tokens, self.redraw = corpus, seed, batch_tokens, redraw
+        self.corpus, self.seed, self.batch_tokens, self.online_encoder = (
+            corpus,
+            seed,
+            batch_tokens,
+            redraw,
+        )
         self.mixture = Mixture(corpus.sizes, weights, seed)
         total = self.mixture.total
         tokens = (corpus.total("tgt_tokens") + total) / total  # of a mean pair, eos included
         window = WINDOW if redraw is None else DRAWN_WINDOW
-        self.windows = max(1, round(total * tokens / batch_tokens / window))
+        self.num_windows = max(1, round(total * tokens / batch_tokens / window))
         counts = length_histogram(self._counted())
         self.tight = max_shapes is None
         if max_shapes is None:
-            self.shapes = choose_unlimited_shapes(counts, batch_tokens, self.windows)
+            self.shapes = choose_unlimited_shapes(counts, batch_tokens, self.num_windows)
         else:
             self.shapes = choose_shapes(counts, max_shapes)
 
@@ -108,15 +113,15 @@ class EpochPlanner:
     def _lengths(pairs: TokenizedPairs, rows: Lengths | None) -> tuple[Lengths, Lengths]:
         return pairs.lengths("src", rows) + 1, pairs.lengths("tgt", rows) + 1  # + 1 for eos
 
-    def window(self, epoch: int, number: int) -> EpochWindow:
+    def plan_window(self, epoch: int, number: int) -> EpochWindow:
         """Return one of the `windows` of an epoch."""
         total = self.mixture.total
-        begin, end = (total * n // self.windows for n in (number, number + 1))
+        begin, end = (total * n // self.num_windows for n in (number, number + 1))
         rows, passes = self.mixture.draw(epoch, np.arange(begin, end))
         pairs: TokenizedPairs = self.corpus
         of_pairs = rows
-        if self.redraw is not None:
-            pairs = self.redraw.window(rows, passes)
+        if self.online_encoder is not None:
+            pairs = self.online_encoder.encode_window(rows, passes)
             of_pairs = np.arange(len(rows))
         src, tgt = self._lengths(pairs, of_pairs)
         planned = plan_batches(src, tgt, self.batch_tokens, self.shapes, self.tight)
@@ -126,8 +131,8 @@ class EpochPlanner:
 
     def close(self) -> None:
         """End the processes that draw text anew."""
-        if self.redraw is not None:
-            self.redraw.close()
+        if self.online_encoder is not None:
+            self.online_encoder.close()
 
 
 def build_epoch_planner(config: Config, corpus: Corpus, tokenizers: Tokenizers) -> EpochPlanner:

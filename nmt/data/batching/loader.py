@@ -39,11 +39,11 @@ class MicroBatch:
     """M, the real target tokens of all rows, each row ended by eos."""
     positions: Tensor
     """M, where each of them stands in the flattened B x T."""
-    link_places: Tensor
+    link_tgt_positions: Tensor
     """K, for each link of a word alignment the place of its target token in the flattened B x T."""
-    link_sources: Tensor
+    link_src_positions: Tensor
     """K, the place of its source token, 0..S - 1."""
-    link_shares: Tensor
+    link_weights: Tensor
     """K, one over the links of that target token."""
 
     @property
@@ -54,7 +54,7 @@ class MicroBatch:
     @property
     def linked_tokens(self) -> int:
         """The target tokens that have a link."""
-        return round(float(self.link_shares.sum()))
+        return round(float(self.link_weights.sum()))
 
     @property
     def padded_tokens(self) -> int:
@@ -71,16 +71,16 @@ class MicroBatch:
         """Return this batch in pinned memory."""
         return self._moved(lambda tensor: tensor.pin_memory())
 
-    def uncounted(self) -> MicroBatch:
+    def without_targets(self) -> MicroBatch:
         """Return this batch without targets or links: its losses are 0, and so are gradients."""
         none = self.targets[:0]
         return replace(
             self,
             targets=none,
             positions=none,
-            link_places=none,
-            link_sources=none,
-            link_shares=self.link_shares[:0],
+            link_tgt_positions=none,
+            link_src_positions=none,
+            link_weights=self.link_weights[:0],
         )
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
@@ -106,7 +106,7 @@ class RankBatch:
     """Padded target tokens."""
 
     @property
-    def largest(self) -> int:
+    def max_micro_batch_tokens(self) -> int:
         """Padded target tokens of this worker's largest micro-batch."""
         return max(batch.tgt_in.numel() for batch in self.micro_batches)
 
@@ -137,9 +137,9 @@ def build_micro_batch(pairs: TokenizedPairs, batch: Batch, tokenizers: Tokenizer
         tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], length, tgt.pad),
         targets=torch.tensor([token for row in tgt_rows for token in (*row, tgt.eos)]),
         positions=torch.tensor(positions),
-        link_places=places,
-        link_sources=sources,
-        link_shares=shares,
+        link_tgt_positions=places,
+        link_src_positions=sources,
+        link_weights=shares,
     )
 
 
@@ -164,12 +164,16 @@ def build_rank_batch(
     workers: ProcessGroup,
 ) -> RankBatch:
     """Gather this worker's rows of a batch; one without any looks at a row and counts nothing."""
-    own = batch.share(workers.rank, workers.size)
+    own = batch.for_rank(workers.rank, workers.size)
     if len(own.rows):
-        parts = own.cut(micro_batch_tokens)
+        parts = own.split(micro_batch_tokens)
         micro = [build_micro_batch(pairs, part, tokenizers) for part in parts]
     else:
-        micro = [build_micro_batch(pairs, batch.share(0, len(batch.rows)), tokenizers).uncounted()]
+        micro = [
+            build_micro_batch(
+                pairs, batch.for_rank(0, len(batch.rows)), tokenizers
+            ).without_targets()
+        ]
     src_tokens, tgt_tokens = (
         int(pairs.lengths(side, batch.rows).sum()) + len(batch.rows) for side in ("src", "tgt")
     )

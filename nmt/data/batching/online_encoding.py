@@ -110,7 +110,7 @@ class EncodedPairs:
         """Return the number of tokens, without bos and eos."""
         return self._lengths[side] if rows is None else self._lengths[side][rows]
 
-    def origin(self, rows: Numbers) -> Numbers:
+    def corpus_rows(self, rows: Numbers) -> Numbers:
         """Return which pairs of the corpus these lines come from."""
         return self.rows[rows]
 
@@ -124,7 +124,7 @@ class OnlineEncoder:
             encode_rows, recipe, processes
         )
 
-    def window(self, rows: Numbers, passes: Numbers) -> EncodedPairs:
+    def encode_window(self, rows: Numbers, passes: Numbers) -> EncodedPairs:
         """Return these rows as they are in these passes."""
         cuts = range(0, len(rows), CHUNK)
         parts = self._pool.map((rows[c : c + CHUNK], passes[c : c + CHUNK]) for c in cuts)

@@ -126,7 +126,7 @@ class Corpus:
         self._starts = np.cumsum([0, *map(len, self.shards)])
 
     @classmethod
-    def of(cls, folder: Path) -> Corpus:
+    def load(cls, folder: Path) -> Corpus:
         """Open all text sets below a folder; RunError where there is none, or not as prepared."""
         sets = [path for path in folder.glob("*") if path.name.isdecimal()]
         if not sets or not all(map(is_complete, sets)):
@@ -207,11 +207,11 @@ class Corpus:
                 found[i] = text
         return found
 
-    def origin(self, rows: Places) -> Places:
+    def corpus_rows(self, rows: Places) -> Places:
         """Return which pairs of the corpus these are: themselves."""
         return rows
 
-    def places(self, rows: Sequence[int]) -> list[tuple[str, int]]:
+    def locations(self, rows: Sequence[int]) -> list[tuple[str, int]]:
         """Return the file of the source text in which each row stands, and its line, from 1."""
         numbers = np.searchsorted(self._starts, rows, "right") - 1
         return [

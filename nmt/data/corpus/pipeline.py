@@ -275,7 +275,7 @@ def _tokenizer_record(settings: dict[str, Any], inputs: list[Path]) -> dict[str,
 def _tokenizer_inputs(config: Config) -> list[Path]:
     own = config.tokenizer.model
     if own is None:
-        return [f for source in train_readers(config) for part in source.parts for f in part]
+        return [f for source in train_readers(config) for part in source.file_groups for f in part]
     return [own.src, own.tgt] if isinstance(own, FilePair) else [own]
 
 

@@ -36,7 +36,7 @@ class DuplicateKey(NamedTuple):
 
 
 class RawChunk(Protocol):
-    """What a block is made from; `nmt.data.corpus.text_set_reader.Chunk` is one."""
+    """What a block is made from; `nmt.data.corpus.text_set_reader.FileChunk` is one."""
 
     def __len__(self) -> int: ...
 
@@ -46,7 +46,7 @@ class RawChunk(Protocol):
     def links(self, pairs: list[Pair]) -> list[Links] | None:
         """Return their word alignments, where there are any."""
 
-    def place(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """Return where record `i` stands."""
 
     @property
@@ -75,7 +75,7 @@ class RaggedArray:
     values: Ids
     lengths: NDArray[np.int64]
 
-    def only(self, chosen: NDArray[np.bool_]) -> RaggedArray:
+    def select(self, chosen: NDArray[np.bool_]) -> RaggedArray:
         """Return the chosen rows."""
         return RaggedArray(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
 
@@ -104,11 +104,11 @@ class PreparedChunk:
         """Return the text of one side."""
         return self.rows[f"{side}.txt"].values.tobytes().decode().split("\n")[:-1]
 
-    def only(self, chosen: NDArray[np.bool_]) -> PreparedChunk:
+    def select(self, chosen: NDArray[np.bool_]) -> PreparedChunk:
         """Return the chosen pairs."""
         picked = np.flatnonzero(chosen).tolist()
         return PreparedChunk(
-            {name: rows.only(chosen) for name, rows in self.rows.items()},
+            {name: rows.select(chosen) for name, rows in self.rows.items()},
             None if self.links is None else [self.links[i] for i in picked],
             self.drops,
             [self.keys[i] for i in picked] if self.keys else [],
@@ -137,7 +137,7 @@ def drop_duplicates(
             for i in np.flatnonzero(~new).tolist():
                 key = block.keys[i]
                 block.drops.append((key.number, DroppedPair(duplicates.reason, *key.pair)))
-            block = block.only(new)
+            block = block.select(new)
         for _, drop in sorted(block.drops, key=lambda its: its[0]):
             drops.add(drop)
         yield block
@@ -153,7 +153,7 @@ def make_block(job: Preprocessor, chunk: RawChunk) -> PreparedChunk:
     drops: list[tuple[int, DroppedPair]] = []
 
     def note(number: int, reason: str) -> None:
-        drops.append((number, DroppedPair(reason, chunk.place(number), *raw[number])))
+        drops.append((number, DroppedPair(reason, chunk.location(number), *raw[number])))
 
     texts, numbers = raw, list(range(len(raw)))
     if job.cleaner is not None:
@@ -179,7 +179,7 @@ def make_block(job: Preprocessor, chunk: RawChunk) -> PreparedChunk:
     keys = []
     if job.cleaner is not None and job.cleaner.config.duplicates:
         for number, pair in zip(numbers, normalized, strict=True):
-            stood = (chunk.place(number), *raw[number])
+            stood = (chunk.location(number), *raw[number])
             keys.append(DuplicateKey(job.cleaner.key(*pair), number, stood))
     if links is not None:
         links = [links[number] for number in numbers]
@@ -196,7 +196,7 @@ def make_block(job: Preprocessor, chunk: RawChunk) -> PreparedChunk:
         if over.any():
             for i in np.flatnonzero(over).tolist():
                 note(numbers[i], f"over {job.max_length} tokens")
-            found = found.only(~over)
+            found = found.select(~over)
     return found
 
 

@@ -28,7 +28,7 @@ Columns = tuple[int | str, int | str]
 
 
 @dataclass(frozen=True)
-class Chunk:
+class FileChunk:
     """Consecutive records of one part of a text set, as raw lines."""
 
     form: Form
@@ -46,11 +46,11 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def place(self, i: int) -> str:
+    def location(self, i: int) -> str:
         """Return where record `i` stands: the first file and the line."""
         return f"{self.part[0]}:{self.numbers[i]}"
 
-    def only(self, chosen: Collection[int]) -> Chunk:
+    def select(self, chosen: Collection[int]) -> FileChunk:
         """Return these of the records, by index."""
         picked = sorted(chosen)
         links = self.alignments
@@ -91,7 +91,8 @@ class Chunk:
         a, b = (int(column) for column in self.columns)
         if len(cells) <= max(a, b):
             raise DataError(
-                f"{self.place(i)}: expected {max(a, b) + 1} tab-separated columns, got {len(cells)}"
+                f"{self.location(i)}: expected {max(a, b) + 1} tab-separated columns, "
+                f"got {len(cells)}"
             )
         return cells[a], cells[b]
 
@@ -100,17 +101,17 @@ class Chunk:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{self.place(i)}: expected a JSON object, got {show_value(line)}: {error}"
+                f"{self.location(i)}: expected a JSON object, got {show_value(line)}: {error}"
             ) from None
         for name in self.columns:
             if not isinstance(record, dict) or not isinstance(record.get(name), str):
                 raise DataError(
-                    f"{self.place(i)}: expected a JSON object with text as '{name}', "
+                    f"{self.location(i)}: expected a JSON object with text as '{name}', "
                     f"got {show_value(record)}"
                 )
             if any("\ud800" <= sign <= "\udfff" for sign in record[name]):
                 raise DataError(
-                    f"{self.place(i)}: '{name}': expected text, got half of a surrogate pair"
+                    f"{self.location(i)}: '{name}': expected text, got half of a surrogate pair"
                 )
         a, b = self.columns
         return one_line(record[a]), one_line(record[b])
@@ -120,7 +121,7 @@ class Chunk:
 class TextSetReader:
     """A text set as it stands on disk."""
 
-    parts: list[Part]
+    file_groups: list[Part]
     form: Form = "plain"
     columns: Columns = (0, 1)
     """Of TSV, by number from 0, or by name; of JSON lines the fields."""
@@ -129,10 +130,10 @@ class TextSetReader:
     @property
     def files(self) -> list[Path]:
         """All files that this is read from."""
-        own = [file for part in self.parts for file in part]
+        own = [file for part in self.file_groups for file in part]
         return own if self.alignments is None else [*own, self.alignments]
 
-    def chunks(self, size: int = CHUNK) -> Iterator[Chunk]:
+    def chunks(self, size: int = CHUNK) -> Iterator[FileChunk]:
         """Yield the records of all parts, in order."""
         with ExitStack() as stack:
             links = None
@@ -140,7 +141,7 @@ class TextSetReader:
                 stream = stack.enter_context(open_text(self.alignments))
                 links = raw_lines(stream, self.alignments)
             count = 0
-            for part in self.parts:
+            for part in self.file_groups:
                 for chunk in self._part(part, size):
                     if links is not None and self.alignments is not None:
                         lines = list(islice(links, len(chunk)))
@@ -173,11 +174,11 @@ class TextSetReader:
         if self.form != "plain":
             yield from (f"{pair[side]}\n".encode() for pair in self.pairs())
             return
-        for part in self.parts:
+        for part in self.file_groups:
             with open_text(part[side]) as stream:
                 yield from raw_lines(stream, part[side])
 
-    def _part(self, part: Part, size: int) -> Iterator[Chunk]:
+    def _part(self, part: Part, size: int) -> Iterator[FileChunk]:
         with ExitStack() as stack:
             streams = [raw_lines(stack.enter_context(open_text(file)), file) for file in part]
             number, columns = 1, self.columns
@@ -195,7 +196,7 @@ class TextSetReader:
                     raise unequal(part[0], rest[0], part[1], rest[1])
                 if not counts[0]:
                     return
-                yield Chunk(self.form, columns, part, range(number, number + counts[0]), lines)
+                yield FileChunk(self.form, columns, part, range(number, number + counts[0]), lines)
                 number += counts[0]
 
     def _head(self, file: Path, line: bytes) -> tuple[int, int]:

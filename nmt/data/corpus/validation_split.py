@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from nmt.data.corpus.misalignment import MisalignedBlock
-from nmt.data.corpus.text_set_reader import Chunk, TextSetReader
+from nmt.data.corpus.text_set_reader import FileChunk, TextSetReader
 from nmt.data.tokenizer.tokenizer import sample_items
 from nmt.errors import DataError
 
@@ -28,7 +28,7 @@ class TextSetSplit:
     misaligned: Sequence[MisalignedBlock] = ()
     """In order."""
 
-    def chunks(self, held_out: bool = False) -> Iterator[Chunk]:
+    def chunks(self, held_out: bool = False) -> Iterator[FileChunk]:
         """Yield the records that are trained on, or those held out."""
         begin = 0
         for chunk in self.source.chunks():
@@ -38,11 +38,11 @@ class TextSetSplit:
             if held_out or not self.held_out.isdisjoint(here):
                 chosen = [i for i, n in enumerate(here) if (n in self.held_out) == held_out]
                 if chosen:
-                    yield chunk.only(chosen)
+                    yield chunk.select(chosen)
             else:
                 yield chunk
 
-    def _marked(self, chunk: Chunk, records: range) -> Chunk:
+    def _marked(self, chunk: FileChunk, records: range) -> FileChunk:
         """Mark the records of a chunk that are in misaligned blocks."""
         first = bisect_right(self.misaligned, records.start, key=attrgetter("last"))
         reasons = {}

@@ -42,7 +42,7 @@ def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -
     """Write the shortlist of a run; return in words what it covers of the validation text."""
     if not config.model.attends:
         raise RunError(f"{run.path}: has no attention to learn from (model.wiring: none)")
-    corpus, valid = Corpus.of(run.corpus / "train"), Corpus.of(run.corpus / "valid")
+    corpus, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
     pairs = tqdm(corpus.pairs(), total=len(corpus), unit="pair", disable=None)
     shortlist = learn_shortlist(engine, pairs, best)

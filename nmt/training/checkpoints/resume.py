@@ -178,7 +178,7 @@ def recorded_digest(record: Mapping[str, Any], config: Config, run: RunDir) -> s
     if digest := record.get("scored_on"):
         return str(digest)
     try:
-        return validation_digest(config, Corpus.of(run.corpus / "valid"))
+        return validation_digest(config, Corpus.load(run.corpus / "valid"))
     except RunError:  # it is gone or damaged
         return ""
 

@@ -76,7 +76,7 @@ def random_batch(rows: int, src_length: int, tgt_length: int, vocab_size: int) -
         tgt_in=tokens(rows, tgt_length),
         targets=tokens(rows * tgt_length),
         positions=torch.arange(rows * tgt_length),
-        link_places=no_links,
-        link_sources=no_links,
-        link_shares=torch.empty(0),
+        link_tgt_positions=no_links,
+        link_src_positions=no_links,
+        link_weights=torch.empty(0),
     )
