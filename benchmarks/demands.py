@@ -27,7 +27,7 @@ from nmt.data.text.reader import read_lines
 from nmt.data.text.word_boundaries import standing
 from nmt.decoding.constraints.placeholders import protect
 from nmt.decoding.constraints.terminology import Terminology
-from nmt.decoding.lines.summary import TranslationStatistics
+from nmt.decoding.lines.statistics import TranslationStatistics
 from nmt.decoding.loading import load_translator
 from nmt.decoding.translator import Translator, TranslatorFeatures
 
@@ -91,7 +91,7 @@ def timed(
     translator: Translator, lines: Sequence[str], extras: TranslatorFeatures
 ) -> tuple[list[str], float]:
     """Translate; return the lines and the seconds."""
-    translator.extras, translator.report = extras, TranslationStatistics()
+    translator.extras, translator.statistics = extras, TranslationStatistics()
     begin = time.perf_counter()
     return translator.translate(lines), time.perf_counter() - begin
 
@@ -123,7 +123,7 @@ def main() -> None:
     print("| way | BLEU | stand | seconds | |\n|---|---|---|---|---|")
     for name, (lines, _) in ways.items():
         if lines is src:
-            wanted = [Counter(place.demanded for place in terms.of(line)) for line in lines]
+            wanted = [Counter(place.target for place in terms.find(line)) for line in lines]
             total = sum(its.total() for its in wanted)
             missing = sum(
                 max(0, times - standing(phrase, text))
@@ -133,7 +133,7 @@ def main() -> None:
         else:
             total = len(lines)
             missing = sum(
-                bool(protect(line).lost(text))
+                bool(protect(line).find_missing(text))
                 for line, text in zip(lines, found[name], strict=True)
             )
         base = seconds["plain" if lines is src else "planted, plain"]

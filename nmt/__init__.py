@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nmt.api.model import load as load
-    from nmt.decoding.translator import Line as Line
+    from nmt.decoding.lines.line import Line as Line
 
 __version__ = "0.1.0"
 __all__ = ["Line", "load"]
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> object:
 
         return load
     if name == "Line":
-        from nmt.decoding.translator import Line
+        from nmt.decoding.lines.line import Line
 
         return Line
     raise AttributeError(f"module 'nmt' has no attribute '{name}'")

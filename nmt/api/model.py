@@ -16,8 +16,9 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.hypothesis import Translation
+from nmt.decoding.lines.line import Line
 from nmt.decoding.loading import build_line_splitter, load_engine, open_models
-from nmt.decoding.translator import Line, Translator, TranslatorFeatures
+from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.interpret.explainer import Explainer
 from nmt.interpret.explanation import Explanation

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from nmt.decoding.hypothesis import Translation
 from nmt.decoding.lines.confidence import Confidence
-from nmt.decoding.translator import Line
+from nmt.decoding.lines.line import Line
 from nmt.errors import DataError, show_value
 
 TEXT, PREFIX, CONTAIN, ANSWER = "src", "prefix", "contain", "translation"

@@ -19,7 +19,7 @@ from nmt.data.text.word_boundaries import standing
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
 from nmt.decoding.constraints.placeholders import ProtectedLine, has_balanced_tags, protect
-from nmt.decoding.constraints.score_drop import score_drops
+from nmt.decoding.constraints.score_drop import measure_score_drops
 from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
 from nmt.decoding.hypothesis import (
     DecodedSegment,
@@ -30,15 +30,16 @@ from nmt.decoding.hypothesis import (
     length_limit,
 )
 from nmt.decoding.lines.confidence import TokenScores, compute_confidence
+from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
     batch_by_size,
     fits_single_pass,
     split_pair,
 )
+from nmt.decoding.lines.progress import LineProgress
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
-from nmt.decoding.lines.summary import LineProgress, TranslationStatistics
-from nmt.errors import DataError
+from nmt.decoding.lines.statistics import TranslationStatistics
 
 if TYPE_CHECKING:
     pass
@@ -46,26 +47,6 @@ if TYPE_CHECKING:
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192
 """Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line to translate, and what its translation must hold."""
-
-    text: str
-    prefix: str = ""
-    """What it begins with."""
-    phrases: tuple[str, ...] = ()
-    """What stands in it, as whole words, each as often as here."""
-
-    def __post_init__(self) -> None:
-        """Raise DataError where one of them is something else."""
-        phrases: object = self.phrases
-        several = phrases if isinstance(phrases, list | tuple) else (None,)
-        if not all(isinstance(each, str) for each in (self.text, self.prefix, *several)):
-            raise DataError(
-                f"expected a line of text, with a prefix and a list of phrases, got {self}"
-            )
 
 
 @dataclass(frozen=True)
@@ -95,12 +76,12 @@ class _Asked:
     @property
     def phrases(self) -> list[str]:
         """What must stand in the translation, numbers left out."""
-        return [*self.line.phrases, *(place.demanded for place in self.terms)]
+        return [*self.line.phrases, *(place.target for place in self.terms)]
 
     def phrases_of(self, begin: int, end: int) -> list[str]:
         """Return what demands what begins in a part of the text as read, numbers too."""
-        places = [*self.terms, *self.protected.numbers]
-        return [place.demanded for place in places if begin <= place.begin < end]
+        places = [*self.terms, *self.protected.constraints]
+        return [place.target for place in places if begin <= place.begin < end]
 
 
 @dataclass(frozen=True)
@@ -133,7 +114,7 @@ class Translator:
         if self.extras.terms is not None:
             terms = self.extras.terms.normalized_by(tokenizers.src.normalizer)
             self.extras = replace(self.extras, terms=terms)
-        self.report = TranslationStatistics()
+        self.statistics = TranslationStatistics()
         self.progress: Callable[[int], object] | None = None
         """Called with the number of lines translated, or of pairs scored, since the last call."""
 
@@ -174,7 +155,7 @@ class Translator:
         if self.extras.protects:
             held, normalizer = (line.prefix, *line.phrases), self.tokenizers.src.normalizer
             protected = protect(line.text, terms, held, normalizer)
-        return _Asked(line, protected, terms.of(protected.text) if terms else ())
+        return _Asked(line, protected, terms.find(protected.text) if terms else ())
 
     def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
         """Force the best translations again, to see how far they can be trusted."""
@@ -204,7 +185,7 @@ class Translator:
                 tokens = self._encode_source(piece.text for piece in pieces)
             prefix, begin = each.line.prefix, 0
             for piece, its in zip(pieces, tokens, strict=True):
-                end = begin + len(piece.text + piece.after)
+                end = begin + len(piece.text + piece.trailing_space)
                 phrases = [*each.line.phrases, *each.phrases_of(begin, end)]
                 yield _Part(i, piece, its, prefix, phrases)
                 prefix, begin = "", end
@@ -221,13 +202,15 @@ class Translator:
             return [Segment(text)]
         if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
             return [Segment(text)]
-        pieces = splitter.split(text, self.tokenizers.count_source, asked.protected.readable)
+        pieces = splitter.split(
+            text, self.tokenizers.count_source, asked.protected.text_for_splitting
+        )
         if too_long:
-            self.report.split += 1
-            self.report.parts += len(pieces)
+            self.statistics.long_lines += 1
+            self.statistics.long_line_segments += len(pieces)
         elif len(pieces) > 1:
-            self.report.multi_sentence += 1
-            self.report.sentences += len(pieces)
+            self.statistics.multi_sentence_lines += 1
+            self.statistics.sentences += len(pieces)
         return pieces
 
     def _found(
@@ -268,8 +251,10 @@ class Translator:
             lines = [part.line for part in parts]
             best = [its[0].segments[0].hypothesis for its in found]
             free = [self._without_tags(part, asked[part.line].protected) for part in parts]
-            drops = score_drops(lines, free, demands, best, self.engine.search)
-            self.report.drops += [(first + line + 1, drop) for line, drop in drops.items()]
+            drops = measure_score_drops(lines, free, demands, best, self.engine.search)
+            self.statistics.score_drops += [
+                (first + line + 1, drop) for line, drop in drops.items()
+            ]
         return found
 
     def _without_tags(self, part: _Part, protected: ProtectedLine) -> list[int]:
@@ -307,22 +292,22 @@ class Translator:
 
     def _tell(self, number: int, asked: _Asked, text: str) -> None:
         """Put into the report what became of what a line demands."""
-        wanted, report = Counter(asked.phrases), self.report
-        report.demanded += wanted.total()
-        report.missing += [
+        wanted, report = Counter(asked.phrases), self.statistics
+        report.required_phrases += wanted.total()
+        report.missing_phrases += [
             (number, phrase)
             for phrase, times in wanted.items()
             for _ in range(times - standing(self.tokenizers.tgt.normalize(phrase), text))
         ]
         if self.extras.protects:
-            report.protected += len(asked.protected.originals)
+            report.protected_spans += len(asked.protected.originals)
             if (
                 asked.protected.has_tags
                 and has_balanced_tags(asked.line.text)
                 and not has_balanced_tags(text)
             ):
-                report.unbalanced.append(number)
-            report.lost += [(number, each) for each in asked.protected.lost(text)]
+                report.unbalanced_lines.append(number)
+            report.missing_spans += [(number, each) for each in asked.protected.find_missing(text)]
 
     def stream(
         self,
@@ -379,10 +364,10 @@ class Translator:
         """
         parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
         if len(parts) > 1 and not fits_single_pass(*self.tokenizers.count_pair(source, target)):
-            self.report.long_pairs.append(number)
+            self.statistics.long_pairs.append(number)
         elif len(parts) > 1:
-            self.report.multi_sentence += 1
-            self.report.sentences += len(parts)
+            self.statistics.multi_sentence_lines += 1
+            self.statistics.sentences += len(parts)
         return [part for part in parts if part.target.text] or parts[:1]
 
     def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:

@@ -63,7 +63,7 @@ class _Job:
 
 def _begins(parts: Sequence[Segment]) -> list[int]:
     """Return the index at which each part begins in the text that they make up."""
-    lengths = (len(part.text) + len(part.after) for part in parts)
+    lengths = (len(part.text) + len(part.trailing_space) for part in parts)
     return list(accumulate(lengths, initial=0))[: len(parts)]
 
 
@@ -142,7 +142,7 @@ class Explainer:
                     join_translations(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
                 ]
                 begins = [
-                    len(so_far) - len(part.after) - len(text)
+                    len(so_far) - len(part.trailing_space) - len(text)
                     for so_far, part, text in zip(lines_so_far, parts, texts, strict=True)
                 ]
                 is_long = len(parts) > 1 and count(line) > self.splitter.max_tokens

@@ -353,5 +353,5 @@ def test_max_length_bounds_what_is_demanded_unless_that_is_longer(most: int, all
 @pytest.mark.parametrize("decode", [{"method": "sample"}, {"groups": 2}])
 def test_phrases_go_with_a_plain_beam(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
-    with pytest.raises(ConfigError, match="go with beam search"):
+    with pytest.raises(ConfigError, match="need beam search"):
         engine.search([[4]], 1, {0: LexicalConstraints(phrases=(Phrase(((4,),)),))})

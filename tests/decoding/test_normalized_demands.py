@@ -27,8 +27,8 @@ def tokenizer() -> Tokenizer:
 
 def matches(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
     """Return the parts of the line that are terms, and their targets."""
-    places = Terminology(terms).normalized_by(NORMALIZER).of(line)
-    return [(line[place.begin : place.end], place.demanded) for place in places]
+    places = Terminology(terms).normalized_by(NORMALIZER).find(line)
+    return [(line[place.begin : place.end], place.target) for place in places]
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_protect_text_that_is_normalized(line: str, originals: tuple[str, ...]) 
     assert protected.originals == originals
     assert protected.restore(protected.text) == line
     read = NORMALIZER(protected.text)
-    assert all(place.demanded in read for place in protected.numbers)
-    assert protected.lost(protected.restore(read)) == []
+    assert all(place.target in read for place in protected.constraints)
+    assert protected.find_missing(protected.restore(read)) == []
 
 
 def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:

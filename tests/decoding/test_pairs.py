@@ -30,8 +30,8 @@ def test_split_pair_keeps_every_character_and_bounds_parts(
     source: str, target: str, by_sentence: bool
 ) -> None:
     parts = split_pair(source, target, LineSplitter(by_sentence=by_sentence), count_letters)
-    assert "".join(part.source.text + part.source.after for part in parts) == source
-    assert "".join(part.target.text + part.target.after for part in parts) == target
+    assert "".join(part.source.text + part.source.trailing_space for part in parts) == source
+    assert "".join(part.target.text + part.target.trailing_space for part in parts) == target
     assert all(fits_single_pass(len(part.source.text), len(part.target.text)) for part in parts)
     if fits_single_pass(len(source), len(target)) and not by_sentence:
         assert len(parts) == 1
@@ -56,7 +56,7 @@ def test_split_pair_by_sentence_needs_equal_counts() -> None:
         ("One dog.", "Un chien."),
         ("Two cats.", "Deux chats."),
     ]
-    assert parts[0].target.after == "  "
+    assert parts[0].target.trailing_space == "  "
     for target in ("Un chien, deux chats.", ""):
         [whole] = split_pair("One dog. Two cats.", target, splitter, count_letters)
         assert whole.target.text == target

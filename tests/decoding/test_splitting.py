@@ -25,7 +25,7 @@ def letters(text: str) -> int:
 @given(TEXT, st.integers(1, 30))
 def test_the_parts_and_the_blanks_after_them_are_the_line(text: str, most: int) -> None:
     parts = split(text, letters, most)
-    assert "".join(part.text + part.after for part in parts) == text
+    assert "".join(part.text + part.trailing_space for part in parts) == text
     assert all(part.text for part in parts)
     if len(text) <= most:
         assert parts == [Segment(text)]
@@ -70,7 +70,7 @@ def test_where_a_line_is_cut(line: str, most: int, expected: list[str]) -> None:
 @given(TEXT, st.integers(2, 30))
 def test_split_by_sentence_keeps_every_character(text: str, most: int) -> None:
     parts = LineSplitter(most, by_sentence=True).split(text, letters)
-    assert "".join(part.text + part.after for part in parts) == text
+    assert "".join(part.text + part.trailing_space for part in parts) == text
     assert all(part.text and len(part.text) <= most for part in parts)
 
 

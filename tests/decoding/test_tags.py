@@ -14,8 +14,9 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.constraints.placeholders import find_protected_spans, has_balanced_tags, protect
 from nmt.decoding.hypothesis import Hypothesis
-from nmt.decoding.lines.summary import TranslationStatistics
-from nmt.decoding.translator import Line, Translator, TranslatorFeatures
+from nmt.decoding.lines.line import Line
+from nmt.decoding.lines.statistics import TranslationStatistics
+from nmt.decoding.translator import Translator, TranslatorFeatures
 
 PIECES = [
     "<b>",
@@ -39,10 +40,10 @@ LINE = st.lists(st.sampled_from([*PIECES, *WORDS, " ", ", ", ". ", "(", ")"]), m
 def test_restore_of_the_protected_text_is_the_line(line: str) -> None:
     protected = protect(line)
     assert protected.restore(protected.text) == line
-    assert protected.lost(line) == []
-    for place in protected.numbers:
-        assert protected.text[place.begin : place.end] == place.demanded
-    assert len(protected.readable) == len(protected.text)
+    assert protected.find_missing(line) == []
+    for place in protected.constraints:
+        assert protected.text[place.begin : place.end] == place.target
+    assert len(protected.text_for_splitting) == len(protected.text)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +147,10 @@ def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
     assert sorted(engine.calls) == [(1, 1, 0), (1, 5, 1)], (
         "only the line with tags is searched wider"
     )
-    assert translator.report.unbalanced == []
+    assert translator.statistics.unbalanced_lines == []
     translator.settings = DecodeConfig(beam_size=1)
     translator.nbest(["hello", "<b>hello</b>"], 1, first=7)
-    assert translator.report.unbalanced == [9]
+    assert translator.statistics.unbalanced_lines == [9]
 
 
 def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> None:
@@ -157,14 +158,14 @@ def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> No
     extras = TranslatorFeatures(measures_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
     translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, first=4)
-    assert translator.report.drops == [(6, 2.0)]
+    assert translator.statistics.score_drops == [(6, 2.0)]
     assert engine.calls == [(3, 1, 1), (1, 1, 0)], "only the line with phrases is searched again"
-    warning = translator.report.sharp_drops()
+    warning = translator.statistics.sharp_drop_warning()
     assert "broken 1 of 1 lines" in warning
     assert warning.endswith("lines (drop): 6 (2.0)")
     silent = Translator(engine, tokenizers, DecodeConfig())
     silent.nbest([Line("hello you", phrases=("word",))], 1)
-    assert silent.report.drops == []
+    assert silent.statistics.score_drops == []
 
 
 def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) -> None:
@@ -184,8 +185,8 @@ def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) ->
 
 
 def test_sharp_drops_names_the_worst_lines_first() -> None:
-    report = TranslationStatistics(drops=[(n, n / 10) for n in range(1, 21)])
-    assert "broken 16 of 20 lines" in report.sharp_drops()
-    assert "lines (drop): 20 (2.0), 19 (1.9)" in report.sharp_drops()
-    assert report.sharp_drops().endswith("11 (1.1) and 6 more")
-    assert TranslationStatistics(drops=[(1, 0.4)]).sharp_drops() == ""
+    report = TranslationStatistics(score_drops=[(n, n / 10) for n in range(1, 21)])
+    assert "broken 16 of 20 lines" in report.sharp_drop_warning()
+    assert "lines (drop): 20 (2.0), 19 (1.9)" in report.sharp_drop_warning()
+    assert report.sharp_drop_warning().endswith("11 (1.1) and 6 more")
+    assert TranslationStatistics(score_drops=[(1, 0.4)]).sharp_drop_warning() == ""

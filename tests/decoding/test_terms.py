@@ -31,16 +31,16 @@ TERMS = Terminology({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "
     ],
 )
 def test_what_a_line_demands(line: str, demanded: list[str]) -> None:
-    assert [place.demanded for place in TERMS.of(line)] == demanded
+    assert [place.target for place in TERMS.find(line)] == demanded
 
 
 def test_thousands_of_terms_on_a_line_of_a_megabyte_take_no_time_worth_a_word() -> None:
     terms = Terminology({f"word{n} more": "x" for n in range(20_000)})
-    assert len(terms.of("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
+    assert len(terms.find("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
 
 
 def test_no_terms_demand_nothing() -> None:
-    assert Terminology({}).of("A dog.") == []
+    assert Terminology({}).find("A dog.") == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_line_of_a_megabyte_takes_no_time_worth_a_word(letters: str) -> None:
     """A pattern that looked at letters again and again would not come back from this."""
     line = "{a}" + letters * (2**20 // len(letters))
     found = protect(line)
-    assert found.lost(found.restore(found.text)) == []
+    assert found.find_missing(found.restore(found.text)) == []
 
 
 def test_terms_are_read_from_two_columns(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
     line = "Write to a@b.org or {x}, not a@b.org; 17 of 233."  # 17 is what it knows
     found = protect(line)
     assert found.originals == ("a@b.org", "{x}", "a@b.org", "17", "233")
-    first, second, again, known, third = (place.demanded for place in found.numbers)
+    first, second, again, known, third = (place.target for place in found.constraints)
     assert first == again
     assert known == "17"
     assert len({first, second, known, third, "233"}) == 5
@@ -179,17 +179,17 @@ def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
 
 def test_stand_ins_are_numbers_of_no_text_beside_and_of_no_term() -> None:
     alone = protect("{a} {b} {c} {d}")
-    taken = [place.demanded for place in alone.numbers]
+    taken = [place.target for place in alone.constraints]
     terms = Terminology({f"area {taken[2]}": "Gebiet", "dog": f"Hund {taken[3]}"})
     found = protect("{a} {b} {c} {d}", terms, [f"Am {taken[0]}. ", f"x{taken[1]}"])
-    assert not {place.demanded for place in found.numbers} & set(taken)
-    assert len({place.demanded for place in found.numbers}) == 4
+    assert not {place.target for place in found.constraints} & set(taken)
+    assert len({place.target for place in found.constraints}) == 4
 
 
 def test_what_the_translation_holds_anyhow_is_not_demanded_again() -> None:
-    found = protect("{x} and {x}, 12 and 12", held=["Zwei {x}", "12 12"])
+    found = protect("{x} and {x}, 12 and 12", required_texts=["Zwei {x}", "12 12"])
     assert len(found.originals) == 4
-    assert [found.restore(place.demanded) for place in found.numbers] == ["{x}"]
+    assert [found.restore(place.target) for place in found.constraints] == ["{x}"]
 
 
 def test_what_stands_in_a_term_is_left_to_it() -> None:
@@ -197,7 +197,7 @@ def test_what_stands_in_a_term_is_left_to_it() -> None:
     found = protect("Windows 2000, 2000 and www.dog.org", terms)
     assert found.originals == ("2000", "www.dog.org")
     assert found.text.startswith("Windows 2000, ")
-    assert [place.demanded for place in terms.of(found.text)] == ["Fenster 2000"]
+    assert [place.target for place in terms.find(found.text)] == ["Fenster 2000"]
 
 
 WORDS = st.sampled_from(
@@ -241,13 +241,13 @@ WORDS = st.sampled_from(
 def test_whatever_is_protected_comes_back_and_is_demanded(line: str) -> None:
     found = protect(line)
     assert found.restore(found.text) == line
-    assert found.lost(line) == []
-    for place in found.numbers:
-        assert found.text[place.begin : place.end] == place.demanded
-        assert place.demanded.isdigit()
+    assert found.find_missing(line) == []
+    for place in found.constraints:
+        assert found.text[place.begin : place.end] == place.target
+        assert place.target.isdigit()
         assert whole(found.text, place.begin, place.end)
     if found.originals:
-        assert found.lost("") == sorted(found.originals, key=found.originals.index)
+        assert found.find_missing("") == sorted(found.originals, key=found.originals.index)
 
 
 @given(
@@ -268,7 +268,7 @@ def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources:
         if longest:
             expected.append((begin, begin + len(longest), longest))
         begin += len(longest) or 1
-    assert [tuple(place) for place in terms.of(line)] == expected
+    assert [tuple(place) for place in terms.find(line)] == expected
 
 
 @pytest.mark.parametrize(
@@ -281,4 +281,4 @@ def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources:
     ],
 )
 def test_what_is_lost(translation: str, missing: list[str]) -> None:
-    assert protect("Write to a@b.org at 17").lost(translation) == missing
+    assert protect("Write to a@b.org at 17").find_missing(translation) == missing

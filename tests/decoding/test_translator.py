@@ -17,8 +17,9 @@ from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import BLANK_TRANSLATION, Hypothesis, Translation
 from nmt.decoding.lines import pair_splitting as pairs_module
 from nmt.decoding.lines.confidence import TokenScores
+from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.splitting import LineSplitter
-from nmt.decoding.translator import Line, Translator, TranslatorFeatures
+from nmt.decoding.translator import Translator, TranslatorFeatures
 
 
 class Copier:
@@ -227,8 +228,8 @@ def test_nbest_by_sentence_keeps_the_original_spacing(tokenizers: Tokenizers) ->
     sources = [tokenizers.src.decode(source).strip() for source in engine.seen]
     expected = ["A ba.", "C de!", "E f?", SPACED[1], "Ab.", "我喝。", "你喝！", "A ba.", "C de."]
     assert sources == expected
-    assert (translator.report.multi_sentence, translator.report.sentences) == (3, 7)
-    assert (translator.report.split, translator.report.parts) == (0, 0)
+    assert (translator.statistics.multi_sentence_lines, translator.statistics.sentences) == (3, 7)
+    assert (translator.statistics.long_lines, translator.statistics.long_line_segments) == (0, 0)
 
 
 def test_stream_by_sentence_answers_as_nbest_does(tokenizers: Tokenizers) -> None:
@@ -306,8 +307,8 @@ def test_force_adds_up_the_parts_of_a_long_pair(
     assert scores[0] == scores[3]
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "one end for each part"
     assert max(map(len, engine.seen)) <= 20
-    assert translator.report.long_pairs == [12]
-    [message] = translator.report.forced_messages("scored")
+    assert translator.statistics.long_pairs == [12]
+    [message] = translator.statistics.pair_messages("scored")
     assert message == "warning: long pairs were scored in parts: lines 12"
 
 
@@ -316,5 +317,5 @@ def test_force_by_sentence_scores_as_the_translation(tokenizers: Tokenizers) -> 
     [pair] = translator.score_pairs([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
     assert [tokenizers.tgt.decode(target).strip() for target in engine.seen] == ["Ab ba.", "Cd dc."]
     assert pair.log_prob == -2.0
-    [message] = translator.report.forced_messages("scored")
+    [message] = translator.statistics.pair_messages("scored")
     assert message.endswith("sentence by sentence (decode.split): 1, with 2 sentences")

@@ -22,7 +22,7 @@ from nmt.data.corpus.word_alignment import (
 )
 from nmt.data.text.reader import Links, count_lines, read_lines
 from nmt.data.tokenizer.tokenizer import WORD
-from nmt.decoding.lines.summary import format_line_numbers
+from nmt.decoding.lines.statistics import format_line_numbers
 from nmt.decoding.loading import choose_run
 from nmt.errors import DataError, did_you_mean
 from nmt.evaluation.attention_checks import AttentionDiagnosis, diagnose_attention

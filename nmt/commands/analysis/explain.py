@@ -12,7 +12,7 @@ from pathlib import Path
 from nmt.core import files
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
-from nmt.decoding.lines.summary import format_line_numbers
+from nmt.decoding.lines.statistics import format_line_numbers
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError, DataError, show_value
 from nmt.interpret.explainer import Explainer, load_explainer

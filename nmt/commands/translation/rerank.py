@@ -81,8 +81,8 @@ class Scorers:
                 for number, window in enumerate(chunks(pairs, WINDOW))
                 for forced in translator.score_pairs(window, number * WINDOW)
             ]
-        if translator.report.long_pairs:
-            say(f"warning: {len(translator.report.long_pairs)} long pairs were scored in parts")
+        if translator.statistics.long_pairs:
+            say(f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts")
         return log_probs
 
 

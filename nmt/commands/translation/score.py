@@ -51,7 +51,7 @@ def run(
                 sink.write(_row(forced.log_prob, mean, forced.tokens, as_json).encode())
                 total, tokens = total + forced.log_prob, tokens + forced.tokens
             sink.flush()
-    for message in translator.report.forced_messages("scored"):
+    for message in translator.statistics.pair_messages("scored"):
         say(message)
     if tokens:
         say(

@@ -35,9 +35,10 @@ from nmt.data.text.reader import (
 from nmt.decoding.constraints.lexical_constraints import PHRASES_NEED_BEAM_SEARCH
 from nmt.decoding.constraints.terminology import Terminology, read_terminology
 from nmt.decoding.line_formats import ColumnFormat, JsonFormat, LineFormat, PlainFormat
-from nmt.decoding.lines.summary import TranslationStatistics, format_line_numbers
+from nmt.decoding.lines.line import Line
+from nmt.decoding.lines.statistics import TranslationStatistics, format_line_numbers
 from nmt.decoding.loading import load_translator, open_models
-from nmt.decoding.translator import Line, Translator, TranslatorFeatures
+from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.errors import EXIT_TERMINATED, ConfigError, DataError
 
 Policy = Literal["error", "replace", "skip"]
@@ -197,7 +198,7 @@ class _Way:
                 waiting.append((text, line))
                 yield line
 
-        translator.report = TranslationStatistics()
+        translator.statistics = TranslationStatistics()
         found = translator.stream(read(), asked.nbest, asked.stream, first)
         for number, translations in enumerate(found, first):
             text, line = waiting.popleft()
@@ -209,7 +210,9 @@ class _Way:
                 translations = [replace(best, confidence=None), *translations[1:]]
             sink.write(form.write(text, number, translations).encode())
             sink.flush()
-        return _Told(counted.count, translator.report, [(-its[0], *its[1:]) for its in doubtful])
+        return _Told(
+            counted.count, translator.statistics, [(-its[0], *its[1:]) for its in doubtful]
+        )
 
     def _beside(
         self, texts: Iterator[str], name: Path
@@ -240,20 +243,22 @@ class _Way:
             fate = "bad bytes became U+FFFD" if mended else "they were left blank"
             say(f"warning: {told.invalid} lines were not UTF-8; {fate}")
         report = told.report
-        if report.split:
-            say(f"{report.split} long lines were translated in {report.parts} parts")
-        if report.multi_sentence:
+        if report.long_lines:
+            segments = report.long_line_segments
+            say(f"{report.long_lines} long lines were translated in {segments} parts")
+        if report.multi_sentence_lines:
             say(
                 "lines of several sentences, translated sentence by sentence (decode.split): "
-                f"{report.multi_sentence}, with {report.sentences} sentences"
+                f"{report.multi_sentence_lines}, with {report.sentences} sentences"
             )
-        if report.demanded:
-            _tell_misses("demanded phrases stand", report.demanded, report.missing)
+        if report.required_phrases:
+            _tell_misses("demanded phrases stand", report.required_phrases, report.missing_phrases)
         if self.asked.protect:
-            _tell_misses("protected parts stand", report.protected, report.lost)
-        if report.unbalanced:
-            say(f"warning: markup tags are out of order: {format_line_numbers(report.unbalanced)}")
-        if warning := report.sharp_drops():
+            _tell_misses("protected parts stand", report.protected_spans, report.missing_spans)
+        if report.unbalanced_lines:
+            numbers = format_line_numbers(report.unbalanced_lines)
+            say(f"warning: markup tags are out of order: {numbers}")
+        if warning := report.sharp_drop_warning():
             say(warning)
         if self.asked.review:
             say("the least trusted lines, the worst first:")
@@ -321,10 +326,10 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
             _delete_parts(folder)
             worst = sorted(each for its in every for each in its.doubtful)[: asked.review]
             report = sum((its.report for its in every), TranslationStatistics())
-            report.missing.sort()
-            report.lost.sort()
-            report.drops.sort()
-            report.unbalanced.sort()
+            report.missing_phrases.sort()
+            report.missing_spans.sort()
+            report.score_drops.sort()
+            report.unbalanced_lines.sort()
             if len(every) < len(parts):
                 say("what follows is of the parts made now, not of those that were there")
             way.tell(_Told(sum(its.invalid for its in every), report, worst))

@@ -1,4 +1,4 @@
-"""What a translation must hold: how it begins, and phrases that stand in it. Needs no torch."""
+"""Lexical constraints on a translation: a forced prefix and required phrases. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,86 +11,94 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
 PHRASES_NEED_BEAM_SEARCH = (
-    "phrases (--contain, --terms, --protect): go with beam search; leave out samples, mbr_from: "
+    "phrases (--contain, --terms, --protect): need beam search; leave out samples, mbr_from: "
     "samples and decode.groups"
 )
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words that must stand in a translation, as whole words."""
+    """A phrase that a translation must contain as whole words."""
 
     forms: tuple[tuple[int, ...], ...]
-    """The token sequences that spell them, none of them empty: after a space, or after a sign."""
+    """Non-empty token sequences that spell the phrase: after a space, or after punctuation."""
 
 
 @dataclass(frozen=True)
 class LexicalConstraints:
-    """What is demanded of the translation of one line."""
+    """Lexical constraints on the translation of one line, in target tokens."""
 
     prefix: tuple[int, ...] = ()
-    """The tokens that it begins with."""
+    """Tokens at the beginning of the translation."""
     phrases: tuple[Phrase, ...] = ()
-    """Each stands in it as often as here."""
+    """Required phrases; a phrase that is listed twice must occur twice."""
 
     @property
     def tokens(self) -> set[int]:
-        """All tokens that occur here."""
-        phrase_tokens = (
-            token for phrase in self.phrases for form in phrase.forms for token in form
-        )
-        return {*self.prefix, *phrase_tokens}
+        """All tokens of the prefix and of all forms of the phrases."""
+        tokens = set(self.prefix)
+        for phrase in self.phrases:
+            for form in phrase.forms:
+                tokens.update(form)
+        return tokens
 
     @property
     def length(self) -> int:
-        """The tokens that it may take at most."""
+        """Maximum number of tokens of the prefix and the phrases together."""
         return len(self.prefix) + sum(max(map(len, phrase.forms)) for phrase in self.phrases)
 
 
 def encode_constraints(
     tokenizer: Tokenizer, prefix: str = "", phrases: Sequence[str] = ()
 ) -> LexicalConstraints:
-    """Return the demand for a text that it begins with, and for phrases, in the target's tokens."""
-    begins = tokenizer.normalize(prefix).rstrip()  # the next word brings its own space
-    begin = tuple(tokenizer.normalized_by(None).encode([begins])[0]) if begins else ()
-    return LexicalConstraints(begin, tuple(encode_phrase(tokenizer, phrase) for phrase in phrases))
+    """Encode a forced prefix and required phrases with the target tokenizer."""
+    text = tokenizer.normalize(prefix).rstrip()  # the space belongs to the next word's token
+    tokens = tuple(tokenizer.normalized_by(None).encode([text])[0]) if text else ()
+    return LexicalConstraints(tokens, tuple(encode_phrase(tokenizer, words) for words in phrases))
 
 
-SIGN = "("
-"""What stands before a phrase to see how it is spelled where no space does."""
+PUNCTUATION = "("
+"""Character before a phrase that shows its tokens in a position without a space."""
 
 
 def encode_phrase(tokenizer: Tokenizer, words: str) -> Phrase:
-    """Return the ways in which the target's tokens spell words; DataError where they are blank."""
+    """Encode a phrase in all its forms; raise DataError if it is blank."""
     text = tokenizer.normalize(words).strip()
     if not text:
         raise DataError(f"required phrase: expected text, got {words!r}")
     plain = tokenizer.normalized_by(None)
-    after_space, after_sign, sign = plain.encode([text, SIGN + text, SIGN])
+    after_space, after_punctuation, punctuation = plain.encode(
+        [text, PUNCTUATION + text, PUNCTUATION]
+    )
     forms = [tuple(after_space)]
-    if after_sign[: len(sign)] == sign:
-        forms.append(tuple(after_sign[len(sign) :]))
+    if after_punctuation[: len(punctuation)] == punctuation:
+        forms.append(tuple(after_punctuation[len(punctuation) :]))
     return Phrase(tuple(dict.fromkeys(forms)))
 
 
 @dataclass(frozen=True)
 class TokenBoundaries:
-    """Which tokens begin and end in the middle of a word, for all tokens of a vocabulary.
+    """For all tokens of a vocabulary, whether they start or end inside a word.
 
-    A byte of a letter counts as a letter; in a script without spaces every token is a word of its
-    own.
+    A byte token of a letter counts as a letter. In a script without spaces, no token starts or
+    ends inside a word.
     """
 
     starts_inside_word: list[bool]
+    """The token can continue the word before it."""
     ends_inside_word: list[bool]
+    """The next token can continue the word."""
     can_precede_word: list[bool]
-    """After which tokens a word can begin without a space: brackets, quotes, hyphens."""
+    """A word can follow without a space: after brackets, quotes and hyphens."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> TokenBoundaries:
-        """Look at the text of every token."""
+        """Compute the boundaries from the text of all tokens."""
         pieces = tokenizer.pieces(range(tokenizer.vocab_size))
-        texts = [_byte(piece) if tokenizer.is_byte(i) else piece for i, piece in enumerate(pieces)]
+        texts = [
+            _letter_of_byte(piece) if tokenizer.is_byte(i) else piece
+            for i, piece in enumerate(pieces)
+        ]
         special = {*tokenizer.never_output, tokenizer.eos, tokenizer.unk}
         return cls(
             [i not in special and ties(text[:1]) for i, text in enumerate(texts)],
@@ -99,16 +107,16 @@ class TokenBoundaries:
         )
 
 
-def _byte(piece: str) -> str:
-    """Return the letter of a byte piece, such as <0x41>; "a" for a byte of a longer letter."""
+def _letter_of_byte(piece: str) -> str:
+    """Return the character of a byte piece such as <0x41>; "a" for a byte above 127."""
     value = int(piece[3:-1], 16)
     return chr(value) if value < 128 else "a"
 
 
 def can_precede_word(letter: str) -> bool:
-    """Tell whether a word can begin right behind a letter, as behind an opening bracket."""
+    """Return whether a word can directly follow the character, such as an opening bracket."""
     return letter != "" and (letter in "'’\"/" or unicodedata.category(letter) in OPENING)
 
 
 OPENING = ("Ps", "Pi", "Pd")
-"""Unicode's opening brackets, opening quotes and dashes."""
+"""Unicode categories of opening brackets, opening quotes and dashes."""

@@ -1,12 +1,14 @@
-"""What a translation must take over as it is: links, addresses, placeholders, numbers, tags.
+"""Protect spans that a translation must copy: links, addresses, variables, numbers, markup tags.
 
-What stands side by side, or with one sign between, is taken over as one, and so are the letters
-that a placeholder touches. A number of one or two digits is demanded of the translation as it
-stands. The others, which a model may never have seen, are replaced by small numbers that occur
-nowhere else; these are demanded, and replaced by the originals again.
+A number of one or two digits stays in the line, and the translation must contain it. Models may
+never have seen other spans. Placeholders replace them: small numbers that do not occur in the line.
+The translation must contain the placeholders; the original text then replaces them.
 
-The stand-in of a markup tag gets a space on each side where the tag touches something, so that the
-words around it stay words. The space is removed again with the stand-in.
+Adjacent spans, and spans with one sign such as "@" between them, are protected together, and so are
+the letters that touch a variable.
+
+The placeholder of a markup tag gets a space on each side that touches text, so that words next to
+it stay words. The spaces are removed again together with the placeholder.
 """
 
 from __future__ import annotations
@@ -31,83 +33,88 @@ LINK = (
     rf"|{SCHEME}(?=[{WIDE}])[^\s<>\"]+"
 )
 MAIL = rf"(?<!{LETTER})(?<![.+-])(?:{LETTER}|[.+-])+@(?:{LETTER}|-)+(?:\.(?:{LETTER}|-)+)+"
-PLACEHOLDER = rf"\$?{BRACES}|%\([^\s()]+\)[a-z]|%[sd](?!{LETTER})"
+VARIABLE = rf"\$?{BRACES}|%\([^\s()]+\)[a-z]|%[sd](?!{LETTER})"
 NUMBER = rf"(?:(?<!{LETTER})[+\u2212-])?(?:(?<!{LETTER})[.,])?\d+(?:[.,:/-]\d+)*"
-"""Nothing here looks at a letter more than a few times: a line may be a megabyte. (Possessive
-quantifiers would say so, but early releases of Python 3.11 get those of groups wrong.)"""
+"""No pattern reads a character more than a few times, because a line may have a megabyte.
+(Possessive quantifiers would guarantee that, but early releases of Python 3.11 have a bug in those
+of groups.)"""
 TAG = r"</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>|</?\d+\s*/?>|<!--[^<>]*-->"
-"""XML and HTML tags, and numbered tags such as <0/>; "a < b" is none."""
-KEPT = re.compile(
-    f"(?P<tag>{TAG})|(?P<link>{LINK})|{MAIL}|(?P<placeholder>{PLACEHOLDER})|(?P<number>{NUMBER})"
+"""XML and HTML tags, and numbered tags such as <0/>; "a < b" does not match."""
+PROTECTED = re.compile(
+    f"(?P<tag>{TAG})|(?P<link>{LINK})|{MAIL}|(?P<variable>{VARIABLE})|(?P<number>{NUMBER})"
 )
-JOINS = tuple(".,:/@-")
-"""Signs that make one of what stands on both sides of them."""
-PATH = "./@"
-"""Signs that make one of a placeholder and a word, as in {file}.txt."""
-TAGS = re.compile(r"<(/?)([\w:.-]+)[^<>]*?(/?)>")
-EMPTY_TAGS = "area base br col embed hr img input link meta source track wbr"
+SPAN_JOINERS = tuple(".,:/@-")
+"""Signs that join the protected spans on both sides of them."""
+WORD_JOINERS = "./@"
+"""Signs that join a variable and a word, as in {file}.txt."""
+TAG_PARTS = re.compile(r"<(/?)([\w:.-]+)[^<>]*?(/?)>")
+VOID_ELEMENTS = (
+    *("area", "base", "br", "col", "embed", "hr", "img"),
+    *("input", "link", "meta", "source", "track", "wbr"),
+)
 """HTML elements without an end tag."""
 OPENING_SIGNS, CLOSING_SIGNS = "([{“‘«„¿¡", ",.;:!?…)]}”’»"
 DIGITS = re.compile(r"\d+")
-FAMILIAR = re.compile(r"\d\d?")
-"""Numbers that models know how to handle."""
+SHORT_NUMBER = re.compile(r"\d\d?")
+"""Numbers that models learn to translate."""
 
 
 @dataclass(frozen=True)
 class ProtectedLine:
-    """A line whose protected parts a model can read."""
+    """A source line with placeholders for its protected spans."""
 
     text: str
-    """All that is protected here is numbers."""
+    """The line with placeholders. Its only protected spans are numbers."""
     originals: tuple[str, ...] = ()
-    """What is protected in the line itself."""
-    numbers: tuple[SpanConstraint, ...] = ()
-    """What must stand in the translation for it."""
-    stand_ins: Mapping[str, str] = field(default_factory=dict)
-    """The originals of numbers that stand for others."""
-    spaces: Mapping[str, list[tuple[bool, bool]]] = field(default_factory=dict)
-    """For stand-ins of tags, whether each occurrence got a space before and behind it."""
+    """Protected spans of the line, in order."""
+    constraints: tuple[SpanConstraint, ...] = ()
+    """Numbers and placeholders that the translation must contain, with their spans in `text`."""
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    """Original text by placeholder."""
+    tag_spaces: Mapping[str, list[tuple[bool, bool]]] = field(default_factory=dict)
+    """By placeholder of a tag: whether a space was added before and after each occurrence."""
 
     @property
-    def readable(self) -> str:
-        """The text with a word in place of each stand-in, at the same positions.
+    def text_for_splitting(self) -> str:
+        """The text with words instead of placeholders, of the same length.
 
-        A number behind which a sentence ends looks like an ordinal number in some languages.
+        In some languages, a number at the end of a sentence looks like an ordinal number.
         """
-        if not self.stand_ins:
+        if not self.placeholders:
             return self.text
         pieces, end = [], 0
-        for place in self.numbers:
-            if place.demanded in self.stand_ins:
-                pieces += [self.text[end : place.begin], f"X{'x' * (len(place.demanded) - 1)}"]
-                end = place.end
+        for constraint in self.constraints:
+            if constraint.target in self.placeholders:
+                word = "X" + "x" * (len(constraint.target) - 1)
+                pieces += [self.text[end : constraint.begin], word]
+                end = constraint.end
         return "".join([*pieces, self.text[end:]])
 
     def restore(self, translation: str) -> str:
-        """Return a translation with the originals in it again."""
-        if not self.stand_ins:
+        """Replace the placeholders in a translation by the original text."""
+        if not self.placeholders:
             return translation
-        spaces = {number: deque(each) for number, each in self.spaces.items()}
+        spaces = {number: deque(added) for number, added in self.tag_spaces.items()}
         pieces, end = [], 0
         for match in DIGITS.finditer(translation):
             number = match.group()
-            if number not in self.stand_ins or not whole(translation, *match.span()):
+            if number not in self.placeholders or not whole(translation, *match.span()):
                 continue
-            before, behind = spaces[number][0] if number in spaces else (False, False)
+            space_before, space_after = spaces[number][0] if number in spaces else (False, False)
             if number in spaces and len(spaces[number]) > 1:
                 spaces[number].popleft()
             text = translation[end : match.start()]
-            pieces += [text.rstrip(" ") if before else text, self.stand_ins[number]]
+            pieces += [text.rstrip(" ") if space_before else text, self.placeholders[number]]
             end = match.end()
-            while behind and translation[end : end + 1] == " ":
+            while space_after and translation[end : end + 1] == " ":
                 end += 1
         return "".join([*pieces, translation[end:]])
 
     def without_tags(self, text: str) -> str:
-        """Return a part of the protected text without the stand-ins of tags and their spaces."""
+        """Return a segment of `self.text` without the placeholders of tags and their spaces."""
         pieces, end = [], 0
         for match in DIGITS.finditer(text):
-            if match.group() in self.spaces and whole(text, *match.span()):
+            if match.group() in self.tag_spaces and whole(text, *match.span()):
                 pieces.append(text[end : match.start()])
                 end = match.end()
         pieces.append(text[end:])
@@ -115,180 +122,192 @@ class ProtectedLine:
 
     @property
     def has_tags(self) -> bool:
-        """Whether markup tags are protected."""
+        """Whether the line contains markup tags."""
         return any(original.startswith("<") for original in self.originals)
 
-    def lost(self, translation: str) -> list[str]:
-        """Return what does not stand in a restored translation as it is, and as often."""
-        wanted = Counter(self.originals)
-        there = Counter(translation[begin:end] for begin, end in find_protected_spans(translation))
-        return [
-            each
-            for each in wanted - there
-            for _ in range(wanted[each] - standing(each, translation))
-        ]
+    def find_missing(self, translation: str) -> list[str]:
+        """Return the originals that occur less often in a restored translation than in the line."""
+        expected = Counter(self.originals)
+        actual = Counter(translation[begin:end] for begin, end in find_protected_spans(translation))
+        missing = []
+        for original in expected - actual:
+            missing_count = expected[original] - standing(original, translation)
+            missing += [original] * missing_count
+        return missing
 
 
 def protect(
     line: str,
-    terms: Terminology | None = None,
-    held: Sequence[str] = (),
+    terminology: Terminology | None = None,
+    required_texts: Sequence[str] = (),
     normalizer: Normalizer | None = None,
 ) -> ProtectedLine:
-    """Find what is to be taken over as it is, but within terms.
+    """Replace the protected spans of a line by placeholders, except inside terms.
 
-    Nothing is replaced by a number that stands in the line, in a term, or in what is `held` by the
-    translation anyhow; what is protected and stands there need not stand once more. Nothing is
-    protected that the model's normalizer makes one of with text around it, such as the digits of an
-    HTML entity.
+    `required_texts` are the prefix and the phrases of the translation. A span that they contain
+    gets no constraint. Neither they nor the line nor terms contain a placeholder. With a
+    normalizer, characters that it merges with text around a span, such as the digits of an HTML
+    entity, are not protected.
     """
-    spare = _spare_numbers([line, *held], terms)
-    numbers: dict[str, str] = {}
-    there: Counter[str] = Counter()
+    unused_numbers = _unused_numbers([line, *required_texts], terminology)
+    replacements: dict[str, str] = {}
+    satisfied: Counter[str] = Counter()
     pieces: list[str] = []
-    demanded: list[SpanConstraint] = []
+    constraints: list[SpanConstraint] = []
     originals: list[str] = []
-    spaces: dict[str, list[tuple[bool, bool]]] = {}
-    behind = size = 0
-    spans = (
-        find_protected_spans(line)
-        if normalizer is None
-        else _within(find_protected_spans(line), normalizer.aligned(line))
-    )
-    for begin, end in _outside(spans, terms.of(line) if terms else []):
+    tag_spaces: dict[str, list[tuple[bool, bool]]] = {}
+    copied_end = text_length = 0
+    for begin, end in _protected_spans_outside_terms(line, terminology, normalizer):
         original = line[begin:end]
-        if original not in numbers:
-            is_read = normalizer is None or normalizer(original) == original
-            is_familiar = is_read and FAMILIAR.fullmatch(original)
-            numbers[original] = original if is_familiar else next(spare)
-            there[original] = sum(standing(original, text) for text in held)
-        number = numbers[original]
-        before, after = _needs_spaces(line, begin, end) if original[0] == "<" else (False, False)
+        if original not in replacements:
+            is_unchanged = normalizer is None or normalizer(original) == original
+            is_short = is_unchanged and SHORT_NUMBER.fullmatch(original)
+            replacements[original] = original if is_short else next(unused_numbers)
+            satisfied[original] = sum(standing(original, text) for text in required_texts)
+        number = replacements[original]
+        space_before = space_after = False
         if original[0] == "<":
-            spaces.setdefault(number, []).append((before, after))
-        size += begin - behind + before
-        pieces += [line[behind:begin], " " * before, number, " " * after]
+            space_before, space_after = _needs_spaces(line, begin, end)
+            tag_spaces.setdefault(number, []).append((space_before, space_after))
+        pieces += [line[copied_end:begin], " " * space_before, number, " " * space_after]
+        number_begin = text_length + begin - copied_end + space_before
+        number_end = number_begin + len(number)
         originals.append(original)
-        if there[original]:
-            there[original] -= 1
+        if satisfied[original]:
+            satisfied[original] -= 1
         else:
-            demanded.append(SpanConstraint(size, size + len(number), number))
-        behind, size = end, size + len(number) + after
-    stand_ins = {number: original for original, number in numbers.items() if number != original}
-    text = "".join([*pieces, line[behind:]])
-    return ProtectedLine(text, tuple(originals), tuple(demanded), stand_ins, spaces)
+            constraints.append(SpanConstraint(number_begin, number_end, number))
+        copied_end, text_length = end, number_end + space_after
+    text = "".join([*pieces, line[copied_end:]])
+    placeholders = {
+        number: original for original, number in replacements.items() if number != original
+    }
+    return ProtectedLine(text, tuple(originals), tuple(constraints), placeholders, tag_spaces)
 
 
 def _needs_spaces(line: str, begin: int, end: int) -> tuple[bool, bool]:
-    """Return whether the stand-in of a tag needs a space before it, and behind it."""
-    before, behind = line[begin - 1 : begin] if begin else "", line[end : end + 1]
+    """Return whether the placeholder of a tag needs a space before it, and after it."""
+    before, after = line[begin - 1 : begin] if begin else "", line[end : end + 1]
     return (
         before != "" and not before.isspace() and before not in OPENING_SIGNS,
-        behind != "" and not behind.isspace() and behind not in CLOSING_SIGNS,
+        after != "" and not after.isspace() and after not in CLOSING_SIGNS,
     )
 
 
 def has_balanced_tags(text: str) -> bool:
-    """Return whether each start tag has its end tag, in the right order."""
+    """Return whether all start tags have their end tags, in the right order."""
     open_tags: list[str] = []
-    for match in TAGS.finditer(text):
-        closes, name, empty = match.groups()
-        if closes:
+    for match in TAG_PARTS.finditer(text):
+        end_slash, name, empty_slash = match.groups()
+        if end_slash:
             if not open_tags or open_tags.pop() != name:
                 return False
-        elif not empty and name.lower() not in EMPTY_TAGS.split():
+        elif not empty_slash and name.lower() not in VOID_ELEMENTS:
             open_tags.append(name)
     return not open_tags
 
 
-def _within(spans: Iterable[tuple[int, int]], aligned: Aligned) -> Iterator[tuple[int, int]]:
-    """Yield spans without the characters that normalization joins with characters outside."""
-    joined = [(b, e) for b, e in zip(aligned.begins, aligned.ends, strict=True) if e - b > 1]
+def _protected_spans_outside_terms(
+    line: str, terminology: Terminology | None, normalizer: Normalizer | None
+) -> Iterator[tuple[int, int]]:
+    """Yield the protected spans of a line that begin outside terms."""
+    spans: Iterable[tuple[int, int]] = find_protected_spans(line)
+    if normalizer is not None:
+        spans = _without_merged_characters(spans, normalizer.aligned(line))
+    terms = deque(terminology.find(line) if terminology else [])
+    for begin, end in spans:
+        while terms and terms[0].end < end:
+            terms.popleft()
+        if not terms or begin < terms[0].begin:
+            yield begin, end
 
-    def around(position: int) -> tuple[int, int] | None:
-        """Return the joined characters on both sides of a position."""
-        index = bisect_left(joined, (position, position)) - 1
-        return joined[index] if index >= 0 and joined[index][1] > position else None
+
+def _without_merged_characters(
+    spans: Iterable[tuple[int, int]], aligned: Aligned
+) -> Iterator[tuple[int, int]]:
+    """Yield spans without characters that normalization merges with characters outside."""
+    merged = [(b, e) for b, e in zip(aligned.begins, aligned.ends, strict=True) if e - b > 1]
+
+    def merged_across(position: int) -> tuple[int, int] | None:
+        """Return the span of merged characters that contains both sides of a position."""
+        index = bisect_left(merged, (position, position)) - 1
+        return merged[index] if index >= 0 and merged[index][1] > position else None
 
     for begin, end in spans:
-        before, after = around(begin), around(end)
-        begin, end = before[1] if before else begin, after[0] if after else end
+        first, last = merged_across(begin), merged_across(end)
+        begin, end = first[1] if first else begin, last[0] if last else end
         if begin < end:
             yield begin, end
 
 
-def _outside(
-    places: Iterable[tuple[int, int]], terms: list[SpanConstraint]
-) -> Iterator[tuple[int, int]]:
-    """Yield the places that lie in no term."""
-    ahead = deque(terms)
-    for begin, end in places:
-        while ahead and ahead[0].end < end:
-            ahead.popleft()
-        if not ahead or begin < ahead[0].begin:
-            yield begin, end
-
-
-def _spare_numbers(texts: Iterable[str], terms: Terminology | None) -> Iterator[str]:
-    """Yield numbers of two digits and more that stand neither in texts nor in terms."""
-    there = {number for text in texts for number in DIGITS.findall(text)}
-    if terms:
-        there |= terms.numbers
-    return (text for number in count(17, 6) if (text := str(number)) not in there)
+def _unused_numbers(texts: Iterable[str], terminology: Terminology | None) -> Iterator[str]:
+    """Yield numbers of at least two digits that occur neither in the texts nor in terms."""
+    used = {number for text in texts for number in DIGITS.findall(text)}
+    if terminology:
+        used |= terminology.numbers
+    return (text for number in count(17, 6) if (text := str(number)) not in used)
 
 
 def find_protected_spans(line: str) -> list[tuple[int, int]]:
-    """Return where what is protected in a line begins and ends.
+    """Return the begin and end of all protected spans of a line, in order.
 
-    A number that is part of a word, such as A380 or 300km, is not.
+    A number that is part of a word, such as A380 or 300km, is not protected.
     """
-    found: list[tuple[int, int]] = []
-    for match in KEPT.finditer(line):
+    spans: list[tuple[int, int]] = []
+    for match in PROTECTED.finditer(line):
         begin, end = match.span()
-        before = found[-1][1] if found else 0
-        if end <= before:
+        previous_end = spans[-1][1] if spans else 0
+        if end <= previous_end:
             continue
+        follows_tag = bool(spans) and line[spans[-1][0]] == "<"
         if match["tag"]:
-            if found and begin == before and line[found[-1][0]] == "<":
-                begin = found.pop()[0]
-            found.append((begin, end))
+            if follows_tag and begin == previous_end:
+                begin = spans.pop()[0]
+            spans.append((begin, end))
             continue
-        behind_tag = bool(found) and line[found[-1][0]] == "<"
-        joined = bool(found) and (begin <= before or line[before:begin] in JOINS)
-        joined = joined and not behind_tag
-        if match["number"] and not joined:
-            if not whole(line, begin, end) or line[begin - 1 : begin] in JOINS:
+        is_joined = (
+            bool(spans)
+            and not follows_tag
+            and (begin <= previous_end or line[previous_end:begin] in SPAN_JOINERS)
+        )
+        if match["number"] and not is_joined:
+            if not whole(line, begin, end) or line[begin - 1 : begin] in SPAN_JOINERS:
                 continue
         else:
-            begin, end = _grown(line, begin, end, before, PATH if match["placeholder"] else "")
+            joiners = WORD_JOINERS if match["variable"] else ""
+            begin, end = _extended_by_words(line, begin, end, previous_end, joiners)
         if match["link"]:
-            end += _closing(line, begin, end)
-        if joined:
-            begin = found.pop()[0]
-        found.append((begin, max(end, before)))
-    return found
+            end += _count_closing_brackets(line, begin, end)
+        if is_joined:
+            begin = spans.pop()[0]
+        spans.append((begin, max(end, previous_end)))
+    return spans
 
 
-def _grown(line: str, begin: int, end: int, least: int, glue: str) -> tuple[int, int]:
-    """Return where a place begins, not before `least`, and ends with the words that it touches.
+def _extended_by_words(
+    line: str, begin: int, end: int, min_begin: int, joiners: str
+) -> tuple[int, int]:
+    """Extend a span by the words that touch it, directly or with one of `joiners` between.
 
-    `glue` are signs that may stand between.
+    The span begins at `min_begin` or later.
     """
 
-    def touches(sign: str, beyond: str) -> bool:
-        return ties(sign) or (sign in glue and ties(beyond))
+    def touches(sign: str, next_sign: str) -> bool:
+        return ties(sign) or (sign in joiners and ties(next_sign))
 
-    while begin > least and touches(line[begin - 1], line[max(least, begin - 2) : begin - 1]):
+    while begin > min_begin and touches(
+        line[begin - 1], line[max(min_begin, begin - 2) : begin - 1]
+    ):
         begin -= 1
     while touches(line[end : end + 1], line[end + 1 : end + 2]):
         end += 1
     return begin, end
 
 
-def _closing(line: str, begin: int, end: int) -> int:
-    """Return how many brackets right behind a link close those that it opens."""
-    opened = line.count("(", begin, end) - line.count(")", begin, end)
-    behind = 0
-    while behind < opened and line[end + behind : end + behind + 1] == ")":
-        behind += 1
-    return behind
+def _count_closing_brackets(line: str, begin: int, end: int) -> int:
+    """Return how many brackets after a link close brackets inside it."""
+    unclosed = line.count("(", begin, end) - line.count(")", begin, end)
+    closing = 0
+    while closing < unclosed and line[end + closing : end + closing + 1] == ")":
+        closing += 1
+    return closing

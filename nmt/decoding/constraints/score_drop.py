@@ -1,8 +1,8 @@
-"""Measure how far phrases that a translation must hold lower its score.
+"""Measure how much required phrases lower the score of a translation.
 
-Forcing always succeeds, so a phrase that does not fit breaks the sentence around it without any
-other sign. The measure is the drop of the mean log-probability per token, end included, from the
-translation without the phrases to the one with them, in nats.
+Constrained search always satisfies its constraints. A phrase that does not fit breaks the sentence
+around it, and only the score shows this. The score drop of a line is the mean log-probability per
+token, eos included, without the phrases minus the one with them, in nats.
 """
 
 from __future__ import annotations
@@ -14,40 +14,56 @@ from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import Hypothesis
 
 SHARP_DROP = 0.5
-"""Drop from which on a translation is reported (docs/decoding.md says how it was chosen)."""
+"""Minimum drop of a reported translation (docs/decoding.md explains the value)."""
 Search = Callable[
     [Sequence[Sequence[int]], int, Mapping[int, LexicalConstraints]], Sequence[Sequence[Hypothesis]]
 ]
+"""Returns the n best hypotheses of each source, given constraints by index."""
 
 
-def score_drops(
+def measure_score_drops(
     lines: Sequence[int],
     sources: Sequence[Sequence[int]],
-    demands: Mapping[int, LexicalConstraints],
-    forced: Sequence[Hypothesis],
+    constraints: Mapping[int, LexicalConstraints],
+    constrained: Sequence[Hypothesis],
     search: Search,
 ) -> dict[int, float]:
-    """Return the drop for each line with phrases.
+    """Return the score drop of each line with required phrases.
 
-    Part i belongs to line `lines[i]`; `demands` are by part. Each part with phrases is searched
-    once more without them, but with its prefix.
+    Segment i belongs to `lines[i]` and has the tokens `sources[i]`, the constraints
+    `constraints[i]`, if any, and the best hypothesis `constrained[i]`. Segments with phrases are
+    searched again with their prefix only.
     """
-    parts = [i for i, demand in demands.items() if demand.phrases]
-    if not parts:
+    segments = [i for i, required in constraints.items() if required.phrases]
+    if not segments:
         return {}
     prefixes = {
-        place: LexicalConstraints(demands[i].prefix)
-        for place, i in enumerate(parts)
-        if demands[i].prefix
+        index: LexicalConstraints(constraints[i].prefix)
+        for index, i in enumerate(segments)
+        if constraints[i].prefix
     }
-    free = search([sources[i] for i in parts], 1, prefixes)
-    sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0, 0.0, 0])
-    for i, (best, *_) in zip(parts, free, strict=True):
-        total = sums[lines[i]]
-        for place, hypothesis in ((0, best), (2, forced[i])):
-            total[place] += hypothesis.log_prob
-            total[place + 1] += len(hypothesis.tokens) + 1
+    unconstrained = search([sources[i] for i in segments], 1, prefixes)
+    free_totals: defaultdict[int, _Total] = defaultdict(_Total)
+    constrained_totals: defaultdict[int, _Total] = defaultdict(_Total)
+    for i, (best, *_) in zip(segments, unconstrained, strict=True):
+        free_totals[lines[i]].add(best)
+        constrained_totals[lines[i]].add(constrained[i])
     return {
-        line: free_sum / free_tokens - forced_sum / forced_tokens
-        for line, (free_sum, free_tokens, forced_sum, forced_tokens) in sums.items()
+        line: free_totals[line].mean() - constrained_totals[line].mean() for line in free_totals
     }
+
+
+class _Total:
+    """Sums the log-probabilities and token counts of hypotheses."""
+
+    def __init__(self) -> None:
+        self.log_prob = 0.0
+        self.tokens = 0
+
+    def add(self, hypothesis: Hypothesis) -> None:
+        self.log_prob += hypothesis.log_prob
+        self.tokens += len(hypothesis.tokens) + 1
+
+    def mean(self) -> float:
+        """Return the mean log-probability per token."""
+        return self.log_prob / self.tokens

@@ -1,4 +1,4 @@
-"""Terms: what a word of the source must become."""
+"""Terminology: required translations of words and phrases of the source."""
 
 from __future__ import annotations
 
@@ -17,94 +17,93 @@ from nmt.errors import DataError, show_value
 
 
 class SpanConstraint(NamedTuple):
-    """What of a source line demands something of its translation."""
+    """A span of a source line and the text that its translation must contain."""
 
     begin: int
     end: int
-    demanded: str
+    target: str
 
 
 class Terminology:
-    """Translations of words and phrases of the source, in upper or lower case."""
+    """Required translations of source terms. Case is ignored on the source side."""
 
     def __init__(self, targets: Mapping[str, str], normalizer: Normalizer | None = None) -> None:
-        """Take target by source; DataError where a side is blank, or a source has two targets.
+        """Build the terminology from a mapping of source terms to their translations.
 
-        With a normalizer, terms are found wherever a line is equal to them once it is normalized.
+        With a normalizer, a term matches wherever the normalized line equals the normalized term.
+        Raises DataError if a term or translation is blank, or if a term has two translations.
         """
         self.originals, self.normalizer = dict(targets), normalizer
         self.targets: dict[str, str] = {}
         for source, target in targets.items():
-            _add(self.targets, source if normalizer is None else normalizer(source), target)
-        self._by_word: defaultdict[str, list[str]] = defaultdict(list)
+            _add_term(self.targets, source if normalizer is None else normalizer(source), target)
+        self._sources_by_first_word: defaultdict[str, list[str]] = defaultdict(list)
         for source in sorted(self.targets, key=len, reverse=True):
-            _, word = next(_words(source))
-            self._by_word[word].append(source)
+            _, first_word = next(_words(source))
+            self._sources_by_first_word[first_word].append(source)
         texts = (text for pair in self.targets.items() for text in pair)
         self.numbers = {number for text in texts for number in re.findall(r"\d+", text)}
-        """All that stand on either side."""
+        """All numbers in terms and translations."""
 
-    def of(self, line: str) -> list[SpanConstraint]:
-        """Return where terms stand in a source line, and their translations.
+    def find(self, line: str) -> list[SpanConstraint]:
+        """Return the constraints of all terms in a source line, in order; spans index `line`.
 
-        Places are those of the line as it is.
-
-        A term stands there as whole words, in upper or lower case; of two that overlap the one
-        that begins first counts, and of those the longer.
+        A term matches whole words. Of overlapping terms, the first counts, and of those that begin
+        at the same position, the longest.
         """
-        aligned = None if self.normalizer is None else self.normalizer.aligned(line)
-        if aligned is None:
-            return self._of(line)
+        if self.normalizer is None:
+            return self._find(line)
+        aligned = self.normalizer.aligned(line)
         return [
             SpanConstraint(*aligned.span(begin, end), target)
-            for begin, end, target in self._of(aligned.text)
+            for begin, end, target in self._find(aligned.text)
         ]
 
     def normalized_by(self, normalizer: Normalizer | None) -> Terminology:
-        """Return the same terms for lines that are normalized before they are read."""
+        """Return the same terminology for lines that `normalizer` normalizes before encoding."""
         return Terminology(self.originals, normalizer)
 
-    def _of(self, line: str) -> list[SpanConstraint]:
-        found: list[SpanConstraint] = []
+    def _find(self, line: str) -> list[SpanConstraint]:
+        constraints: list[SpanConstraint] = []
         text = fold_case(line)
         for begin, word in _words(text):
-            if found and begin < found[-1].end:
+            if constraints and begin < constraints[-1].end:
                 continue
-            for source in self._by_word.get(word, ()):
+            for source in self._sources_by_first_word.get(word, ()):
                 end = begin + len(source)
                 if text.startswith(source, begin) and whole(text, begin, end):
-                    found.append(SpanConstraint(begin, end, self.targets[source]))
+                    constraints.append(SpanConstraint(begin, end, self.targets[source]))
                     break
-        return found
+        return constraints
 
 
 def _words(text: str) -> Iterator[tuple[int, str]]:
-    """Yield words and other letters, each with its place."""
-    place = 0
-    for one_word, letters in groupby(text, ties):
-        for word in ["".join(letters)] if one_word else letters:
-            yield place, word
-            place += len(word)
+    """Yield the position and text of all words, and of all characters outside words."""
+    position = 0
+    for is_word, characters in groupby(text, ties):
+        for word in ["".join(characters)] if is_word else characters:
+            yield position, word
+            position += len(word)
 
 
 def fold_case(text: str) -> str:
-    """Return a text with its letters in one case, as many as there were."""
-    return "".join(map(_one_case, text))
+    """Return the text in one case, with the same number of characters."""
+    return "".join(map(_fold_character, text))
 
 
 @cache
-def _one_case(letter: str) -> str:
-    for form in (letter.casefold(), letter.lower()):
-        if len(form) == 1:
-            return form
-    return letter
+def _fold_character(character: str) -> str:
+    for folded in (character.casefold(), character.lower()):
+        if len(folded) == 1:
+            return folded
+    return character
 
 
 def read_terminology(file: Path) -> Terminology:
-    """Read a TSV of two columns, source and target.
+    """Read a TSV file with two columns, source term and translation.
 
-    Raises DataError, with the line, where it has other columns, a blank one, or a source twice with
-    different targets.
+    Raises DataError with the line number if a line has other columns or a blank one, or if a term
+    has two translations.
     """
     targets: dict[str, str] = {}
     for number, line in enumerate(read_lines(file), 1):
@@ -115,18 +114,18 @@ def read_terminology(file: Path) -> Terminology:
                 f"got {show_value(line)}"
             )
         source, target = columns
-        _add(targets, source, target, f"{file}:{number}: ")
+        _add_term(targets, source, target, f"{file}:{number}: ")
     return Terminology(targets)
 
 
-def _add(targets: dict[str, str], source: str, target: str, place: str = "") -> None:
-    """Put a term to others; DataError where a side is blank, or it is there with another target."""
+def _add_term(targets: dict[str, str], source: str, target: str, where: str = "") -> None:
+    """Add a term with folded case; raise DataError if it is blank or has another translation."""
     if not source.strip() or not target.strip():
         raise DataError(
-            f"{place}expected a term and its translation, got {show_value((source, target))}"
+            f"{where}expected a term and its translation, got {show_value((source, target))}"
         )
-    known = targets.setdefault(fold_case(source), target)
-    if known != target:
+    first_target = targets.setdefault(fold_case(source), target)
+    if first_target != target:
         raise DataError(
-            f"{place}expected one translation of {source!r}, got {known!r} and {target!r}"
+            f"{where}expected one translation of {source!r}, got {first_target!r} and {target!r}"
         )

@@ -1,1 +1,1 @@
-"""Divide lines into parts before the search, join the results, and judge them."""
+"""Line-level parts of translation: input lines, splitting and joining, confidence, statistics."""

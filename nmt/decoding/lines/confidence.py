@@ -1,4 +1,4 @@
-"""How far a translation can be trusted, by what the model itself tells of it."""
+"""Estimate translation confidence from the model's own scores and attention."""
 
 from __future__ import annotations
 
@@ -11,57 +11,66 @@ from numpy.typing import NDArray
 from nmt.decoding.lines.repetition import count_repeated_words
 
 Numbers = NDArray[np.float32]
-REPEATED = 3
-"""Words that say again what stands before them, at least, where a translation repeats itself."""
+MIN_REPEATED_WORDS = 3
+"""Minimum number of repeated words in a translation that repeats itself."""
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """A target that a model was forced through. T/S target/source length, each with eos."""
+    """Token scores of a target under forced decoding.
+
+    T and S are the lengths of target and source, with eos.
+    """
 
     log_probs: Numbers
-    """T log-probabilities of its tokens, in nats."""
-    attended: Numbers | None
-    """S sums of the attention that source tokens got; None without attention."""
+    """T log-probabilities of the target tokens, in nats."""
+    attention_sums: Numbers | None
+    """S sums of the attention to source tokens over target positions; None without attention."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """What speaks for a translation and against it."""
+    """Confidence scores of a translation."""
 
     log_prob: float
-    """The mean log-probability a token, its end included, in nats."""
+    """Mean log-probability per token, eos included, in nats."""
     lowest: float
-    """That of the least probable token."""
+    """Lowest log-probability of a token, in nats."""
     coverage: float | None
-    """The share of the source, eos left out, that attention saw: the mean of min(1, sum_t a_ti)."""
+    """Attention coverage: mean of min(1, sum_t a_ti) over source tokens i, without eos."""
     repeats: bool
-    """Whether three words or more say again what stands before them."""
+    """Whether at least MIN_REPEATED_WORDS words repeat the words before them."""
     limit: bool
-    """Whether it was ended by force, at its limit."""
+    """Whether the length limit ended the translation."""
 
     @property
     def trust(self) -> float:
-        """The mean log-probability, plus log coverage, less one for each of the two flags."""
-        seen = 1.0 if self.coverage is None else max(self.coverage, 1e-3)
-        return self.log_prob + float(np.log(seen)) - self.repeats - self.limit
+        """Mean log-probability plus log coverage, minus 1 for each flag that is set."""
+        coverage = 1.0 if self.coverage is None else max(self.coverage, 1e-3)
+        return self.log_prob + float(np.log(coverage)) - self.repeats - self.limit
 
 
-CERTAIN = Confidence(0.0, 0.0, None, False, False)
-"""Of a blank line."""
+BLANK_LINE_CONFIDENCE = Confidence(0.0, 0.0, None, False, False)
 
 
-def compute_confidence(text: str, parts: Sequence[TokenScores], limit: bool) -> Confidence:
-    """Return the confidence in a text whose parts were assessed; `limit`: one was cut there."""
-    if not parts:
-        return CERTAIN
-    log_probs = np.concatenate([part.log_probs for part in parts])
-    seen = [part.attended[:-1] for part in parts if part.attended is not None]
-    attended = np.concatenate(seen) if seen else np.zeros(0)
+def compute_confidence(
+    text: str, segments: Sequence[TokenScores], reached_limit: bool
+) -> Confidence:
+    """Return the confidence in a translation from the token scores of its segments.
+
+    `reached_limit` tells whether the length limit ended a segment.
+    """
+    if not segments:
+        return BLANK_LINE_CONFIDENCE
+    log_probs = np.concatenate([segment.log_probs for segment in segments])
+    sums_without_eos = [
+        segment.attention_sums[:-1] for segment in segments if segment.attention_sums is not None
+    ]
+    attention_sums = np.concatenate(sums_without_eos) if sums_without_eos else np.zeros(0)
     return Confidence(
         float(log_probs.mean()),
         float(log_probs.min()),
-        float(np.minimum(attended, 1).mean()) if attended.size else None,
-        count_repeated_words(text.split()) >= REPEATED,
-        limit,
+        float(np.minimum(attention_sums, 1).mean()) if attention_sums.size else None,
+        count_repeated_words(text.split()) >= MIN_REPEATED_WORDS,
+        reached_limit,
     )

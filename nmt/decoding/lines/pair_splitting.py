@@ -1,7 +1,7 @@
-"""Divide a pair of a line and its translation into parts that are forced one by one.
+"""Split a pair of a line and its translation into segments for forced decoding.
 
-Forcing a pair costs time and memory in proportion to S x T, so a pair that is too long is halved
-until its parts fit, at sentence ends if possible.
+Forced decoding of a pair takes time and memory in proportion to S x T. A pair that is too long is
+halved until its segments fit, at sentence ends if possible.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from nmt.data.text.sentence_splitter import sentence_ends
 from nmt.decoding.lines.splitting import BOUNDARY_PATTERNS, LineSplitter, Segment, split_after
 
 MAX_CELLS = 200_000
-"""Maximum number of pairs of a source and a target token that are forced together."""
+"""Maximum number of cells of a padded batch: pairs x target tokens x source tokens."""
 MAX_TOKENS = 2_000
-"""Maximum number of tokens on a side that is forced at once."""
+"""Maximum number of tokens of each side of a segment."""
 MAX_TAG_TOKENS = 10
-"""Bound on the tokens of a source that spell none of its bytes."""
+"""Upper bound on the source tokens that encode no byte of the text."""
 MAX_BOUNDARY_DISTANCE = 0.15
-"""Maximum distance of a boundary from where it should be, as a share of the text."""
+"""Maximum distance of a boundary from its ideal position, as a share of the text."""
 
 TokenIds = Sequence[int]
 TokenCounts = tuple[int, int]
@@ -29,33 +29,38 @@ CountTokens = Callable[[str, str], TokenCounts]
 
 @dataclass(frozen=True)
 class PairSegment:
-    """A piece of a source, and the piece of its translation that belongs to it."""
+    """A segment of a source line and the corresponding segment of its translation."""
 
     source: Segment
     target: Segment
 
 
 def fits_single_pass(source_tokens: int, target_tokens: int) -> bool:
-    """Return whether a pair with these numbers of tokens, ends excluded, is forced at once."""
+    """Return whether one forward pass can process a pair of these lengths, without eos."""
     cells = (source_tokens + 1) * (target_tokens + 1)
     return cells <= MAX_CELLS and max(source_tokens, target_tokens) <= MAX_TOKENS
 
 
-def batch_by_size(pairs: Sequence[tuple[TokenIds, TokenIds]], lines: int) -> Iterator[list[int]]:
-    """Divide pairs, by index, into batches of at most so many, and of CELLS padded T x S.
+def batch_by_size(
+    pairs: Sequence[tuple[TokenIds, TokenIds]], batch_size: int
+) -> Iterator[list[int]]:
+    """Yield batches of at most `batch_size` pairs and MAX_CELLS cells, as indices into `pairs`.
 
-    `pairs` are source and target tokens; those of like length come together.
+    Pairs of similar length share a batch. `pairs` contains source and target tokens.
     """
-    sizes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
+    shapes = [(len(target) + 1, len(source) + 1) for source, target in pairs]
     batch: list[int] = []
-    longest = (0, 0)
-    for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
-        grown = (max(longest[0], sizes[i][0]), max(longest[1], sizes[i][1]))
-        if batch and (len(batch) == lines or (len(batch) + 1) * grown[0] * grown[1] > MAX_CELLS):
+    batch_shape = (0, 0)
+    for i in sorted(range(len(shapes)), key=lambda i: shapes[i]):
+        target_length = max(batch_shape[0], shapes[i][0])
+        source_length = max(batch_shape[1], shapes[i][1])
+        cells = (len(batch) + 1) * target_length * source_length
+        if batch and (len(batch) == batch_size or cells > MAX_CELLS):
             yield batch
-            batch, grown = [], sizes[i]
+            batch = []
+            target_length, source_length = shapes[i]
         batch.append(i)
-        longest = grown
+        batch_shape = (target_length, source_length)
     if batch:
         yield batch
 
@@ -63,10 +68,10 @@ def batch_by_size(pairs: Sequence[tuple[TokenIds, TokenIds]], lines: int) -> Ite
 def split_pair(
     source: str, target: str, splitter: LineSplitter, count_tokens: CountTokens
 ) -> list[PairSegment]:
-    """Return the parts in which a pair is forced; the texts and white space of each side add up.
+    """Return the segments of a pair; joined with their white space they equal each side.
 
-    With `splitter.by_sentence` they are sentences, if both sides have the same number of them. A
-    part may lack one of its sides if that is too short to be divided.
+    With `splitter.by_sentence`, segments are sentences if both sides have the same number. One
+    side of a segment can be blank if the text is too short to be split.
     """
     pairs = [PairSegment(Segment(source), Segment(target))]
     if splitter.by_sentence:
@@ -74,48 +79,51 @@ def split_pair(
         targets = split_after(target, sentence_ends(target, splitter.target_language))
         if len(sources) == len(targets) > 1:
             pairs = [PairSegment(*sides) for sides in zip(sources, targets, strict=True)]
-    return [part for pair in pairs for part in _halved(pair, splitter, count_tokens)]
+    return [segment for pair in pairs for segment in _halve(pair, splitter, count_tokens)]
 
 
-def _halved(
+def _halve(
     pair: PairSegment, splitter: LineSplitter, count_tokens: CountTokens
 ) -> list[PairSegment]:
-    """Halve a pair until its parts fit."""
+    """Halve a pair recursively until its segments fit a single pass."""
     source, target = pair.source.text, pair.target.text
-    bytes_on_sides = len(source.encode()) + MAX_TAG_TOKENS, len(target.encode())
-    if fits_single_pass(*bytes_on_sides) or fits_single_pass(*count_tokens(source, target)):
+    max_counts = len(source.encode()) + MAX_TAG_TOKENS, len(target.encode())
+    if fits_single_pass(*max_counts) or fits_single_pass(*count_tokens(source, target)):
         return [pair]
     source_ends = sentence_ends(source, splitter.language)
     target_ends = sentence_ends(target, splitter.target_language)
     if source_ends and len(source_ends) == len(target_ends):
-        middle = min(source_ends, key=lambda end: abs(end - len(source) / 2))
-        target_middle = target_ends[source_ends.index(middle)]
+        source_middle = min(source_ends, key=lambda end: abs(end - len(source) / 2))
+        target_middle = target_ends[source_ends.index(source_middle)]
     else:
-        middle = _boundary(source, 0.5, source_ends)
-        share = middle / len(source) if 0 < middle < len(source) else 0.5
-        target_middle = _boundary(target, share, target_ends)
-    sides = []
-    for part, end in ((pair.source, middle), (pair.target, target_middle)):
-        first, second = part.text[:end], part.text[end:]
-        body = second.lstrip()
-        sides.append((Segment(first, second[: len(second) - len(body)]), Segment(body, part.after)))
+        source_middle = _find_boundary(source, 0.5, source_ends)
+        share = source_middle / len(source) if 0 < source_middle < len(source) else 0.5
+        target_middle = _find_boundary(target, share, target_ends)
+    first_source, second_source = _split_in_two(pair.source, source_middle)
+    first_target, second_target = _split_in_two(pair.target, target_middle)
     return [
-        part
-        for half in zip(*sides, strict=True)
-        for part in _halved(PairSegment(*half), splitter, count_tokens)
+        *_halve(PairSegment(first_source, first_target), splitter, count_tokens),
+        *_halve(PairSegment(second_source, second_target), splitter, count_tokens),
     ]
 
 
-def _boundary(text: str, share: float, sentences: list[int]) -> int:
-    """Return the index of the best boundary near a share of a text: sentence, clause, word."""
-    wanted = share * len(text)
-    near = MAX_BOUNDARY_DISTANCE * len(text)
-    levels = [
-        sentences,
-        *([end.end() for end in ends.finditer(text)] for ends in BOUNDARY_PATTERNS[:-1]),
-    ]
+def _split_in_two(segment: Segment, end: int) -> tuple[Segment, Segment]:
+    """Split a segment at an index; white space there belongs to the first half."""
+    first, second = segment.text[:end], segment.text[end:]
+    body = second.lstrip()
+    space = second[: len(second) - len(body)]
+    return Segment(first, space), Segment(body, segment.trailing_space)
+
+
+def _find_boundary(text: str, share: float, ends_of_sentences: list[int]) -> int:
+    """Return the best boundary near a share of the text: a sentence, clause or word end."""
+    ideal = share * len(text)
+    max_distance = MAX_BOUNDARY_DISTANCE * len(text)
+    levels = [ends_of_sentences]
+    for pattern in BOUNDARY_PATTERNS[:-1]:
+        levels.append([match.end() for match in pattern.finditer(text)])
     for ends in levels:
-        candidates = [end for end in ends if abs(end - wanted) <= near and end < len(text)]
+        candidates = [end for end in ends if abs(end - ideal) <= max_distance and end < len(text)]
         if candidates:
-            return min(candidates, key=lambda end: abs(end - wanted))
-    return round(wanted)
+            return min(candidates, key=lambda end: abs(end - ideal))
+    return round(ideal)

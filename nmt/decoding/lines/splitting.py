@@ -1,7 +1,8 @@
-"""Divide a line into parts that are translated one by one, and join the translations.
+"""Split a line into segments that are translated separately, and join the translations.
 
-A line is divided into sentences. A sentence with too many tokens is divided at any sentence-like
-punctuation, then at clauses, words and letters; such parts are packed up to the token limit.
+A line is split into sentences. A sentence with too many tokens is split at any sentence-like
+punctuation, then at clauses, words and characters. Consecutive units are then merged into segments
+that fit the token limit.
 """
 
 from __future__ import annotations
@@ -22,115 +23,117 @@ BOUNDARY_PATTERNS = (
     re.compile(r"\S(?=\s)"),
     re.compile(r"."),
 )
-"""Ends of sentence-like units, clauses, words and letters, for sentences that are too long."""
+"""Ends of sentence-like units, clauses, words and characters: coarse to fine."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a line."""
+    """A segment of a line."""
 
     text: str
-    after: str = ""
-    """White space between this part and the next."""
+    trailing_space: str = ""
+    """White space between this segment and the next."""
 
 
 @dataclass(frozen=True)
 class LineSplitter:
-    """Settings that decide how a line is divided."""
+    """Settings for splitting lines."""
 
     max_tokens: int = sys.maxsize
-    """Maximum number of source tokens of a part."""
+    """Maximum number of source tokens of a segment."""
     by_sentence: bool = False
-    """Divide a line that fits `max_tokens` into its sentences, too."""
+    """Whether to split a line into sentences even if it fits `max_tokens`."""
     language: str = ""
-    """Language of the line, for `nmt.data.text.sentence_splitter`."""
+    """Source language, for `nmt.data.text.sentence_splitter`."""
     target_language: str = ""
-    """Language of its translation."""
+    """Target language."""
 
     def split(
-        self, line: str, count_tokens: Callable[[str], int], readable: str | None = None
+        self, line: str, count_tokens: Callable[[str], int], text_for_splitting: str | None = None
     ) -> list[Segment]:
-        """Return the parts of a line; joined with their white space they are the line.
+        """Return the segments of a line; joined with their white space they equal the line.
 
-        `readable` is the line with words in place of stand-ins, at the same positions: sentences
-        are looked for in it. A single letter is never divided.
+        `text_for_splitting` is the line with words instead of placeholders, of the same length;
+        sentence boundaries are searched in it. A single character is never split.
         """
-        whole = Segment(line)
+        unsplit = Segment(line)
         if not self.by_sentence and count_tokens(line) <= self.max_tokens:
-            return [whole]
-        sentences = split_after(line, sentence_ends(readable or line, self.language))
-        return _subdivide(sentences, count_tokens, self.max_tokens, 0) or [whole]
+            return [unsplit]
+        sentences = split_after(line, sentence_ends(text_for_splitting or line, self.language))
+        return _split_long_units(sentences, count_tokens, self.max_tokens, 0) or [unsplit]
 
 
-def _subdivide(
+def _split_long_units(
     units: Sequence[Segment], count_tokens: Callable[[str], int], max_tokens: int, level: int
 ) -> list[Segment]:
-    """Return the units, those with too many tokens divided at `level` of ENDS."""
-    parts: list[Segment] = []
+    """Return the units; split those with too many tokens at `level` of BOUNDARY_PATTERNS."""
+    segments: list[Segment] = []
     for unit in units:
         if level == len(BOUNDARY_PATTERNS) or count_tokens(unit.text) <= max_tokens:
-            parts.append(unit)
+            segments.append(unit)
             continue
-        pieces = split_after(
-            unit.text, [end.end() for end in BOUNDARY_PATTERNS[level].finditer(unit.text)]
-        )
-        packed = _pack(pieces, count_tokens, max_tokens)
-        *inner, last = _subdivide(packed, count_tokens, max_tokens, level + 1)
-        parts += [*inner, Segment(last.text, last.after + unit.after)]
-    return parts
+        ends = [match.end() for match in BOUNDARY_PATTERNS[level].finditer(unit.text)]
+        packed = _pack(split_after(unit.text, ends), count_tokens, max_tokens)
+        *inner, last = _split_long_units(packed, count_tokens, max_tokens, level + 1)
+        segments += [*inner, Segment(last.text, last.trailing_space + unit.trailing_space)]
+    return segments
 
 
 def _pack(
     units: Sequence[Segment], count_tokens: Callable[[str], int], max_tokens: int
 ) -> list[Segment]:
-    """Join neighbouring units into parts of as many units as fit `max_tokens`, at least one."""
-    parts: list[Segment] = []
+    """Merge as many consecutive units as fit `max_tokens` into a segment, at least one."""
+    segments: list[Segment] = []
     begin = 0
     while begin < len(units):
 
         def tokens_until(end: int, begin: int = begin) -> int:
-            return count_tokens(_joined(units[begin:end]).text)
+            return count_tokens(_merged(units[begin:end]).text)
 
-        fits, step = begin + 1, 1
-        while (end := min(fits + step, len(units))) > fits and tokens_until(end) <= max_tokens:
-            fits, step = end, 2 * step
-        end = fits + bisect_right(range(fits + 1, end), max_tokens, key=tokens_until)
-        parts.append(_joined(units[begin:end]))
+        # double the number of units while they fit, then bisect
+        fitting_end, step = begin + 1, 1
+        end = min(fitting_end + step, len(units))
+        while end > fitting_end and tokens_until(end) <= max_tokens:
+            fitting_end, step = end, 2 * step
+            end = min(fitting_end + step, len(units))
+        end = fitting_end + bisect_right(range(fitting_end + 1, end), max_tokens, key=tokens_until)
+        segments.append(_merged(units[begin:end]))
         begin = end
-    return parts
+    return segments
 
 
-def _joined(units: Sequence[Segment]) -> Segment:
-    """Return neighbouring units as one."""
+def _merged(units: Sequence[Segment]) -> Segment:
+    """Return consecutive units as one segment."""
     *first, last = units
-    return Segment("".join(unit.text + unit.after for unit in first) + last.text, last.after)
+    text = "".join(unit.text + unit.trailing_space for unit in first) + last.text
+    return Segment(text, last.trailing_space)
 
 
 def split_after(text: str, ends: Sequence[int]) -> list[Segment]:
-    """Divide a text behind each index; white space belongs to the unit before it."""
-    units: list[Segment] = []
+    """Split a text after each index; white space belongs to the segment before it."""
+    segments: list[Segment] = []
     for begin, end in pairwise([0, *ends, len(text)]):
         piece = text[begin:end]
-        body = piece.lstrip() if units else piece
-        if units:
-            units[-1] = Segment(units[-1].text, units[-1].after + piece[: len(piece) - len(body)])
+        body = piece.lstrip() if segments else piece
+        if segments:
+            previous = segments[-1]
+            space = previous.trailing_space + piece[: len(piece) - len(body)]
+            segments[-1] = Segment(previous.text, space)
         if body:
-            units.append(Segment(body))
-    return units
+            segments.append(Segment(body))
+    return segments
 
 
-def join_translations(texts: list[str], parts: Sequence[Segment]) -> str:
-    """Join the translations of parts with the white space between the parts.
+def join_translations(texts: list[str], segments: Sequence[Segment]) -> str:
+    """Join the translations of segments with the white space between the segments.
 
-    If there was none, a space separates two letters unless one is wide.
+    If there was none, add a space between two characters unless one of them is wide.
     """
     line = ""
-    for text, part in zip(texts, parts, strict=True):
-        if (
-            line
-            and text
-            and not any(letter.isspace() or is_wide(letter) for letter in (line[-1], text[0]))
-        ):
-            line += " "
-        line += text + part.after
+    for text, segment in zip(texts, segments, strict=True):
+        if line and text:
+            neighbours = (line[-1], text[0])
+            if not any(character.isspace() or is_wide(character) for character in neighbours):
+                line += " "
+        line += text + segment.trailing_space
     return line
