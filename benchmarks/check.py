@@ -20,7 +20,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from nmt.data.text.language_id import identifier_code, other_language, related_to
+from nmt.data.text.language_id import (
+    detect_unexpected_language,
+    related_languages,
+    to_identifier_code,
+)
 from nmt.data.text.reader import open_text
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
@@ -63,7 +67,7 @@ def measure_language(corpora: Path) -> None:
             lines = read_lines(corpora, name, code)
             counts: Counter[bool] = Counter()
             for number, line in enumerate(lines, 1):
-                other = other_language(line, code)
+                other = detect_unexpected_language(line, code)
                 if other is not None:
                     counts[other.related] += 1
                     reported.append(f"{name} {code}:{number}: {other.code}: {line[:150]}")
@@ -84,15 +88,15 @@ def measure_language(corpora: Path) -> None:
 
 def recall(lines: list[str], code: str, expected: str) -> float:
     """Return the share of lines reported as their language, or a related one, not the expected."""
-    others = [other_language(line, expected) for line in lines]
-    return sum(o is not None and o.code in related_to(code) for o in others) / len(lines)
+    others = [detect_unexpected_language(line, expected) for line in lines]
+    return sum(o is not None and o.code in related_languages(code) for o in others) / len(lines)
 
 
 def read_catalogues(folder: Path) -> dict[str, list[str]]:
     """Return the translated messages of each language that can be identified."""
     messages: dict[str, set[str]] = {}
     for file in sorted(folder.rglob("LC_MESSAGES/*.mo")):
-        code = identifier_code(file.parts[-3])
+        code = to_identifier_code(file.parts[-3])
         if code is None:
             continue
         with file.open("rb") as stream:
@@ -113,20 +117,20 @@ def measure_related(folder: Path) -> None:
     print(f"{count} messages in {len(catalogues)} languages\n\nReported:\n")
     for code, lines in catalogues.items():
         for line in lines:
-            other = other_language(line, code)
+            other = detect_unexpected_language(line, code)
             if other is not None:
                 kind = "related" if other.related else "other"
                 print(f"- {code}: {kind}, {other.code}: {line[:150]}")
     print("\n| language | expected language: recall of lines of five words or more |\n|---|---|")
     for code, lines in catalogues.items():
         long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]
-        pairs = [c for c in sorted(related_to(code)) if c != code and c in catalogues]
+        pairs = [c for c in sorted(related_languages(code)) if c != code and c in catalogues]
         cells = [f"{expected} {recall(long, code, expected):.2f}" for expected in pairs]
         print(f"| {code} ({len(long)}) | {', '.join(cells)} |")
     print("\n| language | recall in English text |\n|---|---|")
     for code, lines in catalogues.items():
         long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]
-        if code not in related_to("en"):
+        if code not in related_languages("en"):
             print(f"| {code} ({len(long)}) | {recall(long, code, 'en'):.2f} |")
 
 

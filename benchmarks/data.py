@@ -87,7 +87,7 @@ def padding(texts: list[str], model: Path) -> None:
         name, files = text.split("=")
         lines = [list(read_lines(Path(file))) for file in files.split(",")]
         used = tokenizer or trained(lines)
-        src, tgt = (np.array([len(row) + 1 for row in used.arrays(side)]) for side in lines)
+        src, tgt = (np.array([len(row) + 1 for row in used.encode_arrays(side)]) for side in lines)
         kept = np.maximum(src, tgt) <= MAX_LENGTH + 1
         order = np.random.default_rng(1).permutation(np.flatnonzero(kept))
         counts = length_histogram([(src[order], tgt[order], 1.0)])
@@ -111,7 +111,7 @@ def padding(texts: list[str], model: Path) -> None:
 def trained(lines: list[list[str]]) -> Tokenizer:
     """Return a joint unigram model of 8,000 pieces."""
     from nmt.config.schema import TokenizerConfig
-    from nmt.data.tokenizer.tokenizer import train_tokenizer
+    from nmt.data.tokenizer.training import train_tokenizer
 
     config = TokenizerConfig(vocab_size=8000)
     return Tokenizer(train_tokenizer([line for side in lines for line in side], config, True, "x"))

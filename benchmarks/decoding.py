@@ -75,7 +75,7 @@ class CTranslate2:
         import ctranslate2
 
         from nmt.core.run_dir import RunDir
-        from nmt.data.tokenizer.tokenizer import load_tokenizers
+        from nmt.data.tokenizer.storage import load_tokenizers
 
         folder = RunDir(run).exported("ctranslate2")
         self.tokenizers = load_tokenizers(RunDir(folder))
@@ -197,7 +197,7 @@ def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
     """Write what a peer's script reads into a folder; return its arguments (peers/serving.py)."""
     from nmt.config.loader import load_config
     from nmt.core.run_dir import open_run
-    from nmt.data.tokenizer.tokenizer import load_tokenizers
+    from nmt.data.tokenizer.storage import load_tokenizers
 
     tokenizer = load_tokenizers(open_run(run)).src
     pieces, source = folder / "pieces", folder / "src"
@@ -272,7 +272,7 @@ def main() -> None:
 def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
     """Time the systems, each started by its command, and print the tables."""
     from nmt.core.run_dir import open_run
-    from nmt.data.tokenizer.tokenizer import load_tokenizers
+    from nmt.data.tokenizer.storage import load_tokenizers
 
     tokenizer = load_tokenizers(open_run(args.run)).tgt
     lines = args.src.read_text(encoding="utf-8").split("\n")[:-1]

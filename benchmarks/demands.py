@@ -24,7 +24,7 @@ from sacrebleu.metrics.bleu import BLEU
 from nmt.config.loader import load_config
 from nmt.core.run_dir import open_run
 from nmt.data.text.reader import read_lines
-from nmt.data.text.word_boundaries import standing
+from nmt.data.text.word_boundaries import count_phrase
 from nmt.decoding.constraints.placeholders import protect
 from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.lines.statistics import TranslationStatistics
@@ -126,7 +126,7 @@ def main() -> None:
             wanted = [Counter(place.target for place in terms.find(line)) for line in lines]
             total = sum(its.total() for its in wanted)
             missing = sum(
-                max(0, times - standing(phrase, text))
+                max(0, times - count_phrase(phrase, text))
                 for its, text in zip(wanted, found[name], strict=True)
                 for phrase, times in its.items()
             )

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from nmt.data.tokenizer.tokenizer import Cut
+from nmt.data.tokenizer.tokenizer import Encoding
 from nmt.decoding.trace import ForcedTrace
 from nmt.interpret.explanation import Explanation, Side
 
 
-def cut(words: list[list[str]]) -> Cut:
+def cut(words: list[list[str]]) -> Encoding:
     """A line of words, each given as its pieces."""
     pieces = [piece for word in words for piece in word]
     word_of = [w for w, word in enumerate(words) for _ in word]
     joined = ["".join(word) for word in words]
-    return Cut(" ".join(joined), list(range(5, 5 + len(pieces))), pieces, joined, word_of)
+    return Encoding(" ".join(joined), list(range(5, 5 + len(pieces))), pieces, joined, word_of)
 
 
 def make_explanation(

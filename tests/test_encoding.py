@@ -11,7 +11,7 @@ import pytest
 from nmt.config.loader import load_config
 from nmt.core.text_encoding import require_utf8
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data.text.reader import range_lines, read_lines, read_pairs
+from nmt.data.text.reader import read_byte_range, read_lines, read_pairs
 from nmt.decoding.constraints.terminology import read_terminology
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.reranking import read_weights
@@ -101,7 +101,7 @@ def test_text_readers_utf16_file_raises(tmp_path: Path, encoding: str) -> None:
         "table": lambda: list(TextSetReader([(wide,)], "tsv", (0, 1)).pairs()),
         "checked sides": lambda: list(TextSetReader([(plain, wide)]).sides()[1]),
         "terms": lambda: read_terminology(wide),
-        "shared file": lambda: list(range_lines(wide, 0, wide.stat().st_size)),
+        "shared file": lambda: list(read_byte_range(wide, 0, wide.stat().st_size)),
     }
     for read in readers.values():
         with pytest.raises(DataError, match=r"wide\.tsv:1: expected UTF-8, got UTF-"):

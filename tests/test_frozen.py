@@ -16,7 +16,7 @@ import torch
 import nmt
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
-from nmt.data.tokenizer.tokenizer import load_tokenizers
+from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
 from nmt.training.optimizer import make_optimizer

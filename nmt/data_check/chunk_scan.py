@@ -128,7 +128,7 @@ def _wrong_languages(
     if expected[0] == expected[1]:
         return
     others = [
-        language_id.other_language(text, code) if code else None
+        language_id.detect_unexpected_language(text, code) if code else None
         for text, code in zip((src, tgt), expected, strict=True)
     ]
     if _swapped(others, expected):
@@ -141,14 +141,14 @@ def _wrong_languages(
 
 
 def _swapped(
-    others: list[language_id.OtherLanguage | None], expected: tuple[str | None, str | None]
+    others: list[language_id.UnexpectedLanguage | None], expected: tuple[str | None, str | None]
 ) -> bool:
     """Return whether each side is in the other side's language or one related to it."""
     return all(
         other is not None
         and code is not None
         and not other.related
-        and other.code in language_id.related_to(code)
+        and other.code in language_id.related_languages(code)
         for other, code in zip(others, reversed(expected), strict=True)
     )
 

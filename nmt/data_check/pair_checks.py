@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from nmt.data.text import text_features
-from nmt.data.text.offset_mapping import unicode_form
+from nmt.data.text.offset_mapping import unicode_rule
 from nmt.data.text.text_features import has_word
 from nmt.data_check.findings import Place
 
@@ -42,7 +42,7 @@ def side_faults(text: str, place: Place) -> Iterator[Fault]:
     for kind, signs in (("separator", SEPARATOR), ("control", CONTROL)):
         if found := signs.search(text):
             yield kind, place, f"U+{ord(found[0]):04X}"
-    if entity := text_features.entity(text):
+    if entity := text_features.first_html_entity(text):
         yield "entity", place, entity
     if MARK in text:
         yield "mark", place, ""
@@ -72,7 +72,7 @@ def is_tokenized(text: str) -> bool:
 
 def _unicode_form(text: str) -> tuple[str, str]:
     """Return the finding of a line that is not in NFC, and its first such characters."""
-    edits = list(unicode_form("NFC").edits(text))
+    edits = list(unicode_rule("NFC").edits(text))
     ends = [0, *(end for _, end, _ in edits)]
     begins = [*(begin for begin, _, _ in edits), len(text)]
     others = "".join(text[end:begin] for end, begin in zip(ends, begins, strict=True))
@@ -93,7 +93,10 @@ def pair_faults(src: str, tgt: str) -> Iterator[Fault]:
         return
     if src == tgt and has_word(src):
         yield "copy", "pair", shown(src)
-    for kind, items in (("url", text_features.urls), ("numbers", text_features.numbers)):
+    for kind, items in (
+        ("url", text_features.count_urls),
+        ("numbers", text_features.count_numbers),
+    ):
         of_src, of_tgt = items(src), items(tgt)
         if of_src != of_tgt:
             yield kind, "pair", differing(of_src, of_tgt)

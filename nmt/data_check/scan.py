@@ -121,7 +121,7 @@ def examine(
 
 def _language(code: str, sample: list[tuple[str, str]], side: int) -> str | None:
     """Return the language that a side should be in, as the identifier calls it."""
-    return language_id.identifier_code(code) or language_id.main_language(
+    return language_id.to_identifier_code(code) or language_id.main_language(
         pair[side] for pair in sample[:LANGUAGE_SAMPLE]
     )
 

@@ -16,7 +16,8 @@ from nmt.core.logging import say
 from nmt.core.manifest import verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished, open_model, read_json
 from nmt.data.text.normalization import model_normalizers
-from nmt.data.tokenizer.tokenizer import Tokenizers, load_tokenizers, tag_ids, tokenizers_ahead
+from nmt.data.tokenizer.storage import load_tokenizers, start_loading_tokenizers
+from nmt.data.tokenizer.tokenizer import Tokenizers, find_tag_ids
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.lines.splitting import LineSplitter
 from nmt.decoding.translator import Translator, TranslatorFeatures
@@ -126,7 +127,7 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     if src is None:
         _warn_of_cleaned_training(config)
         normalizers = model_normalizers(config, tokenizers.src.reserved)
-        tokenizers = tokenizers.normalized_by(normalizers)
+        tokenizers = tokenizers.with_normalizers(normalizers)
     elif set(src.steps) != set(steps):
         raise ConfigError(
             [
@@ -134,8 +135,8 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
                 f"trained, got {in_yaml(steps)}"
             ]
         )
-    ids = tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
-    return tokenizers.tagged(ids)
+    ids = find_tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
+    return tokenizers.with_tags(ids)
 
 
 def _warn_of_cleaned_training(config: Config) -> None:
@@ -153,7 +154,7 @@ def _warn_of_cleaned_training(config: Config) -> None:
 def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
     """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
     asked = {**config.decode.tags, **tags}
-    ids = tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
+    ids = find_tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
     return translator.tagged(ids, source_language(config, tags))
 
 
@@ -258,7 +259,7 @@ class _Begun:
             if run.export.is_file():
                 raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
             raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
-        return cls(run, config, checkpoint, tokenizers_ahead(run))
+        return cls(run, config, checkpoint, start_loading_tokenizers(run))
 
     def check(self) -> None:
         """Raise RunError where a part is not what the checkpoint was written with."""

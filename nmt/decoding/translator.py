@@ -13,9 +13,9 @@ from operator import mul
 from typing import TYPE_CHECKING
 
 from nmt.config.schema import DecodeConfig
-from nmt.data.text.reader import one_line
+from nmt.data.text.reader import to_single_line
 from nmt.data.text.sentence_splitter import sentence_ends
-from nmt.data.text.word_boundaries import standing
+from nmt.data.text.word_boundaries import count_phrase
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
 from nmt.decoding.constraints.placeholders import ProtectedLine, has_balanced_tags, protect
@@ -120,7 +120,7 @@ class Translator:
 
     def tagged(self, tags: tuple[int, ...], language: str = "") -> Translator:
         """Return this translator with token ids before every source, in another source language."""
-        tokenizers = self.tokenizers.tagged(tags)
+        tokenizers = self.tokenizers.with_tags(tags)
         splitter = replace(self.splitter, language=language or self.splitter.language)
         return Translator(self.engine, tokenizers, self.settings, splitter, self.extras)
 
@@ -203,7 +203,7 @@ class Translator:
         if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
             return [Segment(text)]
         pieces = splitter.split(
-            text, self.tokenizers.count_source, asked.protected.text_for_splitting
+            text, self.tokenizers.count_source_tokens, asked.protected.text_for_splitting
         )
         if too_long:
             self.statistics.long_lines += 1
@@ -236,7 +236,7 @@ class Translator:
             limit = length_limit(settings, len(part.source), demands.get(i))
             its = [
                 Translation(
-                    asked[part.line].protected.restore(one_line(tgt.decode(each.tokens))),
+                    asked[part.line].protected.restore(to_single_line(tgt.decode(each.tokens))),
                     each.score,
                     (DecodedSegment(part.source, each, limit),),
                 )
@@ -297,7 +297,7 @@ class Translator:
         report.missing_phrases += [
             (number, phrase)
             for phrase, times in wanted.items()
-            for _ in range(times - standing(self.tokenizers.tgt.normalize(phrase), text))
+            for _ in range(times - count_phrase(self.tokenizers.tgt.normalize(phrase), text))
         ]
         if self.extras.protects:
             report.protected_spans += len(asked.protected.originals)
@@ -362,8 +362,10 @@ class Translator:
 
         A part that lost its side of the translation says nothing and is left out.
         """
-        parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
-        if len(parts) > 1 and not fits_single_pass(*self.tokenizers.count_pair(source, target)):
+        parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair_tokens)
+        if len(parts) > 1 and not fits_single_pass(
+            *self.tokenizers.count_pair_tokens(source, target)
+        ):
             self.statistics.long_pairs.append(number)
         elif len(parts) > 1:
             self.statistics.multi_sentence_lines += 1

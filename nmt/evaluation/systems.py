@@ -182,7 +182,7 @@ def count_subwords(
     tokenizers: Tokenizers, test_set: TestSet, hypotheses: Sequence[str]
 ) -> Subwords:
     """Return token counts of the sources and the hypotheses."""
-    tokenizer, sources = tokenizers.src.tagged(()), test_set.src or []
+    tokenizer, sources = tokenizers.src.with_tags(()), test_set.src or []
     src_tokens = tokenizer.encode(sources)
     token_types = {token for line in src_tokens for token in line}
     byte_types = {t for t in token_types if tokenizer.pieces([t])[0].startswith("<0x")}

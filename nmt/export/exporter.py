@@ -17,7 +17,7 @@ from nmt.core.ownership import new_folder, require_own
 from nmt.core.run_dir import FORMAT_VERSION, STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.normalization import save_normalizers
-from nmt.data.text.reader import one_line
+from nmt.data.text.reader import to_single_line
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.loading import load_engine
@@ -146,7 +146,9 @@ def compare(
     if not sources:
         return None
     found = [[best for [best] in engine.search(sources)] for engine in (ours, theirs)]
-    texts = [[one_line(ours.tokenizers.tgt.decode(best.tokens)) for best in side] for side in found]
+    texts = [
+        [to_single_line(ours.tokenizers.tgt.decode(best.tokens)) for best in side] for side in found
+    ]
     references = corpus.lines("tgt")
     pairs = [(source, best.tokens) for source, best in zip(sources, found[0], strict=True)]
     differences = [

@@ -195,13 +195,13 @@ def write_tokenizer(tokenizers: Tokenizers, folder: Path) -> None:
     for name, tokenizer in (("source", tokenizers.src), ("target", tokenizers.tgt)):
         files.write_bytes(folder / f"{name}.spm", tokenizer.model)
     files.write_text(folder / "vocab.json", vocabulary(tokenizers.src))
-    if not tokenizers.joint:
+    if not tokenizers.is_joint:
         files.write_text(folder / "target_vocab.json", vocabulary(tokenizers.tgt))
     src = tokenizers.src
     unk, eos, pad = src.pieces([src.unk, src.eos, src.pad])
     settings = {
         "tokenizer_class": "MarianTokenizer",
-        "separate_vocabs": not tokenizers.joint,
+        "separate_vocabs": not tokenizers.is_joint,
         "unk_token": unk,
         "eos_token": eos,
         "pad_token": pad,

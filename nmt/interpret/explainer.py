@@ -13,7 +13,7 @@ from pathlib import Path
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reader import chunks, read_lines, read_pairs
-from nmt.data.tokenizer.tokenizer import Cut, Tokenizers
+from nmt.data.tokenizer.tokenizer import Encoding, Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.pair_splitting import (
@@ -41,7 +41,7 @@ WINDOW = 256
 """Lines sorted by length together."""
 
 
-NOTHING = Cut("", [], [], [], [])
+NOTHING = Encoding("", [], [], [], [])
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class _Job:
     """A part of a line that is to be explained; without tokens, a line with a blank side."""
 
     line: ExplainedLine
-    source: Cut = NOTHING
-    target: Cut = NOTHING
+    source: Encoding = NOTHING
+    target: Encoding = NOTHING
     source_word: int = 0
     target_word: int = 0
     beam: Sequence[BeamStep] = ()
@@ -125,18 +125,18 @@ class Explainer:
         if self.engine.settings.method == "mbr":
             raise ConfigError([MBR])
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        count = self.tokenizers.count_source
+        count = self.tokenizers.count_source_tokens
         first = 0
         for window in chunks(lines, WINDOW):
             divided = [
                 [] if src.is_blank(line) else self.splitter.split(line, count) for line in window
             ]
-            cuts = [src.cut(part.text) for parts in divided for part in parts]
+            cuts = [src.encode_with_words(part.text) for parts in divided for part in parts]
             found = iter(zip(cuts, self._search(cuts), strict=True))
             jobs: list[_Job] = []
             for number, (line, parts) in enumerate(zip(window, divided, strict=True), first):
                 its = list(islice(found, len(parts)))
-                targets = [tgt.cut_tokens(best.tokens) for _, (best, _) in its]
+                targets = [tgt.decode_with_words(best.tokens) for _, (best, _) in its]
                 texts = [cut.text for cut in targets]
                 lines_so_far = [
                     join_translations(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
@@ -165,9 +165,11 @@ class Explainer:
             for number, (source, target) in enumerate(window, first):
                 parts: list[PairSegment] = []
                 if not (src.is_blank(source) or tgt.is_blank(target)):
-                    parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair)
+                    parts = split_pair(
+                        source, target, self.splitter, self.tokenizers.count_pair_tokens
+                    )
                 is_long = len(parts) > 1 and not fits_single_pass(
-                    *self.tokenizers.count_pair(source, target)
+                    *self.tokenizers.count_pair_tokens(source, target)
                 )
                 sides = ExplainedLine(number, source, target, is_long)
                 words = sides.first_words(
@@ -175,7 +177,12 @@ class Explainer:
                     _begins([part.target for part in parts]),
                 )
                 jobs += [
-                    _Job(sides, src.cut(part.source.text), tgt.cut(part.target.text), *first_words)
+                    _Job(
+                        sides,
+                        src.encode_with_words(part.source.text),
+                        tgt.encode_with_words(part.target.text),
+                        *first_words,
+                    )
                     for part, first_words in zip(parts, words, strict=True)
                     if not (src.is_blank(part.source.text) or tgt.is_blank(part.target.text))
                 ] or [_Job(sides)]
@@ -200,7 +207,7 @@ class Explainer:
                 self.shortened.append(number + 1)
             yield joined_explanation(leading, complete) if leading else None
 
-    def _search(self, sources: list[Cut]) -> list[tuple[Hypothesis, list[BeamStep]]]:
+    def _search(self, sources: list[Encoding]) -> list[tuple[Hypothesis, list[BeamStep]]]:
         if self.watch:
             return [self.engine.trace_beam(source.tokens) for source in sources]
         found = self.engine.search([source.tokens for source in sources])

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nmt.data.tokenizer.tokenizer import WORD, Cut
+from nmt.data.tokenizer.tokenizer import WORD, Encoding
 from nmt.decoding.trace import FloatArray, ForcedTrace
 
 Beam = list[list[tuple[list[str], float, bool]]]
@@ -34,10 +34,10 @@ class Side:
     """The word of each piece."""
 
     @classmethod
-    def of(cls, cut: Cut) -> Side:
+    def of(cls, cut: Encoding) -> Side:
         """Add the end of the sentence to a line cut into pieces."""
         words = [*cut.words, END]
-        return cls(cut.text, [*cut.pieces, END], words, [*cut.word_of, len(cut.words)])
+        return cls(cut.text, [*cut.pieces, END], words, [*cut.word_ids, len(cut.words)])
 
     @property
     def count(self) -> int:

@@ -16,7 +16,7 @@ import nmt as api
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.tokenizer.tokenizer import load_tokenizers
+from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.errors import EXIT_USER_ERROR
 
 STEPS = "[entities, nfc, quotes, spaces]"
@@ -61,7 +61,7 @@ def cleaning(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """A run as it was before tokenizer.normalization: only its training text is normalized."""
     tiny = make_odd(make_tiny(tmp_path_factory.mktemp("cleaning")), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
-    with patch("nmt.commands.training.train.with_model_normalization", lambda config, *_: config):
+    with patch("nmt.commands.training.train.migrate_normalise_setting", lambda config, *_: config):
         done(tiny.train())
     return tiny
 
@@ -124,7 +124,7 @@ def test_python_api_spellings_give_one_result(normalizing: Tiny) -> None:
 
 def test_corpus_keeps_text_and_normalizes_tokens(normalizing: Tiny) -> None:
     run = RunDir(normalizing.run)
-    tokenizers = load_tokenizers(run).normalized_by((None, None))
+    tokenizers = load_tokenizers(run).with_normalizers((None, None))
     for part in ("train", "valid"):
         corpus = Corpus.load(run.corpus / part)
         expected = PAIRS if part == "train" else PAIRS[:4]
@@ -219,7 +219,7 @@ def test_resume_run_with_cleaning_continues_as_it_began(cleaning: Tiny, tmp_path
     for name in ("old", "new"):
         run = tmp_path / name
         shutil.copytree(cleaning.run, run, symlinks=True)
-        moved = "nmt.commands.training.train.with_model_normalization"
+        moved = "nmt.commands.training.train.migrate_normalise_setting"
         more = ("--resume", "--set", "train.max_updates=4")
         if name == "old":
             with patch(moved, lambda config, *_: config):
@@ -289,14 +289,14 @@ def test_guided_alignment_counts_words_of_the_text(tmp_path: Path) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     run = RunDir(tiny.run)
     corpus, tokenizers = Corpus.load(run.corpus / "train"), load_tokenizers(run)
-    src, tgt = tokenizers.src.cut("a b c"), tokenizers.tgt.cut("c b a")
+    src, tgt = tokenizers.src.encode_with_words("a b c"), tokenizers.tgt.encode_with_words("c b a")
     letters = {"a": 0, "b": 0, "c": 1}
     expected = {
         (s, t)
         for s, piece in enumerate(src.pieces)
         for t in range(len(tgt.pieces))
-        for letter in [src.words[src.word_of[s]]]
-        if (letters[letter], tgt.word_of[t]) in {(0, 1), (0, 2), (1, 0)} and piece
+        for letter in [src.words[src.word_ids[s]]]
+        if (letters[letter], tgt.word_ids[t]) in {(0, 1), (0, 2), (1, 0)} and piece
     }
     assert {tuple(link) for link in corpus.links(0).tolist()} == expected
 

@@ -13,7 +13,7 @@ from tinyruns import Digits, Tiny
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
-from nmt.data.tokenizer.tokenizer import load_tokenizers
+from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
 
 

@@ -26,7 +26,8 @@ from nmt.data.batching.buckets import (
     length_histogram,
 )
 from nmt.data.text.reader import read_lines
-from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer
+from nmt.data.tokenizer.training import train_tokenizer
 
 MULTI30K = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "multi30k"
 

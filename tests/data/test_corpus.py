@@ -16,7 +16,8 @@ from nmt.data.corpus import corpus as corpus_module
 from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_complete, require_pairs
 from nmt.data.corpus.preprocessing import MIN_CHUNKS_FOR_WORKERS, Preprocessor
 from nmt.data.text.reader import Links, Pair
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
 
 TEXT = [f"line {n} of the text has {n * n} words" for n in range(60)]
@@ -102,9 +103,9 @@ def test_a_set_has_the_tags_of_its_tokenizer_before_every_source(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     tags = tuple(tokenizers.src.reserved[:2])
-    corpus = corpus_of(PAIRS, tokenizers.tagged(tags), tmp_path / "c")
+    corpus = corpus_of(PAIRS, tokenizers.with_tags(tags), tmp_path / "c")
     assert corpus.tags == [tags]
-    check(corpus, PAIRS, tokenizers.tagged(tags))
+    check(corpus, PAIRS, tokenizers.with_tags(tags))
     assert all(tuple(corpus.row("src", i)[:2]) == tags for i in range(len(PAIRS)))
     assert corpus.row("tgt", 0).tolist() == tokenizers.tgt.encode([PAIRS[0][1]])[0]
 
@@ -174,7 +175,7 @@ class ManyPieces(Tokenizer):
     def __init__(self) -> None:
         self.vocab_size, self.tags, self.normalizer = 70_000, (), None
 
-    def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+    def encode_arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
         return [np.array([69_999, 3], np.int32) for _ in lines]
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from nmt.data.text.language_id import (
     RELATED_LANGUAGES,
-    OtherLanguage,
-    identifier_code,
-    labels,
+    UnexpectedLanguage,
+    detect_unexpected_language,
+    language_codes,
     main_language,
-    other_language,
-    related_to,
+    related_languages,
+    to_identifier_code,
 )
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
@@ -62,8 +62,8 @@ CROATIAN = [
     ],
 )
 def test_other_language_of_a_line(text: str, expected: str, code: str | None) -> None:
-    other = other_language(text, expected)
-    assert other == (None if code is None else OtherLanguage(code, related=False))
+    other = detect_unexpected_language(text, expected)
+    assert other == (None if code is None else UnexpectedLanguage(code, related=False))
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_other_language_of_a_line(text: str, expected: str, code: str | None) ->
     ],
 )
 def test_other_language_short_line_is_not_reported(text: str, expected: str) -> None:
-    assert other_language(text, expected) is None
+    assert detect_unexpected_language(text, expected) is None
 
 
 @pytest.mark.parametrize("expected", ["hr", "sr", "bs"])
 def test_other_language_croatian_is_not_reported(expected: str) -> None:
     """Expect no error in any of the three files and no warning in the Croatian one."""
-    others = [other_language(line, expected) for line in CROATIAN]
+    others = [detect_unexpected_language(line, expected) for line in CROATIAN]
     assert all(other is None or other.related for other in others)
     if expected == "hr":
         assert others == [None] * len(CROATIAN)
@@ -93,7 +93,7 @@ def test_other_language_croatian_is_not_reported(expected: str) -> None:
 
 def test_other_language_croatian_in_english_is_found() -> None:
     """The shares of Croatian, Bosnian and Serbian are added up."""
-    others = [other_language(line, "en") for line in CROATIAN if len(line.split()) >= 5]
+    others = [detect_unexpected_language(line, "en") for line in CROATIAN if len(line.split()) >= 5]
     assert sum(other is not None and not other.related for other in others) >= 0.9 * len(others)
 
 
@@ -104,14 +104,16 @@ def test_other_language_clean_text_has_few_false_alarms() -> None:
     for code in ("en", "de", "fr", "cs"):
         text = (CORPORA / "multi30k" / f"train.{code}").read_text("utf-8").split("\n")[:-1]
         lines[code] = random.Random(7).sample(text, 5000)
-        false_alarms += sum(other_language(line, code) is not None for line in lines[code])
+        false_alarms += sum(
+            detect_unexpected_language(line, code) is not None for line in lines[code]
+        )
     assert false_alarms <= 2
     for code in lines:
         for expected in lines:
             long = [line for line in lines[code][:500] if len(line.split()) >= 5]
-            others = [other_language(line, expected) for line in long]
+            others = [detect_unexpected_language(line, expected) for line in long]
             if code != expected:
-                assert others.count(OtherLanguage(code, related=False)) >= 0.9 * len(long)
+                assert others.count(UnexpectedLanguage(code, related=False)) >= 0.9 * len(long)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +125,15 @@ def test_other_language_clean_text_has_few_false_alarms() -> None:
     ],
 )
 def test_other_language_related_is_marked(text: str, expected: str, code: str) -> None:
-    assert other_language(text, expected) == OtherLanguage(code, related=True)
+    assert detect_unexpected_language(text, expected) == UnexpectedLanguage(code, related=True)
 
 
 def test_related_languages_are_known_and_symmetric() -> None:
     codes = {code for group in RELATED_LANGUAGES for code in group}
-    assert codes <= set(labels())
-    assert all(code in related_to(other) for code in codes for other in related_to(code))
+    assert codes <= set(language_codes())
+    assert all(
+        code in related_languages(other) for code in codes for other in related_languages(code)
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_related_languages_are_known_and_symmetric() -> None:
     ],
 )
 def test_identifier_code_of_a_language_code(code: str, expected: str | None) -> None:
-    assert identifier_code(code) == expected
+    assert to_identifier_code(code) == expected
 
 
 def test_main_language_is_that_of_most_lines() -> None:

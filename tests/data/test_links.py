@@ -15,13 +15,14 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.corpus.word_alignment import GoldAlignment, parse_alignment, piece_links
 from nmt.data.text.reader import Links
-from nmt.data.tokenizer.tokenizer import Cut, Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Encoding, Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
 
 
 def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
-    src = Cut("ab c", [], ["▁a", "b", "▁c"], ["ab", "c"], [0, 0, 1])
-    tgt = Cut("x yz", [], ["▁x", "▁y", "z"], ["x", "yz"], [0, 1, 1])
+    src = Encoding("ab c", [], ["▁a", "b", "▁c"], ["ab", "c"], [0, 0, 1])
+    tgt = Encoding("x yz", [], ["▁x", "▁y", "z"], ["x", "yz"], [0, 1, 1])
     assert piece_links({(0, 1)}, src, tgt) == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert piece_links({(1, 0)}, src, tgt) == [(2, 0)]
     assert piece_links(set(), src, tgt) == []
@@ -96,9 +97,9 @@ def corpus(tokenizers: Tokenizers, tmp_path: Path) -> Corpus:
 
 
 def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
-    src = tokenizers.src.cut(corpus.lines("src")[i])
-    tgt = tokenizers.tgt.cut(corpus.lines("tgt")[i])
-    return {(src.word_of[s], tgt.word_of[t]) for s, t in corpus.links(i).tolist()}
+    src = tokenizers.src.encode_with_words(corpus.lines("src")[i])
+    tgt = tokenizers.tgt.encode_with_words(corpus.lines("tgt")[i])
+    return {(src.word_ids[s], tgt.word_ids[t]) for s, t in corpus.links(i).tolist()}
 
 
 def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:

@@ -27,7 +27,8 @@ from nmt.data.batching.loader import (
 )
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import Pair
-from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 
 CPU = torch.device("cpu")
 PAIRS: list[Pair] = [(f"number {n} " * (n % 5 + 1), f"zahl {n} " * (n % 3 + 1)) for n in range(40)]
@@ -93,7 +94,7 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
             self.pad, self.bos, self.eos, self.vocab_size = pad, bos, eos, 200
             self.tags, self.normalizer = (), None
 
-        def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+        def encode_arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
             return [np.array(list(map(ord, line)), np.int32) for line in lines]
 
     both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import TokenizerConfig
 from nmt.data.tokenizer.long_lines import MAX_BYTES, RESERVED, trainable_lines
-from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer
+from nmt.data.tokenizer.training import train_tokenizer
 
 THAI = "ฉันกำลังเรียนภาษาไทยที่โรงเรียนกับเพื่อนของฉัน"
 JAPANESE = "私は毎朝早く起きて公園を散歩します。"

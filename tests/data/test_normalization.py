@@ -115,7 +115,7 @@ def test_normalizer_aligned_agrees_and_is_in_order(
 ) -> None:
     """Spans are in order, in the text, and an unchanged character comes from itself."""
     normalizer = Normalizer(steps, language)
-    aligned = normalizer.aligned(text)
+    aligned = normalizer.normalize_with_spans(text)
     assert aligned.text == normalizer(text)
     assert len(aligned.begins) == len(aligned.ends) == len(aligned.text)
     assert all(0 <= b <= e <= len(text) for b, e in zip(aligned.begins, aligned.ends, strict=True))
@@ -127,7 +127,7 @@ def test_normalizer_aligned_agrees_and_is_in_order(
 
 def test_normalizer_aligned_spans_hold_the_original() -> None:
     text = "«\u00a0e\u0301&eacute;\u00a0»  x"
-    aligned = Normalizer(("entities", "nfc", "moses", "spaces"), "fr").aligned(text)
+    aligned = Normalizer(("entities", "nfc", "moses", "spaces"), "fr").normalize_with_spans(text)
     spans = zip(aligned.text, aligned.begins, aligned.ends, strict=True)
     assert [(letter, text[begin:end]) for letter, begin, end in spans] == [
         ('"', "«\u00a0"),
@@ -175,6 +175,6 @@ def test_load_normalizers_damaged_file_raises(tmp_path: Path, content: str) -> N
 
 def test_normalizer_tagged_takes_the_language_of_its_tag() -> None:
     normalizer = Normalizer(("moses",), "en", {7: "fr", 8: "de"})
-    assert normalizer.tagged((3, 7)).language == "fr"
-    assert normalizer.tagged((3,)).language == "en"
-    assert normalizer.tagged((7,)).tagged((8,)).language == "de"
+    assert normalizer.for_tags((3, 7)).language == "fr"
+    assert normalizer.for_tags((3,)).language == "en"
+    assert normalizer.for_tags((7,)).for_tags((8,)).language == "de"

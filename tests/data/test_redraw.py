@@ -20,7 +20,8 @@ from nmt.data.corpus.corpus import Corpus, build_corpus
 from nmt.data.corpus.preprocessing import Preprocessor
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_lines
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 AUGMENT = AugmentConfig(upper=0.1, title=0.1, typos=0.2, noise=0.1, punctuation=0.1)
@@ -44,7 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizers: Tokenizers) -> 
     folders = []
     for number, (name, tags) in enumerate(zip(("test", "valid", "long"), TAGS, strict=True)):
         source = TextSetReader([(DEMO / f"{name}.en", DEMO / f"{name}.fr")])
-        job = Preprocessor(None, tokenizers.tagged(tags), max_length=200)
+        job = Preprocessor(None, tokenizers.with_tags(tags), max_length=200)
         folders.append(build_corpus(source.chunks(), job, folder / str(number), {}).folders[0])
     return Corpus(*folders)
 

@@ -74,7 +74,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_the_first_call_makes_both_and_says_so(project: Project) -> None:
     tokenizers, train, valid, said = project.prepare()
-    assert tokenizers.joint
+    assert tokenizers.is_joint
     assert train.lines("src") == [line(n, "zahl") for n in range(LINES)]
     assert valid.lines("tgt") == [line(n, "number") for n in range(1000, 1010)]
     size = tokenizers.src.vocab_size
@@ -316,7 +316,7 @@ def test_each_side_has_its_own_model_where_not_joint(project: Project, joint: bo
     project.prepare()
     project.settings["tokenizer"] = {"joint": joint}
     tokenizers, train, _, _ = project.prepare()
-    assert tokenizers.joint is joint
+    assert tokenizers.is_joint is joint
     assert (tokenizers.src.model == tokenizers.tgt.model) is joint
     models = {path.name for path in project.run.path.glob("*.model")}
     assert models == (
@@ -481,7 +481,7 @@ def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None
     ("name", "lines", "message"),
     [
         ("train", [], r"data\.train: expected at least one pair"),
-        ("train", ["", " "], r"the training text is empty|got none \(2 blank\)"),
+        ("train", ["", " "], r"expected training text for a tokenizer|got none \(2 blank\)"),
         ("valid", [], r"data\.valid: expected at least one pair, got none \(empty\)"),
     ],
 )

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import TokenizerConfig
 from nmt.data.text.reader import read_lines
-from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer
+from nmt.data.tokenizer.training import train_tokenizer
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 DRAWS = 20_000
@@ -49,7 +50,7 @@ def processor(tokenizer: Tokenizer) -> sentencepiece.SentencePieceProcessor:
 
 def draws(tokenizer: Tokenizer, line: str, alpha: float) -> Counter[Way]:
     rng = random.Random(11)
-    return Counter(tuple(tokenizer.sampled(line, alpha, rng)) for _ in range(DRAWS))
+    return Counter(tuple(tokenizer.sample_segmentation(line, alpha, rng)) for _ in range(DRAWS))
 
 
 def same_shares(found: Counter[Way], expected: dict[Way, float]) -> None:
@@ -77,7 +78,7 @@ SIGNS = st.one_of(
 @settings(max_examples=150, derandomize=True, deadline=None)
 def test_no_text_is_changed(kind: Kind, line: str, alpha: float, seed: int) -> None:
     tokenizer = TRAINED[kind]
-    drawn = tokenizer.sampled(line, alpha, random.Random(seed))
+    drawn = tokenizer.sample_segmentation(line, alpha, random.Random(seed))
     assert tokenizer.decode(drawn) == line.replace("\u2581", " ")
     assert all(4 + len(tokenizer.reserved) <= i < tokenizer.vocab_size for i in drawn)
 
@@ -85,7 +86,7 @@ def test_no_text_is_changed(kind: Kind, line: str, alpha: float, seed: int) -> N
 def test_bpe_without_dropout_is_sentencepiece() -> None:
     lines = demo("test", 300)
     rng = random.Random(1)
-    assert [BPE.sampled(line, 0.0, rng) for line in lines] == BPE.encode(lines)
+    assert [BPE.sample_segmentation(line, 0.0, rng) for line in lines] == BPE.encode(lines)
 
 
 def test_a_large_alpha_leaves_only_the_best_way_which_is_sentencepieces() -> None:
@@ -93,7 +94,7 @@ def test_a_large_alpha_leaves_only_the_best_way_which_is_sentencepieces() -> Non
     lines, model, rng = demo("test", 300), processor(UNIGRAM), random.Random(1)
     ties = 0
     for line, best in zip(lines, UNIGRAM.encode(lines), strict=True):
-        drawn = UNIGRAM.sampled(line, 5000.0, rng)
+        drawn = UNIGRAM.sample_segmentation(line, 5000.0, rng)
         scores = [sum(model.get_score(i) for i in way) for way in (drawn, best)]
         ties += drawn != best
         assert drawn == best or abs(scores[0] - scores[1]) < 0.01
@@ -174,15 +175,17 @@ def test_bpe_ways_come_as_often_as_the_algorithm_says(word: str, dropout: float)
 
 def test_the_merges_of_full_dropout_are_none() -> None:
     line = "The hero has two names"
-    drawn = BPE.pieces(BPE.sampled(line, 1.0, random.Random(1)))
+    drawn = BPE.pieces(BPE.sample_segmentation(line, 1.0, random.Random(1)))
     assert drawn == list("\u2581" + line.replace(" ", "\u2581"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tags_stand_before_what_is_drawn(kind: Kind) -> None:
     plain = TRAINED[kind]
-    tagged = plain.tagged((5, 4))
-    drawn = [its.sampled("These names", 0.3, random.Random(2)) for its in (tagged, plain)]
+    tagged = plain.with_tags((5, 4))
+    drawn = [
+        its.sample_segmentation("These names", 0.3, random.Random(2)) for its in (tagged, plain)
+    ]
     assert drawn[0] == [5, 4, *drawn[1]]
 
 
@@ -191,20 +194,24 @@ def test_words_are_drawn_apart(kind: Kind) -> None:
     """What is drawn for two words one after the other is what is drawn for both."""
     apart, together = random.Random(4), random.Random(4)
     for _ in range(50):
-        one, two = (TRAINED[kind].sampled(word, 0.3, apart) for word in ("these", "names"))
-        assert TRAINED[kind].sampled("these names", 0.3, together) == [*one, *two]
+        one, two = (
+            TRAINED[kind].sample_segmentation(word, 0.3, apart) for word in ("these", "names")
+        )
+        assert TRAINED[kind].sample_segmentation("these names", 0.3, together) == [*one, *two]
 
 
 def drawn_lines(kind: Kind, seed: int) -> list[list[int]]:
     rng = random.Random(seed)
-    return [TRAINED[kind].sampled(line, 0.2, rng) for line in demo("test", 40)]
+    return [TRAINED[kind].sample_segmentation(line, 0.2, rng) for line in demo("test", 40)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_seed_decides_what_is_drawn(kind: Kind) -> None:
     first = drawn_lines(kind, 1)
     assert (
-        Tokenizer(TRAINED[kind].model).sampled(demo("test", 1)[0], 0.2, random.Random(1))
+        Tokenizer(TRAINED[kind].model).sample_segmentation(
+            demo("test", 1)[0], 0.2, random.Random(1)
+        )
         == first[0]
     )
     assert drawn_lines(kind, 1) == first
@@ -234,4 +241,6 @@ def test_unknown_characters_of_a_model_without_bytes_are_those_of_sentencepiece(
     tokenizer = Tokenizer(output.getvalue())
     assert tokenizer.unk in tokenizer.encode([line])[0]
     alpha = 0.0 if kind == "bpe" else 5000.0
-    assert tokenizer.sampled(line, alpha, random.Random(1)) == tokenizer.encode([line])[0]
+    assert (
+        tokenizer.sample_segmentation(line, alpha, random.Random(1)) == tokenizer.encode([line])[0]
+    )

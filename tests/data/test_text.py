@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from nmt.data.text import reader
 from nmt.data.text.reader import (
-    byte_ranges,
     count_lines,
     decode_lines,
-    range_lines,
+    read_byte_range,
     read_lines,
     read_pairs,
+    split_into_byte_ranges,
 )
 from nmt.errors import DataError
 
@@ -198,8 +198,8 @@ def test_ranges_hold_every_line_once_in_order(
 ) -> None:
     monkeypatch.setattr(reader, "SHORTEST_PART", 7)
     file = write(tmp_path / "text", content + last)
-    ranges = byte_ranges(file)
-    lines = [line for begin, end in ranges for line in range_lines(file, begin, end)]
+    ranges = split_into_byte_ranges(file)
+    lines = [line for begin, end in ranges for line in read_byte_range(file, begin, end)]
     assert lines == (content + last).splitlines(keepends=True)
     assert b"".join(lines) == content + last
     if content.count(b"\n") > 64:

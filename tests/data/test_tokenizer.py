@@ -12,22 +12,12 @@ from typing import Literal
 import pytest
 import sentencepiece
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.schema import RESERVED_PIECES, TokenizerConfig
 from nmt.core.run_dir import RunDir
-from nmt.data.tokenizer.tokenizer import (
-    BOS,
-    EOS,
-    PAD,
-    RESERVED_PIECES,
-    UNK,
-    Tokenizer,
-    Tokenizers,
-    load_tokenizers,
-    sample_items,
-    save_tokenizers,
-    saved_meta,
-    train_tokenizer,
-)
+from nmt.data.text.reservoir_sampling import reservoir_sample
+from nmt.data.tokenizer.storage import load_tokenizers, read_tokenizer_meta, save_tokenizers
+from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
 
 CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
@@ -133,23 +123,23 @@ def test_a_line_encodes_alike_alone_and_among_others(tokenizer: Tokenizer) -> No
 
 def test_arrays_are_the_rows_that_encode_gives(tokenizer: Tokenizer) -> None:
     for tags in ((), (4, 5)):
-        tagged = tokenizer.tagged(tags)
-        arrays = tagged.arrays(ODD)
+        tagged = tokenizer.with_tags(tags)
+        arrays = tagged.encode_arrays(ODD)
         assert [row.tolist() for row in arrays] == tagged.encode(ODD)
-        assert [tagged.cut(line).tokens for line in ODD] == tagged.encode(ODD)
-    assert tokenizer.arrays([]) == []
+        assert [tagged.encode_with_words(line).tokens for line in ODD] == tagged.encode(ODD)
+    assert tokenizer.encode_arrays([]) == []
 
 
 def test_tags_stand_before_every_line_and_add_nothing_to_its_text(tokenizer: Tokenizer) -> None:
     tags = tuple(tokenizer.reserved[1:3])
-    tagged = tokenizer.tagged(tags)
+    tagged = tokenizer.with_tags(tags)
     for plain, row, line in zip(tokenizer.encode(ODD), tagged.encode(ODD), ODD, strict=True):
         assert row == [*tags, *plain]
         assert tagged.decode(row) == line
-    assert tagged.tagged(()).encode(ODD) == tokenizer.encode(ODD)
-    cut = tagged.cut("a dog runs")
+    assert tagged.with_tags(()).encode(ODD) == tokenizer.encode(ODD)
+    cut = tagged.encode_with_words("a dog runs")
     assert cut.words == ["a", "dog", "runs"]
-    assert cut.word_of[:3] == [3, 3, 0]
+    assert cut.word_ids[:3] == [3, 3, 0]
     assert cut.pieces[:2] == ["<reserved_1>", "<reserved_2>"]
 
 
@@ -193,7 +183,9 @@ def test_a_default_size_shrinks_to_what_the_text_allows(type_: Type) -> None:
 
 @pytest.mark.parametrize("lines", [[], [""], ["", "  ", "\t"]])
 def test_empty_text_is_an_error(lines: list[str]) -> None:
-    with pytest.raises(DataError, match="the text: the training text is empty"):
+    with pytest.raises(
+        DataError, match="the text: expected training text for a tokenizer, got blank"
+    ):
         train_tokenizer(lines, TokenizerConfig(), False, "the text")
 
 
@@ -261,17 +253,17 @@ def test_a_missing_model_names_itself(tmp_path: Path) -> None:
 
 def test_saved_tokenizers_come_back(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    assert saved_meta(run) is None
+    assert read_tokenizer_meta(run) is None
     one, two = train("unigram"), train("char")
     save_tokenizers(run, {"src": one.model, "tgt": two.model}, {"a": "b"})
     loaded = load_tokenizers(run)
     assert (loaded.src.model, loaded.tgt.model) == (one.model, two.model)
-    assert not loaded.joint
+    assert not loaded.is_joint
     save_tokenizers(run, {"joint": two.model}, {"a": "c"})
     loaded = load_tokenizers(run)
-    assert loaded.joint
+    assert loaded.is_joint
     assert loaded.src.model == two.model
-    meta = saved_meta(run)
+    meta = read_tokenizer_meta(run)
     assert meta is not None
     assert meta["a"] == "c"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["tokenizer.json", "tokenizer.model"]
@@ -280,33 +272,35 @@ def test_saved_tokenizers_come_back(tmp_path: Path) -> None:
 def test_equal_models_are_one_vocabulary_whatever_the_tags_and_others_are_not() -> None:
     char, bpe = train("char"), train("bpe")
     both = Tokenizers(char, Tokenizer(char.model))
-    assert both.joint
-    assert both.tagged((4, 5)).joint
-    assert not Tokenizers(char, bpe).joint
+    assert both.is_joint
+    assert both.with_tags((4, 5)).is_joint
+    assert not Tokenizers(char, bpe).is_joint
 
 
 @pytest.mark.parametrize(
     ("items", "size", "expected"), [(0, 3, 0), (2, 3, 2), (3, 3, 3), (50, 3, 3), (5, 1, 1)]
 )
 def test_a_sample_has_its_size_and_no_item_twice(items: int, size: int, expected: int) -> None:
-    sample = sample_items(iter(range(items)), size, seed=1)
+    sample = reservoir_sample(iter(range(items)), size, seed=1)
     assert len(sample) == len(set(sample)) == expected
     assert set(sample) <= set(range(items))
 
 
 def test_a_sample_of_everything_is_everything_in_order() -> None:
-    assert sample_items(range(7), 7, seed=1) == list(range(7))
+    assert reservoir_sample(range(7), 7, seed=1) == list(range(7))
 
 
 def test_a_sample_is_decided_by_its_seed() -> None:
-    samples = [sample_items(range(1000), 10, seed) for seed in (1, 1, 2)]
+    samples = [reservoir_sample(range(1000), 10, seed) for seed in (1, 1, 2)]
     assert samples[0] == samples[1]
     assert samples[0] != samples[2]
 
 
 def test_every_item_is_sampled_equally_often() -> None:
     rounds, items, size = 3000, 20, 5
-    counts = Counter(i for seed in range(rounds) for i in sample_items(range(items), size, seed))
+    counts = Counter(
+        i for seed in range(rounds) for i in reservoir_sample(range(items), size, seed)
+    )
     # Each count is binomial(3000, 1/4): mean 750, deviation 23.7; six deviations either side.
     assert all(abs(counts[i] - rounds * size / items) < 6 * 23.7 for i in range(items))
 
@@ -328,11 +322,14 @@ def test_every_item_is_sampled_equally_often() -> None:
 def test_each_piece_belongs_to_the_word_it_spells(
     tokenizer: Tokenizer, line: str, words: list[str]
 ) -> None:
-    for cut in (tokenizer.cut(line), tokenizer.cut_tokens(tokenizer.encode([line])[0])):
+    for cut in (
+        tokenizer.encode_with_words(line),
+        tokenizer.decode_with_words(tokenizer.encode([line])[0]),
+    ):
         assert cut.words == words
         assert cut.tokens == tokenizer.encode([line])[0]
-        assert len(cut.pieces) == len(cut.word_of) == len(cut.tokens)
-        assert cut.word_of == sorted(cut.word_of)
+        assert len(cut.pieces) == len(cut.word_ids) == len(cut.tokens)
+        assert cut.word_ids == sorted(cut.word_ids)
         for i, word in enumerate(words):
-            its = [t for t, w in zip(cut.tokens, cut.word_of, strict=True) if w == i]
+            its = [t for t, w in zip(cut.tokens, cut.word_ids, strict=True) if w == i]
             assert tokenizer.decode(its).strip(" ") == word

@@ -27,7 +27,7 @@ from nmt.decoding.constraints.lexical_constraints import (
     Phrase,
     TokenBoundaries,
     can_precede_word,
-    ties,
+    is_word_character,
 )
 from nmt.errors import ConfigError
 
@@ -197,7 +197,7 @@ def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
     ],
 )
 def test_what_ties_tokens_into_a_word(letter: str, expected: bool) -> None:
-    assert ties(letter) == expected
+    assert is_word_character(letter) == expected
 
 
 @pytest.mark.parametrize(

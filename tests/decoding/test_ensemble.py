@@ -97,7 +97,7 @@ class Shifted(Ids):
     def encode(self, lines: list[str]) -> list[list[int]]:
         return [[1, *(ord(letter) - 92 for letter in line)] for line in lines]
 
-    def normalized_by(self, normalizer: None) -> Shifted:
+    def with_normalizer(self, normalizer: None) -> Shifted:
         return self
 
 

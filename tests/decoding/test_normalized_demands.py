@@ -8,7 +8,8 @@ import pytest
 
 from nmt.config.schema import NormalizationStep, TokenizerConfig
 from nmt.data.text.normalization import Normalizer
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import encode_constraints
 from nmt.decoding.constraints.placeholders import protect
 from nmt.decoding.constraints.terminology import Terminology
@@ -77,7 +78,7 @@ def test_protect_text_that_is_normalized(line: str, originals: tuple[str, ...]) 
 
 
 def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
-    normalizing = tokenizer.normalized_by(NORMALIZER)
+    normalizing = tokenizer.with_normalizer(NORMALIZER)
     odd = unicodedata.normalize("NFD", "l’été")
     assert encode_constraints(normalizing, odd, [odd, "“oui”"]) == encode_constraints(
         tokenizer, "l'été", ["l'été", '"oui"']
@@ -100,15 +101,18 @@ def test_cut_counts_words_of_the_line(
     tokenizer: Tokenizer, line: str, plain: str, word_of: list[int] | None
 ) -> None:
     """`word_of` maps the words of the normalized line to those of the line."""
-    cut, expected = tokenizer.normalized_by(NORMALIZER).cut(line), tokenizer.cut(plain)
+    cut, expected = (
+        tokenizer.with_normalizer(NORMALIZER).encode_with_words(line),
+        tokenizer.encode_with_words(plain),
+    )
     assert (cut.text, cut.tokens, cut.pieces) == (line, expected.tokens, expected.pieces)
     assert cut.words == line.split(" ") or cut.words == [w for w in line.split(" ") if w]
     words = word_of or list(range(len(expected.words)))
-    assert cut.word_of == [words[word] for word in expected.word_of]
+    assert cut.word_ids == [words[word] for word in expected.word_ids]
 
 
 def test_tokenizers_tagged_take_languages_of_their_tags(tokenizer: Tokenizer) -> None:
     src = Normalizer(("moses",), "en", {7: "fr"})
     tgt = Normalizer(("moses",), "de", {8: "cs"})
-    tokenizers = Tokenizers(tokenizer, tokenizer).normalized_by((src, tgt)).tagged((8, 7))
+    tokenizers = Tokenizers(tokenizer, tokenizer).with_normalizers((src, tgt)).with_tags((8, 7))
     assert [side and side.language for side in tokenizers.normalizers] == ["fr", "cs"]

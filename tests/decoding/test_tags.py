@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nmt.config.schema import DecodeConfig, TokenizerConfig
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.constraints.placeholders import find_protected_spans, has_balanced_tags, protect
 from nmt.decoding.hypothesis import Hypothesis

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.data.text.word_boundaries import standing, whole
+from nmt.data.text.word_boundaries import count_phrase, is_whole_word
 from nmt.decoding.constraints.placeholders import find_protected_spans, protect
 from nmt.decoding.constraints.terminology import Terminology, fold_case, read_terminology
 from nmt.errors import DataError
@@ -59,7 +59,7 @@ def test_no_terms_demand_nothing() -> None:
     ],
 )
 def test_how_often_a_phrase_stands(phrase: str, text: str, times: int) -> None:
-    assert standing(phrase, text) == times
+    assert count_phrase(phrase, text) == times
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_whatever_is_protected_comes_back_and_is_demanded(line: str) -> None:
     for place in found.constraints:
         assert found.text[place.begin : place.end] == place.target
         assert place.target.isdigit()
-        assert whole(found.text, place.begin, place.end)
+        assert is_whole_word(found.text, place.begin, place.end)
     if found.originals:
         assert found.find_missing("") == sorted(found.originals, key=found.originals.index)
 
@@ -262,7 +262,7 @@ def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources:
             source
             for source in sources
             if fold_case(line[begin : begin + len(source)]) == fold_case(source)
-            and whole(line, begin, begin + len(source))
+            and is_whole_word(line, begin, begin + len(source))
         ]
         longest = max(here, key=len, default="")
         if longest:

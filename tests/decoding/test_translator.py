@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nmt.config.schema import DecodeConfig, TokenizerConfig
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding import translator as translator_module
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import BLANK_TRANSLATION, Hypothesis, Translation

@@ -13,7 +13,7 @@ from nmt.data.corpus.filters import DropLog
 from nmt.data.corpus.pipeline import read_clean_chunks
 from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data.text.normalization import normalize_pair, set_normalizers
+from nmt.data.text.normalization import normalize_pair, training_set_normalizers
 from nmt.data_check.findings import KINDS, Finding
 from nmt.data_check.scan import examine
 
@@ -71,7 +71,7 @@ def test_setting_of_a_finding_removes_it(kind: str, tmp_path: Path) -> None:
     config = load_config(file, [f"{path}={value}"])
     kept = list(read_clean_chunks(config, DropLog()))
     sides = [[line for block in kept for line in block.lines(side)] for side in SIDES]
-    [normalizers] = set_normalizers(config)
+    [normalizers] = training_set_normalizers(config)
     pairs = [normalize_pair(pair, normalizers) for pair in zip(*sides, strict=True)]
     assert len(pairs) >= 300
     assert kind not in findings(files, ([src for src, _ in pairs], [tgt for _, tgt in pairs]))

@@ -10,7 +10,8 @@ import torch
 from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
 
 from nmt.config.schema import TokenizerConfig
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.export.engines import unsupported_settings
 from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokenizer
 

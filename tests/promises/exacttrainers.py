@@ -22,7 +22,8 @@ from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
@@ -68,7 +69,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]
     both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
     tokenizers = Tokenizers(both, both)
     corpus_of(pairs[:45], tokenizers, folder / "0")
-    corpus_of(pairs[45:], tokenizers.tagged((both.reserved[0],)), folder / "1")
+    corpus_of(pairs[45:], tokenizers.with_tags((both.reserved[0],)), folder / "1")
     return tokenizers, Corpus(folder / "0", folder / "1")
 
 

@@ -33,15 +33,15 @@ def yaml_with_tags() -> None:
 
 
 def models_unchecked() -> None:
-    from nmt.data.tokenizer import model_file
+    from nmt.data.tokenizer import validation_process
 
-    model_file.check = lambda model: None
+    validation_process.check_fields = lambda model: None
 
 
 def deaths_unnoticed() -> None:
     from nmt.data.tokenizer import validation
 
-    validation._run = lambda stdin, file: f"{validation.digest(file.read_bytes())}\n"
+    validation._run_child = lambda stdin, file: f"{validation.digest(file.read_bytes())}\n"
 
 
 def lines_split_anywhere() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from nmt.data.tokenizer import model_file, validation
+from nmt.data.tokenizer import validation, validation_process
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
@@ -141,15 +141,15 @@ def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
 def test_a_reader_that_dies_is_a_clean_error(
     trick: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = Path(model_file.__file__).read_text()
-    assert "        check(model)\n" in program
+    program = Path(validation_process.__file__).read_text()
+    assert "        check_fields(model)\n" in program
     reader = tmp_path / "reader.py"
-    reader.write_text(program.replace("        check(model)\n", f"        {trick}\n"))
-    monkeypatch.setattr(model_file, "__file__", str(reader))
-    monkeypatch.setattr(validation, "PATIENCE", 3.0)
+    reader.write_text(program.replace("        check_fields(model)\n", f"        {trick}\n"))
+    monkeypatch.setattr(validation_process, "__file__", str(reader))
+    monkeypatch.setattr(validation, "CHILD_TIMEOUT", 3.0)
     file = tmp_path / "own.model"
     file.write_bytes(SOUND)
-    validation._sound.discard(validation.digest(SOUND))
+    validation._trusted_digests.discard(validation.digest(SOUND))
     with pytest.raises(DataError, match=message):
         Tokenizer.load(file)
 
@@ -202,8 +202,8 @@ def survived(work: Callable[[], object]) -> int:
 
 def first_reading(model: bytes) -> None:
     """Do what the child of `nmt.data.tokenizer.validation` does."""
-    model_file.check(model)
-    model_file._try_out(model)
+    validation_process.check_fields(model)
+    validation_process.check_tokenization(model)
 
 
 TEXT = "".join(map(chr, [*range(1, 0x800), *range(0x2000, 0x2100), *range(0xFF00, 0xFFF0)]))
@@ -215,10 +215,10 @@ def use(model: bytes) -> None:
     for text in ("abc def", " a  b ", TEXT):
         [tokens] = tokenizer.encode([text])
         tokenizer.decode(tokens)
-        tokenizer.cut_tokens(tokenizer.cut(text).tokens)
-        tokenizer.arrays([text])
+        tokenizer.decode_with_words(tokenizer.encode_with_words(text).tokens)
+        tokenizer.encode_arrays([text])
     tokenizer.pieces(range(tokenizer.vocab_size))
-    tokenizer.sampled("abc def", 0.5, random.Random(1))
+    tokenizer.sample_segmentation("abc def", 0.5, random.Random(1))
 
 
 def mutations(models: list[bytes], count: int) -> Counter[tuple[int, int | None]]:

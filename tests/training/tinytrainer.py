@@ -14,7 +14,8 @@ from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, RankBatch
 from nmt.data.batching.online_encoding import EncodedPairs
 from nmt.data.corpus.preprocessing import RaggedArray
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]

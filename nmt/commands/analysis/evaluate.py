@@ -19,7 +19,7 @@ from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.pipeline import load_test_sets
-from nmt.data.text.reader import read_lines, unequal
+from nmt.data.text.reader import line_count_error, read_lines
 from nmt.decoding.loading import choose_run
 from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
@@ -247,7 +247,7 @@ def _given(
             references.append(list(read_lines(file)))
             first = (src[i], source) if source is not None else (ref[0], references[0])
             if len(references[-1]) != len(first[1]):
-                raise unequal(first[0], len(first[1]), file, len(references[-1]))
+                raise line_count_error(first[0], len(first[1]), file, len(references[-1]))
         tests.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
     return tests
 

@@ -8,7 +8,7 @@ from nmt.config.loader import load_config, run_folder
 from nmt.core.logging import say
 from nmt.core.ownership import check_run_folder
 from nmt.data.corpus.pipeline import ensure_corpus, ensure_tokenizers
-from nmt.data.text.normalization import with_model_normalization
+from nmt.data.text.normalization import migrate_normalise_setting
 
 
 def run(file: Path, folder: Path | None, overrides: list[str], corpus: bool) -> None:
@@ -16,7 +16,7 @@ def run(file: Path, folder: Path | None, overrides: list[str], corpus: bool) -> 
     config = load_config(file, overrides, check_files=True)
     run_dir = run_folder(config, file, folder)
     check_run_folder(run_dir)
-    config = with_model_normalization(config, run_dir, resume=True, say=say)
+    config = migrate_normalise_setting(config, run_dir, resume=True, say=say)
     tokenizers = ensure_tokenizers(config, run_dir, say)
     if corpus:
         ensure_corpus(config, run_dir, tokenizers, say)

@@ -15,7 +15,8 @@ from nmt.config.text_sets import COMPRESSIONS
 from nmt.core import files
 from nmt.core.logging import duration, say
 from nmt.data.text.reader import read_pairs
-from nmt.data.tokenizer.tokenizer import Tokenizer, train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizer
+from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
 from nmt.training.planning.recipes import Architecture, Recipe, default_architecture, recipes_for
 from nmt.training.planning.training_speed import MEASURED_SECONDS, Speed, measure_speed

@@ -34,7 +34,7 @@ from nmt.data.corpus.pipeline import (
     load_test_sets,
     refuse_export,
 )
-from nmt.data.text.normalization import with_model_normalization
+from nmt.data.text.normalization import migrate_normalise_setting
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist
 from nmt.decoding.hypothesis import EXTRA_LENGTH
@@ -106,7 +106,7 @@ def run(
     run_dir = run_folder(config, file, folder)
     for engine in () if overwrite else config.export:
         check_export_folder(run_dir.exported(engine))
-    config = with_model_normalization(config, run_dir, resume, say)
+    config = migrate_normalise_setting(config, run_dir, resume, say)
     if dry_run and (run_dir.has_begun() or world_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     tests = load_test_sets(config)
@@ -316,7 +316,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     device = f"{precision.device}, {name}, {threads} threads, {peak}"
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
-    vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.joint else f"{sizes[0]} / {sizes[1]}"
+    vocabulary = f"{sizes[0]}, joint" if trainer.tokenizers.is_joint else f"{sizes[0]} / {sizes[1]}"
     about = "about " if trainer.epochs.num_windows > 1 else ""
     shapes = len({(batch.src_length, batch.tgt_length) for batch in batches})
     return two_columns(

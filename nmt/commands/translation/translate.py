@@ -24,13 +24,13 @@ from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reader import (
     OPENERS,
-    byte_ranges,
     count_lines,
     decode_lines,
     open_text,
-    range_lines,
     raw_lines,
+    read_byte_range,
     read_lines,
+    split_into_byte_ranges,
 )
 from nmt.decoding.constraints.lexical_constraints import PHRASES_NEED_BEAM_SEARCH
 from nmt.decoding.constraints.terminology import Terminology, read_terminology
@@ -298,7 +298,7 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
         connect_processes,  # torch, which --engine ctranslate2 alone does without
     )
 
-    ranges = byte_ranges(file)
+    ranges = split_into_byte_ranges(file)
     folder = output.with_name(f"{output.name}.parts")
     parts = [folder / f"{number:05d}" for number in range(len(ranges))]
     with connect_processes() as workers:
@@ -311,10 +311,10 @@ def _shared(file: Path | None, output: Path | None, way: _Way) -> None:
         for (begin, end), part in workers.shard(list(zip(ranges, parts, strict=True))):
             if part.is_file():
                 continue
-            first += sum(1 for _ in range_lines(file, counted, begin))
+            first += sum(1 for _ in read_byte_range(file, counted, begin))
             counted = begin
             with files.open_atomic(part) as sink:
-                lines = range_lines(file, begin, end)
+                lines = read_byte_range(file, begin, end)
                 told.append(way.translate(translator, lines, sink, file, first))
         by_worker = workers.all_gather([[each.as_list() for each in told]])
         every = [_Told.of(each) for its in by_worker for each in its]

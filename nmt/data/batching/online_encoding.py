@@ -49,8 +49,8 @@ class EncodingSettings:
     @cached_property
     def of_sets(self) -> list[tuple[Normalizers, Tokenizers]]:
         """The normalizers of each text set, and tokenizers for normalized text with its tags."""
-        sets = [self.tokenizers.tagged(tags) for tags in self.corpus.tags]
-        return [(each.normalizers, each.normalized_by((None, None))) for each in sets]
+        sets = [self.tokenizers.with_tags(tags) for tags in self.corpus.tags]
+        return [(each.normalizers, each.with_normalizers((None, None))) for each in sets]
 
 
 Item = tuple[Numbers, Numbers]
@@ -76,8 +76,8 @@ def encode_rows(recipe: EncodingSettings, item: Item) -> tuple[RaggedArray, Ragg
             src_rows += its.src.encode([src])
             tgt_rows += its.tgt.encode([tgt])
         else:
-            src_rows.append(its.src.sampled(src, recipe.sampling, rng))
-            tgt_rows.append(its.tgt.sampled(tgt, recipe.sampling, rng))
+            src_rows.append(its.src.sample_segmentation(src, recipe.sampling, rng))
+            tgt_rows.append(its.tgt.sample_segmentation(tgt, recipe.sampling, rng))
     kind = np.dtype(np.uint32)
     return end_to_end(src_rows, kind), end_to_end(tgt_rows, kind)
 

@@ -19,13 +19,13 @@ from typing import Any, BinaryIO
 
 from nmt.config.schema import CleanConfig
 from nmt.data.text import language_id, text_features
-from nmt.data.text.reader import one_line
+from nmt.data.text.reader import to_single_line
 from nmt.errors import DataError
 
 QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
 
 NORMALISERS: dict[str, Callable[[str], str]] = {
-    "entities": lambda text: html.unescape(text) if text_features.entity(text) else text,
+    "entities": lambda text: html.unescape(text) if text_features.first_html_entity(text) else text,
     "nfc": lambda text: unicodedata.normalize("NFC", text),
     "quotes": lambda text: text.translate(QUOTES),
     "spaces": lambda text: " ".join(text.split()),
@@ -44,7 +44,7 @@ class Cleaner:
     @staticmethod
     def _identifier_code(code: str) -> str:
         """Return the identifier's code of a language, or raise DataError."""
-        identifier_code = language_id.identifier_code(code)
+        identifier_code = language_id.to_identifier_code(code)
         if identifier_code is None:
             raise DataError(
                 f"data.clean.language: expected data.src and data.tgt to be codes of languages "
@@ -56,7 +56,7 @@ class Cleaner:
         """Return a line as it is trained on."""
         for normalise in self.normalisers:
             text = normalise(text)
-        return one_line(text)
+        return to_single_line(text)
 
     def reason(self, src: str, tgt: str) -> str | None:
         """Return why a pair is dropped, None where it is kept."""
@@ -70,7 +70,7 @@ class Cleaner:
             return f"over {config.max_ratio:g} times the words"
         if config.copies and src == tgt:
             return "copy"
-        if config.numbers and text_features.numbers(src) != text_features.numbers(tgt):
+        if config.numbers and text_features.count_numbers(src) != text_features.count_numbers(tgt):
             return "numbers differ"
         if config.min_letters is not None and min(map(letters, sides)) < config.min_letters:
             return f"under {config.min_letters:g} letters"
@@ -80,10 +80,10 @@ class Cleaner:
         for names, text in zip(config.scripts or (), sides, strict=False):
             if not in_scripts(text, names):
                 return f"not {names}"
-        if config.entities and any(map(text_features.entity, sides)):
+        if config.entities and any(map(text_features.first_html_entity, sides)):
             return "entity"
         for code, text in zip(self.languages, sides, strict=False):
-            other = language_id.other_language(text, code)
+            other = language_id.detect_unexpected_language(text, code)
             if other is not None and not other.related:
                 return f"language {other.code}, not {code}"
         return None

@@ -31,7 +31,7 @@ from nmt.data.corpus.pair_windows import (
     sample_pairs,
 )
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data.text.text_features import numbers
+from nmt.data.text.text_features import count_numbers
 
 MAX_OFFSET = 2
 OFFSETS = tuple(range(-MAX_OFFSET, MAX_OFFSET + 1))
@@ -139,11 +139,11 @@ class AlignmentModel:
         """
         tgt_words = [set(words(line)) for line in tgt]
         tgt_lengths = np.array([length(line) for line in tgt])
-        tgt_numbers = [numbers(line) for line in tgt]
+        tgt_numbers = [count_numbers(line) for line in tgt]
         found = np.full((count, len(OFFSETS)), -np.inf, np.float32)
         for i in range(count):
             own = words(src[i])
-            own_length, own_numbers = length(src[i]), numbers(src[i])
+            own_length, own_numbers = length(src[i]), count_numbers(src[i])
             for k, offset in enumerate(OFFSETS):
                 j = first + i + offset
                 if 0 <= j < len(tgt):
@@ -189,7 +189,8 @@ def fit_alignment_model(pairs: Sequence[tuple[str, str]]) -> AlignmentModel | No
     by_words, by_numbers = [], []
     for tgts in (own, others):
         kinds = [
-            numbers_bin(numbers(src), numbers(t)) for (src, _), t in zip(rest, tgts, strict=True)
+            numbers_bin(count_numbers(src), count_numbers(t))
+            for (src, _), t in zip(rest, tgts, strict=True)
         ]
         by_numbers.append(np.bincount(kinds, minlength=4) + 1.0)
         fits = [

@@ -43,25 +43,22 @@ from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
 from nmt.data.text.normalization import (
     model_normalizers,
     normalize_pair,
-    normalizers_record,
+    normalizers_to_dict,
     save_normalizers,
-    set_normalizers,
+    training_set_normalizers,
 )
 from nmt.data.text.reader import Pair
-from nmt.data.tokenizer.tokenizer import (
-    Tokenizer,
-    Tokenizers,
-    VocabSizeError,
+from nmt.data.text.reservoir_sampling import reservoir_sample
+from nmt.data.tokenizer.storage import (
     check_tokenizers_writable,
+    has_tokenizers,
     load_tokenizers,
-    sample_items,
-    save_meta,
+    read_tokenizer_meta,
     save_tokenizers,
-    saved_meta,
-    tag_ids,
-    tokenizers_there,
-    train_tokenizer,
+    write_tokenizer_meta,
 )
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers, find_tag_ids
+from nmt.data.tokenizer.training import VocabSizeError, train_tokenizer
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import DataError, RunError
 
@@ -138,7 +135,7 @@ def read_clean_chunks(config: Config, drops: DropLog) -> Iterator[PreparedChunk]
 def _kept_by_set(config: Config, drops: DropLog) -> Iterator[tuple[int, PreparedChunk]]:
     """Yield the same with the number of the training set, from 0."""
     known = duplicates(config)
-    normalizers = set_normalizers(config)
+    normalizers = training_set_normalizers(config)
     for number, (split, cleaner) in enumerate(zip(_splits(config), cleaners(config), strict=True)):
         cores = 1 if cleaner is None else free_cores()
         job = Preprocessor(cleaner, normalizers=normalizers[number])
@@ -177,7 +174,7 @@ def ensure_tokenizers(
     refuse_export(run)
     settings = _tokenizer_settings(config)
     inputs = _tokenizer_inputs(config)
-    meta = saved_meta(run)
+    meta = read_tokenizer_meta(run)
     if meta is not None and not meta["settings"]:  # a killed process left the models unfinished
         meta = None
     recorded = {} if meta is None else {**_default_settings(), **meta["settings"]}
@@ -191,17 +188,17 @@ def ensure_tokenizers(
         _refuse_other_tokenizer(config, run, recorded, settings)
         if not accept_changes:
             _refuse_change(run, "tokenizer", "the text it was trained on or its cleaning")
-        if tokenizers_there(run):
+        if has_tokenizers(run):
             trained_on = {"trained_on": meta.get("trained_on", meta["inputs"])}
-            save_meta(run, _tokenizer_record(settings, inputs) | trained_on)
+            write_tokenizer_meta(run, _tokenizer_record(settings, inputs) | trained_on)
             say("tokenizer: kept, because the weights depend on it; it encodes the new text")
             return load_tokenizers(run)
     for_this_text = meta is not None and (run.has_begun() or "trained_on" not in meta)
-    if unchanged and for_this_text and tokenizers_there(run):
+    if unchanged and for_this_text and has_tokenizers(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
     check_tokenizers_writable(run)
-    if not replace and (meta is not None or tokenizers_there(run)):
+    if not replace and (meta is not None or has_tokenizers(run)):
         raise _outdated(run, "tokenizer")
     record = _tokenizer_record(settings, inputs)
     models = _own_models(config) if config.tokenizer.model else _trained_models(config, say)
@@ -229,7 +226,7 @@ def _refuse_other_tokenizer(
     if config.tokenizer.model is not None:
         _refuse_other_models(run, _own_models(config))
         return
-    if recorded["vocab_size"] is None and tokenizers_there(run):  # it was left to the text
+    if recorded["vocab_size"] is None and has_tokenizers(run):  # it was left to the text
         recorded = recorded | {"vocab_size": load_tokenizers(run).tgt.vocab_size}
     changes = [
         f"tokenizer.{name}: {recorded[name]} -> {settings[name]}"
@@ -296,10 +293,10 @@ def _trained_models(config: Config, say: Say) -> dict[str, bytes]:
         zip(block.lines("src"), block.lines("tgt"), repeat(number), strict=False)
         for number, block in _kept_by_set(config, DropLog())
     )
-    sample = sample_items(kept, settings.sample_lines, config.train.seed)
+    sample = reservoir_sample(kept, settings.sample_lines, config.train.seed)
     if not sample:
         raise DataError("data.train: expected at least one pair, got none (empty)")
-    normalizers = set_normalizers(config)
+    normalizers = training_set_normalizers(config)
     pairs = [normalize_pair((src, tgt), normalizers[number]) for src, tgt, number in sample]
     texts = {"src": [src for src, _ in pairs], "tgt": [tgt for _, tgt in pairs]}
     if settings.joint:
@@ -382,10 +379,10 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
     def planned(
         part: str, number: int, one: AnySet, source: TextSetReader, cleaner: Cleaner | None
     ) -> _Planned:
-        tags = tag_ids(tokenizers.src, known, tags_of(one))
+        tags = find_tag_ids(tokenizers.src, known, tags_of(one))
         longest = data.max_length if part == "train" else None
         language = languages(one, data)[0] if part == "train" else None
-        tagged = tokenizers.tagged(tags)
+        tagged = tokenizers.with_tags(tags)
         job = Preprocessor(cleaner, tagged, longest, language)
         settings = {
             "max_length": longest,
@@ -396,7 +393,7 @@ def _planned(config: Config, run: RunDir, tokenizers: Tokenizers) -> list[list[_
             "tag_ids": list(tags),
             **_split_settings(config),
         }
-        if normalization := normalizers_record(tagged.normalizers):
+        if normalization := normalizers_to_dict(tagged.normalizers):
             settings["normalization"] = normalization
         inputs = every if together and source in sources else source.files
         return _Planned(run.corpus / part / str(number), source, job, settings, inputs)

@@ -214,7 +214,7 @@ def _tokenized(
     pairs: list[Pair], normalized: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
 ) -> dict[str, RaggedArray]:
     """Encode normalized pairs; words of links are counted in the pairs as they were."""
-    plain = tokenizers.normalized_by((None, None))
+    plain = tokenizers.with_normalizers((None, None))
     rows = {
         "src": _encoded([src for src, _ in normalized], plain.src),
         "tgt": _encoded([tgt for _, tgt in normalized], plain.tgt),
@@ -222,7 +222,9 @@ def _tokenized(
     if links is not None:
         places = []
         for (src, tgt), its in zip(pairs, links, strict=True):
-            found = piece_links(its, tokenizers.src.cut(src), tokenizers.tgt.cut(tgt))
+            found = piece_links(
+                its, tokenizers.src.encode_with_words(src), tokenizers.tgt.encode_with_words(tgt)
+            )
             places.append([place for link in found for place in link])
         rows[LINKS] = end_to_end(places, np.dtype(np.uint32))
     return rows
@@ -230,7 +232,7 @@ def _tokenized(
 
 def _encoded(lines: list[str], tokenizer: Tokenizer) -> RaggedArray:
     kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    arrays = tokenizer.arrays(lines)
+    arrays = tokenizer.encode_arrays(lines)
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
     return RaggedArray(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
 

@@ -17,7 +17,15 @@ from typing import Literal
 
 from nmt.config.text_sets import Part
 from nmt.data.corpus.word_alignment import parse_pair_links
-from nmt.data.text.reader import Links, Pair, decode_lines, one_line, open_text, raw_lines, unequal
+from nmt.data.text.reader import (
+    Links,
+    Pair,
+    decode_lines,
+    line_count_error,
+    open_text,
+    raw_lines,
+    to_single_line,
+)
 from nmt.errors import DataError, show_value
 
 CHUNK = 10_000
@@ -114,7 +122,7 @@ class FileChunk:
                     f"{self.location(i)}: '{name}': expected text, got half of a surrogate pair"
                 )
         a, b = self.columns
-        return one_line(record[a]), one_line(record[b])
+        return to_single_line(record[a]), to_single_line(record[b])
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,7 @@ class TextSetReader:
                     rest = [
                         read + n + sum(1 for _ in s) for n, s in zip(counts, streams, strict=True)
                     ]
-                    raise unequal(part[0], rest[0], part[1], rest[1])
+                    raise line_count_error(part[0], rest[0], part[1], rest[1])
                 if not counts[0]:
                     return
                 yield FileChunk(self.form, columns, part, range(number, number + counts[0]), lines)

@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from nmt.data.corpus.misalignment import MisalignedBlock
 from nmt.data.corpus.text_set_reader import FileChunk, TextSetReader
-from nmt.data.tokenizer.tokenizer import sample_items
+from nmt.data.text.reservoir_sampling import reservoir_sample
 from nmt.errors import DataError
 
 MORE = 4
@@ -63,7 +63,7 @@ def hold_out_pairs(sources: Sequence[TextSetReader], size: int, seed: int) -> li
     """
     wanted = MORE * size
     while True:
-        candidates = sample_items(_numbered(sources), wanted, seed)
+        candidates = reservoir_sample(_numbered(sources), wanted, seed)
         counts = tuple(Counter(dict.fromkeys(texts, 0)) for texts in _sides(candidates))
         total = 0
         for _, _, pair in _numbered(sources):

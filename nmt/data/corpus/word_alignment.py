@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from nmt.data.text.reader import Links, Pair
-from nmt.data.tokenizer.tokenizer import WORD, Cut
+from nmt.data.tokenizer.tokenizer import WORD, Encoding
 from nmt.errors import DataError, show_value
 
 
@@ -64,15 +64,15 @@ def format_pharaoh(links: Links) -> str:
     return " ".join(f"{s}-{t}" for s, t in sorted(links))
 
 
-def piece_links(links: Links, src: Cut, tgt: Cut) -> list[tuple[int, int]]:
+def piece_links(links: Links, src: Encoding, tgt: Encoding) -> list[tuple[int, int]]:
     """Link every piece of a source word to every piece of the target words it is linked to."""
     of_src, of_tgt = _pieces_of(src), _pieces_of(tgt)
     return sorted((i, j) for s, t in links for i in of_src[s] for j in of_tgt[t])
 
 
-def _pieces_of(cut: Cut) -> list[list[int]]:
+def _pieces_of(cut: Encoding) -> list[list[int]]:
     """Return the pieces of each word; the last list is of blanks at the end."""
     pieces: list[list[int]] = [[] for _ in range(len(cut.words) + 1)]
-    for i, word in enumerate(cut.word_of):
+    for i, word in enumerate(cut.word_ids):
         pieces[word].append(i)
     return pieces

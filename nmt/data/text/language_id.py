@@ -58,7 +58,7 @@ RELATED_LANGUAGES: tuple[frozenset[str], ...] = tuple(
 
 
 @dataclass(frozen=True)
-class OtherLanguage:
+class UnexpectedLanguage:
     """The language of a line that is in another language than expected."""
 
     code: str
@@ -67,7 +67,7 @@ class OtherLanguage:
 
 
 @cache
-def identifier() -> Any:
+def load_identifier() -> Any:
     """Load the identifier, once a process."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -75,33 +75,33 @@ def identifier() -> Any:
 
 
 @cache
-def labels() -> tuple[str, ...]:
+def language_codes() -> tuple[str, ...]:
     """Return the codes of all languages that can be identified, aliases merged."""
-    return tuple(sorted({ALIASES.get(code, code) for code in identifier().labels}))
+    return tuple(sorted({ALIASES.get(code, code) for code in load_identifier().labels}))
 
 
 @cache
-def related_to(code: str) -> frozenset[str]:
+def related_languages(code: str) -> frozenset[str]:
     """Return the language itself and all languages related to it."""
     return frozenset({code}.union(*(group for group in RELATED_LANGUAGES if code in group)))
 
 
-def identifier_code(code: str) -> str | None:
+def to_identifier_code(code: str) -> str | None:
     """Return the identifier's code for a language code such as de or pt_BR, None if unknown."""
     code = code.lower().replace("-", "_").split("_")[0]
     code = ALIASES.get(code, code)
-    return code if code in labels() and code != NO_LANGUAGE else None
+    return code if code in language_codes() and code != NO_LANGUAGE else None
 
 
-def probabilities(text: str) -> dict[str, float]:
+def language_probabilities(text: str) -> dict[str, float]:
     """Return the probability of each language for one line."""
-    shares = dict.fromkeys(labels(), 0.0)
-    for code, share in identifier().rank(text):
+    shares = dict.fromkeys(language_codes(), 0.0)
+    for code, share in load_identifier().rank(text):
         shares[ALIASES.get(code, code)] += share
     return shares
 
 
-def other_language(text: str, expected: str) -> OtherLanguage | None:
+def detect_unexpected_language(text: str, expected: str) -> UnexpectedLanguage | None:
     """Return the language of a line if it is clearly not the expected one, otherwise None.
 
     `expected` is a code that `identifier_code` returned. The line without its capitalized words
@@ -111,30 +111,30 @@ def other_language(text: str, expected: str) -> OtherLanguage | None:
     other languages; a line fits `expected` as long as a related language explains it. Otherwise a
     related language is returned if it is the most probable of all.
     """
-    code, _ = identifier().classify(text)
+    code, _ = load_identifier().classify(text)
     if ALIASES.get(code, code) in (expected, NO_LANGUAGE):
         return None
     uncapitalized = " ".join(word for word in text.split() if not any(map(str.isupper, word)))
     if not has_enough_letters(uncapitalized):
         return None
-    verdicts = [_verdict(probabilities(line), expected) for line in (text, uncapitalized)]
+    verdicts = [_verdict(language_probabilities(line), expected) for line in (text, uncapitalized)]
     if None in verdicts or len({verdict.related for verdict in verdicts if verdict}) > 1:
         return None
     return verdicts[0]
 
 
-def _verdict(shares: dict[str, float], expected: str) -> OtherLanguage | None:
+def _verdict(shares: dict[str, float], expected: str) -> UnexpectedLanguage | None:
     """Compare the probabilities of one text with the expected language."""
-    own = related_to(expected)
+    own = related_languages(expected)
     foreign = max((code for code in shares if code not in own), key=shares.__getitem__)
     if foreign != NO_LANGUAGE:
-        evidence = sum(shares.get(code, 0.0) for code in related_to(foreign) - own)
+        evidence = sum(shares.get(code, 0.0) for code in related_languages(foreign) - own)
         against = sum(shares.get(code, 0.0) for code in own) + shares[NO_LANGUAGE]
         if evidence >= MIN_RATIO * against:
-            return OtherLanguage(foreign, related=False)
+            return UnexpectedLanguage(foreign, related=False)
     best = max(shares, key=shares.__getitem__)
     if best in own and shares[best] >= MIN_RATIO * shares[expected]:
-        return OtherLanguage(best, related=True)
+        return UnexpectedLanguage(best, related=True)
     return None
 
 
@@ -149,12 +149,12 @@ def main_language(lines: Iterable[str]) -> str | None:
 
     A line agrees if its own most probable language is this one or a related one.
     """
-    rows = [probabilities(line) for line in lines if has_enough_letters(line)]
+    rows = [language_probabilities(line) for line in lines if has_enough_letters(line)]
     if not rows:
         return None
-    codes = labels()
+    codes = language_codes()
     totals = np.sum([list(row.values()) for row in rows], 0)
     code = codes[int(totals.argmax())]
     votes = Counter(max(row, key=row.__getitem__) for row in rows)
-    agreeing = sum(votes[related] for related in related_to(code))
+    agreeing = sum(votes[related] for related in related_languages(code))
     return code if code != NO_LANGUAGE and 2 * agreeing > len(rows) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from nmt.data.text.offset_mapping import Rule, substitution
+from nmt.data.text.offset_mapping import Rule, substitution_rule
 
 NBSP = "\u00a0"
 NO_QUOTE_ORDER = ("cs", "cz")
@@ -17,56 +17,56 @@ NO_QUOTE_ORDER = ("cs", "cz")
 DECIMAL_COMMA = ("cs", "cz", "de", "es", "fr")
 """Languages in which a no-break space between digits becomes a comma, not a full stop."""
 
-ONE_SPACE = substitution(" {2,}", " ")
+ONE_SPACE = substitution_rule(" {2,}", " ")
 
 BRACKETS = (
-    substitution("\r", ""),
-    substitution(r"(?=\()", " "),
-    substitution(r"(?<=\))", " "),
+    substitution_rule("\r", ""),
+    substitution_rule(r"(?=\()", " "),
+    substitution_rule(r"(?<=\))", " "),
     ONE_SPACE,
-    substitution(r"\)( )[.!:?;,]", "", 1),
-    substitution(r"\(( )", "", 1),
-    substitution(r" (?=\))", ""),
-    substitution(r"\d( )%", "", 1),
-    substitution(" (?=:)", ""),
-    substitution(" (?=;)", ""),
+    substitution_rule(r"\)( )[.!:?;,]", "", 1),
+    substitution_rule(r"\(( )", "", 1),
+    substitution_rule(r" (?=\))", ""),
+    substitution_rule(r"\d( )%", "", 1),
+    substitution_rule(" (?=:)", ""),
+    substitution_rule(" (?=;)", ""),
 )
 MARKS = (
-    substitution("`", "'"),
-    substitution("''", ' " '),
-    substitution("[„“”]", '"'),
-    substitution("–", "-"),
-    substitution("—", " - "),
+    substitution_rule("`", "'"),
+    substitution_rule("''", ' " '),
+    substitution_rule("[„“”]", '"'),
+    substitution_rule("–", "-"),
+    substitution_rule("—", " - "),
     ONE_SPACE,
-    substitution("´", "'"),
-    substitution("[A-Za-z](‘)[A-Za-z]", "'", 1),
-    substitution("[A-Za-z](’)[A-Za-z]", "'", 1),
-    substitution("[‘‚]", "'"),
-    substitution("’", '"'),
-    substitution("''", '"'),
-    substitution("…", "..."),
+    substitution_rule("´", "'"),
+    substitution_rule("[A-Za-z](‘)[A-Za-z]", "'", 1),
+    substitution_rule("[A-Za-z](’)[A-Za-z]", "'", 1),
+    substitution_rule("[‘‚]", "'"),
+    substitution_rule("’", '"'),
+    substitution_rule("''", '"'),
+    substitution_rule("…", "..."),
 )
 ANGLE_QUOTES = (
-    substitution(f"{NBSP}«{NBSP}", ' "'),
-    substitution(f"«{NBSP}?", '"'),
-    substitution(f"{NBSP}»{NBSP}", '" '),
-    substitution(f"{NBSP}?»", '"'),
+    substitution_rule(f"{NBSP}«{NBSP}", ' "'),
+    substitution_rule(f"«{NBSP}?", '"'),
+    substitution_rule(f"{NBSP}»{NBSP}", '" '),
+    substitution_rule(f"{NBSP}?»", '"'),
 )
 NO_BREAK_SPACES = (
-    substitution(f"{NBSP}(?=%)", ""),
-    substitution(f"nº({NBSP})", " ", 1),
-    substitution(f"{NBSP}(?=:)", ""),
-    substitution(f"{NBSP}(?=ºC)", " "),
-    substitution(f"{NBSP}(?=cm)", " "),
-    substitution(f"{NBSP}(?=[?!;])", ""),
-    substitution(f",({NBSP})", " ", 1),
+    substitution_rule(f"{NBSP}(?=%)", ""),
+    substitution_rule(f"nº({NBSP})", " ", 1),
+    substitution_rule(f"{NBSP}(?=:)", ""),
+    substitution_rule(f"{NBSP}(?=ºC)", " "),
+    substitution_rule(f"{NBSP}(?=cm)", " "),
+    substitution_rule(f"{NBSP}(?=[?!;])", ""),
+    substitution_rule(f",({NBSP})", " ", 1),
     ONE_SPACE,
 )
-QUOTE_LAST = (substitution('"[,.]+', lambda match: f'{match[0][1:]}"'),)
+QUOTE_LAST = (substitution_rule('"[,.]+', lambda match: f'{match[0][1:]}"'),)
 """English: a comma or full stop goes before a closing quotation mark."""
 QUOTE_FIRST = (
-    substitution(',"', '",'),
-    substitution(r'((\.+)")(?:\s*[^<]|\Z)', lambda match: f'"{match[2]}', 1),
+    substitution_rule(',"', '",'),
+    substitution_rule(r'((\.+)")(?:\s*[^<]|\Z)', lambda match: f'"{match[2]}', 1),
 )
 """German, French, Spanish and others: a quotation mark goes before the comma or full stop."""
 
@@ -78,5 +78,5 @@ def punctuation_rules(language: str) -> tuple[Rule, ...]:
     quotes: tuple[Rule, ...] = QUOTE_LAST if base == "en" else QUOTE_FIRST
     if base in NO_QUOTE_ORDER:
         quotes = ()
-    digits = substitution(rf"\d({NBSP})\d", "," if base in DECIMAL_COMMA else ".", 1)
+    digits = substitution_rule(rf"\d({NBSP})\d", "," if base in DECIMAL_COMMA else ".", 1)
     return (*BRACKETS, *MARKS, *ANGLE_QUOTES, *NO_BREAK_SPACES, *quotes, digits)

@@ -21,8 +21,8 @@ from nmt.config.text_sets import languages
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION, RunDir, read_json
 from nmt.data.text.moses_punctuation import punctuation_rules
-from nmt.data.text.offset_mapping import Aligned, Rule, substitution, unicode_form
-from nmt.data.text.reader import Pair, one_line
+from nmt.data.text.offset_mapping import AlignedText, Rule, substitution_rule, unicode_rule
+from nmt.data.text.reader import Pair, to_single_line
 from nmt.data.text.text_features import ENTITY
 from nmt.errors import ConfigError, RunError
 
@@ -31,14 +31,16 @@ SIDES = ("src", "tgt")
 
 
 RULES: dict[NormalizationStep, tuple[Rule, ...]] = {
-    "entities": (substitution(ENTITY.pattern, lambda match: one_line(html.unescape(match[0]))),),
-    "nfc": (unicode_form("NFC"),),
-    "nfkc": (unicode_form("NFKC"),),
-    "quotes": (substitution("[“”„‟«»‘’‚‛‹›]", lambda match: match[0].translate(QUOTES)),),
+    "entities": (
+        substitution_rule(ENTITY.pattern, lambda match: to_single_line(html.unescape(match[0]))),
+    ),
+    "nfc": (unicode_rule("NFC"),),
+    "nfkc": (unicode_rule("NFKC"),),
+    "quotes": (substitution_rule("[“”„‟«»‘’‚‛‹›]", lambda match: match[0].translate(QUOTES)),),
     "moses": (),
     "spaces": (
-        substitution(r"\A\s+|\s+\Z", ""),
-        substitution(r"(?! (?!\s))\s+", " "),
+        substitution_rule(r"\A\s+|\s+\Z", ""),
+        substitution_rule(r"(?! (?!\s))\s+", " "),
     ),
 }
 """The rules of each step, in the order in which steps are applied; those of moses differ by
@@ -71,14 +73,14 @@ class Normalizer:
             text = rule.apply(text)
         return text
 
-    def aligned(self, text: str) -> Aligned:
+    def normalize_with_spans(self, text: str) -> AlignedText:
         """Return the normalized text with the original span of each character."""
-        aligned = Aligned.identity(text)
+        aligned = AlignedText.identity(text)
         for rule in _rules(self.steps, self.language):
-            aligned = aligned.edited(rule.edits(aligned.text))
+            aligned = aligned.apply_edits(rule.edits(aligned.text))
         return aligned
 
-    def tagged(self, tags: Sequence[int]) -> Normalizer:
+    def for_tags(self, tags: Sequence[int]) -> Normalizer:
         """Return the normalizer for text marked with these tags."""
         languages = [self.tag_languages[tag] for tag in tags if tag in self.tag_languages]
         return replace(self, language=languages[0]) if languages else self
@@ -101,7 +103,7 @@ def normalize_pair(pair: Pair, normalizers: Normalizers) -> Pair:
     return pair[0] if src is None else src(pair[0]), pair[1] if tgt is None else tgt(pair[1])
 
 
-def set_normalizers(config: Config) -> list[Normalizers]:
+def training_set_normalizers(config: Config) -> list[Normalizers]:
     """Return the normalizers of each training set, by its languages."""
     steps = tuple(config.tokenizer.normalization)
     if not steps:
@@ -123,7 +125,7 @@ def model_normalizers(config: Config, reserved: Sequence[int]) -> Normalizers:
     return src, Normalizer(steps, data.tgt, by_name["tgt_lang"])
 
 
-def with_model_normalization(
+def migrate_normalise_setting(
     config: Config, run: RunDir, resume: bool, say: Callable[[str], None]
 ) -> Config:
     """Return the config with `data.clean.normalise` moved to `tokenizer.normalization`.
@@ -158,7 +160,7 @@ def with_model_normalization(
     return config.with_model_normalization()
 
 
-def normalizers_record(normalizers: Normalizers) -> dict[str, Any]:
+def normalizers_to_dict(normalizers: Normalizers) -> dict[str, Any]:
     """Return the normalizers of both sides as JSON; empty if there are none."""
     sides = zip(SIDES, normalizers, strict=True)
     return {side: normalizer.record() for side, normalizer in sides if normalizer is not None}
@@ -166,7 +168,7 @@ def normalizers_record(normalizers: Normalizers) -> dict[str, Any]:
 
 def save_normalizers(run: RunDir, normalizers: Normalizers) -> None:
     """Write the normalizers of a run folder; without any, delete the file."""
-    record = normalizers_record(normalizers)
+    record = normalizers_to_dict(normalizers)
     if not record:
         files.remove(run.normalization)
         return

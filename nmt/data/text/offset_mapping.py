@@ -15,7 +15,7 @@ Edit = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedText:
     """A rewritten text, with the span of the original text that each character comes from."""
 
     text: str
@@ -24,11 +24,11 @@ class Aligned:
     """An inserted character has an empty span: its end equals its begin."""
 
     @classmethod
-    def identity(cls, text: str) -> Aligned:
+    def identity(cls, text: str) -> AlignedText:
         """Align a text with itself."""
         return cls(text, list(range(len(text))), list(range(1, len(text) + 1)))
 
-    def edited(self, edits: Iterable[Edit]) -> Aligned:
+    def apply_edits(self, edits: Iterable[Edit]) -> AlignedText:
         """Apply edits, which must be in order and must not overlap."""
         parts: list[str] = []
         begins: list[int] = []
@@ -38,23 +38,23 @@ class Aligned:
             parts += [self.text[copied:begin], new]
             begins += self.begins[copied:begin]
             ends += self.ends[copied:begin]
-            original_begin, original_end = self.span(begin, end)
+            original_begin, original_end = self.original_span(begin, end)
             begins += [original_begin] * len(new)
             ends += [original_end] * len(new)
             copied = end
         if not parts:
             return self
         text = "".join([*parts, self.text[copied:]])
-        return Aligned(text, begins + self.begins[copied:], ends + self.ends[copied:])
+        return AlignedText(text, begins + self.begins[copied:], ends + self.ends[copied:])
 
-    def last_character(self, index: int, length: int) -> int:
+    def last_original_index(self, index: int, length: int) -> int:
         """Return the last original character of a character; `length` if it is behind the text.
 
         `length` is that of the original text.
         """
         return max(self.begins[index], self.ends[index] - 1) if index < len(self.text) else length
 
-    def span(self, begin: int, end: int) -> tuple[int, int]:
+    def original_span(self, begin: int, end: int) -> tuple[int, int]:
         """Return the original span of the characters from `begin` to `end`."""
         if begin < end:
             return self.begins[begin], self.ends[end - 1]
@@ -72,7 +72,9 @@ class Rule:
     """Yield the edits that rewrite the text, in order."""
 
 
-def substitution(pattern: str, new: str | Callable[[re.Match[str]], str], group: int = 0) -> Rule:
+def substitution_rule(
+    pattern: str, new: str | Callable[[re.Match[str]], str], group: int = 0
+) -> Rule:
     """Return the rule that replaces a group of each match of a pattern, the others unchanged."""
     compiled = re.compile(pattern)
 
@@ -90,7 +92,7 @@ def substitution(pattern: str, new: str | Callable[[re.Match[str]], str], group:
     return Rule(lambda text: compiled.sub(replaced, text), edits)
 
 
-def unicode_form(form: UnicodeForm) -> Rule:
+def unicode_rule(form: UnicodeForm) -> Rule:
     """Return the rule that brings text into a normal form of Unicode (UAX #15)."""
 
     def edits(text: str) -> Iterator[Edit]:

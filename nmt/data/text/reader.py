@@ -165,7 +165,7 @@ def _damage() -> tuple[type[Exception], ...]:
     return (OSError, lzma.LZMAError, zlib.error, EOFError, *more)
 
 
-def byte_ranges(file: Path) -> list[tuple[int, int]]:
+def split_into_byte_ranges(file: Path) -> list[tuple[int, int]]:
     """Cut a plain text file into ranges of whole lines: a pure function of its content.
 
     About PARTS of equal size, unless they would be shorter or longer than is sensible.
@@ -182,7 +182,7 @@ def byte_ranges(file: Path) -> list[tuple[int, int]]:
     return list(zip(edges, [*edges[1:], total], strict=True))
 
 
-def range_lines(file: Path, begin: int, end: int) -> Iterator[bytes]:
+def read_byte_range(file: Path, begin: int, end: int) -> Iterator[bytes]:
     """Yield the raw lines of a range of `byte_ranges`."""
     with open_text(file) as stream:
         stream.seek(begin)
@@ -215,15 +215,15 @@ def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
     for src_line in src_lines:
         tgt_line = next(tgt_lines, None)
         if tgt_line is None:
-            raise unequal(src, number + 1 + sum(1 for _ in src_lines), tgt, number)
+            raise line_count_error(src, number + 1 + sum(1 for _ in src_lines), tgt, number)
         yield src_line, tgt_line
         number += 1
     extra = sum(1 for _ in tgt_lines)
     if extra:
-        raise unequal(src, number, tgt, number + extra)
+        raise line_count_error(src, number, tgt, number + extra)
 
 
-def unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+def line_count_error(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     """Return the error of two sides that do not belong together."""
     return DataError(
         f"expected the same number of lines on both sides, got {src_count} in {src or 'stdin'} "
@@ -231,7 +231,7 @@ def unequal(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> Data
     )
 
 
-def one_line(text: str) -> str:
+def to_single_line(text: str) -> str:
     """Return text without line ends: byte pieces can spell one, and one line in is one line out."""
     return text.replace("\n", " ").replace("\r", " ")
 

@@ -16,7 +16,7 @@ URL = re.compile(r"(?:https?://|www\.)[^\s<>\"]*[^\s<>\".,;:!?)\]]")
 NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f]\d+)*")
 
 
-def entity(text: str) -> str | None:
+def first_html_entity(text: str) -> str | None:
     """Return the first HTML entity of a text."""
     if "&" in text:
         for found in ENTITY.findall(text):
@@ -25,12 +25,12 @@ def entity(text: str) -> str | None:
     return None
 
 
-def urls(text: str) -> Counter[str]:
+def count_urls(text: str) -> Counter[str]:
     """Return how often each address stands in a text."""
     return Counter(URL.findall(text))
 
 
-def numbers(text: str) -> Counter[str]:
+def count_numbers(text: str) -> Counter[str]:
     """Return how often each number stands in a text, outside addresses, as its decimal digits."""
     found: Counter[str] = Counter()
     for number in NUMBER.findall(URL.sub(" ", html.unescape(text))):

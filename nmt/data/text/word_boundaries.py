@@ -12,7 +12,7 @@ SPACELESS = (("\u0e00", "\u0eff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"))
 
 
 @cache
-def ties(letter: str) -> bool:
+def is_word_character(letter: str) -> bool:
     """Tell whether a letter makes one word with a letter beside it; False where there is none.
 
     Letters, their marks, digits and "_" do. In a script without spaces each is a word of its own.
@@ -30,17 +30,17 @@ def is_wide(letter: str) -> bool:
     return letter != "" and unicodedata.east_asian_width(letter) in "WF"
 
 
-def whole(text: str, begin: int, end: int) -> bool:
+def is_whole_word(text: str, begin: int, end: int) -> bool:
     """Tell whether what stands from `begin` to `end` in a text is cut out of no longer word."""
-    return not (ties(text[begin - 1 : begin]) and ties(text[begin : begin + 1])) and not (
-        ties(text[end - 1 : end]) and ties(text[end : end + 1])
-    )
+    return not (
+        is_word_character(text[begin - 1 : begin]) and is_word_character(text[begin : begin + 1])
+    ) and not (is_word_character(text[end - 1 : end]) and is_word_character(text[end : end + 1]))
 
 
-def standing(phrase: str, text: str) -> int:
+def count_phrase(phrase: str, text: str) -> int:
     """Return how often a phrase stands in a text as whole words, overlaps counted."""
     times, begin = 0, text.find(phrase)
     while begin >= 0:
-        times += whole(text, begin, begin + len(phrase))
+        times += is_whole_word(text, begin, begin + len(phrase))
         begin = text.find(phrase, begin + 1)
     return times

@@ -1,7 +1,7 @@
-"""Other ways to cut a line into pieces, drawn by chance: subword regularisation and BPE-dropout.
+"""Sample random segmentations of a line: subword regularization and BPE-dropout.
 
-SentencePiece can do this too, but its draws differ from one process to the next whatever the seed.
-Pieces do not reach over a blank, so each word is drawn by itself.
+This is our own code because SentencePiece samples differently in every process, even with a seed,
+and training must be reproducible. Pieces do not span a space, so words are sampled independently.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import math
 import random
 import re
 from bisect import bisect_right
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-SPACE_SIGN = "\u2581"
-WORD = re.compile(f"{SPACE_SIGN}?[^{SPACE_SIGN}]+|{SPACE_SIGN}")
+SPACE_SYMBOL = "\u2581"
+WORD = re.compile(f"{SPACE_SYMBOL}?[^{SPACE_SYMBOL}]+|{SPACE_SYMBOL}")
 UNKNOWN_PENALTY = 10.0
-"""How far an unknown character lies below the least likely piece; SentencePiece's own figure."""
-REMEMBERED = 100_000
-"""Words whose lattice is kept."""
+"""Difference between the lowest piece score and the score of an unknown character.
 
-Lattice = list[tuple[list[float], list[tuple[int, tuple[int, ...]]]]]
-"""For each end in a word, cumulated shares of the pieces that end there; their begins and ids."""
+SentencePiece uses the same value.
+"""
+MAX_CACHED_WORDS = 100_000
+"""Maximum number of words whose lattices a sampler caches."""
 
 
 class Vocabulary(Protocol):
-    """What is asked of a SentencePiece processor."""
+    """The methods of a SentencePiece processor that a sampler uses."""
 
     def normalize(self, text: str) -> str: ...
     def get_piece_size(self) -> int: ...
@@ -38,108 +38,144 @@ class Vocabulary(Protocol):
     def unk_id(self) -> int: ...
 
 
-class Sampler:
-    """Draws segmentations by the scores of a unigram model, or by the merges of a BPE model."""
+class PieceSpan(NamedTuple):
+    """A piece of a word, in the lattice position where it ends."""
+
+    begin: int
+    """Index of its first character in the word."""
+    token_ids: tuple[int, ...]
+    """One id for a piece, several for a character that is spelled as bytes."""
+
+
+class LatticePosition(NamedTuple):
+    """The pieces that end at one character position of a word."""
+
+    cumulative_weights: list[float]
+    """Cumulative probabilities of the pieces, unnormalized."""
+    pieces: list[PieceSpan]
+
+
+class SegmentationSampler:
+    """Samples segmentations by the scores of a unigram model or the merges of a BPE model."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.ids, self.scores = {}, {}
-        self.bytes = {}
-        for i in range(vocabulary.get_piece_size()):
-            piece = vocabulary.id_to_piece(i)
-            if vocabulary.is_byte(i):
-                self.bytes[int(piece[3:5], 16)] = i
-            elif not any(
-                kind(i)
-                for kind in (vocabulary.is_control, vocabulary.is_unknown, vocabulary.is_unused)
+        self.token_ids: dict[str, int] = {}
+        self.scores: dict[str, float] = {}
+        self.byte_ids: dict[int, int] = {}
+        """Token id of each byte; empty if the model has no byte pieces."""
+        for token in range(vocabulary.get_piece_size()):
+            piece = vocabulary.id_to_piece(token)
+            if vocabulary.is_byte(token):
+                self.byte_ids[int(piece[3:5], 16)] = token
+            elif not (
+                vocabulary.is_control(token)
+                or vocabulary.is_unknown(token)
+                or vocabulary.is_unused(token)
             ):
-                self.ids[piece], self.scores[piece] = i, vocabulary.get_score(i)
+                self.token_ids[piece] = token
+                self.scores[piece] = vocabulary.get_score(token)
         scores = self.scores.values()
         self.is_bpe = all(score == int(score) for score in scores)
-        """The scores of BPE pieces are the numbers of their merges."""
-        self.longest = max(map(len, self.ids), default=1)
-        self.unknown = min(scores, default=0.0) - UNKNOWN_PENALTY
-        self._lattices: dict[tuple[str, float], Lattice] = {}
+        """The scores of BPE pieces are integers, the negative ranks of their merges."""
+        self.max_piece_length = max(map(len, self.token_ids), default=1)
+        self.unknown_score = min(scores, default=0.0) - UNKNOWN_PENALTY
+        self._lattices: dict[tuple[str, float], list[LatticePosition]] = {}
 
-    def draw(self, line: str, alpha: float, rng: random.Random) -> list[int]:
-        """Return token ids of a line.
+    def sample(self, line: str, alpha: float, rng: random.Random) -> list[int]:
+        """Return the token ids of a random segmentation of a line.
 
-        Alpha is the smoothing of a unigram model, where a segmentation is drawn in proportion to
-        its probability to that power (Kudo 2018, equation 8, over all segmentations); with BPE it
-        is the chance that a merge is left out (Provilkov et al. 2020, algorithm 1).
+        For a unigram model, `alpha` is the smoothing exponent: a segmentation is drawn with a
+        probability proportional to its own probability to the power of `alpha` (Kudo 2018, equation
+        8, over all segmentations). For BPE, `alpha` is the dropout probability of a merge
+        (Provilkov et al. 2020, algorithm 1).
         """
-        words = WORD.findall(self.vocabulary.normalize(line))
-        one = self._merged if self.is_bpe else self._cut
-        drawn = [i for word in words for i in one(word, alpha, rng)]
-        if self.bytes:
-            return drawn
-        unknown = self.vocabulary.unk_id()  # one for a run of unknown characters
-        return [
-            i
-            for i, before in zip(drawn, [-1, *drawn], strict=False)
-            if (i, before) != (unknown,) * 2
-        ]
+        sample_word = self._sample_bpe if self.is_bpe else self._sample_unigram
+        token_ids: list[int] = []
+        for word in WORD.findall(self.vocabulary.normalize(line)):
+            token_ids += sample_word(word, alpha, rng)
+        return token_ids if self.byte_ids else self._merge_unknown(token_ids)
 
-    def _cut(self, word: str, alpha: float, rng: random.Random) -> list[int]:
-        """Draw from the lattice of a word, from its end to its beginning."""
+    def _merge_unknown(self, token_ids: list[int]) -> list[int]:
+        """Replace each run of unknown tokens by one, as SentencePiece does."""
+        unknown = self.vocabulary.unk_id()
+        merged: list[int] = []
+        for token in token_ids:
+            if token != unknown or merged[-1:] != [unknown]:
+                merged.append(token)
+        return merged
+
+    def _sample_unigram(self, word: str, alpha: float, rng: random.Random) -> list[int]:
+        """Sample pieces from the lattice of a word, from its end to its beginning."""
         lattice = self._lattices.get((word, alpha))
         if lattice is None:
-            lattice = self._lattice(word, alpha)
-            if len(self._lattices) < REMEMBERED:
+            lattice = self._build_lattice(word, alpha)
+            if len(self._lattices) < MAX_CACHED_WORDS:
                 self._lattices[word, alpha] = lattice
-        found: list[tuple[int, ...]] = []
+        pieces: list[PieceSpan] = []
         end = len(word)
         while end:
-            shares, pieces = lattice[end]
-            place = bisect_right(shares, rng.random() * shares[-1]) if len(pieces) > 1 else 0
-            end, ids = pieces[min(place, len(pieces) - 1)]
-            found.append(ids)
-        return [i for ids in reversed(found) for i in ids]
+            weights, candidates = lattice[end]
+            index = 0
+            if len(candidates) > 1:
+                index = bisect_right(weights, rng.random() * weights[-1])
+                index = min(index, len(candidates) - 1)  # rounding can give the total itself
+            pieces.append(candidates[index])
+            end = candidates[index].begin
+        return [token for piece in reversed(pieces) for token in piece.token_ids]
 
-    def _lattice(self, word: str, alpha: float) -> Lattice:
-        """Sum up forward, in logarithms, what leads to each place of a word."""
+    def _build_lattice(self, word: str, alpha: float) -> list[LatticePosition]:
+        """Return the lattice of a word by forward filtering, one entry per character boundary.
+
+        `forward[i]` is the log of the summed weights of all segmentations of the first i
+        characters.
+        """
         forward = [0.0]
-        lattice: Lattice = [([], [])]
+        lattice = [LatticePosition([], [])]
         for end in range(1, len(word) + 1):
-            logs: list[float] = []
-            pieces: list[tuple[int, tuple[int, ...]]] = []
-            for begin in range(max(0, end - self.longest), end):
+            log_weights: list[float] = []
+            pieces: list[PieceSpan] = []
+            for begin in range(max(0, end - self.max_piece_length), end):
                 piece = word[begin:end]
-                if piece in self.ids:
-                    logs.append(forward[begin] + alpha * self.scores[piece])
-                    pieces.append((begin, (self.ids[piece],)))
-            if not pieces or pieces[-1][0] != end - 1:  # every character can stand alone
-                logs.append(forward[end - 1] + alpha * self.unknown)
-                pieces.append((end - 1, self._spelled(word[end - 1])))
-            top = max(logs)
-            shares, total = [], 0.0
-            for log in logs:
-                total += math.exp(log - top)
-                shares.append(total)
-            forward.append(top + math.log(total))
-            lattice.append((shares, pieces))
+                if piece in self.token_ids:
+                    log_weights.append(forward[begin] + alpha * self.scores[piece])
+                    pieces.append(PieceSpan(begin, (self.token_ids[piece],)))
+            if not pieces or pieces[-1].begin != end - 1:
+                # The last character is no piece: it is spelled as bytes or unknown.
+                log_weights.append(forward[end - 1] + alpha * self.unknown_score)
+                pieces.append(PieceSpan(end - 1, self._spell_character(word[end - 1])))
+            maximum = max(log_weights)
+            cumulative, total = [], 0.0
+            for log_weight in log_weights:
+                total += math.exp(log_weight - maximum)
+                cumulative.append(total)
+            forward.append(maximum + math.log(total))
+            lattice.append(LatticePosition(cumulative, pieces))
         return lattice
 
-    def _merged(self, word: str, dropout: float, rng: random.Random) -> list[int]:
-        """Merge the pair with the best score among those not left out, until there is none."""
-        parts = list(word)
-        while len(parts) > 1:
-            best, place = -math.inf, -1
-            for i in range(len(parts) - 1):
-                score = self.scores.get(parts[i] + parts[i + 1])
-                if score is not None and score > best and rng.random() >= dropout:
-                    best, place = score, i
-            if place < 0:
+    def _sample_bpe(self, word: str, dropout: float, rng: random.Random) -> list[int]:
+        """Apply the best-scored merge that is not dropped, until no merge is left."""
+        pieces = list(word)
+        while len(pieces) > 1:
+            best_score, best_index = -math.inf, -1
+            for index in range(len(pieces) - 1):
+                score = self.scores.get(pieces[index] + pieces[index + 1])
+                if score is not None and score > best_score and rng.random() >= dropout:
+                    best_score, best_index = score, index
+            if best_index < 0:
                 break
-            parts[place : place + 2] = [parts[place] + parts[place + 1]]
-        return [
-            i
-            for part in parts
-            for i in ((self.ids[part],) if part in self.ids else self._spelled(part))
-        ]
+            merged = pieces[best_index] + pieces[best_index + 1]
+            pieces[best_index : best_index + 2] = [merged]
+        token_ids: list[int] = []
+        for piece in pieces:
+            if piece in self.token_ids:
+                token_ids.append(self.token_ids[piece])
+            else:
+                token_ids += self._spell_character(piece)
+        return token_ids
 
-    def _spelled(self, sign: str) -> tuple[int, ...]:
-        """Return the bytes of an unknown character, where the model has bytes."""
-        if not self.bytes:
+    def _spell_character(self, character: str) -> tuple[int, ...]:
+        """Return the byte pieces of a character, or unk if the model has no byte pieces."""
+        if not self.byte_ids:
             return (self.vocabulary.unk_id(),)
-        return tuple(self.bytes[byte] for byte in sign.encode("utf-8", "surrogatepass"))
+        return tuple(self.byte_ids[byte] for byte in character.encode("utf-8", "surrogatepass"))

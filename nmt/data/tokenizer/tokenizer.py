@@ -1,55 +1,57 @@
-"""Train SentencePiece models; encode and decode text without loss.
+"""Encode text as token ids and decode token ids as text, without loss.
 
-Every trained model reserves pieces 0 to 3 (pad, unk, bos, eos) and a block of pieces for tags
-(`nmt.config.schema.known_tags`). Unknown characters are encoded as bytes. Text is normalized only
-by the steps of `tokenizer.normalization` (`nmt.data.text.normalization`). All spaces are kept, also
-repeated, leading and trailing ones. The only exception is U+2581, SentencePiece's own sign for a
-space, which is decoded as a space.
+A model trained by nmt reserves ids 0 to 3 (pad, unk, bos, eos) and a block of pieces for tags
+(`nmt.config.schema.known_tags`). Unknown characters are spelled as byte pieces. Text is normalized
+only by the steps of `tokenizer.normalization` (`nmt.data.text.normalization`). All spaces are
+preserved, including repeated, leading and trailing ones. The only exception is U+2581, by which
+SentencePiece represents a space: it is decoded as a space.
 """
 
 from __future__ import annotations
 
-import copy
-import io
-import json
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from nmt.config.schema import RESERVED_PIECES, TokenizerConfig
-from nmt.core import files
-from nmt.core.ownership import refusal, require_inside
-from nmt.core.run_dir import FORMAT_VERSION, RunDir, read_json
-from nmt.data.text.normalization import Normalizer, Normalizers, load_normalizers
-from nmt.data.text.offset_mapping import Aligned
-from nmt.data.text.reader import one_line
+from nmt.data.text.normalization import Normalizer, Normalizers
+from nmt.data.text.offset_mapping import AlignedText
+from nmt.data.text.reader import to_single_line
 from nmt.data.tokenizer import validation
-from nmt.data.tokenizer.long_lines import trainable_lines
-from nmt.data.tokenizer.sampling import SPACE_SIGN, Sampler
-from nmt.errors import DataError, RunError
+from nmt.data.tokenizer.sampling import SPACE_SYMBOL, SegmentationSampler
+from nmt.errors import DataError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
-BYTE_PIECES = 256
-UNFINISHED: dict[str, object] = {"settings": {}, "inputs": []}
-"""Record of tokenizers that are being written."""
+"""Token ids of the special pieces in every model that nmt trains."""
+WORD = re.compile(r"[^ \t\r\n]+")
+"""A word of a word alignment. Only these blanks separate words, no other white space."""
+BLANKS = " \t\r\n"
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Encoding:
+    """The pieces of one line, and the word that each piece belongs to."""
+
+    text: str
+    tokens: list[int]
+    """Token ids, without eos."""
+    pieces: list[str]
+    words: list[str]
+    word_ids: list[int]
+    """Index of the word of each piece; `len(words)` for tags and for trailing blanks."""
 
 
 class Tokenizer:
-    """One SentencePiece model: text to token ids and back, losing nothing.
+    """A SentencePiece model with optional tags and normalization.
 
-    A model from elsewhere may lack pad, bos or eos; those get ids above its own pieces. `tags` are
-    token ids put before every line. `normalizer` rewrites every line before it is encoded.
+    A model trained elsewhere may lack pad, bos or eos; the missing ones get ids above its pieces.
     """
 
     def __init__(
@@ -59,70 +61,81 @@ class Tokenizer:
         tags: tuple[int, ...] = (),
         normalizer: Normalizer | None = None,
     ) -> None:
+        """Load the serialized `model`; `name` is used in error messages.
+
+        `tags` are token ids that precede every line. `normalizer` rewrites every line before it is
+        encoded. Raises DataError if SentencePiece cannot load the model.
+        """
         self.model, self.tags, self.normalizer = model, tags, normalizer
+        self._processor = processor = sentencepiece.SentencePieceProcessor()
         try:
-            self._processor = sentencepiece.SentencePieceProcessor()
-            self._processor.LoadFromSerializedProto(model)
+            processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise DataError(f"{name}: expected a SentencePiece model, got another file") from None
-        own = self._processor
-        ids = {"pad": own.pad_id(), "bos": own.bos_id(), "eos": own.eos_id()}
-        size = int(own.get_piece_size())
-        for kind, number in ids.items():
-            if number < 0:
-                ids[kind] = size
-                size += 1
-        self.pad, self.bos, self.eos = ids["pad"], ids["bos"], ids["eos"]
-        self.unk = int(own.unk_id())
-        self._samplers: list[Sampler] = []
+        size = int(processor.get_piece_size())
+        special = {"pad": processor.pad_id(), "bos": processor.bos_id(), "eos": processor.eos_id()}
         self.vocab_size = size
-        controls = [i for i in range(own.get_piece_size()) if own.is_control(i)]
-        self.reserved = [i for i in controls if own.id_to_piece(i).startswith("<reserved_")]
-        self._silent = {self.pad, self.bos, self.eos, *controls}
-        self.never_output = sorted(self._silent - {self.eos})
+        for symbol, token in special.items():
+            if token < 0:
+                special[symbol] = self.vocab_size
+                self.vocab_size += 1
+        self.pad, self.bos, self.eos = special["pad"], special["bos"], special["eos"]
+        self.unk = int(processor.unk_id())
+        controls = [token for token in range(size) if processor.is_control(token)]
+        self.reserved = [
+            token for token in controls if processor.id_to_piece(token).startswith("<reserved_")
+        ]
+        """Token ids of the reserved pieces, which tags use."""
+        self._without_text = {self.pad, self.bos, self.eos, *controls}
+        self.never_output = sorted(self._without_text - {self.eos})
+        """Token ids that a translation never contains."""
+        self._samplers: list[SegmentationSampler] = []
+        """Empty, or the sampler that all copies of this tokenizer share."""
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
-        """Go to another process as the model's bytes."""
+        """Pickle the serialized model instead of the loaded one."""
         return type(self), (self.model, "tokenizer", self.tags, self.normalizer)
-
-    def tagged(self, tags: tuple[int, ...]) -> Tokenizer:
-        """Return this tokenizer with these tags before every line, and no others."""
-        other = copy.copy(self)
-        other.tags = tags
-        return other
-
-    def normalized_by(self, normalizer: Normalizer | None) -> Tokenizer:
-        """Return this tokenizer with another normalizer; None for text that is normalized.
-
-        Both share the loaded model, so this is cheap.
-        """
-        if normalizer is self.normalizer:
-            return self
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.normalizer = normalizer
-        return other
-
-    def normalize(self, line: str) -> str:
-        """Return a line as it is encoded."""
-        return line if self.normalizer is None else self.normalizer(line)
-
-    def is_blank(self, line: str) -> bool:
-        """Return whether nothing but blanks is left of a line once it is normalized."""
-        return not self.normalize(line).strip()
 
     @classmethod
     def load(cls, file: Path) -> Tokenizer:
-        """Read a SentencePiece model file; see `nmt.data.tokenizer.validation`."""
-        return cls(validation.begin(file).result(), str(file))
+        """Validate and load a SentencePiece model file; see `nmt.data.tokenizer.validation`."""
+        return cls(validation.start_reading(file).result(), str(file))
+
+    def with_tags(self, tags: tuple[int, ...]) -> Tokenizer:
+        """Return a copy that puts these tags before every line, instead of the present ones."""
+        copy = self._copy()
+        copy.tags = tags
+        return copy
+
+    def with_normalizer(self, normalizer: Normalizer | None) -> Tokenizer:
+        """Return a copy with another normalizer; None for text that is already normalized."""
+        if normalizer is self.normalizer:
+            return self
+        copy = self._copy()
+        copy.normalizer = normalizer
+        return copy
+
+    def _copy(self) -> Tokenizer:
+        """Return a copy that shares the loaded model. `copy.copy` would load the model again."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def normalize(self, line: str) -> str:
+        """Return the normalized line, which is the text that `encode` splits into pieces."""
+        return line if self.normalizer is None else self.normalizer(line)
+
+    def is_blank(self, line: str) -> bool:
+        """Return whether the normalized line is empty or holds only white space."""
+        return not self.normalize(line).strip()
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each line, without bos and eos."""
-        encoded: list[list[int]] = self._processor.encode([self.normalize(line) for line in lines])
-        return [[*self.tags, *row] for row in encoded] if self.tags else encoded
+        """Return the token ids of each line: tags and pieces, without bos and eos."""
+        rows: list[list[int]] = self._processor.encode([self.normalize(line) for line in lines])
+        return [[*self.tags, *row] for row in rows] if self.tags else rows
 
-    def arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Return the token ids of each line as an array: the fast way for many lines."""
+    def encode_arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the token ids of each line as an array. Faster than `encode` for many lines."""
         if not lines:
             return []
         texts = [self.normalize(line) for line in lines]
@@ -132,105 +145,90 @@ class Tokenizer:
         tags = np.array(self.tags, np.int32)
         return [np.concatenate([tags, row]) for row in rows]
 
-    def sampled(self, line: str, alpha: float, rng: random.Random) -> list[int]:
-        """Return one way to cut a line, drawn by chance; see `Sampler.draw`."""
-        return [*self.tags, *self._sampler().draw(self.normalize(line), alpha, rng)]
-
-    def _sampler(self) -> Sampler:
-        """Return what draws; made once for all that share the model, whatever their tags."""
+    def sample_segmentation(self, line: str, alpha: float, rng: random.Random) -> list[int]:
+        """Return the token ids of a random segmentation; see `SegmentationSampler.sample`."""
         if not self._samplers:
-            self._samplers.append(Sampler(self._processor))
-        return self._samplers[0]
+            self._samplers.append(SegmentationSampler(self._processor))
+        return [*self.tags, *self._samplers[0].sample(self.normalize(line), alpha, rng)]
+
+    def encode_with_words(self, line: str) -> Encoding:
+        """Encode a line, and assign each piece to a word of the original (unnormalized) line."""
+        aligned = None if self.normalizer is None else self.normalizer.normalize_with_spans(line)
+        text = line if aligned is None else aligned.text
+        mapping = self._processor.encode(text, return_type="offset_mapping")
+        encoding = _assign_words(line, mapping, aligned)
+        if not self.tags:
+            return encoding
+        return replace(
+            encoding,
+            tokens=[*self.tags, *encoding.tokens],
+            pieces=[*self.pieces(self.tags), *encoding.pieces],
+            word_ids=[len(encoding.words)] * len(self.tags) + encoding.word_ids,
+        )
+
+    def decode_with_words(self, tokens: Sequence[int]) -> Encoding:
+        """Decode token ids, and assign each piece to a word of the decoded text.
+
+        The pieces are those of `tokens`. `encode_with_words` of the text may return others.
+        """
+        mapping = self._processor.decode(list(tokens), return_type="offset_mapping")
+        encoding = _assign_words(mapping["text"].replace(SPACE_SYMBOL, " "), mapping)
+        return replace(encoding, text=to_single_line(self.decode(tokens)))
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of token ids; pad, bos, eos and reserved pieces add nothing."""
-        known = [token for token in tokens if token not in self._silent]
-        text = str(self._processor.decode(known)).replace(SPACE_SIGN, " ")
-        # The space that SentencePiece puts before a line is dropped by its decoder, except where
-        # that space had to be spelled in bytes (models of whole words).
-        if known and self.is_byte(known[0]):
+        """Return the text of token ids; pad, bos, eos and reserved pieces have no text."""
+        tokens = [token for token in tokens if token not in self._without_text]
+        text = str(self._processor.decode(tokens)).replace(SPACE_SYMBOL, " ")
+        # SentencePiece puts a space before a line and removes it when it decodes, but not if the
+        # space had to be spelled as a byte, as in word models.
+        if tokens and self.is_byte(tokens[0]):
             text = text.removeprefix(" ")
         return text
 
-    def cut(self, line: str) -> Cut:
-        """Cut a line into pieces, each with the word it belongs to.
-
-        Words are those of the line as it is, whatever normalization makes of them.
-        """
-        aligned = None if self.normalizer is None else self.normalizer.aligned(line)
-        text = line if aligned is None else aligned.text
-        encoded = self._processor.encode(text, return_type="offset_mapping")
-        cut = _assign_words(line, encoded, aligned)
-        if not self.tags:
-            return cut
-        return replace(
-            cut,
-            tokens=[*self.tags, *cut.tokens],
-            pieces=[*self.pieces(self.tags), *cut.pieces],
-            word_of=[*[len(cut.words)] * len(self.tags), *cut.word_of],
-        )
-
-    def cut_tokens(self, tokens: Sequence[int]) -> Cut:
-        """Do the same for the text of token ids, which may be cut otherwise than `cut` would."""
-        found = self._processor.decode(list(tokens), return_type="offset_mapping")
-        cut = _assign_words(found["text"].replace(SPACE_SIGN, " "), found)
-        return replace(cut, text=one_line(self.decode(tokens)))
-
     def is_byte(self, token: int) -> bool:
-        """Tell whether a token spells one byte."""
+        """Return whether a token is a byte piece."""
         return token < self._processor.get_piece_size() and self._processor.is_byte(token)
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
-        """Return the pieces as text, for people to read."""
+        """Return the pieces of token ids, for display."""
         size = self._processor.get_piece_size()
-        return [self._processor.id_to_piece(t) if t < size else f"<{t}>" for t in tokens]
+        return [
+            self._processor.id_to_piece(token) if token < size else f"<{token}>" for token in tokens
+        ]
 
 
-WORD = re.compile(r"[^ \t\r\n]+")
-"""A word of word alignments: what stands between blanks. No other white space ends one."""
+def _assign_words(
+    text: str, mapping: dict[str, Any], aligned: AlignedText | None = None
+) -> Encoding:
+    """Assign each piece to the word of its last letter, or a blank piece to the next word.
 
-
-@dataclass(frozen=True)
-class Cut:
-    """A line cut into pieces."""
-
-    text: str
-    tokens: list[int]
-    """Without eos."""
-    pieces: list[str]
-    words: list[str]
-    word_of: list[int]
-    """The word of each piece, by index; the number of words for tags, and for blanks at the end."""
-
-
-def _assign_words(text: str, encoded: dict[str, Any], aligned: Aligned | None = None) -> Cut:
-    """Give each piece the word of its last letter; a piece of blanks the word that follows.
-
-    `encoded` is SentencePiece's offset mapping, in `aligned.text` if the text was normalized. Of
-    the bytes that spell a character only the last covers it; those before have no width.
+    `mapping` is SentencePiece's offset mapping of `text`, or of `aligned.text` if the text was
+    normalized. Of the byte pieces that spell a character, only the last one has a nonempty span.
     """
     words = list(WORD.finditer(text))
-    ends = [word.end() for word in words]
-    read = text if aligned is None else aligned.text
-    word_of = []
-    for begin, end in encoded["offsets"]:
-        letters = read[begin:end].rstrip(" \t\r\n")
+    word_ends = [word.end() for word in words]
+    encoded_text = text if aligned is None else aligned.text
+    word_ids = []
+    for begin, end in mapping["offsets"]:
+        letters = encoded_text[begin:end].rstrip(BLANKS)
         last = begin + len(letters) - 1 if letters else end
         if aligned is not None:
-            last = aligned.last_character(last, len(text))
-        word_of.append(bisect_right(ends, last))
-    return Cut(text, encoded["ids"], encoded["pieces"], [word.group() for word in words], word_of)
+            last = aligned.last_original_index(last, len(text))
+        word_ids.append(bisect_right(word_ends, last))
+    return Encoding(
+        text, mapping["ids"], mapping["pieces"], [word.group() for word in words], word_ids
+    )
 
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The tokenizers of both sides; one and the same object where they are joint."""
+    """The source and target tokenizers; the same object if the vocabulary is joint."""
 
     src: Tokenizer
     tgt: Tokenizer
 
     @property
-    def joint(self) -> bool:
+    def is_joint(self) -> bool:
         """Whether both sides share one vocabulary."""
         return self.src.model == self.tgt.model
 
@@ -239,198 +237,40 @@ class Tokenizers:
         """The normalizers of both sides."""
         return self.src.normalizer, self.tgt.normalizer
 
-    def count_source(self, text: str) -> int:
-        """Return the number of source tokens of a text, end of sentence excluded."""
+    def count_source_tokens(self, text: str) -> int:
+        """Return the number of source tokens of a text, without eos."""
         [tokens] = self.src.encode([text])
         return len(tokens)
 
-    def count_pair(self, source: str, target: str) -> tuple[int, int]:
-        """Return the numbers of source and target tokens of a pair, ends excluded."""
+    def count_pair_tokens(self, source: str, target: str) -> tuple[int, int]:
+        """Return the numbers of source and target tokens of a sentence pair, without eos."""
         [tokens] = self.tgt.encode([target])
-        return self.count_source(source), len(tokens)
+        return self.count_source_tokens(source), len(tokens)
 
-    def normalized_by(self, normalizers: Normalizers) -> Tokenizers:
-        """Return these with other normalizers."""
+    def with_normalizers(self, normalizers: Normalizers) -> Tokenizers:
+        """Return copies of both tokenizers with other normalizers."""
         src, tgt = normalizers
-        return Tokenizers(self.src.normalized_by(src), self.tgt.normalized_by(tgt))
+        return Tokenizers(self.src.with_normalizer(src), self.tgt.with_normalizer(tgt))
 
-    def tagged(self, tags: tuple[int, ...]) -> Tokenizers:
-        """Return these with token ids before every source, and the languages of these tags."""
-        tokenizers = Tokenizers(self.src.tagged(tags), self.tgt)
+    def with_tags(self, tags: tuple[int, ...]) -> Tokenizers:
+        """Return tokenizers that put tags before every source and normalize for their languages."""
         src, tgt = self.normalizers
-        return tokenizers.normalized_by((src and src.tagged(tags), tgt and tgt.tagged(tags)))
+        tokenizers = Tokenizers(self.src.with_tags(tags), self.tgt)
+        return tokenizers.with_normalizers((src and src.for_tags(tags), tgt and tgt.for_tags(tags)))
 
 
-def load_tokenizers(run: RunDir) -> Tokenizers:
-    """Read the tokenizers of a run folder."""
-    return tokenizers_ahead(run)()
-
-
-def tokenizers_ahead(run: RunDir) -> Callable[[], Tokenizers]:
-    """Begin to check the tokenizers of a run folder; return what waits for them and loads them."""
-    if run.tokenizer_joint.is_file():
-        places = [run.tokenizer_joint]
-    else:
-        places = [run.tokenizer_src, run.tokenizer_tgt]
-    begun = [(place, validation.begin(place)) for place in places]
-
-    def loaded() -> Tokenizers:
-        found = [Tokenizer(model.result(), str(place)) for place, model in begun]
-        return Tokenizers(found[0], found[-1]).normalized_by(load_normalizers(run))
-
-    return loaded
-
-
-def tag_ids(
-    tokenizer: Tokenizer, known: Sequence[tuple[str, str]], tags: Mapping[str, str]
+def find_tag_ids(
+    tokenizer: Tokenizer, known_tags: Sequence[tuple[str, str]], tags: Mapping[str, str]
 ) -> tuple[int, ...]:
-    """Return the reserved pieces of tags, in the order of `known`; DataError where none is kept."""
-    places = sorted(known.index(tag) for tag in tags.items())
-    ids = tokenizer.reserved
-    if places and places[-1] >= len(ids):
+    """Return the token ids of tags, in the order of `known_tags`.
+
+    The tag at index i of `known_tags` uses the reserved piece i. Raises DataError if the tokenizer
+    has too few reserved pieces.
+    """
+    indices = sorted(known_tags.index(tag) for tag in tags.items())
+    if indices and indices[-1] >= len(tokenizer.reserved):
         raise DataError(
-            f"tokenizer.model: expected {len(known)} reserved pieces for tags "
-            f"(<reserved_0>, <reserved_1>, ...), got {len(ids)}"
+            f"tokenizer.model: expected {len(known_tags)} reserved pieces for tags "
+            f"(<reserved_0>, <reserved_1>, ...), got {len(tokenizer.reserved)}"
         )
-    return tuple(ids[place] for place in places)
-
-
-def sample_items(items: Iterable[T], size: int, seed: int) -> list[T]:
-    """Return a uniform sample of at most `size` items (Vitter's algorithm R), seeded."""
-    stream = iter(items)
-    sample = list(islice(stream, size))
-    rng = random.Random(seed)
-    for number, item in enumerate(stream, size):
-        place = rng.randrange(number + 1)
-        if place < size:
-            sample[place] = item
-    return sample
-
-
-class VocabSizeError(DataError):
-    """A vocabulary size that the training text does not allow."""
-
-    def __init__(self, limits: Sequence[str], advice: str) -> None:
-        """Keep the limit of each side, so that those of both sides can be reported together."""
-        self.limits, self.advice = list(limits), advice
-        super().__init__(f"tokenizer.vocab_size: {'; '.join(limits)} ({advice})")
-
-
-def train_tokenizer(
-    lines: Sequence[str], config: TokenizerConfig, exact: bool, name: str, side: str = "joint"
-) -> bytes:
-    """Train a SentencePiece model on `lines` and return it.
-
-    With `exact`, a corpus too small for `config.vocab_size` is a VocabSizeError that names the
-    largest possible size; else the largest possible size is used. `side` chooses from sizes per
-    side.
-    """
-    if not any(line.strip() for line in lines):
-        raise DataError(f"{name}: the training text is empty; a tokenizer needs some")
-    asked = config.size_of(side)
-    try:
-        model = _sentencepiece(lines, config.type, asked, exact)
-        largest = Tokenizer(model).vocab_size  # a char model just takes what there is
-    except (RuntimeError, OSError) as error:
-        found = re.search(r"value <= (\d+)", str(error))
-        largest = int(found[1]) if found else asked
-        least = _least_size(lines, config.type)
-        if asked < least:
-            raise VocabSizeError(
-                [f"expected at least {least} for {name}, got {asked}"],
-                f"special and reserved pieces, {BYTE_PIECES} bytes and the characters",
-            ) from None
-        if not found:
-            raise DataError(f"{name}: SentencePiece cannot train on this text: {error}") from None
-    if exact and largest < asked:
-        raise VocabSizeError(
-            [f"expected at most {largest} for {name}, got {asked}"],
-            "leave it out for the largest possible size",
-        )
-    return model
-
-
-def _sentencepiece(lines: Sequence[str], kind: str, vocab_size: int, exact: bool) -> bytes:
-    output = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=trainable_lines(lines),
-        model_writer=output,
-        model_type=kind,
-        vocab_size=vocab_size,
-        hard_vocab_limit=exact,
-        byte_fallback=True,
-        character_coverage=0.9995,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        pad_id=PAD,
-        unk_id=UNK,
-        bos_id=BOS,
-        eos_id=EOS,
-        control_symbols=[f"<reserved_{i}>" for i in range(RESERVED_PIECES)],
-        num_threads=1,  # the model must not depend on how many cores train it
-        minloglevel=2,
-    )
-    return validation.vouch(output.getvalue())
-
-
-def _least_size(lines: Sequence[str], kind: str) -> int:
-    """Return the smallest vocabulary that `lines` can be trained with."""
-    fixed = 4 + RESERVED_PIECES + BYTE_PIECES
-    try:
-        _sentencepiece(lines, kind, fixed, exact=False)
-    except RuntimeError as error:
-        found = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        return int(found[1]) if found else fixed
-    return fixed
-
-
-def save_tokenizers(run: RunDir, models: dict[str, bytes], meta: dict[str, object]) -> None:
-    """Write tokenizer models ("joint", or "src" and "tgt") and what they were made from.
-
-    A record comes first, so that models left by a killed process are known to be nmt's.
-    """
-    if not run.tokenizer_meta.is_file():
-        save_meta(run, UNFINISHED)
-    places = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
-    for kind, place in places.items():
-        if kind in models:
-            files.write_bytes(place, models[kind])
-        else:
-            files.remove(place)
-    save_meta(run, meta)
-
-
-def save_meta(run: RunDir, meta: Mapping[str, object]) -> None:
-    """Write what the tokenizers of a run were made from."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **meta}, indent=1, ensure_ascii=False)
-    files.write_text(run.tokenizer_meta, text + "\n")
-
-
-def check_tokenizers_writable(run: RunDir) -> None:
-    """Raise RunError if writing the tokenizers would replace files that nmt did not write."""
-    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.normalization)
-    require_inside(run, *models, run.tokenizer_meta)
-    if saved_meta(run) is None and (foreign := [file for file in models if file.exists()]):
-        raise RunError(f"{run.path}: {refusal(foreign)}")
-
-
-def tokenizers_there(run: RunDir) -> bool:
-    """Tell whether the run folder holds the tokenizers of both sides."""
-    both = run.tokenizer_src.is_file() and run.tokenizer_tgt.is_file()
-    return run.tokenizer_joint.is_file() or both
-
-
-def saved_meta(run: RunDir) -> dict[str, Any] | None:
-    """Return what `save_tokenizers` recorded, or None where there is no tokenizer yet.
-
-    Raises RunError if the file is not one of nmt, for example a tokenizer.json of Hugging Face.
-    """
-    if not run.tokenizer_meta.is_file():
-        return None
-    meta = read_json(run.tokenizer_meta)
-    if "format_version" not in meta:
-        raise RunError(
-            f"{run.tokenizer_meta}: expected the record of a tokenizer that nmt trained, got "
-            "another file (move it away, or name another folder with --run)"
-        )
-    return meta
+    return tuple(tokenizer.reserved[index] for index in indices)

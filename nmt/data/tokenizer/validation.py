@@ -1,8 +1,8 @@
 """Validate an untrusted SentencePiece model in a child process before loading it.
 
-A model is loaded here only after the child (`nmt.data.tokenizer.model_file`) has loaded it without
-a crash. The child runs while this process does something else, such as importing torch. A model
-that this process trained or validated is not validated again.
+The child runs `nmt.data.tokenizer.validation_process`. This process loads a model only after the
+child has loaded it without a crash. Meanwhile this process can do other work, such as importing
+torch. A model that this process trained or validated is not validated again.
 """
 
 from __future__ import annotations
@@ -14,56 +14,63 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from nmt.core.fingerprint import digest
-from nmt.data.tokenizer import model_file
+from nmt.data.tokenizer import validation_process
 from nmt.errors import DataError
 
-PATIENCE = 60.0
-"""Seconds for the first reading, at most, also on a machine with other things to do."""
+CHILD_TIMEOUT = 60.0
+"""Maximum duration of the child process in seconds, also on a busy machine."""
 
-_sound: set[str] = set()
-"""Digests of the models that this process trained, or saw checked."""
-_readers = ThreadPoolExecutor(2, "tokenizer")
+_trusted_digests: set[str] = set()
+"""SHA-256 of the models that this process trained or validated."""
+_executor = ThreadPoolExecutor(2, "tokenizer")
 
 
-def vouch(model: bytes) -> bytes:
-    """Return a model that we made ourselves, which need not be checked."""
-    _sound.add(digest(model))
+def mark_trusted(model: bytes) -> bytes:
+    """Record that a model needs no validation, for example after training it, and return it."""
+    _trusted_digests.add(digest(model))
     return model
 
 
-def begin(file: Path) -> Future[bytes]:
-    """Begin to read and check a model; the result raises DataError where it must not be loaded."""
-    return _readers.submit(_read, file)
+def start_reading(file: Path) -> Future[bytes]:
+    """Start to read and validate a model file in the background; return a future of its content.
+
+    The future raises DataError if the file does not exist or must not be loaded.
+    """
+    return _executor.submit(_read_validated, file)
 
 
-def _read(file: Path) -> bytes:
+def _read_validated(file: Path) -> bytes:
     try:
         with open(file, "rb") as stream:
-            model = stream.read(model_file.LARGEST + 1)
-            known = digest(model)
-            if known not in _sound:
+            model = stream.read(validation_process.MAX_MODEL_BYTES + 1)
+            model_digest = digest(model)
+            if model_digest not in _trusted_digests:
                 stream.seek(0)
-                child = _run(stream.fileno(), file)
-                seen, _, fault = child.partition("\n")
-                if seen != known:
+                output = _run_child(stream.fileno(), file)
+                validated_digest, _, problem = output.partition("\n")
+                if validated_digest != model_digest:
                     raise DataError(
                         f"{file}: expected a file that does not change while it is read, "
                         "got other content"
                     )
-                if fault.strip():
-                    raise DataError(f"{file}: {fault.strip()}")
+                if problem.strip():
+                    raise DataError(f"{file}: {problem.strip()}")
     except FileNotFoundError:
         raise DataError(f"{file}: no such tokenizer model") from None
-    return vouch(model)
+    return mark_trusted(model)
 
 
-def _run(stdin: int, file: Path) -> str:
-    """Return what the child says of the model on its stdin."""
+def _run_child(stdin: int, file: Path) -> str:
+    """Validate the model on `stdin`, a file descriptor, and return the output of the child."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-P", model_file.__file__]
     try:
         child = subprocess.run(
-            command, stdin=stdin, capture_output=True, text=True, env=environment, timeout=PATIENCE
+            [sys.executable, "-P", validation_process.__file__],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=CHILD_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
         raise DataError(

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nmt.data.text.word_boundaries import ties
+from nmt.data.text.word_boundaries import is_word_character
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
@@ -53,7 +53,7 @@ def encode_constraints(
 ) -> LexicalConstraints:
     """Encode a forced prefix and required phrases with the target tokenizer."""
     text = tokenizer.normalize(prefix).rstrip()  # the space belongs to the next word's token
-    tokens = tuple(tokenizer.normalized_by(None).encode([text])[0]) if text else ()
+    tokens = tuple(tokenizer.with_normalizer(None).encode([text])[0]) if text else ()
     return LexicalConstraints(tokens, tuple(encode_phrase(tokenizer, words) for words in phrases))
 
 
@@ -66,7 +66,7 @@ def encode_phrase(tokenizer: Tokenizer, words: str) -> Phrase:
     text = tokenizer.normalize(words).strip()
     if not text:
         raise DataError(f"required phrase: expected text, got {words!r}")
-    plain = tokenizer.normalized_by(None)
+    plain = tokenizer.with_normalizer(None)
     after_space, after_punctuation, punctuation = plain.encode(
         [text, PUNCTUATION + text, PUNCTUATION]
     )
@@ -101,8 +101,8 @@ class TokenBoundaries:
         ]
         special = {*tokenizer.never_output, tokenizer.eos, tokenizer.unk}
         return cls(
-            [i not in special and ties(text[:1]) for i, text in enumerate(texts)],
-            [i not in special and ties(text[-1:]) for i, text in enumerate(texts)],
+            [i not in special and is_word_character(text[:1]) for i, text in enumerate(texts)],
+            [i not in special and is_word_character(text[-1:]) for i, text in enumerate(texts)],
             [i not in special and can_precede_word(text[-1:]) for i, text in enumerate(texts)],
         )
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from nmt.data.text.normalization import Normalizer
-from nmt.data.text.offset_mapping import Aligned
-from nmt.data.text.word_boundaries import WIDE, standing, ties, whole
+from nmt.data.text.offset_mapping import AlignedText
+from nmt.data.text.word_boundaries import WIDE, count_phrase, is_whole_word, is_word_character
 from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
 
 LETTER = rf"[^\W{WIDE}]"
@@ -98,7 +98,7 @@ class ProtectedLine:
         pieces, end = [], 0
         for match in DIGITS.finditer(translation):
             number = match.group()
-            if number not in self.placeholders or not whole(translation, *match.span()):
+            if number not in self.placeholders or not is_whole_word(translation, *match.span()):
                 continue
             space_before, space_after = spaces[number][0] if number in spaces else (False, False)
             if number in spaces and len(spaces[number]) > 1:
@@ -114,7 +114,7 @@ class ProtectedLine:
         """Return a segment of `self.text` without the placeholders of tags and their spaces."""
         pieces, end = [], 0
         for match in DIGITS.finditer(text):
-            if match.group() in self.tag_spaces and whole(text, *match.span()):
+            if match.group() in self.tag_spaces and is_whole_word(text, *match.span()):
                 pieces.append(text[end : match.start()])
                 end = match.end()
         pieces.append(text[end:])
@@ -131,7 +131,7 @@ class ProtectedLine:
         actual = Counter(translation[begin:end] for begin, end in find_protected_spans(translation))
         missing = []
         for original in expected - actual:
-            missing_count = expected[original] - standing(original, translation)
+            missing_count = expected[original] - count_phrase(original, translation)
             missing += [original] * missing_count
         return missing
 
@@ -163,7 +163,7 @@ def protect(
             is_unchanged = normalizer is None or normalizer(original) == original
             is_short = is_unchanged and SHORT_NUMBER.fullmatch(original)
             replacements[original] = original if is_short else next(unused_numbers)
-            satisfied[original] = sum(standing(original, text) for text in required_texts)
+            satisfied[original] = sum(count_phrase(original, text) for text in required_texts)
         number = replacements[original]
         space_before = space_after = False
         if original[0] == "<":
@@ -213,7 +213,7 @@ def _protected_spans_outside_terms(
     """Yield the protected spans of a line that begin outside terms."""
     spans: Iterable[tuple[int, int]] = find_protected_spans(line)
     if normalizer is not None:
-        spans = _without_merged_characters(spans, normalizer.aligned(line))
+        spans = _without_merged_characters(spans, normalizer.normalize_with_spans(line))
     terms = deque(terminology.find(line) if terminology else [])
     for begin, end in spans:
         while terms and terms[0].end < end:
@@ -223,7 +223,7 @@ def _protected_spans_outside_terms(
 
 
 def _without_merged_characters(
-    spans: Iterable[tuple[int, int]], aligned: Aligned
+    spans: Iterable[tuple[int, int]], aligned: AlignedText
 ) -> Iterator[tuple[int, int]]:
     """Yield spans without characters that normalization merges with characters outside."""
     merged = [(b, e) for b, e in zip(aligned.begins, aligned.ends, strict=True) if e - b > 1]
@@ -271,7 +271,7 @@ def find_protected_spans(line: str) -> list[tuple[int, int]]:
             and (begin <= previous_end or line[previous_end:begin] in SPAN_JOINERS)
         )
         if match["number"] and not is_joined:
-            if not whole(line, begin, end) or line[begin - 1 : begin] in SPAN_JOINERS:
+            if not is_whole_word(line, begin, end) or line[begin - 1 : begin] in SPAN_JOINERS:
                 continue
         else:
             joiners = WORD_JOINERS if match["variable"] else ""
@@ -293,7 +293,7 @@ def _extended_by_words(
     """
 
     def touches(sign: str, next_sign: str) -> bool:
-        return ties(sign) or (sign in joiners and ties(next_sign))
+        return is_word_character(sign) or (sign in joiners and is_word_character(next_sign))
 
     while begin > min_begin and touches(
         line[begin - 1], line[max(min_begin, begin - 2) : begin - 1]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from nmt.data.text.normalization import Normalizer
 from nmt.data.text.reader import read_lines
-from nmt.data.text.word_boundaries import ties, whole
+from nmt.data.text.word_boundaries import is_whole_word, is_word_character
 from nmt.errors import DataError, show_value
 
 
@@ -53,9 +53,9 @@ class Terminology:
         """
         if self.normalizer is None:
             return self._find(line)
-        aligned = self.normalizer.aligned(line)
+        aligned = self.normalizer.normalize_with_spans(line)
         return [
-            SpanConstraint(*aligned.span(begin, end), target)
+            SpanConstraint(*aligned.original_span(begin, end), target)
             for begin, end, target in self._find(aligned.text)
         ]
 
@@ -71,7 +71,7 @@ class Terminology:
                 continue
             for source in self._sources_by_first_word.get(word, ()):
                 end = begin + len(source)
-                if text.startswith(source, begin) and whole(text, begin, end):
+                if text.startswith(source, begin) and is_whole_word(text, begin, end):
                     constraints.append(SpanConstraint(begin, end, self.targets[source]))
                     break
         return constraints
@@ -80,7 +80,7 @@ class Terminology:
 def _words(text: str) -> Iterator[tuple[int, str]]:
     """Yield the position and text of all words, and of all characters outside words."""
     position = 0
-    for is_word, characters in groupby(text, ties):
+    for is_word, characters in groupby(text, is_word_character):
         for word in ["".join(characters)] if is_word else characters:
             yield position, word
             position += len(word)

@@ -19,7 +19,7 @@ def retokenizer(first: Tokenizer, its: Tokenizer) -> SourceConverter | None:
     if first.model == its.model and first.tags == its.tags:
         return None
 
-    plain = its.normalized_by(None)
+    plain = its.with_normalizer(None)
 
     def reread(src: Tensor, src_len: Tensor) -> tuple[Tensor, Tensor]:
         lengths = (src_len - 1).tolist()  # without eos
