@@ -24,8 +24,8 @@ import torch
 from nmt.commands.training import train as command
 from nmt.data.batching.loader import MicroBatch, RankBatch
 from nmt.training import trainer as trainer_module
-from nmt.training.loss_monitor import MIN_HISTORY, SpikeMonitor
-from nmt.training.metrics import Done
+from nmt.training.monitoring.loss_monitor import MIN_HISTORY, SpikeMonitor
+from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.trainer import Trainer
 
 FIRST_PLANTED = 300
@@ -75,7 +75,7 @@ def record(config: Path, output: Path, plant: int, overrides: list[str]) -> None
             batch = replace(batch, micro_batches=parts)
         return update_before(trainer, batch)
 
-    def report(trainer: Trainer, updates: Sequence[Done]) -> bool:
+    def report(trainer: Trainer, updates: Sequence[CompletedStep]) -> bool:
         for done in updates:
             row = {
                 "update": done.number,
@@ -97,11 +97,11 @@ def record(config: Path, output: Path, plant: int, overrides: list[str]) -> None
         command.run(config, Path(folder) / "run", overrides, False, False, False, "cpu")
 
 
-def read(file: Path) -> Iterator[tuple[Done, str | None, int]]:
+def read(file: Path) -> Iterator[tuple[CompletedStep, str | None, int]]:
     """Yield the recorded steps, the damage planted in each, and the warm-up of the run."""
     for line in file.read_text().splitlines():
         row = json.loads(line)
-        done = Done(row["update"], None, None, row["tokens"], row["loss"], row["norm"])  # type: ignore[arg-type]
+        done = CompletedStep(row["update"], None, None, row["tokens"], row["loss"], row["norm"])  # type: ignore[arg-type]
         yield done, row["planted"], row["warmup"] or 0
 
 

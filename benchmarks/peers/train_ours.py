@@ -19,8 +19,8 @@ from nmt.device.matrix_speed import matrix_rate
 from nmt.device.precision import AUTOCAST_TYPES, Precision
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
-from nmt.training.flops import work_of
-from nmt.training.loss import TrainStep
+from nmt.training.loss import ModelWithLoss
+from nmt.training.monitoring.flops import count_flops
 from nmt.training.optimizer import make_optimizer
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     config = make_config(setting)
     size = setting["vocab_size"]
     model = build_model(config.model, size, size, setting["pad"]).to(device)
-    step = TrainStep(model, config.train.label_smoothing)
+    step = ModelWithLoss(model, config.train.label_smoothing)
     precision = Precision(setting["precision"], device)
     optimizer = make_optimizer(model, config.train, device)
 
@@ -76,12 +76,12 @@ def main() -> None:
         precision.step(optimizer, config.train.clip_norm)
         return losses.translation.detach()
 
-    work = work_of(model)
+    flops = count_flops(model)
     kind = AUTOCAST_TYPES.get(precision.name, torch.float32)
 
     def share(batches: list[Batch], seconds: float) -> float:
         pad = setting["pad"]
-        done = sum(work.of(int(b.src_len.sum()), b.tokens(pad)) for b in batches)
+        done = sum(flops.total(int(b.src_len.sum()), b.tokens(pad)) for b in batches)
         return done / seconds / matrix_rate(device, kind)
 
     serve(setting, batches, update, share)

@@ -24,7 +24,7 @@ RED, RESET = "\033[31m", "\033[0m"
 Record = dict[str, Any]
 """A line of `metrics.jsonl`: its kind, its update and what was measured."""
 Logger = Callable[[Record], None]
-"""Takes each record as it is written (nmt/training/experiment_trackers.py)."""
+"""Takes each record as it is written (nmt/training/monitoring/experiment_trackers.py)."""
 
 
 def print_error(message: str) -> None:

@@ -68,6 +68,10 @@ class Score(nn.Module):
         """Return B x S x D keys for B x S x D encoder states; done once a sentence."""
         return values
 
+    def source_modules(self) -> list[nn.Module]:
+        """Return the modules that `project` calls; the FLOP count uses them."""
+        return []
+
     def forward(self, query: Tensor, seen: Seen) -> Tensor:
         """Return B x H x Q x W scores for B x Q x D queries."""
         queries = split_heads(query, self.heads)
@@ -112,6 +116,9 @@ class General(Score):
     def project(self, values: Tensor) -> Tensor:
         return self.key(values)  # type: ignore[no-any-return]
 
+    def source_modules(self) -> list[nn.Module]:
+        return [self.key]
+
 
 class Additive(Score):
     """score(h, m) = v . tanh(W h + U m)  (Bahdanau et al. 2015, section A.1.2).
@@ -131,6 +138,9 @@ class Additive(Score):
 
     def project(self, values: Tensor) -> Tensor:
         return self.key(values)  # type: ignore[no-any-return]
+
+    def source_modules(self) -> list[nn.Module]:
+        return [self.key]
 
     def forward(self, query: Tensor, seen: Seen) -> Tensor:
         queries = split_heads(self.query(query), self.heads)
@@ -304,6 +314,11 @@ class Attention(nn.Module):
             self.value = make_linear(config.d_hidden, config.d_hidden, bias=False)
         if self.covers:
             self.fertility = make_linear(config.d_hidden, self.heads, bias=False)
+
+    def source_modules(self) -> list[nn.Module]:
+        """Return the projections of keys and values, which each source token passes once."""
+        values: list[nn.Module] = [self.value] if self.heads > 1 else []
+        return self.score.source_modules() + values
 
     def project(self, states: Tensor, mask: Tensor) -> Source:
         """Return what `forward` needs of B x S x D encoder states; done once a sentence."""

@@ -179,6 +179,14 @@ class Model(nn.Module, ABC, Generic[M, S]):
     recompute = False
     """Whether layers run again in the backward pass, to keep less until then, if they can."""
 
+    def source_modules(self) -> list[nn.Module]:
+        """Return the modules that process each source token once; the FLOP count uses them."""
+        return []
+
+    def sentence_modules(self) -> list[nn.Module]:
+        """Return the modules that process one vector per sentence; the FLOP count ignores them."""
+        return []
+
     @abstractmethod
     def encode(self, src: Tensor, src_len: Tensor) -> M:
         """Encode B x S token ids whose true lengths are `src_len` (B, on the CPU)."""

@@ -360,6 +360,14 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.dropout = Dropout(config.dropout)
         self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if tied else None)
 
+    def source_modules(self) -> list[nn.Module]:
+        if self.decoder.wiring == "none":
+            return [self.encoder]
+        return [self.encoder, *self.decoder.attention.source_modules()]
+
+    def sentence_modules(self) -> list[nn.Module]:
+        return [self.bridge]
+
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         values, finals = self.encoder(src, src_len)
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)

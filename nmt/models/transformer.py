@@ -630,6 +630,10 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
             width, tgt_vocab, tgt_embedding if config.tie != "none" else None
         )
 
+    def source_modules(self) -> list[nn.Module]:
+        cross = [layer.cross for layer in self.decoder_layers()]
+        return [*self.encoder, *(part for module in cross for part in (module.key, module.value))]
+
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
         position = torch.arange(src.size(1), device=src.device)

@@ -19,7 +19,7 @@ from nmt.errors import ConfigError, NMTError, RunError
 from nmt.runs.input_files import TRAIN, read_corpus_metas
 from nmt.runs.learning_curves import LearningCurves, finite_or_none, read_curves
 from nmt.runs.reported_scores import ReportedScores, read_report
-from nmt.training.checkpoints.run_lock import holder
+from nmt.training.checkpoints.run_lock import lock_holder
 
 T = TypeVar("T")
 State = Literal[
@@ -218,7 +218,7 @@ def _state(run: RunDir, parts: _Parts) -> tuple[State, str]:
         return "failed", str(parts.failed.get("error", ""))
     if parts.finished is not None:
         return "finished", str(parts.finished.get("reason", ""))
-    killed = [f"{holder(run)} was killed"] if run.lock.exists() else []
+    killed = [f"{lock_holder(run)} was killed"] if run.lock.exists() else []
     if not run.has_begun():
         return ("stopped", killed[0]) if killed else ("prepared", "")
     saved = parts.state.get("update", 0)

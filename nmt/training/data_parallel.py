@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
-from nmt.training.loss import Losses, TrainStep
+from nmt.training.loss import Losses, ModelWithLoss
 
 
-class Parallel:
-    """A TrainStep on every worker; on one worker alone it is just called."""
+class ParallelModel:
+    """A ModelWithLoss on every worker; on one worker alone it is just called."""
 
     def __init__(
         self,
-        step: TrainStep,
+        step: ModelWithLoss,
         workers: ProcessGroup,
         kind: Literal["ddp", "fsdp"],
         device: torch.device,
@@ -72,26 +72,26 @@ class Parallel:
                 self.step.reshard()  # type: ignore[operator]
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return all of a tensor of which each worker keeps a share; all workers must ask together."""
-    return tensor.full_tensor() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def own_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """Return what this worker keeps of a tensor, in place; without gradient mode."""
-    return tensor.to_local() if is_share(tensor) else tensor  # type: ignore[attr-defined]
+    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
     """Return a whole tensor kept as `like` is, on its device."""
     tensor = tensor.to(like.device)
-    if not is_share(like) or tensor.shape != like.shape:
+    if not is_sharded(like) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(tensor, like.device_mesh, like.placements)  # type: ignore[attr-defined]
 
 
-def is_share(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Tell whether this is a DTensor, whose module takes 0.8 s to import and so may be absent."""
     return hasattr(tensor, "full_tensor")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.models.build import AnyModel
-from nmt.training.data_parallel import own_part
+from nmt.training.data_parallel import local_shard
 
 
 def decay_at(update: int, decay: float) -> float:
@@ -21,7 +21,7 @@ def decay_at(update: int, decay: float) -> float:
     return min(decay, (1 + update) / (10 + update))
 
 
-class MovingAverage:
+class ExponentialMovingAverage:
     """a_t = d a_(t-1) + (1 - d) w_t of the weights w, where d is `decay_at` and a_0 = w_0.
 
     Each worker averages what it keeps of the weights. Nothing waits for the device.
@@ -56,4 +56,4 @@ class MovingAverage:
 
 
 def _parts(weights: Mapping[str, Tensor]) -> list[Tensor]:
-    return [own_part(weight) for weight in weights.values()]
+    return [local_shard(weight) for weight in weights.values()]

@@ -26,7 +26,7 @@ class Losses(NamedTuple):
     """Cross entropy of attention against given links; 0 where nothing is guided."""
 
 
-class TrainStep(nn.Module):
+class ModelWithLoss(nn.Module):
     """Model, output and loss as one module, so that wrappers hook all of it.
 
     While training, `guided` is the weight of the loss towards given alignments, now.
@@ -67,11 +67,11 @@ def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
 
 
 def corpus_loss(
-    step: TrainStep, batches: list[MicroBatch], precision: Precision, signals: Signals
+    step: ModelWithLoss, batches: list[MicroBatch], precision: Precision, signals: Signals
 ) -> float:
     """Return the mean cross entropy a token over `batches`, without smoothing or dropout.
 
-    All workers come here, each for its share. Raises Stopped where one of them was signalled.
+    All workers come here, each for its share. Raises StopTraining where one of them was signalled.
     """
 
     def share() -> Tensor:

@@ -32,7 +32,7 @@ LISTEN_SECONDS = 0.5
 """How often a validation asks whether another worker was signalled."""
 
 
-class Stopped(Exception):  # noqa: N818 (nothing is wrong)
+class StopTraining(Exception):  # noqa: N818 (nothing is wrong)
     """A validation is left, since a signal came."""
 
 
@@ -72,28 +72,28 @@ class Signals:
         return largest
 
     def check(self) -> None:
-        """Raise Stopped where this process was signalled, or another one lately."""
+        """Raise StopTraining where this process was signalled, or another one lately."""
         now = time.monotonic()
         if self.own is None and now - self._asked > LISTEN_SECONDS:
             self._asked = now
             if self.workers.stop_requested():
-                raise Stopped
+                raise StopTraining
         if self.own is not None:
-            raise Stopped
+            raise StopTraining
 
     def together(self, work: Callable[[], T]) -> T:
         """Return what `work`, which checks now and then, has made of this worker's share.
 
-        All workers come here. Where any was signalled all raise Stopped, before they add anything
+        All workers come here. Where any was signalled all raise StopTraining, before they add anything
         up: none waits for another that has left.
         """
         done: list[T] = []
         try:
             done.append(work())
-        except Stopped:
+        except StopTraining:
             self.workers.request_stop()
         self.workers.barrier()
         self.agree()
         if self.agreed is not None:
-            raise Stopped
+            raise StopTraining
         return done[0]

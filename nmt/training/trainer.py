@@ -29,24 +29,24 @@ from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.training.checkpoints.checkpoint import (
     TrainState,
-    best_updates,
     check_space,
     last_checkpoint,
     load_checkpoint,
     point_at,
     prune_checkpoints,
+    rank_checkpoints,
     save_checkpoint,
 )
-from nmt.training.checkpoints.resume import record_of
-from nmt.training.data_parallel import Parallel
-from nmt.training.ema import MovingAverage
-from nmt.training.flops import work_of
-from nmt.training.loss import Losses, TrainStep
-from nmt.training.loss_monitor import SpikeMonitor, lines_of, report
-from nmt.training.metrics import Meter
+from nmt.training.checkpoints.resume import provenance
+from nmt.training.data_parallel import ParallelModel
+from nmt.training.ema import ExponentialMovingAverage
+from nmt.training.loss import Losses, ModelWithLoss
+from nmt.training.monitoring.flops import count_flops
+from nmt.training.monitoring.loss_monitor import SpikeMonitor, describe_lines, report
+from nmt.training.monitoring.metrics import StepMeter
 from nmt.training.optimizer import PLATEAU_WAIT, learning_rate, make_optimizer
 from nmt.training.planning.micro_batch_size import is_out_of_memory
-from nmt.training.signals import Signals, Stopped
+from nmt.training.signals import Signals, StopTraining
 
 LOG_SECONDS = 10.0
 """Time between two records of training progress."""
@@ -82,18 +82,20 @@ class Trainer:
         self.log = log
         self.model = model
         self.model.recompute = config.train.recompute
-        self.step = TrainStep(model, config.train.label_smoothing, config.train.guided_alignment)
+        self.step = ModelWithLoss(
+            model, config.train.label_smoothing, config.train.guided_alignment
+        )
         self.corpus = corpus
         self.tokenizers = tokenizers
         self.precision = precision
         self.workers = workers
-        self.parallel = Parallel(self.step, workers, config.train.parallel, precision.device)
+        self.parallel = ParallelModel(self.step, workers, config.train.parallel, precision.device)
         self.optimizer = make_optimizer(model, config.train, precision.device)
         ema = config.train.ema
-        self.average = None if ema is None else MovingAverage(model, ema)
+        self.average = None if ema is None else ExponentialMovingAverage(model, ema)
         """What is validated and kept in place of the weights, where there is one."""
         self.state = TrainState()
-        self.record = record_of(config, run, corpus)
+        self.record = provenance(config, run, corpus)
         self.epochs = build_epoch_planner(config, corpus, tokenizers)
         self.first_window = self.epochs.plan_window(0, 0)
         self.ceiling = ceiling
@@ -314,7 +316,7 @@ class Trainer:
             own = update.batch.for_rank(self.workers.rank, self.workers.size)
             before = sum(len(batch.src) for batch in update.micro_batches[:failed])
             row = own.rows[before : before + 1]
-            place = lines_of(self.corpus, update.pairs, replace(own, rows=row))
+            place = describe_lines(self.corpus, update.pairs, replace(own, rows=row))
             raise RunError(
                 f"out of memory with a single pair of {update.batch.src_length} source and "
                 f"{update.batch.tgt_length} target tokens, {place}: "
@@ -339,8 +341,8 @@ class Trainer:
             self._log_progress()
         self.log.progress(1, self.meter.text + self._where(), speak=due)
 
-    def _new_meter(self) -> Meter:
-        return Meter(self.workers, work_of(self.model), self.ceiling)
+    def _new_meter(self) -> StepMeter:
+        return StepMeter(self.workers, count_flops(self.model), self.ceiling)
 
     def _agree(self, due: bool) -> bool:
         """Let all workers have the same clock and the same signal, and log if any wants to."""
@@ -375,7 +377,7 @@ class Trainer:
         try:
             with averaged, self.parallel.gathered():
                 results = validate(state.update)
-        except Stopped:
+        except StopTraining:
             return
         self._must_validate = False
         state.add_score(results[metric], metric, self.scored_on)
@@ -402,7 +404,7 @@ class Trainer:
     def _tidy(self) -> None:
         """Point `last` and `best` at checkpoints on disk, and delete those not to be kept."""
         point_at(self.run, self.run.last, self.state.update)
-        best = best_updates(self.run, self.state.scores, self.settings.stop_metric)
+        best = rank_checkpoints(self.run, self.state.scores, self.settings.stop_metric)
         if best:
             point_at(self.run, self.run.best, best[0])
         kept = best[: self.settings.keep_best], self.settings.keep_last

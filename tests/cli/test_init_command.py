@@ -16,7 +16,7 @@ from nmt.config.loader import load_config
 from nmt.config.model_config import TransformerConfig
 from nmt.config.schema import Config
 from nmt.training.planning.recipes import RECIPES, default_architecture, recipes_for
-from nmt.training.planning.training_speed import Speed, measure_speed
+from nmt.training.planning.training_speed import TrainingSpeed, measure_speed
 
 WORDS = [f"{a}{b}{c}" for a in "bdfglm" for b in "aeiou" for c in ("n", "r", "s", "t", "lo", "mi")]
 FAST = [
@@ -45,10 +45,10 @@ def speed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """
     by_width: dict[int, float] = getattr(request, "param", {})
 
-    def measured(config: Config, *_: object) -> Speed:
+    def measured(config: Config, *_: object) -> TrainingSpeed:
         model = config.model
         width = model.d_model if isinstance(model, TransformerConfig) else model.d_hidden
-        return Speed(by_width.get(width, 1000.0), "abacus in fp32")
+        return TrainingSpeed(by_width.get(width, 1000.0), "abacus in fp32")
 
     monkeypatch.setattr("nmt.commands.training.init.measure_speed", measured)
 

@@ -185,7 +185,7 @@ def test_what_wandb_refuses_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPa
 def test_a_logger_that_is_not_installed_is_named_before_any_work(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nmt.training.experiment_trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("nmt.training.monitoring.experiment_trackers.find_spec", lambda name: None)
     result = tiny.train(*settings(train__log_to="[wandb, tensorboard]"))
     assert result.code == 2
     assert result.err.split("\n")[:-1] == [

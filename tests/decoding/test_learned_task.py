@@ -15,7 +15,7 @@ from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.models.build import build_model
-from nmt.training.loss import TrainStep
+from nmt.training.loss import ModelWithLoss
 
 DIGITS = range(FIRST_REAL, FIRST_REAL + 10)
 VOCAB = FIRST_REAL + 10
@@ -77,7 +77,7 @@ def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) ->
     unseen = {tuple(source) for source in held_out}
     torch.manual_seed(1)
     model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
-    step = TrainStep(model, label_smoothing=0.0)
+    step = ModelWithLoss(model, label_smoothing=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, UPDATES)
     for _ in range(UPDATES):

@@ -27,7 +27,7 @@ from nmt.data.tokenizer.training import train_tokenizer
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
-from nmt.training.checkpoints.state_hash import state_digest
+from nmt.training.checkpoints.state_hash import hash_state
 from nmt.training.trainer import Place, Trainer
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ class Noting(Trainer):
                 digest.update(tensor.numpy().tobytes())
         super()._timed_update(update, after)
         self.batches.append(digest.hexdigest())
-        self.states.append(state_digest(self))
+        self.states.append(hash_state(self))
 
 
 def validate(update: int) -> dict[str, float]:

@@ -45,7 +45,7 @@ def _damaged_one_deleted() -> None:
 
 
 def _begun_anew_where_all_are_damaged() -> None:
-    real = resume.newest_whole
+    real = resume.newest_intact_checkpoint
 
     def silent(run: Any, say: Callable[[str], None]) -> Path | None:
         try:

@@ -11,8 +11,8 @@ from torch import nn
 
 from nmt.data.batching.loader import MicroBatch, RankBatch
 from nmt.device.precision import Precision
-from nmt.training import loss_monitor
 from nmt.training import trainer as loop
+from nmt.training.monitoring import loss_monitor
 from nmt.training.signals import EXIT_CODES, Signals
 from nmt.training.trainer import Trainer
 
@@ -120,7 +120,7 @@ def only_gradients_are_looked_at() -> None:
 
 def skipping_goes_on_for_ever() -> None:
     """Nobody counts updates skipped in a row."""
-    loss_monitor.MOST_SKIPPED = 10**9
+    loss_monitor.MAX_SKIPPED_STEPS = 10**9
 
 
 def half_of_the_update_is_lost() -> None:

@@ -30,7 +30,7 @@ from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import TrainState
-from nmt.training.checkpoints.resume import newest_whole
+from nmt.training.checkpoints.resume import newest_intact_checkpoint
 from nmt.training.trainer import Trainer
 
 CHANGES = ("write", "mkdir", "symlink")
@@ -91,7 +91,7 @@ def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> in
     """Take a run up as `nmt train --resume` does; return the update, None where there is none."""
     files.sweep_strays(run.path)
     trainer.run = run
-    if newest_whole(run, (said if said is not None else []).append) is None:
+    if newest_intact_checkpoint(run, (said if said is not None else []).append) is None:
         return None
     trainer.resume()
     return trainer.state.update

@@ -19,10 +19,10 @@ from exacttrainers import Make, Noting, make, parts, validate
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
-from nmt.training import loss_monitor
 from nmt.training.loss import Losses
-from nmt.training.loss_monitor import MOST_SKIPPED, SpikeMonitor
-from nmt.training.metrics import Done
+from nmt.training.monitoring import loss_monitor
+from nmt.training.monitoring.loss_monitor import MAX_SKIPPED_STEPS, SpikeMonitor
+from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.trainer import Trainer
 
 __all__ = ["make", "parts"]
@@ -111,7 +111,7 @@ def test_a_skipped_update_is_counted_and_has_no_say_in_the_loss(make: Make, how:
 def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
     make: Make, how: str, name: str
 ) -> None:
-    end = MOST_SKIPPED + 3
+    end = MAX_SKIPPED_STEPS + 3
     trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
     poison(trainer, how, lambda number: number > 3)
     seen: list[Any] = []
@@ -120,7 +120,7 @@ def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
     said = str(caught.value)
-    assert f"{MOST_SKIPPED} updates in a row" in said
+    assert f"{MAX_SKIPPED_STEPS} updates in a row" in said
     assert f"In update {end} {name} was the first" in said
     last = seen[-1]
     rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
@@ -141,7 +141,7 @@ def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.Monke
     window = (trainer := make("run", "luong", **FLAGS)).first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
     rows = np.unique(window.pairs.corpus_rows(batch.rows))
-    said = loss_monitor.lines_of(trainer.corpus, window.pairs, batch)
+    said = loss_monitor.describe_lines(trainer.corpus, window.pairs, batch)
     assert said.endswith(f" and {len(rows) - 2} more")
     assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))
 
@@ -156,10 +156,10 @@ def texts_at(message: str) -> list[str]:
 
 
 def test_one_short_of_that_is_no_end(make: Make) -> None:
-    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": MOST_SKIPPED + 2})
-    poison(trainer, "loss nan", lambda number: number not in (1, MOST_SKIPPED))
+    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": MAX_SKIPPED_STEPS + 2})
+    poison(trainer, "loss nan", lambda number: number not in (1, MAX_SKIPPED_STEPS))
     trainer.train(validate)
-    assert records(trainer)[0]["skipped"] == MOST_SKIPPED
+    assert records(trainer)[0]["skipped"] == MAX_SKIPPED_STEPS
 
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
@@ -191,8 +191,8 @@ def test_one_worker_alone(tmp_path: Path, parallel: str) -> None:
 # -- loss spikes -------------------------------------------------------------------------------
 
 
-def done(number: int, loss: float) -> Done:
-    return Done(number, None, None, 10, loss, 1.0)  # type: ignore[arg-type]
+def done(number: int, loss: float) -> CompletedStep:
+    return CompletedStep(number, None, None, 10, loss, 1.0)  # type: ignore[arg-type]
 
 
 def spikes_of(losses: list[float], warmup: int = 0) -> list[int]:

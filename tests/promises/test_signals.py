@@ -22,7 +22,7 @@ from tinyruns import Tiny, make_tiny
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.decoding.beam_search import TorchEngine
-from nmt.training.loss import Losses, TrainStep
+from nmt.training.loss import Losses, ModelWithLoss
 
 __all__ = ["make", "parts"]
 
@@ -73,7 +73,7 @@ class AfterSteps:
         self.steps = 0
         real: Callable[..., Any]
 
-        def loss(step: TrainStep, batch: MicroBatch) -> Losses:
+        def loss(step: ModelWithLoss, batch: MicroBatch) -> Losses:
             if not step.training:
                 self.count(chosen, number)
             return real(step, batch)
@@ -83,8 +83,8 @@ class AfterSteps:
             return real(*arguments)
 
         if where == "loss":
-            real = TrainStep.forward
-            monkeypatch.setattr(TrainStep, "forward", loss)
+            real = ModelWithLoss.forward
+            monkeypatch.setattr(ModelWithLoss, "forward", loss)
         else:
             real = TorchEngine._advance
             monkeypatch.setattr(TorchEngine, "_advance", search)

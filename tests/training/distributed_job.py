@@ -22,7 +22,7 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
-from nmt.training.data_parallel import whole
+from nmt.training.data_parallel import full_tensor
 from nmt.training.trainer import Trainer
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,7 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
         translation = workers.all_reduce_sum(losses.translation.clone()) / update.tgt_tokens
         found["pairs"].append(sorted(workers.all_gather(rows_of(update))))
         found["losses"].append(float(translation))
-        found["norms"].append(float(whole(norm)))
+        found["norms"].append(float(full_tensor(norm)))
         state = trainer.state
         state.update, state.batch = state.update + 1, state.batch + 1
         if state.batch == len(batches):
@@ -97,7 +97,7 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
 
 def squares(weights: list[torch.Tensor]) -> list[float]:
     """Return the square sum of each weight, all of it."""
-    return [float(whole(weight).square().sum()) for weight in weights]
+    return [float(full_tensor(weight).square().sum()) for weight in weights]
 
 
 def main() -> None:

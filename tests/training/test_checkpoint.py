@@ -12,7 +12,7 @@ from tinytrainer import MakeTrainer, batches_of
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
-from nmt.training.checkpoints.resume import forget_later_records
+from nmt.training.checkpoints.resume import remove_later_records
 from nmt.training.trainer import Trainer
 
 
@@ -92,10 +92,10 @@ def test_records_after_the_checkpoint_are_forgotten_and_a_cut_line_too(tmp_path:
     run = RunDir(tmp_path)
     lines = [f'{{"kind": "train", "update": {u}, "x": 0.1}}\n' for u in (1, 2, 2, 3, 4)]
     run.metrics.write_text("".join(lines) + '{"kind": "train", "upd')
-    forget_later_records(run, 3)
+    remove_later_records(run, 3)
     assert run.metrics.read_text() == "".join(lines[:4])
 
 
 def test_a_run_without_records_has_none_to_forget(tmp_path: Path) -> None:
-    forget_later_records(RunDir(tmp_path), 3)
+    remove_later_records(RunDir(tmp_path), 3)
     assert list(tmp_path.iterdir()) == []

@@ -14,9 +14,9 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
-from nmt.training.flops import Work
-from nmt.training.loss import OUTSIDE, Losses, TrainStep, alignment_loss
-from nmt.training.metrics import Meter
+from nmt.training.loss import OUTSIDE, Losses, ModelWithLoss, alignment_loss
+from nmt.training.monitoring.flops import FlopsPerToken
+from nmt.training.monitoring.metrics import StepMeter
 
 PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
 SHARES = torch.tensor([0.5, 0.5, 1.0])
@@ -102,7 +102,7 @@ def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) ->
     torch.manual_seed(1)
     config = RNNConfig(d_embed=16, d_hidden=16, dropout=0.0, **settings)
     model = build_model(config, 12, 12, 0)
-    step = TrainStep(model, 0.0, guided=1.0)
+    step = ModelWithLoss(model, 0.0, guided=1.0)
     batch = make_batch()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):
@@ -120,7 +120,7 @@ def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) ->
 def test_the_weight_counts_in_training_only() -> None:
     torch.manual_seed(1)
     model = build_model(RNNConfig(d_embed=8, d_hidden=8, dropout=0.0), 12, 12, 0)
-    plain, guided = TrainStep(model, 0.0), TrainStep(model, 0.0, guided=0.5)
+    plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, guided=0.5)
     batch = make_batch()
     none = torch.empty(0, dtype=torch.int64)
     without = make_batch(
@@ -138,7 +138,7 @@ def test_the_weight_counts_in_training_only() -> None:
 
 def test_the_record_has_both_losses_a_token() -> None:
     """Four target tokens, of which two are linked, twice over."""
-    batch, meter = make_batch(), Meter(ProcessGroup(), Work(1, 1), None)
+    batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):
         meter.add(1, losses, torch.ones(()), update_of(batch), batch.linked_tokens)
@@ -151,7 +151,7 @@ def test_the_record_has_both_losses_a_token() -> None:
 
 def test_share_of_peak_is_at_most_one() -> None:
     """A model can be faster than the measured products; then its own speed is the peak."""
-    batch, meter = make_batch(), Meter(ProcessGroup(), Work(10**12, 10**12), 1.0)
+    batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(10**12, 10**12), 1.0)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     meter.add(1, losses, torch.ones(()), update_of(batch), 0)
     record, _ = meter.flush()

@@ -11,36 +11,36 @@ import pytest
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
-from nmt.training.checkpoints.run_lock import check_free, failure_kept, held, holder
+from nmt.training.checkpoints.run_lock import check_unlocked, lock_holder, lock_run, record_failure
 
 
 def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "deep" / "run")
-    check_free(run)
-    with held(run):
-        assert holder(run).startswith("process ")
+    check_unlocked(run)
+    with lock_run(run):
+        assert lock_holder(run).startswith("process ")
         message = rf"{run.path}: process \d+ on .* is training in it; wait .* or name another"
-        with pytest.raises(RunError, match=message), held(run):
+        with pytest.raises(RunError, match=message), lock_run(run):
             pass
         with pytest.raises(RunError, match=message):
-            check_free(run)
-    check_free(run)
+            check_unlocked(run)
+    check_unlocked(run)
     assert list(run.path.iterdir()) == []
-    with held(run):
+    with lock_run(run):
         pass
 
 
 def test_the_lock_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.lock.write_text("process 7 on elsewhere")
-    check_free(run)
-    with held(run):
-        assert "elsewhere" not in holder(run)
+    check_unlocked(run)
+    with lock_run(run):
+        assert "elsewhere" not in lock_holder(run)
     assert not run.lock.exists()
 
 
 def test_an_error_of_another_kind_is_not_taken_for_a_lock(tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError), held(RunDir(tmp_path)):
+    with pytest.raises(BlockingIOError), lock_run(RunDir(tmp_path)):
         raise BlockingIOError(errno.EAGAIN, "from within")
 
 
@@ -52,7 +52,7 @@ def test_the_error_that_ends_training_is_kept_and_goes_on(
     tmp_path: Path, error: Exception, words: str
 ) -> None:
     run = RunDir(tmp_path)
-    with pytest.raises(type(error)), failure_kept(run):
+    with pytest.raises(type(error)), record_failure(run):
         raise error
     assert json.loads(run.failed.read_text()) == {"error": words}
 
@@ -61,10 +61,10 @@ def test_the_error_that_ends_training_is_kept_and_goes_on(
 def test_what_is_no_error_is_not_kept(tmp_path: Path, end: type[BaseException] | None) -> None:
     run = RunDir(tmp_path)
     if end is None:
-        with failure_kept(run):
+        with record_failure(run):
             pass
     else:
-        with pytest.raises(end), failure_kept(run):
+        with pytest.raises(end), record_failure(run):
             raise end
     assert not run.failed.exists()
 
@@ -76,5 +76,5 @@ def test_a_record_that_cannot_be_written_does_not_hide_the_error(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files, "write_text", full)
-    with pytest.raises(RunError, match="weights broke"), failure_kept(RunDir(tmp_path)):
+    with pytest.raises(RunError, match="weights broke"), record_failure(RunDir(tmp_path)):
         raise RunError("weights broke")

@@ -12,7 +12,7 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.device.precision import Precision
-from nmt.training.loss import TrainStep, corpus_loss
+from nmt.training.loss import ModelWithLoss, corpus_loss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
 
@@ -83,7 +83,7 @@ def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
     total, tokens = reference(trainer, range(60), 0.0)
     batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.step.train()
-    assert isinstance(step, TrainStep)
+    assert isinstance(step, ModelWithLoss)
     found = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
     assert found == pytest.approx(total / tokens, rel=1e-5)
     assert step.training, "the mode is put back"

@@ -15,7 +15,7 @@ from nmt.device.memory import available_memory
 from nmt.errors import RunError
 from nmt.training.loss import Losses
 from nmt.training.planning import micro_batch_size
-from nmt.training.planning.micro_batch_size import fitting_tokens, is_out_of_memory
+from nmt.training.planning.micro_batch_size import find_micro_batch_tokens, is_out_of_memory
 from nmt.training.trainer import Trainer
 
 DROPPED = {"model__dropout": 0.3}
@@ -103,7 +103,7 @@ def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> 
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     before = [weight.clone() for weight in trainer.model.parameters()]
     sizes = limit(trainer, math.inf, of_a_gpu)
-    tokens, why = fitting_tokens(trainer)
+    tokens, why = find_micro_batch_tokens(trainer)
     assert tokens == 256
     assert "peak memory" in why
     assert sizes[::2] == sorted(sizes[::2])  # of each of the two worst shapes
@@ -115,7 +115,7 @@ def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> 
 def test_auto_takes_the_largest_that_raises_no_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 100, of_a_gpu)
-    assert fitting_tokens(trainer)[0] == 64
+    assert find_micro_batch_tokens(trainer)[0] == 64
 
 
 def test_auto_does_not_try_what_would_outgrow_the_memory(
@@ -128,7 +128,7 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
         micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
     )
     monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: 1900.0)
-    tokens, _ = fitting_tokens(trainer)
+    tokens, _ = find_micro_batch_tokens(trainer)
     assert tokens == 128
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
 
@@ -138,7 +138,7 @@ def test_auto_needs_no_free_memory_to_be_known(
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: math.inf)
-    assert fitting_tokens(trainer)[0] == 256
+    assert find_micro_batch_tokens(trainer)[0] == 256
 
 
 def test_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 1, of_a_gpu)
     with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
-        fitting_tokens(trainer)
+        find_micro_batch_tokens(trainer)
 
 
 def held(trainer: Trainer) -> int:

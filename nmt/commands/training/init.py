@@ -19,7 +19,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
 from nmt.training.planning.recipes import Architecture, Recipe, default_architecture, recipes_for
-from nmt.training.planning.training_speed import MEASURED_SECONDS, Speed, measure_speed
+from nmt.training.planning.training_speed import MEASURED_SECONDS, TrainingSpeed, measure_speed
 
 FilePair = tuple[Path, Path]
 """Source file and target file of a text set."""
@@ -127,7 +127,7 @@ class Plan:
     recipe_epochs: int
     """Epochs without a limit in time."""
     seconds: float
-    speed: Speed
+    speed: TrainingSpeed
 
 
 def run(options: InitOptions) -> None:

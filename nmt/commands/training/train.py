@@ -67,18 +67,23 @@ from nmt.training.checkpoints.checkpoint import absorb_copies, last_checkpoint
 from nmt.training.checkpoints.resume import (
     changed_ingredients,
     changed_settings,
-    forget_later_records,
-    newest_whole,
-    recorded_digest,
-    reuse_measured,
+    newest_intact_checkpoint,
+    recorded_validation_digest,
+    remove_later_records,
+    reuse_measured_settings,
     validation_digest,
 )
-from nmt.training.checkpoints.run_lock import check_free, failure_kept, held, resume_advised
-from nmt.training.experiment_trackers import check_installed, open_loggers
+from nmt.training.checkpoints.run_lock import (
+    advise_resume,
+    check_unlocked,
+    lock_run,
+    record_failure,
+)
 from nmt.training.loss import corpus_loss
-from nmt.training.planning.cost_estimate import estimate, folder_bytes
-from nmt.training.planning.dry_run import traces_removed
-from nmt.training.planning.micro_batch_size import fitting_tokens
+from nmt.training.monitoring.experiment_trackers import check_installed, open_loggers
+from nmt.training.planning.cost_estimate import estimate_cost, folder_bytes
+from nmt.training.planning.dry_run import remove_outputs
+from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.signals import EXIT_CODES
 from nmt.training.trainer import Trainer
 
@@ -116,22 +121,22 @@ def run(
     device = select_device(device_name)
     check_formats(config, device)
     with connect_processes() as workers, ExitStack() as stack:
-        stack.enter_context(resume_advised())
+        stack.enter_context(advise_resume())
         if dry_run:
-            stack.enter_context(traces_removed(run_dir, say))
+            stack.enter_context(remove_outputs(run_dir, say))
         if workers.is_main:
             check_folder(run_dir, resume, overwrite)
-            stack.enter_context(held(run_dir))
+            stack.enter_context(lock_run(run_dir))
         trainer, validator = set_up(
             config, run_dir, resume, overwrite, device, workers, accept_changes, dry_run
         )
         if dry_run:
-            found = estimate(trainer, validator.seconds, folder_bytes(run_dir.path))
+            found = estimate_cost(trainer, validator.seconds, folder_bytes(run_dir.path))
             print(two_columns(found.rows()))
             return EXIT_OK
         names = config.train.log_to if workers.is_main else []
         if workers.is_main:
-            stack.enter_context(failure_kept(run_dir))
+            stack.enter_context(record_failure(run_dir))
         with open_loggers(
             names, run_dir, trainer.config, trainer.state.update
         ) as trainer.log.loggers:
@@ -188,14 +193,14 @@ def set_up(
                 files.sweep_strays(run_dir.path)
                 for message in absorb_copies(run_dir) if resume else ():
                     log.say(message)
-                if overwrite or (resume and newest_whole(run_dir, log.say) is None):
+                if overwrite or (resume and newest_intact_checkpoint(run_dir, log.say) is None):
                     clear_run(run_dir)  # also what was killed before its first checkpoint
         checkpoint = last_checkpoint(run_dir) if resume else None
         going_on = checkpoint is not None
         changes: list[str] = []
         if going_on or not workers.is_main:  # the first worker has measured for all
             before = load_config(run_dir.config)
-            config = reuse_measured(config, before)
+            config = reuse_measured_settings(config, before)
             changes = changed_settings(config, before, accept_changes)
         alone = workers.size == 1 or config.is_given("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
@@ -214,7 +219,7 @@ def set_up(
         for change in changed_ingredients(record, config, run_dir, accept_changes):
             log.say(f"changed: {change}")
         text = record.get("data", {}).values()
-        scored_on = recorded_digest(record, before, run_dir) if going_on else ""
+        scored_on = recorded_validation_digest(record, before, run_dir) if going_on else ""
         train, valid = ensure_corpus(
             config, run_dir, tokenizers, log.say, accept_changes, text, not dry_run
         )
@@ -241,7 +246,7 @@ def set_up(
     model = build_model(config.model, *sizes, tokenizers.tgt.pad).to(device)
     trainer = Trainer(config, run_dir, log, model, train, tokenizers, precision, workers, ceiling)
     if config.train.micro_batch_tokens == "auto":
-        tokens, why = fitting_tokens(trainer)
+        tokens, why = find_micro_batch_tokens(trainer)
         log.say(f"micro-batches of {tokens} tokens: {why}")
         trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
         if workers.is_main and not dry_run:
@@ -252,7 +257,7 @@ def set_up(
         [new_validation] = workers.all_reduce_max(float(scored_on not in ("", trainer.scored_on)))
         trainer.resume(bool(new_validation))
         if workers.is_main:
-            forget_later_records(run_dir, trainer.state.update)
+            remove_later_records(run_dir, trainer.state.update)
         log.say(f"resumed after update {trainer.state.update}")
     log.say(summary(trainer, sizes, threads))
     word = bleu_tokenizer(config.data.tgt)[1]
@@ -285,7 +290,7 @@ def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     """Refuse what would destroy something: a run that has begun, or files that are not ours."""
     if resume and overwrite:
         raise RunError("--resume and --overwrite: give one of them")
-    check_free(run_dir)
+    check_unlocked(run_dir)
     refuse_export(run_dir)
     if resume and run_dir.average.is_file():
         raise RunError(
@@ -403,7 +408,7 @@ class Validator:
     def translated(self, config: Config) -> list[str]:
         """Return greedy translations of the model under training, each text set with its tags.
 
-        All workers come here, each for its share. Raises Stopped where one of them was signalled.
+        All workers come here, each for its share. Raises StopTraining where one of them was signalled.
         """
         trainer, signals = self.trainer, self.trainer.signals
         decode = config.decode.greedy()

@@ -22,10 +22,10 @@ from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError, show_value
 from nmt.training.checkpoints.checkpoint import (
     TrainState,
-    best_updates,
     checkpoints_of,
     last_checkpoint,
     point_at,
+    rank_checkpoints,
     write_state,
 )
 from nmt.training.checkpoints.resume import RECORD
@@ -42,7 +42,7 @@ def best_checkpoints(run: RunDir, count: int) -> list[RunDir]:
     metric = load_config(run.config).train.stop_metric
     last = last_checkpoint(run)
     scores = {} if last is None else read_json(last / STATE)["scores"]
-    folders = [run.checkpoint(update) for update in best_updates(run, scores, metric)[:count]]
+    folders = [run.checkpoint(update) for update in rank_checkpoints(run, scores, metric)[:count]]
     return _enough(run, folders, count, "train.keep_best")
 
 

@@ -30,9 +30,9 @@ from nmt.core.ownership import delete_folder, new_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
-from nmt.training.checkpoints.safetensors_writer import hand_over, tensor_bytes, write_tensors
-from nmt.training.data_parallel import shared_like
-from nmt.training.ema import MovingAverage
+from nmt.training.checkpoints.safetensors_writer import send_shards, tensor_bytes, write_tensors
+from nmt.training.data_parallel import shard_like
+from nmt.training.ema import ExponentialMovingAverage
 
 CHECKPOINT = re.compile(r"step_\d{8,}$")
 """Names of checkpoint folders."""
@@ -101,7 +101,7 @@ def save_checkpoint(
     state: TrainState,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: MovingAverage | None = None,
+    average: ExponentialMovingAverage | None = None,
     write: bool = True,
     record: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -116,7 +116,7 @@ def save_checkpoint(
     target = run.checkpoint(state.update)
     if not write:
         for tensors in parts.values():
-            hand_over(tensors)
+            send_shards(tensors)
         return target
     with new_folder(target) as folder:
         for part, tensors in parts.items():
@@ -153,7 +153,7 @@ def check_space(
     run: RunDir,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: MovingAverage | None = None,
+    average: ExponentialMovingAverage | None = None,
 ) -> None:
     """Raise RunError if the disk has no space for two more checkpoints."""
     copies = 1 + MOMENTS[type(optimizer)] + (average is not None)
@@ -182,7 +182,7 @@ def last_checkpoint(run: RunDir) -> Path | None:
     return next(reversed(checkpoints_of(run)), None)
 
 
-def best_updates(run: RunDir, scores: dict[str, float], metric: str) -> list[int]:
+def rank_checkpoints(run: RunDir, scores: dict[str, float], metric: str) -> list[int]:
     """Return the updates validated whose checkpoints are on disk, the best first.
 
     `scores` are those of TrainState. Of equal scores the earlier is the better.
@@ -200,16 +200,16 @@ def load_checkpoint(
     folder: Path,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: MovingAverage | None = None,
+    average: ExponentialMovingAverage | None = None,
 ) -> TrainState:
     """Fill model, optimizer and average from a checkpoint; return the state of training."""
     content = read_json(folder / STATE)
     known = {f.name for f in fields(TrainState)}
     state = TrainState(**{key: value for key, value in content.items() if key in known})
-    load_weights(model, folder / WEIGHTS, shared_like)
+    load_weights(model, folder / WEIGHTS, shard_like)
     if average is not None:
         average.restart()
-        load_weights(model, folder / "training.safetensors", shared_like)
+        load_weights(model, folder / "training.safetensors", shard_like)
     file = folder / "optimizer.safetensors"
     with _opened(file):
         stored = load_file(file)
@@ -223,7 +223,7 @@ def load_checkpoint(
             # Adam's step counter stays on the CPU unless the optimizer is fused on a GPU.
             key: tensor
             if key == "step" and parameter.device.type == "cpu"
-            else shared_like(tensor, parameter.detach())
+            else shard_like(tensor, parameter.detach())
             for key, tensor in moments.items()
         }
     return state

@@ -44,7 +44,7 @@ RECORD = ("ingredients", "data")
 """What a checkpoint says of what it was made with, in its state.json."""
 
 
-def reuse_measured(new: Config, old: Config) -> Config:
+def reuse_measured_settings(new: Config, old: Config) -> Config:
     """Return `new` with what the run measured in place of what is still open in it."""
     open_ones = [name for name in MEASURED if not new.is_given(name)]
     open_ones += [
@@ -102,7 +102,7 @@ def _value(config: Config, name: str) -> Any:
     return config.model_dump(mode="json")[section][key]
 
 
-def forget_later_records(run: RunDir, update: int) -> None:
+def remove_later_records(run: RunDir, update: int) -> None:
     """Drop metrics of updates after `update`, which a killed run did and this one does again."""
     if not run.metrics.is_file():
         return
@@ -118,7 +118,7 @@ def forget_later_records(run: RunDir, update: int) -> None:
     files.write_text(run.metrics, "".join(f"{line}\n" for line in kept))
 
 
-def newest_whole(run: RunDir, say: Callable[[str], None]) -> Path | None:
+def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | None:
     """Return the newest checkpoint that is whole, None where the run has none at all.
 
     Newer ones that are damaged are said and renamed to damaged_step_..., out of the way. Raises
@@ -152,7 +152,7 @@ def _set_aside(folder: Path) -> Path:
     return free
 
 
-def record_of(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
+def provenance(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
     """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
     stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
     data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
@@ -170,7 +170,7 @@ def validation_digest(config: Config, valid: Corpus) -> str:
     return digest.hexdigest()
 
 
-def recorded_digest(record: Mapping[str, Any], config: Config, run: RunDir) -> str:
+def recorded_validation_digest(record: Mapping[str, Any], config: Config, run: RunDir) -> str:
     """Return the `validation_digest` of a checkpoint's scores, or "" if it is unknown.
 
     Checkpoints of older releases do not record it. Their validation text is the prepared one.

@@ -14,24 +14,24 @@ from nmt.errors import DiskFullError, NMTError, RunError
 
 
 @contextmanager
-def held(run: RunDir) -> Iterator[None]:
+def lock_run(run: RunDir) -> Iterator[None]:
     """Keep other processes from training in the folder; RunError where one does already."""
-    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    lock_holder = f"process {os.getpid()} on {socket.gethostname()}"
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.locked(run.lock, holder))
+            stack.enter_context(files.locked(run.lock, lock_holder))
         except BlockingIOError:
             raise _taken(run) from None
         yield
 
 
-def check_free(run: RunDir) -> None:
+def check_unlocked(run: RunDir) -> None:
     """Raise RunError where a process trains in the folder."""
     if files.is_locked(run.lock):
         raise _taken(run)
 
 
-def holder(run: RunDir) -> str:
+def lock_holder(run: RunDir) -> str:
     """Return which process holds the folder, or did when it was killed; "" where none says so."""
     with suppress(OSError):
         return run.lock.read_text(encoding="utf-8", errors="replace")
@@ -39,14 +39,14 @@ def holder(run: RunDir) -> str:
 
 
 def _taken(run: RunDir) -> RunError:
-    who = holder(run) or "another process"
+    who = lock_holder(run) or "another process"
     return RunError(
         f"{run.path}: {who} is training in it; wait for its end, or name another folder with --run"
     )
 
 
 @contextmanager
-def failure_kept(run: RunDir) -> Iterator[None]:
+def record_failure(run: RunDir) -> Iterator[None]:
     """Write the error that ends the block, if one does, into the run folder."""
     try:
         yield
@@ -58,7 +58,7 @@ def failure_kept(run: RunDir) -> Iterator[None]:
 
 
 @contextmanager
-def resume_advised() -> Iterator[None]:
+def advise_resume() -> Iterator[None]:
     """Add to the error of a full disk how training continues."""
     try:
         yield

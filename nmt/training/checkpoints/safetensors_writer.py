@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION
-from nmt.training.data_parallel import whole
+from nmt.training.data_parallel import full_tensor
 
 DTYPES = {
     torch.float64: "F64",
@@ -35,14 +35,14 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
         stream.write(_header({name: tensors[name] for name in names}))
         for name in names:
             # one that is kept in shares is whole for as long as it takes to write it
-            flat = whole(tensors[name]).detach().cpu().contiguous().reshape(-1)
+            flat = full_tensor(tensors[name]).detach().cpu().contiguous().reshape(-1)
             stream.write(flat.view(torch.uint8).numpy().data)
 
 
-def hand_over(tensors: Mapping[str, Tensor]) -> None:
+def send_shards(tensors: Mapping[str, Tensor]) -> None:
     """Give this worker's shares to the one that writes the same tensors."""
     for name in _ordered(tensors):
-        whole(tensors[name])
+        full_tensor(tensors[name])
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from nmt.training.data_parallel import whole
+from nmt.training.data_parallel import full_tensor
 
 if TYPE_CHECKING:
     from nmt.training.trainer import Trainer
@@ -19,7 +19,7 @@ CLOCK = "seconds"
 """The one number of the state that two equal runs do not share."""
 
 
-def state_digest(trainer: Trainer) -> str:
+def hash_state(trainer: Trainer) -> str:
     """Return the SHA-256, in hex, of the state after `trainer.state.update`.
 
     It covers parameters, moments and step counters of the optimizer, the moving average, the loss
@@ -31,7 +31,7 @@ def state_digest(trainer: Trainer) -> str:
     state["scaler"] = trainer.precision.scaler.state_dict()
     digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name, tensor in _tensors(trainer):
-        values = whole(tensor.detach()).cpu().contiguous()
+        values = full_tensor(tensor.detach()).cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()

@@ -24,7 +24,7 @@ SAMPLED_BATCHES = 8
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """The cost of one run."""
 
     update_seconds: float
@@ -68,7 +68,9 @@ class Estimate:
         ]
 
 
-def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: int) -> Estimate:
+def estimate_cost(
+    trainer: Trainer, validation: Callable[[], float], corpus_bytes: int
+) -> CostEstimate:
     """Run the worst-case updates, a sample of others, one validation, one save and one load.
 
     `validation` validates once and returns the seconds it would take with a trained model. The
@@ -100,7 +102,7 @@ def estimate(trainer: Trainer, validation: Callable[[], float], corpus_bytes: in
         trainer.updates_an_epoch if settings.validate_every == "epoch" else settings.validate_every
     )
     kept = settings.keep_last + settings.keep_best + 1  # one more while it is being written
-    return Estimate(
+    return CostEstimate(
         update_seconds=update_seconds,
         updates_an_epoch=trainer.updates_an_epoch,
         validation_seconds=validation_seconds,

@@ -11,7 +11,7 @@ from nmt.core.run_dir import RunDir
 
 
 @contextmanager
-def traces_removed(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
+def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
     """Remove the files and folders that the block creates for `run`, and list them.
 
     Files that were there before are not touched.

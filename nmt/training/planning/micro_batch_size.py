@@ -37,7 +37,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and SIGNS.search(str(error)) is not None
 
 
-def fitting_tokens(trainer: Trainer) -> tuple[int, str]:
+def find_micro_batch_tokens(trainer: Trainer) -> tuple[int, str]:
     """Return the most padded target tokens of a micro-batch that fit into memory, and in words why.
 
     The worst shapes of the first window are run forward and backward, in micro-batches that double

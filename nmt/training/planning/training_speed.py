@@ -13,7 +13,7 @@ from nmt.device.precision import Precision
 from nmt.device.selection import select_device
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
-from nmt.training.loss import TrainStep
+from nmt.training.loss import ModelWithLoss
 from nmt.training.optimizer import make_optimizer
 
 MEASURED_SECONDS = 2.0
@@ -25,7 +25,7 @@ PAD = 0
 
 
 @dataclass(frozen=True)
-class Speed:
+class TrainingSpeed:
     """The training speed of one model."""
 
     tgt_tokens_per_second: float
@@ -35,7 +35,7 @@ class Speed:
 
 def measure_speed(
     config: Config, vocab_size: int, src_length: int, tgt_length: int, seconds: float
-) -> Speed:
+) -> TrainingSpeed:
     """Train on random batches for about `seconds`; return the median speed of a step.
 
     `src_length` and `tgt_length` are tokens a line, end of sentence included.
@@ -44,7 +44,7 @@ def measure_speed(
     prepare_cpu(config.train.threads)
     precision = Precision(config.train.precision, device)
     model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
-    step = TrainStep(model, config.train.label_smoothing).train()
+    step = ModelWithLoss(model, config.train.label_smoothing).train()
     optimizer = make_optimizer(model, config.train, device)
     rows = max(1, min(config.train.batch_tokens, MEASURED_TOKENS) // tgt_length)
     batch = random_batch(rows, src_length, tgt_length, vocab_size)
@@ -59,7 +59,7 @@ def measure_speed(
         float(precision.step(optimizer, config.train.clip_norm))  # waits for the device
         durations.append(time.perf_counter() - start)
     median = sorted(durations[1:])[len(durations[1:]) // 2]  # the first step allocates memory
-    return Speed(rows * tgt_length / median, f"{device.type} in {precision.name}")
+    return TrainingSpeed(rows * tgt_length / median, f"{device.type} in {precision.name}")
 
 
 def random_batch(rows: int, src_length: int, tgt_length: int, vocab_size: int) -> MicroBatch:

@@ -12,15 +12,15 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.batching.loader import RankBatch
-from nmt.training.flops import Work
 from nmt.training.loss import Losses
+from nmt.training.monitoring.flops import FlopsPerToken
 
 NOTABLE_WAIT = 0.02
 """Share of the time spent waiting for data that is worth a word."""
 
 
 @dataclass(frozen=True)
-class Done:
+class CompletedStep:
     """An update as it was, over all workers."""
 
     number: int
@@ -38,12 +38,14 @@ class Done:
         return not math.isfinite(self.norm)
 
 
-class Meter:
+class StepMeter:
     """Sums between two log records; nothing is read back from the device before `flush`."""
 
-    def __init__(self, workers: ProcessGroup, work: Work, ceiling: float | None) -> None:
+    def __init__(
+        self, workers: ProcessGroup, flops_per_token: FlopsPerToken, ceiling: float | None
+    ) -> None:
         self.workers = workers
-        self.work = work
+        self.flops_per_token = flops_per_token
         self.ceiling = ceiling
         self.text = ""
         self._clear()
@@ -66,7 +68,7 @@ class Meter:
         self._norms.append(norm)
         self._linked.append(linked)
         self._padded += update.padded_tokens
-        self._flop += self.work.of(update.src_tokens, update.tgt_tokens)
+        self._flop += self.flops_per_token.total(update.src_tokens, update.tgt_tokens)
 
     def pending(self) -> bool:
         """Tell whether an update has been noted since the last record."""
@@ -76,7 +78,7 @@ class Meter:
         """Return the seconds since the last record."""
         return time.perf_counter() - self._begin
 
-    def flush(self) -> tuple[dict[str, float], list[Done]]:
+    def flush(self) -> tuple[dict[str, float], list[CompletedStep]]:
         """Return what a record says of the updates since the last, and these; start anew.
 
         Losses are a token, of the updates that were not skipped. All workers come here together.
@@ -87,7 +89,7 @@ class Meter:
         translation, alignment, linked = sums.tolist()
         norms = torch.stack(self._norms).tolist()
         done = [
-            Done(*update, loss / update[-1], norm)
+            CompletedStep(*update, loss / update[-1], norm)
             for update, loss, norm in zip(self._updates, translation, norms, strict=True)
         ]
         counted = [i for i, each in enumerate(done) if not each.skipped]

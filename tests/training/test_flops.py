@@ -8,7 +8,7 @@ import pytest
 from tinytrainer import make_config
 
 from nmt.models.build import build_model
-from nmt.training.flops import work_of
+from nmt.training.monitoring.flops import count_flops
 
 D, F, V, H = 8, 16, 50, 8
 RNN: dict[str, Any] = {"model__d_embed": 8, "model__d_hidden": H}
@@ -31,6 +31,6 @@ def test_a_token_costs_six_times_the_weights_it_meets(
     model: dict[str, Any], src: int, tgt: int
 ) -> None:
     config = make_config(**{f"model__{key}": value for key, value in model.items()})
-    work = work_of(build_model(config.model, V, V, 0))
-    assert work == (6 * src, 6 * tgt)
-    assert work.of(2, 3) == 6 * (2 * src + 3 * tgt)
+    flops = count_flops(build_model(config.model, V, V, 0))
+    assert flops == (6 * src, 6 * tgt)
+    assert flops.total(2, 3) == 6 * (2 * src + 3 * tgt)

@@ -18,13 +18,13 @@ from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.corpus.corpus import Corpus
 from nmt.errors import RunError
-from nmt.training.data_parallel import whole
-from nmt.training.metrics import Done
+from nmt.training.data_parallel import full_tensor
+from nmt.training.monitoring.metrics import CompletedStep
 
 if TYPE_CHECKING:
     from nmt.training.trainer import Trainer
 
-MOST_SKIPPED = 20
+MAX_SKIPPED_STEPS = 20
 """Updates skipped in a row, at which training ends: fp16 may need 16 to halve its loss scale of
 65,536 down to 1."""
 WINDOW = 40
@@ -58,7 +58,7 @@ class SpikeMonitor:
         self._count = 0
         self._window: deque[float] = deque(maxlen=WINDOW)
 
-    def spikes(self, updates: Iterable[Done]) -> list[Done]:
+    def spikes(self, updates: Iterable[CompletedStep]) -> list[CompletedStep]:
         """Add updates in their order; return the spikes among them."""
         spikes = []
         for update in updates:
@@ -76,7 +76,7 @@ class SpikeMonitor:
         return loss - center > max(MIN_JUMP, MIN_DEVIATIONS * deviation)
 
 
-def report(trainer: Trainer, updates: Sequence[Done]) -> bool:
+def report(trainer: Trainer, updates: Sequence[CompletedStep]) -> bool:
     """Warn about skipped updates and spikes; return whether there was a spike.
 
     Raises RunError if training has diverged. All ranks call this together.
@@ -92,52 +92,55 @@ def report(trainer: Trainer, updates: Sequence[Done]) -> bool:
         what = f"warning: update {update.number}: loss spike, {update.loss:.3f} nats per token"
         trainer.log.say(
             f"{what}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; lines: "
-            + lines_of(trainer.corpus, update.pairs, update.batch, LISTED_ON_CONSOLE)
+            + describe_lines(trainer.corpus, update.pairs, update.batch, LISTED_ON_CONSOLE)
             + f" ({trainer.run.log} lists all)",
-            f"{what}; lines: {lines_of(trainer.corpus, update.pairs, update.batch)}",
+            f"{what}; lines: {describe_lines(trainer.corpus, update.pairs, update.batch)}",
         )
     return bool(spikes)
 
 
-def _refuse_to_go_on(trainer: Trainer, last: Done) -> None:
+def _refuse_to_go_on(trainer: Trainer, last: CompletedStep) -> None:
     """Raise RunError where weights are broken, or where too many updates were skipped in a row."""
-    weights = first_bad(trainer.model.named_parameters())
+    weights = first_non_finite(trainer.model.named_parameters())
     if weights is not None:
         raise RunError(
             f"training diverged: after update {trainer.state.update} weights hold NaN or inf, "
             f"first {weights}. The last checkpoint is whole; lower train.lr, or set "
             "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
         )
-    if trainer.monitor.skipped_in_a_row >= MOST_SKIPPED:
+    if trainer.monitor.skipped_in_a_row >= MAX_SKIPPED_STEPS:
         raise RunError(
             f"training diverged: {trainer.monitor.skipped_in_a_row} updates in a row had a "
             f"gradient with NaN or inf and were skipped. In update {last.number} "
             f"{_bad_part(trainer, last)} was the first that held one; its lines: "
-            f"{lines_of(trainer.corpus, last.pairs, last.batch)}. The last checkpoint is whole; "
+            f"{describe_lines(trainer.corpus, last.pairs, last.batch)}. "
+            "The last checkpoint is whole; "
             "look at these lines, lower train.lr or set train.precision: fp32, and go on with "
             "--resume"
         )
 
 
-def _bad_part(trainer: Trainer, last: Done) -> str:
+def _bad_part(trainer: Trainer, last: CompletedStep) -> str:
     """Compute the last update again, whose weights are still there; name what is not finite."""
     trainer.step.train()
     losses = trainer.gradients(trainer.prepared(last.pairs, last.batch), last.number)
     if not bool(trainer.workers.all_reduce_sum(torch.stack(losses)).isfinite().all()):
         return "the loss"
     weights = trainer.model.named_parameters()
-    return f"the gradient of {first_bad((name, weight.grad) for name, weight in weights)}"
+    return f"the gradient of {first_non_finite((name, weight.grad) for name, weight in weights)}"
 
 
-def first_bad(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
+def first_non_finite(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
     """Return the name of the first tensor that holds NaN or inf; all workers come here together."""
     for name, tensor in tensors:
-        if tensor is not None and not bool(whole(tensor).isfinite().all()):
+        if tensor is not None and not bool(full_tensor(tensor).isfinite().all()):
             return name
     return None
 
 
-def lines_of(corpus: Corpus, pairs: TokenizedPairs, batch: Batch, count: int | None = None) -> str:
+def describe_lines(
+    corpus: Corpus, pairs: TokenizedPairs, batch: Batch, count: int | None = None
+) -> str:
     """Return the first `count` (default LISTED) lines of a batch as FILE:1,5,9 and 16 more."""
     count = LISTED if count is None else count
     rows = sorted(set(pairs.corpus_rows(batch.rows).tolist()))
