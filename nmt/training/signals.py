@@ -84,7 +84,7 @@ class Signals:
     def together(self, work: Callable[[], T]) -> T:
         """Return what `work`, which checks now and then, has made of this worker's share.
 
-        All workers come here. Where any was signalled all raise StopTraining, before they add anything
+        All ranks call this. If any got a signal all raise StopTraining, before they add anything
         up: none waits for another that has left.
         """
         done: list[T] = []

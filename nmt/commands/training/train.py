@@ -408,7 +408,7 @@ class Validator:
     def translated(self, config: Config) -> list[str]:
         """Return greedy translations of the model under training, each text set with its tags.
 
-        All workers come here, each for its share. Raises StopTraining where one of them was signalled.
+        All ranks call this, each for its share. Raises StopTraining if one of them got a signal.
         """
         trainer, signals = self.trainer, self.trainer.signals
         decode = config.decode.greedy()
