@@ -1,0 +1,1 @@
+"""Observe a training run: metrics, FLOP counts, loss spikes and experiment trackers."""
