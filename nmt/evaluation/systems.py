@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nmt.config.schema import Config, known_tags
 from nmt.core.run_dir import STATE, RunDir, read_json
-from nmt.data.corpus.pipeline import EvalSet
+from nmt.data.corpus.configured_text import EvalSet
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.loading import load_translator, require_tags, with_tags

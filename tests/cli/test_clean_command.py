@@ -41,7 +41,7 @@ def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
     assert meta["pairs"] == 96
     assert meta["dropped"] == {"entity": 1, "duplicate pair": 1}
     table = tiny.run / "corpus" / "train" / "0" / "dropped.tsv"
-    assert f"what was dropped: {table}" in result.err
+    assert f"dropped pairs are listed in {table}" in result.err
     assert len(table.read_text().split("\n")) == 1 + 2 + 1
     again = done(tiny.train("--resume", *FILTERS))
     assert "corpus: unchanged, kept" in again.err

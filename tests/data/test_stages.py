@@ -18,8 +18,10 @@ from nmt.config.loader import load_config
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.run_dir import RunDir
+from nmt.data.corpus.configured_text import load_test_sets
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.pipeline import ensure_corpus, ensure_tokenizers, load_test_sets
+from nmt.data.corpus.corpus_stage import ensure_corpus
+from nmt.data.corpus.tokenizer_stage import ensure_tokenizers
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import ConfigError, DataError, RunError
 
@@ -284,7 +286,7 @@ def test_another_length_limit_makes_only_the_training_text_anew(project: Project
         f"corpus: {project.folder / 'valid.de'} unchanged, kept",
         f"corpus: {LINES - long} training pairs, 10 validation pairs",
         f"corpus: {long} training pairs dropped, over {limit} tokens",
-        f"corpus: what was dropped: {project.run.corpus / 'train' / '0' / 'dropped.tsv'}",
+        f"corpus: dropped pairs are listed in {project.run.corpus / 'train' / '0' / 'dropped.tsv'}",
     ]
     after = project.written(project.run.path)
     kept = {path for path in before if after.get(path) == before[path]}

@@ -9,8 +9,8 @@ import yaml
 from nastytext import demo_lines
 
 from nmt.config.loader import load_config
+from nmt.data.corpus.configured_text import read_clean_chunks
 from nmt.data.corpus.filters import DropLog
-from nmt.data.corpus.pipeline import read_clean_chunks
 from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.normalization import normalize_pair, training_set_normalizers

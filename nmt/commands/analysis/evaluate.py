@@ -17,8 +17,8 @@ from nmt.core.logging import put, say, show_progress
 from nmt.core.outputs import check_outputs, warn_if_unwritten
 from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run
+from nmt.data.corpus.configured_text import load_test_sets
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.pipeline import load_test_sets
 from nmt.data.text.reader import line_count_error, read_lines
 from nmt.decoding.loading import choose_run
 from nmt.decoding.translator import Translator

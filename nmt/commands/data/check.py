@@ -13,7 +13,7 @@ from nmt.config.schema import named_valid
 from nmt.config.text_sets import languages, set_names
 from nmt.core import files
 from nmt.core.outputs import check_outputs
-from nmt.data.corpus.pipeline import text_set_reader
+from nmt.data.corpus.configured_text import open_text_set
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data_check.chunk_scan import Seen, hold_out
 from nmt.data_check.report import as_json, page, terminal
@@ -74,7 +74,7 @@ def _sets(
     data = config.data
     sets = [*data.train, *named_valid(data), *data.test]
     found = [
-        (name, (text_set_reader(one, config), languages(one, data)))
+        (name, (open_text_set(one, config), languages(one, data)))
         for name, one in zip(set_names(sets), sets, strict=True)
     ]
     count = len(data.train)

@@ -9,8 +9,8 @@ from nmt.config.loader import load_config
 from nmt.core import files
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
+from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks
 from nmt.data.corpus.filters import DropLog
-from nmt.data.corpus.pipeline import read_clean_chunks, train_readers
 from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.corpus.word_alignment import format_pharaoh
 from nmt.errors import ConfigError
@@ -34,7 +34,7 @@ def run(file: Path, prefix: Path, overrides: list[str]) -> None:
     endings = [data.src, data.tgt, *(["align"] if data.alignments else [])]
     places = [prefix.with_name(f"{prefix.name}.{ending}") for ending in endings]
     table = prefix.with_name(f"{prefix.name}.dropped.tsv")
-    inputs = [file for source in train_readers(config) for file in source.files]
+    inputs = [file for source in open_train_sets(config) for file in source.files]
     check_outputs({f"-o {file}": file for file in (*places, table)}, inputs)
     kept = 0
     with ExitStack() as stack:

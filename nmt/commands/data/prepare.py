@@ -7,7 +7,8 @@ from pathlib import Path
 from nmt.config.loader import load_config, run_folder
 from nmt.core.logging import say
 from nmt.core.ownership import check_run_folder
-from nmt.data.corpus.pipeline import ensure_corpus, ensure_tokenizers
+from nmt.data.corpus.corpus_stage import ensure_corpus
+from nmt.data.corpus.tokenizer_stage import ensure_tokenizers
 from nmt.data.text.normalization import migrate_normalise_setting
 
 

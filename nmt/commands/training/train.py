@@ -26,14 +26,10 @@ from nmt.core.ownership import check_run_folder
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import build_micro_batch
+from nmt.data.corpus.configured_text import EvalSet, load_test_sets
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.pipeline import (
-    EvalSet,
-    ensure_corpus,
-    ensure_tokenizers,
-    load_test_sets,
-    refuse_export,
-)
+from nmt.data.corpus.corpus_stage import ensure_corpus
+from nmt.data.corpus.tokenizer_stage import ensure_tokenizers, refuse_export
 from nmt.data.text.normalization import migrate_normalise_setting
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist

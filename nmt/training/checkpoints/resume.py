@@ -14,8 +14,8 @@ from nmt.config.schema import Config, known_tags
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.pipeline import KEPT_TOKENIZER
 from nmt.data.corpus.preprocessing import SIDES
+from nmt.data.corpus.stage_changes import KEPT_TOKENIZER
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import checkpoint_folders, damage
 

@@ -1,0 +1,241 @@
+"""The tokenizer stage: train or copy the tokenizers of a run, unless they are up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nmt.config.model_ingredients import tokenizers_of_weights
+from nmt.config.schema import Config, FilePair, TokenizerConfig
+from nmt.core import fingerprint
+from nmt.core.run_dir import RunDir
+from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks_by_set
+from nmt.data.corpus.filters import DropLog, recorded_settings
+from nmt.data.corpus.stage_changes import (
+    KEPT_TOKENIZER,
+    Say,
+    outdated_error,
+    refuse_change,
+    split_settings,
+)
+from nmt.data.text.normalization import (
+    model_normalizers,
+    normalize_pair,
+    save_normalizers,
+    training_set_normalizers,
+)
+from nmt.data.text.reservoir_sampling import reservoir_sample
+from nmt.data.tokenizer.storage import (
+    check_tokenizers_writable,
+    has_tokenizers,
+    load_tokenizers,
+    read_tokenizer_meta,
+    save_tokenizers,
+    write_tokenizer_meta,
+)
+from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.training import VocabSizeError, train_tokenizer
+from nmt.errors import DataError, RunError
+
+
+def ensure_tokenizers(
+    config: Config, run: RunDir, say: Say, accept_changes: bool = False, replace: bool = True
+) -> Tokenizers:
+    """Return the tokenizers of a run; train or copy them first if they are missing or outdated.
+
+    A run that has weights keeps its tokenizers, because their token ids index the embeddings.
+    Raises RunError if the config asks for other tokenizers than those of the weights, if the text
+    changed and `accept_changes` is false, or if outdated ones exist and `replace` is false.
+    """
+    refuse_export(run)
+    settings, inputs = _settings(config), _input_files(config)
+    meta = _read_meta(run)
+    is_unchanged = meta is not None and _is_unchanged(config, run, meta, settings, inputs)
+
+    if run.has_begun() and meta is not None and not is_unchanged:
+        _refuse_other_tokenizer(config, run, meta, settings)
+        if not accept_changes:
+            refuse_change(run, "tokenizer", "the text it was trained on or its cleaning")
+        if has_tokenizers(run):
+            trained_on = meta.get("trained_on", meta["inputs"])
+            write_tokenizer_meta(run, {**_record(settings, inputs), "trained_on": trained_on})
+            say("tokenizer: kept, because the weights depend on it; it encodes the new text")
+            return load_tokenizers(run)
+
+    # A new run trains its tokenizer on its own text, even if the folder has one of other text.
+    is_trained_on_this_text = meta is not None and (run.has_begun() or "trained_on" not in meta)
+    if is_unchanged and is_trained_on_this_text and has_tokenizers(run):
+        say("tokenizer: unchanged, kept")
+        return load_tokenizers(run)
+
+    check_tokenizers_writable(run)
+    if not replace and (meta is not None or has_tokenizers(run)):
+        raise outdated_error(run, "tokenizer")
+    record = _record(settings, inputs)
+    models = _configured_models(config) if config.tokenizer.model else _train_models(config, say)
+    if run.has_begun():
+        _require_tokenizers_of_weights(run, models)
+    reserved = Tokenizer(models.get("joint") or models["src"]).reserved
+    save_tokenizers(run, models, record)
+    save_normalizers(run, model_normalizers(config, reserved))
+    return load_tokenizers(run)
+
+
+def refuse_export(run: RunDir) -> None:
+    """Raise RunError if the folder is an exported model; its tokenizer must not change."""
+    if run.export.is_file():
+        raise RunError(
+            f"{run.path}: expected a run folder, got an exported model; its weights depend on its "
+            "tokenizer (name another folder with --run)"
+        )
+
+
+def _read_meta(run: RunDir) -> dict[str, Any] | None:
+    """Return the record of the tokenizers; None if there is none, or a killed process left it."""
+    meta = read_tokenizer_meta(run)
+    return meta if meta is not None and meta["settings"] else None
+
+
+def _is_unchanged(
+    config: Config, run: RunDir, meta: dict[str, Any], settings: dict[str, Any], inputs: list[Path]
+) -> bool:
+    """Tell whether the recorded tokenizers have these settings and inputs."""
+    return (
+        _recorded_settings(meta) == settings
+        and fingerprint.unchanged(meta["inputs"], inputs)
+        and run.normalization.is_file() == bool(config.tokenizer.normalization)
+    )
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return the settings that decide which tokenizer is trained, as `tokenizer.json` has them."""
+    settings = config.tokenizer.model_dump(mode="json", exclude={"model", "sampling"})
+    settings["own"] = config.tokenizer.model is not None
+    if not config.is_given("tokenizer.vocab_size"):
+        settings["vocab_size"] = None  # measured on the text; must not count as a change
+    settings["clean"] = recorded_settings(config.data.clean)
+    settings["forms"] = [[reader.form, *reader.columns] for reader in open_train_sets(config)]
+    return settings | split_settings(config)
+
+
+def _default_settings() -> dict[str, Any]:
+    """Return the default settings; records of older releases may lack some."""
+    return TokenizerConfig().model_dump(mode="json", exclude={"model", "sampling"})
+
+
+def _recorded_settings(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record, with defaults for those that it lacks."""
+    return {**_default_settings(), **meta["settings"]}
+
+
+def _input_files(config: Config) -> list[Path]:
+    """Return the files that the tokenizers are made from: model files or training text."""
+    model = config.tokenizer.model
+    if model is None:
+        readers = open_train_sets(config)
+        return [file for reader in readers for group in reader.file_groups for file in group]
+    return [model.src, model.tgt] if isinstance(model, FilePair) else [model]
+
+
+def _record(settings: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
+    """Return the content of `tokenizer.json`."""
+    return {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
+
+
+def _refuse_other_tokenizer(
+    config: Config, run: RunDir, meta: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Raise RunError if the config asks for another tokenizer than that of the weights."""
+    if config.tokenizer.model is not None:
+        _require_tokenizers_of_weights(run, _configured_models(config))
+        return
+    recorded = _recorded_settings(meta)
+    if recorded["vocab_size"] is None and has_tokenizers(run):
+        recorded["vocab_size"] = load_tokenizers(run).tgt.vocab_size
+    changes = [
+        f"tokenizer.{name}: {recorded[name]} -> {settings[name]}"
+        for name in _default_settings()
+        if settings[name] is not None and recorded[name] != settings[name]
+    ]
+    if recorded["own"]:
+        changes.append("tokenizer.model: a file -> null")
+    if changes:
+        raise RunError(f"{run.path}: {'; '.join(changes)}: {KEPT_TOKENIZER}")
+
+
+def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> None:
+    """Raise RunError if these are not the models that the weights were trained with."""
+    files = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
+    expected = tokenizers_of_weights(run)
+    digests = {files[side].name: fingerprint.digest(model) for side, model in models.items()}
+    if expected and digests != expected:
+        raise RunError(
+            f"{run.path}: expected the tokenizer of the weights, got another one: {KEPT_TOKENIZER}"
+        )
+
+
+def _configured_models(config: Config) -> dict[str, bytes]:
+    """Read the model files of `tokenizer.model`, by side: "joint", or "src" and "tgt"."""
+    model = config.tokenizer.model
+    if isinstance(model, FilePair):
+        return {
+            side: Tokenizer.load(file).model
+            for side, file in (("src", model.src), ("tgt", model.tgt))
+        }
+    assert model is not None, "called only if tokenizer.model is set"
+    return {"joint": Tokenizer.load(model).model}
+
+
+def _train_models(config: Config, say: Say) -> dict[str, bytes]:
+    """Train the tokenizers on a sample of the training text; return their models by side.
+
+    Raises VocabSizeError with the limits of both sides if a vocabulary size is impossible.
+    """
+    settings = config.tokenizer
+    is_size_given = config.is_given("tokenizer.vocab_size")
+    models = {}
+    errors: list[VocabSizeError] = []
+    for side, lines in _sample_text(config).items():
+        label = "both sides" if side == "joint" else f"the {side} side"
+        try:
+            models[side] = train_tokenizer(lines, settings, is_size_given, label, side)
+        except VocabSizeError as error:  # train the other side too, to report both limits
+            errors.append(error)
+            continue
+        size, requested = Tokenizer(models[side]).vocab_size, settings.size_of(side)
+        is_smaller = size < requested and not is_size_given
+        note = f" (the text is too small for {requested})" if is_smaller else ""
+        say(f"tokenizer: {settings.type}, {label}, {size} pieces from {len(lines)} lines{note}")
+    if errors:
+        limits = [limit for error in errors for limit in error.limits]
+        advice = dict.fromkeys(error.advice for error in errors)
+        if not settings.joint:
+            advice["or give one size per side, {src: N, tgt: N}"] = None
+        raise VocabSizeError(limits, "; ".join(advice))
+    return models
+
+
+def _sample_text(config: Config) -> dict[str, list[str]]:
+    """Return normalized sample lines of the clean training text, by side.
+
+    Pairs are sampled, not lines, so that both sides stay parallel.
+    """
+    sample = reservoir_sample(
+        _pairs_with_set(config), config.tokenizer.sample_lines, config.train.seed
+    )
+    if not sample:
+        raise DataError("data.train: expected at least one pair, got none (empty)")
+    normalizers = training_set_normalizers(config)
+    pairs = [normalize_pair((src, tgt), normalizers[index]) for src, tgt, index in sample]
+    src_lines, tgt_lines = [src for src, _ in pairs], [tgt for _, tgt in pairs]
+    if config.tokenizer.joint:
+        return {"joint": src_lines + tgt_lines}
+    return {"src": src_lines, "tgt": tgt_lines}
+
+
+def _pairs_with_set(config: Config) -> Iterator[tuple[str, str, int]]:
+    """Yield (source line, target line, index of the training set) of the clean training text."""
+    for index, chunk in read_clean_chunks_by_set(config, DropLog()):
+        for src, tgt in zip(chunk.lines("src"), chunk.lines("tgt"), strict=False):
+            yield src, tgt, index
