@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nmt.evaluation.metrics import Scores, make_metrics, scores_of, statistics
+from nmt.evaluation.metrics import Scores, corpus_scores, line_statistics, make_metrics
 
 LEXICON = "the a cat dog sat ran on under mat tree old red quickly and saw 12 3.5 Anna"
 WORDS = LEXICON.split()
@@ -19,8 +19,8 @@ WORDS = LEXICON.split()
 def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]], language: str) -> Scores:
     """Return the scores of one system."""
     metrics = make_metrics(language)
-    [stats] = statistics(metrics, [hypotheses], references)
-    return scores_of(dict(metrics), stats)  # type: ignore[arg-type]
+    [stats] = line_statistics(metrics, [hypotheses], references)
+    return corpus_scores(dict(metrics), stats)  # type: ignore[arg-type]
 
 
 def drawn_lines(count: int, seed: int) -> list[str]:

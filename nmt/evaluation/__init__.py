@@ -1,1 +1,4 @@
-"""Scores of translations, their significance, and a breakdown of where systems are good."""
+"""Evaluate translations: metrics, significance tests, breakdowns, checks of single lines, reports.
+
+Also rerank n-best lists. Nothing here computes attention; the caller passes it in.
+"""

@@ -1,6 +1,6 @@
-"""From translations to a report: scores, significance, where they are good, and what looks wrong.
+"""Analyse the outputs of systems on a test set and build its report.
 
-The one way that `nmt evaluate` and the end of `nmt train` go.
+`nmt evaluate` and the end of `nmt train` both call `analyse_test_set`.
 """
 
 from __future__ import annotations
@@ -13,325 +13,410 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.data.corpus.corpus import Corpus
-from nmt.evaluation import breakdown, warnings
+from nmt.evaluation import warnings
 from nmt.evaluation.attention_checks import ATTENTION_CHECKS
-from nmt.evaluation.breakdown import word_f1
-from nmt.evaluation.line_checks import COPIES, KINDS, SUSPICIONS
+from nmt.evaluation.breakdown import (
+    LineMask,
+    group_by_kind,
+    group_by_length,
+    group_by_rarity,
+    word_f1,
+)
+from nmt.evaluation.line_checks import COPY_KINDS, LINE_CHECKS, SENTENCE_KINDS
 from nmt.evaluation.metrics import (
+    DECIMALS,
+    DEFAULT_DECIMALS,
     DEFAULT_METRICS,
     LOWER_IS_BETTER,
-    PLACES,
-    TITLES,
-    Mean,
+    METRIC_TITLES,
+    MeanMetric,
     Metrics,
     bleu_tokenizer,
-    scored,
-    scores_of,
+    corpus_scores,
+    score_sums,
 )
 from nmt.evaluation.reports.report import (
-    Band,
-    Comparison,
-    Copies,
-    Example,
-    Examples,
-    Group,
-    Grouping,
-    SetReport,
-    Subwords,
-    Suspects,
+    Breakdown,
+    CopyAccuracy,
+    ExampleLine,
+    ExampleList,
+    FlaggedLines,
+    FrequencyBand,
+    LineGroup,
+    SubwordCounts,
+    SystemComparison,
     SystemReport,
+    TestSetReport,
 )
-from nmt.evaluation.significance import SAMPLES, TRIALS, Paired, bootstrap, compare, intervals
-from nmt.evaluation.statistics import Measured, SystemLines, TestSet, measure
-from nmt.evaluation.train_overlap import COUNTED, look_back
+from nmt.evaluation.significance import (
+    SAMPLES,
+    TRIALS,
+    PairedTest,
+    bootstrap_scores,
+    compare_systems,
+    confidence_intervals,
+)
+from nmt.evaluation.statistics import (
+    SystemStatistics,
+    TestSet,
+    TestSetStatistics,
+    compute_statistics,
+)
+from nmt.evaluation.train_overlap import MAX_COUNTED_PAIRS, find_train_overlap
 
-EXAMPLES = 20
-"""In a list."""
-SURE_BELOW = 0.05
-"""A p-value that is called a difference."""
+MAX_EXAMPLES = 20
+"""Maximum length of a list of examples."""
+SIGNIFICANCE_LEVEL = 0.05
+"""A difference with a smaller p-value is called a difference."""
 GROUP_METRICS = ("bleu", "chrf")
-NAMED = {**SUSPICIONS, **ATTENTION_CHECKS}
+"""Metrics computed for groups of lines."""
+ALL_CHECKS = {**LINE_CHECKS, **ATTENTION_CHECKS}
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Shows how far work of so many steps is; what it gives is told how many more are done."""
+"""Shows the progress of a task, given its name and its number of steps.
+
+The context is a function to call with the number of steps completed since the last call.
+"""
 
 
 @contextmanager
-def quietly(what: str, total: int) -> Iterator[Callable[[int], object]]:
-    """Show nothing."""
-    del what, total
+def no_progress(task: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Show no progress."""
+    del task, total
     yield bool
 
 
 @dataclass(frozen=True)
 class SystemOutput:
-    """What one system made of a test set."""
+    """Output of one system on a test set."""
 
     hypotheses: list[str]
     seconds: float | None = None
-    """Spent translating."""
+    """Translation time in seconds."""
     attention_flags: NDArray[np.bool_] | None = None
     """Lines x ATTENTION_CHECKS; None without attention."""
-    subwords: Subwords | None = None
-
-
-def _suspicious(system: SystemLines, answers: SystemOutput) -> NDArray[np.bool_]:
-    if answers.attention_flags is None:
-        return system.suspicions
-    return np.concatenate([system.suspicions, answers.attention_flags], 1)
+    subwords: SubwordCounts | None = None
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A test set, what was made of it, and all that was found."""
+    """A test set with the outputs, the statistics and the report of all systems."""
 
-    test: TestSet
-    answers: Mapping[str, SystemOutput]
-    measured: Measured
-    report: SetReport
+    test_set: TestSet
+    outputs: Mapping[str, SystemOutput]
+    """Output by system."""
+    statistics: TestSetStatistics
+    report: TestSetReport
 
-    def suspicious(self, system: int) -> NDArray[np.bool_]:
-        """Return lines x SUSPICIONS and, where it has attention, ATTENTION_CHECKS."""
-        answers = list(self.answers.values())[system]
-        return _suspicious(self.measured.systems[system], answers)
-
-    def example(self, i: int) -> Example:
-        """Return line `i`, counted from 0."""
-        its = self.measured.systems
-        names = list(self.answers)
-        return Example(
-            line=i + 1,
-            source=None if self.test.src is None else self.test.src[i],
-            references=[lines[i] for lines in self.test.references],
-            hypotheses={name: each.hypotheses[i] for name, each in self.answers.items()},
-            chrf={name: round(float(s.chrf[i]), 2) for name, s in zip(names, its, strict=True)},
+    def example(self, index: int) -> ExampleLine:
+        """Return the line with an index, counted from 0."""
+        systems = dict(zip(self.outputs, self.statistics.systems, strict=True))
+        source = self.test_set.src
+        return ExampleLine(
+            line=index + 1,
+            source=None if source is None else source[index],
+            references=[lines[index] for lines in self.test_set.references],
+            hypotheses={name: output.hypotheses[index] for name, output in self.outputs.items()},
+            chrf={name: round(float(system.chrf[index]), 2) for name, system in systems.items()},
             suspicions={
-                name: [kind for kind, has in zip(NAMED, self.suspicious(s)[i], strict=False) if has]
-                for s, name in enumerate(names)
+                name: _check_names(_failed_checks(system, self.outputs[name])[index])
+                for name, system in systems.items()
             },
         )
 
 
-def analyse(
-    test: TestSet,
-    answers: Mapping[str, SystemOutput],
+def _failed_checks(system: SystemStatistics, output: SystemOutput) -> NDArray[np.bool_]:
+    """Return lines x ALL_CHECKS; lines x LINE_CHECKS for a system without attention."""
+    if output.attention_flags is None:
+        return system.failed_checks
+    return np.concatenate([system.failed_checks, output.attention_flags], 1)
+
+
+def _check_names(failures: NDArray[np.bool_]) -> list[str]:
+    return [name for name, failed in zip(ALL_CHECKS, failures, strict=False) if failed]
+
+
+@dataclass(frozen=True)
+class _WordFrequencies:
+    """Word counts that frequency bands use, and the text that was counted."""
+
+    counts: Mapping[str, int]
+    text: str
+
+
+def analyse_test_set(
+    test_set: TestSet,
+    outputs: Mapping[str, SystemOutput],
     cores: int,
     progress: Progress,
     corpus: Corpus | None = None,
-    outside: Mapping[str, Sequence[float]] | None = None,
-    outside_signature: str = "",
+    comet_scores: Mapping[str, Sequence[float]] | None = None,
+    comet_command: str = "",
     metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> Analysis:
-    """Analyse what systems made of a test set, and compare each with the first.
+    """Analyse the outputs of systems on a test set, and compare each system with the first.
 
-    `corpus` is training text to search for test lines and word counts, `outside` a score for each
-    line by system, of an outside metric. Systems are compared by the named `metrics`.
+    `corpus` is training text for word frequencies and leaked test lines. `comet_scores` are the
+    line scores of each system from `comet_command`. `metrics` are the metrics of the comparison.
     """
-    with progress(f"{test.name}: scoring", len(test)) as advance:
-        lines = [its.hypotheses for its in answers.values()]
-        measured = measure(test, lines, cores, advance, metrics)
-    if outside is not None:
-        measured.metrics["comet"] = Mean(outside_signature)
-        for name, system in zip(answers, measured.systems, strict=True):
-            line_scores = np.array(outside[name], np.float64)
-            system.stats["comet"] = np.stack([line_scores, np.ones_like(line_scores)], 1)
-    counts, leaked, seen_in = measured.counts, list[int](), "the references"
+    with progress(f"{test_set.name}: scoring", len(test_set)) as advance:
+        hypotheses = [output.hypotheses for output in outputs.values()]
+        statistics = compute_statistics(test_set, hypotheses, cores, advance, metrics)
+    if comet_scores is not None:
+        _add_comet(statistics, [comet_scores[name] for name in outputs], comet_command)
+
+    frequencies = _WordFrequencies(statistics.word_counts, "the references")
+    leaked: list[int] = []
     if corpus is not None:
-        words = counts.keys() | {word for its in measured.systems for word in its.counts}
-        with progress(f"{test.name}: training text", min(len(corpus), COUNTED)) as advance:
-            seen = look_back(corpus, test, words, cores, advance)
-        counts, leaked = seen.counts, seen.leaked
-        seen_in = f"{seen.pairs:,} pairs of training text"
-    stats = [its.stats for its in measured.systems]
-    with progress(f"{test.name}: bootstrap", SAMPLES) as advance:
-        resampled = bootstrap(measured.metrics, stats, advance)
-    paired: list[dict[str, Paired]] = []
+        frequencies, leaked = _search_training_text(corpus, test_set, statistics, cores, progress)
+
+    stats = [system.stats for system in statistics.systems]
+    with progress(f"{test_set.name}: bootstrap", SAMPLES) as advance:
+        resampled = bootstrap_scores(statistics.metrics, stats, advance)
+    tests: list[dict[str, PairedTest]] = []
     if len(stats) > 1:
-        with progress(f"{test.name}: randomisation", TRIALS) as advance:
-            paired = compare(measured.metrics, stats, resampled, advance)
-    names = list(answers)
-    report = SetReport(
-        lines=len(test),
-        src_lang=test.src_lang,
-        tgt_lang=test.tgt_lang,
-        references=len(test.references),
-        seen_in=seen_in,
+        with progress(f"{test_set.name}: randomisation", TRIALS) as advance:
+            tests = compare_systems(statistics.metrics, stats, resampled, advance)
+
+    names = list(outputs)
+    report = TestSetReport(
+        lines=len(test_set),
+        src_lang=test_set.src_lang,
+        tgt_lang=test_set.tgt_lang,
+        references=len(test_set.references),
+        seen_in=frequencies.text,
         systems={
-            name: _system_report(measured, system, its, test, counts, drawn)
-            for (name, its), system, drawn in zip(
-                answers.items(), measured.systems, resampled, strict=True
+            name: _system_report(
+                statistics,
+                system,
+                outputs[name],
+                frequencies.counts,
+                scores,
+                has_source=bool(test_set.src),
             )
+            for name, system, scores in zip(names, statistics.systems, resampled, strict=True)
         },
         comparisons=[
-            _comparison(names[0], name, metric, pair, len(test))
-            for name, pairs in zip(names[1:], paired, strict=True)
-            for metric, pair in pairs.items()
+            _comparison(names[0], name, metric, test, len(test_set))
+            for name, tests_of_system in zip(names[1:], tests, strict=True)
+            for metric, test in tests_of_system.items()
             if metric in metrics or metric == "comet"
         ],
-        groupings=_groupings(measured, names, counts, seen_in, test),
+        groupings=_breakdowns(statistics, names, frequencies, test_set),
         examples=[],
         leaked=leaked,
         cautions=[],
     )
-    found = Analysis(test, answers, measured, report)
-    report.examples.extend(_examples(found))
-    report.cautions.extend(_cautions(found))
-    return found
+    analysis = Analysis(test_set, outputs, statistics, report)
+    report.examples.extend(_example_lists(analysis))
+    report.cautions.extend(_warnings(analysis))
+    return analysis
+
+
+def _add_comet(
+    statistics: TestSetStatistics, scores: Sequence[Sequence[float]], command: str
+) -> None:
+    """Add a metric whose line scores an external command computed, for each system."""
+    statistics.metrics["comet"] = MeanMetric(command)
+    for system, system_scores in zip(statistics.systems, scores, strict=True):
+        line_scores = np.array(system_scores, np.float64)
+        system.stats["comet"] = np.stack([line_scores, np.ones_like(line_scores)], 1)
+
+
+def _search_training_text(
+    corpus: Corpus,
+    test_set: TestSet,
+    statistics: TestSetStatistics,
+    cores: int,
+    progress: Progress,
+) -> tuple[_WordFrequencies, list[int]]:
+    """Return word frequencies in the training text, and the numbers of leaked test lines."""
+    words = statistics.word_counts.keys() | {
+        word for system in statistics.systems for word in system.word_counts
+    }
+    total = min(len(corpus), MAX_COUNTED_PAIRS)
+    with progress(f"{test_set.name}: training text", total) as advance:
+        overlap = find_train_overlap(corpus, test_set, words, cores, advance)
+    text = f"{overlap.counted_pairs:,} pairs of training text"
+    return _WordFrequencies(overlap.word_counts, text), overlap.leaked
 
 
 def _system_report(
-    measured: Measured,
-    system: SystemLines,
-    answers: SystemOutput,
-    test: TestSet,
-    counts: Mapping[str, int],
+    statistics: TestSetStatistics,
+    system: SystemStatistics,
+    output: SystemOutput,
+    word_counts: Mapping[str, int],
     resampled: Mapping[str, NDArray[np.float64]],
+    has_source: bool,
 ) -> SystemReport:
-    suspicious = _suspicious(system, answers)
-    seconds = answers.seconds
+    failed_checks = _failed_checks(system, output)
+    seconds = output.seconds
     return SystemReport(
-        scores=scores_of(measured.metrics, system.stats),
-        intervals=intervals(resampled),
+        scores=corpus_scores(statistics.metrics, system.stats),
+        intervals=confidence_intervals(resampled),
         seconds=None if seconds is None else round(seconds, 3),
-        words_per_second=round(measured.src_words.sum() / seconds, 1) if seconds else None,
-        copies={name: _copies(system.copies[:, i]) for i, name in enumerate(COPIES) if test.src},
+        words_per_second=round(statistics.src_words.sum() / seconds, 1) if seconds else None,
+        copies={
+            kind: _copy_accuracy(system.copies[:, i])
+            for i, kind in enumerate(COPY_KINDS)
+            if has_source
+        },
         suspicions={
-            kind: Suspects(
-                says=says,
-                count=int(has.sum()),
-                share=round(float(has.mean()), 6),
-                lines=[int(i) + 1 for i in np.flatnonzero(has)],
+            check: FlaggedLines(
+                says=definition,
+                count=int(failed.sum()),
+                share=round(float(failed.mean()), 6),
+                lines=[int(i) + 1 for i in np.flatnonzero(failed)],
             )
-            for (kind, says), has in zip(NAMED.items(), suspicious.T, strict=False)
+            for (check, definition), failed in zip(
+                ALL_CHECKS.items(), failed_checks.T, strict=False
+            )
         },
         f1=[
-            Band(
-                seen=seen,
-                words=words,
-                precision=round(precision, 4),
-                recall=round(recall, 4),
-                f1=round(f1, 4),
+            FrequencyBand(
+                seen=band,
+                words=scores.word_count,
+                precision=round(scores.precision, 4),
+                recall=round(scores.recall, 4),
+                f1=round(scores.f1, 4),
             )
-            for seen, (precision, recall, f1, words) in word_f1(measured, system, counts).items()
+            for band, scores in word_f1(statistics, system, word_counts).items()
         ],
-        subwords=answers.subwords,
+        subwords=output.subwords,
     )
 
 
-def _copies(pairs: NDArray[np.int64]) -> Copies:
-    expected, found = (int(n) for n in pairs.sum(0))
+def _copy_accuracy(counts: NDArray[np.int64]) -> CopyAccuracy:
+    """Return the accuracy of lines x (expected, found) counts."""
+    expected, found = (int(count) for count in counts.sum(0))
     accuracy = round(found / expected, 4) if expected else None
-    return Copies(expected=expected, found=found, accuracy=accuracy)
+    return CopyAccuracy(expected=expected, found=found, accuracy=accuracy)
 
 
-def _comparison(first: str, name: str, metric: str, pair: Paired, lines: int) -> Comparison:
-    gain = -pair.difference if metric in LOWER_IS_BETTER else pair.difference
-    # the larger: where one line alone differs no trial differs more, and p comes out far too small
-    title, p = TITLES[metric], max(pair.p_bootstrap, pair.p_randomisation)
-    chance = f"p = {p:.4f}, n = {lines}"
-    places = PLACES.get(metric, 2)
-    if not pair.difference:
-        says = f"{name} and {first} have the same {title} (n = {lines})"
-    elif p >= SURE_BELOW or lines == 1:  # of one line all samples are the same
-        says = (
+def _comparison(
+    first: str, name: str, metric: str, test: PairedTest, line_count: int
+) -> SystemComparison:
+    is_better = (test.difference > 0) != (metric in LOWER_IS_BETTER)
+    title = METRIC_TITLES[metric]
+    # The larger p-value: if only one line differs, no trial exceeds the difference, and the
+    # p-value of randomisation is far too small.
+    p_value = max(test.p_bootstrap, test.p_randomisation)
+    evidence = f"p = {p_value:.4f}, n = {line_count}"
+    decimals = DECIMALS.get(metric, DEFAULT_DECIMALS)
+    if not test.difference:
+        sentence = f"{name} and {first} have the same {title} (n = {line_count})"
+    elif p_value >= SIGNIFICANCE_LEVEL or line_count == 1:  # all resamples of one line are equal
+        sentence = (
             f"{name} and {first} cannot be told apart by {title}: "
-            f"{pair.difference:+.{places}f} may be chance ({chance})"
+            f"{test.difference:+.{decimals}f} may be chance ({evidence})"
         )
     else:
-        says = (
-            f"{name} is {'better' if gain > 0 else 'worse'} than {first} by "
-            f"{abs(pair.difference):.{places}f} {title} ({chance})"
+        sentence = (
+            f"{name} is {'better' if is_better else 'worse'} than {first} by "
+            f"{abs(test.difference):.{decimals}f} {title} ({evidence})"
         )
-    return Comparison(
+    return SystemComparison(
         system=name,
         against=first,
         metric=metric,
-        difference=pair.difference,
-        p_bootstrap=pair.p_bootstrap,
-        p_randomisation=pair.p_randomisation,
-        says=says,
+        difference=test.difference,
+        p_bootstrap=test.p_bootstrap,
+        p_randomisation=test.p_randomisation,
+        says=sentence,
     )
 
 
-def _groupings(
-    measured: Measured,
+def _breakdowns(
+    statistics: TestSetStatistics,
     names: Sequence[str],
-    counts: Mapping[str, int],
-    seen_in: str,
-    test: TestSet,
-) -> list[Grouping]:
-    side = "source" if test.src is not None else "reference"
-    rarity = f"how often the rarest word of the reference stands in {seen_in}"
-    made = [
-        (f"{side} length", f"words of the {side}", breakdown.by_length(measured)),
-        ("rarest word", rarity, breakdown.by_rarity(measured, counts)),
+    frequencies: _WordFrequencies,
+    test_set: TestSet,
+) -> list[Breakdown]:
+    """Return scores by length, by rarest word and, with a source, by kind of sentence."""
+    side = "source" if test_set.src is not None else "reference"
+    rarity = f"how often the rarest word of the reference stands in {frequencies.text}"
+    groupings = [
+        (f"{side} length", f"words of the {side}", group_by_length(statistics)),
+        ("rarest word", rarity, group_by_rarity(statistics, frequencies.counts)),
     ]
-    if test.src is not None:
-        says = "; ".join(f"{kind}: {rule}" for kind, rule in KINDS.items())
-        made.append(("kind of sentence", says, breakdown.by_kind(measured)))
+    if test_set.src is not None:
+        definition = "; ".join(f"{kind}: {rule}" for kind, rule in SENTENCE_KINDS.items())
+        groupings.append(("kind of sentence", definition, group_by_kind(statistics)))
     return [
-        Grouping(
+        Breakdown(
             title=title,
-            says=says,
+            says=definition,
             groups=[
-                Group(
-                    name=name,
-                    lines=int(rows.sum()),
+                LineGroup(
+                    name=group,
+                    lines=int(mask.sum()),
                     scores={
-                        each: _group_scores(measured.metrics, system, rows)
-                        for each, system in zip(names, measured.systems, strict=True)
+                        name: _group_scores(statistics.metrics, system, mask)
+                        for name, system in zip(names, statistics.systems, strict=True)
                     },
                 )
-                for name, rows in groups.items()
-                if rows.any()
+                for group, mask in masks.items()
+                if mask.any()
             ],
         )
-        for title, says, groups in made
+        for title, definition, masks in groupings
     ]
 
 
-def _group_scores(
-    metrics: Metrics, system: SystemLines, rows: NDArray[np.bool_]
-) -> dict[str, float]:
+def _group_scores(metrics: Metrics, system: SystemStatistics, mask: LineMask) -> dict[str, float]:
     return {
-        name: round(float(scored(metrics[name], system.stats[name][rows].sum(0)).score), 4)
+        name: round(float(score_sums(metrics[name], system.stats[name][mask].sum(0)).score), 4)
         for name in GROUP_METRICS
     }
 
 
-def _examples(found: Analysis) -> list[Examples]:
-    """Return the worst lines of one system, or where each other differs most from the first."""
-    names, systems = list(found.answers), found.measured.systems
+def _example_lists(analysis: Analysis) -> list[ExampleList]:
+    """Return the worst lines of a single system.
 
-    def chosen(title: str, whose: list[str], badness: NDArray[np.float64]) -> Examples:
-        most = np.argsort(-badness, kind="stable")[:EXAMPLES]
-        examples = [found.example(int(i)) for i in most if badness[i] > 0]
-        return Examples(title=title, systems=whose, examples=examples)
-
+    For several systems, return the lines where each differs most from the first.
+    """
+    names, systems = list(analysis.outputs), analysis.statistics.systems
     if len(names) == 1:
-        pairs = zip(found.answers[names[0]].hypotheses, found.test.references[0], strict=True)
-        blank = [not (hypothesis + reference).strip() for hypothesis, reference in pairs]
-        badness = np.where(blank, 0.0, 100 - systems[0].chrf)
-        return [chosen(f"worst lines of {names[0]}", names, badness)]
+        hypotheses = analysis.outputs[names[0]].hypotheses
+        references = analysis.test_set.references[0]
+        is_blank = [
+            not (hypothesis + reference).strip()
+            for hypothesis, reference in zip(hypotheses, references, strict=True)
+        ]
+        badness = np.where(is_blank, 0.0, 100 - systems[0].chrf)
+        return [_example_list(analysis, f"worst lines of {names[0]}", names, badness)]
     lists = []
     for name, system in zip(names[1:], systems[1:], strict=True):
-        gain, both = system.chrf - systems[0].chrf, [names[0], name]
+        gain, pair = system.chrf - systems[0].chrf, [names[0], name]
         lists += [
-            chosen(f"{name} wins over {names[0]}", both, gain),
-            chosen(f"{name} loses to {names[0]}", both, -gain),
+            _example_list(analysis, f"{name} wins over {names[0]}", pair, gain),
+            _example_list(analysis, f"{name} loses to {names[0]}", pair, -gain),
         ]
-    return [its for its in lists if its.examples]
+    return [example_list for example_list in lists if example_list.examples]
 
 
-def _cautions(found: Analysis) -> list[str]:
-    test, report = found.test, found.report
-    said = []
-    for name, its in found.answers.items():
-        said += warnings.looks_tokenized(name, its.hypotheses)
-        said += warnings.unicode_forms(name, its.hypotheses, test.references)
-    first = next(iter(found.answers.values())).hypotheses
-    said += warnings.references_as_output(test.references, first)
-    said += warnings.leaked(report.leaked, report.lines)
-    said += warnings.uncut(test.references[0], bleu_tokenizer(test.tgt_lang)[0])
-    half = next(iter(report.systems.values())).intervals["bleu"].half
-    return said + warnings.few_lines(report.lines, half)
+def _example_list(
+    analysis: Analysis, title: str, systems: list[str], importance: NDArray[np.float64]
+) -> ExampleList:
+    """Return the lines of largest positive importance."""
+    order = np.argsort(-importance, kind="stable")[:MAX_EXAMPLES]
+    examples = [analysis.example(int(i)) for i in order if importance[i] > 0]
+    return ExampleList(title=title, systems=systems, examples=examples)
+
+
+def _warnings(analysis: Analysis) -> list[str]:
+    test_set, report = analysis.test_set, analysis.report
+    messages = []
+    for name, output in analysis.outputs.items():
+        messages += warnings.tokenized_text(name, output.hypotheses)
+        messages += warnings.unicode_forms(name, output.hypotheses, test_set.references)
+    first_output = next(iter(analysis.outputs.values()))
+    first_report = next(iter(report.systems.values()))
+    tokenizer, _ = bleu_tokenizer(test_set.tgt_lang)
+    return [
+        *messages,
+        *warnings.preprocessed_references(test_set.references, first_output.hypotheses),
+        *warnings.leaked_sources(report.leaked, report.lines),
+        *warnings.unsegmented_text(test_set.references[0], tokenizer),
+        *warnings.few_lines(report.lines, first_report.intervals["bleu"].half),
+    ]

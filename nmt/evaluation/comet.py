@@ -1,4 +1,7 @@
-"""COMET, or any other metric, through an outside process: never a library of ours."""
+"""Score lines by an external command, such as `comet-score`.
+
+COMET runs in a process of its own, so that nmt does not depend on its libraries.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,25 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nmt.core import files
 from nmt.errors import ConfigError, DataError, show_value
 
-PLACES = ("{src}", "{hyp}", "{ref}")
-SAID = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
-COMET_LINE = re.compile(r"Segment\s+\d+\s+score:")
-SHOWN = 300
+PLACEHOLDERS = ("{src}", "{hyp}", "{ref}")
+SCORE = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
+"""A number at the end of a line."""
+SEGMENT_LINE = re.compile(r"Segment\s+\d+\s+score:")
+"""The lines of `comet-score` that score single lines; it also prints a score of the system."""
+MAX_ERROR_CHARACTERS = 300
+"""Maximum number of characters of stderr in an error message."""
 
 
-def check_command(command: str) -> list[str]:
-    """Return the words of a command; ConfigError unless it says where hypotheses go."""
+def parse_metric_command(command: str) -> list[str]:
+    """Return the words of a command line.
+
+    Raises ConfigError if it has no {hyp}, or if its program does not exist.
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -37,39 +46,47 @@ def check_command(command: str) -> list[str]:
     return words
 
 
-def line_scores(
-    words: Sequence[str], src: Sequence[str] | None, hyp: Sequence[str], ref: Sequence[str]
+def score_with_command(
+    command: Sequence[str],
+    sources: Sequence[str] | None,
+    hypotheses: Sequence[str],
+    references: Sequence[str],
 ) -> list[float]:
-    """Return what a command says of each line: the numbers that its lines of output end in.
+    """Return the score of each hypothesis: the number at the end of each line that it prints.
 
-    Of `comet-score` the lines of segments count, and not those of systems.
+    Raises ConfigError if the command needs sources and there are none, and DataError if it fails
+    or prints another number of scores.
     """
+    texts = dict(zip(PLACEHOLDERS, (sources, hypotheses, references), strict=True))
     with files.scratch_folder() as folder:
-        there = {}
-        for place, lines in zip(PLACES, (src, hyp, ref), strict=True):
-            if lines is None and any(place in word for word in words):
-                raise ConfigError([f"--comet-command: asks for {place}, and there is no source"])
-            file = folder / place.strip("{}")
+        paths = {}
+        for placeholder, lines in texts.items():
+            if lines is None and any(placeholder in word for word in command):
+                raise ConfigError(
+                    [f"--comet-command: expected a source for {placeholder}, got none"]
+                )
+            file = folder / placeholder.strip("{}")
             files.write_text(file, "".join(f"{line}\n" for line in lines or ()))
-            there[place] = str(file)
-        full = [_filled(word, there) for word in words]
-        done = subprocess.run(full, capture_output=True, encoding="utf-8", errors="replace")
-    if done.returncode:
+            paths[placeholder] = str(file)
+        arguments = [_replace_placeholders(word, paths) for word in command]
+        process = subprocess.run(arguments, capture_output=True, encoding="utf-8", errors="replace")
+    if process.returncode:
+        message = process.stderr.strip()[-MAX_ERROR_CHARACTERS:] or "no message on stderr"
         raise DataError(
-            f"--comet-command: {full[0]} ended with {done.returncode}: "
-            f"{done.stderr.strip()[-SHOWN:] or 'no word on stderr'}"
+            f"--comet-command: {arguments[0]} ended with {process.returncode}: {message}"
         )
-    said = done.stdout.splitlines()
-    segments = [line for line in said if COMET_LINE.search(line)] or said
-    found = [match for line in segments if (match := SAID.search(line))]
-    if len(found) != len(hyp):
+    output = process.stdout.splitlines()
+    segments = [line for line in output if SEGMENT_LINE.search(line)] or output
+    scores = [match for line in segments if (match := SCORE.search(line))]
+    if len(scores) != len(hypotheses):
         raise DataError(
-            f"--comet-command: expected one number for each of {len(hyp)} lines, got {len(found)}"
+            f"--comet-command: expected one number for each of {len(hypotheses)} lines, "
+            f"got {len(scores)}"
         )
-    return [float(match.group(1)) for match in found]
+    return [float(match.group(1)) for match in scores]
 
 
-def _filled(word: str, there: dict[str, str]) -> str:
-    for place, file in there.items():
-        word = word.replace(place, file)
+def _replace_placeholders(word: str, paths: Mapping[str, str]) -> str:
+    for placeholder, path in paths.items():
+        word = word.replace(placeholder, path)
     return word

@@ -1,6 +1,6 @@
-"""What one line tells by itself: its kind, what must be copied, and what looks wrong with it.
+"""Checks of single lines: kinds of sentences, items to copy, and likely translation errors.
 
-Words are what BLEU counts: a line cut by sacreBLEU's tokenizer for its language.
+Words are the tokens that BLEU counts: a line tokenized by sacreBLEU for its language.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from nmt.evaluation.metrics import bleu_tokenizer
 Words = list[str]
 
 
-def word_splitter(language: str, bleu: BLEU | None = None) -> Callable[[str], Words]:
-    """Return what cuts a line of a language into words; `bleu` has cut its lines already."""
+def word_tokenizer(language: str, bleu: BLEU | None = None) -> Callable[[str], Words]:
+    """Return a function that splits a line of `language` into words.
+
+    Pass `bleu` to reuse its tokenizer, which caches the lines it has tokenized.
+    """
     tokenizer = (bleu or BLEU(tokenize=bleu_tokenizer(language)[0])).tokenizer
     return lambda line: tokenizer(line.rstrip()).split()
 
@@ -31,146 +34,174 @@ QUESTION = re.compile(r"[?？؟][\s\"'”’»“)\]]*$")
 QUOTATION = re.compile(r"[\"“”„«»「」『』]|(?<!\w)['‘‚].+['’](?!\w)")
 DIGIT = re.compile(r"\d")
 
-KINDS = {
+SENTENCE_KINDS = {
     "question": "the source ends in a question mark",
     "number": "the source holds a digit",
     "name": "a word that is capitalised, not the first and the same in source and reference",
     "quotation": "the source holds quotation marks",
     "plain": "none of these",
 }
+"""Definition of each kind of sentence, by name."""
 
 
-def kinds(source: str, reference: str) -> list[bool]:
-    """Tell for each of KINDS whether a sentence is one."""
-    found = [
+def sentence_kinds(source: str, reference: str) -> list[bool]:
+    """Return for each of SENTENCE_KINDS whether a sentence is of this kind."""
+    special = [
         bool(QUESTION.search(source)),
         bool(DIGIT.search(source)),
-        bool(names(source, [reference])),
+        bool(count_names(source, [reference])),
         bool(QUOTATION.search(source)),
     ]
-    return [*found, not any(found)]
+    return [*special, not any(special)]
 
 
-# -- what must be copied ------------------------------------------------------------------------
+# -- items to copy ------------------------------------------------------------------------------
 
 NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f]\d+)*")
 LINK = re.compile(r"(?:https?://|www\.)[!-~]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.ASCII)
-EDGES = ".,;:!?\"'()[]{}<>«»“”„‘’…"
+PUNCTUATION = ".,;:!?\"'()[]{}<>«»“”„‘’…"
+"""Characters removed from both ends of words and links."""
 
-COPIES = {
+COPY_KINDS = {
     "numbers": "numbers of the source that the reference has as well, separators aside",
     "links": "URLs and e-mail addresses of the source",
-    "names": KINDS["name"],
+    "names": SENTENCE_KINDS["name"],
 }
+"""Definition of each kind of item that a translation copies from the source."""
 
 
-class Copied(NamedTuple):
-    """What a line's hypothesis had to copy, and what of it is there."""
+class CopyCount(NamedTuple):
+    """Number of items that a hypothesis should copy, and of those that it contains."""
 
     expected: int
     found: int
 
 
-def numbers(line: str) -> Counter[str]:
-    """Return the numbers of a line in 0 to 9, without separators: 1,000 and 1.000 are one."""
+def count_numbers(line: str) -> Counter[str]:
+    """Count the numbers of a line, written in digits 0 to 9 without separators.
+
+    So 1,000 and 1.000 are equal.
+    """
     return Counter(
         "".join(str(unicodedata.digit(sign)) for sign in number if sign.isdecimal())
         for number in NUMBER.findall(line)
     )
 
 
-def links(line: str) -> Counter[str]:
-    """Return the URLs and e-mail addresses of a line."""
-    return Counter(link.rstrip(EDGES) for link in LINK.findall(line))
+def count_links(line: str) -> Counter[str]:
+    """Count the URLs and e-mail addresses of a line."""
+    return Counter(link.rstrip(PUNCTUATION) for link in LINK.findall(line))
 
 
-def names(source: str, references: Sequence[str]) -> Counter[str]:
-    """Return the name-like words of a source: capitalised, not first, in a reference as well."""
-    there = Counter[str]()
+def count_names(source: str, references: Sequence[str]) -> Counter[str]:
+    """Count the likely names of a source: capitalised, not first, and equal in a reference."""
+    reference_words = Counter[str]()
     for reference in references:
-        there |= Counter(word.strip(EDGES) for word in reference.split())
-    later = (word.strip(EDGES) for word in source.split()[1:])
-    return Counter(word for word in later if word[:1].isupper()) & there
+        reference_words |= Counter(word.strip(PUNCTUATION) for word in reference.split())
+    later_words = (word.strip(PUNCTUATION) for word in source.split()[1:])
+    return Counter(word for word in later_words if word[:1].isupper()) & reference_words
 
 
-def copied(source: str, references: Sequence[str], hypothesis: str) -> list[Copied]:
-    """Count for each of COPIES what was expected and what was found."""
-    theirs = Counter[str]()
+def count_copies(source: str, references: Sequence[str], hypothesis: str) -> list[CopyCount]:
+    """Return for each of COPY_KINDS the expected and the copied number of items."""
+    reference_numbers = Counter[str]()
     for reference in references:
-        theirs |= numbers(reference)
-    words = Counter(word.strip(EDGES) for word in hypothesis.split())
-    both = [
-        (numbers(source) & theirs, numbers(hypothesis)),
-        (links(source), links(hypothesis)),
-        (names(source, references), words),
+        reference_numbers |= count_numbers(reference)
+    hypothesis_words = Counter(word.strip(PUNCTUATION) for word in hypothesis.split())
+    expected_and_present = [
+        (count_numbers(source) & reference_numbers, count_numbers(hypothesis)),
+        (count_links(source), count_links(hypothesis)),
+        (count_names(source, references), hypothesis_words),
     ]
-    return [Copied(wanted.total(), (wanted & there).total()) for wanted, there in both]
+    return [
+        CopyCount(expected.total(), (expected & present).total())
+        for expected, present in expected_and_present
+    ]
 
 
-# -- what looks wrong ---------------------------------------------------------------------------
+# -- likely errors ------------------------------------------------------------------------------
 
-SHORT, LONG = 0.7, 1.5
-FEW_WORDS = 5
-REPEATED_WORDS = 2
-COPIED_SHARE = 0.5
-DETACHED_CHRF = 15.0
+SHORT_RATIO, LONG_RATIO = 0.7, 1.5
+"""Ratios to the reference length below and above which a hypothesis is short or long."""
+MIN_WORDS = 5
+"""Checks of length and untranslated words need at least this number of words."""
+MIN_REPEATED_WORDS = 2
+UNTRANSLATED_SHARE = 0.5
+HALLUCINATION_CHRF = 15.0
 
-SUSPICIONS = {
+LINE_CHECKS = {
     "empty": "no hypothesis, where there is a reference",
-    "short": f"fewer than {SHORT} times the words of the shortest reference, of {FEW_WORDS} words "
-    "or more",
-    "long": f"more than {LONG} times the words of the longest reference, and {FEW_WORDS} more",
-    "repetition": f"{REPEATED_WORDS} words or more say at once again what stands before them, one "
-    f"to {MAX_REPEAT_LENGTH} words long, and more than in any reference",
-    "untranslated": f"of {FEW_WORDS} words or more the source itself, or {COPIED_SHARE:.0%} words "
-    "of the source that stand in no reference",
-    "hallucination": f"chrF below {DETACHED_CHRF:g}, and none of the kinds above",
+    "short": f"fewer than {SHORT_RATIO} times the words of the shortest reference, of {MIN_WORDS} "
+    "words or more",
+    "long": f"more than {LONG_RATIO} times the words of the longest reference, and {MIN_WORDS} "
+    "more",
+    "repetition": f"{MIN_REPEATED_WORDS} words or more say at once again what stands before them, "
+    f"one to {MAX_REPEAT_LENGTH} words long, and more than in any reference",
+    "untranslated": f"of {MIN_WORDS} words or more the source itself, or {UNTRANSLATED_SHARE:.0%} "
+    "words of the source that stand in no reference",
+    "hallucination": f"chrF below {HALLUCINATION_CHRF:g}, and none of the kinds above",
     "lost number": "a number of source and reference is missing",
     "lost link": "a URL or e-mail address of the source is missing",
     "lost name": "a name-like word of source and reference is missing",
     "new number": "a number that stands in neither source nor reference",
 }
-"""Each with its formula; words are compared as they are, case and all."""
+"""Definition of each check, by name. Words are compared with their case."""
 
 
-def suspicions(
+def check_line(
+    *,
     source: str | None,
     hypothesis: str,
-    words: Words,
-    references: Sequence[Words],
+    hypothesis_words: Words,
+    reference_words: Sequence[Words],
     source_words: Words,
     chrf: float,
-    copies: Collection[Copied],
-    invented: bool,
+    copies: Collection[CopyCount],
+    has_new_number: bool,
 ) -> list[bool]:
-    """Tell for each of SUSPICIONS whether a line's hypothesis has it.
+    """Return for each of LINE_CHECKS whether a line fails it.
 
-    `chrf` is the line's, `copies` those of `copied`, `source_words` cut as the target's are.
+    `source_words` are tokenized like the target. `copies` is the result of `count_copies`; it is
+    empty if there is no source.
     """
-    lengths = [len(reference) for reference in references if reference] or [0]
+    word_count = len(hypothesis_words)
+    lengths = [len(words) for words in reference_words if words] or [0]
     shortest, longest = min(lengths), max(lengths)
-    foreign_words = set(source_words).difference(*references)
-    foreign = sum(word in foreign_words for word in words if word.isalpha())
-    real = sum(word.isalpha() for word in words)
-    same = source is not None and hypothesis.strip() == source.strip()
-    untranslated = source is not None and (
-        (same and real >= FEW_WORDS and source_words not in references)
-        or (real >= FEW_WORDS and foreign >= COPIED_SHARE * real)
-    )
-    found = [
-        not words and longest > 0,
-        0 < len(words) < SHORT * shortest and shortest >= FEW_WORDS,
-        len(words) > LONG * longest and len(words) >= longest + FEW_WORDS,
-        (again := count_repeated_words(words)) >= REPEATED_WORDS
-        and again > max(map(count_repeated_words, references)),
-        untranslated,
+    repeated = count_repeated_words(hypothesis_words)
+    failures = [
+        not word_count and longest > 0,
+        0 < word_count < SHORT_RATIO * shortest and shortest >= MIN_WORDS,
+        word_count > LONG_RATIO * longest and word_count >= longest + MIN_WORDS,
+        repeated >= MIN_REPEATED_WORDS
+        and repeated > max(map(count_repeated_words, reference_words)),
+        source is not None
+        and _is_untranslated(source, hypothesis, hypothesis_words, reference_words, source_words),
     ]
-    found.append(chrf < DETACHED_CHRF and longest > 0 and not any(found))
-    lost = [its.found < its.expected for its in copies] or [False] * len(COPIES)
-    return [*found, *lost, invented]
+    failures.append(chrf < HALLUCINATION_CHRF and longest > 0 and not any(failures))
+    lost = [copy.found < copy.expected for copy in copies] or [False] * len(COPY_KINDS)
+    return [*failures, *lost, has_new_number]
+
+
+def _is_untranslated(
+    source: str,
+    hypothesis: str,
+    hypothesis_words: Words,
+    reference_words: Sequence[Words],
+    source_words: Words,
+) -> bool:
+    """Return whether a hypothesis is the source, or mostly source words of no reference."""
+    alphabetic = [word for word in hypothesis_words if word.isalpha()]
+    if len(alphabetic) < MIN_WORDS:
+        return False
+    if hypothesis.strip() == source.strip() and source_words not in reference_words:
+        return True
+    foreign = set(source_words).difference(*reference_words)
+    return sum(word in foreign for word in alphabetic) >= UNTRANSLATED_SHARE * len(alphabetic)
 
 
 def has_new_number(source: str, references: Sequence[str], hypothesis: str) -> bool:
-    """Tell whether a hypothesis has a number that stands in neither source nor reference."""
-    known = numbers(source).keys() | {n for each in references for n in numbers(each)}
-    return bool(numbers(hypothesis).keys() - known)
+    """Return whether a hypothesis has a number that neither source nor references have."""
+    numbers = count_numbers(source).keys() | {
+        number for reference in references for number in count_numbers(reference)
+    }
+    return bool(count_numbers(hypothesis).keys() - numbers)

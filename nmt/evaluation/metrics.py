@@ -1,9 +1,7 @@
-"""BLEU, spBLEU, chrF, chrF++ and TER by sacreBLEU, each with its signature.
+"""BLEU, spBLEU, chrF, chrF++ and TER by sacreBLEU on detokenized text, each with its signature.
 
-All are computed on detokenized text.
-
-All scores are computed from statistics of lines, which add up: n-grams matched, edits made. So
-the lines are looked at once, and any selection or resampling of them is scored from sums.
+Every score is computed from line statistics that add up, such as matched n-grams and edits. So the
+lines are processed once, and any selection or resampling of them is scored from sums.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from sacrebleu.utils import SACREBLEU_DIR
 
 from nmt.errors import ConfigError, did_you_mean
 
-TITLES = {
+METRIC_TITLES = {
     "bleu": "BLEU",
     "spbleu": "spBLEU",
     "spbleu_flores101": "spBLEU-101",
@@ -34,7 +32,7 @@ TITLES = {
     "ter": "TER",
     "comet": "COMET",
 }
-"""Each metric's name in tables, in the order of their columns."""
+"""Title of each metric in tables, in the order of the columns."""
 OPTION_NAMES = {
     "bleu": "bleu",
     "chrf": "chrf",
@@ -43,23 +41,24 @@ OPTION_NAMES = {
     "spbleu": "spbleu",
     "spbleu-flores101": "spbleu_flores101",
 }
-"""Names that `--metrics` accepts, and the metric that each selects."""
+"""Metric selected by each name that `--metrics` accepts."""
 DEFAULT_METRICS = ("bleu", "chrf", "ter")
 ALWAYS_COMPUTED = ("bleu", "chrf")
-"""Breakdowns and example lists are built on these two, so they are computed in any case."""
+"""Metrics that breakdowns and example lists need, whichever metrics are selected."""
 SENTENCEPIECE_TOKENIZERS = {"spbleu": "flores200", "spbleu_flores101": "flores101"}
 """sacreBLEU's tokenizer of each spBLEU (Goyal et al. 2022; NLLB team 2022)."""
 LOWER_IS_BETTER = ("ter",)
-PLACES = {"comet": 4}
-"""Behind the point, where they are not two."""
+DEFAULT_DECIMALS = 2
+DECIMALS = {"comet": 4}
+"""Number of decimals in tables, for metrics that do not use DEFAULT_DECIMALS."""
 
-TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""sacreBLEU's tokenizer by target language; 13a for all others."""
-MECAB = {"ja": "MeCab", "ko": "mecab_ko"}
-"""The modules that some of them need; they come with nmt[cjk]."""
+BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
+"""sacreBLEU's tokenizer by target language; 13a for all other languages."""
+MECAB_MODULES = {"ja": "MeCab", "ko": "mecab_ko"}
+"""Module that the tokenizer of each language needs; nmt[cjk] installs them."""
 
-Statistics = dict[str, NDArray[np.float64]]
-"""Of each metric, lines x its statistics."""
+LineStatistics = dict[str, NDArray[np.float64]]
+"""For each metric, an array of lines x statistics."""
 
 
 class Scores(BaseModel):
@@ -80,42 +79,46 @@ class Scores(BaseModel):
     chrf_plus_plus: float | None = None
     """chrF with word unigrams and bigrams (Popović 2017)."""
     comet: float | None = None
-    """The mean of what --comet-command said of the lines."""
+    """Mean of the line scores of --comet-command."""
     lines: int
     signatures: dict[str, str]
 
 
-class Mean:
-    """A metric that gives each line a score, in place of one of sacreBLEU's."""
+class MeanMetric:
+    """A metric with the interface of sacreBLEU whose score is the mean of given line scores.
+
+    The statistics of a line are its score and 1.
+    """
 
     def __init__(self, signature: str) -> None:
         self.signature = signature
 
-    def _compute_score_from_stats(self, stats: Sequence[float]) -> Mean.Score:
-        return Mean.Score(stats[0] / stats[1] if stats[1] else 0.0)
+    def _compute_score_from_stats(self, stats: Sequence[float]) -> MeanMetric.Score:
+        return MeanMetric.Score(stats[0] / stats[1] if stats[1] else 0.0)
 
     def get_signature(self) -> str:
-        """Return the command that gave the scores."""
+        """Return the command that computed the line scores."""
         return self.signature
 
     class Score:
-        """The mean of some lines."""
+        """A mean of line scores."""
 
         def __init__(self, score: float) -> None:
             self.score = score
 
 
-Metrics = dict[str, Metric | Mean]
+Metrics = dict[str, Metric | MeanMetric]
+"""Metrics by name."""
 
 
 def bleu_tokenizer(language: str) -> tuple[str, str | None]:
-    """Return sacreBLEU's tokenizer for a target language, and a word about the choice if any.
+    """Return sacreBLEU's tokenizer for a target language, and a message about it or None.
 
-    Where the package that a language needs is not installed, characters are counted instead.
+    If the package that a language needs is not installed, BLEU counts characters.
     """
     base = language.lower().replace("_", "-").split("-")[0]
-    name = TOKENIZERS.get(base, "13a")
-    module = MECAB.get(base)
+    name = BLEU_TOKENIZERS.get(base, "13a")
+    module = MECAB_MODULES.get(base)
     if module and importlib.util.find_spec(module) is None:
         return "char", f"BLEU counts characters: tokenizer {name} needs `pip install 'nmt[cjk]'`"
     if name != "13a":
@@ -138,7 +141,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     for metric, tokenizer in SENTENCEPIECE_TOKENIZERS.items():
         if metric in selected:
             check_sentencepiece_model(tokenizer)
-    return tuple(metric for metric in TITLES if metric in selected)
+    return tuple(metric for metric in METRIC_TITLES if metric in selected)
 
 
 def check_sentencepiece_model(tokenizer: str) -> None:
@@ -157,9 +160,9 @@ def check_sentencepiece_model(tokenizer: str) -> None:
 def make_metrics(
     language: str, names: Sequence[str] = DEFAULT_METRICS
 ) -> dict[str, BLEU | CHRF | TER]:
-    """Return the named metrics, and those always computed, for a target language."""
-    # force: sacreBLEU's warning about tokenized text is replaced by ours (cautions.py)
-    makers: dict[str, Callable[[], BLEU | CHRF | TER]] = {
+    """Return the named metrics and those always computed, for a target language."""
+    # force: nmt.evaluation.warnings replaces sacreBLEU's warning about tokenized text
+    constructors: dict[str, Callable[[], BLEU | CHRF | TER]] = {
         "bleu": lambda: BLEU(tokenize=bleu_tokenizer(language)[0], force=True),
         "spbleu": lambda: BLEU(tokenize="flores200", force=True),
         "spbleu_flores101": lambda: BLEU(tokenize="flores101", force=True),
@@ -168,42 +171,44 @@ def make_metrics(
         "ter": TER,
     }
     return {
-        name: make() for name, make in makers.items() if name in names or name in ALWAYS_COMPUTED
+        name: construct()
+        for name, construct in constructors.items()
+        if name in names or name in ALWAYS_COMPUTED
     }
 
 
-def statistics(
+def line_statistics(
     metrics: Mapping[str, Any],
     hypotheses: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
-) -> list[Statistics]:
-    """Return the statistics of each system's lines, the references looked at once.
+) -> list[LineStatistics]:
+    """Return the line statistics of each system; each metric processes the references once.
 
-    `hypotheses` are systems x lines, `references` reference files x lines.
+    `hypotheses` are systems x lines, `references` are reference files x lines.
     """
-    found: list[Statistics] = [{} for _ in hypotheses]
+    systems: list[LineStatistics] = [{} for _ in hypotheses]
     for name, metric in metrics.items():
         metric._ref_cache = metric._cache_references(references)
-        for lines, its in zip(hypotheses, found, strict=True):
+        for lines, system in zip(hypotheses, systems, strict=True):
             rows = metric._extract_corpus_statistics(lines, None)
-            its[name] = np.array(rows, np.float64)
-    return found
+            system[name] = np.array(rows, np.float64)
+    return systems
 
 
-def scored(metric: Metric | Mean, sums: NDArray[np.floating[Any]]) -> Any:
-    """Return sacreBLEU's score of summed statistics."""
+def score_sums(metric: Metric | MeanMetric, sums: NDArray[np.floating[Any]]) -> Any:
+    """Return sacreBLEU's score of summed line statistics."""
     return metric._compute_score_from_stats(sums)  # type: ignore[arg-type]
 
 
-def scores_of(metrics: Metrics, stats: Statistics) -> Scores:
+def corpus_scores(metrics: Metrics, stats: LineStatistics) -> Scores:
     """Return the scores of all lines."""
-    found = {name: scored(metric, stats[name].sum(0)) for name, metric in metrics.items()}
-    bleu = found["bleu"]
+    results = {name: score_sums(metric, stats[name].sum(0)) for name, metric in metrics.items()}
+    bleu = results["bleu"]
     return Scores(
         bleu=bleu.score,
         brevity_penalty=bleu.bp,
         length_ratio=bleu.sys_len / max(1, bleu.ref_len),
-        **{name: float(score.score) for name, score in found.items() if name != "bleu"},
+        **{name: float(result.score) for name, result in results.items() if name != "bleu"},
         lines=len(stats["bleu"]),
         signatures={name: str(metric.get_signature()) for name, metric in metrics.items()},
     )

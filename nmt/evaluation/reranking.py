@@ -1,11 +1,13 @@
-"""n-best lists ranked anew by a weighted sum of scores, and the weights that give the best BLEU.
+"""Rerank n-best lists by a weighted sum of scores, and tune the weights for BLEU.
 
-The rank of a hypothesis is its score in the list plus sum_k w_k f_k over the features: the
-log-probabilities that models give it, those that models of the other direction give the source,
-and its length in words. With all weights 0 a list stays as it is.
+A hypothesis is ranked by its score in the list plus sum_k w_k f_k over the features: its
+log-probabilities under other models, the log-probabilities of the source under models of the
+reverse direction, and its length in words. With zero weights the order stays as it is.
 
-Weights are tuned by minimum error rate training (Och 2003): along one weight at a time the best
-hypothesis of each line changes at a few points only, so BLEU is looked at between all of them.
+Weights are tuned by minimum error rate training (Och 2003). Along one weight, the best hypothesis
+of each line changes at a few points only, so BLEU is computed once between successive points.
+
+Shapes: n hypotheses of a line, F features.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +28,19 @@ from nmt.core import files
 from nmt.data.text.reader import read_lines
 from nmt.errors import DataError, show_value
 
-Numbers = NDArray[np.float64]
+Array = NDArray[np.float64]
 LENGTH = "length"
-STARTS = 8
-"""Points that tuning begins at: no weights, and random ones."""
+"""Name of the length feature."""
+STARTING_POINTS = 8
+"""Number of starting points of tuning: zero weights, and random weights."""
 SEED = 1
+MIN_GAIN = 1e-6
+"""Smallest gain in BLEU for which tuning continues."""
+MIN_INTERVAL = 1e-12
+"""Smallest distance of two points between which a weight can lie."""
 SEPARATOR = " ||| "
-FEATURES = re.compile(r"\w+= ")
-"""What the feature scores of Moses begin with, which stand between text and score."""
+MOSES_FEATURES = re.compile(r"\w+= ")
+"""Beginning of the feature scores that Moses writes between text and score."""
 
 
 @dataclass(frozen=True)
@@ -42,164 +49,187 @@ class Entry:
 
     text: str
     score: float
-    """In the list."""
+    """Score in the list."""
 
 
 def read_nbest(file: Path) -> list[list[Entry]]:
-    """Read an n-best list as Moses writes it, `LINE ||| TEXT ||| SCORE`, lines from 0.
+    """Read n-best lists in the format of Moses, `LINE ||| TEXT ||| SCORE`, with lines from 0.
 
-    Feature scores of Moses between text and score are passed over. Raises DataError, with the line,
-    where one is of another form or lists are not in order.
+    Feature scores of Moses between text and score are ignored. Raises DataError with the line
+    number if a line has another format, or if the lists are not in order.
     """
-    found: list[list[Entry]] = []
+    lists: list[list[Entry]] = []
     for number, text in enumerate(read_lines(file), 1):
-        line, entry = _entry(f"{file}:{number}", text)
-        if line == len(found):
-            found.append([])
-        if line != len(found) - 1:
-            raise DataError(f"{file}:{number}: expected line number {len(found)}, got {line}")
-        found[line].append(entry)
-    return found
+        line, entry = _parse_entry(f"{file}:{number}", text)
+        if line == len(lists):
+            lists.append([])
+        if line != len(lists) - 1:
+            raise DataError(f"{file}:{number}: expected line number {len(lists)}, got {line}")
+        lists[line].append(entry)
+    return lists
 
 
-def _entry(place: str, line: str) -> tuple[int, Entry]:
+def _parse_entry(location: str, line: str) -> tuple[int, Entry]:
+    """Return the line number and the hypothesis of a line of an n-best file."""
     cells = line.split(SEPARATOR)
     try:
         number, score = int(cells[0]), float(cells[-1])
     except ValueError:
         number, score = -1, math.nan
     if len(cells) < 3 or number < 0 or not math.isfinite(score):
-        raise DataError(f"{place}: expected NUMBER ||| TEXT ||| SCORE, got {show_value(line)}")
-    text = [cells[1], *takewhile(lambda cell: not FEATURES.match(cell), cells[2:-1])]
+        raise DataError(f"{location}: expected NUMBER ||| TEXT ||| SCORE, got {show_value(line)}")
+    text = [cells[1], *takewhile(lambda cell: not MOSES_FEATURES.match(cell), cells[2:-1])]
     return number, Entry(SEPARATOR.join(text), score)
 
 
-def ranked(scores: Sequence[float], features: Numbers, weights: Numbers) -> list[int]:
-    """Return the places of a list's hypotheses, best first; of equal ones the earlier first."""
+def rank(scores: Sequence[float], features: Array, weights: Array) -> list[int]:
+    """Return the indices of a list's hypotheses, best first; ties keep their order.
+
+    `scores` has n values, `features` is n x F, `weights` has F values.
+    """
     ranks = np.asarray(scores) + features @ weights
     order: list[int] = (-ranks).argsort(kind="stable").tolist()
     return order
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """Weights, and what they do on the lines they were tuned on."""
+class TunedWeights:
+    """Feature weights with the BLEU, 0 to 100, of the lines that they were tuned on."""
 
-    weights: Numbers
+    weights: Array
     before: float
-    """BLEU of the lists as they were, 0 to 100."""
+    """BLEU of the first hypotheses before reranking."""
     after: float
 
 
-def tune(
-    scores: Sequence[Sequence[float]], features: Sequence[Numbers], stats: Sequence[Numbers]
-) -> Tuned:
-    """Return the weights that give the best corpus BLEU.
+class _TuningLine(NamedTuple):
+    """The hypotheses of a line."""
 
-    For each line: n scores, n x F features, and n x 10 of sacreBLEU's statistics.
+    scores: Array
+    """n scores in the list."""
+    features: Array
+    """n x F."""
+    stats: Array
+    """n x 10 statistics of BLEU."""
+
+
+def tune_weights(
+    scores: Sequence[Sequence[float]], features: Sequence[Array], stats: Sequence[Array]
+) -> TunedWeights:
+    """Return the weights with the best corpus BLEU.
+
+    Each line has n scores, n x F features, and n x 10 statistics of sacreBLEU.
     """
-    size = features[0].shape[1]
+    feature_count = features[0].shape[1]
     rng = np.random.default_rng(SEED)
     spread = np.concatenate(features).std(0)
-    starts = [np.zeros(size)]
-    starts += [rng.normal(size=size) / np.maximum(spread, 1e-9) for _ in range(STARTS - 1)]
-    lists = [
-        (np.asarray(line), its, counts)
-        for line, its, counts in zip(scores, features, stats, strict=True)
+    zero = np.zeros(feature_count)
+    starts = [zero]
+    for _ in range(STARTING_POINTS - 1):
+        starts.append(rng.normal(size=feature_count) / np.maximum(spread, 1e-9))
+    lines = [
+        _TuningLine(np.asarray(line_scores), line_features, line_stats)
+        for line_scores, line_features, line_stats in zip(scores, features, stats, strict=True)
     ]
-    before = _bleu_with(lists, starts[0])
-    found = [_climb(lists, start) for start in starts]
-    after, best = max(
-        ((_bleu_with(lists, weights), weights) for _, weights in found), key=lambda pair: pair[0]
-    )
-    if after <= before:
-        after, best = before, starts[0]
-    return Tuned(best, before, after)
+    before = _corpus_bleu(lines, zero)
+    after, best = before, zero
+    for start in starts:
+        weights = _ascend(lines, start)
+        bleu = _corpus_bleu(lines, weights)
+        if bleu > after:
+            after, best = bleu, weights
+    return TunedWeights(best, before, after)
 
 
-_Lists = Sequence[tuple[Numbers, Numbers, Numbers]]
-
-
-def _climb(lists: _Lists, weights: Numbers) -> tuple[float, Numbers]:
-    """Change one weight after another for as long as BLEU grows."""
-    best = _bleu_with(lists, weights)
+def _ascend(lines: Sequence[_TuningLine], weights: Array) -> Array:
+    """Change the weight that increases BLEU most until none increases it; return the weights."""
+    best = _corpus_bleu(lines, weights)
     while True:
-        moves = [_along(lists, weights, place) for place in range(len(weights))]
-        gain, place, value = max(
-            ((found, place, value) for place, (found, value) in enumerate(moves)),
-            key=lambda move: move[0],
-        )
-        if gain <= best + 1e-6:
-            return best, weights
-        best, weights = gain, np.where(np.arange(len(weights)) == place, value, weights)
+        moves = [_search_weight(lines, weights, feature) for feature in range(len(weights))]
+        feature = max(range(len(moves)), key=lambda index: moves[index].bleu)
+        move = moves[feature]
+        if move.bleu <= best + MIN_GAIN:
+            return weights
+        best = move.bleu
+        weights = np.where(np.arange(len(weights)) == feature, move.value, weights)
 
 
-def _along(lists: _Lists, weights: Numbers, place: int) -> tuple[float, float]:
-    """Return the best BLEU along one weight, and a value of it that gives that BLEU."""
-    others = np.where(np.arange(len(weights)) == place, 0.0, weights)
-    total = np.zeros(lists[0][2].shape[1])
+class _WeightChange(NamedTuple):
+    """The best value of one weight, and the BLEU that it reaches."""
+
+    bleu: float
+    value: float
+
+
+def _search_weight(lines: Sequence[_TuningLine], weights: Array, feature: int) -> _WeightChange:
+    """Return the value of one weight with the best BLEU while the other weights stay."""
+    other_weights = np.where(np.arange(len(weights)) == feature, 0.0, weights)
+    first_stats = np.zeros(lines[0].stats.shape[1])
     points: list[float] = []
-    changes: list[Numbers] = []
-    for scores, features, stats in lists:
-        first, *rest = envelope(scores + features @ others, features[:, place])
-        total = total + stats[first[1]]
-        before = first[1]
-        for point, winner in rest:
+    changes: list[Array] = []
+    for line in lines:
+        heights = line.scores + line.features @ other_weights
+        (_, winner), *segments = upper_envelope(heights, line.features[:, feature])
+        first_stats = first_stats + line.stats[winner]
+        for point, next_winner in segments:
             points.append(point)
-            changes.append(stats[winner] - stats[before])
-            before = winner
+            changes.append(line.stats[next_winner] - line.stats[winner])
+            winner = next_winner
     if not points:
-        return float(bleu_of(total[None])[0]), weights[place]
+        return _WeightChange(float(bleu_from_statistics(first_stats[None])[0]), weights[feature])
     order = np.argsort(points)
     edges = np.array(points)[order]
-    sums = np.concatenate([total[None], total + np.cumsum(np.array(changes)[order], 0)])
-    found = bleu_of(sums)
-    found[1:-1][np.diff(edges) < 1e-12] = -1.0  # no room between two points
-    best = int(found.argmax())
+    sums = np.concatenate([first_stats[None], first_stats + np.cumsum(np.array(changes)[order], 0)])
+    bleu = bleu_from_statistics(sums)
+    bleu[1:-1][np.diff(edges) < MIN_INTERVAL] = -1.0
+    best = int(bleu.argmax())
     low = edges[best - 1] if best > 0 else edges[0] - 2.0
     high = edges[best] if best < len(edges) else edges[-1] + 2.0
-    return float(found[best]), float((low + high) / 2)
+    return _WeightChange(float(bleu[best]), float((low + high) / 2))
 
 
-def envelope(heights: Numbers, slopes: Numbers) -> list[tuple[float, int]]:
-    """Return the lines a + b x that are highest somewhere: from which x on, and which line."""
-    # of equal lines the first comes last, and stays: so `ranked` chooses too
+def upper_envelope(heights: Array, slopes: Array) -> list[tuple[float, int]]:
+    """Return the maximum of the lines height + slope * x as (start x, line index) segments."""
+    # Of equal lines, the first in the list comes last and stays, as in `rank`.
     order = np.lexsort((-np.arange(len(heights)), heights, slopes))
-    found: list[tuple[float, int]] = []
+    segments: list[tuple[float, int]] = []
     for line in order.tolist():
         begin = -math.inf
-        while found:
-            point, top = found[-1]
-            rise = slopes[line] - slopes[top]
-            # of parallel lines the later in the order is the higher
-            begin = (heights[top] - heights[line]) / rise if rise > 0 else -math.inf
+        while segments:
+            point, top = segments[-1]
+            slope_change = slopes[line] - slopes[top]
+            # a parallel line that comes later is higher, so it replaces the line before
+            begin = (heights[top] - heights[line]) / slope_change if slope_change > 0 else -math.inf
             if begin > point:
                 break
-            found.pop()
+            segments.pop()
             begin = -math.inf
-        found.append((begin, line))
-    return found
+        segments.append((begin, line))
+    return segments
 
 
-def bleu_of(sums: Numbers) -> Numbers:
-    """Return BLEU, 0 to 100, of M x 10 summed statistics: lengths, 4 matches, 4 totals.
+def bleu_from_statistics(sums: Array) -> Array:
+    """Return M scores of BLEU, 0 to 100, from M x 10 summed statistics.
 
-    Without smoothing: 0 where an order has no match (Papineni et al. 2002).
+    The statistics are hypothesis length, reference length, 4 n-gram matches and 4 n-gram totals.
+    Without smoothing: BLEU is 0 if an order has no match (Papineni et al. 2002).
     """
-    said, wanted, matches, totals = sums[:, 0], sums[:, 1], sums[:, 2:6], sums[:, 6:10]
+    hypothesis_lengths, reference_lengths = sums[:, 0], sums[:, 1]
+    matches, totals = sums[:, 2:6], sums[:, 6:10]
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(matches / totals).mean(1)
-        brevity = np.minimum(0.0, 1.0 - wanted / said)
-        found: Numbers = 100 * np.exp(logs + brevity)
-    return np.nan_to_num(found, nan=0.0)
+        log_precision = np.log(matches / totals).mean(1)
+        log_brevity = np.minimum(0.0, 1.0 - reference_lengths / hypothesis_lengths)
+        bleu: Array = 100 * np.exp(log_precision + log_brevity)
+    return np.nan_to_num(bleu, nan=0.0)
 
 
-def _bleu_with(lists: _Lists, weights: Numbers) -> float:
-    chosen = [stats[ranked(scores.tolist(), its, weights)[0]] for scores, its, stats in lists]
-    return float(bleu_of(np.sum(chosen, 0)[None])[0])
+def _corpus_bleu(lines: Sequence[_TuningLine], weights: Array) -> float:
+    """Return the BLEU of the best hypothesis of each line."""
+    best = [line.stats[rank(line.scores.tolist(), line.features, weights)[0]] for line in lines]
+    return float(bleu_from_statistics(np.sum(best, 0)[None])[0])
 
 
-def write_weights(file: Path, names: Sequence[str], tuned: Tuned) -> None:
+def write_weights(file: Path, names: Sequence[str], tuned: TunedWeights) -> None:
     """Write weights by the name of their feature, with the BLEU before and after."""
     content = {
         "weights": dict(zip(names, tuned.weights.tolist(), strict=True)),
@@ -208,15 +238,18 @@ def write_weights(file: Path, names: Sequence[str], tuned: Tuned) -> None:
     files.write_text(file, json.dumps(content, indent=1) + "\n")
 
 
-def read_weights(file: Path, names: Sequence[str]) -> Numbers:
-    """Read weights; DataError where the file holds none, or others than of these features."""
+def read_weights(file: Path, names: Sequence[str]) -> Array:
+    """Read the weights of the named features.
+
+    Raises DataError if the file has no weights, or weights of other features.
+    """
     try:
-        found: Any = json.loads(file.read_bytes())
+        content: Any = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
     except ValueError:
-        found = None
-    weights = found.get("weights") if isinstance(found, dict) else None
+        content = None
+    weights = content.get("weights") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(
         isinstance(value, int | float) and math.isfinite(value) for value in weights.values()
     ):
@@ -230,13 +263,16 @@ def read_weights(file: Path, names: Sequence[str]) -> Numbers:
     return np.array([float(weights[name]) for name in names])
 
 
-def features_of(
+def feature_matrices(
     lists: Sequence[Sequence[Entry]], columns: Sequence[Sequence[float]]
-) -> Iterator[Numbers]:
-    """Yield n x F features for each line, of F columns over all hypotheses and the length."""
-    lengths = [float(len(entry.text.split())) for its in lists for entry in its]
+) -> Iterator[Array]:
+    """Yield the n x F features of each line; the length in words is the last feature.
+
+    Each column has one value for each hypothesis of all lists.
+    """
+    lengths = [float(len(entry.text.split())) for entries in lists for entry in entries]
     table = np.array([*columns, lengths]).T
     begin = 0
-    for its in lists:
-        yield table[begin : begin + len(its)]
-        begin += len(its)
+    for entries in lists:
+        yield table[begin : begin + len(entries)]
+        begin += len(entries)

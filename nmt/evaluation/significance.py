@@ -1,12 +1,11 @@
-"""Is B better than A? sacreBLEU's paired tests, for any number of lines.
+"""Significance tests and confidence intervals of differences between systems.
 
-Both tests are sacreBLEU's own: the same random numbers (its seed), scores and p-values, so the
-figures are those of `sacrebleu --paired-bs` and `--paired-ar`. Only the resampled sums are made
-otherwise: a stretch of samples at a time as a product of two matrices, for all systems and metrics
-at once. sacreBLEU copies the statistics of every line for every sample, which takes 12 GB for
-100,000 lines.
+Both tests are sacreBLEU's: the random numbers (its seed), scores and p-values equal those of
+`sacrebleu --paired-bs` and `--paired-ar`. Only the sums over the resampled lines are computed
+differently: as a matrix product for a block of samples, all systems and all metrics at once.
+sacreBLEU copies the statistics of every line for every sample, which takes 12 GB for 100,000 lines.
 
-n lines, K statistics of all systems and metrics side by side.
+Shapes: n lines, K statistics of all systems and metrics side by side.
 """
 
 from __future__ import annotations
@@ -20,159 +19,177 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.significance import _compute_p_value, estimate_ci
 
-from nmt.evaluation.metrics import Metrics, Statistics, scored
-from nmt.evaluation.reports.report import Interval
+from nmt.evaluation.metrics import LineStatistics, Metrics, score_sums
+from nmt.evaluation.reports.report import ConfidenceInterval
 
 SAMPLES = 1000
-"""Bootstrap resamples (Koehn 2004)."""
+"""Number of bootstrap samples (Koehn 2004)."""
 TRIALS = 10_000
-"""Shuffles of approximate randomisation (Riezler & Maxwell 2005)."""
+"""Number of trials of approximate randomisation (Riezler & Maxwell 2005)."""
 SEED = 12345
-"""sacreBLEU's."""
-CELLS = 2**22
-"""Lines times samples in one stretch."""
-BOOLS_A_DRAW = 32
-"""numpy draws so many at a time, so a stretch of shuffles must have whole draws."""
+"""Seed of sacreBLEU."""
+MAX_BLOCK_CELLS = 2**22
+"""Approximate maximum of lines x samples in one block."""
+BOOLEANS_PER_DRAW = 32
+"""numpy draws this number of booleans at a time; a block must contain complete draws."""
 
-Numbers = NDArray[np.float64]
-Drawn = TypeVar("Drawn")
+Array = NDArray[np.float64]
+Draw = TypeVar("Draw")
 Advance = Callable[[int], object]
-"""Told how many samples are done."""
+"""Called with the number of samples computed since the last call."""
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A system beside the first, by one metric."""
+class PairedTest:
+    """Result of comparing a system with the first system by one metric."""
 
     difference: float
-    """Its score less the first one's."""
+    """Score of the system minus score of the first system."""
     p_bootstrap: float
     p_randomisation: float
 
 
-def bootstrap_sums(stats: Numbers, samples: int = SAMPLES, advance: Advance = bool) -> Numbers:
-    """Return samples x K sums over n lines drawn with replacement."""
-    lines = len(stats)
+def bootstrap_sums(stats: Array, samples: int = SAMPLES, advance: Advance = bool) -> Array:
+    """Return samples x K sums of n x K `stats` over n lines drawn with replacement."""
+    line_count = len(stats)
     rng = np.random.default_rng(SEED)
 
-    def draw(rows: int) -> NDArray[np.int64]:
-        return rng.choice(lines, size=(rows, lines), replace=True)
+    def draw_lines(rows: int) -> NDArray[np.int64]:
+        return rng.choice(line_count, size=(rows, line_count), replace=True)
 
-    def sums(drawn: NDArray[np.int64]) -> Numbers:
-        counts = np.stack([np.bincount(row, minlength=lines) for row in drawn])
+    def sum_lines(drawn: NDArray[np.int64]) -> Array:
+        counts = np.stack([np.bincount(row, minlength=line_count) for row in drawn])
         return counts.astype(np.float64) @ stats
 
-    return _in_stretches(draw, sums, samples, max(1, CELLS // lines), advance)
+    block = max(1, MAX_BLOCK_CELLS // line_count)
+    return _in_blocks(draw_lines, sum_lines, samples, block, advance)
 
 
-def swapped_sums(changes: Numbers, trials: int = TRIALS, advance: Advance = bool) -> Numbers:
-    """Return trials x K sums of `changes` over the lines that each trial swaps, about half."""
-    lines = len(changes)
+def swapped_sums(changes: Array, trials: int = TRIALS, advance: Advance = bool) -> Array:
+    """Return trials x K sums of n x K `changes` over the lines that a trial swaps.
+
+    Each trial swaps a line with probability 1/2.
+    """
+    line_count = len(changes)
     rng = np.random.default_rng(SEED)
 
-    def draw(rows: int) -> NDArray[np.bool_]:
-        return rng.integers(2, size=(rows, lines), dtype=bool)
+    def draw_swaps(rows: int) -> NDArray[np.bool_]:
+        return rng.integers(2, size=(rows, line_count), dtype=bool)
 
-    def sums(drawn: NDArray[np.bool_]) -> Numbers:
+    def sum_swapped(drawn: NDArray[np.bool_]) -> Array:
         return drawn.astype(np.float64) @ changes
 
-    stretch = max(BOOLS_A_DRAW, CELLS // lines // BOOLS_A_DRAW * BOOLS_A_DRAW)
-    return _in_stretches(draw, sums, trials, stretch, advance)
+    draws = MAX_BLOCK_CELLS // line_count // BOOLEANS_PER_DRAW
+    block = max(BOOLEANS_PER_DRAW, draws * BOOLEANS_PER_DRAW)
+    return _in_blocks(draw_swaps, sum_swapped, trials, block, advance)
 
 
-def _in_stretches(
-    draw: Callable[[int], Drawn],
-    sums: Callable[[Drawn], Numbers],
+def _in_blocks(
+    draw: Callable[[int], Draw],
+    compute_sums: Callable[[Draw], Array],
     total: int,
-    stretch: int,
+    block: int,
     advance: Advance,
-) -> Numbers:
-    """Draw a stretch of samples in a thread while the one before is summed up in this one."""
-    sizes = [min(stretch, total - begin) for begin in range(0, total, stretch)]
-    found = []
-    with ThreadPoolExecutor(1) as ahead:
-        drawn = ahead.submit(draw, sizes[0])
-        for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
-            now = drawn.result()
-            if following:
-                drawn = ahead.submit(draw, following)
-            found.append(sums(now))
+) -> Array:
+    """Compute the sums of `total` samples in blocks.
+
+    A thread draws the next block while this thread sums the current one.
+    """
+    sizes = [min(block, total - begin) for begin in range(0, total, block)]
+    sums = []
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(draw, sizes[0])
+        for size, next_size in zip(sizes, [*sizes[1:], 0], strict=True):
+            drawn = future.result()
+            if next_size:
+                future = executor.submit(draw, next_size)
+            sums.append(compute_sums(drawn))
             advance(size)
-    return np.concatenate(found)
+    return np.concatenate(sums)
 
 
-def side_by_side(stats: Sequence[Statistics]) -> Numbers:
-    """Return n x K: the statistics of all metrics of all systems."""
-    return np.concatenate([part for its in stats for part in its.values()], 1)
+def join_statistics(systems: Sequence[LineStatistics]) -> Array:
+    """Return n x K statistics of all metrics of all systems."""
+    return np.concatenate([stats for system in systems for stats in system.values()], 1)
 
 
-def _apart(sums: NDArray[Any], like: Sequence[Statistics]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield each system's part of samples x K, by metric."""
-    place = 0
-    for its in like:
+def _split_sums(
+    sums: NDArray[Any], systems: Sequence[LineStatistics]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the part of samples x K sums that belongs to each system, by metric."""
+    begin = 0
+    for system in systems:
         parts = {}
-        for name, stats in its.items():
-            parts[name] = sums[:, place : place + stats.shape[1]]
-            place += stats.shape[1]
+        for name, stats in system.items():
+            parts[name] = sums[:, begin : begin + stats.shape[1]]
+            begin += stats.shape[1]
         yield parts
 
 
-def bootstrap(
-    metrics: Metrics, stats: Sequence[Statistics], advance: Advance = bool
-) -> list[dict[str, Numbers]]:
-    """Return of each system, by metric, its scores on SAMPLES resamples, the same for all."""
-    sums = bootstrap_sums(side_by_side(stats), advance=advance).astype(np.float32)
+def bootstrap_scores(
+    metrics: Metrics, systems: Sequence[LineStatistics], advance: Advance = bool
+) -> list[dict[str, Array]]:
+    """Return for each system, by metric, its scores on SAMPLES resamples of the lines.
+
+    All systems use the same resamples.
+    """
+    sums = bootstrap_sums(join_statistics(systems), advance=advance).astype(np.float32)
     return [
         {name: _scores(metrics, name, parts[name]) for name in metrics}
-        for parts in _apart(sums, stats)
+        for parts in _split_sums(sums, systems)
     ]
 
 
-def intervals(resampled: Mapping[str, Numbers]) -> dict[str, Interval]:
-    """Return a system's confidence intervals from its resampled scores, by metric."""
-    found = {}
-    for name, its in resampled.items():
-        mean, half = map(float, estimate_ci(its))
-        found[name] = Interval(mean=mean, half=half)
-    return found
+def confidence_intervals(resampled: Mapping[str, Array]) -> dict[str, ConfidenceInterval]:
+    """Return confidence intervals from the resampled scores of one system, by metric."""
+    intervals = {}
+    for name, scores in resampled.items():
+        mean, half = map(float, estimate_ci(scores))
+        intervals[name] = ConfidenceInterval(mean=mean, half=half)
+    return intervals
 
 
-def compare(
+def compare_systems(
     metrics: Metrics,
-    stats: Sequence[Statistics],
-    resampled: Sequence[Mapping[str, Numbers]],
+    systems: Sequence[LineStatistics],
+    resampled: Sequence[Mapping[str, Array]],
     advance: Advance = bool,
-) -> list[dict[str, Paired]]:
-    """Return each system but the first beside the first, by metric.
+) -> list[dict[str, PairedTest]]:
+    """Compare each system except the first with the first; return results by metric.
 
-    `resampled` are the scores of `bootstrap`.
+    `resampled` is the result of `bootstrap_scores`.
     """
-    if len(stats) < 2:
+    if len(systems) < 2:
         return []
-    first, *others = stats
-    totals = [{name: part.sum(0) for name, part in its.items()} for its in stats]
-    changes = [{name: first[name] - its[name] for name in metrics} for its in others]
-    sums = swapped_sums(side_by_side(changes), advance=advance)
-    found = []
-    for i, swapped in enumerate(_apart(sums, changes), 1):
-        pairs = {}
+    first, *others = systems
+    changes = [
+        {name: first[name] - system[name] for name in metrics}
+        for system in others  # what swapping a line adds to the system
+    ]
+    swapped = swapped_sums(join_statistics(changes), advance=advance)
+    first_totals = {name: stats.sum(0) for name, stats in first.items()}
+    results = []
+    for i, system_swaps in enumerate(_split_sums(swapped, changes), 1):
+        tests = {}
         for name in metrics:
-            one, other = (
-                float(scored(metrics[name], totals[which][name]).score) for which in (0, i)
-            )
-            real = abs(one - other)
-            spread = np.abs(resampled[i][name] - resampled[0][name])
-            # in a trial some lines of the second system are the first one's, and the reverse
-            second, back = totals[i][name] + swapped[name], totals[0][name] - swapped[name]
+            totals = systems[i][name].sum(0)
+            first_score = float(score_sums(metrics[name], first_totals[name]).score)
+            score = float(score_sums(metrics[name], totals).score)
+            difference = abs(first_score - score)
+            bootstrapped = np.abs(resampled[i][name] - resampled[0][name])
+            # a trial moves some lines of the first system to the second, and the reverse
+            second = totals + system_swaps[name]
+            back = first_totals[name] - system_swaps[name]
             shuffled = np.abs(_scores(metrics, name, second) - _scores(metrics, name, back))
-            pairs[name] = Paired(
-                other - one,
-                float(_compute_p_value(spread - spread.mean(), real)),
-                float(_compute_p_value(shuffled, real)),
+            tests[name] = PairedTest(
+                difference=score - first_score,
+                p_bootstrap=float(_compute_p_value(bootstrapped - bootstrapped.mean(), difference)),
+                p_randomisation=float(_compute_p_value(shuffled, difference)),
             )
-        found.append(pairs)
-    return found
+        results.append(tests)
+    return results
 
 
-def _scores(metrics: Metrics, name: str, sums: NDArray[Any]) -> Numbers:
-    return np.array([scored(metrics[name], row).score for row in sums])  # of the sums' type
+def _scores(metrics: Metrics, name: str, sums: NDArray[Any]) -> Array:
+    """Return the score of each row of sums; its floating point type is that of the sums."""
+    return np.array([score_sums(metrics[name], row).score for row in sums])

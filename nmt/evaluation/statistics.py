@@ -1,6 +1,6 @@
-"""One look at all lines, on all cores: statistics of the metrics and what each line tells.
+"""Compute statistics of all lines of a test set, in one pass, on all cores.
 
-n lines, S systems, R reference files.
+Shapes: n lines, S systems, R reference files.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 
 from nmt.core.process_pool import Pool
 from nmt.evaluation.line_checks import (
-    COPIES,
-    KINDS,
-    Copied,
-    copied,
+    COPY_KINDS,
+    SENTENCE_KINDS,
+    CopyCount,
+    check_line,
+    count_copies,
     has_new_number,
-    kinds,
-    suspicions,
-    word_splitter,
+    sentence_kinds,
+    word_tokenizer,
 )
 from nmt.evaluation.metrics import (
     DEFAULT_METRICS,
-    Mean,
+    LineStatistics,
+    MeanMetric,
     Metrics,
-    Statistics,
+    line_statistics,
     make_metrics,
-    scored,
-    statistics,
+    score_sums,
 )
 
-CHUNK = 250
-"""Lines that a process scores at a time, at most."""
+CHUNK_LINES = 250
+"""Maximum number of lines that a process scores at a time."""
 CHUNK_CHARACTERS = 50_000
-"""Reference characters that it scores at a time, about: TER takes seconds for a long line."""
-LEAST_LINES = 2000
-"""Hypotheses below which starting processes takes longer than they save."""
+"""Approximate number of reference characters of a chunk: TER takes seconds for a long line."""
+MIN_PARALLEL_HYPOTHESES = 2000
+"""Number of hypotheses from which starting processes saves time."""
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Lines to translate, and how people translated them."""
+    """Source lines and their reference translations."""
 
     __test__ = False
 
@@ -56,199 +57,229 @@ class TestSet:
     references: list[list[str]]
     """R x n."""
     src: list[str] | None
-    """n; None where translations alone are scored."""
+    """n source lines; None if only translations are scored."""
     src_lang: str
     tgt_lang: str
     tags: dict[str, str] = field(default_factory=dict)
-    """What a model of several languages is asked for."""
+    """Values of the tags of a multilingual model, such as tgt_lang."""
 
     def __len__(self) -> int:
         return len(self.references[0])
 
 
 @dataclass
-class SystemLines:
-    """What the lines of one system told."""
+class SystemStatistics:
+    """Statistics of the hypotheses of one system."""
 
-    stats: Statistics
+    stats: LineStatistics
     chrf: NDArray[np.float64]
-    """n, of each line by itself."""
-    suspicions: NDArray[np.bool_]
-    """n x SUSPICIONS."""
+    """n sentence-level chrF scores."""
+    failed_checks: NDArray[np.bool_]
+    """n x LINE_CHECKS."""
     copies: NDArray[np.int64]
-    """n x COPIES x expected and found."""
-    counts: Counter[str]
-    """How often a word stands in the hypotheses."""
-    matches: Counter[str]
-    """How often in hypothesis and first reference of one line."""
+    """n x COPY_KINDS x (expected, found)."""
+    word_counts: Counter[str]
+    """Number of occurrences of each word in the hypotheses."""
+    word_matches: Counter[str]
+    """Number of occurrences of each word that match the first reference of the line."""
 
 
 @dataclass
-class Measured:
-    """What all lines of a test set told."""
+class TestSetStatistics:
+    """Statistics of all lines of a test set."""
+
+    __test__ = False
 
     metrics: Metrics
-    systems: list[SystemLines]
-    kinds: NDArray[np.bool_]
-    """n x KINDS."""
+    systems: list[SystemStatistics]
+    sentence_kinds: NDArray[np.bool_]
+    """n x SENTENCE_KINDS."""
     src_words: NDArray[np.int64]
-    """n; those of the reference where there is no source."""
-    references: list[list[str]]
-    """The words of the first reference of each line."""
+    """n source lengths in words; lengths of the first references if there is no source."""
+    reference_words: list[list[str]]
+    """Words of the first reference of each line."""
 
     @cached_property
-    def counts(self) -> Counter[str]:
-        """How often a word stands in the first references."""
-        return Counter(word for line in self.references for word in line)
+    def word_counts(self) -> Counter[str]:
+        """Number of occurrences of each word in the first references."""
+        return Counter(word for words in self.reference_words for word in words)
 
 
-_Chunk = tuple[list[str] | None, list[list[str]], list[list[str]]]
-"""Sources, references (R x lines) and hypotheses (S x lines)."""
-_Settings = tuple[str, str, tuple[str, ...]]
-"""Source language, target language and the names of the metrics."""
+class _Settings(NamedTuple):
+    """Constant arguments of every process."""
+
+    src_lang: str
+    tgt_lang: str
+    metric_names: tuple[str, ...]
 
 
-class _Found(NamedTuple):
-    """What some lines told, as in Measured."""
+class _Chunk(NamedTuple):
+    """Consecutive lines that a process scores at a time."""
 
-    systems: list[SystemLines]
-    kinds: NDArray[np.bool_]
-    src_words: NDArray[np.int64]
+    src: list[str] | None
     references: list[list[str]]
+    """R x lines."""
+    hypotheses: list[list[str]]
+    """S x lines."""
 
 
-def measure(
-    test: TestSet,
+class _ChunkStatistics(NamedTuple):
+    """Statistics of the lines of a chunk, as in TestSetStatistics."""
+
+    systems: list[SystemStatistics]
+    sentence_kinds: NDArray[np.bool_]
+    src_words: NDArray[np.int64]
+    reference_words: list[list[str]]
+
+
+def compute_statistics(
+    test_set: TestSet,
     hypotheses: Sequence[list[str]],
     cores: int,
     advance: Callable[[int], object] = bool,
-    names: Sequence[str] = DEFAULT_METRICS,
-) -> Measured:
-    """Score the lines of all systems by the named metrics.
+    metric_names: Sequence[str] = DEFAULT_METRICS,
+) -> TestSetStatistics:
+    """Return the statistics of S x n hypotheses.
 
     `advance` is called with the number of lines scored since the last call.
     """
-    metrics = make_metrics(test.tgt_lang, names)
-    statistics(metrics, [], [lines[:1] for lines in test.references])  # for their signatures
-    settings = test.src_lang, test.tgt_lang, tuple(names)
-    busy = cores if cores > 1 and len(test) * len(hypotheses) >= LEAST_LINES else 0
-    parts: list[_Found] = []
-    with Pool(_look, settings, busy) as pool:
-        for found in pool.map(_chunks(test, hypotheses)):
-            parts.append(found)
-            advance(len(found.references))
-    return Measured(
-        dict[str, Metric | Mean](metrics),
-        [_joined(its) for its in zip(*(part.systems for part in parts), strict=True)],
-        np.concatenate([part.kinds for part in parts]),
-        np.concatenate([part.src_words for part in parts]),
-        [line for part in parts for line in part.references],
+    metrics = make_metrics(test_set.tgt_lang, metric_names)
+    # the number of references is part of a metric's signature
+    line_statistics(metrics, [], [lines[:1] for lines in test_set.references])
+    settings = _Settings(test_set.src_lang, test_set.tgt_lang, tuple(metric_names))
+    is_parallel = cores > 1 and len(test_set) * len(hypotheses) >= MIN_PARALLEL_HYPOTHESES
+    chunks: list[_ChunkStatistics] = []
+    with Pool(_score_chunk, settings, cores if is_parallel else 0) as pool:
+        for chunk in pool.map(_split_into_chunks(test_set, hypotheses)):
+            chunks.append(chunk)
+            advance(len(chunk.reference_words))
+    return TestSetStatistics(
+        metrics=dict[str, Metric | MeanMetric](metrics),
+        systems=[
+            _concatenate(systems) for systems in zip(*(c.systems for c in chunks), strict=True)
+        ],
+        sentence_kinds=np.concatenate([chunk.sentence_kinds for chunk in chunks]),
+        src_words=np.concatenate([chunk.src_words for chunk in chunks]),
+        reference_words=[words for chunk in chunks for words in chunk.reference_words],
     )
 
 
-def _chunks(test: TestSet, hypotheses: Sequence[list[str]]) -> Iterator[_Chunk]:
-    for rows in _chunk_rows(test.references[0]):
-        yield (
-            None if test.src is None else test.src[rows],
-            [lines[rows] for lines in test.references],
-            [lines[rows] for lines in hypotheses],
+def _split_into_chunks(test_set: TestSet, hypotheses: Sequence[list[str]]) -> Iterator[_Chunk]:
+    for rows in _chunk_slices(test_set.references[0]):
+        yield _Chunk(
+            src=None if test_set.src is None else test_set.src[rows],
+            references=[lines[rows] for lines in test_set.references],
+            hypotheses=[lines[rows] for lines in hypotheses],
         )
 
 
-def _chunk_rows(lines: Sequence[str]) -> Iterator[slice]:
-    """Yield consecutive slices of at most CHUNK lines and about CHUNK_CHARACTERS characters."""
+def _chunk_slices(lines: Sequence[str]) -> Iterator[slice]:
+    """Yield consecutive slices of at most CHUNK_LINES lines and about CHUNK_CHARACTERS."""
     begin = characters = 0
     for end, line in enumerate(lines, 1):
         characters += len(line)
-        if end - begin == CHUNK or characters >= CHUNK_CHARACTERS or end == len(lines):
+        if end - begin == CHUNK_LINES or characters >= CHUNK_CHARACTERS or end == len(lines):
             yield slice(begin, end)
             begin, characters = end, 0
 
 
-def _look(settings: _Settings, chunk: _Chunk) -> _Found:
-    """Score some lines; the work of one process."""
-    src, references, hypotheses = chunk
-    src_lang, tgt_lang, names = settings
-    metrics = make_metrics(tgt_lang, names)
-    stats = statistics(metrics, hypotheses, references)
-    bleu, chrf = metrics["bleu"], metrics["chrf"]
-    assert isinstance(bleu, BLEU)
-    assert isinstance(chrf, CHRF)
-    cut = word_splitter(tgt_lang, bleu)
-    by_line = list(zip(*references, strict=True))
-    cut_references = [[cut(line) for line in lines] for lines in by_line]
-    source_words = [cut(line) for line in src] if src is not None else [[] for _ in by_line]
+def _score_chunk(settings: _Settings, chunk: _Chunk) -> _ChunkStatistics:
+    """Return the statistics of a chunk; this runs in a process of the pool."""
+    metrics = make_metrics(settings.tgt_lang, settings.metric_names)
+    stats = line_statistics(metrics, chunk.hypotheses, chunk.references)
+    lines = _TokenizedLines(chunk, settings.tgt_lang, metrics)
     systems = [
-        _system(chrf, its, lines, src, by_line, cut_references, source_words, cut)
-        for its, lines in zip(stats, hypotheses, strict=True)
+        _system_statistics(lines, hypotheses, system_stats)
+        for hypotheses, system_stats in zip(chunk.hypotheses, stats, strict=True)
     ]
-    firsts = [lines[0] for lines in cut_references]
-    if src is None:
-        lengths = [len(words) for words in firsts]
-        kinds_found = [[False] * len(KINDS) for _ in by_line]
+    first_references = [references[0] for references in lines.reference_words]
+    if chunk.src is None:
+        lengths = [len(words) for words in first_references]
+        kinds = [[False] * len(SENTENCE_KINDS) for _ in lengths]
     else:
-        of_source = word_splitter(src_lang)
-        lengths = [len(of_source(line)) for line in src]
-        kinds_found = [kinds(line, refs[0]) for line, refs in zip(src, by_line, strict=True)]
-    return _Found(systems, np.array(kinds_found), np.array(lengths), firsts)
+        tokenize_source = word_tokenizer(settings.src_lang)
+        lengths = [len(tokenize_source(line)) for line in chunk.src]
+        kinds = [
+            sentence_kinds(line, reference)
+            for line, reference in zip(chunk.src, chunk.references[0], strict=True)
+        ]
+    return _ChunkStatistics(systems, np.array(kinds), np.array(lengths), first_references)
 
 
-def _system(
-    chrf: CHRF,
-    stats: Statistics,
-    hypotheses: list[str],
-    src: list[str] | None,
-    references: list[tuple[str, ...]],
-    cut_references: list[list[list[str]]],
-    source_words: list[list[str]],
-    cut: Callable[[str], list[str]],
-) -> SystemLines:
-    line_chrf = np.array([scored(chrf, row).score for row in stats["chrf"]], np.float64)
-    counts, matches = Counter[str](), Counter[str]()
-    suspicious, copies = [], []
+class _TokenizedLines:
+    """Sources and references of a chunk, line by line, with their words."""
+
+    def __init__(self, chunk: _Chunk, tgt_lang: str, metrics: dict[str, BLEU | CHRF | TER]) -> None:
+        bleu, chrf = metrics["bleu"], metrics["chrf"]
+        assert isinstance(bleu, BLEU)
+        assert isinstance(chrf, CHRF)
+        self.chrf = chrf
+        self.tokenize = word_tokenizer(tgt_lang, bleu)
+        self.src = chunk.src
+        self.references = list(zip(*chunk.references, strict=True))
+        self.reference_words = [
+            [self.tokenize(reference) for reference in references] for references in self.references
+        ]
+        self.source_words: list[list[str]] = [[] for _ in self.references]
+        """Words of the sources under the tokenizer of the target language."""
+        if chunk.src is not None:
+            self.source_words = [self.tokenize(line) for line in chunk.src]
+
+
+def _system_statistics(
+    lines: _TokenizedLines, hypotheses: list[str], stats: LineStatistics
+) -> SystemStatistics:
+    """Return the statistics of one system on a chunk."""
+    line_chrf = np.array([score_sums(lines.chrf, row).score for row in stats["chrf"]], np.float64)
+    word_counts, word_matches = Counter[str](), Counter[str]()
+    failed_checks, copies = [], []
     for i, hypothesis in enumerate(hypotheses):
-        words = cut(hypothesis)
-        its = Counter(words)
-        counts.update(its)
-        matches.update(its & Counter(cut_references[i][0]))
-        pairs = [Copied(0, 0)] * len(COPIES)
-        invented = False
-        if src is not None:
-            pairs = copied(src[i], references[i], hypothesis)
-            invented = has_new_number(src[i], references[i], hypothesis)
-        copies.append(pairs)
-        suspicious.append(
-            suspicions(
-                None if src is None else src[i],
-                hypothesis,
-                words,
-                cut_references[i],
-                source_words[i],
-                float(line_chrf[i]),
-                pairs,
-                invented,
+        words = lines.tokenize(hypothesis)
+        counts = Counter(words)
+        word_counts.update(counts)
+        word_matches.update(counts & Counter(lines.reference_words[i][0]))
+        source = None if lines.src is None else lines.src[i]
+        line_copies = [CopyCount(0, 0)] * len(COPY_KINDS)
+        new_number = False
+        if source is not None:
+            line_copies = count_copies(source, lines.references[i], hypothesis)
+            new_number = has_new_number(source, lines.references[i], hypothesis)
+        copies.append(line_copies)
+        failed_checks.append(
+            check_line(
+                source=source,
+                hypothesis=hypothesis,
+                hypothesis_words=words,
+                reference_words=lines.reference_words[i],
+                source_words=lines.source_words[i],
+                chrf=float(line_chrf[i]),
+                copies=line_copies,
+                has_new_number=new_number,
             )
         )
-    return SystemLines(
-        stats,
-        line_chrf,
-        np.array(suspicious),
-        np.array(copies),
-        counts,
-        matches,
+    return SystemStatistics(
+        stats=stats,
+        chrf=line_chrf,
+        failed_checks=np.array(failed_checks),
+        copies=np.array(copies),
+        word_counts=word_counts,
+        word_matches=word_matches,
     )
 
 
-def _joined(parts: Sequence[SystemLines]) -> SystemLines:
-    counts, matches = Counter[str](), Counter[str]()
-    for part in parts:
-        counts.update(part.counts)
-        matches.update(part.matches)
-    return SystemLines(
-        {name: np.concatenate([p.stats[name] for p in parts]) for name in parts[0].stats},
-        np.concatenate([p.chrf for p in parts]),
-        np.concatenate([p.suspicions for p in parts]),
-        np.concatenate([p.copies for p in parts]),
-        counts,
-        matches,
+def _concatenate(chunks: Sequence[SystemStatistics]) -> SystemStatistics:
+    word_counts, word_matches = Counter[str](), Counter[str]()
+    for chunk in chunks:
+        word_counts.update(chunk.word_counts)
+        word_matches.update(chunk.word_matches)
+    return SystemStatistics(
+        stats={
+            name: np.concatenate([chunk.stats[name] for chunk in chunks])
+            for name in chunks[0].stats
+        },
+        chrf=np.concatenate([chunk.chrf for chunk in chunks]),
+        failed_checks=np.concatenate([chunk.failed_checks for chunk in chunks]),
+        copies=np.concatenate([chunk.copies for chunk in chunks]),
+        word_counts=word_counts,
+        word_matches=word_matches,
     )

@@ -21,7 +21,7 @@ from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.analysis import Progress, SystemOutput
 from nmt.evaluation.attention_checks import WordAttention, check_attention
-from nmt.evaluation.reports.report import About, Subwords
+from nmt.evaluation.reports.report import SubwordCounts, SystemInfo
 from nmt.evaluation.statistics import TestSet
 
 Pairs = Iterable[tuple[str, str]]
@@ -40,9 +40,9 @@ class FileSystem:
     file: Path
 
     @property
-    def about(self) -> About:
+    def about(self) -> SystemInfo:
         """Return the origin of the translations for the report."""
-        return About(kind="file", path=str(self.file))
+        return SystemInfo(kind="file", path=str(self.file))
 
     def translate_all(self, test_sets: Sequence[TestSet], progress: Progress) -> list[SystemOutput]:
         """Read the translations of the only test set.
@@ -78,13 +78,13 @@ class RunSystem:
     """Function that computes attention; None if the report needs none."""
 
     @property
-    def about(self) -> About:
+    def about(self) -> SystemInfo:
         """Return the checkpoint and the decoding settings for the report."""
         state_file = self.run.selected_checkpoint() / STATE
         checkpoint = None
         if state_file.is_file():
             checkpoint = self.run.checkpoint(read_json(state_file)["update"]).name
-        return About(
+        return SystemInfo(
             kind="run",
             path=str(self.run.path.resolve()),
             checkpoint=checkpoint,
@@ -180,13 +180,13 @@ def as_test_sets(sets: Mapping[str, EvalSet], config: Config, tgt_lang: str = ""
 
 def count_subwords(
     tokenizers: Tokenizers, test_set: TestSet, hypotheses: Sequence[str]
-) -> Subwords:
+) -> SubwordCounts:
     """Return token counts of the sources and the hypotheses."""
     tokenizer, sources = tokenizers.src.with_tags(()), test_set.src or []
     src_tokens = tokenizer.encode(sources)
     token_types = {token for line in src_tokens for token in line}
     byte_types = {t for t in token_types if tokenizer.pieces([t])[0].startswith("<0x")}
-    return Subwords(
+    return SubwordCounts(
         src_tokens_a_word=_tokens_per_word(src_tokens, sources),
         tgt_tokens_a_word=_tokens_per_word(tokenizers.tgt.encode(hypotheses), hypotheses),
         byte_tokens=sum(token in byte_types for line in src_tokens for token in line),

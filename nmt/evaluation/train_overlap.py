@@ -1,4 +1,4 @@
-"""What stands of a test set in the training text: how often its words, and which of its lines."""
+"""Overlap of a test set with the training text: word frequencies and leaked lines."""
 
 from __future__ import annotations
 
@@ -10,54 +10,60 @@ from itertools import islice
 from nmt.core.process_pool import Pool
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import chunks
-from nmt.evaluation.line_checks import word_splitter
+from nmt.evaluation.line_checks import word_tokenizer
 from nmt.evaluation.statistics import TestSet
 
-CHUNK = 10_000
-"""Lines that a process looks at in one go."""
+CHUNK_LINES = 10_000
+"""Number of lines that a process counts at a time."""
 
-COUNTED = 1_000_000
-"""Pairs whose words are counted, the first: enough to know which are rare."""
+MAX_COUNTED_PAIRS = 1_000_000
+"""Maximum number of training pairs whose words are counted. It suffices to tell rare words."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a model has seen of a test set."""
+class TrainOverlap:
+    """Overlap of a test set with the training text."""
 
-    counts: Counter[str]
-    """How often each word of the test set stands in the target side of the training text."""
+    word_counts: Counter[str]
+    """Frequency of each word of the test set in the target side of the training text."""
     leaked: list[int]
-    """The lines, from 1, whose source is a source of the training text, letter for letter."""
-    pairs: int
-    """Of training text, whose words were counted."""
+    """Numbers, from 1, of lines whose source equals a source of the training text."""
+    counted_pairs: int
+    """Number of training pairs whose words were counted."""
 
 
-def look_back(
+def find_train_overlap(
     corpus: Corpus,
-    test: TestSet,
+    test_set: TestSet,
     words: Collection[str],
     cores: int,
     advance: Callable[[int], object] = bool,
-) -> Seen:
-    """Go through a run's training text; of words and lines only the test set's are kept."""
-    wanted, most = set(words), -(-COUNTED // CHUNK)
-    sources = {line.strip() for line in test.src or ()} - {""}
-    counts, leaked = Counter[str](), set[str]()
-    with Pool(_count, test.tgt_lang, cores if cores > 1 and len(corpus) >= CHUNK else 0) as pool:
-        for found in pool.map(islice(_chunks(corpus, "tgt"), most)):
-            counts.update({word: n for word, n in found.items() if word in wanted})
-            advance(CHUNK)
+) -> TrainOverlap:
+    """Count `words` in a training corpus and find the sources that it shares with the test set."""
+    test_words = set(words)
+    max_chunks = -(-MAX_COUNTED_PAIRS // CHUNK_LINES)
+    word_counts = Counter[str]()
+    processes = cores if cores > 1 and len(corpus) >= CHUNK_LINES else 0
+    with Pool(_count_words, test_set.tgt_lang, processes) as pool:
+        for counts in pool.map(islice(_chunks(corpus, "tgt"), max_chunks)):
+            word_counts.update({w: count for w, count in counts.items() if w in test_words})
+            advance(CHUNK_LINES)
+    test_sources = {line.strip() for line in test_set.src or ()} - {""}
+    shared = set[str]()
     for lines in _chunks(corpus, "src"):
-        leaked |= sources.intersection(line.strip() for line in lines)
-    numbers = [i for i, line in enumerate(test.src or (), 1) if line.strip() in leaked]
-    return Seen(counts, numbers, min(len(corpus), most * CHUNK))
+        shared |= test_sources.intersection(line.strip() for line in lines)
+    return TrainOverlap(
+        word_counts=word_counts,
+        leaked=[i for i, line in enumerate(test_set.src or (), 1) if line.strip() in shared],
+        counted_pairs=min(len(corpus), max_chunks * CHUNK_LINES),
+    )
 
 
 def _chunks(corpus: Corpus, side: str) -> Iterator[list[str]]:
     for shard in corpus.shards:
-        yield from chunks(shard.lines(side), CHUNK)
+        yield from chunks(shard.lines(side), CHUNK_LINES)
 
 
-def _count(language: str, lines: list[str]) -> Counter[str]:
-    cut = word_splitter(language)
-    return Counter(word for line in lines for word in cut(line))
+def _count_words(language: str, lines: list[str]) -> Counter[str]:
+    tokenize = word_tokenizer(language)
+    return Counter(word for line in lines for word in tokenize(line))

@@ -1,104 +1,117 @@
-"""What fools people who read scores."""
+"""Warnings about test sets and hypotheses whose scores mislead the reader.
+
+Each function returns its warnings, or an empty list.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
-TOKENIZED = re.compile(r"\S [.,](?:\s|$)|@-@|&(?:apos|quot|amp);|\S (?:'s|n't|'re|'ll)\b")
-"""Marks of text that went through a tokenizer; a space before ? and ! is good French."""
-TOKENIZED_SHARE = 0.1
-NO_SPACES = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
-"""Kana, Han and Thai."""
-FEW_LINES = 500
-"""Test sets of fewer lines tell apart only systems that are far apart (Card et al. 2020)."""
+TOKENIZATION_MARKS = re.compile(r"\S [.,](?:\s|$)|@-@|&(?:apos|quot|amp);|\S (?:'s|n't|'re|'ll)\b")
+"""Traces of a tokenizer. A space before ? and ! is not one: French typography requires it."""
+MAX_TOKENIZED_SHARE = 0.1
+"""Largest fraction of lines with tokenization marks that raises no warning."""
+UNSPACED_SCRIPTS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")
+"""Characters of scripts without spaces: kana, Han and Thai."""
+MIN_TEST_LINES = 500
+"""Smaller test sets have too little statistical power for close systems (Card et al. 2020)."""
 
 
 def tokenized_share(lines: Sequence[str]) -> float:
-    """Return the share of lines that look as if a tokenizer had been at them."""
-    real = [line for line in lines if line.strip()]
-    return sum(bool(TOKENIZED.search(line)) for line in real) / len(real) if real else 0.0
+    """Return the fraction of non-blank lines that contain tokenization marks."""
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        return 0.0
+    return sum(bool(TOKENIZATION_MARKS.search(line)) for line in texts) / len(texts)
 
 
-def looks_tokenized(what: str, lines: Sequence[str]) -> list[str]:
-    """Return a caution where text looks tokenized."""
+def tokenized_text(name: str, lines: Sequence[str]) -> list[str]:
+    """Warn if the text `name` looks tokenized."""
     share = tokenized_share(lines)
-    if share < TOKENIZED_SHARE:
+    if share < MAX_TOKENIZED_SHARE:
         return []
     return [
-        f"{what}: {share:.0%} of the lines look tokenized; scores are made for plain text, "
+        f"{name}: {share:.0%} of the lines look tokenized; scores are made for plain text, "
         "and tokenized text is scored otherwise"
     ]
 
 
-def references_as_output(
+def preprocessed_references(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> list[str]:
-    """Return cautions about references that are not as people write."""
-    found, theirs = [], "".join(hypotheses)
+    """Warn if references look tokenized, or lowercased while the hypotheses are not."""
+    warnings = []
+    hypothesis_text = "".join(hypotheses)
     for number, lines in enumerate(references, 1):
-        which = f"reference {number}" if len(references) > 1 else "reference"
-        found += looks_tokenized(which, lines)
+        name = f"reference {number}" if len(references) > 1 else "reference"
+        warnings += tokenized_text(name, lines)
         text = "".join(lines)
-        if text.lower() == text and text.upper() != text and theirs.lower() != theirs:
-            found.append(f"{which}: has no capital letter, the hypotheses have")
-    return found
+        is_lowercase = text.lower() == text and text.upper() != text
+        if is_lowercase and hypothesis_text.lower() != hypothesis_text:
+            warnings.append(f"{name}: has no capital letter, the hypotheses have")
+    return warnings
 
 
 def unicode_forms(
-    what: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> list[str]:
-    """Return a caution if words differ from those of every reference in their Unicode form only."""
-    differing = words = 0
-    texts = chain(hypotheses, *references)
-    if all(unicodedata.is_normalized("NFC", line) for line in texts):
+    """Warn if words differ from those of every reference only in their Unicode normal form."""
+    if all(unicodedata.is_normalized("NFC", line) for line in chain(hypotheses, *references)):
         return []
-    for number, hypothesis in enumerate(hypotheses):
-        exact = {word for lines in references for word in lines[number].split()}
+    differing = word_count = 0
+    for index, hypothesis in enumerate(hypotheses):
+        exact = {word for lines in references for word in lines[index].split()}
         composed = {unicodedata.normalize("NFC", word) for word in exact}
         for word in hypothesis.split():
-            words += 1
+            word_count += 1
             differing += word not in exact and unicodedata.normalize("NFC", word) in composed
     if not differing:
         return []
     return [
-        f"{what}: {differing:,} of {words:,} words ({differing / words:.1%}) differ from the "
-        "reference in their Unicode form only, and every metric counts them as wrong: bring both "
-        "texts into one form, such as NFC (`uconv -x any-nfc`)"
+        f"{name}: {differing:,} of {word_count:,} words ({differing / word_count:.1%}) differ from "
+        "the reference in their Unicode form only, and every metric counts them as wrong: bring "
+        "both texts into one form, such as NFC (`uconv -x any-nfc`)"
     ]
 
 
-def few_lines(lines: int, half: float) -> list[str]:
-    """Return a caution where a test set is too small for close differences."""
-    if lines >= FEW_LINES:
+def few_lines(line_count: int, half_interval: float) -> list[str]:
+    """Warn if a test set is too small for close differences.
+
+    `half_interval` is half the width of the 95% interval of BLEU.
+    """
+    if line_count >= MIN_TEST_LINES:
         return []
     return [
-        f"{lines} lines are few: the 95% interval of BLEU is {half:.1f} to either side, and a "
-        "difference must be large to be told from chance"
+        f"{line_count} lines are few: the 95% interval of BLEU is {half_interval:.1f} to either "
+        "side, and a difference must be large to be told from chance"
     ]
 
 
-def uncut(references: Sequence[str], tokenizer: str) -> list[str]:
-    """Return a caution where text without spaces is cut into words by its spaces."""
+def unsegmented_text(references: Sequence[str], tokenizer: str) -> list[str]:
+    """Warn if BLEU splits text of a script without spaces into words at spaces."""
     text = "".join(references)
-    if tokenizer != "13a" or len(NO_SPACES.findall(text)) <= len(text) / 2:
+    if tokenizer != "13a" or len(UNSPACED_SCRIPTS.findall(text)) <= len(text) / 2:
         return []
     return ["BLEU cuts words by spaces, which this text has not: name its language by --tgt-lang"]
 
 
-def leaked(lines: Sequence[int], of: int) -> list[str]:
-    """Return a caution where sources of the test set stand in the training text."""
-    if not lines:
+def leaked_sources(leaked: Sequence[int], line_count: int) -> list[str]:
+    """Warn if sources of the test set are in the training text."""
+    if not leaked:
         return []
-    return [f"{len(lines)} of {of} sources stand in the training text letter for letter"]
+    return [f"{len(leaked)} of {line_count} sources stand in the training text letter for letter"]
 
 
-def other_tokenizers(signatures: dict[str, str]) -> list[str]:
-    """Return a caution where test sets are scored with different tokenizers of BLEU."""
-    kinds = {name: re.findall(r"tok:(\S+?)\|", f"{text}|") for name, text in signatures.items()}
-    if len({tuple(kind) for kind in kinds.values()}) < 2:
+def different_tokenizers(bleu_signatures: Mapping[str, str]) -> list[str]:
+    """Warn if BLEU uses different tokenizers for the test sets; signatures by test set."""
+    tokenizers = {
+        name: re.findall(r"tok:(\S+?)\|", f"{signature}|")
+        for name, signature in bleu_signatures.items()
+    }
+    if len({tuple(names) for names in tokenizers.values()}) < 2:
         return []
-    named = ", ".join(f"{name} by {kind[0]}" for name, kind in kinds.items())
-    return [f"BLEU cuts the test sets by different tokenizers ({named}): do not compare them"]
+    listing = ", ".join(f"{name} by {names[0]}" for name, names in tokenizers.items())
+    return [f"BLEU cuts the test sets by different tokenizers ({listing}): do not compare them"]

@@ -18,7 +18,7 @@ from sacrebleu.metrics.ter import TER
 from tinyruns import Digits, Tiny
 
 from nmt.core.manifest import write_manifest
-from nmt.evaluation.reports.report import Report
+from nmt.evaluation.reports.report import EvaluationReport
 
 
 def longer(digits: Digits) -> tuple[list[str], list[str]]:
@@ -63,7 +63,7 @@ def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_pa
     assert not (run / "report.json").exists(), "that is not the run as it stands"
     result = done(nmt("evaluate", run))
     assert scores_in(result.lines[1])[:3] == ["test", "100.00", "100.00"]
-    report = Report.model_validate(json.loads((run / "report.json").read_text()))
+    report = EvaluationReport.model_validate(json.loads((run / "report.json").read_text()))
     its = report.test_sets["test"].systems["run"]
     scores = its.scores
     assert (scores.bleu, scores.ter, scores.lines) == (pytest.approx(100), 0, 200)
@@ -89,7 +89,7 @@ def test_other_text_leaves_the_report_of_the_configured_sets(
 
 
 def test_training_writes_the_same_report(digits: Digits) -> None:
-    report = Report.model_validate(json.loads((digits.run / "report.json").read_text()))
+    report = EvaluationReport.model_validate(json.loads((digits.run / "report.json").read_text()))
     [its] = report.test_sets["test"].systems.values()
     assert its.scores.bleu == pytest.approx(100)
     assert report.test_sets["test"].seen_in.endswith("pairs of training text")
@@ -102,7 +102,7 @@ def test_a_file_of_translations_is_scored_without_a_model(tmp_path: Path) -> Non
     report = tmp_path / "scores.json"
     result = done(nmt("evaluate", files[0], "--ref", files[1], "-o", report))
     assert scores_in(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref)]
-    found = Report.model_validate(json.loads(report.read_text()))
+    found = EvaluationReport.model_validate(json.loads(report.read_text()))
     assert found.test_sets["ref"].systems["hyp.txt"].suspicions["empty"].lines == [3]
 
 
@@ -132,7 +132,7 @@ def test_a_run_a_checkpoint_and_a_file_side_by_side(digits: Digits, tmp_path: Pa
     assert rows[0][2:] == sacrebleu_row([line[:-1] for line in ref], ref)
     assert rows[1][2:] == rows[2][2:], "the last checkpoint is the best"
     assert re.search(r"run (is|and|cannot).* BLEU \(", result.out)
-    report = Report.model_validate(json.loads(outputs["json"].read_text()))
+    report = EvaluationReport.model_validate(json.loads(outputs["json"].read_text()))
     assert {name: its.kind for name, its in report.systems.items()} == {
         "mine.txt": "file",
         "run": "run",

@@ -15,7 +15,7 @@ from systemlines import drawn_lines, with_faults
 
 from nmt.errors import ConfigError
 from nmt.evaluation import metrics
-from nmt.evaluation.metrics import make_metrics, parse_metrics, scores_of, statistics
+from nmt.evaluation.metrics import corpus_scores, line_statistics, make_metrics, parse_metrics
 
 REFERENCE = [*drawn_lines(40, seed=3), "Größe zählt, nicht wahr?", ""]
 HYPOTHESES = [*with_faults(REFERENCE, 0.3, seed=4)]
@@ -78,8 +78,8 @@ def test_parse_metrics_unknown_name_is_refused(text: str, message: str) -> None:
 def test_chrf_plus_plus_equals_the_sacrebleu_command(tmp_path: Path) -> None:
     theirs = sacrebleu_score(tmp_path, "-m", "chrf", "--chrf-word-order", "2")
     made = make_metrics("de", ["chrf_plus_plus"])
-    [stats] = statistics(made, [HYPOTHESES], [REFERENCE])
-    scores = scores_of(dict(made), stats)
+    [stats] = line_statistics(made, [HYPOTHESES], [REFERENCE])
+    scores = corpus_scores(dict(made), stats)
     assert scores.chrf_plus_plus is not None
     assert round(scores.chrf_plus_plus, 9) == theirs["score"]
     assert scores.signatures["chrf_plus_plus"] == theirs["signature"]

@@ -10,10 +10,10 @@ from typing import Any
 
 from explain_cases import make_explanation
 
-from nmt.evaluation.analysis import Analysis, SystemOutput, analyse, quietly
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
 from nmt.evaluation.attention_checks import WordAttention
-from nmt.evaluation.reports.page import page
-from nmt.evaluation.reports.report import About, Report, new_report
+from nmt.evaluation.reports.page import evaluation_page
+from nmt.evaluation.reports.report import EvaluationReport, SystemInfo, new_report
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem
 from nmt.interpret.explanation import Explanation
@@ -93,19 +93,19 @@ def analysed(test: Callable[[], TestSet], names: tuple[str, ...]) -> Analysis:
     """Analyse what so many systems say."""
     its = test()
     answers = {name: SystemOutput(hypotheses(its, i), 2.0 + i) for i, name in enumerate(names)}
-    return analyse(its, answers, 1, quietly)
+    return analyse_test_set(its, answers, 1, no_progress)
 
 
-def reported(found: Sequence[Analysis], cautions: Sequence[str] = ()) -> Report:
+def reported(found: Sequence[Analysis], cautions: Sequence[str] = ()) -> EvaluationReport:
     """Return the report of analyses."""
-    about = {name: About(kind="file", path=f"{name}.txt") for name in found[0].answers}
-    report = new_report(about, {its.test.name: its.report for its in found})
+    about = {name: SystemInfo(kind="file", path=f"{name}.txt") for name in found[0].outputs}
+    report = new_report(about, {its.test_set.name: its.report for its in found})
     return report.model_copy(update={"cautions": list(cautions)})
 
 
 def paged(found: Sequence[Analysis], special: Mapping[str, Any] | None = None) -> str:
     """Return the page of analyses, of files but for the special systems."""
-    names = list(found[0].answers)
+    names = list(found[0].outputs)
     systems = [(special or {}).get(name) or FileSystem(name, Path(name)) for name in names]
     run_curves = {s.name: asdict(read_curves(s.run)) for s in systems if isinstance(s, RunSystem)}
-    return page(reported(found, ["a caution for all"]), found, systems, run_curves)
+    return evaluation_page(reported(found, ["a caution for all"]), found, systems, run_curves)

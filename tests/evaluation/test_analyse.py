@@ -16,9 +16,15 @@ from sacrebleu.metrics.chrf import CHRF
 from systemlines import drawn_lines, score, with_faults
 
 from nmt.core.run_dir import read_json
-from nmt.evaluation.analysis import Analysis, SystemOutput, analyse, quietly
-from nmt.evaluation.reports.report import About, Report, new_report, report_schema, write_report
-from nmt.evaluation.reports.tables import all_cautions, brief, markdown, whole
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
+from nmt.evaluation.reports.report import (
+    EvaluationReport,
+    SystemInfo,
+    new_report,
+    report_schema,
+    write_report,
+)
+from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdown, summary_text
 from nmt.evaluation.statistics import TestSet
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +59,11 @@ def analysed(
 ) -> Analysis:
     test = TestSet("test", list(references), src, "de", "en")
     answers = {name: SystemOutput(lines) for name, lines in systems.items()}
-    return analyse(test, answers, 1, quietly, **others)  # type: ignore[arg-type]
+    return analyse_test_set(test, answers, 1, no_progress, **others)  # type: ignore[arg-type]
 
 
-def report_of(found: Analysis) -> Report:
-    about = {name: About(kind="file", path=name) for name in found.answers}
+def report_of(found: Analysis) -> EvaluationReport:
+    about = {name: SystemInfo(kind="file", path=name) for name in found.outputs}
     return new_report(about, {"test": found.report})
 
 
@@ -88,7 +94,7 @@ def test_a_planted_fault_is_found_on_its_lines_and_ranked_first(
         if name != system
     }
     assert max(others.values()) < len(lines)
-    table = whole(report_of(planted)).split("What looks wrong")[1]
+    table = full_text(report_of(planted)).split("What looks wrong")[1]
     [first, *_] = [line for line in table.split("\n") if line.startswith(kind)]
     assert re.match(rf"{kind} +{system} ", first), first
 
@@ -135,7 +141,7 @@ def test_two_systems_are_told_apart_in_a_sentence() -> None:
     assert ter.says.startswith("B is better than A by ")
     assert said["C", "bleu"].says == f"C and A have the same BLEU (n = {LINES})"
     assert "cannot be told apart by" in said["D", "ter"].says
-    text = brief(report_of(found))
+    text = summary_text(report_of(found))
     assert b.says in text
     back = {e.metric: e.says for e in analysed({"B": FAIR, "A": worse}).report.comparisons}
     assert back["ter"].startswith("A is worse than B by ")
@@ -181,7 +187,7 @@ def test_of_one_line_nothing_is_sure() -> None:
     answers = {
         name: SystemOutput([line]) for name, line in (("a", "a cat"), ("b", "the red dog ran"))
     }
-    found = analyse(test, answers, 1, quietly).report
+    found = analyse_test_set(test, answers, 1, no_progress).report
     assert all("cannot be told apart" in each.says for each in found.comparisons)
 
 
@@ -193,12 +199,12 @@ def test_blank_lines_that_should_be_blank_are_not_the_worst() -> None:
 def test_a_system_may_have_any_name() -> None:
     names = {"reference": FAIR, "a|b<i>": REFERENCE, "line 1": FAIR}
     report = report_of(analysed(names))
-    text = whole(report)
+    text = full_text(report)
     assert text.count("  reference: ") == text.count("  reference (") > 0
-    for table in re.findall(r"(?:^\|.*\n)+", markdown(report), re.MULTILINE):
+    for table in re.findall(r"(?:^\|.*\n)+", report_markdown(report), re.MULTILINE):
         cells = {len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().split("\n")}
         assert len(cells) == 1
-    assert "| a|b<i>" not in markdown(report)
+    assert "| a|b<i>" not in report_markdown(report)
 
 
 def test_several_references_are_one_test_set() -> None:
@@ -212,29 +218,29 @@ def test_several_references_are_one_test_set() -> None:
 def test_an_outside_metric_is_scored_and_tested_like_the_others() -> None:
     outside = {"a": [0.5] * LINES, "b": [0.5 + i % 2 for i in range(LINES)]}
     found = analysed(
-        {"a": FAIR, "b": FAIR}, outside=outside, outside_signature="comet-score -t {hyp}"
+        {"a": FAIR, "b": FAIR}, comet_scores=outside, comet_command="comet-score -t {hyp}"
     )
     scores = {name: its.scores for name, its in found.report.systems.items()}
     assert (scores["a"].comet, scores["b"].comet) == (0.5, 1.0)
     assert scores["a"].signatures["comet"] == "comet-score -t {hyp}"
     [said] = [each for each in found.report.comparisons if each.metric == "comet"]
     assert said.says.startswith("b is better than a by 0.5000 COMET (p = 0.0010")
-    assert "COMET" in brief(report_of(found))
+    assert "COMET" in summary_text(report_of(found))
 
 
 def test_looks_of_attention_are_suspicions_too() -> None:
     looks = np.zeros((LINES, 2), bool)
     looks[[4, 9], 0] = True
     test = TestSet("test", [REFERENCE], SOURCE, "de", "en")
-    found = analyse(test, {"s": SystemOutput(FAIR, attention_flags=looks)}, 1, quietly)
+    found = analyse_test_set(test, {"s": SystemOutput(FAIR, attention_flags=looks)}, 1, no_progress)
     assert found.report.systems["s"].suspicions["dropped source"].lines == [5, 10]
     assert "dropped source" in found.example(4).suspicions["s"]
     assert "dropped source" not in found.example(5).suspicions["s"]
 
 
 def test_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmt.evaluation.statistics.LEAST_LINES", 1)
-    monkeypatch.setattr("nmt.evaluation.statistics.CHUNK", 50)
+    monkeypatch.setattr("nmt.evaluation.statistics.MIN_PARALLEL_HYPOTHESES", 1)
+    monkeypatch.setattr("nmt.evaluation.statistics.CHUNK_LINES", 50)
     test = TestSet("test", [REFERENCE], SOURCE, "de", "en")
     done: list[int] = []
 
@@ -242,7 +248,7 @@ def test_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
         yield done.append if "scoring" in what else bool
 
-    found = analyse(test, {"fair": SystemOutput(FAIR)}, 2, progress)
+    found = analyse_test_set(test, {"fair": SystemOutput(FAIR)}, 2, progress)
     assert done == [50, 50, 20]
     assert found.report == analysed({"fair": FAIR}).report
 
@@ -252,12 +258,12 @@ def test_without_a_source_sections_that_need_one_are_left_out() -> None:
     assert [each.title for each in found.report.groupings] == ["reference length", "rarest word"]
     assert found.report.systems["s"].copies == {}
     assert found.example(0).source is None
-    whole(report_of(found))
+    full_text(report_of(found))
 
 
 def test_cautions_name_the_test_set() -> None:
     spoilt = [f"{line} ." for line in FAIR]
-    said = all_cautions(report_of(analysed({"s": spoilt})))
+    said = all_warnings(report_of(analysed({"s": spoilt})))
     assert any(text.startswith("test: s: 100% of the lines look tokenized") for text in said)
     assert any(text.startswith(f"test: {LINES} lines are few") for text in said)
 
@@ -267,7 +273,7 @@ def test_the_report_goes_through_its_file(tmp_path: Path, planted: Analysis) -> 
     write_report(tmp_path / "r.json", report)
     content = read_json(tmp_path / "r.json")
     assert content["format_version"] == 1
-    assert Report.model_validate(content) == report
+    assert EvaluationReport.model_validate(content) == report
     assert content["test_sets"]["test"]["systems"]["fair"]["scores"]["lines"] == LINES
 
 
@@ -277,12 +283,12 @@ def test_the_schema_in_the_documentation_is_the_reports() -> None:
         'python -c "from nmt.evaluation.reports.report import *; print(report_schema(), end=str())"'
     )
     assert file.read_text() == report_schema(), f"make it anew: {command} > docs/{file.name}"
-    assert json.loads(file.read_text())["title"] == "Report"
+    assert json.loads(file.read_text())["title"] == "EvaluationReport"
 
 
 def test_markdown_has_all_tables_with_as_many_cells_in_each_row(planted: Analysis) -> None:
-    text = markdown(report_of(planted))
-    for line in whole(report_of(planted)).split("\n"):
+    text = report_markdown(report_of(planted))
+    for line in full_text(report_of(planted)).split("\n"):
         if line.startswith("By "):
             assert f"### {line}" in text
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):

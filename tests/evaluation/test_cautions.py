@@ -17,9 +17,9 @@ PLAIN = ["He said: no.", "It's 3.5, isn't it?", "Qui ? Moi !", "Gut."]
 def test_marks_of_a_tokenizer(line: str) -> None:
     assert warnings.tokenized_share([line]) == 1
     assert warnings.tokenized_share(PLAIN) == 0
-    [said] = warnings.looks_tokenized("hyp.txt", [*PLAIN, line])
+    [said] = warnings.tokenized_text("hyp.txt", [*PLAIN, line])
     assert said.startswith("hyp.txt: 20% of the lines look tokenized")
-    assert warnings.looks_tokenized("hyp.txt", [*PLAIN * 9, line]) == []
+    assert warnings.tokenized_text("hyp.txt", [*PLAIN * 9, line]) == []
 
 
 def test_blank_lines_are_no_lines() -> None:
@@ -28,14 +28,14 @@ def test_blank_lines_are_no_lines() -> None:
 
 
 def test_references_that_are_not_as_people_write() -> None:
-    assert warnings.references_as_output([PLAIN], PLAIN) == []
+    assert warnings.preprocessed_references([PLAIN], PLAIN) == []
     low = [line.lower() for line in PLAIN]
-    assert warnings.references_as_output([PLAIN, low], PLAIN) == [
+    assert warnings.preprocessed_references([PLAIN, low], PLAIN) == [
         "reference 2: has no capital letter, the hypotheses have"
     ]
-    assert warnings.references_as_output([low], low) == []
-    assert warnings.references_as_output([["你好"]], ["Hello"]) == []
-    [said] = warnings.references_as_output([["a b ."]], ["a b."])
+    assert warnings.preprocessed_references([low], low) == []
+    assert warnings.preprocessed_references([["你好"]], ["Hello"]) == []
+    [said] = warnings.preprocessed_references([["a b ."]], ["a b."])
     assert said.startswith("reference: 100% of the lines look tokenized")
 
 
@@ -46,23 +46,23 @@ def test_few_lines_say_how_far_the_interval_goes() -> None:
 
 
 def test_leaked_lines_are_counted() -> None:
-    assert warnings.leaked([], 9) == []
-    assert warnings.leaked([3, 4], 9) == [
+    assert warnings.leaked_sources([], 9) == []
+    assert warnings.leaked_sources([3, 4], 9) == [
         "2 of 9 sources stand in the training text letter for letter"
     ]
 
 
 def test_text_without_spaces_needs_its_language() -> None:
-    assert warnings.uncut(["我喜欢猫。"], "zh") == []
-    assert warnings.uncut(["I like 猫"], "13a") == []
-    [said] = warnings.uncut(["我喜欢猫。", "猫"], "13a")
+    assert warnings.unsegmented_text(["我喜欢猫。"], "zh") == []
+    assert warnings.unsegmented_text(["I like 猫"], "13a") == []
+    [said] = warnings.unsegmented_text(["我喜欢猫。", "猫"], "13a")
     assert "--tgt-lang" in said
 
 
 def test_test_sets_of_different_tokenizers() -> None:
     a, b = "nrefs:1|tok:13a|smooth:exp", "nrefs:1|tok:zh|smooth:exp"
-    assert warnings.other_tokenizers({"x": a, "y": a}) == []
-    assert warnings.other_tokenizers({"x": a, "y": b}) == [
+    assert warnings.different_tokenizers({"x": a, "y": a}) == []
+    assert warnings.different_tokenizers({"x": a, "y": b}) == [
         "BLEU cuts the test sets by different tokenizers (x by 13a, y by zh): do not compare them"
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import ConfigError, DataError, NMTError
-from nmt.evaluation.comet import check_command, line_scores
+from nmt.evaluation.comet import parse_metric_command, score_with_command
 
 HYP, REF, SRC = ["a b", "a b c", ""], ["a", "b", "c"], ["x", "y", "z"]
 
@@ -22,7 +22,7 @@ def script(folder: Path, body: str) -> str:
 
 def test_a_number_for_each_line(tmp_path: Path) -> None:
     command = script(tmp_path, "for s, h, r in zip(src, hyp, ref):\n print(s + r, len(h) / 10)\n")
-    assert line_scores(check_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
+    assert score_with_command(parse_metric_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
 
 
 def test_comet_score_prints_segments_and_then_the_system(tmp_path: Path) -> None:
@@ -30,16 +30,16 @@ def test_comet_score_prints_segments_and_then_the_system(tmp_path: Path) -> None
         "for i, h in enumerate(hyp):\n print(f'{sys.argv[2]}\\tSegment {i}\\tscore: {i - 1}e-1')\n"
         "print(f'{sys.argv[2]}\\tscore: 0.5')\n"
     )
-    words = check_command(script(tmp_path, body))
-    assert line_scores(words, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
+    words = parse_metric_command(script(tmp_path, body))
+    assert score_with_command(words, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
 
 
 @pytest.mark.parametrize(
     ("said", "number"), [(".5", 0.5), ("-.5", -0.5), ("x 3.", 3.0), ("score: +2e1", 20.0)]
 )
 def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float) -> None:
-    words = check_command(script(tmp_path, f"for h in hyp: print({said!r})"))
-    assert line_scores(words, SRC, HYP, REF) == [number] * 3
+    words = parse_metric_command(script(tmp_path, f"for h in hyp: print({said!r})"))
+    assert score_with_command(words, SRC, HYP, REF) == [number] * 3
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float
         ("sys.stdout.buffer.write(b'\\xff')", "expected one number for each of 3 lines"),
         ("for h in hyp: print('none')", "expected one number for each of 3 lines, got 0"),
         ("sys.exit('no such model')", "ended with 1: no such model"),
-        ("sys.exit(3)", "ended with 3: no word on stderr"),
+        ("sys.exit(3)", "ended with 3: no message on stderr"),
     ],
 )
 def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        line_scores(check_command(script(tmp_path, body)), SRC, HYP, REF)
+        score_with_command(parse_metric_command(script(tmp_path, body)), SRC, HYP, REF)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str
             'expected a command line, got "comet-score \'{hyp}": No closing quotation',
         ),
         ("no-such-command {hyp}", "no-such-command: no such command"),
-        ("cat {hyp} {src}", "asks for {src}, and there is no source"),
+        ("cat {hyp} {src}", "expected a source for {src}, got none"),
     ],
 )
 def test_commands_that_cannot_be_run_are_refused(command: str, message: str) -> None:
     with pytest.raises(NMTError) as caught:
-        line_scores(check_command(command), None, HYP, REF)
+        score_with_command(parse_metric_command(command), None, HYP, REF)
     assert isinstance(caught.value, ConfigError)
     assert message in str(caught.value)

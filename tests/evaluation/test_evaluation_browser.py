@@ -99,7 +99,7 @@ def unfold(browser: Any, line: int) -> Any:
 
 
 def test_examples_are_sorted_by_any_column(opened: Any) -> None:
-    first, second = (its.chrf for its in analysed(news, NAMES).measured.systems)
+    first, second = (its.chrf for its in analysed(news, NAMES).statistics.systems)
     worst = sorted(range(LINES), key=lambda i: round(second[i], 2) - round(first[i], 2))
     shown = lines(opened)
     assert len(shown) == 50

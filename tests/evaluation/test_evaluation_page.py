@@ -54,7 +54,7 @@ def test_the_lines_are_counted_by_their_chrf(names: tuple[str, ...]) -> None:
     its = analysed(news, names)
     bars = data_of(paged([its]))["sets"]["news"]["histograms"]
     assert tuple(bars) == names
-    for name, lines in zip(names, its.measured.systems, strict=True):
+    for name, lines in zip(names, its.statistics.systems, strict=True):
         expected = [0] * 20
         for score in lines.chrf:
             expected[min(19, int(score // 5))] += 1
@@ -88,7 +88,7 @@ def test_without_a_source_lengths_are_those_of_the_reference() -> None:
 
 
 def test_listed_and_suspicious_lines_come_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "EXAMPLES", 4)
+    monkeypatch.setattr(page_module, "MAX_MORE_EXAMPLES", 4)
     its = analysed(news, ("one", "two"))
     lines = [e["line"] for e in data_of(paged([its]))["sets"]["news"]["examples"]]
     listed = {e.line for each in its.report.examples for e in each.examples}

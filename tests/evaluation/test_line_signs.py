@@ -6,14 +6,14 @@ import pytest
 
 from nmt.decoding.lines.repetition import count_repeated_words
 from nmt.evaluation.line_checks import (
-    COPIES,
-    KINDS,
-    SUSPICIONS,
-    copied,
+    COPY_KINDS,
+    LINE_CHECKS,
+    SENTENCE_KINDS,
+    check_line,
+    count_copies,
     has_new_number,
-    kinds,
-    suspicions,
-    word_splitter,
+    sentence_kinds,
+    word_tokenizer,
 )
 
 
@@ -32,8 +32,8 @@ from nmt.evaluation.line_checks import (
     ],
 )
 def test_kinds_of_sentences(source: str, reference: str, expected: set[str]) -> None:
-    found = kinds(source, reference)
-    assert {kind for kind, has in zip(KINDS, found, strict=True) if has} == expected
+    found = sentence_kinds(source, reference)
+    assert {kind for kind, has in zip(SENTENCE_KINDS, found, strict=True) if has} == expected
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_kinds_of_sentences(source: str, reference: str, expected: set[str]) -> 
 def test_what_is_copied(
     source: str, reference: str, hypothesis: str, expected: dict[str, tuple[int, int]]
 ) -> None:
-    found = dict(zip(COPIES, copied(source, [reference], hypothesis), strict=True))
+    found = dict(zip(COPY_KINDS, count_copies(source, [reference], hypothesis), strict=True))
     assert {kind: pair for kind, pair in found.items() if pair.expected} == expected
 
 
 def test_a_number_of_any_reference_is_expected_and_none_is_new() -> None:
     references = ["zwei", "2 Hunde"]
-    assert copied("2 dogs", references, "Hunde")[0] == (1, 0)
+    assert count_copies("2 dogs", references, "Hunde")[0] == (1, 0)
     assert not has_new_number("2 dogs", references, "2 Hunde")
     assert has_new_number("2 dogs", references, "3 Hunde")
     assert not has_new_number("1,000", ["1.000"], "1 000".replace(" ", "'"))
@@ -93,19 +93,19 @@ def suspected(
     chrf: float = 50,
 ) -> set[str]:
     words = str.split
-    copies = [] if source is None else copied(source, [reference], hypothesis)
+    copies = [] if source is None else count_copies(source, [reference], hypothesis)
     invented = source is not None and has_new_number(source, [reference], hypothesis)
-    found = suspicions(
-        source,
-        hypothesis,
-        words(hypothesis),
-        [words(reference)],
-        words(source or ""),
-        chrf,
-        copies,
-        invented,
+    found = check_line(
+        source=source,
+        hypothesis=hypothesis,
+        hypothesis_words=words(hypothesis),
+        reference_words=[words(reference)],
+        source_words=words(source or ""),
+        chrf=chrf,
+        copies=copies,
+        has_new_number=invented,
     )
-    return {kind for kind, has in zip(SUSPICIONS, found, strict=True) if has}
+    return {kind for kind, has in zip(LINE_CHECKS, found, strict=True) if has}
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,17 @@ def test_what_was_to_be_copied_and_is_lost_is_named() -> None:
 
 
 def test_a_blank_line_among_the_references_is_none() -> None:
-    found = suspicions(None, "a cat", ["a", "cat"], [list("abcdef"), []], [], 50, [], False)
-    assert [kind for kind, has in zip(SUSPICIONS, found, strict=True) if has] == ["short"]
+    found = check_line(
+        source=None,
+        hypothesis="a cat",
+        hypothesis_words=["a", "cat"],
+        reference_words=[list("abcdef"), []],
+        source_words=[],
+        chrf=50,
+        copies=[],
+        has_new_number=False,
+    )
+    assert [kind for kind, has in zip(LINE_CHECKS, found, strict=True) if has] == ["short"]
 
 
 def test_without_a_source_nothing_is_said_of_copies() -> None:
@@ -155,5 +164,5 @@ def test_a_repetition_of_the_reference_is_none() -> None:
 
 
 def test_words_are_cut_as_bleu_counts_them() -> None:
-    assert word_splitter("en")("Hello, world! ") == ["Hello", ",", "world", "!"]
-    assert word_splitter("zh")("我喜欢你") == ["我", "喜", "欢", "你"]
+    assert word_tokenizer("en")("Hello, world! ") == ["Hello", ",", "world", "!"]
+    assert word_tokenizer("zh")("我喜欢你") == ["我", "喜", "欢", "你"]

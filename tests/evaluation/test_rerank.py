@@ -15,13 +15,13 @@ from sacrebleu.metrics.bleu import BLEU
 from nmt.errors import DataError
 from nmt.evaluation.reranking import (
     Entry,
-    bleu_of,
-    envelope,
-    features_of,
-    ranked,
+    bleu_from_statistics,
+    feature_matrices,
+    rank,
     read_nbest,
     read_weights,
-    tune,
+    tune_weights,
+    upper_envelope,
     write_weights,
 )
 
@@ -33,7 +33,7 @@ def test_weights_of_zero_change_nothing(scores: list[float]) -> None:
     """A list is sorted as it came: best first, of equal ones the earlier first."""
     scores.sort(reverse=True)
     features = np.random.default_rng(1).normal(size=(len(scores), 3))
-    assert ranked(scores, features, np.zeros(3)) == list(range(len(scores)))
+    assert rank(scores, features, np.zeros(3)) == list(range(len(scores)))
 
 
 @given(
@@ -42,7 +42,7 @@ def test_weights_of_zero_change_nothing(scores: list[float]) -> None:
 )
 def test_the_envelope_names_the_highest_line(lines: list[tuple[int, int]], x: float) -> None:
     heights, slopes = (np.array(part, float) for part in zip(*lines, strict=True))
-    found = envelope(heights, slopes)
+    found = upper_envelope(heights, slopes)
     assert found[0][0] == -math.inf
     assert [point for point, _ in found] == sorted(point for point, _ in found)
     [top] = [line for point, line in found if point <= x][-1:]
@@ -77,12 +77,12 @@ def test_tuning_finds_weights_as_good_as_a_fine_grid(seed: int) -> None:
 
     def bleu(weights: np.ndarray) -> float:
         chosen = [
-            its[ranked(line, columns, weights)[0]]
+            its[rank(line, columns, weights)[0]]
             for line, columns, its in zip(scores, features, stats, strict=True)
         ]
-        return float(bleu_of(np.sum(chosen, 0)[None])[0])
+        return float(bleu_from_statistics(np.sum(chosen, 0)[None])[0])
 
-    found = tune(scores, features, stats)
+    found = tune_weights(scores, features, stats)
     grid = max(bleu(np.array(pair)) for pair in product(np.linspace(-4, 4, 33), repeat=2))
     assert found.before == bleu(np.zeros(2))
     assert found.after == pytest.approx(bleu(found.weights))
@@ -92,7 +92,7 @@ def test_tuning_finds_weights_as_good_as_a_fine_grid(seed: int) -> None:
 
 
 def test_tuning_leaves_lists_of_one_as_they_are() -> None:
-    found = tune([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
+    found = tune_weights([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
     assert found.weights.tolist() == [0, 0]
 
 
@@ -100,7 +100,7 @@ def test_of_equal_hypotheses_the_first_is_chosen_in_tuning_too() -> None:
     """The second is right, but nothing tells the two apart."""
     wrong = np.array([4.0, 4, 0, 0, 0, 0, 4, 3, 2, 1])
     right = np.array([4.0, 4, 4, 3, 2, 1, 4, 3, 2, 1])
-    found = tune([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
+    found = tune_weights([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
     assert found.before == found.after == 0
 
 
@@ -109,8 +109,8 @@ def test_bleu_is_sacrebleus_where_every_order_matches() -> None:
     refs = ["the dog sleeps on the mat", "the cat sleeps on a mat in here"]
     score = BLEU(smooth_method="none").corpus_score(texts, [refs])
     stats = np.array([[score.sys_len, score.ref_len, *score.counts, *score.totals]], float)
-    assert bleu_of(stats)[0] == pytest.approx(score.score)
-    assert bleu_of(np.zeros((1, 10)))[0] == 0
+    assert bleu_from_statistics(stats)[0] == pytest.approx(score.score)
+    assert bleu_from_statistics(np.zeros((1, 10)))[0] == 0
 
 
 def test_lists_are_read_as_they_are_written(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_is_no_list_is_named_by_its_line(tmp_path: Path, text: str, message
 
 def test_features_are_the_columns_and_the_words() -> None:
     lists = [[Entry("a b", -1.0), Entry("", -2.0)], [Entry("c", -3.0)]]
-    first, second = features_of(lists, [[1.0, 2.0, 3.0]])
+    first, second = feature_matrices(lists, [[1.0, 2.0, 3.0]])
     assert first.tolist() == [[1, 2], [2, 0]]
     assert second.tolist() == [[3, 1]]
 
@@ -153,7 +153,7 @@ def test_features_are_the_columns_and_the_words() -> None:
 def test_weights_are_kept_by_name(tmp_path: Path) -> None:
     file = tmp_path / "weights.json"
     names = ["model 1", "length"]
-    found = tune(*case(1))
+    found = tune_weights(*case(1))
     write_weights(file, names, found)
     assert read_weights(file, names).tolist() == found.weights.tolist()
     with pytest.raises(DataError, match="has weights of model 1, length; the scorers given are"):

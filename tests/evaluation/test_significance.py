@@ -9,13 +9,13 @@ import pytest
 from systemlines import drawn_lines, paired_by_sacrebleu, with_faults
 
 from nmt.evaluation import significance
-from nmt.evaluation.metrics import Metrics, Statistics, make_metrics, statistics
+from nmt.evaluation.metrics import LineStatistics, Metrics, line_statistics, make_metrics
 from nmt.evaluation.significance import (
     SAMPLES,
-    bootstrap,
+    bootstrap_scores,
     bootstrap_sums,
-    compare,
-    intervals,
+    compare_systems,
+    confidence_intervals,
     swapped_sums,
 )
 
@@ -28,20 +28,20 @@ SYSTEMS = [
 NAMES = ("bleu", "chrf", "ter")
 
 
-def measured() -> tuple[Metrics, list[Statistics]]:
+def measured() -> tuple[Metrics, list[LineStatistics]]:
     metrics = make_metrics("en")
-    stats = statistics(metrics, SYSTEMS, REFERENCES)
+    stats = line_statistics(metrics, SYSTEMS, REFERENCES)
     return dict(metrics), stats  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("cells", [significance.CELLS, 7 * 70])
+@pytest.mark.parametrize("cells", [significance.MAX_BLOCK_CELLS, 7 * 70])
 def test_p_values_and_intervals_are_those_of_the_sacrebleu_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    monkeypatch.setattr(significance, "CELLS", cells)
+    monkeypatch.setattr(significance, "MAX_BLOCK_CELLS", cells)
     metrics, stats = measured()
-    resampled = bootstrap(metrics, stats)
-    ours = compare(metrics, stats, resampled)
+    resampled = bootstrap_scores(metrics, stats)
+    ours = compare_systems(metrics, stats, resampled)
     for flag, name in (("--paired-bs", "p_bootstrap"), ("--paired-ar", "p_randomisation")):
         theirs = paired_by_sacrebleu(tmp_path, SYSTEMS, REFERENCES, flag)
         assert [len(row) for row in theirs] == [3, 3, 3]
@@ -53,7 +53,7 @@ def test_p_values_and_intervals_are_those_of_the_sacrebleu_command(
                     gain = row[place][0] - theirs[0][place][0]
                     assert paired.difference == pytest.approx(gain, abs=2e-6)
                 if flag == "--paired-bs":
-                    its = intervals(resampled[i])[metric]
+                    its = confidence_intervals(resampled[i])[metric]
                     assert [its.mean, its.half] == pytest.approx(row[place][1:3], abs=2e-6)
 
 
@@ -62,7 +62,7 @@ def test_sums_of_samples_are_those_of_the_drawn_lines(monkeypatch: pytest.Monkey
     rows = np.random.default_rng(significance.SEED).choice(33, size=(40, 33), replace=True)
     swaps = np.random.default_rng(significance.SEED).integers(2, size=(70, 33), dtype=bool)
     for cells in (1, 33 * 5, 2**20):
-        monkeypatch.setattr(significance, "CELLS", cells)
+        monkeypatch.setattr(significance, "MAX_BLOCK_CELLS", cells)
         done: list[int] = []
         assert (bootstrap_sums(stats, 40, done.append) == stats[rows].sum(1)).all()
         assert (swapped_sums(stats, 70, done.append) == swaps @ stats).all()
@@ -71,6 +71,6 @@ def test_sums_of_samples_are_those_of_the_drawn_lines(monkeypatch: pytest.Monkey
 
 def test_one_system_has_intervals_and_no_comparison() -> None:
     metrics, stats = measured()
-    [resampled] = bootstrap(metrics, stats[:1])
+    [resampled] = bootstrap_scores(metrics, stats[:1])
     assert {name: len(its) for name, its in resampled.items()} == dict.fromkeys(NAMES, SAMPLES)
-    assert compare(metrics, stats[:1], [resampled]) == []
+    assert compare_systems(metrics, stats[:1], [resampled]) == []

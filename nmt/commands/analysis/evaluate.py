@@ -24,13 +24,13 @@ from nmt.decoding.loading import choose_run
 from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import ConfigError, DataError, DiskFullError, RunError, show_value
-from nmt.evaluation.analysis import Analysis, SystemOutput, analyse
+from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set
 from nmt.evaluation.attention_checks import WordAttention
-from nmt.evaluation.comet import check_command, line_scores
+from nmt.evaluation.comet import parse_metric_command, score_with_command
 from nmt.evaluation.metrics import DEFAULT_METRICS, bleu_tokenizer, parse_metrics
-from nmt.evaluation.reports.page import page
-from nmt.evaluation.reports.report import Report, new_report, write_report
-from nmt.evaluation.reports.tables import all_cautions, markdown, whole
+from nmt.evaluation.reports.page import evaluation_page
+from nmt.evaluation.reports.report import EvaluationReport, new_report, write_report
+from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdown
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.runs.learning_curves import read_curves
@@ -68,7 +68,7 @@ def run(
 ) -> None:
     """Score run folders, checkpoints and files of translations on test sets."""
     names = parse_metrics(metrics)
-    command = None if comet is None else check_command(comet)
+    command = None if comet is None else parse_metric_command(comet)
     check_outputs(outputs.files, [*src, *ref, *(path for path in named if not path.is_dir())])
     systems = _systems(named, best, overrides, device, engine)
     runs = [system for system in systems if isinstance(system, RunSystem)]
@@ -89,24 +89,26 @@ def run(
         outside = None
         if command is not None:
             outside = {
-                name: line_scores(command, test.src, its.hypotheses, test.references[0])
+                name: score_with_command(command, test.src, its.hypotheses, test.references[0])
                 for name, its in answers.items()
             }
-        found.append(analyse(test, answers, cores, _progress, corpus, outside, comet or "", names))
+        found.append(
+            analyse_test_set(test, answers, cores, _progress, corpus, outside, comet or "", names)
+        )
     about = {system.name: system.about for system in systems}
-    report = new_report(about, {its.test.name: its.report for its in found}, names)
+    report = new_report(about, {its.test_set.name: its.report for its in found}, names)
     own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
     try:
-        put(whole(report))
+        put(full_text(report))
     finally:  # the reader of the tables may be gone: `nmt evaluate -o report.json | head`
-        for text in all_cautions(report):
+        for text in all_warnings(report):
             say(f"warning: {text}")
         _write(outputs, report, found, systems, own)
 
 
 def _write(
     outputs: Outputs,
-    report: Report,
+    report: EvaluationReport,
     found: Sequence[Analysis],
     systems: Sequence[System],
     own: bool,
@@ -118,10 +120,12 @@ def _write(
     problems = []
     written: list[tuple[Path | None, Callable[[Path], None]]] = [
         (outputs.json, lambda file: write_report(file, report)),
-        (outputs.markdown, lambda file: files.write_text(file, markdown(report))),
+        (outputs.markdown, lambda file: files.write_text(file, report_markdown(report))),
         (
             outputs.html,
-            lambda file: files.write_text(file, page(report, found, systems, _curves(systems))),
+            lambda file: files.write_text(
+                file, evaluation_page(report, found, systems, _curves(systems))
+            ),
         ),
     ]
     for file, write in written:
@@ -142,7 +146,7 @@ def _write(
         raise RunError("\n".join(problems))
 
 
-def _write_own_report(run: RunDir, report: Report) -> None:
+def _write_own_report(run: RunDir, report: EvaluationReport) -> None:
     """Write the report into the run folder, unless that is read-only or leads elsewhere."""
     if link := outward_link(run, run.report):
         say(f"warning: {run.report} was not written: {link} leads out of the run folder")

@@ -44,10 +44,10 @@ from nmt.device.selection import select_device
 from nmt.device.system_info import cpu_text, path_text, software_text
 from nmt.device.threads import prepare_cpu
 from nmt.errors import EXIT_OK, DataError, RunError
-from nmt.evaluation.analysis import analyse, quietly
+from nmt.evaluation.analysis import analyse_test_set, no_progress
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.evaluation.reports.report import new_report, write_report
-from nmt.evaluation.reports.tables import all_cautions, brief
+from nmt.evaluation.reports.tables import all_warnings, summary_text
 from nmt.evaluation.systems import RunSystem, as_test_sets, translate_test_set
 from nmt.export.exporter import (
     check_export_folder,
@@ -479,11 +479,13 @@ def test(trainer: Trainer, tests: dict[str, EvalSet], device: str) -> None:
     test_set, answers = found[0]
     say(samples(test_set.src or [], test_set.references[0], answers.hypotheses))
     sets = {
-        one.name: analyse(one, {system.name: its}, free_cores(), quietly, trainer.corpus).report
+        one.name: analyse_test_set(
+            one, {system.name: its}, free_cores(), no_progress, trainer.corpus
+        ).report
         for one, its in found
     }
     report = new_report({system.name: system.about}, sets)
-    put(brief(report))
+    put(summary_text(report))
     warn_if_unwritten(run_dir.report, lambda file: write_report(file, report))
-    for text in all_cautions(report):
+    for text in all_warnings(report):
         trainer.log.say(f"warning: {text}")

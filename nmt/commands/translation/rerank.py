@@ -19,16 +19,16 @@ from nmt.core.run_dir import open_model
 from nmt.data.text.reader import chunks, read_lines
 from nmt.decoding.loading import load_translator, require_tags
 from nmt.errors import ConfigError, DataError
-from nmt.evaluation.metrics import make_metrics, statistics
+from nmt.evaluation.metrics import line_statistics, make_metrics
 from nmt.evaluation.reranking import (
     LENGTH,
+    Array,
     Entry,
-    Numbers,
-    features_of,
-    ranked,
+    feature_matrices,
+    rank,
     read_nbest,
     read_weights,
-    tune,
+    tune_weights,
     write_weights,
 )
 
@@ -54,7 +54,7 @@ class Scorers:
         found = [f"{kind} {n}" for kind, its in kinds.items() for n in range(1, len(its) + 1)]
         return [*found, LENGTH]
 
-    def features(self, sources: Sequence[str], lists: list[list[Entry]]) -> list[Numbers]:
+    def features(self, sources: Sequence[str], lists: list[list[Entry]]) -> list[Array]:
         """Return n x F features for each line with its n hypotheses."""
         pairs = [
             (source, entry.text)
@@ -66,7 +66,7 @@ class Scorers:
             *(self._log_probs(model, pairs) for model in self.models),
             *(self._log_probs(model, turned) for model in self.reverse),
         ]
-        return list(features_of(lists, columns))
+        return list(feature_matrices(lists, columns))
 
     def _log_probs(self, model: Path, pairs: list[tuple[str, str]]) -> list[float]:
         """Return the log-probability of each pair's target by the model of a run."""
@@ -113,7 +113,7 @@ def run(
     if weights is not None:
         known = read_weights(weights, scorers.names)
         features = scorers.features(sources, lists)
-        orders = [ranked(*its, known) for its in zip(scores, features, strict=True)]
+        orders = [rank(*its, known) for its in zip(scores, features, strict=True)]
         _write(lists, orders, keep, output)
     elif tuned is not None and ref is not None:
         references = list(read_lines(ref))
@@ -122,7 +122,7 @@ def run(
         if not lists:
             raise DataError(f"{nbest}: expected n-best lists to tune on, got an empty file")
         stats = _bleu_statistics(lists, references, tgt_lang)
-        found = tune(scores, scorers.features(sources, lists), stats)
+        found = tune_weights(scores, scorers.features(sources, lists), stats)
         write_weights(tuned, scorers.names, found)
         named = zip(scorers.names, found.weights, strict=True)
         told = ", ".join(f"{name} {weight:.4f}" for name, weight in named)
@@ -130,13 +130,11 @@ def run(
         say(f"wrote {tuned}")
 
 
-def _bleu_statistics(
-    lists: list[list[Entry]], references: list[str], tgt_lang: str
-) -> list[Numbers]:
+def _bleu_statistics(lists: list[list[Entry]], references: list[str], tgt_lang: str) -> list[Array]:
     """Return n x 10 statistics of sacreBLEU for each line with its n hypotheses."""
     texts = [entry.text for its in lists for entry in its]
     wanted = [ref for ref, its in zip(references, lists, strict=True) for _ in its]
-    [found] = statistics({"bleu": make_metrics(tgt_lang, ())["bleu"]}, [texts], [wanted])
+    [found] = line_statistics({"bleu": make_metrics(tgt_lang, ())["bleu"]}, [texts], [wanted])
     return np.split(found["bleu"], np.cumsum([len(its) for its in lists])[:-1])
 
 

@@ -1,1 +1,1 @@
-"""An evaluation as JSON, as tables and as a web page."""
+"""Evaluation reports: the JSON report, tables for terminals and Markdown, and an HTML page."""

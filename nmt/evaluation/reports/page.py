@@ -1,4 +1,4 @@
-"""A report as one self-contained web page: no network, all it shows inside."""
+"""A report as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -11,75 +11,89 @@ import numpy as np
 
 from nmt.core.html_page import fill_page
 from nmt.evaluation.analysis import Analysis
-from nmt.evaluation.reports.report import Report
+from nmt.evaluation.attention_checks import WordAttention
+from nmt.evaluation.reports.report import EvaluationReport
 from nmt.evaluation.systems import System
 
-EXAMPLES = 200
-"""Lines of a test set that a page shows beside those of the report's lists: suspicious ones first,
-then others by chance."""
-SUSPICIOUS = 10
-"""Of them for each system and kind of suspicion."""
-BARS = 20
-"""Of the distribution of the lines' chrF."""
+MAX_MORE_EXAMPLES = 200
+"""Maximum number of lines of a test set shown in addition to the report's lists of examples.
+
+Lines that fail checks come first, then random lines.
+"""
+MAX_FLAGGED = 10
+"""Maximum number of those lines per system and check."""
+CHRF_BINS = 20
+"""Number of bins of the histogram of the lines' chrF."""
 SEED = 1
 
 
-def page(
-    report: Report,
-    found: Sequence[Analysis],
+def evaluation_page(
+    report: EvaluationReport,
+    analyses: Sequence[Analysis],
     systems: Sequence[System],
-    curves: Mapping[str, Mapping[str, Any]],
+    learning_curves: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """Return the page of a report; `curves` are the learning curves of the runs by system name."""
+    """Return the HTML page of a report; learning curves by the name of their run's system."""
     data = {
         "report": report.model_dump(mode="json"),
-        "systems": list(report.systems),  # in their order: JavaScript would put a run 10 first
-        "sets": {its.test.name: _set(its, systems) for its in found},
-        "curves": dict(curves),
+        "systems": list(report.systems),  # JavaScript reorders keys such as "10" and "9"
+        "sets": {analysis.test_set.name: _page_data(analysis, systems) for analysis in analyses},
+        "curves": dict(learning_curves),
     }
     return fill_page("nmt.evaluation.reports", data)
 
 
-def _set(its: Analysis, systems: Sequence[System]) -> dict[str, Any]:
-    """Return what a page shows of a test set beside its report; weights are in percent."""
-    rows = _rows(its)
-    bins = np.linspace(0, 100, BARS + 1)
+def _page_data(analysis: Analysis, systems: Sequence[System]) -> dict[str, Any]:
+    """Return what the page shows of a test set in addition to its report."""
+    rows = _select_rows(analysis)
+    edges = np.linspace(0, 100, CHRF_BINS + 1)
+    test_set, outputs, statistics = analysis.test_set, analysis.outputs, analysis.statistics
     attention = {}
     for system in systems:
-        hypotheses = its.answers[system.name].hypotheses
-        pairs = [(its.test.src[i], hypotheses[i]) for i in rows] if its.test.src else []
+        hypotheses = outputs[system.name].hypotheses
+        pairs = [(test_set.src[row], hypotheses[row]) for row in rows] if test_set.src else []
         attention[system.name] = {
-            i + 1: {
-                "source": each.source_words,
-                "target": each.target_words,
-                "weights": np.rint(each.weights * 100).astype(int).tolist(),
-            }
-            for i, each in zip(rows, system.attention(its.test, pairs), strict=False)
-            if each is not None
+            row + 1: _attention_data(line)
+            for row, line in zip(rows, system.attention(test_set, pairs), strict=False)
+            if line is not None
         }
     return {
         "histograms": {
-            name: np.histogram(lines.chrf, bins)[0].tolist()
-            for name, lines in zip(its.answers, its.measured.systems, strict=True)
+            name: np.histogram(system.chrf, edges)[0].tolist()
+            for name, system in zip(outputs, statistics.systems, strict=True)
         },
         "examples": [
-            {**its.example(i).model_dump(), "words": int(its.measured.src_words[i])} for i in rows
+            {**analysis.example(row).model_dump(), "words": int(statistics.src_words[row])}
+            for row in rows
         ],
         "attention": attention,
     }
 
 
-def _rows(its: Analysis) -> list[int]:
-    """Choose lines to show, counted from 0, in their order."""
-    listed = [example.line - 1 for each in its.report.examples for example in each.examples]
-    suspicious = [
-        [line - 1 for line in kind.lines[:SUSPICIOUS]]
-        for system in its.report.systems.values()
-        for kind in system.suspicions.values()
+def _attention_data(attention: WordAttention) -> dict[str, Any]:
+    """Return attention with weights in percent."""
+    return {
+        "source": attention.source_words,
+        "target": attention.target_words,
+        "weights": np.rint(attention.weights * 100).astype(int).tolist(),
+    }
+
+
+def _select_rows(analysis: Analysis) -> list[int]:
+    """Return the indices of the lines to show, in ascending order."""
+    listed = dict.fromkeys(
+        example.line - 1
+        for example_list in analysis.report.examples
+        for example in example_list.examples
+    )
+    flagged = [
+        [line - 1 for line in check.lines[:MAX_FLAGGED]]
+        for system in analysis.report.systems.values()
+        for check in system.suspicions.values()
     ]
-    in_turn = [i for each in zip_longest(*suspicious) for i in each if i is not None]
-    others = list(range(len(its.test)))
-    random.Random(SEED).shuffle(others)
-    chosen = dict.fromkeys(listed)
-    more = [i for i in dict.fromkeys([*in_turn, *others]) if i not in chosen]
-    return sorted([*chosen, *more[:EXAMPLES]])
+    # one line of each check before a second line of any
+    interleaved = [row for rows in zip_longest(*flagged) for row in rows if row is not None]
+    shuffled = list(range(len(analysis.test_set)))
+    random.Random(SEED).shuffle(shuffled)
+    more = [row for row in dict.fromkeys([*interleaved, *shuffled]) if row not in listed]
+    return sorted([*listed, *more[:MAX_MORE_EXAMPLES]])

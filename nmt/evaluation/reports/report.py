@@ -1,6 +1,6 @@
-"""`report.json`: what is known of systems and of their translations.
+"""The schema of `report.json`, the result of `nmt evaluate`.
 
-The fields' docstrings are the schema's; docs/report.schema.json is made from them.
+The docstrings of the fields are the descriptions in docs/report.schema.json.
 """
 
 from __future__ import annotations
@@ -17,216 +17,222 @@ from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION
 from nmt.core.version import commit
 from nmt.evaluation.metrics import DEFAULT_METRICS, Scores
-from nmt.evaluation.warnings import other_tokenizers
+from nmt.evaluation.warnings import different_tokenizers
 
 
-class Part(BaseModel):
-    """A part of the report."""
+class ReportSection(BaseModel):
+    """Base of all sections of the report."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
 
-class About(Part):
-    """Where a system's translations come from."""
+class SystemInfo(ReportSection):
+    """Origin of a system's translations."""
 
     kind: Literal["run", "file"]
     path: str
     """The run folder, or the file of translations."""
     checkpoint: str | None = None
-    """The name of the checkpoint's folder."""
+    """Name of the checkpoint folder."""
     decode: dict[str, Any] | None = None
-    """The decode settings."""
+    """Decoding settings."""
     engine: str | None = None
-    """What ran the model: nmt or ctranslate2."""
+    """Engine that ran the model: nmt or ctranslate2."""
 
 
-class Interval(Part):
-    """A 95% confidence interval of the bootstrap: mean +- half."""
+class ConfidenceInterval(ReportSection):
+    """95% confidence interval of the bootstrap: mean +- half."""
 
     mean: float
     half: float
 
 
-class Suspects(Part):
-    """Lines with one thing that looks wrong."""
+class FlaggedLines(ReportSection):
+    """Lines of one system that fail one check."""
 
     says: str
-    """The formula, with its threshold."""
+    """Definition of the check, with its thresholds."""
     count: int
     share: float
-    """Of all lines."""
+    """Fraction of all lines."""
     lines: list[int]
-    """Their numbers, from 1."""
+    """Line numbers, from 1."""
 
 
-class Copies(Part):
-    """What should stand in the hypotheses as it stands in the source."""
+class CopyAccuracy(ReportSection):
+    """Accuracy of items that a translation copies from the source."""
 
     expected: int
+    """Number of items to copy."""
     found: int
+    """Number of items that the hypotheses contain."""
     accuracy: float | None
-    """None where nothing was expected."""
+    """Found / expected; null if no item is expected."""
 
 
-class Band(Part):
-    """Words by how often they were seen."""
+class FrequencyBand(ReportSection):
+    """F1 of the words in one band of training frequency."""
 
     seen: str
-    """How often: a number or a span of them."""
+    """Frequency of the words: a number or a range."""
     words: int
-    """In the references."""
+    """Number of words in the references."""
     precision: float
     recall: float
     f1: float
 
 
-class Subwords(Part):
-    """What the run's tokenizers make of source and hypotheses."""
+class SubwordCounts(ReportSection):
+    """Token counts of sources and hypotheses under the run's tokenizers."""
 
     src_tokens_a_word: float
     tgt_tokens_a_word: float
     byte_tokens: int
-    """Of the source: pieces of a character that the vocabulary does not have."""
+    """Number of byte tokens in the source, from characters outside the vocabulary."""
     unknown_tokens: int
-    """Of the source: what a tokenizer without bytes cannot say."""
+    """Number of unknown tokens in the source."""
 
 
-class SystemReport(Part):
-    """One system on one test set."""
+class SystemReport(ReportSection):
+    """Results of one system on one test set."""
 
     scores: Scores
-    intervals: dict[str, Interval]
-    """By metric."""
+    intervals: dict[str, ConfidenceInterval]
+    """Confidence intervals by metric."""
     seconds: float | None = None
-    """Spent translating."""
+    """Translation time in seconds."""
     words_per_second: float | None = None
-    """Source words translated in a second."""
-    copies: dict[str, Copies]
-    suspicions: dict[str, Suspects]
-    """By kind."""
-    f1: list[Band]
-    subwords: Subwords | None = None
+    """Source words translated per second."""
+    copies: dict[str, CopyAccuracy]
+    """Copy accuracy by kind of item."""
+    suspicions: dict[str, FlaggedLines]
+    """Lines that fail a check, by check."""
+    f1: list[FrequencyBand]
+    subwords: SubwordCounts | None = None
 
 
-class Comparison(Part):
-    """A system beside the first, by one metric."""
+class SystemComparison(ReportSection):
+    """Comparison of a system with the first system by one metric."""
 
     system: str
     against: str
     metric: str
     difference: float
+    """Score of the system minus score of the first system."""
     p_bootstrap: float
-    """Paired bootstrap (Koehn 2004), 1,000 resamples."""
+    """p-value of the paired bootstrap (Koehn 2004), 1,000 resamples."""
     p_randomisation: float
-    """Paired approximate randomisation (Riezler & Maxwell 2005), 10,000 trials."""
+    """p-value of paired approximate randomisation (Riezler & Maxwell 2005), 10,000 trials."""
     says: str
-    """The same in a sentence, by the larger of the two."""
+    """The result as a sentence, using the larger p-value."""
 
 
-class Group(Part):
-    """Some lines of a test set."""
+class LineGroup(ReportSection):
+    """Scores on one group of lines."""
 
     name: str
     lines: int
     scores: dict[str, dict[str, float]]
-    """By system, by metric."""
+    """Scores by system and metric."""
 
 
-class Grouping(Part):
-    """All lines, in groups."""
+class Breakdown(ReportSection):
+    """Scores on groups of lines that share a property."""
 
     title: str
     says: str
-    """How the groups are made."""
-    groups: list[Group]
+    """Definition of the groups."""
+    groups: list[LineGroup]
 
 
-class Example(Part):
-    """A line, as all systems have it."""
+class ExampleLine(ReportSection):
+    """One line with the translations of all systems."""
 
     line: int
-    """From 1."""
+    """Line number, from 1."""
     source: str | None
     references: list[str]
     hypotheses: dict[str, str]
-    """By system."""
+    """Hypothesis by system."""
     chrf: dict[str, float]
-    """By system, of this line alone."""
+    """chrF of this line by system."""
     suspicions: dict[str, list[str]]
-    """By system."""
+    """Names of failed checks by system."""
 
 
-class Examples(Part):
-    """Lines that are worth a look, the first the most."""
+class ExampleList(ReportSection):
+    """Lines worth reading, most important first."""
 
     title: str
     systems: list[str]
-    """Those that it is about."""
-    examples: list[Example]
+    """Systems whose translations the list shows."""
+    examples: list[ExampleLine]
 
 
-class SetReport(Part):
-    """All systems on one test set."""
+class TestSetReport(ReportSection):
+    """Results of all systems on one test set."""
+
+    __test__ = False
 
     lines: int
     src_lang: str
     tgt_lang: str
     references: int
-    """Reference files."""
+    """Number of reference files."""
     seen_in: str
-    """Where words were counted that groups and bands go by."""
+    """Text in which word frequencies were counted."""
     systems: dict[str, SystemReport]
-    comparisons: list[Comparison]
-    groupings: list[Grouping]
-    examples: list[Examples]
-    """For one system its worst lines, for two where they differ most."""
+    comparisons: list[SystemComparison]
+    groupings: list[Breakdown]
+    examples: list[ExampleList]
+    """Worst lines of a single system; largest differences between two systems."""
     leaked: list[int]
-    """Lines, from 1, whose source stands in the training text."""
+    """Numbers, from 1, of lines whose source is in the training text."""
     cautions: list[str]
-    """What fools people who read scores."""
+    """Warnings about reading the scores of this test set."""
 
 
-class Report(Part):
-    """What `nmt evaluate` found."""
+class EvaluationReport(ReportSection):
+    """Content of `report.json`."""
 
     format_version: int = FORMAT_VERSION
     nmt: str
-    """The version of nmt."""
+    """Version of nmt."""
     commit: str | None
-    """The commit of nmt, where it runs from a checkout."""
+    """Git commit of nmt, if it runs from a checkout."""
     metrics: list[str] = list(DEFAULT_METRICS)
-    """Metrics that tables show and systems are compared by."""
-    systems: dict[str, About]
-    test_sets: dict[str, SetReport]
+    """Metrics shown in tables and used to compare systems."""
+    systems: dict[str, SystemInfo]
+    test_sets: dict[str, TestSetReport]
     cautions: list[str]
-    """That go for all test sets together."""
+    """Warnings about comparing test sets."""
 
 
 def new_report(
-    systems: dict[str, About],
-    test_sets: dict[str, SetReport],
+    systems: dict[str, SystemInfo],
+    test_sets: dict[str, TestSetReport],
     metrics: Sequence[str] = DEFAULT_METRICS,
-) -> Report:
-    """Return a report made by this release, whose tables show `metrics`."""
-    kinds = {
-        name: next(iter(its.systems.values())).scores.signatures["bleu"]
-        for name, its in test_sets.items()
+) -> EvaluationReport:
+    """Return a report of this version of nmt; tables show `metrics`."""
+    bleu_signatures = {
+        name: next(iter(test_set.systems.values())).scores.signatures["bleu"]
+        for name, test_set in test_sets.items()
     }
-    return Report(
+    return EvaluationReport(
         nmt=version("nmt"),
         commit=commit() or None,
         metrics=list(metrics),
         systems=systems,
         test_sets=test_sets,
-        cautions=other_tokenizers(kinds),
+        cautions=different_tokenizers(bleu_signatures),
     )
 
 
-def write_report(file: Path, report: Report) -> None:
-    """Write `report.json`."""
+def write_report(file: Path, report: EvaluationReport) -> None:
+    """Write `report` to `file` as JSON."""
     files.write_text(file, report.model_dump_json(indent=1) + "\n")
 
 
 def report_schema() -> str:
     """Return the JSON schema of `report.json`."""
-    return json.dumps(Report.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(EvaluationReport.model_json_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""A report as tables: plain ones for a terminal, Markdown for a pull request."""
+"""A report as tables: plain text for a terminal, and Markdown for a pull request."""
 
 from __future__ import annotations
 
@@ -7,246 +7,274 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nmt.core.logging import columns, printable
-from nmt.evaluation.metrics import PLACES, TITLES
-from nmt.evaluation.reports.report import Report, SetReport
+from nmt.evaluation.metrics import DECIMALS, DEFAULT_DECIMALS, METRIC_TITLES
+from nmt.evaluation.reports.report import EvaluationReport, TestSetReport
 
-LINES_SHOWN = 8
-"""Line numbers of a suspicion that a table shows."""
-CHARACTERS_SHOWN = 160
-"""Of an example."""
-MANY_SYSTEMS = 3
-"""With more of them, groups show BLEU alone."""
-EXAMPLES_SHOWN = 3
-"""Of each list, in a terminal."""
+MAX_LINE_NUMBERS = 8
+"""Maximum number of line numbers that a table shows for a check."""
+MAX_CHARACTERS = 160
+"""Maximum number of characters of an example."""
+MAX_SYSTEMS_WITH_CHRF = 3
+"""With more systems, breakdowns show BLEU only."""
+EXAMPLES_PER_LIST = 3
+"""Number of examples of each list in text and Markdown."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; the first columns are words, the others numbers."""
+    """Rows under a header."""
 
     title: str
-    head: Sequence[str]
+    header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int = 1
-    """Columns that stand to the left."""
+    text_columns: int = 1
+    """Number of left-aligned columns; the remaining columns are numbers."""
 
-    def text(self) -> str:
-        """Lay the table out for a terminal."""
-        lines = columns([self.head, *self.rows], self.words)
+    def as_text(self) -> str:
+        """Return the table for a terminal."""
+        lines = columns([self.header, *self.rows], self.text_columns)
         return "\n".join([f"\n{self.title}"] * bool(self.title) + lines)
 
-    def markdown(self) -> str:
-        """Lay the table out as Markdown."""
-        marks = ["---" if i < self.words else "---:" for i in range(len(self.head))]
-        cells = [self.head, *self.rows]
-        head, *rows = ([html.escape(c).replace("|", "\\|") for c in row] for row in cells)
-        lines = ["| " + " | ".join(row) + " |" for row in (head, marks, *rows)]
+    def as_markdown(self) -> str:
+        """Return the table as Markdown."""
+        alignment = ["---" if i < self.text_columns else "---:" for i in range(len(self.header))]
+        header, *rows = (
+            [html.escape(cell).replace("|", "\\|") for cell in row]
+            for row in (self.header, *self.rows)
+        )
+        lines = ["| " + " | ".join(row) + " |" for row in (header, alignment, *rows)]
         return "\n".join([f"### {self.title}\n"] * bool(self.title) + lines)
 
 
-def scores(report: Report) -> Table:
+def scores_table(report: EvaluationReport) -> Table:
     """Return the scores of all systems on all test sets, with confidence intervals."""
-    several = any(len(its.systems) > 1 for its in report.test_sets.values())
+    has_systems = any(len(test_set.systems) > 1 for test_set in report.test_sets.values())
     metrics = shown_metrics(report)
     rows = []
-    for name, its in report.test_sets.items():
-        for system, each in its.systems.items():
-            row = [name] + [system] * several
+    for test_set_name, test_set in report.test_sets.items():
+        for system_name, system in test_set.systems.items():
+            row = [test_set_name] + [system_name] * has_systems
+            scores = system.scores
             for metric in metrics:
-                score = getattr(each.scores, metric)
-                row.append("" if score is None else f"{score:.{PLACES.get(metric, 2)}f}")
+                score = getattr(scores, metric)
+                decimals = DECIMALS.get(metric, DEFAULT_DECIMALS)
+                row.append("" if score is None else f"{score:.{decimals}f}")
                 if metric == metrics[0]:
-                    row.append(f"± {each.intervals[metric].half:.2f}")
-            scores = each.scores
+                    row.append(f"± {system.intervals[metric].half:.2f}")
             row += [f"{scores.brevity_penalty:.3f}", f"{scores.length_ratio:.3f}"]
             rows.append([*row, str(scores.lines)])
-    first, *others = (TITLES[metric] for metric in metrics)
-    head = ["test set"] + ["system"] * several + [first, "95%", *others, "BP", "ratio", "lines"]
-    return Table("", head, rows, words=1 + int(several))
+    first, *others = (METRIC_TITLES[metric] for metric in metrics)
+    names = ["test set"] + ["system"] * has_systems
+    header = [*names, first, "95%", *others, "BP", "ratio", "lines"]
+    return Table("", header, rows, text_columns=len(names))
 
 
-def shown_metrics(report: Report) -> list[str]:
-    """Return the metrics of the scores table: those selected, and COMET where it was computed."""
-    comet = any(
+def shown_metrics(report: EvaluationReport) -> list[str]:
+    """Return the metrics of the scores table: those selected, and COMET if it was computed."""
+    has_comet = any(
         system.scores.comet is not None
         for test_set in report.test_sets.values()
         for system in test_set.systems.values()
     )
-    return report.metrics + ["comet"] * comet
+    return report.metrics + ["comet"] * has_comet
 
 
-def signatures(report: Report) -> list[str]:
-    """Return "metric: signature" lines; where test sets differ, those of each."""
-    found: list[str] = []
-    for name, its in report.test_sets.items():
-        first = next(iter(its.systems.values())).scores.signatures
+def signatures(report: EvaluationReport) -> list[str]:
+    """Return "metric: signature" lines; a test set with different signatures has its own lines."""
+    first_lines: list[str] = []
+    other_lines: list[str] = []
+    for name, test_set in report.test_sets.items():
+        system_signatures = next(iter(test_set.systems.values())).scores.signatures
         lines = [
-            f"{TITLES[metric].lower():>5}: {first[metric]}"
+            f"{METRIC_TITLES[metric].lower():>5}: {system_signatures[metric]}"
             for metric in shown_metrics(report)
-            if metric in first
+            if metric in system_signatures
         ]
-        if not found:
-            found = lines
-        elif lines != found[: len(lines)]:
-            found += [f"{name}, {line.strip()}" for line in lines]
-    return found
+        if not first_lines:
+            first_lines = lines
+        elif lines != first_lines[: len(lines)]:
+            other_lines += [f"{name}, {line.strip()}" for line in lines]
+    return first_lines + other_lines
 
 
-def sections(its: SetReport) -> Iterator[Table]:
-    """Yield what a set's report says beside the scores."""
-    names = list(its.systems)
-    for grouping in its.groupings:
-        metrics = list(grouping.groups[0].scores[names[0]]) if grouping.groups else []
-        metrics = metrics[: 2 if len(names) <= MANY_SYSTEMS else 1]
+def detail_tables(report: TestSetReport) -> Iterator[Table]:
+    """Yield all tables of a test set except the scores."""
+    yield from _breakdown_tables(report)
+    yield _frequency_table(report)
+    yield from _copy_table(report)
+    yield from _subword_table(report)
+    yield from _check_table(report)
+
+
+def _breakdown_tables(report: TestSetReport) -> Iterator[Table]:
+    names = list(report.systems)
+    for breakdown in report.groupings:
+        metrics = list(breakdown.groups[0].scores[names[0]]) if breakdown.groups else []
+        metrics = metrics[: 2 if len(names) <= MAX_SYSTEMS_WITH_CHRF else 1]
+        score_columns = [(metric, name) for metric in metrics for name in names]
         yield Table(
-            f"By {grouping.title}",
-            [grouping.title, "lines", *(f"{TITLES[m]} {name}" for m in metrics for name in names)],
+            f"By {breakdown.title}",
+            [
+                breakdown.title,
+                "lines",
+                *(f"{METRIC_TITLES[metric]} {name}" for metric, name in score_columns),
+            ],
             [
                 [group.name, str(group.lines)]
-                + [f"{group.scores[name][m]:.1f}" for m in metrics for name in names]
-                for group in grouping.groups
+                + [f"{group.scores[name][metric]:.1f}" for metric, name in score_columns]
+                for group in breakdown.groups
             ],
         )
-    bands = [(name, each.f1) for name, each in its.systems.items()]
-    yield Table(
-        f"Words by how often they stand in {its.seen_in}",
+
+
+def _frequency_table(report: TestSetReport) -> Table:
+    names = list(report.systems)
+    bands = [system.f1 for system in report.systems.values()]
+    return Table(
+        f"Words by how often they stand in {report.seen_in}",
         ["seen", "words", *(f"F1 {name}" for name in names)],
         [
-            [band.seen, str(band.words)] + [f"{f1[i].f1:.3f}" for _, f1 in bands]
-            for i, band in enumerate(bands[0][1])
-            if band.words
+            [row[0].seen, str(row[0].words)] + [f"{band.f1:.3f}" for band in row]
+            for row in zip(*bands, strict=True)
+            if row[0].words
         ],
     )
-    yield from _copies(its)
-    yield from _subwords(its)
-    yield from _suspicions(its)
 
 
-def _ranked(its: SetReport, worst_first: Callable[[str], float]) -> list[str]:
-    return sorted(its.systems, key=lambda name: -worst_first(name))
-
-
-def _copies(its: SetReport) -> Iterator[Table]:
-    """Yield what should have been copied, the system that loses most of each kind first."""
+def _copy_table(report: TestSetReport) -> Iterator[Table]:
+    """Yield copy accuracy; for each kind, the systems in order of ascending accuracy."""
     rows = []
-    for kind in next(iter(its.systems.values())).copies:
+    for kind in next(iter(report.systems.values())).copies:
 
-        def lost(name: str, kind: str = kind) -> float:
-            accuracy = its.systems[name].copies[kind].accuracy
+        def error_rate(name: str, kind: str = kind) -> float:
+            accuracy = report.systems[name].copies[kind].accuracy
             return 0.0 if accuracy is None else 1 - accuracy
 
-        for name in _ranked(its, lost):
-            found = its.systems[name].copies[kind]
-            if found.accuracy is not None:
-                counts = f"{found.found} of {found.expected}"
-                rows.append([kind, name, counts, f"{found.accuracy:.1%}"])
+        for name in _in_descending_order(report, error_rate):
+            copies = report.systems[name].copies[kind]
+            if copies.accuracy is not None:
+                counts = f"{copies.found} of {copies.expected}"
+                rows.append([kind, name, counts, f"{copies.accuracy:.1%}"])
     if rows:
-        yield Table("Copied, the most lost first", ["", "system", "found", "share"], rows, words=2)
+        header = ["", "system", "found", "share"]
+        yield Table("Copied, the most lost first", header, rows, text_columns=2)
 
 
-def _subwords(its: SetReport) -> Iterator[Table]:
-    rows = [
-        [
-            name,
-            f"{found.src_tokens_a_word:.2f}",
-            f"{found.tgt_tokens_a_word:.2f}",
-            str(found.byte_tokens),
-            str(found.unknown_tokens),
-        ]
-        for name, each in its.systems.items()
-        if (found := each.subwords) is not None
-    ]
-    if rows:
-        head = ["system", "source tokens a word", "target tokens a word", "bytes", "unknown"]
-        yield Table("Tokens", head, rows)
-
-
-def _suspicions(its: SetReport) -> Iterator[Table]:
-    """Yield what looks wrong, the system with most of each kind first."""
-    kinds = dict.fromkeys(kind for each in its.systems.values() for kind in each.suspicions)
+def _subword_table(report: TestSetReport) -> Iterator[Table]:
     rows = []
-    for kind in kinds:
-
-        def count(name: str, kind: str = kind) -> float:
-            found = its.systems[name].suspicions.get(kind)
-            return 0 if found is None else found.count
-
-        for name in _ranked(its, count):
-            if count(name):
-                found = its.systems[name].suspicions[kind]
-                shown = ", ".join(map(str, found.lines[:LINES_SHOWN]))
-                more = ", …" if found.count > LINES_SHOWN else ""
-                rows.append([kind, name, shown + more, str(found.count), f"{found.share:.1%}"])
+    for name, system in report.systems.items():
+        if system.subwords is not None:
+            rows.append(
+                [
+                    name,
+                    f"{system.subwords.src_tokens_a_word:.2f}",
+                    f"{system.subwords.tgt_tokens_a_word:.2f}",
+                    str(system.subwords.byte_tokens),
+                    str(system.subwords.unknown_tokens),
+                ]
+            )
     if rows:
-        head = ["what", "system", "on lines", "lines", "share"]
-        yield Table("What looks wrong, the most first", head, rows, words=3)
+        header = ["system", "source tokens a word", "target tokens a word", "bytes", "unknown"]
+        yield Table("Tokens", header, rows)
 
 
-def examples(its: SetReport, most: int) -> Iterator[str]:
-    """Yield lists of examples as text, so many of each list."""
-    for found in its.examples:
-        rows = [f"\n{found.title}"]
-        for example in found.examples[:most]:
-            source = "" if example.source is None else f": {_cut(example.source)}"
-            rows.append(f"  line {example.line}{source}")
-            rows.append(f"  reference: {_cut(example.references[0])}")
-            for name in found.systems:
-                chrf = f"{example.chrf[name]:.0f} chrF"
-                rows.append(f"  {name} ({chrf}): {_cut(example.hypotheses[name])}")
-        yield "\n".join(rows)
+def _check_table(report: TestSetReport) -> Iterator[Table]:
+    """Yield the failed checks; for each check, the system with the most lines first."""
+    checks = dict.fromkeys(
+        check for system in report.systems.values() for check in system.suspicions
+    )
+    rows = []
+    for check in checks:
+
+        def count(name: str, check: str = check) -> float:
+            flagged = report.systems[name].suspicions.get(check)
+            return 0 if flagged is None else flagged.count
+
+        for name in _in_descending_order(report, count):
+            if count(name):
+                flagged = report.systems[name].suspicions[check]
+                numbers = ", ".join(map(str, flagged.lines[:MAX_LINE_NUMBERS]))
+                if flagged.count > MAX_LINE_NUMBERS:
+                    numbers += ", …"
+                rows.append([check, name, numbers, str(flagged.count), f"{flagged.share:.1%}"])
+    if rows:
+        header = ["what", "system", "on lines", "lines", "share"]
+        yield Table("What looks wrong, the most first", header, rows, text_columns=3)
 
 
-def _cut(text: str) -> str:
-    plain = printable(text)
-    return plain if len(plain) <= CHARACTERS_SHOWN else plain[: CHARACTERS_SHOWN - 1] + "…"
+def _in_descending_order(report: TestSetReport, value: Callable[[str], float]) -> list[str]:
+    """Return the names of the systems by descending value."""
+    return sorted(report.systems, key=lambda name: -value(name))
 
 
-def brief(report: Report) -> str:
-    """Return the scores, what can be said of differences, and signatures: for a terminal."""
-    said = [scores(report).text(), *signatures(report)]
-    for name, its in report.test_sets.items():
-        several = f"{name}: " if len(report.test_sets) > 1 else ""
-        said += [several + each.says for each in its.comparisons]
-    return "\n".join(said)
+def example_texts(report: TestSetReport, max_examples: int) -> Iterator[str]:
+    """Yield each list of examples as text, with at most `max_examples` examples."""
+    for example_list in report.examples:
+        lines = [f"\n{example_list.title}"]
+        for example in example_list.examples[:max_examples]:
+            source = "" if example.source is None else f": {_shorten(example.source)}"
+            lines.append(f"  line {example.line}{source}")
+            lines.append(f"  reference: {_shorten(example.references[0])}")
+            for name in example_list.systems:
+                hypothesis = _shorten(example.hypotheses[name])
+                lines.append(f"  {name} ({example.chrf[name]:.0f} chrF): {hypothesis}")
+        yield "\n".join(lines)
 
 
-def all_cautions(report: Report) -> list[str]:
-    """Return all that a reader must be warned of."""
-    its = [f"{name}: {text}" for name, each in report.test_sets.items() for text in each.cautions]
-    return its + report.cautions
+def _shorten(text: str) -> str:
+    shown = printable(text)
+    return shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1] + "…"
 
 
-def whole(report: Report) -> str:
-    """Return all tables for a terminal."""
-    said = [brief(report)]
-    for name, its in report.test_sets.items():
+def summary_text(report: EvaluationReport) -> str:
+    """Return the scores, signatures and comparisons as text for a terminal."""
+    lines = [scores_table(report).as_text(), *signatures(report)]
+    for name, test_set in report.test_sets.items():
+        prefix = f"{name}: " if len(report.test_sets) > 1 else ""
+        lines += [prefix + comparison.says for comparison in test_set.comparisons]
+    return "\n".join(lines)
+
+
+def all_warnings(report: EvaluationReport) -> list[str]:
+    """Return the warnings of all test sets and of the report."""
+    messages = [
+        f"{name}: {message}"
+        for name, test_set in report.test_sets.items()
+        for message in test_set.cautions
+    ]
+    return messages + report.cautions
+
+
+def full_text(report: EvaluationReport) -> str:
+    """Return all tables and some examples as text for a terminal."""
+    texts = [summary_text(report)]
+    for name, test_set in report.test_sets.items():
         if len(report.test_sets) > 1:
-            said.append(f"\n== {name}")
-        said += [table.text() for table in sections(its)]
-        said += examples(its, EXAMPLES_SHOWN)
-    return "\n".join(said)
+            texts.append(f"\n== {name}")
+        texts += [table.as_text() for table in detail_tables(test_set)]
+        texts += example_texts(test_set, EXAMPLES_PER_LIST)
+    return "\n".join(texts)
 
 
-def markdown(report: Report) -> str:
-    """Return the report for a pull request."""
-    said = ["## Evaluation", scores(report).markdown()]
-    said.append("\n".join(f"- `{line.strip()}`" for line in signatures(report)))
-    for title, lines in (
-        ("", [each.says for its in report.test_sets.values() for each in its.comparisons]),
-        ("**Beware:**\n\n", all_cautions(report)),
-    ):
+def report_markdown(report: EvaluationReport) -> str:
+    """Return the report as Markdown for a pull request."""
+    blocks = ["## Evaluation", scores_table(report).as_markdown()]
+    blocks.append("\n".join(f"- `{line.strip()}`" for line in signatures(report)))
+    comparisons = [c.says for test_set in report.test_sets.values() for c in test_set.comparisons]
+    for title, lines in (("", comparisons), ("**Beware:**\n\n", all_warnings(report))):
         if lines:
-            said.append(title + "\n".join(f"- {line}" for line in lines))
-    for name, its in report.test_sets.items():
-        tables = "\n\n".join(table.markdown() for table in sections(its))
-        said.append(_folded(f"{name}: where", tables))
-        for text in examples(its, EXAMPLES_SHOWN):
+            blocks.append(title + "\n".join(f"- {line}" for line in lines))
+    for name, test_set in report.test_sets.items():
+        tables = "\n\n".join(table.as_markdown() for table in detail_tables(test_set))
+        blocks.append(_details(f"{name}: where", tables))
+        for text in example_texts(test_set, EXAMPLES_PER_LIST):
             title, *rows = text.strip().split("\n")
-            listed = "\n".join(rows)
-            said.append(_folded(f"{name}: {title}", f"```\n{listed}\n```"))
-    return "\n\n".join(said) + "\n"
+            listing = "\n".join(rows)
+            blocks.append(_details(f"{name}: {title}", f"```\n{listing}\n```"))
+    return "\n\n".join(blocks) + "\n"
 
 
-def _folded(title: str, text: str) -> str:
-    head = f"<details><summary>{html.escape(title)}</summary>"
-    return f"{head}\n\n{text}\n\n</details>"
+def _details(title: str, content: str) -> str:
+    """Return Markdown that the reader unfolds."""
+    header = f"<details><summary>{html.escape(title)}</summary>"
+    return f"{header}\n\n{content}\n\n</details>"
