@@ -88,10 +88,10 @@ def planted(lines: Sequence[str]) -> list[str]:
 
 
 def timed(
-    translator: Translator, lines: Sequence[str], extras: TranslatorFeatures
+    translator: Translator, lines: Sequence[str], features: TranslatorFeatures
 ) -> tuple[list[str], float]:
     """Translate; return the lines and the seconds."""
-    translator.extras, translator.statistics = extras, TranslationStatistics()
+    translator.features, translator.statistics = features, TranslationStatistics()
     begin = time.perf_counter()
     return translator.translate(lines), time.perf_counter() - begin
 
@@ -112,13 +112,13 @@ def main() -> None:
         "plain": (src, TranslatorFeatures()),
         "with the glossary": (src, TranslatorFeatures(terms=terms)),
         "planted, plain": (odd, TranslatorFeatures()),
-        "planted, protected": (odd, TranslatorFeatures(protects=True)),
+        "planted, protected": (odd, TranslatorFeatures(protect_spans=True)),
     }
     seconds = dict.fromkeys(ways, float("inf"))
     found: dict[str, list[str]] = {}
     for _ in range(given.rounds):
-        for name, (lines, extras) in ways.items():
-            found[name], its = timed(translator, lines, extras)
+        for name, (lines, features) in ways.items():
+            found[name], its = timed(translator, lines, features)
             seconds[name] = min(seconds[name], its)
     print("| way | BLEU | stand | seconds | |\n|---|---|---|---|---|")
     for name, (lines, _) in ways.items():

@@ -197,8 +197,8 @@ class Model:
         splitter = build_line_splitter(self._configs, engine.settings)
         if "split_length" in decode and engine.settings.split_length:
             splitter = replace(splitter, max_tokens=engine.settings.split_length)
-        extras = TranslatorFeatures(Terminology(terms) if terms else None, protect, confidence)
-        return Translator(engine, engine.tokenizers, engine.settings, splitter, extras)
+        features = TranslatorFeatures(Terminology(terms) if terms else None, protect, confidence)
+        return Translator(engine, engine.tokenizers, engine.settings, splitter, features)
 
     def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:
         """Return the decode settings with others in their place."""

@@ -53,7 +53,7 @@ def load_translator(
     device: str = "auto",
     engine: str = "nmt",
     beside: Sequence[tuple[RunDir, Config]] = (),
-    extras: TranslatorFeatures | None = None,
+    features: TranslatorFeatures | None = None,
 ) -> Translator:
     """Load the translator of an opened run, or of its export, with the decode settings given.
 
@@ -67,9 +67,9 @@ def load_translator(
         tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
         threads = settings.threads or free_cores()
         theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
-        return Translator(theirs, tokenizers, settings, splitter, extras)
+        return Translator(theirs, tokenizers, settings, splitter, features)
     ours = load_engine(run, config, device, beside)
-    return Translator(ours, ours.tokenizers, settings, splitter, extras)
+    return Translator(ours, ours.tokenizers, settings, splitter, features)
 
 
 THEIRS = {
@@ -155,7 +155,7 @@ def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> T
     """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
     asked = {**config.decode.tags, **tags}
     ids = find_tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
-    return translator.tagged(ids, source_language(config, tags))
+    return translator.with_tags(ids, source_language(config, tags))
 
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:

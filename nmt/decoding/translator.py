@@ -1,6 +1,6 @@
-"""From lines to lines: tokenize, sort, search in batches, detokenize, put back in order.
+"""Translate and score lines: split, tokenize, search in batches, detokenize, join.
 
-The engine that searches is handed in; this room needs no torch.
+The translator imports no torch; it calls the engine that it is given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from operator import mul
-from typing import TYPE_CHECKING
 
 from nmt.config.schema import DecodeConfig
 from nmt.data.text.reader import to_single_line
@@ -41,62 +40,59 @@ from nmt.decoding.lines.progress import LineProgress
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
 from nmt.decoding.lines.statistics import TranslationStatistics
 
-if TYPE_CHECKING:
-    pass
-
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192
-"""Lines sorted together. The window grows, so that a reader of a pipe sees the first lines soon."""
+"""Number of lines that are sorted by length together. The window grows from FIRST_WINDOW, so that
+the reader of a pipe gets the first lines soon."""
 
 
 @dataclass(frozen=True)
 class TranslatorFeatures:
-    """What a translator does beside translating."""
+    """Optional features of a translator."""
 
-    terms: Terminology | None = None
-    """Demanded wherever their source occurs."""
-    protects: bool = False
-    """Links, addresses, placeholders and numbers stay as they are."""
-    assesses: bool = False
-    """The best translation of each line comes with its confidence."""
-    measures_drops: bool = False
-    """The report says how far phrases lower the score of each line."""
+    terminology: Terminology | None = None
+    """Terms of source lines and their required translations."""
+    protect_spans: bool = False
+    """Copy links, addresses, variables, numbers and markup tags to the translation."""
+    estimate_confidence: bool = False
+    """Add the confidence to the best translation of each line."""
+    measure_score_drops: bool = False
+    """Record how much required phrases lower the score of each line."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A line, and what it demands beside what it says itself."""
+class _PreparedLine:
+    """A line with placeholders and the constraints from its terms."""
 
     line: Line
     protected: ProtectedLine
-    """Its text as the model reads it."""
     terms: Sequence[SpanConstraint]
-    """Where terms stand in that."""
+    """Terms in the protected text."""
 
     @property
-    def phrases(self) -> list[str]:
-        """What must stand in the translation, numbers left out."""
-        return [*self.line.phrases, *(place.target for place in self.terms)]
+    def required_phrases(self) -> list[str]:
+        """Phrases that the translation must contain, without protected spans."""
+        return [*self.line.phrases, *(term.target for term in self.terms)]
 
-    def phrases_of(self, begin: int, end: int) -> list[str]:
-        """Return what demands what begins in a part of the text as read, numbers too."""
-        places = [*self.terms, *self.protected.constraints]
-        return [place.target for place in places if begin <= place.begin < end]
+    def span_phrases(self, begin: int, end: int) -> list[str]:
+        """Return the constraints whose span in the protected text starts in [begin, end)."""
+        constraints = [*self.terms, *self.protected.constraints]
+        return [span.target for span in constraints if begin <= span.begin < end]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A part of a line on its way."""
+class _SourceSegment:
+    """A tokenized segment of a line, with the constraints on its translation."""
 
-    line: int
-    piece: Segment
-    source: list[int]
+    line_index: int
+    segment: Segment
+    tokens: list[int]
     prefix: str
     phrases: Sequence[str]
 
 
 class Translator:
-    """Translates and scores raw lines: the same for the command, validation and Python."""
+    """Translates and scores raw lines for the command line, validation and the Python API."""
 
     def __init__(
         self,
@@ -104,289 +100,335 @@ class Translator:
         tokenizers: Tokenizers,
         settings: DecodeConfig,
         splitter: LineSplitter | None = None,
-        extras: TranslatorFeatures | None = None,
+        features: TranslatorFeatures | None = None,
     ) -> None:
-        """Put an engine between tokenizers; without `splitter` every line is translated whole."""
+        """Combine an engine with tokenizers. Without `splitter`, lines are not split."""
         self.engine = engine
         self.tokenizers = tokenizers
         self.settings = settings
-        self.splitter, self.extras = splitter or LineSplitter(), extras or TranslatorFeatures()
-        if self.extras.terms is not None:
-            terms = self.extras.terms.normalized_by(tokenizers.src.normalizer)
-            self.extras = replace(self.extras, terms=terms)
+        self.splitter = splitter or LineSplitter()
+        self.features = features or TranslatorFeatures()
+        if self.features.terminology is not None:
+            terminology = self.features.terminology.normalized_by(tokenizers.src.normalizer)
+            self.features = replace(self.features, terminology=terminology)
         self.statistics = TranslationStatistics()
+        """Statistics of all lines since the translator was built."""
         self.progress: Callable[[int], object] | None = None
-        """Called with the number of lines translated, or of pairs scored, since the last call."""
+        """Receives the number of lines or pairs that finished since the last call."""
 
-    def tagged(self, tags: tuple[int, ...], language: str = "") -> Translator:
-        """Return this translator with token ids before every source, in another source language."""
+    def with_tags(self, tags: tuple[int, ...], language: str = "") -> Translator:
+        """Return a translator that starts each source with the token ids `tags`.
+
+        `language` is the source language for splitting; by default it stays the same.
+        """
         tokenizers = self.tokenizers.with_tags(tags)
         splitter = replace(self.splitter, language=language or self.splitter.language)
-        return Translator(self.engine, tokenizers, self.settings, splitter, self.extras)
+        return Translator(self.engine, tokenizers, self.settings, splitter, self.features)
 
     def translate(self, lines: Iterable[str | Line]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""
-        return [best[0].text for best in self.nbest(list(lines), 1)]
+        return [best.text for best, *_ in self.nbest(list(lines), 1)]
 
-    def nbest(self, lines: Sequence[str | Line], n: int, first: int = 0) -> list[list[Translation]]:
+    def nbest(
+        self, lines: Sequence[str | Line], n: int, offset: int = 0
+    ) -> list[list[Translation]]:
         """Return the `n` best translations of each line, best first, in the order of the lines.
 
-        `first` is the number of the first line, for the report.
+        `offset` is the number of lines before these, for line numbers in the statistics.
         """
-        asked = [self._asked(line if isinstance(line, Line) else Line(line)) for line in lines]
-        parts = list(self._parts(asked))
-        by_line: dict[int, list[list[Translation]]] = {}
-        whole: dict[int, list[Segment]] = {}
-        for part, its in zip(parts, self._found(parts, asked, n, first), strict=True):
-            by_line.setdefault(part.line, []).append(its)
-            whole.setdefault(part.line, []).append(part.piece)
-        found = [
-            _joined(by_line[i], whole[i]) if i in by_line else [Translation(each.line.prefix, 0.0)]
-            for i, each in enumerate(asked)
-        ]
-        for number, (each, its) in enumerate(zip(asked, found, strict=True), first + 1):
-            self._tell(number, each, its[0].text)
-        return self._with_confidence(found) if self.extras.assesses else found
-
-    def _asked(self, line: Line) -> _Asked:
-        """Look at what is to be kept in a line, and at its terms."""
-        terms = self.extras.terms
-        protected = ProtectedLine(line.text)
-        if self.extras.protects:
-            held, normalizer = (line.prefix, *line.phrases), self.tokenizers.src.normalizer
-            protected = protect(line.text, terms, held, normalizer)
-        return _Asked(line, protected, terms.find(protected.text) if terms else ())
-
-    def _with_confidence(self, found: list[list[Translation]]) -> list[list[Translation]]:
-        """Force the best translations again, to see how far they can be trusted."""
-        pieces = [piece for its in found for piece in its[0].segments]
-        pairs = [(piece.source, piece.hypothesis.tokens) for piece in pieces]
-        assessed: dict[int, TokenScores] = {}
-        for batch in batch_by_size(pairs, self.settings.batch_size):
-            assessed |= zip(batch, self.engine.score_tokens([pairs[i] for i in batch]), strict=True)
-        in_order = (assessed[i] for i in range(len(pairs)))
-        result = []
-        for best, *others in found:
-            its = list(islice(in_order, len(best.segments)))
-            cut = any(len(p.hypothesis.tokens) + 1 >= p.limit for p in best.segments)
-            result.append(
-                [replace(best, confidence=compute_confidence(best.text, its, cut)), *others]
-            )
-        return result
-
-    def _parts(self, asked: Sequence[_Asked]) -> Iterator[_Part]:
-        """Yield the parts in which lines are translated; of a blank line, none."""
-        src = self.tokenizers.src
-        readable = {i: each for i, each in enumerate(asked) if not src.is_blank(each.line.text)}
-        sources = self._encode_source(each.protected.text for each in readable.values())
-        for (i, each), source in zip(readable.items(), sources, strict=True):
-            pieces, tokens = self._split(each, len(source)), [source]
-            if len(pieces) > 1:
-                tokens = self._encode_source(piece.text for piece in pieces)
-            prefix, begin = each.line.prefix, 0
-            for piece, its in zip(pieces, tokens, strict=True):
-                end = begin + len(piece.text + piece.trailing_space)
-                phrases = [*each.line.phrases, *each.phrases_of(begin, end)]
-                yield _Part(i, piece, its, prefix, phrases)
-                prefix, begin = "", end
-
-    def _split(self, asked: _Asked, length: int) -> list[Segment]:
-        """Divide a line of `length` tokens into the parts that are translated one by one.
-
-        A line with phrases of its own stays whole, as nobody knows which part they belong to; so
-        does a line that fits, if its prefix holds more than one sentence.
-        """
-        text, line, splitter = asked.protected.text, asked.line, self.splitter
-        too_long = length > splitter.max_tokens
-        if line.phrases or not (too_long or splitter.by_sentence):
-            return [Segment(text)]
-        if not too_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
-            return [Segment(text)]
-        pieces = splitter.split(
-            text, self.tokenizers.count_source_tokens, asked.protected.text_for_splitting
-        )
-        if too_long:
-            self.statistics.long_lines += 1
-            self.statistics.long_line_segments += len(pieces)
-        elif len(pieces) > 1:
-            self.statistics.multi_sentence_lines += 1
-            self.statistics.sentences += len(pieces)
-        return pieces
-
-    def _found(
-        self, parts: Sequence[_Part], asked: Sequence[_Asked], n: int, first: int
-    ) -> list[list[Translation]]:
-        """Return the n best translations of each part."""
-        if not parts:
-            return []
-        tgt, settings = self.tokenizers.tgt, self.settings
-        demands = {
-            i: encode_constraints(tgt, part.prefix, part.phrases)
-            for i, part in enumerate(parts)
-            if part.prefix or part.phrases
-        }
-        chooses = settings.method == "mbr"
-        if chooses:
-            from nmt.decoding.mbr import (
-                rank_by_expected_utility,
-            )  # sacrebleu, which no other search needs
-        searched = self._search(parts, asked, n, demands)
-        found = []
-        for i, (part, hypotheses) in enumerate(zip(parts, searched, strict=True)):
-            limit = length_limit(settings, len(part.source), demands.get(i))
-            its = [
-                Translation(
-                    asked[part.line].protected.restore(to_single_line(tgt.decode(each.tokens))),
-                    each.score,
-                    (DecodedSegment(part.source, each, limit),),
-                )
-                for each in hypotheses
-            ]
-            if chooses:
-                its = rank_by_expected_utility(its, settings.mbr_metric)
-            elif asked[part.line].protected.has_tags:
-                its.sort(key=lambda each: not has_balanced_tags(each.text))
-            found.append(its[:n])
-        if self.extras.measures_drops:
-            lines = [part.line for part in parts]
-            best = [its[0].segments[0].hypothesis for its in found]
-            free = [self._without_tags(part, asked[part.line].protected) for part in parts]
-            drops = measure_score_drops(lines, free, demands, best, self.engine.search)
-            self.statistics.score_drops += [
-                (first + line + 1, drop) for line, drop in drops.items()
-            ]
-        return found
-
-    def _without_tags(self, part: _Part, protected: ProtectedLine) -> list[int]:
-        """Return the source tokens of a part without its markup tags."""
-        if not protected.has_tags:
-            return part.source
-        [tokens] = self._encode_source([protected.without_tags(part.piece.text)])
-        return tokens
-
-    def _search(
-        self,
-        parts: Sequence[_Part],
-        asked: Sequence[_Asked],
-        n: int,
-        demands: Mapping[int, LexicalConstraints],
-    ) -> list[list[Hypothesis]]:
-        """Return the hypotheses of each part: all of the beam if tags or mbr choose among them.
-
-        The number asked for decides when a search is over, so parts are searched by that number.
-        """
-        most, method = self.settings.most, self.settings.method
-        numbers = [
-            most if method == "mbr" or asked[part.line].protected.has_tags else n for part in parts
-        ]
-        progress = self.progress and LineProgress(len(asked), len(parts), self.progress).finish
-        searched: list[list[Hypothesis]] = [[] for _ in parts]
-        for number in sorted(set(numbers)):
-            chosen = [i for i, each in enumerate(numbers) if each == number]
-            its = {place: demands[i] for place, i in enumerate(chosen) if i in demands}
-            sources = [parts[i].source for i in chosen]
-            results = self.engine.search(sources, number, its, progress)
-            for i, hypotheses in zip(chosen, results, strict=True):
-                searched[i] = hypotheses
-        return searched
-
-    def _tell(self, number: int, asked: _Asked, text: str) -> None:
-        """Put into the report what became of what a line demands."""
-        wanted, report = Counter(asked.phrases), self.statistics
-        report.required_phrases += wanted.total()
-        report.missing_phrases += [
-            (number, phrase)
-            for phrase, times in wanted.items()
-            for _ in range(times - count_phrase(self.tokenizers.tgt.normalize(phrase), text))
-        ]
-        if self.extras.protects:
-            report.protected_spans += len(asked.protected.originals)
-            if (
-                asked.protected.has_tags
-                and has_balanced_tags(asked.line.text)
-                and not has_balanced_tags(text)
-            ):
-                report.unbalanced_lines.append(number)
-            report.missing_spans += [(number, each) for each in asked.protected.find_missing(text)]
+        prepared = [self._prepare(line if isinstance(line, Line) else Line(line)) for line in lines]
+        segments = list(self._split_and_encode(prepared))
+        nbest_lists = self._translate_segments(segments, prepared, n, offset)
+        segments_of_line: list[list[Segment]] = [[] for _ in lines]
+        nbest_lists_of_line: list[list[list[Translation]]] = [[] for _ in lines]
+        for segment, nbest_list in zip(segments, nbest_lists, strict=True):
+            segments_of_line[segment.line_index].append(segment.segment)
+            nbest_lists_of_line[segment.line_index].append(nbest_list)
+        results = []
+        for i, line in enumerate(prepared):
+            if segments_of_line[i]:
+                translations = _join_nbest_lists(nbest_lists_of_line[i], segments_of_line[i])
+            else:  # a blank line
+                translations = [Translation(line.line.prefix, 0.0)]
+            self._record_constraints(offset + i + 1, line, translations[0].text)
+            results.append(translations)
+        return self._add_confidence(results) if self.features.estimate_confidence else results
 
     def stream(
         self,
         lines: Iterable[str | Line],
         n: int = 1,
         one_by_one: bool = False,
-        first: int = 0,
+        offset: int = 0,
     ) -> Iterator[list[Translation]]:
-        """Yield the n best translations of each line in order, over any number of lines.
+        """Yield the n best translations of each line in order, for any number of lines.
 
-        With `one_by_one` each line is answered before the next is read. `first` is the number of
-        the first, for the report.
+        With `one_by_one`, yield the translation of each line before reading the next. `offset` is
+        the number of lines before these, for line numbers in the statistics.
         """
-        source = iter(lines)
+        iterator = iter(lines)
         window = 1 if one_by_one else FIRST_WINDOW
-        while chunk := list(islice(source, window)):
-            yield from self.nbest(chunk, n, first)
-            first += len(chunk)
+        while chunk := list(islice(iterator, window)):
+            yield from self.nbest(chunk, n, offset)
+            offset += len(chunk)
             if not one_by_one:
                 window = min(2 * window, LARGEST_WINDOW)
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
-        """Return the score of each (source, translation): its log-probability over the penalty."""
+        """Return log-probability / length penalty of each (source, translation) pair."""
         return [pair.score for pair in self.score_pairs(list(pairs))]
 
-    def score_pairs(self, pairs: Sequence[tuple[str, str]], first: int = 0) -> list[PairScore]:
-        """Return the score of each (source, translation).
+    def score_pairs(self, pairs: Sequence[tuple[str, str]], offset: int = 0) -> list[PairScore]:
+        """Return the scores of (source, translation) pairs by forced decoding.
 
-        A pair that is too long is forced in parts, and so is one of several sentences if lines are
-        translated by sentence. `first` is the number of the first pair, for the report.
+        A pair that is too long is scored in segments. If lines are translated by sentence, so is a
+        pair of several sentences. `offset` is the number of pairs before these, for the statistics.
         """
-        parts = [
-            (number, part)
-            for number, pair in enumerate(pairs)
-            for part in self._pair_parts(*pair, first + number + 1)
-        ]
-        sources = self._encode_source(part.source.text for _, part in parts)
-        targets = self.tokenizers.tgt.encode([part.target.text for _, part in parts])
-        tokens = list(zip(sources, targets, strict=True))
-        forced: dict[int, Hypothesis] = {}
-        for batch in batch_by_size(tokens, self.settings.batch_size):
-            forced |= zip(batch, self.engine.score([tokens[i] for i in batch]), strict=True)
+        segments: list[PairSegment] = []
+        pair_of_segment: list[int] = []
+        for i, (source, target) in enumerate(pairs):
+            pair_segments = self._split_pair(source, target, offset + i + 1)
+            segments += pair_segments
+            pair_of_segment += [i] * len(pair_segments)
+        sources = self.tokenizers.src.encode([segment.source.text for segment in segments])
+        targets = self.tokenizers.tgt.encode([segment.target.text for segment in segments])
+        token_pairs = list(zip(sources, targets, strict=True))
+        scored: dict[int, Hypothesis] = {}
+        for batch in batch_by_size(token_pairs, self.settings.batch_size):
+            scored |= zip(batch, self.engine.score([token_pairs[i] for i in batch]), strict=True)
             if self.progress is not None:
-                self.progress(sum(i == 0 or parts[i - 1][0] != parts[i][0] for i in batch))
-        by_pair: list[list[Hypothesis]] = [[] for _ in pairs]
-        for i, (number, _) in enumerate(parts):
-            by_pair[number].append(forced[i])
-        return list(map(PairScore.from_parts, by_pair))
+                is_first = [i == 0 or pair_of_segment[i - 1] != pair_of_segment[i] for i in batch]
+                self.progress(sum(is_first))
+        scored_of_pair: list[list[Hypothesis]] = [[] for _ in pairs]
+        for i, pair in enumerate(pair_of_segment):
+            scored_of_pair[pair].append(scored[i])
+        return [PairScore.from_parts(hypotheses) for hypotheses in scored_of_pair]
 
-    def _pair_parts(self, source: str, target: str, number: int) -> list[PairSegment]:
-        """Return the parts in which a pair is forced, and put it into the report.
+    def _prepare(self, line: Line) -> _PreparedLine:
+        """Protect the spans of a line and find its terms."""
+        terminology = self.features.terminology
+        protected = ProtectedLine(line.text)
+        if self.features.protect_spans:
+            required_texts = (line.prefix, *line.phrases)
+            normalizer = self.tokenizers.src.normalizer
+            protected = protect(line.text, terminology, required_texts, normalizer)
+        terms = terminology.find(protected.text) if terminology else ()
+        return _PreparedLine(line, protected, terms)
 
-        A part that lost its side of the translation says nothing and is left out.
+    def _split_and_encode(self, lines: Sequence[_PreparedLine]) -> Iterator[_SourceSegment]:
+        """Yield the tokenized segments of all lines that are not blank."""
+        src = self.tokenizers.src
+        indices = [i for i, line in enumerate(lines) if not src.is_blank(line.line.text)]
+        tokens_of_lines = src.encode([lines[i].protected.text for i in indices])
+        for i, line_tokens in zip(indices, tokens_of_lines, strict=True):
+            line = lines[i]
+            segments, tokens_of_segments = self._split(line, len(line_tokens)), [line_tokens]
+            if len(segments) > 1:
+                tokens_of_segments = src.encode([segment.text for segment in segments])
+            prefix, begin = line.line.prefix, 0
+            for segment, tokens in zip(segments, tokens_of_segments, strict=True):
+                end = begin + len(segment.text + segment.trailing_space)
+                phrases = [*line.line.phrases, *line.span_phrases(begin, end)]
+                yield _SourceSegment(i, segment, tokens, prefix, phrases)
+                prefix, begin = "", end
+
+    def _split(self, prepared: _PreparedLine, token_count: int) -> list[Segment]:
+        """Split a line of `token_count` tokens into segments, and count it in the statistics.
+
+        A line with its own phrases is not split, because it is unknown which segment they belong
+        to. Neither is a line that fits and has a prefix of several sentences.
         """
-        parts = split_pair(source, target, self.splitter, self.tokenizers.count_pair_tokens)
-        if len(parts) > 1 and not fits_single_pass(
-            *self.tokenizers.count_pair_tokens(source, target)
-        ):
-            self.statistics.long_pairs.append(number)
-        elif len(parts) > 1:
-            self.statistics.multi_sentence_lines += 1
-            self.statistics.sentences += len(parts)
-        return [part for part in parts if part.target.text] or parts[:1]
-
-    def _encode_source(self, lines: Iterable[str]) -> list[list[int]]:
-        return self.tokenizers.src.encode(list(lines))
-
-
-def _joined(by_part: list[list[Translation]], parts: list[Segment]) -> list[Translation]:
-    """Return the n best of a line: the k-th of the k-th of each part, or of its last."""
-    if len(by_part) == 1:
-        return by_part[0]
-    found = []
-    for place in range(max(map(len, by_part))):
-        its = [each[min(place, len(each) - 1)] for each in by_part]
-        pieces = tuple(piece for each in its for piece in each.segments)
-        sizes = [len(piece.hypothesis.tokens) + 1 for piece in pieces]
-        score = sum(map(mul, sizes, (each.score for each in its))) / sum(sizes)
-        found.append(
-            Translation(join_translations([each.text for each in its], parts), score, pieces)
+        text, line, splitter = prepared.protected.text, prepared.line, self.splitter
+        is_long = token_count > splitter.max_tokens
+        if line.phrases or not (is_long or splitter.by_sentence):
+            return [Segment(text)]
+        if not is_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
+            return [Segment(text)]
+        segments = splitter.split(
+            text, self.tokenizers.count_source_tokens, prepared.protected.text_for_splitting
         )
-    return found
+        if is_long:
+            self.statistics.long_lines += 1
+            self.statistics.long_line_segments += len(segments)
+        elif len(segments) > 1:
+            self.statistics.multi_sentence_lines += 1
+            self.statistics.sentences += len(segments)
+        return segments
+
+    def _translate_segments(
+        self,
+        segments: Sequence[_SourceSegment],
+        lines: Sequence[_PreparedLine],
+        n: int,
+        offset: int,
+    ) -> list[list[Translation]]:
+        """Return the n best translations of each segment."""
+        if not segments:
+            return []
+        constraints = {
+            i: encode_constraints(self.tokenizers.tgt, segment.prefix, segment.phrases)
+            for i, segment in enumerate(segments)
+            if segment.prefix or segment.phrases
+        }
+        hypotheses = self._search(segments, lines, n, constraints)
+        results = []
+        for i, segment in enumerate(segments):
+            protected = lines[segment.line_index].protected
+            limit = length_limit(self.settings, len(segment.tokens), constraints.get(i))
+            translations = [
+                self._detokenize(hypothesis, segment, protected, limit)
+                for hypothesis in hypotheses[i]
+            ]
+            results.append(self._rank(translations, protected)[:n])
+        if self.features.measure_score_drops:
+            best = [translations[0].segments[0].hypothesis for translations in results]
+            self._record_score_drops(segments, lines, constraints, best, offset)
+        return results
+
+    def _search(
+        self,
+        segments: Sequence[_SourceSegment],
+        lines: Sequence[_PreparedLine],
+        n: int,
+        constraints: Mapping[int, LexicalConstraints],
+    ) -> list[list[Hypothesis]]:
+        """Return hypotheses of each segment: the n best, or the whole beam if it is ranked again.
+
+        The number of hypotheses decides when a search ends, so each number has its own search.
+        """
+        beam = self.settings.most
+        is_mbr = self.settings.method == "mbr"
+        counts = [
+            beam if is_mbr or lines[segment.line_index].protected.has_tags else n
+            for segment in segments
+        ]
+        progress = None
+        if self.progress is not None:
+            progress = LineProgress(len(lines), len(segments), self.progress).finish
+        hypotheses: list[list[Hypothesis]] = [[] for _ in segments]
+        for count in sorted(set(counts)):
+            selected = [i for i in range(len(segments)) if counts[i] == count]
+            sources = [segments[i].tokens for i in selected]
+            selected_constraints = {
+                index: constraints[i] for index, i in enumerate(selected) if i in constraints
+            }
+            results = self.engine.search(sources, count, selected_constraints, progress)
+            for i, result in zip(selected, results, strict=True):
+                hypotheses[i] = result
+        return hypotheses
+
+    def _detokenize(
+        self,
+        hypothesis: Hypothesis,
+        segment: _SourceSegment,
+        protected: ProtectedLine,
+        limit: int,
+    ) -> Translation:
+        """Return a hypothesis as text, with the originals instead of placeholders."""
+        text = protected.restore(to_single_line(self.tokenizers.tgt.decode(hypothesis.tokens)))
+        decoded = DecodedSegment(segment.tokens, hypothesis, limit)
+        return Translation(text, hypothesis.score, (decoded,))
+
+    def _rank(self, translations: list[Translation], protected: ProtectedLine) -> list[Translation]:
+        """Rank the translations of a segment by MBR, or by score with balanced tags first."""
+        if self.settings.method == "mbr":
+            from nmt.decoding.mbr import rank_by_expected_utility  # imports sacrebleu
+
+            return rank_by_expected_utility(translations, self.settings.mbr_metric)
+        if protected.has_tags:
+            return sorted(translations, key=lambda t: not has_balanced_tags(t.text))
+        return translations
+
+    def _record_score_drops(
+        self,
+        segments: Sequence[_SourceSegment],
+        lines: Sequence[_PreparedLine],
+        constraints: Mapping[int, LexicalConstraints],
+        best: Sequence[Hypothesis],
+        offset: int,
+    ) -> None:
+        """Record how much required phrases lower the scores of the best hypotheses.
+
+        The search without phrases reads the source without markup tags.
+        """
+        sources = []
+        for segment in segments:
+            protected, tokens = lines[segment.line_index].protected, segment.tokens
+            if protected.has_tags:
+                [tokens] = self.tokenizers.src.encode(
+                    [protected.without_tags(segment.segment.text)]
+                )
+            sources.append(tokens)
+        line_indices = [segment.line_index for segment in segments]
+        drops = measure_score_drops(line_indices, sources, constraints, best, self.engine.search)
+        self.statistics.score_drops += [(offset + i + 1, drop) for i, drop in drops.items()]
+
+    def _record_constraints(self, number: int, prepared: _PreparedLine, text: str) -> None:
+        """Record which constraints the best translation of line `number` satisfies."""
+        statistics, protected = self.statistics, prepared.protected
+        phrase_counts = Counter(prepared.required_phrases)
+        statistics.required_phrases += phrase_counts.total()
+        for phrase, count in phrase_counts.items():
+            missing_count = count - count_phrase(self.tokenizers.tgt.normalize(phrase), text)
+            statistics.missing_phrases += [(number, phrase)] * missing_count
+        if self.features.protect_spans:
+            statistics.protected_spans += len(protected.originals)
+            statistics.missing_spans += [(number, span) for span in protected.find_missing(text)]
+            is_source_balanced = protected.has_tags and has_balanced_tags(prepared.line.text)
+            if is_source_balanced and not has_balanced_tags(text):
+                statistics.unbalanced_lines.append(number)
+
+    def _add_confidence(self, nbest_lists: list[list[Translation]]) -> list[list[Translation]]:
+        """Add the confidence to the best translation of each line, by forced decoding."""
+        segments = [segment for best, *_ in nbest_lists for segment in best.segments]
+        pairs = [(segment.source, segment.hypothesis.tokens) for segment in segments]
+        scores_of_segment: dict[int, TokenScores] = {}
+        for batch in batch_by_size(pairs, self.settings.batch_size):
+            token_scores = self.engine.score_tokens([pairs[i] for i in batch])
+            scores_of_segment |= zip(batch, token_scores, strict=True)
+        results = []
+        begin = 0
+        for best, *others in nbest_lists:
+            end = begin + len(best.segments)
+            token_scores = [scores_of_segment[i] for i in range(begin, end)]
+            reached_limit = any(len(s.hypothesis.tokens) + 1 >= s.limit for s in best.segments)
+            confidence = compute_confidence(best.text, token_scores, reached_limit)
+            results.append([replace(best, confidence=confidence), *others])
+            begin = end
+        return results
+
+    def _split_pair(self, source: str, target: str, number: int) -> list[PairSegment]:
+        """Split pair `number` for forced decoding, and count it in the statistics.
+
+        Segments without target text are left out.
+        """
+        count_tokens = self.tokenizers.count_pair_tokens
+        segments = split_pair(source, target, self.splitter, count_tokens)
+        if len(segments) > 1 and not fits_single_pass(*count_tokens(source, target)):
+            self.statistics.long_pairs.append(number)
+        elif len(segments) > 1:
+            self.statistics.multi_sentence_lines += 1
+            self.statistics.sentences += len(segments)
+        return [segment for segment in segments if segment.target.text] or segments[:1]
+
+
+def _join_nbest_lists(
+    nbest_lists: list[list[Translation]], segments: list[Segment]
+) -> list[Translation]:
+    """Join the k-th best translations of all segments, for each k.
+
+    A segment with fewer translations contributes its last one. The score is the mean of the
+    segments' scores, weighted by their numbers of tokens.
+    """
+    if len(nbest_lists) == 1:
+        return nbest_lists[0]
+    joined = []
+    for k in range(max(map(len, nbest_lists))):
+        kth_best = [nbest_list[min(k, len(nbest_list) - 1)] for nbest_list in nbest_lists]
+        decoded = tuple(segment for translation in kth_best for segment in translation.segments)
+        sizes = [len(segment.hypothesis.tokens) + 1 for segment in decoded]
+        scores = [translation.score for translation in kth_best]
+        score = sum(map(mul, sizes, scores)) / sum(sizes)
+        text = join_translations([translation.text for translation in kth_best], segments)
+        joined.append(Translation(text, score, decoded))
+    return joined

@@ -165,7 +165,7 @@ def test_a_column_of_a_table_is_translated_behind_the_last(digits: Digits) -> No
         (["--nbest", 2, "--confidence"], "--nbest and --confidence: give one of them"),
         (["--json", "--prefix", "x"], "--prefix and --contain: are fields"),
         (["--decode", "mbr", "--nbest", 65], "--nbest: expected at most the number of samples, 64"),
-        (["--protect", "--decode", "mbr"], "phrases (--contain, --terms, --protect): go with beam"),
+        (["--protect", "--decode", "mbr"], "phrases (--contain, --terms, --protect): need beam"),
         (["--terms", "none.tsv"], "none.tsv: no such file"),
         (["--set", 'decode.forbid=["zz"]'], "decode.forbid: expected pieces of the target"),
         (["--set", "decode.temperature=0"], "decode.temperature"),

@@ -139,7 +139,7 @@ def tokenizers() -> Tokenizers:
 def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
     translator = Translator(
-        engine, tokenizers, DecodeConfig(), extras=TranslatorFeatures(protects=True)
+        engine, tokenizers, DecodeConfig(), features=TranslatorFeatures(protect_spans=True)
     )
     assert translator.translate(["<b>hello</b> you", "hello you"]) == [
         "<b>hello</b> you",
@@ -150,15 +150,15 @@ def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
     )
     assert translator.statistics.unbalanced_lines == []
     translator.settings = DecodeConfig(beam_size=1)
-    translator.nbest(["hello", "<b>hello</b>"], 1, first=7)
+    translator.nbest(["hello", "<b>hello</b>"], 1, offset=7)
     assert translator.statistics.unbalanced_lines == [9]
 
 
 def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
-    extras = TranslatorFeatures(measures_drops=True)
-    translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
-    translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, first=4)
+    features = TranslatorFeatures(measure_score_drops=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
+    translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, offset=4)
     assert translator.statistics.score_drops == [(6, 2.0)]
     assert engine.calls == [(3, 1, 1), (1, 1, 0)], "only the line with phrases is searched again"
     warning = translator.statistics.sharp_drop_warning()
@@ -171,8 +171,8 @@ def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> No
 
 def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) -> None:
     engine = Shuffler()
-    extras = TranslatorFeatures(protects=True, measures_drops=True)
-    translator = Translator(engine, tokenizers, DecodeConfig(), extras=extras)
+    features = TranslatorFeatures(protect_spans=True, measure_score_drops=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
     sources: list[str] = []
     search = engine.search
 

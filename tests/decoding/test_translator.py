@@ -266,7 +266,7 @@ def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers)
 def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) -> None:
     engine = Copier()
     splitter = LineSplitter(by_sentence=True, language="de")  # where "17. Da" is no boundary
-    protecting = TranslatorFeatures(protects=True)
+    protecting = TranslatorFeatures(protect_spans=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), splitter, protecting)
     line = "Geh zu https://a.de/b. Danach iss. {h} Am 3. Tag."
     assert translator.translate([line]) == [line]
@@ -275,9 +275,9 @@ def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) ->
 
 def test_confidence_by_sentence_counts_every_token(tokenizers: Tokenizers) -> None:
     engine = Copier()
-    extras = TranslatorFeatures(assesses=True)
+    features = TranslatorFeatures(estimate_confidence=True)
     translator = Translator(
-        engine, tokenizers, DecodeConfig(), LineSplitter(by_sentence=True), extras
+        engine, tokenizers, DecodeConfig(), LineSplitter(by_sentence=True), features
     )
     [[best]] = translator.nbest(["Ab. Ab."], 1)
     [[alone]] = translator.nbest(["Ab."], 1)
@@ -304,7 +304,7 @@ def test_force_adds_up_the_parts_of_a_long_pair(
     monkeypatch.setattr(pairs_module, "MAX_CELLS", 400)
     translator, engine = make_translator(tokenizers)
     long = ("abc def gh. " * 20).strip()
-    scores = translator.score_pairs([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], first=10)
+    scores = translator.score_pairs([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], offset=10)
     assert scores[0] == scores[3]
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "one end for each part"
     assert max(map(len, engine.seen)) <= 20

@@ -419,7 +419,7 @@ class Validator:
         hypotheses: list[str] = []
         for tags, size in self.parts:
             lines = self.src[len(hypotheses) : len(hypotheses) + size]
-            share, its = trainer.workers.shard(lines), translator.tagged(tags)
+            share, its = trainer.workers.shard(lines), translator.with_tags(tags)
             mine = signals.together(partial(its.translate, share))
             hypotheses += trainer.workers.all_gather(mine)
         return hypotheses

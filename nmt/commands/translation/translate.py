@@ -171,8 +171,8 @@ class _Way:
         first, *others = self.models
         asked = self.asked
         assesses = asked.confidence or asked.review > 0
-        extras = TranslatorFeatures(self.terms, asked.protect, assesses, measures_drops=True)
-        return load_translator(*first, self.device, self.engine, beside=others, extras=extras)
+        features = TranslatorFeatures(self.terms, asked.protect, assesses, measure_score_drops=True)
+        return load_translator(*first, self.device, self.engine, beside=others, features=features)
 
     def translate(
         self,
