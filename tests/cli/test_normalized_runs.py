@@ -251,7 +251,10 @@ def test_config_with_both_normalizations_is_refused(tmp_path: Path) -> None:
     tiny.replace("  max_length: 60", "  max_length: 60\n  clean: {normalise: [nfc]}")
     result = tiny.train()
     assert result.code == EXIT_USER_ERROR
-    assert "data.clean.normalise: expected no steps beside tokenizer.normalization" in result.err
+    assert (
+        "data.clean.normalise: expected no steps together with tokenizer.normalization"
+        in result.err
+    )
 
 
 def test_ensemble_of_other_normalization_is_refused(normalizing: Tiny, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_real_oddities_are_read_byte_for_byte() -> None:
 def test_ranges_hold_every_line_once_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, last: bytes
 ) -> None:
-    monkeypatch.setattr(reader, "SHORTEST_PART", 7)
+    monkeypatch.setattr(reader, "MIN_RANGE_BYTES", 7)
     file = write(tmp_path / "text", content + last)
     ranges = split_into_byte_ranges(file)
     lines = [line for begin, end in ranges for line in read_byte_range(file, begin, end)]

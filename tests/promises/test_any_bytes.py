@@ -115,7 +115,7 @@ def test_a_line_of_a_megabyte_is_a_line(ground: Ground) -> None:
 
 
 def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
     found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
     assert found.code == EXIT_USER_ERROR
     assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in found.err

@@ -22,8 +22,8 @@ from nmt.core.distributed.environment import world_size
 from nmt.core.logging import say, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import RunDir
+from nmt.data.text.compression import OPENERS
 from nmt.data.text.reader import (
-    OPENERS,
     count_lines,
     decode_lines,
     open_text,

@@ -23,7 +23,7 @@ from typing import IO, Any, BinaryIO
 
 from nmt.core import files
 from nmt.data.datasets.catalogue import Format, Text
-from nmt.data.text.reader import OPENERS
+from nmt.data.text.compression import OPENERS
 from nmt.errors import DataError, did_you_mean, show_value
 
 SMALL = 100 * 2**20

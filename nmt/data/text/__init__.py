@@ -1,1 +1,4 @@
-"""Raw text: files of lines, normalization, sentence boundaries and languages."""
+"""Raw text: reading files, normalization, word and sentence boundaries, language identification.
+
+Modules here see single lines or files of lines. Sentence pairs are processed in `nmt.data.corpus`.
+"""

@@ -1,9 +1,9 @@
 """Language identification of single lines by py3langid (Lui & Baldwin 2012, retrained).
 
-`other_language` compares the language that a line should be in with all others. The identifier's
-probabilities are tempered: it divides the log-likelihoods by the square root of the line's length.
-Their log ratio is therefore a margin that means the same for short and for long lines, and one
-threshold serves all lengths. benchmarks/check.md has the measurements behind the constants.
+`detect_unexpected_language` compares the expected language of a line with all other languages.
+py3langid divides log-likelihoods by the square root of the line length. The ratio of two
+probabilities therefore has the same meaning for short and long lines, and one threshold is enough.
+benchmarks/check.md has the measurements behind the constants.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 MIN_RATIO = 20.0
-"""Report another language if it is at least this many times as probable as the expected one."""
+"""Minimum ratio of the probabilities of another language and the expected one to report it."""
 MIN_LETTERS = 8
-"""Letters of a line, outside words with capitals; East Asian scripts need one."""
+"""Minimum number of letters in words without capitals; East Asian scripts need only one."""
 ALIASES = {"nb": "no", "nn": "no"}
-"""Codes that count as one language."""
+"""Codes of py3langid that are merged into another code."""
 NO_LANGUAGE = "zxx"
-"""The identifier's class for text without linguistic content."""
+"""Code of py3langid for text without linguistic content."""
 
 RELATED_LANGUAGES: tuple[frozenset[str], ...] = tuple(
     frozenset(codes.split())
@@ -54,21 +54,21 @@ RELATED_LANGUAGES: tuple[frozenset[str], ...] = tuple(
         "et fi",
     )
 )
-"""Languages that the identifier confuses with each other; a language can be in several groups."""
+"""Groups of languages that py3langid confuses; a language can be in several groups."""
 
 
 @dataclass(frozen=True)
 class UnexpectedLanguage:
-    """The language of a line that is in another language than expected."""
+    """The language of a line that is not in the expected language."""
 
     code: str
     related: bool
-    """The identifier confuses it with the expected language."""
+    """Whether py3langid often confuses it with the expected language."""
 
 
 @cache
 def load_identifier() -> Any:
-    """Load the identifier, once a process."""
+    """Load py3langid's model, once per process."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -76,18 +76,19 @@ def load_identifier() -> Any:
 
 @cache
 def language_codes() -> tuple[str, ...]:
-    """Return the codes of all languages that can be identified, aliases merged."""
+    """Return the codes of all languages that can be identified, with aliases merged."""
     return tuple(sorted({ALIASES.get(code, code) for code in load_identifier().labels}))
 
 
 @cache
 def related_languages(code: str) -> frozenset[str]:
-    """Return the language itself and all languages related to it."""
-    return frozenset({code}.union(*(group for group in RELATED_LANGUAGES if code in group)))
+    """Return the code itself and the codes of all related languages."""
+    groups = [group for group in RELATED_LANGUAGES if code in group]
+    return frozenset({code}.union(*groups))
 
 
 def to_identifier_code(code: str) -> str | None:
-    """Return the identifier's code for a language code such as de or pt_BR, None if unknown."""
+    """Return py3langid's code for a language code such as de or pt_BR, or None if unknown."""
     code = code.lower().replace("-", "_").split("_")[0]
     code = ALIASES.get(code, code)
     return code if code in language_codes() and code != NO_LANGUAGE else None
@@ -95,21 +96,17 @@ def to_identifier_code(code: str) -> str | None:
 
 def language_probabilities(text: str) -> dict[str, float]:
     """Return the probability of each language for one line."""
-    shares = dict.fromkeys(language_codes(), 0.0)
-    for code, share in load_identifier().rank(text):
-        shares[ALIASES.get(code, code)] += share
-    return shares
+    probabilities = dict.fromkeys(language_codes(), 0.0)
+    for code, probability in load_identifier().rank(text):
+        probabilities[ALIASES.get(code, code)] += probability
+    return probabilities
 
 
 def detect_unexpected_language(text: str, expected: str) -> UnexpectedLanguage | None:
     """Return the language of a line if it is clearly not the expected one, otherwise None.
 
-    `expected` is a code that `identifier_code` returned. The line without its capitalized words
-    must give the same verdict, because names are often in another language than their sentence.
-
-    First all languages related to `expected` together are compared with the most probable group of
-    other languages; a line fits `expected` as long as a related language explains it. Otherwise a
-    related language is returned if it is the most probable of all.
+    `expected` is a code from `to_identifier_code`. The line without its capitalized words must give
+    the same result, because names are often in another language than their sentence.
     """
     code, _ = load_identifier().classify(text)
     if ALIASES.get(code, code) in (expected, NO_LANGUAGE):
@@ -117,37 +114,45 @@ def detect_unexpected_language(text: str, expected: str) -> UnexpectedLanguage |
     uncapitalized = " ".join(word for word in text.split() if not any(map(str.isupper, word)))
     if not has_enough_letters(uncapitalized):
         return None
-    verdicts = [_verdict(language_probabilities(line), expected) for line in (text, uncapitalized)]
-    if None in verdicts or len({verdict.related for verdict in verdicts if verdict}) > 1:
+    language = _compare_languages(language_probabilities(text), expected)
+    confirmation = _compare_languages(language_probabilities(uncapitalized), expected)
+    if language is None or confirmation is None or language.related != confirmation.related:
         return None
-    return verdicts[0]
+    return language
 
 
-def _verdict(shares: dict[str, float], expected: str) -> UnexpectedLanguage | None:
-    """Compare the probabilities of one text with the expected language."""
-    own = related_languages(expected)
-    foreign = max((code for code in shares if code not in own), key=shares.__getitem__)
-    if foreign != NO_LANGUAGE:
-        evidence = sum(shares.get(code, 0.0) for code in related_languages(foreign) - own)
-        against = sum(shares.get(code, 0.0) for code in own) + shares[NO_LANGUAGE]
-        if evidence >= MIN_RATIO * against:
-            return UnexpectedLanguage(foreign, related=False)
-    best = max(shares, key=shares.__getitem__)
-    if best in own and shares[best] >= MIN_RATIO * shares[expected]:
+def _compare_languages(probabilities: dict[str, float], expected: str) -> UnexpectedLanguage | None:
+    """Return a language that is at least MIN_RATIO times as probable as the expected one, or None.
+
+    First, the group of the most probable unrelated language is compared with the group of the
+    expected language, because a related language often explains a line that is as expected. Then a
+    related language is returned if it is the most probable language.
+    """
+    expected_group = related_languages(expected)
+    unrelated_codes = (code for code in probabilities if code not in expected_group)
+    unrelated = max(unrelated_codes, key=probabilities.__getitem__)
+    if unrelated != NO_LANGUAGE:
+        unrelated_group = related_languages(unrelated) - expected_group
+        unrelated_sum = sum(probabilities.get(code, 0.0) for code in unrelated_group)
+        expected_sum = sum(probabilities.get(code, 0.0) for code in expected_group)
+        if unrelated_sum >= MIN_RATIO * (expected_sum + probabilities[NO_LANGUAGE]):
+            return UnexpectedLanguage(unrelated, related=False)
+    best = max(probabilities, key=probabilities.__getitem__)
+    if best in expected_group and probabilities[best] >= MIN_RATIO * probabilities[expected]:
         return UnexpectedLanguage(best, related=True)
     return None
 
 
 def has_enough_letters(text: str) -> bool:
-    """Return whether a text has enough letters to identify its language."""
+    """Return whether a text has enough letters for language identification."""
     letters = sum(map(str.isalpha, text))
     return letters >= MIN_LETTERS or any(character > "\u2e80" for character in text)
 
 
 def main_language(lines: Iterable[str]) -> str | None:
-    """Return the most probable language of a text, None if fewer than half of its lines agree.
+    """Return the most probable language of a text, or None if at most half of the lines agree.
 
-    A line agrees if its own most probable language is this one or a related one.
+    A line agrees if its most probable language is the returned one or a related one.
     """
     rows = [language_probabilities(line) for line in lines if has_enough_letters(line)]
     if not rows:
@@ -157,4 +162,5 @@ def main_language(lines: Iterable[str]) -> str | None:
     code = codes[int(totals.argmax())]
     votes = Counter(max(row, key=row.__getitem__) for row in rows)
     agreeing = sum(votes[related] for related in related_languages(code))
-    return code if code != NO_LANGUAGE and 2 * agreeing > len(rows) else None
+    is_clear = code != NO_LANGUAGE and 2 * agreeing > len(rows)
+    return code if is_clear else None

@@ -1,7 +1,7 @@
 """Normalize punctuation as the Moses toolkit does (Koehn et al. 2007).
 
-The rules describe what Moses' script normalize-punctuation.perl does to a line, in its order, with
-the differences that it makes between languages. Its `-penn` option is not offered.
+The rules reproduce the script normalize-punctuation.perl: the same order, and the same differences
+between languages. The script's option `-penn` is not supported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nmt.data.text.offset_mapping import Rule, substitution_rule
 
 NBSP = "\u00a0"
 NO_QUOTE_ORDER = ("cs", "cz")
-"""Languages in which a comma or full stop next to a quotation mark is not moved."""
+"""Languages whose commas and full stops next to a quotation mark are not moved."""
 DECIMAL_COMMA = ("cs", "cz", "de", "es", "fr")
 """Languages in which a no-break space between digits becomes a comma, not a full stop."""
 
@@ -73,7 +73,7 @@ QUOTE_FIRST = (
 
 @cache
 def punctuation_rules(language: str) -> tuple[Rule, ...]:
-    """Return the rules for a language code such as de or de-AT, in order."""
+    """Return the rules for a language code such as de or de-AT, in the order of application."""
     base = re.split("[-_]", language.lower())[0]
     quotes: tuple[Rule, ...] = QUOTE_LAST if base == "en" else QUOTE_FIRST
     if base in NO_QUOTE_ORDER:

@@ -1,8 +1,8 @@
-"""Normalize text before it is tokenized, as `tokenizer.normalization` says.
+"""Normalize text before it is tokenized, by the steps of `tokenizer.normalization`.
 
-The steps belong to the model. They are saved beside the tokenizer and applied to every source and
-to every target that is encoded, in training and afterwards. `Normalizer.aligned` also tells which
-part of the original line each character comes from, so that words are counted in that line.
+The steps are part of the model: they are saved with the tokenizer, and applied to every source and
+target line that is encoded, in training and in translation. `Normalizer.normalize_with_spans` also
+returns the original span of each character, so that pieces can be assigned to original words.
 """
 
 from __future__ import annotations
@@ -37,24 +37,23 @@ RULES: dict[NormalizationStep, tuple[Rule, ...]] = {
     "nfc": (unicode_rule("NFC"),),
     "nfkc": (unicode_rule("NFKC"),),
     "quotes": (substitution_rule("[“”„‟«»‘’‚‛‹›]", lambda match: match[0].translate(QUOTES)),),
-    "moses": (),
+    "moses": (),  # depends on the language: see punctuation_rules
     "spaces": (
         substitution_rule(r"\A\s+|\s+\Z", ""),
         substitution_rule(r"(?! (?!\s))\s+", " "),
     ),
 }
-"""The rules of each step, in the order in which steps are applied; those of moses differ by
-language."""
+"""The rules of each step, in the order of application, which the config cannot change."""
 
 
 @cache
 def _rules(steps: tuple[NormalizationStep, ...], language: str) -> tuple[Rule, ...]:
-    return tuple(
-        rule
-        for step in RULES
-        if step in steps
-        for rule in (punctuation_rules(language) if step == "moses" else RULES[step])
-    )
+    """Return the rules of all steps, in the order of application."""
+    rules: list[Rule] = []
+    for step, step_rules in RULES.items():
+        if step in steps:
+            rules += punctuation_rules(language) if step == "moses" else step_rules
+    return tuple(rules)
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ class Normalizer:
 
     steps: tuple[NormalizationStep, ...]
     language: str = ""
-    """The language code of the side, by which the step moses differs."""
+    """Language code of the side, which the step moses depends on."""
     tag_languages: Mapping[int, str] = field(default_factory=dict)
-    """The language that a tag names, by token id, in a model of several languages."""
+    """For each language tag of a multilingual model, by token id, the language code."""
 
     def __call__(self, text: str) -> str:
         """Return the normalized text."""
@@ -81,12 +80,12 @@ class Normalizer:
         return aligned
 
     def for_tags(self, tags: Sequence[int]) -> Normalizer:
-        """Return the normalizer for text marked with these tags."""
+        """Return the normalizer for the language that these tags (token ids) name."""
         languages = [self.tag_languages[tag] for tag in tags if tag in self.tag_languages]
         return replace(self, language=languages[0]) if languages else self
 
-    def record(self) -> dict[str, Any]:
-        """Return this as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
         content: dict[str, Any] = {"steps": list(self.steps), "language": self.language}
         if self.tag_languages:
             content["tag_languages"] = {str(tag): code for tag, code in self.tag_languages.items()}
@@ -94,35 +93,40 @@ class Normalizer:
 
 
 Normalizers = tuple[Normalizer | None, Normalizer | None]
-"""Of the source and of the target."""
+"""The normalizers of source and target; None for a side that is not normalized."""
 
 
 def normalize_pair(pair: Pair, normalizers: Normalizers) -> Pair:
-    """Return a pair as a model with these normalizers reads it."""
-    src, tgt = normalizers
-    return pair[0] if src is None else src(pair[0]), pair[1] if tgt is None else tgt(pair[1])
+    """Return a sentence pair with both sides normalized."""
+    (src, tgt), (src_normalizer, tgt_normalizer) = pair, normalizers
+    return (
+        src if src_normalizer is None else src_normalizer(src),
+        tgt if tgt_normalizer is None else tgt_normalizer(tgt),
+    )
 
 
 def training_set_normalizers(config: Config) -> list[Normalizers]:
-    """Return the normalizers of each training set, by its languages."""
+    """Return the normalizers of each training set, which depend on its languages."""
     steps = tuple(config.tokenizer.normalization)
     if not steps:
         return [(None, None)] * len(config.data.train)
-    codes = [languages(one, config.data) for one in config.data.train]
+    codes = [languages(text_set, config.data) for text_set in config.data.train]
     return [(Normalizer(steps, src), Normalizer(steps, tgt)) for src, tgt in codes]
 
 
 def model_normalizers(config: Config, reserved: Sequence[int]) -> Normalizers:
-    """Return the normalizers of a model; `reserved` are the token ids of its tags."""
+    """Return the normalizers of a model; `reserved` are its reserved token ids, in tag order."""
     steps, data = tuple(config.tokenizer.normalization), config.data
     if not steps:
         return None, None
-    by_name: dict[str, dict[int, str]] = {"src_lang": {}, "tgt_lang": {}}
+    tag_languages: dict[str, dict[int, str]] = {"src_lang": {}, "tgt_lang": {}}
     for token, (name, code) in zip(reserved, known_tags(data), strict=False):
-        if "moses" in steps and name in by_name:
-            by_name[name][token] = code
-    src = Normalizer(steps, data.src, by_name["src_lang"])
-    return src, Normalizer(steps, data.tgt, by_name["tgt_lang"])
+        if "moses" in steps and name in tag_languages:
+            tag_languages[name][token] = code
+    return (
+        Normalizer(steps, data.src, tag_languages["src_lang"]),
+        Normalizer(steps, data.tgt, tag_languages["tgt_lang"]),
+    )
 
 
 def migrate_normalise_setting(
@@ -130,8 +134,8 @@ def migrate_normalise_setting(
 ) -> Config:
     """Return the config with `data.clean.normalise` moved to `tokenizer.normalization`.
 
-    A run that was trained before the latter existed is resumed as it began. Raises ConfigError if
-    both are given.
+    If a run that started before `tokenizer.normalization` existed is resumed, its config is not
+    changed. Raises ConfigError if both settings are given.
     """
     clean = config.data.clean
     if clean is None or not clean.normalise:
@@ -139,67 +143,67 @@ def migrate_normalise_setting(
     if config.tokenizer.normalization:
         raise ConfigError(
             [
-                "data.clean.normalise: expected no steps beside tokenizer.normalization, got "
-                f"{in_yaml(clean.normalise)} (leave them out)"
+                "data.clean.normalise: expected no steps together with tokenizer.normalization, "
+                f"got {in_yaml(clean.normalise)} (leave them out)"
             ]
         )
     steps = ", ".join(clean.normalise)
     if resume and run.has_begun():
-        began = load_config(run.config).data.clean
-        if began is not None and began.normalise:
+        run_clean = load_config(run.config).data.clean
+        if run_clean is not None and run_clean.normalise:
             say(
                 f"warning: data.clean.normalise [{steps}] changes only the training text of this "
-                "run, as when it began; a new run with tokenizer.normalization also normalizes "
-                "what it validates and translates"
+                "run, as before; a new run with tokenizer.normalization also normalizes the text "
+                "that it validates on and translates"
             )
             return config
     say(
         f"warning: data.clean.normalise is read as tokenizer.normalization: [{steps}], which also "
-        "normalizes what the model validates and translates; move it there in the config"
+        "normalizes the text that the model validates on and translates; rename it in the config"
     )
     return config.with_model_normalization()
 
 
 def normalizers_to_dict(normalizers: Normalizers) -> dict[str, Any]:
-    """Return the normalizers of both sides as JSON; empty if there are none."""
+    """Return the settings of both sides as JSON values; empty if there are no normalizers."""
     sides = zip(SIDES, normalizers, strict=True)
-    return {side: normalizer.record() for side, normalizer in sides if normalizer is not None}
+    return {side: normalizer.to_dict() for side, normalizer in sides if normalizer is not None}
 
 
 def save_normalizers(run: RunDir, normalizers: Normalizers) -> None:
-    """Write the normalizers of a run folder; without any, delete the file."""
-    record = normalizers_to_dict(normalizers)
-    if not record:
+    """Write the normalizers of a run folder, or delete their file if there are none."""
+    settings = normalizers_to_dict(normalizers)
+    if not settings:
         files.remove(run.normalization)
         return
-    content = {"format_version": FORMAT_VERSION, **record}
+    content = {"format_version": FORMAT_VERSION, **settings}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     files.write_text(run.normalization, text + "\n")
 
 
 def load_normalizers(run: RunDir) -> Normalizers:
-    """Read the normalizers of a run folder; RunError if their file is damaged."""
+    """Read the normalizers of a run folder; raise RunError if their file is damaged."""
     if not run.normalization.is_file():
         return None, None
     content = read_json(run.normalization)
-    src, tgt = (_parsed(content.get(side), run) for side in SIDES)
+    src, tgt = (_parse_normalizer(content.get(side), run) for side in SIDES)
     return src, tgt
 
 
-def _parsed(record: Any, run: RunDir) -> Normalizer:
-    steps = record.get("steps") if isinstance(record, dict) else None
-    known = get_args(NormalizationStep)
-    tag_languages = record.get("tag_languages", {}) if isinstance(record, dict) else None
+def _parse_normalizer(settings: Any, run: RunDir) -> Normalizer:
+    known_steps = get_args(NormalizationStep)
+    steps = settings.get("steps") if isinstance(settings, dict) else None
+    tag_languages = settings.get("tag_languages", {}) if isinstance(settings, dict) else None
     if (
         not isinstance(steps, list)
-        or not all(step in known for step in steps)
-        or not isinstance(record.get("language"), str)
+        or not all(step in known_steps for step in steps)
+        or not isinstance(settings.get("language"), str)
         or not isinstance(tag_languages, dict)
         or not all(tag.isdecimal() and isinstance(code, str) for tag, code in tag_languages.items())
     ):
         raise RunError(
             f"{run.normalization}: expected the normalization steps of both sides "
-            f"({', '.join(known)}), got {json.dumps(record, ensure_ascii=False)}"
+            f"({', '.join(known_steps)}), got {json.dumps(settings, ensure_ascii=False)}"
         )
-    by_tag = {int(tag): code for tag, code in tag_languages.items()}
-    return Normalizer(tuple(steps), record["language"], by_tag)
+    languages_by_token = {int(tag): code for tag, code in tag_languages.items()}
+    return Normalizer(tuple(steps), settings["language"], languages_by_token)

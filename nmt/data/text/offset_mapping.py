@@ -1,4 +1,4 @@
-"""Rewrite text by rules, and remember which original characters each character comes from."""
+"""Rewrite text by rules, and map each character to the original characters that it comes from."""
 
 from __future__ import annotations
 
@@ -16,55 +16,58 @@ Edit = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class AlignedText:
-    """A rewritten text, with the span of the original text that each character comes from."""
+    """A rewritten text with the span of the original text that each character comes from."""
 
     text: str
     begins: list[int]
+    """For each character, the begin of its original span."""
     ends: list[int]
-    """An inserted character has an empty span: its end equals its begin."""
+    """For each character, the end of its original span; equal to the begin if it was inserted."""
 
     @classmethod
     def identity(cls, text: str) -> AlignedText:
-        """Align a text with itself."""
+        """Return a text that is aligned with itself."""
         return cls(text, list(range(len(text))), list(range(1, len(text) + 1)))
 
     def apply_edits(self, edits: Iterable[Edit]) -> AlignedText:
-        """Apply edits, which must be in order and must not overlap."""
+        """Return the text after some edits, which must be sorted and must not overlap."""
         parts: list[str] = []
         begins: list[int] = []
         ends: list[int] = []
         copied = 0
-        for begin, end, new in edits:
-            parts += [self.text[copied:begin], new]
+        for begin, end, replacement in edits:
+            parts += [self.text[copied:begin], replacement]
             begins += self.begins[copied:begin]
             ends += self.ends[copied:begin]
             original_begin, original_end = self.original_span(begin, end)
-            begins += [original_begin] * len(new)
-            ends += [original_end] * len(new)
+            begins += [original_begin] * len(replacement)
+            ends += [original_end] * len(replacement)
             copied = end
         if not parts:
             return self
         text = "".join([*parts, self.text[copied:]])
         return AlignedText(text, begins + self.begins[copied:], ends + self.ends[copied:])
 
-    def last_original_index(self, index: int, length: int) -> int:
-        """Return the last original character of a character; `length` if it is behind the text.
+    def last_original_index(self, index: int, original_length: int) -> int:
+        """Return the last original character that the character at `index` comes from.
 
-        `length` is that of the original text.
+        Return `original_length` if `index` is the end of the text.
         """
-        return max(self.begins[index], self.ends[index] - 1) if index < len(self.text) else length
+        if index >= len(self.text):
+            return original_length
+        return max(self.begins[index], self.ends[index] - 1)
 
     def original_span(self, begin: int, end: int) -> tuple[int, int]:
-        """Return the original span of the characters from `begin` to `end`."""
+        """Return the original (begin, end) of the characters from `begin` to `end`."""
         if begin < end:
             return self.begins[begin], self.ends[end - 1]
-        before = self.ends[begin - 1] if begin else 0
-        return before, before
+        insertion_point = self.ends[begin - 1] if begin else 0
+        return insertion_point, insertion_point
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One rewriting of a text, in two forms that agree."""
+    """A rewriting of text, as two functions that agree."""
 
     apply: Callable[[str], str]
     """Return the rewritten text."""
@@ -73,43 +76,43 @@ class Rule:
 
 
 def substitution_rule(
-    pattern: str, new: str | Callable[[re.Match[str]], str], group: int = 0
+    pattern: str, replacement: str | Callable[[re.Match[str]], str], group: int = 0
 ) -> Rule:
-    """Return the rule that replaces a group of each match of a pattern, the others unchanged."""
+    """Return a rule that replaces one group in each match of a pattern."""
     compiled = re.compile(pattern)
 
-    def text_of(match: re.Match[str]) -> str:
-        return new if isinstance(new, str) else new(match)
+    def expand(match: re.Match[str]) -> str:
+        return replacement if isinstance(replacement, str) else replacement(match)
 
     def edits(text: str) -> Iterator[Edit]:
         for match in compiled.finditer(text):
-            yield *match.span(group), text_of(match)
+            yield *match.span(group), expand(match)
 
-    def replaced(match: re.Match[str]) -> str:
+    def rewrite_match(match: re.Match[str]) -> str:
         begin, end = match.start(group) - match.start(), match.end(group) - match.start()
-        return match[0][:begin] + text_of(match) + match[0][end:]
+        return match[0][:begin] + expand(match) + match[0][end:]
 
-    return Rule(lambda text: compiled.sub(replaced, text), edits)
+    return Rule(lambda text: compiled.sub(rewrite_match, text), edits)
 
 
 def unicode_rule(form: UnicodeForm) -> Rule:
-    """Return the rule that brings text into a normal form of Unicode (UAX #15)."""
+    """Return a rule that converts text into a Unicode normalization form (UAX #15)."""
 
     def edits(text: str) -> Iterator[Edit]:
         begin = 0
         for end in range(1, len(text) + 1):
-            if end == len(text) or not _may_join(text[end], form):
+            if end == len(text) or not _may_compose(text[end], form):
                 part = text[begin:end]
-                new = unicodedata.normalize(form, part)
-                if new != part:
-                    yield begin, end, new
+                normalized = unicodedata.normalize(form, part)
+                if normalized != part:
+                    yield begin, end, normalized
                 begin = end
 
     return Rule(lambda text: unicodedata.normalize(form, text), edits)
 
 
 @cache
-def _may_join(letter: str, form: UnicodeForm) -> bool:
-    """Return whether a letter may be composed with one before it: marks and Hangul vowels may."""
-    first = unicodedata.normalize("NFD" if form == "NFC" else "NFKD", letter)[0]
+def _may_compose(character: str, form: UnicodeForm) -> bool:
+    """Return whether a character may compose with its predecessor: a mark or a Hangul vowel."""
+    first = unicodedata.normalize("NFD" if form == "NFC" else "NFKD", character)[0]
     return unicodedata.category(first)[0] == "M" or "\u1160" <= first <= "\u11ff"

@@ -1,37 +1,41 @@
-"""Find where sentences end in a line of raw text.
+"""Find sentence boundaries in a line of raw text.
 
-A rule-based splitter for any script, in the spirit of the prefix lists of Moses and Europarl
-(Koehn 2005). It prefers a missed boundary to a wrong one. It works without a model and a tokenizer.
+A rule-based splitter for any script, similar to the non-breaking prefix lists of Moses and Europarl
+(Koehn 2005). A missed boundary is considered better than a wrong one. It needs no model.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 CLOSERS = "\"'”’“‘»«›‹)\\]}」』）】》〉〗］＂"
+"""Quotation marks and brackets that can follow the final punctuation of a sentence."""
 END = re.compile(
     rf"(?P<always>(?:[。！？｡।॥؟۔።፧։။។៕]+[{CLOSERS}]*)+)(?=\s*\S)"
     rf"|(?P<mark>[.!?…‼⁇⁈⁉]+)(?:[{CLOSERS}]+|[ \u00a0\u202f]»(?=\s))*(?=\s+\S)"
     r"|[!?]+(?=[\u3040-\u30ff\u4e00-\u9fff])"
 )
-"""Punctuation that may end a sentence, with the quotes and brackets behind it."""
-MARK = re.compile("[.!?…‼⁇⁈⁉。！？｡।॥؟۔።፧։။៕]")
-NEXT = re.compile(r"\s*[\"'“‘„«»‹›(\[{¿¡*_•\u2013\u2014-]*\s*(?P<word>\w[^\s.,;:!?)]*)(?P<dot>\.?)")
-"""The first word behind a boundary."""
-WORDS = re.compile(r"[^\W_]")
-TOKEN = re.compile(r"[^\s()\[\]{}\"“”„«»‘’'/]+$")
-DOTTED = re.compile(r"(?:[^\W\d_]{1,3}\.[\s\u00a0]?-?)*[^\W\d_]{1,12}$")
-"""An abbreviation of several parts, such as "z. B" or "c.-à-d"."""
+"""Final punctuation with its closers; group `always` ends every sentence, group `mark` may."""
+FINAL_PUNCTUATION = re.compile("[.!?…‼⁇⁈⁉。！？｡।॥؟۔።፧։။៕]")
+NEXT_WORD = re.compile(
+    r"\s*[\"'“‘„«»‹›(\[{¿¡*_•\u2013\u2014-]*\s*(?P<word>\w[^\s.,;:!?)]*)(?P<dot>\.?)"
+)
+"""The first word after a possible boundary."""
+LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+LAST_TOKEN = re.compile(r"[^\s()\[\]{}\"“”„«»‘’'/]+$")
+LAST_ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,3}\.[\s\u00a0]?-?)*[^\W\d_]{1,12}$")
+"""An abbreviation of several parts at the end, such as "z. B" or "c.-à-d"."""
 ACRONYM = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]$|Ph\.D$")
 NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*$|[IVXLC]+$")
-ITEM = re.compile(r"\W*(?:\d{1,3}(?:\.\d+)*|[^\W\d_]|[ivxIVX]{1,5})\W*$")
-"""A number or letter that begins a list item."""
-QUOTED = "とっでなはがをにのもや、，,"
-"""What continues a Japanese or Chinese sentence behind a quotation."""
-LOOK_BACK = 60
-"""Characters before a period that can matter."""
+LIST_ITEM = re.compile(r"\W*(?:\d{1,3}(?:\.\d+)*|[^\W\d_]|[ivxIVX]{1,5})\W*$")
+"""The number or letter of a list item."""
+QUOTE_CONTINUATIONS = "とっでなはがをにのもや、，,"
+"""Characters that continue a Japanese or Chinese sentence after a quotation."""
+MAX_LOOK_BACK = 60
+"""Maximum number of characters before a period that are inspected."""
 
-TITLES = {
+BEFORE_NAME = {
     "": "dr prof mr mrs ms st hon",
     "en": "dr prof mr mrs ms messrs st mt gen sen sens rep reps gov col lt sgt capt cmdr maj adm "
     "rev pres supt ald",
@@ -48,8 +52,8 @@ TITLES = {
     "da": "dr prof hr fr st",
     "hi": "डॉ प्रो",
 }
-"""A name follows these: never the end of a sentence."""
-WITHIN = {
+"""Abbreviations before a name. A period after them never ends a sentence."""
+INSIDE_SENTENCE = {
     "": "e.g i.e cf vs viz approx",
     "en": "e.g i.e cf vs viz approx esp incl resp dept",
     "de": "z.b d.h u.a o.ä i.d.r u.u s.o s.u v.a z.t z.zt m.e bzw vgl ca evtl ggf inkl exkl "
@@ -65,8 +69,8 @@ WITHIN = {
     "sv": "t.ex bl.a d.v.s dvs ca",
     "da": "f.eks bl.a dvs ca",
 }
-"""The sentence continues behind these."""
-NUMBERED = {
+"""Abbreviations inside a sentence. A period after them never ends it."""
+BEFORE_NUMBER = {
     "": "no nos vol fig p pp art",
     "en": "no nos vol vols fig figs p pp art sec ch para jan feb mar apr jun jul aug sep sept oct "
     "nov dec ca c",
@@ -80,15 +84,15 @@ NUMBERED = {
     "pl": "nr art ust str s rys rozdz tel",
     "ru": "стр с рис табл гл тел п пп ст",
 }
-"""A number follows these; without one, the period ends the sentence."""
-EITHER = {
+"""Abbreviations before a number. Without a number, a period after them ends the sentence."""
+AMBIGUOUS = {
     "": "inc ltd co corp jr sr bros al",
     "en": "inc ltd co corp jr sr bros al est ave blvd rd ft",
     "de": "v.chr n.chr co jr al",
     "fr": "al cie av.j.-c",
     "es": "cía al a.c d.c",
 }
-"""These end a sentence only if a word of STARTERS follows, as behind initials and acronyms."""
+"""Abbreviations that end a sentence only if a word of STARTERS follows, like initials."""
 STARTERS = {
     "en": "The A An He She It They We I You This That These Those There In On At But And Or So If "
     "When While After Before As For From To With His Her Their Our My Your Its No Not Yes What Who "
@@ -104,34 +108,35 @@ STARTERS = {
     "nl": "Het Een Hij Zij Ze Wij We Ik Dit Dat En Maar In Op Als Toen Er",
     "cs": "A Ale On Ona Oni My Já Ty To Ten Když Pak V Na",
 }
-"""Words that begin a sentence and no name."""
-ORDINALS = "de cs sk sl hr sr bs pl hu fi et lv da nb nn no is tr lb"
+"""Words that start a sentence, but not a name."""
+ORDINAL_LANGUAGES = "de cs sk sl hr sr bs pl hu fi et lv da nb nn no is tr lb"
 """Languages that write ordinal numbers with a period."""
 
 
 def sentence_ends(line: str, language: str = "") -> list[int]:
-    """Return the index behind each sentence of a line, except the last.
+    """Return the index after each sentence of a line, except the last sentence.
 
-    `language` is an ISO 639 code; it selects abbreviations and whether "3." is an ordinal number.
-    Blanks between two sentences follow the index. Each sentence holds a letter or a digit.
+    `language` is an ISO 639 code; it selects the abbreviations, and whether "3." is an ordinal
+    number. Spaces between two sentences follow the index. Each sentence contains a letter or digit.
     """
-    first = MARK.search(line)
-    if first is None or not WORDS.search(line, first.end()):
+    first = FINAL_PUNCTUATION.search(line)
+    if first is None or not LETTER_OR_DIGIT.search(line, first.end()):
         return []
-    rules = _rules_of(re.split(r"[-_]", language.lower(), maxsplit=1)[0])
-    cased = any(letter.isupper() for letter in line)
+    rules = _load_rules(re.split(r"[-_]", language.lower(), maxsplit=1)[0])
+    is_cased = any(character.isupper() for character in line)
     ends: list[int] = []
     for match in END.finditer(line):
         begin = ends[-1] if ends else 0
-        sentence = line[max(begin, match.start() - LOOK_BACK) : match.start()]
-        if not WORDS.search(sentence):
+        sentence = line[max(begin, match.start() - MAX_LOOK_BACK) : match.start()]
+        if not LETTER_OR_DIGIT.search(sentence):
             continue
         if match["always"]:
-            quoted = match.group()[-1] in "」』”" and line[match.end()] in QUOTED
-            ends += [] if quoted else [match.end()]
-        elif match["mark"] is None or _is_boundary(line, begin, match, sentence, rules, cased):
+            is_quotation = match.group()[-1] in "」』”"
+            if not (is_quotation and line[match.end()] in QUOTE_CONTINUATIONS):
+                ends.append(match.end())
+        elif match["mark"] is None or _is_boundary(line, begin, match, sentence, rules, is_cased):
             ends.append(match.end())
-    if ends and not WORDS.search(line, ends[-1]):
+    if ends and not LETTER_OR_DIGIT.search(line, ends[-1]):
         ends.pop()
     return ends
 
@@ -140,76 +145,79 @@ class _Rules:
     """The word lists of one language."""
 
     def __init__(self, language: str) -> None:
-        self.titles, self.within, self.numbered, self.either, starters = (
-            frozenset(f"{lists.get('', '')} {lists.get(language, '')}".split())
-            for lists in (TITLES, WITHIN, NUMBERED, EITHER, STARTERS)
-        )
-        self.starters = starters
-        self.ordinals = language in ORDINALS.split()
-        self.pronoun = "I" if language in ("en", "") else None
-        """A word with a capital letter inside a sentence."""
+        self.before_name = _words_of(BEFORE_NAME, language)
+        self.inside_sentence = _words_of(INSIDE_SENTENCE, language)
+        self.before_number = _words_of(BEFORE_NUMBER, language)
+        self.ambiguous = _words_of(AMBIGUOUS, language)
+        self.starters = _words_of(STARTERS, language)
+        self.has_ordinals = language in ORDINAL_LANGUAGES.split()
+        self.capital_pronoun = "I" if language in ("en", "") else None
+        """A pronoun that is capitalized inside a sentence."""
 
 
-_RULES: dict[str, _Rules] = {}
+def _words_of(lists: dict[str, str], language: str) -> frozenset[str]:
+    """Return the words of a list for all languages and for one language."""
+    return frozenset(f"{lists.get('', '')} {lists.get(language, '')}".split())
 
 
-def _rules_of(language: str) -> _Rules:
-    if language not in _RULES:
-        _RULES[language] = _Rules(language)
-    return _RULES[language]
+_load_rules = cache(_Rules)
 
 
 def _is_boundary(
-    line: str, begin: int, match: re.Match[str], sentence: str, rules: _Rules, cased: bool
+    line: str, begin: int, match: re.Match[str], sentence: str, rules: _Rules, is_cased: bool
 ) -> bool:
-    """Return whether a sentence that began at `begin` ends at a Latin punctuation mark."""
-    following = NEXT.match(line, match.end())
+    """Return whether Latin punctuation ends the sentence that starts at `begin`.
+
+    `match` is the punctuation, `sentence` is the text before it (at most MAX_LOOK_BACK characters),
+    and `is_cased` means that the line has capital letters.
+    """
+    following = NEXT_WORD.match(line, match.end())
     if following is None:
         return True
     word, mark = following["word"], match["mark"]
-    if cased and word[0].islower():
+    stem = re.split("['’]", word)[0]
+    if is_cased and word[0].islower():
         return False
     if mark != ".":
         if "!" in mark or "?" in mark or mark in "‼⁇⁈⁉":
             return True
-        pronoun = re.split("['’]", word)[0] == rules.pronoun
-        return cased and not word[0].isdigit() and not pronoun
-    if ITEM.match(line, begin, match.start()):
+        return is_cased and not word[0].isdigit() and stem != rules.capital_pronoun
+    if LIST_ITEM.match(line, begin, match.start()):
         return False
-    starts = not following["dot"] and re.split("['’]", word)[0] in rules.starters
-    return _period_ends(sentence, word, starts, rules)
+    is_starter = not following["dot"] and stem in rules.starters
+    return _period_ends(sentence, word, is_starter, rules)
 
 
-def _period_ends(sentence: str, word: str, starts: bool, rules: _Rules) -> bool:
-    """Return whether a period behind `sentence` ends it, if `word` follows.
+def _period_ends(sentence: str, next_word: str, is_starter: bool, rules: _Rules) -> bool:
+    """Return whether a period after `sentence` ends it, if `next_word` follows.
 
-    `starts`: the word begins a sentence and no name.
+    `is_starter` means that the next word starts a sentence, but not a name.
     """
-    sentence = sentence.rstrip()  # tokenized text has a blank before the period
-    token = TOKEN.search(sentence)
-    if token is None:
+    sentence = sentence.rstrip()  # tokenized text has a space before the period
+    last_token = LAST_TOKEN.search(sentence)
+    if last_token is None:
         return True
-    last = token.group()
-    forms = _abbreviations(sentence) | {last.casefold()}
-    if forms & (rules.titles | rules.within):
+    token = last_token.group()
+    abbreviations = _final_abbreviations(sentence) | {token.casefold()}
+    if abbreviations & (rules.before_name | rules.inside_sentence):
         return False
-    if forms & rules.numbered and word[0].isdigit():
+    if abbreviations & rules.before_number and next_word[0].isdigit():
         return False
-    if NUMBER.match(last):
-        return starts or not rules.ordinals or len(last) > 3
-    single = len(last) == 1 and last.isalpha()
-    if single and last == rules.pronoun:
-        single = bool(re.search(r"(?:^|\s)[A-Z][^\s]*\s+I$", sentence))
-    if single or ACRONYM.match(last) or forms & rules.either:
-        clock = last.casefold() in ("a.m", "p.m")
-        return starts or clock
+    if NUMBER.match(token):
+        return is_starter or not rules.has_ordinals or len(token) > 3
+    is_initial = len(token) == 1 and token.isalpha()
+    if is_initial and token == rules.capital_pronoun:
+        is_initial = bool(re.search(r"(?:^|\s)[A-Z][^\s]*\s+I$", sentence))
+    if is_initial or ACRONYM.match(token) or abbreviations & rules.ambiguous:
+        is_clock_time = token.casefold() in ("a.m", "p.m")
+        return is_starter or is_clock_time
     return True
 
 
-def _abbreviations(sentence: str) -> set[str]:
-    """Return the abbreviations of several parts that a text may end with, without blanks."""
-    dotted = DOTTED.search(sentence)
-    if dotted is None:
+def _final_abbreviations(sentence: str) -> set[str]:
+    """Return the abbreviations of several parts that a text can end with, without spaces."""
+    match = LAST_ABBREVIATION.search(sentence)
+    if match is None:
         return set()
-    parts = re.sub(r"[\s\u00a0]", "", dotted.group()).casefold().split(".")
+    parts = re.sub(r"[\s\u00a0]", "", match.group()).casefold().split(".")
     return {".".join(parts[first:]) for first in range(len(parts))}

@@ -1,7 +1,6 @@
-"""What stands in a line besides words: numbers, addresses, HTML entities.
+"""Extract HTML entities, URLs and numbers from a line.
 
-Numbers are compared without the marks that languages write within them: 1,000.50 and 1.000,50 are
-the same digits.
+Numbers are compared without separators: 1,000.50 and 1.000,50 are the same digits.
 """
 
 from __future__ import annotations
@@ -17,27 +16,28 @@ NUMBER = re.compile(r"\d+(?:[.,'’\u00a0\u202f]\d+)*")
 
 
 def first_html_entity(text: str) -> str | None:
-    """Return the first HTML entity of a text."""
+    """Return the first HTML entity of a text, or None."""
     if "&" in text:
-        for found in ENTITY.findall(text):
-            if html.unescape(found) != found:
-                return str(found)
+        for entity in ENTITY.findall(text):
+            if html.unescape(entity) != entity:
+                return str(entity)
     return None
 
 
 def count_urls(text: str) -> Counter[str]:
-    """Return how often each address stands in a text."""
+    """Return how often a text contains each URL."""
     return Counter(URL.findall(text))
 
 
 def count_numbers(text: str) -> Counter[str]:
-    """Return how often each number stands in a text, outside addresses, as its decimal digits."""
-    found: Counter[str] = Counter()
+    """Return how often a text contains each number outside URLs, as decimal digits 0 to 9."""
+    counts: Counter[str] = Counter()
     for number in NUMBER.findall(URL.sub(" ", html.unescape(text))):
-        found["".join(str(unicodedata.decimal(c)) for c in number if c.isdecimal())] += 1
-    return found
+        digits = [str(unicodedata.decimal(c)) for c in number if c.isdecimal()]
+        counts["".join(digits)] += 1
+    return counts
 
 
 def has_word(text: str) -> bool:
-    """Tell whether there is anything to translate: two letters in a row."""
+    """Return whether a text contains a word to translate: two consecutive letters."""
     return re.search(r"[^\W\d_]{2}", text) is not None
