@@ -41,7 +41,7 @@ class Model:
         first, *others = open_models(folders, self._overrides)
         self._run = first[0]
         self._configs = [config for _, config in (first, *others)]
-        self.engine = load_engine(*first, device, beside=others)
+        self.engine = load_engine(*first, device, ensemble_with=others)
 
     @property
     def tokenizers(self) -> Tokenizers:

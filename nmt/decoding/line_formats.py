@@ -1,4 +1,4 @@
-"""What a line of input and of output looks like: plain text, columns of a table, or JSON."""
+"""Input and output formats of `nmt translate`: plain text, tab-separated columns, JSON lines."""
 
 from __future__ import annotations
 
@@ -12,146 +12,166 @@ from nmt.decoding.lines.confidence import Confidence
 from nmt.decoding.lines.line import Line
 from nmt.errors import DataError, show_value
 
-TEXT, PREFIX, CONTAIN, ANSWER = "src", "prefix", "contain", "translation"
-"""Fields of a JSON line: what is read, and what is added."""
-ADDED = (ANSWER, "score", "confidence", "nbest")
+TEXT, PREFIX, CONTAIN, TRANSLATION = "src", "prefix", "contain", "translation"
+"""Keys of a JSON line."""
+OUTPUT_KEYS = (TRANSLATION, "score", "confidence", "nbest")
+"""Keys that the output adds to a JSON line."""
 
 
 class LineFormat(Protocol):
-    """How lines are read and written."""
+    """Parses input lines and formats output lines."""
 
-    def read(self, text: str, place: str) -> Line:
-        """Return what a line of input asks; `place` is its file and number, for an error."""
+    def parse(self, text: str, where: str) -> Line:
+        """Return the line to translate; `where` is its file and number, for error messages."""
 
-    def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
-        """Return what answers that line, the `number`-th from 0, with its end."""
+    def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
+        """Return the output, with line ends, for input `text` and its n best translations.
+
+        `index` is the position of the input line, from 0.
+        """
 
 
 @dataclass(frozen=True)
 class PlainFormat:
-    """A line of text in, a line of text out; of several translations the n-best list of Moses."""
+    """Plain text; with `nbest` above 1, the n-best format of Moses."""
 
     nbest: int = 1
-    scores: bool = False
+    with_scores: bool = False
 
-    def read(self, text: str, place: str) -> Line:
-        """Every line is a text."""
+    def parse(self, text: str, where: str) -> Line:
+        """Return the text as the line."""
         return Line(text)
 
-    def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
-        """Put out the translation, behind what is asked of it, with tabs between."""
+    def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
+        """Return the translation after its scores, separated by tabs, or the n-best list."""
         if self.nbest > 1:
-            return "".join(f"{number} ||| {t.text} ||| {t.score:.4f}\n" for t in found)
-        return "\t".join([*score_columns(found[0], self.scores), found[0].text]) + "\n"
+            return "".join(f"{index} ||| {t.text} ||| {t.score:.4f}\n" for t in translations)
+        best = translations[0]
+        return "\t".join([*score_columns(best, self.with_scores), best.text]) + "\n"
 
 
 @dataclass(frozen=True)
 class ColumnFormat:
-    """A table with tabs: one column is translated, and the translation put behind the last."""
+    """A tab-separated table: translates one column and appends the translation as the last."""
 
     column: int
-    """Counted from 1."""
-    scores: bool = False
+    """Number of the column, from 1."""
+    with_scores: bool = False
 
-    def read(self, text: str, place: str) -> Line:
-        """Return the column; DataError where there are fewer. A blank line is one."""
+    def parse(self, text: str, where: str) -> Line:
+        """Return the text of the column; raise DataError if the row has fewer columns.
+
+        A blank row is a blank line.
+        """
         cells = text.split("\t")
         if not text.strip():
             return Line("")
         if len(cells) < self.column:
             raise DataError(
-                f"{place}: expected {self.column} tab-separated columns, got {len(cells)}"
+                f"{where}: expected {self.column} tab-separated columns, got {len(cells)}"
             )
         return Line(cells[self.column - 1])
 
-    def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
-        """Put out the line, and behind it what is asked of the translation, and this."""
-        best = found[0].text.replace("\t", " ")
-        return "\t".join([text, *score_columns(found[0], self.scores), best]) + "\n"
+    def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
+        """Return the row followed by the scores and the translation."""
+        best = translations[0]
+        translation = best.text.replace("\t", " ")
+        return "\t".join([text, *score_columns(best, self.with_scores), translation]) + "\n"
 
 
 @dataclass(frozen=True)
 class JsonFormat:
-    """An object a line; its fields are put out as they came, and those of the translation added."""
+    """One JSON object per line; the output copies it and adds the translation."""
 
     nbest: int = 1
 
-    def read(self, text: str, place: str) -> Line:
-        """Return what an object asks. DataError where it is none, or has other fields than it may.
+    def parse(self, text: str, where: str) -> Line:
+        """Return the line of an object; raise DataError if its keys or values are invalid.
 
-        A blank line is one.
+        A blank line stays blank.
         """
         if not text.strip():
             return Line("")
         try:
-            found = json.loads(text, parse_int=float)  # which has no limit of digits
+            values = json.loads(text, parse_int=float)  # int() limits the number of digits
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{place}: expected a JSON object, got {show_value(text)}: {error}"
+                f"{where}: expected a JSON object, got {show_value(text)}: {error}"
             ) from None
-        if not isinstance(found, dict) or TEXT not in found:
+        if not isinstance(values, dict) or TEXT not in values:
             raise DataError(
-                f"{place}: expected a JSON object with the key {TEXT!r}, got {show_value(found)}"
+                f"{where}: expected a JSON object with the key {TEXT!r}, got {show_value(values)}"
             )
-        if not isinstance(found[TEXT], str):
-            raise DataError(f"{place}: {TEXT!r}: expected text, got {show_value(found[TEXT])}")
-        taken = [name for name in ADDED if name in found]
-        if taken:
-            raise DataError(
-                f"{place}: expected an object without {taken[0]!r}, which the output adds, "
-                f"got {show_value(found)}"
-            )
-        return Line(replace_surrogates(found[TEXT]), _prefix(found, place), _contain(found, place))
+        if not isinstance(values[TEXT], str):
+            raise DataError(f"{where}: {TEXT!r}: expected text, got {show_value(values[TEXT])}")
+        for key in OUTPUT_KEYS:
+            if key in values:
+                raise DataError(
+                    f"{where}: expected an object without {key!r}, which the output adds, "
+                    f"got {show_value(values)}"
+                )
+        return Line(
+            replace_surrogates(values[TEXT]),
+            _parse_prefix(values, where),
+            _parse_phrases(values, where),
+        )
 
-    def write(self, text: str, number: int, found: Sequence[Translation]) -> str:
-        """Put out the object as it came, and what is added at its end."""
+    def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
+        """Return the object with the output keys added at its end."""
         if not text.strip():
             return f"{text}\n"
-        best = found[0]
-        added: dict[str, Any] = {ANSWER: best.text, "score": round(best.score, 4)}
+        best = translations[0]
+        output: dict[str, Any] = {TRANSLATION: best.text, "score": round(best.score, 4)}
         if best.confidence is not None:
-            added["confidence"] = round_confidence(best.confidence)
+            output["confidence"] = round_confidence(best.confidence)
         if self.nbest > 1:
-            added["nbest"] = [{ANSWER: t.text, "score": round(t.score, 4)} for t in found]
-        behind = json.dumps(added, ensure_ascii=False)[1:]
-        return f"{text.rstrip().removesuffix('}').rstrip()}, {behind}\n"
+            output["nbest"] = [
+                {TRANSLATION: t.text, "score": round(t.score, 4)} for t in translations
+            ]
+        unclosed_input = text.rstrip().removesuffix("}").rstrip()
+        unopened_output = json.dumps(output, ensure_ascii=False)[1:]
+        return f"{unclosed_input}, {unopened_output}\n"
 
 
-def _prefix(found: dict[str, Any], place: str) -> str:
-    prefix = found.get(PREFIX, "")
+def _parse_prefix(values: dict[str, Any], where: str) -> str:
+    prefix = values.get(PREFIX, "")
     if not isinstance(prefix, str):
-        raise DataError(f"{place}: {PREFIX!r}: expected text, got {show_value(prefix)}")
+        raise DataError(f"{where}: {PREFIX!r}: expected text, got {show_value(prefix)}")
     return replace_surrogates(prefix)
 
 
-def _contain(found: dict[str, Any], place: str) -> tuple[str, ...]:
-    phrases = found.get(CONTAIN, [])
-    texts = isinstance(phrases, list) and all(isinstance(each, str) for each in phrases)
-    if not texts or not all(each.strip() for each in phrases):
+def _parse_phrases(values: dict[str, Any], where: str) -> tuple[str, ...]:
+    phrases = values.get(CONTAIN, [])
+    is_valid = isinstance(phrases, list) and all(
+        isinstance(phrase, str) and phrase.strip() for phrase in phrases
+    )
+    if not is_valid:
         raise DataError(
-            f"{place}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
+            f"{where}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
         )
-    return tuple(replace_surrogates(each).strip() for each in phrases)
+    return tuple(replace_surrogates(phrase).strip() for phrase in phrases)
 
 
 def replace_surrogates(text: str) -> str:
-    """Return a text that is UTF-8: half of a surrogate pair becomes U+FFFD."""
+    """Replace unpaired surrogates by U+FFFD, so that the text can be encoded as UTF-8."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def round_confidence(confidence: Confidence) -> dict[str, Any]:
-    """Return the fields of a confidence, numbers to four places."""
+    """Return the fields of a confidence, with numbers rounded to four decimal places."""
     return {
         name: round(value, 4) if isinstance(value, float) else value
         for name, value in asdict(confidence).items()
     }
 
 
-def score_columns(best: Translation, scores: bool) -> list[str]:
-    """Return the columns before a translation: its score, and its confidence, where asked for."""
-    found = [f"{best.score:.4f}"] if scores else []
-    if (its := best.confidence) is not None:
-        coverage = "-" if its.coverage is None else f"{its.coverage:.4f}"
-        flags = [name for name in ("repeats", "limit") if getattr(its, name)]
-        found += [f"{its.log_prob:.4f}", f"{its.lowest:.4f}", coverage, ",".join(flags) or "-"]
-    return found
+def score_columns(best: Translation, with_scores: bool) -> list[str]:
+    """Return the columns before a translation: its score, if requested, and its confidence."""
+    columns = [f"{best.score:.4f}"] if with_scores else []
+    confidence = best.confidence
+    if confidence is not None:
+        coverage = "-" if confidence.coverage is None else f"{confidence.coverage:.4f}"
+        flags = [name for name in ("repeats", "limit") if getattr(confidence, name)]
+        columns += [f"{confidence.log_prob:.4f}", f"{confidence.lowest:.4f}", coverage]
+        columns.append(",".join(flags) or "-")
+    return columns

@@ -1,4 +1,7 @@
-"""From a run folder to a translator. torch is imported where our own engine is asked for."""
+"""Load translators and engines from run folders.
+
+The module imports torch only to load a TorchEngine, so that CTranslate2 works without it.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
     from nmt.models.build import AnyModel
 
 
+OpenedModel = tuple[RunDir, Config]
+"""A run folder and its configuration."""
+
+
 def choose_run(folder: Path | None) -> RunDir:
-    """Return the run or checkpoint named, else the newest finished under runs/, and say which."""
+    """Open a run or checkpoint; by default the newest finished run under runs/, and log which."""
     if folder is not None:
         return open_model(folder)
     run = newest_finished(Path("runs"))
@@ -38,13 +45,16 @@ def choose_run(folder: Path | None) -> RunDir:
     return run
 
 
-def open_models(folders: Sequence[Path], overrides: list[str]) -> list[tuple[RunDir, Config]]:
-    """Open one run or several, each with its settings; the newest finished where none is named."""
+def open_models(folders: Sequence[Path], overrides: list[str]) -> list[OpenedModel]:
+    """Open runs and load their configurations; by default the newest finished run.
+
+    Raises ConfigError if a required tag is missing.
+    """
     runs = [open_model(folder) for folder in folders] or [choose_run(None)]
-    opened = [(run, load_config(run.config, overrides)) for run in runs]
-    for _, config in opened:
+    models = [(run, load_config(run.config, overrides)) for run in runs]
+    for _, config in models:
         require_tags(config)
-    return opened
+    return models
 
 
 def load_translator(
@@ -52,54 +62,62 @@ def load_translator(
     config: Config,
     device: str = "auto",
     engine: str = "nmt",
-    beside: Sequence[tuple[RunDir, Config]] = (),
+    ensemble_with: Sequence[OpenedModel] = (),
     features: TranslatorFeatures | None = None,
 ) -> Translator:
-    """Load the translator of an opened run, or of its export, with the decode settings given.
+    """Load the translator of a run or of its export, with the decode settings of `config`.
 
-    The runs `beside` it make an ensemble with it.
+    The models of `ensemble_with` form an ensemble with the run.
     """
-    settings = config.decode
-    splitter = build_line_splitter([config, *(other for _, other in beside)])
+    splitter = build_line_splitter([config, *(member for _, member in ensemble_with)])
     if engine == "ctranslate2":
-        _require_plain(settings, beside)
-        folder, positions = find_exported_model(run), exported_positions(config.model)
-        tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
-        threads = settings.threads or free_cores()
-        theirs = CTranslate2Engine(folder, tokenizers, settings, threads, positions)
-        return Translator(theirs, tokenizers, settings, splitter, features)
-    ours = load_engine(run, config, device, beside)
-    return Translator(ours, ours.tokenizers, settings, splitter, features)
+        _require_ctranslate2_support(config.decode, ensemble_with)
+        return _load_ctranslate2_translator(run, config, splitter, features)
+    torch_engine = load_engine(run, config, device, ensemble_with)
+    return Translator(torch_engine, torch_engine.tokenizers, config.decode, splitter, features)
 
 
-THEIRS = {
-    *("method", "groups", "coverage_penalty", "min_length", "no_repeat_ngram"),
-    *("forbid", "shortlist"),
-}
-"""Settings of a search that CTranslate2 does not make, here."""
+def _load_ctranslate2_translator(
+    run: RunDir, config: Config, splitter: LineSplitter, features: TranslatorFeatures | None
+) -> Translator:
+    folder = find_exported_model(run)
+    positions = exported_positions(config.model)
+    tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
+    threads = config.decode.threads or free_cores()
+    engine = CTranslate2Engine(folder, tokenizers, config.decode, threads, positions)
+    return Translator(engine, tokenizers, config.decode, splitter, features)
 
 
-def _require_plain(settings: DecodeConfig, beside: Sequence[object]) -> None:
-    """Raise ConfigError for what CTranslate2 does not do, here."""
-    plain = DecodeConfig()
-    others = [
+UNSUPPORTED_BY_CTRANSLATE2 = (
+    *("coverage_penalty", "forbid", "groups", "method", "min_length", "no_repeat_ngram"),
+    "shortlist",
+)
+"""Decode settings that CTranslate2Engine does not implement."""
+
+
+def _require_ctranslate2_support(
+    settings: DecodeConfig, ensemble_with: Sequence[OpenedModel]
+) -> None:
+    """Raise ConfigError if settings need a feature that CTranslate2Engine does not implement."""
+    defaults = DecodeConfig()
+    problems = [
         f"decode.{name}: has no meaning with --engine ctranslate2"
-        for name in sorted(THEIRS)
-        if getattr(settings, name) != getattr(plain, name)
+        for name in UNSUPPORTED_BY_CTRANSLATE2
+        if getattr(settings, name) != getattr(defaults, name)
     ]
-    if beside:
-        others.append("--model: --engine ctranslate2 takes one")
-    if others:
-        raise ConfigError(others)
+    if ensemble_with:
+        problems.append("--model: --engine ctranslate2 takes one")
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_line_splitter(
     configs: Sequence[Config], settings: DecodeConfig | None = None
 ) -> LineSplitter:
-    """Return how the models of an ensemble, or one model, divide lines.
+    """Return the line splitter of a model, or of an ensemble.
 
-    `settings` replace the decode settings of the first. A run of an older release does not know
-    whether its training lines were single sentences: its `auto` keeps a line that fits whole.
+    `settings` replace the decode settings of the first model. A run of an older release does not
+    record whether its training lines are single sentences. Its `auto` splits only long lines.
     """
     first = configs[0]
     decode = settings or first.decode
@@ -112,20 +130,20 @@ def build_line_splitter(
 
 
 def source_language(config: Config, tags: Mapping[str, str]) -> str:
-    """Return the language of source lines that are marked with tags, or as `decode.tags` says."""
+    """Return the language of source lines with `tags`, which replace those of `decode.tags`."""
     return {**config.decode.tags, **tags}.get("src_lang", config.data.src)
 
 
 def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
-    """Return tokenizers which mark every source as `decode.tags` says.
+    """Return tokenizers that add the tags of `decode.tags` to each source.
 
-    A model that was trained without normalization takes that of the config, if there is one. Raises
-    ConfigError if the config has another normalization than the model.
+    If the model was trained without normalization, add that of the config, if any. Raises
+    ConfigError if the normalization of the config differs from that of the model.
     """
     src, _ = tokenizers.normalizers
     steps = config.tokenizer.normalization
     if src is None:
-        _warn_of_cleaned_training(config)
+        _warn_about_normalized_training_text(config)
         normalizers = model_normalizers(config, tokenizers.src.reserved)
         tokenizers = tokenizers.with_normalizers(normalizers)
     elif set(src.steps) != set(steps):
@@ -139,8 +157,8 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     return tokenizers.with_tags(ids)
 
 
-def _warn_of_cleaned_training(config: Config) -> None:
-    """Say that the text a model was trained on was normalized, but not the text it reads now."""
+def _warn_about_normalized_training_text(config: Config) -> None:
+    """Log a warning if only the training text was normalized, not the text to translate."""
     clean = config.data.clean
     if clean is not None and clean.normalise and not config.tokenizer.normalization:
         steps = ",".join(clean.normalise)
@@ -152,27 +170,24 @@ def _warn_of_cleaned_training(config: Config) -> None:
 
 
 def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
-    """Return a translator that marks sources with a test set's tags, else as `decode.tags` says."""
-    asked = {**config.decode.tags, **tags}
-    ids = find_tag_ids(translator.tokenizers.src, known_tags(config.data), asked)
+    """Return a translator for sources with `tags`, which replace those of `decode.tags`."""
+    all_tags = {**config.decode.tags, **tags}
+    ids = find_tag_ids(translator.tokenizers.src, known_tags(config.data), all_tags)
     return translator.with_tags(ids, source_language(config, tags))
 
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
-    """Raise ConfigError where a tag is not given that every source was trained with.
-
-    It may stand in `decode.tags`, or among the `tags` of a test set.
-    """
+    """Raise ConfigError if a tag of all training sources is in neither `decode.tags` nor `tags`."""
     for name in sorted(required_tags(config.data) - {*config.decode.tags, *(tags or {})}):
-        values = ", ".join(value for known, value in known_tags(config.data) if known == name)
+        values = ", ".join(value for tag, value in known_tags(config.data) if tag == name)
         flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
         raise ConfigError([f"decode.tags.{name}: expected one of {values}, got nothing ({flag})"])
 
 
 def find_exported_model(run: RunDir) -> Path:
-    """Return the folder with CTranslate2's files: the folder itself, or what was exported there.
+    """Return the folder with the CTranslate2 model: the folder itself, or the export of the run.
 
-    Raises RunError where there is none, or where one of its files is not what was written.
+    Raises RunError if there is none, or if a file differs from its checksum.
     """
     if run.chosen is not None:
         raise ConfigError(
@@ -183,14 +198,17 @@ def find_exported_model(run: RunDir) -> Path:
         return run.path
     export = RunDir(run.exported("ctranslate2"))
     if export.export.is_file():
-        checkpoint = run.selected_checkpoint() / STATE
-        made_of, best = (its["update"] for its in (verified(export.export), read_json(checkpoint)))
-        if made_of != best:
-            say(f"warning: {export.path} was made of update {made_of}, the best now is {best}")
+        exported_step = verified(export.export)["update"]
+        best_step = read_json(run.selected_checkpoint() / STATE)["update"]
+        if exported_step != best_step:
+            say(
+                f"warning: {export.path}: exported from step {exported_step}, but the best "
+                f"checkpoint is of step {best_step}"
+            )
         return export.path
     raise RunError(
-        f"{run.path}: holds no CTranslate2 model; "
-        f"`nmt export {run.path} --to ctranslate2` makes one"
+        f"{run.path}: expected a CTranslate2 model, found none "
+        f"(`nmt export {run.path} --to ctranslate2` writes it)"
     )
 
 
@@ -198,18 +216,18 @@ def load_engine(
     run: RunDir,
     config: Config,
     device: str = "auto",
-    beside: Sequence[tuple[RunDir, Config]] = (),
+    ensemble_with: Sequence[OpenedModel] = (),
 ) -> TorchEngine:
-    """Load the model and tokenizers of an opened run, ready to search and to force.
+    """Load the models and tokenizers of a run and of `ensemble_with` for decoding.
 
-    The runs `beside` it make an ensemble with it, each by its selected checkpoint. Raises RunError
-    where weights, tokenizers or the settings of a model are not as they were when the checkpoint
-    was written, and ConfigError where models of an ensemble have different target vocabularies.
+    Each run contributes its selected checkpoint. Raises RunError if weights, tokenizers or model
+    settings changed after the checkpoint was written. Raises ConfigError if the models of an
+    ensemble have different target vocabularies.
     """
-    begun = [_Begun.of(*member) for member in ((run, config), *beside)]
-    # tokenizers are checked, and weights hashed, while torch is imported
-    with ThreadPoolExecutor(1) as aside:
-        checked = [aside.submit(each.check) for each in begun]
+    members = [_EnsembleMember.open(*model) for model in ((run, config), *ensemble_with)]
+    # check tokenizers and hash weights while torch is imported
+    with ThreadPoolExecutor(1) as executor:
+        checks = [executor.submit(member.check) for member in members]
         from nmt.decoding.beam_search import TorchEngine
         from nmt.decoding.constraints.shortlist import Shortlist
         from nmt.device.precision import resolve_decoding_precision
@@ -217,58 +235,70 @@ def load_engine(
         from nmt.device.threads import prepare_cpu
         from nmt.models.precision_probe import check_decoding
 
-        for check in checked:
+        for check in checks:
             check.result()
     target = select_device(device)
     prepare_cpu(config.decode.threads)
     precision = resolve_decoding_precision(config.decode.precision, target)
     if precision != "fp32":
-        for each in begun:
-            check_decoding(each.config.model, precision, target)
-    read = [configure_tokenizers(each.ahead(), each.config) for each in begun]
-    _require_one_target([each.run for each in begun], read)
-    if len(begun) > 1 and config.decode.shortlist:
-        raise ConfigError(["decode.shortlist: is of one model, not of an ensemble"])
-    shortlist = Shortlist.load(run.shortlist, read[0]) if config.decode.shortlist else None
-    models = [each.model(its, precision) for each, its in zip(begun, read, strict=True)]
-    if len(models) == 1:
-        model = models[0]
-    else:
-        from nmt.decoding.engines.retokenize import retokenizer
-        from nmt.models.ensemble import Ensemble
+        for member in members:
+            check_decoding(member.config.model, precision, target)
+    tokenizers = [
+        configure_tokenizers(member.load_tokenizers(), member.config) for member in members
+    ]
+    _require_same_target_tokenizer([member.run for member in members], tokenizers)
+    if len(members) > 1 and config.decode.shortlist:
+        raise ConfigError(["decode.shortlist: expected a single model, got an ensemble"])
+    shortlist = Shortlist.load(run.shortlist, tokenizers[0]) if config.decode.shortlist else None
+    models = [
+        member.load_model(member_tokenizers, precision)
+        for member, member_tokenizers in zip(members, tokenizers, strict=True)
+    ]
+    model = models[0] if len(models) == 1 else _build_ensemble(models, tokenizers)
+    model = model.to(target).eval()
+    return TorchEngine(model, tokenizers[0], config.decode, target, shortlist)
 
-        resources = [retokenizer(read[0].src, its.src) for its in read]
-        model = Ensemble(models, resources, read[0].tgt.never_output)
-    return TorchEngine(model.to(target).eval(), read[0], config.decode, target, shortlist)
+
+def _build_ensemble(models: Sequence[AnyModel], tokenizers: Sequence[Tokenizers]) -> AnyModel:
+    """Return the ensemble of the models; each encodes the source with its own tokenizer."""
+    from nmt.decoding.engines.retokenize import retokenizer
+    from nmt.models.ensemble import Ensemble
+
+    first = tokenizers[0]
+    converters = [retokenizer(first.src, member.src) for member in tokenizers]
+    return Ensemble(models, converters, first.tgt.never_output)
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A model whose tokenizers are being checked."""
+class _EnsembleMember:
+    """A model that is being loaded, alone or for an ensemble."""
 
     run: RunDir
     config: Config
     checkpoint: Path
-    ahead: Callable[[], Tokenizers]
+    load_tokenizers: Callable[[], Tokenizers]
+    """Waits for the tokenizers, which a thread loads."""
 
     @classmethod
-    def of(cls, run: RunDir, config: Config) -> _Begun:
-        """Begin; RunError where there is no checkpoint."""
+    def open(cls, run: RunDir, config: Config) -> _EnsembleMember:
+        """Start to load the tokenizers; raise RunError if the run has no checkpoint."""
         checkpoint = run.selected_checkpoint()
         if not checkpoint.exists():
             if run.export.is_file():
-                raise RunError(f"{run.path}: is an export; add --engine ctranslate2")
+                raise RunError(
+                    f"{run.path}: expected a run, got an export (add --engine ctranslate2)"
+                )
             raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
         return cls(run, config, checkpoint, start_loading_tokenizers(run))
 
     def check(self) -> None:
-        """Raise RunError where a part is not what the checkpoint was written with."""
+        """Raise RunError if files or model settings changed after the checkpoint was written."""
         record = verified(self.checkpoint / STATE, {STATE, WEIGHTS})
-        if others := other_ingredients(record, self.config, self.run, but=OF_TRAINING):
-            raise RunError("\n".join(others))
+        if changes := other_ingredients(record, self.config, self.run, but=OF_TRAINING):
+            raise RunError("\n".join(changes))
 
-    def model(self, tokenizers: Tokenizers, precision: str) -> AnyModel:
-        """Load the model with its weights."""
+    def load_model(self, tokenizers: Tokenizers, precision: str) -> AnyModel:
+        """Load the model and convert its weights to `precision`."""
         from nmt.models.build import load_model
         from nmt.models.quantization import convert_weights
 
@@ -279,27 +309,28 @@ class _Begun:
         return model
 
 
-def _require_one_target(runs: list[RunDir], tokenizers: list[Tokenizers]) -> None:
-    """Raise ConfigError if a model's target tokenizer or its normalization is not the first's."""
-    first = tokenizers[0].tgt
-    for run, others in zip(runs[1:], tokenizers[1:], strict=True):
-        steps, expected = (
-            [(side.steps, side.language) if side else None for side in member.normalizers]
-            for member in (others, tokenizers[0])
-        )
-        if steps != expected:
+def _require_same_target_tokenizer(runs: list[RunDir], tokenizers: list[Tokenizers]) -> None:
+    """Raise ConfigError if normalization or target tokenizer of a model differ from the first's."""
+    first = tokenizers[0]
+    for run, member in zip(runs[1:], tokenizers[1:], strict=True):
+        if _normalization_steps(member) != _normalization_steps(first):
             raise ConfigError(
                 [
                     f"--model: expected models with one tokenizer.normalization, got another in "
                     f"{run.path} than in {runs[0].path}"
                 ]
             )
-    for run, its in zip(runs[1:], tokenizers[1:], strict=True):
-        if its.tgt.model != first.model:
+    for run, member in zip(runs[1:], tokenizers[1:], strict=True):
+        if member.tgt.model != first.tgt.model:
             raise ConfigError(
                 [
                     f"--model: an ensemble needs one target tokenizer; that of {run.path} "
-                    f"({its.tgt.vocab_size:,} pieces) is not that of {runs[0].path} "
-                    f"({first.vocab_size:,} pieces)"
+                    f"({member.tgt.vocab_size:,} pieces) is not that of {runs[0].path} "
+                    f"({first.tgt.vocab_size:,} pieces)"
                 ]
             )
+
+
+def _normalization_steps(tokenizers: Tokenizers) -> list[object]:
+    """Return the normalization steps and the language of both sides; None without normalizer."""
+    return [side and (side.steps, side.language) for side in tokenizers.normalizers]

@@ -61,12 +61,12 @@ def test_an_export_translates_alone_as_the_run_does(tiny: Tiny, tmp_path: Path) 
 @needs_ctranslate2
 def test_the_engine_finds_the_export_in_the_run(tiny: Tiny) -> None:
     make_transformer(tiny)
-    refused(nmt("translate", "-m", tiny.run, "--engine", "ctranslate2"), "nmt export", "makes one")
+    refused(nmt("translate", "-m", tiny.run, "--engine", "ctranslate2"), "nmt export", "writes it")
     done(nmt("export", tiny.run, "--to", "ctranslate2", "--quantization", "int8"))
     result = done(nmt("translate", "-m", tiny.run, "--engine", "ctranslate2", stdin="1 2\n3\n"))
     assert len(result.lines) == 2
     assert json.loads((tiny.run / "ctranslate2" / "config.json").read_text())
-    refused(nmt("translate", "-m", tiny.run / "ctranslate2"), "is an export", "--engine")
+    refused(nmt("translate", "-m", tiny.run / "ctranslate2"), "got an export", "--engine")
 
 
 @needs_transformers

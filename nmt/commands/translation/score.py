@@ -35,7 +35,7 @@ def run(
     """
     check_outputs({"-o": output}, [src, tgt])
     first, *others = open_models(models, overrides)
-    translator = load_translator(*first, device, beside=others)
+    translator = load_translator(*first, device, ensemble_with=others)
     total, tokens = 0.0, 0
     with ExitStack() as stack:
         sink: BinaryIO = sys.stdout.buffer

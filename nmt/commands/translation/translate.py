@@ -172,7 +172,9 @@ class _Way:
         asked = self.asked
         assesses = asked.confidence or asked.review > 0
         features = TranslatorFeatures(self.terms, asked.protect, assesses, measure_score_drops=True)
-        return load_translator(*first, self.device, self.engine, beside=others, features=features)
+        return load_translator(
+            *first, self.device, self.engine, ensemble_with=others, features=features
+        )
 
     def translate(
         self,
@@ -192,7 +194,7 @@ class _Way:
 
         def read() -> Iterator[Line]:
             for number, (text, prefix, phrases) in enumerate(self._beside(texts, name), first + 1):
-                line = form.read(text, f"{name}:{number}")
+                line = form.parse(text, f"{name}:{number}")
                 if prefix or phrases:
                     line = replace(line, prefix=prefix, phrases=phrases)
                 waiting.append((text, line))
@@ -208,7 +210,7 @@ class _Way:
                 (heappush if len(doubtful) < asked.review else heappushpop)(doubtful, entry)
             if not asked.confidence:
                 translations = [replace(best, confidence=None), *translations[1:]]
-            sink.write(form.write(text, number, translations).encode())
+            sink.write(form.format(text, number, translations).encode())
             sink.flush()
         return _Told(
             counted.count, translator.statistics, [(-its[0], *its[1:]) for its in doubtful]
