@@ -26,7 +26,12 @@ import numpy as np
 import sentencepiece
 
 from nmt.data.batching.batches import plan_batches
-from nmt.data.batching.buckets import choose_shapes, choose_unlimited_shapes, length_histogram
+from nmt.data.batching.buckets import (
+    WeightedLengths,
+    choose_shapes,
+    choose_unlimited_shapes,
+    length_histogram,
+)
 from nmt.data.batching.epochs import WINDOW, EpochPlanner
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
@@ -90,7 +95,7 @@ def padding(texts: list[str], model: Path) -> None:
         src, tgt = (np.array([len(row) + 1 for row in used.encode_arrays(side)]) for side in lines)
         kept = np.maximum(src, tgt) <= MAX_LENGTH + 1
         order = np.random.default_rng(1).permutation(np.flatnonzero(kept))
-        counts = length_histogram([(src[order], tgt[order], 1.0)])
+        counts = length_histogram([WeightedLengths(src[order], tgt[order], 1.0)])
         windows = max(1, round(tgt[order].sum() / BATCH_TOKENS / WINDOW))
         for most in (16, 64, None):
             shapes = choose_unlimited_shapes(counts, BATCH_TOKENS, windows)

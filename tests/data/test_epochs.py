@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nmt.data.batching import epochs as epochs_module
-from nmt.data.batching.buckets import Lengths
+from nmt.data.batching.buckets import Int64Array
 from nmt.data.batching.epochs import EpochPlanner
 
 WINDOW = 512
@@ -33,7 +33,7 @@ class Text:
     def total(self, key: str) -> int:
         return int(self.of_side[key.removesuffix("_tokens")].sum())
 
-    def lengths(self, side: str, rows: Lengths | None = None) -> Lengths:
+    def lengths(self, side: str, rows: Int64Array | None = None) -> Int64Array:
         return self.of_side[side] if rows is None else self.of_side[side][rows]
 
     def row(self, name: str, i: int) -> NDArray[np.integer[Any]]:
@@ -146,7 +146,7 @@ def test_the_windows_of_an_epoch_hold_the_same_mix_of_lengths() -> None:
         float(epochs.corpus.lengths("tgt", np.array(rows_of([its]))).mean())
         for its in epoch_of(epochs, 0)
     ]
-    # Lengths are even from 0 to 11, deviation 3.5; of 1000 rows or more the mean strays by 0.11.
+    # Int64Array are even from 0 to 11, deviation 3.5; of 1000 rows or more the mean strays by 0.11.
     assert max(abs(mean - 5.5) for mean in means) < 6 * 0.11
 
 

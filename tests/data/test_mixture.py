@@ -23,7 +23,7 @@ Sets = list[tuple[int, float]]
 
 def whole(mixture: Mixture, epoch: int) -> list[tuple[int, int]]:
     """Return (row, pass) of all places of an epoch."""
-    rows, passes = mixture.draw(epoch, np.arange(mixture.total))
+    rows, passes = mixture.sample(epoch, np.arange(mixture.total))
     return list(zip(rows.tolist(), passes.tolist(), strict=True))
 
 
@@ -98,7 +98,7 @@ def test_each_pass_over_a_set_takes_each_pair_once(sets: Sets) -> None:
 def test_a_stretch_is_that_of_the_whole(sets: Sets, by_weight: bool, cuts: tuple[int, int]) -> None:
     mixture = weighted(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
     begin, end = sorted(min(cut, mixture.total) for cut in cuts)
-    rows, passes = mixture.draw(3, np.arange(begin, end))
+    rows, passes = mixture.sample(3, np.arange(begin, end))
     assert list(zip(rows.tolist(), passes.tolist(), strict=True)) == whole(mixture, 3)[begin:end]
 
 
@@ -110,7 +110,7 @@ def test_the_sets_are_mixed_all_through_the_epoch(weights: list[float] | None) -
     exact = np.array(weights or sizes) / sum(weights or sizes)
     window = 100_000
     for begin in range(0, mixture.total, window):
-        rows, _ = mixture.draw(0, np.arange(begin, begin + window))
+        rows, _ = mixture.sample(0, np.arange(begin, begin + window))
         found = np.bincount(np.searchsorted(ends, rows, "right"), minlength=3) / window
         assert np.abs(found - exact).max() < 0.01  # six deviations of 100,000 fair draws
 

@@ -12,7 +12,7 @@ import numpy as np
 from nmt.config.schema import Config
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, RankBatch
-from nmt.data.batching.online_encoding import EncodedPairs
+from nmt.data.batching.online_encoding import EncodedChunk, EncodedPairs
 from nmt.data.corpus.preprocessing import RaggedArray
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
@@ -63,7 +63,7 @@ def update_of(*micro_batches: MicroBatch) -> RankBatch:
     """Return the update of these micro-batches and no others."""
     none = RaggedArray(np.arange(0), np.arange(0))
     return RankBatch(
-        EncodedPairs(np.arange(0), [(none, none)]),  # of no corpus
+        EncodedPairs(np.arange(0), [EncodedChunk(none, none)]),  # of no corpus
         Batch(np.arange(0), 0, 0),
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),

@@ -1,6 +1,6 @@
-"""Changes to training text that make a model sturdy: capitals, typos, signs, missing full stops.
+"""Augment training pairs with capitals, typos, symbols and missing full stops, for robust models.
 
-After the modifiers of OpusTrainer (Bogoychev et al. 2023), without word alignments.
+These are modifiers of OpusTrainer (Bogoychev et al. 2023), without word alignments.
 """
 
 from __future__ import annotations
@@ -10,60 +10,65 @@ import re
 
 from nmt.config.schema import AugmentConfig
 
-NOISE = "☀☂★♥♪✈✔✿❄➤😀😂😍😎🎉👍🔥🚀🙏💡‰¶§†‡◊"
+SYMBOLS = "☀☂★♥♪✈✔✿❄➤😀😂😍😎🎉👍🔥🚀🙏💡‰¶§†‡◊"
 END_MARKS = tuple(".!?…。！？।")
-ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-"""Keys beside each other."""
+KEYBOARD_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 TYPOS_PER_WORD = 0.1
-"""Of the words of a line that has typos; at least one word has one."""
+"""Share of words with a typo in a line with typos; such a line has at least one typo."""
 
 
-def augmented(src: str, tgt: str, config: AugmentConfig, rng: random.Random) -> tuple[str, str]:
-    """Return a pair as it is trained on this time; all chances are drawn from `rng`."""
-    chances = {name: rng.random() < rate for name, rate in config.model_dump().items()}
-    if chances["punctuation"] and src.endswith(END_MARKS) and tgt.endswith(END_MARKS):
-        bare = tuple(text.rstrip("".join(END_MARKS)).rstrip() for text in (src, tgt))
-        src, tgt = bare if all(bare) else (src, tgt)
-    if chances["typos"]:
-        src = with_typos(src, rng)
-    if chances["noise"]:
-        sign, where = rng.choice(NOISE), rng.random()
-        src, tgt = inserted(src, sign, where), inserted(tgt, sign, where)
-    if chances["upper"]:
+def augment_pair(src: str, tgt: str, config: AugmentConfig, rng: random.Random) -> tuple[str, str]:
+    """Apply each modifier of the config with its probability to a (source, target) pair."""
+    applies = {name: rng.random() < rate for name, rate in config.model_dump().items()}
+    if applies["punctuation"] and src.endswith(END_MARKS) and tgt.endswith(END_MARKS):
+        bare_src, bare_tgt = strip_end_marks(src), strip_end_marks(tgt)
+        if bare_src and bare_tgt:
+            src, tgt = bare_src, bare_tgt
+    if applies["typos"]:
+        src = add_typos(src, rng)
+    if applies["noise"]:
+        symbol, position = rng.choice(SYMBOLS), rng.random()
+        src, tgt = insert_symbol(src, symbol, position), insert_symbol(tgt, symbol, position)
+    if applies["upper"]:
         return src.upper(), tgt.upper()
-    if chances["title"]:
-        return titled(src), titled(tgt)
+    if applies["title"]:
+        return title_case(src), title_case(tgt)
     return src, tgt
 
 
-def titled(text: str) -> str:
-    """Begin each word with a capital letter, and leave the rest of it alone."""
-    return re.sub(r"(?<!\S)\S", lambda first: first.group().upper(), text)
+def strip_end_marks(text: str) -> str:
+    """Remove punctuation marks from the end of a sentence."""
+    return text.rstrip("".join(END_MARKS)).rstrip()
 
 
-def inserted(text: str, sign: str, where: float) -> str:
-    """Put a sign between two words, before the first or behind the last; `where` is from 0 to 1."""
-    places = [0, *(blank.end() for blank in re.finditer(" ", text)), len(text)]
-    place = places[int(where * len(places))]
-    before, after = text[:place], text[place:]
-    blank = "" if not before or before.endswith(" ") else " "
-    return f"{before}{blank}{sign}{' ' if after else ''}{after}"
+def title_case(text: str) -> str:
+    """Capitalize the first letter of each word; unlike `str.title`, keep the other letters."""
+    return re.sub(r"(?<!\S)\S", lambda match: match.group().upper(), text)
 
 
-def with_typos(text: str, rng: random.Random) -> str:
-    """Write some words with a slip."""
+def insert_symbol(text: str, symbol: str, position: float) -> str:
+    """Insert a symbol between two words, or at either end; `position` is in [0, 1)."""
+    word_starts = [0, *(blank.end() for blank in re.finditer(" ", text)), len(text)]
+    index = word_starts[int(position * len(word_starts))]
+    before, after = text[:index], text[index:]
+    separator = "" if not before or before.endswith(" ") else " "
+    return f"{before}{separator}{symbol}{' ' if after else ''}{after}"
+
+
+def add_typos(text: str, rng: random.Random) -> str:
+    """Misspell some words of more than two letters."""
     words = text.split(" ")
-    long = [i for i, word in enumerate(words) if len(word) > 2]
-    if not long:
+    long_words = [i for i, word in enumerate(words) if len(word) > 2]
+    if not long_words:
         return text
-    wrong = rng.sample(long, max(1, round(TYPOS_PER_WORD * len(long))))
-    for i in wrong:
-        words[i] = slip(words[i], rng)
+    count = max(1, round(TYPOS_PER_WORD * len(long_words)))
+    for i in rng.sample(long_words, count):
+        words[i] = misspell(words[i], rng)
     return " ".join(words)
 
 
-def slip(word: str, rng: random.Random) -> str:
-    """Leave out, double, swap or replace one letter behind the first."""
+def misspell(word: str, rng: random.Random) -> str:
+    """Drop, double, swap or replace one letter after the first."""
     i = rng.randrange(1, len(word))
     kind = rng.randrange(4)
     if kind == 0:
@@ -72,16 +77,16 @@ def slip(word: str, rng: random.Random) -> str:
         return word[:i] + word[i] + word[i:]
     if kind == 2:
         return word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :]
-    return word[:i] + neighbour(word[i], rng) + word[i + 1 :]
+    return word[:i] + neighbor_key(word[i], rng) + word[i + 1 :]
 
 
-def neighbour(letter: str, rng: random.Random) -> str:
-    """Return a key beside that of a letter, of the same case."""
-    for row in ROWS:
-        place = row.find(letter.lower())
-        if place >= 0:
-            other = row[place + 1] if place == 0 else row[place - 1]
-            if 0 < place < len(row) - 1 and rng.random() < 0.5:
-                other = row[place + 1]
-            return other.upper() if letter.isupper() else other
+def neighbor_key(letter: str, rng: random.Random) -> str:
+    """Return the letter of an adjacent key, in the same case; letters without a key stay."""
+    for row in KEYBOARD_ROWS:
+        index = row.find(letter.lower())
+        if index >= 0:
+            neighbor = row[index + 1] if index == 0 else row[index - 1]
+            if 0 < index < len(row) - 1 and rng.random() < 0.5:
+                neighbor = row[index + 1]
+            return neighbor.upper() if letter.isupper() else neighbor
     return letter

@@ -1,6 +1,6 @@
-"""From planned batches to tensors, prepared ahead of the training step by a thread.
+"""Build padded tensors from planned batches, and prefetch them in a thread.
 
-Shapes: B pairs, S and T padded source and target length.
+Shapes: B pairs, S and T padded source and target length, M real target tokens, K alignment links.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,100 +23,102 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 
 T = TypeVar("T")
 PREFETCH = 4
+"""Number of items that are computed ahead."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Padded token ids of one forward pass. Lengths stay on the CPU, where packing needs them."""
+    """Padded token ids of one forward pass."""
 
     src: Tensor
-    """B x S, each row ended by eos."""
+    """B x S source tokens, each row with eos."""
     src_len: Tensor
-    """B, on the CPU, eos included."""
+    """B source lengths, eos included; always on the CPU, as `pack_padded_sequence` requires."""
     tgt_in: Tensor
-    """B x T, each row begun by bos."""
+    """B x T decoder input, each row with bos."""
     targets: Tensor
-    """M, the real target tokens of all rows, each row ended by eos."""
+    """M expected target tokens of all rows, each row with eos."""
     positions: Tensor
-    """M, where each of them stands in the flattened B x T."""
+    """M positions of the targets in the flattened B x T."""
     link_tgt_positions: Tensor
-    """K, for each link of a word alignment the place of its target token in the flattened B x T."""
+    """K positions of the linked target tokens in the flattened B x T."""
     link_src_positions: Tensor
-    """K, the place of its source token, 0..S - 1."""
+    """K positions of the linked source tokens, 0 .. S - 1."""
     link_weights: Tensor
-    """K, one over the links of that target token."""
+    """K weights: 1 / (number of links of the target token)."""
 
     @property
     def tgt_tokens(self) -> int:
-        """M."""
+        """Number of real target tokens, M."""
         return len(self.targets)
 
     @property
     def linked_tokens(self) -> int:
-        """The target tokens that have a link."""
+        """Number of target tokens that have a link."""
         return round(float(self.link_weights.sum()))
 
     @property
     def padded_tokens(self) -> int:
-        """B x T."""
+        """Number of padded target tokens, B x T."""
         return self.tgt_in.numel()
 
     def to(self, device: torch.device) -> MicroBatch:
-        """Return this batch on `device`; copies from pinned memory run beside its work."""
+        """Return this batch on `device`; copies from pinned memory are asynchronous."""
         if device.type == "cpu":
             return self
-        return self._moved(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> MicroBatch:
         """Return this batch in pinned memory."""
-        return self._moved(lambda tensor: tensor.pin_memory())
+        return self._map_tensors(lambda tensor: tensor.pin_memory())
 
     def without_targets(self) -> MicroBatch:
-        """Return this batch without targets or links: its losses are 0, and so are gradients."""
-        none = self.targets[:0]
+        """Return this batch without targets and links, so that losses and gradients are 0."""
+        empty = self.targets[:0]
         return replace(
             self,
-            targets=none,
-            positions=none,
-            link_tgt_positions=none,
-            link_src_positions=none,
+            targets=empty,
+            positions=empty,
+            link_tgt_positions=empty,
+            link_src_positions=empty,
             link_weights=self.link_weights[:0],
         )
 
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> MicroBatch:
-        moved = {f.name: move(getattr(self, f.name)) for f in fields(self) if f.name != "src_len"}
-        return MicroBatch(src_len=self.src_len, **moved)
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> MicroBatch:
+        """Apply a function to all tensors except `src_len`."""
+        names = [field.name for field in fields(self) if field.name != "src_len"]
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
 
 @dataclass(frozen=True)
 class RankBatch:
-    """What one worker does of one update."""
+    """The micro-batches of one rank for one optimizer step."""
 
     pairs: TokenizedPairs
-    """Where rows are looked up."""
+    """Token ids to which the rows of `batch` refer."""
     batch: Batch
-    """All workers' rows."""
+    """Rows of all ranks."""
     micro_batches: list[MicroBatch]
-    """This worker's; at least one."""
+    """Micro-batches of this rank; at least one."""
     src_tokens: int
-    """Real source tokens of all workers' micro-batches."""
+    """Number of real source tokens of all ranks."""
     tgt_tokens: int
-    """Real target tokens of them."""
+    """Number of real target tokens of all ranks."""
     padded_tokens: int
-    """Padded target tokens."""
+    """Number of padded target tokens of all ranks."""
 
     @property
     def max_micro_batch_tokens(self) -> int:
-        """Padded target tokens of this worker's largest micro-batch."""
-        return max(batch.tgt_in.numel() for batch in self.micro_batches)
+        """Number of padded target tokens of the largest micro-batch of this rank."""
+        return max(micro_batch.padded_tokens for micro_batch in self.micro_batches)
 
     def pin(self) -> RankBatch:
-        """Return this update in pinned memory."""
+        """Return this batch in pinned memory."""
         return replace(self, micro_batches=[batch.pin() for batch in self.micro_batches])
 
 
 def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
-    """Return B x length token ids, each row filled up with `pad`."""
+    """Return B x length token ids, each row padded with `pad` on the right."""
     padded = np.full((len(rows), length), pad, dtype=np.int64)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
@@ -124,36 +126,47 @@ def pad_rows(rows: list[list[int]], length: int, pad: int) -> Tensor:
 
 
 def build_micro_batch(pairs: TokenizedPairs, batch: Batch, tokenizers: Tokenizers) -> MicroBatch:
-    """Gather the rows of `batch` into padded tensors."""
-    src_rows = [[*pairs.row("src", i).tolist(), tokenizers.src.eos] for i in batch.rows]
+    """Return the rows of `batch` as padded tensors."""
+    src, tgt = tokenizers.src, tokenizers.tgt
+    src_rows = [[*pairs.row("src", i).tolist(), src.eos] for i in batch.rows]
     tgt_rows = [pairs.row("tgt", i).tolist() for i in batch.rows]
-    tgt = tokenizers.tgt
     length = batch.tgt_length
     positions = [i * length + t for i, row in enumerate(tgt_rows) for t in range(len(row) + 1)]
-    places, sources, shares = _links(pairs, batch)
+    links = _build_links(pairs, batch)
     return MicroBatch(
-        src=pad_rows(src_rows, batch.src_length, tokenizers.src.pad),
+        src=pad_rows(src_rows, batch.src_length, src.pad),
         src_len=torch.tensor([len(row) for row in src_rows]),
         tgt_in=pad_rows([[tgt.bos, *row] for row in tgt_rows], length, tgt.pad),
         targets=torch.tensor([token for row in tgt_rows for token in (*row, tgt.eos)]),
         positions=torch.tensor(positions),
-        link_tgt_positions=places,
-        link_src_positions=sources,
-        link_weights=shares,
+        link_tgt_positions=links.tgt_positions,
+        link_src_positions=links.src_positions,
+        link_weights=links.weights,
     )
 
 
-def _links(pairs: TokenizedPairs, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the links of a batch as three tensors of K; K is 0 where nothing is aligned."""
+class _Links(NamedTuple):
+    """Alignment links of a batch, K each; see `MicroBatch`."""
+
+    tgt_positions: Tensor
+    src_positions: Tensor
+    weights: Tensor
+
+
+def _build_links(pairs: TokenizedPairs, batch: Batch) -> _Links:
+    """Return the alignment links of a batch; K is 0 if the corpus has no alignments."""
     if not pairs.aligned:
-        return torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0)
-    links = [pairs.links(i).astype(np.int64) for i in batch.rows]
-    places = torch.from_numpy(
-        np.concatenate([its[:, 1] + b * batch.tgt_length for b, its in enumerate(links)])
+        no_positions = torch.empty(0, dtype=torch.int64)
+        return _Links(no_positions, no_positions, torch.empty(0))
+    row_links = [pairs.links(i).astype(np.int64) for i in batch.rows]
+    tgt_positions = torch.from_numpy(
+        np.concatenate([links[:, 1] + i * batch.tgt_length for i, links in enumerate(row_links)])
     )
-    sources = torch.from_numpy(np.concatenate([its[:, 0] for its in links]))
-    shares = 1.0 / places.bincount()[places] if len(places) else torch.empty(0)
-    return places, sources, shares
+    src_positions = torch.from_numpy(np.concatenate([links[:, 0] for links in row_links]))
+    weights = torch.empty(0)
+    if len(tgt_positions):
+        weights = 1.0 / tgt_positions.bincount()[tgt_positions]
+    return _Links(tgt_positions, src_positions, weights)
 
 
 def build_rank_batch(
@@ -163,57 +176,69 @@ def build_rank_batch(
     micro_batch_tokens: int | None,
     workers: ProcessGroup,
 ) -> RankBatch:
-    """Gather this worker's rows of a batch; one without any looks at a row and counts nothing."""
-    own = batch.for_rank(workers.rank, workers.size)
-    if len(own.rows):
-        parts = own.split(micro_batch_tokens)
-        micro = [build_micro_batch(pairs, part, tokenizers) for part in parts]
-    else:
-        micro = [
-            build_micro_batch(
-                pairs, batch.for_rank(0, len(batch.rows)), tokenizers
-            ).without_targets()
+    """Return the micro-batches of this rank.
+
+    A rank without rows gets the first row without targets: it takes part in the all-reduce of the
+    gradients, but adds nothing to them.
+    """
+    rank_batch = batch.for_rank(workers.rank, workers.size)
+    if len(rank_batch.rows):
+        micro_batches = [
+            build_micro_batch(pairs, part, tokenizers)
+            for part in rank_batch.split(micro_batch_tokens)
         ]
+    else:
+        first_row = batch.for_rank(0, len(batch.rows))
+        micro_batches = [build_micro_batch(pairs, first_row, tokenizers).without_targets()]
     src_tokens, tgt_tokens = (
         int(pairs.lengths(side, batch.rows).sum()) + len(batch.rows) for side in ("src", "tgt")
     )
-    return RankBatch(pairs, batch, micro, src_tokens, tgt_tokens, batch.tgt_tokens)
+    return RankBatch(pairs, batch, micro_batches, src_tokens, tgt_tokens, batch.tgt_tokens)
+
+
+@dataclass
+class _Result(Generic[T]):
+    """An item that the prefetching thread computed, an error, or the end of the iterator."""
+
+    item: T | None = None
+    error: BaseException | None = None
+    is_end: bool = False
 
 
 def prefetch(items: Iterator[T], ahead: int = PREFETCH) -> Generator[T]:
-    """Yield `items`, computed some ahead in a thread; its error is raised here."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(ahead)
+    """Yield `items`, of which a thread computes `ahead` in advance; raise its errors here."""
+    results: queue.Queue[_Result[T]] = queue.Queue(ahead)
     stop = threading.Event()
 
-    def put(entry: tuple[T | None, BaseException | None]) -> None:
+    def put(result: _Result[T]) -> None:
         while not stop.is_set():
             with suppress(queue.Full):
-                ready.put(entry, timeout=0.1)
+                results.put(result, timeout=0.1)
                 return
 
-    def work() -> None:
+    def compute() -> None:
         try:
             for item in items:
-                put((item, None))
+                put(_Result(item))
                 if stop.is_set():
                     break
-            put((None, StopIteration()))
-        except BaseException as error:  # carried over to the consumer, which raises it
-            put((None, error))
+            put(_Result(is_end=True))
+        except BaseException as error:  # the consumer raises it
+            put(_Result(error=error))
         finally:
             if isinstance(items, Generator):
                 items.close()
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=compute, daemon=True)
     thread.start()
     try:
         while True:
-            item, error = ready.get()
-            if isinstance(error, StopIteration):
+            result = results.get()
+            if result.is_end:
                 return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
+            if result.error is not None:
+                raise result.error
+            yield result.item  # type: ignore[misc]
     finally:
         stop.set()
         thread.join()

@@ -1,7 +1,7 @@
-"""Training text cut anew in each epoch, and changed: a pure function of (seed, pass, line).
+"""Online encoding: tokenize and augment training text again in each pass over it.
 
-Other processes do it ahead of training. Each pair has a seed of its own, so that what it becomes
-hangs on nothing else: not on the batch, nor on how many processes there are.
+Worker processes encode a window ahead of training. The result for a pair is a pure function of
+(seed, pass, row). It depends neither on batching nor on the number of worker processes.
 """
 
 from __future__ import annotations
@@ -11,125 +11,152 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nmt.config.schema import AugmentConfig
 from nmt.core.process_pool import Pool
-from nmt.data.batching.augmentation import augmented
-from nmt.data.batching.permutation import mix64
+from nmt.data.batching.augmentation import augment_pair
+from nmt.data.batching.mixture import SampledRows
+from nmt.data.batching.permutation import Int64Array, mix64
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.corpus.preprocessing import RaggedArray, end_to_end
+from nmt.data.corpus.preprocessing import RaggedArray
 from nmt.data.text.normalization import Normalizers, normalize_pair
 from nmt.data.tokenizer.tokenizer import Tokenizers
 
-Numbers = NDArray[np.int64]
 CHUNK = 1000
-"""Pairs that a process draws together."""
+"""Number of pairs that a worker process encodes at a time."""
+
+
+class _SetEncoder(NamedTuple):
+    """How to encode the pairs of one text set."""
+
+    normalizers: Normalizers
+    tokenizers: Tokenizers
+    """Tokenizers for normalized text, with the tags of the text set."""
 
 
 @dataclass
 class EncodingSettings:
-    """How text is cut and changed."""
+    """Settings of online encoding, which each worker process receives once."""
 
     folders: Sequence[Path]
-    """Of the corpus."""
+    """Folders of the text sets of the corpus."""
     tokenizers: Tokenizers
     sampling: float | None
+    """Temperature of sampled segmentations; None for the best segmentation."""
     augment: AugmentConfig | None
     seed: int
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The corpus, opened once in each process."""
+        """The corpus, opened once per process."""
         return Corpus(*self.folders)
 
     @cached_property
-    def of_sets(self) -> list[tuple[Normalizers, Tokenizers]]:
-        """The normalizers of each text set, and tokenizers for normalized text with its tags."""
-        sets = [self.tokenizers.with_tags(tags) for tags in self.corpus.tags]
-        return [(each.normalizers, each.with_normalizers((None, None))) for each in sets]
+    def set_encoders(self) -> list[_SetEncoder]:
+        """The encoder of each text set."""
+        tagged = [self.tokenizers.with_tags(tags) for tags in self.corpus.tags]
+        return [
+            _SetEncoder(tokenizers.normalizers, tokenizers.with_normalizers((None, None)))
+            for tokenizers in tagged
+        ]
 
 
-Item = tuple[Numbers, Numbers]
-"""Rows, and the pass over its set that each is in."""
+class EncodedChunk(NamedTuple):
+    """Token ids of some pairs, without bos and eos."""
+
+    src: RaggedArray
+    tgt: RaggedArray
 
 
-def encode_rows(recipe: EncodingSettings, item: Item) -> tuple[RaggedArray, RaggedArray]:
-    """Return the token ids of both sides of these rows."""
-    rows, passes = item
-    corpus = recipe.corpus
-    sets = np.searchsorted(np.cumsum(corpus.sizes), rows, "right")
-    first = mix64(np.array([recipe.seed], np.uint64))
-    seeds = mix64(mix64(first + passes.astype(np.uint64)) + rows.astype(np.uint64))
+def encode_rows(settings: EncodingSettings, sampled: SampledRows) -> EncodedChunk:
+    """Return the token ids of pairs of the corpus, each for its pass."""
+    corpus, rows = settings.corpus, sampled.rows
+    set_indices = np.searchsorted(np.cumsum(corpus.sizes), rows, "right")
+    seeds = _pair_seeds(settings.seed, sampled)
     src_rows, tgt_rows = [], []
     texts = zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True)
-    for (src, tgt), seed, number in zip(texts, seeds.tolist(), sets.tolist(), strict=True):
+    for (src, tgt), seed, index in zip(texts, seeds, set_indices.tolist(), strict=True):
         rng = random.Random(seed)
-        normalizers, its = recipe.of_sets[number]
+        normalizers, tokenizers = settings.set_encoders[index]
         src, tgt = normalize_pair((src, tgt), normalizers)
-        if recipe.augment is not None:
-            src, tgt = augmented(src, tgt, recipe.augment, rng)
-        if recipe.sampling is None:
-            src_rows += its.src.encode([src])
-            tgt_rows += its.tgt.encode([tgt])
+        if settings.augment is not None:
+            src, tgt = augment_pair(src, tgt, settings.augment, rng)
+        if settings.sampling is None:
+            src_rows += tokenizers.src.encode([src])
+            tgt_rows += tokenizers.tgt.encode([tgt])
         else:
-            src_rows.append(its.src.sample_segmentation(src, recipe.sampling, rng))
-            tgt_rows.append(its.tgt.sample_segmentation(tgt, recipe.sampling, rng))
-    kind = np.dtype(np.uint32)
-    return end_to_end(src_rows, kind), end_to_end(tgt_rows, kind)
+            src_rows.append(tokenizers.src.sample_segmentation(src, settings.sampling, rng))
+            tgt_rows.append(tokenizers.tgt.sample_segmentation(tgt, settings.sampling, rng))
+    dtype = np.dtype(np.uint32)
+    return EncodedChunk(
+        RaggedArray.from_lists(src_rows, dtype), RaggedArray.from_lists(tgt_rows, dtype)
+    )
+
+
+def _pair_seeds(seed: int, sampled: SampledRows) -> list[int]:
+    """Return a seed for each pair that depends only on (seed, pass, row)."""
+    run_seed = mix64(np.array([seed], np.uint64))
+    pass_seeds = mix64(run_seed + sampled.passes.astype(np.uint64))
+    return mix64(pass_seeds + sampled.rows.astype(np.uint64)).tolist()  # type: ignore[no-any-return]
 
 
 class EncodedPairs:
-    """The pairs of one window as they are in one pass: rows by their place in the window."""
+    """Token ids of the pairs of a window; rows are positions in the window."""
 
     aligned = False
 
-    def __init__(self, rows: Numbers, parts: list[tuple[RaggedArray, RaggedArray]]) -> None:
-        self.rows = rows
-        """Of the corpus."""
+    def __init__(self, corpus_rows: Int64Array, chunks: Sequence[EncodedChunk]) -> None:
+        self._corpus_rows = corpus_rows
+        sides = {
+            "src": [chunk.src for chunk in chunks],
+            "tgt": [chunk.tgt for chunk in chunks],
+        }
         self._lengths, self._tokens, self._offsets = {}, {}, {}
-        for side, name in enumerate(("src", "tgt")):
-            lengths = np.concatenate([part[side].lengths for part in parts])
-            self._lengths[name] = lengths
-            self._tokens[name] = np.concatenate([part[side].values for part in parts])
-            self._offsets[name] = np.concatenate([[0], np.cumsum(lengths)])
+        for side, arrays in sides.items():
+            lengths = np.concatenate([array.lengths for array in arrays])
+            self._lengths[side] = lengths
+            self._tokens[side] = np.concatenate([array.values for array in arrays])
+            self._offsets[side] = np.concatenate([[0], np.cumsum(lengths)])
 
     def row(self, name: str, i: int) -> NDArray[np.integer[Any]]:
-        """Return the token ids of one side."""
+        """Return the token ids of row `i` of one side."""
         begin, end = self._offsets[name][i : i + 2]
         return self._tokens[name][begin:end]
 
     def links(self, i: int) -> NDArray[np.integer[Any]]:
-        """Return no links: what is drawn anew has no word alignment."""
+        """Return no links: word alignments are not available with online encoding."""
         return np.empty((0, 2), np.int64)
 
-    def lengths(self, side: str, rows: Numbers | None = None) -> Numbers:
-        """Return the number of tokens, without bos and eos."""
+    def lengths(self, side: str, rows: Int64Array | None = None) -> Int64Array:
+        """Return the number of tokens of these rows (or all), without bos and eos."""
         return self._lengths[side] if rows is None else self._lengths[side][rows]
 
-    def corpus_rows(self, rows: Numbers) -> Numbers:
-        """Return which pairs of the corpus these lines come from."""
-        return self.rows[rows]
+    def corpus_rows(self, rows: Int64Array) -> Int64Array:
+        """Return the rows of the corpus from which these rows come."""
+        return self._corpus_rows[rows]
 
 
 class OnlineEncoder:
-    """Draws windows; `processes` do it, or this one where there are none."""
+    """Encodes windows in worker processes, or in this process if `processes` is 0."""
 
-    def __init__(self, recipe: EncodingSettings, processes: int) -> None:
-        self.recipe = recipe
-        self._pool: Pool[EncodingSettings, Item, tuple[RaggedArray, RaggedArray]] = Pool(
-            encode_rows, recipe, processes
+    def __init__(self, settings: EncodingSettings, processes: int) -> None:
+        self.settings = settings
+        self._pool: Pool[EncodingSettings, SampledRows, EncodedChunk] = Pool(
+            encode_rows, settings, processes
         )
 
-    def encode_window(self, rows: Numbers, passes: Numbers) -> EncodedPairs:
-        """Return these rows as they are in these passes."""
-        cuts = range(0, len(rows), CHUNK)
-        parts = self._pool.map((rows[c : c + CHUNK], passes[c : c + CHUNK]) for c in cuts)
-        return EncodedPairs(rows, list(parts))
+    def encode_window(self, sampled: SampledRows) -> EncodedPairs:
+        """Return the token ids of the sampled pairs."""
+        chunks = self._pool.map(
+            SampledRows(sampled.rows[start : start + CHUNK], sampled.passes[start : start + CHUNK])
+            for start in range(0, len(sampled.rows), CHUNK)
+        )
+        return EncodedPairs(sampled.rows, list(chunks))
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the worker processes."""
         self._pool.close()

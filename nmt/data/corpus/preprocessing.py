@@ -75,6 +75,13 @@ class RaggedArray:
     values: Ids
     lengths: NDArray[np.int64]
 
+    @classmethod
+    def from_lists(cls, rows: list[list[int]], dtype: np.dtype[Any]) -> RaggedArray:
+        """Concatenate lists of integers."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        values = np.fromiter(chain.from_iterable(rows), dtype, int(lengths.sum()))
+        return cls(values, lengths)
+
     def select(self, chosen: NDArray[np.bool_]) -> RaggedArray:
         """Return the chosen rows."""
         return RaggedArray(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
@@ -226,7 +233,7 @@ def _tokenized(
                 its, tokenizers.src.encode_with_words(src), tokenizers.tgt.encode_with_words(tgt)
             )
             places.append([place for link in found for place in link])
-        rows[LINKS] = end_to_end(places, np.dtype(np.uint32))
+        rows[LINKS] = RaggedArray.from_lists(places, np.dtype(np.uint32))
     return rows
 
 
@@ -235,9 +242,3 @@ def _encoded(lines: list[str], tokenizer: Tokenizer) -> RaggedArray:
     arrays = tokenizer.encode_arrays(lines)
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
     return RaggedArray(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
-
-
-def end_to_end(rows: list[list[int]], kind: np.dtype[Any]) -> RaggedArray:
-    """Put lists of numbers end to end."""
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    return RaggedArray(np.fromiter(chain.from_iterable(rows), kind, int(lengths.sum())), lengths)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from nmt.config.schema import AugmentConfig
 from nmt.data.batching.augmentation import (
-    NOISE,
+    SYMBOLS,
     TYPOS_PER_WORD,
-    augmented,
-    inserted,
-    neighbour,
-    slip,
-    titled,
-    with_typos,
+    add_typos,
+    augment_pair,
+    insert_symbol,
+    misspell,
+    neighbor_key,
+    title_case,
 )
 
 CASES = settings(max_examples=80, derandomize=True, deadline=None)
@@ -29,7 +29,7 @@ ROUNDS = 4000
 
 
 def drawn(rng: random.Random, src: str = SRC, tgt: str = TGT, **rates: float) -> tuple[str, str]:
-    return augmented(src, tgt, AugmentConfig(**rates), rng)
+    return augment_pair(src, tgt, AugmentConfig(**rates), rng)
 
 
 CHANGED = {
@@ -71,7 +71,7 @@ def test_changes_come_independently_of_each_other() -> None:
 @given(LINES, LINES, st.integers(0, 99))
 @CASES
 def test_with_all_rates_0_nothing_changes(src: str, tgt: str, seed: int) -> None:
-    assert augmented(src, tgt, AugmentConfig(), random.Random(seed)) == (src, tgt)
+    assert augment_pair(src, tgt, AugmentConfig(), random.Random(seed)) == (src, tgt)
 
 
 RATES = st.fixed_dictionaries(dict.fromkeys(CHANGED, st.sampled_from([0.0, 0.3, 0.9])))
@@ -116,21 +116,21 @@ def test_both_sides_get_the_same_sign_between_their_words(src: str, tgt: str, se
             assert any([*words[:i], *words[i + 1 :]] == before.split(" ") for i in places)
             signs.append(sign)
         assert signs[0] == signs[1]
-        assert signs[0] in NOISE
+        assert signs[0] in SYMBOLS
 
 
 def test_every_sign_and_every_place_comes_up() -> None:
     rng = random.Random(1)
     found = [drawn(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
-    assert {sign for src, _ in found for sign in src} - set("a b") == set(NOISE)
+    assert {sign for src, _ in found for sign in src} - set("a b") == set(SYMBOLS)
     places = Counter(
-        next(i for i, c in enumerate(src) if c in NOISE) for src, _ in found if len(src) > 3
+        next(i for i, c in enumerate(src) if c in SYMBOLS) for src, _ in found if len(src) > 3
     )
     assert set(places) == {0, 2, 4}
     assert min(places.values()) > ROUNDS / 4
 
 
-@pytest.mark.parametrize("sign", NOISE)
+@pytest.mark.parametrize("sign", SYMBOLS)
 def test_signs_are_no_letters_and_stay_one_character(sign: str) -> None:
     assert not sign.isalnum()
     assert sign.upper() == sign
@@ -152,7 +152,7 @@ def test_signs_are_no_letters_and_stay_one_character(sign: str) -> None:
     ],
 )
 def test_a_sign_is_put_between_words(text: str, where: float, expected: str) -> None:
-    assert inserted(text, "★", where) == expected
+    assert insert_symbol(text, "★", where) == expected
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_sign_is_put_between_words(text: str, where: float, expected: str) -> 
     ],
 )
 def test_titles_begin_each_word_with_a_capital(text: str, expected: str) -> None:
-    assert titled(text) == expected
+    assert title_case(text) == expected
 
 
 def test_capitals_come_before_titles_and_noise_stays_in_both() -> None:
@@ -175,7 +175,7 @@ def test_capitals_come_before_titles_and_noise_stays_in_both() -> None:
     rng = random.Random(3)
     found = {drawn(rng, "a cat", "un chat", **rates) for _ in range(1000)}
     plain = {
-        "".join(c for c in src if c not in NOISE).strip().replace("  ", " ") for src, _ in found
+        "".join(c for c in src if c not in SYMBOLS).strip().replace("  ", " ") for src, _ in found
     }
     assert plain == {"a cat", "A CAT", "A Cat"}
 
@@ -205,7 +205,7 @@ def test_marks_are_left_out_where_both_sides_have_one(
 
 
 def one_slip(word: str) -> dict[str, set[str]]:
-    """Return all that one slip can make of a lower-case word, by kind."""
+    """Return all that one misspell can make of a lower-case word, by kind."""
     keys = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
     beside = {
         a: {b for row in keys for b in row if a in row and abs(row.index(a) - row.index(b)) == 1}
@@ -226,7 +226,7 @@ def one_slip(word: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("word", ["cat", "world", "été", "x1y"])
 def test_a_slip_is_one_of_those_that_happen_and_each_does(word: str) -> None:
     rng = random.Random(2)
-    found = Counter(slip(word, rng) for _ in range(ROUNDS))
+    found = Counter(misspell(word, rng) for _ in range(ROUNDS))
     possible = one_slip(word)
     assert set(found) == set().union(*possible.values())
     for kind in possible.values():  # a quarter each, and what another kind makes too
@@ -239,7 +239,7 @@ def test_a_slip_is_one_of_those_that_happen_and_each_does(word: str) -> None:
 )
 def test_keys_beside_a_letter(letter: str, keys: str) -> None:
     rng = random.Random(1)
-    counts = Counter(neighbour(letter, rng) for _ in range(400))
+    counts = Counter(neighbor_key(letter, rng) for _ in range(400))
     assert set(counts) == set(keys)
     assert min(counts.values()) > 400 / len(keys) / 2
 
@@ -248,11 +248,11 @@ def test_a_tenth_of_the_longer_words_have_a_slip_and_short_ones_none() -> None:
     words = [f"number{i}" for i in range(40)] + ["to", "a"] * 10
     rng = random.Random(1)
     for _ in range(50):
-        found = with_typos(" ".join(words), rng).split(" ")
+        found = add_typos(" ".join(words), rng).split(" ")
         assert found[40:] == words[40:]
         wrong = sum(a != b for a, b in zip(found, words, strict=True))
-        # A slip that swaps or replaces alike is none; here only digits have no key beside them.
+        # A misspell that swaps or replaces alike is none; here only digits have no key beside them.
         assert 0 < wrong <= TYPOS_PER_WORD * 40
-    assert with_typos("to be or", rng) == "to be or"
-    assert with_typos("", rng) == ""
-    assert {with_typos("a dog", rng) for _ in range(100)} > {"a dg", "a odg", "a dogg"}
+    assert add_typos("to be or", rng) == "to be or"
+    assert add_typos("", rng) == ""
+    assert {add_typos("a dog", rng) for _ in range(100)} > {"a dg", "a odg", "a dogg"}

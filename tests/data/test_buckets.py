@@ -13,8 +13,8 @@ from nmt.data.batching.batches import plan_batches
 from nmt.data.batching.buckets import (
     MAX_COUNTED_LENGTH,
     BatchShapes,
-    Counts,
-    Lengths,
+    FloatArray,
+    Int64Array,
     choose_shapes,
     choose_unlimited_shapes,
     length_histogram,
@@ -27,18 +27,18 @@ BUDGETS = st.sampled_from([1, 20, 64, 100, 333, 1000])
 Pairs = list[tuple[int, int]]
 
 
-def columns(pairs: Pairs) -> tuple[Lengths, Lengths]:
+def columns(pairs: Pairs) -> tuple[Int64Array, Int64Array]:
     src, tgt = np.array(pairs, np.int64).T
     return src, tgt
 
 
-def counted(pairs: Pairs) -> Counts:
+def counted(pairs: Pairs) -> FloatArray:
     return length_histogram([(*columns(pairs), 1.0)])
 
 
 def listed(shapes: BatchShapes) -> list[tuple[int, int]]:
     """Return every (source, target) shape."""
-    pairs = zip(shapes.sources, shapes.targets.tolist(), strict=True)
+    pairs = zip(shapes.src_lengths, shapes.tgt_lengths.tolist(), strict=True)
     return [(src, tgt) for sources, tgt in pairs for src in sources.tolist()]
 
 
@@ -65,8 +65,8 @@ def least_padding(histogram: dict[int, int], most: int) -> int:
 def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
     pairs = [(length, 7) for length, count in histogram.items() for _ in range(count)]
     shapes = choose_shapes(counted(pairs), most)
-    assert shapes.targets.tolist() == [7]
-    [edges] = shapes.sources
+    assert shapes.tgt_lengths.tolist() == [7]
+    [edges] = shapes.src_lengths
     assert len(edges) <= most
     assert padding(histogram, tuple(edges.tolist())) == least_padding(histogram, most)
 
@@ -78,7 +78,7 @@ def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) 
     shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) <= most
     assert {src for src, _ in listed(shapes)} == {7}
-    edges = tuple(shapes.targets.tolist())
+    edges = tuple(shapes.tgt_lengths.tolist())
     assert padding(histogram, edges) == least_padding(histogram, most)
 
 
@@ -104,13 +104,16 @@ def test_the_weight_of_a_part_decides() -> None:
 def test_no_more_shapes_than_asked_for_and_every_pair_fits_one(pairs: Pairs, most: int) -> None:
     shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) == len(listed(shapes)) <= most
-    assert (np.diff(shapes.targets) > 0).all()
-    assert all((np.diff(sources) > 0).all() for sources in shapes.sources)
+    assert (np.diff(shapes.tgt_lengths) > 0).all()
+    assert all((np.diff(sources) > 0).all() for sources in shapes.src_lengths)
     for src, tgt in pairs:
-        number = int(np.searchsorted(shapes.targets, tgt))
-        assert shapes.target(number, tgt) >= tgt
-        assert shapes.source(number, src) >= src
-        assert (shapes.source(number, src), shapes.target(number, tgt)) in listed(shapes)
+        number = int(np.searchsorted(shapes.tgt_lengths, tgt))
+        assert shapes.padded_tgt_length(number, tgt) >= tgt
+        assert shapes.padded_src_length(number, src) >= src
+        assert (
+            shapes.padded_src_length(number, src),
+            shapes.padded_tgt_length(number, tgt),
+        ) in listed(shapes)
 
 
 @given(HISTOGRAMS, st.booleans())
@@ -131,9 +134,9 @@ def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
     found = []
     for most in (1, 4, 16, 64, 256):
         shapes = choose_shapes(counts, most)
-        classes = np.searchsorted(shapes.targets, tgt)
+        classes = np.searchsorted(shapes.tgt_lengths, tgt)
         padded = sum(
-            shapes.source(c, s) + shapes.target(c, t)
+            shapes.padded_src_length(c, s) + shapes.padded_tgt_length(c, t)
             for c, s, t in zip(classes.tolist(), src.tolist(), tgt.tolist(), strict=True)
         )
         found.append(padded / (src.sum() + tgt.sum()))
@@ -195,7 +198,7 @@ def test_batches_of_counted_lengths_have_the_given_shapes_only(
 ) -> None:
     shapes = choose_shapes(counted(pairs), most)
     some = data.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=80))
-    batches = plan_batches(*columns(some), budget, shapes, tight=False)
+    batches = plan_batches(*columns(some), budget, shapes, pad_to_longest=False)
     assert {(batch.src_length, batch.tgt_length) for batch in batches} <= set(listed(shapes))
 
 
@@ -203,7 +206,7 @@ def test_batches_of_counted_lengths_have_the_given_shapes_only(
 @CASES
 def test_only_the_last_batch_is_small(pairs: Pairs, budget: int, most: int) -> None:
     shapes = choose_shapes(counted(pairs), most)
-    batches = list(plan_batches(*columns(pairs), budget, shapes, tight=False))
+    batches = list(plan_batches(*columns(pairs), budget, shapes, pad_to_longest=False))
     assert all(len(b.rows) == max(1, budget // b.tgt_length) for b in batches[:-1])
     assert [b.tgt_length for b in batches] == sorted(b.tgt_length for b in batches)
 
@@ -211,7 +214,7 @@ def test_only_the_last_batch_is_small(pairs: Pairs, budget: int, most: int) -> N
 def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
     shapes = choose_shapes(counted([(4, 4), (8, 8)]), 2)
     src, tgt = columns([(4, 4), (100, 3), (3, 100), (100, 200)])
-    batches = list(plan_batches(src, tgt, 8, shapes, tight=False))
+    batches = list(plan_batches(src, tgt, 8, shapes, pad_to_longest=False))
     found = {row: (b.src_length, b.tgt_length) for b in batches for row in b.rows.tolist()}
     assert found[3] == (100, 200)
     for row, (src_length, tgt_length) in found.items():

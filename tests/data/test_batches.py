@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nmt.config.schema import TokenizerConfig
 from nmt.data.batching.batches import (
     Batch,
-    Lengths,
+    Int64Array,
     largest_batches,
     plan_batches,
     plan_eval_batches,
@@ -38,11 +38,11 @@ MOST = st.sampled_from([1, 2, 3, 8, 30, 1000])
 """Shapes, at most."""
 
 
-def array(values: list[int]) -> Lengths:
+def array(values: list[int]) -> Int64Array:
     return np.array(values, dtype=np.int64)
 
 
-def columns(pairs: list[tuple[int, int]]) -> tuple[Lengths, Lengths]:
+def columns(pairs: list[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
     return array([src for src, _ in pairs]), array([tgt for _, tgt in pairs])
 
 
@@ -85,7 +85,7 @@ def test_batches_keep_the_budget_and_fit_their_rows(
     shapes = shapes_of(pairs, most)
     known = {
         (int(s), int(t))
-        for t, sources in zip(shapes.targets, shapes.sources, strict=True)
+        for t, sources in zip(shapes.tgt_lengths, shapes.src_lengths, strict=True)
         for s in sources
     }
     for batch in batches:
@@ -264,7 +264,7 @@ def test_little_is_padding_on_real_lengths() -> None:
     few = choose_shapes(length_histogram([(src, tgt, 1.0)]), 40)
     for batches in (
         plan_eval_batches(src, tgt, 4096),
-        list(plan_batches(src, tgt, 4096, few, tight=False)),
+        list(plan_batches(src, tgt, 4096, few, pad_to_longest=False)),
     ):
         padded = sum(batch.tgt_tokens for batch in batches)
         assert 1 - tgt.sum() / padded < 0.08
