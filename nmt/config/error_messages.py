@@ -1,4 +1,4 @@
-"""Turn the validation errors of a config into messages: `expected X, got Y (suggestion)`."""
+"""Convert the validation errors of pydantic to messages `expected X, got Y (suggestion)`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nmt.config import synonyms, yaml_reader
+from nmt.config import synonyms
 from nmt.config.expected_values import Expectation
-from nmt.config.schema import FORMS, Config, TextSet, TrainSet
-from nmt.config.yaml_reader import dotted
+from nmt.config.schema import Config
+from nmt.config.sections.data import UNION_TAGS, TextSet, TrainSet
+from nmt.config.yaml_reader import KeyPath, Problem, dotted_key
 from nmt.errors import did_you_mean, show_value
 
-Problem = tuple[yaml_reader.Path, str]
 
-
-def schema_problems(
-    error: ValidationError, data: Any, skip: set[yaml_reader.Path]
-) -> list[Problem]:
-    """Return one problem for each key path with an error, except those in `skip`."""
+def schema_problems(error: ValidationError, data: Any, skipped: set[KeyPath]) -> list[Problem]:
+    """Return one problem for each key path with an error, except for the paths in `skipped`."""
     schema = _json_schema()
-    problems: dict[yaml_reader.Path, str] = {}
+    problems: dict[KeyPath, str] = {}
     for detail in error.errors(include_url=False):
         path, message = _problem(detail, data, schema)
-        if path not in skip:
+        if path not in skipped:
             problems.setdefault(path, message)
     return list(problems.items())
 
@@ -37,42 +34,43 @@ def _json_schema() -> dict[str, Any]:
 
 
 def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem:
-    path, tail = _split_location(_without_tags(detail["loc"]), data)
+    """Return the key path and the message of one error of pydantic."""
+    path, missing = _split_location(_remove_union_tags(detail["loc"]), data)
     kind = detail["type"]
-    if kind == "missing" and len(tail) == 1:
-        path = (*path, *tail)
+    if kind == "missing" and len(missing) == 1:
+        path = (*path, *missing)
         return path, f"expected {Expectation(schema, path)}, got nothing"
-    if kind == "extra_forbidden" and not tail:
-        return path, _unknown_key(path, data)
+    if kind == "extra_forbidden" and not missing:
+        return path, _unknown_key_message(path, data)
     if kind == "union_tag_invalid" and path == ("model",):
         path = ("model", "arch")
-    if tail == ["[key]"]:
+    if missing == ["[key]"]:
         return path, f"expected a key of letters, digits, - and _, got {show_value(path[-1])}"
     value = _value_at(data, path)
     expectation = Expectation(schema, path)
     hint = expectation.hint(value)
-    if isinstance(value, str) and (use := synonyms.value_answer(dotted(path), value)):
-        hint = f" (use {use})"
+    if isinstance(value, str) and (synonym := synonyms.find_value(dotted_key(path), value)):
+        hint = f" (use {synonym})"
     if value is None and not hint:
-        hint = " (leave the key out for the default)"
-    words = str(expectation)
+        hint = " (remove the key to get the default)"
+    expected = str(expectation)
     if isinstance(value, float) and not math.isfinite(value):
-        words = words.replace("a number", "a finite number")
-    return path, f"expected {words}, got {show_value(value)}{hint}"
+        expected = expected.replace("a number", "a finite number")
+    return path, f"expected {expected}, got {show_value(value)}{hint}"
 
 
-def _without_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Remove the tags by which pydantic names the branch of a union."""
+def _remove_union_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Remove the tags of union branches, which are not keys, from a location."""
     location = location[:1] + location[2:] if location[:1] == ("model",) else location
-    return tuple(part for part in location if part not in FORMS)
+    return tuple(part for part in location if part not in UNION_TAGS)
 
 
 def _split_location(
     location: tuple[int | str, ...], data: Any
-) -> tuple[yaml_reader.Path, list[int | str]]:
-    """Split a location into the path that exists in `data` and the rest.
+) -> tuple[KeyPath, list[int | str]]:
+    """Split a location into the path that exists in `data` and the missing part.
 
-    A single value stands for a list of one, so position 0 of it is the value itself.
+    The schema accepts a single value instead of a list of one, so its item 0 is the value itself.
     """
     path: list[str | int] = []
     for i, part in enumerate(location):
@@ -87,54 +85,56 @@ def _split_location(
     return tuple(path), []
 
 
-def _value_at(data: Any, path: yaml_reader.Path) -> Any:
+def _value_at(data: Any, path: KeyPath) -> Any:
     for part in path:
         data = data[part]
     return data
 
 
-def _unknown_key(path: yaml_reader.Path, data: Any) -> str:
+def _unknown_key_message(path: KeyPath, data: Any) -> str:
+    """Return the message for an unknown key, with a suggestion."""
     key = str(path[-1])
     if path[0] == "data" and len(path) > 2 and path[1] in ("train", "valid", "test"):
-        section: Any = TrainSet if path[1] == "train" else TextSet
-        keys = list(section.model_fields)
+        text_set: Any = TrainSet if path[1] == "train" else TextSet
+        keys = list(text_set.model_fields)
         return f"unknown key{did_you_mean(key, keys)}; expected one of {', '.join(keys)}"
-    kinds = _kinds(path[:-1])
+    sections = _section_classes(path[:-1])
     if path[0] == "model":
         arch = data["model"].get("arch", "rnn")
-        having = [name for name, kind in kinds.items() if key in kind.model_fields]
-        if having:
-            return f"unknown key with arch {arch}, only with {', '.join(having)}"
-        kinds = {arch: kinds[arch]}
-    keys = [name for kind in kinds.values() for name in kind.model_fields]
-    use = synonyms.answer(dotted(path)) or " or ".join(_settings_named(key))
-    if use:
-        return f"unknown key (use {use})"
-    near = did_you_mean(key, keys)
-    return f"unknown key{near}" if near else f"unknown key; expected one of {', '.join(keys)}"
+        archs = [name for name, section in sections.items() if key in section.model_fields]
+        if archs:
+            return f"unknown key with arch {arch}, only with {', '.join(archs)}"
+        sections = {arch: sections[arch]}
+    keys = [name for section in sections.values() for name in section.model_fields]
+    suggestion = synonyms.find_key(dotted_key(path)) or " or ".join(_keys_named(key))
+    if suggestion:
+        return f"unknown key (use {suggestion})"
+    hint = did_you_mean(key, keys)
+    return f"unknown key{hint}" if hint else f"unknown key; expected one of {', '.join(keys)}"
 
 
-def _kinds(path: yaml_reader.Path) -> dict[str, type[BaseModel]]:
-    """Return the classes of the section at `path`, by their architecture if they have one."""
-    kinds: list[Any] = [Config]
+def _section_classes(path: KeyPath) -> dict[str, type[BaseModel]]:
+    """Return the classes of the section at `path` by architecture; "" if it has none."""
+    classes: list[Any] = [Config]
     for part in path:
-        annotations = [kind.model_fields[str(part)].annotation for kind in kinds]
-        kinds = [
-            kind for annotation in annotations for kind in get_args(annotation) or [annotation]
+        annotations = [section.model_fields[str(part)].annotation for section in classes]
+        types = [
+            type_ for annotation in annotations for type_ in get_args(annotation) or [annotation]
         ]
-        kinds = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return {
-        get_args(kind.model_fields["arch"].annotation)[0]
-        if "arch" in kind.model_fields
-        else "": kind
-        for kind in kinds
-    }
+        classes = [
+            type_ for type_ in types if isinstance(type_, type) and issubclass(type_, BaseModel)
+        ]
+    by_arch = {}
+    for section in classes:
+        arch_field = section.model_fields.get("arch")
+        by_arch["" if arch_field is None else get_args(arch_field.annotation)[0]] = section
+    return by_arch
 
 
-def _settings_named(key: str) -> list[str]:
-    """Return the key paths of the settings with this name in any section."""
+def _keys_named(name: str) -> list[str]:
+    """Return the dotted keys of all sections that end with this name."""
     return [
-        f"{section}.{key}"
+        f"{section}.{name}"
         for section in Config.model_fields
-        if any(key in kind.model_fields for kind in _kinds((section,)).values())
+        if any(name in class_.model_fields for class_ in _section_classes((section,)).values())
     ]

@@ -1,4 +1,4 @@
-"""Describe in words which values a JSON schema accepts at a key path."""
+"""Describe in words the values that a JSON schema accepts at a key path."""
 
 from __future__ import annotations
 
@@ -13,56 +13,53 @@ PATTERNS = {
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _",
     r"^[a-z]+(\+[a-z]+)*$": "names of scripts joined by +, such as cjk+hiragana",
 }
-"""Text patterns of the settings, in words."""
+"""Descriptions of the regular expressions in the schema."""
 
 
 class Expectation:
-    """What a schema accepts at one key path; `str` gives the words."""
+    """The values that a schema accepts at one key path; `str` describes them."""
 
     def __init__(self, root: Schema, path: tuple[str | int, ...]) -> None:
-        """Find the branches of `root` that describe the value at `path`."""
         self._root = root
-        branches = list(self._branches(root))
+        nodes = list(self._alternatives(root))
         for part in path:
-            children = (child for branch in branches for child in _children(branch, part))
-            branches = [leaf for child in children for leaf in self._branches(child)]
-        self._leaves = branches
+            children = (child for node in nodes for child in _children(node, part))
+            nodes = [alternative for child in children for alternative in self._alternatives(child)]
+        self._nodes = nodes
 
     def __str__(self) -> str:
-        """Join the words of all branches: `a whole number of at least 1 or null`."""
+        """Return a description such as `a whole number of at least 1 or null`."""
         choices = self.choices()
-        words = [_in_words(leaf) for leaf in self._leaves if not _constants(leaf)]
-        listed = "one of " if len(choices) > 1 else ""
-        words += [listed + ", ".join(choices)] if choices else []
-        unique = sorted(dict.fromkeys(words), key=lambda text: text == "null")
+        parts = [_describe(node) for node in self._nodes if not _constants(node)]
+        if choices:
+            prefix = "one of " if len(choices) > 1 else ""
+            parts.append(prefix + ", ".join(choices))
+        unique = sorted(dict.fromkeys(parts), key=lambda text: text == "null")
         return ", ".join([*unique[:-2], " or ".join(unique[-2:])])
 
     def choices(self) -> list[str]:
-        """Return the words that are accepted, if only certain words are."""
-        return list(dict.fromkeys(word for leaf in self._leaves for word in _constants(leaf)))
+        """Return the constants that are accepted."""
+        return list(dict.fromkeys(word for node in self._nodes for word in _constants(node)))
 
     def hint(self, value: Any) -> str:
-        """Return " (did you mean 'x'?)" for the choice nearest to `value`, or nothing."""
+        """Return " (did you mean 'x'?)" for the choice nearest to `value`, else ""."""
         return did_you_mean(value, self.choices()) if isinstance(value, str) else ""
 
-    def accepts_null(self) -> bool:
-        """Tell whether null is one of the values."""
-        return any(leaf.get("type") == "null" for leaf in self._leaves)
-
-    def _branches(self, node: Schema) -> Iterator[Schema]:
+    def _alternatives(self, node: Schema) -> Iterator[Schema]:
         """Yield the alternatives of a node, with references resolved."""
         if "$ref" in node:
-            yield from self._branches(self._root["$defs"][node["$ref"].rpartition("/")[2]])
+            yield from self._alternatives(self._root["$defs"][node["$ref"].rpartition("/")[2]])
             return
         alternatives = node.get("anyOf") or node.get("oneOf")
         if alternatives is None:
             yield node
             return
         for alternative in alternatives:
-            yield from self._branches(alternative)
+            yield from self._alternatives(alternative)
 
 
 def _children(node: Schema, part: str | int) -> Iterator[Schema]:
+    """Yield the schema of a key or of a list item."""
     if isinstance(part, int):
         child = node.get("items")
     else:
@@ -72,43 +69,46 @@ def _children(node: Schema, part: str | int) -> Iterator[Schema]:
 
 
 def _constants(node: Schema) -> list[str]:
+    """Return the constants that a node accepts."""
     return [str(word) for word in node.get("enum", [node["const"]] if "const" in node else [])]
 
 
-def _in_words(node: Schema) -> str:
+def _describe(node: Schema) -> str:
+    """Return a description of the values that a node accepts."""
     kind = node.get("type")
     if kind == "integer":
-        return f"a whole number{_bounds(node)}"
+        return f"a whole number{_describe_bounds(node)}"
     if kind == "number":
-        return f"a number{_bounds(node)}"
+        return f"a number{_describe_bounds(node)}"
     if kind == "string":
-        path = node.get("format") == "path"
-        return "a path" if path else PATTERNS.get(node.get("pattern", ""), "text")
+        is_path = node.get("format") == "path"
+        return "a path" if is_path else PATTERNS.get(node.get("pattern", ""), "text")
     if kind == "array":
-        least, most = node.get("minItems", 0), node.get("maxItems")
-        if least == most:
-            return f"a list of {least} values"
-        return "a list that is not empty" if least else "a list"
+        min_items, max_items = node.get("minItems", 0), node.get("maxItems")
+        if min_items == max_items:
+            return f"a list of {min_items} values"
+        return "a list that is not empty" if min_items else "a list"
     if kind == "object":
-        keys = node.get("required", []) if "properties" in node else []
         if node.get("examples"):
             pairs = (f"{key}: {value}" for key, value in node["examples"][0].items())
             return f"a mapping such as {{{', '.join(pairs)}}}"
+        keys = node.get("required", []) if "properties" in node else []
         return "a mapping" + (f" with the keys {' and '.join(keys)}" if keys else "")
     return "true or false" if kind == "boolean" else "null"
 
 
-def _bounds(node: Schema) -> str:
-    least, most = node.get("minimum"), node.get("maximum")
-    above, below = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
-    if least is not None and most is not None:
-        return f" from {_number(least)} to {_number(most)}"
-    words = [f"of at least {_number(least)}"] if least is not None else []
-    words += [f"greater than {_number(above)}"] if above is not None else []
-    words += [f"at most {_number(most)}"] if most is not None else []
-    words += [f"below {_number(below)}"] if below is not None else []
+def _describe_bounds(node: Schema) -> str:
+    """Return the range of a number in words, with a leading space; "" without bounds."""
+    minimum, maximum = node.get("minimum"), node.get("maximum")
+    lower, upper = node.get("exclusiveMinimum"), node.get("exclusiveMaximum")
+    if minimum is not None and maximum is not None:
+        return f" from {_format_number(minimum)} to {_format_number(maximum)}"
+    words = [f"of at least {_format_number(minimum)}"] if minimum is not None else []
+    words += [f"greater than {_format_number(lower)}"] if lower is not None else []
+    words += [f"at most {_format_number(maximum)}"] if maximum is not None else []
+    words += [f"below {_format_number(upper)}"] if upper is not None else []
     return " " + " and ".join(words) if words else ""
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -1,4 +1,4 @@
-"""From a YAML file to a Config and back, with every problem named by its file and line."""
+"""Load a config from YAML and write it back; every problem names its file and line."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from nmt.config import yaml_reader
-from nmt.config.error_messages import Problem, schema_problems
-from nmt.config.overrides import Override, label
-from nmt.config.schema import Config, DataConfig, FilePair, TokenizerConfig, named_valid
-from nmt.config.section import Section
-from nmt.config.text_sets import AnySet, set_files
-from nmt.config.yaml_reader import dotted
+from nmt.config.conflicts import check_conflicts
+from nmt.config.error_messages import schema_problems
+from nmt.config.overrides import Override, override_label
+from nmt.config.schema import Config
+from nmt.config.sections.base import Section
+from nmt.config.sections.data import DataConfig, FilePair
+from nmt.config.sections.tokenizer import TokenizerConfig
+from nmt.config.text_sets import AnyTextSet, text_set_files
+from nmt.config.yaml_reader import KeyPath, Problem, dotted_key, parse_value, parse_yaml
 from nmt.core.run_dir import DEFAULT_MARK, GIVEN_MARK, RunDir, is_resolved_config
 from nmt.core.text_encoding import require_utf8_text
 from nmt.errors import ConfigError, DataError, did_you_mean, show_value
 
 S = TypeVar("S", bound=Section)
-PATH_SETTINGS = (
+PATH_KEYS = (
     "run",
     "data.train",
     "data.valid",
@@ -31,44 +33,46 @@ PATH_SETTINGS = (
     "data.alignments",
     "tokenizer.model",
 )
-"""Settings that name files; relative ones are anchored where they are written."""
-SET_PATHS = ("prefix", "src", "tgt", "file")
-"""Those of a text set."""
-FOLLOWING = {"model.encoder_layers", "model.decoder_layers"}
-"""Settings that follow model.num_layers again where they are read back as defaults."""
+"""Keys whose values are paths. A relative path belongs to the folder of the config file; on the
+command line, to the working directory."""
+TEXT_SET_PATH_KEYS = ("prefix", "src", "tgt", "file")
+"""Keys of a text set whose values are paths."""
+DERIVED_KEYS = {"model.encoder_layers", "model.decoder_layers"}
+"""Keys whose default is another setting (model.num_layers), even in a resolved config."""
 SECTIONS = ("data", "tokenizer", "model", "train", "decode")
-LARGEST = 2**20
-"""Bytes of a config, at most."""
+MAX_BYTES = 2**20
+"""Maximum size of a config file."""
 LINE_ENDS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""What ends a line in YAML, and so in its line numbers."""
-"""What `show_config` writes behind each value."""
+"""Line breaks of YAML, which determine its line numbers."""
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Where each value came from: a line of the file, or a `--set`."""
+class _Origins:
+    """The origin of each value: a line of the config file, or an override."""
 
     file: Path
-    lines: dict[yaml_reader.Path, int]
-    overrides: dict[yaml_reader.Path, str]
+    lines: dict[KeyPath, int]
+    """Line number of each value in the file."""
+    overrides: dict[KeyPath, str]
 
-    def override(self, path: yaml_reader.Path) -> str | None:
-        """Return the override that gave the value at `path`, if one did."""
-        for known, override in self.overrides.items():
-            shared = min(len(known), len(path))
-            if known[:shared] == path[:shared] and (shared == len(known) or path not in self.lines):
+    def override_of(self, path: KeyPath) -> str | None:
+        """Return the override that set the value at `path`, if any."""
+        for key_path, override in self.overrides.items():
+            length = min(len(key_path), len(path))
+            is_related = key_path[:length] == path[:length]
+            if is_related and (length == len(key_path) or path not in self.lines):
                 return override
         return None
 
-    def conflicting(self, message: str) -> str | None:
-        """Return the override that the message of a broken rule names, if it names one."""
-        for known, override in self.overrides.items():
-            if re.search(rf"(?<![\w.]){re.escape(dotted(known))}(?![\w.])", message):
+    def override_in(self, message: str) -> str | None:
+        """Return the first override whose key the message mentions, if any."""
+        for key_path, override in self.overrides.items():
+            if re.search(rf"(?<![\w.]){re.escape(dotted_key(key_path))}(?![\w.])", message):
                 return override
         return None
 
-    def line(self, path: yaml_reader.Path) -> str:
-        """Return the file and the line of the value, or of the section around it."""
+    def line_of(self, path: KeyPath) -> str:
+        """Return FILE:LINE of the value at `path`, or of the smallest section around it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self.lines:
                 return f"{self.file}:{self.lines[path[:length]]}"
@@ -78,43 +82,49 @@ class _Source:
 def load_config(
     file: Path, overrides: list[str] | None = None, check_files: bool = False
 ) -> Config:
-    """Read `file` or that of a run folder, apply `overrides` ("a.b=c"), and resolve every default.
+    """Return the config of a file or run folder, with overrides ("a.b=c") and defaults applied.
 
-    Raises ConfigError with all problems at once; with `check_files`, missing files are problems.
+    Raises ConfigError with all problems at once. With `check_files`, missing files are problems.
     """
-    file = config_of(file)
+    file = find_config_file(file)
     text = _read(file)
-    document = yaml_reader.parse_yaml(text)
+    document = parse_yaml(text)
     data = document.data if document.data is not None else {}
     problems = list(document.problems)
     if not isinstance(data, dict):
         problems.append(((), f"expected a mapping of sections, got {show_value(data)}"))
-    source = _Source(file, document.lines, {})
+    origins = _Origins(file, document.lines, {})
     if not isinstance(data, dict) or any(path == () for path, _ in problems):
-        raise _error(problems, source)
-    _anchor(data, file.resolve().parent)
+        raise _config_error(problems, origins)
+    _make_paths_absolute(data, file.resolve().parent)
     for override in overrides or []:
-        problems += _apply_override(override, data, source)
+        problems += _apply_override(override, data, origins)
     _fill_empty_sections(data)
-    defaults = _marked_default(text, source)
-    for name in FOLLOWING & defaults:
-        section, key = name.split(".")
-        if isinstance(data.get(section), dict):  # else a --set has put something in its place
+    default_keys = _keys_marked_default(text, origins)
+    for dotted in DERIVED_KEYS & default_keys:
+        section, key = dotted.split(".")
+        if isinstance(data.get(section), dict):  # an override may have replaced the section
             data[section].pop(key, None)
     config = None
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        problems += schema_problems(error, data, skip={path for path, _ in problems})
+        problems += schema_problems(error, data, skipped={path for path, _ in problems})
     conflicts: list[Problem] = []
     if config is not None:
-        config = config.resolved(frozenset(_leaves(data)) - defaults)
-        conflicts += config.contradictions()
+        config = config.with_defaults(frozenset(_nested_keys(data)) - default_keys)
+        conflicts = [
+            (tuple(conflict.key.split(".")), conflict.message)
+            for conflict in check_conflicts(config).conflicts
+        ]
     missing: list[Problem] = []
     if check_files:
-        missing = _missing_texts(data.get("data")) + _missing_models(data.get("tokenizer"))
+        missing = [
+            *_missing_text_files(data.get("data")),
+            *_missing_tokenizer_files(data.get("tokenizer")),
+        ]
     if problems or conflicts or missing or config is None:
-        raise _error(problems, source, conflicts, missing)
+        raise _config_error(problems, origins, conflicts, missing)
     return config
 
 
@@ -122,11 +132,11 @@ def _read(file: Path) -> str:
     """Return the text of a config file."""
     try:
         with open(file, "rb") as stream:
-            content = stream.read(LARGEST + 1)
+            content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError([f"{file}: no such file{_nearest_yaml(file)}"]) from None
-    if len(content) > LARGEST:
-        raise ConfigError([f"{file}: expected at most {LARGEST:,} bytes of YAML, got more"])
+        raise ConfigError([f"{file}: no such file{_similar_config(file)}"]) from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError([f"{file}: expected at most {MAX_BYTES:,} bytes of YAML, got more"])
     try:
         require_utf8_text(content, str(file))
         return content.decode("utf-8-sig")
@@ -139,110 +149,117 @@ def _read(file: Path) -> str:
         ) from None
 
 
-def _error(
+def _config_error(
     problems: list[Problem],
-    source: _Source,
+    origins: _Origins,
     conflicts: Sequence[Problem] = (),
     missing: Sequence[Problem] = (),
 ) -> ConfigError:
-    """Name each problem's origin: the flag, the `--set`, or the line of the file.
+    """Return the error with the origin of each problem: a flag, a `--set`, or a line of the file.
 
-    A conflict of two settings names the override of either.
+    The origin of a conflict is the override of either setting, if there is one.
     """
     messages = []
     for group in (problems, conflicts, missing):
         for path, message in group:
-            name = f"{dotted(path)}: " if path else ""
-            override = source.override(path)
-            if isinstance(override, Override) and override.startswith(f"{dotted(path)}="):
-                name = ""  # the flag stands for the setting
+            name = f"{dotted_key(path)}: " if path else ""
+            override = origins.override_of(path)
+            if isinstance(override, Override) and override.startswith(f"{dotted_key(path)}="):
+                name = ""  # the user typed a flag instead of the key
             if override is None and group is conflicts:
-                override = source.conflicting(message)
-            place = source.line(path) if override is None else label(override)
-            messages.append(f"{place}: {name}{message}")
+                override = origins.override_in(message)
+            origin = origins.line_of(path) if override is None else override_label(override)
+            messages.append(f"{origin}: {name}{message}")
     return ConfigError(messages)
 
 
 def _fill_empty_sections(data: dict[str, Any]) -> None:
-    """Make each section without settings an empty mapping: YAML reads `model:` as null."""
+    """Replace null sections by empty mappings, in place: YAML reads `model:` as null."""
     for name in SECTIONS:
         if name in data and data[name] is None:
             data[name] = {}
 
 
-def _marked_default(text: str, source: _Source) -> set[str]:
-    """Return the names whose line `show_config` marked as a default, in a run's own config."""
+def _keys_marked_default(text: str, origins: _Origins) -> set[str]:
+    """Return the dotted keys whose line in a resolved config has the mark of a default."""
     lines = LINE_ENDS.split(text)
     return {
-        dotted(path)
-        for path, number in source.lines.items()
-        if lines[number - 1].endswith(DEFAULT_MARK) and path not in source.overrides
+        dotted_key(path)
+        for path, number in origins.lines.items()
+        if lines[number - 1].endswith(DEFAULT_MARK) and path not in origins.overrides
     }
 
 
-def _nearest_yaml(file: Path) -> str:
+def _similar_config(file: Path) -> str:
+    """Return a hint with the config file beside `file` that has the most similar name."""
     siblings = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
     return did_you_mean(file.name, siblings)
 
 
-def _anchor(data: dict[str, Any], folder: Path) -> None:
-    """Make the relative paths among PATH_SETTINGS absolute, in place."""
+def _make_paths_absolute(data: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of PATH_KEYS absolute, in place."""
 
     def absolute(value: Any) -> Any:
         if isinstance(value, str):
             try:
                 return str(folder / Path(value).expanduser())
-            except RuntimeError:  # ~somebody who is not known here
+            except RuntimeError:  # ~name of an unknown user
                 return str(folder / value)
         if isinstance(value, list):
             return [absolute(item) for item in value]
         if isinstance(value, dict):
-            return {k: absolute(v) if k in SET_PATHS else v for k, v in value.items()}
+            return {k: absolute(v) if k in TEXT_SET_PATH_KEYS else v for k, v in value.items()}
         return value
 
-    for name in PATH_SETTINGS:
-        *sections, key = name.split(".")
-        holder = data.get(sections[0]) if sections else data
-        if isinstance(holder, dict) and key in holder:
-            holder[key] = absolute(holder[key])
+    for dotted in PATH_KEYS:
+        *sections, key = dotted.split(".")
+        section = data.get(sections[0]) if sections else data
+        if isinstance(section, dict) and key in section:
+            section[key] = absolute(section[key])
 
 
-def _apply_override(override: str, data: dict[str, Any], source: _Source) -> list[Problem]:
-    name, equals, text = override.partition("=")
-    path: yaml_reader.Path = tuple(name.split("."))
-    source.overrides[path] = override
+def _apply_override(override: str, data: dict[str, Any], origins: _Origins) -> list[Problem]:
+    """Merge an override "a.b=c" into `data`, in place; return its problems."""
+    dotted, equals, text = override.partition("=")
+    path: KeyPath = tuple(dotted.split("."))
+    origins.overrides[path] = override
     if not equals or not all(path):
         return [(path, f"expected SECTION.KEY=VALUE, such as train.lr=3e-4, got '{override}'")]
-    value = yaml_reader.parse_value(text, path)
-    branch: dict[str, Any] = {}
-    inner = branch
+    document = parse_value(text, path)
+    changes: dict[str, Any] = {}
+    section = changes
     for key in path[:-1]:
-        inner = inner.setdefault(str(key), {})
-    inner[str(path[-1])] = value.data
-    _anchor(branch, Path.cwd())
-    _merge(branch, data)
-    return [(at or path, what) for at, what in value.problems]
+        section = section.setdefault(str(key), {})
+    section[str(path[-1])] = document.data
+    _make_paths_absolute(changes, Path.cwd())
+    _merge(changes, data)
+    return [(problem_path or path, message) for problem_path, message in document.problems]
 
 
-def _merge(branch: dict[str, Any], data: dict[str, Any]) -> None:
-    for key, value in branch.items():
+def _merge(changes: dict[str, Any], data: dict[str, Any]) -> None:
+    """Merge nested mappings into `data`, in place."""
+    for key, value in changes.items():
         if isinstance(value, dict) and isinstance(data.get(key), dict):
             _merge(value, data[key])
         else:
             data[key] = value
 
 
-def _leaves(data: Any, prefix: str = "") -> list[str]:
-    names = []
+def _nested_keys(data: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys of all sections and settings."""
+    keys = []
     for key, value in data.items():
-        names.append(prefix + key)
+        keys.append(prefix + key)
         if isinstance(value, dict):
-            names += _leaves(value, f"{prefix}{key}.")
-    return names
+            keys += _nested_keys(value, f"{prefix}{key}.")
+    return keys
 
 
-def config_of(path: Path) -> Path:
-    """Return the config file that an argument names: the file itself, or that of a run folder."""
+def find_config_file(path: Path) -> Path:
+    """Return the config file of a command line argument: the file itself, or that of a run folder.
+
+    Raises ConfigError for a folder without a config that nmt wrote.
+    """
     if not path.is_dir():
         return path
     run = RunDir(path)
@@ -254,99 +271,105 @@ def config_of(path: Path) -> Path:
     if not (run.has_begun() or is_resolved_config(file)):
         raise ConfigError(
             [
-                f"{path}: expected a run folder, got a folder whose config.yaml nmt did not write "
-                f"(give the file, {file})"
+                f"{path}: expected a run folder, got a folder whose config.yaml was not written by "
+                f"nmt (name the file, {file})"
             ]
         )
     return file
 
 
-def _is_run_config(run: RunDir) -> bool:
-    """Return whether the config.yaml of a folder is that of a run, and not one of a person."""
+def _has_run_config(run: RunDir) -> bool:
+    """Return whether the config.yaml of a folder belongs to a run, not to a user."""
     prepared = run.tokenizer_meta.is_file() and run.is_run() and is_resolved_config(run.config)
     return run.has_begun() or prepared
 
 
-def run_folder(config: Config, path: Path, named: Path | None) -> RunDir:
-    """Return the run folder of a command: `named`, else that of `path`, else that of the config.
+def resolve_run_dir(config: Config, path: Path, run_option: Path | None) -> RunDir:
+    """Return the run folder of a command.
 
-    `path` is the config file or the run folder that the user gave. The config.yaml of a run names
-    its folder. The last default is runs/<name of the file>.
+    `path` is the config file or run folder that the user named, `run_option` the value of --run.
+    The run folder is the first of: `run_option`, the folder of `path` if it is a run, the key `run`
+    of the config, runs/<stem of the config file>.
     """
-    if named is None and path.is_dir():
+    if run_option is None and path.is_dir():
         return RunDir(path)
     run = RunDir(path.parent)
-    if named is None and path.name == run.config.name and _is_run_config(run):
+    if run_option is None and path.name == run.config.name and _has_run_config(run):
         return run
-    return RunDir(named or config.run or Path("runs") / path.stem)
+    return RunDir(run_option or config.run or Path("runs") / path.stem)
 
 
-def _missing_texts(section: Any) -> list[Problem]:
-    """Name the missing text files of a `data:` section, whatever is wrong with the others."""
-    data = _valid(DataConfig, section)
-    problems: list[Problem] = []
+def _missing_text_files(section: Any) -> list[Problem]:
+    """Return one problem per missing file of the section `data`."""
+    data = _validated(DataConfig, section)
     if data is None:
-        return problems
-    sets: list[tuple[yaml_reader.Path, AnySet]] = [
-        (("data", "train", i), one) for i, one in enumerate(data.train)
-    ]
-    valid = named_valid(data)
-    many = isinstance(data.valid, list)
-    sets += [(("data", "valid", *([i] if many else [])), one) for i, one in enumerate(valid)]
-    sets += [(("data", "test", i), one) for i, one in enumerate(data.test)]
-    wanted: list[tuple[yaml_reader.Path, Path]] = []
-    for place, one in sets:
+        return []
+    text_sets: list[tuple[KeyPath, AnyTextSet]] = []
+    for i, text_set in enumerate(data.train):
+        text_sets.append((("data", "train", i), text_set))
+    for i, text_set in enumerate(data.valid_sets()):
+        index = (i,) if isinstance(data.valid, list) else ()
+        text_sets.append((("data", "valid", *index), text_set))
+    for i, text_set in enumerate(data.test):
+        text_sets.append((("data", "test", i), text_set))
+    problems: list[Problem] = []
+    files: list[tuple[KeyPath, Path]] = []
+    for path, text_set in text_sets:
         try:
-            wanted += [(place, file) for part in set_files(one, data) for file in part]
+            groups = text_set_files(text_set, data)
         except DataError as error:
-            problems.append((place, str(error)))
-    wanted += [(("data", "alignments", i), file) for i, file in enumerate(data.alignments or [])]
-    for place, file in wanted:
+            problems.append((path, str(error)))
+        else:
+            files += [(path, file) for group in groups for file in group]
+    files += [(("data", "alignments", i), file) for i, file in enumerate(data.alignments or [])]
+    for path, file in files:
         if not file.is_file():
             siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-            problems.append((place, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
+            problems.append((path, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
     return problems
 
 
-def _missing_models(section: Any) -> list[Problem]:
-    """Name the missing files of a `tokenizer:` section."""
-    tokenizer = _valid(TokenizerConfig, section or {})
+def _missing_tokenizer_files(section: Any) -> list[Problem]:
+    """Return one problem per missing file of the section `tokenizer`."""
+    tokenizer = _validated(TokenizerConfig, section or {})
     model = tokenizer.model if tokenizer else None
-    owns = (model.src, model.tgt) if isinstance(model, FilePair) else (model,)
+    files = (model.src, model.tgt) if isinstance(model, FilePair) else (model,)
     return [
-        (("tokenizer", "model"), f"no such file: {own}")
-        for own in owns
-        if own is not None and not own.is_file()
+        (("tokenizer", "model"), f"no such file: {file}")
+        for file in files
+        if file is not None and not file.is_file()
     ]
 
 
-def _valid(kind: type[S], section: Any) -> S | None:
-    """Return the section if it holds by itself; what is wrong with it has been named already."""
+def _validated(section_class: type[S], section: Any) -> S | None:
+    """Return a section if it is valid; else None, because its problems are reported already."""
     try:
-        return kind.model_validate(section)
+        return section_class.model_validate(section)
     except ValidationError:
         return None
 
 
-def show_config(config: Config) -> str:
-    """Write the resolved config as YAML, each value marked default or given."""
+def format_config(config: Config) -> str:
+    """Return the resolved config as YAML, with a comment on each line: given or default."""
     lines = []
     for name, value in config.model_dump(mode="json").items():
         if not isinstance(value, dict):
-            lines.append(_setting(config, name, value, indent=""))
+            lines.append(_format_setting(config, name, value, indent=""))
             continue
         lines.append(f"{name}:")
-        lines += [_setting(config, f"{name}.{key}", item, "  ") for key, item in value.items()]
+        for key, item in value.items():
+            lines.append(_format_setting(config, f"{name}.{key}", item, indent="  "))
     return "\n".join(lines) + "\n"
 
 
-def _setting(config: Config, name: str, value: Any, indent: str) -> str:
-    mark = GIVEN_MARK if config.is_given(name) else DEFAULT_MARK
-    return f"{indent}{name.split('.')[-1]}: {json.dumps(value, ensure_ascii=False)}  {mark}"
+def _format_setting(config: Config, dotted: str, value: Any, indent: str) -> str:
+    """Return the line of one setting."""
+    mark = GIVEN_MARK if config.is_explicit(dotted) else DEFAULT_MARK
+    return f"{indent}{dotted.split('.')[-1]}: {json.dumps(value, ensure_ascii=False)}  {mark}"
 
 
-def config_schema() -> str:
-    """Return the JSON schema of the YAML, for editors."""
+def config_json_schema() -> str:
+    """Return the JSON schema of the config, for editors."""
     schema = Config.model_json_schema()
     schema["title"] = "nmt config"
     return json.dumps(schema, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The settings of each architecture."""
+"""The section `model`: one class per architecture."""
 
 from __future__ import annotations
 
@@ -8,129 +8,130 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nmt.config.section import Count, Depth, Rate, Section, Width
+from nmt.config.sections.base import ConflictCollector, Count, Depth, Fraction, Section, Width
+from nmt.config.sections.train import Schedule
 
-Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
 ExportEngine = Literal["ctranslate2", "huggingface"]
 """Engines that models are exported to."""
 
 
-def in_yaml(value: Any) -> str:
-    """Return a setting as the config spells it."""
+def format_yaml(value: Any) -> str:
+    """Return the YAML text of a setting."""
     return str(value) if isinstance(value, str) else json.dumps(value)
 
 
 class RNNConfig(Section):
-    """Recurrent encoder-decoder: attention is wiring x score (docs/model.md)."""
+    """Recurrent encoder-decoder with attention (docs/model.md)."""
 
     DEFAULT_WARMUP: ClassVar[int] = 400
     DEFAULT_SCHEDULE: ClassVar[Schedule] = "constant"
 
     arch: Literal["rnn"] = "rnn"
-    """The architecture."""
+    """Architecture."""
     cell: Literal["gru", "lstm"] = "gru"
-    """The recurrent unit of encoder and decoder."""
+    """Recurrent cell of encoder and decoder."""
     wiring: Literal["none", "bahdanau", "luong"] = "luong"
-    """Where attention enters the decoder; `none` sees the source through one fixed vector."""
+    """Position of attention in the decoder; `none`: a fixed context vector without attention."""
     score: Literal["additive", "dot", "scaled_dot", "general", "concat", "location"] = "general"
-    """How a decoder state is compared with an encoder state."""
+    """Attention score between a decoder state and an encoder state."""
     window: Literal["global", "local_m", "local_p"] = "global"
-    """Which encoder states a decoder state is compared with (Luong et al. 2015, section 3.2)."""
+    """Attention window: the whole source, or local (Luong et al. 2015, section 3.2)."""
     window_width: Count = 10
-    """D of the local windows: they reach so many source tokens to either side of their centre."""
+    """Half-width D of a local window, in source tokens on each side of its centre."""
     num_heads: Count = 1
-    """Attention heads, each with its slice of `d_hidden`."""
+    """Number of attention heads; each gets an equal slice of `d_hidden`."""
     coverage: bool = False
-    """The attention a source token has had enters the additive score (Tu et al. 2016)."""
+    """Accumulated attention as an input of the additive score (Tu et al. 2016)."""
     input_feeding: bool = False
-    """Luong wiring: the attentional vector of one step enters the next."""
+    """With luong wiring: the attentional vector as an input of the next decoding step."""
     d_embed: Width = 256
-    """Width of the embeddings."""
+    """Dimension of the embeddings."""
     d_hidden: Width = 512
-    """Width of the decoder and of the encoder's output (half of it each direction)."""
+    """Dimension of decoder states and encoder outputs; two encoder directions get half each."""
     num_layers: Depth = 1
-    """Layers of encoder and decoder, where the two below are not given."""
+    """Default of `encoder_layers` and `decoder_layers`."""
     encoder_layers: Depth | None = None
-    """Layers of the encoder."""
+    """Number of encoder layers."""
     decoder_layers: Depth | None = None
-    """Layers of the decoder."""
+    """Number of decoder layers."""
     bidirectional: bool = True
-    """The encoder reads in both directions."""
+    """Bidirectional encoder."""
     reverse_source: bool = False
-    """The source is read last word first (Sutskever et al. 2014, section 3.3)."""
+    """Source tokens in reverse order (Sutskever et al. 2014, section 3.3)."""
     tie: Literal["none", "target", "all"] = "target"
-    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
-    dropout: Rate = 0.3
-    """Share of units dropped: of embeddings, layer outputs, what is fed back and the readout."""
+    """Tied embeddings: target input and output (`target`), or also the source (`all`)."""
+    dropout: Fraction = 0.3
+    """Dropout rate of embeddings, layer outputs, input feeding and readout."""
 
     @property
-    def attends(self) -> bool:
-        """There is attention to show and to guide."""
+    def has_attention(self) -> bool:
+        """Whether the decoder attends to the source."""
         return self.wiring != "none"
 
     @property
-    def attention_layers(self) -> int:
-        """Layers that look at the source."""
+    def num_attention_layers(self) -> int:
+        """Number of decoder layers with attention to the source."""
         return 1
 
     @property
     def default_lr(self) -> float:
-        """The peak learning rate, where none is given."""
+        """Default peak learning rate."""
         return 1e-3
 
-    def in_words(self) -> str:
-        """Describe the model in a line: the cell, and what its attention is."""
+    def describe(self) -> str:
+        """Return a one-line summary: the cell, and the kind of attention."""
         words = [self.cell, f"wiring {self.wiring}"]
-        if self.wiring != "none":
+        if self.has_attention:
             words.append(f"score {self.score}")
-            local = self.window != "global"
-            words += [f"window {self.window} of {self.window_width}"] if local else []
-            words += [f"{self.num_heads} heads"] if self.num_heads > 1 else []
-            words += ["coverage"] if self.coverage else []
-        return ", ".join([*words, "input feeding"] if self.input_feeding else words)
+            if self.window != "global":
+                words.append(f"window {self.window} of {self.window_width}")
+            if self.num_heads > 1:
+                words.append(f"{self.num_heads} heads")
+            if self.coverage:
+                words.append("coverage")
+        if self.input_feeding:
+            words.append("input feeding")
+        return ", ".join(words)
 
-    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
-        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
+    def check(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
+        """Collect the conflicts between settings of this section.
 
-        `given` are the settings that the person named.
+        `explicit_keys` are the keys of this section that the user has set.
         """
-        enters = " (its context enters the state already)" if self.wiring == "bahdanau" else ""
-        return [
-            (
-                self.bidirectional and self.d_hidden % 2 == 1,
-                "d_hidden",
-                f"expected an even number for a bidirectional encoder, got {self.d_hidden}",
-            ),
-            (
-                self.input_feeding and self.wiring != "luong",
-                "input_feeding",
-                f"true goes with wiring luong only, wiring is {self.wiring}{enters}",
-            ),
-            *(
-                (
-                    self.wiring == "none" and key in given,
-                    key,
-                    "has no meaning with wiring none, which has no attention; leave one out",
-                )
-                for key in ("score", "window", "window_width", "num_heads", "coverage")
-            ),
-            (
-                self.wiring != "none" and self.window == "global" and "window_width" in given,
-                "window_width",
-                "has no meaning with window global, which sees the whole source",
-            ),
-            (
-                self.d_hidden % self.num_heads != 0,
-                "num_heads",
-                f"expected a divisor of model.d_hidden ({self.d_hidden}), got {self.num_heads}",
-            ),
-            (
-                self.coverage and self.score not in ("additive", "concat"),
-                "coverage",
-                "true goes with score additive or concat only, into whose sum it enters; "
-                f"score is {self.score}",
-            ),
-        ]
+        collector.error_if(
+            self.bidirectional and self.d_hidden % 2 == 1,
+            "model.d_hidden",
+            f"expected an even number for a bidirectional encoder, got {self.d_hidden}",
+        )
+        collector.error_if(
+            self.input_feeding and self.wiring != "luong",
+            "model.input_feeding",
+            f"expected false with wiring {self.wiring}, got true (input feeding needs wiring luong)",
+        )
+        for key in ("score", "window", "window_width", "num_heads", "coverage"):
+            collector.error_if(
+                not self.has_attention and key in explicit_keys,
+                f"model.{key}",
+                f"expected no value with wiring none, got {format_yaml(getattr(self, key))} "
+                "(a model without attention ignores it)",
+            )
+        collector.error_if(
+            self.has_attention and self.window == "global" and "window_width" in explicit_keys,
+            "model.window_width",
+            f"expected no value with window global, got {self.window_width} "
+            "(only local windows have a width)",
+        )
+        collector.error_if(
+            self.d_hidden % self.num_heads != 0,
+            "model.num_heads",
+            f"expected a divisor of model.d_hidden ({self.d_hidden}), got {self.num_heads}",
+        )
+        collector.error_if(
+            self.coverage and self.score not in ("additive", "concat"),
+            "model.coverage",
+            f"expected false with score {self.score}, got true "
+            "(coverage needs score additive or concat)",
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -143,126 +144,125 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class TransformerConfig(Section):
-    """The Transformer (docs/model.md)."""
+    """Transformer (docs/model.md)."""
 
     DEFAULT_WARMUP: ClassVar[int] = 1000
     DEFAULT_SCHEDULE: ClassVar[Schedule] = "inverse_sqrt"
 
     arch: Literal["transformer"]
-    """The architecture."""
+    """Architecture."""
     preset: Literal["tiny", "small", "base", "big"] = "small"
-    """Sizes and dropout, where they are not given one by one."""
+    """Default values of `d_model`, `d_ff`, `num_heads`, `num_layers` and `dropout`."""
     d_model: Width = PRESETS["small"]["d_model"]
-    """Width of the embeddings and of all layers."""
+    """Dimension of the embeddings and of the layer outputs."""
     d_ff: Width = PRESETS["small"]["d_ff"]
-    """Width inside the feed-forward nets."""
+    """Inner dimension of the feed-forward networks."""
     num_heads: Count = PRESETS["small"]["num_heads"]
-    """Attention heads, each with its slice of `d_model`."""
+    """Number of attention heads; each gets an equal slice of `d_model`."""
     num_kv_heads: Count | None = None
-    """Heads of keys and values, each shared by as many query heads; null for one each."""
+    """Number of key and value heads (grouped-query attention); null: as many as `num_heads`."""
     num_layers: Depth = PRESETS["small"]["num_layers"]
-    """Layers of encoder and decoder, where the two below are not given."""
+    """Default of `encoder_layers` and `decoder_layers`."""
     encoder_layers: Depth | None = None
-    """Layers of the encoder."""
+    """Number of encoder layers."""
     decoder_layers: Depth | None = None
-    """Layers of the decoder."""
+    """Number of decoder layers."""
     decoder: Literal["transformer", "ssru"] = "transformer"
-    """What a decoder layer knows its past by: self-attention, or an SSRU (Kim et al. 2019)."""
+    """Decoder layers with self-attention, or with an SSRU instead (Kim et al. 2019)."""
     norm: Literal["layer", "rms"] = "layer"
-    """Layer norm or RMSNorm."""
+    """Layer normalization or RMSNorm."""
     norm_place: Literal["pre", "post"] = "pre"
-    """The norm stands before each sublayer, or after its sum."""
+    """Normalization before each sublayer, or after its residual connection."""
     deepnorm: bool = False
-    """Scale sums and weights so that deep post-norm models train (Wang et al. 2022)."""
+    """DeepNorm: scaled residuals and initial weights for deep post-norm models (Wang et al. 2022)."""
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
-    """How a token's place is told."""
+    """Position encoding."""
     max_positions: Count = 1024
-    """Learned positions; tokens beyond them share the last one."""
+    """Number of learned positions; later tokens share the last one."""
     activation: Literal["relu", "gelu", "swiglu"] = "relu"
-    """The nonlinearity of the feed-forward nets."""
+    """Activation function of the feed-forward networks."""
     tie: Literal["none", "target", "all"] = "target"
-    """Tied embeddings: target input and output (two ways), or the source too (three ways)."""
-    dropout: Rate = PRESETS["small"]["dropout"]
-    """Share of units dropped: of embeddings and of what each sublayer adds."""
-    attention_dropout: Rate = 0.0
-    """Share of attention weights dropped."""
-    activation_dropout: Rate = 0.0
-    """Share of units dropped inside the feed-forward nets."""
+    """Tied embeddings: target input and output (`target`), or also the source (`all`)."""
+    dropout: Fraction = PRESETS["small"]["dropout"]
+    """Dropout rate of embeddings and sublayer outputs."""
+    attention_dropout: Fraction = 0.0
+    """Dropout rate of attention weights."""
+    activation_dropout: Fraction = 0.0
+    """Dropout rate inside the feed-forward networks."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, values: Any) -> Any:
-        """Give the sizes of the preset to what is not given."""
+    def _apply_preset(cls, values: Any) -> Any:
+        """Add the sizes of the preset for keys that are not set."""
         if not isinstance(values, dict):
             return values
         return {**PRESETS.get(str(values.get("preset")), {}), **values}
 
     @property
-    def attends(self) -> bool:
-        """There is attention to show and to guide."""
+    def has_attention(self) -> bool:
+        """Whether the decoder attends to the source."""
         return True
 
     @property
-    def attention_layers(self) -> int:
-        """Layers that look at the source."""
-        return depths(self)[1]
+    def num_attention_layers(self) -> int:
+        """Number of decoder layers with attention to the source."""
+        return layer_counts(self)[1]
 
     @property
     def default_lr(self) -> float:
-        """The peak learning rate, where none is given: 7e-4 for base, as in Vaswani et al. 2017."""
+        """Default peak learning rate; 7e-4 for base, as in Vaswani et al. 2017."""
         return 1e-3 * math.sqrt(PRESETS["small"]["d_model"] / self.d_model)
 
-    def in_words(self) -> str:
-        """Describe the model in a line."""
+    def describe(self) -> str:
+        """Return a one-line summary."""
         words = [self.preset, f"{self.norm_place}-norm", self.positions, self.activation]
         return ", ".join([*words, "SSRU decoder"] if self.decoder == "ssru" else words)
 
-    def rules(self, given: set[str]) -> list[tuple[bool, str, str]]:
-        """Return, for each rule, whether it is broken, the setting it speaks of and a message.
+    def check(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
+        """Collect the conflicts between settings of this section.
 
-        `given` are the settings that the person named.
+        `explicit_keys` are the keys of this section that the user has set.
         """
-        groups = self.num_kv_heads or self.num_heads
-        return [
-            (
-                self.d_model % self.num_heads != 0,
-                "num_heads",
-                f"expected a divisor of model.d_model ({self.d_model}), got {self.num_heads}",
-            ),
-            (
-                self.num_heads % groups != 0,
-                "num_kv_heads",
-                f"expected a divisor of model.num_heads ({self.num_heads}), got {groups}",
-            ),
-            (
-                self.positions == "sinusoidal" and self.d_model % 2 == 1,
-                "d_model",
-                f"expected an even number for sinusoidal positions, got {self.d_model}",
-            ),
-            (
-                self.positions == "rotary" and self.d_model // self.num_heads % 2 == 1,
-                "num_heads",
-                f"expected heads of an even width for rotary positions, "
-                f"got {self.d_model} / {self.num_heads} = {self.d_model // self.num_heads}",
-            ),
-            (
-                self.deepnorm and self.norm_place == "pre",
-                "deepnorm",
-                "true goes with norm_place post only, whose sums it scales",
-            ),
-            (
-                self.positions != "learned" and "max_positions" in given,
-                "max_positions",
-                f"has no meaning with {self.positions} positions, which know no last one",
-            ),
-        ]
+        num_kv_heads = self.num_kv_heads or self.num_heads
+        collector.error_if(
+            self.d_model % self.num_heads != 0,
+            "model.num_heads",
+            f"expected a divisor of model.d_model ({self.d_model}), got {self.num_heads}",
+        )
+        collector.error_if(
+            self.num_heads % num_kv_heads != 0,
+            "model.num_kv_heads",
+            f"expected a divisor of model.num_heads ({self.num_heads}), got {num_kv_heads}",
+        )
+        collector.error_if(
+            self.positions == "sinusoidal" and self.d_model % 2 == 1,
+            "model.d_model",
+            f"expected an even number for sinusoidal positions, got {self.d_model}",
+        )
+        collector.error_if(
+            self.positions == "rotary" and self.d_model // self.num_heads % 2 == 1,
+            "model.num_heads",
+            "expected heads of an even dimension for rotary positions, "
+            f"got {self.d_model} / {self.num_heads} = {self.d_model // self.num_heads}",
+        )
+        collector.error_if(
+            self.deepnorm and self.norm_place == "pre",
+            "model.deepnorm",
+            "expected false with norm_place pre, got true (DeepNorm needs norm_place post)",
+        )
+        collector.error_if(
+            self.positions != "learned" and "max_positions" in explicit_keys,
+            "model.max_positions",
+            f"expected no value with {self.positions} positions, got {self.max_positions} "
+            "(only learned positions have a maximum)",
+        )
 
 
 ModelConfig = Annotated[RNNConfig | TransformerConfig, Field(discriminator="arch")]
 
 
-def depths(config: RNNConfig | TransformerConfig) -> tuple[int, int]:
-    """Return the number of encoder and of decoder layers."""
+def layer_counts(config: RNNConfig | TransformerConfig) -> tuple[int, int]:
+    """Return the number of encoder layers and of decoder layers."""
     return (
         config.encoder_layers or config.num_layers,
         config.decoder_layers or config.num_layers,

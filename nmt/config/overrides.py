@@ -1,4 +1,4 @@
-"""Settings given outside the config file, with the name that error messages use for them."""
+"""Settings from outside the config file, with the name that error messages use for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nmt.errors import ConfigError
 
 
 class Override(str):
-    """A setting as `--set` takes it, `decode.beam_size=8`, that a flag or an argument gave.
+    """A setting in the form of `--set`, such as `decode.beam_size=8`, from another flag.
 
     `origin` is the name that the user typed, such as `--beam`.
     """
@@ -17,16 +17,16 @@ class Override(str):
     origin: str
 
     def __new__(cls, setting: str, origin: str) -> Override:
-        """Create the setting."""
+        """Create an override from the text KEY=VALUE."""
         override = super().__new__(cls, setting)
         override.origin = origin
         return override
 
     @classmethod
-    def of(cls, setting: str, value: Any, origin: str) -> Override:
-        """Return the override that gives `setting` this value; raise ConfigError if YAML cannot."""
+    def from_value(cls, key: str, value: Any, origin: str) -> Override:
+        """Create an override of a dotted key; raise ConfigError if YAML has no such value."""
         try:
-            return cls(f"{setting}={json.dumps(value, ensure_ascii=False)}", origin)
+            return cls(f"{key}={json.dumps(value, ensure_ascii=False)}", origin)
         except (TypeError, ValueError):
             kind = type(value).__name__
             raise ConfigError(
@@ -34,6 +34,6 @@ class Override(str):
             ) from None
 
 
-def label(override: str) -> str:
-    """Return the name of an override in an error message: the flag, or the `--set` as typed."""
+def override_label(override: str) -> str:
+    """Return the name of an override for error messages: a flag, or `--set KEY=VALUE`."""
     return override.origin if isinstance(override, Override) else f"--set {override}"

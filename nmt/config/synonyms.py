@@ -1,7 +1,7 @@
-"""Names that other toolkits use for our settings, for the error about an unknown key.
+"""Keys and values of other toolkits, with ours, for the suggestions of error messages.
 
-The keys are those of the configs and command lines of JoeyNMT, OpenNMT-py, fairseq, Sockeye, Marian
-and Hugging Face transformers, with `_` for `-`. An answer names settings by their full key path.
+The keys come from the configs and command lines of JoeyNMT, OpenNMT-py, fairseq, Sockeye, Marian
+and Hugging Face transformers, with `_` instead of `-`. Suggestions name settings by dotted key.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ ACCUMULATION = "train.batch_tokens for one update, train.micro_batch_tokens for 
 PRECISION = "train.precision for training, decode.precision for translation"
 RUN_FOLDER = "run, or the option --run of `nmt train`"
 NO_LOG_STEPS = "no setting: nmt chooses the interval of its log lines"
-EVERY_VALIDATION = "train.validate_every"
+VALIDATION_INTERVAL = "train.validate_every"
 SIZES = "model.d_model for arch transformer, model.d_hidden for arch rnn"
-BEST = "train.keep_best and train.keep_last"
+CHECKPOINTS_KEPT = "train.keep_best and train.keep_last"
 PATIENCE = "train.patience, in validations without a new best"
 VOCAB_SIDES = "tokenizer.vocab_size: {src: N, tgt: N} with tokenizer.joint: false"
 
@@ -120,15 +120,15 @@ SYNONYMS: Mapping[str, str] = {
     "warmup_ratio": "train.warmup, in updates",
     "warmup_init_lr": "train.warmup: the rate rises from 0",
     # validation, checkpoints, logs
-    "valid_steps": EVERY_VALIDATION,
-    "valid_freq": EVERY_VALIDATION,
-    "validation_freq": EVERY_VALIDATION,
-    "validate_interval": EVERY_VALIDATION,
-    "validate_interval_updates": EVERY_VALIDATION,
-    "eval_steps": EVERY_VALIDATION,
-    "eval_every": EVERY_VALIDATION,
-    "eval_strategy": EVERY_VALIDATION,
-    "evaluation_strategy": EVERY_VALIDATION,
+    "valid_steps": VALIDATION_INTERVAL,
+    "valid_freq": VALIDATION_INTERVAL,
+    "validation_freq": VALIDATION_INTERVAL,
+    "validate_interval": VALIDATION_INTERVAL,
+    "validate_interval_updates": VALIDATION_INTERVAL,
+    "eval_steps": VALIDATION_INTERVAL,
+    "eval_every": VALIDATION_INTERVAL,
+    "eval_strategy": VALIDATION_INTERVAL,
+    "evaluation_strategy": VALIDATION_INTERVAL,
     "checkpoint_interval": "train.validate_every and train.save_every",
     "save_steps": "train.save_every",
     "save_freq": "train.save_every",
@@ -136,8 +136,8 @@ SYNONYMS: Mapping[str, str] = {
     "save_interval_updates": "train.save_every",
     "save_checkpoint_steps": "train.save_every",
     "save_strategy": "train.save_every",
-    "save_total_limit": BEST,
-    "keep_checkpoint": BEST,
+    "save_total_limit": CHECKPOINTS_KEPT,
+    "keep_checkpoint": CHECKPOINTS_KEPT,
     "keep_last_params": "train.keep_last",
     "keep_last_epochs": "train.keep_last",
     "keep_best_ckpts": "train.keep_best",
@@ -431,16 +431,17 @@ VALUES: Mapping[tuple[str, str], str] = {
     ("tokenizer.type", "character"): "char",
     ("tokenizer.type", "space"): "word",
 }
-"""Values of other toolkits, with our value."""
+"""Our value for each (dotted key, value of another toolkit)."""
 
 
-def answer(path: str) -> str | None:
-    """Return the settings to use in place of an unknown key path, if the table knows it."""
-    path = path.replace("-", "_")
-    key = path.rpartition(".")[2]
-    return SYNONYMS.get(path) or SYNONYMS.get(key) or SYNONYMS.get(key.lower())
+def find_key(dotted_key: str) -> str | None:
+    """Return the settings to suggest for an unknown dotted key, if it is in the table."""
+    dotted_key = dotted_key.replace("-", "_")
+    key = dotted_key.rpartition(".")[2]
+    return SYNONYMS.get(dotted_key) or SYNONYMS.get(key) or SYNONYMS.get(key.lower())
 
 
-def value_answer(path: str, value: str) -> str | None:
-    """Return the value to use in place of one that another toolkit has for this setting."""
-    return VALUES.get((path, value.lower())) or VALUES.get((path, value.lower().replace("-", "_")))
+def find_value(dotted_key: str, value: str) -> str | None:
+    """Return the value to suggest for an unknown value of a setting, if it is in the table."""
+    value = value.lower()
+    return VALUES.get((dotted_key, value)) or VALUES.get((dotted_key, value.replace("-", "_")))

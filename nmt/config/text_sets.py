@@ -1,4 +1,4 @@
-"""The files behind a text set of the config, and what the set is called."""
+"""The files and the names of the text sets in a config."""
 
 from __future__ import annotations
 
@@ -7,76 +7,87 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from nmt.config.schema import DataConfig, TextSet, tags_of
+from nmt.config.sections.data import DataConfig, TextSet, text_set_tags
 from nmt.errors import ConfigError, DataError, show_value
 
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
-"""Endings tried, in this order, for a text file that a prefix names."""
+"""File extensions that are tried, in this order, for the files of a prefix."""
 
-AnySet = Path | TextSet
-Part = tuple[Path, ...]
-"""Files that are read side by side: of both sides, or one that holds both."""
+AnyTextSet = Path | TextSet
+"""A text set as the config spells it; a path is a prefix."""
+FileGroup = tuple[Path, ...]
+"""Files that are read together: one per side, or one that contains both sides."""
 
 
-def languages(one: AnySet, data: DataConfig) -> tuple[str, str]:
-    """Return the language codes of a set: those of its tags, else the config's."""
-    tags = tags_of(one)
+def text_set_languages(text_set: AnyTextSet, data: DataConfig) -> tuple[str, str]:
+    """Return the source and target language code of a set: from its tags, else the config."""
+    tags = text_set_tags(text_set)
     return tags.get("src_lang", data.src), tags.get("tgt_lang", data.tgt)
 
 
-def set_files(one: AnySet, data: DataConfig) -> list[Part]:
-    """Return the parts of a set, several where a name has * in it.
+def text_set_files(text_set: AnyTextSet, data: DataConfig) -> list[FileGroup]:
+    """Return the files of a set, in several groups if a name contains *.
 
-    Where no file is there, the part has the name that was looked for, so that an error can show it.
+    Without a matching file the group contains the name itself, for an error message.
+    Raises DataError if the two sides match different numbers of files.
     """
-    if isinstance(one, TextSet) and one.file:
-        return [(file,) for file in _matches(one.file)]
-    if isinstance(one, TextSet) and one.tgt and not one.src:
-        return [(file,) for file in _matches(one.tgt)]
-    if isinstance(one, TextSet) and one.src and one.tgt:
-        src, tgt = _matches(one.src), _matches(one.tgt)
+    if isinstance(text_set, TextSet) and text_set.file:
+        return [(file,) for file in _matching_files(text_set.file)]
+    if isinstance(text_set, TextSet) and text_set.tgt and not text_set.src:
+        return [(file,) for file in _matching_files(text_set.tgt)]
+    if isinstance(text_set, TextSet) and text_set.src and text_set.tgt:
+        src, tgt = _matching_files(text_set.src), _matching_files(text_set.tgt)
         if len(src) != len(tgt):
             raise DataError(
-                f"expected the same number of files on both sides, got {len(src)} for {one.src} "
-                f"and {len(tgt)} for {one.tgt}"
+                "expected the same number of files on both sides, got "
+                f"{len(src)} for {text_set.src} and {len(tgt)} for {text_set.tgt}"
             )
         return list(zip(src, tgt, strict=True))
-    prefix = one.prefix if isinstance(one, TextSet) else one
+    prefix = text_set.prefix if isinstance(text_set, TextSet) else text_set
     if prefix is None:
-        return []  # the config's rules say what is wrong with it
-    src_code, tgt_code = languages(one, data)
-    parts: list[Part] = []
-    for file in _matches(Path(f"{prefix}.{src_code}"), COMPRESSIONS):
-        ending = next(e for e in COMPRESSIONS if file.name.endswith(f".{src_code}{e}"))
-        stem = file.name.removesuffix(f".{src_code}{ending}")
-        parts.append((file, *_matches(file.with_name(f"{stem}.{tgt_code}"), COMPRESSIONS)))
-    return parts
+        return []  # nmt.config.conflicts reports this error
+    src_code, tgt_code = text_set_languages(text_set, data)
+    groups: list[FileGroup] = []
+    for file in _matching_files(Path(f"{prefix}.{src_code}"), COMPRESSIONS):
+        compression = next(c for c in COMPRESSIONS if file.name.endswith(f".{src_code}{c}"))
+        stem = file.name.removesuffix(f".{src_code}{compression}")
+        tgt_file = file.with_name(f"{stem}.{tgt_code}")
+        groups.append((file, *_matching_files(tgt_file, COMPRESSIONS)))
+    return groups
 
 
-def _matches(name: Path, endings: Sequence[str] = ("",)) -> list[Path]:
-    """Return the files of a name, with the first ending that is there, or all that * stands for."""
-    there = [file for file in (Path(f"{name}{e}") for e in endings) if file.is_file()]
-    if there or not glob.has_magic(str(name)):
-        return there[:1] or [name]
-    found: dict[str, Path] = {}
-    for ending in endings:
-        for file in map(Path, glob.glob(f"{name}{ending}")):
-            if file.is_file():
-                found.setdefault(str(file).removesuffix(ending), file)
-    return sorted(found.values()) or [name]
+def _matching_files(name: Path, extensions: Sequence[str] = ("",)) -> list[Path]:
+    """Return the existing file with the first possible extension, or all files that match a *.
 
-
-def set_names(sets: Sequence[AnySet]) -> list[str]:
-    """Return a short name for each text set: the end of its prefix, or of its file's stem.
-
-    As many folders are part of the names as it takes to tell all sets apart; what a set is tagged
-    with stands behind it.
+    Without any, return the name.
     """
-    ends = [_stem(one) for one in sets]
-    tags = ["".join(f".{value}" for value in tags_of(one).values()) for one in sets]
-    deepest = max((len(end.parts) for end in ends), default=1)
-    for depth in range(1, deepest + 1):
-        names = ["/".join(end.parts[-depth:]) + tag for end, tag in zip_longest(ends, tags)]
+    candidates = (Path(f"{name}{extension}") for extension in extensions)
+    existing = [file for file in candidates if file.is_file()]
+    if existing or not glob.has_magic(str(name)):
+        return existing[:1] or [name]
+    matches: dict[str, Path] = {}
+    for extension in extensions:
+        for file in map(Path, glob.glob(f"{name}{extension}")):
+            if file.is_file():
+                matches.setdefault(str(file).removesuffix(extension), file)
+    return sorted(matches.values()) or [name]
+
+
+def text_set_names(text_sets: Sequence[AnyTextSet]) -> list[str]:
+    """Return a short, unique name for each text set.
+
+    A name is the last part of the prefix or of the file stem, followed by the tags. If names
+    coincide, all names include as many parent folders as necessary.
+    Raises ConfigError if two sets are equal.
+    """
+    stems = [_stem(text_set) for text_set in text_sets]
+    tags = [
+        "".join(f".{value}" for value in text_set_tags(text_set).values())
+        for text_set in text_sets
+    ]
+    max_depth = max((len(stem.parts) for stem in stems), default=1)
+    for depth in range(1, max_depth + 1):
+        names = ["/".join(stem.parts[-depth:]) + tag for stem, tag in zip_longest(stems, tags)]
         if len(set(names)) == len(names):
             return names
     raise ConfigError(
@@ -84,11 +95,12 @@ def set_names(sets: Sequence[AnySet]) -> list[str]:
     )
 
 
-def _stem(one: AnySet) -> Path:
-    if isinstance(one, Path):
-        return one
-    if one.prefix:
-        return one.prefix
-    file = one.src or one.file or one.tgt
-    assert file is not None, "the config's rules let no other set pass"
+def _stem(text_set: AnyTextSet) -> Path:
+    """Return the path of a text set without language codes and extensions."""
+    if isinstance(text_set, Path):
+        return text_set
+    if text_set.prefix:
+        return text_set.prefix
+    file = text_set.src or text_set.file or text_set.tgt
+    assert file is not None, "nmt.config.conflicts rejects a text set without files"
     return file.with_name(file.name.split(".")[0])

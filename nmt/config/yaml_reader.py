@@ -1,10 +1,10 @@
-"""YAML as people mean it: values with the line they stand on, and the traps of YAML 1.1 disarmed.
+"""Parse YAML without its surprises, and record the line of each value.
 
-`1e-3` is a number, `1e3` a whole number, `12:30` and `2020-01-01` are text. A key given twice is a
-problem. A bare `no`, `yes`, `on` or `off` is refused with a hint, as some users mean Norwegian.
+`1e-3` is a number, `1e3` a whole number, `12:30` and `2020-01-01` are text. A key that is given
+twice is a problem. A bare `no`, `yes`, `on` or `off` is a problem with a hint, because it may be
+meant as text, such as the language code of Norwegian.
 
-A document is data and nothing else: no tags, and caps on its depth and on what its aliases may
-repeat, so that no text, whoever wrote it, runs code or takes more than a moment.
+Input is not trusted: tags are refused, and depth and size are limited with aliases expanded.
 """
 
 from __future__ import annotations
@@ -15,50 +15,55 @@ from typing import Any
 
 import yaml
 
-Path = tuple[str | int, ...]
-"""Where a value stands in the document: keys and list positions from the top."""
+KeyPath = tuple[str | int, ...]
+"""Keys and list indices that lead from the root of a document to a value."""
+Problem = tuple[KeyPath, str]
+"""The path of a value, and a message."""
 
-DEEPEST = 32
-"""Lists and mappings inside each other, at most."""
-MOST_VALUES = 100_000
-"""Values of a document with all its aliases written out, at most."""
+MAX_DEPTH = 32
+"""Maximum number of nested lists and mappings."""
+MAX_VALUES = 100_000
+"""Maximum number of values in a document, aliases expanded."""
 INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,99}")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", re.I)
-LARGEST_WHOLE = 1e15
-"""Numbers such as 1e3 are whole numbers up to this."""
+MAX_INTEGER_WITH_EXPONENT = 1e15
+"""Largest number such as 1e3 that is read as an integer."""
 NULL = ("", "~", "null", "Null", "NULL")
 BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-HALF_OR_NUL = re.compile(r"[\0\ud800-\udfff]")
-"""What a quoted text can spell with an escape, and no file can hold."""
+INVALID_CHARACTER = re.compile(r"[\0\ud800-\udfff]")
+"""NUL and surrogates: quoted YAML text can contain them as escapes, but files cannot."""
+INVALID_CHARACTER_FOUND = "got a NUL or half of a surrogate pair"
 TOO_LARGE = (
-    f"expected at most {MOST_VALUES:,} values and {DEEPEST} levels, aliases expanded, got more"
+    f"expected at most {MAX_VALUES:,} values and {MAX_DEPTH} levels, aliases expanded, got more"
 )
 AMBIGUOUS = ("yes", "no", "on", "off", "y", "n")
 
 
 @dataclass
 class Document:
-    """A parsed YAML text: plain data, the line of each value, and what was wrong with it."""
+    """A parsed YAML document."""
 
     data: Any = None
-    lines: dict[Path, int] = field(default_factory=dict)
-    problems: list[tuple[Path, str]] = field(default_factory=list)
+    """Nested dicts, lists and scalars."""
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    """Line number of each value, from 1."""
+    problems: list[Problem] = field(default_factory=list)
     values: int = 0
-    """How many were built, those of aliases as often as they are named."""
+    """Number of values so far, aliases expanded."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes plain nodes only: no tags, and nothing too deep to be walked through."""
+    """A YAML loader that refuses tags and deep nesting."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
-            self._refuse(event, "tags such as !!str are not read; quote what is to be text")
+            self._refuse(event, "tags such as !!str are not supported; quote text instead")
         self.depth += 1
-        if self.depth > DEEPEST + 1:
-            self._refuse(event, f"lists and mappings are more than {DEEPEST} levels deep")
+        if self.depth > MAX_DEPTH + 1:
+            self._refuse(event, f"lists and mappings are more than {MAX_DEPTH} levels deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -68,18 +73,18 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooLargeError(Exception):
-    """The document goes beyond MOST_VALUES or DEEPEST once its aliases are written out."""
+    """The document exceeds MAX_VALUES or MAX_DEPTH with its aliases expanded."""
 
 
-def dotted(path: Path) -> str:
-    """Write a path as the person types it: `data.train.0`."""
+def dotted_key(path: KeyPath) -> str:
+    """Return a path in the form that users type: `data.train.0`."""
     return ".".join(str(part) for part in path)
 
 
-def parse_yaml(text: str, at: Path = ()) -> Document:
-    """Parse one YAML document; problems are collected, never raised.
+def parse_yaml(text: str, root_path: KeyPath = ()) -> Document:
+    """Parse one YAML document. Problems are collected in the result, not raised.
 
-    `at` is where the text stands in a larger document, as with `--set`.
+    `root_path` is the path of the text in a larger document, such as the key of a `--set`.
     """
     document = Document()
     try:
@@ -99,67 +104,71 @@ def parse_yaml(text: str, at: Path = ()) -> Document:
         return document
     if root is not None:
         try:
-            document.data = _build(root, at, document, frozenset())
+            document.data = _build(root, root_path, document, frozenset())
         except _TooLargeError:
             document.problems = [((), TOO_LARGE)]
     return document
 
 
-def parse_value(text: str, at: Path) -> Document:
-    """Parse what stands right of the `=` of a `--set`: a scalar, or a YAML list or mapping."""
-    return parse_yaml(text, at) if text.strip() else Document(data=text)
+def parse_value(text: str, path: KeyPath) -> Document:
+    """Parse the value of a `--set`: a scalar, or a YAML list or mapping."""
+    return parse_yaml(text, path) if text.strip() else Document(data=text)
 
 
-def _build(node: yaml.Node, path: Path, document: Document, above: frozenset[int]) -> Any:
+def _build(node: yaml.Node, path: KeyPath, document: Document, ancestors: frozenset[int]) -> Any:
+    """Return the data of a node, and record its lines and problems in the document.
+
+    `ancestors` are the ids of the nodes around this one, which detect recursive aliases.
+    """
     document.lines.setdefault(path, node.start_mark.line + 1)
-    if id(node) in above:
+    if id(node) in ancestors:
         document.problems.append(
             (path, "expected a finite document, got an alias to a list or mapping that contains it")
         )
         return None
     document.values += 1
-    if document.values > MOST_VALUES or len(above) > DEEPEST:
+    if document.values > MAX_VALUES or len(ancestors) > MAX_DEPTH:
         raise _TooLargeError
-    above |= {id(node)}
+    ancestors |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
-        return [_build(item, (*path, i), document, above) for i, item in enumerate(node.value)]
+        return [_build(item, (*path, i), document, ancestors) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, document, above)
-    if HALF_OR_NUL.search(node.value):
-        document.problems.append((path, "expected text, got a NUL or half of a surrogate pair"))
-    if (
-        not isinstance(node, yaml.ScalarNode) or node.style is not None
-    ):  # quoted or block text is text, whatever it looks like
-        return node.value
-    return _plain(node.value, path, document)
+        return _build_mapping(node, path, document, ancestors)
+    if INVALID_CHARACTER.search(node.value):
+        document.problems.append((path, f"expected text, {INVALID_CHARACTER_FOUND}"))
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+        return node.value  # quoted or block text
+    return _parse_scalar(node.value, path, document)
 
 
-def _mapping(
-    node: yaml.MappingNode, path: Path, document: Document, above: frozenset[int]
+def _build_mapping(
+    node: yaml.MappingNode, path: KeyPath, document: Document, ancestors: frozenset[int]
 ) -> dict[str, Any]:
+    """Return the data of a mapping; keys must be distinct words."""
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             document.problems.append((path, "expected a word as key, got a list or a mapping"))
             continue
         key = key_node.value
-        if HALF_OR_NUL.search(key):
-            document.problems.append(
-                (path, "expected a word as key, got a NUL or half of a surrogate pair")
-            )
+        if INVALID_CHARACTER.search(key):
+            document.problems.append((path, f"expected a word as key, {INVALID_CHARACTER_FOUND}"))
             continue
-        at = (*path, key)
-        document.lines.setdefault(at, key_node.start_mark.line + 1)
+        value_path = (*path, key)
+        line = key_node.start_mark.line + 1
+        document.lines.setdefault(value_path, line)
         if key in mapping:
+            first_line = document.lines[value_path]
             document.problems.append(
-                (at, f"is given twice (first on line {document.lines[at]}); keep one")
+                (value_path, f"expected one value, got a second one (first on line {first_line})")
             )
-            document.lines[at] = key_node.start_mark.line + 1
-        mapping[key] = _build(value_node, at, document, above)
+            document.lines[value_path] = line
+        mapping[key] = _build(value_node, value_path, document, ancestors)
     return mapping
 
 
-def _plain(text: str, path: Path, document: Document) -> Any:
+def _parse_scalar(text: str, path: KeyPath, document: Document) -> Any:
+    """Return the value of unquoted text."""
     if text in NULL:
         return None
     if text in BOOLEAN:
@@ -168,17 +177,15 @@ def _plain(text: str, path: Path, document: Document) -> Any:
         return int(text.replace("_", ""))
     if FLOAT.fullmatch(text):
         number = float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
-        whole = "e" in text.lower() and abs(number) <= LARGEST_WHOLE and number == int(number)
-        return int(number) if whole else number
+        has_exponent = "e" in text.lower()
+        if has_exponent and abs(number) <= MAX_INTEGER_WITH_EXPONENT and number == int(number):
+            return int(number)
+        return number
     if text.lower() in AMBIGUOUS:
         switch = "true" if text.lower() in ("yes", "on", "y") else "false"
-        document.problems.append(
-            (path, f"a bare {text} is ambiguous in YAML: write '{text}' (quoted) for the text")
-            if switch == "false" and path[-1:] in (("src",), ("tgt",))
-            else (
-                path,
-                f"a bare {text} is ambiguous in YAML: write {switch} for the switch, "
-                f"or '{text}' (quoted) for the text",
-            )
-        )
+        is_language = switch == "false" and path[-1:] in (("src",), ("tgt",))
+        suggestion = f"write '{text}' (quoted) for the text"
+        if not is_language:
+            suggestion = f"write {switch} for the switch, or '{text}' (quoted) for the text"
+        document.problems.append((path, f"a bare {text} is ambiguous in YAML: {suggestion}"))
     return text
