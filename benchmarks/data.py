@@ -115,7 +115,7 @@ def padding(texts: list[str], model: Path) -> None:
 
 def trained(lines: list[list[str]]) -> Tokenizer:
     """Return a joint unigram model of 8,000 pieces."""
-    from nmt.config.schema import TokenizerConfig
+    from nmt.config.sections.tokenizer import TokenizerConfig
     from nmt.data.tokenizer.training import train_tokenizer
 
     config = TokenizerConfig(vocab_size=8000)

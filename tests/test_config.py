@@ -11,14 +11,16 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from nmt.config.conflicts import check_conflicts
 from nmt.config.loader import (
-    config_schema,
+    config_json_schema,
+    format_config,
     load_config,
-    run_folder,
-    show_config,
+    resolve_run_dir,
 )
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.config.schema import Config, FilePair, TrainSet
+from nmt.config.schema import Config
+from nmt.config.sections.data import FilePair, TrainSet
 from nmt.errors import ConfigError, did_you_mean
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +74,7 @@ ONE_PROBLEM = [
     ),
     (
         "train: {seed: null}",
-        "a.yaml:2: train.seed: expected a whole number of at least 0, got null (leave the key out",
+        "a.yaml:2: train.seed: expected a whole number of at least 0, got null (remove the key",
     ),
     (
         "train: {lr: fast}",
@@ -149,7 +151,10 @@ ONE_PROBLEM = [
         "a.yaml:2: model.dropout: expected a number of at least 0 and below 1, got -0.1",
     ),
     ("train: {seed: no}", "a.yaml:2: train.seed: a bare no is ambiguous in YAML"),
-    ("train:\n  seed: 1\n  seed: 2", "a.yaml:4: train.seed: is given twice (first on line 3)"),
+    (
+        "train:\n  seed: 1\n  seed: 2",
+        "a.yaml:4: train.seed: expected one value, got a second one (first on line 3)",
+    ),
     (
         "tokenizer: {joint: false, model: {src: a}}",
         "a.yaml:2: tokenizer.model: expected a path, a mapping with the keys src and tgt or null, "
@@ -252,15 +257,23 @@ def test_what_is_no_text_set_is_named_with_its_place(file: Path, name: str, valu
 BROKEN_SETS = [
     ("{train: [{src: a}], valid: 9}", "data.train", "expected a mapping with the keys src and tgt"),
     ("{train: [t], valid: {tgt: a}}", "data.valid", "expected a mapping with the keys src and tgt"),
-    ("{train: [t, {prefix: a, file: b.tsv}], valid: 9}", "data.train", "set 2 expected a mapping"),
+    ("{train: [t, {prefix: a, file: b.tsv}], valid: 9}", "data.train", "set 2: expected a mapping"),
     ("{train: [{}], valid: 9}", "data.train", "expected a mapping with the keys"),
-    ("{train: [{prefix: a, columns: [1, 2]}], valid: 9}", "data.train", "has columns"),
+    (
+        "{train: [{prefix: a, columns: [1, 2]}], valid: 9}",
+        "data.train",
+        "expected columns only with file, got [1, 2]",
+    ),
     ("{train: [{file: a.txt}], valid: 9}", "data.train", "expected a .tsv or .jsonl file, got a."),
-    ("{train: [{prefix: a, weight: 1}, b], valid: 9}", "data.train", "set 2 has no weight"),
+    (
+        "{train: [{prefix: a, weight: 1}, b], valid: 9}",
+        "data.train",
+        "expected a weight for every set or for none, got none for set 2",
+    ),
     (
         "{train: [t], valid: {prefix: v, tags: {a: b}}}",
         "data.valid",
-        "expected no tag, as no text has",
+        "expected no tag, because the training text has none",
     ),
     (
         "{train: [{prefix: t, tags: {to: fr}}], valid: {prefix: v, tags: {to: fe}}}",
@@ -270,7 +283,7 @@ BROKEN_SETS = [
     (
         "{train: [{prefix: t, tags: {to: fr}}], valid: 9, test: [{prefix: v, tags: {to: fr}}, s]}",
         "data.test",
-        "set 2 has no tag to, which all training sets have",
+        "set 2: expected the tag to, which all training sets have, got none",
     ),
 ]
 
@@ -384,8 +397,8 @@ def test_set_overrides_one_value_and_marks_it_given(
 ) -> None:
     config = load(file, DATA + "train: {lr: 1.0, max_epochs: 3}\n", override)
     assert getattr(getattr(config, section), key) == value
-    assert config.is_given(f"{section}.{key}")
-    assert config.is_given("train.lr")
+    assert config.is_explicit(f"{section}.{key}")
+    assert config.is_explicit("train.lr")
 
 
 def test_set_keeps_the_other_values_of_its_section(file: Path) -> None:
@@ -461,43 +474,43 @@ def test_a_tilde_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch)
 CONTRADICTIONS = [
     (
         DATA + "train: {parallel: fsdp, micro_batch_tokens: auto}",
-        "a.yaml:2: train.micro_batch_tokens: auto goes with train.parallel ddp",
+        "a.yaml:2: train.micro_batch_tokens: expected a number or null with train.parallel fsdp",
     ),
     (
         DATA + "train: {recompute: true}",
-        "a.yaml:2: train.recompute: is for transformers",
+        "a.yaml:2: train.recompute: expected false with model.arch rnn, got true",
     ),
     (
         ALIGNED.replace("[a]", "[a], clean: {normalise: [nfc]}") + "train: {guided_alignment: 1.0}",
-        "a.yaml:1: data.clean: normalise changes the words that data.alignments counts",
+        "a.yaml:1: data.clean: expected no normalise with data.alignments, got ['nfc']",
     ),
     (
         "data:\n  tgt: de\n  src: de\n  train: [t]\n  valid: v",
-        "a.yaml:2: data.tgt: expected another code than data.src",
+        "a.yaml:2: data.tgt: expected a code different from data.src",
     ),
     (DATA + "model: {d_hidden: 7}", "a.yaml:2: model.d_hidden: expected an even number"),
     (
         DATA + "model:\n  wiring: bahdanau\n  input_feeding: true",
-        "a.yaml:4: model.input_feeding: true goes with wiring luong only, wiring is bahdanau",
+        "a.yaml:4: model.input_feeding: expected false with wiring bahdanau, got true",
     ),
     (
         DATA + "model: {wiring: none, input_feeding: true}",
-        "a.yaml:2: model.input_feeding: true goes with wiring luong only, wiring is none",
+        "a.yaml:2: model.input_feeding: expected false with wiring none, got true",
     ),
     (
         DATA + "model:\n  wiring: none\n  score: dot",
-        "a.yaml:4: model.score: has no meaning with wiring none",
+        "a.yaml:4: model.score: expected no value with wiring none, got dot",
     ),
     *(
         (
             DATA + f"model: {{wiring: none, {setting}}}",
-            f"a.yaml:2: model.{setting.split(':')[0]}: has no meaning with wiring none",
+            f"a.yaml:2: model.{setting.split(':')[0]}: expected no value with wiring none, got ",
         )
         for setting in ("window: local_p", "window_width: 3", "num_heads: 2", "coverage: false")
     ),
     (
         DATA + "model: {window_width: 3}",
-        "a.yaml:2: model.window_width: has no meaning with window global",
+        "a.yaml:2: model.window_width: expected no value with window global, got 3",
     ),
     (
         DATA + "model: {num_heads: 3}",
@@ -506,7 +519,7 @@ CONTRADICTIONS = [
     *(
         (
             DATA + f"model: {{coverage: true, score: {score}}}",
-            "a.yaml:2: model.coverage: true goes with score additive or concat only",
+            f"a.yaml:2: model.coverage: expected false with score {score}, got true",
         )
         for score in ("dot", "scaled_dot", "general", "location")
     ),
@@ -520,47 +533,47 @@ CONTRADICTIONS = [
     ),
     (
         DATA + "train: {parallel: fsdp, precision: fp16}",
-        "a.yaml:2: train.parallel: fsdp goes with bf16 or fp32, not with fp16",
+        "a.yaml:2: train.parallel: expected ddp with train.precision fp16, got fsdp",
     ),
     (
         DATA + "train: {guided_alignment: 0.5}",
-        "a.yaml:2: train.guided_alignment: needs alignments of the training text",
+        "a.yaml:2: train.guided_alignment: expected 0 without data.alignments, got 0.5",
     ),
     (
         ALIGNED + "train: {guided_alignment: 0.5}\nmodel: {wiring: none}",
-        "a.yaml:2: train.guided_alignment: has no meaning with model.wiring none",
+        "a.yaml:2: train.guided_alignment: expected 0 with model.wiring none, got 0.5",
     ),
     (
         ALIGNED.replace("[a]", "[a, b]") + "train: {guided_alignment: 0.5}",
-        "a.yaml:1: data.alignments: expected a file for each of the 1 sets of data.train, got 2",
+        "a.yaml:1: data.alignments: expected one file for each of the 1 sets of data.train, got 2",
     ),
     (
         ALIGNED.replace("valid,", "valid, augment: {upper: 0.1},")
         + "train: {guided_alignment: 0.5}",
-        "a.yaml:1: data.alignments: are of the text as it stands",
+        "a.yaml:1: data.alignments: expected null with data.augment or tokenizer.sampling, got",
     ),
     (
         ALIGNED + "train: {guided_alignment: 0.5}\ntokenizer: {sampling: 0.1}",
-        "a.yaml:1: data.alignments: are of the text as it stands",
+        "a.yaml:1: data.alignments: expected null with data.augment or tokenizer.sampling, got",
     ),
     (
         DATA.replace("[train]", "[{prefix: a, weight: 2}]").replace("valid}", "v, temperature: 5}"),
-        "a.yaml:1: data.temperature: makes the weights of the sets",
+        "a.yaml:1: data.temperature: expected null if sets have weights, got 5",
     ),
     *(
         (
             DATA + f"tokenizer: {{type: {name}, sampling: 0.1}}",
-            f"a.yaml:2: tokenizer.sampling: is for unigram and bpe: with {name} there is one way",
+            f"a.yaml:2: tokenizer.sampling: expected null with tokenizer.type {name}, got 0.1",
         )
         for name in ("char", "word")
     ),
     (
         DATA + "decode: {shortlist: true}\nmodel: {wiring: none}",
-        "a.yaml:2: decode.shortlist: is learned from attention, which model.wiring none has not",
+        "a.yaml:2: decode.shortlist: expected false with model.wiring none, got true",
     ),
     (
         DATA + "decode: {coverage_penalty: 0.2}\nmodel: {wiring: none}",
-        "a.yaml:2: decode.coverage_penalty: is made of attention, which model.wiring none has not",
+        "a.yaml:2: decode.coverage_penalty: expected 0 with model.wiring none, got 0.2",
     ),
     (
         DATA + "decode: {beam_size: 6, groups: 4}",
@@ -569,7 +582,7 @@ CONTRADICTIONS = [
     *(
         (
             DATA + f"decode: {{beam_size: 4, groups: 2, {method}}}",
-            "a.yaml:2: decode.groups: are of a",
+            "a.yaml:2: decode.groups: expected 1 with sampling, got 2",
         )
         for method in ("method: sample", "method: mbr")
     ),
@@ -579,13 +592,19 @@ CONTRADICTIONS = [
     ),
     (
         DATA + "model: {tie: all}\ntokenizer: {joint: false}",
-        "a.yaml:2: model.tie: all needs one vocabulary",
+        "a.yaml:2: model.tie: expected target or none with tokenizer.joint false, got all",
     ),
     *(
-        (DATA + f"train: {{schedule: {name}}}", f"a.yaml:2: train.schedule: {name} needs an end")
+        (
+            DATA + f"train: {{schedule: {name}}}",
+            f"a.yaml:2: train.schedule: expected train.max_updates or train.max_epochs with {name}",
+        )
         for name in ("linear", "cosine", "wsd")
     ),
-    (DATA + "train: {patience: null}", "a.yaml:2: train.max_updates: training would never end"),
+    (
+        DATA + "train: {patience: null}",
+        "a.yaml:2: train.max_updates: expected at least one of max_updates, max_epochs, max_hours",
+    ),
     (
         DATA + "train: {batch_tokens: 1000, micro_batch_tokens: 1001}",
         "a.yaml:2: train.micro_batch_tokens: expected at most train.batch_tokens (1000), got 1001",
@@ -620,8 +639,9 @@ def test_a_contradiction_names_the_place_and_the_way_out(file: Path, text: str, 
 
 
 def test_every_rule_has_its_case_above(file: Path) -> None:
-    rules = {place for _, place, _ in load(file, DATA)._rules()}
-    assert rules == {start.split(": ")[1] for _, start in CONTRADICTIONS}
+    assert check_conflicts(load(file, DATA)).checked_keys == {
+        start.split(": ")[1] for _, start in CONTRADICTIONS
+    }
 
 
 @pytest.mark.parametrize(
@@ -649,7 +669,7 @@ def test_every_rule_has_its_case_above(file: Path) -> None:
     ],
 )
 def test_just_inside_every_rule_is_fine(file: Path, text: str) -> None:
-    assert load(file, DATA + text + "\n").contradictions() == []
+    assert check_conflicts(load(file, DATA + text + "\n")).conflicts == []
 
 
 def test_contradictions_come_all_at_once_and_from_set_too(file: Path) -> None:
@@ -701,7 +721,7 @@ def test_missing_files_come_together_with_all_other_problems(file: Path, model: 
 
 def test_what_followed_another_setting_follows_it_again(file: Path) -> None:
     """A resolved config, saved and used as a config, must not freeze what was derived."""
-    file.write_text(show_config(load(file, DATA + "model: {decoder_layers: 2}\n")))
+    file.write_text(format_config(load(file, DATA + "model: {decoder_layers: 2}\n")))
     model = load_config(file, ["model.num_layers=3"]).model
     assert (model.encoder_layers, model.decoder_layers) == (3, 2)
 
@@ -740,9 +760,9 @@ def test_a_number_for_valid_needs_no_file(file: Path) -> None:
 
 def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> None:
     config = load(file, DATA, "run=/x/r")
-    assert run_folder(config, file, Path("named")).path == Path("named")
-    assert run_folder(config, file, None).path == Path("/x/r")
-    assert run_folder(load(file, DATA), file, None).path == Path("runs/a")
+    assert resolve_run_dir(config, file, Path("named")).path == Path("named")
+    assert resolve_run_dir(config, file, None).path == Path("/x/r")
+    assert resolve_run_dir(load(file, DATA), file, None).path == Path("runs/a")
 
 
 # Defaults, and the resolved config
@@ -766,10 +786,10 @@ def test_defaults_of_the_architecture_are_filled_in(
     assert config.train.schedule == schedule
     assert config.train.warmup == config.model.DEFAULT_WARMUP
     given = [
-        name for name in ("encoder_layers", "decoder_layers") if config.is_given(f"model.{name}")
+        name for name in ("encoder_layers", "decoder_layers") if config.is_explicit(f"model.{name}")
     ]
     assert given == ["decoder_layers"]
-    assert not config.is_given("train.lr")
+    assert not config.is_explicit("train.lr")
 
 
 def test_given_values_are_not_filled_in(file: Path) -> None:
@@ -793,7 +813,7 @@ RELOADED = [
 def test_the_resolved_config_reloads_to_itself(file: Path, text: str) -> None:
     config = load(file, DATA + text)
     elsewhere = file.parent.parent / "run.yaml"
-    elsewhere.write_text(show_config(config), encoding="utf-8")
+    elsewhere.write_text(format_config(config), encoding="utf-8")
     again = load_config(elsewhere)
     assert again.model_dump() == config.model_dump()
 
@@ -802,7 +822,7 @@ def test_the_resolved_config_reloads_to_itself(file: Path, text: str) -> None:
 def test_the_resolved_config_marks_what_was_given(file: Path, model: type[BaseModel]) -> None:
     [arch] = get_args(model.model_fields["arch"].annotation)
     text = f"train: {{lr: 0.001}}\nmodel: {{arch: {arch}}}\n"
-    shown = show_config(load(file, DATA + text, "decode.beam_size=5")).split("\n")
+    shown = format_config(load(file, DATA + text, "decode.beam_size=5")).split("\n")
     given = {line.split(":")[0].strip() for line in shown if line.endswith("# given")}
     assert given == {"src", "tgt", "train", "valid", "arch", "lr", "beam_size"}
     others = sum(len(kind.model_fields) for section, kind in sections() if section != "model")
@@ -815,8 +835,8 @@ def test_with_values_keeps_what_was_given(file: Path) -> None:
     changed = config.with_values({"train.threads": 2, "tokenizer.vocab_size": 99})
     assert (changed.train.threads, changed.tokenizer.vocab_size) == (2, 99)
     assert config.train.threads is None
-    assert changed.is_given("train.lr")
-    assert not changed.is_given("train.threads")
+    assert changed.is_explicit("train.lr")
+    assert not changed.is_explicit("train.threads")
     assert changed.train.lr == 0.5
 
 
@@ -838,7 +858,7 @@ def sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return the JSON schema of each (section, setting, class)."""
-    schema = json.loads(config_schema())
+    schema = json.loads(config_json_schema())
     found = {("", "run", "Config"): schema["properties"]["run"]}
     for section, kind in sections():
         properties = schema["$defs"][kind.__name__]["properties"]
@@ -847,13 +867,13 @@ def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def test_the_schema_describes_every_setting() -> None:
-    assert set(json.loads(config_schema())["properties"]) == set(Config.model_fields)
+    assert set(json.loads(config_json_schema())["properties"]) == set(Config.model_fields)
     for place, schema in setting_schemas().items():
         assert schema.get("description", "").strip(), place
 
 
 def test_the_schema_refuses_unknown_keys_like_we_do() -> None:
-    schema = json.loads(config_schema())
+    schema = json.loads(config_json_schema())
     assert schema["additionalProperties"] is False
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
 
@@ -861,7 +881,7 @@ def test_the_schema_refuses_unknown_keys_like_we_do() -> None:
 def test_the_schema_in_docs_is_the_one_of_the_code() -> None:
     committed = ROOT / "docs" / "config.schema.json"
     assert committed.is_file(), "write it with: nmt config schema > docs/config.schema.json"
-    assert committed.read_text(encoding="utf-8") == config_schema() + "\n"
+    assert committed.read_text(encoding="utf-8") == config_json_schema() + "\n"
 
 
 def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from nmt.config.error_messages import _settings_named
+from nmt.config.error_messages import _keys_named
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
 from nmt.config.synonyms import SYNONYMS, VALUES
@@ -121,7 +121,7 @@ def test_a_key_in_the_wrong_place_names_the_right_one(tmp_path: Path, path: str,
 def test_every_setting_is_found_from_any_other_section(tmp_path: Path) -> None:
     for section in SECTIONS:
         for key in keys(section) - set(SYNONYMS):
-            assert f"{section}.{key}" in _settings_named(key)
+            assert f"{section}.{key}" in _keys_named(key)
 
 
 def test_a_section_of_another_toolkit_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from nmt.config.schema import DataConfig, TextSet, TrainSet
-from nmt.config.text_sets import COMPRESSIONS, AnySet, languages, set_files, set_names
+from nmt.config.sections.data import DataConfig, TextSet, TrainSet
+from nmt.config.text_sets import (
+    COMPRESSIONS,
+    AnyTextSet,
+    text_set_files,
+    text_set_languages,
+    text_set_names,
+)
 from nmt.errors import ConfigError, DataError
 
 DATA = DataConfig(src="en", tgt="fr", train=[Path("data/train")], valid=1)
@@ -20,11 +26,11 @@ def make(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def found(folder: Path, one: AnySet | None = None, **keys: Any) -> list[tuple[str, ...]]:
+def found(folder: Path, one: AnyTextSet | None = None, **keys: Any) -> list[tuple[str, ...]]:
     """Return the parts of a set, by the files' names below the folder."""
     paths = ("prefix", "src", "tgt", "file")
     below = {key: folder / its if key in paths else its for key, its in keys.items()}
-    parts = set_files(TextSet(**below) if one is None else one, DATA)
+    parts = text_set_files(TextSet(**below) if one is None else one, DATA)
     return [tuple(str(file.relative_to(folder)) for file in part) for part in parts]
 
 
@@ -122,9 +128,9 @@ def test_tags_name_the_languages_of_a_set(tmp_path: Path) -> None:
     assert found(tmp_path, prefix="a", tags=other) == [("a.en", "a.de")]
     assert found(tmp_path, prefix="a", tags=both) == [("a.fr", "a.it.gz")]
     assert found(tmp_path, prefix="a", tags={"domain": "de"}) == [("a.en", "a.fr")]
-    assert languages(Path("a"), DATA) == ("en", "fr")
-    assert languages(TextSet(prefix=Path("a"), tags=other), DATA) == ("en", "de")
-    assert languages(TrainSet(prefix=Path("a"), tags=both), DATA) == ("fr", "it")
+    assert text_set_languages(Path("a"), DATA) == ("en", "fr")
+    assert text_set_languages(TextSet(prefix=Path("a"), tags=other), DATA) == ("en", "de")
+    assert text_set_languages(TrainSet(prefix=Path("a"), tags=both), DATA) == ("fr", "it")
 
 
 @pytest.mark.parametrize(
@@ -139,25 +145,25 @@ def test_tags_name_the_languages_of_a_set(tmp_path: Path) -> None:
     ],
     ids=["path", "prefix", "two files", "table", "one language", "tags"],
 )
-def test_a_set_is_called_by_the_end_of_its_name(one: AnySet, name: str) -> None:
-    assert set_names([one]) == [name]
+def test_a_set_is_called_by_the_end_of_its_name(one: AnyTextSet, name: str) -> None:
+    assert text_set_names([one]) == [name]
 
 
 def test_as_many_folders_are_named_as_it_takes() -> None:
     sets = [Path("a/b/test"), Path("a/c/test"), TextSet(file=Path("c/c/x.tsv"))]
-    assert set_names(sets) == ["b/test", "c/test", "c/x"]
-    assert set_names([Path("1/b/test"), Path("2/b/test")]) == ["1/b/test", "2/b/test"]
-    assert set_names([Path("test"), Path("b/test")]) == ["test", "b/test"]
-    assert set_names([]) == []
+    assert text_set_names(sets) == ["b/test", "c/test", "c/x"]
+    assert text_set_names([Path("1/b/test"), Path("2/b/test")]) == ["1/b/test", "2/b/test"]
+    assert text_set_names([Path("test"), Path("b/test")]) == ["test", "b/test"]
+    assert text_set_names([]) == []
 
 
 def test_tags_tell_sets_of_one_text_apart() -> None:
     sets = [TextSet(prefix=Path("a/x"), tags={"tgt_lang": code}) for code in ("fr", "de")]
-    assert set_names([Path("a/x"), *sets]) == ["x", "x.fr", "x.de"]
+    assert text_set_names([Path("a/x"), *sets]) == ["x", "x.fr", "x.de"]
 
 
 def test_a_set_given_twice_is_refused() -> None:
     same = TextSet(prefix=Path("a/x"), tags={"tgt_lang": "de"})
     for sets in ([Path("a/x"), Path("a/x")], [same, same]):
         with pytest.raises(ConfigError, match="test sets with different names"):
-            set_names(sets)
+            text_set_names(sets)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nmt.config.yaml_reader import Path, dotted, parse_value, parse_yaml
+from nmt.config.yaml_reader import KeyPath, dotted_key, parse_value, parse_yaml
 
 
 def value_of(text: str) -> Any:
@@ -104,7 +104,7 @@ def test_a_key_given_twice_names_both_lines() -> None:
     document = parse_yaml("a: 1\nb: 2\na: 3\n")
     [(path, message)] = document.problems
     assert path == ("a",)
-    assert "is given twice (first on line 1)" in message
+    assert "got a second one (first on line 1)" in message
     assert document.lines[path] == 3
 
 
@@ -128,7 +128,7 @@ def test_the_same_key_in_two_sections_is_fine() -> None:
         (("e", 1), 9),
     ],
 )
-def test_every_value_knows_its_line(path: Path, line: int) -> None:
+def test_every_value_knows_its_line(path: KeyPath, line: int) -> None:
     text = "# comment\na:\n  b: {c: 1}\n  d:\n    - one\n    - x: 1\n      y: 2\ne: [1,\n  2]\n"
     assert parse_yaml(text).lines[path] == line
 
@@ -199,4 +199,4 @@ def test_the_right_side_of_set(text: str, value: object) -> None:
 
 
 def test_a_path_is_written_as_the_person_types_it() -> None:
-    assert dotted(("data", "train", 0)) == "data.train.0"
+    assert dotted_key(("data", "train", 0)) == "data.train.0"

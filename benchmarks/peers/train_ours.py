@@ -35,7 +35,7 @@ def make_config(setting: dict[str, Any]) -> Config:
     values = {"data": {"train": [Path("none")], "valid": 1}, "model": model}
     return Config.model_validate(
         values | {"train": {"label_smoothing": setting["label_smoothing"]}}
-    ).resolved(frozenset())
+    ).with_defaults(frozenset())
 
 
 def micro_batch(batch: Batch, pad: int) -> MicroBatch:

@@ -11,7 +11,7 @@ from typing import Any, TypeGuard, overload
 
 from nmt.config.loader import load_config
 from nmt.config.overrides import Override
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.terminology import Terminology
@@ -122,7 +122,7 @@ class Model:
         With `confidence` the best has its confidence.
         """
         translator = self._translator(terms, protect, decode, confidence)
-        most = translator.settings.most
+        most = translator.settings.max_nbest
         if not isinstance(n, int) or not 1 <= n <= most:
             raise ConfigError([f"n: expected a whole number from 1 to {most}, got {show_value(n)}"])
         lists = translator.nbest(list(_as_lines(lines)), n)
@@ -209,7 +209,9 @@ class Model:
         ]
         if fixed:
             raise ConfigError(fixed)
-        changes = [Override.of(f"decode.{name}", value, name) for name, value in decode.items()]
+        changes = [
+            Override.from_value(f"decode.{name}", value, name) for name, value in decode.items()
+        ]
         return load_config(self._run.config, [*self._overrides, *changes]).decode
 
 

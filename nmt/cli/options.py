@@ -73,5 +73,5 @@ def merge_overrides(
     overrides = list(set_options or [])
     for flag, (key, value) in flags.items():
         if value is not None:
-            overrides.append(Override.of(key, value, flag))
+            overrides.append(Override.from_value(key, value, flag))
     return overrides

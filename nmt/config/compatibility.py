@@ -82,15 +82,11 @@ def tokenizer_differences(state: Mapping[str, Any], config: Config, run: RunDir)
     for name, recorded_hash in recorded.items():
         if current.get(name) != recorded_hash:
             got = "another file" if name in current else "no file"
-            differences.append(
-                f"{run.path / name}: expected the tokenizer of the model, got {got}"
-            )
+            differences.append(f"{run.path / name}: expected the tokenizer of the model, got {got}")
     return differences
 
 
-def _normalization_differences(
-    state: Mapping[str, Any], config: Config, run: RunDir
-) -> list[str]:
+def _normalization_differences(state: Mapping[str, Any], config: Config, run: RunDir) -> list[str]:
     """Return a message if the normalization differs from that of a checkpoint."""
     if "ingredients" not in state:
         return []

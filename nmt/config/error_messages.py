@@ -65,9 +65,7 @@ def _remove_union_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]
     return tuple(part for part in location if part not in UNION_TAGS)
 
 
-def _split_location(
-    location: tuple[int | str, ...], data: Any
-) -> tuple[KeyPath, list[int | str]]:
+def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[KeyPath, list[int | str]]:
     """Split a location into the path that exists in `data` and the missing part.
 
     The schema accepts a single value instead of a list of one, so its item 0 is the value itself.

@@ -304,14 +304,14 @@ def _missing_text_files(section: Any) -> list[Problem]:
     data = _validated(DataConfig, section)
     if data is None:
         return []
-    text_sets: list[tuple[KeyPath, AnyTextSet]] = []
-    for i, text_set in enumerate(data.train):
-        text_sets.append((("data", "train", i), text_set))
-    for i, text_set in enumerate(data.valid_sets()):
-        index = (i,) if isinstance(data.valid, list) else ()
-        text_sets.append((("data", "valid", *index), text_set))
-    for i, text_set in enumerate(data.test):
-        text_sets.append((("data", "test", i), text_set))
+    text_sets: list[tuple[KeyPath, AnyTextSet]] = [
+        *((("data", "train", i), text_set) for i, text_set in enumerate(data.train)),
+        *(
+            (("data", "valid", i) if isinstance(data.valid, list) else ("data", "valid"), text_set)
+            for i, text_set in enumerate(data.valid_sets())
+        ),
+        *((("data", "test", i), text_set) for i, text_set in enumerate(data.test)),
+    ]
     problems: list[Problem] = []
     files: list[tuple[KeyPath, Path]] = []
     for path, text_set in text_sets:

@@ -106,7 +106,7 @@ class RNNConfig(Section):
         collector.error_if(
             self.input_feeding and self.wiring != "luong",
             "model.input_feeding",
-            f"expected false with wiring {self.wiring}, got true (input feeding needs wiring luong)",
+            f"expected false with wiring {self.wiring}, got true (it needs wiring luong)",
         )
         for key in ("score", "window", "window_width", "num_heads", "coverage"):
             collector.error_if(
@@ -174,7 +174,7 @@ class TransformerConfig(Section):
     norm_place: Literal["pre", "post"] = "pre"
     """Normalization before each sublayer, or after its residual connection."""
     deepnorm: bool = False
-    """DeepNorm: scaled residuals and initial weights for deep post-norm models (Wang et al. 2022)."""
+    """Scaled residuals and initial weights for deep post-norm models (Wang et al. 2022)."""
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     """Position encoding."""
     max_positions: Count = 1024

@@ -82,8 +82,7 @@ def text_set_names(text_sets: Sequence[AnyTextSet]) -> list[str]:
     """
     stems = [_stem(text_set) for text_set in text_sets]
     tags = [
-        "".join(f".{value}" for value in text_set_tags(text_set).values())
-        for text_set in text_sets
+        "".join(f".{value}" for value in text_set_tags(text_set).values()) for text_set in text_sets
     ]
     max_depth = max((len(stem.parts) for stem in stems), default=1)
     for depth in range(1, max_depth + 1):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Hypotheses, Prefix, Stop
@@ -105,7 +105,7 @@ class TorchEngine(Forcing):
         super().__init__(model, tokenizers, settings, device)
         self.shortlist = shortlist
         self.check = check
-        self.width = 1 if settings.samples else settings.beam_size // settings.groups
+        self.width = 1 if settings.is_sampling else settings.beam_size // settings.groups
         """Hypotheses of a group."""
         self.stop: Stop = "first" if self.width == 1 else settings.stop
         self.filters = Filters(settings, tokenizers.tgt)
@@ -125,13 +125,13 @@ class TorchEngine(Forcing):
         """Return the `nbest` best hypotheses of each source, best first.
 
         `sources` are token ids without eos, any number of them; `nbest` is at most
-        `decode.most`; `demands` are of some of them, by index. Raises ConfigError where phrases
-        are demanded of samples or of groups. `progress` is called with the number of sources
-        that are done, one call at a time.
+        `decode.max_nbest`; `demands` are of some of them, by index. Raises ConfigError where
+        phrases are demanded of samples or of groups. `progress` is called with the number of
+        sources that are done, one call at a time.
         """
         demands = demands or {}
         held = {i for i, its in demands.items() if its.phrases}
-        if held and (self.settings.samples or self.settings.groups > 1):
+        if held and (self.settings.is_sampling or self.settings.groups > 1):
             raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
         found: list[list[Hypothesis]] = [[] for _ in sources]
         free = [i for i in range(len(sources)) if i not in held]
@@ -153,7 +153,7 @@ class TorchEngine(Forcing):
         """Search sources of which all, or none, are to hold phrases."""
         workers = self._workers(len(sources))
         share = math.ceil(len(sources) / workers)
-        if self.settings.samples:
+        if self.settings.is_sampling:
             share = min(share, max(1, SAMPLES_TOGETHER // nbest))
         waiting = Waiting(sources, demands, share, self.settings, progress)
         found: list[list[Hypothesis]] = [[] for _ in sources]
@@ -187,7 +187,7 @@ class TorchEngine(Forcing):
 
     def _groups(self, nbest: int) -> int:
         """Return how many groups search each sentence."""
-        return nbest if self.settings.samples else self.settings.groups
+        return nbest if self.settings.is_sampling else self.settings.groups
 
     def _search(
         self,
@@ -233,7 +233,7 @@ class TorchEngine(Forcing):
         hypotheses = Hypotheses.start(each, k, math.ceil(nbest / groups))
         if waiting.prefixed:
             hypotheses = replace(hypotheses, prefix=self._prefix(demands, groups))
-        if self.settings.samples:
+        if self.settings.is_sampling:
             longest = max(limits)
             drawn = [
                 F.pad(random_numbers(source, self.settings.seed, groups, its), (0, longest - its))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 
 Candidates = tuple[Tensor, Tensor, Tensor]
 """B x C log-probabilities, rows and tokens."""

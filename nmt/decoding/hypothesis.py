@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import mul
 from typing import Protocol
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.lines.confidence import Confidence, TokenScores
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nmt.config.compatibility import TRAINING_ONLY_KEYS, identity_differences
 from nmt.config.loader import load_config
-from nmt.config.model_config import in_yaml
-from nmt.config.model_ingredients import OF_TRAINING, other_ingredients
-from nmt.config.schema import Config, DecodeConfig, known_tags, required_tags
+from nmt.config.model_config import format_yaml
+from nmt.config.schema import Config
+from nmt.config.sections.decode import DecodeConfig
 from nmt.core.logging import say
 from nmt.core.manifest import verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished, open_model, read_json
@@ -149,11 +150,11 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     elif set(src.steps) != set(steps):
         raise ConfigError(
             [
-                f"tokenizer.normalization: expected {in_yaml(list(src.steps))}, as the model was "
-                f"trained, got {in_yaml(steps)}"
+                f"tokenizer.normalization: expected {format_yaml(list(src.steps))}, as the model "
+                f"was trained, got {format_yaml(steps)}"
             ]
         )
-    ids = find_tag_ids(tokenizers.src, known_tags(config.data), config.decode.tags)
+    ids = find_tag_ids(tokenizers.src, config.data.training_tags(), config.decode.tags)
     return tokenizers.with_tags(ids)
 
 
@@ -172,14 +173,14 @@ def _warn_about_normalized_training_text(config: Config) -> None:
 def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
     """Return a translator for sources with `tags`, which replace those of `decode.tags`."""
     all_tags = {**config.decode.tags, **tags}
-    ids = find_tag_ids(translator.tokenizers.src, known_tags(config.data), all_tags)
+    ids = find_tag_ids(translator.tokenizers.src, config.data.training_tags(), all_tags)
     return translator.with_tags(ids, source_language(config, tags))
 
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
     """Raise ConfigError if a tag of all training sources is in neither `decode.tags` nor `tags`."""
-    for name in sorted(required_tags(config.data) - {*config.decode.tags, *(tags or {})}):
-        values = ", ".join(value for tag, value in known_tags(config.data) if tag == name)
+    for name in sorted(config.data.required_tags() - {*config.decode.tags, *(tags or {})}):
+        values = ", ".join(value for tag, value in config.data.training_tags() if tag == name)
         flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
         raise ConfigError([f"decode.tags.{name}: expected one of {values}, got nothing ({flag})"])
 
@@ -294,7 +295,9 @@ class _EnsembleMember:
     def check(self) -> None:
         """Raise RunError if files or model settings changed after the checkpoint was written."""
         record = verified(self.checkpoint / STATE, {STATE, WEIGHTS})
-        if changes := other_ingredients(record, self.config, self.run, but=OF_TRAINING):
+        if changes := identity_differences(
+            record, self.config, self.run, ignored_keys=TRAINING_ONLY_KEYS
+        ):
             raise RunError("\n".join(changes))
 
     def load_model(self, tokenizers: Tokenizers, precision: str) -> AnyModel:

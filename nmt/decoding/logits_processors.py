@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.decoding.beam_state import Hypotheses, Prefix
 from nmt.errors import ConfigError, did_you_mean

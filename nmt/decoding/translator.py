@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from operator import mul
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.text.reader import to_single_line
 from nmt.data.text.sentence_splitter import sentence_ends
 from nmt.data.text.word_boundaries import count_phrase
@@ -296,7 +296,7 @@ class Translator:
 
         The number of hypotheses decides when a search ends, so each number has its own search.
         """
-        beam = self.settings.most
+        beam = self.settings.max_nbest
         is_mbr = self.settings.method == "mbr"
         counts = [
             beam if is_mbr or lines[segment.line_index].protected.has_tags else n

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from nmt.config.schema import Config, known_tags
+from nmt.config.schema import Config
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.configured_text import EvalSet
 from nmt.data.text.reader import read_lines
@@ -99,7 +99,9 @@ class RunSystem:
         """
         data = self.config.data
         require_tags(self.config, self._known_tags(test_set))
-        languages = {value for name, value in known_tags(data) if name == "tgt_lang"} or {data.tgt}
+        languages = {value for name, value in data.training_tags() if name == "tgt_lang"} or {
+            data.tgt
+        }
         if test_set.tgt_lang not in languages:
             raise ConfigError(
                 [
@@ -134,11 +136,11 @@ class RunSystem:
         return self.compute_attention(translator, pairs)
 
     def _has_attention(self) -> bool:
-        return self.engine == "nmt" and self.config.model.attends
+        return self.engine == "nmt" and self.config.model.has_attention
 
     def _known_tags(self, test_set: TestSet) -> dict[str, str]:
         """Return the tags of the test set that the model was trained with."""
-        known = known_tags(self.config.data)
+        known = self.config.data.training_tags()
         return {name: value for name, value in test_set.tags.items() if (name, value) in known}
 
     def _load_translator(self) -> Translator:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nmt.config.model_config import TransformerConfig, depths
+from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
 from nmt.models.transformer import (
@@ -63,7 +63,7 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
         "rotary_interleave": False,
         "rotary_base": ROTARY_BASE,
     }
-    n, m = depths(config)
+    n, m = layer_counts(config)
     spec = specs.TransformerSpec(
         specs.TransformerEncoderSpec(n, config.num_heads, **settings),
         specs.TransformerDecoderSpec(m, config.num_heads, **settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nmt.config.model_config import ExportEngine, RNNConfig, TransformerConfig, in_yaml
+from nmt.config.model_config import ExportEngine, RNNConfig, TransformerConfig, format_yaml
 
 ENGINE_NAMES: dict[ExportEngine, str] = {"ctranslate2": "CTranslate2", "huggingface": "MarianMT"}
 """Name of each engine in messages."""
@@ -45,6 +45,6 @@ def unsupported_settings(
     for setting, supported in SUPPORTED_VALUES[engine].items():
         value = getattr(config, setting)
         if value not in supported:
-            choices = " or ".join(map(in_yaml, supported))
-            problems.append((setting, f"{name} runs {choices} only, is {in_yaml(value)}"))
+            choices = " or ".join(map(format_yaml, supported))
+            problems.append((setting, f"{name} runs {choices} only, is {format_yaml(value)}"))
     return problems

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmt.config.loader import show_config
+from nmt.config.loader import format_config
 from nmt.config.model_config import ExportEngine
 from nmt.config.schema import Config
 from nmt.core import files, manifest
@@ -85,7 +85,7 @@ def export_run(
     engine = load_engine(run, greedy, "cpu")
     with new_folder(folder) as new:
         theirs = write(engine, config, to, quantization, new)
-        files.write_text(new / "config.yaml", show_config(config))
+        files.write_text(new / "config.yaml", format_config(config))
         files.write_text(RunDir(new).export, about(run, to))
         for model in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
             if model.is_file():

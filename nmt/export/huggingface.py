@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.model_config import TransformerConfig, depths
-from nmt.config.schema import DecodeConfig
+from nmt.config.model_config import TransformerConfig, layer_counts
+from nmt.config.sections.decode import DecodeConfig
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.hypothesis import Hypothesis, length_limit
@@ -75,7 +75,7 @@ def write_huggingface(
 
 def layout(config: TransformerConfig) -> dict[str, Any]:
     """Return the sizes under the names that transformers' encoder-decoders give them."""
-    n, m = depths(config)
+    n, m = layer_counts(config)
     return {
         "d_model": config.d_model,
         "encoder_layers": n,

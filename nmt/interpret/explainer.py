@@ -260,12 +260,12 @@ def load_explainer(
     """
     config = load_config(run.config, overrides)
     model = config.model
-    if not model.attends:
+    if not model.has_attention:
         raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
     wrong = [
         f"--{name}: expected 1 to {count}, the number of {name}s of {run.path}, got {given}"
         for name, given, count in (
-            ("layer", layer, model.attention_layers),
+            ("layer", layer, model.num_attention_layers),
             ("head", head, model.num_heads),
         )
         if given is not None and not 1 <= given <= count

@@ -6,7 +6,7 @@ from itertools import product
 
 import torch
 
-from nmt.config.model_config import RNNConfig, TransformerConfig, depths
+from nmt.config.model_config import RNNConfig, TransformerConfig, layer_counts
 from nmt.device.cpu import int8_kernel
 from nmt.device.precision import AUTOCAST_TYPES
 from nmt.errors import DeviceError
@@ -68,7 +68,7 @@ def tiny(config: RNNConfig | TransformerConfig) -> RNNConfig | TransformerConfig
     layers = dict(
         zip(
             ("encoder_layers", "decoder_layers"),
-            (min(MOST_LAYERS, depth) for depth in depths(config)),
+            (min(MOST_LAYERS, depth) for depth in layer_counts(config)),
             strict=True,
         )
     )

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nmt.config.model_config import RNNConfig, depths
+from nmt.config.model_config import RNNConfig, layer_counts
 from nmt.models.attention import Attended, Attention, AttentionState, Source, join_queries
 from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import (
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
                 batch_first=True,
                 bidirectional=config.bidirectional,
             )
-            for i in range(depths(config)[0])
+            for i in range(layer_counts(config)[0])
         )
         for layer in self.layers:
             init_recurrent(layer)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ class Decoder(nn.Module):
             RecurrentLayer(
                 config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width
             )
-            for i in range(depths(config)[1])
+            for i in range(layer_counts(config)[1])
         )
         if self.wiring != "none":
             self.attention = Attention(config)
@@ -355,7 +355,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         tied = config.tie != "none"
         d_readout = config.d_embed if tied else config.d_hidden
         self.encoder = Encoder(config, src_embedding)
-        self.bridge = Bridge(config, depths(config)[1])
+        self.bridge = Bridge(config, layer_counts(config)[1])
         self.decoder = Decoder(config, tgt_embedding, d_readout)
         self.dropout = Dropout(config.dropout)
         self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if tied else None)

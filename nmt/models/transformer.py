@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nmt.config.model_config import TransformerConfig, depths
+from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.models.interface import (
     BatchedTensors,
     DecoderState,
@@ -492,7 +492,7 @@ def deep_norm(config: TransformerConfig) -> tuple[DeepNorm, DeepNorm]:
     """Return the factors of encoder and decoder, for N and M layers; all 1 without deepnorm."""
     if not config.deepnorm:
         return DeepNorm(1.0, 1.0), DeepNorm(1.0, 1.0)
-    n, m = depths(config)
+    n, m = layer_counts(config)
     return (
         DeepNorm(0.81 * (n**4 * m) ** (1 / 16), 0.87 * (n**4 * m) ** (-1 / 16)),
         DeepNorm((3 * m) ** (1 / 4), (12 * m) ** (-1 / 4)),
@@ -618,7 +618,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         shared = config.tie == "all"
         src_embedding = tgt_embedding if shared else make_embedding(src_vocab, width, pad)
         into, out = deep_norm(config)
-        n, m = depths(config)
+        n, m = layer_counts(config)
         pre = config.norm_place == "pre"
         self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, into) for _ in range(n))

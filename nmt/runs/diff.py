@@ -44,7 +44,7 @@ def _settings(config: Config) -> dict[str, Setting]:
     for section, values in config.model_dump(mode="json").items():
         for key, value in values.items() if isinstance(values, dict) else [("", values)]:
             name = f"{section}.{key}" if key else section
-            found[name] = json.dumps(value, ensure_ascii=False), config.is_given(name)
+            found[name] = json.dumps(value, ensure_ascii=False), config.is_explicit(name)
     return found
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.loader import load_config
-from nmt.config.schema import Config, TokenizerConfig, known_tags
-from nmt.config.text_sets import languages
+from nmt.config.schema import Config
+from nmt.config.sections.tokenizer import TokenizerConfig
+from nmt.config.text_sets import text_set_languages
 from nmt.core import files
 from nmt.core.logging import duration, printable
 from nmt.core.run_dir import RunDir, read_json
@@ -61,7 +62,7 @@ def _mark(text: bytes) -> bytes:
 
 
 def _text(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> str:
-    pairs = [languages(one, config.data) for one in config.data.train]
+    pairs = [text_set_languages(one, config.data) for one in config.data.train]
     directions = ", ".join(dict.fromkeys(f"{src} to {tgt}" for src, tgt in pairs))
     made_by = f"nmt {version('nmt')}" + (f" (commit {found})" if (found := commit()) else "")
     recorded = read_input_files(run)
@@ -95,14 +96,14 @@ def _front_matter(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _use(config: Config, summary: RunSummary) -> str:
-    to = " --to CODE" if "tgt_lang" in dict(known_tags(config.data)) else ""
+    to = " --to CODE" if "tgt_lang" in dict(config.data.training_tags()) else ""
     command = f"nmt translate --model {shlex.quote(summary.run)}{to} < input.txt > output.txt"
     return f"```sh\n{command}\n```\n\nin the folder above this one; one line out a line in."
 
 
 def _vocabulary_sizes(tokenizer: TokenizerConfig) -> str:
     """Write the vocabulary size, or those of both sides."""
-    sizes = dict.fromkeys([tokenizer.size_of("src"), tokenizer.size_of("tgt")])
+    sizes = dict.fromkeys([tokenizer.vocab_size_of("src"), tokenizer.vocab_size_of("tgt")])
     return " + ".join(f"{size:,}" for size in sizes)
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 from safetensors import SafetensorError, safe_open
 
 from nmt.config.loader import load_config
-from nmt.config.schema import Config, TrainConfig
+from nmt.config.schema import Config
+from nmt.config.sections.train import TrainConfig
 from nmt.core import files
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import ConfigError, NMTError, RunError
@@ -151,7 +152,7 @@ def _summary(run: RunDir, name: str) -> RunSummary:
         seconds=seconds,
         share_done=share,
         seconds_left=seconds * (1 - share) / share if share and running else None,
-        model="" if config is None else f"{config.model.arch}: {config.model.in_words()}",
+        model="" if config is None else f"{config.model.arch}: {config.model.describe()}",
         parameters=parameters,
         src="" if config is None else config.data.src,
         tgt="" if config is None else config.data.tgt,

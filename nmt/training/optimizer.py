@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nmt.config.schema import TrainConfig
+from nmt.config.sections.train import TrainConfig
 
 WSD_DECAY = 0.2
 """Share of a wsd run spent on the decay."""

@@ -113,7 +113,7 @@ class Trainer:
     def use(self, config: Config) -> None:
         """Go by these settings; of them `micro_batch_tokens` may change before the first update."""
         self.config, self.settings = config, config.train
-        self.micro_tokens = config.train.micro_tokens
+        self.micro_tokens = config.train.fixed_micro_batch_tokens
 
     # -- what there is to do ----------------------------------------------------------------
 

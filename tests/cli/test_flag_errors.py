@@ -26,10 +26,13 @@ def refusal(*arguments: object) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["translate", "--to", "fr"], "--to: expected no tag, as no text has one, got tgt_lang=fr"),
-        (["score", "--to", "fr", "--tgt", "x"], "--to: expected no tag, as no text has one"),
-        (["explain", "--to", "fr", "1 2"], "--to: expected no tag, as no text has one"),
-        (["align", "--to", "fr"], "--to: expected no tag, as no text has one"),
+        (
+            ["translate", "--to", "fr"],
+            "--to: expected no tag, because the training text has none, got tgt_lang=fr",
+        ),
+        (["score", "--to", "fr", "--tgt", "x"], "--to: expected no tag, because the training text"),
+        (["explain", "--to", "fr", "1 2"], "--to: expected no tag, because the training text"),
+        (["align", "--to", "fr"], "--to: expected no tag, because the training text"),
         (["translate", "--beam", "20000"], "--beam: expected a whole number from 1 to 10,000, got"),
         (["explain", "--beam", "20000", "1"], "--beam: expected a whole number from 1 to 10,000,"),
         (
@@ -42,7 +45,7 @@ def refusal(*arguments: object) -> str:
         ),
         (
             ["translate", "--set", "decode.tags.tgt_lang=fr"],
-            "--set decode.tags.tgt_lang=fr: decode.tags.tgt_lang: expected no tag, as no",
+            "--set decode.tags.tgt_lang=fr: decode.tags.tgt_lang: expected no tag, because the",
         ),
         (["translate", "--set", "beam_size=3"], "--set beam_size=3: beam_size: unknown key (use "),
         (["translate", "--device", "tpu"], "--device: expected one of auto, cpu, cuda, mps, got"),
@@ -90,10 +93,10 @@ def test_target_language_is_text_whatever_yaml_says(tmp_path: Path, text: str) -
     file = tmp_path / "a.yaml"
     train = {"prefix": "t", "tags": {"tgt_lang": text}}
     file.write_text(json.dumps({"data": {"train": [train], "valid": 5}}))
-    override = Override.of("decode.tags.tgt_lang", text, "--to")
+    override = Override.from_value("decode.tags.tgt_lang", text, "--to")
     assert load_config(file, [override]).decode.tags == {"tgt_lang": text}
     with pytest.raises(ConfigError, match=r"^--to: tag tgt_lang: expected"):
-        load_config(file, [Override.of("decode.tags.tgt_lang", "xx", "--to")])
+        load_config(file, [Override.from_value("decode.tags.tgt_lang", "xx", "--to")])
 
 
 def test_dir_lists_what_is_imported_on_first_use() -> None:

@@ -134,11 +134,11 @@ def test_the_vocabulary_is_named_where_the_words_allow_it() -> None:
     corpus(Path(), 3000, ("poor.en", "poor.fr"))
     rich = [f"{a}{b}" for a in WORDS for b in WORDS[:60]]
     corpus(Path(), 3000, ("rich.en", "rich.fr"), rich)
-    assert not load_config(init("poor.en", "poor.fr", "-o", "p.yaml")).is_given(
+    assert not load_config(init("poor.en", "poor.fr", "-o", "p.yaml")).is_explicit(
         "tokenizer.vocab_size"
     )
     config = load_config(init("rich.en", "rich.fr", "-o", "r.yaml"))
-    assert config.is_given("tokenizer.vocab_size")
+    assert config.is_explicit("tokenizer.vocab_size")
     done(nmt("tokenizer", "r.yaml"))
 
 
@@ -302,7 +302,7 @@ def test_measure_speed_of_a_wider_model_is_lower() -> None:
     for width in (64, 1024):
         model = {"arch": "transformer", "preset": "tiny", "d_model": width, "d_ff": 4 * width}
         values = {"data": {"train": [Path("none")], "valid": 1}, "model": model}
-        config = Config.model_validate(values).resolved(frozenset())
+        config = Config.model_validate(values).with_defaults(frozenset())
         speeds.append(measure_speed(config, 300, 10, 12, 0.1))
     assert speeds[0].tgt_tokens_per_second > speeds[1].tgt_tokens_per_second > 0
     assert re.fullmatch(r"(cpu|cuda|mps) in (fp32|bf16)", speeds[0].device)

@@ -9,8 +9,9 @@ from commandline import done, nmt, settings, write_pairs
 from tinyruns import digit_strings
 
 from nmt.config.loader import load_config
-from nmt.config.schema import Config, FilePair, named_valid
-from nmt.config.text_sets import set_files
+from nmt.config.schema import Config
+from nmt.config.sections.data import FilePair
+from nmt.config.text_sets import text_set_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
@@ -41,8 +42,8 @@ def test_there_are_configs() -> None:
 def test_its_text_is_in_the_repository_or_fetched_by_a_script(file: Path) -> None:
     config = load_config(file)
     data = config.data
-    for one in (*data.train, *named_valid(data), *data.test):
-        for file in (file for part in set_files(one, data) for file in part):
+    for one in (*data.train, *data.valid_sets(), *data.test):
+        for file in (file for part in text_set_files(one, data) for file in part):
             text = file.resolve()
             assert text.is_file() or text.is_relative_to(FETCHED), text
 
@@ -62,7 +63,7 @@ def stand_in(config: Config, folder: Path) -> list[str]:
 def test_it_trains_and_translates(file: Path, tmp_path: Path) -> None:
     config = load_config(file)
     flags = [*NARROW[config.model.arch], *SHORT, *stand_in(config, tmp_path)]
-    if config.is_given("tokenizer.vocab_size"):
+    if config.is_explicit("tokenizer.vocab_size"):
         flags += settings(tokenizer__vocab_size=340)
     assert not isinstance(config.tokenizer.model, Path | FilePair)
     done(nmt("train", file, "--run", tmp_path / "run", "--device", "cpu", *flags))

@@ -12,7 +12,7 @@ from tinyruns import Digits
 
 import nmt as api
 from nmt.config.loader import load_config
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding import loading
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.schema import AugmentConfig
+from nmt.config.sections.data import AugmentConfig
 from nmt.data.batching.augmentation import (
     SYMBOLS,
     TYPOS_PER_WORD,

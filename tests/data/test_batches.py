@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.batching.batches import (
     Batch,
     Int64Array,

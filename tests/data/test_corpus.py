@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from textpairs import Given, corpus_of, given
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.corpus import corpus as corpus_module
 from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_complete, require_pairs
 from nmt.data.corpus.preprocessing import MIN_CHUNKS_FOR_WORKERS, Preprocessor

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from textpairs import given
 
-from nmt.config.schema import CleanConfig
+from nmt.config.sections.data import CleanConfig
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letters
 from nmt.data.corpus.preprocessing import (
     PreparedChunk,

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from textpairs import corpus_of
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch, plan_eval_batches
 from nmt.data.batching.loader import (

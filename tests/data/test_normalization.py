@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.schema import NormalizationStep
+from nmt.config.sections.tokenizer import NormalizationStep
 from nmt.core.run_dir import RunDir
 from nmt.data.text.normalization import (
     Normalizer,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nmt.config.schema import AugmentConfig, TokenizerConfig
+from nmt.config.sections.data import AugmentConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.batching import online_encoding
 from nmt.data.batching.mixture import SampledRows
 from nmt.data.batching.online_encoding import CHUNK, EncodedPairs, EncodingSettings, OnlineEncoder

@@ -17,7 +17,7 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer

@@ -15,8 +15,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nmt.config.schema import DataConfig, TextSet
-from nmt.config.text_sets import Part, set_files
+from nmt.config.sections.data import DataConfig, TextSet
+from nmt.config.text_sets import FileGroup, text_set_files
 from nmt.data.corpus.text_set_reader import FileChunk, TextSetReader
 from nmt.data.corpus.validation_split import hold_out_pairs
 from nmt.data.text.reader import Pair
@@ -60,14 +60,14 @@ def as_bytes(layout: Layout, pairs: list[Pair], end: str = "\n", last: bool = Tr
     return [(end.join(lines) + end * (last and bool(lines))).encode() for lines in rows]
 
 
-def write(folder: Path, contents: list[bytes], name: str = "a", ending: str = "") -> Part:
+def write(folder: Path, contents: list[bytes], name: str = "a", ending: str = "") -> FileGroup:
     files = [folder / f"{name}.{i}.txt{ending}" for i in range(len(contents))]
     for file, content in zip(files, contents, strict=True):
         file.write_bytes(COMPRESS[ending](content))
     return tuple(files)
 
 
-def source(layout: Layout, *parts: Part, **options: Any) -> TextSetReader:
+def source(layout: Layout, *parts: FileGroup, **options: Any) -> TextSetReader:
     kinds: dict[Layout, dict[str, Any]] = {
         "plain": {"form": "plain"},
         "mono": {"form": "mono"},
@@ -165,7 +165,7 @@ def test_parts_that_a_name_with_a_star_stands_for_are_read_in_order(tmp_path: Pa
             (tmp_path / f"{name}.{code}{ending}").write_bytes(COMPRESS[ending](content))
     one = TextSet(prefix=tmp_path / "p*")
     data = DataConfig(src="en", tgt="fr", train=[tmp_path / "p"], valid=1)
-    its = TextSetReader(set_files(one, data))
+    its = TextSetReader(text_set_files(one, data))
     assert list(its.pairs()) == [(c, c.upper()) for c in "abcd"]
     assert [file.name for file in its.files] == [
         *("p1.en.gz", "p1.fr.gz", "p2.en", "p2.fr", "p3.en.zst", "p3.fr.zst")

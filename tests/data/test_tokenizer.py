@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 import sentencepiece
 
-from nmt.config.schema import RESERVED_PIECES, TokenizerConfig
+from nmt.config.sections.tokenizer import RESERVED_PIECES, TokenizerConfig
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reservoir_sampling import reservoir_sample
 from nmt.data.tokenizer.storage import load_tokenizers, read_tokenizer_meta, save_tokenizers

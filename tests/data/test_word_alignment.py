@@ -8,7 +8,7 @@ import pytest
 import torch
 from textpairs import corpus_of
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import build_micro_batch
 from nmt.data.corpus.corpus import Corpus

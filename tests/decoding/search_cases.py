@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.beam_state import Stop

@@ -18,7 +18,7 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.candidates import random_numbers, sampled, truncated
 

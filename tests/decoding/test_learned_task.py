@@ -10,7 +10,7 @@ import torch
 from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine

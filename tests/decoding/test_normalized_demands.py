@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from nmt.config.schema import NormalizationStep, TokenizerConfig
+from nmt.config.sections.tokenizer import NormalizationStep, TokenizerConfig
 from nmt.data.text.normalization import Normalizer
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nmt.config.schema import DecodeConfig, TokenizerConfig
+from nmt.config.sections.decode import DecodeConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints

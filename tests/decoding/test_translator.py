@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt.config.schema import DecodeConfig, TokenizerConfig
+from nmt.config.sections.decode import DecodeConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding import translator as translator_module

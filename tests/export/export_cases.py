@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nmt.config.model_config import TransformerConfig
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import TorchEngine
 from nmt.models.build import build_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
 
-from nmt.config.schema import TokenizerConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.export.engines import unsupported_settings

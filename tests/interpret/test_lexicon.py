@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints import shortlist_training
 from nmt.decoding.constraints.shortlist import Shortlist

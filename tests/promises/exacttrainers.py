@@ -16,7 +16,8 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
-from nmt.config.schema import TokenizerConfig, TrainSet
+from nmt.config.sections.data import TrainSet
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir

@@ -36,8 +36,11 @@ from hypothesis import strategies as st
 from nmt import errors
 from nmt.cli.app import app, main
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.config.schema import DataConfig, DecodeConfig, TokenizerConfig, TrainConfig
-from nmt.config.section import Section
+from nmt.config.sections.base import Section
+from nmt.config.sections.data import DataConfig
+from nmt.config.sections.decode import DecodeConfig
+from nmt.config.sections.tokenizer import TokenizerConfig
+from nmt.config.sections.train import TrainConfig
 
 SLOWEST = 10
 CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from nmt.config import compatibility
 from nmt.core import files, manifest
 from nmt.decoding import loading
 from nmt.training import trainer
@@ -110,13 +111,13 @@ def _weights_not_hashed() -> None:
 
 
 def _tokenizer_not_compared() -> None:
-    real = manifest.other_ingredients
+    real = compatibility.identity_differences
 
     def model_only(record: Any, *rest: Any, **flags: Any) -> list[str]:
         made = {"model": record.get("ingredients", {}).get("model", {})}
         return real({"ingredients": made}, *rest, **flags)
 
-    loading.other_ingredients = resume.other_ingredients = model_only
+    loading.identity_differences = resume.identity_differences = model_only
 
 
 def _locks_not_heeded() -> None:

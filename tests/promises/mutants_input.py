@@ -17,7 +17,7 @@ def arrays_unpickle() -> None:
 def yaml_without_caps() -> None:
     from nmt.config import yaml_reader
 
-    yaml_reader.DEEPEST = yaml_reader.MOST_VALUES = 10**9
+    yaml_reader.MAX_DEPTH = yaml_reader.MAX_VALUES = 10**9
 
 
 def yaml_with_tags() -> None:

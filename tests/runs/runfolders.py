@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from nmt.config.loader import load_config, show_config
+from nmt.config.loader import format_config, load_config
 from nmt.core.run_dir import RunDir
 
 WEIGHTS = {"embed": (7, 3), "out.weight": (5, 4), "out.bias": (5,)}
@@ -59,7 +59,7 @@ def write_run(path: Path, updates: int = 200, config: str = CONFIG) -> RunDir:
     path.mkdir(parents=True)
     given = path / "given.yaml"
     given.write_text(config)
-    run.config.write_text(show_config(load_config(given)))
+    run.config.write_text(format_config(load_config(given)))
     given.unlink()
     records = []
     for update in range(50, updates + 1, 50):

@@ -11,7 +11,8 @@ import torch
 from textpairs import corpus_of
 from tinytrainer import make_config, make_pairs
 
-from nmt.config.schema import AugmentConfig, TokenizerConfig, TrainSet
+from nmt.config.sections.data import AugmentConfig, TrainSet
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir

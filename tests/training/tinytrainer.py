@@ -48,7 +48,7 @@ def make_config(**values: Any) -> Config:
         given.setdefault(section, {})[key] = value
     if given["model"].get("arch") == "transformer":
         del given["model"]["d_embed"], given["model"]["d_hidden"]
-    return Config.model_validate(given).resolved(frozenset())
+    return Config.model_validate(given).with_defaults(frozenset())
 
 
 def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.loader import load_config
-from nmt.config.schema import TextSet
-from nmt.config.text_sets import set_names
+from nmt.config.sections.data import TextSet
+from nmt.config.text_sets import text_set_names
 from nmt.core import files
 from nmt.core.logging import put, say, show_progress
 from nmt.core.outputs import check_outputs, warn_if_unwritten
@@ -260,7 +260,7 @@ def _set_names(named: Sequence[Path]) -> list[str]:
     """Return names of test sets: their sources' stems, the paths where those are not apart."""
     if all(file.name.split(".")[0] for file in named):
         with suppress(ConfigError):
-            return set_names([TextSet(src=file, tgt=file) for file in named])
+            return text_set_names([TextSet(src=file, tgt=file) for file in named])
     names = [str(file) for file in named]
     if len(set(names)) < len(names):
         raise ConfigError([f"--src: expected different test sets, got {show_value(names)}"])

@@ -9,8 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nmt.config.loader import load_config
-from nmt.config.schema import named_valid
-from nmt.config.text_sets import languages, set_names
+from nmt.config.text_sets import text_set_languages, text_set_names
 from nmt.core import files
 from nmt.core.outputs import check_outputs
 from nmt.data.corpus.configured_text import open_text_set
@@ -72,10 +71,10 @@ def _sets(
         raise ConfigError(["--test: a config names its own test sets"])
     config = load_config(named[0], overrides, check_files=True)
     data = config.data
-    sets = [*data.train, *named_valid(data), *data.test]
+    sets = [*data.train, *data.valid_sets(), *data.test]
     found = [
-        (name, (open_text_set(one, config), languages(one, data)))
-        for name, one in zip(set_names(sets), sets, strict=True)
+        (name, (open_text_set(one, config), text_set_languages(one, data)))
+        for name, one in zip(text_set_names(sets), sets, strict=True)
     ]
     count = len(data.train)
     return dict(found[:count]), dict(found[count:])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nmt.config.loader import config_schema, load_config, show_config
+from nmt.config.loader import config_json_schema, format_config, load_config
 
 
 def show(file: Path, overrides: list[str]) -> None:
     """Print the resolved config."""
-    print(show_config(load_config(file, overrides)), end="")
+    print(format_config(load_config(file, overrides)), end="")
 
 
 def schema() -> None:
     """Print the JSON schema."""
-    print(config_schema())
+    print(config_json_schema())

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmt.config.schema import Config, TokenizerConfig
+from nmt.config.schema import Config
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import COMPRESSIONS
 from nmt.core import files
 from nmt.core.logging import duration, say
@@ -249,7 +250,7 @@ def recipe_config(recipe: Recipe, arch: Architecture) -> Config:
         "model": {"arch": arch, **recipe.model},
         "train": {"batch_tokens": recipe.batch_tokens},
     }
-    return Config.model_validate(values).resolved(frozenset())
+    return Config.model_validate(values).with_defaults(frozenset())
 
 
 def neighbours(src: Path, tgt: Path, src_lang: str, tgt_lang: str) -> dict[str, FilePair]:

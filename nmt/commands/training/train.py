@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nmt.config.loader import load_config, run_folder, show_config
+from nmt.config.loader import format_config, load_config, resolve_run_dir
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.distributed.environment import world_size
@@ -104,7 +104,7 @@ def run(
     for engine in config.export:
         check_exportable(config, engine, None)
     check_installed(config.train.log_to)
-    run_dir = run_folder(config, file, folder)
+    run_dir = resolve_run_dir(config, file, folder)
     for engine in () if overwrite else config.export:
         check_export_folder(run_dir.exported(engine))
     config = migrate_normalise_setting(config, run_dir, resume, say)
@@ -198,7 +198,7 @@ def set_up(
             before = load_config(run_dir.config)
             config = reuse_measured_settings(config, before)
             changes = changed_settings(config, before, accept_changes)
-        alone = workers.size == 1 or config.is_given("train.threads")
+        alone = workers.size == 1 or config.is_explicit("train.threads")
         threads = prepare_cpu(config.train.threads if alone else None)
         if workers.is_main:  # not to the log of a run that may be refused
             say("measuring the speed of matrix products (at most a second)")
@@ -222,7 +222,7 @@ def set_up(
         measured: dict[str, object] = {"train.precision": precision.name}
         if alone:
             measured["train.threads"] = threads
-        if not config.is_given("tokenizer.vocab_size"):
+        if not config.is_explicit("tokenizer.vocab_size"):
             measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
         share = train.multi_sentence_share()
         if config.decode.split == "auto" and share is not None:
@@ -233,7 +233,7 @@ def set_up(
             measured["decode.split"] = split
         config = config.with_values(measured)
         if workers.is_main and not dry_run:
-            files.write_text(run_dir.config, show_config(config))
+            files.write_text(run_dir.config, format_config(config))
             files.remove(run_dir.finished)
             files.remove(run_dir.failed)
 
@@ -246,7 +246,7 @@ def set_up(
         log.say(f"micro-batches of {tokens} tokens: {why}")
         trainer.use(config.with_values({"train.micro_batch_tokens": tokens}))
         if workers.is_main and not dry_run:
-            files.write_text(run_dir.config, show_config(trainer.config))
+            files.write_text(run_dir.config, format_config(trainer.config))
     trainer.scored_on = validation_digest(config, valid)
     if going_on:
         # Only the first worker has seen the validation text of an older run before it was replaced.
@@ -323,7 +323,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     return two_columns(
         [
             ("run", str(trainer.run.path)),
-            ("model", f"{model.arch}: {model.in_words()}"),
+            ("model", f"{model.arch}: {model.describe()}"),
             ("parameters", f"{parameters:,}"),
             ("vocabulary", vocabulary),
             ("training text", f"{len(corpus):,} pairs, {tokens:,} target tokens"),

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, Literal
 
-from nmt.config.schema import Config, DecodeConfig
+from nmt.config.schema import Config
+from nmt.config.sections.decode import DecodeConfig
 from nmt.core import files
 from nmt.core.distributed.environment import world_size
 from nmt.core.logging import say, show_progress
@@ -76,7 +77,7 @@ class Asked:
     def contradictions(self, settings: DecodeConfig, engine: str) -> list[str]:
         """Return what cannot be asked together."""
         several = self.nbest > 1
-        most = "the number of samples" if settings.samples else "the beam size"
+        most = "the number of samples" if settings.is_sampling else "the beam size"
         ours = (
             *(self.prefix, self.contain, self.terms),
             *(self.protect, self.confidence, self.review),
@@ -84,8 +85,8 @@ class Asked:
         rules = {
             "--prefix, --contain, --terms, --protect, --confidence, --review: have no meaning with "
             "--engine ctranslate2": engine == "ctranslate2" and any(ours),
-            f"--nbest: expected at most {most}, {settings.most}, got {self.nbest}": (
-                self.nbest > settings.most
+            f"--nbest: expected at most {most}, {settings.max_nbest}, got {self.nbest}": (
+                self.nbest > settings.max_nbest
             ),
             "--json and --column: give one of them": self.json and self.column is not None,
             "--column and --nbest: give one of them": self.column is not None and several,
@@ -93,7 +94,7 @@ class Asked:
             "--nbest and --confidence: give one of them, or --json": (
                 several and self.confidence and not self.json
             ),
-            PHRASES_NEED_BEAM_SEARCH: (settings.samples or settings.groups > 1)
+            PHRASES_NEED_BEAM_SEARCH: (settings.is_sampling or settings.groups > 1)
             and (self.protect or self.contain is not None or self.terms is not None),
             "--prefix and --contain: are fields of the lines with --json": self.json
             and (self.prefix is not None or self.contain is not None),

@@ -151,7 +151,7 @@ class AugmentConfig(Section):
     title: Fraction = 0.0
     """Both sides in title case."""
     typos: Fraction = 0.0
-    """Letters of the source deleted, doubled, swapped or replaced by a neighbour on the keyboard."""
+    """Letters of the source deleted, doubled, swapped or replaced by an adjacent key."""
     noise: Fraction = 0.0
     """The same random symbol inserted into both sides, which trains the model to copy."""
     punctuation: Fraction = 0.0

@@ -66,7 +66,7 @@ class DecodeConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "fp32"
     """Number format of the weights; `auto`: bf16 if it is faster, else fp32. int8 needs a CPU."""
     shortlist: bool = False
-    """Restriction of the search to the target tokens of the vocabulary shortlist (`nmt shortlist`)."""
+    """Search only among the target tokens of the vocabulary shortlist (`nmt shortlist`)."""
     threads: Threads | None = None
     """Number of CPU threads; null: the number of idle cores."""
     tags: dict[Name, Name] = {}

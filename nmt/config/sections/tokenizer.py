@@ -25,7 +25,7 @@ class VocabSizes(Section):
 
 
 class TokenizerConfig(Section):
-    """SentencePiece tokenizer, trained on the training text unless `model` names an existing one."""
+    """SentencePiece tokenizer, trained on the training text unless `model` is set."""
 
     type: Literal["unigram", "bpe", "char", "word"] = "unigram"
     """Type of the SentencePiece model."""

@@ -65,7 +65,7 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per update of the moving average of weights that is the model; null: no average."""
     on_spike: Literal["log", "rewind"] = "log"
-    """Reaction to a spike of the loss: log it, or also restore the weights of the last checkpoint."""
+    """Reaction to a loss spike: log it, or also restore the weights of the last checkpoint."""
     guided_alignment: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the loss between attention and `data.alignments` (Chen et al. 2016)."""
     guided_alignment_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

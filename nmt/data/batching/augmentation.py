@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import re
 
-from nmt.config.schema import AugmentConfig
+from nmt.config.sections.data import AugmentConfig
 
 SYMBOLS = "☀☂★♥♪✈✔✿❄➤😀😂😍😎🎉👍🔥🚀🙏💡‰¶§†‡◊"
 END_MARKS = tuple(".!?…。！？।")

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config.schema import Config, weight_of
+from nmt.config.schema import Config
+from nmt.config.sections.data import text_set_weight
 from nmt.data.batching.batches import Batch, plan_batches
 from nmt.data.batching.buckets import (
     Int64Array,
@@ -151,7 +152,7 @@ def _lengths(pairs: TokenizedPairs, rows: Int64Array) -> _PairLengths:
 def build_epoch_planner(config: Config, corpus: Corpus, tokenizers: Tokenizers) -> EpochPlanner:
     """Return the planner of a run, with the weights, shapes and augmentation of its config."""
     data, train = config.data, config.train
-    set_weights = [weight_of(text_set) for text_set in data.train]
+    set_weights = [text_set_weight(text_set) for text_set in data.train]
     weights = [weight for weight in set_weights if weight is not None] or None
     if data.temperature is not None:
         weights = temperature_weights(corpus.sizes, data.temperature)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.config.schema import AugmentConfig
+from nmt.config.sections.data import AugmentConfig
 from nmt.core.process_pool import Pool
 from nmt.data.batching.augmentation import augment_pair
 from nmt.data.batching.mixture import SampledRows

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nmt.config.schema import Config, TextSet, tags_of
-from nmt.config.text_sets import AnySet, languages, set_files, set_names
+from nmt.config.schema import Config
+from nmt.config.sections.data import TextSet, text_set_tags
+from nmt.config.text_sets import AnyTextSet, text_set_files, text_set_languages, text_set_names
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter
 from nmt.data.corpus.misalignment import misaligned_blocks
 from nmt.data.corpus.preprocessing import (
@@ -24,13 +25,13 @@ from nmt.device.cpu_cores import free_cores
 
 
 def open_text_set(
-    text_set: AnySet, config: Config, alignments: Path | None = None
+    text_set: AnyTextSet, config: Config, alignments: Path | None = None
 ) -> TextSetReader:
     """Return a reader of a text set of the config, with its file of word alignments if any."""
-    file_groups = set_files(text_set, config.data)
+    file_groups = text_set_files(text_set, config.data)
     if isinstance(text_set, TextSet) and text_set.file:
         table = "jsonl" if ".jsonl" in text_set.file.suffixes else "tsv"
-        src, tgt = text_set.columns or languages(text_set, config.data)
+        src, tgt = text_set.columns or text_set_languages(text_set, config.data)
         if table == "tsv" and isinstance(src, int) and isinstance(tgt, int):
             src, tgt = src - 1, tgt - 1
         return TextSetReader(file_groups, table, (src, tgt), alignments)  # type: ignore[arg-type]
@@ -65,10 +66,10 @@ def load_test_sets(config: Config) -> dict[str, EvalSet]:
     return {
         name: EvalSet(
             list(open_text_set(text_set, config).pairs()),
-            tags_of(text_set),
-            languages(text_set, config.data)[1],
+            text_set_tags(text_set),
+            text_set_languages(text_set, config.data)[1],
         )
-        for name, text_set in zip(set_names(text_sets), text_sets, strict=True)
+        for name, text_set in zip(text_set_names(text_sets), text_sets, strict=True)
     }
 
 
@@ -77,7 +78,7 @@ def build_cleaners(config: Config) -> list[Cleaner | None]:
     clean, text_sets = config.data.clean, config.data.train
     if clean is None:
         return [None] * len(text_sets)
-    return [Cleaner(clean, languages(text_set, config.data)) for text_set in text_sets]
+    return [Cleaner(clean, text_set_languages(text_set, config.data)) for text_set in text_sets]
 
 
 def build_duplicate_filter(config: Config) -> DuplicateFilter | None:

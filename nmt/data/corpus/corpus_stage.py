@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nmt.config.schema import Config, known_tags, named_valid, tags_of
-from nmt.config.text_sets import AnySet, languages
+from nmt.config.schema import Config
+from nmt.config.sections.data import text_set_tags
+from nmt.config.text_sets import AnyTextSet, text_set_languages
 from nmt.core import fingerprint
 from nmt.core.manifest import sha256, verified
 from nmt.core.ownership import (
@@ -145,10 +146,10 @@ class _Planner:
         If pairs are held out of the training text, each training set has a validation set.
         """
         data = self.config.data
-        text_sets: Sequence[AnySet] = data.train
+        text_sets: Sequence[AnyTextSet] = data.train
         readers = self.train_readers
         if not isinstance(data.valid, int):
-            text_sets = named_valid(data)
+            text_sets = data.valid_sets()
             readers = [open_text_set(text_set, self.config) for text_set in text_sets]
         return [
             self._plan(VALID, index, text_set, readers[index], None)
@@ -159,22 +160,22 @@ class _Planner:
         self,
         purpose: str,
         index: int,
-        text_set: AnySet,
+        text_set: AnyTextSet,
         reader: TextSetReader,
         cleaner: Cleaner | None,
     ) -> _PlannedSet:
         """Return one text set, with the settings and files that decide its content."""
         data = self.config.data
-        tags = find_tag_ids(self.tokenizers.src, known_tags(data), tags_of(text_set))
+        tags = find_tag_ids(self.tokenizers.src, data.training_tags(), text_set_tags(text_set))
         tokenizers = self.tokenizers.with_tags(tags)
         max_length = data.max_length if purpose == TRAIN else None
-        language = languages(text_set, data)[0] if purpose == TRAIN else None
+        language = text_set_languages(text_set, data)[0] if purpose == TRAIN else None
         settings = {
             "max_length": max_length,
             "clean": None if cleaner is None else recorded_settings(cleaner.config),
             "tokenizers": self.tokenizer_digests,
             "form": [reader.form, *reader.columns],
-            "tags": tags_of(text_set),
+            "tags": text_set_tags(text_set),
             "tag_ids": list(tags),
             **split_settings(self.config),
         }

@@ -17,7 +17,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any, BinaryIO
 
-from nmt.config.schema import CleanConfig
+from nmt.config.sections.data import CleanConfig
 from nmt.data.text import language_id, text_features
 from nmt.data.text.reader import to_single_line
 from nmt.errors import DataError

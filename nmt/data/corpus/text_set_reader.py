@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from nmt.config.text_sets import Part
+from nmt.config.text_sets import FileGroup
 from nmt.data.corpus.word_alignment import parse_pair_links
 from nmt.data.text.reader import (
     Links,
@@ -41,7 +41,7 @@ class FileChunk:
 
     form: Form
     columns: Columns
-    part: Part
+    part: FileGroup
     numbers: Sequence[int]
     """Of each record, its line, counted from 1."""
     lines: tuple[list[bytes], ...]
@@ -129,7 +129,7 @@ class FileChunk:
 class TextSetReader:
     """A text set as it stands on disk."""
 
-    file_groups: list[Part]
+    file_groups: list[FileGroup]
     form: Form = "plain"
     columns: Columns = (0, 1)
     """Of TSV, by number from 0, or by name; of JSON lines the fields."""
@@ -186,7 +186,7 @@ class TextSetReader:
             with open_text(part[side]) as stream:
                 yield from raw_lines(stream, part[side])
 
-    def _part(self, part: Part, size: int) -> Iterator[FileChunk]:
+    def _part(self, part: FileGroup, size: int) -> Iterator[FileChunk]:
         with ExitStack() as stack:
             streams = [raw_lines(stack.enter_context(open_text(file)), file) for file in part]
             number, columns = 1, self.columns

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nmt.config.model_ingredients import tokenizers_of_weights
-from nmt.config.schema import Config, FilePair, TokenizerConfig
+from nmt.config.compatibility import recorded_tokenizer_hashes
+from nmt.config.schema import Config
+from nmt.config.sections.data import FilePair
+from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core import fingerprint
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks_by_set
@@ -75,7 +77,7 @@ def ensure_tokenizers(
     record = _record(settings, inputs)
     models = _configured_models(config) if config.tokenizer.model else _train_models(config, say)
     if run.has_begun():
-        _require_tokenizers_of_weights(run, models)
+        _require_recorded_tokenizer_hashes(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
     save_tokenizers(run, models, record)
     save_normalizers(run, model_normalizers(config, reserved))
@@ -112,7 +114,7 @@ def _settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide which tokenizer is trained, as `tokenizer.json` has them."""
     settings = config.tokenizer.model_dump(mode="json", exclude={"model", "sampling"})
     settings["own"] = config.tokenizer.model is not None
-    if not config.is_given("tokenizer.vocab_size"):
+    if not config.is_explicit("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured on the text; must not count as a change
     settings["clean"] = recorded_settings(config.data.clean)
     settings["forms"] = [[reader.form, *reader.columns] for reader in open_train_sets(config)]
@@ -148,7 +150,7 @@ def _refuse_other_tokenizer(
 ) -> None:
     """Raise RunError if the config asks for another tokenizer than that of the weights."""
     if config.tokenizer.model is not None:
-        _require_tokenizers_of_weights(run, _configured_models(config))
+        _require_recorded_tokenizer_hashes(run, _configured_models(config))
         return
     recorded = _recorded_settings(meta)
     if recorded["vocab_size"] is None and has_tokenizers(run):
@@ -164,10 +166,10 @@ def _refuse_other_tokenizer(
         raise RunError(f"{run.path}: {'; '.join(changes)}: {KEPT_TOKENIZER}")
 
 
-def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> None:
+def _require_recorded_tokenizer_hashes(run: RunDir, models: dict[str, bytes]) -> None:
     """Raise RunError if these are not the models that the weights were trained with."""
     files = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
-    expected = tokenizers_of_weights(run)
+    expected = recorded_tokenizer_hashes(run)
     digests = {files[side].name: fingerprint.digest(model) for side, model in models.items()}
     if expected and digests != expected:
         raise RunError(
@@ -193,7 +195,7 @@ def _train_models(config: Config, say: Say) -> dict[str, bytes]:
     Raises VocabSizeError with the limits of both sides if a vocabulary size is impossible.
     """
     settings = config.tokenizer
-    is_size_given = config.is_given("tokenizer.vocab_size")
+    is_size_given = config.is_explicit("tokenizer.vocab_size")
     models = {}
     errors: list[VocabSizeError] = []
     for side, lines in _sample_text(config).items():
@@ -203,7 +205,7 @@ def _train_models(config: Config, say: Say) -> dict[str, bytes]:
         except VocabSizeError as error:  # train the other side too, to report both limits
             errors.append(error)
             continue
-        size, requested = Tokenizer(models[side]).vocab_size, settings.size_of(side)
+        size, requested = Tokenizer(models[side]).vocab_size, settings.vocab_size_of(side)
         is_smaller = size < requested and not is_size_given
         note = f" (the text is too small for {requested})" if is_smaller else ""
         say(f"tokenizer: {settings.type}, {label}, {size} pieces from {len(lines)} lines{note}")

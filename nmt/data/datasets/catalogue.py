@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from nmt.config.section import Count, Section
-from nmt.config.yaml_reader import dotted, parse_yaml
+from nmt.config.sections.base import Count, Section
+from nmt.config.yaml_reader import dotted_key, parse_yaml
 from nmt.errors import DataError, did_you_mean
 
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
@@ -119,7 +119,7 @@ def read_catalogue(file: Path | None = None) -> dict[str, Dataset]:
         path, message = problems[0]
         above = [path[:n] for n in range(len(path), -1, -1) if path[:n] in document.lines]
         line = document.lines[above[0]] if above else 1
-        raise DataError(f"{file}:{line}: {dotted(path)}: {message}")
+        raise DataError(f"{file}:{line}: {dotted_key(path)}: {message}")
     return datasets
 
 

@@ -15,9 +15,10 @@ from functools import cache
 from typing import Any, get_args
 
 from nmt.config.loader import load_config
-from nmt.config.model_config import in_yaml
-from nmt.config.schema import Config, NormalizationStep, known_tags
-from nmt.config.text_sets import languages
+from nmt.config.model_config import format_yaml
+from nmt.config.schema import Config
+from nmt.config.sections.tokenizer import NormalizationStep
+from nmt.config.text_sets import text_set_languages
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION, RunDir, read_json
 from nmt.data.text.moses_punctuation import punctuation_rules
@@ -110,7 +111,7 @@ def training_set_normalizers(config: Config) -> list[Normalizers]:
     steps = tuple(config.tokenizer.normalization)
     if not steps:
         return [(None, None)] * len(config.data.train)
-    codes = [languages(text_set, config.data) for text_set in config.data.train]
+    codes = [text_set_languages(text_set, config.data) for text_set in config.data.train]
     return [(Normalizer(steps, src), Normalizer(steps, tgt)) for src, tgt in codes]
 
 
@@ -120,7 +121,7 @@ def model_normalizers(config: Config, reserved: Sequence[int]) -> Normalizers:
     if not steps:
         return None, None
     tag_languages: dict[str, dict[int, str]] = {"src_lang": {}, "tgt_lang": {}}
-    for token, (name, code) in zip(reserved, known_tags(data), strict=False):
+    for token, (name, code) in zip(reserved, data.training_tags(), strict=False):
         if "moses" in steps and name in tag_languages:
             tag_languages[name][token] = code
     return (
@@ -144,7 +145,7 @@ def migrate_normalise_setting(
         raise ConfigError(
             [
                 "data.clean.normalise: expected no steps together with tokenizer.normalization, "
-                f"got {in_yaml(clean.normalise)} (leave them out)"
+                f"got {format_yaml(clean.normalise)} (leave them out)"
             ]
         )
     steps = ", ".join(clean.normalise)
@@ -161,7 +162,7 @@ def migrate_normalise_setting(
         f"warning: data.clean.normalise is read as tokenizer.normalization: [{steps}], which also "
         "normalizes the text that the model validates on and translates; rename it in the config"
     )
-    return config.with_model_normalization()
+    return config.with_tokenizer_normalization()
 
 
 def normalizers_to_dict(normalizers: Normalizers) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Encode text as token ids and decode token ids as text, without loss.
 
 A model trained by nmt reserves ids 0 to 3 (pad, unk, bos, eos) and a block of pieces for tags
-(`nmt.config.schema.known_tags`). Unknown characters are spelled as byte pieces. Text is normalized
+(`DataConfig.training_tags`). Unknown characters are spelled as byte pieces. Text is normalized
 only by the steps of `tokenizer.normalization` (`nmt.data.text.normalization`). All spaces are
 preserved, including repeated, leading and trailing ones. The only exception is U+2581, by which
 SentencePiece represents a space: it is decoded as a space.

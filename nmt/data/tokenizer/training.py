@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import sentencepiece
 
-from nmt.config.schema import RESERVED_PIECES, TokenizerConfig
+from nmt.config.sections.tokenizer import RESERVED_PIECES, TokenizerConfig
 from nmt.data.tokenizer import validation
 from nmt.data.tokenizer.long_lines import trainable_lines
 from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
@@ -40,7 +40,7 @@ def train_tokenizer(
     """
     if not any(line.strip() for line in lines):
         raise DataError(f"{name}: expected training text for a tokenizer, got none")
-    vocab_size = config.size_of(side)
+    vocab_size = config.vocab_size_of(side)
     try:
         model = _train_sentencepiece(lines, config.type, vocab_size, exact)
         max_size = Tokenizer(model).vocab_size  # a char model ignores the configured size

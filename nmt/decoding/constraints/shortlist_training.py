@@ -40,7 +40,7 @@ Weights = tuple[TokenIds, NDArray[np.float64]]
 
 def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -> str:
     """Write the shortlist of a run; return in words what it covers of the validation text."""
-    if not config.model.attends:
+    if not config.model.has_attention:
         raise RunError(f"{run.path}: has no attention to learn from (model.wiring: none)")
     corpus, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.model_config import ModelConfig
-from nmt.config.schema import DecodeConfig
+from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import Hypothesis, length_limit

@@ -11,10 +11,9 @@ from typing import Any
 import safetensors
 from torch import Tensor
 
-from nmt.config.loader import load_config, show_config
-from nmt.config.model_config import in_yaml
-from nmt.config.model_ingredients import OF_TRAINING
-from nmt.config.schema import known_tags
+from nmt.config.compatibility import TRAINING_ONLY_KEYS
+from nmt.config.loader import format_config, load_config
+from nmt.config.model_config import format_yaml
 from nmt.core import files
 from nmt.core.manifest import sha256, verified
 from nmt.core.ownership import new_folder
@@ -83,7 +82,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
         run = RunDir(new)
         # Where training is to go on: not in the run that the weights came from.
         config = load_config(first.config).model_copy(update={"run": None})
-        files.write_text(run.config, show_config(config))
+        files.write_text(run.config, format_config(config))
         for file in (*_tokenizer_files(first), first.tokenizer_meta, first.shortlist):
             if file.is_file():
                 files.write_bytes(new / file.name, file.read_bytes())
@@ -144,7 +143,7 @@ def _check_same_pieces(first: RunDir, run: RunDir) -> None:
         sums = [sha256(file) if file.is_file() else None for file in (one, other)]
         if sums[0] != sums[1]:
             raise RunError(f"{other}: expected the same tokenizer as {one}, got another one")
-    tags, others = (known_tags(load_config(each.config).data) for each in (first, run))
+    tags, others = (load_config(each.config).data.training_tags() for each in (first, run))
     if tags != others:
         raise RunError(
             f"{run.config}: data.train: expected the tags of {first.config} in the same order, "
@@ -157,10 +156,10 @@ def _check_same_settings(first: RunDir, run: RunDir) -> None:
     wanted, found = load_config(first.config).model, load_config(run.config).model
     for key, value in wanted:
         other = getattr(found, key, None)
-        if key not in OF_TRAINING and other != value:
+        if key not in TRAINING_ONLY_KEYS and other != value:
             raise RunError(
-                f"{run.config}: model.{key}: expected {in_yaml(value)} as in {first.config}, "
-                f"got {in_yaml(other)}"
+                f"{run.config}: model.{key}: expected {format_yaml(value)} as in {first.config}, "
+                f"got {format_yaml(other)}"
             )
 
 

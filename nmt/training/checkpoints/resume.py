@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from nmt.config.model_ingredients import ingredients, other_model, other_tokenizers
-from nmt.config.schema import Config, known_tags
+from nmt.config.compatibility import model_differences, model_identity, tokenizer_differences
+from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
@@ -46,7 +46,7 @@ RECORD = ("ingredients", "data")
 
 def reuse_measured_settings(new: Config, old: Config) -> Config:
     """Return `new` with what the run measured in place of what is still open in it."""
-    open_ones = [name for name in MEASURED if not new.is_given(name)]
+    open_ones = [name for name in MEASURED if not new.is_explicit(name)]
     open_ones += [
         name for name in AUTO if _value(new, name) == "auto" and _value(old, name) is not None
     ]
@@ -76,7 +76,7 @@ def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> 
                 fixed.append(change)
             else:
                 changes.append(change)
-    tags, tags_before = known_tags(new.data), known_tags(old.data)
+    tags, tags_before = new.data.training_tags(), old.data.training_tags()
     if tags[: len(tags_before)] != tags_before:
         tokenizer.append(f"the tags of data.train: {in_words(tags_before)} -> {in_words(tags)}")
     if tokenizer:
@@ -156,7 +156,7 @@ def provenance(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
     """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
     stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
     data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
-    return dict(zip(RECORD, (ingredients(config, run), data), strict=True))
+    return dict(zip(RECORD, (model_identity(config, run), data), strict=True))
 
 
 def validation_digest(config: Config, valid: Corpus) -> str:
@@ -190,9 +190,9 @@ def changed_ingredients(
 
     Raises RunError if the tokenizer differs, or if the model does and that is not accepted.
     """
-    if tokenizers := other_tokenizers(record, config, run):
+    if tokenizers := tokenizer_differences(record, config, run):
         raise RunError("\n".join(tokenizers) + f"\n{KEPT_TOKENIZER}")
-    others = other_model(record, config, run)
+    others = model_differences(record, config, run)
     if others and not accept_changes:
         raise RunError(
             "\n".join(others) + "\nput it back, name another run with --run, start anew with "
