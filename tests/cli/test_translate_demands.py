@@ -241,7 +241,7 @@ def test_models_of_other_vocabularies_are_refused_before_their_weights_are_read(
     def never(*_: Any) -> Any:
         raise AssertionError("weights are read")
 
-    monkeypatch.setattr(loading._Begun, "model", never)
+    monkeypatch.setattr(loading._EnsembleMember, "load_model", never)
     result = nmt("translate", "-m", digits.run, "-m", FROZEN, stdin="1 2\n")
     assert result.code == 2
     assert "--model: an ensemble needs one target tokenizer; that of" in result.err
@@ -250,9 +250,9 @@ def test_models_of_other_vocabularies_are_refused_before_their_weights_are_read(
 
 def test_ctranslate2_refuses_what_it_does_not_do() -> None:
     with pytest.raises(ConfigError, match="method: has no meaning with --engine ctr"):
-        loading._require_plain(DecodeConfig(method="sample"), [])
+        loading._require_ctranslate2_support(DecodeConfig(method="sample"), [])
     with pytest.raises(ConfigError, match="--model: --engine ctranslate2 takes one"):
-        loading._require_plain(DecodeConfig(), [object()])
+        loading._require_ctranslate2_support(DecodeConfig(), [object()])
     engine = CTranslate2Engine.__new__(CTranslate2Engine)
     with pytest.raises(RunError, match="takes no prefixes, phrases or terms"):
         engine.search([[1]], 1, {0: LexicalConstraints(prefix=(1,))})
