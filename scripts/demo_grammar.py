@@ -26,8 +26,8 @@ from typing import Any, NamedTuple, TypeVar
 class Word(NamedTuple):
     """One word of a sentence that is being built.
 
-    ``kind`` tells the writing rules what the word is: ``art`` an article that contracts, ``det`` or
-    ``pre`` a word whose form depends on the next sound, ``glue`` one that joins the word before it.
+    ``kind`` selects the spelling rules: ``art`` is an article that contracts, ``det`` and ``pre``
+    are words that depend on the next sound, ``glue`` is a word that attaches to the previous word.
     """
 
     text: str
@@ -620,11 +620,11 @@ SUBJUNCTIVES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verb:
-    """A verb of both languages with what it needs around it.
+    """A verb in both languages with its complements.
 
     ``particle`` follows the English verb ("for"), ``preposition`` comes before the French object
     ("à"), ``extra`` follows the French verb ("besoin").  A ``stative`` verb has no progressive and
-    is told in the imparfait.
+    uses the imparfait.
     """
 
     en: str
@@ -648,7 +648,7 @@ class Verb:
 
 def english_forms(forms: str) -> tuple[str, str, str, str, str]:
     """Complete ``base[ past[ participle[ ing]]]`` to the five English forms."""
-    base, *given = forms.split()
+    base, *listed_forms = forms.split()
     if base == "have":
         third = "has"
     elif base.endswith(("s", "sh", "ch", "o")):
@@ -664,9 +664,13 @@ def english_forms(forms: str) -> tuple[str, str, str, str, str]:
         if third.endswith("ies")
         else base + "ed"
     )
-    past = given[0] if given else regular_past
-    participle = given[1] if len(given) > 1 else past
-    ing = given[2] if len(given) > 2 else (base[:-1] if base.endswith("e") else base) + "ing"
+    past = listed_forms[0] if listed_forms else regular_past
+    participle = listed_forms[1] if len(listed_forms) > 1 else past
+    ing = (
+        listed_forms[2]
+        if len(listed_forms) > 2
+        else (base[:-1] if base.endswith("e") else base) + "ing"
+    )
     return base, third, past, participle, ing
 
 
@@ -1137,11 +1141,11 @@ class Grammar:
             case "several":
                 return [Word("several", (key,))], [Word("plusieurs", (key,))]
             case "all the":
-                other = self.key()
+                article_key = self.key()
                 tous = "toutes" if feminine else "tous"
                 return (
-                    [Word("all", (key,)), Word("the", (other,))],
-                    [Word(tous, (key,)), Word("les", (other,))],
+                    [Word("all", (key,)), Word("the", (article_key,))],
+                    [Word(tous, (key,)), Word("les", (article_key,))],
                 )
             case "number":
                 return self.unit(self.pick(NUMBERS))
@@ -1324,7 +1328,9 @@ class Grammar:
         en, fr = self.pick(HOURS)
         return self.unit((f"at/1 {en}/2 o'clock/3", f"à/1 {fr}/2 heures/3"))
 
-    def place(self, motion: bool = False, owner: str = "", far: bool = True) -> tuple[Words, Words]:
+    def location(
+        self, motion: bool = False, owner: str = "", far: bool = True
+    ) -> tuple[Words, Words]:
         """A place where someone is or goes; only ``far`` ones may be towns and countries."""
         point = self.random() if far else 0.34 + 0.66 * self.random()
         if point < 0.17:
@@ -1342,30 +1348,30 @@ class Grammar:
                     ("next to", "à côté de"),
                 )
             )
-            there = self.noun_phrase(PLACES + BRIDGES, number="singular", bare=True)
+            location = self.noun_phrase(PLACES + BRIDGES, number="singular", bare=True)
         else:
-            there = self.noun_phrase(
+            location = self.noun_phrase(
                 SITES if motion else PLACES, number="singular", bare=self.chance(0.8), owner=owner
             )
-            at = there.noun.at if there.noun else "in"
+            at = location.noun.at if location.noun else "in"
             pair = ("to", "à") if motion else ("at", "à") if at == "at" else ("in", "dans")
         en, fr = self.unit(pair)
-        return en + there.en, fr + there.fr
+        return en + location.en, fr + location.fr
 
     def home(self) -> tuple[Words, Words]:
         """Where people live."""
         if self.chance(0.5):
             city_en, city_fr = self.pick(CITIES)
             return self.unit((f"in/1 {city_en}/2", f"à/1 {city_fr}/2"))
-        there = self.noun_phrase(named("house, village, town, street"), number="singular")
+        location = self.noun_phrase(named("house, village, town, street"), number="singular")
         en, fr = self.unit(("in", "dans"))
-        return en + there.en, fr + there.fr
+        return en + location.en, fr + location.fr
 
     def company(self, owner: str) -> tuple[Words, Words]:
         """With someone."""
         en, fr = self.unit(self.pick((("with", "avec"), ("without", "sans"))))
-        other = self.noun_phrase(RELATIVES, owner=owner or "the")
-        return en + other.en, fr + other.fr
+        companion = self.noun_phrase(RELATIVES, owner=owner or "the")
+        return en + companion.en, fr + companion.fr
 
     # ---- verbs ----
 
@@ -1462,18 +1468,18 @@ class Grammar:
         keys = (aux_key,) if tail else (aux_key, predicate.key)
         clitics = self.ordered_clitics(predicate, who)
         before = [Word("ne", (neg_key,))] if negation else []
-        rest = [Word(NEGATIONS[negation], (neg_key,))] if negation else []
+        after_verb = [Word(NEGATIONS[negation], (neg_key,))] if negation else []
         if predicate.adverb:
-            rest.append(Word(predicate.adverb[1], (adverb_key,)))
+            after_verb.append(Word(predicate.adverb[1], (adverb_key,)))
         if infinitive:
-            rest.extend(clitics)
+            after_verb.extend(clitics)
         else:
             before.extend(clitics)
         if tail:
-            rest.append(Word(tail, (predicate.key,)))
+            after_verb.append(Word(tail, (predicate.key,)))
         if verb.extra:
-            rest.append(Word(verb.extra, (predicate.key,)))
-        return Conjugated(en_aux, en_rest, before, Word(finite, keys), rest)
+            after_verb.append(Word(verb.extra, (predicate.key,)))
+        return Conjugated(en_aux, en_rest, before, Word(finite, keys), after_verb)
 
     @staticmethod
     def ordered_clitics(predicate: Predicate, who: NounPhrase) -> Words:
@@ -1566,12 +1572,12 @@ class Grammar:
         role = "negated object" if predicate.negation else "object"
         person = self.object_pronoun(who, human=True)
         if pattern in ("to", "double", "him it"):
-            given = self.noun_phrase(verb.objects, role, self.owner_of(who))
-            self.pairs.append(f"{verb.name} {given.lemma}")
+            gift = self.noun_phrase(verb.objects, role, self.owner_of(who))
+            self.pairs.append(f"{verb.name} {gift.lemma}")
         self.note(predicate, pattern)
         if pattern == "him it":
             self.add_pronoun(predicate, person, indirect=True)
-            self.add(predicate, (given.en, given.fr))
+            self.add(predicate, (gift.en, gift.fr))
             return
         en_to, fr_to = self.unit(("to", "à"))
         if pattern.startswith("it to"):
@@ -1582,14 +1588,14 @@ class Grammar:
                 return
         receiver = self.noun_phrase(FOLK, "subject", self.owner_of(who))
         if pattern == "double":
-            self.add(predicate, (receiver.en + given.en, given.fr + fr_to + receiver.fr))
+            self.add(predicate, (receiver.en + gift.en, gift.fr + fr_to + receiver.fr))
         elif pattern == "to":
-            self.add(predicate, (given.en + en_to + receiver.en, given.fr + fr_to + receiver.fr))
+            self.add(predicate, (gift.en + en_to + receiver.en, gift.fr + fr_to + receiver.fr))
         else:
             self.add(predicate, (en_to + receiver.en, fr_to + receiver.fr))
 
     def add_pronoun_after_to(self, predicate: Predicate, index: int, fr_to: Words) -> None:
-        """The receiver in "to him", whose "to" belongs to the French pronoun as well."""
+        """Add the receiver in "to him"; its "to" is linked to the French pronoun too."""
         self.add_pronoun_keeping_agreement(predicate, index)
         last = predicate.clitics[-1]
         predicate.clitics[-1] = last._replace(keys=last.keys + fr_to[0].keys)
@@ -1667,8 +1673,8 @@ class Grammar:
             tense in MODALS and (verb.stative or verb.name in SUDDEN)
         ):
             tense = self.tense(verb.stative)
-        whole = any(word.text in ("all", "each") for word in who.en[:1])
-        negation = "" if plain or whole else self.negation(tense)
+        is_universal = any(word.text in ("all", "each") for word in who.en[:1])
+        negation = "" if plain or is_universal else self.negation(tense)
         if negation == "no longer" and verb.name not in HABITUAL:
             negation = "not"
         if verb.en == "read" and tense == "past" and who.person != IL and not negation:
@@ -1684,11 +1690,11 @@ class Grammar:
         elif kind in ("transitive", "indirect"):
             self.add_object(predicate, who, depth, 0.0 if plain and depth else 0.22)
         elif kind == "motion":
-            self.add(predicate, self.place(motion=True, owner=owner))
+            self.add(predicate, self.location(motion=True, owner=owner))
         elif verb.en == "live":
             self.add(predicate, self.home())
         elif kind == "activity" and self.chance(0.6):
-            self.add(predicate, self.place(owner=owner))
+            self.add(predicate, self.location(owner=owner))
         if not plain:
             self.add_adjuncts(predicate, who, kind)
         return predicate
@@ -1784,11 +1790,11 @@ class Grammar:
             "where": self.where_clause,
             "need": self.dont_clause,
         }
-        made = makers.get(kind, self.that_clause)(phrase, depth)
+        clause = makers.get(kind, self.that_clause)(phrase, depth)
         self.structures.append(f"relative {kind}")
         return NounPhrase(
-            phrase.en + made[0],
-            phrase.fr + made[1],
+            phrase.en + clause[0],
+            phrase.fr + clause[1],
             phrase.person,
             phrase.gender,
             phrase.lemma,
@@ -1938,9 +1944,9 @@ class Grammar:
             en, fr = self.unit(
                 self.pick((("on", "sur"), ("under", "sous"), ("next to", "à côté de")))
             )
-            there = self.noun_phrase(named("table, chair"), number="singular", bare=True)
-            return en + there.en, fr + there.fr
-        return self.place(far=False)
+            location = self.noun_phrase(named("table, chair"), number="singular", bare=True)
+            return en + location.en, fr + location.fr
+        return self.location(far=False)
 
     def comparison(
         self, phrase: NounPhrase | None = None, adjective: Adjective | None = None
@@ -1955,14 +1961,14 @@ class Grammar:
                     if "human" in a.classes and a.predicate and a.en not in UNCOMPARED
                 ]
             )
-            other = self.subject("noun name")
+            standard = self.subject("noun name")
         else:
             assert phrase.noun is not None
             if phrase.noun.cls in ("thing", "readable"):
-                other = self.possessed(phrase.noun, phrase.plural)
+                standard = self.possessed(phrase.noun, phrase.plural)
             else:
-                others = [n for n in NOUNS.values() if n.cls == phrase.noun.cls and not n.mass]
-                other = self.noun_phrase(others, "subject", number="singular", bare=True)
+                candidates = [n for n in NOUNS.values() if n.cls == phrase.noun.cls and not n.mass]
+                standard = self.noun_phrase(candidates, "subject", number="singular", bare=True)
         degree = self.weighted(("more", "as", "less"), (5, 3, 0 if adjective.more else 2))
         word = adjective.french(phrase.gender, phrase.plural)
         if degree == "more" and adjective.more:
@@ -1974,7 +1980,7 @@ class Grammar:
             pair = (f"{degree}/1 {adjective.en}/2 than/3", f"{fr_degree}/1 {word}/2 que/3")
         predicate = self.predicate(BE, self.weighted(("present", "past"), (3, 1)))
         self.add(predicate, self.unit(pair))
-        self.add(predicate, (other.en, other.fr))
+        self.add(predicate, (standard.en, standard.fr))
         return self.statement(phrase, predicate, "be")
 
     def there_is(self, depth: int = 0) -> tuple[Words, Words]:
@@ -1996,8 +2002,8 @@ class Grammar:
         )
         finite = "avait" if tense == "past" else "a"
         en, fr = self.unit((f"there/1 {be}/2", f"il/1 y/1,2 {finite}/2"))
-        place = self.place(far=False) if self.chance(0.6) else self.spot()
-        return en + phrase.en + place[0], fr + phrase.fr + place[1]
+        location = self.location(far=False) if self.chance(0.6) else self.spot()
+        return en + phrase.en + location[0], fr + phrase.fr + location[1]
 
     def organised_subject(self) -> NounPhrase:
         """An institution, a country, a government."""
@@ -2130,9 +2136,9 @@ class Grammar:
         ]
         second = self.predicate(self.verb_of(seconds), tense)
         key = self.key()
-        it = "them" if phrase.plural else "it"
+        pronoun = "them" if phrase.plural else "it"
         le = "les" if phrase.plural else "la" if phrase.gender == "f" else "le"
-        second.en_after = [Word(it, (key,))]
+        second.en_after = [Word(pronoun, (key,))]
         second.clitics = [Word(le, (key,))]
         second.agreement = phrase
         if second.verb in DITRANSITIVE:
@@ -2140,7 +2146,7 @@ class Grammar:
             receiver = self.noun_phrase(FOLK, "subject", self.owner_of(who))
             self.add(second, (to[0] + receiver.en, to[1] + receiver.fr))
         elif self.chance(0.5):
-            self.add(second, self.place(owner=self.owner_of(who)))
+            self.add(second, self.location(owner=self.owner_of(who)))
         link = self.unit(("and", "et"))
         gap = NounPhrase([], [], who.person, who.gender, who.lemma)
         clause = self.statement(gap, second)
@@ -2200,7 +2206,7 @@ class Grammar:
         elif tense == "past":
             verbs = [v for v in ACTIVITIES if v.en not in ("live", "fall", "stay")]
             predicate = self.predicate(self.verb_of(verbs), "was -ing")
-            self.add(predicate, self.place())
+            self.add(predicate, self.location())
             clause = self.statement(who, predicate)
         else:
             predicate = self.action(who, self.main_kind(), "present", plain=True)
@@ -2216,17 +2222,19 @@ class Grammar:
         tense = self.weighted(("present", "past"), (4, 1))
         predicate = self.predicate(verb, tense)
         link = self.unit(("that", "que"))
-        other = self.referring(who) if self.chance(0.3) else self.subject()
-        if other.lemma == "they" and who.plural:
-            other = self.referring(who) if who.lemma not in ("we", "I", "you") else other
+        subject = self.referring(who) if self.chance(0.3) else self.subject()
+        if subject.lemma == "they" and who.plural:
+            subject = self.referring(who) if who.lemma not in ("we", "I", "you") else subject
         if tense == "past":
-            clause = self.statement(other, *self.state(other, "past"))
+            clause = self.statement(subject, *self.state(subject, "past"))
         elif verb.en == "hope":
-            clause = self.statement(other, self.action(other, self.main_kind(), "future", depth))
+            clause = self.statement(
+                subject, self.action(subject, self.main_kind(), "future", depth)
+            )
         elif self.chance(0.2):
             clause = self.news()
         else:
-            clause = self.statement(other, *self.any_predicate(other, depth=depth))
+            clause = self.statement(subject, *self.any_predicate(subject, depth=depth))
         self.add(predicate, (link[0] + clause[0], link[1] + clause[1]))
         self.structures.append("complement")
         return self.statement(who, predicate)
@@ -2243,21 +2251,21 @@ class Grammar:
                 return self.how_many_question()
             case "yes":
                 who = self.subject()
-                return self.asked(("", ""), who, *self.asked_predicate(who))
+                return self.inverted_question(("", ""), who, *self.asked_predicate(who))
             case "where":
                 return self.where_question()
         who = self.subject()
         tense = self.pick(("past", "future", "present"))
         if kind == "why":
             predicate, be = self.any_predicate(who, tense, plain=True)
-            return self.asked(("why", "pourquoi"), who, predicate, be)
+            return self.inverted_question(("why", "pourquoi"), who, predicate, be)
         tense = self.pick(("past", "future"))
         predicate = self.action(
             who, self.pick(("transitive", "arrival", "motion")), tense, plain=True
         )
         if predicate.verb.stative:
             predicate = self.action(who, "arrival", tense, plain=True)
-        return self.asked(("when", "quand"), who, predicate, "")
+        return self.inverted_question(("when", "quand"), who, predicate, "")
 
     def asked_predicate(self, who: NounPhrase) -> tuple[Predicate, str]:
         """A predicate without negation for a question."""
@@ -2289,7 +2297,7 @@ class Grammar:
         predicate = self.predicate(self.verb_of(verbs), tense)
         if predicate.verb.objects:
             self.add_object(predicate, who, 0, 0.1)
-        return self.asked(("where", "où"), who, predicate, "")
+        return self.inverted_question(("where", "où"), who, predicate, "")
 
     def who_question(self) -> tuple[Words, Words]:
         """Who wrote the letter?"""
@@ -2311,9 +2319,9 @@ class Grammar:
         predicate = self.predicate(verb, self.weighted(("past", "present", "future"), (4, 3, 2)))
         predicate.agreement = NounPhrase([], [], ILS, noun.gender)
         front = (en + noun_en, fr + noun_fr)
-        return self.asked(("", ""), who, predicate, "", front)
+        return self.inverted_question(("", ""), who, predicate, "", front)
 
-    def asked(
+    def inverted_question(
         self,
         pair: tuple[str, str],
         who: NounPhrase,
@@ -2357,8 +2365,8 @@ class Grammar:
             self.news,
         )
         words = self.pick(makers)(2)
-        wanted = 24 + self.pick(range(20))
-        while len(words[0]) < wanted:
+        length = 24 + self.pick(range(20))
+        while len(words[0]) < length:
             words = self.joined(words, self.pick(makers)(1))
         return words
 
