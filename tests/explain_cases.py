@@ -6,7 +6,7 @@ import numpy as np
 
 from nmt.data.tokenizer.tokenizer import Encoding
 from nmt.decoding.trace import ForcedTrace
-from nmt.interpret.explanation import Explanation, Side
+from nmt.interpret.explanation import Explanation, SentencePieces
 
 
 def cut(words: list[list[str]]) -> Encoding:
@@ -21,12 +21,12 @@ def make_explanation(
     source: list[list[str]], target: list[list[str]], layers: int = 1, heads: int = 1, seed: int = 1
 ) -> Explanation:
     """Random scores of these sentences with their softmax; local_p's Gaussian is one half."""
-    src, tgt = Side.of(cut(source)), Side.of(cut(target))
+    src, tgt = SentencePieces.of(cut(source)), SentencePieces.of(cut(target))
     shape = (layers, heads, len(tgt.pieces), len(src.pieces))
     scores = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     scores[..., 0, 0] = -np.inf
     softmax = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
-    walk = ForcedTrace(
+    trace = ForcedTrace(
         scores=scores,
         softmax=softmax,
         weights=softmax / 2,
@@ -37,4 +37,4 @@ def make_explanation(
     )
     top = [[(piece, 0.75), ("other", 0.125)] for piece in tgt.pieces]
     beam = [[([piece], -0.5, True), (["lost"], -2.5, False)] for piece in tgt.pieces]
-    return Explanation(src, tgt, walk, top, beam, layer=walk.layer, head=None)
+    return Explanation(src, tgt, trace, top, beam, layer=trace.layer, head=None)

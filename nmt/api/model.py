@@ -170,9 +170,9 @@ class Model:
         if translation is not None:
             _require_text("translation", translation)
         if translation is None:
-            [explanation] = self._explainer.translations([line])
+            [explanation] = self._explainer.translate_and_explain([line])
         else:
-            [explanation] = self._explainer.forced([(line, translation)])
+            [explanation] = self._explainer.explain_pairs([(line, translation)])
         if explanation is None:
             raise ConfigError([f"line: expected text, got the blank line {line!r}"])
         return explanation

@@ -73,25 +73,27 @@ def explain(
     """Show the attention behind each word of a translation."""
     from nmt.commands.analysis import explain as command
 
-    settings = merge_overrides(
+    overrides = merge_overrides(
         set_, {"--to": (TARGET_LANGUAGE_KEY, to), "--beam": ("decode.beam_size", beam)}
     )
-    pictures = {"png": png, "svg": svg}
     command.run(
-        sentence,
-        src,
-        force,
-        model,
-        steps,
-        json,
-        pieces,
-        html,
-        pictures,
-        beam,
-        layer,
-        head,
-        settings,
-        device,
+        command.ExplainOptions(
+            sentence=sentence,
+            src=src,
+            force=force,
+            model=model,
+            steps=steps,
+            json=json,
+            pieces=pieces,
+            html=html,
+            png=png,
+            svg=svg,
+            beam=beam,
+            layer=layer,
+            head=head,
+            overrides=overrides,
+            device=device,
+        )
     )
 
 
@@ -134,19 +136,21 @@ def align(
     from nmt.commands.analysis import align as command
 
     command.run(
-        src,
-        tgt,
-        model,
-        reverse,
-        symmetrise,
-        gold,
-        diagnostics,
-        layer,
-        head,
-        output,
-        merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
-        device,
-        progress,
+        command.AlignOptions(
+            src=src,
+            tgt=tgt,
+            model=model,
+            reverse=reverse,
+            symmetrise=symmetrise,
+            gold=gold,
+            diagnostics=diagnostics,
+            layer=layer,
+            head=head,
+            output=output,
+            overrides=merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
+            device=device,
+            progress=progress,
+        )
     )
 
 
@@ -206,18 +210,20 @@ def evaluate(
     """Compare systems by BLEU, chrF, TER and significance."""
     from nmt.commands.analysis import evaluate as command
 
-    outputs = command.Outputs(output, html, markdown)
-    settings = merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)})
     command.run(
-        systems or [],
-        best,
-        src or [],
-        ref or [],
-        tgt_lang,
-        outputs,
-        metrics,
-        comet_command,
-        settings,
-        device,
-        engine,
+        command.EvaluateOptions(
+            systems=systems or [],
+            best=best,
+            src=src or [],
+            ref=ref or [],
+            tgt_lang=tgt_lang,
+            output=output,
+            html=html,
+            markdown=markdown,
+            comet_command=comet_command,
+            metrics=metrics,
+            overrides=merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
+            device=device,
+            engine=engine,
+        )
     )

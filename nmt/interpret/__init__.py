@@ -1,1 +1,1 @@
-"""What a model attends to: explanations, word alignments, heat maps, pages."""
+"""Explain translations by attention: explanations, word alignments, heat maps and HTML pages."""

@@ -1,82 +1,91 @@
-"""Hard word alignments from attention, their symmetrisation and their error rate."""
+"""Hard word alignments from attention, their symmetrization and their error rate.
+
+A link is a pair (source word, target word) of indices from 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nmt.data.corpus.word_alignment import GoldAlignment
 from nmt.data.text.reader import Links
 from nmt.decoding.trace import FloatArray
 
-LEAST_WEIGHT = 0.05
-"""A source word that no target word looks at most is linked if one gives it this much."""
+MIN_WEIGHT = 0.05
+"""Smallest weight for which an otherwise unaligned source word is linked."""
+NEIGHBOUR_OFFSETS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Offsets of neighbouring links, in the order of Koehn et al. 2005. The order matters."""
 
 
 def hard_alignment(weights: FloatArray) -> Links:
-    """Link each target word to the source word that it looks at most, unless that is the end.
+    """Link each target word to the source word of largest weight.
 
-    `weights` is target x source words, the end of the sentence last on both sides. A source word
-    that this leaves alone is linked to the target word that looks at it most.
+    `weights` is target x source words, with the end of the sentence last on both sides. A target
+    word whose largest weight is on the end stays unaligned. A source word without a link is linked
+    to the target word that gives it the largest weight, if that is at least MIN_WEIGHT.
     """
-    inner = weights[:-1]
-    best = inner.argmax(1)
+    target_rows = weights[:-1]
+    if not len(target_rows):
+        return set()
     end = weights.shape[1] - 1
-    links = {(int(s), t) for t, s in enumerate(best) if s < end and inner[t, s] > 0}
-    if not len(inner):
-        return links
-    chosen = {s for s, _ in links}
-    looks = inner.argmax(0)
+    links = {
+        (int(s), t)
+        for t, s in enumerate(target_rows.argmax(1))
+        if s < end and target_rows[t, s] > 0
+    }
+    aligned = {s for s, _ in links}
+    best_targets = target_rows.argmax(0)
     for s in range(end):
-        if s not in chosen and inner[looks[s], s] >= LEAST_WEIGHT:
-            links.add((s, int(looks[s])))
+        if s not in aligned and target_rows[best_targets[s], s] >= MIN_WEIGHT:
+            links.add((s, int(best_targets[s])))
     return links
 
 
 @dataclass(frozen=True)
 class AlignmentScores:
-    """Scores of a set of alignments against gold (Och & Ney 2003, eq. 7)."""
+    """Scores of alignments A against sure links S and possible links P (Och & Ney 2003, eq. 7)."""
 
     precision: float
-    """Links that are possible, of those given."""
+    """|A & P| / |A|."""
     recall: float
-    """Sure links that are given, of all sure ones."""
+    """|A & S| / |S|."""
     aer: float
-    """1 - (|A & S| + |A & P|) / (|A| + |S|)."""
+    """Alignment error rate, 1 - (|A & S| + |A & P|) / (|A| + |S|)."""
     lines: int
 
 
-def score_alignments(found: Iterable[Links], gold: Iterable[GoldAlignment]) -> AlignmentScores:
-    """Score alignments of the same lines; the counts are summed over all of them."""
-    sure_hits = possible_hits = links = sure = lines = 0
-    for ours, theirs in zip(found, gold, strict=True):
-        sure_hits += len(ours & theirs.sure)
-        possible_hits += len(ours & theirs.possible)
-        links += len(ours)
-        sure += len(theirs.sure)
+def score_alignments(
+    alignments: Iterable[Links], gold_alignments: Iterable[GoldAlignment]
+) -> AlignmentScores:
+    """Return the scores of alignments, with counts summed over all lines."""
+    sure_hits = possible_hits = link_count = sure_count = lines = 0
+    for links, gold in zip(alignments, gold_alignments, strict=True):
+        sure_hits += len(links & gold.sure)
+        possible_hits += len(links & gold.possible)
+        link_count += len(links)
+        sure_count += len(gold.sure)
         lines += 1
+    total = link_count + sure_count
     return AlignmentScores(
-        precision=possible_hits / links if links else 0.0,
-        recall=sure_hits / sure if sure else 0.0,
-        aer=1 - (sure_hits + possible_hits) / (links + sure) if links + sure else 0.0,
+        precision=possible_hits / link_count if link_count else 0.0,
+        recall=sure_hits / sure_count if sure_count else 0.0,
+        aer=1 - (sure_hits + possible_hits) / total if total else 0.0,
         lines=lines,
     )
 
 
 def intersection(forward: Links, backward: Links) -> Links:
-    """The links on which both directions agree."""
+    """Return the links of both directions."""
     return forward & backward
 
 
-NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-"""In the order of Koehn et al. 2005, on which the result hangs."""
-
-
 def grow_diag_final_and(forward: Links, backward: Links) -> Links:
-    """Grow the intersection by neighbours, then by links between free words (Koehn et al. 2005).
+    """Symmetrize alignments of both directions by grow-diag-final-and (Koehn et al. 2005).
 
-    A link of the union that touches one already there, also diagonally, is added if its source or
-    its target word is free; in the end one of either direction if both its words are free.
+    Start with the intersection. Add links of the union next to a link, also diagonally, whose
+    source or target word is unaligned. Finally add links of either direction whose source and
+    target word are both unaligned.
     """
     union, links = forward | backward, forward & backward
     sources, targets = {s for s, _ in links}, {t for _, t in links}
@@ -86,16 +95,16 @@ def grow_diag_final_and(forward: Links, backward: Links) -> Links:
         sources.add(link[0])
         targets.add(link[1])
 
-    grown = True
-    while grown:
-        grown = False
+    is_growing = True
+    while is_growing:
+        is_growing = False
         for s, t in sorted(links):
-            for ds, dt in NEIGHBOURS:
-                near = (s + ds, t + dt)
-                free = near[0] not in sources or near[1] not in targets
-                if free and near in union:
-                    add(near)
-                    grown = True
+            for source_offset, target_offset in NEIGHBOUR_OFFSETS:
+                neighbour = (s + source_offset, t + target_offset)
+                is_free = neighbour[0] not in sources or neighbour[1] not in targets
+                if is_free and neighbour in union:
+                    add(neighbour)
+                    is_growing = True
     for direction in (forward, backward):
         for s, t in sorted(direction):
             if s not in sources and t not in targets:
@@ -103,4 +112,9 @@ def grow_diag_final_and(forward: Links, backward: Links) -> Links:
     return links
 
 
-SYMMETRISE = {"grow-diag-final-and": grow_diag_final_and, "intersection": intersection}
+Symmetrize = Callable[[Links, Links], Links]
+SYMMETRIZATIONS: dict[str, Symmetrize] = {
+    "grow-diag-final-and": grow_diag_final_and,
+    "intersection": intersection,
+}
+"""Symmetrization methods by name."""

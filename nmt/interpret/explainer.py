@@ -1,6 +1,6 @@
-"""From sentences to explanations: the translation, and what the model looked at while making it.
+"""Translate sentences and explain the translations by forced decoding.
 
-Shapes: T target pieces with eos, S source pieces with eos; words likewise, eos a word of its own.
+Shapes: T target pieces and S source pieces, both with the end of the sentence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from nmt.core.run_dir import RunDir
 from nmt.data.text.reader import chunks, read_lines, read_pairs
 from nmt.data.tokenizer.tokenizer import Encoding, Tokenizers
 from nmt.decoding.beam_search import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
     batch_by_size,
@@ -28,61 +27,59 @@ from nmt.decoding.trace import BeamStep, ForcedTrace
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, RunError
 from nmt.evaluation.attention_checks import WordAttention
-from nmt.interpret.explanation import (
-    END,
-    ExplainedLine,
-    ExplainedPart,
-    Explanation,
-    Side,
-    joined_explanation,
-)
+from nmt.interpret.explained_segments import ExplainedLine, ExplainedSegment, join_explanations
+from nmt.interpret.explanation import END, Explanation, SentencePieces
 
 WINDOW = 256
-"""Lines sorted by length together."""
-
-
-NOTHING = Encoding("", [], [], [], [])
+"""Number of lines that are sorted by length together, and segments held in memory."""
+MAX_CHARACTERS = 4000
+"""Longest line whose attention `word_attention` computes; the cost is quadratic in the length."""
+MBR_ERROR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A part of a line that is to be explained; without tokens, a line with a blank side."""
+class _EncodedSegment:
+    """A segment with its translation, both encoded."""
 
-    line: ExplainedLine
-    source: Encoding = NOTHING
-    target: Encoding = NOTHING
-    source_word: int = 0
-    target_word: int = 0
+    source: Encoding
+    target: Encoding
+    source_word: int
+    """Index in the line of the first source word."""
+    target_word: int
+    """Index in the line of the first target word."""
     beam: Sequence[BeamStep] = ()
 
-    @property
-    def is_text(self) -> bool:
-        """Whether there is something to explain."""
-        return self.source is not NOTHING
+
+@dataclass(frozen=True)
+class _SegmentedLine:
+    """A line with its segments; none if one side is blank."""
+
+    line: ExplainedLine
+    segments: list[_EncodedSegment]
 
 
-def _begins(parts: Sequence[Segment]) -> list[int]:
-    """Return the index at which each part begins in the text that they make up."""
-    lengths = (len(part.text) + len(part.trailing_space) for part in parts)
-    return list(accumulate(lengths, initial=0))[: len(parts)]
+@dataclass(frozen=True)
+class _SearchResult:
+    """The best hypothesis of a search, with the candidates of its steps if recorded."""
 
-
-MBR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
+    tokens: list[int]
+    beam: Sequence[BeamStep] = ()
 
 
 class Explainer:
-    """Explains lines with one model.
+    """Explains the translations of one model.
 
-    `top` is the number of next pieces to name at each step; with `watch` the beam is watched too.
-    `layer` and `head`, counted from 0, are what is shown; None for the model's own choice of layer
-    and for the mean of its heads. `tokenizers` may put other tags before sources than the engine's.
+    Set `top` to the number of most probable pieces per step, and `record_beam` to record the
+    candidates of the beam search. `layer` and `head` select the attention that is shown, counted
+    from 0: by default the layer that aligns best, and the mean of its heads. `tokenizers` may add
+    other source tags than the engine's.
     """
 
     def __init__(
         self,
         engine: TorchEngine,
         top: int = 0,
-        watch: bool = False,
+        record_beam: bool = False,
         layer: int | None = None,
         head: int | None = None,
         tokenizers: Tokenizers | None = None,
@@ -90,159 +87,218 @@ class Explainer:
     ) -> None:
         self.engine = engine
         self.splitter = splitter or LineSplitter()
-        """Decides in which parts lines are translated, and explained."""
-        self.shortened: list[int] = []
-        """Numbers of the lines, from 1, of which only the leading parts are explained."""
+        """Splits lines into the segments that are translated and explained."""
+        self.truncated_lines: list[int] = []
+        """Numbers, from 1, of lines of which only the leading segments are explained."""
         self.tokenizers = tokenizers or engine.tokenizers
         self.batch_size = engine.settings.batch_size
         self.top = top
-        self.watch = watch
+        self.record_beam = record_beam
         self.layer, self.head = layer, head
 
-    def texts(self, src: Path | None, tgt: Path | None) -> Iterator[Explanation | None]:
-        """Explain the lines of a file, None for stdin: as `tgt` translates them, else as we do."""
-        return self._joined(self.text_parts(src, tgt))
+    def explain_file(self, src: Path | None, tgt: Path | None) -> Iterator[Explanation | None]:
+        """Yield the explanation of each line of `src`, or of stdin if it is None.
 
-    def text_parts(self, src: Path | None, tgt: Path | None) -> Iterator[ExplainedPart]:
-        """Explain the same lines part by part, so that a line may be of any length."""
-        if tgt is None:
-            return self.translated_parts(read_lines(src))
-        return self.forced_parts(read_pairs(src, tgt))
-
-    def translations(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
-        """Translate each line and explain the translation; None for a blank line.
-
-        Raises ConfigError where translations are chosen by minimum Bayes risk.
+        Explains the translations in `tgt`, or translates the lines if it is None.
         """
-        return self._joined(self.translated_parts(lines))
+        return self._join_lines(self.explain_file_segments(src, tgt))
 
-    def forced(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
-        """Explain given translations; None where a side is blank."""
-        return self._joined(self.forced_parts(pairs))
+    def explain_file_segments(
+        self, src: Path | None, tgt: Path | None
+    ) -> Iterator[ExplainedSegment]:
+        """Yield the explanations of `explain_file` segment by segment, for lines of any length."""
+        if tgt is None:
+            return self._translate_segments(read_lines(src))
+        return self.explain_pair_segments(read_pairs(src, tgt))
 
-    def translated_parts(self, lines: Iterable[str]) -> Iterator[ExplainedPart]:
-        """Translate each line as `nmt translate` does; explain the translation of each part."""
+    def translate_and_explain(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
+        """Translate each line and yield the explanation; None for a blank line.
+
+        Raises ConfigError if the model decodes by minimum Bayes risk.
+        """
+        return self._join_lines(self._translate_segments(lines))
+
+    def explain_pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
+        """Yield the explanation of each (source, translation); None if a side is blank."""
+        return self._join_lines(self.explain_pair_segments(pairs))
+
+    def _translate_segments(self, lines: Iterable[str]) -> Iterator[ExplainedSegment]:
+        """Translate lines as `nmt translate` does, and yield the explanation of each segment."""
         if self.engine.settings.method == "mbr":
-            raise ConfigError([MBR])
-        src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        count = self.tokenizers.count_source_tokens
-        first = 0
+            raise ConfigError([MBR_ERROR])
+        source_tokenizer = self.tokenizers.src
+        line_number = 0
         for window in chunks(lines, WINDOW):
-            divided = [
-                [] if src.is_blank(line) else self.splitter.split(line, count) for line in window
+            segments_of_line: list[list[Segment]] = []
+            for line in window:
+                is_blank = source_tokenizer.is_blank(line)
+                segments_of_line.append([] if is_blank else self._split(line))
+            encodings = [
+                source_tokenizer.encode_with_words(segment.text)
+                for segments in segments_of_line
+                for segment in segments
             ]
-            cuts = [src.encode_with_words(part.text) for parts in divided for part in parts]
-            found = iter(zip(cuts, self._search(cuts), strict=True))
-            jobs: list[_Job] = []
-            for number, (line, parts) in enumerate(zip(window, divided, strict=True), first):
-                its = list(islice(found, len(parts)))
-                targets = [tgt.decode_with_words(best.tokens) for _, (best, _) in its]
-                texts = [cut.text for cut in targets]
-                lines_so_far = [
-                    join_translations(texts[:end], parts[:end]) for end in range(1, len(parts) + 1)
-                ]
-                begins = [
-                    len(so_far) - len(part.trailing_space) - len(text)
-                    for so_far, part, text in zip(lines_so_far, parts, texts, strict=True)
-                ]
-                is_long = len(parts) > 1 and count(line) > self.splitter.max_tokens
-                sides = ExplainedLine(number, line, lines_so_far[-1] if parts else "", is_long)
-                jobs += [
-                    _Job(sides, source, target, *words, beam)
-                    for (source, (_, beam)), target, words in zip(
-                        its, targets, sides.first_words(_begins(parts), begins), strict=True
-                    )
-                ] or [_Job(sides)]
-            first += len(window)
-            yield from self._explain(jobs)
-
-    def forced_parts(self, pairs: Iterable[tuple[str, str]]) -> Iterator[ExplainedPart]:
-        """Explain given translations, in parts if a pair is long or has several sentences."""
-        src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        first = 0
-        for window in chunks(pairs, WINDOW):
-            jobs: list[_Job] = []
-            for number, (source, target) in enumerate(window, first):
-                parts: list[PairSegment] = []
-                if not (src.is_blank(source) or tgt.is_blank(target)):
-                    parts = split_pair(
-                        source, target, self.splitter, self.tokenizers.count_pair_tokens
-                    )
-                is_long = len(parts) > 1 and not fits_single_pass(
-                    *self.tokenizers.count_pair_tokens(source, target)
+            results = iter(zip(encodings, self._search(encodings), strict=True))
+            segmented_lines = []
+            for line, segments in zip(window, segments_of_line, strict=True):
+                line_results = list(islice(results, len(segments)))
+                segmented_lines.append(
+                    self._join_search_results(line_number, line, segments, line_results)
                 )
-                sides = ExplainedLine(number, source, target, is_long)
-                words = sides.first_words(
-                    _begins([part.source for part in parts]),
-                    _begins([part.target for part in parts]),
+                line_number += 1
+            yield from self._explain(segmented_lines)
+
+    def _split(self, line: str) -> list[Segment]:
+        return self.splitter.split(line, self.tokenizers.count_source_tokens)
+
+    def _join_search_results(
+        self,
+        number: int,
+        source: str,
+        segments: list[Segment],
+        results: list[tuple[Encoding, _SearchResult]],
+    ) -> _SegmentedLine:
+        """Return a line with the translations of its segments."""
+        targets = [self.tokenizers.tgt.decode_with_words(result.tokens) for _, result in results]
+        texts = [target.text for target in targets]
+        target_line = ""
+        target_offsets = []
+        for end, (segment, text) in enumerate(zip(segments, texts, strict=True), 1):
+            target_line = join_translations(texts[:end], segments[:end])
+            target_offsets.append(len(target_line) - len(segment.trailing_space) - len(text))
+        token_count = self.tokenizers.count_source_tokens
+        is_long = len(segments) > 1 and token_count(source) > self.splitter.max_tokens
+        line = ExplainedLine(number, source, target_line, is_long)
+        first_words = line.first_words(_offsets(segments), target_offsets)
+        return _SegmentedLine(
+            line,
+            [
+                _EncodedSegment(encoding, target, *words, result.beam)
+                for (encoding, result), target, words in zip(
+                    results, targets, first_words, strict=True
                 )
-                jobs += [
-                    _Job(
-                        sides,
-                        src.encode_with_words(part.source.text),
-                        tgt.encode_with_words(part.target.text),
-                        *first_words,
-                    )
-                    for part, first_words in zip(parts, words, strict=True)
-                    if not (src.is_blank(part.source.text) or tgt.is_blank(part.target.text))
-                ] or [_Job(sides)]
-            first += len(window)
-            yield from self._explain(jobs)
-
-    def _joined(self, parts: Iterable[ExplainedPart]) -> Iterator[Explanation | None]:
-        """Yield one explanation for each line; of a long line, its leading parts."""
-        for number, group in groupby(parts, key=lambda part: part.line.number):
-            leading: list[ExplainedPart] = []
-            size = [1, 1]
-            complete = True
-            for part in group:
-                if part.explanation is None:
-                    continue
-                size[0] += len(part.explanation.source.pieces)
-                size[1] += len(part.explanation.target.pieces)
-                complete = complete and (not leading or fits_single_pass(*size))
-                if complete:
-                    leading.append(part)
-            if not complete:
-                self.shortened.append(number + 1)
-            yield joined_explanation(leading, complete) if leading else None
-
-    def _search(self, sources: list[Encoding]) -> list[tuple[Hypothesis, list[BeamStep]]]:
-        if self.watch:
-            return [self.engine.trace_beam(source.tokens) for source in sources]
-        found = self.engine.search([source.tokens for source in sources])
-        return [(best, []) for (best,) in found]
-
-    def _explain(self, jobs: Sequence[_Job]) -> Iterator[ExplainedPart]:
-        """Force the parts, WINDOW at a time, which bounds the memory."""
-        for window in chunks(jobs, WINDOW):
-            pairs = [(job.source.tokens, job.target.tokens) for job in window if job.is_text]
-            walks: dict[int, ForcedTrace] = {}
-            for batch in batch_by_size(pairs, self.batch_size):
-                found = self.engine.walk([pairs[i] for i in batch], self.top)
-                walks |= zip(batch, found, strict=True)
-            in_order = (walks[i] for i in range(len(pairs)))
-            for job in window:
-                explanation = self._explanation(job, next(in_order)) if job.is_text else None
-                yield ExplainedPart(job.line, explanation, job.source_word, job.target_word)
-
-    def _explanation(self, job: _Job, walk: ForcedTrace) -> Explanation:
-        return Explanation(
-            source=Side.of(job.source),
-            target=Side.of(job.target),
-            walk=walk,
-            top=[[(self._name(t), p) for t, p in step] for step in walk.top],
-            beam=[
-                [([self._name(t) for t in c.tokens], c.log_prob, c.kept) for c in step]
-                for step in job.beam
             ],
-            layer=walk.layer if self.layer is None else self.layer,
+        )
+
+    def explain_pair_segments(self, pairs: Iterable[tuple[str, str]]) -> Iterator[ExplainedSegment]:
+        """Yield the explanations of given translations.
+
+        A pair is split if it is long or has several sentences.
+        """
+        line_number = 0
+        for window in chunks(pairs, WINDOW):
+            segmented_lines = []
+            for source, target in window:
+                segmented_lines.append(self._split_pair(line_number, source, target))
+                line_number += 1
+            yield from self._explain(segmented_lines)
+
+    def _split_pair(self, number: int, source: str, target: str) -> _SegmentedLine:
+        """Return a pair with its segments; segments with a blank side are omitted."""
+        src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        count_tokens = self.tokenizers.count_pair_tokens
+        pairs: list[PairSegment] = []
+        if not (src.is_blank(source) or tgt.is_blank(target)):
+            pairs = split_pair(source, target, self.splitter, count_tokens)
+        is_long = len(pairs) > 1 and not fits_single_pass(*count_tokens(source, target))
+        line = ExplainedLine(number, source, target, is_long)
+        first_words = line.first_words(
+            _offsets([pair.source for pair in pairs]), _offsets([pair.target for pair in pairs])
+        )
+        segments = []
+        for pair, words in zip(pairs, first_words, strict=True):
+            if not (src.is_blank(pair.source.text) or tgt.is_blank(pair.target.text)):
+                source_encoding = src.encode_with_words(pair.source.text)
+                target_encoding = tgt.encode_with_words(pair.target.text)
+                segments.append(_EncodedSegment(source_encoding, target_encoding, *words))
+        return _SegmentedLine(line, segments)
+
+    def _join_lines(self, segments: Iterable[ExplainedSegment]) -> Iterator[Explanation | None]:
+        """Yield one explanation for each line; for a long line, of its leading segments."""
+        for number, group in groupby(segments, key=lambda segment: segment.line.number):
+            leading: list[ExplainedSegment] = []
+            source_length = target_length = 1
+            is_complete = True
+            for segment in group:
+                if segment.explanation is None:
+                    continue
+                source_length += len(segment.explanation.source.pieces)
+                target_length += len(segment.explanation.target.pieces)
+                fits = not leading or fits_single_pass(source_length, target_length)
+                is_complete = is_complete and fits
+                if is_complete:
+                    leading.append(segment)
+            if not is_complete:
+                self.truncated_lines.append(number + 1)
+            yield join_explanations(leading, is_complete) if leading else None
+
+    def _search(self, sources: list[Encoding]) -> list[_SearchResult]:
+        """Return the best hypothesis of each source."""
+        if self.record_beam:
+            traced = [self.engine.trace_beam(source.tokens) for source in sources]
+            return [_SearchResult(best.tokens, beam) for best, beam in traced]
+        hypotheses = self.engine.search([source.tokens for source in sources])
+        return [_SearchResult(best.tokens) for (best,) in hypotheses]
+
+    def _explain(self, lines: Sequence[_SegmentedLine]) -> Iterator[ExplainedSegment]:
+        """Yield the explanation of each segment; None for a line without segments.
+
+        At most WINDOW segments are held in memory.
+        """
+        segments: list[tuple[ExplainedLine, _EncodedSegment | None]] = []
+        for segmented in lines:
+            segments += [(segmented.line, segment) for segment in segmented.segments]
+            if not segmented.segments:
+                segments.append((segmented.line, None))
+        for window in chunks(segments, WINDOW):
+            traces = iter(self._trace([segment for _, segment in window if segment is not None]))
+            for line, segment in window:
+                if segment is None:
+                    yield ExplainedSegment(line, None)
+                else:
+                    explanation = self._explanation(segment, next(traces))
+                    yield ExplainedSegment(
+                        line, explanation, segment.source_word, segment.target_word
+                    )
+
+    def _trace(self, segments: Sequence[_EncodedSegment]) -> list[ForcedTrace]:
+        """Return the trace of forced decoding of each segment."""
+        pairs = [(segment.source.tokens, segment.target.tokens) for segment in segments]
+        traces: dict[int, ForcedTrace] = {}
+        for batch in batch_by_size(pairs, self.batch_size):
+            batch_traces = self.engine.walk([pairs[i] for i in batch], self.top)
+            traces |= zip(batch, batch_traces, strict=True)
+        return [traces[i] for i in range(len(pairs))]
+
+    def _explanation(self, segment: _EncodedSegment, trace: ForcedTrace) -> Explanation:
+        return Explanation(
+            source=SentencePieces.of(segment.source),
+            target=SentencePieces.of(segment.target),
+            trace=trace,
+            top=[
+                [(self._piece(token), probability) for token, probability in step]
+                for step in trace.top
+            ],
+            beam=[
+                [
+                    ([self._piece(token) for token in c.tokens], c.log_prob, c.kept)
+                    for c in candidates
+                ]
+                for candidates in segment.beam
+            ],
+            layer=trace.layer if self.layer is None else self.layer,
             head=self.head,
         )
 
-    def _name(self, token: int) -> str:
-        tgt = self.tokenizers.tgt
-        return END if token == tgt.eos else tgt.pieces([token])[0]
+    def _piece(self, token: int) -> str:
+        tokenizer = self.tokenizers.tgt
+        return END if token == tokenizer.eos else tokenizer.pieces([token])[0]
+
+
+def _offsets(segments: Sequence[Segment]) -> list[int]:
+    """Return the character offset of each segment in the text of all segments."""
+    lengths = (len(segment.text) + len(segment.trailing_space) for segment in segments)
+    return list(accumulate(lengths, initial=0))[: len(segments)]
 
 
 def load_explainer(
@@ -252,34 +308,37 @@ def load_explainer(
     layer: int | None = None,
     head: int | None = None,
     top: int = 0,
-    watch: bool = False,
+    record_beam: bool = False,
 ) -> Explainer:
-    """Load the model of a run; `layer` and `head` are counted from 1 here, as people do.
+    """Return an explainer of the model of a run; `layer` and `head` are counted from 1.
 
-    Raises RunError where it has no attention, ConfigError where it has not so many layers or heads.
+    Raises RunError if the model has no attention, and ConfigError if it has fewer layers or heads.
     """
     config = load_config(run.config, overrides)
     model = config.model
     if not model.has_attention:
         raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
-    wrong = [
-        f"--{name}: expected 1 to {count}, the number of {name}s of {run.path}, got {given}"
-        for name, given, count in (
-            ("layer", layer, model.num_attention_layers),
-            ("head", head, model.num_heads),
-        )
-        if given is not None and not 1 <= given <= count
-    ]
-    if wrong:
-        raise ConfigError(wrong)
+    problems = []
+    for name, number, count in (
+        ("layer", layer, model.num_attention_layers),
+        ("head", head, model.num_heads),
+    ):
+        if number is not None and not 1 <= number <= count:
+            problems.append(
+                f"--{name}: expected 1 to {count}, the number of {name}s of {run.path}, "
+                f"got {number}"
+            )
+    if problems:
+        raise ConfigError(problems)
     require_tags(config)
-    engine = load_engine(run, config, device)
-    layer, head = (None if number is None else number - 1 for number in (layer, head))
-    return Explainer(engine, top, watch, layer, head, splitter=build_line_splitter([config]))
-
-
-MAX_CHARACTERS = 4000
-"""Longest line whose attention `word_attention` computes; its cost grows with the square."""
+    return Explainer(
+        load_engine(run, config, device),
+        top,
+        record_beam,
+        layer=None if layer is None else layer - 1,
+        head=None if head is None else head - 1,
+        splitter=build_line_splitter([config]),
+    )
 
 
 def word_attention(
@@ -289,12 +348,12 @@ def word_attention(
 
     A pair with a blank side, or with a side of more than MAX_CHARACTERS, yields None.
     """
-    assert isinstance(translator.engine, TorchEngine), "an engine that computes attention"
+    assert isinstance(translator.engine, TorchEngine), "only nmt's engine computes attention"
     pairs = (pair if max(map(len, pair)) <= MAX_CHARACTERS else ("", "") for pair in pairs)
     explainer = Explainer(
         translator.engine, tokenizers=translator.tokenizers, splitter=translator.splitter
     )
-    for explanation in explainer.forced(pairs):
+    for explanation in explainer.explain_pairs(pairs):
         if explanation is None:
             yield None
         else:

@@ -1,73 +1,79 @@
-"""Attention as a picture for a paper: PNG or SVG, drawn by matplotlib (the extra `plot`)."""
+"""Attention weights as a PNG or SVG image, drawn by matplotlib (extra: plot)."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nmt.core import files
 from nmt.decoding.trace import FloatArray
 from nmt.errors import DataError
-from nmt.interpret.terminal_heatmap import fit
+from nmt.interpret.terminal_heatmap import display_label
 
 CELL_INCHES = 0.28
-PLAIN = "DejaVu Sans"
-"""The font that matplotlib brings along."""
+MARGIN_INCHES = 1.5
+DOTS_PER_INCH = 200
+DEFAULT_FONT = "DejaVu Sans"
+"""The font that matplotlib installs."""
 
 
 def require_matplotlib() -> None:
-    """Raise DataError where matplotlib is not installed."""
+    """Raise DataError if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise DataError("pictures need matplotlib, which is not installed: pip install 'nmt[plot]'")
 
 
-def draw(file: Path, kind: str, weights: FloatArray, source: list[str], target: list[str]) -> None:
-    """Write a heat map of target x source weights; `kind` is png or svg."""
+def draw_image(
+    file: Path, image_format: str, weights: FloatArray, source: list[str], target: list[str]
+) -> None:
+    """Write a heat map of target x source weights; `image_format` is png or svg."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     rows, columns = weights.shape
-    with mpl.rc_context({"svg.fonttype": "none", "font.family": fonts(source + target)}):
-        figure = Figure(figsize=(1.5 + CELL_INCHES * columns, 1.5 + CELL_INCHES * rows))
+    size = (MARGIN_INCHES + CELL_INCHES * columns, MARGIN_INCHES + CELL_INCHES * rows)
+    with mpl.rc_context({"svg.fonttype": "none", "font.family": find_fonts(source + target)}):
+        figure = Figure(figsize=size)
         axes = figure.add_subplot()
         image = axes.imshow(weights, cmap="Greys", vmin=0.0, vmax=1.0)
         axes.set_xticks(
-            range(columns), [fit(word) for word in source], rotation=90, parse_math=False
+            range(columns), [display_label(word) for word in source], rotation=90, parse_math=False
         )
-        axes.set_yticks(range(rows), [fit(word) for word in target], parse_math=False)
+        axes.set_yticks(range(rows), [display_label(word) for word in target], parse_math=False)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, label="attention weight")
         content = io.BytesIO()
-        figure.savefig(content, format=kind, bbox_inches="tight", dpi=200)
+        figure.savefig(content, format=image_format, bbox_inches="tight", dpi=DOTS_PER_INCH)
     files.write_bytes(file, content.getvalue())
 
 
-def _rank(font: Any) -> tuple[bool, bool, bool]:
-    """Order fonts: matplotlib's own, those without serifs, the others; boxes at the very end."""
-    return (font.name.startswith("Last Resort"), font.name != PLAIN, "Sans" not in font.name)
-
-
-def fonts(words: list[str]) -> list[str]:
-    """Return the families of installed fonts that have the characters of `words` between them."""
+def find_fonts(words: Sequence[str]) -> list[str]:
+    """Return families of installed fonts that together contain the characters of `words`."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
     missing = {character for word in words for character in word if character.isprintable()}
-    usual = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.weight == 400]
-    usual.sort(key=_rank)
+    fonts = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.weight == 400]
     families = []
-    for font in usual:
+    for font in sorted(fonts, key=_preference):
         if not missing:
             break
         try:
             face = FT2Font(font.fname)
-        except RuntimeError:  # colour bitmaps, which matplotlib does not draw
+        except RuntimeError:  # matplotlib cannot draw fonts of colour bitmaps
             continue
         covered = {character for character in missing if face.get_char_index(ord(character))}
         if covered:
             families.append(font.name)
             missing -= covered
     return families
+
+
+def _preference(font: Any) -> tuple[bool, bool, bool]:
+    """Return a sort key: matplotlib's font, then sans serif fonts; fonts of boxes last."""
+    is_fallback = font.name.startswith("Last Resort")
+    return (is_fallback, font.name != DEFAULT_FONT, "Sans" not in font.name)

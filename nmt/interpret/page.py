@@ -1,4 +1,4 @@
-"""Attention as one self-contained web page: no network, all numbers inside."""
+"""Explanations as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 from nmt.core.html_page import fill_page
 from nmt.interpret.explanation import Explanation
 
-DIGITS = 5
-"""Significant digits of the numbers on a page."""
+SIGNIFICANT_DIGITS = 5
+"""Number of significant digits of the numbers on the page."""
 
 
-def page(explanations: Sequence[Explanation]) -> str:
-    """Return the page of these sentences."""
-    return fill_page("nmt.interpret", [_rounded(each.as_dict()) for each in explanations])
+def explanation_page(explanations: Sequence[Explanation]) -> str:
+    """Return the HTML page of explanations."""
+    data = [_round_numbers(explanation.as_dict()) for explanation in explanations]
+    return fill_page("nmt.interpret", data)
 
 
-def _rounded(value: Any) -> Any:
+def _round_numbers(value: Any) -> Any:
+    """Return a JSON value with rounded numbers."""
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _round_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_round_numbers(item) for item in value]
+    return value

@@ -1,8 +1,8 @@
-"""The walk of the classroom pages, in a terminal: scores, softmax, context, next word.
+"""The decoding steps of a translation as text for a terminal.
 
-One block for each target position, of the layer that is shown: what the decoder's state scored for
-each encoder state, the softmax of the scores, with local_p the Gaussian after it, the norm of the
-context vector, the most probable next pieces, and what a watched beam kept and dropped.
+Each target position has one block. It shows, for the selected layer: the scores of the source
+pieces, their softmax, with local_p also the Gaussian factor, the norm of the context vector, the
+most probable next pieces, and the candidates of a recorded beam search.
 """
 
 from __future__ import annotations
@@ -12,56 +12,60 @@ import math
 from rich.cells import cell_len
 
 from nmt.interpret.explanation import Explanation
-from nmt.interpret.terminal_heatmap import fit, pad
+from nmt.interpret.terminal_heatmap import display_label, pad
 
-BAR = 20
-"""Characters of the bar of a weight of one."""
-
-
-def steps(explanation: Explanation) -> str:
-    """Return the walk over all target positions."""
-    count = len(explanation.target.pieces)
-    return "\n\n".join(position(explanation, t) for t in range(count))
+BAR_WIDTH = 20
+"""Width of the bar of a weight of 1, in characters."""
 
 
-def position(explanation: Explanation, t: int) -> str:
+def step_tables(explanation: Explanation) -> str:
+    """Return the blocks of all target positions."""
+    positions = range(len(explanation.target.pieces))
+    return "\n\n".join(step_table(explanation, position) for position in positions)
+
+
+def step_table(explanation: Explanation, position: int) -> str:
     """Return the block of one target position."""
-    walk, piece = explanation.walk, explanation.target.pieces[t]
-    probability = math.exp(float(walk.log_probs[t]))
-    lines = [f"step {t + 1}  {fit(piece)}  p {probability:.3f}"]
-    layer, (layers, heads) = explanation.layer, walk.weights.shape[:2]
-    for head in range(heads) if explanation.head is None else [explanation.head]:
-        where = f"layer {layer + 1}, head {head + 1}" if layers * heads > 1 else ""
-        lines += ["", *_table(explanation, t, layer, head, where)]
-    lines.append(f"  context norm {walk.context_norms[layer, t]:.3f}")
-    nexts = (f"{fit(name)} {p:.3f}" for name, p in explanation.top[t])
-    lines.append(f"  next: {', '.join(nexts)}")
-    if t < len(explanation.beam):
-        lines += [
-            f"  {'kept   ' if kept else 'dropped'} {log_prob:8.3f}  {' '.join(map(fit, pieces))}"
-            for pieces, log_prob, kept in explanation.beam[t]
-        ]
+    trace = explanation.trace
+    label = display_label(explanation.target.pieces[position])
+    probability = math.exp(float(trace.log_probs[position]))
+    lines = [f"step {position + 1}  {label}  p {probability:.3f}"]
+    layer = explanation.layer
+    layer_count, head_count = trace.weights.shape[:2]
+    for head in range(head_count) if explanation.head is None else [explanation.head]:
+        title = f"layer {layer + 1}, head {head + 1}" if layer_count * head_count > 1 else ""
+        lines += ["", *_attention_rows(explanation, position, layer, head, title)]
+    lines.append(f"  context norm {trace.context_norms[layer, position]:.3f}")
+    top = (f"{display_label(piece)} {p:.3f}" for piece, p in explanation.top[position])
+    lines.append(f"  next: {', '.join(top)}")
+    if position < len(explanation.beam):
+        for pieces, log_prob, is_kept in explanation.beam[position]:
+            state = "kept   " if is_kept else "dropped"
+            lines.append(f"  {state} {log_prob:8.3f}  {' '.join(map(display_label, pieces))}")
     return "\n".join(lines)
 
 
-def _table(explanation: Explanation, t: int, layer: int, head: int, where: str) -> list[str]:
-    """Return a row for each encoder state: score, softmax and, with local_p, the Gaussian."""
-    walk = explanation.walk
-    scores, softmax = walk.scores[layer, head, t], walk.softmax[layer, head, t]
-    weights = walk.weights[layer, head, t]
-    softened = bool((walk.weights != walk.softmax).any())
-    labels = [fit(piece) for piece in explanation.source.pieces]
-    margin = max(*map(cell_len, labels), len(where))
-    head_line = f"  {pad(where, margin)}     score  softmax"
-    rows = [head_line + ("  gaussian  weight" if softened else "")]
+def _attention_rows(
+    explanation: Explanation, position: int, layer: int, head: int, title: str
+) -> list[str]:
+    """Return one row per source piece: score, softmax and, with local_p, the Gaussian factor."""
+    trace = explanation.trace
+    scores = trace.scores[layer, head, position]
+    softmax = trace.softmax[layer, head, position]
+    weights = trace.weights[layer, head, position]
+    has_gaussian = bool((trace.weights != trace.softmax).any())
+    labels = [display_label(piece) for piece in explanation.source.pieces]
+    width = max(*map(cell_len, labels), len(title))
+    header = f"  {pad(title, width)}     score  softmax"
+    rows = [header + ("  gaussian  weight" if has_gaussian else "")]
     for s, label in enumerate(labels):
-        row = f"  {pad(label, margin)}  "
+        row = f"  {pad(label, width)}  "
         if math.isinf(scores[s]):
             rows.append(row + "  outside")
             continue
         row += f"{scores[s]:8.3f}  {softmax[s]:7.3f}"
-        if softened:
-            factor = weights[s] / softmax[s] if softmax[s] > 0 else 0.0
-            row += f"  {factor:8.3f}  {weights[s]:6.3f}"
-        rows.append(f"{row}  {'█' * round(BAR * float(weights[s]))}".rstrip())
-    return [*rows, f"  {' ' * margin}  {'sum':>8}  {softmax.sum():7.3f}"]
+        if has_gaussian:
+            gaussian = weights[s] / softmax[s] if softmax[s] > 0 else 0.0
+            row += f"  {gaussian:8.3f}  {weights[s]:6.3f}"
+        rows.append(f"{row}  {'█' * round(BAR_WIDTH * float(weights[s]))}".rstrip())
+    return [*rows, f"  {' ' * width}  {'sum':>8}  {softmax.sum():7.3f}"]

@@ -125,7 +125,7 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
     ("flags", "message"),
     [
         (["--tgt", "T"], "got 0 in stdin"),
-        (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: needs --reverse"),
+        (["--src", "S", "--symmetrise", "intersection"], "--symmetrise: expected --reverse"),
         (
             ["--src", "S", "--reverse", "R", "--symmetrise", "intersect"],
             "expected one of grow-diag-final-and, intersection, got ",
@@ -135,7 +135,7 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
         (["--src", "S", "--tgt", "T", "--gold", "LONGER"], "expected a line for each of"),
         (["--src", "S", "--tgt", "T", "--gold", "T"], "expected links such as 0-1 (sure)"),
         (["--src", "S", "--tgt", "T", "--gold", "ONES"], ":1: expected a link between words 0 to"),
-        (["--src", "S", "--gold", "ONES"], "--gold: needs --tgt"),
+        (["--src", "S", "--gold", "ONES"], "--gold: expected --tgt"),
         (["--src", "S", "--diagnostics", "OUTPUT"], "-o and --diagnostics: expected two files"),
         (["--src", "S", "--reverse", "nowhere"], "nowhere: no such run folder"),
     ],

@@ -150,9 +150,9 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["1 2", "--src", "S"], "a sentence and --src: give one of them"),
-        (["1 2", "--steps", "--json"], "--steps and --json: give one of them"),
-        (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: give one of them"),
+        (["1 2", "--src", "S"], "a sentence and --src: expected one of them"),
+        (["1 2", "--steps", "--json"], "--steps and --json: expected one of them"),
+        (["1 2", "--beam", "2", "--force", "2 1"], "--beam and --force: expected one of them"),
         (["1 2", "--svg", "SAME"], "--html, --png and --svg: expected different files"),
         (["--force", "2 1"], "2 1: no such file"),
         (["--force", "LONGER"], "got 0 in stdin"),

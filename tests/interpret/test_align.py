@@ -11,7 +11,7 @@ from nmt.data.corpus.word_alignment import GoldAlignment, format_pharaoh, parse_
 from nmt.errors import DataError
 from nmt.evaluation.attention_checks import diagnose_attention
 from nmt.interpret.alignment import (
-    SYMMETRISE,
+    SYMMETRIZATIONS,
     grow_diag_final_and,
     hard_alignment,
     intersection,
@@ -93,7 +93,7 @@ def test_symmetrised_links_lie_between_intersection_and_union() -> None:
         assert grow_diag_final_and(forward, forward) == forward
         for s, t in (forward | backward) - grown:  # what was left out had a word taken
             assert s in {a for a, _ in grown} or t in {b for _, b in grown}
-    assert list(SYMMETRISE) == ["grow-diag-final-and", "intersection"]
+    assert list(SYMMETRIZATIONS) == ["grow-diag-final-and", "intersection"]
 
 
 def test_links_are_written_in_order() -> None:

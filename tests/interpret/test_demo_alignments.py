@@ -42,7 +42,7 @@ def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
 
 @pytest.mark.slow
 def test_the_default_model_aligns_better_than_word_counts(explainer: Explainer) -> None:
-    ours = aer([hard_alignment(e.by_words) for e in explainer.forced(pairs()) if e])
+    ours = aer([hard_alignment(e.by_words) for e in explainer.explain_pairs(pairs()) if e])
     train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))
     assert ours <= 0.10
     assert ours < aer(ibm1.align(train, pairs()))
@@ -51,7 +51,7 @@ def test_the_default_model_aligns_better_than_word_counts(explainer: Explainer) 
 @pytest.mark.slow
 def test_the_european_economic_area_is_read_backwards(explainer: Explainer) -> None:
     sentence = "The agreement on the European Economic Area was signed by the minister."
-    [explanation] = explainer.translations([sentence])
+    [explanation] = explainer.translate_and_explain([sentence])
     assert explanation is not None
     weights, source, target = explanation.view(pieces=False)
     places = [target.index(word) for word in ("zone", "économique", "européenne")]

@@ -12,10 +12,10 @@ import pytest
 from explain_cases import make_explanation
 from rich.cells import cell_len
 
-from nmt.interpret.heatmap_image import draw
-from nmt.interpret.page import page
-from nmt.interpret.step_table import steps
-from nmt.interpret.terminal_heatmap import LONGEST_LABEL, fit, grid
+from nmt.interpret.heatmap_image import draw_image
+from nmt.interpret.page import explanation_page
+from nmt.interpret.step_table import step_tables
+from nmt.interpret.terminal_heatmap import MAX_LABEL_WIDTH, display_label, draw_heatmap
 
 FAMILY = "👨\u200d👩\u200d👧"
 BAD = "\N{REPLACEMENT CHARACTER}"
@@ -23,13 +23,15 @@ WEIGHTS = np.array([[0.85, 0.6, 0.3], [0.12, 0.05, 0.0]])
 
 
 def test_a_grid_shades_by_weight_under_its_word() -> None:
-    drawn = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=False)
+    drawn = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
     assert drawn.split("\n") == ["      a   long c", "first ███ ▓▓▓  ▒▒▒", "    x ░░░"]
 
 
 def test_wide_and_combining_characters_keep_the_columns() -> None:
     source = ["日本語", "e\u0301te\u0301", FAMILY, "z"]
-    drawn = grid(np.eye(4), source, ["経済", "no\u0308", "🇫🇷", "z"], 80, colour=False).split("\n")
+    drawn = draw_heatmap(
+        np.eye(4), source, ["経済", "no\u0308", "🇫🇷", "z"], 80, use_colour=False
+    ).split("\n")
     begins = [cell_len(line[: line.index("█")]) for line in drawn[1:]]
     header = drawn[0]
     assert begins == [cell_len(header[: header.index(word)]) for word in source]
@@ -37,7 +39,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
 
 def test_what_does_not_fit_a_line_goes_into_further_grids() -> None:
     source = [f"word{i}" for i in range(30)]
-    drawn = grid(np.eye(30), source, source, 50, colour=False)
+    drawn = draw_heatmap(np.eye(30), source, source, 50, use_colour=False)
     assert all(cell_len(line) <= 50 for line in drawn.split("\n"))
     blocks = drawn.split("\n\n")
     assert [word for block in blocks for word in block.split("\n")[0].split()] == source
@@ -46,12 +48,12 @@ def test_what_does_not_fit_a_line_goes_into_further_grids() -> None:
 
 
 def test_a_line_narrower_than_a_word_still_holds_one() -> None:
-    assert "word" in grid(np.eye(1), ["word"], ["word"], 1, colour=False)
+    assert "word" in draw_heatmap(np.eye(1), ["word"], ["word"], 1, use_colour=False)
 
 
 def test_colours_change_nothing_but_colour() -> None:
-    plain = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=False)
-    painted = grid(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, colour=True)
+    plain = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
+    painted = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=True)
     assert painted != plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
 
@@ -64,19 +66,19 @@ def test_colours_change_nothing_but_colour() -> None:
     ],
 )
 def test_control_characters_never_reach_the_terminal(word: str, shown: str) -> None:
-    assert fit(word) == shown
+    assert display_label(word) == shown
 
 
 @pytest.mark.parametrize("word", ["x" * 500, "語" * 100])
 def test_a_long_word_is_cut_off_and_marked(word: str) -> None:
-    assert cell_len(fit(word)) <= LONGEST_LABEL
-    assert fit(word).endswith("…")
+    assert cell_len(display_label(word)) <= MAX_LABEL_WIDTH
+    assert display_label(word).endswith("…")
 
 
 def test_the_walk_holds_every_number() -> None:
     explanation = make_explanation([["▁a"], ["▁b", "c"]], [["▁x"], ["▁y"]])
-    blocks = steps(explanation).split("\n\n")
-    walk = explanation.walk
+    blocks = step_tables(explanation).split("\n\n")
+    walk = explanation.trace
     text = "\n".join(blocks)
     for t, piece in enumerate(explanation.target.pieces):
         assert f"step {t + 1}  {piece}  p {np.exp(-t):.3f}" in text
@@ -92,10 +94,10 @@ def test_the_walk_holds_every_number() -> None:
 
 def test_every_head_of_the_layer_shown_has_its_table() -> None:
     explanation = make_explanation([["a"]], [["x"]], layers=2, heads=3)
-    text = steps(replace(explanation, layer=0))
+    text = step_tables(replace(explanation, layer=0))
     assert [text.count(f"layer 1, head {head} ") for head in (1, 2, 3)] == [2, 2, 2]
     assert "layer 2" not in text
-    text = steps(replace(explanation, layer=1, head=2))
+    text = step_tables(replace(explanation, layer=1, head=2))
     assert text.count("layer 2, head 3 ") == text.count("layer") == 2
 
 
@@ -110,13 +112,13 @@ def test_words_are_sums_over_source_and_means_over_target_pieces() -> None:
 
 def test_a_page_holds_all_numbers_and_needs_no_network() -> None:
     explanation = make_explanation([["</script>"], ["<b>&amp;"]], [["הכלב"], [FAMILY]], heads=2)
-    content = page([explanation])
+    content = explanation_page([explanation])
     assert not re.findall(r"https?:|//[a-z]|@import|\bsrc=|\bhref=|fetch\(|XMLHttp", content)
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', content, re.S)
     assert data
     [stored] = json.loads(data[1])
     assert stored["target"]["words"] == ["הכלב", FAMILY, "</s>"]
-    np.testing.assert_allclose(stored["weights"], explanation.walk.weights, atol=1e-5)
+    np.testing.assert_allclose(stored["weights"], explanation.trace.weights, atol=1e-5)
     assert stored["scores"][0][0][0][0] is None
     assert stored["beam"][0][1] == {"pieces": ["lost"], "log_prob": -2.5, "kept": False}
 
@@ -124,7 +126,7 @@ def test_a_page_holds_all_numbers_and_needs_no_network() -> None:
 def test_a_dictionary_goes_through_json_unharmed() -> None:
     explanation = make_explanation([["a"]], [["b"]])
     again = json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
-    np.testing.assert_allclose(again["softmax"], explanation.walk.softmax, rtol=1e-6)
+    np.testing.assert_allclose(again["softmax"], explanation.trace.softmax, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
@@ -132,7 +134,7 @@ def test_a_picture_of_any_script_is_drawn(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
     explanation = make_explanation([["$x$"], ["日本"]], [["הכלב"], ["é\x07"]])
     file = tmp_path / "picture"
-    draw(file, kind, *explanation.view(pieces=False))
+    draw_image(file, kind, *explanation.view(pieces=False))
     content = file.read_bytes()
     assert content.startswith(b"\x89PNG" if kind == "png" else b"<?xml")
     if kind == "svg":

@@ -32,8 +32,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
     texts = ["1 2 3.", "4 5.", "6 7 8 9."]
-    alone = [e for e in build(False).translations(texts) if e]
-    [joined] = build(True).translations(["1 2 3.  4 5. 6 7 8 9."])
+    alone = [e for e in build(False).translate_and_explain(texts) if e]
+    [joined] = build(True).translate_and_explain(["1 2 3.  4 5. 6 7 8 9."])
     assert joined is not None
     first, second, third = (e.target.text for e in alone)
     assert joined.target.text == f"{first}  {second} {third}"
@@ -43,27 +43,27 @@ def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
     for name in ("source", "target"):
         side = getattr(joined, name)
         assert len(side.pieces) == len(side.word_of)
-        assert side.word_of[-1] == side.count
-    rows = alone[0].target.count
-    columns = alone[0].source.count
+        assert side.word_of[-1] == side.word_count
+    rows = alone[0].target.word_count
+    columns = alone[0].source.word_count
     assert np.allclose(joined.by_words[:rows, :columns], alone[0].by_words[:-1, :-1], atol=1e-4)
     assert not joined.by_words[:rows, columns:-1].any(), "no attention beyond the sentence"
     steps = len(joined.target.pieces)
-    assert joined.walk.weights.shape[2] == steps == len(joined.top) == len(joined.walk.log_probs)
-    assert joined.walk.context_norms.shape[1] == steps
+    assert joined.trace.weights.shape[2] == steps == len(joined.top) == len(joined.trace.log_probs)
+    assert joined.trace.context_norms.shape[1] == steps
     assert joined.as_dict()["target"]["text"] == joined.target.text
 
 
 def test_forced_by_sentence_needs_the_same_number(build: Build) -> None:
     explainer = build(True)
     texts = [("1 2 3.", "3 2 1."), ("4 5.", "5 4.")]
-    alone = [e for e in explainer.forced(texts) if e]
+    alone = [e for e in explainer.explain_pairs(texts) if e]
     pairs = [("1 2 3. 4 5.", "3 2 1.  5 4."), ("", "3 2 1."), ("1 2 3. 4 5.", "3 2 1, 5 4.")]
-    joined, blank, whole = explainer.forced(pairs)
+    joined, blank, whole = explainer.explain_pairs(pairs)
     assert blank is None
     assert joined is not None
     assert whole is not None
-    rows, columns = alone[0].target.count, alone[0].source.count
+    rows, columns = alone[0].target.word_count, alone[0].source.word_count
     assert np.allclose(joined.by_words[rows:, columns:], alone[1].by_words, atol=1e-4)
     assert not joined.by_words[:rows, columns:-1].any()
     assert whole.by_words[:rows, columns:-1].any()
@@ -75,13 +75,13 @@ def test_forced_shows_the_beginning_of_a_long_line(
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     explainer = build(False)
     source = " ".join(f"{n % 10} 1 2." for n in range(30))
-    short, long, after = explainer.forced([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
-    assert explainer.shortened == [2]
+    short, long, after = explainer.explain_pairs([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
+    assert explainer.truncated_lines == [2]
     assert short is not None
     assert after is not None
     assert np.allclose(short.by_words, after.by_words, atol=1e-4)
     assert long is not None
-    assert 1 < long.source.count < 90
+    assert 1 < long.source.word_count < 90
     assert source.startswith(long.source.text)
     assert long.source.words[:-1] == long.source.text.split()
 
@@ -91,7 +91,7 @@ def test_forced_parts_count_words_of_the_line(
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     source = " ".join(f"{n % 10} 1 2." for n in range(30)) + " " + "7" * 90
-    parts = list(build(False).forced_parts([(source, source)]))
+    parts = list(build(False).explain_pair_segments([(source, source)]))
     words = source.split()
     assert len(parts) > 3
     assert parts[0].line.is_long

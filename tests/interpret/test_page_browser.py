@@ -10,7 +10,7 @@ import pytest
 from browser import choose, depth, find, needs_browser, started
 from explain_cases import make_explanation
 
-from nmt.interpret.page import page
+from nmt.interpret.page import explanation_page
 
 pytestmark = needs_browser
 
@@ -31,7 +31,7 @@ SENTENCES = [
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Any:
     file = tmp_path / "page.html"
-    file.write_text(page(SENTENCES), encoding="utf-8")
+    file.write_text(explanation_page(SENTENCES), encoding="utf-8")
     browser.get(file.as_uri())
     yield browser
     assert browser.get_log("browser") == []  # no error, no request
@@ -75,7 +75,7 @@ def test_steps_go_forward_and_back(opened: Any) -> None:
     assert not find(opened, "#gridview")[0].is_displayed()
     back, forward = find(opened, "#back")[0], find(opened, "#forward")[0]
     assert not back.is_enabled()
-    walk = SENTENCES[0].walk
+    walk = SENTENCES[0].trace
     for t, piece in enumerate(SENTENCES[0].target.pieces):
         assert find(opened, "#where")[0].text.startswith(f"step {t + 1} of 4: {piece}")
         cells = [e.text for e in find(opened, "#steps tbody td")]
@@ -95,7 +95,7 @@ def test_steps_go_forward_and_back(opened: Any) -> None:
 def test_sentences_layers_and_heads_can_be_chosen(opened: Any) -> None:
     assert not find(opened, "#layer")[0].is_displayed()
     choose(opened, "sentence", 1)
-    other = SENTENCES[1].walk.weights
+    other = SENTENCES[1].trace.weights
     assert find(opened, "#layer")[0].is_displayed()
     assert depths(opened, "#grid td") == shown(other[1].mean(0).flatten())
     choose(opened, "layer", 0)

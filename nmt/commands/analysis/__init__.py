@@ -1,1 +1,1 @@
-"""Commands that evaluate and explain."""
+"""Commands of the section "Analysis": evaluate, explain and align."""

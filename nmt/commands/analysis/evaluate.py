@@ -1,4 +1,4 @@
-"""`nmt evaluate`: how good systems are, where, and whether one is better than another."""
+"""`nmt evaluate`: score and compare systems on test sets."""
 
 from __future__ import annotations
 
@@ -39,171 +39,174 @@ _progress = partial(show_progress, always=True)
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Where the report goes, besides stdout."""
+class EvaluateOptions:
+    """Options of `nmt evaluate`."""
 
-    json: Path | None
+    systems: list[Path]
+    """Run folders, checkpoints and files of translations; empty for the newest run."""
+    best: int | None
+    """Number of best checkpoints of each run to evaluate; None for the selected checkpoint."""
+    src: list[Path]
+    """Source files of the test sets; empty for the test sets of the first run's config."""
+    ref: list[Path]
+    """Reference files, equally many for each source file."""
+    tgt_lang: str
+    """Target language; empty for that of the test sets."""
+    output: Path | None
+    """File for the JSON report."""
     html: Path | None
     markdown: Path | None
+    comet_command: str | None
+    metrics: str
+    """Names of metrics, separated by commas."""
+    overrides: list[str]
+    device: str
+    engine: str
 
     @property
-    def files(self) -> dict[str, Path]:
-        """Return the files that are asked for, by the flag that names them."""
-        named = {"--output": self.json, "--html": self.html, "--markdown": self.markdown}
-        return {flag: file for flag, file in named.items() if file is not None}
+    def outputs(self) -> dict[str, Path]:
+        """Files to write, by their flag."""
+        outputs = {"--output": self.output, "--html": self.html, "--markdown": self.markdown}
+        return {flag: file for flag, file in outputs.items() if file is not None}
 
 
-def run(
-    named: Sequence[Path],
-    best: int | None,
-    src: Sequence[Path],
-    ref: Sequence[Path],
-    tgt_lang: str,
-    outputs: Outputs,
-    metrics: str,
-    comet: str | None,
-    overrides: list[str],
-    device: str,
-    engine: str,
-) -> None:
+def run(options: EvaluateOptions) -> None:
     """Score run folders, checkpoints and files of translations on test sets."""
-    names = parse_metrics(metrics)
-    command = None if comet is None else parse_metric_command(comet)
-    check_outputs(outputs.files, [*src, *ref, *(path for path in named if not path.is_dir())])
-    systems = _systems(named, best, overrides, device, engine)
+    metrics = parse_metrics(options.metrics)
+    comet_command = None
+    if options.comet_command is not None:
+        comet_command = parse_metric_command(options.comet_command)
+    translations = [path for path in options.systems if not path.is_dir()]
+    check_outputs(options.outputs, [*options.src, *options.ref, *translations])
+    systems = _open_systems(options)
     runs = [system for system in systems if isinstance(system, RunSystem)]
-    tests = _tests(systems, runs, src, ref, tgt_lang)
-    for model in runs:
-        for test in tests:
-            model.check(test)
-    for word in dict.fromkeys(bleu_tokenizer(test.tgt_lang)[1] for test in tests):
-        if word:
-            say(word)
-    made: dict[str, list[SystemOutput]] = {}
+    test_sets = _open_test_sets(options, systems, runs)
+    for run_system in runs:
+        for test_set in test_sets:
+            run_system.check(test_set)
+    for message in dict.fromkeys(bleu_tokenizer(test_set.tgt_lang)[1] for test_set in test_sets):
+        if message:
+            say(message)
+
+    outputs_of: dict[str, list[SystemOutput]] = {}
+    # files first, because a file of the wrong length ends the command
     for system in sorted(systems, key=lambda system: isinstance(system, RunSystem)):
-        made[system.name] = system.translate_all(tests, _progress)  # files first: they may not fit
-    cores, corpus = free_cores(), _training_text(runs)
-    found = []
-    for number, test in enumerate(tests):
-        answers = {system.name: made[system.name][number] for system in systems}
-        outside = None
-        if command is not None:
-            outside = {
-                name: score_with_command(command, test.src, its.hypotheses, test.references[0])
-                for name, its in answers.items()
+        outputs_of[system.name] = system.translate_all(test_sets, _progress)
+
+    cores, corpus = free_cores(), _find_training_text(runs)
+    analyses = []
+    for number, test_set in enumerate(test_sets):
+        outputs = {system.name: outputs_of[system.name][number] for system in systems}
+        comet_scores = None
+        if comet_command is not None:
+            comet_scores = {
+                name: score_with_command(
+                    comet_command, test_set.src, output.hypotheses, test_set.references[0]
+                )
+                for name, output in outputs.items()
             }
-        found.append(
-            analyse_test_set(test, answers, cores, _progress, corpus, outside, comet or "", names)
+        analyses.append(
+            analyse_test_set(
+                test_set,
+                outputs,
+                cores,
+                _progress,
+                corpus,
+                comet_scores,
+                options.comet_command or "",
+                metrics,
+            )
         )
-    about = {system.name: system.about for system in systems}
-    report = new_report(about, {its.test_set.name: its.report for its in found}, names)
-    own = not (src or overrides or best) and engine == "nmt" and set(DEFAULT_METRICS) <= set(names)
+    report = new_report(
+        {system.name: system.about for system in systems},
+        {analysis.test_set.name: analysis.report for analysis in analyses},
+        metrics,
+    )
     try:
         put(full_text(report))
-    finally:  # the reader of the tables may be gone: `nmt evaluate -o report.json | head`
-        for text in all_warnings(report):
-            say(f"warning: {text}")
-        _write(outputs, report, found, systems, own)
+    finally:  # write the files even if the reader of stdout stops, as in `nmt evaluate | head`
+        for message in all_warnings(report):
+            say(f"warning: {message}")
+        problems = _write_outputs(options, report, analyses, systems)
+        run_dir = _run_to_report_in(options, systems, metrics)
+        if run_dir is not None:
+            _write_run_report(run_dir, report)
+        if problems:
+            raise RunError("\n".join(problems))
 
 
-def _write(
-    outputs: Outputs,
-    report: EvaluationReport,
-    found: Sequence[Analysis],
-    systems: Sequence[System],
-    own: bool,
-) -> None:
-    """Write the files asked for; of one run on its own test sets its report.
-
-    Raises RunError after all were tried if one that was asked for cannot be written.
-    """
-    problems = []
-    written: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (outputs.json, lambda file: write_report(file, report)),
-        (outputs.markdown, lambda file: files.write_text(file, report_markdown(report))),
-        (
-            outputs.html,
-            lambda file: files.write_text(
-                file, evaluation_page(report, found, systems, _curves(systems))
-            ),
-        ),
-    ]
-    for file, write in written:
-        if file is not None:
-            try:
-                write(file)
-            except OSError as error:
-                problems.append(f"{file}: {error.strerror or error}")
-            except DiskFullError as error:
-                problems.append(str(error))
-            else:
-                say(f"report: {file}")
-    if outputs.json is None and own and len(systems) == 1:
-        [system] = systems
-        if isinstance(system, RunSystem) and system.run.chosen is None:
-            _write_own_report(system.run, report)
-    if problems:
-        raise RunError("\n".join(problems))
-
-
-def _write_own_report(run: RunDir, report: EvaluationReport) -> None:
-    """Write the report into the run folder, unless that is read-only or leads elsewhere."""
-    if link := outward_link(run, run.report):
-        say(f"warning: {run.report} was not written: {link} leads out of the run folder")
-    elif warn_if_unwritten(run.report, lambda file: write_report(file, report)):
-        say(f"report: {run.report}")
-
-
-def _systems(
-    named: Sequence[Path], best: int | None, overrides: list[str], device: str, engine: str
-) -> list[System]:
-    """Return the systems named; the newest finished run where none is.
-
-    With `best`, of each run so many checkpoints.
-    """
-    paths = list(named) or [choose_run(None).path]
+def _open_systems(options: EvaluateOptions) -> list[System]:
+    """Return the systems that the options name, or the newest finished run if they name none."""
+    paths = options.systems or [choose_run(None).path]
     names = [path.name if path.name not in ("", "..") else path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ConfigError([f"{', '.join(sorted(twice))}: expected each system once, got it again"])
-    found: list[System] = []
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ConfigError(
+            [f"{', '.join(sorted(repeated))}: expected each system once, got it again"]
+        )
+    systems: list[System] = []
     for path, name in zip(paths, names, strict=True):
         if path.exists() and not path.is_dir() and not is_pointer_file(path):
-            found.append(FileSystem(name, path))
-            continue
-        for run in _models(path, best):
-            config = load_config(run.config, overrides)
-            if run.chosen is not None and engine != "nmt":
-                raise ConfigError(
-                    [f"{run.chosen}: --engine {engine} runs the export of a run, not a checkpoint"]
-                )
-            label = f"{name}/{run.chosen.name}" if run.chosen and best else name
-            found.append(RunSystem(label, run, config, device, engine, _word_attention))
-    return found
+            systems.append(FileSystem(name, path))
+        else:
+            systems += _open_checkpoints(options, path, name)
+    return systems
 
 
-def _models(path: Path, best: int | None) -> list[RunDir]:
-    """Return the model at `path`, or the `best` checkpoints of the run there."""
+def _open_checkpoints(options: EvaluateOptions, path: Path, name: str) -> list[RunSystem]:
+    """Return the selected checkpoint of the run or model at `path`, or its best checkpoints."""
+    systems = []
+    for run_dir in _models_at(path, options.best):
+        if run_dir.chosen is not None and options.engine != "nmt":
+            raise ConfigError(
+                [
+                    f"{run_dir.chosen}: --engine {options.engine} runs the export of a run, "
+                    "not a checkpoint"
+                ]
+            )
+        label = name
+        if run_dir.chosen is not None and options.best is not None:
+            label = f"{name}/{run_dir.chosen.name}"
+        systems.append(
+            RunSystem(
+                name=label,
+                run=run_dir,
+                config=load_config(run_dir.config, options.overrides),
+                device=options.device,
+                engine=options.engine,
+                compute_attention=_word_attention,
+            )
+        )
+    return systems
+
+
+def _models_at(path: Path, best: int | None) -> list[RunDir]:
     if best is None:
         return [open_model(path)]
+    # imports torch, which files of translations do not need
     from nmt.training.checkpoints.averaging import best_checkpoints
 
     return best_checkpoints(open_run(path), best)
 
 
-def _tests(
-    systems: Sequence[System],
-    runs: Sequence[RunSystem],
-    src: Sequence[Path],
-    ref: Sequence[Path],
-    tgt_lang: str,
+def _word_attention(
+    translator: Translator, pairs: Iterable[tuple[str, str]]
+) -> Iterable[WordAttention | None]:
+    # imports torch, which files of translations do not need
+    from nmt.interpret.explainer import word_attention
+
+    return word_attention(translator, pairs)
+
+
+def _open_test_sets(
+    options: EvaluateOptions, systems: Sequence[System], runs: Sequence[RunSystem]
 ) -> list[TestSet]:
-    """Return the test sets given, else those of the first run's config."""
-    if ref:
-        tests = _given(runs, src, ref, tgt_lang)
-    elif src or not runs:
+    """Return the test sets that the options name, or those of the first run's config."""
+    if options.ref:
+        test_sets = _read_test_sets(options, runs)
+    elif options.src or not runs:
         raise ConfigError(["--ref: expected the reference translations, got nothing"])
     else:
         config = runs[0].config
@@ -211,21 +214,20 @@ def _tests(
             raise ConfigError(
                 [f"{runs[0].run.config}: data.test: names no test set; give --src FILE --ref FILE"]
             )
-        tests = as_test_sets(load_test_sets(config), config, tgt_lang)
-    if len(tests) > 1 and len(runs) < len(systems):
+        test_sets = as_test_sets(load_test_sets(config), config, options.tgt_lang)
+    if len(test_sets) > 1 and len(runs) < len(systems):
         raise ConfigError(
-            [f"--ref: expected one test set for files of translations, got {len(tests)}"]
+            [f"--ref: expected one test set for files of translations, got {len(test_sets)}"]
         )
-    for test in tests:
-        if not len(test):
-            raise DataError(f"{test.name}: expected at least one line, got an empty test set")
-    return tests
+    for test_set in test_sets:
+        if not len(test_set):
+            raise DataError(f"{test_set.name}: expected at least one line, got an empty test set")
+    return test_sets
 
 
-def _given(
-    runs: Sequence[RunSystem], src: Sequence[Path], ref: Sequence[Path], tgt_lang: str
-) -> list[TestSet]:
-    """Return the test sets of the command line, each source with as many references."""
+def _read_test_sets(options: EvaluateOptions, runs: Sequence[RunSystem]) -> list[TestSet]:
+    """Read the test sets of `--src` and `--ref`; each source has equally many references."""
+    src, ref = options.src, options.ref
     if runs and not src:
         raise ConfigError(["--src: expected the source for the runs to translate, got only --ref"])
     if src and len(ref) % len(src):
@@ -235,59 +237,111 @@ def _given(
                 f"got {len(ref)}"
             ]
         )
-    src_lang, tags = "", dict[str, str]()
+    src_lang, tgt_lang, tags = "", options.tgt_lang, dict[str, str]()
     if runs:
         config = runs[0].config
         tags = config.decode.tags
         src_lang = tags.get("src_lang", config.data.src)
         tgt_lang = tgt_lang or tags.get("tgt_lang", config.data.tgt)
-    each = len(ref) // len(src) if src else len(ref)
-    names = _set_names(src or ref[:1])
-    tests = []
-    for i, name in enumerate(names):
+    references_per_set = len(ref) // len(src) if src else len(ref)
+    test_sets = []
+    for i, name in enumerate(_test_set_names(src or ref[:1])):
         source = list(read_lines(src[i])) if src else None
-        references = []
-        for file in ref[i * each : (i + 1) * each]:
+        references: list[list[str]] = []
+        for file in ref[i * references_per_set : (i + 1) * references_per_set]:
             references.append(list(read_lines(file)))
-            first = (src[i], source) if source is not None else (ref[0], references[0])
-            if len(references[-1]) != len(first[1]):
-                raise line_count_error(first[0], len(first[1]), file, len(references[-1]))
-        tests.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
-    return tests
+            first_file, first_lines = ref[0], references[0]
+            if source is not None:
+                first_file, first_lines = src[i], source
+            if len(references[-1]) != len(first_lines):
+                raise line_count_error(first_file, len(first_lines), file, len(references[-1]))
+        test_sets.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
+    return test_sets
 
 
-def _set_names(named: Sequence[Path]) -> list[str]:
-    """Return names of test sets: their sources' stems, the paths where those are not apart."""
-    if all(file.name.split(".")[0] for file in named):
+def _test_set_names(paths: Sequence[Path]) -> list[str]:
+    """Return the stems of the paths, or the paths themselves if the stems are not unique."""
+    if all(file.name.split(".")[0] for file in paths):
         with suppress(ConfigError):
-            return text_set_names([TextSet(src=file, tgt=file) for file in named])
-    names = [str(file) for file in named]
+            return text_set_names([TextSet(src=file, tgt=file) for file in paths])
+    names = [str(file) for file in paths]
     if len(set(names)) < len(names):
         raise ConfigError([f"--src: expected different test sets, got {show_value(names)}"])
     return names
 
 
-def _training_text(runs: Sequence[RunSystem]) -> Corpus | None:
-    """Return the training text of the first run that still has it."""
+def _find_training_text(runs: Sequence[RunSystem]) -> Corpus | None:
+    """Return the training text of the first run that has it; a shared run folder has none."""
     for system in runs:
-        try:
+        with suppress(RunError):
             return Corpus.load(system.run.corpus / "train")
-        except RunError:  # a run that was sent without it
-            continue
     return None
 
 
-def _word_attention(
-    translator: Translator, pairs: Iterable[tuple[str, str]]
-) -> Iterable[WordAttention | None]:
-    """Return the attention of a model; import torch only if a run is evaluated."""
-    from nmt.interpret.explainer import word_attention
+def _write_outputs(
+    options: EvaluateOptions,
+    report: EvaluationReport,
+    analyses: Sequence[Analysis],
+    systems: Sequence[System],
+) -> list[str]:
+    """Write the files that the options name; return a message for each that cannot be written."""
 
-    return word_attention(translator, pairs)
+    def write_markdown(file: Path) -> None:
+        files.write_text(file, report_markdown(report))
+
+    def write_html(file: Path) -> None:
+        page = evaluation_page(report, analyses, systems, _learning_curves(systems))
+        files.write_text(file, page)
+
+    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (options.output, lambda file: write_report(file, report)),
+        (options.markdown, write_markdown),
+        (options.html, write_html),
+    ]
+    problems = []
+    for file, write in writers:
+        if file is not None:
+            try:
+                write(file)
+            except OSError as error:
+                problems.append(f"{file}: {error.strerror or error}")
+            except DiskFullError as error:
+                problems.append(str(error))
+            else:
+                say(f"report: {file}")
+    return problems
 
 
-def _curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
-    """Return the learning read_curves of the runs by system name."""
+def _run_to_report_in(
+    options: EvaluateOptions, systems: Sequence[System], metrics: Sequence[str]
+) -> RunDir | None:
+    """Return the run folder that receives `report.json`, if any.
+
+    It is that of a single run with its own settings on its own test sets.
+    """
+    is_default = (
+        not (options.src or options.overrides or options.best or options.output)
+        and options.engine == "nmt"
+        and set(DEFAULT_METRICS) <= set(metrics)
+    )
+    if not is_default or len(systems) != 1:
+        return None
+    [system] = systems
+    if isinstance(system, RunSystem) and system.run.chosen is None:
+        return system.run
+    return None
+
+
+def _write_run_report(run: RunDir, report: EvaluationReport) -> None:
+    """Write the report into the run folder; warn if it is read-only or a link leaves it."""
+    if link := outward_link(run, run.report):
+        say(f"warning: {run.report} was not written: {link} leads out of the run folder")
+    elif warn_if_unwritten(run.report, lambda file: write_report(file, report)):
+        say(f"report: {run.report}")
+
+
+def _learning_curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:
+    """Return the learning curves of the runs by system name."""
     return {
         system.name: asdict(read_curves(system.run))
         for system in systems

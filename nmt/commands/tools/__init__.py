@@ -1,1 +1,1 @@
-"""Commands that export models and describe the installation."""
+"""Commands of the section "Tools": export, shortlist, info and config."""

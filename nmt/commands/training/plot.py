@@ -54,12 +54,12 @@ def _read(folder: Path) -> tuple[str, LearningCurves]:
 
 def _save(drawn: list[Panel], axis: XAxis, pictures: dict[str, Path | None]) -> None:
     # Imported where pictures are wanted: a drawing in the terminal takes no time.
-    from nmt.interpret.heatmap_image import fonts, require_matplotlib
+    from nmt.interpret.heatmap_image import find_fonts, require_matplotlib
     from nmt.runs.chart_image import write_chart
 
     require_matplotlib()
     shown = [panel for panel in drawn if panel.series]
-    families = fonts([series.label for panel in shown for series in panel.series])
+    families = find_fonts([series.label for panel in shown for series in panel.series])
     for kind, file in pictures.items():
         if file is not None:
             write_chart(file, kind, shown, axis, families)
