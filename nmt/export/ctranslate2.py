@@ -15,13 +15,11 @@ from torch import Tensor, nn
 from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
+from nmt.models.layers import POSITION_BASE, TokenEmbedding, sinusoidal_positions
+from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.transformer import (
-    ROTARY_BASE,
     FeedForward,
-    MultiHeadAttention,
-    TokenEmbedding,
     TransformerModel,
-    sinusoidal_positions,
 )
 
 NEVER = -1e9
@@ -61,7 +59,7 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
         "num_heads_kv": config.num_kv_heads,
         "rotary_dim": 0 if rotary else None,
         "rotary_interleave": False,
-        "rotary_base": ROTARY_BASE,
+        "rotary_base": POSITION_BASE,
     }
     n, m = layer_counts(config)
     spec = specs.TransformerSpec(

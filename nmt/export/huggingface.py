@@ -20,9 +20,9 @@ from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
+from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.transformer import (
     FeedForward,
-    MultiHeadAttention,
     TransformerModel,
 )
 

@@ -1,1 +1,4 @@
-"""Encoder-decoder architectures behind one interface, and what changes a loaded model."""
+"""Encoder-decoder models behind one interface, ensembles, and conversions of their weights.
+
+Modules hold the equations of the papers in plain PyTorch; kernels/ holds hand-written gradients.
+"""

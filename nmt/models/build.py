@@ -1,4 +1,7 @@
-"""From a config to a model, and from a file to its weights. A new architecture is one line here."""
+"""Build a model from its config, and load weights from a file.
+
+A new architecture is one entry in ARCHITECTURES.
+"""
 
 from __future__ import annotations
 
@@ -19,40 +22,48 @@ from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel
 
 AnyModel = Model[Any, Any]
-DRAWING = {
+ARCHITECTURES: dict[str, Any] = {"rnn": RNNModel, "transformer": TransformerModel}
+"""Model class by the value of `model.arch`."""
+RANDOM_INITIALIZERS = {
     *(nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_),
     *(torch.Tensor.uniform_, torch.Tensor.normal_),
 }
-"""What layers draw their first weights by."""
-ARCHITECTURES: dict[str, Any] = {"rnn": RNNModel, "transformer": TransformerModel}
+"""Functions that draw initial weights."""
 
 
 def build_model(
     config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
 ) -> AnyModel:
-    """Return a freshly initialised model; its weights follow torch's seed."""
+    """Return a model with random weights, which depend on torch's seed.
+
+    `src_vocab` and `tgt_vocab` are vocabulary sizes; `pad` is the id of the padding token.
+    """
     model: AnyModel = ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
     return model
 
 
 def weights_of(model: AnyModel) -> dict[str, torch.Tensor]:
-    """Return the weights by name, tied ones once: the canonical layout of a checkpoint."""
+    """Return the weights by name, as a checkpoint stores them: tied weights only once."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-class _Undrawn(TorchFunctionMode):
-    """Zeros in place of random draws, which take longer: a file will fill the weights."""
+class _ZeroInitialization(TorchFunctionMode):
+    """Set weights to zero where a module draws them; drawing takes longer."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in DRAWING:
+        if func in RANDOM_INITIALIZERS:
             return (kwargs or {}).get("tensor", *args[:1]).zero_()
         return func(*args, **(kwargs or {}))
 
 
-def _same(stored: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return stored
+def zero_model(
+    config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
+) -> AnyModel:
+    """Return a model whose weights are meant to be loaded; draw no random numbers."""
+    with torch.no_grad(), _ZeroInitialization():
+        return build_model(config, src_vocab, tgt_vocab, pad)
 
 
 def load_model(
@@ -64,33 +75,30 @@ def load_model(
     return model
 
 
-def zero_model(
-    config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
-) -> AnyModel:
-    """Return a model whose weights are not drawn; torch's random state stays as it is."""
-    with torch.no_grad(), _Undrawn():
-        return build_model(config, src_vocab, tgt_vocab, pad)
-
-
 def load_weights(
-    model: AnyModel, file: Path, place: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = _same
+    model: AnyModel,
+    file: Path,
+    convert: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
-    """Fill the model with the weights of a safetensors file, whose names and shapes must match.
+    """Copy the weights of a safetensors file into the model.
 
-    `place` turns a stored weight into what can be copied into the model's.
+    `convert(stored, weight)` returns the tensor to copy into `weight`; None copies `stored`. Raise
+    RunError if the file is missing or damaged, or if names or shapes differ from the model's.
     """
     if not file.is_file():
-        raise RunError(f"{file}: no such file; the checkpoint is not whole")
+        raise RunError(f"{file}: no such file; the checkpoint is incomplete")
     try:
         stored = load_file(file)
     except safetensors.SafetensorError as error:
         raise RunError(f"{file}: expected a safetensors file, got a damaged one: {error}") from None
     weights = weights_of(model)
     for name in sorted(weights.keys() | stored.keys()):
-        wanted = tuple(weights[name].shape) if name in weights else "absent"
-        found = tuple(stored[name].shape) if name in stored else "absent"
-        if wanted != found:
+        expected_shape = tuple(weights[name].shape) if name in weights else "absent"
+        stored_shape = tuple(stored[name].shape) if name in stored else "absent"
+        if expected_shape != stored_shape:
             raise RunError(
-                f"{file}: {name}: expected {wanted} for the model in config.yaml, got {found}"
+                f"{file}: {name}: expected {expected_shape} for the model in config.yaml, "
+                f"got {stored_shape}"
             )
-        weights[name].copy_(place(stored[name], weights[name]))
+        source = stored[name] if convert is None else convert(stored[name], weights[name])
+        weights[name].copy_(source)

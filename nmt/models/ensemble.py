@@ -1,9 +1,10 @@
-"""Several models as one: each goes on by itself, and the mean of their probabilities counts.
+"""An ensemble: several models decode together, and the mean of their probabilities counts.
 
-p(y_t) = 1/M sum_m p_m(y_t | y_<t, x), over the tokens that may be said of the one target vocabulary
-that all have.
+p(y_t) = 1/M sum_m p_m(y_t | y_<t, x), over the tokens of the target vocabulary that all members
+share, without the tokens that are never output.
 
-Shapes: B sentences, N = B x beam rows, D the sum of the members' widths, V vocabulary.
+Shapes: B sentences, N = B x K rows of K hypotheses each, D sum of the members' widths,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,105 +22,116 @@ from nmt.models.interface import DecoderState, Memory, Model, Trace
 from nmt.models.layers import OutputProjection
 
 SourceConverter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From sources as the first member reads them, and their lengths, to those of another."""
+"""From B x S source ids of the first member, and their lengths, to those of another member."""
 
 
 @dataclass(frozen=True)
 class EnsembleMemory(Memory):
-    """What each member has of the source; the mask is the first's."""
+    """Encoder output of each member; the mask is that of the first."""
 
     members: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class EnsembleState(DecoderState):
-    """What each member knows."""
+    """Decoder state of each member."""
 
     members: tuple[Any, ...]
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> EnsembleState:
-        """Let every member go on from these rows."""
+        """Return the state in which row i of each member continues `rows[i]`."""
         return EnsembleState(tuple(member.select(rows, sentences) for member in self.members))
 
 
-class MeanOutput(OutputProjection):
-    """The members' vocabulary matrices, each for its part of a hidden vector."""
+class EnsembleOutput(OutputProjection):
+    """The members' output projections, each applied to its part of a hidden vector."""
 
-    never: Tensor
+    never_output: Tensor
+    """Ids of tokens that are never output."""
 
     def __init__(
-        self, outputs: Sequence[OutputProjection], widths: Sequence[int], never: Sequence[int]
+        self,
+        outputs: Sequence[OutputProjection],
+        widths: Sequence[int],
+        never_output: Sequence[int],
     ) -> None:
         nn.Module.__init__(self)
-        self.register_buffer("never", torch.tensor(never, dtype=torch.int64), persistent=False)
+        token_ids = torch.tensor(never_output, dtype=torch.int64)
+        self.register_buffer("never_output", token_ids, persistent=False)
         self.members, self.widths = nn.ModuleList(outputs), list(widths)
         self.weight, self.bias = outputs[0].weight, outputs[0].bias
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logarithms of the mean probabilities, ... x V, of ... x D hidden vectors."""
+        """Return log mean probabilities, ... x V, of ... x D hidden vectors."""
         parts = torch.split(hidden, self.widths, -1)
-        each: list[Tensor] = [
+        member_logits: list[Tensor] = [
             output.logits(part)  # type: ignore[operator]
             for output, part in zip(self.members, parts, strict=True)
         ]
-        logs = [
-            logits.float().index_fill(-1, self.never, -math.inf).log_softmax(-1) for logits in each
+        log_probs = [
+            logits.float().index_fill(-1, self.never_output, -math.inf).log_softmax(-1)
+            for logits in member_logits
         ]
-        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
+        return torch.stack(log_probs).logsumexp(0) - math.log(len(log_probs))
 
 
 class Ensemble(Model[EnsembleMemory, EnsembleState]):
-    """The verbs of `Model` over several. Attention laid open is the first's."""
+    """Several models with the interface of one. The trace is that of the first."""
 
     def __init__(
         self,
         members: Sequence[AnyModel],
-        resources: Sequence[SourceConverter | None],
-        never: Sequence[int],
+        source_converters: Sequence[SourceConverter | None],
+        never_output: Sequence[int],
     ) -> None:
-        """Put models together.
+        """Combine models.
 
-        `resources` turn the first's sources into a member's, where that reads others; `never` are
-        the target tokens that are never said.
+        A source converter re-encodes the sources for a member with another source tokenizer than
+        the first. `never_output` are ids of target tokens that are never output.
         """
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.resources = list(resources)
+        self.source_converters = list(source_converters)
         widths = [model.output.weight.size(1) for model in members]
-        self.output = MeanOutput([model.output for model in members], widths, never)
+        self.output = EnsembleOutput([model.output for model in members], widths, never_output)
 
     def models(self) -> list[AnyModel]:
         """Return the members."""
         return list(self.members)  # type: ignore[arg-type]
 
     def encode(self, src: Tensor, src_len: Tensor) -> EnsembleMemory:
-        memories = [
-            model.encode(*(resource(src, src_len) if resource else (src, src_len)))
-            for model, resource in zip(self.models(), self.resources, strict=True)
-        ]
+        memories = []
+        for model, convert in zip(self.models(), self.source_converters, strict=True):
+            member_src, member_len = convert(src, src_len) if convert else (src, src_len)
+            memories.append(model.encode(member_src, member_len))
         return EnsembleMemory(memories[0].mask.clone(), tuple(memories))
 
     def decode(
         self, memory: EnsembleMemory, tgt_in: Tensor, trace: bool = False
     ) -> tuple[Tensor, Trace | None]:
-        found = [
-            model.decode(its, tgt_in, trace and place == 0)
-            for place, (model, its) in enumerate(zip(self.models(), memory.members, strict=True))
+        outputs = [
+            model.decode(member_memory, tgt_in, trace and index == 0)
+            for index, (model, member_memory) in enumerate(
+                zip(self.models(), memory.members, strict=True)
+            )
         ]
-        return torch.cat([hidden for hidden, _ in found], -1), found[0][1]
+        return torch.cat([hidden for hidden, _ in outputs], -1), outputs[0][1]
 
     def start(self, memory: EnsembleMemory, rows: int, max_len: int) -> EnsembleState:
-        pairs = zip(self.models(), memory.members, strict=True)
-        return EnsembleState(tuple(model.start(its, rows, max_len) for model, its in pairs))
+        members = zip(self.models(), memory.members, strict=True)
+        return EnsembleState(
+            tuple(model.start(member_memory, rows, max_len) for model, member_memory in members)
+        )
 
     def step(
         self, tokens: Tensor, state: EnsembleState, memory: EnsembleMemory, trace: bool = False
     ) -> tuple[Tensor, EnsembleState, Trace | None]:
-        found = [
-            model.step(tokens, before, its, trace and place == 0)
-            for place, (model, before, its) in enumerate(
+        outputs = [
+            model.step(tokens, member_state, member_memory, trace and index == 0)
+            for index, (model, member_state, member_memory) in enumerate(
                 zip(self.models(), state.members, memory.members, strict=True)
             )
         ]
-        hidden = torch.cat([one for one, _, _ in found], -1)
-        return hidden, EnsembleState(tuple(after for _, after, _ in found)), found[0][2]
+        hidden = torch.cat([member_hidden for member_hidden, _, _ in outputs], -1)
+        next_state = EnsembleState(tuple(member_state for _, member_state, _ in outputs))
+        return hidden, next_state, outputs[0][2]

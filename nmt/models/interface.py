@@ -1,11 +1,10 @@
-"""What search, training, scoring and explaining know of a model: a few verbs, no architecture.
+"""The interface of all models. Search, training, scoring and explanation know no architecture.
 
-Shapes: B sentences, S/T source/target length, N = B x beam rows, D width, H heads, L layers,
-V vocabulary. Masks are bool, True = real token.
+Shapes: B sentences, S/T source/target length, N = B x K rows of K hypotheses per sentence, D width,
+H heads, L layers, V vocabulary. Masks are bool; True marks a real token.
 
-The N rows of a decoder state stand in B groups of equal size, in the order of the memory's rows, so
-row n belongs to sentence n // (N / B). Then attention of a beam's rows over one sentence is the
-same product as attention of T target positions, and keys are never copied a beam wide.
+Row n of a decoder state belongs to sentence n // K. Attention of the K rows over one sentence is
+the same product as attention of T target positions, so keys are not copied for each hypothesis.
 """
 
 from __future__ import annotations
@@ -26,81 +25,89 @@ from nmt.models.layers import OutputProjection
 
 @dataclass(frozen=True)
 class BatchedTensors:
-    """A bundle of tensors, tuples or bundles of them, whose first dimension is one row each."""
+    """A dataclass of tensors that share their first dimension: one row per sentence or hypothesis.
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+    Fields may also be tuples of tensors, nested BatchedTensors, numbers or None.
+    """
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
         return replace(
             self,
-            **{field.name: _changed(getattr(self, field.name), change) for field in fields(self)},
+            **{
+                field.name: _map_tensors(getattr(self, field.name), function)
+                for field in fields(self)
+            },
         )
 
     def select(self, rows: Tensor) -> Self:
-        """Return the bundle of these rows, in this order (repeats allowed)."""
+        """Return copies of these rows, in this order; rows may repeat."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
     def keep(self, rows: Tensor) -> Self:
-        """Return what `select` returns, in the place of this bundle, which is dead afterwards.
+        """Return the result of `select` in the memory of this object, which becomes invalid.
 
-        Rows that move must come from beyond the last that is kept, into the place of one that is
-        not. Costs little where most stay where they are.
+        Only rows that change their index are copied. A row may move only from an index of at least
+        `len(rows)` to an index that held no row of `rows`.
         """
-        moved = moves(rows)
-        return self._map(lambda tensor: kept(tensor, moved, len(rows)))
+        moves = find_row_moves(rows)
+        return self._map(lambda tensor: move_rows(tensor, moves, len(rows)))
 
     def join(self, other: Self) -> Self:
-        """Return the rows of both, those of `other` last; the narrower are padded with zeros."""
-        both = {
-            field.name: (getattr(self, field.name), getattr(other, field.name))
-            for field in fields(self)
-        }
-        return replace(self, **{name: joined(*pair) for name, pair in both.items()})
+        """Return the rows of both, those of `other` last; pad narrower tensors with zeros."""
+        return replace(
+            self,
+            **{
+                field.name: concat_values(getattr(self, field.name), getattr(other, field.name))
+                for field in fields(self)
+            },
+        )
 
     def clone(self) -> Self:
-        """Return a copy that later steps do not touch."""
+        """Return a copy that later decoding steps do not change."""
         return self._map(lambda tensor: tensor.clone())
 
 
-Moves = tuple[Tensor, Tensor]
-"""Where rows go to and where they come from."""
+RowMoves = tuple[Tensor, Tensor]
+"""Indices that rows move to, and indices that they come from."""
 
 
-def moves(rows: Tensor) -> Moves:
-    """Return the places of `rows` that do not hold their row yet, and those rows."""
-    places = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-    return places, rows[places]
+def find_row_moves(rows: Tensor) -> RowMoves:
+    """Return the moves that bring `rows` to the first `len(rows)` indices, in this order."""
+    targets = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
+    return targets, rows[targets]
 
 
-def kept(tensor: Tensor, moved: Moves, count: int) -> Tensor:
-    """Move rows within a tensor and return a view of the first `count`."""
-    places, rows = moved
-    tensor[places] = tensor[rows]
+def move_rows(tensor: Tensor, moves: RowMoves, count: int) -> Tensor:
+    """Move rows within a tensor and return a view of the first `count` rows."""
+    targets, origins = moves
+    tensor[targets] = tensor[origins]
     return tensor[:count]
 
 
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor in `value`; what holds none stays."""
+def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Apply a function to every tensor in a field's value."""
     if isinstance(value, Tensor):
-        return change(value)
+        return function(value)
     if isinstance(value, tuple):
-        return tuple(_changed(part, change) for part in value)
-    return value._map(change) if isinstance(value, BatchedTensors) else value
+        return tuple(_map_tensors(item, function) for item in value)
+    return value._map(function) if isinstance(value, BatchedTensors) else value
 
 
-def joined(one: Any, other: Any) -> Any:
-    """Stack two values of like kind; of two numbers the larger stands for both."""
-    if isinstance(one, Tensor):
-        shape = list(map(max, one.shape[1:], other.shape[1:]))
-        return torch.cat([_widened(one, shape), _widened(other, shape)])
-    if isinstance(one, tuple):
-        return tuple(joined(*parts) for parts in zip(one, other, strict=True))
-    if isinstance(one, BatchedTensors):
-        return one.join(other)
-    return one if one is None else max(one, other)
+def concat_values(first: Any, second: Any) -> Any:
+    """Concatenate the values of one field of two batches; of two numbers, return the larger."""
+    if isinstance(first, Tensor):
+        shape = list(map(max, first.shape[1:], second.shape[1:]))
+        return torch.cat([_pad_to(first, shape), _pad_to(second, shape)])
+    if isinstance(first, tuple):
+        return tuple(concat_values(*pair) for pair in zip(first, second, strict=True))
+    if isinstance(first, BatchedTensors):
+        return first.join(second)
+    return first if first is None else max(first, second)
 
 
-def _widened(tensor: Tensor, shape: list[int]) -> Tensor:
-    """Pad a tensor with zeros to this shape of a row."""
-    missing = [wanted - size for wanted, size in zip(shape, tensor.shape[1:], strict=True)]
+def _pad_to(tensor: Tensor, row_shape: list[int]) -> Tensor:
+    """Pad the rows of a tensor with zeros to this shape."""
+    missing = [size - old_size for size, old_size in zip(row_shape, tensor.shape[1:], strict=True)]
     if not any(missing):
         return tensor
     return F.pad(tensor, [n for size in reversed(missing) for n in (0, size)])
@@ -108,7 +115,7 @@ def _widened(tensor: Tensor, shape: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Memory(BatchedTensors):
-    """What the decoder may look at: one row a sentence."""
+    """Encoder output that the decoder attends to: one row per sentence."""
 
     mask: Tensor
     """B x S."""
@@ -116,68 +123,67 @@ class Memory(BatchedTensors):
 
 @dataclass(frozen=True)
 class DecoderState(BatchedTensors):
-    """What the decoder knows between two steps: one row a hypothesis.
+    """State of the decoder between two steps: one row per hypothesis.
 
-    A state is owned: `step` and `select` may overwrite it; the one passed in is dead afterwards.
+    `step` and `select` may overwrite the state that they receive, so it is invalid afterwards.
     """
 
     def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
-        """Return the state that goes on from these rows, each from one of its own sentence's.
+        """Return the state in which row i continues `rows[i]`, a row of the same sentence.
 
-        They may be more than before, as many for each sentence.
-
-        `sentences` are those that remain, in this order; None for all of them.
+        The number of rows per sentence may grow. `sentences` are the remaining sentences, in this
+        order; None keeps all.
         """
         return super().select(rows)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Attention laid open; made only when asked for."""
+    """Attention in full detail, computed only on request."""
 
     scores: Tensor
     """L x H x N x T x S, before the softmax; -inf on padding and outside a window."""
     softmax: Tensor
-    """L x H x N x T x S, each row sums to one."""
+    """L x H x N x T x S; each row sums to one."""
     weights: Tensor
-    """L x H x N x T x S, what forms the context: the softmax, or that times local_p's Gaussian."""
+    """L x H x N x T x S: factors of the context, the softmax times local_p's Gaussian."""
     context: Tensor
     """L x N x T x D."""
     layer: int
-    """The layer that aligns best, counted from 0."""
+    """Index of the layer whose weights align words best."""
 
     @property
     def alignment(self) -> Tensor:
-        """N x T x S: the weights of `layer`, the mean of its heads."""
+        """N x T x S: the weights of `layer`, averaged over heads."""
         return self.weights[self.layer].mean(0)
 
     @property
     def log_alignment(self) -> Tensor:
-        """N x T x S: its logarithm, with a gradient however small a weight is.
+        """N x T x S: logarithm of `alignment`, with a gradient even if a weight underflows to 0.
 
-        Below UNSEEN where a head sees nothing (padding, or outside a window).
+        Below MIN_LOG_WEIGHT on padding and outside a window.
         """
-        layer = self.layer
-        scores, softmax, weights = self.scores[layer], self.softmax[layer], self.weights[layer]
+        scores = self.scores[self.layer]
+        softmax, weights = self.softmax[self.layer], self.weights[self.layer]
         tiny = torch.finfo(torch.float32).tiny
-        gaussian = weights.clamp_min(tiny).log() - softmax.clamp_min(tiny).log()
-        by_head = (scores.log_softmax(-1) + gaussian).clamp_min(2 * MIN_LOG_WEIGHT)
+        log_gaussian = weights.clamp_min(tiny).log() - softmax.clamp_min(tiny).log()
+        by_head = (scores.log_softmax(-1) + log_gaussian).clamp_min(2 * MIN_LOG_WEIGHT)
         return by_head.logsumexp(0) - math.log(len(by_head))
 
 
 MIN_LOG_WEIGHT = -1e4
-"""A log-weight that nothing in sight has."""
+"""Lower bound of the log-weight of source positions that are not masked."""
 
 M = TypeVar("M", bound=Memory)
 S = TypeVar("S", bound=DecoderState)
 
 
 class Model(nn.Module, ABC, Generic[M, S]):
-    """An encoder-decoder. `output` turns its hidden vectors into logits or a loss."""
+    """An encoder-decoder model. `output` turns its hidden vectors into logits or a loss."""
 
     output: OutputProjection
     recompute = False
-    """Whether layers run again in the backward pass, to keep less until then, if they can."""
+    """Whether the backward pass recomputes layers to save memory, in models that support it."""
 
     def source_modules(self) -> list[nn.Module]:
         """Return the modules that process each source token once; the FLOP count uses them."""
@@ -189,27 +195,28 @@ class Model(nn.Module, ABC, Generic[M, S]):
 
     @abstractmethod
     def encode(self, src: Tensor, src_len: Tensor) -> M:
-        """Encode B x S token ids whose true lengths are `src_len` (B, on the CPU)."""
+        """Encode B x S token ids of lengths `src_len` (B, on the CPU)."""
 
     @abstractmethod
     def decode(self, memory: M, tgt_in: Tensor, trace: bool = False) -> tuple[Tensor, Trace | None]:
-        """Teacher forcing: B x T target ids, bos first, to B x T x D_out hidden vectors.
+        """Return B x T x D hidden vectors with teacher forcing, and the trace on request.
 
-        Position t sees target tokens up to and including `tgt_in[:, t]`.
+        `tgt_in` are B x T target ids that begin with bos. Position t depends on the tokens up to
+        and including `tgt_in[:, t]`.
         """
 
     @abstractmethod
     def start(self, memory: M, rows: int, max_len: int) -> S:
-        """Return the state before the first token, `rows` hypotheses a sentence, N = B x rows.
+        """Return the state before the first token, with `rows` hypotheses per sentence.
 
-        `max_len` is the largest number of steps that will follow.
+        `max_len` is the maximum number of steps.
         """
 
     @abstractmethod
     def step(
         self, tokens: Tensor, state: S, memory: M, trace: bool = False
     ) -> tuple[Tensor, S, Trace | None]:
-        """Take the N newest tokens in; return N x D_out hidden vectors and the next state."""
+        """Append N tokens; return N x D hidden vectors, the state, and the trace on request."""
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""Conversion of the weights of a loaded model: to a shorter float, or to int8.
+"""Convert the weights of a loaded model to a shorter float type, or to int8.
 
 int8: weights have a scale for each output, activations a scale for each row, and sums are exact in
 int32. Therefore the result of a row does not depend on the other rows; torch's own dynamic
-quantization has one scale for a whole batch. `nmt.device.int8_products` computes the products;
-shortlists use `torch._int_mm`. Embeddings, norms, softmax and the recurrent products of an RNN stay
-fp32.
+quantization has one scale for a batch. `nmt.device.int8_products` computes the products; shortlists
+use `torch._int_mm`. Embeddings, norms, softmax and the recurrent products of an RNN stay fp32.
+
+Shapes: N rows, D inputs, V outputs, B sentences, K hypotheses per sentence, W shortlist size.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from torch import Tensor, nn
 
 from nmt.device.cpu import int8_kernel
 from nmt.device.int8_products import LARGEST_INPUT, Kernel, round_rows
-from nmt.models.layers import OutputProjection, own_columns, union
+from nmt.models.layers import OutputProjection, select_columns, union_of_shortlists
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-SMALLEST = 1e-30
-"""Size below which a row counts as zeros."""
+MIN_MAGNITUDE = 1e-30
+"""Lower bound of a row's largest magnitude, so that a row of zeros has a positive scale."""
 
 
 class Int8Linear(nn.Module):
-    """x W^T + b with W and x rounded to integers, by a kernel of `nmt.device.int8_products`."""
+    """Linear map x W^T + b with W and x rounded to int8."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernel: Kernel) -> None:
         super().__init__()
@@ -49,11 +48,11 @@ class Int8Linear(nn.Module):
 
 
 class Int8OutputProjection(OutputProjection):
-    """The vocabulary matrix in int8."""
+    """Output projection in int8."""
 
     def __init__(self, output: OutputProjection, kernel: Kernel) -> None:
         nn.Module.__init__(self)
-        self.weight, self.bias, self._rooms = output.weight, output.bias, {}
+        self.weight, self.bias, self._buffers_by_size = output.weight, output.bias, {}
         self.product = Int8Linear(output.weight.detach(), output.bias.detach(), kernel)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -62,30 +61,31 @@ class Int8OutputProjection(OutputProjection):
         return logits
 
     def restricted_to(self, tokens: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the function from B x K x D hidden vectors to B x K x W logits of own tokens."""
-        every, places = union(tokens, len(self.weight))
-        weight = self.product.weight[every].t()
+        """Return a function from B x K x D hidden vectors to B x K x W logits of a shortlist."""
+        token_ids, columns = union_of_shortlists(tokens, len(self.weight))
+        weight = self.product.weight[token_ids].t()
         scale, bias = self.product.scale[tokens][:, None], self.bias[tokens][:, None]
 
         def logits(hidden: Tensor) -> Tensor:
             rows = hidden.flatten(0, 1)
-            sizes = row_scale(rows)
-            sums = torch._int_mm(round_rows(rows, sizes), weight).view(*hidden.shape[:2], -1)
-            own = own_columns(sums, places).float().mul_(scale)
-            return own.mul_(sizes.view(*hidden.shape[:2], 1)).add_(bias)
+            input_scale = row_scale(rows)
+            sums = torch._int_mm(round_rows(rows, input_scale), weight)
+            selected = select_columns(sums.view(*hidden.shape[:2], -1), columns)
+            product = selected.float().mul_(scale).mul_(input_scale.view(*hidden.shape[:2], 1))
+            return product.add_(bias)
 
         return logits
 
 
 def row_scale(rows: Tensor, largest: int = LARGEST_INPUT) -> Tensor:
-    """Return N x 1: the largest size in each row of N x D, divided by the largest integer."""
-    return rows.abs().amax(1, keepdim=True).clamp_min_(SMALLEST).div_(largest)
+    """Return N x 1 scales: the largest magnitude in each row of N x D, divided by `largest`."""
+    return rows.abs().amax(1, keepdim=True).clamp_min_(MIN_MAGNITUDE).div_(largest)
 
 
 def convert_weights(model: nn.Module, precision: str) -> None:
-    """Change the weights of a loaded model in place.
+    """Convert the weights of a loaded model in place to fp32, bf16, fp16 or int8.
 
-    int8 requires a kernel; without one, `resolve_decoding_precision` selects fp32.
+    int8 requires an exact kernel; without one, `resolve_decoding_precision` selects fp32.
     """
     if precision != "int8":
         model.to(DTYPES[precision])

@@ -1,20 +1,21 @@
 """Recurrent encoder-decoder (Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
 
-Attention is wiring x score x window (nmt/models/attention.py); the wiring says where the context
-enters (its settings: `RNNConfig`):
+Attention has three settings: score, window (both in nmt/models/attention.py) and wiring. The wiring
+says where the context enters (settings: `RNNConfig`):
 
-    none      s_0 from the encoder's final states, the one fixed vector; s_t = f(s_{t-1}, y_{t-1});
+    none      s_0 from the encoder's final states, the only fixed vector; s_t = f(s_{t-1}, y_{t-1});
               the readout is s_t                                       (Sutskever et al. 2014)
     bahdanau  c_t = attend(s_{t-1});  s_t = f(s_{t-1}, [y_{t-1}; c_t]);
               the readout is maxout(U s_{t-1} + V y_{t-1} + C c_t)      (appendix A.2.2)
     luong     s_t = f(s_{t-1}, y_{t-1} or, with input feeding, [y_{t-1}; r_{t-1}]);
               c_t = attend(s_t);  the readout is r_t = tanh(W [c_t; s_t])  (eq. 5, section 3.3)
 
-The query is the top layer's; with three layers or more, s_t of luong and none is that layer's
-output with the residual, and bahdanau's query its bare state. Context and feed enter layer 1.
+The query is the state of the top layer. From the third layer on, a layer adds its input to its
+output: the query of luong is that sum, the query of bahdanau the state alone. The context of
+bahdanau and the fed-back readout of luong enter layer 1.
 
-Shapes: B sentences, S/T source/target length, N = B x beam rows, D = d_hidden, E = d_embed,
-R = readout width (E where the output is tied, else D), G = gates x D.
+Shapes: B sentences, S/T source/target length, N = B x K rows of K hypotheses each, D = d_hidden,
+E = d_embed, R = readout width (E if the output is tied, else D), G = gates x D.
 """
 
 from __future__ import annotations
@@ -22,69 +23,79 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.config.model_config import RNNConfig, layer_counts
-from nmt.models.attention import Attended, Attention, AttentionState, Source, join_queries
+from nmt.models.attention import (
+    Attention,
+    AttentionOutput,
+    AttentionState,
+    EncodedSource,
+    concat_queries,
+)
 from nmt.models.interface import DecoderState, Memory, Model, Trace
+from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
 from nmt.models.layers import (
-    CELLS,
-    Cell,
     Dropout,
-    LoopLinear,
     OutputProjection,
-    RecurrentLayer,
-    State,
-    fused_lstm_runs,
-    init_recurrent,
-    looping,
+    RecurrentLinear,
+    deferred_gradients,
     make_embedding,
     make_linear,
-    run_over,
-    sequence_mask,
+    variational_dropout_mask,
+)
+from nmt.models.recurrent_layers import (
+    RNN_CLASSES,
+    LayerState,
+    RecurrentLayer,
+    RecurrentStep,
+    init_rnn_weights,
+    reverse_rows,
+    run_packed,
+    run_unrolled,
 )
 
-FIRST_RESIDUAL = 2
-"""Index of the first layer that adds its input to its output: the third."""
+FIRST_RESIDUAL_LAYER = 2
+"""Index of the first layer that adds its input to its output."""
 
 
 @dataclass(frozen=True)
 class RNNMemory(Memory):
-    """All encoder states, as attention wants them, and the decoder's first state."""
+    """Encoder states, prepared for attention, and the initial state of the decoder."""
 
-    source: Source | None
+    source: EncodedSource | None
     """None without attention."""
-    first: tuple[Tensor, ...]
-    """B x D each: h, and c of an LSTM, for each decoder layer in turn."""
+    initial_states: tuple[Tensor, ...]
+    """B x D each: h, and c of an LSTM, for one decoder layer after another."""
 
 
 @dataclass(frozen=True)
 class RNNState(DecoderState):
-    """The recurrent state, what attention carries and, with input feeding, the last readout."""
+    """State of the layers and the attention and, with input feeding, the last readout."""
 
     layers: tuple[Tensor, ...]
-    """N x D each: h, and c of an LSTM, for each decoder layer in turn."""
+    """N x D each: h, and c of an LSTM, for one decoder layer after another."""
     feed: Tensor | None
-    """N x R, with input feeding."""
+    """N x R; None without input feeding."""
     attention: AttentionState | None
     """None without attention."""
 
 
 class Encoder(nn.Module):
-    """Reads the source into one state a token; a sentence never sees padding."""
+    """Recurrent encoder with one state per token. Padding does not influence other states."""
 
     def __init__(self, config: RNNConfig, embedding: nn.Embedding) -> None:
         super().__init__()
         self.embedding = embedding
-        self.reverse = config.reverse_source
+        self.reverses_source = config.reverse_source
         self.is_lstm = config.cell == "lstm"
         self.dropout = Dropout(config.dropout)
         directions = 2 if config.bidirectional else 1
         self.layers = nn.ModuleList(
-            CELLS[config.cell](
+            RNN_CLASSES[config.cell](
                 config.d_embed if i == 0 else config.d_hidden,
                 config.d_hidden // directions,
                 batch_first=True,
@@ -93,70 +104,37 @@ class Encoder(nn.Module):
             for i in range(layer_counts(config)[0])
         )
         for layer in self.layers:
-            init_recurrent(layer)  # type: ignore[arg-type]
+            init_rnn_weights(layer)  # type: ignore[arg-type]
 
-    def forward(self, src: Tensor, src_len: Tensor) -> tuple[Tensor, list[State]]:
+    def forward(self, src: Tensor, src_len: Tensor) -> tuple[Tensor, list[LayerState]]:
         """Return B x S x D states in the order of `src`, and each layer's final (h[, c]).
 
         A final state is B x directions x D / directions, forward direction first.
         """
-        if self.reverse:
+        if self.reverses_source:
             src = reverse_rows(src, src_len)
         states = self.dropout(self.embedding(src))
-        finals: list[State] = []
+        final_states: list[LayerState] = []
         for i, rnn in enumerate(self.layers):
-            trained = torch.is_grad_enabled() and states.device.type == "cpu"
-            stepwise = trained or (self.is_lstm and not fused_lstm_runs(states.device.type))
-            run = run_padded if stepwise else run_packed
-            new, final = run(rnn, states, src_len)  # type: ignore[arg-type]
-            new = self.dropout(new)
-            states = states + new if i >= FIRST_RESIDUAL else new
-            finals.append(final)
-        return reverse_rows(states, src_len) if self.reverse else states, finals
+            run = run_unrolled if self._should_unroll(states.device.type) else run_packed
+            output, final_state = run(rnn, states, src_len)  # type: ignore[arg-type]
+            output = self.dropout(output)
+            states = states + output if i >= FIRST_RESIDUAL_LAYER else output
+            final_states.append(final_state)
+        return reverse_rows(states, src_len) if self.reverses_source else states, final_states
 
-
-def run_packed(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-    """Run a layer over rows of B x S x I; return states, B x S x D, and those after each row.
-
-    The latter are B x directions x D / directions.
-    """
-    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
-    states, final = rnn(packed)
-    padded, _ = pad_packed_sequence(states, batch_first=True, total_length=inputs.size(1))
-    parts = final if isinstance(final, tuple) else (final,)
-    return padded, tuple(part.transpose(0, 1) for part in parts)
-
-
-def run_padded(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-    """Return the same, trained faster on a CPU (benchmarks/LOG.md); padding's states are anything.
-
-    A row's tokens stand before its padding, in the backward direction because rows are turned.
-    """
-    found, finals = [], []
-    for suffix in ("", "_reverse") if rnn.bidirectional else ("",):
-        states = run_over(rnn, suffix, reverse_rows(inputs, lengths) if suffix else inputs)
-        last = (lengths - 1)[:, None, None].expand(-1, 1, rnn.hidden_size)
-        finals.append([part.gather(1, last) for part in states])
-        found.append(reverse_rows(states[0], lengths) if suffix else states[0])
-    return torch.cat(found, 2), tuple(torch.cat(parts, 1) for parts in zip(*finals, strict=True))
-
-
-def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Turn the first `lengths[b]` entries of each row of B x S (x D) round; padding stays."""
-    position = torch.arange(rows.size(1))
-    turned = torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position).to(
-        rows.device
-    )
-    if rows.dim() == 3:
-        turned = turned[:, :, None].expand_as(rows)
-    return rows.gather(1, turned)
+    def _should_unroll(self, device_type: str) -> bool:
+        """Return whether to run a layer step by step instead of with torch's fused layer."""
+        if torch.is_grad_enabled() and select_kernels(device_type).unrolls_encoder_in_training:
+            return True
+        return self.is_lstm and not is_fused_lstm_available(device_type)
 
 
 class Bridge(nn.Module):
-    """Decoder layer i begins at tanh(W final_i) (an LSTM's c at W final_i) of encoder layer i.
+    """Initial decoder states: h = tanh(W final_h) and c = W final_c of the same encoder layer.
 
-    Where the decoder is deeper, its upper layers take the encoder's top layer. Bahdanau's wiring
-    looks at the backward direction only, as the paper does (appendix A.2.2).
+    If the decoder is deeper than the encoder, its upper layers use the encoder's top layer.
+    Bahdanau's wiring uses the backward direction only (appendix A.2.2).
     """
 
     def __init__(self, config: RNNConfig, decoder_layers: int) -> None:
@@ -169,31 +147,46 @@ class Bridge(nn.Module):
             for _ in range(decoder_layers)
         )
 
-    def forward(self, finals: list[State]) -> tuple[Tensor, ...]:
-        """Return the first state of each decoder layer in turn, B x D each."""
-        first = []
+    def forward(self, final_states: list[LayerState]) -> tuple[Tensor, ...]:
+        """Return h, and c of an LSTM, for one decoder layer after another, B x D each."""
+        initial_states = []
         for i, maps in enumerate(self.maps):
-            final = finals[min(i, len(finals) - 1)]
-            for part, (linear, value) in enumerate(zip(maps, final, strict=True)):  # type: ignore[call-overload]
+            final_state = final_states[min(i, len(final_states) - 1)]
+            for part, (linear, value) in enumerate(zip(maps, final_state, strict=True)):  # type: ignore[call-overload]
                 summary = value[:, -1] if self.backward_only else value.flatten(1)
                 mapped = linear(summary)
-                first.append(mapped.tanh() if part == 0 else mapped)
-        return tuple(first)
+                initial_states.append(mapped.tanh() if part == 0 else mapped)
+        return tuple(initial_states)
+
+
+class StepOutput(NamedTuple):
+    """Result of one step of the recurrence."""
+
+    features: Tensor
+    """N x (input width of the readout): concatenated inputs of `Decoder.readout_of`."""
+    state: RNNState
+    attention: AttentionOutput | None
+    """None without attention."""
 
 
 class Decoder(nn.Module):
-    """The recurrence and the readout, for all three wirings."""
+    """Recurrence and readout of all three wirings."""
 
     def __init__(self, config: RNNConfig, embedding: nn.Embedding, d_readout: int) -> None:
         super().__init__()
         width, embed = config.d_hidden, config.d_embed
         self.wiring = config.wiring
-        self.feeds = config.input_feeding
+        self.has_input_feeding = config.input_feeding
         self.embedding = embedding
-        self.rate = config.dropout
+        self.dropout_rate = config.dropout
         self.dropout = Dropout(config.dropout)
-        self.d_feed = width if self.wiring == "bahdanau" else d_readout if self.feeds else 0
-        self.carries = self.d_feed > 0 or config.coverage
+        self.d_feed = 0
+        if self.wiring == "bahdanau":
+            self.d_feed = width
+        elif self.has_input_feeding:
+            self.d_feed = d_readout
+        self.is_sequential = self.d_feed > 0 or config.coverage
+        """Whether a step depends on the attention of earlier steps."""
         self.layers = nn.ModuleList(
             RecurrentLayer(
                 config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width
@@ -203,162 +196,181 @@ class Decoder(nn.Module):
         if self.wiring != "none":
             self.attention = Attention(config)
         if self.wiring == "bahdanau":
-            inputs = width + embed + width
-            self.readout: nn.Module = make_linear(inputs, 2 * d_readout)
+            self.readout: nn.Module = make_linear(width + embed + width, 2 * d_readout)
         elif self.wiring == "luong":
-            self.readout = make_linear(width + width, d_readout, bias=False, kind=LoopLinear)
+            self.readout = make_linear(width + width, d_readout, bias=False, kind=RecurrentLinear)
         else:
             self.readout = make_linear(width, d_readout) if d_readout != width else nn.Identity()
         self.d_readout = d_readout
 
-    def project(self, states: Tensor, mask: Tensor) -> Source | None:
-        """Return the encoder's states as attention wants them."""
+    def project(self, states: Tensor, mask: Tensor) -> EncodedSource | None:
+        """Return the encoder states prepared for attention; None without attention."""
         return None if self.wiring == "none" else self.attention.project(states, mask)
 
-    def cell(
+    def step(
         self,
         gates: Tensor,
         embedded: Tensor,
         state: RNNState,
         memory: RNNMemory,
-        cells: Sequence[Cell],
-        mask: Tensor | None = None,
-    ) -> tuple[Tensor, RNNState, Attended | None]:
-        """One step of the recurrence for N rows; both `decode` and `step` go through here.
+        layer_steps: Sequence[RecurrentStep],
+        feed_mask: Tensor | None = None,
+    ) -> StepOutput:
+        """Compute one step of the recurrence for N rows; training and search call it.
 
-        `gates` is N x G, the hoisted input part of layer 1; `embedded` N x E; `cells` come from
-        `self.cells()`; `mask` is a dropout mask for what is fed back, fixed over the sequence.
-        Returns what the N x R readout is made of; where it is fed back, the state holds it.
+        `gates` is N x G, the input gates of layer 1; `embedded` is N x E; `layer_steps` has the
+        step function of each layer; `feed_mask` is a dropout mask for the feed. With input feeding,
+        the state contains the readout.
         """
-        found = attention = None
-        feed = state.feed
-        query = self._top(state)
-        if self.wiring == "bahdanau":
-            found, attention = self._look(query, memory, state)
-            feed = found.context[:, 0]
-        if feed is not None and mask is not None:
-            feed = feed * mask
-        top, layers = self._update(gates, feed, state.layers, cells)
-        if found is not None:
-            parts = torch.cat([query, embedded, found.context[:, 0]], -1)
-            return parts, RNNState(layers, None, attention), found
         if self.wiring == "none":
-            return top, RNNState(layers, None, None), None
-        found, attention = self._look(top, memory, state)
-        parts = torch.cat([found.context[:, 0], top], -1)
-        return parts, RNNState(layers, self.read(parts) if self.feeds else None, attention), found
+            top, layers = self._update_layers(gates, None, state.layers, layer_steps)
+            return StepOutput(top, RNNState(layers, None, None), None)
+        if self.wiring == "bahdanau":
+            query = self._top_state(state)
+            attention, attention_state = self._attend(query, memory, state)
+            context = attention.context[:, 0]
+            masked_context = context if feed_mask is None else context * feed_mask
+            _, layers = self._update_layers(gates, masked_context, state.layers, layer_steps)
+            features = torch.cat([query, embedded, context], -1)
+            return StepOutput(features, RNNState(layers, None, attention_state), attention)
+        feed = state.feed
+        if feed is not None and feed_mask is not None:
+            feed = feed * feed_mask
+        top, layers = self._update_layers(gates, feed, state.layers, layer_steps)
+        attention, attention_state = self._attend(top, memory, state)
+        features = torch.cat([attention.context[:, 0], top], -1)
+        readout = self.readout_of(features) if self.has_input_feeding else None
+        return StepOutput(features, RNNState(layers, readout, attention_state), attention)
 
-    def _look(
-        self, query: Tensor, memory: RNNMemory, state: RNNState
-    ) -> tuple[Attended, AttentionState]:
-        assert memory.source is not None
-        assert state.attention is not None
-        return self.attention.look(query, memory.source, state.attention)
-
-    def cells(self) -> list[Cell]:
-        """Return the step function of each layer."""
-        return [layer.cell() for layer in self.layers]  # type: ignore[operator]
-
-    def _top(self, state: RNNState) -> Tensor:
-        return state.layers[-2 if self.layers[0].is_lstm else -1]
-
-    def _update(
-        self,
-        gates: Tensor,
-        feed: Tensor | None,
-        layers: tuple[Tensor, ...],
-        cells: Sequence[Cell],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the N x D output of the top layer and all layers' new states."""
-        parts = 2 if self.layers[0].is_lstm else 1
-        after: list[Tensor] = []
-        below = gates
-        for i, layer in enumerate(self.layers):
-            old = layers[i * parts : (i + 1) * parts]
-            if i == 0:
-                new = cells[i](gates, feed, old)
-                below = new[0]
-            else:
-                entering = self.dropout(below)
-                new = cells[i](layer.project(entering), None, old)  # type: ignore[operator]
-                below = below + new[0] if i >= FIRST_RESIDUAL else new[0]
-            after += new
-        return below, tuple(after)
-
-    def read(self, parts: Tensor) -> Tensor:
+    def readout_of(self, features: Tensor) -> Tensor:
         """Return the ... x R readout.
 
         bahdanau: t_j = max(u_{2j-1}, u_{2j}),  u = U s_{t-1} + V y_{t-1} + C c_t  (A.2.2);
         luong: r_t = tanh(W [c_t; s_t])  (eq. 5).
         """
-        made: Tensor = self.readout(parts)
+        units: Tensor = self.readout(features)
         if self.wiring == "bahdanau":
-            # not amax, whose gradient counts ties
-            return torch.maximum(made[..., 0::2], made[..., 1::2])
-        return made.tanh() if self.wiring == "luong" else made
+            # not amax, which splits the gradient between ties
+            return torch.maximum(units[..., 0::2], units[..., 1::2])
+        return units.tanh() if self.wiring == "luong" else units
 
-    def whole(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
-        """Run over B x T x E at once, where nothing is fed back: one product for all attention."""
-        parts = 2 if self.layers[0].is_lstm else 1
-        below = embedded
-        for i, layer in enumerate(self.layers):
-            first = memory.first[i * parts : (i + 1) * parts]
-            entering = below if i == 0 else self.dropout(below)
-            new = layer(entering, first)
-            below = below + new if i >= FIRST_RESIDUAL else new
-        if self.wiring == "none":
-            return self.read(below), []
+    def _attend(
+        self, query: Tensor, memory: RNNMemory, state: RNNState
+    ) -> tuple[AttentionOutput, AttentionState]:
         assert memory.source is not None
-        position = torch.arange(below.size(1), device=below.device).expand(below.size(0), -1)
-        found = self.attention(below, memory.source, position)
-        return self.read(torch.cat([found.context, below], -1)), [found]
+        assert state.attention is not None
+        return self.attention.attend(query, memory.source, state.attention)
 
-    def looped(self, embedded: Tensor, memory: RNNMemory) -> tuple[Tensor, list[Attended]]:
-        """Run over B x T x E a step at a time, all that is not fed back hoisted out of the loop."""
-        first, gates = self.layers[0].hoist(embedded.transpose(0, 1))  # type: ignore[operator]
-        cells = [first, *self.cells()[1:]]
+    def _top_state(self, state: RNNState) -> Tensor:
+        """Return h of the top layer."""
+        return state.layers[-2 if self.layers[0].is_lstm else -1]
+
+    def _update_layers(
+        self,
+        gates: Tensor,
+        feed: Tensor | None,
+        layers: tuple[Tensor, ...],
+        layer_steps: Sequence[RecurrentStep],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the N x D output of the top layer and the new states of all layers."""
+        parts = 2 if self.layers[0].is_lstm else 1
+        new_states: list[Tensor] = []
+        output = gates
+        for i, layer in enumerate(self.layers):
+            old_state = layers[i * parts : (i + 1) * parts]
+            if i == 0:
+                new_state = layer_steps[i](gates, feed, old_state)
+                output = new_state[0]
+            else:
+                layer_gates = layer.input_gates(self.dropout(output))  # type: ignore[operator]
+                new_state = layer_steps[i](layer_gates, None, old_state)
+                is_residual = i >= FIRST_RESIDUAL_LAYER
+                output = output + new_state[0] if is_residual else new_state[0]
+            new_states += new_state
+        return output, tuple(new_states)
+
+    def forward_parallel(
+        self, embedded: Tensor, memory: RNNMemory
+    ) -> tuple[Tensor, list[AttentionOutput]]:
+        """Return B x T x R readouts of B x T x E, with one product for all attention.
+
+        Requires `is_sequential` to be False.
+        """
+        parts = 2 if self.layers[0].is_lstm else 1
+        states = embedded
+        for i, layer in enumerate(self.layers):
+            initial_state = memory.initial_states[i * parts : (i + 1) * parts]
+            output = layer(states if i == 0 else self.dropout(states), initial_state)
+            states = states + output if i >= FIRST_RESIDUAL_LAYER else output
+        if self.wiring == "none":
+            return self.readout_of(states), []
+        assert memory.source is not None
+        position = torch.arange(states.size(1), device=states.device).expand(states.size(0), -1)
+        attention = self.attention(states, memory.source, position)
+        return self.readout_of(torch.cat([attention.context, states], -1)), [attention]
+
+    def forward_stepwise(
+        self, embedded: Tensor, memory: RNNMemory
+    ) -> tuple[Tensor, list[AttentionOutput]]:
+        """Return B x T x R readouts of B x T x E, one step at a time.
+
+        Compute the input gates before the loop and, without input feeding, the readouts after it.
+        """
+        first_step, gates = self.layers[0].prepare_loop(embedded.transpose(0, 1))  # type: ignore[operator]
+        layer_steps = [first_step, *self.layer_steps()[1:]]
         if memory.source is not None:
-            memory = replace(memory, source=self.attention.looping(memory.source))
-        state = self.first_state(memory, rows=1)
-        mask = None
-        if self.training and self.rate > 0 and self.d_feed > 0:
-            mask = sequence_mask(gates[0].new_ones(len(embedded), self.d_feed), self.rate)
-        made: list[Tensor] = []
-        found: list[Attended] = []
-        # unbind, not [:, t]: the gradient of each index would be a whole B x T x G of zeros
-        with looping(self):
+            source = self.attention.with_loop_products(memory.source)
+            memory = replace(memory, source=source)
+        state = self.initial_state(memory, rows=1)
+        feed_mask = None
+        if self.training and self.dropout_rate > 0 and self.d_feed > 0:
+            like = gates[0].new_ones(len(embedded), self.d_feed)
+            feed_mask = variational_dropout_mask(like, self.dropout_rate)
+        outputs: list[Tensor] = []
+        attentions: list[AttentionOutput] = []
+        # unbind, not [:, t]: the gradient of each index would be B x T x G, mostly zeros
+        with deferred_gradients(self):
             for gates_t, embedded_t in zip(gates, embedded.unbind(1), strict=True):
-                parts, state, seen = self.cell(gates_t, embedded_t, state, memory, cells, mask)
-                made.append(parts if state.feed is None else state.feed)
-                if seen is not None:
-                    found.append(seen)
-        whole = torch.stack(made, 1)
-        return whole if self.feeds else self.read(whole), found
+                step = self.step(gates_t, embedded_t, state, memory, layer_steps, feed_mask)
+                state = step.state
+                outputs.append(step.features if state.feed is None else state.feed)
+                if step.attention is not None:
+                    attentions.append(step.attention)
+        stacked = torch.stack(outputs, 1)
+        return stacked if self.has_input_feeding else self.readout_of(stacked), attentions
 
-    def first_state(self, memory: RNNMemory, rows: int) -> RNNState:
-        """Return the state before the first token, `rows` copies of each sentence's."""
-        layers = tuple(part.repeat_interleave(rows, 0) for part in memory.first)
-        feed = layers[0].new_zeros(layers[0].size(0), self.d_readout) if self.feeds else None
+    def layer_steps(self) -> list[RecurrentStep]:
+        """Return the step function of each layer."""
+        return [layer.make_step() for layer in self.layers]  # type: ignore[operator]
+
+    def initial_state(self, memory: RNNMemory, rows: int) -> RNNState:
+        """Return the state before the first token, with `rows` copies for each sentence."""
+        layers = tuple(part.repeat_interleave(rows, 0) for part in memory.initial_states)
+        feed = None
+        if self.has_input_feeding:
+            feed = layers[0].new_zeros(layers[0].size(0), self.d_readout)
         source = memory.source
-        attention = None if source is None else self.attention.start(source, rows)
+        attention = None if source is None else self.attention.initial_state(source, rows)
         return RNNState(layers, feed, attention)
 
 
 class RNNModel(Model[RNNMemory, RNNState]):
-    """Encoder, bridge, decoder and output behind the verbs of `Model`."""
+    """Recurrent encoder, bridge, decoder and output projection."""
 
     def __init__(self, config: RNNConfig, src_vocab: int, tgt_vocab: int, pad: int) -> None:
         super().__init__()
         tgt_embedding = make_embedding(tgt_vocab, config.d_embed, pad)
-        shared = config.tie == "all"
-        src_embedding = tgt_embedding if shared else make_embedding(src_vocab, config.d_embed, pad)
-        tied = config.tie != "none"
-        d_readout = config.d_embed if tied else config.d_hidden
+        is_joint = config.tie == "all"
+        src_embedding = (
+            tgt_embedding if is_joint else make_embedding(src_vocab, config.d_embed, pad)
+        )
+        is_tied = config.tie != "none"
+        d_readout = config.d_embed if is_tied else config.d_hidden
         self.encoder = Encoder(config, src_embedding)
         self.bridge = Bridge(config, layer_counts(config)[1])
         self.decoder = Decoder(config, tgt_embedding, d_readout)
         self.dropout = Dropout(config.dropout)
-        self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if tied else None)
+        self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if is_tied else None)
 
     def source_modules(self) -> list[nn.Module]:
         if self.decoder.wiring == "none":
@@ -369,12 +381,12 @@ class RNNModel(Model[RNNMemory, RNNState]):
         return [self.bridge]
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
-        values, finals = self.encoder(src, src_len)
+        states, final_states = self.encoder(src, src_len)
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
         return RNNMemory(
             mask=mask,
-            source=self.decoder.project(values, mask),
-            first=self.bridge(finals),
+            source=self.decoder.project(states, mask),
+            initial_states=self.bridge(final_states),
         )
 
     def decode(
@@ -382,33 +394,40 @@ class RNNModel(Model[RNNMemory, RNNState]):
     ) -> tuple[Tensor, Trace | None]:
         decoder = self.decoder
         embedded = self.dropout(decoder.embedding(tgt_in))
-        run = decoder.looped if decoder.carries else decoder.whole
-        readout, found = run(embedded, memory)
-        return self.dropout(readout), make_trace(found, memory) if trace else None
+        run = decoder.forward_stepwise if decoder.is_sequential else decoder.forward_parallel
+        readout, attentions = run(embedded, memory)
+        return self.dropout(readout), make_trace(attentions, memory) if trace else None
 
     def start(self, memory: RNNMemory, rows: int, max_len: int) -> RNNState:
-        return self.decoder.first_state(memory, rows)
+        return self.decoder.initial_state(memory, rows)
 
     def step(
         self, tokens: Tensor, state: RNNState, memory: RNNMemory, trace: bool = False
     ) -> tuple[Tensor, RNNState, Trace | None]:
         decoder = self.decoder
         embedded = decoder.embedding(tokens)
-        gates = decoder.layers[0].project(embedded)  # type: ignore[operator]
-        parts, after, found = decoder.cell(gates, embedded, state, memory, decoder.cells())
-        readout = decoder.read(parts) if after.feed is None else after.feed
-        return readout, after, make_trace([found] if found else [], memory) if trace else None
+        gates = decoder.layers[0].input_gates(embedded)  # type: ignore[operator]
+        step = decoder.step(gates, embedded, state, memory, decoder.layer_steps())
+        feed = step.state.feed
+        readout = decoder.readout_of(step.features) if feed is None else feed
+        attentions = [] if step.attention is None else [step.attention]
+        return readout, step.state, make_trace(attentions, memory) if trace else None
 
 
-def make_trace(found: list[Attended], memory: RNNMemory) -> Trace | None:
-    """Lay the attention of consecutive positions out as one layer; None without attention."""
-    if not found:
+def make_trace(attentions: list[AttentionOutput], memory: RNNMemory) -> Trace | None:
+    """Return the attention of consecutive positions as one layer; None without attention."""
+    if not attentions:
         return None
-    seen, length = join_queries(found), memory.mask.size(1)
+    attention, length = concat_queries(attentions), memory.mask.size(1)
+
+    def over_source(values: Tensor, fill_value: float = 0.0) -> Tensor:
+        """Return 1 x H x N x T x S values of all source positions."""
+        return attention.over_source(values, length, fill_value).transpose(0, 1)[None]
+
     return Trace(
-        scores=seen.over_source(seen.scores, length, elsewhere=-math.inf).transpose(0, 1)[None],
-        softmax=seen.over_source(seen.softmax, length).transpose(0, 1)[None],
-        weights=seen.over_source(seen.weights, length).transpose(0, 1)[None],
-        context=seen.context[None],
+        scores=over_source(attention.scores, fill_value=-math.inf),
+        softmax=over_source(attention.softmax),
+        weights=over_source(attention.weights),
+        context=attention.context[None],
         layer=0,
     )

@@ -18,11 +18,11 @@ from nmt.config.model_config import RNNConfig
 from nmt.models.attention import (
     SCORES,
     Additive,
-    Attended,
     Attention,
+    AttentionOutput,
+    EncodedSource,
     Location,
-    Source,
-    join_queries,
+    concat_queries,
 )
 
 B, Q, S, D = 2, 4, 6, 4
@@ -45,14 +45,14 @@ def make_attention(score: str = "general", **settings: Any) -> Attention:
     return attention
 
 
-def look_along(attention: Attention, query: torch.Tensor, source: Source) -> Attended:
+def look_along(attention: Attention, query: torch.Tensor, source: EncodedSource) -> AttentionOutput:
     """Attend with one query after the other, as a recurrence does."""
-    state = attention.start(source, 1)
+    state = attention.initial_state(source, 1)
     found = []
     for each in query.unbind(1):
-        seen, state = attention.look(each, source, state)
+        seen, state = attention.attend(each, source, state)
         found.append(seen)
-    return join_queries(found)
+    return concat_queries(found)
 
 
 def inner(u: Vector, v: Vector) -> float:
@@ -83,7 +83,7 @@ class Reference:
         """score(h, m_s), h a decoder state."""
         w, mine, m = self.weights, self.slice, states[s]
         if self.score_name == "location":
-            return inner(w["score.position.weight"][self.head * Location.LONGEST + s], h)
+            return inner(w["score.position.weight"][self.head * Location.MAX_POSITIONS + s], h)
         if self.score_name == "dot":
             return inner(h[mine], m[mine])
         if self.score_name == "scaled_dot":
@@ -235,10 +235,10 @@ def test_coverage_changes_the_score_of_what_was_looked_at() -> None:
 def test_coverage_over_fertility_adds_up_to_the_attention_given() -> None:
     attention = make_attention("additive", coverage=True, num_heads=2)
     source = attention.project(STATES, MASK)
-    state = attention.start(source, 1)
+    state = attention.initial_state(source, 1)
     given = torch.zeros(B, 2, S)
     for query in QUERY.unbind(1):
-        found, state = attention.look(query, source, state)
+        found, state = attention.attend(query, source, state)
         given += found.weights[:, :, 0]
     assert_close(state.coverage * source.fertility, given)
     assert ((source.fertility > 0) & (source.fertility < 2)).all()
@@ -273,12 +273,12 @@ def test_products_are_torchs_own_attention(score: str, scale: float | None, head
 
 
 def test_positions_beyond_the_longest_share_the_last_location_score() -> None:
-    long = Location.LONGEST + 3
+    long = Location.MAX_POSITIONS + 3
     attention = make_attention("location")
     source = attention.project(numbers(1, long, D, seed=4), torch.ones(1, long, dtype=torch.bool))
     scores = attention(QUERY[:1], source).scores[0, 0]
     assert scores.shape == (Q, long)
-    assert_close(scores[:, Location.LONGEST - 1 :], scores[:, -1:].expand(-1, 4))
+    assert_close(scores[:, Location.MAX_POSITIONS - 1 :], scores[:, -1:].expand(-1, 4))
     assert (scores[:, 0] - scores[:, 1]).abs().min() > 1e-6
 
 

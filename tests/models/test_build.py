@@ -108,6 +108,6 @@ def test_a_damaged_file_is_named(keep: int, tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    with pytest.raises(RunError, match=r"no such file; the checkpoint is not whole") as refused:
+    with pytest.raises(RunError, match=r"no such file; the checkpoint is incomplete") as refused:
         load_weights(make_model(), file)
     assert str(file) in str(refused.value)

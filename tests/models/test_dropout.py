@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nmt.models.layers import Dropout, dropout, dropped_relu
+from nmt.models.layers import Dropout, dropout, relu_dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
@@ -48,7 +48,7 @@ def test_relu_and_dropout_in_one_are_the_two_after_each_other(kind: torch.dtype)
     scale = torch.randn(9, 33, generator=torch.Generator().manual_seed(5)).to(kind)
     made = []
     for leaf, function in zip(
-        leaves, (dropped_relu, lambda x, r: dropout(x.relu(), r)), strict=True
+        leaves, (relu_dropout, lambda x, r: dropout(x.relu(), r)), strict=True
     ):
         leaf.requires_grad_()
         torch.manual_seed(6)

@@ -12,9 +12,9 @@ import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import DeviceError
-from nmt.models import layers, precision_probe
-from nmt.models.layers import RecurrentLayer
+from nmt.models import precision_probe, recurrent_layers
 from nmt.models.precision_probe import check_decoding, check_training
+from nmt.models.recurrent_layers import RecurrentLayer
 
 CPU = torch.device("cpu")
 MODELS: dict[str, RNNConfig | TransformerConfig] = {
@@ -93,7 +93,7 @@ def test_lstm_loop_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
     layer = RecurrentLayer("lstm", 4, 0, 8)
     inputs, state = torch.randn(2, 5, 4), (torch.randn(2, 8), torch.randn(2, 8))
     fused = layer(inputs, state)
-    monkeypatch.setattr(layers, "fused_lstm_runs", lambda device: False)
+    monkeypatch.setattr(recurrent_layers, "is_fused_lstm_available", lambda device: False)
     torch.testing.assert_close(layer(inputs, state), fused)
 
 

@@ -15,12 +15,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nmt.models import rnn as rnn_module
-from nmt.models.layers import (
-    OutputProjection,
-    RecurrentLayer,
-    sequence_mask,
-)
-from nmt.models.rnn import RNNModel, reverse_rows
+from nmt.models.layers import OutputProjection, variational_dropout_mask
+from nmt.models.recurrent_layers import RecurrentLayer, reverse_rows
+from nmt.models.rnn import RNNModel
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 TOKENS = [BOS, 4, 9]
@@ -69,7 +66,7 @@ def test_bahdanau_wiring_by_hand(score: str, tie: str) -> None:
     width, embed = 8, 6
     readout = decoder.readout
     u, v, c = readout.weight.split([width, embed, width], 1)
-    s = memory.first[0][0]
+    s = memory.initial_states[0][0]
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
         weights, context = attend(model, s, memory.source.values[0])
@@ -89,7 +86,7 @@ def test_luong_wiring_by_hand(feeding: bool, score: str, tie: str) -> None:
     memory = model.encode(*make_source([4]))
     hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
     decoder = model.decoder
-    s = memory.first[0][0]
+    s = memory.initial_states[0][0]
     r = torch.zeros(8 if tie == "none" else 6)
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
@@ -105,7 +102,7 @@ def test_no_attention_reads_the_state_itself(tie: str) -> None:
     model = make_model(wiring="none", cell="lstm", tie=tie)
     memory = model.encode(*make_source([4]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
-    h, c = memory.first[0][0], memory.first[1][0]
+    h, c = memory.initial_states[0][0], memory.initial_states[1][0]
     for t, token in enumerate(TOKENS):
         h, c = lstm(model.decoder.layers[0], model.decoder.embedding.weight[token], h, c)
         readout = model.decoder.readout
@@ -118,7 +115,7 @@ def test_third_layer_and_above_add_their_input(feeding: bool) -> None:
     model = make_model(num_layers=4, tie="none", input_feeding=feeding)
     memory = model.encode(*make_source([3]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
-    states = [first[0] for first in memory.first]
+    states = [first[0] for first in memory.initial_states]
     r = torch.zeros(8)
     for t, token in enumerate(TOKENS):
         y = model.decoder.embedding.weight[token]
@@ -148,7 +145,7 @@ def test_a_layers_step_is_torchs_cell(cell: str, d_feed: int) -> None:
         theirs.get_parameter(name.removesuffix("_l0")).data.copy_(parameter.data)
     inputs, feed = torch.randn(2, 5), torch.randn(2, d_feed) if d_feed else None
     state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
-    ours = layer.cell()(layer.project(inputs), feed, state)
+    ours = layer.make_step()(layer.input_gates(inputs), feed, state)
     whole_input = inputs if feed is None else torch.cat([inputs, feed], 1)
     expected = theirs(whole_input, state[0] if cell == "gru" else state)
     for mine, their in zip(ours, [expected] if cell == "gru" else expected, strict=True):
@@ -164,9 +161,9 @@ def test_a_layers_run_is_its_step_repeated(cell: str) -> None:
     inputs = torch.randn(2, 6, 5)
     state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
     whole = layer(inputs, state)
-    step = layer.cell()
+    step = layer.make_step()
     for t in range(6):
-        state = step(layer.project(inputs[:, t]), None, state)
+        state = step(layer.input_gates(inputs[:, t]), None, state)
         assert_close(whole[:, t], state[0], **CLOSE)
 
 
@@ -243,7 +240,7 @@ def test_bridge_maps_the_final_states(
     model = make_model(cell=cell, wiring=wiring, bidirectional=bidirectional)
     src, src_len = make_source([3, 5])
     _, finals = model.encoder(src, src_len)
-    first = model.encode(src, src_len).first
+    first = model.encode(src, src_len).initial_states
     assert len(first) == (2 if cell == "lstm" else 1)
     for b in range(2):
         for part, change in zip(range(len(first)), (torch.tanh, lambda x: x), strict=False):
@@ -264,7 +261,7 @@ def test_decoder_layers_begin_at_the_encoder_layers_beside_them(
     )
     src, src_len = make_source([3])
     _, finals = model.encoder(src, src_len)
-    first = model.encode(src, src_len).first
+    first = model.encode(src, src_len).initial_states
     assert len(first) == decoder_layers
     for i, source in enumerate(sources):
         linear = model.bridge.maps[i][0]
@@ -329,7 +326,7 @@ def test_narrowed_logits_are_those_of_each_rows_own_tokens() -> None:
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_sequence_mask_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
     torch.manual_seed(1)
-    mask = sequence_mask(torch.zeros(200, 500), rate)
+    mask = variational_dropout_mask(torch.zeros(200, 500), rate)
     assert mask.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
     share = (mask == 0).float().mean().item()
     assert share == pytest.approx(rate, abs=5 * math.sqrt(rate * (1 - rate) / mask.numel()))
@@ -353,11 +350,11 @@ def test_one_mask_falls_on_what_is_fed_back_at_every_step(
         drawn.append((like.shape, rate))
         return draw(like)
 
-    monkeypatch.setattr(rnn_module, "sequence_mask", spy)
+    monkeypatch.setattr(rnn_module, "variational_dropout_mask", spy)
     model = make_model(**settings)
     memory = model.encode(*make_source([4, 2]))
     tgt_in = make_target(2, 5)
-    model.decoder.rate = 0.3  # of the feed alone: the other dropouts of this model are off
+    model.decoder.dropout_rate = 0.3  # of the feed alone: the other dropouts of this model are off
     masked, _ = model.train().decode(memory, tgt_in)
     layer = model.decoder.layers[0]
     assert drawn == [((2, layer.rnn.input_size - layer.d_input), 0.3)]

@@ -13,21 +13,19 @@ from torch.testing import assert_close
 
 from nmt.config.model_config import TransformerConfig
 from nmt.models.build import build_model
+from nmt.models.layers import TokenEmbedding, rotate, sinusoidal_positions
+from nmt.models.multi_head_attention import MultiHeadAttention
+from nmt.models.recurrent_layers import SSRU
 from nmt.models.transformer import (
-    SSRU,
+    CrossAttentionMemory,
     DecoderLayer,
-    DeepNorm,
+    DeepNormFactors,
     EncoderLayer,
     FeedForward,
-    MultiHeadAttention,
-    Source,
-    TokenEmbedding,
     make_norm,
-    rotate,
-    sinusoidal_positions,
 )
 
-PLAIN = DeepNorm(1.0, 1.0)
+PLAIN = DeepNormFactors(1.0, 1.0)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -97,7 +95,7 @@ def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> N
     causal = nn.Transformer.generate_square_subsequent_mask(5)
     real = mask[:, :4]
     expected = other(states, memory, tgt_mask=causal, memory_key_padding_mask=~real)
-    source = Source(*decoder.cross.project(memory), real[:, None, None])
+    source = CrossAttentionMemory(*decoder.cross.project_keys_values(memory), real[:, None, None])
     for trace in (False, True):
         found, _ = decoder(states, source, trace)
         assert_close(found, expected, **CLOSE)
@@ -113,20 +111,22 @@ def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
         weights[name] = torch.cat([parts[0], parts[0], parts[1], parts[1]])
     full.load_state_dict(weights)
     states = numbers(2, 5, 8)
-    ours = shared(shared.queries(states), *shared.project(states))
-    assert_close(ours, full(full.queries(states), *full.project(states)), **CLOSE)
+    ours = shared(shared.project_queries(states), *shared.project_keys_values(states))
+    assert_close(
+        ours, full(full.project_queries(states), *full.project_keys_values(states)), **CLOSE
+    )
 
 
 def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
     attention = randomised(MultiHeadAttention(config_of(attention_dropout=0.5)))
     assert isinstance(attention, MultiHeadAttention)
     states = numbers(1, 6, 8)
-    heads = attention.queries(states), *attention.project(states)
+    heads = attention.project_queries(states), *attention.project_keys_values(states)
     for causal in (False, True):
-        expected = attention(*heads, causal=causal)
+        expected = attention(*heads, is_causal=causal)
         attention.train()
         torch.manual_seed(5)
-        drawn = torch.stack([attention(*heads, causal=causal) for _ in range(4000)])
+        drawn = torch.stack([attention(*heads, is_causal=causal) for _ in range(4000)])
         attention.eval()
         assert drawn.std(0).min() > 0.05
         assert_close(drawn.mean(0), expected, rtol=0, atol=0.1)
@@ -177,7 +177,7 @@ def test_ssru_by_hand() -> None:
     unit = randomised(SSRU(config_of()))
     assert isinstance(unit, SSRU)
     states = numbers(1, 4, 8)
-    found = unit.whole(states)[0]
+    found = unit.forward_parallel(states)[0]
     cell = [0.0] * 8
     for x, row in zip(states[0], found.tolist(), strict=True):
         for j in range(8):
@@ -242,7 +242,7 @@ def test_deepnorm_scales_sums_and_first_weights() -> None:
         x, change = numbers(8), numbers(8, seed=8)
         its_sum = layer.feed_forward_sum
         expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-5)
-        assert_close(its_sum.leave(x, change), expected, **CLOSE)
+        assert_close(its_sum.add(x, change), expected, **CLOSE)
 
 
 def test_the_final_norm_stands_in_pre_norm_only() -> None:

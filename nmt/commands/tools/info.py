@@ -14,7 +14,7 @@ from nmt.core.logging import table as two_columns
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, facts, path_text
 from nmt.errors import DeviceError
-from nmt.models.layers import fused_lstm_runs
+from nmt.models.kernels.selection import is_fused_lstm_available
 from nmt.models.precision_probe import check_decoding, check_training
 
 MODELS: dict[str, RNNConfig | TransformerConfig] = {
@@ -93,7 +93,7 @@ def code_paths() -> Iterator[CodePath]:
 def has_fused_lstm(name: str, device: torch.device) -> bool:
     """Return whether `nn.LSTM` trains in this format."""
     with torch.autocast(device.type, AUTOCAST_TYPES[name], enabled=name != "fp32"):
-        return fused_lstm_runs(device.type)
+        return is_fused_lstm_available(device.type)
 
 
 def path_in_words(path: CodePath) -> str:

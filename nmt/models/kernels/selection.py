@@ -1,0 +1,73 @@
+"""Select the hand-written kernels that run in place of the plain equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nmt.models.kernels.additive_scores import additive_scores
+from nmt.models.kernels.cross_entropy import ChunkBuffers, chunked_cross_entropy
+from nmt.models.kernels.dropout import dropout, relu_dropout
+from nmt.models.kernels.lstm import lstm_step
+from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
+
+
+class Kernels(NamedTuple):
+    """Kernels of one device; None if the plain equation runs there."""
+
+    additive_scores: Callable[[Tensor, Tensor, Tensor], Tensor] | None
+    """v . tanh(q + k) of additive attention."""
+    lstm_step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
+    """Gates, cell and output of an LSTM."""
+    recurrent_linear: type[DeferredGradientLinear]
+    """x W^T + b at every step of a loop; its forward pass is the plain product."""
+    dropout: Callable[[Tensor, float], Tensor] | None
+    """Dropout at a rate."""
+    relu_dropout: Callable[[Tensor, float], Tensor] | None
+    """Dropout of relu(x)."""
+    cross_entropy: Callable[[Tensor, Tensor, Tensor, Tensor, float, ChunkBuffers], Tensor] | None
+    """Cross entropy of an output projection, without holding all logits."""
+    unrolls_encoder_in_training: bool
+    """Whether a recurrent encoder trains faster step by step than with torch's fused layer."""
+
+
+@cache
+def select_kernels(device_type: str) -> Kernels:
+    """Return the kernels for tensors on a device type such as "cpu" or "cuda"."""
+    is_cpu = device_type == "cpu"
+    return Kernels(
+        additive_scores=additive_scores,
+        lstm_step=lstm_step,
+        recurrent_linear=DeferredGradientLinear,
+        dropout=dropout if is_cpu else None,
+        relu_dropout=relu_dropout if is_cpu else None,
+        cross_entropy=chunked_cross_entropy if is_cpu else None,
+        unrolls_encoder_in_training=is_cpu,
+    )
+
+
+def is_fused_lstm_available(device_type: str) -> bool:
+    """Return whether `nn.LSTM` runs on this device type under the active autocast, if any.
+
+    oneDNN has no bf16 LSTM without AVX-512, but torch requests one under autocast and then fails.
+    """
+    if device_type != "cpu" or not torch.is_autocast_enabled(device_type):
+        return True
+    return _has_onednn_lstm(torch.get_autocast_dtype(device_type))
+
+
+@cache
+def _has_onednn_lstm(dtype: torch.dtype) -> bool:
+    """Run a tiny LSTM under autocast on the CPU; return whether that succeeds."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", dtype):
+            inputs, weight, bias = torch.zeros(1, 1, 8), torch.zeros(32, 8), torch.zeros(32)
+            weights = [weight.requires_grad_(), weight, bias, bias]
+            torch.lstm(inputs, (inputs, inputs), weights, True, 1, 0.0, True, False, True)
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2) with shared keys and a key-value cache.
+
+Shapes: B sentences, Q queries per sentence, S keys per sentence, K hypotheses per sentence,
+D = d_model, H heads, G key/value heads, d = D / H. Keys are stored transposed, B x G x d x S,
+because the product with a few queries reads them so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nmt.config.model_config import TransformerConfig
+from nmt.models.kernels.dtypes import to_fp32
+from nmt.models.kv_cache import KVCache
+from nmt.models.layers import apply_linears, dropout, make_linear, rotate
+
+
+class MultiHeadOutput(NamedTuple):
+    """Result of attention in H heads."""
+
+    scores: Tensor
+    """B x H x Q x S, -inf if masked."""
+    weights: Tensor
+    """B x H x Q x S: softmax of the scores."""
+    context: Tensor
+    """B x Q x D: contexts of all heads, concatenated."""
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention in H heads; H / G heads share each key and value (Ainslie et al. 2023)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.d_model
+        self.heads, self.groups = config.num_heads, config.num_kv_heads or config.num_heads
+        self.d_head = width // self.heads
+        self.dropout_rate = config.attention_dropout
+        self.query = make_linear(width, width)
+        # no bias: it would add a constant to all scores of a query, which the softmax cancels
+        self.key = make_linear(width, self.groups * self.d_head, bias=False)
+        self.value = make_linear(width, self.groups * self.d_head)
+        self.output = make_linear(width, width)
+
+    def project_queries(self, states: Tensor) -> Tensor:
+        """Return B x H x Q x d queries of B x Q x D states."""
+        return split_heads(self.query(states), self.heads)
+
+    def project_keys_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys, B x G x d x S, and values, B x G x S x d, of B x S x D states."""
+        key, value = apply_linears(states, self.key, self.value)
+        return split_heads(key, self.groups).mT, split_heads(value, self.groups)
+
+    def forward(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        is_causal: bool = False,
+        is_step: bool = False,
+    ) -> Tensor:
+        """Return W_o context, B x Q x D, for B x H x Q x d queries.
+
+        `mask` broadcasts to B x H x Q x S. torch's fused attention computes it, except with
+        attention dropout, and in a decoding step: for few queries, the plain products of `attend`
+        take a third of the time on a CPU (benchmarks/LOG.md).
+        """
+        dropout_rate = self.dropout_rate if self.training else 0.0
+        if is_step or dropout_rate > 0:
+            if is_causal:
+                mask = query.new_ones(query.size(2), keys.size(3), dtype=torch.bool).tril()
+            context = self.attend(query, keys, values, mask, dropout_rate).context
+        else:
+            has_shared_keys = self.groups < self.heads
+            heads = F.scaled_dot_product_attention(
+                query, keys.mT, values, mask, is_causal=is_causal, enable_gqa=has_shared_keys
+            )
+            context = merge_heads(heads)
+        return self.output(context)  # type: ignore[no-any-return]
+
+    def attend(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None,
+        dropout_rate: float = 0.0,
+    ) -> MultiHeadOutput:
+        """Return softmax(q k^T / sqrt(d)) v and its intermediate results (eq. 1)."""
+        scores = to_fp32(self.scores(query, keys, mask))
+        weights = scores.softmax(-1)
+        dropped_weights = weights.to(values.dtype)
+        if dropout_rate > 0:
+            dropped_weights = dropout(dropped_weights, dropout_rate)
+        context = merge_heads(self.weighted_sum(dropped_weights, values))
+        return MultiHeadOutput(scores, weights, context)
+
+    def scores(self, query: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
+        """Return q k^T / sqrt(d), B x H x Q x S; -inf if masked."""
+        batch_size, heads, queries, width = query.shape
+        grouped_query = (query * width**-0.5).reshape(batch_size, self.groups, -1, width)
+        scores: Tensor = (grouped_query @ keys).view(batch_size, heads, queries, -1)
+        return scores if mask is None else scores.masked_fill(~mask, -math.inf)
+
+    def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Return the B x H x Q x d sums of B x G x S x d values with B x H x Q x S weights."""
+        grouped_weights = weights.reshape(weights.size(0), self.groups, -1, weights.size(3))
+        return (grouped_weights @ values).view(*weights.shape[:3], -1)
+
+    def scaled_by_deep_norm(self) -> list[nn.Linear]:
+        """Return the linear maps whose initial weights DeepNorm scales."""
+        return [self.value, self.output]
+
+
+def split_heads(states: Tensor, heads: int) -> Tensor:
+    """View B x Q x (H d) as B x H x Q x d."""
+    return states.view(*states.shape[:-1], heads, -1).transpose(1, 2)
+
+
+def merge_heads(heads: Tensor) -> Tensor:
+    """Concatenate the heads of B x H x Q x d to B x Q x (H d)."""
+    return heads.transpose(1, 2).flatten(2)
+
+
+class StepPosition(NamedTuple):
+    """Position of the newest tokens of K hypotheses per sentence."""
+
+    position: Tensor
+    """B x K, counted from 0."""
+    slot: int
+    """Index of the first of their K slots in the key-value cache."""
+    self_attention_mask: Tensor
+    """B x 1 x K x (slot + K): the slots of a hypothesis's own tokens, including the newest."""
+
+
+class SelfAttention(MultiHeadAttention):
+    """Multi-head attention of a sequence over itself, with rotary positions if configured."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        self.is_rotary = config.positions == "rotary"
+
+    def project(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
+        query, key, value = apply_linears(states, self.query, self.key, self.value)
+        query, keys = split_heads(query, self.heads), split_heads(key, self.groups).mT
+        values = split_heads(value, self.groups)
+        if self.is_rotary:
+            query, keys = rotate(query, position), rotate(keys.mT, position).mT
+        return query, keys, values
+
+    def forward_bidirectional(self, states: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+        """Attend from all B x S x D states to all; `mask` broadcasts to B x H x S x S."""
+        return self(*self.project(states, position), mask)  # type: ignore[no-any-return]
+
+    def forward_parallel(self, states: Tensor) -> Tensor:
+        """Attend from each of B x T x D states to itself and those before it."""
+        position = torch.arange(states.size(1), device=states.device)
+        return self(*self.project(states, position), is_causal=True)  # type: ignore[no-any-return]
+
+    def initial_state(self, keys: Tensor, rows: int, max_len: int) -> KVCache:
+        """Return an empty cache for `rows` hypotheses per sentence.
+
+        `keys` are those of the source, B x G x d x S, of which it takes type and device.
+        """
+        return KVCache.allocate(keys.mT, len(keys), max_len * rows, len(keys))
+
+    def forward_step(
+        self, states: Tensor, cache: KVCache, step: StepPosition
+    ) -> tuple[Tensor, KVCache]:
+        """Append the newest tokens, B x K x D, to the cache; attend to their hypotheses."""
+        query, keys, values = self.project(states, step.position)
+        cache.append(step.slot, keys, values)
+        keys, values = cache.first_slots(step.self_attention_mask.size(-1))
+        return self(query, keys, values, step.self_attention_mask, is_step=True), cache

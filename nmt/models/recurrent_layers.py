@@ -1,0 +1,302 @@
+"""Recurrent layers: GRU, LSTM and the Transformer's SSRU.
+
+The gates of a GRU or LSTM depend on three parts: the inputs, known for all positions before the
+loop; the feed, such as a context vector, known only at its step; and the state before.
+`input_gates` computes the first part for all positions in one product. A `RecurrentStep` adds the
+others.
+
+Shapes: B sentences or rows, T length, I input width, D width, G = 4 D for an LSTM, 3 D for a GRU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nmt.config.model_config import TransformerConfig
+from nmt.models.interface import BatchedTensors, RowMoves, move_rows
+from nmt.models.kernels.dtypes import to_fp32
+from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
+from nmt.models.layers import make_linear
+
+LayerState = tuple[Tensor, ...]
+"""State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
+
+RecurrentStep = Callable[[Tensor, Tensor | None, LayerState], LayerState]
+"""From B x G input gates, B x d_feed feed or None, and the state before, to the state after."""
+
+RNN_CLASSES: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+def gru_step(input_gates: Tensor, recurrent_gates: Tensor, state: LayerState) -> LayerState:
+    """Return h' = (1 - z) n + z h with n = tanh(W x + r (U h))  (Cho et al. 2014, eq. 5 to 8).
+
+    Gates come before their activation, in torch's order r, z, n. The reset gate applies after the
+    recurrent product, as in cuDNN, not before it as in the paper.
+    """
+    width = state[0].size(-1)
+    input_rz, input_n = torch.split(input_gates, [2 * width, width], -1)
+    recurrent_rz, recurrent_n = torch.split(recurrent_gates, [2 * width, width], -1)
+    reset, update = (input_rz + recurrent_rz).sigmoid().chunk(2, -1)
+    candidate = torch.addcmul(input_n, reset, recurrent_n).tanh()
+    return (torch.lerp(candidate, state[0], update),)
+
+
+def lstm_step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return h' = o tanh(c') and c' = f c + i g  (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
+
+    Gates come before their activation, in torch's order i, f, g, o.
+    """
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+    new_cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+    return output_gate.sigmoid() * new_cell.tanh(), new_cell
+
+
+class RecurrentLayer(nn.Module):
+    """One GRU or LSTM layer, run over a sequence or one step at a time with the same weights.
+
+    The input weights have `d_input` columns for the inputs and `d_feed` columns for the feed.
+    """
+
+    def __init__(self, cell: Literal["gru", "lstm"], d_input: int, d_feed: int, width: int) -> None:
+        super().__init__()
+        self.is_lstm = cell == "lstm"
+        self.d_input, self.d_feed = d_input, d_feed
+        self.rnn = RNN_CLASSES[cell](d_input + d_feed, width, batch_first=True)
+        init_rnn_weights(self.rnn)
+
+    def forward(self, inputs: Tensor, state: LayerState) -> Tensor:
+        """Return B x T x D states for B x T x I inputs; requires a layer without feed."""
+        if self.is_lstm and not is_fused_lstm_available(inputs.device.type):
+            return run_stepwise(self.rnn, "", inputs, state)[0]
+        initial = tuple(part[None].contiguous() for part in state)
+        states, _ = self.rnn(inputs, initial if self.is_lstm else initial[0])
+        return states  # type: ignore[no-any-return]
+
+    def input_gates(self, inputs: Tensor) -> Tensor:
+        """Return the input part of the gates, ... x G, for ... x I inputs."""
+        return input_gates(self.rnn, "", inputs)
+
+    def make_step(self) -> RecurrentStep:
+        """Return the function of one step. It slices the weights once, for all later steps."""
+        return make_step(self.rnn, "", self._feed_weight())
+
+    def prepare_loop(self, inputs: Tensor) -> tuple[RecurrentStep, Sequence[Tensor]]:
+        """Return the function of one step, and the input gates of each, for T x B x I inputs."""
+        return prepare_loop(self.rnn, "", inputs, self._feed_weight() if self.d_feed else None)
+
+    def _feed_weight(self) -> Tensor:
+        return cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
+
+
+def input_gates(rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor) -> Tensor:
+    """Return the input part of the gates, ... x G, including biases that do not pass a gate.
+
+    `direction` is the suffix of torch's parameter names: "" for forward, or "_reverse".
+    """
+    weight = getattr(rnn, f"weight_ih_l0{direction}")
+    bias = getattr(rnn, f"bias_ih_l0{direction}")
+    if isinstance(rnn, nn.LSTM):
+        bias = bias + getattr(rnn, f"bias_hh_l0{direction}")
+    return F.linear(inputs, weight[:, : inputs.size(-1)], bias)
+
+
+def make_step(
+    rnn: nn.GRU | nn.LSTM, direction: str, feed_weight: Tensor | None = None
+) -> RecurrentStep:
+    """Return the function of one step in one direction, with weights for the feed if any."""
+    is_lstm = isinstance(rnn, nn.LSTM)
+    weight = getattr(rnn, f"weight_hh_l0{direction}")
+    bias = None if is_lstm else getattr(rnn, f"bias_hh_l0{direction}")
+    kernels = select_kernels(weight.device.type)
+    apply_lstm = kernels.lstm_step or lstm_step
+    from_feed = None if feed_weight is None else kernels.recurrent_linear(feed_weight)
+    from_state = kernels.recurrent_linear(weight, bias)
+
+    def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
+        if feed is not None and from_feed is not None:
+            gates = from_feed(feed, gates)
+        if is_lstm:
+            return apply_lstm(from_state(state[0], gates), state[1])
+        return gru_step(gates, from_state(state[0]), state)
+
+    return step
+
+
+def prepare_loop(
+    rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor, feed_weight: Tensor | None = None
+) -> tuple[RecurrentStep, Sequence[Tensor]]:
+    """Return the function of one step, and the input gates of each step, for T x B x I inputs.
+
+    In an LSTM all parts of the gates add up, so one product serves the state and the feed.
+    """
+    gates = input_gates(rnn, direction, inputs)
+    if not isinstance(rnn, nn.LSTM):
+        return make_step(rnn, direction, feed_weight), gates.unbind(0)
+    weight = getattr(rnn, f"weight_hh_l0{direction}")
+    if feed_weight is not None:
+        weight = torch.cat([weight, feed_weight], 1)
+    kernels = select_kernels(weight.device.type)
+    apply_lstm = kernels.lstm_step or lstm_step
+    recurrent = kernels.recurrent_linear(weight, step_terms=gates)
+
+    def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
+        hidden = state[0] if feed is None else torch.cat([state[0], feed], -1)
+        return apply_lstm(recurrent(hidden, gates), state[1])
+
+    assert recurrent.step_terms is not None
+    return step, recurrent.step_terms.unbind(0)
+
+
+def run_stepwise(
+    rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor, state: LayerState | None = None
+) -> LayerState:
+    """Return h, and c of an LSTM, after each of B x T x I inputs, B x T x D each.
+
+    `state` is the state before the first input; None means zeros.
+    """
+    step, gates = prepare_loop(rnn, direction, inputs.transpose(0, 1))
+    if state is None:
+        zeros = gates[0].new_zeros(len(inputs), rnn.hidden_size)
+        state = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
+    states = []
+    for gates_t in gates:
+        state = step(gates_t, None, state)
+        states.append(state)
+    return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))
+
+
+def run_packed(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+    """Run a layer over padded B x S x I inputs with torch's fused layer.
+
+    Return the states, B x S x D, and each row's final state, B x directions x D / directions.
+    """
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    states, final_state = rnn(packed)
+    padded, _ = pad_packed_sequence(states, batch_first=True, total_length=inputs.size(1))
+    parts = final_state if isinstance(final_state, tuple) else (final_state,)
+    return padded, tuple(part.transpose(0, 1) for part in parts)
+
+
+def run_unrolled(
+    rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor
+) -> tuple[Tensor, LayerState]:
+    """Return the same as `run_packed`, step by step; states of padding are arbitrary.
+
+    In both directions the padding follows the tokens: the backward direction runs forward over
+    reversed rows.
+    """
+    outputs, final_states = [], []
+    for direction in ("", "_reverse") if rnn.bidirectional else ("",):
+        is_backward = direction == "_reverse"
+        directed = reverse_rows(inputs, lengths) if is_backward else inputs
+        states = run_stepwise(rnn, direction, directed)
+        last = (lengths - 1)[:, None, None].expand(-1, 1, rnn.hidden_size)
+        final_states.append([part.gather(1, last) for part in states])
+        outputs.append(reverse_rows(states[0], lengths) if is_backward else states[0])
+    final_state = tuple(torch.cat(parts, 1) for parts in zip(*final_states, strict=True))
+    return torch.cat(outputs, 2), final_state
+
+
+def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse the first `lengths[b]` entries of each row of B x S (x D); padding stays."""
+    position = torch.arange(rows.size(1))
+    is_token = position < lengths[:, None]
+    index = torch.where(is_token, lengths[:, None] - 1 - position, position).to(rows.device)
+    if rows.dim() == 3:
+        index = index[:, :, None].expand_as(rows)
+    return rows.gather(1, index)
+
+
+def init_rnn_weights(rnn: nn.GRU | nn.LSTM) -> None:
+    """Initialize: orthogonal recurrent weights, Xavier input weights, zero biases, forget bias 1.
+
+    Each gate's matrix is initialized separately.
+    """
+    for name, parameter in rnn.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(parameter)
+            if isinstance(rnn, nn.LSTM) and "bias_ih" in name:
+                nn.init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
+        else:
+            init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
+            for gate in parameter.chunk(parameter.size(0) // rnn.hidden_size):
+                init(gate)
+
+
+@dataclass(frozen=True)
+class SSRUState(BatchedTensors):
+    """State of an SSRU for K hypotheses per sentence; it has the interface of a `KVCache`."""
+
+    cell: Tensor
+    """B x K x D, in fp32."""
+
+    def keep_sentences(self, moves: RowMoves, batch_size: int, length: int) -> SSRUState:
+        """Keep the first `batch_size` sentences after moving rows, in place."""
+        return SSRUState(move_rows(self.cell, moves, batch_size))
+
+    def reallocate(self, begin: int, end: int, capacity: int) -> SSRUState:
+        """Return the state itself, which has no slots."""
+        return self
+
+    def reorder(self, origin: Tensor) -> SSRUState:
+        """Return the state in which hypothesis k continues hypothesis `origin[b, k]`."""
+        return SSRUState(self.cell.gather(1, origin[:, :, None].expand(-1, -1, self.cell.size(2))))
+
+    def add_sentences(self, other: SSRUState, length: int, other_length: int) -> SSRUState:
+        """Return the states of both batches, those of `other` last."""
+        return self.join(other)
+
+
+class SSRU(nn.Module):
+    """Simpler simple recurrent unit, in place of a decoder layer's self-attention.
+
+    f_t = sigmoid(W_f x_t + b);  c_t = f_t c_{t-1} + (1 - f_t) W x_t;  o_t = relu(c_t)
+    (Kim et al. 2019, section 3.1).
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.width = config.d_model
+        self.forget = make_linear(config.d_model, config.d_model)
+        self.value = make_linear(config.d_model, config.d_model, bias=False)
+
+    def forward_parallel(self, states: Tensor) -> Tensor:
+        """Return the outputs o of B x T x D states x, B x T x D."""
+        forget, candidate = self._gates(states)
+        cell = torch.zeros_like(candidate[:, 0])
+        cells = []
+        for forget_t, candidate_t in zip(forget.unbind(1), candidate.unbind(1), strict=True):
+            cell = torch.addcmul(candidate_t, forget_t, cell)
+            cells.append(cell)
+        return torch.stack(cells, 1).relu().to(states.dtype)
+
+    def initial_state(self, keys: Tensor, rows: int, max_len: int) -> SSRUState:
+        """Return c_0 = 0 of `rows` hypotheses per sentence, on the device of the source `keys`."""
+        return SSRUState(keys.new_zeros(keys.size(0), rows, self.width, dtype=torch.float32))
+
+    def forward_step(
+        self, states: Tensor, state: SSRUState, step: object
+    ) -> tuple[Tensor, SSRUState]:
+        """Return the outputs of the newest tokens, B x K x D, and the state after them.
+
+        `step` is the position of the tokens, which only self-attention depends on.
+        """
+        forget, candidate = self._gates(states)
+        cell = torch.addcmul(candidate, forget, state.cell)
+        return cell.relu().to(states.dtype), SSRUState(cell)
+
+    def scaled_by_deep_norm(self) -> list[nn.Linear]:
+        """Return the linear maps whose initial weights DeepNorm scales."""
+        return [self.value]
+
+    def _gates(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f_t and (1 - f_t) W x_t."""
+        forget = to_fp32(self.forget(states)).sigmoid()
+        return forget, (1 - forget) * to_fp32(self.value(states))

@@ -1,0 +1,194 @@
+"""Hand-written kernels against the plain equations and autograd's gradients."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nmt.models import attention, recurrent_layers
+from nmt.models.kernels.additive_scores import additive_scores
+from nmt.models.kernels.lstm import lstm_step
+from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
+from nmt.models.kernels.selection import select_kernels
+from nmt.models.layers import OutputProjection, RecurrentLinear, deferred_gradients
+
+
+def random_leaf(*shape: int) -> Tensor:
+    """Return random fp64 numbers that require a gradient."""
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def assert_all_close(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    """Compare fp64 tensors pair by pair, up to rounding."""
+    for first, second in zip(actual, expected, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("separate_keys", [False, True])
+def test_additive_scores_match_equation(heads: int, separate_keys: bool) -> None:
+    torch.manual_seed(1)
+    keys = random_leaf(2, heads, 3, 5, 4) if separate_keys else random_leaf(2, heads, 5, 4)
+    inputs = random_leaf(2, heads, 3, 4), keys, random_leaf(heads, 4)
+    factors = torch.randn(2, heads, 3, 5, dtype=torch.float64)
+    scores, expected = additive_scores(*inputs), attention.additive_scores(*inputs)
+    assert_all_close((scores,), (expected,))
+    assert_all_close(
+        torch.autograd.grad((scores * factors).sum(), inputs),
+        torch.autograd.grad((expected * factors).sum(), inputs),
+    )
+
+
+def test_additive_scores_bf16_error_is_that_of_tanh() -> None:
+    torch.manual_seed(1)
+    query, keys = torch.randn(8, 1, 4, 256), torch.randn(8, 1, 9, 256)
+    vector = torch.randn(1, 256) / 16
+    exact = attention.additive_scores(query, keys, vector)
+    inputs = query.bfloat16(), keys.bfloat16(), vector.bfloat16()
+    error = (additive_scores(*inputs).float() - exact).square().mean()
+    tanh_error = (attention.additive_scores(*inputs).float() - exact).square().mean()
+    assert error < 2 * tanh_error
+
+
+def test_additive_scores_save_only_their_inputs() -> None:
+    saved_sizes: list[int] = []
+
+    def record(tensor: Tensor) -> Tensor:
+        saved_sizes.append(tensor.numel())
+        return tensor
+
+    inputs = random_leaf(2, 1, 30, 4), random_leaf(2, 1, 50, 4), random_leaf(1, 4)
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        additive_scores(*inputs)
+    assert sum(saved_sizes) == sum(tensor.numel() for tensor in inputs)
+
+
+def test_lstm_step_matches_equation() -> None:
+    torch.manual_seed(1)
+    gates, cell = random_leaf(3, 16), random_leaf(3, 4)
+    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
+    new_cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
+    expected = output_gate.sigmoid() * new_cell.tanh(), new_cell
+    factors = torch.randn(2, 3, 4, dtype=torch.float64)
+
+    def gradients(outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        loss = sum((part * factor).sum() for part, factor in zip(outputs, factors, strict=True))
+        return torch.autograd.grad(loss, (gates, cell), retain_graph=True)
+
+    for step in (lstm_step, recurrent_layers.lstm_step):
+        outputs = step(gates, cell)
+        assert_all_close(outputs, expected)
+        assert_all_close(gradients(outputs), gradients(expected))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_recurrent_linear_has_gradients_of_linear(bias: bool, dtype: torch.dtype) -> None:
+    """Three steps feed each other; the loss does not depend on the last."""
+    torch.manual_seed(1)
+    plain = torch.nn.Linear(4, 4, bias).to(dtype)
+    recurrent = RecurrentLinear(4, 4, bias).to(dtype)
+    recurrent.load_state_dict(plain.state_dict())
+    inputs, factors = torch.randn(3, 4).to(dtype), torch.randn(3, 4).to(dtype)
+
+    def run(step: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        states = [x]
+        for _ in range(3):
+            states.append(step(states[-1]).tanh())
+        return (states[1] * factors).sum() + states[2].square().sum()
+
+    plain_inputs, recurrent_inputs = (inputs.clone().requires_grad_() for _ in range(2))
+    run(plain, plain_inputs).backward()
+    with deferred_gradients(recurrent):
+        run(recurrent, recurrent_inputs).backward()
+    assert recurrent.kernel is None
+    tolerance = 1e-12 if dtype == torch.float64 else 0.05
+    for expected, actual in zip(
+        (*plain.parameters(), plain_inputs),
+        (*recurrent.parameters(), recurrent_inputs),
+        strict=True,
+    ):
+        assert expected.grad is not None
+        torch.testing.assert_close(expected.grad, actual.grad, rtol=tolerance, atol=tolerance)
+
+
+def test_deferred_gradient_linear_adds_term() -> None:
+    torch.manual_seed(1)
+    weight, inputs, term = random_leaf(5, 4), random_leaf(3, 4), random_leaf(3, 5)
+    outputs = DeferredGradientLinear(weight)(inputs, term)
+    expected = term + inputs @ weight.t()
+    assert outputs.equal(expected) or torch.allclose(outputs, expected, rtol=1e-12)
+    factors = torch.randn(3, 5, dtype=torch.float64)
+    assert_all_close(
+        torch.autograd.grad((outputs * factors).sum(), (weight, inputs, term)),
+        torch.autograd.grad((expected * factors).sum(), (weight, inputs, term)),
+    )
+
+
+@pytest.mark.parametrize("used_steps", [3, 2])
+def test_deferred_gradient_linear_step_terms_have_gradient(used_steps: int) -> None:
+    """Also if the loss does not depend on the last of three steps."""
+    torch.manual_seed(1)
+    weight, step_terms = random_leaf(4, 4), random_leaf(3, 2, 4)
+    factors = torch.randn(3, 2, 4, dtype=torch.float64)
+
+    def run(step: Callable[[Tensor, Tensor], Tensor], terms: Tensor) -> tuple[Tensor, ...]:
+        state, loss = torch.ones(2, 4, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for t, term in enumerate(terms.unbind(0)):
+            state = step(state, term).tanh()
+            loss = loss + (state * factors[t]).sum()
+            if t + 1 == used_steps:
+                return torch.autograd.grad(loss, (weight, step_terms))
+        raise AssertionError
+
+    kernel = DeferredGradientLinear(weight, step_terms=step_terms)
+    assert kernel.step_terms is not None
+    assert_all_close(
+        run(kernel, kernel.step_terms),
+        run(lambda x, term: term + x @ weight.t(), step_terms),
+    )
+
+
+def test_deferred_gradient_linear_is_freed_without_gc() -> None:
+    weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
+    gc.collect()
+    gc.disable()
+    try:
+        kernel = DeferredGradientLinear(weight, bias)
+        kernel(kernel(torch.ones(4, 3))[:, :1].expand(-1, 3)).sum().backward()
+        references = [weakref.ref(kernel), weakref.ref(kernel.weight)]
+        del kernel
+        assert [reference() for reference in references] == [None, None]
+    finally:
+        gc.enable()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_kernel_matches_torch(smoothing: float) -> None:
+    """Over more rows than a chunk of the softmax and of the weight gradient."""
+    torch.manual_seed(1)
+    output = OutputProjection(4, 7, None).double()
+    hidden, tgt = random_leaf(2100, 4), torch.randint(7, (2100,))
+    loss = output.loss(hidden, tgt, smoothing)
+    logits = output.logits(hidden)
+    expected = F.cross_entropy(logits, tgt, label_smoothing=smoothing, reduction="sum")
+    leaves = hidden, output.weight, output.bias
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    for actual, gradient in zip(
+        torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), strict=True
+    ):
+        torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_select_kernels_without_cpu_uses_torch_dropout_and_loss() -> None:
+    cpu, gpu = select_kernels("cpu"), select_kernels("cuda")
+    assert None not in cpu
+    assert gpu.dropout is gpu.relu_dropout is gpu.cross_entropy is None
+    assert not gpu.unrolls_encoder_in_training
