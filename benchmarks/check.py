@@ -67,10 +67,10 @@ def measure_language(corpora: Path) -> None:
             lines = read_lines(corpora, name, code)
             counts: Counter[bool] = Counter()
             for number, line in enumerate(lines, 1):
-                other = detect_unexpected_language(line, code)
-                if other is not None:
-                    counts[other.related] += 1
-                    reported.append(f"{name} {code}:{number}: {other.code}: {line[:150]}")
+                finding = detect_unexpected_language(line, code)
+                if finding is not None:
+                    counts[finding.related] += 1
+                    reported.append(f"{name} {code}:{number}: {finding.code}: {line[:150]}")
             print(f"| {name} {code} | {len(lines)} | {counts[False]} | {counts[True]} |")
             if name in PLANTED:
                 long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]
@@ -88,8 +88,8 @@ def measure_language(corpora: Path) -> None:
 
 def recall(lines: list[str], code: str, expected: str) -> float:
     """Return the share of lines reported as their language, or a related one, not the expected."""
-    others = [detect_unexpected_language(line, expected) for line in lines]
-    return sum(o is not None and o.code in related_languages(code) for o in others) / len(lines)
+    detections = [detect_unexpected_language(line, expected) for line in lines]
+    return sum(o is not None and o.code in related_languages(code) for o in detections) / len(lines)
 
 
 def read_catalogues(folder: Path) -> dict[str, list[str]]:
@@ -117,10 +117,10 @@ def measure_related(folder: Path) -> None:
     print(f"{count} messages in {len(catalogues)} languages\n\nReported:\n")
     for code, lines in catalogues.items():
         for line in lines:
-            other = detect_unexpected_language(line, code)
-            if other is not None:
-                kind = "related" if other.related else "other"
-                print(f"- {code}: {kind}, {other.code}: {line[:150]}")
+            finding = detect_unexpected_language(line, code)
+            if finding is not None:
+                kind = "related" if finding.related else "other"
+                print(f"- {code}: {kind}, {finding.code}: {line[:150]}")
     print("\n| language | expected language: recall of lines of five words or more |\n|---|---|")
     for code, lines in catalogues.items():
         long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]

@@ -75,9 +75,9 @@ def plan(pairs: int) -> None:
     begin = time.perf_counter()
     for number in range(1, 11):
         epochs.plan_window(0, number)
-    each = (time.perf_counter() - begin) / 10
-    print(f"a window of {len(first.batches)} batches: {each:.2f} s")
-    print(f"an epoch: {each * epochs.num_windows:.0f} s")
+    window_seconds = (time.perf_counter() - begin) / 10
+    print(f"a window of {len(first.batches)} batches: {window_seconds:.2f} s")
+    print(f"an epoch: {window_seconds * epochs.num_windows:.0f} s")
     begin = time.perf_counter()
     epochs.plan_window(7, epochs.num_windows - 1)
     print(f"the last window of epoch 8, from nothing: {time.perf_counter() - begin:.2f} s")
@@ -93,24 +93,26 @@ def padding(texts: list[str], model: Path) -> None:
         lines = [list(read_lines(Path(file))) for file in files.split(",")]
         used = tokenizer or trained(lines)
         src, tgt = (np.array([len(row) + 1 for row in used.encode_arrays(side)]) for side in lines)
-        kept = np.maximum(src, tgt) <= MAX_LENGTH + 1
-        order = np.random.default_rng(1).permutation(np.flatnonzero(kept))
+        fits = np.maximum(src, tgt) <= MAX_LENGTH + 1
+        order = np.random.default_rng(1).permutation(np.flatnonzero(fits))
         counts = length_histogram([WeightedLengths(src[order], tgt[order], 1.0)])
         windows = max(1, round(tgt[order].sum() / BATCH_TOKENS / WINDOW))
-        for most in (16, 64, None):
+        for max_shapes in (16, 64, None):
             shapes = choose_unlimited_shapes(counts, BATCH_TOKENS, windows)
-            if most is not None:
-                shapes = choose_shapes(counts, most)
-            seen, padded = set(), np.zeros(2)
+            if max_shapes is not None:
+                shapes = choose_shapes(counts, max_shapes)
+            distinct, padded = set(), np.zeros(2)
             for rows in np.array_split(order, windows):
-                for b in plan_batches(src[rows], tgt[rows], BATCH_TOKENS, shapes, most is None):
-                    seen.add((b.src_length, b.tgt_length))
+                for b in plan_batches(
+                    src[rows], tgt[rows], BATCH_TOKENS, shapes, max_shapes is None
+                ):
+                    distinct.add((b.src_length, b.tgt_length))
                     padded += len(b.rows) * np.array([b.src_length, b.tgt_length])
             real = np.array([src[order].sum(), tgt[order].sum()])
             parts = [(real[1], padded[1]), (real[0], padded[0]), (real.sum(), padded.sum())]
-            limit = "any" if most is None else str(most)
+            limit = "any" if max_shapes is None else str(max_shapes)
             row = " | ".join(f"{1 - tokens / places:.1%}" for tokens, places in parts)
-            print(f"| {name} | {len(order):,} | {limit} ({len(seen)}) | {row} |", flush=True)
+            print(f"| {name} | {len(order):,} | {limit} ({len(distinct)}) | {row} |", flush=True)
 
 
 def trained(lines: list[list[str]]) -> Tokenizer:
@@ -181,8 +183,8 @@ def prepare(src: Path, tgt: Path, model: Path, rounds: int, repeat: int) -> None
             metas = [json.loads(file.read_text()) for file in run.glob("corpus/train/*/meta.json")]
             pairs = sum(meta["pairs"] for meta in metas)
             shutil.rmtree(run)
-            each = f"{1e6 * seconds / pairs:.2f} us a pair, peak {peak / 2**20:.2f} GiB"
-            print(f"nmt prepare: {pairs:,} pairs in {seconds:.1f} s, {each}; again {again:.2f} s")
+            rate = f"{1e6 * seconds / pairs:.2f} us per pair, peak {peak / 2**20:.2f} GiB"
+            print(f"nmt prepare: {pairs:,} pairs in {seconds:.1f} s, {rate}; again {again:.2f} s")
             for chunk in (None, 10_000) if repeat == 1 else ():
                 spent = sum(
                     encoding(processor, list(read_lines(file)), chunk) for file in (src, tgt)
@@ -221,19 +223,19 @@ def main() -> None:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parts = parser.add_subparsers(dest="part", required=True)
-    one = parts.add_parser("plan")
-    one.add_argument("--pairs", type=int, default=100_000_000)
-    one = parts.add_parser("padding")
-    one.add_argument("texts", nargs="+")
-    one.add_argument("--model", type=Path)
-    one = parts.add_parser("prepare")
-    one.add_argument("src", type=Path)
-    one.add_argument("tgt", type=Path)
-    one.add_argument("--model", type=Path, required=True)
-    one.add_argument("--rounds", type=int, default=3)
-    one.add_argument("--repeat", type=int, default=1)
-    asked = vars(parser.parse_args())
-    {"plan": plan, "padding": padding, "prepare": prepare}[asked.pop("part")](**asked)
+    subparser = parts.add_parser("plan")
+    subparser.add_argument("--pairs", type=int, default=100_000_000)
+    subparser = parts.add_parser("padding")
+    subparser.add_argument("texts", nargs="+")
+    subparser.add_argument("--model", type=Path)
+    subparser = parts.add_parser("prepare")
+    subparser.add_argument("src", type=Path)
+    subparser.add_argument("tgt", type=Path)
+    subparser.add_argument("--model", type=Path, required=True)
+    subparser.add_argument("--rounds", type=int, default=3)
+    subparser.add_argument("--repeat", type=int, default=1)
+    arguments = vars(parser.parse_args())
+    {"plan": plan, "padding": padding, "prepare": prepare}[arguments.pop("part")](**arguments)
 
 
 if __name__ == "__main__":

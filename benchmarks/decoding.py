@@ -1,14 +1,14 @@
-"""Sentences and tokens a second, side by side with other engines on the same weights.
+"""Measure decoding speed side by side with other engines on the same weights.
 
     python benchmarks/decoding.py RUN SRC [--beams 1 5] [--rounds 3] [--threads 2]
         [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
 
-RUN is a trained Transformer, pre-norm. All engines run its weights: CTranslate2 by our export,
-transformers as a Pegasus, which is MarianMT with the norms before the sublayers, and the others by
-the Pythons that have them (with safetensors), as they want a torch of their own. Each lives in a
-process of its own; for each beam the best of its batch sizes is found first, then all are timed in
-turn, `--rounds` times, and the best round counts. Prints Markdown: speeds, lines that differ from
-ours in fp32, the time from a cold start to one translated line, peak memory.
+RUN is a trained pre-norm Transformer. All engines use its weights: CTranslate2 through our export,
+transformers as a Pegasus model (MarianMT with pre-norm), and the others in separate Python
+environments, because they need other versions of torch. Each engine runs in its own process. For
+each beam size, the best batch size is selected first. Then the engines alternate for `--rounds`
+rounds, and the fastest round counts. Prints Markdown: speeds, lines that differ from ours in fp32,
+the time from a cold start to one translated line, peak memory.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from typing import Any, Protocol
 from served import Served
 
 BATCHES = (32, 64, 128, 256)
-"""Lines decoded together that are tried."""
+"""Batch sizes to try, in lines."""
 PEERS = {"opennmt": "OpenNMT-py", "eole": "eole", "joeynmt": "JoeyNMT"}
-"""Engines that run in a Python of their own, by peers/run_*.py."""
+"""Engines with their own Python environment, run by peers/run_*.py."""
 
 
 class System(Protocol):
@@ -69,7 +69,7 @@ class Ours:
 
 
 class CTranslate2:
-    """CTranslate2 on the exported weights, a thread a worker."""
+    """CTranslate2 on the exported weights, with one thread per worker."""
 
     def __init__(self, run: Path, precision: str, threads: int) -> None:
         import ctranslate2
@@ -143,7 +143,7 @@ class Transformers:
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         sources = [[*tokens, src.eos] for tokens in src.encode(lines)]
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        found = [""] * len(lines)
+        translations = [""] * len(lines)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             longest = max(len(sources[i]) for i in chosen)
@@ -160,8 +160,8 @@ class Transformers:
                 )
             for i, tokens in zip(chosen, results[:, 1:].tolist(), strict=True):
                 end = tokens.index(tgt.eos) if tgt.eos in tokens else len(tokens)
-                found[i] = tgt.decode(tokens[:end])
-        return found
+                translations[i] = tgt.decode(tokens[:end])
+        return translations
 
 
 SYSTEMS: dict[str, tuple[Any, str]] = {
@@ -184,17 +184,19 @@ def serve(name: str, run: Path, src: Path, threads: int) -> None:
     lines = src.read_text(encoding="utf-8").split("\n")[:-1]
     system.translate(lines[:16], 1, 16)
     print("ready", flush=True)
-    for asked in sys.stdin:
-        beam, batch = map(int, asked.split())
+    for request in sys.stdin:
+        beam, batch = map(int, request.split())
         begin = time.perf_counter()
-        found = system.translate(lines, beam, batch)
+        translations = system.translate(lines, beam, batch)
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "found": found, "peak": peak}), flush=True)
+        print(
+            json.dumps({"seconds": seconds, "translations": translations, "peak": peak}), flush=True
+        )
 
 
-def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
-    """Write what a peer's script reads into a folder; return its arguments (peers/serving.py)."""
+def write_peer_inputs(run: Path, src: Path, folder: Path) -> list[str]:
+    """Write the inputs of a script in peers/ into a folder; return its arguments."""
     from nmt.config.loader import load_config
     from nmt.core.run_dir import open_run
     from nmt.data.tokenizer.storage import load_tokenizers
@@ -211,7 +213,7 @@ def of_peers(run: Path, src: Path, folder: Path) -> list[str]:
 
 
 def systems(run: Path) -> list[str]:
-    """Return what of `SYSTEMS` can be timed; exports the run for CTranslate2."""
+    """Return the names of the systems that can be timed; export the run for CTranslate2."""
     from nmt.core.run_dir import open_run
 
     command = [sys.executable, "-m", "nmt", "export", str(run), "--to", "ctranslate2"]
@@ -252,12 +254,12 @@ def main() -> None:
     if args.serve:
         serve(args.serve, args.run, args.src, args.threads)
         return
-    given = [str(args.run), str(args.src), "--threads", str(args.threads)]
+    arguments = [str(args.run), str(args.src), "--threads", str(args.threads)]
     commands = {
-        name: [sys.executable, __file__, *given, "--serve", name] for name in systems(args.run)
+        name: [sys.executable, __file__, *arguments, "--serve", name] for name in systems(args.run)
     }
     with tempfile.TemporaryDirectory() as folder:
-        words = of_peers(args.run, args.src, Path(folder))
+        words = write_peer_inputs(args.run, args.src, Path(folder))
         for peer, name in PEERS.items():
             if python := getattr(args, peer):
                 script = Path(__file__).parent / "peers" / f"run_{peer}.py"
@@ -291,10 +293,11 @@ def compare(args: argparse.Namespace, commands: dict[str, list[str]]) -> None:
                 answer = system.ask(beam, batch[name])
                 if name not in best or answer["seconds"] < best[name]["seconds"]:
                     best[name] = answer
-        ours = best["ours, fp32"]["found"]
+        ours = best["ours, fp32"]["translations"]
         for name, answer in best.items():
-            differ = sum(one != other for one, other in zip(ours, answer["found"], strict=True))
-            tokens = sum(len(line) + 1 for line in tokenizer.encode(answer["found"]))
+            pairs = zip(ours, answer["translations"], strict=True)
+            differ = sum(expected != actual for expected, actual in pairs)
+            tokens = sum(len(line) + 1 for line in tokenizer.encode(answer["translations"]))
             print(
                 f"| {name} | {beam} | {batch[name]} | {len(lines) / answer['seconds']:.1f} | "
                 f"{tokens / answer['seconds']:.0f} | {differ} | {answer['peak']:.0f} |"

@@ -1,10 +1,10 @@
-"""Compare what `nmt train --dry-run` promises with what the run then costs.
+"""Compare the estimate of `nmt train --dry-run` with the real cost of the run.
 
     python benchmarks/dry_run.py configs/demo.yaml [--set train.max_epochs=3 ...]
 
-Prints a Markdown row each for time, peak memory and disk: promised, real, and their ratio. Time is
-that of training, validations included; memory the most the process ever held; disk the most that
-the run folder ever held, looked at ten times a second.
+Prints a Markdown row for time, peak memory and disk space: estimate, real cost, and ratio. The time
+is that of training with validation, the memory is the peak of the process, and the disk space is the
+peak of the run folder, sampled ten times a second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def promised(command: list[str]) -> dict[str, float]:
 
 
 def real(command: list[str], folder: Path) -> dict[str, float]:
-    """Run it; return what it cost, in seconds and bytes."""
+    """Run a command; return its cost in seconds and bytes."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     disk = 0
     while True:

@@ -1,11 +1,11 @@
-"""`nmt evaluate` beside sacreBLEU's own command, on the same work.
+"""Compare `nmt evaluate` with the sacreBLEU command on the same work.
 
     python benchmarks/evaluation.py REFERENCE [--lines 100000] [--rounds 1]
 
-Two systems are made of the reference by changing words at random. Both commands score them with
-BLEU, chrF and TER and test them with paired bootstrap; ours also runs approximate randomisation and
-says where and what looks wrong, without a source. In turn; prints Markdown: seconds and peak memory
-of all processes of a command, as seen every tenth of a second.
+Two systems are copies of the reference with random word changes. Both commands compute BLEU, chrF
+and TER and paired bootstrap tests. Ours also runs approximate randomization and breakdowns, without
+a source. The commands alternate. Prints Markdown: seconds, and peak memory of all processes of a
+command, sampled every tenth of a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAULTS = (0.1, 0.12)
 
 
 def noisy(lines: list[str], rate: float, seed: int) -> list[str]:
-    """Return lines in which a share of the words is another word of the text."""
+    """Return lines with a share of the words replaced by random words of the text."""
     rng = random.Random(seed)
     words = " ".join(lines[:1000]).split()
     return [
@@ -58,14 +58,14 @@ def timed(command: list[str]) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Run both in turn and print the table."""
+    """Run both commands alternately and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reference", type=Path)
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=1)
-    asked = parser.parse_args()
-    lines = asked.reference.read_text("utf-8").split("\n")[:-1]
-    lines = (lines * -(-asked.lines // len(lines)))[: asked.lines]
+    arguments = parser.parse_args()
+    lines = arguments.reference.read_text("utf-8").split("\n")[:-1]
+    lines = (lines * -(-arguments.lines // len(lines)))[: arguments.lines]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         texts = {"ref": lines} | {f"hyp{i}": noisy(lines, r, i) for i, r in enumerate(FAULTS)}
@@ -75,17 +75,17 @@ def main() -> None:
         ours = [sys.executable, "-m", "nmt", "evaluate", *systems, "--ref", ref]
         theirs = [sys.executable, "-m", "sacrebleu", ref, "-i", *systems]
         theirs += ["-m", "bleu", "chrf", "ter", "--paired-bs", "-f", "text"]
-        found: dict[str, list[tuple[float, int]]] = {"nmt evaluate": [], "sacrebleu": []}
-        for _ in range(asked.rounds):
-            for kind, command in zip(found, (ours, theirs), strict=True):
-                found[kind].append(timed(command))
-                print(kind, *found[kind][-1], file=sys.stderr)
+        measured: dict[str, list[tuple[float, int]]] = {"nmt evaluate": [], "sacrebleu": []}
+        for _ in range(arguments.rounds):
+            for kind, command in zip(measured, (ours, theirs), strict=True):
+                measured[kind].append(timed(command))
+                print(kind, *measured[kind][-1], file=sys.stderr)
     print("| command | seconds | of sacreBLEU's | peak GiB |")
     print("|---|---|---|---|")
-    base = median(seconds for seconds, _ in found["sacrebleu"])
-    for kind, its in found.items():
-        seconds = median(each for each, _ in its)
-        peak = max(bytes_ for _, bytes_ in its) / 2**30
+    base = median(seconds for seconds, _ in measured["sacrebleu"])
+    for kind, measurements in measured.items():
+        seconds = median(duration for duration, _ in measurements)
+        peak = max(bytes_ for _, bytes_ in measurements) / 2**30
         print(f"| {kind} | {seconds:.1f} | {seconds / base:.2f} | {peak:.2f} |")
 
 

@@ -1,4 +1,4 @@
-"""Training on one GPU in at most ten minutes: ours, and transformers beside it.
+"""Measure training on one GPU in at most ten minutes, side by side with transformers.
 
     python benchmarks/gpu.py [--device cuda] [--settings big ...] [--rounds 3] [--updates 10]
         [--tiny]
@@ -43,7 +43,7 @@ SMALL = {"d_model": 32, "d_ff": 64, "num_heads": 2, "d_embed": 16, "d_hidden": 3
 
 
 def lengths() -> list[Any]:
-    """Return source and target lengths of so many pairs, eos included."""
+    """Return source and target lengths of PAIRS pairs, including eos."""
     rng = np.random.default_rng(1)
     src = rng.gamma(3.0, MEAN_LENGTH / 3, PAIRS)
     tgt = src * rng.normal(1.0, 0.15, PAIRS)
@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--tiny", action="store_true")
-    asked = parser.parse_args()
-    name = torch.cuda.get_device_name() if asked.device == "cuda" else asked.device
+    arguments = parser.parse_args()
+    name = torch.cuda.get_device_name() if arguments.device == "cuda" else arguments.device
     commit = subprocess.run(
         ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"],
         capture_output=True,
@@ -70,12 +70,12 @@ def main() -> None:
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     print(f"{name}, torch {torch.__version__}, commit {commit or 'unknown'}, {date}\n")
     print_header()
-    common = {"threads": asked.threads, "device": asked.device, "precision": "bf16"}
-    batch_tokens = BATCH_TOKENS // 50 if asked.tiny else BATCH_TOKENS
+    common = {"threads": arguments.threads, "device": arguments.device, "precision": "bf16"}
+    batch_tokens = BATCH_TOKENS // 50 if arguments.tiny else BATCH_TOKENS
     with tempfile.TemporaryDirectory() as folder:
-        for title in asked.settings:
+        for title in arguments.settings:
             setting = SETTINGS[title] | common
-            if asked.tiny:
+            if arguments.tiny:
                 setting |= {key: value for key, value in SMALL.items() if key in setting}
             batches = Path(folder) / "batches.safetensors"
             write_batches(lengths(), setting["vocab_size"], batch_tokens, batches)
@@ -83,7 +83,7 @@ def main() -> None:
             if setting["arch"] == "transformer":
                 peer = System(sys.executable, "train_transformers.py", setting)
                 systems["transformers"] = peer
-            compare(title, systems, batches, asked.rounds, asked.updates)
+            compare(title, systems, batches, arguments.rounds, arguments.updates)
 
 
 if __name__ == "__main__":

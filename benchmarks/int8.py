@@ -3,8 +3,8 @@
     python benchmarks/int8.py [--rounds 7]
     scripts/with-avx2 python benchmarks/int8.py
 
-Times are CPU time of one thread, in turn within one process; figures are medians of the rounds.
-A figure includes all that a layer of the model computes: scales, rounding, product and bias. Prints
+Times are CPU time of one thread; the products alternate in one process. Figures are medians of the
+rounds and include the whole layer: scales, rounding, product and bias. Prints
 Markdown: microseconds in fp32, and how many times as fast each int8 product is. `_int_mm` is
 `torch._int_mm` with weights from -64 to 64. Kernels marked with * are not exact on this CPU.
 """
@@ -72,8 +72,8 @@ def main() -> None:
             rows = torch.randn(count, width)
             repetitions = max(1, int(OPERATIONS / (count * width * outputs)))
             times = [[seconds(layer, rows, repetitions) for layer in layers] for _ in range(rounds)]
-            fp32, *others = (statistics.median(column) for column in zip(*times[1:], strict=True))
-            ratios = " | ".join(f"{fp32 / other:.2f}" for other in others)
+            fp32, *products = (statistics.median(column) for column in zip(*times[1:], strict=True))
+            ratios = " | ".join(f"{fp32 / product:.2f}" for product in products)
             print(f"| {width} x {outputs} | {count} | {fp32 * 1e6:.0f} | {ratios} |", flush=True)
 
 

@@ -1,10 +1,10 @@
-"""Does a line's translation depend on the lines beside it? Counts the lines where it does.
+"""Count the lines with a translation that depends on the other lines of the input.
 
     python benchmarks/same_lines.py RUN SRC [--lines 1000] [--beams 1 5]
 
-Translates with batches of 64, continuous, and again with batches of 1, 7 and 64, shuffled, and not
-continuous. A line may differ only where two candidates of its search lay closer than 1e-4, that is
-within the rounding of fp32; such lines are counted and shown. Any other is an error: exit code 1.
+Translates with continuous batches of 64, then with batches of 1, 7 and 64, shuffled, and not
+continuous. A line may differ only if the scores of two candidates differ by less than 1e-4, the
+rounding of fp32; these lines are counted and printed. Other differences end with exit code 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
 
 CLOSE = 1e-4
-WAYS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "batches of 1": {"batch_size": 1},
     "batches of 7": {"batch_size": 7},
     "batches of 7, not continuous": {"batch_size": 7, "continuous": False},
@@ -32,24 +32,26 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def search(engine: TorchEngine, sources: list[list[int]], way: dict[str, Any]) -> list[Hypothesis]:
-    """Return the best hypothesis of each source, searched in this way."""
-    settings = dict(way)
+def search(
+    engine: TorchEngine, sources: list[list[int]], changes: dict[str, Any]
+) -> list[Hypothesis]:
+    """Return the best hypothesis of each source with changed settings."""
+    options = dict(changes)
     order = list(range(len(sources)))
-    if settings.pop("shuffled", False):
+    if options.pop("shuffled", False):
         random.Random(1).shuffle(order)
     usual = engine.settings
-    engine.settings = usual.model_copy(update=settings)
-    found = engine.search([sources[i] for i in order])
+    engine.settings = usual.model_copy(update=options)
+    results = engine.search([sources[i] for i in order])
     engine.settings = usual
-    best = dict(zip(order, (hypotheses[0] for hypotheses in found), strict=True))
+    best = dict(zip(order, (hypotheses[0] for hypotheses in results), strict=True))
     return [best[i] for i in range(len(sources))]
 
 
 def closest(engine: TorchEngine, source: list[int]) -> float:
-    """Return the smallest difference between a candidate that was kept and the next that was not.
+    """Return the smallest score difference between a kept candidate and a dropped one.
 
-    Watched in a search of this source alone; the best two that ended count too.
+    The source is searched alone; the finished hypotheses are compared too.
     """
     k, eos = engine.settings.beam_size, engine.tokenizers.tgt.eos
     _, steps = engine.trace_beam(source)
@@ -59,13 +61,13 @@ def closest(engine: TorchEngine, source: list[int]) -> float:
         for ranked in ([c.log_prob for c in step], going):
             if len(ranked) > k:
                 gaps.append(ranked[k - 1] - ranked[k])
-    several = engine.search([source], nbest=k)[0]
-    gaps += [one.score - other.score for one, other in pairwise(several)]
+    hypotheses = engine.search([source], nbest=k)[0]
+    gaps += [first.score - second.score for first, second in pairwise(hypotheses)]
     return min(gaps)
 
 
 def main() -> None:
-    """Compare all ways and print the table."""
+    """Compare all variants and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("src", type=Path)
@@ -81,10 +83,10 @@ def main() -> None:
         engine = load_engine(run, load_config(run.config, [f"decode.beam_size={beam}"]), "cpu")
         sources = engine.tokenizers.src.encode(lines)
         usual = search(engine, sources, {})
-        for name, way in WAYS.items():
-            found = search(engine, sources, way)
-            pairs = enumerate(zip(usual, found, strict=True))
-            differ = [i for i, (one, other) in pairs if one.tokens != other.tokens]
+        for name, changes in VARIANTS.items():
+            variant = search(engine, sources, changes)
+            pairs = enumerate(zip(usual, variant, strict=True))
+            differ = [i for i, (first, second) in pairs if first.tokens != second.tokens]
             gaps = {i: closest(engine, sources[i]) for i in differ}
             near = [i for i in differ if gaps[i] < CLOSE]
             failed |= len(near) < len(differ)

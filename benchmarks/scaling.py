@@ -18,16 +18,16 @@ BUCKET = 25e6
 """Bytes; DistributedDataParallel's own."""
 
 
-def seconds_of(gpus: int, asked: argparse.Namespace) -> tuple[float, float]:
-    """Return the seconds of summing the gradients over so many GPUs, all and of one bucket."""
-    total = 4 * asked.parameters
-    speed = (asked.within if gpus <= asked.node else asked.between) * 1e9
-    nodes = max(1, gpus // asked.node)
-    hops = 2 * (gpus - 1 if gpus <= asked.node else nodes - 1 + asked.node - 1)
+def all_reduce_seconds(gpus: int, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Return the seconds of the all-reduce over `gpus` GPUs, in total and for one bucket."""
+    total = 4 * arguments.parameters
+    speed = (arguments.within if gpus <= arguments.node else arguments.between) * 1e9
+    nodes = max(1, gpus // arguments.node)
+    hops = 2 * (gpus - 1 if gpus <= arguments.node else nodes - 1 + arguments.node - 1)
     buckets = math.ceil(total / BUCKET)
     moved = 2 * total * (gpus - 1) / gpus / speed
-    whole = moved + hops * asked.latency * buckets
-    return whole, whole / buckets
+    total_seconds = moved + hops * arguments.latency * buckets
+    return total_seconds, total_seconds / buckets
 
 
 def main() -> None:
@@ -40,16 +40,16 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=450.0)
     parser.add_argument("--between", type=float, default=50.0)
     parser.add_argument("--latency", type=float, default=2e-5)
-    asked = parser.parse_args()
-    print("| GPUs | summing the gradients | of it not hidden | efficiency | tokens an update |")
+    arguments = parser.parse_args()
+    print("| GPUs | all-reduce | exposed | efficiency | tokens per step |")
     print("|---|---|---|---|---|")
     for gpus in (2, 8, 64, 512):
-        whole, bucket = seconds_of(gpus, asked)
-        seen = max(bucket, whole - 2 / 3 * asked.step)
-        share = asked.step / (asked.step + seen)
+        total_seconds, bucket = all_reduce_seconds(gpus, arguments)
+        exposed = max(bucket, total_seconds - 2 / 3 * arguments.step)
+        share = arguments.step / (arguments.step + exposed)
         print(
-            f"| {gpus} | {1e3 * whole:.1f} ms | {1e3 * seen:.1f} ms | {share:.0%} "
-            f"| {gpus * asked.tokens:,.0f} |"
+            f"| {gpus} | {1e3 * total_seconds:.1f} ms | {1e3 * exposed:.1f} ms | {share:.0%} "
+            f"| {gpus * arguments.tokens:,.0f} |"
         )
 
 

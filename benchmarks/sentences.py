@@ -3,7 +3,7 @@
     python benchmarks/sentences.py RUN SRC REF [--beam 5] [--marked]
 
 `--marked` leaves out lines without a mark at their end. Consecutive lines of SRC and REF are joined
-with a space, 2 to 5 in turn. All BLEU scores are on the joined references: "single" joins the
+with a space, 2 to 5 alternately. All BLEU scores are on the joined references: "single" joins the
 translations of the single lines.
 """
 
@@ -20,7 +20,7 @@ from nmt.evaluation.metrics import corpus_bleu
 
 
 def joined(lines: list[str]) -> list[str]:
-    """Return the lines, 2 to 5 in turn joined with a space."""
+    """Return the lines, 2 to 5 alternately joined with a space."""
     result, begin = [], 0
     for size in cycle((2, 3, 4, 5)):
         if begin >= len(lines):
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--marked", action="store_true")
     options = parser.parse_args()
     pairs = zip(read_lines(options.src), read_lines(options.ref), strict=True)
-    kept = [pair for pair in pairs if not options.marked or pair[0].rstrip()[-1:] in (*".!?",)]
-    src, ref = [src for src, _ in kept], [ref for _, ref in kept]
+    selected = [pair for pair in pairs if not options.marked or pair[0].rstrip()[-1:] in (*".!?",)]
+    src, ref = [src for src, _ in selected], [ref for _, ref in selected]
     language = options.ref.suffix[1:]
     model = nmt.load(options.run, device="cpu")
     long_lines, references = joined(src), joined(ref)

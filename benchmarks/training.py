@@ -1,18 +1,17 @@
-"""Target tokens a second in training, side by side with other toolkits.
+"""Measure training speed side by side with other toolkits.
 
     python benchmarks/training.py RUN [--settings transformer luong ...] [--rounds 5]
         [--updates 6] [--threads 2] [--precision fp32] [--ours OTHER_CHECKOUT]
         [--transformers] [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
 
-RUN is a run folder whose corpus gives the lengths: its pairs are planned into batches of 4,096
-padded target tokens, filled with random pieces of a joint vocabulary of 8,000, and every system
-trains on exactly these. Each lives in a process of its own (peers/train_*.py) with its own model,
-loss and optimizer: Adam, gradients clipped, label smoothing 0.1, dropout 0.1 in the same places.
-They run in turn, `--rounds` times; the median counts. transformers runs in this Python, the others
-in the Pythons that have them (with safetensors). Ours runs in `--precision`, as does transformers
-once more where that is bf16; the other toolkits know only fp32 on a CPU. Prints Markdown: tokens/s,
-the ratio of ours to each, peak memory, and the share that ours reaches of the rate of plain matrix
-products, measured in the same precision after each of its turns.
+The corpus of the run folder RUN provides the lengths. All systems train on the same batches of
+4,096 padded target tokens with random pieces of a joint vocabulary of 8,000. Each system runs in its own
+process (peers/train_*.py) with its own model, loss and optimizer: Adam, gradient clipping, label
+smoothing 0.1, and dropout 0.1 at the same positions. The systems alternate for `--rounds` rounds;
+the median counts. transformers runs in this Python environment, the others in their own. Ours runs
+in `--precision`, and so does transformers if that is bf16; the others support only fp32 on a CPU.
+Prints Markdown: tokens/s, the ratio of ours to each, peak memory, and the model FLOPs utilization of
+ours, relative to matrix products measured in the same precision after each of its rounds.
 """
 
 from __future__ import annotations
@@ -52,20 +51,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "luong": {**LUONG, "input_feeding": False},
     "bahdanau": {**RNN, "wiring": "bahdanau", "score": "additive"},
 }
-AS_GOOD_AS = {"bahdanau": "luong, input feeding"}
-"""Peers have no such wiring: the setting of theirs that it is held against."""
+COMPARED_WITH = {"bahdanau": "luong, input feeding"}
+"""Settings that peers do not have, with the setting that they are compared with."""
 BATCH_TOKENS = 4096
 BATCHES = 60
 
 
 class System(NamedTuple):
-    """One of those compared: a script of peers/, run by a Python that has its toolkit."""
+    """A toolkit: a script of peers/ and the Python environment that runs it."""
 
     python: str
     script: str
     setting: dict[str, Any]
     path: str = ""
-    """Where it finds its own modules, if they are not installed."""
+    """PYTHONPATH, if the toolkit is not installed."""
 
 
 def corpus_lengths(run: Path) -> list[Lengths]:
@@ -78,7 +77,7 @@ def corpus_lengths(run: Path) -> list[Lengths]:
 
 
 def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, file: Path) -> None:
-    """Plan batches over rows of these lengths, and fill them with random pieces."""
+    """Write batches of random pieces with these row lengths."""
     import torch
     from safetensors.torch import save_file
 
@@ -88,11 +87,11 @@ def write_batches(lengths: list[Lengths], vocab_size: int, batch_tokens: int, fi
     arrays: dict[str, Any] = {}
 
     def rows(lengths: Lengths, width: int) -> Any:
-        found = rng.integers(4, vocab_size, (len(lengths), width))
-        place = np.arange(width)
-        found[place == lengths[:, None] - 1] = SPECIAL["eos"]
-        found[place >= lengths[:, None]] = SPECIAL["pad"]
-        return found
+        matrix = rng.integers(4, vocab_size, (len(lengths), width))
+        positions = np.arange(width)
+        matrix[positions == lengths[:, None] - 1] = SPECIAL["eos"]
+        matrix[positions >= lengths[:, None]] = SPECIAL["pad"]
+        return matrix
 
     src_lengths, tgt_lengths = lengths
     plan = plan_eval_batches(src_lengths, tgt_lengths, batch_tokens)
@@ -115,29 +114,29 @@ def print_header() -> None:
 def compare(
     name: str, systems: dict[str, System], batches: Path, rounds: int, updates: int
 ) -> None:
-    """Let systems, "ours" among them, run in turn over the same batches; print a row for each."""
+    """Run the systems alternately over the same batches; print a row for each."""
     served: dict[str, Served] = {}
     for kind, (python, script, setting, path) in systems.items():
         file = batches.with_name(f"{kind}.json")
         file.write_text(json.dumps(setting))
         line = [python, str(PEERS / script), str(file), str(batches)]
         served[kind] = Served(line, PYTHONPATH=path)
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in systems}
+    answers: dict[str, list[dict[str, float]]] = {kind: [] for kind in systems}
     for number in range(rounds):
         for kind, system in served.items():
-            said = system.ask(updates)
-            found[kind].append(said)
-            speed = said["tokens"] / said["seconds"]
-            print(f"{name} {number} {kind}: {speed:.0f} {said['loss']:.2f}", file=sys.stderr)
+            answer = system.ask(updates)
+            answers[kind].append(answer)
+            speed = answer["tokens"] / answer["seconds"]
+            print(f"{name} {number} {kind}: {speed:.0f} {answer['loss']:.2f}", file=sys.stderr)
     speeds = {
-        kind: median(said["tokens"] / said["seconds"] for said in its)
-        for kind, its in found.items()
+        kind: median(answer["tokens"] / answer["seconds"] for answer in results)
+        for kind, results in answers.items()
     }
-    for kind, its in found.items():
-        share = median(said.get("ceiling_share", math.nan) for said in its)
+    for kind, results in answers.items():
+        share = median(answer.get("ceiling_share", math.nan) for answer in results)
         ratio = speeds["ours"] / speeds[kind]
         print(
-            f"| {name} | {kind} | {speeds[kind]:.0f} | {ratio:.2f} | {its[-1]['peak']:.0f} "
+            f"| {name} | {kind} | {speeds[kind]:.0f} | {ratio:.2f} | {results[-1]['peak']:.0f} "
             f"| {'' if math.isnan(share) else f'{share:.0%}'} |",
             flush=True,
         )
@@ -158,27 +157,27 @@ def main() -> None:
     for peer in ("opennmt", "eole", "joeynmt"):
         parser.add_argument(f"--{peer}")
     parser.add_argument("--transformers", action="store_true")
-    asked = parser.parse_args()
-    common = {"threads": asked.threads, "device": "cpu", "precision": asked.precision}
+    arguments = parser.parse_args()
+    common = {"threads": arguments.threads, "device": "cpu", "precision": arguments.precision}
     print_header()
     with tempfile.TemporaryDirectory() as folder:
         batches = Path(folder) / "batches.safetensors"
-        write_batches(corpus_lengths(asked.run), COMMON["vocab_size"], BATCH_TOKENS, batches)
-        for name in asked.settings:
+        write_batches(corpus_lengths(arguments.run), COMMON["vocab_size"], BATCH_TOKENS, batches)
+        for name in arguments.settings:
             ours = SETTINGS[name] | common
-            theirs = SETTINGS[AS_GOOD_AS.get(name, name)] | common
+            theirs = SETTINGS[COMPARED_WITH.get(name, name)] | common
             systems = {"ours": System(sys.executable, "train_ours.py", ours, str(HERE))}
-            if asked.ours:
-                systems["other checkout"] = systems["ours"]._replace(path=str(asked.ours))
-            if asked.transformers and ours["arch"] == "transformer":
-                for precision in sorted({"fp32", asked.precision}):
+            if arguments.ours:
+                systems["other checkout"] = systems["ours"]._replace(path=str(arguments.ours))
+            if arguments.transformers and ours["arch"] == "transformer":
+                for precision in sorted({"fp32", arguments.precision}):
                     setting = theirs | {"precision": precision}
                     kind = f"transformers {precision}"
                     systems[kind] = System(sys.executable, "train_transformers.py", setting)
             for peer in ("opennmt", "eole", "joeynmt"):
-                if getattr(asked, peer):
-                    systems[peer] = System(getattr(asked, peer), f"train_{peer}.py", theirs)
-            compare(name, systems, batches, asked.rounds, asked.updates)
+                if getattr(arguments, peer):
+                    systems[peer] = System(getattr(arguments, peer), f"train_{peer}.py", theirs)
+            compare(name, systems, batches, arguments.rounds, arguments.updates)
 
 
 if __name__ == "__main__":

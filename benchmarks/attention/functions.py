@@ -31,7 +31,7 @@ def demo() -> Config:
 
 
 def main() -> None:
-    """Train all, and print what they reached."""
+    """Train all models and print their scores."""
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("plot", type=Path)

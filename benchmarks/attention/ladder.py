@@ -1,8 +1,8 @@
-"""Luong's ladder (Luong et al. 2015, table 1): what each step adds, on demo pairs or Multi30k.
+"""Ablation of Luong et al. 2015, table 1: the gain of each step, on demo pairs or Multi30k.
 
     python benchmarks/attention/ladder.py WORK_FOLDER PLOT.png [--multi30k FOLDER] [--threads 2]
 
-Every rung keeps what the rung below it has. Draws the rungs and prints the table as Markdown.
+Every step adds one feature to the previous step. Draws the steps and prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def multi30k(folder: Path) -> Config:
 
 
 def main() -> None:
-    """Train all rungs, seed by seed, and print what they reached."""
+    """Train all steps, seed by seed, and print their scores."""
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("plot", type=Path)

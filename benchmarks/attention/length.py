@@ -67,8 +67,8 @@ def by_bucket(src: list[str], hyp: list[str], ref: list[str]) -> list[float | No
         if len(chosen) < LEAST_LINES:
             scores.append(None)
             continue
-        its = BLEU().corpus_score([hyp[i] for i in chosen], [[ref[i] for i in chosen]])
-        scores.append(float(its.score))
+        bleu = BLEU().corpus_score([hyp[i] for i in chosen], [[ref[i] for i in chosen]])
+        scores.append(float(bleu.score))
     return scores
 
 
@@ -115,9 +115,9 @@ def main() -> None:
     print("| model |", " | ".join(f"{low}-{high}" for low, high in BUCKETS), "| last / first |")
     print("|---|" + "---|" * (len(BUCKETS) + 1))
     for name, values in scores.items():
-        known = [v for v in values if v is not None]
+        defined = [v for v in values if v is not None]
         cells = " | ".join("" if v is None else f"{v:.2f}" for v in values)
-        share = f"{known[-1] / known[0]:.2f}" if known and known[0] else ""
+        share = f"{defined[-1] / defined[0]:.2f}" if defined and defined[0] else ""
         print(f"| {name} | {cells} | {share} |")
     for name, error in errors.items():
         print(f"\nAER of {name} on the Hansards: {error:.3f}")

@@ -1,6 +1,6 @@
-"""Train and score the runs of a bench, one after the other; what is finished is not trained again.
+"""Train and evaluate the runs of a benchmark one after the other; skip finished runs.
 
-A bench may be stopped and started again: `nmt train --resume` goes on where it was.
+A benchmark may be interrupted and restarted: `nmt train --resume` continues each run.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def perplexity(run: Path) -> float:
     """Return the validation perplexity of the best checkpoint of a finished run."""
     best = json.loads((run / "best" / "state.json").read_text())["update"]
     records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    [found] = [r["perplexity"] for r in records if r["kind"] == "valid" and r["update"] == best]
-    return float(found)
+    [value] = [r["perplexity"] for r in records if r["kind"] == "valid" and r["update"] == best]
+    return float(value)
 
 
 def nmt(*arguments: object, stdin: str = "") -> str:
-    """Run a command of the toolkit; return what it prints."""
+    """Run a command of the toolkit; return its standard output."""
     command = [sys.executable, "-m", "nmt", *map(str, arguments)]
     done = subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, text=True)
     return done.stdout
@@ -83,9 +83,9 @@ def translate(run: Path, lines: Sequence[str]) -> list[str]:
     ]
 
 
-def paired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
-    """Return the mean gain of `other` over `one` and its standard error, paired by seed."""
-    gains = [b - a for a, b in zip(one, other, strict=True)]
+def paired(baseline: Sequence[float], improved: Sequence[float]) -> tuple[float, float]:
+    """Return the mean gain of `improved` over `baseline` and its standard error, paired by seed."""
+    gains = [b - a for a, b in zip(baseline, improved, strict=True)]
     return mean(gains), stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
 
 

@@ -13,7 +13,7 @@ warnings.simplefilter("ignore")
 from eole.config.run import PredictConfig  # noqa: E402
 from eole.inference_engine import InferenceEnginePY  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from serving import Given, Named, Names, Weights, serve, text_of  # noqa: E402
+from serving import Arguments, Named, Names, Weights, serve, text_of  # noqa: E402
 
 NAMES = Names(
     encoder="encoder.transformer_layers.{}",
@@ -38,14 +38,14 @@ def model_of(weights: Weights) -> Named:
     return {name: tensor.contiguous().clone() for name, tensor in model.items()}
 
 
-def write(given: Given, folder: Path) -> None:
+def write(arguments: Arguments, folder: Path) -> None:
     """Write a model folder of eole with our weights."""
-    weights = given.weights
+    weights = arguments.weights
     model = {
         "architecture": "transformer",
         "hidden_size": weights.width,
         "transformer_ff": weights.d_ff,
-        "heads": given.heads,
+        "heads": arguments.heads,
         "layers": weights.layers("encoder"),
         "add_qkvbias": True,
         "add_ffnbias": True,
@@ -67,8 +67,8 @@ def write(given: Given, folder: Path) -> None:
     config = {"model": model, "data": {}, "src_vocab": "none", "share_vocab": True, **special}
     (folder / "config.json").write_text(json.dumps(config))
     vocabulary = {
-        "src": given.pieces,
-        "tgt": given.pieces,
+        "src": arguments.pieces,
+        "tgt": arguments.pieces,
         "decoder_start_token": "<s>",
         "specials": special,
     }
@@ -78,15 +78,15 @@ def write(given: Given, folder: Path) -> None:
 
 def main() -> None:
     """Load the model and answer."""
-    given = Given()
+    arguments = Arguments()
     with tempfile.TemporaryDirectory() as name:
-        write(given, Path(name))
+        write(arguments, Path(name))
 
         def prepare(beam: int, batch: int) -> Callable[[], list[str]]:
             engine = InferenceEnginePY(
                 PredictConfig(
                     model_path=[name],
-                    src=given.src,
+                    src=arguments.src,
                     output=os.devnull,
                     beam_size=beam,
                     batch_size=batch,
@@ -97,7 +97,7 @@ def main() -> None:
                     gpu_ranks=[],
                 )
             )
-            return lambda: [text_of(best[0]) for best in engine.infer_list(given.lines)[2]]
+            return lambda: [text_of(best[0]) for best in engine.infer_list(arguments.lines)[2]]
 
         serve(prepare)
 

@@ -10,7 +10,7 @@ from joeynmt.batch import Batch
 from joeynmt.model import build_model
 from joeynmt.search import search
 from joeynmt.vocabulary import Vocabulary
-from serving import Given, Named, Names, Weights, serve, text_of
+from serving import Arguments, Named, Names, Weights, serve, text_of
 
 EPS = 1e-5
 """Of our layer norms; its own is fixed at 1e-6."""
@@ -42,12 +42,12 @@ def model_of(weights: Weights) -> Named:
     }
 
 
-def build(given: Given, vocabulary: Vocabulary) -> Any:
+def build(arguments: Arguments, vocabulary: Vocabulary) -> Any:
     """Return its model with our weights."""
-    weights = given.weights
+    weights = arguments.weights
     side = {
         "type": "transformer",
-        "num_heads": given.heads,
+        "num_heads": arguments.heads,
         "embeddings": {"embedding_dim": weights.width, "scale": True},
         "hidden_size": weights.width,
         "ff_size": weights.d_ff,
@@ -68,8 +68,8 @@ def build(given: Given, vocabulary: Vocabulary) -> Any:
 
 def main() -> None:
     """Load the model and answer."""
-    given = Given()
-    places = {piece: i for i, piece in enumerate(given.pieces)}
+    arguments = Arguments()
+    places = {piece: i for i, piece in enumerate(arguments.pieces)}
     special = {"unk": "<unk>", "pad": "<pad>", "bos": "<s>", "eos": "</s>"}
     vocabulary = Vocabulary(
         [],
@@ -80,21 +80,21 @@ def main() -> None:
             lang_tags=[],
         ),
     )
-    vocabulary._itos, vocabulary._stoi = list(given.pieces), dict(places)
+    vocabulary._itos, vocabulary._stoi = list(arguments.pieces), dict(places)
     for name, piece in special.items():
         setattr(vocabulary, f"{name}_index", places[piece])
-    model = build(given, vocabulary)
-    lines = [[places[piece] for piece in line.split(" ")] for line in given.lines]
+    model = build(arguments, vocabulary)
+    lines = [[places[piece] for piece in line.split(" ")] for line in arguments.lines]
     order = sorted(range(len(lines)), key=lambda i: len(lines[i]))
 
     def translate(beam: int, batch: int) -> list[str]:
-        found = [""] * len(lines)
+        translations = [""] * len(lines)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             longest = max(len(lines[i]) for i in chosen)
             pad = vocabulary.pad_index
             rows = [lines[i] + [pad] * (longest - len(lines[i])) for i in chosen]
-            them = Batch(
+            joeynmt_batch = Batch(
                 src=torch.tensor(rows),
                 src_length=torch.tensor([len(lines[i]) for i in chosen]),
                 src_prompt_mask=None,
@@ -106,11 +106,11 @@ def main() -> None:
                 eos_index=vocabulary.eos_index,
                 is_train=False,
             )
-            output, _, _ = search(model, them, 100, beam, beam_alpha=-1)
+            output, _, _ = search(model, joeynmt_batch, 100, beam, beam_alpha=-1)
             said = vocabulary.arrays_to_sentences(output, cut_at_eos=True)
             for i, pieces in zip(chosen, said, strict=True):
-                found[i] = text_of(" ".join(p for p in pieces if p != special["eos"]))
-        return found
+                translations[i] = text_of(" ".join(p for p in pieces if p != special["eos"]))
+        return translations
 
     serve(lambda beam, batch: lambda: translate(beam, batch))
 

@@ -13,7 +13,7 @@ from onmt.inference_engine import InferenceEnginePY
 from onmt.modules.embeddings import PositionalEncoding
 from onmt.opts import train_opts, translate_opts
 from onmt.utils.parse import ArgumentParser
-from serving import Given, Named, Names, Weights, serve, text_of
+from serving import Arguments, Named, Names, Weights, serve, text_of
 
 OURS = {"<pad>": "<blank>"}
 """Its names of our pieces, where they differ."""
@@ -47,9 +47,9 @@ def model_of(weights: Weights) -> Named:
     return model
 
 
-def checkpoint(given: Given) -> dict[str, Any]:
+def checkpoint(arguments: Arguments) -> dict[str, Any]:
     """Return a checkpoint of OpenNMT-py with our weights."""
-    weights, pieces = given.weights, [OURS.get(piece, piece) for piece in given.pieces]
+    weights, pieces = arguments.weights, [OURS.get(piece, piece) for piece in arguments.pieces]
     size = {
         "layers": weights.layers("encoder"),
         "enc_layers": weights.layers("encoder"),
@@ -57,7 +57,7 @@ def checkpoint(given: Given) -> dict[str, Any]:
         "hidden_size": weights.width,
         "word_vec_size": weights.width,
         "transformer_ff": weights.d_ff,
-        "heads": given.heads,
+        "heads": arguments.heads,
     }
     words = [word for name, value in size.items() for word in (f"-{name}", str(value))]
     return {
@@ -83,13 +83,13 @@ def options(add: Callable[[ArgumentParser], None], words: list[str]) -> Any:
 
 def main() -> None:
     """Load the model and answer."""
-    given = Given()
+    arguments = Arguments()
     with tempfile.TemporaryDirectory() as folder:
         model = str(Path(folder) / "model.pt")
-        torch.save(checkpoint(given), model)
+        torch.save(checkpoint(arguments), model)
 
         def prepare(beam: int, batch: int) -> Callable[[], list[str]]:
-            words = ["-model", model, "-src", given.src, "-output", os.devnull]
+            words = ["-model", model, "-src", arguments.src, "-output", os.devnull]
             words += ["-beam_size", str(beam), "-batch_size", str(batch), "-batch_type", "sents"]
             words += ["-max_length", "100", "-length_penalty", "none"]
             settings = options(translate_opts, words)
@@ -98,7 +98,7 @@ def main() -> None:
             ArgumentParser._validate_transforms_opts(settings)
             ArgumentParser.validate_translate_opts_dynamic(settings)
             engine = InferenceEnginePY(settings)
-            return lambda: [text_of(best[0]) for best in engine.infer_list(given.lines)[1]]
+            return lambda: [text_of(best[0]) for best in engine.infer_list(arguments.lines)[1]]
 
         serve(prepare)
 

@@ -1,10 +1,10 @@
-"""What a peer's process needs to run a pre-norm Transformer of ours beside us (see decoding.py).
+"""Functions that run our pre-norm Transformer in another toolkit (see decoding.py).
 
-Each peer is a script that decoding.py starts in the Python that has the peer:
+decoding.py starts one script per toolkit in its Python environment:
 
     PYTHON benchmarks/peers/run_PEER.py MODEL.safetensors PIECES HEADS SRC THREADS
 
-PIECES holds our vocabulary, a piece a line; SRC the source in pieces, each line ending in eos.
+PIECES contains our vocabulary, one piece per line. SRC contains the source as pieces with eos.
 The script answers `beam batch` lines on stdin with JSON: seconds, translations, peak memory in MB.
 """
 
@@ -26,7 +26,7 @@ Named = dict[str, torch.Tensor]
 
 
 class Names(NamedTuple):
-    """What a peer calls the parts of its layers; a part's name follows its layer's or block's."""
+    """Names of the parameters of a toolkit; each name follows that of its layer or block."""
 
     encoder: str
     """A layer, with {} for its number."""
@@ -107,11 +107,11 @@ class Weights:
     ) -> Named:
         block, norm = names
         *inward, outward = (f"{theirs}.{block}.{name}" for name in maps)
-        found = self.norm(f"{theirs}.{norm}", f"{ours}_sum.norm")
-        found |= self.linear(outward, f"{ours}.output", reads=False, writes=True)
+        weights = self.norm(f"{theirs}.{norm}", f"{ours}_sum.norm")
+        weights |= self.linear(outward, f"{ours}.output", reads=False, writes=True)
         for name, part in zip(inward, ("query", "key", "value"), strict=True):
-            found |= self.linear(name, f"{ours}.{part}", reads=True, writes=False)
-        return found
+            weights |= self.linear(name, f"{ours}.{part}", reads=True, writes=False)
+        return weights
 
     def _feed_forward(self, theirs: str, ours: str, names: tuple[str, str, str]) -> Named:
         norm, into, out = (f"{theirs}.{name}" for name in names)
@@ -122,8 +122,8 @@ class Weights:
         }
 
 
-class Given:
-    """The command line of a peer's script."""
+class Arguments:
+    """The command line of a script in this folder."""
 
     def __init__(self) -> None:
         file, vocabulary, heads, src, threads = sys.argv[1:]
@@ -142,13 +142,15 @@ def text_of(pieces: str) -> str:
 
 
 def serve(prepare: Callable[[int, int], Callable[[], list[str]]]) -> None:
-    """Answer; `prepare(beam, batch)` returns what is timed, which returns translations."""
+    """Answer requests; `prepare(beam, batch)` returns the function to time, which translates."""
     print("ready", flush=True)
-    for asked in sys.stdin:
-        beam, batch = map(int, asked.split())
+    for request in sys.stdin:
+        beam, batch = map(int, request.split())
         translate = prepare(beam, batch)
         begin = time.perf_counter()
-        found = translate()
+        translations = translate()
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "found": found, "peak": peak}), flush=True)
+        print(
+            json.dumps({"seconds": seconds, "translations": translations, "peak": peak}), flush=True
+        )

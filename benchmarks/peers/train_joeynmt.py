@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from joeynmt.batch import Batch as ItsBatch
+from joeynmt.batch import Batch as JoeyNMTBatch
 from joeynmt.builders import build_gradient_clipper, build_optimizer
 from joeynmt.model import build_model
 from joeynmt.vocabulary import Vocabulary
-from training import Batch, given, pieces, serve
+from training import Batch, read_arguments, pieces, serve
 
 
 def sides(setting: dict[str, Any]) -> dict[str, Any]:
@@ -52,13 +52,13 @@ def sides(setting: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Build the model and answer."""
     logging.disable()
-    setting, batches = given()
+    setting, batches = read_arguments()
     names = {name: setting[name] for name in ("unk", "pad", "bos", "eos")}
     words = pieces(setting)
     vocabulary = Vocabulary(
         [],
         SimpleNamespace(
-            **{f"{name}_token": words[place] for name, place in names.items()},
+            **{f"{name}_token": words[index] for name, index in names.items()},
             **{f"{name}_id": i for i, name in enumerate(names)},
             sep_token=None,
             lang_tags=[],
@@ -66,8 +66,8 @@ def main() -> None:
     )
     vocabulary._itos = words
     vocabulary._stoi = {word: i for i, word in enumerate(words)}
-    for name, place in names.items():
-        setattr(vocabulary, f"{name}_index", place)
+    for name, index in names.items():
+        setattr(vocabulary, f"{name}_index", index)
     model = build_model(sides(setting), vocabulary, vocabulary)
     model.loss_function = ("crossentropy", setting["label_smoothing"])
     model.train()
@@ -77,7 +77,7 @@ def main() -> None:
     clip = build_gradient_clipper(rules)
 
     def update(batch: Batch, tokens: int) -> float:
-        them = ItsBatch(
+        joeynmt_batch = JoeyNMTBatch(
             src=batch.src,
             src_length=batch.src_len,
             src_prompt_mask=None,
@@ -88,8 +88,8 @@ def main() -> None:
             pad_index=vocabulary.pad_index,
             eos_index=vocabulary.eos_index,
         )
-        them.sort_by_src_length()
-        loss, _, _, _ = model(return_type="loss", **vars(them))
+        joeynmt_batch.sort_by_src_length()
+        loss, _, _, _ = model(return_type="loss", **vars(joeynmt_batch))
         (loss / tokens).backward()
         clip(parameters=model.parameters())
         optimizer.step()

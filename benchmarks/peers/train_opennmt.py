@@ -12,7 +12,7 @@ from onmt.model_builder import build_model
 from onmt.utils.loss import LossCompute
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
-from training import Batch, given, pieces, serve, update_of
+from training import Batch, read_arguments, pieces, serve, update_of
 
 
 def options(setting: dict[str, Any]) -> Any:
@@ -35,16 +35,16 @@ def options(setting: dict[str, Any]) -> Any:
         words += ["-input_feed", str(int(setting["input_feeding"]))]
     parser = ArgumentParser()
     onmt.opts.train_opts(parser)
-    found = parser.parse_args(words)
-    ArgumentParser.update_model_opts(found)
-    ArgumentParser.validate_model_opts(found)
-    return found
+    options = parser.parse_args(words)
+    ArgumentParser.update_model_opts(options)
+    ArgumentParser.validate_model_opts(options)
+    return options
 
 
 def main() -> None:
     """Build the model and answer."""
     logging.disable()
-    setting, batches = given()
+    setting, batches = read_arguments()
     opt = options(setting)
     words = pieces(setting, pad="<blank>")
     vocabs = dict_to_vocabs(

@@ -11,7 +11,7 @@ from nmt.device.cpu_cores import TORCH_VARIABLES
 os.environ |= {**TORCH_VARIABLES, **os.environ}  # as the command line does, before torch is loaded
 
 import torch
-from training import Batch, given, serve
+from training import Batch, read_arguments, serve
 
 from nmt.config.schema import Config
 from nmt.data.batching.loader import MicroBatch
@@ -57,7 +57,7 @@ def micro_batch(batch: Batch, pad: int) -> MicroBatch:
 
 def main() -> None:
     """Build the model and answer."""
-    setting, batches = given()
+    setting, batches = read_arguments()
     prepare_cpu(setting["threads"])
     device = torch.device(setting["device"])
     config = make_config(setting)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from training import Batch, given, serve
+from training import Batch, read_arguments, serve
 from transformers import MarianConfig, MarianMTModel
 
 
 def main() -> None:
     """Build the model and answer."""
-    setting, batches = given()
+    setting, batches = read_arguments()
     width, layers, heads = setting["d_model"], setting["num_layers"], setting["num_heads"]
     rate, pad = setting["dropout"], setting["pad"]
     model = MarianMTModel(

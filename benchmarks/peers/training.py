@@ -1,4 +1,4 @@
-"""What a peer's process needs to train beside us (see ../training.py).
+"""Functions that train a model of another toolkit for comparison (see ../training.py).
 
 Each peer is a script that training.py starts in the Python that has the peer:
 
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         return int((self.tgt[:, 1:] != pad).sum())
 
 
-def given() -> tuple[dict[str, Any], Iterator[Batch]]:
+def read_arguments() -> tuple[dict[str, Any], Iterator[Batch]]:
     """Return the setting and the batches, over and over, of the command line."""
     setting = json.loads(Path(sys.argv[1]).read_text())
     torch.set_num_threads(setting["threads"])
@@ -53,13 +53,13 @@ def given() -> tuple[dict[str, Any], Iterator[Batch]]:
     return setting, cycle(batches)
 
 
-def pieces(setting: dict[str, Any], **others: str) -> list[str]:
-    """Return a vocabulary with the special pieces where ours stand; `others` renames them."""
-    names = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"} | others
-    found = [f"piece{i}" for i in range(setting["vocab_size"])]
+def pieces(setting: dict[str, Any], **renamed: str) -> list[str]:
+    """Return a vocabulary with special pieces at our positions; `renamed` changes their names."""
+    names = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"} | renamed
+    vocabulary = [f"piece{i}" for i in range(setting["vocab_size"])]
     for name, piece in names.items():
-        found[setting[name]] = piece
-    return found
+        vocabulary[setting[name]] = piece
+    return vocabulary
 
 
 def serve(
@@ -68,15 +68,15 @@ def serve(
     update: Callable[[Batch, int], float | torch.Tensor],
     share: Callable[[list[Batch], float], float] | None = None,
 ) -> None:
-    """Answer; `update` takes a batch and its target tokens and returns its summed loss.
+    """Answer requests; `update` takes a batch and its target tokens and returns its summed loss.
 
-    `share` returns the share of the machine's ceiling of batches done in so many seconds.
+    `share` returns the model FLOPs utilization of the batches in the given number of seconds.
     """
     first = next(batches)
     update(first, first.tokens(setting["pad"]))
     print("ready", flush=True)
-    for asked in sys.stdin:
-        chosen = [next(batches) for _ in range(int(asked))]
+    for request in sys.stdin:
+        chosen = [next(batches) for _ in range(int(request))]
         tokens = [batch.tokens(setting["pad"]) for batch in chosen]
         begin = time.perf_counter()
         for batch, count in zip(chosen, tokens, strict=True):
