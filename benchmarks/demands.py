@@ -3,9 +3,9 @@
     python benchmarks/demands.py RUN SRC REF TRAIN_SRC TRAIN_TGT [--rounds 3]
 
 The glossary has the 50 source words with the strongest association to a capitalized target word
-(Dice coefficient over lines of the training text). A link, an e-mail address, a number or a placeholder
-is inserted at a random position of each line of SRC. All variants alternate for `--rounds` rounds, and
-the fastest round counts. Prints Markdown.
+(Dice coefficient over lines of the training text). A link, an e-mail address, a number or a
+placeholder is inserted at a random position of each line of SRC. All variants alternate for
+`--rounds` rounds, and the fastest round counts. Prints Markdown.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/dry_run.py configs/demo.yaml [--set train.max_epochs=3 ...]
 
 Prints a Markdown row for time, peak memory and disk space: estimate, real cost, and ratio. The time
-is that of training with validation, the memory is the peak of the process, and the disk space is the
-peak of the run folder, sampled ten times a second.
+is that of training with validation, the memory is the peak of the process, and the disk space is
+the peak of the run folder, sampled ten times a second.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     python benchmarks/spikes.py replay LOSSES.jsonl ...
 
 `record` trains a config in a temporary run folder and writes the loss of every update. With
-`--plant N` every N-th update from 300 on trains on a damaged batch, of each kind one after the other.
-`replay` gives the recorded losses to the detector and prints one row of a table for each file.
+`--plant N` every N-th update from 300 on trains on a damaged batch, of each kind one after the
+other. `replay` gives the recorded losses to the detector and prints one row of a table for each
+file.
 """
 
 from __future__ import annotations

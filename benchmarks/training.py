@@ -5,13 +5,14 @@
         [--transformers] [--opennmt PYTHON] [--eole PYTHON] [--joeynmt PYTHON]
 
 The corpus of the run folder RUN provides the lengths. All systems train on the same batches of
-4,096 padded target tokens with random pieces of a joint vocabulary of 8,000. Each system runs in its own
-process (peers/train_*.py) with its own model, loss and optimizer: Adam, gradient clipping, label
-smoothing 0.1, and dropout 0.1 at the same positions. The systems alternate for `--rounds` rounds;
-the median counts. transformers runs in this Python environment, the others in their own. Ours runs
-in `--precision`, and so does transformers if that is bf16; the others support only fp32 on a CPU.
-Prints Markdown: tokens/s, the ratio of ours to each, peak memory, and the model FLOPs utilization of
-ours, relative to matrix products measured in the same precision after each of its rounds.
+4,096 padded target tokens with random pieces of a joint vocabulary of 8,000. Each system runs in
+its own process (peers/train_*.py) with its own model, loss and optimizer: Adam, gradient clipping,
+label smoothing 0.1, and dropout 0.1 at the same positions. The systems alternate for `--rounds`
+rounds; the median counts. transformers runs in this Python environment, the others in their own.
+Ours runs in `--precision`, and so does transformers if that is bf16; the others support only fp32
+on a CPU. Prints Markdown: tokens/s, the ratio of ours to each, peak memory, and the model FLOPs
+utilization of ours, relative to matrix products measured in the same precision after each of its
+rounds.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from eole.inputters.inputter import dict_to_vocabs  # noqa: E402
 from eole.models.model import get_model_class  # noqa: E402
 from eole.utils.loss import LossCompute  # noqa: E402
 from eole.utils.optimizers import Optimizer  # noqa: E402
-from training import Batch, read_arguments, pieces, serve, update_of  # noqa: E402
+from training import Batch, pieces, read_arguments, serve, update_of  # noqa: E402
 
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 

@@ -11,7 +11,7 @@ from joeynmt.batch import Batch as JoeyNMTBatch
 from joeynmt.builders import build_gradient_clipper, build_optimizer
 from joeynmt.model import build_model
 from joeynmt.vocabulary import Vocabulary
-from training import Batch, read_arguments, pieces, serve
+from training import Batch, pieces, read_arguments, serve
 
 
 def sides(setting: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from onmt.model_builder import build_model
 from onmt.utils.loss import LossCompute
 from onmt.utils.optimizers import Optimizer
 from onmt.utils.parse import ArgumentParser
-from training import Batch, read_arguments, pieces, serve, update_of
+from training import Batch, pieces, read_arguments, serve, update_of
 
 
 def options(setting: dict[str, Any]) -> Any:
