@@ -18,7 +18,7 @@ from typing import Any
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import open_run
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
 

@@ -13,8 +13,8 @@ from nmt.config.loader import load_config
 from nmt.config.overrides import Override
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.terminology import Terminology
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import Translation
 from nmt.decoding.lines.line import Line
 from nmt.decoding.loading import build_line_splitter, load_engine, open_models

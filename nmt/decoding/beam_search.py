@@ -1,93 +1,117 @@
-"""Beam search over any model: it knows `encode`, `start`, `step` and `select`, no architecture.
+"""Beam search over any model. It uses only `encode`, `start`, `step` and `select` of the model.
 
-Shapes: B sentences searched together, K beam size, N = B x K rows, V vocabulary.
+At each step a candidate selector chooses the best continuations of the K active hypotheses of a
+search. Of the first K candidates, those that end with eos are finished; the first K others stay
+active. `decode.stop` decides when a search is over (docs/decoding.md). Every hypothesis ends with
+eos, at its maximum length at the latest, and its score includes eos. Beam size 1 is greedy search.
 
-Each step looks at the 2 K best continuations of a sentence's K living hypotheses. Those of the
-first K that end are put among the ended; the first K that do not end live on. When that is over
-is `decode.stop`'s to say (docs/decoding.md). Every hypothesis ends with eos, at the limit by force,
-and its score counts that eos. A beam of one is greedy search: it stops at the first eos.
+The search loop does not know what changes the choice of tokens. Logits processors (n-gram blocking,
+minimum length, prefixes), candidate selectors (beam, diverse groups, sampling, phrases) and the
+output vocabulary (full or shortlist) are parts that `BeamSearch` receives.
 
-Sentences that are done leave, and when enough have, those that wait take their rows. On a CPU a
-search runs in each thread: two of one thread each beat one of two.
+Shapes, in all modules of the search:
+    B    sentences that are searched together
+    G    searches per sentence: the groups of diverse beam search, or the samples; else 1
+    Q    searches of a batch, B x G
+    K    beam size of a search
+    R    hypotheses per search before a step: 1 at its first step, then K
+    N    decoder rows, Q x K; B at the first step, as all searches of a sentence share a row then
+    C    candidates per search, best first
+    n    finished hypotheses kept per search
+    V    size of the output vocabulary
+    T    maximum target length of a batch, eos included
+    S    source length, eos included
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from threading import Event
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nmt.config.sections.decode import DecodeConfig
-from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_state import Hypotheses, Prefix, Stop
-from nmt.decoding.candidates import Candidates, best, diverse, random_numbers, sampled
-from nmt.decoding.constraints.beam_allocation import Constrained, Constraints
-from nmt.decoding.constraints.lexical_constraints import (
-    PHRASES_NEED_BEAM_SEARCH,
-    LexicalConstraints,
-    TokenBoundaries,
-)
-from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
-from nmt.decoding.forced_decoding import BROKEN, NO_ATTENTION, Forcing
-from nmt.decoding.hypothesis import Hypothesis, length_limit
-from nmt.decoding.logits_processors import Filters, begun
-from nmt.decoding.request_queue import Waiting
-from nmt.decoding.trace import BeamStep, Candidate
-from nmt.device.threads import run_in_threads
-from nmt.errors import ConfigError, RunError
+from nmt.decoding.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.candidates import CandidateSelector
+from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
+from nmt.decoding.logits_processors import DecodingStep, LogitsProcessor
+from nmt.decoding.request_queue import Request, RequestQueue, pad_sources
+from nmt.decoding.trace import NO_ATTENTION, BeamStep, Candidate
+from nmt.decoding.vocabulary import OutputVocabulary
+from nmt.errors import RunError
 from nmt.models.build import AnyModel
-from nmt.models.interface import evaluation_mode
+from nmt.models.interface import Trace
 
-LINES_A_WORKER = 8
-"""So few lines are not worth another search beside the first."""
-SAMPLES_TOGETHER = 320
-"""Samples drawn together, at most, unless one line has more."""
-LEAVING = 1 / 8
-"""Sentences that are done leave when they are so many of a batch, as moving the others costs time,
-or when one of them is at its limit."""
+REMOVAL_FRACTION = 1 / 8
+"""Remove finished sentences once this fraction of a batch has finished; removal copies the others.
+A sentence at its maximum length is removed at once, as it has no place for another token."""
 
 
 @dataclass
-class _Searched:
-    """Sentences that are searched together, and where they are."""
+class SearchBatch:
+    """Sentences that are searched together."""
 
-    lines: list[int]
-    """Which of the sources each is."""
-    hypotheses: Hypotheses
-    done: Tensor
-    """B, whose search is over; they go on for nothing until they leave."""
+    requests: list[Request]
+    """The B sentences."""
+    state: BeamState
+    """Hypotheses of the Q searches."""
+    is_done: Tensor
+    """B bool: sentences whose search is over and that have not been removed yet."""
     memory: Any
-    state: Any
-    tokens: Tensor
-    """N, the newest."""
-    narrowed: Narrowed | None
-    """Their part of the vocabulary, where there is a shortlist."""
-    constrained: Constrained | None
-    """Their phrases, where any are demanded."""
+    """Encoder output of B sentences."""
+    decoder_state: Any
+    """State of N decoder rows."""
+    last_tokens: Tensor
+    """N newest tokens."""
+    vocabulary: OutputVocabulary
+    processors: list[LogitsProcessor]
+    selector: CandidateSelector
 
-    def join(self, other: _Searched) -> None:
-        """Take the sentences of another batch in."""
-        if self.narrowed is not None and other.narrowed is not None:
-            self.narrowed = self.narrowed.join(other.narrowed)
-        if self.constrained is not None and other.constrained is not None:
-            self.constrained = self.constrained.join(other.constrained)
-        self.lines += other.lines
-        self.hypotheses = self.hypotheses.join(other.hypotheses)
-        self.done = torch.cat([self.done, other.done])
-        self.memory, self.state = self.memory.join(other.memory), self.state.join(other.state)
-        self.tokens = torch.cat([self.tokens, other.tokens])
+    def join(self, other: SearchBatch) -> SearchBatch:
+        """Return the sentences of both batches, those of `other` last."""
+        return SearchBatch(
+            requests=self.requests + other.requests,
+            state=self.state.join(other.state),
+            is_done=torch.cat([self.is_done, other.is_done]),
+            memory=self.memory.join(other.memory),
+            decoder_state=self.decoder_state.join(other.decoder_state),
+            last_tokens=torch.cat([self.last_tokens, other.last_tokens]),
+            vocabulary=self.vocabulary.join(other.vocabulary),
+            processors=[
+                processor.join(new)
+                for processor, new in zip(self.processors, other.processors, strict=True)
+            ],
+            selector=self.selector.join(other.selector),
+        )
+
+    def select(self, sentences: Tensor, decoder_rows: Tensor) -> SearchBatch:
+        """Return these sentences, in this order.
+
+        `decoder_rows` are the N rows of `decoder_state` that the hypotheses of the whole batch
+        continue. The memory of this batch must not be used afterwards.
+        """
+        searches = rows_of(sentences, len(self.state.lengths) // len(self.requests))
+        hypotheses = rows_of(searches, self.state.beam_size)
+        return SearchBatch(
+            requests=[self.requests[b] for b in sentences.tolist()],
+            state=self.state.select(searches),
+            is_done=self.is_done[sentences],
+            memory=self.memory.keep(sentences),
+            decoder_state=self.decoder_state.select(decoder_rows[hypotheses], sentences),
+            last_tokens=self.last_tokens[hypotheses],
+            vocabulary=self.vocabulary.select(sentences),
+            processors=[processor.select(searches) for processor in self.processors],
+            selector=self.selector.select(searches),
+        )
 
 
-class TorchEngine(Forcing):
-    """Searches and scores batches of token ids with one model on one device."""
+class BeamSearch:
+    """A search for the n best translations of the sentences in a queue, by one model."""
 
     def __init__(
         self,
@@ -95,380 +119,202 @@ class TorchEngine(Forcing):
         tokenizers: Tokenizers,
         settings: DecodeConfig,
         device: torch.device,
-        shortlist: Shortlist | None = None,
-        check: Callable[[], None] | None = None,
-    ) -> None:
-        """Prepare a search; before each step it calls `check`, which may raise to leave it.
-
-        Raises ConfigError where a forbidden piece is none of the target's.
-        """
-        super().__init__(model, tokenizers, settings, device)
-        self.shortlist = shortlist
-        self.check = check
-        self.width = 1 if settings.is_sampling else settings.beam_size // settings.groups
-        """Hypotheses of a group."""
-        self.stop: Stop = "first" if self.width == 1 else settings.stop
-        self.filters = Filters(settings, tokenizers.tgt)
-
-    @cached_property
-    def edges(self) -> TokenBoundaries:
-        """Which target tokens begin and end inside words."""
-        return TokenBoundaries.of(self.tokenizers.tgt)
-
-    def search(
-        self,
-        sources: Sequence[Sequence[int]],
-        nbest: int = 1,
-        demands: Mapping[int, LexicalConstraints] | None = None,
-        progress: Callable[[int], object] | None = None,
-    ) -> list[list[Hypothesis]]:
-        """Return the `nbest` best hypotheses of each source, best first.
-
-        `sources` are token ids without eos, any number of them; `nbest` is at most
-        `decode.max_nbest`; `demands` are of some of them, by index. Raises ConfigError where
-        phrases are demanded of samples or of groups. `progress` is called with the number of
-        sources that are done, one call at a time.
-        """
-        demands = demands or {}
-        held = {i for i, its in demands.items() if its.phrases}
-        if held and (self.settings.is_sampling or self.settings.groups > 1):
-            raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        free = [i for i in range(len(sources)) if i not in held]
-        for these in (free, sorted(held)):
-            its = {place: demands[i] for place, i in enumerate(these) if i in demands}
-            texts = [sources[i] for i in these]
-            some = self._found(texts, nbest, its, progress) if these else []
-            for i, hypotheses in zip(these, some, strict=True):
-                found[i] = hypotheses
-        return found
-
-    def _found(
-        self,
-        sources: Sequence[Sequence[int]],
         nbest: int,
-        demands: Mapping[int, LexicalConstraints],
-        progress: Callable[[int], object] | None,
-    ) -> list[list[Hypothesis]]:
-        """Search sources of which all, or none, are to hold phrases."""
-        workers = self._workers(len(sources))
-        share = math.ceil(len(sources) / workers)
-        if self.settings.is_sampling:
-            share = min(share, max(1, SAMPLES_TOGETHER // nbest))
-        waiting = Waiting(sources, demands, share, self.settings, progress)
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        with evaluation_mode(self.model):
-            if workers == 1:
-                self._search(waiting, found, nbest)
-            else:
-                run_in_threads(lambda stop: self._search(waiting, found, nbest, stop=stop), workers)
-        return found
-
-    def _workers(self, lines: int) -> int:
-        """Return how many searches to run side by side; on a CPU one a thread, if lines suffice."""
-        if self.device.type != "cpu":
-            return 1
-        return max(1, min(torch.get_num_threads(), lines // LINES_A_WORKER))
-
-    def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
-        """Search one source; return the best hypothesis and what each step kept and dropped.
-
-        Of several groups the steps are those of the first.
-        """
-        steps: list[BeamStep] = []
-        found: list[list[Hypothesis]] = [[]]
-        with evaluation_mode(self.model):
-            self._search(Waiting([source], {}, 1, self.settings), found, 1, steps)
-        return found[0][0], steps
-
-    def length_limit(self, source_length: int) -> int:
-        """Return the longest translation, eos included, of a source of so many tokens."""
-        return length_limit(self.settings, source_length)
-
-    def _groups(self, nbest: int) -> int:
-        """Return how many groups search each sentence."""
-        return nbest if self.settings.is_sampling else self.settings.groups
-
-    def _search(
-        self,
-        waiting: Waiting,
-        found: list[list[Hypothesis]],
-        nbest: int,
-        steps: list[BeamStep] | None = None,
-        stop: Event | None = None,
+        vocabulary: OutputVocabulary,
+        processors: Sequence[LogitsProcessor],
+        selector: CandidateSelector,
+        before_step: Callable[[], object] | None = None,
+        on_candidates: Callable[[BeamState, Candidates], object] | None = None,
     ) -> None:
-        """Search the lines that wait until none is left, or until told to stop."""
-        batch: _Searched | None = None
+        """Combine the parts of a search.
+
+        `before_step` is called before each step and may raise to end the search. `on_candidates`
+        receives the hypotheses before each step and their candidates.
+        """
+        self.model = model
+        self.tokenizers = tokenizers
+        self.device = device
+        self.nbest = nbest
+        self.vocabulary = vocabulary
+        self.processors = list(processors)
+        self.selector = selector
+        self.before_step = before_step
+        self.on_candidates = on_candidates
+        self.ranking = Ranking.from_settings(settings)
+        self.groups = nbest if settings.is_sampling else settings.groups
+        self.beam_size = 1 if settings.is_sampling else settings.beam_size // settings.groups
+        self.stop_rule: StopRule = "first" if self.beam_size == 1 else settings.stop
+
+    def run(self, queue: RequestQueue, stop: Event | None = None) -> None:
+        """Search the sentences of `queue` until it is empty, or until `stop` is set."""
+        batch: SearchBatch | None = None
         while stop is None or not stop.is_set():
-            if self.check is not None:
-                self.check()
-            fresh = waiting.take(0 if batch is None else len(batch.lines))
-            if batch is None and not fresh:
+            if self.before_step is not None:
+                self.before_step()
+            requests = queue.take(0 if batch is None else len(batch.requests))
+            if batch is None and not requests:
                 return
-            if fresh:
-                first = self._begin(waiting, fresh, nbest)
-                begun = self._advance(first, waiting, found, nbest, steps)
-                if batch is None:
-                    batch = begun
-                elif begun is not None:
-                    batch.join(begun)
+            if requests:
+                # the first step of new sentences is separate: they have one decoder row each
+                new = self.step(self.start(requests), queue)
+                if new is not None:
+                    batch = new if batch is None else batch.join(new)
             if batch is not None:
-                batch = self._advance(batch, waiting, found, nbest, steps)
+                batch = self.step(batch, queue)
 
-    def _begin(self, waiting: Waiting, lines: list[int], nbest: int) -> _Searched:
-        """Encode lines and put the first token before them: one hypothesis each, until a step."""
-        sources = [waiting.sources[i] for i in lines]
-        demands = [waiting.demands.get(i, LexicalConstraints()) for i in lines]
-        groups, k = self._groups(nbest), self.width
-        src, src_len = self._source_tensors(sources)
-        limits = [
-            self.length_limit(len(source))
-            if demand == LexicalConstraints()
-            else self._room(source, demand)
-            for source, demand in zip(sources, demands, strict=True)
-        ]
-        memory = self.model.encode(src.to(self.device), src_len)
-        first = torch.full((len(sources),), self.tokenizers.tgt.bos, device=self.device)
-        each = torch.tensor(limits, device=self.device).repeat_interleave(groups)
-        hypotheses = Hypotheses.start(each, k, math.ceil(nbest / groups))
-        if waiting.prefixed:
-            hypotheses = replace(hypotheses, prefix=self._prefix(demands, groups))
-        if self.settings.is_sampling:
-            longest = max(limits)
-            drawn = [
-                F.pad(random_numbers(source, self.settings.seed, groups, its), (0, longest - its))
-                for source, its in zip(sources, limits, strict=True)
-            ]
-            exact = torch.float32 if self.device.type == "mps" else torch.float64  # it has no more
-            draws = torch.cat(drawn).to(self.device, exact)
-            hypotheses = replace(hypotheses, draws=draws)
-        if self.ranking.beta > 0:
-            uncovered = memory.mask.float().repeat_interleave(groups, 0)[:, None].expand(-1, k, -1)
-            hypotheses = replace(hypotheses, uncovered=uncovered)
-        return _Searched(
-            lines,
-            hypotheses,
-            torch.zeros(len(lines), dtype=torch.bool, device=self.device),
-            memory,
-            self.model.start(memory, 1, max(limits) * k * groups),
-            first,
-            self._narrowed(sources, demands),
-            self._constrained(demands),
+    def step(self, batch: SearchBatch, queue: RequestQueue) -> SearchBatch | None:
+        """Extend all hypotheses by one token; return the sentences that continue, if any."""
+        sentences = len(batch.requests)
+        state = batch.state
+        hidden, decoder_state, trace = self.model.step(
+            batch.last_tokens, batch.decoder_state, batch.memory, self.ranking.uses_attention
+        )
+        if self.ranking.uses_attention:
+            state = state.add_attention(self._per_search(attention_weights(trace), sentences))
+
+        log_probs = self._per_search(batch.vocabulary.log_probs(hidden), sentences)
+        step = DecodingStep(state, log_probs, batch.vocabulary.eos)
+        for processor in batch.processors:
+            log_probs = processor(log_probs, step)
+        candidates = batch.selector(log_probs, step)
+        candidates = candidates._replace(tokens=batch.vocabulary.token_ids(candidates.tokens))
+        if self.on_candidates is not None:
+            self.on_candidates(state, candidates)
+
+        state, origins, tokens = state.extend(candidates, self.tokenizers.tgt.eos, self.ranking)
+        rows = self._decoder_rows(origins, sentences, is_first_step=len(hidden) == sentences)
+        is_done = state.is_done(self.stop_rule, self.ranking).view(sentences, self.groups).all(1)
+        is_done = batch.is_done | is_done
+        newly_done = is_done & ~batch.is_done
+        at_max_length = is_done & (state.lengths >= state.max_lengths)[:: self.groups]
+        # read all counts from the device at once
+        counts = torch.stack([newly_done.sum(), is_done.sum(), at_max_length.sum()])
+        num_newly_done, num_done, num_at_max_length = counts.tolist()
+        if num_newly_done:
+            queue.finish(self._results(state, batch.requests, newly_done))
+        if num_done == sentences:
+            return None
+        batch = replace(
+            batch,
+            state=state,
+            is_done=is_done,
+            decoder_state=decoder_state,
+            last_tokens=tokens.flatten(),
+        )
+        if num_at_max_length or num_done >= max(1, REMOVAL_FRACTION * sentences):
+            return batch.select(remaining_rows(~is_done), rows)
+        if len(rows) != len(hidden) or self.beam_size > 1:
+            batch.decoder_state = decoder_state.select(rows)
+        return batch
+
+    def start(self, requests: list[Request]) -> SearchBatch:
+        """Encode new sentences; return them with one empty hypothesis per search."""
+        groups, device = self.groups, self.device
+        src, src_len = pad_sources([request.source for request in requests], self.tokenizers.src)
+        memory = self.model.encode(src.to(device), src_len)
+        max_lengths = [request.max_length for request in requests]
+        max_lengths_per_search = torch.tensor(max_lengths, device=device).repeat_interleave(groups)
+        n = math.ceil(self.nbest / groups)
+        state = BeamState.start(max_lengths_per_search, self.beam_size, n)
+        if self.ranking.uses_attention:
+            state = state.track_coverage(memory.mask.repeat_interleave(groups, 0))
+        return SearchBatch(
+            requests=requests,
+            state=state,
+            is_done=torch.zeros(len(requests), dtype=torch.bool, device=device),
+            memory=memory,
+            decoder_state=self.model.start(memory, 1, max(max_lengths) * self.beam_size * groups),
+            last_tokens=torch.full((len(requests),), self.tokenizers.tgt.bos, device=device),
+            vocabulary=self.vocabulary.start(requests),
+            processors=[part.start(requests, groups, device) for part in self.processors],
+            selector=self.selector.start(requests, groups, device),
         )
 
-    def _room(self, source: Sequence[int], demand: LexicalConstraints) -> int:
-        """Return the limit of a line with a demand."""
-        return length_limit(self.settings, len(source), demand)
-
-    def _prefix(self, demands: Sequence[LexicalConstraints], groups: int) -> Prefix:
-        longest = max(1, *(len(demand.prefix) for demand in demands))
-        rows = [list(demand.prefix) for demand in demands for _ in range(groups)]
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        return Prefix(pad_rows(rows, longest, 0).to(self.device), lengths)
-
-    def _constrained(self, demands: Sequence[LexicalConstraints]) -> Constrained | None:
-        if not demands[0].phrases:
-            return None
-        return Constrained.start([Constraints(demand.phrases, self.edges) for demand in demands])
-
-    def _narrowed(
-        self, sources: Sequence[Sequence[int]], demands: Sequence[LexicalConstraints]
-    ) -> Narrowed | None:
-        if self.shortlist is None:
-            return None
-        lists = [
-            self.shortlist.of(source, demand.tokens)
-            for source, demand in zip(sources, demands, strict=True)
-        ]
-        return Narrowed.of(self.model.output, lists)
-
-    def _advance(
-        self,
-        batch: _Searched,
-        waiting: Waiting,
-        found: list[list[Hypothesis]],
-        nbest: int,
-        steps: list[BeamStep] | None,
-    ) -> _Searched | None:
-        """Take one step; put what is done into `found` and return what goes on, if anything."""
-        eos, groups = self.tokenizers.tgt.eos, self._groups(nbest)
-        before = batch.hypotheses
-        count, (every, k) = len(batch.lines), before.scores.shape
-        hidden, state, seen = self.model.step(
-            batch.tokens, batch.state, batch.memory, before.uncovered is not None
-        )
-        if before.uncovered is not None:
-            if seen is None:
-                raise RunError(NO_ATTENTION)
-            weights = seen.alignment[:, 0].float().view(count, -1, seen.alignment.size(2))
-            before = before.attended(self._by_group(weights, groups))
-        scores, origin, token = self._candidates(hidden, batch, before, groups)
-        if steps is not None:
-            steps.append(candidates_of(before, scores[0], origin[0], token[0], eos))
-        after, came = before.advance(scores, origin, token, eos, self.ranking)
-        if len(hidden) > count:
-            begins = torch.arange(every, device=came.device) * k
-        else:  # at the first step a sentence has one row, which all its groups go on from
-            begins = torch.arange(count, device=came.device).repeat_interleave(groups)
-        rows = (begins[:, None] + came).flatten()
-        newest = after.tokens.gather(2, before.length[:, None, None].expand(-1, k, 1)).flatten()
-        over_now = after.done(self.stop, self.ranking).view(count, groups).all(1)
-        done = batch.done | over_now
-        fresh = done & ~batch.done
-        at_limit = done & (after.length >= after.limits)[::groups]
-        # one read from the device a step
-        ended, over, must_leave = torch.stack([fresh.sum(), done.sum(), at_limit.sum()]).tolist()
-        if ended:
-            self._collect(after, batch.lines, fresh, groups, nbest, found)
-            waiting.finish(ended)
-        if over == count:
-            return None
-        if not must_leave and over < max(1, LEAVING * count):
-            state = state if len(rows) == len(hidden) and k == 1 else state.select(rows)
-            return replace(batch, hypotheses=after, done=done, state=state, tokens=newest)
-        remaining = packed(~done)
-        each = expanded(remaining, groups)
-        kept = expanded(each, k)
-        return _Searched(
-            [batch.lines[b] for b in remaining.tolist()],
-            after.select(each),
-            done[remaining],
-            batch.memory.keep(remaining),
-            state.select(rows[kept], remaining),
-            newest[kept],
-            None if batch.narrowed is None else batch.narrowed.keep(remaining),
-            None if batch.constrained is None else batch.constrained.keep(remaining),
-        )
-
-    def _by_group(self, rows: Tensor, groups: int) -> Tensor:
-        """Return (B x groups) x R x ... of B x (groups x R) x ...; of one row, a copy for each."""
-        if groups == 1:
+    def _per_search(self, rows: Tensor, sentences: int) -> Tensor:
+        """Return Q x R x ... values of N x ... values, copied to all searches at the first step."""
+        rows = rows.view(sentences, -1, rows.size(-1))
+        if self.groups == 1:
             return rows
         if rows.size(1) == 1:
-            return rows.repeat_interleave(groups, 0)
-        return rows.reshape(len(rows) * groups, -1, *rows.shape[2:])
+            return rows.repeat_interleave(self.groups, 0)
+        return rows.reshape(sentences * self.groups, -1, rows.size(-1))
 
-    def _collect(
-        self,
-        hypotheses: Hypotheses,
-        lines: list[int],
-        done: Tensor,
-        groups: int,
-        nbest: int,
-        found: list[list[Hypothesis]],
-    ) -> None:
-        """Put the best hypotheses of the sentences that are done into `found`.
+    def _decoder_rows(self, origins: Tensor, sentences: int, is_first_step: bool) -> Tensor:
+        """Return the N decoder rows that the Q x K active hypotheses continue."""
+        if is_first_step:
+            first = torch.arange(sentences, device=origins.device).repeat_interleave(self.groups)
+        else:
+            first = torch.arange(len(origins), device=origins.device) * self.beam_size
+        return (first[:, None] + origins).flatten()
 
-        Raises RunError where the model gave no probability that is a number.
+    def _results(
+        self, state: BeamState, requests: list[Request], done: Tensor
+    ) -> dict[int, list[Hypothesis]]:
+        """Return the best hypotheses of the B sentences that are `done`, by request index.
+
+        Raises RunError if a sentence has none, as the probabilities of the model are NaN.
         """
-        finished = hypotheses.select(done.repeat_interleave(groups).nonzero()[:, 0])
-        ranked = zip(
-            done.nonzero()[:, 0].repeat_interleave(groups).tolist(),
-            finished.best.tolist(),
-            finished.best_log_probs.tolist(),
-            finished.best_lengths.tolist(),
-            finished.best_tokens.tolist(),
+        sentences = done.nonzero()[:, 0].tolist()
+        finished = state.select(done.repeat_interleave(self.groups).nonzero()[:, 0])
+        searches = zip(
+            finished.finished_scores.tolist(),
+            finished.finished_log_probs.tolist(),
+            finished.finished_lengths.tolist(),
+            finished.finished_tokens.tolist(),
             strict=True,
         )
-        for b, *its in ranked:
-            found[lines[b]] += [
+        results = {}
+        for b in sentences:
+            hypotheses = [
                 Hypothesis(tokens[:length], score, log_prob)
-                for score, log_prob, length, tokens in zip(*its, strict=True)
+                for _ in range(self.groups)
+                for score, log_prob, length, tokens in zip(*next(searches), strict=True)
                 if score > -math.inf
             ]
-        for b in done.nonzero()[:, 0].tolist():
-            hypotheses_of_line = found[lines[b]]
-            if not hypotheses_of_line:
-                raise RunError(BROKEN)
-            if groups > 1:
-                hypotheses_of_line.sort(key=lambda each: -each.score)
-                del hypotheses_of_line[nbest:]
-
-    def _candidates(
-        self, hidden: Tensor, batch: _Searched, before: Hypotheses, groups: int
-    ) -> Candidates:
-        """Return the candidates of each group, B x C.
-
-        A sentence at its limit can only end.
-        """
-        k, narrowed = self.width, batch.narrowed
-        logits = self._logits(hidden) if narrowed is None else narrowed.logits(hidden)
-        log_probs = logits.log_softmax(-1).view(len(batch.lines), -1, logits.size(-1))
-        by_tokens = self.filters.active or before.prefix is not None
-        if narrowed is not None and (by_tokens or batch.constrained is not None):
-            whole = log_probs.new_full(
-                (*log_probs.shape[:2], self.tokenizers.tgt.vocab_size), -math.inf
-            )
-            places = narrowed.tokens[:, None].expand_as(log_probs)
-            log_probs, narrowed = whole.scatter_reduce(2, places, log_probs, "amax"), None
-        log_probs = self._by_group(log_probs, groups)
-        if by_tokens:
-            filtered = self.filters(log_probs, before)
-            if before.prefix is not None:
-                filtered = begun(filtered, log_probs, before.prefix, before.length)
-            log_probs = filtered
-        totals = before.scores[:, : log_probs.size(1)]
-        eos = self.tokenizers.tgt.eos if narrowed is None else 0  # its place among the tokens
-        if batch.constrained is not None:
-            return batch.constrained.choose(log_probs, before, eos)
-        scores, origin, token = self._choose(log_probs, totals, before, groups)
-        missing = max(0, k - scores.size(1))  # where the vocabulary is smaller than the beam
-        origin, token = F.pad(origin, (0, missing)), F.pad(token, (0, missing))
-        scores = F.pad(scores, (0, missing), value=-math.inf)
-        last = (before.limits == before.length + 1)[:, None]
-        ending = (log_probs[:, :, eos] + totals).sort(1, descending=True)
-        unused = scores.size(1) - log_probs.size(1)
-        scores = torch.where(last, F.pad(ending.values, (0, unused), value=-math.inf), scores)
-        origin = torch.where(last, F.pad(ending.indices, (0, unused)), origin)
-        token = torch.where(last, eos, token)
-        if narrowed is not None:
-            tokens = narrowed.tokens
-            token = (tokens.repeat_interleave(groups, 0) if groups > 1 else tokens).gather(1, token)
-        return scores, origin, token
-
-    def _choose(
-        self, log_probs: Tensor, totals: Tensor, before: Hypotheses, groups: int
-    ) -> Candidates:
-        """Return the candidates by the method that the settings name."""
-        if before.draws is not None:
-            draws = before.draws.gather(1, before.length[:, None])[:, 0]
-            return sampled(log_probs, totals, draws, self.settings)
-        if groups > 1:
-            return diverse(log_probs, totals, self.width, groups, self.settings.diversity)
-        return best(log_probs, totals, self.width)
+            if not hypotheses:
+                raise RunError(NON_FINITE_PROBABILITIES)
+            if self.groups > 1:
+                hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
+            results[requests[b].index] = hypotheses[: self.nbest]
+        return results
 
 
-def expanded(places: Tensor, size: int) -> Tensor:
-    """Return the rows of these places, each of which has `size`."""
+def attention_weights(trace: Trace | None) -> Tensor:
+    """Return the N x S attention weights of a decoder step; RunError without attention."""
+    if trace is None:
+        raise RunError(NO_ATTENTION)
+    return trace.alignment[:, 0].float()
+
+
+def rows_of(indices: Tensor, size: int) -> Tensor:
+    """Return the rows of the elements with these indices, each of which has `size` rows."""
     if size == 1:
-        return places
-    return (places[:, None] * size + torch.arange(size, device=places.device)).flatten()
+        return indices
+    return (indices[:, None] * size + torch.arange(size, device=indices.device)).flatten()
 
 
-def packed(going: Tensor) -> Tensor:
-    """Return the places that are True, B bool, in an order in which most stay where they are.
+def remaining_rows(keep: Tensor) -> Tensor:
+    """Return the indices of the True values of B bool, in an order that moves few rows.
 
-    Those beyond the number of them fill the holes before it.
+    Rows behind the new end of the batch replace removed rows before it; all others stay.
     """
-    places = going.nonzero()[:, 0]
-    order = torch.arange(len(places), device=going.device)
-    order[~going[: len(places)]] = places[places >= len(places)]
+    indices = keep.nonzero()[:, 0]
+    order = torch.arange(len(indices), device=keep.device)
+    order[~keep[: len(indices)]] = indices[indices >= len(indices)]
     return order
 
 
-def candidates_of(
-    before: Hypotheses, scores: Tensor, origin: Tensor, token: Tensor, eos: int
-) -> BeamStep:
-    """Return the candidates of the first sentence, C of them, and which of them are kept."""
-    k, length = before.scores.size(1), int(before.length[0])
-    said = before.tokens[0, :, :length].tolist()
+def record_candidates(state: BeamState, candidates: Candidates, eos: int) -> BeamStep:
+    """Return the candidates of the first search, and whether they are kept."""
+    k, length = state.beam_size, int(state.lengths[0])
+    hypotheses = state.tokens[0, :, :length].tolist()
     step: BeamStep = []
-    living = 0
-    for place, (score, k_from, newest) in enumerate(
-        zip(scores.tolist(), origin.tolist(), token.tolist(), strict=True)
+    num_active = 0
+    for position, (log_prob, origin, token) in enumerate(
+        zip(*(tensor[0].tolist() for tensor in candidates), strict=True)
     ):
-        kept = place < k if newest == eos else living < k
-        living += newest != eos
-        if score > -math.inf:
-            step.append(Candidate([*said[k_from], newest], score, kept))
+        is_kept = position < k if token == eos else num_active < k
+        num_active += token != eos
+        if log_prob > -math.inf:
+            step.append(Candidate([*hypotheses[origin], token], log_prob, is_kept))
     return step

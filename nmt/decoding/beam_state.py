@@ -1,172 +1,205 @@
-"""What a beam search knows of its sentences: K living hypotheses each, and the n best that ended.
+"""State of beam search: K active hypotheses per search, and the n best that have finished.
 
-Everything is a tensor with a row a sentence, so that sentences can leave and others can join, and
-nothing is read back from the device but which sentences are done.
+Every value is a tensor with one row per search. Sentences can therefore leave and join a batch,
+and the search reads nothing back from the device except which sentences have finished.
 
-Shapes: B sentences, K beam size, C candidates a sentence (2 K, if there are as many), n hypotheses
-wanted, L the longest limit, S source length. Where a sentence has several groups, that of a diverse
-beam or of samples, each group stands here as a sentence of its own, and B counts them.
+Shapes: see beam_search.py. Q searches, K beam size, C candidates per search, n hypotheses to
+return, T maximum target length, S source length.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from nmt.config.sections.decode import DecodeConfig
 from nmt.models.interface import BatchedTensors
 
-Stop = Literal["bounded", "exact", "first", "beam"]
-UNSEEN = 1e-3
-"""Attention that a source token is taken to have, at least, in the coverage penalty."""
+StopRule = Literal["bounded", "exact", "first", "beam"]
+MIN_COVERAGE = 1e-3
+"""Lower bound of the attention of a source token in the coverage penalty."""
 
 Length = TypeVar("Length", Tensor, float)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """By what hypotheses that ended are ranked: log p(y) / lp(|y|) + cp(x, y), |y| counting eos."""
+    """Score of a finished hypothesis: log p(y) / lp(|y|) + cp(x, y), with |y| counting eos."""
 
     alpha: float
+    """Exponent of the length penalty."""
     norm: Literal["wu", "average"] = "wu"
     beta: float = 0.0
+    """Weight of the coverage penalty."""
 
-    def penalty(self, length: Length) -> Length:
-        """lp(y) = ((5 + |y|) / 6)^alpha  (Wu et al. 2016, eq. 14), or |y|^alpha."""
+    @classmethod
+    def from_settings(cls, settings: DecodeConfig) -> Ranking:
+        """Return the ranking of the decode settings."""
+        return cls(settings.length_penalty, settings.length_norm, settings.coverage_penalty)
+
+    @property
+    def uses_attention(self) -> bool:
+        """Whether the score depends on the attention weights."""
+        return self.beta > 0
+
+    def length_penalty(self, length: Length) -> Length:
+        """Return lp(y) = ((5 + |y|) / 6)^alpha (Wu et al. 2016, equation 14), or |y|^alpha."""
         base = (5 + length) / 6 if self.norm == "wu" else length
         penalty: Length = base**self.alpha
         return penalty
 
-    def coverage(self, uncovered: Tensor) -> Tensor:
-        """cp(x, y) = beta sum_i log min(sum_j p_ij, 1)  (the same equation), over the last axis."""
-        return self.beta * (1 - uncovered).clamp_min(UNSEEN).log().sum(-1)
+    def coverage_penalty(self, uncovered: Tensor) -> Tensor:
+        """Return cp(x, y) = beta sum_i log min(sum_j p_ij, 1) (Wu et al. 2016, equation 14).
+
+        `uncovered` is ... x S: 1 - min(sum_j p_ij, 1) for each source token i.
+        """
+        return self.beta * (1 - uncovered).clamp_min(MIN_COVERAGE).log().sum(-1)
+
+
+class Candidates(NamedTuple):
+    """Continuations of the active hypotheses, best first."""
+
+    log_probs: Tensor
+    """Q x C log-probabilities of the continued hypotheses; -inf for padding."""
+    origins: Tensor
+    """Q x C indices of the hypotheses that they continue, 0 to R - 1."""
+    tokens: Tensor
+    """Q x C token ids."""
+
+
+class Extension(NamedTuple):
+    """Result of `BeamState.extend`."""
+
+    state: BeamState
+    origins: Tensor
+    """Q x K indices of the previous hypotheses that the active ones continue."""
+    tokens: Tensor
+    """Q x K newest tokens of the active hypotheses."""
 
 
 @dataclass(frozen=True)
-class Prefix(BatchedTensors):
-    """The tokens that hypotheses must begin with."""
+class BeamState(BatchedTensors):
+    """Active and finished hypotheses of Q searches."""
 
+    max_lengths: Tensor
+    """Q: maximum length of a hypothesis, eos included."""
+    lengths: Tensor
+    """Q: number of tokens of the active hypotheses."""
+    log_probs: Tensor
+    """Q x K log-probabilities of the active hypotheses; -inf for an empty place in the beam."""
     tokens: Tensor
-    """B x P, filled up with anything."""
-    length: Tensor
-    """B."""
-
-
-@dataclass(frozen=True)
-class Hypotheses(BatchedTensors):
-    """Living and ended hypotheses of B sentences."""
-
-    limits: Tensor
-    """B, the longest hypothesis of each, eos included."""
-    length: Tensor
-    """B, tokens of the living."""
-    scores: Tensor
-    """B x K log-probabilities of the living; -inf where there is none."""
-    tokens: Tensor
-    """B x K x L, what the living have said."""
-    best: Tensor
-    """B x n, what the best that ended are ranked by; -inf where there is none."""
-    best_log_probs: Tensor
-    """B x n."""
-    best_lengths: Tensor
-    """B x n, their tokens, eos not counted."""
-    best_tokens: Tensor
-    """B x n x L."""
-    ended: Tensor
-    """B, how many have ended."""
-    prefix: Prefix | None = None
-    draws: Tensor | None = None
-    """B x L random numbers from 0 to 1, one a token, where hypotheses are samples."""
+    """Q x K x T tokens of the active hypotheses."""
+    finished_scores: Tensor
+    """Q x n scores of the best finished hypotheses, best first; -inf if there are fewer."""
+    finished_log_probs: Tensor
+    """Q x n."""
+    finished_lengths: Tensor
+    """Q x n numbers of tokens, without eos."""
+    finished_tokens: Tensor
+    """Q x n x T."""
+    num_finished: Tensor
+    """Q: number of hypotheses that have finished, including those that are not among the best."""
     uncovered: Tensor | None = None
-    """B x K x S, what each source token lacks to a whole of attention; 0 on padding."""
+    """Q x K x S: attention that each source token lacks to a sum of 1; 0 on padding."""
 
     @classmethod
-    def start(cls, limits: Tensor, k: int, n: int) -> Hypotheses:
-        """Begin with one empty hypothesis a sentence."""
-        count, longest = len(limits), int(limits.max())
-        scores = torch.full((count, k), -math.inf, device=limits.device)
-        scores[:, 0] = 0.0
+    def start(cls, max_lengths: Tensor, beam_size: int, n: int) -> BeamState:
+        """Return the state before the first step: one empty hypothesis per search."""
+        searches, longest = len(max_lengths), int(max_lengths.max())
+        log_probs = torch.full((searches, beam_size), -math.inf, device=max_lengths.device)
+        log_probs[:, 0] = 0.0
         return cls(
-            limits=limits,
-            length=torch.zeros_like(limits),
-            scores=scores,
-            tokens=limits.new_zeros(count, k, longest),
-            best=scores.new_full((count, n), -math.inf),
-            best_log_probs=scores.new_full((count, n), -math.inf),
-            best_lengths=limits.new_zeros(count, n),
-            best_tokens=limits.new_zeros(count, n, longest),
-            ended=torch.zeros_like(limits),
+            max_lengths=max_lengths,
+            lengths=torch.zeros_like(max_lengths),
+            log_probs=log_probs,
+            tokens=max_lengths.new_zeros(searches, beam_size, longest),
+            finished_scores=log_probs.new_full((searches, n), -math.inf),
+            finished_log_probs=log_probs.new_full((searches, n), -math.inf),
+            finished_lengths=max_lengths.new_zeros(searches, n),
+            finished_tokens=max_lengths.new_zeros(searches, n, longest),
+            num_finished=torch.zeros_like(max_lengths),
         )
 
-    def advance(
-        self, scores: Tensor, origin: Tensor, token: Tensor, eos: int, ranking: Ranking
-    ) -> tuple[Hypotheses, Tensor]:
-        """Take the candidates, B x C and best first; return what lives on, and from where, B x K.
+    @property
+    def beam_size(self) -> int:
+        """K."""
+        return self.log_probs.size(1)
 
-        Of the first K candidates those with eos end; the first K of all that do not end live on.
-        """
-        k = self.scores.size(1)
-        ends = token == eos
-        length = self.length + 1
-        after = self._with_ended(scores[:, :k], origin[:, :k], ends[:, :k], length, ranking)
-        order = ends.int().argsort(dim=1, stable=True)[:, :k]
-        origin = origin.gather(1, order)
-        said = self.tokens.gather(1, origin[:, :, None].expand_as(self.tokens))
-        said.scatter_(
-            2, self.length[:, None, None].expand(-1, k, 1), token.gather(1, order)[:, :, None]
-        )
-        living = scores.masked_fill(ends, -math.inf).gather(1, order)
-        after = replace(after, length=length, scores=living, tokens=said)
-        if self.uncovered is not None:
-            places = origin[:, :, None].expand_as(self.uncovered)
-            after = replace(after, uncovered=self.uncovered.gather(1, places))
-        return after, origin
+    def track_coverage(self, source_mask: Tensor) -> BeamState:
+        """Return the state with all source tokens uncovered; `source_mask` is Q x S."""
+        uncovered = source_mask.float()[:, None].expand(-1, self.beam_size, -1)
+        return replace(self, uncovered=uncovered)
 
-    def attended(self, weights: Tensor) -> Hypotheses:
-        """Return these after a step whose attention was B x K x S, or B x 1 x S at the first."""
+    def add_attention(self, weights: Tensor) -> BeamState:
+        """Return the state after a step with Q x R x S attention weights."""
         assert self.uncovered is not None
         return replace(self, uncovered=(self.uncovered - weights).clamp_min(0))
 
-    def _with_ended(
-        self, scores: Tensor, origin: Tensor, ends: Tensor, length: Tensor, ranking: Ranking
-    ) -> Hypotheses:
-        """Return these hypotheses with the ended ones among K candidates in their place."""
-        ends = ends & (scores > -math.inf)
-        if scores.device.type == "cpu" and not bool(ends.any()):
-            return self
-        ranks = scores / ranking.penalty(length)[:, None]
+    def extend(self, candidates: Candidates, eos: int, ranking: Ranking) -> Extension:
+        """Extend the hypotheses by one token.
+
+        Of the first K candidates, those that end with eos are finished. The first K of all
+        candidates that do not end become the active hypotheses.
+        """
+        k = self.beam_size
+        is_eos = candidates.tokens == eos
+        lengths = self.lengths + 1
+        state = self._with_finished(candidates, is_eos, lengths, ranking)
+        active = is_eos.int().argsort(dim=1, stable=True)[:, :k]
+        origins = candidates.origins.gather(1, active)
+        newest = candidates.tokens.gather(1, active)
+        tokens = self.tokens.gather(1, origins[:, :, None].expand_as(self.tokens))
+        position = self.lengths[:, None, None].expand(-1, k, 1)
+        tokens.scatter_(2, position, newest[:, :, None])
+        log_probs = candidates.log_probs.masked_fill(is_eos, -math.inf).gather(1, active)
+        state = replace(state, lengths=lengths, log_probs=log_probs, tokens=tokens)
         if self.uncovered is not None:
-            ranks = ranks + ranking.coverage(self.uncovered).gather(1, origin)
-        best = torch.cat([self.best, ranks.masked_fill(~ends, -math.inf)], 1)
-        best, index = best.topk(self.best.size(1), 1)
-        said = self.tokens.gather(1, origin[:, :, None].expand_as(self.tokens))
-        lengths = self.length[:, None].expand_as(scores)
+            rows = origins[:, :, None].expand_as(self.uncovered)
+            state = replace(state, uncovered=self.uncovered.gather(1, rows))
+        return Extension(state, origins, newest)
 
-        def merged(old: Tensor, new: Tensor) -> Tensor:
-            return torch.cat([old, new], 1).gather(1, index)
+    def _with_finished(
+        self, candidates: Candidates, is_eos: Tensor, lengths: Tensor, ranking: Ranking
+    ) -> BeamState:
+        """Return the state with the first K candidates that end added to the finished ones."""
+        log_probs, origins = (tensor[:, : self.beam_size] for tensor in candidates[:2])
+        is_finished = is_eos[:, : self.beam_size] & (log_probs > -math.inf)
+        if log_probs.device.type == "cpu" and not bool(is_finished.any()):
+            return self
+        scores = log_probs / ranking.length_penalty(lengths)[:, None]
+        if self.uncovered is not None:
+            scores = scores + ranking.coverage_penalty(self.uncovered).gather(1, origins)
+        scores = torch.cat([self.finished_scores, scores.masked_fill(~is_finished, -math.inf)], 1)
+        best_scores, best = scores.topk(self.finished_scores.size(1), 1)
+        tokens = self.tokens.gather(1, origins[:, :, None].expand_as(self.tokens))
+        lengths_without_eos = self.lengths[:, None].expand_as(log_probs)
 
-        wide = index[:, :, None].expand(-1, -1, said.size(2))
+        def keep_best(old: Tensor, new: Tensor) -> Tensor:
+            return torch.cat([old, new], 1).gather(1, best)
+
+        best_rows = best[:, :, None].expand(-1, -1, tokens.size(2))
         return replace(
             self,
-            best=best,
-            best_log_probs=merged(self.best_log_probs, scores),
-            best_lengths=merged(self.best_lengths, lengths),
-            best_tokens=torch.cat([self.best_tokens, said], 1).gather(1, wide),
-            ended=self.ended + ends.sum(1),
+            finished_scores=best_scores,
+            finished_log_probs=keep_best(self.finished_log_probs, log_probs),
+            finished_lengths=keep_best(self.finished_lengths, lengths_without_eos),
+            finished_tokens=torch.cat([self.finished_tokens, tokens], 1).gather(1, best_rows),
+            num_finished=self.num_finished + is_finished.sum(1),
         )
 
-    def done(self, stop: Stop, ranking: Ranking) -> Tensor:
-        """Tell for each sentence whether its search is over, by the rule of docs/decoding.md."""
-        over = self.length >= self.limits
-        worst = self.best[:, -1]
+    def is_done(self, stop: StopRule, ranking: Ranking) -> Tensor:
+        """Return Q bool: whether each search is over by the stop rule of docs/decoding.md."""
+        is_done = self.lengths >= self.max_lengths
+        worst = self.finished_scores[:, -1]
         if stop == "first":
-            return over | (worst > -math.inf)
+            return is_done | (worst > -math.inf)
         if stop == "beam":
-            return over | (self.ended >= self.scores.size(1))
-        reach = self.limits
+            return is_done | (self.num_finished >= self.beam_size)
+        reachable = self.max_lengths
         if stop == "bounded":
-            reach = torch.minimum(reach, self.length + self.length // 2 + 5)
-        return over | (worst >= self.scores.amax(1) / ranking.penalty(reach))
+            reachable = torch.minimum(reachable, self.lengths + self.lengths // 2 + 5)
+        return is_done | (worst >= self.log_probs.amax(1) / ranking.length_penalty(reachable))

@@ -1,11 +1,10 @@
-"""Given translations, forced: how probable a model finds them, and what it looked at.
+"""Forced decoding: score given translations, and record the attention of the model.
 
-Shapes: B pairs, T/S target/source length, V vocabulary.
+Shapes: B pairs, T/S target/source length with eos, V vocabulary size, D width of hidden vectors.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,34 +15,45 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Ranking
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
 from nmt.decoding.lines.confidence import TokenScores
-from nmt.decoding.trace import FloatArray, ForcedTrace
+from nmt.decoding.request_queue import pad_sources
+from nmt.decoding.trace import NO_ATTENTION, FloatArray, ForcedTrace
+from nmt.decoding.vocabulary import FullVocabulary
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace, evaluation_mode
 
-BROKEN = "the model's probabilities are not numbers: its weights hold NaN or inf"
-NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
+TokenPair = tuple[Sequence[int], Sequence[int]]
+"""Source and target token ids, both without eos."""
 
 
 @dataclass(frozen=True)
-class _Forced:
-    """A batch of targets fed to the decoder. B pairs, T the longest target."""
+class _ForcedBatch:
+    """Output of the decoder for a batch of pairs."""
 
     targets: list[list[int]]
-    """With eos."""
+    """Target token ids with eos."""
     log_probs: Tensor
     """B x T x V."""
-    chosen: Tensor
-    """B x T log-probabilities of the targets' tokens, on the CPU."""
-    real: Tensor
-    """B x T, True = real token."""
+    target_log_probs: Tensor
+    """B x T log-probabilities of the target tokens, on the CPU."""
+    target_mask: Tensor
+    """B x T bool, on the CPU: False for padding."""
     trace: Trace | None
 
+    def attention_sums(self) -> Tensor | None:
+        """Return B x S sums of the attention on each source token, on the CPU.
 
-class Forcing:
-    """Forces batches of token ids through one model on one device."""
+        None if the model has no attention.
+        """
+        if self.trace is None:
+            return None
+        return (self.trace.alignment.float().cpu() * self.target_mask[:, :, None]).sum(1)
+
+
+class ForcedDecoder:
+    """Feeds given target tokens to the decoder of one model on one device."""
 
     def __init__(
         self,
@@ -56,140 +66,126 @@ class Forcing:
         self.tokenizers = tokenizers
         self.settings = settings
         self.device = device
-        self.ranking = Ranking(
-            settings.length_penalty, settings.length_norm, settings.coverage_penalty
-        )
-        self._never = torch.tensor(tokenizers.tgt.never_output, device=device)
+        self.ranking = Ranking.from_settings(settings)
+        self.vocabulary = FullVocabulary(model, tokenizers.tgt, device)
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """Return ... x V logits of ... x D hidden vectors; -inf for what is never output."""
-        logits = self.model.output.logits(hidden).float()
-        return logits.index_fill_(-1, self._never, -math.inf)
+    def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
+        """Return the target of each pair as a hypothesis with its score.
 
-    def _source_tensors(self, sources: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        src = self.tokenizers.src
-        rows = [[*source, src.eos] for source in sources]
-        lengths = torch.tensor([len(row) for row in rows])
-        return pad_rows(rows, int(lengths.max()), src.pad), lengths
-
-    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target as a hypothesis with the score of forced decoding."""
-        with evaluation_mode(self.model):
-            forced = self._force(pairs, trace=self.ranking.beta > 0)
-        totals = forced.chosen.masked_fill(~forced.real, 0.0).sum(1)
-        ranks = totals / self.ranking.penalty(forced.real.sum(1))
-        if self.ranking.beta > 0:
-            ranks = ranks + self.ranking.coverage(self._uncovered(pairs, forced))
-        return [
-            Hypothesis(row[:-1], *scores)
-            for row, *scores in zip(forced.targets, ranks.tolist(), totals.tolist(), strict=True)
-        ]
-
-    def _uncovered(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], forced: _Forced
-    ) -> Tensor:
-        """Return B x S, on the CPU: what each source token lacks to a whole of attention."""
-        if forced.trace is None:
-            raise RunError(NO_ATTENTION)
-        weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
-        seen = torch.arange(weights.size(2)) <= torch.tensor([[len(source)] for source, _ in pairs])
-        return (1 - weights.sum(1)).clamp_min(0) * seen
-
-    def score_tokens(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-    ) -> list[TokenScores]:
-        """Force each pair's target; return its tokens' log-probabilities and what it looked at."""
-        with evaluation_mode(self.model):
-            forced = self._force(pairs, trace=True)
-        sums: list[FloatArray | None] = [None] * len(pairs)
-        if forced.trace is not None:
-            weights = forced.trace.alignment.float().cpu() * forced.real[:, :, None]
-            sums = list(weights.sum(1).numpy())
-        return [
-            TokenScores(
-                chosen[: len(target)].numpy(),
-                None if attended is None else attended[: len(source) + 1],
-            )
-            for (source, _), target, chosen, attended in zip(
-                pairs, forced.targets, forced.chosen, sums, strict=True
-            )
-        ]
-
-    def walk(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], top: int = 0
-    ) -> list[ForcedTrace]:
-        """Force each pair's target; return its attention and the `top` best tokens of each step.
-
-        Raises RunError for a model without attention, or whose weights hold NaN.
+        Raises RunError if the score needs attention and the model has none.
         """
         with evaluation_mode(self.model):
-            forced = self._force(pairs, trace=True)
-            best = forced.log_probs.topk(top, -1)
-        if forced.trace is None:
+            batch = self._force(pairs, trace=self.ranking.uses_attention)
+        log_probs = batch.target_log_probs.masked_fill(~batch.target_mask, 0.0).sum(1)
+        scores = log_probs / self.ranking.length_penalty(batch.target_mask.sum(1))
+        if self.ranking.uses_attention:
+            scores = scores + self.ranking.coverage_penalty(self._uncovered(pairs, batch))
+        return [
+            Hypothesis(target[:-1], score, log_prob)
+            for target, score, log_prob in zip(
+                batch.targets, scores.tolist(), log_probs.tolist(), strict=True
+            )
+        ]
+
+    def _uncovered(self, pairs: Sequence[TokenPair], batch: _ForcedBatch) -> Tensor:
+        """Return B x S: attention that each source token lacks to a sum of 1; 0 on padding."""
+        sums = batch.attention_sums()
+        if sums is None:
             raise RunError(NO_ATTENTION)
-        if not bool(forced.chosen[forced.real].isfinite().all()):
-            raise RunError(BROKEN)
-        probabilities, tokens = best.values.exp().tolist(), best.indices.tolist()
-        trace, norms = forced.trace, forced.trace.context.float().norm(dim=-1)
-        parts = [p.float().cpu().numpy() for p in (trace.scores, trace.softmax, trace.weights)]
-        walks = []
-        for b, ((source, _), target) in enumerate(zip(pairs, forced.targets, strict=True)):
-            places = slice(0, len(target))
-            seen = len(source) + 1  # with eos
-            scores, softmax, weights = (part[:, :, b, places, :seen] for part in parts)
-            walks.append(
+        lengths = torch.tensor([[len(source) + 1] for source, _ in pairs])
+        return (1 - sums).clamp_min(0) * (torch.arange(sums.size(1)) < lengths)
+
+    def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
+        """Return the log-probabilities of target tokens and the attention on source tokens."""
+        with evaluation_mode(self.model):
+            batch = self._force(pairs, trace=True)
+        sums = batch.attention_sums()
+        token_scores = []
+        for b, ((source, _), target) in enumerate(zip(pairs, batch.targets, strict=True)):
+            log_probs = batch.target_log_probs[b, : len(target)].numpy()
+            attention = None if sums is None else sums[b, : len(source) + 1].numpy()
+            token_scores.append(TokenScores(log_probs, attention))
+        return token_scores
+
+    def trace(self, pairs: Sequence[TokenPair], top: int = 0) -> list[ForcedTrace]:
+        """Return the attention of each pair and the `top` most probable tokens at each position.
+
+        Raises RunError if the model has no attention, or if its weights hold NaN.
+        """
+        with evaluation_mode(self.model):
+            batch = self._force(pairs, trace=True)
+            best = batch.log_probs.topk(top, -1)
+        if batch.trace is None:
+            raise RunError(NO_ATTENTION)
+        if not bool(batch.target_log_probs[batch.target_mask].isfinite().all()):
+            raise RunError(NON_FINITE_PROBABILITIES)
+        top_probs, top_tokens = best.values.exp().tolist(), best.indices.tolist()
+        norms = batch.trace.context.float().norm(dim=-1)
+        scores, softmax, weights = (
+            tensor.float().cpu().numpy()
+            for tensor in (batch.trace.scores, batch.trace.softmax, batch.trace.weights)
+        )
+        traces = []
+        for b, ((source, _), target) in enumerate(zip(pairs, batch.targets, strict=True)):
+            t, s = slice(0, len(target)), slice(0, len(source) + 1)
+            traces.append(
                 ForcedTrace(
-                    scores=scores,
-                    softmax=softmax,
-                    weights=weights,
-                    context_norms=norms[:, b, places].cpu().numpy(),
-                    log_probs=forced.chosen[b, places].cpu().numpy(),
-                    layer=trace.layer,
+                    scores=scores[:, :, b, t, s],
+                    softmax=softmax[:, :, b, t, s],
+                    weights=weights[:, :, b, t, s],
+                    context_norms=norms[:, b, t].cpu().numpy(),
+                    log_probs=batch.target_log_probs[b, t].cpu().numpy(),
+                    layer=batch.trace.layer,
                     top=[
-                        list(zip(*step, strict=True))
-                        for step in zip(tokens[b][places], probabilities[b][places], strict=True)
+                        list(zip(tokens, probs, strict=True))
+                        for tokens, probs in zip(top_tokens[b][t], top_probs[b][t], strict=True)
                     ],
                 )
             )
-        return walks
+        return traces
 
-    def attention(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[FloatArray]:
-        """Force each pair's target; return the T x S weights that align best, ends included.
+    def attention(self, pairs: Sequence[TokenPair]) -> list[FloatArray]:
+        """Return the T x S attention of each pair: mean of the heads of the best aligning layer.
 
-        Raises RunError for a model without attention.
+        Raises RunError if the model has no attention.
         """
         with evaluation_mode(self.model):
-            rows, _, trace = self._decode(pairs, trace=True)
+            targets, _, trace = self._decode(pairs, trace=True)
         if trace is None:
             raise RunError(NO_ATTENTION)
-        found = trace.alignment.float().cpu().numpy()
+        weights = trace.alignment.float().cpu().numpy()
         return [
-            weights[: len(row), : len(source) + 1]
-            for weights, row, (source, _) in zip(found, rows, pairs, strict=True)
+            weights[b, : len(target), : len(source) + 1]
+            for b, ((source, _), target) in enumerate(zip(pairs, targets, strict=True))
         ]
 
-    def _decode(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool
-    ) -> tuple[list[list[int]], Tensor, Trace | None]:
-        """Feed targets to the decoder; return them with eos, and B x T x D hidden vectors."""
-        tgt = self.tokenizers.tgt
-        rows = [[*target, tgt.eos] for _, target in pairs]
-        longest = max(len(row) for row in rows)
-        tgt_in = pad_rows([[tgt.bos, *row[:-1]] for row in rows], longest, tgt.pad)
-        src, src_len = self._source_tensors([source for source, _ in pairs])
-        memory = self.model.encode(src.to(self.device), src_len)
-        return rows, *self.model.decode(memory, tgt_in.to(self.device), trace)
-
-    def _force(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], trace: bool) -> _Forced:
-        rows, hidden, seen = self._decode(pairs, trace)
+    def _force(self, pairs: Sequence[TokenPair], trace: bool) -> _ForcedBatch:
+        """Compute the probabilities of all target tokens."""
+        targets, hidden, attention = self._decode(pairs, trace)
         longest = hidden.size(1)
-        tgt_out = pad_rows(rows, longest, self.tokenizers.tgt.pad).to(self.device)
-        log_probs = self._logits(hidden).log_softmax(-1)
-        real = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-        return _Forced(
-            targets=rows,
+        target_ids = pad_rows(targets, longest, self.tokenizers.tgt.pad).to(self.device)
+        log_probs = self.vocabulary.log_probs(hidden)
+        lengths = torch.tensor([len(target) for target in targets])
+        return _ForcedBatch(
+            targets=targets,
             log_probs=log_probs,
-            chosen=log_probs.gather(2, tgt_out[:, :, None])[:, :, 0].cpu(),
-            real=real,
-            trace=seen,
+            target_log_probs=log_probs.gather(2, target_ids[:, :, None])[:, :, 0].cpu(),
+            target_mask=torch.arange(longest) < lengths[:, None],
+            trace=attention,
         )
+
+    def _decode(
+        self, pairs: Sequence[TokenPair], trace: bool
+    ) -> tuple[list[list[int]], Tensor, Trace | None]:
+        """Feed the targets to the decoder.
+
+        Return the targets with eos, B x T x D hidden vectors, and the trace if requested.
+        """
+        tgt = self.tokenizers.tgt
+        targets = [[*target, tgt.eos] for _, target in pairs]
+        longest = max(len(target) for target in targets)
+        tgt_in = pad_rows([[tgt.bos, *target[:-1]] for target in targets], longest, tgt.pad)
+        src, src_len = pad_sources([source for source, _ in pairs], self.tokenizers.src)
+        memory = self.model.encode(src.to(self.device), src_len)
+        hidden, attention = self.model.decode(memory, tgt_in.to(self.device), trace)
+        return targets, hidden, attention

@@ -12,6 +12,8 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.lines.confidence import Confidence, TokenScores
 
+NON_FINITE_PROBABILITIES = "the model's probabilities are not numbers: its weights hold NaN or inf"
+
 
 @dataclass(frozen=True)
 class Hypothesis:

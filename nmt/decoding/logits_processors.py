@@ -1,52 +1,180 @@
-"""What a hypothesis may not say next, whatever the model thinks of it.
+"""Logits processors: they change which token may come next in every hypothesis.
 
-A filter takes tokens away and leaves the probabilities of the others as they are, so a hypothesis
-scores what forcing it scores. Shapes: B sentences (or groups), R rows each, V vocabulary, L limit.
+A search applies a list of processors to the log-probabilities of each step, in order. To add one,
+derive from LogitsProcessor, implement `__call__`, and put it into the list of the engine
+(`TorchEngine.processors`) or into `build_logits_processors`.
+
+The processors in this module set forbidden tokens to -inf and keep the other log-probabilities.
+The score of a hypothesis is therefore its score in forced decoding.
+
+Shapes: see beam_search.py. Q searches, R hypotheses per search (1 at the first step, then K),
+V vocabulary size, T maximum target length, P prefix length.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nmt.config.sections.decode import DecodeConfig
+from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from nmt.decoding.beam_state import Hypotheses, Prefix
+from nmt.decoding.beam_state import BeamState
+from nmt.decoding.request_queue import Request
 from nmt.errors import ConfigError, did_you_mean
+from nmt.models.interface import BatchedTensors
 
 
-class Filters:
-    """The filters of `decode.forbid`, `decode.min_length` and `decode.no_repeat_ngram`."""
+@dataclass(frozen=True)
+class DecodingStep:
+    """Inputs of a decoding step that all processors and the candidate selector can read."""
 
-    def __init__(self, settings: DecodeConfig, tgt: Tokenizer) -> None:
-        """Look up what is forbidden; ConfigError where a piece is none of the target's."""
-        forbidden = forbidden_tokens(settings.forbid, tgt) if settings.forbid else []
-        self.forbidden = torch.tensor(forbidden, dtype=torch.int64)
-        self.least, self.n, self.eos = settings.min_length, settings.no_repeat_ngram, tgt.eos
-        self.active = bool(forbidden or self.least or self.n)
-
-    def __call__(self, log_probs: Tensor, before: Hypotheses) -> Tensor:
-        """Return the B x R x V log-probabilities with -inf for what may not come next."""
-        if not self.active:
-            return log_probs
-        rows = log_probs.size(1)
-        filtered = log_probs.index_fill(2, self.forbidden.to(log_probs.device), -math.inf)
-        short = (before.length < self.least)[:, None].expand(-1, rows)
-        filtered[:, :, self.eos] = filtered[:, :, self.eos].masked_fill(short, -math.inf)
-        if self.n:
-            again = repeated(before.tokens[:, :rows], before.length, self.n)
-            # a token that nothing forbids goes to a place of its own, which is cut off again
-            again = again.masked_fill(again < 0, log_probs.size(2))
-            wide = torch.nn.functional.pad(filtered, (0, 1))
-            filtered = wide.scatter(2, again, -math.inf)[:, :, :-1]
-        return filtered
+    state: BeamState
+    """Hypotheses before the step."""
+    log_probs: Tensor
+    """Q x R x V log-probabilities of the model, before any processor."""
+    eos: int
+    """Index of eos in the last dimension of the log-probabilities."""
 
 
-def forbidden_tokens(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
-    """Return the ids of the pieces of `decode.forbid`; ConfigError where one is none."""
+class SearchComponent:
+    """Base of logits processors and candidate selectors.
+
+    A component with values per search overrides all three methods; others need none of them.
+    """
+
+    def start(self, requests: Sequence[Request], groups: int, device: torch.device) -> Self:
+        """Return the component for new sentences, each with `groups` consecutive searches."""
+        return self
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the component for the searches with these indices, in this order."""
+        return self
+
+    def join(self, other: Self) -> Self:
+        """Return the component for the searches of two batches, those of `other` last."""
+        return self
+
+
+class LogitsProcessor(SearchComponent, ABC):
+    """Changes the log-probabilities of the next token."""
+
+    @abstractmethod
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        """Return new Q x R x V log-probabilities; leave the tensor `log_probs` unchanged."""
+
+
+class ForbiddenTokens(LogitsProcessor):
+    """Forbids tokens anywhere in a translation (`decode.forbid`)."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = torch.tensor(tokens, dtype=torch.int64)
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        return log_probs.index_fill(2, self.tokens.to(log_probs.device), -math.inf)
+
+
+class MinimumLength(LogitsProcessor):
+    """Forbids eos until a hypothesis has `length` tokens (`decode.min_length`)."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        is_short = (step.state.lengths < self.length)[:, None].expand(-1, log_probs.size(1))
+        log_probs = log_probs.clone()
+        log_probs[:, :, step.eos] = log_probs[:, :, step.eos].masked_fill(is_short, -math.inf)
+        return log_probs
+
+
+class NoRepeatNgram(LogitsProcessor):
+    """Forbids tokens that complete an n-gram for the second time (`decode.no_repeat_ngram`)."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        rows, vocab_size = log_probs.shape[1:]
+        repeats = repeated_ngram_ends(step.state.tokens[:, :rows], step.state.lengths, self.n)
+        # -1 is no token: scatter it into an extra column, which is removed afterwards
+        columns = repeats.masked_fill(repeats < 0, vocab_size)
+        padded = F.pad(log_probs, (0, 1))
+        return padded.scatter(2, columns, -math.inf)[:, :, :vocab_size]
+
+
+def repeated_ngram_ends(tokens: Tensor, lengths: Tensor, n: int) -> Tensor:
+    """Return the tokens that would repeat an n-gram of a hypothesis; -1 for none.
+
+    `tokens` is Q x R x T, of which the first `lengths` (Q) are set. The result is
+    Q x R x (T - n + 1): the last token of each n-gram that begins with the newest n - 1 tokens.
+    """
+    if n > tokens.size(2):
+        return tokens.new_full((*tokens.shape[:2], 1), -1)
+    ngrams = tokens.unfold(2, n, 1)
+    newest = (lengths[:, None] - (n - 1) + torch.arange(n - 1, device=lengths.device)).clamp_min(0)
+    context = tokens.gather(2, newest[:, None].expand(-1, tokens.size(1), -1))
+    matches = (ngrams[..., :-1] == context[:, :, None]).all(-1)
+    begins = torch.arange(ngrams.size(2), device=lengths.device)
+    is_complete = (begins + n <= lengths[:, None]) & (lengths[:, None] >= n)
+    return torch.where(matches & is_complete[:, None], ngrams[..., -1], -1)
+
+
+@dataclass(frozen=True)
+class ForcedPrefix(BatchedTensors, LogitsProcessor):
+    """Forces each hypothesis to begin with the prefix of its request.
+
+    The forced token keeps the model's log-probability, whatever the processors before forbid.
+    """
+
+    tokens: Tensor = field(default_factory=lambda: torch.empty(0, 1, dtype=torch.int64))
+    """Q x P, padded with any token."""
+    lengths: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """Q: number of tokens of each prefix."""
+
+    def start(self, requests: Sequence[Request], groups: int, device: torch.device) -> ForcedPrefix:
+        """Return the prefixes of the requests, one row per search."""
+        prefixes = [list(r.constraints.prefix) for r in requests for _ in range(groups)]
+        longest = max(1, *(len(prefix) for prefix in prefixes))
+        lengths = torch.tensor([len(prefix) for prefix in prefixes], device=device)
+        return ForcedPrefix(pad_rows(prefixes, longest, 0).to(device), lengths)
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        position = torch.minimum(step.state.lengths, self.lengths - 1).clamp_min(0)
+        token = self.tokens.gather(1, position[:, None])[:, :, None]
+        token = token.expand(-1, log_probs.size(1), 1)
+        forced = torch.full_like(step.log_probs, -math.inf)
+        forced = forced.scatter(2, token, step.log_probs.gather(2, token))
+        in_prefix = step.state.lengths < self.lengths
+        return torch.where(in_prefix[:, None, None], forced, log_probs)
+
+
+def build_logits_processors(settings: DecodeConfig, tgt: Tokenizer) -> list[LogitsProcessor]:
+    """Return the processors of the decode settings.
+
+    Raises ConfigError if a piece of `decode.forbid` is not in the target vocabulary.
+    """
+    processors: list[LogitsProcessor] = []
+    if settings.forbid:
+        processors.append(ForbiddenTokens(forbidden_token_ids(settings.forbid, tgt)))
+    if settings.min_length:
+        processors.append(MinimumLength(settings.min_length))
+    if settings.no_repeat_ngram:
+        processors.append(NoRepeatNgram(settings.no_repeat_ngram))
+    return processors
+
+
+def forbidden_token_ids(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
+    """Return the ids of the pieces of `decode.forbid`.
+
+    Raises ConfigError if one of them is eos or not in the target vocabulary.
+    """
     pieces = tgt.pieces(range(tgt.vocab_size))
     for piece in forbidden:
         if piece not in pieces:
@@ -56,40 +184,12 @@ def forbidden_tokens(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
                     f"{did_you_mean(piece, pieces)}"
                 ]
             )
-    found = [pieces.index(piece) for piece in forbidden]
-    if tgt.eos in found:
+    token_ids = [pieces.index(piece) for piece in forbidden]
+    if tgt.eos in token_ids:
         raise ConfigError(
             [
                 f"decode.forbid: expected pieces other than the end of the sentence, "
                 f"got {pieces[tgt.eos]!r}"
             ]
         )
-    return found
-
-
-def repeated(tokens: Tensor, length: Tensor, n: int) -> Tensor:
-    """Return the tokens that would make the last n of a hypothesis occur twice, -1 for none.
-
-    `tokens` are B x R x L, of which `length` (B) are said; returns B x R x (L - n + 1).
-    """
-    if n > tokens.size(2):
-        return tokens.new_full((*tokens.shape[:2], 1), -1)
-    windows = tokens.unfold(2, n, 1)
-    places = (length[:, None] - (n - 1) + torch.arange(n - 1, device=length.device)).clamp_min(0)
-    last = tokens.gather(2, places[:, None].expand(-1, tokens.size(1), -1))
-    same = (windows[..., :-1] == last[:, :, None]).all(-1)
-    begins = torch.arange(windows.size(2), device=length.device)
-    said = (begins + n <= length[:, None]) & (length[:, None] >= n)
-    return torch.where(same & said[:, None], windows[..., -1], -1)
-
-
-def begun(filtered: Tensor, log_probs: Tensor, prefix: Prefix, length: Tensor) -> Tensor:
-    """Return B x R x V filtered log-probabilities with a prefix's next token as the only one.
-
-    It keeps the log-probability that it had before the filters. Rows whose prefix has been said,
-    which have `length` tokens (B), are left as they are.
-    """
-    place = torch.minimum(length, prefix.length - 1).clamp_min(0)
-    token = prefix.tokens.gather(1, place[:, None])[:, :, None].expand(-1, log_probs.size(1), 1)
-    only = torch.full_like(log_probs, -math.inf).scatter(2, token, log_probs.gather(2, token))
-    return torch.where((length < prefix.length)[:, None, None], only, filtered)
+    return token_ids

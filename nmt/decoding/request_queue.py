@@ -1,61 +1,88 @@
-"""Lines that wait to be searched. Needs no torch."""
+"""Requests that wait for search, and the results of those that have finished."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
-from nmt.config.sections.decode import DecodeConfig
+import torch
+from torch import Tensor
+
+from nmt.data.batching.loader import pad_rows
+from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
+from nmt.decoding.hypothesis import Hypothesis
 
-REFILL = 0.75
-"""Sentences that wait join when so few of a batch are left."""
+REFILL_FRACTION = 0.75
+"""Waiting sentences join a batch if it is filled to at most this fraction of its capacity."""
 
 
-class Waiting:
-    """Sources for one search or several side by side, short ones first."""
+@dataclass(frozen=True)
+class Request:
+    """A sentence to translate."""
+
+    index: int
+    """Position in the results."""
+    source: Sequence[int]
+    """Token ids without eos."""
+    constraints: LexicalConstraints
+    max_length: int
+    """Maximum length of the translation in tokens, eos included."""
+
+
+class RequestQueue:
+    """A queue of requests, shortest source first, that several threads can share."""
 
     def __init__(
         self,
-        sources: Sequence[Sequence[int]],
-        demands: Mapping[int, LexicalConstraints],
-        share: int,
-        settings: DecodeConfig,
+        requests: Sequence[Request],
+        max_sentences: int,
+        max_source_tokens: int,
+        continuous: bool = True,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Take token ids without eos, demands by index, and how many one search may take.
+        """Sort the requests by source length.
 
-        `progress` is called with the number of sources whose search has just ended.
+        A batch holds at most `max_sentences` sentences and `max_source_tokens` padded source
+        tokens, but always one sentence. If not `continuous`, a batch is only filled while it is
+        empty. `progress` is called with the number of requests that have just finished.
         """
-        self.sources = sources
-        self.demands = demands
-        self.prefixed = any(demand.prefix for demand in demands.values())
-        self.lines = sorted(range(len(sources)), key=lambda i: len(sources[i]), reverse=True)
-        self.most = min(settings.batch_size, share)
-        self.settings = settings
-        self.progress = progress
-        self.lock = Lock()
+        self._waiting = sorted(requests, key=lambda request: len(request.source), reverse=True)
+        self._max_sentences = max_sentences
+        self._max_source_tokens = max_source_tokens
+        self._continuous = continuous
+        self._progress = progress
+        self._lock = Lock()
+        self.results: dict[int, list[Hypothesis]] = {}
+        """Hypotheses of each finished request, best first, by `Request.index`."""
 
-    def finish(self, count: int) -> None:
-        """Report that the search of `count` sources has ended."""
-        if self.progress is not None:
-            with self.lock:
-                self.progress(count)
-
-    def take(self, busy: int) -> list[int]:
-        """Return lines to join a batch of `busy` lines: as many as it has room for, once it pays.
-
-        Room is for `decode.batch_size` lines and `decode.batch_tokens` padded source tokens.
-        """
-        taken: list[int] = []
-        if busy and not self.settings.continuous:
+    def take(self, batch_size: int) -> list[Request]:
+        """Remove and return the requests that join a batch of `batch_size` sentences."""
+        taken: list[Request] = []
+        if batch_size and not self._continuous:
             return taken
         longest = 0
-        with self.lock:
-            while self.lines:
-                longest = max(longest, len(self.sources[self.lines[-1]]) + 1)
-                room = min(self.most, max(1, self.settings.batch_tokens // longest))
-                if busy > REFILL * room or busy + len(taken) >= room:
+        with self._lock:
+            while self._waiting:
+                longest = max(longest, len(self._waiting[-1].source) + 1)
+                capacity = min(self._max_sentences, max(1, self._max_source_tokens // longest))
+                is_filled = batch_size > REFILL_FRACTION * capacity
+                if is_filled or batch_size + len(taken) >= capacity:
                     break
-                taken.append(self.lines.pop())
+                taken.append(self._waiting.pop())
         return taken
+
+    def finish(self, results: Mapping[int, list[Hypothesis]]) -> None:
+        """Store the results of finished requests and report their number."""
+        with self._lock:
+            self.results.update(results)
+            if self._progress is not None:
+                self._progress(len(results))
+
+
+def pad_sources(sources: Sequence[Sequence[int]], src: Tokenizer) -> tuple[Tensor, Tensor]:
+    """Return B x S source token ids, ended by eos and padded, and the B lengths with eos."""
+    rows = [[*source, src.eos] for source in sources]
+    lengths = torch.tensor([len(row) for row in rows])
+    return pad_rows(rows, int(lengths.max()), src.pad), lengths

@@ -1,4 +1,4 @@
-"""What a model saw and thought at every step of a translation; what a beam kept and dropped.
+"""Records of decoding: attention and probabilities in forced decoding, candidates of a beam.
 
 Shapes: L layers, H heads, T target length with eos, S source length with eos.
 """
@@ -13,36 +13,40 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 
+NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
+
+
 @dataclass(frozen=True)
 class ForcedTrace:
-    """One pair of sentences, the target forced."""
+    """Attention and probabilities of a sentence pair in forced decoding."""
 
     scores: FloatArray
-    """L x H x T x S, before the softmax; -inf outside a window."""
+    """L x H x T x S attention scores before the softmax; -inf outside a window."""
     softmax: FloatArray
-    """L x H x T x S, each row sums to one."""
+    """L x H x T x S; each row sums to 1."""
     weights: FloatArray
-    """L x H x T x S, what formed the context: the softmax, or that times local_p's Gaussian."""
+    """L x H x T x S weights of the context: the softmax, times the Gaussian of local_p if any."""
     context_norms: FloatArray
     """L x T Euclidean norms of the context vectors."""
     log_probs: FloatArray
-    """T log-probabilities of the target's tokens, in nats."""
+    """T log-probabilities of the target tokens, in nats."""
     layer: int
-    """The layer that aligns best, counted from 0."""
+    """Index of the layer with the best alignment, from 0."""
     top: list[list[tuple[int, float]]]
-    """For each target position the most probable tokens, with their probabilities."""
+    """The most probable (token, probability) pairs at each target position, best first."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A continuation that a beam looked at."""
+    """A continuation that beam search considered."""
 
     tokens: list[int]
-    """All so far, the newest last."""
+    """All tokens of the hypothesis, the newest last."""
     log_prob: float
+    """Log-probability of the hypothesis, in nats."""
     kept: bool
-    """It was among the best and stays in the beam; a finished one stays frozen."""
+    """Whether it stayed in the beam, or finished."""
 
 
 BeamStep = list[Candidate]
-"""The 2 K best candidates of one step of a beam of K, best first: those kept, those dropped."""
+"""The candidates of a decoding step, best first: 2 K for a beam of K."""

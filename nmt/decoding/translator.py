@@ -332,7 +332,7 @@ class Translator:
     def _rank(self, translations: list[Translation], protected: ProtectedLine) -> list[Translation]:
         """Rank the translations of a segment by MBR, or by score with balanced tags first."""
         if self.settings.method == "mbr":
-            from nmt.decoding.mbr import rank_by_expected_utility  # imports sacrebleu
+            from nmt.decoding.lines.mbr import rank_by_expected_utility  # imports sacrebleu
 
             return rank_by_expected_utility(translations, self.settings.mbr_metric)
         if protected.has_tags:

@@ -18,8 +18,8 @@ from nmt.core.run_dir import FORMAT_VERSION, STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.normalization import save_normalizers
 from nmt.data.text.reader import to_single_line
-from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.loading import load_engine
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2

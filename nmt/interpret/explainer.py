@@ -14,7 +14,7 @@ from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reader import chunks, read_lines, read_pairs
 from nmt.data.tokenizer.tokenizer import Encoding, Tokenizers
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
     batch_by_size,
@@ -266,7 +266,7 @@ class Explainer:
         pairs = [(segment.source.tokens, segment.target.tokens) for segment in segments]
         traces: dict[int, ForcedTrace] = {}
         for batch in batch_by_size(pairs, self.batch_size):
-            batch_traces = self.engine.walk([pairs[i] for i in batch], self.top)
+            batch_traces = self.engine.forced_decoder.trace([pairs[i] for i in batch], self.top)
             traces |= zip(batch, batch_traces, strict=True)
         return [traces[i] for i in range(len(pairs))]
 

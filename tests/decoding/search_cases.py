@@ -14,8 +14,8 @@ from torch import Tensor
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
-from nmt.decoding.beam_state import Stop
+from nmt.decoding.beam_state import StopRule
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3
@@ -51,7 +51,7 @@ def make_engine(
     beam_size: int = 5,
     length_penalty: float = 1.0,
     max_length_ratio: float = 1.0,
-    stop: Stop = "exact",
+    stop: StopRule = "exact",
     decode: dict[str, Any] | None = None,
     **settings: Any,
 ) -> TorchEngine:

@@ -23,8 +23,8 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.beam_state import Ranking
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.errors import RunError
 
@@ -69,7 +69,7 @@ each_wiring = pytest.mark.parametrize("settings", WIRINGS, ids=name_of)
     ],
 )
 def test_length_penalty_of_wu_et_al(length: int, alpha: float, expected: float) -> None:
-    assert float(Ranking(alpha).penalty(torch.tensor(length))) == pytest.approx(expected)
+    assert float(Ranking(alpha).length_penalty(torch.tensor(length))) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_beam_of_one_is_greedy_search(settings: dict[str, object]) -> None:
 class ShortEngine(TorchEngine):
     """Translations of 2 to 4 tokens, eos included, by the length of the source."""
 
-    def length_limit(self, source_length: int) -> int:
+    def length_limit(self, source_length: int, constraints: object = None) -> int:
         return 2 + source_length % 3
 
 

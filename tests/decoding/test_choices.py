@@ -19,8 +19,8 @@ from search_cases import (
 )
 
 from nmt.config.sections.decode import DecodeConfig
-from nmt.decoding.beam_search import TorchEngine
-from nmt.decoding.candidates import random_numbers, sampled, truncated
+from nmt.decoding.candidates import random_numbers, sample_tokens, truncate_distribution
+from nmt.decoding.engines.torch_engine import TorchEngine
 
 MODELS = [
     {"cell": "gru", "wiring": "luong", "seed": 6},
@@ -102,7 +102,7 @@ def test_what_a_sample_is_drawn_from(
 ) -> None:
     scores = [0.3, -1.0, 2.0, 1.1, -3.0, 0.9]
     settings = DecodeConfig(temperature=temperature, **ways)
-    found = truncated(torch.tensor([scores]).log_softmax(-1), settings)[0]
+    found = truncate_distribution(torch.tensor([scores]).log_softmax(-1), settings)[0]
     probabilities = softmax([score / temperature for score in scores])
     allowed = kept(probabilities)
     for probability, score in zip(probabilities, found.tolist(), strict=True):
@@ -124,7 +124,7 @@ def nucleus(probabilities: list[float], mass: float) -> list[float]:
 def test_no_draw_falls_on_what_may_not_be_drawn() -> None:
     log_probs = torch.tensor([0.0, 0.3, 0.5, 0.2, 0.0]).log().expand(5, 1, 5)
     draws = torch.tensor([0.0, 0.2999, 0.3001, 1 - 1e-12, 1.0], dtype=torch.float64)
-    _, _, token = sampled(log_probs, torch.zeros(5, 1), draws, DecodeConfig())
+    _, _, token = sample_tokens(log_probs, torch.zeros(5, 1), draws, DecodeConfig())
     assert token[:, 0].tolist() == [1, 1, 2, 3, 3]
 
 

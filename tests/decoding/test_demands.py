@@ -20,8 +20,7 @@ from search_cases import (
     random_sources,
 )
 
-from nmt.decoding.beam_search import TorchEngine
-from nmt.decoding.constraints.beam_allocation import Constraints, Progress
+from nmt.decoding.constraints.beam_allocation import PhraseConstraints, PhraseProgress
 from nmt.decoding.constraints.lexical_constraints import (
     LexicalConstraints,
     Phrase,
@@ -29,6 +28,7 @@ from nmt.decoding.constraints.lexical_constraints import (
     can_precede_word,
     is_word_character,
 )
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.errors import ConfigError
 
 MODELS = [
@@ -50,10 +50,7 @@ SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]
 class SmallEngine(TorchEngine):
     """Translations of at most LIMIT tokens with eos: 1 + 3 + 9 + 27 + 81 = 121 of them."""
 
-    def length_limit(self, source_length: int) -> int:
-        return LIMIT
-
-    def _room(self, source: object, demand: LexicalConstraints) -> int:
+    def length_limit(self, source_length: int, constraints: object = None) -> int:
         return LIMIT
 
 
@@ -164,23 +161,23 @@ def test_phrases_always_stand_however_small_the_beam(
 
 def test_a_bank_counts_what_is_said_of_phrases_that_must_come_yet() -> None:
     edges = TokenBoundaries([False] * 20, [False] * 20, [False] * 20)
-    its = Constraints([Phrase(((4, 5, 6),)), Phrase(((4, 7),)), Phrase(((4, 7),))], edges)
+    its = PhraseConstraints([Phrase(((4, 5, 6),)), Phrase(((4, 7),)), Phrase(((4, 7),))], edges)
 
-    def progress(*tokens: int) -> Progress:
+    def progress(*tokens: int) -> PhraseProgress:
         now = its.start()
         for token in tokens:
-            now = its.after(now, token)
+            now = its.advance(now, token)
         return now
 
-    assert its.whole == 3 + 2 + 2
+    assert its.num_tokens == 3 + 2 + 2
     assert [its.bank(progress(*said)) for said in ((), (4,), (4, 5), (4, 9), (4, 5, 4))] == [
         *(0, 1, 2, 0, 1)
     ]
     assert its.bank(progress(4, 7)) == 2
     assert its.bank(progress(4, 7, 4, 7)) == 4
     assert its.bank(progress(4, 7, 4, 7, 4, 7)) == 4, "a third time counts for nothing"
-    assert its.offers(progress(4)) == [4, 5, 7]
-    assert its.offers(progress(4, 7, 4, 7, 4)) == [4, 5]
+    assert its.next_tokens(progress(4)) == [4, 5, 7]
+    assert its.next_tokens(progress(4, 7, 4, 7, 4)) == [4, 5]
 
 
 @pytest.mark.parametrize(
@@ -211,21 +208,21 @@ def test_what_a_word_can_begin_behind(letter: str, expected: bool) -> None:
 def test_a_form_without_a_space_begins_behind_what_opens_a_word_alone() -> None:
     """Tokens: 4 a letter with a space, 5 one without, 6 a full stop, 7 a bracket."""
     edges = TokenBoundaries(*([i in places for i in range(9)] for places in ({5}, {4, 5}, {7})))
-    its = Constraints([Phrase(((4, 5), (5, 5)))], edges)
+    its = PhraseConstraints([Phrase(((4, 5), (5, 5)))], edges)
     for token, offered in ((6, [4]), (4, [4, 5]), (7, [4, 5])):
-        assert its.offers(its.after(its.start(), token)) == offered
-    assert its.offers(its.start()) == [4]
+        assert its.next_tokens(its.advance(its.start(), token)) == offered
+    assert its.next_tokens(its.start()) == [4]
 
 
 def test_a_phrase_whose_forms_end_together_stands_once() -> None:
     """As {x} does: after a space of its own, which is another token, and after anything else."""
     edges = TokenBoundaries([False] * 9, [False] * 9, [False] * 9)
     twice = [Phrase(((4, 5, 6), (5, 6)))] * 2
-    its = Constraints(twice, edges)
+    its = PhraseConstraints(twice, edges)
     now = its.start()
     for token, stands in ((4, 0), (5, 0), (6, 1), (5, 1), (6, 2)):
-        now = its.after(now, token)
-        assert now.stands == (stands,)
+        now = its.advance(now, token)
+        assert now.counts == (stands,)
 
 
 @each_model

@@ -11,7 +11,7 @@ from search_cases import EOS, Ids, encode_alone, make_engine, next_log_probs, ra
 from test_demands import LIMIT, REAL, SmallEngine, ranked, score
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.ensemble import Ensemble
 
 MEMBERS = [
@@ -126,8 +126,8 @@ def test_members_read_the_source_by_their_own_tokenizers() -> None:
     pairs = [(source, [5, 6]) for source in sources]
     theirs = [([1, *(token + 1 for token in source)], tokens) for source, tokens in pairs]
     parts = [
-        [one.walk([pair])[0].log_probs for pair in pairs],
-        [other.walk([pair])[0].log_probs for pair in theirs],
+        [one.forced_decoder.trace([pair])[0].log_probs for pair in pairs],
+        [other.forced_decoder.trace([pair])[0].log_probs for pair in theirs],
     ]
     for i, hypothesis in enumerate(engine.score(pairs)):
         expected = sum(

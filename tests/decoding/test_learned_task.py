@@ -13,7 +13,7 @@ from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.build import build_model
 from nmt.training.loss import ModelWithLoss
 

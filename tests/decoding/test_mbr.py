@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from nmt.decoding.mbr import Utility, expected_utilities, similarities
+from nmt.decoding.lines.mbr import Utility, expected_utilities, similarities
 
 METRICS = {"chrf": CHRF(), "bleu": BLEU(effective_order=True)}
 LINES = [

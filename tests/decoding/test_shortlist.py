@@ -13,7 +13,7 @@ import torch
 from search_cases import CLOSE_CUT, EOS, FIRST_REAL, Ids, make_engine, plain_search, random_sources
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.shortlist import Narrowed, Shortlist
+from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
 from nmt.device.cpu import int8_kernel
 from nmt.errors import RunError
 from nmt.models.layers import OutputProjection
@@ -48,7 +48,7 @@ def test_it_finds_what_a_model_of_those_tokens_alone_would(
     compared = 0
     for source, ours in zip(sources, found, strict=True):
         alone = deepcopy(engine)
-        others = sorted({*range(VOCAB)} - {*engine.shortlist.of(source).tolist()})
+        others = sorted({*range(VOCAB)} - {*engine.shortlist.token_ids(source).tolist()})
         alone.model.output.bias.data[others] = -math.inf
         plain = plain_search(alone, source)
         if plain.closest_cut < CLOSE_CUT:
@@ -74,9 +74,9 @@ def test_lists_of_everything_change_nothing() -> None:
 def test_a_list_is_what_its_tokens_may_become_with_the_end_first() -> None:
     targets = np.array([9, 4, 9, 30, 8])
     shortlist = Shortlist(np.array([EOS, 40, 8]), np.array([0, 0, 2, 5, 5]), targets)
-    assert shortlist.of([]).tolist() == [EOS, 8, 40]
-    assert shortlist.of([1, 1, 3]).tolist() == [EOS, 4, 8, 9, 40]
-    assert shortlist.of([2]).tolist() == [EOS, 8, 9, 30, 40]
+    assert shortlist.token_ids([]).tolist() == [EOS, 8, 40]
+    assert shortlist.token_ids([1, 1, 3]).tolist() == [EOS, 4, 8, 9, 40]
+    assert shortlist.token_ids([2]).tolist() == [EOS, 8, 9, 30, 40]
 
 
 @pytest.mark.parametrize("kind", [OutputProjection, Int8OutputProjection])
@@ -93,18 +93,20 @@ def test_logits_are_those_of_each_sentences_own_tokens(kind: type[OutputProjecti
     lists = [np.array([EOS, 5, 9]), np.array([EOS, 70]), np.array([EOS, 4, 6, 8])]
     hidden = torch.randn(6, 16)
     every = output.logits(hidden)
-    one, rest = Narrowed.of(output, lists[:1]), Narrowed.of(output, lists[1:])
-    for narrowed, order in (
-        (one.join(rest), [0, 1, 2]),
-        (one.join(rest).keep(torch.tensor([2, 0])), [2, 0]),
+    shortlist = make_shortlist(seed=1)
+    first = ShortlistVocabulary(shortlist, output, VOCAB, lists=lists[:1])
+    joined = first.join(ShortlistVocabulary(shortlist, output, VOCAB, lists=lists[1:]))
+    for vocabulary, order in (
+        (joined, [0, 1, 2]),
+        (joined.select(torch.tensor([2, 0])), [2, 0]),
     ):
         rows = torch.tensor([[2 * i, 2 * i + 1] for i in order]).flatten()
-        found = narrowed.logits(hidden[rows])
+        found = vocabulary.logits(hidden[rows])
         for n, row in enumerate(rows.tolist()):
             ids = lists[order[n // 2]]
             torch.testing.assert_close(found[n, : len(ids)], every[row, ids])
             assert found[n, len(ids) :].eq(-math.inf).all()
-            assert narrowed.tokens[n // 2, : len(ids)].tolist() == ids.tolist()
+            assert vocabulary.tokens[n // 2, : len(ids)].tolist() == ids.tolist()
 
 
 def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -114,7 +116,7 @@ def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
     tokenizers: Any = Tokenizers(ids, ids)  # type: ignore[arg-type]
     found = Shortlist.load(file, tokenizers)
     for source in random_sources(5, 6, VOCAB):
-        assert found.of(source).tolist() == shortlist.of(source).tolist()
+        assert found.token_ids(source).tolist() == shortlist.token_ids(source).tolist()
 
 
 def test_another_vocabularys_file_is_refused(tmp_path: Path) -> None:

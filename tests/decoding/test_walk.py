@@ -34,7 +34,7 @@ def test_a_walk_is_the_models_own_trace_of_each_pair_alone(settings: dict[str, A
     sources, targets = random_sources(5, 6, seed=3), random_sources(5, 7, seed=4)
     targets[2] = []
     engine.model.eval()
-    walks = engine.walk(list(zip(sources, targets, strict=True)), top=3)
+    walks = engine.forced_decoder.trace(list(zip(sources, targets, strict=True)), top=3)
     for source, target, walk in zip(sources, targets, walks, strict=True):
         with torch.inference_mode():
             memory = encode_alone(engine.model, source)
@@ -103,10 +103,10 @@ def test_a_model_whose_weights_hold_nan_has_no_walk() -> None:
     engine = make_engine(**KINDS[0])
     torch.nn.init.constant_(engine.model.output.bias, math.nan)
     with pytest.raises(RunError, match="its weights hold NaN"):
-        engine.walk([([5, 6], [7])])
+        engine.forced_decoder.trace([([5, 6], [7])])
 
 
 def test_a_model_without_attention_has_no_walk() -> None:
     engine = make_engine(wiring="none")
     with pytest.raises(RunError, match="no attention to show"):
-        engine.walk([([5, 6], [7])])
+        engine.forced_decoder.trace([([5, 6], [7])])

@@ -11,7 +11,7 @@ import torch
 from nmt.config.model_config import TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.build import build_model
 from nmt.models.transformer import TransformerModel
 

@@ -87,9 +87,9 @@ def test_a_piece_of_both_sides_may_be_copied() -> None:
 
 def test_frequent_tokens_stand_in_every_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortlist_training, "FREQUENT", 1)
-    assert learn(1).of([]).tolist() == [EOS, U]
+    assert learn(1).token_ids([]).tolist() == [EOS, U]
     monkeypatch.setattr(shortlist_training, "FREQUENT", 100)
-    assert learn(1).of([]).tolist() == [EOS, U, V, W], "no token that was never seen"
+    assert learn(1).token_ids([]).tolist() == [EOS, U, V, W], "no token that was never seen"
 
 
 def test_coverage_counts_tokens_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:

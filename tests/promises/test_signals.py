@@ -21,7 +21,7 @@ from commandline import Result, nmt, settings
 from tinyruns import Tiny, make_tiny
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.decoding.beam_search import TorchEngine
+from nmt.decoding.beam_search import BeamSearch
 from nmt.training.loss import Losses, ModelWithLoss
 
 __all__ = ["make", "parts"]
@@ -86,8 +86,8 @@ class AfterSteps:
             real = ModelWithLoss.forward
             monkeypatch.setattr(ModelWithLoss, "forward", loss)
         else:
-            real = TorchEngine._advance
-            monkeypatch.setattr(TorchEngine, "_advance", search)
+            real = BeamSearch.step
+            monkeypatch.setattr(BeamSearch, "step", search)
 
     def count(self, chosen: int, number: int) -> None:
         self.steps += 1

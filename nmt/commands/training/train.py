@@ -31,8 +31,8 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers, refuse_export
 from nmt.data.text.normalization import migrate_normalise_setting
-from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist_training import make_shortlist
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import EXTRA_LENGTH
 from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
 from nmt.decoding.translator import Translator

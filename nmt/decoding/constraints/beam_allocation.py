@@ -1,9 +1,12 @@
-"""Phrases that must stand in a translation, by dynamic beam allocation (Post & Vilar 2018).
+"""Phrases that a translation must contain, by dynamic beam allocation (Post & Vilar 2018).
 
-Hypotheses that have said as many tokens of the phrases stand in one bank, and the beam is divided
-among the banks, so that those who have said more need not be as probable as those who have said
-less. Beside the best continuations, each hypothesis is offered the tokens that bring it forward.
-It may end once all phrases stand.
+Hypotheses that contain the same number of phrase tokens form a bank. The beam is divided among the
+banks, so that hypotheses with more phrase tokens stay in the beam even if they are less probable.
+In addition to the best continuations, each hypothesis gets the tokens that continue a phrase as
+candidates. A hypothesis can end once it contains all phrases.
+
+Shapes: see beam_search.py. Q searches, R hypotheses per search, V vocabulary size. Each sentence
+has one search.
 """
 
 from __future__ import annotations
@@ -16,259 +19,337 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.decoding.beam_state import Hypotheses
-from nmt.decoding.candidates import Candidates, best_of
+from nmt.decoding.beam_state import Candidates
+from nmt.decoding.candidates import CandidateSelector, top_candidates
 from nmt.decoding.constraints.lexical_constraints import Phrase, TokenBoundaries
+from nmt.decoding.logits_processors import DecodingStep
+from nmt.decoding.request_queue import Request
 
 
-class Begun(NamedTuple):
-    """A phrase of which a hypothesis has just said the first tokens of a form."""
+class PartialMatch(NamedTuple):
+    """A phrase whose first tokens are the newest tokens of a hypothesis."""
 
     phrase: int
+    """Index of the phrase."""
     form: tuple[int, ...]
-    said: int
+    """Tokens of one form of the phrase."""
+    matched: int
+    """Number of its tokens that the hypothesis contains."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a hypothesis has come."""
+class PhraseProgress:
+    """The phrases that a hypothesis contains."""
 
-    stands: tuple[int, ...]
-    """How often each phrase stands in it, at most as often as it must."""
-    begun: frozenset[Begun] = frozenset()
-    """Phrases that it may be in the middle of."""
-    closing: frozenset[int] = frozenset()
-    """Phrases that stand in it unless the next token makes their last word longer."""
-    opens: bool = False
-    """Whether a word can begin without a space behind its last token."""
+    counts: tuple[int, ...]
+    """Number of occurrences of each phrase, at most the required number."""
+    partial: frozenset[PartialMatch] = frozenset()
+    """Phrases that the next token may continue."""
+    unconfirmed: frozenset[int] = frozenset()
+    """Complete phrases that count unless the next token continues their last word."""
+    can_precede_word: bool = False
+    """Whether a word can follow the last token without a space."""
 
 
-class Constraints:
-    """The phrases demanded of one sentence. `demanded` may name one more than once."""
+class PhraseConstraints:
+    """The phrases that the translation of one sentence must contain."""
 
-    def __init__(self, demanded: Sequence[Phrase], edges: TokenBoundaries) -> None:
-        self.phrases = list(dict.fromkeys(demanded))
-        self.wanted = [list(demanded).count(phrase) for phrase in self.phrases]
+    def __init__(self, phrases: Sequence[Phrase], boundaries: TokenBoundaries) -> None:
+        """Count the `phrases`: a phrase that occurs twice is required twice."""
+        self.phrases = list(dict.fromkeys(phrases))
+        self.required = [list(phrases).count(phrase) for phrase in self.phrases]
         self.sizes = [max(map(len, phrase.forms)) for phrase in self.phrases]
-        self.edges = edges
-        self.whole = sum(n * size for n, size in zip(self.wanted, self.sizes, strict=True))
-        """Tokens of all phrases: the bank of those who may end."""
+        self.boundaries = boundaries
+        self.num_tokens = sum(n * size for n, size in zip(self.required, self.sizes, strict=True))
+        """Number of tokens of all required phrases: the bank of hypotheses that can end."""
         self._tokens = {token for phrase in self.phrases for form in phrase.forms for token in form}
-        self._banks: dict[Progress, int] = {}
-        self._offers: dict[Progress, list[int]] = {}
+        self._banks: dict[PhraseProgress, int] = {}
+        self._next_tokens: dict[PhraseProgress, list[int]] = {}
 
-    def start(self) -> Progress:
-        """Return the progress of the empty hypothesis."""
-        return Progress((0,) * len(self.phrases))
+    def start(self) -> PhraseProgress:
+        """Return the progress of an empty hypothesis."""
+        return PhraseProgress((0,) * len(self.phrases))
 
-    def after(self, before: Progress, token: int) -> Progress:
-        """Return the progress of a hypothesis that goes on with `token`."""
-        opens = self.edges.can_precede_word[token]
-        if token not in self._tokens and not before.begun and not before.closing:
-            return before if before.opens == opens else Progress(before.stands, opens=opens)
-        stands = list(before.stands)
-        if not self.edges.starts_inside_word[token]:
-            for phrase in before.closing:
-                stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
-        steps = [step for step in before.begun if step.form[step.said] == token]
-        steps += [step for step in self._begins(before) if step.form[0] == token]
-        complete = {phrase for phrase, form, said in steps if said + 1 == len(form)}
-        closing = complete if self.edges.ends_inside_word[token] else set()
-        for phrase in complete - closing:  # once, whichever of its forms were said
-            stands[phrase] = min(stands[phrase] + 1, self.wanted[phrase])
-        begun = (Begun(p, form, said + 1) for p, form, said in steps if said + 1 < len(form))
-        return Progress(tuple(stands), frozenset(begun), frozenset(closing), opens)
+    def advance(self, progress: PhraseProgress, token: int) -> PhraseProgress:
+        """Return the progress of a hypothesis after one more token."""
+        can_precede_word = self.boundaries.can_precede_word[token]
+        if token not in self._tokens and not progress.partial and not progress.unconfirmed:
+            if progress.can_precede_word == can_precede_word:
+                return progress
+            return PhraseProgress(progress.counts, can_precede_word=can_precede_word)
+        counts = list(progress.counts)
+        if not self.boundaries.starts_inside_word[token]:
+            for phrase in progress.unconfirmed:
+                counts[phrase] = min(counts[phrase] + 1, self.required[phrase])
+        matches = [match for match in progress.partial if match.form[match.matched] == token]
+        matches += [match for match in self._possible_starts(progress) if match.form[0] == token]
+        complete = {phrase for phrase, form, matched in matches if matched + 1 == len(form)}
+        unconfirmed = complete if self.boundaries.ends_inside_word[token] else set()
+        for phrase in complete - unconfirmed:  # counts once, even if several forms match
+            counts[phrase] = min(counts[phrase] + 1, self.required[phrase])
+        partial = (
+            PartialMatch(phrase, form, matched + 1)
+            for phrase, form, matched in matches
+            if matched + 1 < len(form)
+        )
+        return PhraseProgress(
+            tuple(counts), frozenset(partial), frozenset(unconfirmed), can_precede_word
+        )
 
-    def _begins(self, progress: Progress) -> list[Begun]:
-        """Return the forms that may begin here: without a space only behind what opens a word."""
-        return [
-            Begun(number, form, 0)
-            for number, phrase in enumerate(self.phrases)
-            for form in phrase.forms
-            if progress.opens or not self.edges.starts_inside_word[form[0]]
-        ]
+    def bank(self, progress: PhraseProgress) -> int:
+        """Return the number of phrase tokens that a hypothesis contains, of `num_tokens`.
 
-    def _missing(self, progress: Progress, closing: bool) -> list[int]:
-        """Return how often each phrase must come yet; with `closing`, once less for those."""
-        return [
-            max(0, wanted - stands - (closing and number in progress.closing))
-            for number, (wanted, stands) in enumerate(
-                zip(self.wanted, progress.stands, strict=True)
-            )
-        ]
-
-    def bank(self, progress: Progress) -> int:
-        """Return how many tokens of the phrases a hypothesis has said, of `whole`.
-
-        It can say the rest in `whole` minus as many tokens, or fewer where phrases overlap.
+        At most `num_tokens` minus this number of tokens complete the hypothesis, or fewer if
+        phrases overlap.
         """
         if progress not in self._banks:
-            self._banks[progress] = max(self._said(progress, closing) for closing in (True, False))
+            self._banks[progress] = max(
+                self._count_tokens(progress, with_unconfirmed) for with_unconfirmed in (True, False)
+            )
         return self._banks[progress]
 
-    def _said(self, progress: Progress, closing: bool) -> int:
-        """Return the same, with phrases that are closing, or without them.
+    def next_tokens(self, progress: PhraseProgress) -> list[int]:
+        """Return the tokens that begin or continue a missing phrase, in ascending order."""
+        if progress not in self._next_tokens:
+            missing = self._missing(progress, with_unconfirmed=False)
+            matches = [*progress.partial, *self._possible_starts(progress)]
+            tokens = {match.form[match.matched] for match in matches if missing[match.phrase]}
+            self._next_tokens[progress] = sorted(tokens)
+        return self._next_tokens[progress]
 
-        With them, what is begun only counts where it goes on with a new word.
+    def _possible_starts(self, progress: PhraseProgress) -> list[PartialMatch]:
+        """Return the forms that may begin with the next token.
+
+        A form that begins inside a word needs a token such as an opening bracket before it.
         """
-        missing = self._missing(progress, closing)
-        lacks = sum(n * size for n, size in zip(missing, self.sizes, strict=True))
-        partly = [
-            step.said
-            for step in progress.begun
-            if missing[step.phrase] and not (closing and progress.closing and self._inside(step))
+        return [
+            PartialMatch(number, form, 0)
+            for number, phrase in enumerate(self.phrases)
+            for form in phrase.forms
+            if progress.can_precede_word or not self.boundaries.starts_inside_word[form[0]]
         ]
-        return self.whole - lacks + max(partly, default=0)
 
-    def _inside(self, step: Begun) -> bool:
-        return self.edges.starts_inside_word[step.form[step.said]]
+    def _missing(self, progress: PhraseProgress, with_unconfirmed: bool) -> list[int]:
+        """Return the number of missing occurrences of each phrase.
 
-    def offers(self, progress: Progress) -> list[int]:
-        """Return the tokens that bring a hypothesis forward, ascending."""
-        if progress not in self._offers:
-            missing = self._missing(progress, closing=False)
-            steps = [*progress.begun, *self._begins(progress)]
-            tokens = {step.form[step.said] for step in steps if missing[step.phrase]}
-            self._offers[progress] = sorted(tokens)
-        return self._offers[progress]
+        Unconfirmed phrases count as present if `with_unconfirmed`.
+        """
+        missing = []
+        for phrase, required in enumerate(self.required):
+            count = progress.counts[phrase]
+            if with_unconfirmed and phrase in progress.unconfirmed:
+                count += 1
+            missing.append(max(0, required - count))
+        return missing
+
+    def _count_tokens(self, progress: PhraseProgress, with_unconfirmed: bool) -> int:
+        """Return the number of phrase tokens, with or without unconfirmed phrases.
+
+        With them, a partial match counts only if its next token begins a new word, as a token
+        inside a word would make the unconfirmed phrase part of a longer word.
+        """
+        missing = self._missing(progress, with_unconfirmed)
+        missing_tokens = sum(n * size for n, size in zip(missing, self.sizes, strict=True))
+        matched = [
+            match.matched
+            for match in progress.partial
+            if missing[match.phrase]
+            and not (with_unconfirmed and progress.unconfirmed and self._continues_word(match))
+        ]
+        return self.num_tokens - missing_tokens + max(matched, default=0)
+
+    def _continues_word(self, match: PartialMatch) -> bool:
+        """Return whether the next token of a partial match continues a word."""
+        return self.boundaries.starts_inside_word[match.form[match.matched]]
 
 
-class _Said(NamedTuple):
-    """A hypothesis's next token."""
+class Continuation(NamedTuple):
+    """A hypothesis with one more token. Continuations sort by log-probability."""
 
-    score: float
+    log_prob: float
     row: int
+    """Index of the hypothesis."""
     token: int
 
 
-class _Candidate(NamedTuple):
-    score: float
+class BankedContinuation(NamedTuple):
+    """A continuation with its bank."""
+
+    log_prob: float
     row: int
     token: int
     bank: int
-    after: Progress
+    """Number of phrase tokens."""
+    progress: PhraseProgress
 
 
-@dataclass
-class Constrained:
-    """The sentences of a batch, and how far each of their hypotheses has come."""
+class BeamAllocation(CandidateSelector):
+    """Selects candidates so that every translation contains the phrases of its request."""
 
-    constraints: list[Constraints]
-    progress: list[list[Progress]]
-    """Of each sentence the living hypotheses': one before the first step, then K."""
+    needs_token_ids = True
 
-    @classmethod
-    def start(cls, constraints: list[Constraints]) -> Constrained:
-        """Begin with one empty hypothesis a sentence."""
-        return cls(constraints, [[each.start()] for each in constraints])
+    def __init__(
+        self,
+        boundaries: TokenBoundaries,
+        constraints: Sequence[PhraseConstraints] = (),
+        progress: Sequence[list[PhraseProgress]] = (),
+    ) -> None:
+        self.boundaries = boundaries
+        self.constraints = list(constraints)
+        """Phrases of each search."""
+        self.progress = list(progress)
+        """Progress of the hypotheses of each search: 1 before the first step, then K."""
 
-    def join(self, other: Constrained) -> Constrained:
-        """Return the sentences of both batches."""
-        return Constrained(self.constraints + other.constraints, self.progress + other.progress)
-
-    def keep(self, remaining: Tensor) -> Constrained:
-        """Return these sentences only."""
-        places = remaining.tolist()
-        return Constrained(
-            [self.constraints[b] for b in places], [self.progress[b] for b in places]
+    def start(
+        self, requests: Sequence[Request], groups: int, device: torch.device
+    ) -> BeamAllocation:
+        """Return the phrases of new requests, with one empty hypothesis each."""
+        constraints = [
+            PhraseConstraints(request.constraints.phrases, self.boundaries) for request in requests
+        ]
+        return BeamAllocation(
+            self.boundaries, constraints, [[phrases.start()] for phrases in constraints]
         )
 
-    def choose(self, log_probs: Tensor, before: Hypotheses, eos: int) -> Candidates:
-        """Return the candidates of each sentence: those that end, then K that live on.
+    def select(self, rows: Tensor) -> BeamAllocation:
+        indices = rows.tolist()
+        return BeamAllocation(
+            self.boundaries,
+            [self.constraints[index] for index in indices],
+            [self.progress[index] for index in indices],
+        )
 
-        `log_probs` are B x R x V, R as many as the hypotheses of a sentence here.
+    def join(self, other: BeamAllocation) -> BeamAllocation:
+        return BeamAllocation(
+            self.boundaries,
+            self.constraints + other.constraints,
+            self.progress + other.progress,
+        )
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Candidates:
+        """Return the candidates of each search: those that end, then K that stay active.
+
+        Updates `progress` to the active hypotheses after this step.
         """
-        rows, k = log_probs.size(1), before.scores.size(1)
-        totals = before.scores[:, :rows]
-        left = (before.limits - before.length - 1).tolist()
-        tokens = [
-            [its.offers(one) for one in living]
-            for its, living in zip(self.constraints, self.progress, strict=True)
-        ]
-        width = max(1, *(len(ids) for each in tokens for ids in each))
-        padded = [[[*ids, *[eos] * (width - len(ids))] for ids in each] for each in tokens]
-        ids = torch.tensor(padded, device=log_probs.device)
-        forward = (log_probs.gather(2, ids) + totals[:, :, None]).tolist()
-        alone = log_probs.max(2)
-        highest = list(zip((alone.values + totals).tolist(), alone.indices.tolist(), strict=True))
-        found = [part.tolist() for part in best_of(log_probs, totals, 2 * k)]
-        ending = (log_probs[:, :, eos] + totals).tolist()
-        ended = (before.ended > 0).tolist()
-        chosen: list[list[_Candidate]] = []
-        for b in range(len(self.constraints)):
-            scores: dict[tuple[int, int], float] = {}
-            for score, row, token in zip(*(part[b] for part in found), strict=True):
-                scores[row, token] = score
-            for row, (score, token) in enumerate(zip(*highest[b], strict=True)):
-                scores[row, token] = score
-            for row, ids_of_row in enumerate(tokens[b]):
-                scores.update(
-                    ((row, token), score)
-                    for token, score in zip(ids_of_row, forward[b][row], strict=False)
-                )
-            if left[b] == 0:
-                scores = {(row, eos): score for row, score in enumerate(ending[b])}
-            ranked = [_Said(score, *place) for place, score in scores.items() if score > -math.inf]
+        k, rows = step.state.beam_size, log_probs.size(1)
+        is_last_step = (step.state.max_lengths == step.state.lengths + 1).tolist()
+        has_finished = (step.state.num_finished > 0).tolist()
+        ended_log_probs = (log_probs[:, :, step.eos] + step.state.log_probs[:, :rows]).tolist()
+        continuations = self._best_continuations(log_probs, step)
+        selected: list[list[BankedContinuation]] = []
+        for q, best in enumerate(continuations):
+            if is_last_step[q]:
+                best = {(row, step.eos): value for row, value in enumerate(ended_log_probs[q])}
+            ranked = [
+                Continuation(log_prob, row, token)
+                for (row, token), log_prob in best.items()
+                if log_prob > -math.inf
+            ]
             ranked.sort(reverse=True)
-            candidates = self._allocate(b, ranked, k, eos)
-            if left[b] == 0 and not candidates and not ended[b]:  # the phrases cannot stand
-                progress = self.progress[b]
-                candidates = [_Candidate(*each, 0, progress[each.row]) for each in ranked[:k]]
-            chosen.append(candidates)
-        self.progress = [
-            [each.after for each in candidates if each.token != eos] for candidates in chosen
-        ]
-        return self._tensors(chosen, k, log_probs.device)
+            chosen = self._allocate(q, ranked, k, step.eos)
+            if is_last_step[q] and not chosen and not has_finished[q]:
+                # the phrases do not fit: return the best hypotheses without them
+                progress = self.progress[q]
+                chosen = [BankedContinuation(*end, 0, progress[end.row]) for end in ranked[:k]]
+            selected.append(chosen)
+        for q, chosen in enumerate(selected):
+            active = [candidate.progress for candidate in chosen if candidate.token != step.eos]
+            unused = [self.constraints[q].start()] * (k - len(active))
+            self.progress[q] = active + unused
+        return as_candidates(selected, 2 * k, log_probs.device)
 
-    def _allocate(self, b: int, ranked: list[_Said], k: int, eos: int) -> list[_Candidate]:
-        """Return those of a sentence's candidates that end, then at most K that live on.
+    def _best_continuations(
+        self, log_probs: Tensor, step: DecodingStep
+    ) -> list[dict[tuple[int, int], float]]:
+        """Return the log-probabilities of the continuations of each search by (row, token).
 
-        As the hypothesis that is farthest goes on, one can always say all phrases in time.
+        These are the 2 K best of all, the best of each hypothesis, and those that continue a
+        phrase.
         """
-        its = self.constraints[b]
-        banks: dict[int, list[_Candidate]] = {}
-        ends: list[_Candidate] = []
-        for score, row, token in ranked:
-            before = self.progress[b][row]
-            if token == eos:
-                bank = its.bank(before)
-                if bank == its.whole and len(banks.get(bank, ())) + len(ends) < k:
-                    ends.append(_Candidate(score, row, token, bank, before))
-                continue
-            after = its.after(before, token)
-            bank = its.bank(after)
-            banks.setdefault(bank, []).append(_Candidate(score, row, token, bank, after))
-        return ends + sorted(divided(banks, k), key=lambda each: -each.score)
-
-    def _tensors(self, chosen: list[list[_Candidate]], k: int, device: torch.device) -> Candidates:
-        """Return candidates as tensors, B x 2 K, filled up with impossible ones."""
-        rows = []
-        for b, candidates in enumerate(chosen):
-            missing = 2 * k - len(candidates)
-            rows.append(
-                [(each.score, each.row, each.token) for each in candidates]
-                + [(-math.inf, 0, 0)] * missing
+        totals = step.state.log_probs[:, : log_probs.size(1)]
+        next_tokens = [
+            [phrases.next_tokens(progress) for progress in hypotheses]
+            for phrases, hypotheses in zip(self.constraints, self.progress, strict=True)
+        ]
+        width = max(1, *(len(tokens) for rows in next_tokens for tokens in rows))
+        padded = [
+            [[*tokens, *[step.eos] * (width - len(tokens))] for tokens in rows]
+            for rows in next_tokens
+        ]
+        phrase_tokens = torch.tensor(padded, device=log_probs.device)
+        phrase_log_probs = (log_probs.gather(2, phrase_tokens) + totals[:, :, None]).tolist()
+        best_of_row = log_probs.max(2)
+        row_log_probs = (best_of_row.values + totals).tolist()
+        row_tokens = best_of_row.indices.tolist()
+        top = top_candidates(log_probs, totals, 2 * step.state.beam_size)
+        top_log_probs, top_rows, top_tokens = (tensor.tolist() for tensor in top)
+        continuations = []
+        for q, rows in enumerate(next_tokens):
+            best = dict(
+                zip(zip(top_rows[q], top_tokens[q], strict=True), top_log_probs[q], strict=True)
             )
-            living = self.progress[b]
-            self.progress[b] = living + [self.constraints[b].start()] * (k - len(living))
-        scores, origins, tokens = zip(*(zip(*row, strict=True) for row in rows), strict=True)
-        return (
-            torch.tensor(scores, device=device),
-            torch.tensor(origins, device=device),
-            torch.tensor(tokens, device=device),
-        )
+            for row, tokens in enumerate(rows):
+                best[row, row_tokens[q][row]] = row_log_probs[q][row]
+                for token, log_prob in zip(tokens, phrase_log_probs[q][row], strict=False):
+                    best[row, token] = log_prob
+            continuations.append(best)
+        return continuations
+
+    def _allocate(
+        self, q: int, ranked: list[Continuation], k: int, eos: int
+    ) -> list[BankedContinuation]:
+        """Return the continuations of search `q` that end, then at most K that stay active.
+
+        The highest bank always keeps a place, so that all phrases fit before the maximum length.
+        """
+        constraints = self.constraints[q]
+        banks: dict[int, list[BankedContinuation]] = {}
+        ended: list[BankedContinuation] = []
+        for log_prob, row, token in ranked:
+            progress = self.progress[q][row]
+            if token == eos:
+                bank = constraints.bank(progress)
+                is_complete = bank == constraints.num_tokens
+                if is_complete and len(banks.get(bank, ())) + len(ended) < k:
+                    ended.append(BankedContinuation(log_prob, row, token, bank, progress))
+                continue
+            progress = constraints.advance(progress, token)
+            bank = constraints.bank(progress)
+            continuation = BankedContinuation(log_prob, row, token, bank, progress)
+            banks.setdefault(bank, []).append(continuation)
+        active = allocate_beam(banks, k)
+        return ended + sorted(active, key=lambda continuation: -continuation.log_prob)
 
 
-def divided(banks: dict[int, list[_Candidate]], k: int) -> list[_Candidate]:
-    """Return K candidates, as many of each bank as can be: first the best of each, and so on.
+def allocate_beam(
+    banks: dict[int, list[BankedContinuation]], size: int
+) -> list[BankedContinuation]:
+    """Return `size` continuations: the best of each bank, then the second best, and so on.
 
-    The farthest bank comes first, then those with the better candidate.
+    Of those with equal rank in their banks, the highest bank comes first, then the more probable.
     """
-    farthest = max(banks, default=0)
-    ordered = [
-        (place, each.bank != farthest, -each.score, each)
+    highest = max(banks, default=0)
+    ranked = [
+        (rank, continuation.bank != highest, -continuation.log_prob, continuation)
         for bank in banks.values()
-        for place, each in enumerate(bank)
+        for rank, continuation in enumerate(bank)
     ]
-    ordered.sort(key=lambda item: item[:3])
-    return [each for *_, each in ordered[:k]]
+    ranked.sort(key=lambda item: item[:3])
+    return [continuation for *_, continuation in ranked[:size]]
+
+
+def as_candidates(
+    selected: list[list[BankedContinuation]], size: int, device: torch.device
+) -> Candidates:
+    """Return continuations as Q x `size` tensors, padded with log-probabilities of -inf."""
+    log_probs, origins, tokens = [], [], []
+    for continuations in selected:
+        padding = size - len(continuations)
+        log_probs.append([c.log_prob for c in continuations] + [-math.inf] * padding)
+        origins.append([c.row for c in continuations] + [0] * padding)
+        tokens.append([c.token for c in continuations] + [0] * padding)
+    return Candidates(
+        torch.tensor(log_probs, device=device),
+        torch.tensor(origins, device=device),
+        torch.tensor(tokens, device=device),
+    )

@@ -1,11 +1,12 @@
-"""A vocabulary shortlist: the only target tokens that the translation of a line may hold.
+"""Vocabulary shortlists: the target tokens that the translation of a sentence can contain.
 
-A line's shortlist is the union of what its source tokens were translated as, the tokens that are
-frequent anywhere, and the source tokens themselves where the target has them, so that names can be
-copied (Jean et al. 2015, section 3.3). The vocabulary product, the softmax and the search for the
-best tokens then cost a part of what they do over the whole vocabulary.
+The shortlist of a sentence is the union of the tokens that its source tokens translate to, the
+most frequent target tokens, and the source tokens themselves if they are also target tokens, so
+that names can be copied (Jean et al. 2015, section 3.3). The output projection, the softmax and
+the selection of candidates then cost a fraction of their cost over the whole vocabulary.
 
-Shapes: B sentences, N = B x K rows, D width, W the longest list of a batch.
+Shapes: B sentences, N decoder rows, D width of the hidden vectors, V vocabulary size, W size of
+the longest shortlist of a batch.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from torch import Tensor
 
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.request_queue import Request
+from nmt.decoding.vocabulary import OutputVocabulary
 from nmt.errors import RunError
 from nmt.models.layers import OutputProjection
 
@@ -33,90 +36,132 @@ TokenIds = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shortlist:
-    """For each source token the target tokens that it may become."""
+    """The target tokens that each source token can translate to."""
 
     always: TokenIds
-    """Target tokens in every list, the end of a sentence first."""
+    """Target tokens in every shortlist, eos first."""
     offsets: TokenIds
-    """Where the targets of each source token begin, and the end: source vocabulary + 1."""
+    """Offsets into `targets`, one per source token and one more: token i has
+    targets[offsets[i]:offsets[i + 1]]."""
     targets: TokenIds
+    """Target tokens of all source tokens."""
 
     @cached_property
     def size(self) -> int:
-        """Above all target tokens here."""
+        """The highest target token id plus 1."""
         return 1 + max(int(self.always.max()), int(self.targets.max(initial=0)))
 
-    def of(self, source: Sequence[int], demanded: Collection[int] = ()) -> TokenIds:
-        """Return the ids that the translation of these tokens may hold, the end first."""
-        named = np.zeros(max(self.size, 1 + max(demanded, default=0)), bool)
-        named[self.always] = True
-        named[list(demanded)] = True
+    def token_ids(self, source: Sequence[int], required: Collection[int] = ()) -> TokenIds:
+        """Return the target tokens for a source sentence: eos first, then ascending.
+
+        The `required` token ids are always included.
+        """
+        is_listed = np.zeros(max(self.size, 1 + max(required, default=0)), bool)
+        is_listed[self.always] = True
+        is_listed[list(required)] = True
         for token in set(source):
-            named[self.targets[self.offsets[token] : self.offsets[token + 1]]] = True
-        named[self.always[0]] = False
-        return np.concatenate([self.always[:1], named.nonzero()[0]])
+            is_listed[self.targets[self.offsets[token] : self.offsets[token + 1]]] = True
+        eos = self.always[:1]
+        is_listed[eos] = False
+        return np.concatenate([eos, is_listed.nonzero()[0]])
 
     def save(self, file: Path) -> None:
-        """Write it to a safetensors file."""
+        """Write the shortlist to a safetensors file."""
         arrays = {"always": self.always, "offsets": self.offsets, "targets": self.targets}
         files.write_bytes(file, save(arrays))
 
     @classmethod
     def load(cls, file: Path, tokenizers: Tokenizers) -> Shortlist:
-        """Read what `save` wrote.
+        """Read the file that `save` wrote.
 
-        Raises RunError where it is missing, damaged or of other vocabularies.
+        Raises RunError if the file is missing or damaged or if it belongs to other vocabularies.
         """
         try:
-            found = cls(**load(file.read_bytes()))
+            shortlist = cls(**load(file.read_bytes()))
         except FileNotFoundError:
             raise RunError(
                 f"{file}: no such file; `nmt shortlist {file.parent}` learns one"
             ) from None
         except (safetensors.SafetensorError, TypeError) as error:
             raise RunError(f"{file}: expected a shortlist, got a damaged file: {error}") from None
-        known = len(found.offsets) == tokenizers.src.vocab_size + 1
-        if not known or found.size > tokenizers.tgt.vocab_size:
+        same_source = len(shortlist.offsets) == tokenizers.src.vocab_size + 1
+        if not same_source or shortlist.size > tokenizers.tgt.vocab_size:
             raise RunError(
                 f"{file}: expected a shortlist of this run's vocabularies, got one of others"
             )
-        return found
+        return shortlist
 
 
-@dataclass(frozen=True)
-class Narrowed:
-    """The vocabulary of a batch: for each sentence its own list, W tokens with the end first."""
+class ShortlistVocabulary(OutputVocabulary):
+    """The shortlists of a batch of sentences, padded to W tokens."""
 
-    output: OutputProjection
-    lists: list[TokenIds]
-    tokens: Tensor
-    """B x W ids; a shorter list is filled up with its first."""
-    barred: Tensor
-    """B x W, -inf where a list is filled up, else 0."""
-    logits_of: Callable[[Tensor], Tensor]
-    """From B x K x D hidden vectors to B x K x W logits."""
+    def __init__(
+        self,
+        shortlist: Shortlist,
+        output: OutputProjection,
+        vocab_size: int,
+        expand: bool = False,
+        lists: Sequence[TokenIds] = (),
+    ) -> None:
+        """Restrict the output projection to the token ids of `lists`, one list per sentence.
 
-    @classmethod
-    def of(cls, output: OutputProjection, lists: list[TokenIds]) -> Narrowed:
-        """Take the part of the vocabulary that these lists name."""
-        device = output.bias.device
+        With `expand` the log-probabilities are scattered into the full vocabulary (W = V), as
+        logits processors expect token ids.
+        """
+        self.shortlist = shortlist
+        self.output = output
+        self.vocab_size = vocab_size
+        self.expand = expand
+        self.lists = list(lists)
+        self.eos = int(shortlist.always[0]) if expand else 0
+        if lists:
+            self._project(lists)
+
+    def _project(self, lists: Sequence[TokenIds]) -> None:
+        """Prepare the projection to the tokens of these sentences."""
+        device = self.output.bias.device
         width = max(map(len, lists))
         rows = [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in lists]
-        tokens = torch.from_numpy(np.stack(rows)).to(device)
+        self.tokens = torch.from_numpy(np.stack(rows)).to(device)
+        """B x W token ids; eos as padding."""
         lengths = torch.tensor([[len(ids)] for ids in lists], device=device)
-        barred = torch.zeros(tokens.shape, device=device)
-        barred[torch.arange(width, device=device) >= lengths] = -math.inf
-        return cls(output, lists, tokens, barred, output.restricted_to(tokens))
+        self._padding = torch.zeros(self.tokens.shape, device=device)
+        """B x W: -inf for padding, else 0."""
+        self._padding[torch.arange(width, device=device) >= lengths] = -math.inf
+        self._restricted_logits: Callable[[Tensor], Tensor] = self.output.restricted_to(self.tokens)
+
+    def _with(self, lists: Sequence[TokenIds]) -> ShortlistVocabulary:
+        return ShortlistVocabulary(self.shortlist, self.output, self.vocab_size, self.expand, lists)
+
+    def start(self, requests: Sequence[Request]) -> ShortlistVocabulary:
+        return self._with(
+            [self.shortlist.token_ids(r.source, r.constraints.tokens) for r in requests]
+        )
+
+    def select(self, sentences: Tensor) -> ShortlistVocabulary:
+        return self._with([self.lists[b] for b in sentences.tolist()])
+
+    def join(self, other: ShortlistVocabulary) -> ShortlistVocabulary:
+        return self._with(self.lists + other.lists)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return N x W logits of N x D hidden vectors."""
+        """Return N x W logits of N x D hidden vectors, over the shortlists."""
         rows = hidden.view(len(self.lists), -1, hidden.size(-1))
-        return self.logits_of(rows).float().add_(self.barred[:, None]).flatten(0, 1)
+        return self._restricted_logits(rows).float().add_(self._padding[:, None]).flatten(0, 1)
 
-    def join(self, other: Narrowed) -> Narrowed:
-        """Return the vocabulary of both batches."""
-        return Narrowed.of(self.output, self.lists + other.lists)
+    def log_probs(self, hidden: Tensor) -> Tensor:
+        log_probs = self.logits(hidden).log_softmax(-1)
+        if not self.expand:
+            return log_probs
+        log_probs = log_probs.view(len(self.lists), -1, log_probs.size(-1))
+        shape = (*log_probs.shape[:2], self.vocab_size)
+        columns = self.tokens[:, None].expand_as(log_probs)
+        full = log_probs.new_full(shape, -math.inf)
+        return full.scatter_reduce(2, columns, log_probs, "amax").flatten(0, 1)
 
-    def keep(self, remaining: Tensor) -> Narrowed:
-        """Return the vocabulary with these sentences only."""
-        return Narrowed.of(self.output, [self.lists[b] for b in remaining.tolist()])
+    def token_ids(self, indices: Tensor) -> Tensor:
+        if self.expand:
+            return indices
+        groups = len(indices) // len(self.tokens)
+        tokens = self.tokens.repeat_interleave(groups, 0) if groups > 1 else self.tokens
+        return tokens.gather(1, indices)

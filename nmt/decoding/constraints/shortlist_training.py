@@ -16,8 +16,8 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import chunks
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import TorchEngine
 from nmt.decoding.constraints.shortlist import Shortlist, TokenIds
+from nmt.decoding.forced_decoding import ForcedDecoder
 from nmt.decoding.lines.pair_splitting import batch_by_size
 from nmt.decoding.loading import load_engine
 from nmt.errors import RunError
@@ -45,7 +45,7 @@ def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -
     corpus, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
     pairs = tqdm(corpus.pairs(), total=len(corpus), unit="pair", disable=None)
-    shortlist = learn_shortlist(engine, pairs, best)
+    shortlist = learn_shortlist(engine.forced_decoder, pairs, best)
     shortlist.save(run.shortlist)
     covered, size = coverage(shortlist, valid.pairs())
     return (
@@ -54,18 +54,18 @@ def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -
     )
 
 
-def learn_shortlist(engine: TorchEngine, pairs: Iterable[Pair], best: int) -> Shortlist:
+def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], best: int) -> Shortlist:
     """Learn a shortlist from pairs of source and target tokens, the targets forced.
 
     A source token gets the `best` target tokens that attend to it most, summed over all pairs.
     """
-    tokenizers = engine.tokenizers
+    tokenizers = decoder.tokenizers
     width = tokenizers.tgt.vocab_size
     counts = np.zeros(width, np.int64)
     sums: Weights = (np.zeros(0, np.int64), np.zeros(0))
     held: list[Weights] = []
     for window in chunks(pairs, WINDOW):
-        held += _attention(engine, window)
+        held += _attention(decoder, window)
         for _, target in window:
             np.add.at(counts, target, 1)
         if sum(len(keys) for keys, _ in held) > HELD:
@@ -82,12 +82,12 @@ def learn_shortlist(engine: TorchEngine, pairs: Iterable[Pair], best: int) -> Sh
     )
 
 
-def _attention(engine: TorchEngine, pairs: list[Pair]) -> Iterator[Weights]:
+def _attention(decoder: ForcedDecoder, pairs: list[Pair]) -> Iterator[Weights]:
     """Yield the attention of each pair between its tokens, the ends left out."""
-    width = engine.tokenizers.tgt.vocab_size
-    for batch in batch_by_size(pairs, engine.settings.batch_size):
+    width = decoder.tokenizers.tgt.vocab_size
+    for batch in batch_by_size(pairs, decoder.settings.batch_size):
         some = [pairs[i] for i in batch]
-        for (source, target), weights in zip(some, engine.attention(some), strict=True):
+        for (source, target), weights in zip(some, decoder.attention(some), strict=True):
             inner = weights[:-1, :-1]
             t, s = np.nonzero(inner >= LEAST_WEIGHT)
             keys = np.asarray(source, np.int64)[s] * width + np.asarray(target, np.int64)[t]
@@ -122,7 +122,7 @@ def coverage(shortlist: Shortlist, pairs: Iterable[Pair]) -> tuple[float, float]
     """Return the share of target tokens that stand in their line's list, and a list's mean size."""
     found = tokens = sizes = lines = 0
     for source, target in pairs:
-        allowed = shortlist.of(source)
+        allowed = shortlist.token_ids(source)
         found += int(np.isin(target, allowed).sum())
         tokens += len(target)
         sizes += len(allowed)

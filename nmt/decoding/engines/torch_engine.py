@@ -1,0 +1,214 @@
+"""The engine of nmt: beam search and forced decoding with a PyTorch model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+
+import torch
+
+from nmt.config.sections.decode import DecodeConfig
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.beam_search import BeamSearch, record_candidates
+from nmt.decoding.beam_state import BeamState, Candidates
+from nmt.decoding.candidates import CandidateSelector, build_candidate_selector
+from nmt.decoding.constraints.beam_allocation import BeamAllocation
+from nmt.decoding.constraints.lexical_constraints import (
+    PHRASES_NEED_BEAM_SEARCH,
+    LexicalConstraints,
+    TokenBoundaries,
+)
+from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
+from nmt.decoding.forced_decoding import ForcedDecoder, TokenPair
+from nmt.decoding.hypothesis import Hypothesis, length_limit
+from nmt.decoding.lines.confidence import TokenScores
+from nmt.decoding.logits_processors import ForcedPrefix, LogitsProcessor, build_logits_processors
+from nmt.decoding.request_queue import Request, RequestQueue
+from nmt.decoding.trace import BeamStep
+from nmt.decoding.vocabulary import FullVocabulary, OutputVocabulary
+from nmt.device.threads import run_in_threads
+from nmt.errors import ConfigError
+from nmt.models.build import AnyModel
+from nmt.models.interface import evaluation_mode
+
+MIN_SENTENCES_PER_THREAD = 8
+"""Minimum number of sentences per search thread."""
+MAX_SAMPLES_PER_BATCH = 320
+"""Maximum number of samples in a batch, unless one sentence has more."""
+
+
+class TorchEngine:
+    """Searches and scores token ids with one model on one device.
+
+    To extend the search, append a logits processor to `processors`.
+    """
+
+    def __init__(
+        self,
+        model: AnyModel,
+        tokenizers: Tokenizers,
+        settings: DecodeConfig,
+        device: torch.device,
+        shortlist: Shortlist | None = None,
+        check: Callable[[], object] | None = None,
+    ) -> None:
+        """Prepare search and forced decoding; `check` is called before each decoding step.
+
+        Raises ConfigError if a piece of `decode.forbid` is not in the target vocabulary.
+        """
+        self.model = model
+        self.tokenizers = tokenizers
+        self.settings = settings
+        self.device = device
+        self.shortlist = shortlist
+        self.check = check
+        self.forced_decoder = ForcedDecoder(model, tokenizers, settings, device)
+        self.processors = build_logits_processors(settings, tokenizers.tgt)
+
+    @cached_property
+    def token_boundaries(self) -> TokenBoundaries:
+        """The target tokens that begin or end inside a word."""
+        return TokenBoundaries.of(self.tokenizers.tgt)
+
+    def length_limit(
+        self, source_length: int, constraints: LexicalConstraints | None = None
+    ) -> int:
+        """Return the maximum length of a translation in tokens, eos included."""
+        return length_limit(self.settings, source_length, constraints)
+
+    def search(
+        self,
+        sources: Sequence[Sequence[int]],
+        nbest: int = 1,
+        constraints: Mapping[int, LexicalConstraints] | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Return the `nbest` best hypotheses of each source, best first.
+
+        `sources` are token ids without eos; `constraints` are given by the index of the source.
+        `nbest` is at most `decode.max_nbest`. `progress` is called with the number of sources
+        that have just finished, never by two threads at once. Raises ConfigError if phrases are
+        required of samples or diverse groups.
+        """
+        constraints = constraints or {}
+        requests = [
+            self._request(index, source, constraints.get(index))
+            for index, source in enumerate(sources)
+        ]
+        with_phrases = [request for request in requests if request.constraints.phrases]
+        if with_phrases and (self.settings.is_sampling or self.settings.groups > 1):
+            raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
+        without_phrases = [request for request in requests if not request.constraints.phrases]
+        results = self._search(
+            without_phrases, nbest, build_candidate_selector(self.settings), progress
+        )
+        if with_phrases:
+            selector = BeamAllocation(self.token_boundaries)
+            results |= self._search(with_phrases, nbest, selector, progress)
+        return [results[index] for index in range(len(sources))]
+
+    def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
+        """Search one source; return the best hypothesis and the candidates of each step.
+
+        With diverse groups these are the candidates of the first group.
+        """
+        steps: list[BeamStep] = []
+
+        def record(state: BeamState, candidates: Candidates) -> None:
+            steps.append(record_candidates(state, candidates, self.tokenizers.tgt.eos))
+
+        request = self._request(0, source, None)
+        search = self._build_search([request], 1, build_candidate_selector(self.settings), record)
+        queue = self._build_queue([request], max_sentences=1)
+        with evaluation_mode(self.model):
+            search.run(queue)
+        return queue.results[0][0], steps
+
+    def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
+        """Return the target of each pair as a hypothesis with its score."""
+        return self.forced_decoder.score(pairs)
+
+    def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
+        """Return the log-probabilities of target tokens and the attention on source tokens."""
+        return self.forced_decoder.score_tokens(pairs)
+
+    def _request(
+        self, index: int, source: Sequence[int], constraints: LexicalConstraints | None
+    ) -> Request:
+        if constraints == LexicalConstraints():
+            constraints = None
+        max_length = self.length_limit(len(source), constraints)
+        return Request(index, source, constraints or LexicalConstraints(), max_length)
+
+    def _search(
+        self,
+        requests: Sequence[Request],
+        nbest: int,
+        selector: CandidateSelector,
+        progress: Callable[[int], object] | None,
+    ) -> dict[int, list[Hypothesis]]:
+        """Search with one thread on a GPU, and with several on a CPU if there are many requests."""
+        if not requests:
+            return {}
+        threads = 1
+        if self.device.type == "cpu":
+            max_threads = len(requests) // MIN_SENTENCES_PER_THREAD
+            threads = max(1, min(torch.get_num_threads(), max_threads))
+        max_sentences = math.ceil(len(requests) / threads)
+        if self.settings.is_sampling:
+            max_sentences = min(max_sentences, max(1, MAX_SAMPLES_PER_BATCH // nbest))
+        search = self._build_search(requests, nbest, selector)
+        queue = self._build_queue(requests, max_sentences, progress)
+        with evaluation_mode(self.model):
+            if threads == 1:
+                search.run(queue)
+            else:
+                run_in_threads(lambda stop: search.run(queue, stop), threads)
+        return queue.results
+
+    def _build_queue(
+        self,
+        requests: Sequence[Request],
+        max_sentences: int,
+        progress: Callable[[int], object] | None = None,
+    ) -> RequestQueue:
+        settings = self.settings
+        max_sentences = min(settings.batch_size, max_sentences)
+        return RequestQueue(
+            requests, max_sentences, settings.batch_tokens, settings.continuous, progress
+        )
+
+    def _build_search(
+        self,
+        requests: Sequence[Request],
+        nbest: int,
+        selector: CandidateSelector,
+        on_candidates: Callable[[BeamState, Candidates], object] | None = None,
+    ) -> BeamSearch:
+        """Combine the parts of a search that the settings and the requests need."""
+        processors: list[LogitsProcessor] = list(self.processors)
+        if any(request.constraints.prefix for request in requests):
+            processors.append(ForcedPrefix())
+        vocabulary: OutputVocabulary
+        if self.shortlist is None:
+            vocabulary = FullVocabulary(self.model, self.tokenizers.tgt, self.device)
+        else:
+            vocabulary = ShortlistVocabulary(
+                self.shortlist,
+                self.model.output,
+                self.tokenizers.tgt.vocab_size,
+                expand=bool(processors) or selector.needs_token_ids,
+            )
+        return BeamSearch(
+            self.model,
+            self.tokenizers,
+            self.settings,
+            self.device,
+            nbest,
+            vocabulary,
+            processors,
+            selector,
+            self.check,
+            on_candidates,
+        )

@@ -1,0 +1,91 @@
+"""The state of a beam: candidates that finish, candidates that stay active, and the stop rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from nmt.decoding.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.candidates import BLOCK_SIZE, top_candidates
+
+EOS = 3
+VOCAB_SIZES = [5, BLOCK_SIZE, 10 * BLOCK_SIZE + 7, 40 * BLOCK_SIZE, 40 * BLOCK_SIZE + 1]
+
+
+@pytest.mark.parametrize("vocab_size", VOCAB_SIZES)
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("count", [1, 4, 10])
+def test_top_candidates_equal_a_full_sort(vocab_size: int, rows: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(vocab_size)
+    log_probs = torch.randint(0, 50, (10, rows, vocab_size), generator=generator).float()
+    totals = torch.randint(0, 5, (10, rows), generator=generator).float()
+    log_probs[3, -1, -1] = 60.0
+    log_probs[4, 0] = -math.inf
+    totals[5, -1] = -math.inf
+    values, row, token = top_candidates(log_probs, totals, count)
+    sums = (log_probs + totals[:, :, None]).flatten(1)
+    assert torch.equal(values, sums.sort(1, descending=True).values[:, :count])
+    index = row * vocab_size + token
+    assert torch.equal(sums.gather(1, index), values)
+    assert all(len(set(indices)) == len(indices) for indices in index.tolist()), "a duplicate"
+
+
+def candidates(log_probs: list[float], origins: list[int], tokens: list[int]) -> Candidates:
+    """Candidates of one search."""
+    return Candidates(torch.tensor([log_probs]), torch.tensor([origins]), torch.tensor([tokens]))
+
+
+def test_extend_finishes_first_k_and_continues_others() -> None:
+    """With K = 2 the first of four candidates finishes; the third ends with eos, but too late."""
+    first = candidates([-0.5, -1.0, -2.0, -3.0], [0, 0, 0, 0], [7, 8, 9, 10])
+    before = BeamState.start(torch.tensor([9]), 2, 2).extend(first, EOS, Ranking(1.0)).state
+    assert before.tokens[0, :, 0].tolist() == [7, 8]
+    second = candidates([-1.0, -1.5, -2.0, -2.5], [1, 0, 0, 1], [EOS, 5, EOS, 6])
+    after, origins, tokens = before.extend(second, EOS, Ranking(1.0))
+    assert origins.tolist() == [[0, 1]]
+    assert tokens.tolist() == [[5, 6]]
+    assert after.tokens[0, :, :2].tolist() == [[7, 5], [8, 6]]
+    assert after.log_probs.tolist() == [[-1.5, -2.5]]
+    assert after.num_finished.tolist() == [1]
+    assert after.finished_lengths[0, 0] == 1
+    assert after.finished_tokens[0, 0, :1].tolist() == [8]
+    assert after.finished_log_probs[0, 0] == -1.0
+    assert after.finished_scores[0].tolist() == [pytest.approx(-1.0 / (7 / 6)), -math.inf]
+
+
+@pytest.mark.parametrize(
+    ("stop", "finished", "active", "length", "num_finished", "is_done"),
+    [
+        # the active hypotheses can still reach -9 / lp(40) = -9 / 7.5 = -1.2
+        ("exact", -1.19, -9.0, 10, 1, True),
+        ("exact", -1.21, -9.0, 10, 1, False),
+        # or -9 / lp(10 + 5 + 5) = -9 / (25 / 6) = -2.16
+        ("bounded", -2.15, -9.0, 10, 1, True),
+        ("bounded", -2.17, -9.0, 10, 1, False),
+        ("first", -math.inf, -9.0, 10, 0, False),
+        ("first", -99.0, -1.0, 10, 1, True),
+        ("beam", -99.0, -1.0, 10, 1, False),
+        ("beam", -99.0, -1.0, 10, 2, True),
+        *((stop, -math.inf, -1.0, 40, 0, True) for stop in ("exact", "bounded", "first", "beam")),
+    ],
+)
+def test_stop_rule_decides_when_a_search_is_done(
+    stop: StopRule, finished: float, active: float, length: int, num_finished: int, is_done: bool
+) -> None:
+    """One search with K = 2, n = 1 and maximum length 40."""
+    state = replace(
+        BeamState.start(torch.tensor([40]), 2, 1),
+        finished_scores=torch.tensor([[finished]]),
+        log_probs=torch.tensor([[active, active - 1]]),
+        lengths=torch.tensor([length]),
+        num_finished=torch.tensor([num_finished]),
+    )
+    assert state.is_done(stop, Ranking(1.0)).tolist() == [is_done]
+
+
+def test_length_penalty_of_a_tensor_of_lengths() -> None:
+    penalties = Ranking(1.0).length_penalty(torch.tensor([1, 7, 13]))
+    assert penalties.tolist() == pytest.approx([1, 2, 3])
