@@ -25,7 +25,7 @@ def tokenizer(config: ConfigFile, run: RunFolder = None, set_: Overrides = None)
     """Train the tokenizer of a config unless it is up to date."""
     from nmt.commands.data import prepare as command
 
-    command.run(config, run, set_ or [], corpus=False)
+    command.run(command.PrepareOptions(config, run, set_ or [], tokenizer_only=True))
 
 
 @app.command(rich_help_panel="Data")
@@ -33,7 +33,7 @@ def prepare(config: ConfigFile, run: RunFolder = None, set_: Overrides = None) -
     """Tokenize the text of a config into its run folder."""
     from nmt.commands.data import prepare as command
 
-    command.run(config, run, set_ or [], corpus=True)
+    command.run(command.PrepareOptions(config, run, set_ or []))
 
 
 @app.command(rich_help_panel="Data")
@@ -60,7 +60,8 @@ def check(
     """Find bad lines, duplicates, leaks and shifts in text."""
     from nmt.commands.data import check as command
 
-    raise typer.Exit(command.run(files, test, set_ or [], html, json, strict))
+    options = command.CheckOptions(files, test, set_ or [], html, json, strict)
+    raise typer.Exit(command.run(options))
 
 
 @app.command(rich_help_panel="Data")
@@ -75,7 +76,7 @@ def clean(
     """Filter training text by data.clean and write the result."""
     from nmt.commands.data import clean as command
 
-    command.run(config, output, set_ or [])
+    command.run(command.CleanOptions(config, output, set_ or []))
 
 
 @data_app.command()
@@ -95,14 +96,14 @@ def get(
     ] = None,
 ) -> None:
     """Download a data set, verify it, and write plain text."""
-    from nmt.commands.data import datasets as command
+    from nmt.commands.data import get as command
 
-    command.get(name, to, from_, mirror)
+    command.run(command.GetOptions(name, to, from_, mirror))
 
 
 @data_app.command("list")
 def list_() -> None:
     """List the data sets with languages, sizes and licences."""
-    from nmt.commands.data import datasets as command
+    from nmt.commands.data import list_datasets as command
 
-    command.list_all()
+    command.run()

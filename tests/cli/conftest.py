@@ -64,7 +64,7 @@ def tiny(tmp_path: Path) -> Tiny:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A server, and a catalogue of three data sets on it in place of the shipped one."""
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     with serving(pages()) as site:
         file = tmp_path / "catalogue.yaml"

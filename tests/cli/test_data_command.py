@@ -106,7 +106,7 @@ def test_another_version_in_the_catalogue_is_fetched(site: Site, tmp_path: Path)
 
 def test_where_no_sum_is_known_it_says_so(site: Site, tmp_path: Path) -> None:
     result = done(nmt("data", "get", "unsummed", "--to", tmp_path / "out"))
-    known = f"no sum of it is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
+    known = f"no checksum is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
     assert f"{site.url}/both.tsv.gz: {known}" in result.err.split("\n")
 
 
@@ -222,7 +222,7 @@ def test_multi30k_from_its_official_files(folder: Path, tmp_path: Path) -> None:
 
 @needs_multi30k
 def test_multi30k_over_http_with_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     pages = {f"/{file.name}": Page(file.read_bytes()) for file in OFFICIAL.iterdir()}
     pages["/train.de.gz"].cuts = [100_000, 1, 200_000]

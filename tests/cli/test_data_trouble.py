@@ -116,7 +116,7 @@ def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(
 def in_its_own_process(*arguments: object) -> list[str]:
     """The command line of `nmt data` with the catalogue of these tests."""
     start = (
-        "import sys; from pathlib import Path; from nmt.data import catalogue; "
+        "import sys; from pathlib import Path; from nmt.data.datasets import catalogue; "
         "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli.app import main; main()"
     )
     words = [catalogue.CATALOGUE, "data", *arguments]
@@ -160,7 +160,7 @@ def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
     assert process.returncode == 130
     assert stdout == ""
     assert stderr.split("\n")[-2:] == [
-        "interrupted; the same command goes on where this one stopped",
+        "interrupted; repeat the command to continue",
         "",
     ]
     assert "Traceback" not in stderr

@@ -15,7 +15,7 @@ from nmt.data.datasets import download
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """The server; nobody waits before asking again."""
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     with serving({"/a.gz": Page(CONTENT)}) as site:
         yield site

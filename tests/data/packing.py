@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data.datasets.archives import Written, unpack
 from nmt.data.datasets.catalogue import Text
+from nmt.data.datasets.extraction import ExtractedText, extract_texts
 from nmt.errors import DataError
 
 PAIR = {"train.en": Text(member="d/a.en"), "train.fr": Text(member="d/a.fr")}
@@ -43,12 +43,12 @@ def zip_of(members: dict[str, bytes], extra: object = None) -> bytes:
 
 def run(
     content: bytes, file: str, texts: dict[str, Text], tmp_path: Path
-) -> tuple[dict[str, Written], dict[str, bytes]]:
+) -> tuple[dict[str, ExtractedText], dict[str, bytes]]:
     """Unpack; return what was said to be written, and what is there."""
     packed = tmp_path / "packed"
     packed.write_bytes(content)
     folder = tmp_path / "out"
-    written = unpack(packed, file, "SOURCE", texts, folder)
+    written = extract_texts(packed, file, "SOURCE", texts, folder)
     return written, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

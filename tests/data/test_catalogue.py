@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data.datasets.catalogue import CATALOGUE, find, read_catalogue
+from nmt.data.datasets.catalogue import CATALOGUE, find_dataset, read_catalogue
 from nmt.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ def test_multi30k_is_the_official_one() -> None:
 
 def test_an_unknown_name_gets_the_list_and_the_nearest() -> None:
     with pytest.raises(DataError, match=r"one of multi30k, .*, got 'multi31k' \(did you mean 'mul"):
-        find("multi31k")
+        find_dataset("multi31k")
 
 
 def one(**changes: str) -> str:
@@ -113,7 +113,7 @@ def test_a_catalogue_with_a_fault_is_refused_with_its_line(
 ) -> None:
     file = tmp_path / "catalogue.yaml"
     file.write_text(one(), encoding="utf-8")
-    assert read_catalogue(file)["one"].sums == "md5"
+    assert read_catalogue(file)["one"].checksum_algorithms == "md5"
     file.write_text(one(**changes), encoding="utf-8")
     with pytest.raises(DataError, match=f"{re.escape(str(file))}{message}"):
         read_catalogue(file)

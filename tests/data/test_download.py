@@ -12,7 +12,7 @@ from webserver import Page, Site
 
 from nmt.core import files
 from nmt.data.datasets import download
-from nmt.data.datasets.download import discard, fetch
+from nmt.data.datasets.download import delete_part, download_file
 from nmt.errors import DataError
 
 
@@ -20,7 +20,7 @@ def test_a_whole_file_comes_in_and_is_not_asked_for_again(site: Site, part: Path
     assert get(site, part, len(CONTENT)) == CONTENT
     assert get(site, part, len(CONTENT)) == CONTENT
     assert len(site.asked) == 1
-    discard(part)
+    delete_part(part)
     assert list(part.parent.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_a_part_from_another_address_is_not_gone_on_with(
 ) -> None:
     cut_once(site, part, monkeypatch)
     site.pages["/b.gz"] = Page(OTHER)
-    fetch(f"{site.url}/b.gz", part)
+    download_file(f"{site.url}/b.gz", part)
     assert part.read_bytes() == OTHER
 
 
@@ -194,12 +194,12 @@ def test_two_processes_do_not_write_one_part(
 def test_lines_now_and_then_where_there_is_no_terminal(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(download, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(download, "SECONDS_BETWEEN_LOG_LINES", 0.0)
     site.pages["/a.gz"].cuts = [7_000]
     get(site, part)
     lines = capsys.readouterr().err.split("\n")
     assert lines[0] == "fetching a.gz (20 kB)"
-    assert "  a.gz: the connection was cut; going on" in lines
+    assert "  a.gz: the connection was cut; continuing" in lines
     assert "fetching a.gz (20 kB, 7 kB of it here already)" in lines
     assert lines[-2] == "  a.gz: 20 kB of 20 kB (100%)"
     assert not any("\r" in line for line in lines)

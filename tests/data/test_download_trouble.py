@@ -11,7 +11,7 @@ from downloads import CONTENT, cut_once, get
 from webserver import Page, Site
 
 from nmt.data.datasets import download
-from nmt.data.datasets.download import fetch
+from nmt.data.datasets.download import download_file
 from nmt.errors import DataError
 
 
@@ -26,7 +26,7 @@ def test_another_size_is_refused_before_anything_is_written(site: Site, part: Pa
 def test_a_file_without_end_is_refused(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(download, "MAX_FILE_BYTES", 10_000)
     site.pages["/a.gz"].length = False
     with pytest.raises(DataError, match="expected at most 10,000 bytes, got more"):
         get(site, part)
@@ -48,16 +48,18 @@ def test_a_server_that_is_gone_by_now(
 ) -> None:
     cut_once(site, part, monkeypatch)
     site.pages["/a.gz"].status = 503
-    with pytest.raises(DataError, match=r"503.*; 7 kB are kept, the same command goes on, or"):
+    with pytest.raises(
+        DataError, match=r"503.*; 7 kB are kept, repeat the command to continue, or"
+    ):
         get(site, part)
     assert part.read_bytes() == CONTENT[:7_000]
 
 
 def test_a_server_that_cuts_for_ever(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [100] * 100
-    with pytest.raises(DataError, match=r"cut; 500 B are kept, the same command goes on"):
+    with pytest.raises(DataError, match=r"cut; 500 B are kept, repeat the command to continue"):
         get(site, part)
-    assert len(site.asked) == download.MOST_CONNECTIONS
+    assert len(site.asked) == download.MAX_CONNECTIONS
 
 
 def test_no_server(part: Path) -> None:
@@ -67,7 +69,7 @@ def test_no_server(part: Path) -> None:
         with pytest.raises(
             DataError, match="expected an answer, got: Connection refused; try again"
         ):
-            fetch(url, part)
+            download_file(url, part)
     assert not part.parent.exists()
 
 
@@ -76,7 +78,7 @@ def test_a_server_that_says_nothing(part: Path, monkeypatch: pytest.MonkeyPatch)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.gz"
         with pytest.raises(DataError, match="expected an answer, got: timed out; try again"):
-            fetch(url, part)
+            download_file(url, part)
 
 
 def test_a_server_that_falls_silent_is_asked_again(
@@ -130,7 +132,7 @@ def test_an_answer_that_is_no_answer(answer: bytes, reason: str, part: Path) -> 
         try:
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.gz"
             with pytest.raises(DataError, match=f"expected an answer, got: .*{reason}"):
-                fetch(url, part)
+                download_file(url, part)
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from packing import EN, FR, PAIR, WHOLE, refused, run, tar_of, zip_of
 
-from nmt.data.datasets import archives as unpacking
-from nmt.data.datasets.archives import Written
+from nmt.data.datasets import archives
 from nmt.data.datasets.catalogue import Text
+from nmt.data.datasets.extraction import ExtractedText
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_named_members_come_out_and_nothing_else(
     written, there = run(content, file, PAIR, tmp_path)
     assert there == {"train.en": EN, "train.fr": FR}
     assert written == {
-        name: Written(2, hashlib.sha256(text).hexdigest()) for name, text in there.items()
+        name: ExtractedText(2, hashlib.sha256(text).hexdigest()) for name, text in there.items()
     }
 
 
@@ -140,7 +140,7 @@ def test_a_zip_behind_a_password_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "SMALL", 100_000)
+    monkeypatch.setattr(archives, "FREE_BYTES", 100_000)
 
 
 BOMB = b"a\n" * 2_000_000

@@ -1,1 +1,1 @@
-"""Commands that prepare and check text."""
+"""Commands that download, check, clean and prepare text."""

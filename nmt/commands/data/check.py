@@ -1,9 +1,10 @@
-"""`nmt check`: what is wrong with parallel text, and on which lines."""
+"""`nmt check`: report the faults of parallel text with their lines."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -20,73 +21,92 @@ from nmt.data_check.scan import Report, examine
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
 
-Files = tuple[Path, Path]
-Coded = tuple[TextSetReader, tuple[str, str]]
-"""A text set and the languages it should be in."""
+DataSet = tuple[TextSetReader, tuple[str, str]]
+"""A text set, and the expected languages of both sides."""
 
 
-def run(
-    named: list[Path],
-    test: Files | None,
-    overrides: list[str],
-    html: Path | None,
-    json: bool,
-    strict: bool,
-) -> int:
-    """Examine the text of a config, or two files; return the exit code."""
-    check_outputs({"--html": html}, [*named, *(test or ())])
-    train, held_out = _sets(named, test, overrides)
-    known = [hold_out(name, source) for name, (source, _) in held_out.items()]
+@dataclass(frozen=True)
+class CheckOptions:
+    """Options of `nmt check`."""
+
+    paths: list[Path]
+    """A config, a run folder, or a source file and a target file."""
+    test: tuple[Path, Path] | None = None
+    """With two files: a test set that the text must not contain."""
+    overrides: list[str] = field(default_factory=list)
+    """Values of `--set`."""
+    html: Path | None = None
+    """HTML page to write."""
+    json: bool = False
+    """Whether to print JSON instead of text."""
+    strict: bool = False
+    """Whether errors in the text change the exit code."""
+
+
+def run(options: CheckOptions) -> int:
+    """Check all text sets, print a report, and return the exit code."""
+    inputs = [*options.paths, *(options.test or ())]
+    check_outputs({"--html": options.html}, inputs)
+    train_sets, held_out_sets = _find_sets(options)
+    held_out = [hold_out(name, reader) for name, (reader, _) in held_out_sets.items()]
     cores = free_cores()
     reports = []
-    for name, (source, codes) in (train | held_out).items():
-        report = examine(name, source, codes, known if name in train else [], cores, _bar)
+    for name, (reader, languages) in (train_sets | held_out_sets).items():
+        overlap_sets = held_out if name in train_sets else []
+        report = examine(name, reader, languages, overlap_sets, cores, _show_progress)
         reports.append(report)
-        if not json:
+        if not options.json:
             print(terminal(report), flush=True)
-    if json:
+    if options.json:
         sys.stdout.write(as_json(reports))
-    if html is not None:
-        files.write_text(html, page(reports))
-    return EXIT_FAULTS_FOUND if strict and any(map(_faulty, reports)) else EXIT_OK
+    if options.html is not None:
+        files.write_text(options.html, page(reports))
+    return EXIT_FAULTS_FOUND if options.strict and any(map(_has_errors, reports)) else EXIT_OK
 
 
-def _sets(
-    named: list[Path], test: Files | None, overrides: list[str]
-) -> tuple[dict[str, Coded], dict[str, Coded]]:
+def _find_sets(options: CheckOptions) -> tuple[dict[str, DataSet], dict[str, DataSet]]:
     """Return the training sets and the held-out sets by name."""
-    if len(named) == 2:
-        if overrides:
-            raise ConfigError(["--set: changes a config, and two files are given"])
-        codes = named[0].name.split(".")[-1], named[1].name.split(".")[-1]
-        train = TextSetReader([(named[0], named[1])])
-        held_out = {"test": (TextSetReader([test]), codes)} if test else {}
-        return {"train": (train, codes)}, held_out
-    if len(named) != 1 or not (named[0].is_dir() or named[0].suffix in (".yaml", ".yml")):
-        paths = " ".join(map(str, named))
+    if len(options.paths) == 2:
+        return _sets_of_files(options)
+    path = options.paths[0]
+    is_config = path.is_dir() or path.suffix in (".yaml", ".yml")
+    if len(options.paths) != 1 or not is_config:
+        paths = " ".join(map(str, options.paths))
         raise ConfigError(
             [f"nmt check: expected a config (.yaml), a run folder or two text files, got {paths}"]
         )
-    if test:
+    if options.test:
         raise ConfigError(["--test: a config names its own test sets"])
-    config = load_config(named[0], overrides, check_files=True)
+    config = load_config(path, options.overrides, check_files=True)
     data = config.data
-    sets = [*data.train, *data.valid_sets(), *data.test]
-    found = [
-        (name, (open_text_set(one, config), text_set_languages(one, data)))
-        for name, one in zip(text_set_names(sets), sets, strict=True)
+    text_sets = [*data.train, *data.valid_sets(), *data.test]
+    sets = [
+        (name, (open_text_set(text_set, config), text_set_languages(text_set, data)))
+        for name, text_set in zip(text_set_names(text_sets), text_sets, strict=True)
     ]
-    count = len(data.train)
-    return dict(found[:count]), dict(found[count:])
+    train_count = len(data.train)
+    return dict(sets[:train_count]), dict(sets[train_count:])
 
 
-def _bar(seen: Iterable[Seen], total: int) -> Iterator[Seen]:
-    """Show how far the work is, on a terminal."""
+def _sets_of_files(options: CheckOptions) -> tuple[dict[str, DataSet], dict[str, DataSet]]:
+    """Return the sets of two files, whose endings are the languages, and of `--test`."""
+    if options.overrides:
+        raise ConfigError(["--set: changes a config, and two files are given"])
+    src, tgt = options.paths
+    languages = src.name.split(".")[-1], tgt.name.split(".")[-1]
+    train: dict[str, DataSet] = {"train": (TextSetReader([(src, tgt)]), languages)}
+    if options.test is None:
+        return train, {}
+    return train, {"test": (TextSetReader([options.test]), languages)}
+
+
+def _show_progress(scans: Iterable[Seen], total: int) -> Iterator[Seen]:
+    """Yield the scans of chunks, and show a progress bar on a terminal; `total` is in pairs."""
     with tqdm(total=total, unit=" pairs", unit_scale=True, leave=False, disable=None) as bar:
-        for part in seen:
-            bar.update(len(part.hashes))
-            yield part
+        for scan in scans:
+            bar.update(len(scan.hashes))
+            yield scan
 
 
-def _faulty(report: Report) -> bool:
-    return any(found.severity == "error" for found in report.findings)
+def _has_errors(report: Report) -> bool:
+    return any(finding.severity == "error" for finding in report.findings)

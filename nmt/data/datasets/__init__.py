@@ -1,1 +1,1 @@
-"""Public parallel text: the catalogue, downloads, and the archives that hold it."""
+"""Public parallel text: the catalogue, resumable downloads, and extraction from archives."""

@@ -1,4 +1,4 @@
-"""The public data sets that `nmt data` knows: addresses, sums, licences, and the texts inside."""
+"""The catalogue of public data sets: addresses, checksums, licences, and the texts inside."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 Address = Annotated[str, Field(pattern=r"^https?://\S+$")]
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 TextName = Annotated[str, Field(pattern=r"^\w[\w-]*\.[a-z]{2,3}$")]
-"""A prefix and a language, as configs name text."""
+"""Name of an extracted text: a prefix and a language, as in configs."""
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 MD5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Format = Literal["plain", "tsv", "sgm", "tags"]
+TextFormat = Literal["plain", "tsv", "sgm", "tags"]
 
 
 class Text(Section):
-    """One text that a download gives: a language of a set, one sentence a line."""
+    """One text in a download: one language of a set, one sentence per line."""
 
     member: str = ""
-    """Its place in the archive; empty where the download is no archive."""
-    format: Format = "plain"
-    """How the sentences stand there."""
+    """Path in the archive; empty if the download is not an archive."""
+    format: TextFormat = "plain"
+    """Format of the sentences."""
     column: Count | None = None
-    """With tsv: the column of this language, counted from 1."""
+    """With tsv: column of this language, counted from 1."""
     sha256: SHA256 | None = None
-    """The sum of the finished text, where it is known."""
+    """Checksum of the extracted text, if it is known."""
 
     @model_validator(mode="after")
     def _column_with_tsv(self) -> Text:
@@ -42,38 +42,38 @@ class Text(Section):
 
 
 class Download(Section):
-    """One file on a server: a text, or an archive of texts, compressed or not."""
+    """One file on a server: a text or an archive of texts, compressed or not."""
 
     url: Address
     name: FileName | None = None
-    """What the file is called here; default: as on the server."""
+    """Local name of the file; default: the name on the server."""
     size: Count | None = None
-    """Bytes, where known."""
+    """Size in bytes, if it is known."""
     sha256: SHA256 | None = None
     md5: MD5 | None = None
-    """Where only this sum is known."""
+    """Checksum of a file whose SHA-256 is not published."""
     texts: Annotated[dict[TextName, Text], Field(min_length=1)]
 
     @property
     def file(self) -> str:
-        """The name of the file on this machine."""
+        """Local name of the file."""
         return self.name or self.url.rsplit("/", 1)[1]
 
     @property
-    def sum(self) -> tuple[str, str] | None:
-        """The strongest sum that is known: (its kind as hashlib names it, the sum in hex)."""
+    def checksum(self) -> tuple[str, str] | None:
+        """Strongest known checksum: (algorithm in hashlib, digest in hex)."""
         if self.sha256 is not None:
             return "sha256", self.sha256
         return ("md5", self.md5) if self.md5 is not None else None
 
 
 class Dataset(Section):
-    """A data set: what it is, under which terms, and its files."""
+    """A data set with its licence and its files."""
 
     about: str
     languages: Annotated[list[str], Field(min_length=2)]
     pairs: Count | None = None
-    """Sentence pairs of the training text, else of all test sets, where known."""
+    """Sentence pairs of the training text, or else of all test sets, if known."""
     licence: str
     home: Address
     downloads: Annotated[list[Download], Field(min_length=1)]
@@ -90,41 +90,44 @@ class Dataset(Section):
 
     @property
     def size(self) -> int | None:
-        """Bytes to download, where the sizes of all files are known."""
-        sizes = [download.size for download in self.downloads]
-        return sum(size for size in sizes if size is not None) if None not in sizes else None
+        """Bytes to download, or None if the size of a file is unknown."""
+        sizes = [download.size for download in self.downloads if download.size is not None]
+        return sum(sizes) if len(sizes) == len(self.downloads) else None
 
     @property
-    def sums(self) -> str:
-        """The kinds of sums that are known for its files: "sha256", "sha256 md5", "none"."""
-        kinds = [download.sum[0] if download.sum else "none" for download in self.downloads]
-        return " ".join(dict.fromkeys(kinds))
+    def checksum_algorithms(self) -> str:
+        """Algorithms of the known checksums of all files: "sha256", "sha256 md5", "none"."""
+        checksums = [download.checksum or ("none", "") for download in self.downloads]
+        return " ".join(dict.fromkeys(algorithm for algorithm, _ in checksums))
 
 
 def read_catalogue(file: Path | None = None) -> dict[str, Dataset]:
-    """Read the data sets by name; the default is the catalogue that is part of the package.
+    """Return the data sets by name, by default from the catalogue in the package.
 
-    Raises DataError with the file, the line and what must hold.
+    Raises DataError with file, line and reason if the catalogue is invalid.
     """
     file = file or CATALOGUE
     document = parse_yaml(file.read_text(encoding="utf-8"))
-    problems = [(path, message) for path, message in document.problems]
+    problems = list(document.problems)
     datasets: dict[str, Dataset] = {}
     if not problems:
         try:
             datasets = TypeAdapter(dict[str, Dataset]).validate_python(document.data)
         except ValidationError as error:
-            problems = [(tuple(e["loc"]), e["msg"]) for e in error.errors()]
+            problems = [(tuple(detail["loc"]), detail["msg"]) for detail in error.errors()]
     if problems:
         path, message = problems[0]
-        above = [path[:n] for n in range(len(path), -1, -1) if path[:n] in document.lines]
-        line = document.lines[above[0]] if above else 1
+        known_prefixes = (
+            path[:length] for length in range(len(path), -1, -1) if path[:length] in document.lines
+        )
+        prefix = next(known_prefixes, None)
+        line = 1 if prefix is None else document.lines[prefix]
         raise DataError(f"{file}:{line}: {dotted_key(path)}: {message}")
     return datasets
 
 
-def find(name: str) -> Dataset:
-    """Return the data set of that name, or raise DataError with those there are."""
+def find_dataset(name: str) -> Dataset:
+    """Return the data set with this name; raise DataError with all known names if there is none."""
     datasets = read_catalogue()
     if name not in datasets:
         raise DataError(

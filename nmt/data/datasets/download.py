@@ -1,8 +1,8 @@
-"""One file from an HTTP server, gone on with where an earlier try was cut.
+"""Download one file over HTTP, and continue an interrupted download where it stopped.
 
-What has arrived lies in FILE.part; FILE.part.json beside it says which version of the file that is,
-by the server's ETag or date. Only the same version is gone on with (`If-Range`); a server that
-cannot go on, or that has another version by now, sends the file from its start.
+This is our own code because neither urllib nor a dependency of nmt can resume downloads. FILE.part
+holds the received bytes. FILE.part.json records the version of the file by its ETag or date. Only
+the same version is continued (`If-Range`); otherwise the server sends the file from its start.
 """
 
 from __future__ import annotations
@@ -22,210 +22,225 @@ from nmt.core.logging import say, size
 from nmt.errors import DataError
 
 TIMEOUT = 60.0
-"""Seconds without a sign of the server."""
-MOST_CONNECTIONS = 5
-PAUSE = 1.0
-"""Seconds before another connection, after a cut."""
-BLOCK = 2**18
-MOST_BYTES = 20 * 10**9
-"""No file whose size is not known beforehand may be longer."""
-SECONDS_BETWEEN_LINES = 10.0
-CUT = "the connection was cut"
+"""Seconds without a response after which a connection fails."""
+MAX_CONNECTIONS = 5
+"""Maximum number of connections for one file."""
+RETRY_DELAY = 1.0
+"""Seconds before the next connection after an interruption."""
+BLOCK_BYTES = 2**18
+MAX_FILE_BYTES = 20 * 10**9
+"""Maximum size of a file if neither the server nor the catalogue states its size."""
+SECONDS_BETWEEN_LOG_LINES = 10.0
+INTERRUPTED = "the connection was cut"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Which version of a file a part belongs to; `total` in bytes."""
+class FileVersion:
+    """The version of a file on a server."""
 
     url: str
     etag: str | None
     modified: str | None
     total: int | None
+    """Size of the file in bytes, if the server states it."""
 
     @property
-    def validator(self) -> str | None:
-        """What `If-Range` may carry: a strong ETag, else the date."""
+    def if_range(self) -> str | None:
+        """Value of `If-Range`: a strong ETag, or else the modification date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
-class Meter:
-    """How far a download is: a bar on a terminal, else a line now and then."""
+class DownloadProgress:
+    """Reports progress: a bar on a terminal, otherwise a log line every few seconds."""
 
-    def __init__(self, name: str, done: int, total: int | None) -> None:
+    def __init__(self, name: str, received: int, total: int | None) -> None:
         self.name, self.total = name, total
-        self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-        self.bar: Any = None
-        going_on = f", {size(done)} of it here already" if done else ""
-        say(f"fetching {name}{f' ({size(total)}{going_on})' if total else ''}")
+        self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
+        self._bar: Any = None
+        resumed = f", {size(received)} of it here already" if received else ""
+        say(f"fetching {name}{f' ({size(total)}{resumed})' if total else ''}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, initial=done, unit="B", unit_scale=True, leave=False)
+            self._bar = tqdm(total=total, initial=received, unit="B", unit_scale=True, leave=False)
 
-    def move(self, arrived: int, done: int) -> None:
-        """Say that `arrived` bytes more are here, `done` in all."""
-        if self.bar is not None:
-            self.bar.update(arrived)
-        elif time.monotonic() >= self.next_line:
-            share = f" of {size(self.total)} ({100 * done // self.total}%)" if self.total else ""
-            say(f"  {self.name}: {size(done)}{share}")
-            self.next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+    def update(self, block_size: int, received: int) -> None:
+        """Report a new block of `block_size` bytes; `received` is the new total."""
+        if self._bar is not None:
+            self._bar.update(block_size)
+        elif time.monotonic() >= self._next_log_time:
+            share = ""
+            if self.total:
+                share = f" of {size(self.total)} ({100 * received // self.total}%)"
+            say(f"  {self.name}: {size(received)}{share}")
+            self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
 
 
-def fetch(url: str, part: Path, expected: int | None = None) -> None:
-    """Bring the file at `url` into `part`, whole; `expected` is its size in bytes, where known.
+def download_file(url: str, part: Path, expected_size: int | None = None) -> None:
+    """Download the complete file at `url` to `part`; `expected_size` is in bytes, if known.
 
-    Raises DataError where the server cannot be reached, cuts the connection again and again, or
-    has a file of another size. What has arrived stays, and the next call goes on with it.
+    Continues with the bytes that an earlier call left in `part`. Raises DataError if the server
+    cannot be reached, interrupts the connection MAX_CONNECTIONS times, or has a file of another
+    size. The received bytes are then kept for the next call.
     """
-    reason: str | None = None
-    for connection in range(MOST_CONNECTIONS):
+    failure: str | None = None
+    for connection in range(MAX_CONNECTIONS):
         if connection:
-            say(f"  {part.stem}: {reason}; going on")
-            time.sleep(PAUSE)
-        arrived, reason = _one_connection(url, part, expected)
-        if reason is None:
+            say(f"  {part.stem}: {failure}; continuing")
+            time.sleep(RETRY_DELAY)
+        received, failure = _download_once(url, part, expected_size)
+        if failure is None:
             return
-        if not arrived:
+        if not received:
             break
-    kept = part.stat().st_size if part.exists() else 0
+    kept_bytes = part.stat().st_size if part.exists() else 0
+    advice = "try again"
+    if kept_bytes:
+        advice = f"{size(kept_bytes)} are kept, repeat the command to continue"
     raise DataError(
-        f"{url}: expected an answer, got: {reason}; "
-        + (f"{size(kept)} are kept, the same command goes on" if kept else "try again")
-        + f", or name a folder that holds {part.stem} with --from"
+        f"{url}: expected an answer, got: {failure}; {advice}, or name a folder that holds "
+        f"{part.stem} with --from"
     )
 
 
-def discard(part: Path) -> None:
-    """Delete a part and what is known of it."""
+def delete_part(part: Path) -> None:
+    """Delete a partial or complete download and its version file."""
     files.remove(part)
-    files.remove(_note(part))
+    files.remove(_version_file(part))
 
 
-def _note(part: Path) -> Path:
+def _version_file(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
 def _check_own_part(part: Path) -> None:
-    """Raise DataError if a file of this name is there that no earlier download left."""
-    left = part.exists() and part.stat().st_size > 0 and not _note(part).exists()
-    if left or part.is_symlink() or _note(part).is_symlink():
+    """Raise DataError if `part` exists, but no earlier download wrote it."""
+    version_file = _version_file(part)
+    is_foreign = part.exists() and part.stat().st_size > 0 and not version_file.exists()
+    if is_foreign or part.is_symlink() or version_file.is_symlink():
         raise DataError(
             f"{part}: expected no file, or a part that an earlier call left, got another file "
             "(move it away, or name another folder with --to)"
         )
 
 
-def _read_origin(part: Path, url: str) -> Origin | None:
-    """Return what `part` is a part of, where it can be gone on with."""
+def _read_version(part: Path, url: str) -> FileVersion | None:
+    """Return the version of the file that `part` is a part of; None if it cannot be continued."""
     try:
-        origin = Origin(**json.loads(_note(part).read_text(encoding="utf-8")))
+        version = FileVersion(**json.loads(_version_file(part).read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, RecursionError):
         return None
-    return origin if origin.url == url and part.is_file() else None
+    return version if version.url == url and part.is_file() else None
 
 
-def _write_origin(part: Path, origin: Origin) -> None:
-    files.write_text(_note(part), json.dumps(asdict(origin)))
+def _write_version(part: Path, version: FileVersion) -> None:
+    files.write_text(_version_file(part), json.dumps(asdict(version)))
 
 
-def _one_connection(
-    url: str, part: Path, expected: int | None, anew: bool = False
+def _download_once(
+    url: str, part: Path, expected_size: int | None, restart: bool = False
 ) -> tuple[int, str | None]:
-    """Take in what one connection gives: the bytes that arrived; why the file is not whole yet."""
+    """Download with one connection; return the bytes received, and why the file is incomplete.
+
+    The reason is None if the file is complete. With `restart`, ignores the bytes in `part`.
+    """
     _check_own_part(part)
-    origin = None if anew else _read_origin(part, url)
-    done = part.stat().st_size if origin else 0
-    if origin and origin.total == done:
+    version = None if restart else _read_version(part, url)
+    offset = part.stat().st_size if version else 0
+    if version and version.total == offset:
         return 0, None
     headers = {"User-Agent": "nmt", "Accept-Encoding": "identity"}
-    if origin and origin.validator and done:
-        headers |= {"Range": f"bytes={done}-", "If-Range": origin.validator}
+    if version and version.if_range and offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": version.if_range}
     else:
-        origin, done = None, 0
+        version, offset = None, 0
     try:
         response = urllib.request.urlopen(
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT
         )
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and done:
-            return _one_connection(url, part, expected, anew=True)
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+            return _download_once(url, part, expected_size, restart=True)
         return 0, f"the server answers {error.code} {error.reason}"
     except urllib.error.URLError as error:
-        return 0, _in_words(error.reason)
+        return 0, _describe_error(error.reason)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return 0, _in_words(error)
+        return 0, _describe_error(error)
     with response:
-        now = _origin_of(url, response)
+        response_version = _version_of(url, response)
         if response.status == http.HTTPStatus.PARTIAL_CONTENT:
-            if not origin:
+            if not version:
                 return 0, "the server sends a part of the file, unasked"
-            if not _same_version(origin, now) or _start_of(response) != done:
-                response.close()  # of another version: nothing of it may stay
-                return _one_connection(url, part, expected, anew=True)
-            now = replace(origin, total=now.total or origin.total)
+            if not _may_be_same(version, response_version) or _range_start(response) != offset:
+                response.close()  # the bytes of another version must not be appended
+                return _download_once(url, part, expected_size, restart=True)
+            # A partial response may omit ETag and date, so keep those of the first response.
+            response_version = replace(version, total=response_version.total or version.total)
         else:
-            done = 0
-        if expected is not None and now.total not in (None, expected):
+            offset = 0
+        total = response_version.total
+        if expected_size is not None and total is not None and total != expected_size:
             raise DataError(
-                f"{url}: expected {expected:,} bytes, got {now.total:,}: another version than "
+                f"{url}: expected {expected_size:,} bytes, got {total:,}: another version than "
                 f"the catalogue's; name a folder that holds {part.stem} with --from"
             )
-        return _take_in(response, part, done, now, expected)
+        return _append_body(response, part, offset, response_version, expected_size)
 
 
-def _take_in(
-    response: Any, part: Path, done: int, origin: Origin, expected: int | None
+def _append_body(
+    response: Any, part: Path, offset: int, version: FileVersion, expected_size: int | None
 ) -> tuple[int, str | None]:
-    """Append the body of a response to the first `done` bytes of `part`."""
-    arrived, reason, total = 0, None, origin.total or expected
-    meter = Meter(part.stem, done, total)
+    """Append the body of a response to the first `offset` bytes of `part`.
+
+    Return the bytes received, and why the file is incomplete, as `_download_once` does.
+    """
+    size_in_part, failure, total = offset, None, version.total or expected_size
+    max_size = total or MAX_FILE_BYTES
+    progress = DownloadProgress(part.stem, offset, total)
     try:
-        with files.open_part(part, keep=done) as stream:
-            _write_origin(part, origin)
-            while total is None or done < total:
+        with files.open_part(part, keep=offset) as stream:
+            _write_version(part, version)
+            while total is None or size_in_part < total:
                 try:
-                    block = response.read1(BLOCK)
+                    block = response.read1(BLOCK_BYTES)
                 except (OSError, http.client.HTTPException) as error:
-                    cut = isinstance(error, http.client.IncompleteRead)
-                    reason = CUT if cut else _in_words(error)
+                    is_cut = isinstance(error, http.client.IncompleteRead)
+                    failure = INTERRUPTED if is_cut else _describe_error(error)
                     break
                 if not block:
                     break
                 stream.write(block)
-                arrived, done = arrived + len(block), done + len(block)
-                meter.move(len(block), done)
-                if done > (total or MOST_BYTES):
-                    discard(part)
-                    raise DataError(
-                        f"{origin.url}: expected at most {total or MOST_BYTES:,} bytes, got more"
-                    )
+                size_in_part += len(block)
+                progress.update(len(block), size_in_part)
+                if size_in_part > max_size:
+                    delete_part(part)
+                    raise DataError(f"{version.url}: expected at most {max_size:,} bytes, got more")
     except BlockingIOError:
         raise DataError(
             f"{part}: expected a file that no other process is fetching, got a locked one"
         ) from None
     finally:
-        meter.close()
-    if reason is None and total is not None and done < total:
-        reason = CUT
-    if reason is None and origin.total is None:
-        _write_origin(part, replace(origin, total=done))
-    return arrived, reason
+        progress.close()
+    if failure is None and total is not None and size_in_part < total:
+        failure = INTERRUPTED
+    if failure is None and version.total is None:
+        _write_version(part, replace(version, total=size_in_part))
+    return size_in_part - offset, failure
 
 
-def _origin_of(url: str, response: Any) -> Origin:
-    """Read which version of the file a response carries, and its whole size in bytes."""
+def _version_of(url: str, response: Any) -> FileVersion:
+    """Return the version of the file that a response carries."""
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
         total = response.headers.get("Content-Length", "")
-    return Origin(
+    return FileVersion(
         url,
         response.headers.get("ETag"),
         response.headers.get("Last-Modified"),
@@ -233,25 +248,26 @@ def _origin_of(url: str, response: Any) -> Origin:
     )
 
 
-def _same_version(origin: Origin, now: Origin) -> bool:
-    """Tell whether nothing that a partial response says speaks against its continuing a part."""
+def _may_be_same(version: FileVersion, response_version: FileVersion) -> bool:
+    """Return whether no property that both versions state differs."""
     return all(
-        None in (old, new) or new == old
-        for new, old in (
-            (now.etag, origin.etag),
-            (now.modified, origin.modified),
-            (now.total, origin.total),
+        None in (old, new) or old == new
+        for old, new in (
+            (version.etag, response_version.etag),
+            (version.modified, response_version.modified),
+            (version.total, response_version.total),
         )
     )
 
 
-def _start_of(response: Any) -> int | None:
-    """Return the first byte that a partial response carries."""
-    unit, _, range_ = response.headers.get("Content-Range", "").partition(" ")
-    start = range_.partition("-")[0]
+def _range_start(response: Any) -> int | None:
+    """Return the offset of the first byte that a partial response carries."""
+    unit, _, byte_range = response.headers.get("Content-Range", "").partition(" ")
+    start = byte_range.partition("-")[0]
     return int(start) if unit == "bytes" and start.isdecimal() else None
 
 
-def _in_words(error: object) -> str:
-    words = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return words or type(error).__name__
+def _describe_error(error: object) -> str:
+    """Return the message of an exception on one line."""
+    message = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return message or type(error).__name__
