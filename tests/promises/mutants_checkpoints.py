@@ -125,56 +125,55 @@ def _locks_not_heeded() -> None:
     files.is_locked = lambda path: False
 
 
-WHOLE = "test_whole_or_absent.py::test_killed_while_it_saves"
-DAMAGED = "test_damaged_newest.py::test_every_damage_of_every_file_is_stepped_over"
-BEST = "test_best_and_last.py::test_the_best_and_the_last_are_always_there"
+WHOLE = "test_whole_or_absent.py::test_save_killed_is_whole_or_absent"
+DAMAGED = "test_damaged_newest.py::test_resume_damaged_file_uses_older_checkpoint"
+BEST = "test_best_and_last.py::test_checkpoints_history_keeps_best_and_last"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "folder filled in place": (4, WHOLE, _folder_filled_in_place),
     "replaced folder swept": (4, f"{WHOLE}[again]", _replaced_folder_swept),
     "leftovers stay": (
         4,
-        "test_whole_or_absent.py::test_killed_at_every_point_of_a_save[third]",
+        "test_whole_or_absent.py::test_save_killed_at_every_point_is_whole_or_absent[third]",
         _leftovers_stay,
     ),
     "folder not synced": (
         4,
-        "test_whole_or_absent.py::"
-        "test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last",
+        "test_whole_or_absent.py::test_save_checkpoint_syncs_files_and_writes_manifest_last",
         _folder_not_synced,
     ),
     "damage not looked for": (5, DAMAGED, _damage_not_looked_for),
     "damaged one deleted": (5, DAMAGED, _damaged_one_deleted),
     "begun anew where all are damaged": (
         5,
-        "test_damaged_newest.py::test_where_all_are_damaged_each_is_listed_and_nothing_begins_anew",
+        "test_damaged_newest.py::test_resume_with_all_damaged_checkpoints_lists_each",
         _begun_anew_where_all_are_damaged,
     ),
     "room not asked for": (
         6,
-        "test_full_disk.py::test_room_for_two_checkpoints_is_asked_for_before_the_first_update",
+        "test_full_disk.py::test_train_without_space_for_two_checkpoints_is_refused",
         _room_not_asked_for,
     ),
     "half-written file left": (
         6,
-        "test_full_disk.py::test_a_disk_that_is_full_while_it_saves",
+        "test_full_disk.py::test_save_full_disk_keeps_earlier_checkpoints",
         _half_written_file_left,
     ),
     "best pruned": (7, BEST, _best_pruned),
     "pruned before saved": (7, BEST, _pruned_before_saved),
     "weights not hashed": (
         15,
-        "test_changed_files.py::test_a_byte_of_a_model_is_noticed",
+        "test_changed_files.py::test_changed_model_byte_is_detected",
         _weights_not_hashed,
     ),
     "tokenizer not compared": (
         15,
-        "test_changed_files.py::test_a_byte_of_a_model_is_noticed",
+        "test_changed_files.py::test_changed_model_byte_is_detected",
         _tokenizer_not_compared,
     ),
     "locks not heeded": (
         16,
-        "test_one_run_a_folder.py::test_a_second_run_is_refused_and_a_stale_lock_recognised",
+        "test_one_run_a_folder.py::test_run_lock_second_run_is_refused_stale_lock_ignored",
         _locks_not_heeded,
     ),
 }

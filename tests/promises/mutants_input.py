@@ -80,22 +80,38 @@ def skipped_lines_are_gone() -> None:
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "arrays unpickle": (
         12,
-        "test_no_code.py::test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name",
+        "test_no_code.py::test_corpus_array_with_pickle_is_refused_by_name",
         arrays_unpickle,
     ),
-    "yaml without caps": (12, "test_no_code.py::test_yaml_is_data", yaml_without_caps),
-    "yaml with tags": (12, "test_no_code.py::test_yaml_is_data", yaml_with_tags),
+    "yaml without caps": (
+        12,
+        "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
+        yaml_without_caps,
+    ),
+    "yaml with tags": (
+        12,
+        "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
+        yaml_with_tags,
+    ),
     "models unchecked": (
         13,
-        "test_tokenizer_models.py::test_a_crafted_model_is_refused",
+        "test_tokenizer_models.py::test_tokenizer_model_crafted_is_refused",
         models_unchecked,
     ),
     "deaths unnoticed": (
         13,
-        "test_tokenizer_models.py::test_a_reader_that_dies_is_a_clean_error",
+        "test_tokenizer_models.py::test_tokenizer_validation_killed_child_is_clean_error",
         deaths_unnoticed,
     ),
-    "lines split anywhere": (14, "test_any_bytes.py::test_translate", lines_split_anywhere),
-    "skipped lines are gone": (14, "test_any_bytes.py::test_translate", skipped_lines_are_gone),
+    "lines split anywhere": (
+        14,
+        "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
+        lines_split_anywhere,
+    ),
+    "skipped lines are gone": (
+        14,
+        "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
+        skipped_lines_are_gone,
+    ),
 }
 """Name to promise, the test that catches it, and the function that plants it."""

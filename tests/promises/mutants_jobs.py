@@ -80,10 +80,10 @@ def meet_where_we_met() -> None:
     process_group.attempt_store = lambda store: store
 
 
-KILLED = "test_killed.py::test_a_killed_run_ends_as_one_that_was_not"
-WORLDS = "test_world_size.py::test_a_run_goes_on_with_other_workers"
-RESTART = "test_lost_worker.py::test_a_restart_does_not_meet_the_attempt_before"
-LOST = "test_lost_worker.py::test_a_stopped_leader_is_named_and_a_restart_finishes_the_run"
+KILLED = "test_killed.py::test_killed_run_ends_like_uninterrupted_run"
+WORLDS = "test_world_size.py::test_resume_other_world_size_keeps_loss"
+RESTART = "test_lost_worker.py::test_torchrun_restart_uses_new_rendezvous"
+LOST = "test_lost_worker.py::test_torchrun_stopped_main_rank_is_named_and_restarted"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "lose moments": (2, KILLED, lose_moments),

@@ -152,12 +152,12 @@ def the_broken_gradient_stays() -> None:
     Trainer._passes = passes  # type: ignore[method-assign]
 
 
-RESUME = "test_exact_resume.py::test_resumed_after_any_update_it_is_the_same_run"
-SIGNAL = "test_signals.py::test_the_update_under_way_is_the_last"
-LEFT = "test_signals.py::test_a_validation_is_left_soon_and_done_on_resume"
-BAD = "test_bad_numbers.py::test_a_bad_update_is_as_if_it_had_not_been"
-ENDS = "test_bad_numbers.py::test_what_goes_on_ends_training_with_the_tensor_and_the_lines"
-HALVES = "test_out_of_memory.py::test_the_update_is_the_same_in_halves"
+RESUME = "test_exact_resume.py::test_resume_after_any_step_equals_uninterrupted_state"
+SIGNAL = "test_signals.py::test_signal_ends_training_after_current_step"
+LEFT = "test_signals.py::test_signal_during_validation_defers_it_to_resume"
+BAD = "test_bad_numbers.py::test_skipped_step_leaves_state_unchanged"
+ENDS = "test_bad_numbers.py::test_train_many_skipped_steps_names_tensor_and_lines"
+HALVES = "test_out_of_memory.py::test_out_of_memory_halved_micro_batches_equal_gradient"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "moments stay behind": (1, RESUME, moments_stay_behind),
@@ -168,13 +168,13 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "what was due is forgotten": (8, SIGNAL, what_was_due_is_forgotten),
     "the second signal is ignored": (
         8,
-        "test_signals.py::test_a_second_signal_ends_it_at_once",
+        "test_signals.py::test_second_signal_ends_process_at_once",
         the_second_signal_is_ignored,
     ),
     "requeueing looks like an interrupt": (8, LEFT, requeueing_looks_like_an_interrupt),
     "each worker for itself": (
         8,
-        "test_bad_numbers.py::test_one_worker_alone",
+        "test_bad_numbers.py::test_nan_or_signal_on_one_rank_reaches_all",
         each_worker_for_itself,
     ),
     "the step is always taken": (9, BAD, the_step_is_always_taken),

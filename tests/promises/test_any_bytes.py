@@ -32,7 +32,9 @@ def joined(lines: list[bytes]) -> bytes:
 @pytest.mark.parametrize("policy", ["error", "replace", "skip"])
 @settings(max_examples=8, **FEW)  # type: ignore[arg-type]
 @given(drawn=st.lists(odd_line, max_size=6), arch=st.sampled_from(["rnn", "transformer"]))
-def test_translate(ground: Ground, policy: str, drawn: list[bytes], arch: str) -> None:
+def test_translate_any_bytes_gives_one_line_per_line(
+    ground: Ground, policy: str, drawn: list[bytes], arch: str
+) -> None:
     """As many lines out, a blank one for a blank one; what is not UTF-8 as the policy says."""
     broken = [not_utf8(line, first=i == 0) for i, line in enumerate(drawn)]
     found = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
@@ -62,7 +64,7 @@ def not_utf8(line: bytes, first: bool) -> bool:
 
 @settings(max_examples=6, **FEW)  # type: ignore[arg-type]
 @given(src=lines, arch=st.sampled_from(["rnn", "transformer"]), data=st.data())
-def test_commands_that_take_both_sides(
+def test_commands_with_both_sides_keep_lines(
     ground: Ground, src: list[bytes], arch: str, data: st.DataObject
 ) -> None:
     """Of N pairs score and align put out N lines, check and evaluate count N."""
@@ -84,7 +86,9 @@ def test_commands_that_take_both_sides(
 
 @settings(max_examples=6, **FEW)  # type: ignore[arg-type]
 @given(src=lines, data=st.data())
-def test_clean_keeps_or_drops_each(ground: Ground, src: list[bytes], data: st.DataObject) -> None:
+def test_clean_any_bytes_keeps_or_drops_each_line(
+    ground: Ground, src: list[bytes], data: st.DataObject
+) -> None:
     tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
     for name, side in (("odd.in", src), ("odd.out", tgt)):
         (ground.folder / name).write_bytes(joined(side))
@@ -99,14 +103,14 @@ def test_clean_keeps_or_drops_each(ground: Ground, src: list[bytes], data: st.Da
 
 
 @pytest.mark.parametrize("sign", [s.encode() for s in SEPARATORS])
-def test_explain_shows_each_line_once(ground: Ground, sign: bytes) -> None:
+def test_explain_any_bytes_shows_each_line_once(ground: Ground, sign: bytes) -> None:
     stdin = joined([b"1 2", b"3" + sign + b"4", b"5"])
     found = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
     assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
 
 
 @pytest.mark.slow
-def test_a_line_of_a_megabyte_is_a_line(ground: Ground) -> None:
+def test_translate_megabyte_line_gives_one_line(ground: Ground) -> None:
     """Here a million tokens; tests/cli/test_line_counts.py has one of fewer in every run."""
     stdin = joined([b"1 2", b"1 2 " * 2**18, b"3"])
     quick = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
@@ -114,7 +118,9 @@ def test_a_line_of_a_megabyte_is_a_line(ground: Ground) -> None:
     assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
 
 
-def test_a_line_without_end_is_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_lines_endless_line_is_refused(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
     found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
     assert found.code == EXIT_USER_ERROR
@@ -130,7 +136,7 @@ print(mega, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def test_reading_takes_no_more_memory_for_more_text() -> None:
+def test_read_lines_memory_is_independent_of_text_size() -> None:
     peaks = []
     for megabytes in (1, 64):
         child = subprocess.Popen(
@@ -148,5 +154,5 @@ def test_reading_takes_no_more_memory_for_more_text() -> None:
 
 
 @pytest.mark.slow
-def test_text_of_any_kind(ground: Ground) -> None:
+def test_translate_any_text_gives_one_line_per_line(ground: Ground) -> None:
     fuzz(ground, "text", 1000)

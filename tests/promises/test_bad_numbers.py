@@ -60,7 +60,7 @@ def records(trainer: Trainer) -> list[dict[str, Any]]:
         ("loss inf", "sgd", 3),
     ],
 )
-def test_a_bad_update_is_as_if_it_had_not_been(
+def test_skipped_step_leaves_state_unchanged(
     make: Make, how: str, optimizer: str, bad: int
 ) -> None:
     """Weights, moments and counters are those of a run without that batch, bit for bit."""
@@ -84,7 +84,7 @@ def test_a_bad_update_is_as_if_it_had_not_been(
 
 
 @pytest.mark.parametrize("how", ["loss nan", "loss inf", "gradient nan"])
-def test_a_skipped_update_is_counted_and_has_no_say_in_the_loss(make: Make, how: str) -> None:
+def test_skipped_step_is_counted_but_not_in_the_loss(make: Make, how: str) -> None:
     flags = {**FLAGS, "train__max_updates": 6, "train__lr": 1e-9}
     trainer, plain = make("run", "bahdanau", **flags), make("plain", "bahdanau", **flags)
     poison(trainer, how, lambda number: number in (2, 5))
@@ -108,9 +108,7 @@ def test_a_skipped_update_is_counted_and_has_no_say_in_the_loss(make: Make, how:
 @pytest.mark.parametrize(
     ("how", "name"), [("loss nan", "the loss"), ("gradient inf", f"the gradient of {GRADIENT}")]
 )
-def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
-    make: Make, how: str, name: str
-) -> None:
+def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, name: str) -> None:
     end = MAX_SKIPPED_STEPS + 3
     trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
     poison(trainer, how, lambda number: number > 3)
@@ -128,7 +126,7 @@ def test_what_goes_on_ends_training_with_the_tensor_and_the_lines(
     assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows))
 
 
-def test_weights_that_are_broken_already_are_named(make: Make) -> None:
+def test_train_nan_weights_are_named(make: Make) -> None:
     trainer = make("run", "luong", **{**FLAGS, "train__max_updates": 3})
     with torch.no_grad():
         dict(trainer.model.named_parameters())[GRADIENT][3] = math.inf
@@ -136,7 +134,7 @@ def test_weights_that_are_broken_already_are_named(make: Make) -> None:
         trainer.train(validate)
 
 
-def test_of_many_lines_the_first_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spike_warning_names_first_lines(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_monitor, "LISTED", 2)
     window = (trainer := make("run", "luong", **FLAGS)).first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
@@ -155,7 +153,7 @@ def texts_at(message: str) -> list[str]:
     ]
 
 
-def test_one_short_of_that_is_no_end(make: Make) -> None:
+def test_train_fewer_skipped_steps_continues(make: Make) -> None:
     trainer = make("run", "luong", **{**FLAGS, "train__max_updates": MAX_SKIPPED_STEPS + 2})
     poison(trainer, "loss nan", lambda number: number not in (1, MAX_SKIPPED_STEPS))
     trainer.train(validate)
@@ -163,7 +161,7 @@ def test_one_short_of_that_is_no_end(make: Make) -> None:
 
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
-def test_one_worker_alone(tmp_path: Path, parallel: str) -> None:
+def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) -> None:
     """Its bad loss is skipped on both; a signal that it gets in a validation saves both."""
     job = [str(Path(__file__).with_name("poisoned_job.py")), str(tmp_path), parallel]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -206,31 +204,31 @@ def with_loss(deviation: float, loss: float, at: int) -> list[float]:
     return [*losses[: at - 1], loss, *losses[at - 1 :]]
 
 
-def test_spike_exceeds_the_median_by_two_nats() -> None:
+def test_spike_needs_two_nats_above_median() -> None:
     assert spikes_of(with_loss(0.1, 7.2, at=150)) == [150]
     assert spikes_of(with_loss(0.1, 6.8, at=150)) == [], "20 deviations, but no large jump"
     assert spikes_of(with_loss(0.1, -1000.0, at=150)) == []
 
 
-def test_spike_exceeds_the_median_by_six_deviations() -> None:
+def test_spike_needs_six_deviations_above_median() -> None:
     deviation = 1.4826 * 0.5
     assert spikes_of(with_loss(0.5, 5 + 5.3 * deviation, at=150)) == []
     assert spikes_of(with_loss(0.5, 5.5 + 6.1 * deviation, at=150)) == [150]
 
 
-def test_spikes_do_not_hide_later_spikes() -> None:
+def test_spike_does_not_hide_later_spike() -> None:
     losses = [5 + 0.1 * (-1) ** i + (1000.0 if i % 10 == 0 else 0.0) for i in range(1, 201)]
     assert spikes_of(losses) == list(range(110, 201, 10))
 
 
-def test_spike_is_reported_only_after_the_warm_up() -> None:
+def test_spike_during_warm_up_is_not_reported() -> None:
     assert spikes_of(with_loss(0.1, 1000.0, at=100)) == []
     assert spikes_of(with_loss(0.1, 1000.0, at=101)) == [101]
     assert spikes_of(with_loss(0.1, 1000.0, at=130), warmup=30) == []
     assert spikes_of(with_loss(0.1, 1000.0, at=131), warmup=30) == [131]
 
 
-def test_a_new_level_is_soon_no_spike() -> None:
+def test_spike_new_loss_level_is_soon_normal() -> None:
     found = spikes_of([1.0] * 150 + [9.0] * 50)
     assert found[0] == 151
     assert found[-1] < 171
@@ -253,7 +251,7 @@ def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
     return trainer
 
 
-def test_a_spike_is_logged_with_its_lines(
+def test_spike_is_logged_with_its_lines(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = leaping(make, "run", monkeypatch)
@@ -269,7 +267,7 @@ def test_a_spike_is_logged_with_its_lines(
     assert "went back" not in trainer.run.log.read_text(), "off by default"
 
 
-def test_rewinding_goes_back_to_the_weights_of_the_last_checkpoint(
+def test_rewind_restores_weights_of_last_checkpoint(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__ema": 0.9}
@@ -287,7 +285,7 @@ def test_rewinding_goes_back_to_the_weights_of_the_last_checkpoint(
     assert not math.isnan(resumed.state.scores["25"])
 
 
-def test_rewinding_needs_a_checkpoint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewind_without_checkpoint_warns(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
     said = leaping(make, "run", monkeypatch, **flags).run.log.read_text()
     assert "warning: no checkpoint to go back to yet\n" in said

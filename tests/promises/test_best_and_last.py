@@ -134,10 +134,10 @@ def run(examples: int, steps: int) -> None:
     run_state_machine_as_test(Saving, settings=asked)
 
 
-def test_the_best_and_the_last_are_always_there() -> None:
+def test_checkpoints_history_keeps_best_and_last() -> None:
     run(examples=10, steps=10)
 
 
 @pytest.mark.slow
-def test_the_best_and_the_last_are_always_there_in_long_runs() -> None:
+def test_checkpoints_long_history_keeps_best_and_last() -> None:
     run(examples=300, steps=40)

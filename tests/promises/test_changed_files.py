@@ -73,16 +73,16 @@ def parts(run: Path) -> list[Path]:
     return [folder / "model.safetensors", folder / "state.json", run / "tokenizer.model"]
 
 
-def test_a_byte_of_a_model_is_noticed(tiny: Tiny) -> None:
+def test_changed_model_byte_is_detected(tiny: Tiny) -> None:
     edit_bytes(tiny.run, parts(tiny.run), each=2)
 
 
 @pytest.mark.slow
-def test_any_byte_of_a_model_is_noticed(tiny: Tiny) -> None:
+def test_changed_model_any_byte_is_detected(tiny: Tiny) -> None:
     edit_bytes(tiny.run, parts(tiny.run), each=500)
 
 
-def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
+def test_changed_model_setting_is_detected(tiny: Tiny) -> None:
     file = tiny.run / "config.yaml"
     before = file.read_text()
     for old, new in (
@@ -97,7 +97,7 @@ def test_a_byte_of_the_models_settings_is_noticed(tiny: Tiny) -> None:
     assert done(translated(tiny.run)).lines, "how a model decodes is the owner's to say"
 
 
-def test_a_byte_of_the_corpus_is_noticed(tiny: Tiny) -> None:
+def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
     longer = settings(train__max_updates=9)
     for name in (
         "train/0/00000/src.tokens.npy",
@@ -116,7 +116,7 @@ def test_a_byte_of_the_corpus_is_noticed(tiny: Tiny) -> None:
     done(tiny.train("--resume", *longer))
 
 
-def test_an_average_has_its_manifest(tiny: Tiny) -> None:
+def test_average_has_a_manifest(tiny: Tiny) -> None:
     average = tiny.folder / "average"
     done(nmt("average", tiny.run, "-o", average))
     edit_bytes(average, parts(average), each=1)
@@ -126,7 +126,7 @@ def test_an_average_has_its_manifest(tiny: Tiny) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
-def test_a_byte_of_an_export_is_noticed(tmp_path: Path) -> None:
+def test_changed_export_byte_is_detected(tmp_path: Path) -> None:
     tiny = make_exportable(tmp_path)
     done(tiny.train())
     export = tiny.folder / "export"
@@ -136,7 +136,7 @@ def test_a_byte_of_an_export_is_noticed(tmp_path: Path) -> None:
     edit_bytes(export, files, 0, "--engine", "ctranslate2")
 
 
-def test_another_architecture_is_listed_and_refused(tiny: Tiny) -> None:
+def test_resume_other_architecture_is_listed_and_refused(tiny: Tiny) -> None:
     file = tiny.run / "config.yaml"
     for each in (file, tiny.config):
         text = each.read_text()
@@ -160,7 +160,7 @@ def contents(run: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize("flags", [[], ["--accept-changes"]])
-def test_resume_with_another_tokenizer_file_is_refused(tiny: Tiny, flags: list[str]) -> None:
+def test_resume_other_tokenizer_file_is_refused(tiny: Tiny, flags: list[str]) -> None:
     file = tiny.run / "tokenizer.model"
     shutil.copy(another_tokenizer(tiny), file)
     words = f"error: {file}: expected the tokenizer of the model, got another file"
@@ -179,7 +179,7 @@ def test_resume_with_another_tokenizer_file_is_refused(tiny: Tiny, flags: list[s
     ],
     ids=lambda setting: next(iter(setting)),
 )
-def test_a_setting_of_another_tokenizer_is_refused(
+def test_resume_changed_tokenizer_setting_is_refused(
     tiny: Tiny, command: str, setting: dict[str, object]
 ) -> None:
     if setting == {"tokenizer__model": "own"}:
@@ -196,7 +196,7 @@ def test_a_setting_of_another_tokenizer_is_refused(
 
 
 @pytest.mark.parametrize("command", ["train", "tokenizer", "prepare"])
-def test_tokenizer_of_an_exported_model_is_not_replaced(tmp_path: Path, command: str) -> None:
+def test_exported_model_tokenizer_is_not_replaced(tmp_path: Path, command: str) -> None:
     """No export is made here: the file that marks one decides."""
     tiny = make_tiny(tmp_path)
     export = tmp_path / "export"
@@ -210,7 +210,7 @@ def test_tokenizer_of_an_exported_model_is_not_replaced(tmp_path: Path, command:
     assert contents(export) == before
 
 
-def test_lost_tokenizer_of_weights_is_made_again_or_refused(tiny: Tiny) -> None:
+def test_lost_tokenizer_is_retrained_equal_or_refused(tiny: Tiny) -> None:
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
     file.unlink()
@@ -227,7 +227,7 @@ def test_lost_tokenizer_of_weights_is_made_again_or_refused(tiny: Tiny) -> None:
         assert not file.exists()
 
 
-def test_accepted_text_is_encoded_with_the_runs_tokenizer(tiny: Tiny) -> None:
+def test_accept_changes_encodes_text_with_run_tokenizer(tiny: Tiny) -> None:
     """Else the token ids of the weights lose their meaning."""
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
@@ -249,7 +249,7 @@ def test_accepted_text_is_encoded_with_the_runs_tokenizer(tiny: Tiny) -> None:
     assert file.read_bytes() != before, "a new run has a tokenizer of its own text"
 
 
-def test_resume_with_tags_in_another_order_is_refused(tmp_path: Path) -> None:
+def test_resume_reordered_tags_are_refused(tmp_path: Path) -> None:
     """The n-th tag is the n-th reserved token id."""
     tiny = make_tiny(tmp_path)
     train = "data.train=[{{prefix: {0}, tags: {{to: {1}}}}}, {{prefix: {0}, tags: {{to: {2}}}}}]"
@@ -264,14 +264,14 @@ def test_resume_with_tags_in_another_order_is_refused(tmp_path: Path) -> None:
     done(tiny.train(*flags, *sets("a", "b")))
 
 
-def test_another_text_is_refused_unless_told_otherwise(tiny: Tiny) -> None:
+def test_resume_other_text_needs_accept_changes(tiny: Tiny) -> None:
     text = tiny.folder / "train.in"
     text.write_text(text.read_text().replace("1", "2", 1))
     refused(tiny.train("--resume", *MORE), "is not what the run began with", "--accept-changes")
     done(tiny.train("--resume", "--accept-changes", *MORE))
 
 
-def test_another_text_is_refused_where_the_corpus_is_gone_too(tiny: Tiny) -> None:
+def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
     """With a tokenizer of one's own nothing else knows what the text was."""
     own = tiny.folder / "own.model"
     shutil.copy(tiny.run / "tokenizer.model", own)

@@ -17,11 +17,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(len(chaos.ROUNDS)))
-def test_a_round_loses_nothing(whole: dict[bool, SmallRun], seed: int) -> None:
+def test_chaos_round_loses_nothing(whole: dict[bool, SmallRun], seed: int) -> None:
     assert chaos.trouble(chaos.promise_of(seed), seed, whole) == ""
 
 
-def test_what_a_round_finds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chaos_round_reports_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = make_small_run(tmp_path)
     small.run.mkdir()
     (small.run / "best").symlink_to("checkpoints/step_00000008")

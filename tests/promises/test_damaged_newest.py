@@ -73,16 +73,16 @@ def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
             shutil.rmtree(run.path)
 
 
-def test_every_damage_of_every_file_is_stepped_over(tmp_path: Path) -> None:
+def test_resume_damaged_file_uses_older_checkpoint(tmp_path: Path) -> None:
     bring_down(tmp_path, random.Random(1), rounds=2)
 
 
 @pytest.mark.slow
-def test_many_damages_of_every_file_are_stepped_over(tmp_path: Path) -> None:
+def test_resume_many_kinds_of_damage_use_older_checkpoint(tmp_path: Path) -> None:
     bring_down(tmp_path, random.Random(2), rounds=200)
 
 
-def test_training_says_so_and_ends_as_it_would_have(tmp_path: Path) -> None:
+def test_train_damaged_checkpoint_warns_and_ends_equal(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path)
     flags = settings(train__validate_every=2, train__keep_last=2)
     done(tiny.train(*flags, *settings(train__max_updates=6), run=tmp_path / "clean"))
@@ -101,7 +101,7 @@ def test_training_says_so_and_ends_as_it_would_have(tmp_path: Path) -> None:
         assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_where_all_are_damaged_each_is_listed_and_nothing_begins_anew(tmp_path: Path) -> None:
+def test_resume_with_all_damaged_checkpoints_lists_each(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path)
     flags = settings(train__validate_every=1, train__keep_last=3, train__max_updates=3)
     done(tiny.train(*flags))

@@ -21,13 +21,13 @@ FOLLOWED = 3
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_after_any_update_it_is_the_same_run(make: Make, model: str) -> None:
+def test_resume_after_any_step_equals_uninterrupted_state(make: Make, model: str) -> None:
     compare(make, model, every=5, followed=FOLLOWED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_resumed_after_any_update_it_ends_the_same(make: Make, model: str) -> None:
+def test_resume_after_any_step_ends_with_equal_state(make: Make, model: str) -> None:
     compare(make, model, every=1, followed=N)
 
 
@@ -69,7 +69,7 @@ PLANTED = Path(__file__).with_name("planted.py")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_in_new_processes_too(tmp_path: Path, model: str) -> None:
+def test_resume_in_new_process_equals_uninterrupted_run(tmp_path: Path, model: str) -> None:
     """Each stop is a process that ends, at a limit; validations are at every update, as at its."""
     words = ["a b c", "d e", "f a b d", "c", "e f e f a", "b b", "d c a", "f"]
     for name, lines in {"a": words * 4, "b": words[::-1] * 3, "valid": words[:3]}.items():

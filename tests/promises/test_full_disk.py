@@ -86,12 +86,12 @@ def fill_at_each_step(folder: Path, step: int) -> None:
     assert fulls * step > 20
 
 
-def test_a_disk_that_is_full_while_it_saves(tmp_path: Path) -> None:
+def test_save_full_disk_keeps_earlier_checkpoints(tmp_path: Path) -> None:
     fill_at_each_step(tmp_path, EVERY)
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_at_every_step_of_a_save(tmp_path: Path) -> None:
+def test_save_full_disk_at_every_step_keeps_checkpoints(tmp_path: Path) -> None:
     fill_at_each_step(tmp_path, 1)
 
 
@@ -100,7 +100,7 @@ def tiny(tmp_path: Path) -> Tiny:
     return make_tiny(tmp_path)
 
 
-def test_room_for_two_checkpoints_is_asked_for_before_the_first_update(
+def test_train_without_space_for_two_checkpoints_is_refused(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done(tiny.train(run=tiny.folder / "other"))
@@ -120,7 +120,7 @@ def test_room_for_two_checkpoints_is_asked_for_before_the_first_update(
     assert done(train_with(2.1 * size)).code == 0
 
 
-def test_training_ends_clearly_and_goes_on_where_there_is_room_again(tiny: Tiny) -> None:
+def test_train_full_disk_ends_cleanly_and_resumes_later(tiny: Tiny) -> None:
     flags = settings(train__max_updates=6, train__save_every=2, train__validate_every=100)
     done(tiny.train(*flags, run=tiny.folder / "clean"))
     writes = 0
@@ -145,7 +145,7 @@ def test_training_ends_clearly_and_goes_on_where_there_is_room_again(tiny: Tiny)
         assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()
 
 
-def test_resume_on_a_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     done(tiny.train())
 
     class Full(io.FileIO):
@@ -159,7 +159,7 @@ def test_resume_on_a_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.Mo
     assert error.startswith(f"error: {tiny.run / 'train.lock'}: cannot be written: No space left")
 
 
-def test_translate_to_a_full_disk_does_not_advise_to_resume(tiny: Tiny) -> None:
+def test_translate_full_disk_does_not_advise_resume(tiny: Tiny) -> None:
     done(tiny.train())
     output = tiny.folder / "output"
     with struck(FullAfter(0)):

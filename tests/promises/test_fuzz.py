@@ -11,11 +11,11 @@ EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
 
 
 @pytest.mark.parametrize("name", TRIES)
-def test_whatever_comes_in_ends_as_documented(ground: Ground, name: str) -> None:
+def test_command_line_fuzzed_input_ends_as_documented(ground: Ground, name: str) -> None:
     fuzz(ground, name, EXAMPLES[name], derandomize=True, phases=[Phase.generate])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRIES)
-def test_much_more_of_it(ground: Ground, name: str) -> None:
+def test_command_line_fuzzed_longer_ends_as_documented(ground: Ground, name: str) -> None:
     fuzz(ground, name, 100 * EXAMPLES[name])

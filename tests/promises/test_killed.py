@@ -25,12 +25,12 @@ def check_killed(whole: SmallRun, seed: int, kills: int) -> int:
     return count
 
 
-def test_a_killed_run_ends_as_one_that_was_not(whole: SmallRun) -> None:
+def test_killed_run_ends_like_uninterrupted_run(whole: SmallRun) -> None:
     assert check_killed(whole, seed=1, kills=3) > 0
 
 
 @pytest.mark.slow
-def test_a_hundred_kills_change_nothing(whole: SmallRun) -> None:
+def test_killed_run_hundred_kills_change_nothing(whole: SmallRun) -> None:
     killed = 0
     for seed in range(2, 200):
         killed += check_killed(whole, seed, kills=min(5, 100 - killed))
@@ -39,7 +39,7 @@ def test_a_hundred_kills_change_nothing(whole: SmallRun) -> None:
     pytest.fail(f"only {killed} kills came before the end of a run")
 
 
-def test_the_comparison_sees_a_single_moment(whole: SmallRun) -> None:
+def test_state_comparison_detects_one_changed_moment(whole: SmallRun) -> None:
     """Else the equalities above would say little."""
     one, other = final_state(whole.run), final_state(whole.run)
     for kind in ("train", "valid"):

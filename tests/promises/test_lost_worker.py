@@ -35,12 +35,12 @@ def check_lost(whole: SmallRun, loss: Loss, seed: int = 1) -> None:
     assert differences(final_state(whole.run), final_state(small.run)) == [], f"seed {seed}\n{said}"
 
 
-def test_a_stopped_leader_is_named_and_a_restart_finishes_the_run(whole: SmallRun) -> None:
+def test_torchrun_stopped_main_rank_is_named_and_restarted(whole: SmallRun) -> None:
     check_lost(whole, Loss(0, signal.SIGSTOP, "of the first worker"))
 
 
 @pytest.mark.parametrize(("torchruns", "kept"), [("1", False), ("2", True)])
-def test_a_restart_does_not_meet_the_attempt_before(
+def test_torchrun_restart_uses_new_rendezvous(
     monkeypatch: pytest.MonkeyPatch, torchruns: str, kept: bool
 ) -> None:
     """Else workers look for each other where they were; several torchruns count each for itself."""
@@ -56,5 +56,7 @@ def test_a_restart_does_not_meet_the_attempt_before(
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_any_loss_is_made_good(whole: SmallRun, rank: int, how: signal.Signals, store: str) -> None:
+def test_torchrun_lost_rank_run_completes_equal(
+    whole: SmallRun, rank: int, how: signal.Signals, store: str
+) -> None:
     check_lost(whole, Loss(rank, how, store), seed=2)

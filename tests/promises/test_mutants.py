@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
-def test_caught(name: str) -> None:
+def test_mutant_is_detected(name: str) -> None:
     """The test named by the mutant fails with it planted; it passes without, as the suite sees."""
     mutant = MUTANTS[name]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]

@@ -56,7 +56,7 @@ LENIENT = {name for name, reader in READERS.items() if reader is LIST}
 
 
 @pytest.mark.parametrize("kind", ["plain", "array", "checkpoint"])
-def test_the_bombs_are_live(kind: str, tmp_path: Path) -> None:
+def test_pickle_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> None:
     marker, file = tmp_path / "marker", tmp_path / "bomb"
     file.write_bytes(BOMBS[kind](marker))
     with open(file, "rb") as stream:
@@ -70,7 +70,7 @@ def test_the_bombs_are_live(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_bomb_under_a_name_that_is_read_never_runs(ground: Ground, name: str) -> None:
+def test_pickle_under_any_read_name_never_runs(ground: Ground, name: str) -> None:
     marker = ground.folder / "marker"
     fitting = {".npy": "array", ".yaml": "yaml"}.get(Path(name).suffix, "checkpoint")
     for kind in ("plain", fitting):
@@ -82,7 +82,7 @@ def test_a_bomb_under_a_name_that_is_read_never_runs(ground: Ground, name: str) 
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_a_bomb_in_compressed_text_never_runs(ground: Ground, name: str) -> None:
+def test_pickle_in_compressed_text_never_runs(ground: Ground, name: str) -> None:
     ground.reset()
     marker = ground.folder / "marker"
     (ground.folder / name).write_bytes(PACKED[name](plain(marker)))
@@ -91,7 +91,7 @@ def test_a_bomb_in_compressed_text_never_runs(ground: Ground, name: str) -> None
     assert found.code in (EXIT_OK, EXIT_USER_ERROR)  # text like any other, or no such format
 
 
-def test_a_bomb_as_an_array_of_a_corpus_is_refused_by_name(ground: Ground) -> None:
+def test_corpus_array_with_pickle_is_refused_by_name(ground: Ground) -> None:
     ground.reset()
     prepared = ground.folder / "rnn/corpus/train/0"
     (prepared / "00000/src.tokens.npy").write_bytes(array(ground.folder / "marker"))
@@ -130,7 +130,7 @@ CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1
     ],
     ids=["object", "str", "any", "flow", "block", "laughs", "chain", "size", "nul", "surrogate"],
 )
-def test_yaml_is_data(ground: Ground, text: str, message: str) -> None:
+def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, message: str) -> None:
     ground.reset()
     (ground.folder / "odd.yaml").write_text(text)
     found = judge(["config", "show", "odd.yaml"], b"", ground.folder)
@@ -157,7 +157,7 @@ def test_yaml_is_data(ground: Ground, text: str, message: str) -> None:
         ],
     ],
 )
-def test_a_name_cannot_lead_out_of_its_folder(ground: Ground, arguments: list[str]) -> None:
+def test_name_leading_out_of_its_folder_is_refused(ground: Ground, arguments: list[str]) -> None:
     ground.reset()
     before = sorted(p for p in ground.folder.parent.rglob("*"))
     found = judge(arguments, b"", ground.folder)

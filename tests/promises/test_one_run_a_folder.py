@@ -36,7 +36,7 @@ def training(tmp_path: Path) -> Iterator[tuple[Tiny, int]]:
         child.kill()
 
 
-def test_a_second_run_is_refused_and_a_stale_lock_recognised(training: tuple[Tiny, int]) -> None:
+def test_run_lock_second_run_is_refused_stale_lock_ignored(training: tuple[Tiny, int]) -> None:
     tiny, child = training
     for flags in ([], ["--resume"], ["--overwrite"]):
         result = tiny.train(*flags)

@@ -57,7 +57,7 @@ def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_the_update_is_the_same_in_halves(make: Make, kind: str) -> None:
+def test_out_of_memory_halved_micro_batches_equal_gradient(make: Make, kind: str) -> None:
     plain, tight = make("plain", "luong", **FLAGS), make("tight", "luong", **FLAGS)
     rows = limit(tight, 40, kind)
     batches = plain.first_window.batches
@@ -83,7 +83,7 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("model", ["luong", "transformer"])
-def test_a_single_pair_ends_it_with_its_line(make: Make, model: str) -> None:
+def test_out_of_memory_single_pair_names_its_line(make: Make, model: str) -> None:
     trainer = make("run", model, **FLAGS)
     forward = trainer.step.forward
     unlucky = 2
@@ -107,7 +107,9 @@ def test_a_single_pair_ends_it_with_its_line(make: Make, model: str) -> None:
     )
 
 
-def test_moments_that_find_no_room_are_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_in_optimizer_step_is_named(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = make("run", "luong", **FLAGS)
 
     def full(*arguments: Any) -> None:

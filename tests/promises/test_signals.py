@@ -37,7 +37,7 @@ def send(number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "at"), [(signal.SIGTERM, 5), (signal.SIGINT, 7), (signal.SIGUSR1, 7)]
 )
-def test_the_update_under_way_is_the_last(make: Make, number: int, at: int) -> None:
+def test_signal_ends_training_after_current_step(make: Make, number: int, at: int) -> None:
     """And the resumed run is the one that was not stopped, the validation that was due included."""
     flags = {"train__max_updates": 16}
     whole = make("whole", "luong", **flags)
@@ -115,7 +115,7 @@ def what_is_left(run: Path) -> list[object]:
     [("loss", 1, signal.SIGTERM, 0), ("search", 3, signal.SIGUSR1, 0), ("search", 40, 2, 1)],
     ids=["in the loss", "in the search", "in the second search"],
 )
-def test_a_validation_is_left_soon_and_done_on_resume(
+def test_signal_during_validation_defers_it_to_resume(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
@@ -157,7 +157,7 @@ with signals.heeded():
 """
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
+def test_second_signal_ends_process_at_once() -> None:
     """One sent to the process and to its group comes twice, and is one."""
     command = [sys.executable, "-c", LISTENER]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -177,7 +177,7 @@ def test_a_second_signal_ends_it_at_once() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-def test_a_process_of_its_own(tmp_path: Path, number: int) -> None:
+def test_signal_to_train_process_saves_and_exits(tmp_path: Path, number: int) -> None:
     tiny = make_tiny(tmp_path)
     planted = str(Path(__file__).with_name("planted.py"))
     flags = [str(tiny.config), "--run", str(tiny.run), "--device", "cpu"]

@@ -108,7 +108,7 @@ CRAFTED: dict[str, bytes] = {
 }
 
 
-def test_the_model_that_the_crafted_are_made_of_is_sound(tmp_path: Path) -> None:
+def test_tokenizer_model_before_crafting_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "sound.model"
     file.write_bytes(SOUND)
     tokenizer = Tokenizer.load(file)
@@ -116,13 +116,13 @@ def test_the_model_that_the_crafted_are_made_of_is_sound(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_model_is_refused(name: str) -> None:
+def test_tokenizer_model_crafted_is_refused(name: str) -> None:
     """Before or by its first reading, of which only what every child does is left out."""
     assert survived(lambda: first_reading(CRAFTED[name])) != 0
 
 
 @pytest.mark.parametrize("name", ["text", "a score that is no number", "an array that leads out"])
-def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
+def test_command_crafted_tokenizer_model_is_clean_error(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.model"
     file.write_bytes(CRAFTED[name])
     with pytest.raises(DataError, match=f"{file}: expected "):
@@ -138,7 +138,7 @@ def test_a_crafted_model_is_a_clean_error(name: str, tmp_path: Path) -> None:
     ],
     ids=["segfault", "hang", "memory"],
 )
-def test_a_reader_that_dies_is_a_clean_error(
+def test_tokenizer_validation_killed_child_is_clean_error(
     trick: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = Path(validation_process.__file__).read_text()
@@ -154,7 +154,7 @@ def test_a_reader_that_dies_is_a_clean_error(
         Tokenizer.load(file)
 
 
-def test_a_file_without_end_is_refused() -> None:
+def test_read_file_endless_file_is_refused() -> None:
     with pytest.raises(DataError, match=r"/dev/zero: expected at most 67,108,864 bytes"):
         Tokenizer.load(Path("/dev/zero"))
 
@@ -233,20 +233,20 @@ def mutations(models: list[bytes], count: int) -> Counter[tuple[int, int | None]
     return ends
 
 
-def test_real_models_are_sound(models: list[bytes]) -> None:
+def test_tokenizer_model_real_is_valid(models: list[bytes]) -> None:
     for model in models:
         assert survived(lambda model=model: first_reading(model)) == 0  # type: ignore[misc]
         assert survived(lambda model=model: use(model)) == 0  # type: ignore[misc]
 
 
-def test_a_mutated_model_is_refused_or_works(models: list[bytes]) -> None:
+def test_tokenizer_model_mutation_is_refused_or_works(models: list[bytes]) -> None:
     ends = mutations(models, 45)
     assert ends[1, None] > 0
     assert ends[0, 0] > 0
 
 
 @pytest.mark.slow
-def test_5000_mutated_models_are_refused_or_work(models: list[bytes]) -> None:
+def test_tokenizer_model_5000_mutations_are_refused_or_work(models: list[bytes]) -> None:
     ends = mutations(models, 5000)
     print(f"5,000 mutations: {dict(ends)}")
     assert ends[0, 0] > 100

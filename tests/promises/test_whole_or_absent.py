@@ -94,17 +94,17 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
 
 
 @pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
-def test_killed_while_it_saves(tmp_path: Path, prepare: Prepare) -> None:
+def test_save_killed_is_whole_or_absent(tmp_path: Path, prepare: Prepare) -> None:
     try_points(tmp_path, prepare, SAVES[prepare])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
-def test_killed_at_every_point_of_a_save(tmp_path: Path, prepare: Prepare) -> None:
+def test_save_killed_at_every_point_is_whole_or_absent(tmp_path: Path, prepare: Prepare) -> None:
     try_points(tmp_path, prepare, 1)
 
 
-def test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last(tmp_path: Path) -> None:
+def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) -> None:
     """What a loss of power would show: fsync before each rename, of the parent after it."""
     trainer = trainer_in(tmp_path / "run")
     points = points_of(third(trainer))
@@ -127,7 +127,7 @@ def test_content_is_on_the_disk_before_its_name_and_the_manifest_is_last(tmp_pat
     assert deletes == [], "what is replaced or pruned is deleted only afterwards"
 
 
-def test_the_file_is_what_safetensors_itself_writes(tmp_path: Path) -> None:
+def test_safetensors_writer_equals_library_output(tmp_path: Path) -> None:
     tensors = {
         "b.odd": torch.arange(7, dtype=torch.float32),
         "a": torch.rand(3, 5, dtype=torch.float64).T,

@@ -46,7 +46,7 @@ def check_same(found: Found, alone: Found) -> None:
         ),
     ],
 )
-def test_a_run_goes_on_with_other_workers(tmp_path: Path, model: str, phases: str) -> None:
+def test_resume_other_world_size_keeps_loss(tmp_path: Path, model: str, phases: str) -> None:
     alone, changing = trained(tmp_path, model, f"1:{END}", phases)
     sizes = [len(its["pairs"]) for its in alone]
     epochs = [its["epoch"] for its in alone]
