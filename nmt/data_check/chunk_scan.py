@@ -87,9 +87,10 @@ def look(chunk: PairWindow, knowledge: Knowledge) -> Seen:
     faults.sort(key=lambda fault: fault[0])
     ratios = np.zeros((len(hashes), 0), np.float32)
     if knowledge.fitness is not None:
-        around = [*map(decode_line, chunk.before), *texts[1], *map(decode_line, chunk.after)]
-        first = len(chunk.before)
-        ratios = knowledge.fitness.ratios(texts[0], around, first, len(hashes))
+        before, after = map(decode_line, chunk.tgt_before), map(decode_line, chunk.tgt_after)
+        around = [*before, *texts[1], *after]
+        first = len(chunk.tgt_before)
+        ratios = knowledge.fitness.log_ratios(texts[0], around, first, len(hashes))
     sizes = [[n for line in lines for n in (len(line), len(line.split()))] for lines in texts]
     tokenized = [[is_tokenized(line) for line in lines] for lines in texts]
     return Seen(

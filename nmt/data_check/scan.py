@@ -19,14 +19,14 @@ from nmt.core.process_pool import Pool
 from nmt.data.corpus.misalignment import (
     MAX_OFFSET,
     FloatArray,
-    find_misaligned_blocks,
+    blocks_from_ratios,
     fit_alignment_model,
 )
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,
     WINDOW,
     PairWindow,
-    pairs_at,
+    read_pairs_at,
     read_windows,
     sample_pairs,
 )
@@ -161,7 +161,7 @@ def _tokenized(report: Report, tokenized: NDArray[np.bool_]) -> None:
 def _blocks(findings: Findings, ratios: FloatArray) -> set[int]:
     """Find blocks that do not stand beside their translation; return their lines."""
     found: set[int] = set()
-    for block in find_misaligned_blocks(ratios):
+    for block in blocks_from_ratios(ratios):
         where = f"lines {block.first} to {block.last}"
         if block.offset is None:
             kind, said = "unrelated", where
@@ -196,7 +196,7 @@ def _duplicates(
         for s, side in enumerate(SIDES)
     }
     wanted = np.unique(np.concatenate([pairs.ravel() for pairs in found.values()]))
-    texts = pairs_at(source, wanted)
+    texts = read_pairs_at(source, wanted)
     near_pairs: dict[int, int] = {}
     for s, side in enumerate(SIDES):
         own = {i: pair[s] for i, pair in texts.items()}

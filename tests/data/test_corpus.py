@@ -64,7 +64,7 @@ def test_text_comes_back(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> 
     corpus = corpus_of([pair, pair], tokenizers, tmp_path / "c")
     for number, side in enumerate(("src", "tgt")):
         assert corpus.lines(side) == [pair[number]] * 2
-        assert corpus.texts(side, np.array([1])) == [pair[number]]
+        assert corpus.lines_at(side, np.array([1])) == [pair[number]]
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 100])
@@ -82,7 +82,7 @@ def test_pairs_stay_in_order_whatever_the_chunks_and_shards(
     for i in range(23):
         assert again.links(i).tolist() == aligned.links(i).tolist() != []
     rows = np.array([22, 0, 7, 8, 7])
-    assert corpus.texts("src", rows) == [f"line {n}" for n in rows]
+    assert corpus.lines_at("src", rows) == [f"line {n}" for n in rows]
     assert corpus.lengths("tgt", rows).tolist() == corpus.lengths("tgt")[rows].tolist()
 
 
@@ -125,13 +125,13 @@ def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Toke
 def test_text_sets_are_opened_only_where_all_are_whole(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
-    with pytest.raises(RunError, match="nowhere: no prepared text"):
+    with pytest.raises(RunError, match="nowhere: expected prepared text"):
         Corpus.load(tmp_path / "nowhere")
     for number in (0, 1):
         corpus_of(PAIRS, tokenizers, tmp_path / str(number))
     assert len(Corpus.load(tmp_path)) == 2 * len(PAIRS)
     (tmp_path / "1" / "00000" / "tgt.txt").unlink()
-    with pytest.raises(RunError, match="no prepared text"):
+    with pytest.raises(RunError, match="expected prepared text"):
         Corpus.load(tmp_path)
 
 

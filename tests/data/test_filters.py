@@ -9,7 +9,7 @@ import pytest
 from textpairs import given
 
 from nmt.config.sections.data import CleanConfig
-from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letters
+from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letter_share
 from nmt.data.corpus.preprocessing import (
     PreparedChunk,
     Preprocessor,
@@ -157,13 +157,13 @@ def test_cleaner_related_language_is_kept() -> None:
     spanish = "Hoy hace buen tiempo y los niños juegan en la calle."
     english = "The weather is fine today and the children play in the street."
     config = CleanConfig(language=True)
-    assert Cleaner(config, ("en", "pt")).reason(english, spanish) is None
-    assert Cleaner(config, ("en", "de")).reason(english, spanish) == "language es, not de"
+    assert Cleaner(config, ("en", "pt")).drop_reason(english, spanish) is None
+    assert Cleaner(config, ("en", "de")).drop_reason(english, spanish) == "language es, not de"
 
 
 @pytest.mark.parametrize(("text", "share"), [("", 0.0), (" ", 0.0), ("ab 12", 0.5), ("été", 1.0)])
 def test_the_share_of_letters(text: str, share: float) -> None:
-    assert letters(text) == share
+    assert letter_share(text) == share
 
 
 def test_cleaner_entity_of_a_line_end_keeps_one_line() -> None:

@@ -16,10 +16,10 @@ from nmt.data.corpus.misalignment import (
     BlockSearch,
     Lexicon,
     MisalignedBlock,
+    blocks_from_ratios,
     find_misaligned_blocks,
     fit_alignment_model,
-    misaligned_blocks,
-    words,
+    split_words,
 )
 from nmt.data.corpus.text_set_reader import TextSetReader
 
@@ -30,7 +30,7 @@ def blocks(src: list[str], tgt: list[str]) -> list[MisalignedBlock]:
     """Find the blocks of two sides."""
     fitness = fit_alignment_model(list(zip(src, tgt, strict=True)))
     assert fitness is not None
-    return find_misaligned_blocks(fitness.ratios(src, tgt, 0, len(src)))
+    return blocks_from_ratios(fitness.log_ratios(src, tgt, 0, len(src)))
 
 
 @pytest.fixture
@@ -90,9 +90,9 @@ def test_the_search_is_the_best_path() -> None:
     ratios = np.full((60, len(OFFSETS)), -9.0, np.float32)
     ratios[:, 2] = 1.0
     ratios[20:45, 3] = 5.0  # 25 lines gain 4 nats each, for two changes of 12
-    assert find_misaligned_blocks(ratios) == [MisalignedBlock(21, 45, 1)]
+    assert blocks_from_ratios(ratios) == [MisalignedBlock(21, 45, 1)]
     ratios[20:45, 3] = 1.9  # 25 lines gain 0.9 nats each: less than two changes cost
-    assert find_misaligned_blocks(ratios) == []
+    assert blocks_from_ratios(ratios) == []
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
@@ -110,7 +110,7 @@ def test_block_search_in_parts_equals_the_whole(size: int) -> None:
         for block in search.add(ratios[begin : begin + size])
     ]
     found += search.finish()
-    assert found == find_misaligned_blocks(ratios)
+    assert found == blocks_from_ratios(ratios)
     assert [block.offset for block in found] == [1, None, -2, -1]
 
 
@@ -120,7 +120,7 @@ def test_block_search_forgets_final_lines() -> None:
     aligned[:, 2] = 3.0
     for _ in range(50):
         assert search.add(aligned) == []
-        assert len(search._previous) <= 100
+        assert len(search._backpointers) <= 100
 
 
 @pytest.mark.parametrize("form", ["plain", "parts", "tsv", "gzip"])
@@ -149,7 +149,7 @@ def test_misaligned_blocks_of_a_text_set(
         rows = [f"{t}\t{s}\n" for s, t in zip(src, tgt, strict=True)]
         (tmp_path / "a.tsv").write_text("".join(rows), "utf-8")
         source = TextSetReader([(tmp_path / "a.tsv",)], "tsv", (1, 0))
-    [block] = misaligned_blocks(source, 1)
+    [block] = find_misaligned_blocks(source, 1)
     assert (block.offset, block.reason) == (-1, "misaligned, translation 1 line up")
     assert abs(block.first - 1002) <= 2
     assert abs(block.last - 1100) <= 2
@@ -164,7 +164,7 @@ def test_misaligned_blocks_follow_a_changed_file(
     for target in (tgt, [*tgt[:1000], *tgt[1001:1100], tgt[1000], *tgt[1100:]]):
         for file, lines in zip(files, (src, target), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        found.append(len(misaligned_blocks(TextSetReader([files]), 1)))
+        found.append(len(find_misaligned_blocks(TextSetReader([files]), 1)))
     assert found == [0, 1]
 
 
@@ -180,7 +180,7 @@ def test_misaligned_blocks_of_a_large_text_are_announced(
     files = tmp_path / "a.en", tmp_path / "a.fr"
     for file, lines in zip(files, sides, strict=True):
         file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    assert misaligned_blocks(TextSetReader([files]), 1) == []
+    assert find_misaligned_blocks(TextSetReader([files]), 1) == []
     expected = f"data.clean.misaligned: searching {LINES} pairs of {files[0]}\n"
     assert capsys.readouterr().err == (expected if announced else "")
 
@@ -193,11 +193,11 @@ def test_too_small_a_text_teaches_nothing() -> None:
 def test_the_lexicon_knows_what_stands_together() -> None:
     pairs = [(f"the {a}", f"le {b}") for a, b in [("dog", "chien"), ("cat", "chat")] * 5]
     lexicon = Lexicon(pairs)
-    assert lexicon.best["dog"][0] == "chien"
-    assert lexicon.fit(["dog"], {"chien"}) == 1.0
-    assert lexicon.fit(["dog"], {"chat"}) < 1.0
-    assert np.isnan(lexicon.fit(["bird"], {"oiseau"}))
+    assert lexicon.translations["dog"][0] == "chien"
+    assert lexicon.coverage(["dog"], {"chien"}) == 1.0
+    assert lexicon.coverage(["dog"], {"chat"}) < 1.0
+    assert np.isnan(lexicon.coverage(["bird"], {"oiseau"}))
 
 
 def test_words_of_scripts_without_blanks_are_characters() -> None:
-    assert words("我有 2 books") == ["我", "有", "2", "books"]
+    assert split_words("我有 2 books") == ["我", "有", "2", "books"]

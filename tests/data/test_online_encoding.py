@@ -166,8 +166,8 @@ def test_encode_window_with_sampling_keeps_text(corpus: Corpus, tokenizers: Toke
     sampled = sample_rows(corpus, 400)
     rows = sampled.rows
     src, tgt = token_ids(make_encoder(corpus, tokenizers, 0.2, None).encode_window(sampled))
-    assert [tokenizers.src.decode(row) for row in src] == corpus.texts("src", rows)
-    assert [tokenizers.tgt.decode(row) for row in tgt] == corpus.texts("tgt", rows)
+    assert [tokenizers.src.decode(row) for row in src] == corpus.lines_at("src", rows)
+    assert [tokenizers.tgt.decode(row) for row in tgt] == corpus.lines_at("tgt", rows)
     assert sum(row == corpus.row("src", i).tolist() for row, i in zip(src, rows, strict=True)) < 40
 
 
@@ -177,7 +177,7 @@ def test_encode_window_augments_the_configured_share(
     rows = np.arange(len(corpus))
     encoder = make_encoder(corpus, tokenizers, None, AugmentConfig(upper=0.3))
     src, tgt = token_ids(encoder.encode_window(in_first_pass(rows)))
-    originals = list(zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True))
+    originals = list(zip(corpus.lines_at("src", rows), corpus.lines_at("tgt", rows), strict=True))
     encoded = [
         (tokenizers.src.decode(src_row), tokenizers.tgt.decode(tgt_row))
         for src_row, tgt_row in zip(src, tgt, strict=True)

@@ -111,7 +111,7 @@ def test_chunks_of_any_size_hold_the_same_pairs(tmp_path: Path, layout: Layout, 
     assert [pair for its in chunks for pair in its.pairs()] == read_as(layout, [*PAIRS, *PAIRS[:5]])
     assert [len(its) for its in chunks] == [len(its.pairs()) for its in chunks]
     assert max(map(len, chunks)) == min(size, 9)
-    assert {its.part for its in chunks} == {one, two}
+    assert {its.files for its in chunks} == {one, two}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -295,7 +295,7 @@ def test_chosen_records_are_those_of_the_whole(chunks: list[FileChunk], chosen: 
         ]
         assert some.pairs() == [chunk.pairs()[i] for i in sorted(chosen)]
         assert some.alignments is not None
-        assert some.alignments[2] == [b"%d-0\n" % i for i in sorted(chosen)]
+        assert some.alignments.lines == [b"%d-0\n" % i for i in sorted(chosen)]
 
 
 # Alignments

@@ -13,7 +13,7 @@ from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import build_micro_batch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data.corpus.word_alignment import GoldAlignment, parse_alignment, piece_links
+from nmt.data.corpus.word_alignment import GoldAlignment, link_pieces, parse_alignment
 from nmt.data.text.reader import Links
 from nmt.data.tokenizer.tokenizer import Encoding, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
@@ -23,9 +23,9 @@ from nmt.errors import DataError
 def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
     src = Encoding("ab c", [], ["▁a", "b", "▁c"], ["ab", "c"], [0, 0, 1])
     tgt = Encoding("x yz", [], ["▁x", "▁y", "z"], ["x", "yz"], [0, 1, 1])
-    assert piece_links({(0, 1)}, src, tgt) == [(0, 1), (0, 2), (1, 1), (1, 2)]
-    assert piece_links({(1, 0)}, src, tgt) == [(2, 0)]
-    assert piece_links(set(), src, tgt) == []
+    assert link_pieces({(0, 1)}, src, tgt) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert link_pieces({(1, 0)}, src, tgt) == [(2, 0)]
+    assert link_pieces(set(), src, tgt) == []
 
 
 def test_sure_and_possible_links_are_told_apart() -> None:

@@ -123,7 +123,7 @@ def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, n
     last = seen[-1]
     rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
     assert len(rows) > 2
-    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows))
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows))
 
 
 def test_train_nan_weights_are_named(make: Make) -> None:
@@ -141,7 +141,7 @@ def test_spike_warning_names_first_lines(make: Make, monkeypatch: pytest.MonkeyP
     rows = np.unique(window.pairs.corpus_rows(batch.rows))
     said = loss_monitor.describe_lines(trainer.corpus, window.pairs, batch)
     assert said.endswith(f" and {len(rows) - 2} more")
-    assert sorted(texts_at(said)) == sorted(trainer.corpus.texts("src", rows[:2]))
+    assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows[:2]))
 
 
 def texts_at(message: str) -> list[str]:

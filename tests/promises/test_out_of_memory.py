@@ -102,7 +102,7 @@ def test_out_of_memory_single_pair_names_its_line(make: Make, model: str) -> Non
     file, line = said.groups()
     window = trainer.first_window
     first = window.batches[unlucky].rows[:1]
-    assert [Path(file).read_text().split("\n")[int(line) - 1]] == trainer.corpus.texts(
+    assert [Path(file).read_text().split("\n")[int(line) - 1]] == trainer.corpus.lines_at(
         "src", window.pairs.corpus_rows(first)
     )
 

@@ -58,7 +58,7 @@ def run(options: CleanOptions) -> None:
         streams = [stack.enter_context(files.open_atomic(file)) for file in outputs]
         drop_log = DropLog(stack.enter_context(files.open_atomic(drop_table)))
         for chunk in read_clean_chunks(config, drop_log):
-            texts = [chunk.rows[f"{side}.txt"].values.tobytes() for side in SIDES]
+            texts = [chunk.arrays[f"{side}.txt"].values.tobytes() for side in SIDES]
             if chunk.links is not None:
                 alignments = [f"{format_pharaoh(links)}\n" for links in chunk.links]
                 texts.append("".join(alignments).encode())

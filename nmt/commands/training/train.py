@@ -366,7 +366,7 @@ class Validator:
                 f"data.valid: {dropped} of {len(corpus)} pairs are left out, as in training: more "
                 f"than {max_length} tokens on a side (data.max_length)"
             )
-        self.src, self.ref = (corpus.texts(side, self.rows) for side in ("src", "tgt"))
+        self.src, self.ref = (corpus.lines_at(side, self.rows) for side in ("src", "tgt"))
         sizes = [int(part.sum()) for part in np.split(fits, np.cumsum(corpus.sizes)[:-1])]
         self.parts = list(zip(corpus.tags, sizes, strict=True))
         self.mean_length = float(tgt_lengths[self.rows].mean()) + 1

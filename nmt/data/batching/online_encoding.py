@@ -78,7 +78,7 @@ def encode_rows(settings: EncodingSettings, sampled: SampledRows) -> EncodedChun
     set_indices = np.searchsorted(np.cumsum(corpus.sizes), rows, "right")
     seeds = _pair_seeds(settings.seed, sampled)
     src_rows, tgt_rows = [], []
-    texts = zip(corpus.texts("src", rows), corpus.texts("tgt", rows), strict=True)
+    texts = zip(corpus.lines_at("src", rows), corpus.lines_at("tgt", rows), strict=True)
     for (src, tgt), seed, index in zip(texts, seeds, set_indices.tolist(), strict=True):
         rng = random.Random(seed)
         normalizers, tokenizers = settings.set_encoders[index]

@@ -1,1 +1,4 @@
-"""From text sets to a tokenized corpus on disk: reading, filtering, tokenizing, splitting."""
+"""From raw text sets to a tokenized corpus on disk: reading, filtering, splitting, tokenizing.
+
+The two stages before training are here: `tokenizer_stage` and `corpus_stage`.
+"""

@@ -10,7 +10,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.data import TextSet, text_set_tags
 from nmt.config.text_sets import AnyTextSet, text_set_files, text_set_languages, text_set_names
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter
-from nmt.data.corpus.misalignment import misaligned_blocks
+from nmt.data.corpus.misalignment import find_misaligned_blocks
 from nmt.data.corpus.preprocessing import (
     PreparedChunk,
     Preprocessor,
@@ -96,7 +96,8 @@ def split_train_sets(config: Config) -> list[TextSetSplit]:
     if config.data.clean is None or not config.data.clean.misaligned:
         return splits
     return [
-        replace(split, misaligned=misaligned_blocks(split.source, free_cores())) for split in splits
+        replace(split, misaligned=find_misaligned_blocks(split.reader, free_cores()))
+        for split in splits
     ]
 
 

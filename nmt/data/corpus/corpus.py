@@ -1,18 +1,18 @@
-"""A prepared corpus: files a person can open, read through memory maps.
+"""A prepared corpus on disk: files that a person can open, read through memory maps.
 
-    corpus/train/0/meta.json                    of one text set: counts, drops, fingerprints
+    corpus/train/0/meta.json                    counts, dropped pairs and fingerprints of a text set
     corpus/train/0/manifest.json                size and SHA-256 of each file
-    corpus/train/0/dropped.tsv                  the pairs that were dropped, with the reason
-    corpus/train/0/00000/src.tokens.npy         token ids end to end
-    corpus/train/0/00000/src.offsets.npy        where each line begins among them
-    corpus/train/0/00000/src.txt                the text of the same lines
-    corpus/train/0/00000/src.places.npy         the byte where each of them begins
-    corpus/train/0/00000/tgt...                 the same of the other side
-    corpus/train/0/00000/links.{tokens,offsets}.npy   word alignments, where there are any
+    corpus/train/0/dropped.tsv                  dropped pairs, with the reason
+    corpus/train/0/00000/src.tokens.npy         token ids of all lines, concatenated
+    corpus/train/0/00000/src.offsets.npy        index of the first token of each line
+    corpus/train/0/00000/src.txt                text of the same lines
+    corpus/train/0/00000/src.places.npy         byte offset of each line in src.txt
+    corpus/train/0/00000/tgt...                 the same files of the target side
+    corpus/train/0/00000/links.{tokens,offsets}.npy   word alignments, if the text set has any
 
-Each text set of the config has a folder, cut into shards of about SHARD pairs. `offsets` has one
+Each text set of the config has a folder, split into shards of about SHARD pairs. `offsets` has one
 entry more than there are lines; line i is tokens[offsets[i]:offsets[i + 1]], without bos and eos.
-Links are pairs of places in a line, source token and target token in turn.
+A line of `links` has the source and the target token position of each link, alternating.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,10 @@ from nmt.data.corpus.filters import DropLog, DuplicateFilter
 from nmt.data.corpus.preprocessing import (
     LINKS,
     SIDES,
+    IntegerArray,
     PreparedChunk,
     Preprocessor,
+    RaggedArray,
     RawChunk,
     drop_duplicates,
     prepare_chunks,
@@ -46,26 +48,27 @@ from nmt.errors import DataError, RunError
 META = "meta.json"
 DROPPED = "dropped.tsv"
 SHARD = 2**18
+"""Minimum number of pairs per shard, except for the last."""
 
-Ids = NDArray[np.integer[Any]]
-Places = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
 
 class Shard:
-    """Some consecutive pairs of a corpus; tokens stay on disk until a row is asked for."""
+    """Consecutive pairs of a corpus; tokens are read from disk on access."""
 
-    def __init__(self, folder: Path, rows: Sequence[str]) -> None:
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        """Open the arrays `names`: "src", "tgt" and perhaps "links"."""
         self.folder = folder
-        self.tokens = {s: _load(folder / f"{s}.tokens.npy") for s in rows}
-        self.offsets = {s: _load(folder / f"{s}.offsets.npy") for s in rows}
-        for side in rows:
-            offsets, end = self.offsets[side], len(self.tokens[side])
+        self.tokens = {name: _load_array(folder / f"{name}.tokens.npy") for name in names}
+        self.offsets = {name: _load_array(folder / f"{name}.offsets.npy") for name in names}
+        for name in names:
+            offsets, end = self.offsets[name], len(self.tokens[name])
             if not len(offsets) or offsets[0] != 0 or offsets[-1] != end:
                 raise RunError(
-                    f"{folder}: expected {side}.offsets.npy to match {side}.tokens.npy, "
+                    f"{folder}: expected {name}.offsets.npy to match {name}.tokens.npy, "
                     "got another length"
                 )
-        counts = [len(self.offsets[side]) - 1 for side in rows]
+        counts = [len(self.offsets[name]) - 1 for name in names]
         if len(set(counts)) > 1:
             raise RunError(
                 f"{folder}: expected the same number of lines on both sides, got "
@@ -75,7 +78,7 @@ class Shard:
     def __len__(self) -> int:
         return len(self.offsets["src"]) - 1
 
-    def row(self, name: str, i: int) -> Ids:
+    def row(self, name: str, i: int) -> IntegerArray:
         """Return row `i` of "src", "tgt" or "links"."""
         offsets = self.offsets[name]
         return self.tokens[name][offsets[i] : offsets[i + 1]]
@@ -85,222 +88,241 @@ class Shard:
         return (self.folder / f"{side}.txt").read_bytes()
 
     def lines(self, side: str) -> list[str]:
-        """Return the lines of one side; RunError where the text is not what it was."""
-        found = self._decoded(side, self.text(side)).split("\n")[:-1]
-        if len(found) != len(self):
+        """Return all lines of one side; raise RunError if the text was damaged."""
+        lines = self._decode(side, self.text(side)).split("\n")[:-1]
+        if len(lines) != len(self):
             raise RunError(
-                f"{self.folder}/{side}.txt: expected {len(self)} lines, got {len(found)}"
+                f"{self.folder}/{side}.txt: expected {len(self)} lines, got {len(lines)}"
             )
-        return found
+        return lines
 
-    def _decoded(self, side: str, text: bytes) -> str:
+    def lines_at(self, side: str, rows: Int64Array) -> list[str]:
+        """Return some lines of one side."""
+        byte_offsets = _load_array(self.folder / f"{side}.places.npy")
+        begins, ends = byte_offsets[rows].tolist(), byte_offsets[rows + 1].tolist()
+        lines = []
+        with open(self.folder / f"{side}.txt", "rb") as stream:
+            for begin, end in zip(begins, ends, strict=True):
+                stream.seek(begin)
+                lines.append(self._decode(side, stream.read(end - begin - 1)))
+        return lines
+
+    def _decode(self, side: str, text: bytes) -> str:
         try:
             return text.decode()
         except UnicodeDecodeError:
             raise RunError(f"{self.folder}/{side}.txt: expected UTF-8, got damaged text") from None
 
-    def texts(self, side: str, rows: Places) -> list[str]:
-        """Return these lines of one side."""
-        places = _load(self.folder / f"{side}.places.npy")
-        with open(self.folder / f"{side}.txt", "rb") as stream:
-            found = []
-            for begin, end in zip(places[rows].tolist(), places[rows + 1].tolist(), strict=True):
-                stream.seek(begin)
-                found.append(self._decoded(side, stream.read(end - begin - 1)))
-        return found
+
+class _ShardRows(NamedTuple):
+    """The requested rows that are in one shard."""
+
+    shard: Shard
+    positions: Int64Array
+    """Positions among the requested rows."""
+    rows: Int64Array
+    """Row indices in the shard."""
 
 
 class Corpus:
-    """The prepared pairs of one text set or several, end to end."""
+    """The prepared pairs of one or several text sets, concatenated."""
 
     def __init__(self, *folders: Path) -> None:
         self.folders = folders
         self.metas = [read_json(folder / META) for folder in folders]
         self.aligned: bool = any(meta["aligned"] for meta in self.metas)
-        rows = (*SIDES, LINKS) if self.aligned else SIDES
+        names = (*SIDES, LINKS) if self.aligned else SIDES
         self.shards = [
-            Shard(folder / f"{number:05d}", rows)
+            Shard(folder / f"{number:05d}", names)
             for folder, meta in zip(folders, self.metas, strict=True)
             for number in range(meta["shards"])
         ]
         self._starts = np.cumsum([0, *map(len, self.shards)])
+        """Row index of the first pair of each shard, and the number of pairs."""
 
     @classmethod
     def load(cls, folder: Path) -> Corpus:
-        """Open all text sets below a folder; RunError where there is none, or not as prepared."""
-        sets = [path for path in folder.glob("*") if path.name.isdecimal()]
-        if not sets or not all(map(is_complete, sets)):
-            raise RunError(f"{folder}: no prepared text; `nmt prepare` makes it from the config")
-        for path in sets:
+        """Open all text sets in a folder; raise RunError if one is missing or damaged."""
+        set_folders = [path for path in folder.glob("*") if path.name.isdecimal()]
+        if not set_folders or not all(map(is_complete, set_folders)):
+            raise RunError(f"{folder}: expected prepared text, found none (run `nmt prepare`)")
+        for path in set_folders:
             verified(path / META)
-        return cls(*sorted(sets, key=lambda path: int(path.name)))
+        return cls(*sorted(set_folders, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     @property
     def sizes(self) -> list[int]:
-        """The pairs of each text set."""
+        """Number of pairs of each text set."""
         return [meta["pairs"] for meta in self.metas]
 
     @property
     def tags(self) -> list[tuple[int, ...]]:
-        """Of each text set, the token ids before every source."""
+        """Token ids that begin every source line, for each text set."""
         return [tuple(meta["tag_ids"]) for meta in self.metas]
 
     def total(self, key: str) -> int:
-        """Add up a count of all text sets, such as tgt_tokens."""
+        """Return the sum of a count over all text sets, such as tgt_tokens."""
         return sum(meta[key] for meta in self.metas)
 
     def multi_sentence_share(self) -> float | None:
-        """Return the share of pairs whose source holds several sentences.
+        """Return the share of pairs whose source contains several sentences.
 
-        None if a text set was prepared by a release that did not count them.
+        None if a text set was prepared by a release that did not count these.
         """
-        counts = [meta.get("multi_sentence") for meta in self.metas]
-        known = [count for count in counts if count is not None]
-        return sum(known) / max(len(self), 1) if len(known) == len(counts) else None
+        count = 0
+        for meta in self.metas:
+            if meta.get("multi_sentence") is None:
+                return None
+            count += int(meta["multi_sentence"])
+        return count / max(len(self), 1)
 
     def dropped(self) -> dict[str, int]:
-        """Return how many pairs were dropped, by reason."""
+        """Return the number of dropped pairs by reason."""
         counts: dict[str, int] = {}
         for meta in self.metas:
             for reason, count in meta["dropped"].items():
                 counts[reason] = counts.get(reason, 0) + count
         return counts
 
-    def row(self, name: str, i: int) -> Ids:
-        """Return the token ids of line `i` of one side."""
+    def row(self, name: str, i: int) -> IntegerArray:
+        """Return row `i` of "src", "tgt" or "links"."""
         number = int(np.searchsorted(self._starts, i, "right")) - 1
         return self.shards[number].row(name, i - int(self._starts[number]))
 
-    def links(self, i: int) -> Ids:
-        """Return the links of line `i`, n x 2: places of a source and of a target token."""
+    def links(self, i: int) -> IntegerArray:
+        """Return the links of row `i`, n x 2: source and target token position."""
         return self.row(LINKS, i).reshape(-1, 2)
 
     def pairs(self) -> Iterator[tuple[list[int], list[int]]]:
-        """Yield the token ids of both sides, line by line."""
+        """Yield the token ids of both sides, pair by pair."""
         for shard in self.shards:
             for i in range(len(shard)):
                 yield shard.row("src", i).tolist(), shard.row("tgt", i).tolist()
 
-    def lengths(self, side: str, rows: Places | None = None) -> NDArray[np.int64]:
-        """Return the number of tokens of these lines (or all), without bos and eos."""
+    def lengths(self, side: str, rows: Int64Array | None = None) -> Int64Array:
+        """Return the number of tokens of these rows (or all), without bos and eos."""
         if rows is None:
-            parts = [np.diff(shard.offsets[side]) for shard in self.shards]
-            return np.concatenate(parts or [np.empty(0, np.int64)])
-        found = np.empty(len(rows), np.int64)
-        for shard, chosen, within in self._by_shard(rows):
+            shard_lengths = [np.diff(shard.offsets[side]) for shard in self.shards]
+            return np.concatenate(shard_lengths or [np.empty(0, np.int64)])
+        lengths = np.empty(len(rows), np.int64)
+        for shard, positions, shard_rows in self._group_by_shard(rows):
             offsets = shard.offsets[side]
-            found[chosen] = offsets[within + 1] - offsets[within]
-        return found
+            lengths[positions] = offsets[shard_rows + 1] - offsets[shard_rows]
+        return lengths
 
     def lines(self, side: str) -> list[str]:
-        """Return the text of one side."""
+        """Return all lines of one side."""
         return [line for shard in self.shards for line in shard.lines(side)]
 
-    def texts(self, side: str, rows: Places) -> list[str]:
-        """Return the text of these lines of one side."""
-        found = [""] * len(rows)
-        for shard, chosen, within in self._by_shard(rows):
-            for i, text in zip(chosen.tolist(), shard.texts(side, within), strict=True):
-                found[i] = text
-        return found
+    def lines_at(self, side: str, rows: Int64Array) -> list[str]:
+        """Return some lines of one side, in the order of `rows`."""
+        lines = [""] * len(rows)
+        for shard, positions, shard_rows in self._group_by_shard(rows):
+            shard_lines = shard.lines_at(side, shard_rows)
+            for position, line in zip(positions.tolist(), shard_lines, strict=True):
+                lines[position] = line
+        return lines
 
-    def corpus_rows(self, rows: Places) -> Places:
-        """Return which pairs of the corpus these are: themselves."""
+    def corpus_rows(self, rows: Int64Array) -> Int64Array:
+        """Return `rows`: they are rows of the corpus already (see `TokenizedPairs`)."""
         return rows
 
     def locations(self, rows: Sequence[int]) -> list[tuple[str, int]]:
-        """Return the file of the source text in which each row stands, and its line, from 1."""
+        """Return the source text file and the line, counted from 1, of each row."""
         numbers = np.searchsorted(self._starts, rows, "right") - 1
         return [
             (str(self.shards[number].folder / "src.txt"), row - int(self._starts[number]) + 1)
             for row, number in zip(rows, numbers.tolist(), strict=True)
         ]
 
-    def _by_shard(self, rows: Places) -> Iterator[tuple[Shard, Places, Places]]:
-        """Yield, for each shard with any of the rows, which they are and their places in it."""
+    def _group_by_shard(self, rows: Int64Array) -> Iterator[_ShardRows]:
+        """Yield each shard that has some of the rows."""
         order = np.argsort(rows, kind="stable")
-        cuts = np.searchsorted(rows[order], self._starts)
-        for shard, start, begin, end in zip(
-            self.shards, self._starts.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False
-        ):
-            if begin < end:
-                chosen = order[begin:end]
-                yield shard, chosen, rows[chosen] - start
+        ends = np.searchsorted(rows[order], self._starts).tolist()
+        for number, shard in enumerate(self.shards):
+            positions = order[ends[number] : ends[number + 1]]
+            if len(positions):
+                yield _ShardRows(shard, positions, rows[positions] - self._starts[number])
 
 
 class _ShardWriter:
-    """Gathers blocks and writes them as shards."""
+    """Collects prepared chunks and writes shards."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shards = self.pairs = self.multi_sentence = 0
         self.tokens = dict.fromkeys(SIDES, 0)
+        """Number of tokens of both sides."""
         self.aligned = False
-        self._blocks: list[PreparedChunk] = []
-        self._waiting = 0
+        self._chunks: list[PreparedChunk] = []
+        self._collected_pairs = 0
 
-    def add(self, block: PreparedChunk) -> None:
-        """Add the pairs of a block."""
-        if len(block):
-            self._blocks.append(block)
-            self._waiting += len(block)
-            self.multi_sentence += int(block.multi_sentence.sum())
-        if self._waiting >= SHARD:
+    def add(self, chunk: PreparedChunk) -> None:
+        """Add the pairs of a chunk; write a shard if there are enough pairs."""
+        if len(chunk):
+            self._chunks.append(chunk)
+            self._collected_pairs += len(chunk)
+            self.multi_sentence += int(chunk.multi_sentence.sum())
+        if self._collected_pairs >= SHARD:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is gathered."""
-        if not self._blocks:
+        """Write the collected pairs as a shard."""
+        if not self._chunks:
             return
         folder = self.folder / f"{self.shards:05d}"
-        for name in self._blocks[0].rows:
-            rows = [block.rows[name] for block in self._blocks]
-            offsets = _offsets([each.lengths for each in rows])
+        for name in self._chunks[0].arrays:
+            arrays = [chunk.arrays[name] for chunk in self._chunks]
+            offsets = _row_offsets(arrays)
             if name.endswith(".txt"):
                 with files.open_atomic(folder / name) as stream:
-                    for each in rows:
-                        stream.write(each.values.tobytes())
-                _save(folder / f"{name.removesuffix('.txt')}.places.npy", offsets)
+                    for array in arrays:
+                        stream.write(array.values.tobytes())
+                _save_array(folder / f"{name.removesuffix('.txt')}.places.npy", offsets)
                 continue
-            _save(folder / f"{name}.tokens.npy", np.concatenate([each.values for each in rows]))
-            _save(folder / f"{name}.offsets.npy", offsets)
+            tokens = np.concatenate([array.values for array in arrays])
+            _save_array(folder / f"{name}.tokens.npy", tokens)
+            _save_array(folder / f"{name}.offsets.npy", offsets)
             if name in self.tokens:
                 self.tokens[name] += int(offsets[-1])
-        self.aligned = LINKS in self._blocks[0].rows
+        self.aligned = LINKS in self._chunks[0].arrays
         self.shards += 1
-        self.pairs += self._waiting
-        self._blocks, self._waiting = [], 0
+        self.pairs += self._collected_pairs
+        self._chunks, self._collected_pairs = [], 0
 
 
-def _offsets(lengths: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths))])
+def _row_offsets(arrays: list[RaggedArray]) -> Int64Array:
+    """Return the begin of each row in the concatenated arrays, and the end of the last."""
+    lengths = np.concatenate([array.lengths for array in arrays])
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def build_corpus(
     chunks: Iterable[RawChunk],
-    job: Preprocessor,
+    preprocessor: Preprocessor,
     folder: Path,
     meta: dict[str, Any],
     cores: int = 1,
     duplicates: DuplicateFilter | None = None,
 ) -> Corpus:
-    """Tokenize a text set into `folder`, which appears only when it is whole.
+    """Filter and tokenize a text set into `folder`, which is created atomically.
 
-    What the job drops is counted by reason in `meta.json` and written to `dropped.tsv`. Aligned
-    pairs have links between words, which become links between tokens.
+    `meta` is added to `meta.json`, which counts the dropped pairs by reason. If the preprocessor
+    has a `max_length`, `dropped.tsv` lists these pairs.
     """
     with new_folder(folder) as temporary:
         with ExitStack() as stack:
-            dropped = None
-            if job.max_length is not None:
-                dropped = stack.enter_context(files.open_atomic(temporary / DROPPED))
-            drops = DropLog(dropped)
+            stream = None
+            if preprocessor.max_length is not None:
+                stream = stack.enter_context(files.open_atomic(temporary / DROPPED))
+            drops = DropLog(stream)
             writer = _ShardWriter(temporary)
-            for block in drop_duplicates(prepare_chunks(chunks, job, cores), drops, duplicates):
-                writer.add(block)
+            prepared = prepare_chunks(chunks, preprocessor, cores)
+            for chunk in drop_duplicates(prepared, drops, duplicates):
+                writer.add(chunk)
             writer.flush()
         counts = {
             "format_version": FORMAT_VERSION,
@@ -309,9 +331,9 @@ def build_corpus(
             "src_tokens": writer.tokens["src"],
             "tgt_tokens": writer.tokens["tgt"],
             "dropped": dict(drops.counts),
-            "multi_sentence": None if job.language is None else writer.multi_sentence,
+            "multi_sentence": None if preprocessor.language is None else writer.multi_sentence,
             "aligned": writer.aligned,
-            "tag_ids": list(job.tokenizers.src.tags) if job.tokenizers else [],
+            "tag_ids": list(preprocessor.tokenizers.src.tags) if preprocessor.tokenizers else [],
         }
         text = json.dumps(counts | meta | MARK, indent=1, ensure_ascii=False)
         files.write_text(temporary / META, text + "\n")
@@ -319,8 +341,8 @@ def build_corpus(
     return Corpus(folder)
 
 
-def _load(path: Path) -> Ids:
-    """Map an array of whole numbers into memory; RunError where it is damaged."""
+def _load_array(path: Path) -> IntegerArray:
+    """Map an array of integers into memory; raise RunError if the file is damaged."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, TokenError) as error:
@@ -330,31 +352,31 @@ def _load(path: Path) -> Ids:
     return values
 
 
-def _save(path: Path, values: Ids) -> None:
+def _save_array(path: Path, values: IntegerArray) -> None:
     with files.open_atomic(path) as stream:
         np.save(stream, values, allow_pickle=False)
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether a text set stands in `folder` with all its files."""
+    """Return whether a folder contains a text set with all its files."""
     if not (folder / META).is_file():
         return False
     meta = read_json(folder / META)
-    rows = (*SIDES, LINKS) if meta.get("aligned") else SIDES
-    names = [f"{name}.{kind}.npy" for name in rows for kind in ("tokens", "offsets")]
-    names += [f"{side}.{kind}" for side in SIDES for kind in ("txt", "places.npy")]
+    names = (*SIDES, LINKS) if meta.get("aligned") else SIDES
+    file_names = [f"{name}.{kind}.npy" for name in names for kind in ("tokens", "offsets")]
+    file_names += [f"{side}.{ending}" for side in SIDES for ending in ("txt", "places.npy")]
     if "manifest" in meta and not (folder / meta["manifest"]).is_file():
         return False
     return "shards" in meta and all(
         (folder / f"{number:05d}" / name).is_file()
         for number in range(meta["shards"])
-        for name in names
+        for name in file_names
     )
 
 
-def require_pairs(corpus: Corpus, what: str) -> Corpus:
-    """Return the corpus, or raise DataError where no pair is left in it."""
+def require_pairs(corpus: Corpus, setting: str) -> Corpus:
+    """Return the corpus; raise DataError if it has no pairs. `setting` names it in the error."""
     if len(corpus) == 0:
         dropped = ", ".join(f"{n} {reason}" for reason, n in corpus.dropped().items())
-        raise DataError(f"{what}: expected at least one pair, got none ({dropped or 'empty'})")
+        raise DataError(f"{setting}: expected at least one pair, got none ({dropped or 'empty'})")
     return corpus

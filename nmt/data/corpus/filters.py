@@ -1,8 +1,8 @@
-"""Filters of training text, each on by name (`data.clean`), and what they dropped, with the reason.
+"""Filters of training text (`data.clean`), each with its own setting, and a log of dropped pairs.
 
-Pairs are normalised first, then held against the filters in the order of the config's section; a
-pair is dropped as a whole, for the first reason that applies. Validation and test text is never
-filtered.
+A pair is normalized first. Then the filters are applied in the order of the settings in the config;
+the first filter that applies is the reason for which the pair is dropped. Validation and test text
+is never filtered.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from nmt.errors import DataError
 
 QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
 
-NORMALISERS: dict[str, Callable[[str], str]] = {
+NORMALIZERS: dict[str, Callable[[str], str]] = {
     "entities": lambda text: html.unescape(text) if text_features.first_html_entity(text) else text,
     "nfc": lambda text: unicodedata.normalize("NFC", text),
     "quotes": lambda text: text.translate(QUOTES),
     "spaces": lambda text: " ".join(text.split()),
 }
-"""In the order they are applied, whatever order they are named in."""
+"""Normalizers by name, in the order in which they are applied."""
 
 
 class Cleaner:
-    """Normalises and filters pairs, each by itself."""
+    """Normalizes and filters pairs, each independently of the others."""
 
     def __init__(self, config: CleanConfig, codes: tuple[str, str]) -> None:
         self.config = config
-        self.normalisers = [f for name, f in NORMALISERS.items() if name in config.normalise]
+        self.normalizers = [
+            function for name, function in NORMALIZERS.items() if name in config.normalise
+        ]
         self.languages = [self._identifier_code(code) for code in codes] if config.language else []
 
     @staticmethod
     def _identifier_code(code: str) -> str:
-        """Return the identifier's code of a language, or raise DataError."""
+        """Return the code that the language identifier uses; raise DataError if it has none."""
         identifier_code = language_id.to_identifier_code(code)
         if identifier_code is None:
             raise DataError(
@@ -52,14 +54,14 @@ class Cleaner:
             )
         return identifier_code
 
-    def normalised(self, text: str) -> str:
-        """Return a line as it is trained on."""
-        for normalise in self.normalisers:
-            text = normalise(text)
+    def normalize(self, text: str) -> str:
+        """Return a normalized line."""
+        for normalizer in self.normalizers:
+            text = normalizer(text)
         return to_single_line(text)
 
-    def reason(self, src: str, tgt: str) -> str | None:
-        """Return why a pair is dropped, None where it is kept."""
+    def drop_reason(self, src: str, tgt: str) -> str | None:
+        """Return why a pair is dropped, None if it is kept."""
         config, sides = self.config, (src, tgt)
         words = [len(text.split()) for text in sides]
         if not all(words):
@@ -72,32 +74,32 @@ class Cleaner:
             return "copy"
         if config.numbers and text_features.count_numbers(src) != text_features.count_numbers(tgt):
             return "numbers differ"
-        if config.min_letters is not None and min(map(letters, sides)) < config.min_letters:
+        if config.min_letters is not None and min(map(letter_share, sides)) < config.min_letters:
             return f"under {config.min_letters:g} letters"
-        most = config.max_punctuation
-        if most is not None and max(map(punctuation, sides)) > most:
-            return f"over {most:g} punctuation"
-        for names, text in zip(config.scripts or (), sides, strict=False):
-            if not in_scripts(text, names):
-                return f"not {names}"
+        max_punctuation = config.max_punctuation
+        if max_punctuation is not None and max(map(punctuation_share, sides)) > max_punctuation:
+            return f"over {max_punctuation:g} punctuation"
+        for scripts, text in zip(config.scripts or (), sides, strict=False):
+            if not is_in_scripts(text, scripts):
+                return f"not {scripts}"
         if config.entities and any(map(text_features.first_html_entity, sides)):
             return "entity"
         for code, text in zip(self.languages, sides, strict=False):
-            other = language_id.detect_unexpected_language(text, code)
-            if other is not None and not other.related:
-                return f"language {other.code}, not {code}"
+            detected = language_id.detect_unexpected_language(text, code)
+            if detected is not None and not detected.related:
+                return f"language {detected.code}, not {code}"
         return None
 
-    def key(self, src: str, tgt: str) -> bytes:
-        """Return what duplicates of a pair have in common."""
+    def duplicate_digest(self, src: str, tgt: str) -> bytes:
+        """Return a hash that duplicates of a pair share: of the source, the target or both."""
         text = {"src": src, "tgt": tgt}.get(self.config.duplicates or "pair", f"{src}\n{tgt}")
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def recorded_settings(config: CleanConfig | None) -> dict[str, Any] | None:
-    """Return the filters as a run records them, without `misaligned` if it is off.
+    """Return the filter settings as a run records them, without `misaligned` if it is off.
 
-    Runs made before that filter existed have no such key, and they must count as unchanged.
+    Runs of older releases have no such key, and must count as unchanged.
     """
     if config is None:
         return None
@@ -108,57 +110,61 @@ def recorded_settings(config: CleanConfig | None) -> dict[str, Any] | None:
 
 
 class DuplicateFilter:
-    """Knows what came before: 8 bytes and a set entry a pair."""
+    """Remembers the pairs of a run; each takes 8 bytes and a set entry."""
 
     def __init__(self, kind: str) -> None:
         self.reason = f"duplicate {kind}"
-        self._seen: set[bytes] = set()
+        self._digests: set[bytes] = set()
 
-    def is_new(self, key: bytes) -> bool:
-        """Tell whether a key comes for the first time."""
-        before = len(self._seen)
-        self._seen.add(key)
-        return len(self._seen) > before
-
-
-def letters(text: str) -> float:
-    """Return the share of letters among the characters of a text that are not blanks."""
-    filled = re.sub(r"\s", "", text)
-    return sum(c.isalpha() for c in filled) / len(filled) if filled else 0.0
+    def is_new(self, digest: bytes) -> bool:
+        """Add a digest; return whether it occurs for the first time."""
+        count = len(self._digests)
+        self._digests.add(digest)
+        return len(self._digests) > count
 
 
-def punctuation(text: str) -> float:
-    """Return the share of punctuation marks among the characters that are not blanks."""
-    filled = re.sub(r"\s", "", text)
-    marks = sum(unicodedata.category(c).startswith("P") for c in filled)
-    return marks / len(filled) if filled else 0.0
+def letter_share(text: str) -> float:
+    """Return the share of letters among the characters of a text, without whitespace."""
+    characters = re.sub(r"\s", "", text)
+    return sum(c.isalpha() for c in characters) / len(characters) if characters else 0.0
 
 
-def in_scripts(text: str, names: str) -> bool:
-    """Tell whether at least half of the letters, if there are any, are of scripts such as a+b."""
-    found = [script(c) for c in text if c.isalpha()]
-    wanted = names.split("+")
-    return 2 * sum(name in wanted for name in found) >= len(found)
+def punctuation_share(text: str) -> float:
+    """Return the share of punctuation among the characters of a text, without whitespace."""
+    characters = re.sub(r"\s", "", text)
+    marks = sum(unicodedata.category(c).startswith("P") for c in characters)
+    return marks / len(characters) if characters else 0.0
+
+
+def is_in_scripts(text: str, scripts: str) -> bool:
+    """Return whether at least half of the letters are of scripts such as "latin+cyrillic".
+
+    A text without letters is in any script.
+    """
+    letter_scripts = [script_of(c) for c in text if c.isalpha()]
+    expected = scripts.split("+")
+    return 2 * sum(script in expected for script in letter_scripts) >= len(letter_scripts)
 
 
 @cache
-def script(letter: str) -> str:
-    """Return the first word of a letter's name in Unicode: latin, cyrillic, cjk, hiragana."""
+def script_of(letter: str) -> str:
+    """Return the first word of the Unicode name of a letter, such as latin, cjk or hiragana."""
     return unicodedata.name(letter, "").split(" ")[0].lower()
 
 
 @dataclass(frozen=True)
 class DroppedPair:
-    """A pair that is not trained on."""
+    """A training pair that a filter dropped."""
 
     reason: str
-    place: str
+    location: str
+    """File and line of the pair."""
     src: str
     tgt: str
 
 
 class DropLog:
-    """Counts dropped pairs by reason and writes them, one a line: reason, place, both sides."""
+    """Counts dropped pairs by reason, and writes them as TSV: reason, location, both sides."""
 
     def __init__(self, stream: BinaryIO | None = None) -> None:
         self.stream = stream
@@ -166,10 +172,10 @@ class DropLog:
         if stream is not None:
             stream.write(b"reason\tplace\tsource\ttarget\n")
 
-    def add(self, drop: DroppedPair) -> None:
-        """Drop one pair."""
-        self.counts[drop.reason] += 1
+    def add(self, pair: DroppedPair) -> None:
+        """Count and write a dropped pair."""
+        self.counts[pair.reason] += 1
         if self.stream is not None:
-            fields = (drop.reason, drop.place, drop.src, drop.tgt)
-            row = "\t".join(re.sub(r"[\t\r\n]", " ", each) for each in fields)
+            fields = (pair.reason, pair.location, pair.src, pair.tgt)
+            row = "\t".join(re.sub(r"[\t\r\n]", " ", field) for field in fields)
             self.stream.write(row.encode("utf-8", "replace") + b"\n")

@@ -1,12 +1,13 @@
-"""Blocks of lines that would fit better some lines up or down, or nowhere.
+"""Find misaligned blocks: consecutive lines whose translations are a few lines off, or missing.
 
-Each line i of the source is held against lines i - REACH .. i + REACH of the target. What speaks
-for a pair: how many of the source's words have a translation there, by a lexicon of word
-associations learned from the corpus itself, the ratio of lengths, and whether both hold the same
-numbers, by which alone the lines of a list may differ. Each becomes a log-likelihood ratio of pairs
-on one line against pairs drawn at random, from histograms of a sample. A Viterbi
-search then finds the most likely offset of every line, where changing it costs CHANGE nats; pairs
-that fit nowhere have a state of their own, with ratio 0.
+Each source line i is compared with the target lines i - MAX_OFFSET .. i + MAX_OFFSET, by three
+features: the share of source words that have a translation in the target line, the ratio of the
+lengths, and the numbers in both lines (lines of a list may differ in these alone). The translations
+come from a lexicon of word associations, which is learned from the corpus itself.
+
+Each feature is converted to a log-likelihood ratio of aligned pairs against random pairs, by
+histograms of a sample. A Viterbi search then finds the most likely offset of every line; each
+change of the offset costs CHANGE_COST nats. Unrelated lines have a separate state with ratio 0.
 """
 
 from __future__ import annotations
@@ -34,189 +35,235 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.text_features import count_numbers
 
 MAX_OFFSET = 2
+"""Maximum distance, in lines, between a source line and its translation."""
 OFFSETS = tuple(range(-MAX_OFFSET, MAX_OFFSET + 1))
+ALIGNED = MAX_OFFSET
+"""Viterbi state of offset 0; the state of offset o is ALIGNED + o."""
 UNRELATED = len(OFFSETS)
+"""Viterbi state of lines without a translation."""
 STATES = UNRELATED + 1
-CHANGE = 12.0
-"""Nats; every block changes the offset twice."""
-LEAST_BLOCK = 20
-"""Lines; shorter blocks are not told."""
-TRANSLATIONS = 3
-LEAST_SEEN = 3
-LEAST_DICE = 0.1
-WORDS_OF_A_LINE = 60
+CHANGE_COST = 12.0
+"""Cost of a change of state, in nats; each block costs two changes."""
+MIN_BLOCK = 20
+"""Minimum number of lines of a reported block."""
+
+MAX_TRANSLATIONS = 3
+"""Maximum number of translations per source word in the lexicon."""
+MIN_COOCCURRENCES = 3
+"""Minimum number of pairs that contain a source word and its translation."""
+MIN_DICE = 0.1
+"""Minimum Dice coefficient of a source word and its translation."""
+MAX_WORDS = 60
+"""Maximum number of words that are read per line."""
 BINS = 10
-LEAST_SAMPLE = 200
+"""Number of bins of the histograms of lengths and of lexicon coverage."""
+MIN_SAMPLE = 200
+"""Minimum number of pairs from which a model is estimated."""
 
 FloatArray = NDArray[np.float32]
 
 WORD = re.compile(r"[^\W\d_]+|\d+")
 UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-"""Thai, Lao, Burmese, Khmer, Japanese and Chinese, which put no blanks between words."""
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese characters, which are written without spaces."""
 
 
-def words(line: str) -> list[str]:
-    """Return the words of a line, in small letters; a character each where none are spaced."""
+def split_words(line: str) -> list[str]:
+    """Return the words of a line in lower case; a word per character in unspaced scripts."""
     if UNSPACED.search(line):
         line = UNSPACED.sub(r" \g<0> ", line)
-    return WORD.findall(line.lower())[:WORDS_OF_A_LINE]
+    return WORD.findall(line.lower())[:MAX_WORDS]
 
 
-def length(line: str) -> float:
-    """Return a line's length such that differences of lengths are log ratios."""
+def log_length(line: str) -> float:
+    """Return the logarithm of the length of a line, so that differences are log ratios."""
     return math.log(len(line) + 5)
 
 
 class Lexicon:
-    """Which target words stand beside a source word more than by chance.
+    """Translations of source words, learned from co-occurrences in pairs.
 
-    The Dice coefficient, 2 n(s, t) / (n(s) + n(t)), n the lines that hold a word.
+    Words are associated by the Dice coefficient 2 n(s, t) / (n(s) + n(t)), where n is the number
+    of pairs that contain the words.
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        ids: tuple[dict[str, int], dict[str, int]] = ({}, {})
-        codes = []
-        seen: list[list[int]] = [[], []]
-        for pair in pairs:
-            own = [
-                np.unique([ids[side].setdefault(w, len(ids[side])) for w in words(text)])
-                for side, text in enumerate(pair)
-            ]
-            for side in (0, 1):
-                seen[side].extend(own[side].tolist())
-            if len(own[0]) and len(own[1]):
-                codes.append((own[0].astype(np.int64)[:, None] * 2**32 + own[1]).ravel())
-        counts = [np.bincount(s, minlength=len(i)) for s, i in zip(seen, ids, strict=True)]
-        self.best: dict[str, list[str]] = {}
-        self.weight: dict[str, float] = {}
-        if not codes:
+        src_ids: dict[str, int] = {}
+        tgt_ids: dict[str, int] = {}
+        src_occurrences: list[int] = []
+        tgt_occurrences: list[int] = []
+        cooccurrences = []
+        for src, tgt in pairs:
+            src_line_ids, tgt_line_ids = _word_ids(src, src_ids), _word_ids(tgt, tgt_ids)
+            src_occurrences.extend(src_line_ids.tolist())
+            tgt_occurrences.extend(tgt_line_ids.tolist())
+            if len(src_line_ids) and len(tgt_line_ids):
+                codes = src_line_ids.astype(np.int64)[:, None] * 2**32 + tgt_line_ids
+                cooccurrences.append(codes.ravel())
+        src_counts = np.bincount(src_occurrences, minlength=len(src_ids))
+        tgt_counts = np.bincount(tgt_occurrences, minlength=len(tgt_ids))
+        self.translations: dict[str, list[str]] = {}
+        """Translations of each source word, the best first."""
+        self.weights: dict[str, float] = {}
+        """Weight of each source word: the logarithm of pairs per occurrence, plus 0.1."""
+        if not cooccurrences:
             return
-        code, joint = np.unique(np.concatenate(codes), return_counts=True)
-        src, tgt = code // 2**32, code % 2**32
-        dice = 2 * joint / (counts[0][src] + counts[1][tgt])
-        good = (joint >= LEAST_SEEN) & (dice >= LEAST_DICE)
-        names = [list(i) for i in ids]
-        for place in np.flatnonzero(good)[np.argsort(-dice[good], kind="stable")]:
-            word = names[0][src[place]]
-            best = self.best.setdefault(word, [])
-            if len(best) < TRANSLATIONS:
-                best.append(names[1][tgt[place]])
-        for word in self.best:
-            self.weight[word] = math.log(len(pairs) / counts[0][ids[0][word]]) + 0.1
+        code, joint_counts = np.unique(np.concatenate(cooccurrences), return_counts=True)
+        src_word, tgt_word = code // 2**32, code % 2**32
+        dice = 2 * joint_counts / (src_counts[src_word] + tgt_counts[tgt_word])
+        is_associated = (joint_counts >= MIN_COOCCURRENCES) & (dice >= MIN_DICE)
+        src_words, tgt_words = list(src_ids), list(tgt_ids)
+        best_first = np.argsort(-dice[is_associated], kind="stable")
+        for i in np.flatnonzero(is_associated)[best_first]:
+            translations = self.translations.setdefault(src_words[src_word[i]], [])
+            if len(translations) < MAX_TRANSLATIONS:
+                translations.append(tgt_words[tgt_word[i]])
+        for word in self.translations:
+            self.weights[word] = math.log(len(pairs) / src_counts[src_ids[word]]) + 0.1
 
-    def fit(self, src: Sequence[str], tgt: set[str]) -> float:
-        """Return the share of a source line's words that the target line translates, or nan.
+    def coverage(self, src_words: Sequence[str], tgt_words: set[str]) -> float:
+        """Return the weighted share of source words with a translation in the target line.
 
-        Rare words weigh more, by the log of one over their share of all lines.
+        Source words without an entry do not count; nan if no word has an entry.
         """
-        known = found = 0.0
-        for word in set(src):
-            best = self.best.get(word)
-            if best is not None:
-                known += self.weight[word]
-                if not tgt.isdisjoint(best):
-                    found += self.weight[word]
-        return found / known if known else math.nan
+        total = covered = 0.0
+        for word in set(src_words):
+            translations = self.translations.get(word)
+            if translations is not None:
+                total += self.weights[word]
+                if not tgt_words.isdisjoint(translations):
+                    covered += self.weights[word]
+        return covered / total if total else math.nan
+
+
+def _word_ids(line: str, ids: dict[str, int]) -> NDArray[np.int64]:
+    """Return the sorted, distinct ids of the words of a line; add new words to `ids`."""
+    return np.unique([ids.setdefault(word, len(ids)) for word in split_words(line)])
 
 
 @dataclass(frozen=True)
 class AlignmentModel:
-    """Log-likelihood ratios of a pair standing on one line."""
+    """Log-likelihood ratios of aligned pairs against random pairs, by feature."""
 
     lexicon: Lexicon
-    edges: FloatArray
-    """BINS - 1 edges of the length's bins."""
-    of_length: FloatArray
-    of_words: FloatArray
-    """The last entry is for lines without a known word."""
-    of_numbers: FloatArray
-    """By `numbers_bin`."""
+    length_edges: FloatArray
+    """BINS - 1 edges between the bins of differences of log lengths."""
+    length_ratios: FloatArray
+    """BINS ratios."""
+    coverage_ratios: FloatArray
+    """BINS + 1 ratios; the last is for lines without a word of the lexicon."""
+    number_ratios: FloatArray
+    """4 ratios, by `numbers_bin`."""
 
-    def ratios(self, src: Sequence[str], tgt: Sequence[str], first: int, count: int) -> FloatArray:
-        """Return count x OFFSETS ratios for source lines; `tgt[first]` stands beside the first.
+    def log_ratios(
+        self, src: Sequence[str], tgt: Sequence[str], first: int, count: int
+    ) -> FloatArray:
+        """Return count x OFFSETS log-likelihood ratios of source lines and shifted target lines.
 
-        -inf where there is no target line.
+        `tgt[first]` is on the line of `src[0]`. Offsets without a target line have ratio -inf.
         """
-        tgt_words = [set(words(line)) for line in tgt]
-        tgt_lengths = np.array([length(line) for line in tgt])
+        tgt_words = [set(split_words(line)) for line in tgt]
+        tgt_lengths = np.array([log_length(line) for line in tgt])
         tgt_numbers = [count_numbers(line) for line in tgt]
-        found = np.full((count, len(OFFSETS)), -np.inf, np.float32)
+        ratios = np.full((count, len(OFFSETS)), -np.inf, np.float32)
         for i in range(count):
-            own = words(src[i])
-            own_length, own_numbers = length(src[i]), count_numbers(src[i])
+            src_words = split_words(src[i])
+            src_length, src_numbers = log_length(src[i]), count_numbers(src[i])
             for k, offset in enumerate(OFFSETS):
                 j = first + i + offset
                 if 0 <= j < len(tgt):
-                    fit = self.lexicon.fit(own, tgt_words[j])
-                    bin_ = np.searchsorted(self.edges, tgt_lengths[j] - own_length)
-                    found[i, k] = self.of_words[word_bin(fit)] + self.of_length[bin_]
-                    found[i, k] += self.of_numbers[numbers_bin(own_numbers, tgt_numbers[j])]
-        return found
+                    coverage = self.lexicon.coverage(src_words, tgt_words[j])
+                    length_bin = np.searchsorted(self.length_edges, tgt_lengths[j] - src_length)
+                    ratios[i, k] = (
+                        self.coverage_ratios[coverage_bin(coverage)]
+                        + self.length_ratios[length_bin]
+                    )
+                    ratios[i, k] += self.number_ratios[numbers_bin(src_numbers, tgt_numbers[j])]
+        return ratios
 
 
-def word_bin(fit: float) -> int:
-    """Return the histogram's bin of a share of translated words."""
-    return BINS if math.isnan(fit) else min(int(fit * BINS), BINS - 1)
+def coverage_bin(coverage: float) -> int:
+    """Return the histogram bin of a lexicon coverage."""
+    return BINS if math.isnan(coverage) else min(int(coverage * BINS), BINS - 1)
 
 
 def numbers_bin(src: Counter[str], tgt: Counter[str]) -> int:
-    """Return 0 where neither side holds numbers, 1 for the same ones, 2 for some, 3 for others."""
+    """Return 0 if no side has numbers, 1 for equal, 2 for overlapping, 3 for different numbers."""
     if src == tgt:
         return 1 if src else 0
     return 2 if src.keys() & tgt.keys() else 3
 
 
 def fit_alignment_model(pairs: Sequence[tuple[str, str]]) -> AlignmentModel | None:
-    """Learn what pairs of this corpus look like from a sample of it; None for too small a one.
+    """Estimate the model from a sample of a text set; None if the sample is too small.
 
-    Half of the sample makes the lexicon, half the histograms.
+    One half of the sample gives the lexicon, the other half the histograms.
     """
     pairs = [pair for pair in pairs if pair[0].strip() and pair[1].strip()]
-    if len(pairs) < LEAST_SAMPLE:
+    if len(pairs) < MIN_SAMPLE:
         return None
     rng = random.Random(1)
     pairs = rng.sample(pairs, len(pairs))
     half = len(pairs) // 2
-    lexicon, rest = Lexicon(pairs[:half]), pairs[half:]
-    own = [tgt for _, tgt in rest]
-    others = own[1:] + own[:1]
-    differences = [
-        np.array([length(tgt) - length(src) for (src, _), tgt in zip(rest, tgts, strict=True)])
-        for tgts in (own, others)
-    ]
-    edges = np.quantile(differences[1], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32)
-    by_length = [np.bincount(np.searchsorted(edges, d), minlength=BINS) + 1.0 for d in differences]
-    by_words, by_numbers = [], []
-    for tgts in (own, others):
-        kinds = [
-            numbers_bin(count_numbers(src), count_numbers(t))
-            for (src, _), t in zip(rest, tgts, strict=True)
-        ]
-        by_numbers.append(np.bincount(kinds, minlength=4) + 1.0)
-        fits = [
-            word_bin(lexicon.fit(words(src), set(words(tgt))))
-            for (src, _), tgt in zip(rest, tgts, strict=True)
-        ]
-        by_words.append(np.bincount(fits, minlength=BINS + 1) + 1.0)
-    of_length, of_words, of_numbers = (
-        np.log(one / other).astype(np.float32) for one, other in (by_length, by_words, by_numbers)
+    lexicon = Lexicon(pairs[:half])
+    src = [src_line for src_line, _ in pairs[half:]]
+    aligned_tgt = [tgt_line for _, tgt_line in pairs[half:]]
+    random_tgt = aligned_tgt[1:] + aligned_tgt[:1]
+    aligned, unaligned = (_measure(lexicon, src, tgt) for tgt in (aligned_tgt, random_tgt))
+    quantiles = np.linspace(0, 1, BINS + 1)[1:-1]
+    edges = np.quantile(unaligned.length_differences, quantiles).astype(np.float32)
+    length_ratios = _log_ratios_of_bins(
+        np.searchsorted(edges, aligned.length_differences),
+        np.searchsorted(edges, unaligned.length_differences),
+        BINS,
     )
-    of_words[BINS] = 0
-    return AlignmentModel(lexicon, edges, of_length, of_words, of_numbers)
+    coverage_ratios = _log_ratios_of_bins(aligned.coverage_bins, unaligned.coverage_bins, BINS + 1)
+    coverage_ratios[BINS] = 0
+    number_ratios = _log_ratios_of_bins(aligned.numbers_bins, unaligned.numbers_bins, 4)
+    return AlignmentModel(lexicon, edges, length_ratios, coverage_ratios, number_ratios)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Features of pairs, one entry per pair."""
+
+    length_differences: NDArray[np.float64]
+    coverage_bins: list[int]
+    numbers_bins: list[int]
+
+
+def _measure(lexicon: Lexicon, src: Sequence[str], tgt: Sequence[str]) -> _Features:
+    """Return the features of pairs of lines."""
+    pairs = list(zip(src, tgt, strict=True))
+    return _Features(
+        np.array([log_length(t) - log_length(s) for s, t in pairs]),
+        [coverage_bin(lexicon.coverage(split_words(s), set(split_words(t)))) for s, t in pairs],
+        [numbers_bin(count_numbers(s), count_numbers(t)) for s, t in pairs],
+    )
+
+
+def _log_ratios_of_bins(
+    aligned: Sequence[int] | NDArray[np.int64],
+    unaligned: Sequence[int] | NDArray[np.int64],
+    bins: int,
+) -> FloatArray:
+    """Return the log ratio of two histograms, with add-one smoothing."""
+    aligned_counts = np.bincount(aligned, minlength=bins) + 1.0
+    unaligned_counts = np.bincount(unaligned, minlength=bins) + 1.0
+    return np.log(aligned_counts / unaligned_counts).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class MisalignedBlock:
-    """Lines first..last, counted from 1, whose translation is `offset` lines further down."""
+    """Lines first .. last, counted from 1, with translations `offset` lines further down."""
 
     first: int
     last: int
     offset: int | None
-    """None if the sides are unrelated."""
+    """Offset in lines; None if the sides are unrelated."""
 
     @property
     def reason(self) -> str:
-        """Say why its pairs are dropped."""
+        """Reason for which its pairs are dropped."""
         if self.offset is None:
             return "misaligned, sides unrelated"
         direction = "down" if self.offset > 0 else "up"
@@ -227,107 +274,112 @@ class MisalignedBlock:
 class BlockSearch:
     """Viterbi search for misaligned blocks in a stream of lines.
 
-    States are the OFFSETS and UNRELATED. A line's state is final once the best paths to all states
-    of a later line go through it, so only the lines since then are kept.
+    The state of a line is final if the best paths to all states of a later line agree on it. Only
+    lines that are not final are stored.
     """
 
     def __init__(self) -> None:
-        self._scores = np.full(STATES, -CHANGE)
-        self._scores[MAX_OFFSET] = 0
-        self._previous: list[NDArray[np.int64]] = []
+        self._scores = np.full(STATES, -CHANGE_COST)
+        self._scores[ALIGNED] = 0
+        self._backpointers: list[NDArray[np.int64]] = []
         """For each line that is not final, the best state of the line before, by state."""
-        self._state = MAX_OFFSET
-        self._begin = self._end = 0
-        """The run of equal states that ends at the last final line."""
+        self._run_state = ALIGNED
+        self._run_begin = self._run_end = 0
+        """The run of equal states that ends with the last final line."""
 
-    def add(self, ratios: FloatArray) -> list[MisalignedBlock]:
-        """Add the next lines (lines x OFFSETS) and return the blocks that are complete now."""
-        stay = np.arange(STATES)
-        emissions = np.zeros((len(ratios), STATES))
-        emissions[:, : len(OFFSETS)] = ratios
+    def add(self, log_ratios: FloatArray) -> list[MisalignedBlock]:
+        """Add lines (lines x OFFSETS); return the blocks that are final and complete."""
+        same_state = np.arange(STATES)
+        emissions = np.zeros((len(log_ratios), STATES))
+        emissions[:, : len(OFFSETS)] = log_ratios
         for emission in emissions:
-            top = int(self._scores.argmax())
-            changes = self._scores[top] - CHANGE > self._scores
-            self._previous.append(np.where(changes, top, stay))
-            self._scores = np.where(changes, self._scores[top] - CHANGE, self._scores) + emission
+            best = int(self._scores.argmax())
+            changed_score = self._scores[best] - CHANGE_COST
+            should_change = changed_score > self._scores
+            self._backpointers.append(np.where(should_change, best, same_state))
+            self._scores = np.where(should_change, changed_score, self._scores) + emission
         states = np.arange(STATES)
-        for i in range(len(self._previous) - 1, -1, -1):
-            states = self._previous[i][states]
+        for i in range(len(self._backpointers) - 1, -1, -1):
+            states = self._backpointers[i][states]
             if (states == states[0]).all():
                 return self._finalize(int(states[0]), i)
         return []
 
     def finish(self) -> list[MisalignedBlock]:
         """Return the blocks among the last lines."""
-        costs = np.where(np.arange(STATES) == MAX_OFFSET, 0, CHANGE)
-        blocks = self._finalize(int((self._scores - costs).argmax()), len(self._previous))
+        costs = np.where(np.arange(STATES) == ALIGNED, 0, CHANGE_COST)
+        last_state = int((self._scores - costs).argmax())
+        blocks = self._finalize(last_state, len(self._backpointers))
         return blocks + self._close_run()
 
     def _finalize(self, state: int, count: int) -> list[MisalignedBlock]:
-        """Trace the best path back over the first `count` lines; the last of them has `state`."""
+        """Trace back the best path of the first `count` lines; the last of these has `state`."""
         states = []
-        for previous in reversed(self._previous[:count]):
+        for backpointers in reversed(self._backpointers[:count]):
             states.append(state)
-            state = int(previous[state])
-        del self._previous[:count]
+            state = int(backpointers[state])
+        del self._backpointers[:count]
         blocks = []
         for line_state in reversed(states):
-            if line_state != self._state:
+            if line_state != self._run_state:
                 blocks += self._close_run()
-                self._state = line_state
-            self._end += 1
+                self._run_state = line_state
+            self._run_end += 1
         return blocks
 
     def _close_run(self) -> list[MisalignedBlock]:
         """Return the current run if it is a block, and begin the next one."""
-        first, self._begin = self._begin + 1, self._end
-        if self._state == MAX_OFFSET or self._end - first + 1 < LEAST_BLOCK:
+        first, self._run_begin = self._run_begin + 1, self._run_end
+        if self._run_state == ALIGNED or self._run_end - first + 1 < MIN_BLOCK:
             return []
-        offset = None if self._state == UNRELATED else OFFSETS[self._state]
-        return [MisalignedBlock(first, self._end, offset)]
+        offset = None if self._run_state == UNRELATED else OFFSETS[self._run_state]
+        return [MisalignedBlock(first, self._run_end, offset)]
 
 
-def find_misaligned_blocks(ratios: FloatArray) -> list[MisalignedBlock]:
-    """Return the misaligned blocks of at least LEAST_BLOCK lines; `ratios` is lines x OFFSETS."""
+def blocks_from_ratios(log_ratios: FloatArray) -> list[MisalignedBlock]:
+    """Return the misaligned blocks of lines with these lines x OFFSETS log-likelihood ratios."""
     search = BlockSearch()
-    return search.add(ratios) + search.finish()
+    return search.add(log_ratios) + search.finish()
 
 
-def misaligned_blocks(source: TextSetReader, cores: int) -> list[MisalignedBlock]:
+_cached_blocks: dict[Hashable, list[MisalignedBlock]] = {}
+
+
+def find_misaligned_blocks(reader: TextSetReader, cores: int) -> list[MisalignedBlock]:
     """Return the misaligned blocks of a text set, in order.
 
-    Reads the text three times; memory holds a sample of it and does not grow with the text. The
-    result is remembered, because the tokenizer and the corpus are made of the same text.
+    Reads the text three times. Memory holds a sample, so it does not grow with the text. The result
+    is cached, because the tokenizer stage and the corpus stage read the same text.
     """
-    files = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in source.files]
-    key = (*files, source.form, *source.columns)
-    if key not in _blocks_of_source:
-        _blocks_of_source[key] = _search(source, cores)
-    return _blocks_of_source[key]
+    files = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in reader.files]
+    key = (*files, reader.form, *reader.columns)
+    if key not in _cached_blocks:
+        _cached_blocks[key] = _search(reader, cores)
+    return _cached_blocks[key]
 
 
-_blocks_of_source: dict[Hashable, list[MisalignedBlock]] = {}
-
-
-def _search(source: TextSetReader, cores: int) -> list[MisalignedBlock]:
-    (count, _), sample = sample_pairs(source)
-    fitness = fit_alignment_model(sample)
-    if fitness is None:
+def _search(reader: TextSetReader, cores: int) -> list[MisalignedBlock]:
+    """Search a text set for misaligned blocks."""
+    sample = sample_pairs(reader)
+    model = fit_alignment_model(sample.pairs)
+    if model is None:
         return []
+    count = sample.line_counts[0]
+    processes = 0
+    if count >= MIN_PAIRS_FOR_WORKERS:
+        processes = cores if cores > 1 else 0
+        say(f"data.clean.misaligned: searching {count} pairs of {reader.files[0]}")
     search = BlockSearch()
     blocks: list[MisalignedBlock] = []
-    processes = cores if cores > 1 and count >= MIN_PAIRS_FOR_WORKERS else 0
-    if count >= MIN_PAIRS_FOR_WORKERS:
-        say(f"data.clean.misaligned: searching {count} pairs of {source.files[0]}")
-    with Pool(_window_ratios, fitness, processes) as pool:
-        for ratios in pool.map(read_windows(source, MAX_OFFSET)):
-            blocks += search.add(ratios)
+    with Pool(_window_ratios, model, processes) as pool:
+        for log_ratios in pool.map(read_windows(reader, MAX_OFFSET)):
+            blocks += search.add(log_ratios)
     return blocks + search.finish()
 
 
-def _window_ratios(fitness: AlignmentModel, window: PairWindow) -> FloatArray:
-    src, before, tgt, after = (
-        [decode_line(raw) for raw in lines]
-        for lines in (window.src, window.before, window.tgt, window.after)
-    )
-    return fitness.ratios(src, [*before, *tgt, *after], len(before), len(src))
+def _window_ratios(model: AlignmentModel, window: PairWindow) -> FloatArray:
+    """Return the log-likelihood ratios of the lines of a window."""
+    src = [decode_line(raw) for raw in window.src]
+    tgt_lines = [*window.tgt_before, *window.tgt, *window.tgt_after]
+    tgt = [decode_line(raw) for raw in tgt_lines]
+    return model.log_ratios(src, tgt, len(window.tgt_before), len(src))

@@ -1,4 +1,4 @@
-"""Raw pairs in windows with the target lines around them, and random samples of pairs."""
+"""Read a text set as windows of raw pairs, or as a random sample of pairs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import BOM, Pair
 
 WINDOW = 1000
-"""Pairs that one process examines together."""
+"""Number of pairs per window."""
 MIN_PAIRS_FOR_WORKERS = 20_000
-"""Use several processes for texts of this many pairs or more."""
+"""Minimum number of pairs for which worker processes are started."""
 SAMPLE = 20_000
-"""Pairs of a sample, at most."""
+"""Maximum number of pairs of a sample."""
 
 
 class PairWindow(NamedTuple):
@@ -28,48 +28,57 @@ class PairWindow(NamedTuple):
     """Index of the first pair in the text set."""
     src: list[bytes]
     tgt: list[bytes]
-    before: list[bytes]
-    after: list[bytes]
+    tgt_before: list[bytes]
+    tgt_after: list[bytes]
 
 
-def read_windows(source: TextSetReader, margin: int, size: int = WINDOW) -> Iterator[PairWindow]:
-    """Yield the pairs of a text set in order; `margin` is the number of target lines around."""
-    pairs = zip(*source.sides(), strict=False)  # ends with the shorter side
+def read_windows(reader: TextSetReader, margin: int, size: int = WINDOW) -> Iterator[PairWindow]:
+    """Yield the pairs of a text set in order, with up to `margin` target lines on both ends."""
+    pairs = zip(*reader.sides(), strict=False)  # ends with the shorter side
     start = 0
-    before: list[bytes] = []
+    tgt_before: list[bytes] = []
     current = list(islice(pairs, size))
     while current:
         following = list(islice(pairs, size))
-        tgt = [pair[1] for pair in current]
-        after = [pair[1] for pair in following[:margin]]
-        yield PairWindow(start, [pair[0] for pair in current], tgt, before, after)
-        before = [*before, *tgt][-margin:]
+        tgt = [tgt_line for _, tgt_line in current]
+        tgt_after = [tgt_line for _, tgt_line in following[:margin]]
+        yield PairWindow(start, [src for src, _ in current], tgt, tgt_before, tgt_after)
+        tgt_before = [*tgt_before, *tgt][-margin:]
         start, current = start + len(current), following
 
 
 def decode_line(raw: bytes) -> str:
-    """Return a raw line as text, without bytes that are not UTF-8."""
+    """Decode a raw line without its end; invalid UTF-8 is removed."""
     return raw.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "ignore")
 
 
-def sample_pairs(source: TextSetReader) -> tuple[tuple[int, int], list[Pair]]:
-    """Return the number of lines of both sides and a sample of pairs in random order."""
-    src, tgt = (sum(1 for _ in lines) for lines in source.sides())
-    size = min(src, tgt)
+class PairSample(NamedTuple):
+    """A random sample of the pairs of a text set."""
+
+    line_counts: tuple[int, int]
+    """Number of source and target lines of the text set."""
+    pairs: list[Pair]
+    """At most SAMPLE pairs, in random order."""
+
+
+def sample_pairs(reader: TextSetReader) -> PairSample:
+    """Count the lines of both sides and sample pairs; reads the text twice."""
+    src_count, tgt_count = (sum(1 for _ in lines) for lines in reader.sides())
+    size = min(src_count, tgt_count)
     rng = random.Random(1)
     positions = np.array(sorted(rng.sample(range(size), min(SAMPLE, size))), np.int64)
-    sample = list(pairs_at(source, positions).values())
-    rng.shuffle(sample)
-    return (src, tgt), sample
+    pairs = list(read_pairs_at(reader, positions).values())
+    rng.shuffle(pairs)
+    return PairSample((src_count, tgt_count), pairs)
 
 
-def pairs_at(source: TextSetReader, positions: NDArray[np.int64]) -> dict[int, Pair]:
-    """Return the pairs at these positions, which are sorted and counted from 0."""
-    pairs = zip(*source.sides(), strict=False)
-    texts: dict[int, Pair] = {}
-    begin = 0
+def read_pairs_at(reader: TextSetReader, positions: NDArray[np.int64]) -> dict[int, Pair]:
+    """Return the pairs at sorted positions, counted from 0."""
+    raw_pairs = zip(*reader.sides(), strict=False)
+    pairs: dict[int, Pair] = {}
+    next_position = 0
     for position in positions.tolist():
-        src, tgt = next(islice(pairs, position - begin, None))
-        texts[position] = decode_line(src), decode_line(tgt)
-        begin = position + 1
-    return texts
+        src, tgt = next(islice(raw_pairs, position - next_position, None))
+        pairs[position] = decode_line(src), decode_line(tgt)
+        next_position = position + 1
+    return pairs

@@ -1,8 +1,11 @@
-"""From chunks of raw records to blocks of clean, tokenized text: the same in every process."""
+"""Clean and tokenize chunks of raw pairs, in worker processes if there are many.
+
+The result does not depend on the number of processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from nmt.core.process_pool import Pool
 from nmt.data.corpus.filters import Cleaner, DropLog, DroppedPair, DuplicateFilter
-from nmt.data.corpus.word_alignment import piece_links
+from nmt.data.corpus.word_alignment import link_pieces
 from nmt.data.text.normalization import Normalizers, normalize_pair
 from nmt.data.text.reader import Links, Pair
 from nmt.data.text.sentence_splitter import sentence_ends
@@ -20,23 +23,15 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 
 SIDES = ("src", "tgt")
 LINKS = "links"
+"""Name of the array of alignment links."""
 MIN_CHUNKS_FOR_WORKERS = 8
-"""Chunks from which on other processes help."""
+"""Minimum number of chunks for which worker processes are started."""
 
-Ids = NDArray[np.integer[Any]]
-
-
-class DuplicateKey(NamedTuple):
-    """What duplicates of a pair have too, and which record it was."""
-
-    value: bytes
-    number: int
-    pair: tuple[str, str, str]
-    """Its place and both sides, as they stand in the text."""
+IntegerArray = NDArray[np.integer[Any]]
 
 
 class RawChunk(Protocol):
-    """What a block is made from; `nmt.data.corpus.text_set_reader.FileChunk` is one."""
+    """Consecutive raw pairs of a text set; `FileChunk` implements it."""
 
     def __len__(self) -> int: ...
 
@@ -44,201 +39,242 @@ class RawChunk(Protocol):
         """Return the parsed pairs."""
 
     def links(self, pairs: list[Pair]) -> list[Links] | None:
-        """Return their word alignments, where there are any."""
+        """Return the word alignments of the pairs, None if the text set has none."""
 
     def location(self, i: int) -> str:
-        """Return where record `i` stands."""
+        """Return "file:line" of pair `i`."""
 
     @property
     def misaligned(self) -> Mapping[int, str]:
-        """Return the records in misaligned blocks: why they are dropped, by index."""
-
-
-@dataclass(frozen=True)
-class Preprocessor:
-    """What is done to every pair."""
-
-    cleaner: Cleaner | None = None
-    tokenizers: Tokenizers | None = None
-    max_length: int | None = None
-    """Pairs with more tokens than this on a side are dropped, and blank ones; None keeps all."""
-    language: str | None = None
-    """Source language, to count lines of several sentences; None to count none."""
-    normalizers: Normalizers = (None, None)
-    """Rewrite what filters read, without tokenizers; else the tokenizers' own do."""
+        """Reasons to drop the pairs of misaligned blocks, by index."""
 
 
 @dataclass
 class RaggedArray:
-    """Rows of numbers, end to end."""
+    """Rows of integers of different lengths, concatenated."""
 
-    values: Ids
+    values: IntegerArray
     lengths: NDArray[np.int64]
 
     @classmethod
-    def from_lists(cls, rows: list[list[int]], dtype: np.dtype[Any]) -> RaggedArray:
+    def from_lists(cls, rows: Sequence[Sequence[int]], dtype: np.dtype[Any]) -> RaggedArray:
         """Concatenate lists of integers."""
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
         values = np.fromiter(chain.from_iterable(rows), dtype, int(lengths.sum()))
         return cls(values, lengths)
 
-    def select(self, chosen: NDArray[np.bool_]) -> RaggedArray:
-        """Return the chosen rows."""
-        return RaggedArray(self.values[np.repeat(chosen, self.lengths)], self.lengths[chosen])
+    def select(self, mask: NDArray[np.bool_]) -> RaggedArray:
+        """Return the rows for which `mask` is true."""
+        return RaggedArray(self.values[np.repeat(mask, self.lengths)], self.lengths[mask])
+
+
+class PositionedDrop(NamedTuple):
+    """A dropped pair and its position in the raw chunk."""
+
+    position: int
+    pair: DroppedPair
+
+
+class DuplicateKey(NamedTuple):
+    """The hash that duplicates of a pair share, and the raw pair for the log."""
+
+    digest: bytes
+    position: int
+    """Position of the pair in the raw chunk."""
+    location: str
+    src: str
+    tgt: str
 
 
 @dataclass
 class PreparedChunk:
-    """The pairs of one chunk that are kept, packed to go from one process to another."""
+    """The clean, tokenized pairs of a raw chunk, packed for transfer between processes."""
 
-    rows: dict[str, RaggedArray]
-    """Bytes of "src.txt" and "tgt.txt", a line end behind each line; where they are tokenized,
-    token ids of "src" and "tgt", and "links" between them where there are any.
+    arrays: dict[str, RaggedArray]
+    """"src.txt" and "tgt.txt": UTF-8 bytes of each line, with "\\n". If tokenized, also "src" and
+    "tgt": token ids. If tokenized and aligned, also "links": source and target token position,
+    alternating.
     """
     links: list[Links] | None
-    """Between words."""
-    drops: list[tuple[int, DroppedPair]]
-    """With the number of the record in its chunk."""
+    """Word alignments."""
+    drops: list[PositionedDrop]
     keys: list[DuplicateKey]
-    """Of each pair; empty where nobody asks."""
+    """Key of each pair, or an empty list if duplicates are kept."""
     multi_sentence: NDArray[np.bool_]
-    """For each pair, whether its source holds several sentences."""
+    """Whether the source of each pair contains several sentences."""
 
     def __len__(self) -> int:
-        return len(self.rows["src.txt"].lengths)
+        return len(self.arrays["src.txt"].lengths)
 
     def lines(self, side: str) -> list[str]:
         """Return the text of one side."""
-        return self.rows[f"{side}.txt"].values.tobytes().decode().split("\n")[:-1]
+        return self.arrays[f"{side}.txt"].values.tobytes().decode().split("\n")[:-1]
 
-    def select(self, chosen: NDArray[np.bool_]) -> PreparedChunk:
-        """Return the chosen pairs."""
-        picked = np.flatnonzero(chosen).tolist()
+    def select(self, mask: NDArray[np.bool_]) -> PreparedChunk:
+        """Return the pairs for which `mask` is true."""
+        indices = np.flatnonzero(mask).tolist()
         return PreparedChunk(
-            {name: rows.select(chosen) for name, rows in self.rows.items()},
-            None if self.links is None else [self.links[i] for i in picked],
+            {name: array.select(mask) for name, array in self.arrays.items()},
+            None if self.links is None else [self.links[i] for i in indices],
             self.drops,
-            [self.keys[i] for i in picked] if self.keys else [],
-            self.multi_sentence[chosen],
+            [self.keys[i] for i in indices] if self.keys else [],
+            self.multi_sentence[mask],
         )
 
 
+@dataclass(frozen=True)
+class Preprocessor:
+    """Cleans and tokenizes raw pairs."""
+
+    cleaner: Cleaner | None = None
+    tokenizers: Tokenizers | None = None
+    max_length: int | None = None
+    """Maximum number of tokens per side. Longer and blank pairs are dropped; None keeps all."""
+    language: str | None = None
+    """Source language for counting lines of several sentences; None does not count."""
+    normalizers: Normalizers = (None, None)
+    """Normalizers of the text that filters read; replaced by those of `tokenizers` if given."""
+
+    def process(self, chunk: RawChunk) -> PreparedChunk:
+        """Clean and tokenize a chunk.
+
+        Filters and tokenizers read normalized text. The result has the text before normalization.
+        """
+        raw_pairs = chunk.pairs()
+        raw_links = chunk.links(raw_pairs)
+        drops: list[PositionedDrop] = []
+
+        def drop(index: int, reason: str) -> None:
+            pair = DroppedPair(reason, chunk.location(index), *raw_pairs[index])
+            drops.append(PositionedDrop(index, pair))
+
+        cleaned_pairs = raw_pairs
+        if self.cleaner is not None:
+            clean = self.cleaner.normalize
+            cleaned_pairs = [(clean(src), clean(tgt)) for src, tgt in raw_pairs]
+        normalizers = self.normalizers
+        if self.tokenizers is not None:
+            normalizers = self.tokenizers.normalizers
+        normalized_pairs = [normalize_pair(pair, normalizers) for pair in cleaned_pairs]
+
+        indices = []
+        for index, pair in enumerate(normalized_pairs):
+            reason = self._drop_reason(chunk, index, pair)
+            if reason is None:
+                indices.append(index)
+            else:
+                drop(index, reason)
+
+        pairs = [cleaned_pairs[index] for index in indices]
+        normalized = [normalized_pairs[index] for index in indices]
+        links = None if raw_links is None else [raw_links[index] for index in indices]
+        keys = []
+        if self.cleaner is not None and self.cleaner.config.duplicates:
+            for index, pair in zip(indices, normalized, strict=True):
+                digest = self.cleaner.duplicate_digest(*pair)
+                location = chunk.location(index)
+                keys.append(DuplicateKey(digest, index, location, *raw_pairs[index]))
+        prepared = PreparedChunk(
+            _encode_text(pairs), links, drops, keys, self._find_multi_sentence(pairs)
+        )
+        if self.tokenizers is None:
+            return prepared
+
+        prepared.arrays |= _tokenize(pairs, normalized, links, self.tokenizers)
+        if self.max_length is None:
+            return prepared
+        src_lengths, tgt_lengths = (prepared.arrays[side].lengths for side in SIDES)
+        is_too_long = np.maximum(src_lengths, tgt_lengths) > self.max_length
+        if not is_too_long.any():
+            return prepared
+        for i in np.flatnonzero(is_too_long).tolist():
+            drop(indices[i], f"over {self.max_length} tokens")
+        return prepared.select(~is_too_long)
+
+    def _drop_reason(self, chunk: RawChunk, index: int, normalized: Pair) -> str | None:
+        """Return why a pair is dropped before tokenization, None if it is kept."""
+        if self.cleaner is not None:
+            reason = chunk.misaligned.get(index) or self.cleaner.drop_reason(*normalized)
+            if reason is not None:
+                return reason
+        src, tgt = normalized
+        if self.max_length is not None and not (src.strip() and tgt.strip()):
+            return "blank"
+        return None
+
+    def _find_multi_sentence(self, pairs: list[Pair]) -> NDArray[np.bool_]:
+        """Return for each pair whether its source contains several sentences."""
+        if self.language is None:
+            return np.zeros(len(pairs), bool)
+        ends = (sentence_ends(src, self.language) for src, _ in pairs)
+        return np.fromiter(map(bool, ends), bool, len(pairs))
+
+
 def prepare_chunks(
-    chunks: Iterable[RawChunk], job: Preprocessor, cores: int
+    chunks: Iterable[RawChunk], preprocessor: Preprocessor, cores: int
 ) -> Iterator[PreparedChunk]:
-    """Do the job on all chunks, in order; in other processes where there is enough to do."""
+    """Process all chunks, in order; start worker processes if there are enough chunks."""
     stream = iter(chunks)
     first = list(islice(stream, MIN_CHUNKS_FOR_WORKERS))
-    size = cores if len(first) == MIN_CHUNKS_FOR_WORKERS and cores > 1 else 0
-    with Pool(make_block, job, size) as pool:
+    processes = cores if len(first) == MIN_CHUNKS_FOR_WORKERS and cores > 1 else 0
+    with Pool(Preprocessor.process, preprocessor, processes) as pool:
         yield from pool.map(chain(first, stream))
 
 
 def drop_duplicates(
-    found: Iterable[PreparedChunk], drops: DropLog, duplicates: DuplicateFilter | None
+    chunks: Iterable[PreparedChunk], drops: DropLog, duplicates: DuplicateFilter | None
 ) -> Iterator[PreparedChunk]:
-    """Yield the blocks without pairs that came before, and note all drops in the order of lines."""
-    for block in found:
-        if duplicates is not None and block.keys:
-            new = np.array([duplicates.is_new(key.value) for key in block.keys], bool)
-            for i in np.flatnonzero(~new).tolist():
-                key = block.keys[i]
-                block.drops.append((key.number, DroppedPair(duplicates.reason, *key.pair)))
-            block = block.select(new)
-        for _, drop in sorted(block.drops, key=lambda its: its[0]):
-            drops.add(drop)
-        yield block
+    """Yield the chunks without duplicates of earlier pairs; log all drops in line order."""
+    for chunk in chunks:
+        if duplicates is not None and chunk.keys:
+            is_new = np.array([duplicates.is_new(key.digest) for key in chunk.keys], bool)
+            for i in np.flatnonzero(~is_new).tolist():
+                key = chunk.keys[i]
+                pair = DroppedPair(duplicates.reason, key.location, key.src, key.tgt)
+                chunk.drops.append(PositionedDrop(key.position, pair))
+            chunk = chunk.select(is_new)
+        for drop in sorted(chunk.drops, key=lambda drop: drop.position):
+            drops.add(drop.pair)
+        yield chunk
 
 
-def make_block(job: Preprocessor, chunk: RawChunk) -> PreparedChunk:
-    """Clean and tokenize a chunk.
-
-    Filters and tokenizers read normalized text; the block holds the text before normalization.
-    """
-    raw = chunk.pairs()
-    links = chunk.links(raw)
-    drops: list[tuple[int, DroppedPair]] = []
-
-    def note(number: int, reason: str) -> None:
-        drops.append((number, DroppedPair(reason, chunk.location(number), *raw[number])))
-
-    texts, numbers = raw, list(range(len(raw)))
-    if job.cleaner is not None:
-        clean = job.cleaner.normalised
-        texts = [(clean(src), clean(tgt)) for src, tgt in raw]
-    normalizers = job.normalizers if job.tokenizers is None else job.tokenizers.normalizers
-    normalized = [normalize_pair(pair, normalizers) for pair in texts]
-    if job.cleaner is not None:
-        numbers = []
-        for number, pair in enumerate(normalized):
-            reason = chunk.misaligned.get(number) or job.cleaner.reason(*pair)
-            if reason is None:
-                numbers.append(number)
-            else:
-                note(number, reason)
-    if job.max_length is not None:
-        blank = {number for number in numbers if not all(map(str.strip, normalized[number]))}
-        for number in blank:
-            note(number, "blank")
-        numbers = [number for number in numbers if number not in blank]
-    pairs = [texts[number] for number in numbers]
-    normalized = [normalized[number] for number in numbers]
-    keys = []
-    if job.cleaner is not None and job.cleaner.config.duplicates:
-        for number, pair in zip(numbers, normalized, strict=True):
-            stood = (chunk.location(number), *raw[number])
-            keys.append(DuplicateKey(job.cleaner.key(*pair), number, stood))
-    if links is not None:
-        links = [links[number] for number in numbers]
-    multi_sentence = np.zeros(len(pairs), bool)
-    if job.language is not None:
-        ends = (sentence_ends(src, job.language) for src, _ in pairs)
-        multi_sentence = np.fromiter(map(bool, ends), bool, len(pairs))
-    found = PreparedChunk(_texts(pairs), links, drops, keys, multi_sentence)
-    if job.tokenizers is None:
-        return found
-    found.rows |= _tokenized(pairs, normalized, links, job.tokenizers)
-    if job.max_length is not None:
-        over = np.maximum(*(found.rows[side].lengths for side in SIDES)) > job.max_length
-        if over.any():
-            for i in np.flatnonzero(over).tolist():
-                note(numbers[i], f"over {job.max_length} tokens")
-            found = found.select(~over)
-    return found
-
-
-def _texts(pairs: list[Pair]) -> dict[str, RaggedArray]:
-    rows = {}
-    for number, side in enumerate(SIDES):
-        text = "".join([f"{pair[number]}\n" for pair in pairs]).encode()
+def _encode_text(pairs: list[Pair]) -> dict[str, RaggedArray]:
+    """Return the UTF-8 bytes of both sides as "src.txt" and "tgt.txt"."""
+    arrays = {}
+    for index, side in enumerate(SIDES):
+        text = "".join([f"{pair[index]}\n" for pair in pairs]).encode()
         values = np.frombuffer(text, np.uint8)
         ends = np.flatnonzero(values == ord("\n")) + 1
-        rows[f"{side}.txt"] = RaggedArray(values, np.diff(ends, prepend=0))
-    return rows
+        arrays[f"{side}.txt"] = RaggedArray(values, np.diff(ends, prepend=0))
+    return arrays
 
 
-def _tokenized(
+def _tokenize(
     pairs: list[Pair], normalized: list[Pair], links: list[Links] | None, tokenizers: Tokenizers
 ) -> dict[str, RaggedArray]:
-    """Encode normalized pairs; words of links are counted in the pairs as they were."""
+    """Return the token ids of normalized pairs, and the links between their tokens.
+
+    Alignments refer to the words of `pairs`, which are not normalized.
+    """
     plain = tokenizers.with_normalizers((None, None))
-    rows = {
-        "src": _encoded([src for src, _ in normalized], plain.src),
-        "tgt": _encoded([tgt for _, tgt in normalized], plain.tgt),
+    arrays = {
+        "src": _token_ids([src for src, _ in normalized], plain.src),
+        "tgt": _token_ids([tgt for _, tgt in normalized], plain.tgt),
     }
     if links is not None:
-        places = []
-        for (src, tgt), its in zip(pairs, links, strict=True):
-            found = piece_links(
-                its, tokenizers.src.encode_with_words(src), tokenizers.tgt.encode_with_words(tgt)
-            )
-            places.append([place for link in found for place in link])
-        rows[LINKS] = RaggedArray.from_lists(places, np.dtype(np.uint32))
-    return rows
+        rows = []
+        for (src, tgt), word_links in zip(pairs, links, strict=True):
+            src_encoding = tokenizers.src.encode_with_words(src)
+            tgt_encoding = tokenizers.tgt.encode_with_words(tgt)
+            piece_links = link_pieces(word_links, src_encoding, tgt_encoding)
+            rows.append(list(chain.from_iterable(piece_links)))
+        arrays[LINKS] = RaggedArray.from_lists(rows, np.dtype(np.uint32))
+    return arrays
 
 
-def _encoded(lines: list[str], tokenizer: Tokenizer) -> RaggedArray:
-    kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
-    arrays = tokenizer.encode_arrays(lines)
-    lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
-    return RaggedArray(np.concatenate([*arrays, np.empty(0, kind)]).astype(kind), lengths)
+def _token_ids(lines: list[str], tokenizer: Tokenizer) -> RaggedArray:
+    """Tokenize lines; 16 bits per token if the vocabulary is small enough."""
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    rows = tokenizer.encode_arrays(lines)
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    return RaggedArray(np.concatenate([*rows, np.empty(0, dtype)]).astype(dtype), lengths)

@@ -1,8 +1,8 @@
-"""Text sets as streams of raw records: two files side by side, TSV, JSON lines, or one language.
+"""Read text sets as chunks of raw pairs: two files, a TSV or JSON lines file, or one language.
 
-Reading is split in two, so that all but the cutting into lines can be done by other processes: a
-`Source` yields chunks of raw lines, a `Chunk` parses itself. Lines end in LF and nothing else;
-every record is one pair, blank or not, and keeps its line number.
+Reading has two steps, so that worker processes can parse: a `TextSetReader` yields chunks of raw
+lines, and a `FileChunk` parses its lines. Lines end in LF only. Every record is one pair, blank or
+not, and keeps its line number.
 """
 
 from __future__ import annotations
@@ -29,82 +29,103 @@ from nmt.data.text.reader import (
 from nmt.errors import DataError, show_value
 
 CHUNK = 10_000
-"""Records of a chunk."""
+"""Number of records per chunk."""
 
 Form = Literal["plain", "mono", "tsv", "jsonl"]
+"""Form of a text set: "plain" has a file per side, "mono" one file for both sides."""
 Columns = tuple[int | str, int | str]
+"""Columns of the source and the target: indices or names."""
+
+
+@dataclass(frozen=True)
+class AlignmentLines:
+    """Raw lines of a file of word alignments, one per record of a chunk."""
+
+    file: Path
+    numbers: Sequence[int]
+    """Line numbers, counted from 1."""
+    lines: list[bytes]
 
 
 @dataclass(frozen=True)
 class FileChunk:
-    """Consecutive records of one part of a text set, as raw lines."""
+    """Consecutive records of a text set, as raw lines."""
 
     form: Form
     columns: Columns
-    part: FileGroup
+    files: FileGroup
     numbers: Sequence[int]
-    """Of each record, its line, counted from 1."""
+    """Line number of each record, counted from 1."""
     lines: tuple[list[bytes], ...]
-    """For each file of the part its lines."""
-    alignments: tuple[Path, Sequence[int], list[bytes]] | None = None
-    """The file of word alignments, and the numbers and lines that go with these records."""
+    """Lines of each file."""
+    alignments: AlignmentLines | None = None
     misaligned: Mapping[int, str] = field(default_factory=dict)
-    """Records in misaligned blocks: why they are dropped, by index."""
+    """Reasons to drop the records of misaligned blocks, by position in the chunk."""
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def location(self, i: int) -> str:
-        """Return where record `i` stands: the first file and the line."""
-        return f"{self.part[0]}:{self.numbers[i]}"
+        """Return "file:line" of record `i`, in the first file."""
+        return f"{self.files[0]}:{self.numbers[i]}"
 
     def select(self, chosen: Collection[int]) -> FileChunk:
-        """Return these of the records, by index."""
-        picked = sorted(chosen)
-        links = self.alignments
+        """Return the records at these positions, in order."""
+        positions = sorted(chosen)
+        alignments = self.alignments
+        if alignments is not None:
+            alignments = AlignmentLines(
+                alignments.file,
+                [alignments.numbers[i] for i in positions],
+                [alignments.lines[i] for i in positions],
+            )
         return replace(
             self,
-            numbers=[self.numbers[i] for i in picked],
-            lines=tuple([lines[i] for i in picked] for lines in self.lines),
-            alignments=links
-            and (links[0], [links[1][i] for i in picked], [links[2][i] for i in picked]),
+            numbers=[self.numbers[i] for i in positions],
+            lines=tuple([lines[i] for i in positions] for lines in self.lines),
+            alignments=alignments,
             misaligned={
-                n: self.misaligned[i] for n, i in enumerate(picked) if i in self.misaligned
+                new: self.misaligned[old]
+                for new, old in enumerate(positions)
+                if old in self.misaligned
             },
         )
 
     def pairs(self) -> list[Pair]:
-        """Parse the records; DataError names the file and line of one that cannot be read."""
+        """Parse the records; raise DataError with file and line if a record is invalid."""
         texts = [
-            _decoded(lines, file, self.numbers)
-            for lines, file in zip(self.lines, self.part, strict=True)
+            _decode(lines, file, self.numbers)
+            for lines, file in zip(self.lines, self.files, strict=True)
         ]
         if self.form == "plain":
             return list(zip(*texts, strict=True))
         if self.form == "mono":
             return [(line, line) for line in texts[0]]
-        parse = self._row if self.form == "tsv" else self._object
+        parse = self._parse_tsv if self.form == "tsv" else self._parse_json
         return [parse(line, i) for i, line in enumerate(texts[0])]
 
     def links(self, pairs: list[Pair]) -> list[Links] | None:
-        """Parse the word alignments of these records, where there are any."""
+        """Parse the word alignments of these records, None if the text set has none."""
         if self.alignments is None:
             return None
-        file, numbers, raw = self.alignments
-        lines = zip(_decoded(raw, file, numbers), pairs, numbers, strict=True)
-        return [parse_pair_links(line, pair, f"{file}:{number}") for line, pair, number in lines]
+        file, numbers = self.alignments.file, self.alignments.numbers
+        lines = _decode(self.alignments.lines, file, numbers)
+        return [
+            parse_pair_links(line, pair, f"{file}:{number}")
+            for line, pair, number in zip(lines, pairs, numbers, strict=True)
+        ]
 
-    def _row(self, line: str, i: int) -> Pair:
+    def _parse_tsv(self, line: str, i: int) -> Pair:
         cells = line.split("\t")
-        a, b = (int(column) for column in self.columns)
-        if len(cells) <= max(a, b):
+        src, tgt = (int(column) for column in self.columns)
+        if len(cells) <= max(src, tgt):
             raise DataError(
-                f"{self.location(i)}: expected {max(a, b) + 1} tab-separated columns, "
+                f"{self.location(i)}: expected {max(src, tgt) + 1} tab-separated columns, "
                 f"got {len(cells)}"
             )
-        return cells[a], cells[b]
+        return cells[src], cells[tgt]
 
-    def _object(self, line: str, i: int) -> Pair:
+    def _parse_json(self, line: str, i: int) -> Pair:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -117,120 +138,126 @@ class FileChunk:
                     f"{self.location(i)}: expected a JSON object with text as '{name}', "
                     f"got {show_value(record)}"
                 )
-            if any("\ud800" <= sign <= "\udfff" for sign in record[name]):
+            if any("\ud800" <= character <= "\udfff" for character in record[name]):
                 raise DataError(
                     f"{self.location(i)}: '{name}': expected text, got half of a surrogate pair"
                 )
-        a, b = self.columns
-        return to_single_line(record[a]), to_single_line(record[b])
+        src, tgt = self.columns
+        return to_single_line(record[src]), to_single_line(record[tgt])
 
 
 @dataclass(frozen=True)
 class TextSetReader:
-    """A text set as it stands on disk."""
+    """Reads the files of a text set."""
 
     file_groups: list[FileGroup]
+    """Groups of files that are read together, one group after the other."""
     form: Form = "plain"
     columns: Columns = (0, 1)
-    """Of TSV, by number from 0, or by name; of JSON lines the fields."""
+    """Columns of a TSV file (indices or names), or fields of JSON lines."""
     alignments: Path | None = None
+    """File of word alignments."""
 
     @property
     def files(self) -> list[Path]:
-        """All files that this is read from."""
-        own = [file for part in self.file_groups for file in part]
-        return own if self.alignments is None else [*own, self.alignments]
+        """All files of the text set."""
+        files = [file for group in self.file_groups for file in group]
+        return files if self.alignments is None else [*files, self.alignments]
 
     def chunks(self, size: int = CHUNK) -> Iterator[FileChunk]:
-        """Yield the records of all parts, in order."""
-        with ExitStack() as stack:
-            links = None
-            if self.alignments is not None:
-                stream = stack.enter_context(open_text(self.alignments))
-                links = raw_lines(stream, self.alignments)
-            count = 0
-            for part in self.file_groups:
-                for chunk in self._part(part, size):
-                    if links is not None and self.alignments is not None:
-                        lines = list(islice(links, len(chunk)))
-                        if len(lines) < len(chunk):
-                            raise DataError(
-                                f"{self.alignments}: expected a line for each pair, got only "
-                                f"{count + len(lines)}"
-                            )
-                        numbers = range(count + 1, count + 1 + len(chunk))
-                        chunk = replace(chunk, alignments=(self.alignments, numbers, lines))
+        """Yield all records, in order; raise DataError if sides have different line counts."""
+        if self.alignments is None:
+            for group in self.file_groups:
+                yield from self._read_group(group, size)
+        else:
+            yield from self._aligned_chunks(self.alignments, size)
+
+    def _aligned_chunks(self, file: Path, size: int) -> Iterator[FileChunk]:
+        """Yield all records with the lines of the file of word alignments."""
+        count = 0
+        with open_text(file) as stream:
+            alignments = raw_lines(stream, file)
+            for group in self.file_groups:
+                for chunk in self._read_group(group, size):
+                    lines = list(islice(alignments, len(chunk)))
+                    if len(lines) < len(chunk):
+                        raise DataError(
+                            f"{file}: expected a line for each pair, got only {count + len(lines)}"
+                        )
+                    numbers = range(count + 1, count + 1 + len(chunk))
                     count += len(chunk)
-                    yield chunk
-            extra = sum(1 for _ in links or ())
+                    yield replace(chunk, alignments=AlignmentLines(file, numbers, lines))
+            extra = sum(1 for _ in alignments)
             if extra:
                 raise DataError(
-                    f"{self.alignments}: expected a line for each of {count} pairs, "
-                    f"got {extra} more"
+                    f"{file}: expected a line for each of {count} pairs, got {extra} more"
                 )
 
     def pairs(self) -> Iterator[Pair]:
-        """Yield the parsed records of all parts."""
+        """Yield all parsed pairs."""
         for chunk in self.chunks():
             yield from chunk.pairs()
 
     def sides(self) -> tuple[Iterator[bytes], Iterator[bytes]]:
-        """Return the raw lines of each side, whether or not there are as many of both."""
-        return self._side(0), self._side(1)
+        """Return the raw lines of each side, which may differ in number."""
+        return self._read_side(0), self._read_side(1)
 
-    def _side(self, side: int) -> Iterator[bytes]:
+    def _read_side(self, side: int) -> Iterator[bytes]:
         if self.form != "plain":
             yield from (f"{pair[side]}\n".encode() for pair in self.pairs())
             return
-        for part in self.file_groups:
-            with open_text(part[side]) as stream:
-                yield from raw_lines(stream, part[side])
+        for group in self.file_groups:
+            with open_text(group[side]) as stream:
+                yield from raw_lines(stream, group[side])
 
-    def _part(self, part: FileGroup, size: int) -> Iterator[FileChunk]:
+    def _read_group(self, group: FileGroup, size: int) -> Iterator[FileChunk]:
+        """Yield the records of files that are read together."""
         with ExitStack() as stack:
-            streams = [raw_lines(stack.enter_context(open_text(file)), file) for file in part]
+            streams = [raw_lines(stack.enter_context(open_text(file)), file) for file in group]
             number, columns = 1, self.columns
             if self.form == "tsv" and isinstance(columns[0], str):
-                columns = self._head(part[0], next(streams[0], b""))
+                columns = self._find_columns(group[0], next(streams[0], b""))
                 number = 2
             while True:
                 lines = tuple(list(islice(stream, size)) for stream in streams)
-                counts = [len(its) for its in lines]
+                counts = [len(side_lines) for side_lines in lines]
                 if len(set(counts)) > 1:
-                    read = number - 1
-                    rest = [
-                        read + n + sum(1 for _ in s) for n, s in zip(counts, streams, strict=True)
+                    totals = [
+                        number - 1 + count + sum(1 for _ in stream)
+                        for count, stream in zip(counts, streams, strict=True)
                     ]
-                    raise line_count_error(part[0], rest[0], part[1], rest[1])
+                    raise line_count_error(group[0], totals[0], group[1], totals[1])
                 if not counts[0]:
                     return
-                yield FileChunk(self.form, columns, part, range(number, number + counts[0]), lines)
+                numbers = range(number, number + counts[0])
+                yield FileChunk(self.form, columns, group, numbers, lines)
                 number += counts[0]
 
-    def _head(self, file: Path, line: bytes) -> tuple[int, int]:
-        """Find the named columns in the head line of a TSV file."""
-        names = next(decode_lines([line], str(file))).split("\t")
+    def _find_columns(self, file: Path, header: bytes) -> tuple[int, int]:
+        """Return the indices of the named columns in the header of a TSV file."""
+        names = next(decode_lines([header], str(file))).split("\t")
         missing = [str(column) for column in self.columns if column not in names]
         if missing:
             raise DataError(
                 f"{file}:1: expected a column '{missing[0]}', got {show_value(', '.join(names))} "
                 "(choose columns of a file without a header by number)"
             )
-        return names.index(str(self.columns[0])), names.index(str(self.columns[1]))
+        src, tgt = self.columns
+        return names.index(str(src)), names.index(str(tgt))
 
 
-def _decoded(raw: list[bytes], file: Path, numbers: Sequence[int]) -> list[str]:
-    """Decode raw lines, all at once; DataError names the line that is not UTF-8."""
+def _decode(raw: list[bytes], file: Path, numbers: Sequence[int]) -> list[str]:
+    """Decode raw lines; raise DataError with the number of a line that is not UTF-8."""
     if not raw:
         return []
-    whole = b"".join(raw)
+    content = b"".join(raw)  # faster than to decode line by line
     try:
-        lines = whole.decode().split("\n")
+        lines = content.decode().split("\n")
     except UnicodeDecodeError:
-        return list(decode_lines(raw, str(file), numbers))  # says where, by raising
-    if whole.endswith(b"\n"):
+        return list(decode_lines(raw, str(file), numbers))  # raises with the line number
+    if content.endswith(b"\n"):
         lines.pop()
-    if b"\r" in whole:
+    if b"\r" in content:
         lines = [line.removesuffix("\r") for line in lines]
     if numbers[0] == 1:
         lines[0] = lines[0].removeprefix("\ufeff")

@@ -1,4 +1,4 @@
-"""A validation set out of the training text, chosen without holding the text."""
+"""Hold out validation pairs from the training text, without loading the text into memory."""
 
 from __future__ import annotations
 
@@ -8,111 +8,120 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import NamedTuple
 
 from nmt.data.corpus.misalignment import MisalignedBlock
 from nmt.data.corpus.text_set_reader import FileChunk, TextSetReader
 from nmt.data.text.reservoir_sampling import reservoir_sample
 from nmt.errors import DataError
 
-MORE = 4
-"""Candidates for each pair that is wanted, since some lines occur twice."""
+CANDIDATES_PER_PAIR = 4
+"""Number of candidates per held-out pair; candidates with repeated lines are discarded."""
 
 
 @dataclass(frozen=True)
 class TextSetSplit:
-    """Which records of a text set are held out, and which are in misaligned blocks."""
+    """A text set with the indices of its held-out pairs and its misaligned blocks."""
 
-    source: TextSetReader
+    reader: TextSetReader
     held_out: frozenset[int] = frozenset()
-    """By their index among all records of the set."""
+    """Indices of held-out pairs in the text set."""
     misaligned: Sequence[MisalignedBlock] = ()
-    """In order."""
+    """Misaligned blocks, in order."""
 
     def chunks(self, held_out: bool = False) -> Iterator[FileChunk]:
-        """Yield the records that are trained on, or those held out."""
-        begin = 0
-        for chunk in self.source.chunks():
-            here = range(begin, begin + len(chunk))
-            begin += len(chunk)
-            chunk = self._marked(chunk, here)
-            if held_out or not self.held_out.isdisjoint(here):
-                chosen = [i for i, n in enumerate(here) if (n in self.held_out) == held_out]
+        """Yield the training pairs, or the held-out pairs."""
+        start = 0
+        for chunk in self.reader.chunks():
+            indices = range(start, start + len(chunk))
+            start += len(chunk)
+            chunk = self._mark_misaligned(chunk, indices)
+            if held_out or not self.held_out.isdisjoint(indices):
+                chosen = [i for i, n in enumerate(indices) if (n in self.held_out) == held_out]
                 if chosen:
                     yield chunk.select(chosen)
             else:
                 yield chunk
 
-    def _marked(self, chunk: FileChunk, records: range) -> FileChunk:
-        """Mark the records of a chunk that are in misaligned blocks."""
-        first = bisect_right(self.misaligned, records.start, key=attrgetter("last"))
+    def _mark_misaligned(self, chunk: FileChunk, indices: range) -> FileChunk:
+        """Return the chunk with the reasons to drop its pairs in misaligned blocks."""
+        first_block = bisect_right(self.misaligned, indices.start, key=attrgetter("last"))
         reasons = {}
-        for block in self.misaligned[first:]:
-            if block.first > records.stop:
+        for block in self.misaligned[first_block:]:
+            if block.first > indices.stop:
                 break
-            for record in range(max(block.first - 1, records.start), min(block.last, records.stop)):
-                reasons[record - records.start] = block.reason
+            first, end = max(block.first - 1, indices.start), min(block.last, indices.stop)
+            for index in range(first, end):
+                reasons[index - indices.start] = block.reason
         return replace(chunk, misaligned=reasons) if reasons else chunk
 
 
-def hold_out_pairs(sources: Sequence[TextSetReader], size: int, seed: int) -> list[TextSetSplit]:
+class _PositionedPair(NamedTuple):
+    """A pair with the index of its text set and its position in this set."""
+
+    set_index: int
+    position: int
+    src: str
+    tgt: str
+
+
+def hold_out_pairs(readers: Sequence[TextSetReader], size: int, seed: int) -> list[TextSetSplit]:
     """Choose `size` pairs to hold out: a pure function of its arguments.
 
-    Only pairs whose source and target each occur once are taken, so no line of the validation set
-    stands in the training set too. Candidates are drawn first and looked for in the whole text, so
-    memory grows with `size` and not with the text.
+    Only pairs with a source and a target that occur once are chosen, so that no line of the
+    validation set is in the training set. Candidates are sampled first, then counted in the text.
+    Memory therefore grows with `size`, not with the text.
     """
-    wanted = MORE * size
+    candidate_count = CANDIDATES_PER_PAIR * size
     while True:
-        candidates = reservoir_sample(_numbered(sources), wanted, seed)
-        counts = tuple(Counter(dict.fromkeys(texts, 0)) for texts in _sides(candidates))
+        candidates = reservoir_sample(_read_pairs(readers), candidate_count, seed)
+        src_counts = Counter(dict.fromkeys((pair.src for pair in candidates), 0))
+        tgt_counts = Counter(dict.fromkeys((pair.tgt for pair in candidates), 0))
         total = 0
-        for _, _, pair in _numbered(sources):
+        for pair in _read_pairs(readers):
             total += 1
-            for count, text in zip(counts, pair, strict=True):
-                if text in count:
-                    count[text] += 1
+            if pair.src in src_counts:
+                src_counts[pair.src] += 1
+            if pair.tgt in tgt_counts:
+                tgt_counts[pair.tgt] += 1
         unique = sorted(
-            (number, i)
-            for number, i, pair in candidates
-            if all(c[text] == 1 and text.strip() for c, text in zip(counts, pair, strict=True))
+            (pair.set_index, pair.position)
+            for pair in candidates
+            if src_counts[pair.src] == 1
+            and tgt_counts[pair.tgt] == 1
+            and pair.src.strip()
+            and pair.tgt.strip()
         )
         if size <= len(unique) and size < total:
             break
-        if wanted >= total:
-            raise DataError(_too_many(size, len(unique), total))
-        wanted *= MORE
+        if candidate_count >= total:
+            raise DataError(_too_many_message(size, len(unique), total))
+        candidate_count *= CANDIDATES_PER_PAIR
     chosen = random.Random(seed).sample(unique, size)
     return [
-        TextSetSplit(source, frozenset(i for n, i in chosen if n == number))
-        for number, source in enumerate(sources)
+        TextSetSplit(reader, frozenset(i for number, i in chosen if number == set_index))
+        for set_index, reader in enumerate(readers)
     ]
 
 
-def _too_many(size: int, unique: int, total: int) -> str:
-    """Say why `size` pairs cannot be held out, and which setting helps."""
+def _read_pairs(readers: Sequence[TextSetReader]) -> Iterator[_PositionedPair]:
+    """Yield the pairs of all text sets."""
+    for set_index, reader in enumerate(readers):
+        for position, (src, tgt) in enumerate(reader.pairs()):
+            yield _PositionedPair(set_index, position, src, tgt)
+
+
+def _too_many_message(size: int, unique: int, total: int) -> str:
+    """Return why `size` pairs cannot be held out, and a setting that works."""
     largest = max(0, min(unique, total - 1))
-    if largest == 0:
-        reason = (
-            "one pair alone is the training text"
-            if unique
-            else f"none of the {total} pairs can be held out, as each has a blank or repeated line"
-        )
-        way = "set data.valid to files of other text, or remove duplicate lines"
+    if largest > 0:
+        suggestion = f"set data.valid to {largest} or fewer, or to files of other text"
+        reason = "at least one pair must remain for training"
+        if unique < total:
+            reason = f"only {unique} of the {total} pairs have lines that occur once"
     else:
-        reason = (
-            f"only {unique} of the {total} pairs have lines that occur once"
-            if unique < total
-            else "at least one pair must remain for training"
-        )
-        way = f"set data.valid to {largest} or fewer, or to files of other text"
-    return f"data.valid: expected at most {largest} pairs, got {size}: {reason} ({way})"
-
-
-def _numbered(sources: Sequence[TextSetReader]) -> Iterator[tuple[int, int, tuple[str, str]]]:
-    for number, source in enumerate(sources):
-        for i, (src, tgt, *_) in enumerate(source.pairs()):
-            yield number, i, (src, tgt)
-
-
-def _sides(found: list[tuple[int, int, tuple[str, str]]]) -> tuple[list[str], list[str]]:
-    return [pair[0] for _, _, pair in found], [pair[1] for _, _, pair in found]
+        suggestion = "set data.valid to files of other text, or remove duplicate lines"
+        reason = f"none of the {total} pairs can be held out, as each has a blank or repeated line"
+        if unique:
+            reason = "one pair alone is the training text"
+    return f"data.valid: expected at most {largest} pairs, got {size}: {reason} ({suggestion})"

@@ -2,7 +2,7 @@
 
 An alignment is a set of links (source word, target word), both counted from 0. Words are separated
 by spaces (`nmt.data.tokenizer.tokenizer.WORD`). The text format is that of Pharaoh: `0-0 1-2`. In
-gold alignments `1?2` (or `1p2`) is a possible link; all others are sure.
+gold alignments, `1?2` (or `1p2`) is a possible link; other links are sure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from nmt.data.text.reader import Links, Pair
 from nmt.data.tokenizer.tokenizer import WORD, Encoding
 from nmt.errors import DataError, show_value
 
+LINK = re.compile(r"(\d{1,9})([-?p])(\d{1,9})")
+
 
 @dataclass(frozen=True)
 class GoldAlignment:
@@ -21,58 +23,64 @@ class GoldAlignment:
 
     sure: Links
     possible: Links
-    """With the sure ones."""
+    """All links, the sure ones included."""
 
 
-def parse_alignment(line: str, place: str) -> GoldAlignment:
-    """Read an alignment; `place` names its file and line in errors."""
+def parse_alignment(line: str, location: str) -> GoldAlignment:
+    """Parse an alignment; `location` is "file:line" for error messages."""
     sure: Links = set()
     possible: Links = set()
     for item in line.split():
-        found = re.fullmatch(r"(\d{1,9})([-?p])(\d{1,9})", item)
-        if not found:
+        match = LINK.fullmatch(item)
+        if not match:
             raise DataError(
-                f"{place}: expected links such as 0-1 (sure) or 0?1 (possible), "
+                f"{location}: expected links such as 0-1 (sure) or 0?1 (possible), "
                 f"got {show_value(item)}"
             )
-        link = (int(found[1]), int(found[3]))
+        link = (int(match[1]), int(match[3]))
         possible.add(link)
-        if found[2] == "-":
+        if match[2] == "-":
             sure.add(link)
     return GoldAlignment(sure, possible)
 
 
-def parse_pair_links(line: str, pair: Pair, place: str) -> Links:
-    """Read the links, sure and possible, of a pair; DataError where a word is not there."""
-    links = parse_alignment(line, place).possible
-    check_link_range(links, len(WORD.findall(pair[0])), len(WORD.findall(pair[1])), place)
+def parse_pair_links(line: str, pair: Pair, location: str) -> Links:
+    """Parse the sure and possible links of a pair; raise DataError if a word does not exist."""
+    links = parse_alignment(line, location).possible
+    src, tgt = pair
+    check_link_range(links, len(WORD.findall(src)), len(WORD.findall(tgt)), location)
     return links
 
 
-def check_link_range(links: Links, src_words: int, tgt_words: int, place: str) -> None:
-    """Raise DataError where a link is to a word that is not there."""
-    for s, t in sorted(links):
-        if s >= src_words or t >= tgt_words:
+def check_link_range(links: Links, src_words: int, tgt_words: int, location: str) -> None:
+    """Raise DataError if a link refers to a word beyond the number of words."""
+    for src, tgt in sorted(links):
+        if src >= src_words or tgt >= tgt_words:
             raise DataError(
-                f"{place}: expected a link between words 0 to {src_words - 1} of the source and "
-                f"0 to {tgt_words - 1} of the target, got {s}-{t}"
+                f"{location}: expected a link between words 0 to {src_words - 1} of the source "
+                f"and 0 to {tgt_words - 1} of the target, got {src}-{tgt}"
             )
 
 
 def format_pharaoh(links: Links) -> str:
-    """Write links in order, `source-target`."""
-    return " ".join(f"{s}-{t}" for s, t in sorted(links))
+    """Return the links in Pharaoh format, sorted."""
+    return " ".join(f"{src}-{tgt}" for src, tgt in sorted(links))
 
 
-def piece_links(links: Links, src: Encoding, tgt: Encoding) -> list[tuple[int, int]]:
-    """Link every piece of a source word to every piece of the target words it is linked to."""
-    of_src, of_tgt = _pieces_of(src), _pieces_of(tgt)
-    return sorted((i, j) for s, t in links for i in of_src[s] for j in of_tgt[t])
+def link_pieces(links: Links, src: Encoding, tgt: Encoding) -> list[tuple[int, int]]:
+    """Return links between all pieces of linked words, sorted by (source, target) position."""
+    src_pieces, tgt_pieces = _pieces_by_word(src), _pieces_by_word(tgt)
+    return sorted(
+        (src_position, tgt_position)
+        for src_word, tgt_word in links
+        for src_position in src_pieces[src_word]
+        for tgt_position in tgt_pieces[tgt_word]
+    )
 
 
-def _pieces_of(cut: Encoding) -> list[list[int]]:
-    """Return the pieces of each word; the last list is of blanks at the end."""
-    pieces: list[list[int]] = [[] for _ in range(len(cut.words) + 1)]
-    for i, word in enumerate(cut.word_ids):
-        pieces[word].append(i)
+def _pieces_by_word(encoding: Encoding) -> list[list[int]]:
+    """Return the positions of the pieces of each word; the last list has trailing blanks."""
+    pieces: list[list[int]] = [[] for _ in range(len(encoding.words) + 1)]
+    for position, word in enumerate(encoding.word_ids):
+        pieces[word].append(position)
     return pieces
