@@ -77,7 +77,7 @@ def ensure_tokenizers(
     record = _record(settings, inputs)
     models = _configured_models(config) if config.tokenizer.model else _train_models(config, say)
     if run.has_begun():
-        _require_recorded_tokenizer_hashes(run, models)
+        _require_tokenizers_of_weights(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
     save_tokenizers(run, models, record)
     save_normalizers(run, model_normalizers(config, reserved))
@@ -150,7 +150,7 @@ def _refuse_other_tokenizer(
 ) -> None:
     """Raise RunError if the config asks for another tokenizer than that of the weights."""
     if config.tokenizer.model is not None:
-        _require_recorded_tokenizer_hashes(run, _configured_models(config))
+        _require_tokenizers_of_weights(run, _configured_models(config))
         return
     recorded = _recorded_settings(meta)
     if recorded["vocab_size"] is None and has_tokenizers(run):
@@ -166,7 +166,7 @@ def _refuse_other_tokenizer(
         raise RunError(f"{run.path}: {'; '.join(changes)}: {KEPT_TOKENIZER}")
 
 
-def _require_recorded_tokenizer_hashes(run: RunDir, models: dict[str, bytes]) -> None:
+def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> None:
     """Raise RunError if these are not the models that the weights were trained with."""
     files = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
     expected = recorded_tokenizer_hashes(run)
