@@ -111,7 +111,12 @@ class Transformers:
         from nmt.config.loader import load_config
         from nmt.core.run_dir import open_run
         from nmt.decoding.loading import load_engine
-        from nmt.export.huggingface import layout, marian_weights, plain, special_tokens
+        from nmt.export.huggingface import (
+            marian_weights,
+            special_token_ids,
+            transformer_settings,
+            weight_and_bias,
+        )
 
         config = load_config(open_run(run).config)
         engine: Any = load_engine(open_run(run), config, "cpu")
@@ -121,14 +126,14 @@ class Transformers:
         self.model: Any = PegasusForConditionalGeneration(
             PegasusConfig(
                 vocab_size=tgt.vocab_size,
-                **layout(config.model),
-                **special_tokens(tgt),
+                **transformer_settings(config.model),
+                **special_token_ids(tgt),
             )
         )
         weights = {
             **marian_weights(model),
-            **plain("model.encoder.layer_norm", model.encoder_norm),
-            **plain("model.decoder.layer_norm", model.decoder_norm),
+            **weight_and_bias("model.encoder.layer_norm", model.encoder_norm),
+            **weight_and_bias("model.decoder.layer_norm", model.decoder_norm),
             "model.shared.weight": model.tgt.embedding.weight,
         }
         missing, unexpected = self.model.load_state_dict(weights, strict=False)

@@ -40,7 +40,15 @@ def export(
     """Export a trained model to another engine and compare."""
     from nmt.commands.tools import export as command
 
-    command.run(model, to, quantization, output, set_ or [])
+    command.run(
+        command.ExportOptions(
+            run=model,
+            engine=to,
+            quantization=quantization,
+            output=output,
+            overrides=set_ or [],
+        )
+    )
 
 
 @app.command(rich_help_panel="Tools")
@@ -55,7 +63,7 @@ def shortlist(
     """Build a vocabulary shortlist for faster decoding."""
     from nmt.commands.tools import shortlist as command
 
-    command.run(model, best, set_ or [], device)
+    command.run(command.ShortlistOptions(run=model, best=best, overrides=set_ or [], device=device))
 
 
 @app.command(rich_help_panel="Tools")
@@ -65,7 +73,7 @@ def info(
     """Print versions, hardware and code paths for bug reports."""
     from nmt.commands.tools import info as command
 
-    command.run(json)
+    command.run(command.InfoOptions(json=json))
 
 
 @config_app.command()
@@ -73,7 +81,7 @@ def show(config: ConfigFile, set_: Overrides = None) -> None:
     """Print the resolved config; mark defaults."""
     from nmt.commands.tools import config as command
 
-    command.show(config, set_ or [])
+    command.show(command.ConfigShowOptions(config=config, overrides=set_ or []))
 
 
 @config_app.command()

@@ -1,1 +1,1 @@
-"""Trained models in the formats of other engines."""
+"""Export trained models to the formats of CTranslate2 and Hugging Face's transformers."""

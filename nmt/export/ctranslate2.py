@@ -1,6 +1,6 @@
-"""A Transformer as a CTranslate2 model (https://github.com/OpenNMT/CTranslate2).
+"""Write a Transformer as a CTranslate2 model (https://github.com/OpenNMT/CTranslate2).
 
-Only the layouts that `TransformerConfig.not_exported` finds nothing against.
+The model must have no settings in `nmt.export.engines.unsupported_settings`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nmt.models.transformer import (
     TransformerModel,
 )
 
-NEVER = -1e9
+FORBIDDEN_BIAS = -1e9
 """Bias of a piece that is never output."""
 
 
@@ -33,16 +33,18 @@ def write_ctranslate2(
     folder: Path,
     quantization: str | None,
 ) -> None:
-    """Fill `folder` with the model and its vocabularies, in CTranslate2's layout."""
+    """Write the model and its vocabularies to `folder`."""
     with torch.inference_mode():
-        # a copy, because quantization rounds the very tensors it is given
+        # a copy, because quantization rounds the tensors in place
         spec = _specification(copy.deepcopy(model), config, tokenizers)
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(str(folder))
 
 
-def _specification(model: TransformerModel, config: TransformerConfig, tokens: Tokenizers) -> Any:
+def _specification(
+    model: TransformerModel, config: TransformerConfig, tokenizers: Tokenizers
+) -> Any:
     from ctranslate2 import specs
 
     activations = {
@@ -61,10 +63,10 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
         "rotary_interleave": False,
         "rotary_base": POSITION_BASE,
     }
-    n, m = layer_counts(config)
+    encoder_layers, decoder_layers = layer_counts(config)
     spec = specs.TransformerSpec(
-        specs.TransformerEncoderSpec(n, config.num_heads, **settings),
-        specs.TransformerDecoderSpec(m, config.num_heads, **settings),
+        specs.TransformerEncoderSpec(encoder_layers, config.num_heads, **settings),
+        specs.TransformerDecoderSpec(decoder_layers, config.num_heads, **settings),
     )
     encoder, decoder = spec.encoder, spec.decoder
     encoder.embeddings[0].weight = model.src.embedding.weight
@@ -74,25 +76,31 @@ def _specification(model: TransformerModel, config: TransformerConfig, tokens: T
     else:
         encoder.position_encodings.encodings = _positions(model.src)
         decoder.position_encodings.encodings = _positions(model.tgt)
-    for to, of in ((encoder, model.encoder_norm), (decoder, model.decoder_norm)):
-        if config.norm_place == "pre":
-            _norm(to.layer_norm, of)
-    for to, layer in zip(encoder.layer, model.encoder_layers(), strict=True):
-        _self_attention(to.self_attention, layer.attention, layer.attention_sum.norm)
-        _feed_forward(to.ffn, layer.feed_forward, layer.feed_forward_sum.norm)
-    for to, upper in zip(decoder.layer, model.decoder_layers(), strict=True):
-        _self_attention(to.self_attention, upper.self_attention(), upper.past_sum.norm)
-        _cross_attention(to.attention, upper.cross, upper.cross_sum.norm)
-        _feed_forward(to.ffn, upper.feed_forward, upper.feed_forward_sum.norm)
+    if config.norm_place == "pre":
+        _set_norm(encoder.layer_norm, model.encoder_norm)
+        _set_norm(decoder.layer_norm, model.decoder_norm)
+    for layer_spec, layer in zip(encoder.layer, model.encoder_layers(), strict=True):
+        _set_self_attention(layer_spec.self_attention, layer.attention, layer.attention_sum.norm)
+        _set_feed_forward(layer_spec.ffn, layer.feed_forward, layer.feed_forward_sum.norm)
+    for layer_spec, decoder_layer in zip(decoder.layer, model.decoder_layers(), strict=True):
+        _set_self_attention(
+            layer_spec.self_attention, decoder_layer.self_attention(), decoder_layer.past_sum.norm
+        )
+        _set_cross_attention(
+            layer_spec.attention, decoder_layer.cross, decoder_layer.cross_sum.norm
+        )
+        _set_feed_forward(
+            layer_spec.ffn, decoder_layer.feed_forward, decoder_layer.feed_forward_sum.norm
+        )
     decoder.projection.weight = model.output.weight
     bias = model.output.bias.clone()
-    bias[tokens.tgt.never_output] = NEVER
+    bias[tokenizers.tgt.never_output] = FORBIDDEN_BIAS
     decoder.projection.bias = bias
-    spec.register_source_vocabulary(_vocabulary(tokens.src))
-    names = _vocabulary(tokens.tgt)
-    spec.register_target_vocabulary(names)
-    spec.config.bos_token = spec.config.decoder_start_token = names[tokens.tgt.bos]
-    spec.config.eos_token = names[tokens.tgt.eos]
+    spec.register_source_vocabulary(_vocabulary(tokenizers.src))
+    tgt_vocabulary = _vocabulary(tokenizers.tgt)
+    spec.register_target_vocabulary(tgt_vocabulary)
+    spec.config.bos_token = spec.config.decoder_start_token = tgt_vocabulary[tokenizers.tgt.bos]
+    spec.config.eos_token = tgt_vocabulary[tokenizers.tgt.eos]
     spec.config.layer_norm_epsilon = _first_norm(model).eps
     return spec
 
@@ -111,16 +119,16 @@ def _positions(embedded: TokenEmbedding) -> Tensor:
     return sinusoidal_positions(torch.arange(SINUSOIDAL_POSITIONS), embedded.width)
 
 
-def _norm(to: Any, norm: Any) -> None:
-    to.gamma = norm.weight
+def _set_norm(spec: Any, norm: Any) -> None:
+    spec.gamma = norm.weight
     if isinstance(norm, nn.LayerNorm):
-        to.beta = norm.bias
+        spec.beta = norm.bias
 
 
-def _linear(to: Any, *linears: nn.Linear) -> None:
-    """Put linear maps of one input side by side; one without a bias gets zeros."""
-    to.weight = torch.cat([linear.weight for linear in linears])
-    to.bias = torch.cat(
+def _set_linear(spec: Any, *linears: nn.Linear) -> None:
+    """Concatenate linear layers of the same input; a missing bias becomes zeros."""
+    spec.weight = torch.cat([linear.weight for linear in linears])
+    spec.bias = torch.cat(
         [
             linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
             for linear in linears
@@ -128,22 +136,22 @@ def _linear(to: Any, *linears: nn.Linear) -> None:
     )
 
 
-def _self_attention(to: Any, attention: MultiHeadAttention, norm: Any) -> None:
-    _norm(to.layer_norm, norm)
-    _linear(to.linear[0], attention.query, attention.key, attention.value)
-    _linear(to.linear[1], attention.output)
+def _set_self_attention(spec: Any, attention: MultiHeadAttention, norm: Any) -> None:
+    _set_norm(spec.layer_norm, norm)
+    _set_linear(spec.linear[0], attention.query, attention.key, attention.value)
+    _set_linear(spec.linear[1], attention.output)
 
 
-def _cross_attention(to: Any, attention: MultiHeadAttention, norm: Any) -> None:
-    _norm(to.layer_norm, norm)
-    _linear(to.linear[0], attention.query)
-    _linear(to.linear[1], attention.key, attention.value)
-    _linear(to.linear[2], attention.output)
+def _set_cross_attention(spec: Any, attention: MultiHeadAttention, norm: Any) -> None:
+    _set_norm(spec.layer_norm, norm)
+    _set_linear(spec.linear[0], attention.query)
+    _set_linear(spec.linear[1], attention.key, attention.value)
+    _set_linear(spec.linear[2], attention.output)
 
 
-def _feed_forward(to: Any, feed_forward: FeedForward, norm: Any) -> None:
-    _norm(to.layer_norm, norm)
-    _linear(to.linear_0, feed_forward.into)
+def _set_feed_forward(spec: Any, feed_forward: FeedForward, norm: Any) -> None:
+    _set_norm(spec.layer_norm, norm)
+    _set_linear(spec.linear_0, feed_forward.into)
     if feed_forward.gate is not None:
-        _linear(to.linear_0_noact, feed_forward.gate)
-    _linear(to.linear_1, feed_forward.out)
+        _set_linear(spec.linear_0_noact, feed_forward.gate)
+    _set_linear(spec.linear_1, feed_forward.out)

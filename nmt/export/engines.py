@@ -1,4 +1,4 @@
-"""The engines that models are exported to, and the models that each of them runs."""
+"""Engines that models are exported to, and the model settings that they support."""
 
 from __future__ import annotations
 

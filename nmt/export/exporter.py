@@ -1,10 +1,11 @@
-"""From a run to another engine's model: check the layout, write, load what was written, compare."""
+"""Export the model of a run to another engine, and compare both engines."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,51 +21,58 @@ from nmt.data.text.normalization import save_normalizers
 from nmt.data.text.reader import to_single_line
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.engines import MARIAN_POSITIONS, REQUIRED_PACKAGES, unsupported_settings
 from nmt.export.huggingface import MarianEngine, write_huggingface
 
-COMPARED = 100
-"""Lines of the validation text, at most, that both engines translate."""
+MAX_COMPARED_LINES = 100
+"""Maximum number of lines of the validation text that both engines translate."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What both engines made of some lines of the validation text, in greedy search."""
+class ExportComparison:
+    """Greedy translations of validation text by nmt and by the exported model."""
 
     same: int
-    """Lines with the same token ids."""
+    """Number of lines with equal token ids."""
     references: list[str]
     ours: list[str]
+    """Translations by nmt."""
     theirs: list[str]
-    """Translations."""
+    """Translations by the exported model."""
     difference: float
-    """Largest difference, a token, of the log-probabilities of our translations."""
+    """Largest difference of the log-probabilities per token of nmt's translations."""
 
     def in_words(self) -> str:
-        """Say how like the two engines are."""
+        """Return the agreement of the engines as text."""
         return (
             f"greedy token ids: equal on {self.same} of {len(self.references)} lines\n"
             f"log-probability a token of ours: at most {self.difference:.1e} apart"
         )
 
 
-def check_exportable(config: Config, to: ExportEngine, quantization: str | None) -> None:
-    """Raise ConfigError with every reason why the engine does not run this model."""
-    problems = [f"model.{key}: {reason}" for key, reason in unsupported_settings(config.model, to)]
-    if quantization and to != "ctranslate2":
-        problems.append(f"--quantization: goes with ctranslate2 only, not with {to}")
+def check_exportable(config: Config, engine: ExportEngine, quantization: str | None) -> None:
+    """Raise ConfigError if the engine does not support the model, RunError without its package."""
+    problems = [
+        f"model.{setting}: {reason}"
+        for setting, reason in unsupported_settings(config.model, engine)
+    ]
+    if quantization and engine != "ctranslate2":
+        problems.append(f"--quantization: goes with ctranslate2 only, not with {engine}")
     if problems:
         raise ConfigError(problems)
-    package = REQUIRED_PACKAGES[to]
+    package = REQUIRED_PACKAGES[engine]
     if importlib.util.find_spec(package) is None:
-        raise RunError(f"exporting to {to} needs the package {package}: pip install 'nmt[export]'")
+        raise RunError(
+            f"exporting to {engine} needs the package {package}: pip install 'nmt[export]'"
+        )
 
 
 def check_export_folder(folder: Path) -> None:
-    """Raise RunError if `folder` holds anything but an earlier export, which is replaced."""
+    """Raise RunError if `folder` has other files than an earlier export, which is replaced."""
     if folder.is_dir() and any(folder.iterdir()) and not RunDir(folder).export.is_file():
         raise RunError(
             f"{folder}: expected a new folder or an earlier export, got other files (use -o)"
@@ -73,93 +81,120 @@ def check_export_folder(folder: Path) -> None:
 
 
 def export_run(
-    run: RunDir, config: Config, to: ExportEngine, quantization: str | None, folder: Path
-) -> Comparison | None:
-    """Write the run's model for `to` into `folder`; return a comparison, None without valid text.
+    run: RunDir, config: Config, engine: ExportEngine, quantization: str | None, folder: Path
+) -> ExportComparison | None:
+    """Write the run's model for `engine` to `folder`; return a comparison of both engines.
 
-    The folder appears, whole, when the comparison has been made.
+    Returns None if the run has no validation text. The folder appears when it is complete.
     """
-    check_exportable(config, to, quantization)
+    check_exportable(config, engine, quantization)
     check_export_folder(folder)
     greedy = config.model_copy(update={"decode": config.decode.greedy()})
-    engine = load_engine(run, greedy, "cpu")
+    ours = load_engine(run, greedy, "cpu")
     with new_folder(folder) as new:
-        theirs = write(engine, config, to, quantization, new)
+        theirs = _write_model(ours, config, engine, quantization, new)
         files.write_text(new / "config.yaml", format_config(config))
-        files.write_text(RunDir(new).export, about(run, to))
-        for model in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
-            if model.is_file():
-                files.write_bytes(new / model.name, model.read_bytes())
-        save_normalizers(RunDir(new), engine.tokenizers.normalizers)
+        files.write_text(RunDir(new).export, _export_record(run, engine))
+        for tokenizer in (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt):
+            if tokenizer.is_file():
+                files.write_bytes(new / tokenizer.name, tokenizer.read_bytes())
+        save_normalizers(RunDir(new), ours.tokenizers.normalizers)
         manifest.write_manifest(new)
-        if (run.corpus / "valid").is_dir():
-            positions = (
-                exported_positions(config.model) if to == "ctranslate2" else MARIAN_POSITIONS
-            )
-            return compare(engine, theirs, Corpus.load(run.corpus / "valid"), positions)
-    return None
+        if not (run.corpus / "valid").is_dir():
+            return None
+        positions: int | None = MARIAN_POSITIONS
+        if engine == "ctranslate2":
+            positions = exported_positions(config.model)
+        valid = Corpus.load(run.corpus / "valid")
+        return _compare_engines(ours, theirs, valid, positions or sys.maxsize)
 
 
-def normalization_note(folder: Path, to: ExportEngine) -> str:
-    """Return what to say of an export whose text must be normalized first; empty if it must not."""
+def normalization_note(folder: Path, engine: ExportEngine) -> str:
+    """Return a note if text must be normalized before the exported model reads it, else ""."""
     file = RunDir(folder).normalization
     if not file.is_file():
         return ""
     return (
-        f"note: {to} does not normalize text: do what {file} names before you tokenize. "
+        f"note: {engine} does not normalize text: do what {file} names before you tokenize. "
         "`nmt translate` does it by itself"
     )
 
 
-def about(run: RunDir, to: ExportEngine) -> str:
-    """Return what an export says of itself, as JSON: the engine, and the update it was made of."""
+def _export_record(run: RunDir, engine: ExportEngine) -> str:
+    """Return the content of `export.json`: the engine and the optimizer step of the checkpoint."""
     update = read_json(run.selected_checkpoint() / STATE)["update"]
-    content = {"format_version": FORMAT_VERSION, **manifest.MARK, "engine": to, "update": update}
+    content = {
+        "format_version": FORMAT_VERSION,
+        **manifest.MARK,
+        "engine": engine,
+        "update": update,
+    }
     return json.dumps(content) + "\n"
 
 
-def write(
-    engine: TorchEngine, config: Config, to: ExportEngine, quantization: str | None, folder: Path
+def _write_model(
+    ours: TorchEngine,
+    config: Config,
+    engine: ExportEngine,
+    quantization: str | None,
+    folder: Path,
 ) -> CTranslate2Engine | MarianEngine:
-    """Write the other engine's own files; return that engine, with what was written loaded."""
-    tokenizers = engine.tokenizers
-    model: Any = engine.model
-    layout: Any = config.model
-    if to == "ctranslate2":
-        write_ctranslate2(model, layout, tokenizers, folder, quantization)
-        return CTranslate2Engine(folder, tokenizers, engine.settings, threads=1)
-    write_huggingface(model, layout, config.decode, tokenizers, folder)
-    return MarianEngine(folder, tokenizers, engine.settings)
+    """Write the model in the format of `engine`; return that engine with the model loaded."""
+    tokenizers = ours.tokenizers
+    model: Any = ours.model
+    model_config: Any = config.model
+    if engine == "ctranslate2":
+        write_ctranslate2(model, model_config, tokenizers, folder, quantization)
+        return CTranslate2Engine(folder, tokenizers, ours.settings, threads=1)
+    write_huggingface(model, model_config, config.decode, tokenizers, folder)
+    return MarianEngine(folder, tokenizers, ours.settings)
 
 
-def compare(
+def _compare_engines(
     ours: TorchEngine,
     theirs: CTranslate2Engine | MarianEngine,
     corpus: Corpus,
-    positions: int | None,
-) -> Comparison | None:
-    """Translate the first lines of a corpus that both engines take; None where there is none."""
-    most = positions or sys.maxsize
-    rows = [(i, corpus.row("src", i).tolist()) for i in range(len(corpus))]
-    chosen = [(i, row) for i, row in rows if row and ours.length_limit(len(row)) < most][:COMPARED]
-    sources = [row for _, row in chosen]
+    max_positions: int,
+) -> ExportComparison | None:
+    """Translate the first lines that fit both engines greedily; return None if none fits."""
+    sources = {}
+    for index in range(len(corpus)):
+        tokens = corpus.row("src", index).tolist()
+        if tokens and ours.length_limit(len(tokens)) < max_positions:
+            sources[index] = tokens
+        if len(sources) == MAX_COMPARED_LINES:
+            break
     if not sources:
         return None
-    found = [[best for [best] in engine.search(sources)] for engine in (ours, theirs)]
-    texts = [
-        [to_single_line(ours.tokenizers.tgt.decode(best.tokens)) for best in side] for side in found
-    ]
+    our_best = [best for [best] in ours.search(list(sources.values()))]
+    their_best = [best for [best] in theirs.search(list(sources.values()))]
     references = corpus.lines("tgt")
-    pairs = [(source, best.tokens) for source, best in zip(sources, found[0], strict=True)]
-    differences = [
-        abs(one.log_prob - other.log_prob) / (len(one.tokens) + 1)
-        for pair in pairs
-        for one, other in zip(ours.score([pair]), theirs.score([pair]), strict=True)
-    ]
-    return Comparison(
-        same=sum(one.tokens == other.tokens for one, other in zip(*found, strict=True)),
-        references=[references[i] for i, _ in chosen],
-        ours=texts[0],
-        theirs=texts[1],
-        difference=max(differences),
+    return ExportComparison(
+        same=sum(
+            best.tokens == other.tokens for best, other in zip(our_best, their_best, strict=True)
+        ),
+        references=[references[index] for index in sources],
+        ours=_decode(ours, our_best),
+        theirs=_decode(ours, their_best),
+        difference=max(
+            _score_difference(ours, theirs, tokens, best.tokens)
+            for tokens, best in zip(sources.values(), our_best, strict=True)
+        ),
     )
+
+
+def _decode(engine: TorchEngine, hypotheses: Sequence[Hypothesis]) -> list[str]:
+    tokenizer = engine.tokenizers.tgt
+    return [to_single_line(tokenizer.decode(hypothesis.tokens)) for hypothesis in hypotheses]
+
+
+def _score_difference(
+    ours: TorchEngine,
+    theirs: CTranslate2Engine | MarianEngine,
+    source: list[int],
+    target: list[int],
+) -> float:
+    """Return the difference of the log-probabilities per token, with eos, of one pair."""
+    [our_score] = ours.score([(source, target)])
+    [their_score] = theirs.score([(source, target)])
+    return abs(our_score.log_prob - their_score.log_prob) / (len(target) + 1)

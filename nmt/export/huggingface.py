@@ -1,6 +1,6 @@
-"""A Transformer as a MarianMT model of Hugging Face's transformers, with its tokenizer.
+"""Write a Transformer and its tokenizer as MarianMT of Hugging Face's transformers.
 
-Only the layouts that `TransformerConfig.not_exported` finds nothing against.
+The model must have no settings in `nmt.export.engines.unsupported_settings`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def write_huggingface(
     tokenizers: Tokenizers,
     folder: Path,
 ) -> None:
-    """Fill `folder` with the model, its generation defaults and its tokenizer."""
+    """Write the model, its generation settings and its tokenizer to `folder`."""
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     tgt = tokenizers.tgt
-    special = special_tokens(tgt)
+    special_ids = special_token_ids(tgt)
     marian = MarianMTModel(
         MarianConfig(
             vocab_size=tokenizers.src.vocab_size,
@@ -51,8 +51,8 @@ def write_huggingface(
             attention_dropout=config.attention_dropout,
             activation_dropout=config.activation_dropout,
             max_position_embeddings=MARIAN_POSITIONS,
-            **layout(config),
-            **special,
+            **transformer_settings(config),
+            **special_ids,
         )
     )
     weights = marian_weights(model)
@@ -67,19 +67,19 @@ def write_huggingface(
         length_penalty=decode.length_penalty if decode.beam_size > 1 else None,
         max_length=MARIAN_POSITIONS,
         bad_words_ids=[[token] for token in tgt.never_output],
-        **special,
+        **special_ids,
     )
     marian.save_pretrained(str(folder))
     write_tokenizer(tokenizers, folder)
 
 
-def layout(config: TransformerConfig) -> dict[str, Any]:
-    """Return the sizes under the names that transformers' encoder-decoders give them."""
-    n, m = layer_counts(config)
+def transformer_settings(config: TransformerConfig) -> dict[str, Any]:
+    """Return the model sizes under the names of transformers' encoder-decoders."""
+    encoder_layers, decoder_layers = layer_counts(config)
     return {
         "d_model": config.d_model,
-        "encoder_layers": n,
-        "decoder_layers": m,
+        "encoder_layers": encoder_layers,
+        "decoder_layers": decoder_layers,
         "encoder_attention_heads": config.num_heads,
         "decoder_attention_heads": config.num_heads,
         "encoder_ffn_dim": config.d_ff,
@@ -89,8 +89,8 @@ def layout(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def special_tokens(tgt: Tokenizer) -> dict[str, Any]:
-    """Return the ids of the special tokens under transformers' names."""
+def special_token_ids(tgt: Tokenizer) -> dict[str, Any]:
+    """Return the ids of the special tokens under the names of transformers."""
     return {
         "pad_token_id": tgt.pad,
         "bos_token_id": tgt.bos,
@@ -101,9 +101,9 @@ def special_tokens(tgt: Tokenizer) -> dict[str, Any]:
 
 
 class MarianEngine:
-    """A written MarianMT model in transformers, searching greedily: what the export is compared by.
+    """A written MarianMT model, run by transformers with greedy search.
 
-    Lines go through it one by one, without padding.
+    Translates one line at a time, without padding. It serves to compare the export with nmt.
     """
 
     def __init__(self, folder: Path, tokenizers: Tokenizers, settings: DecodeConfig) -> None:
@@ -113,14 +113,14 @@ class MarianEngine:
         self.tokenizers, self.settings = tokenizers, settings
 
     def search(self, sources: Sequence[Sequence[int]], nbest: int = 1) -> list[list[Hypothesis]]:
-        """Return one greedy hypothesis a source."""
-        return [[self._greedy(source)] for source in sources]
+        """Return one greedy hypothesis per source."""
+        return [[self._search_greedily(source)] for source in sources]
 
     def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target with its log-probability."""
-        return [self._forced(source, target) for source, target in pairs]
+        """Return the target of each pair with its log-probability."""
+        return [self._score_target(source, target) for source, target in pairs]
 
-    def _greedy(self, source: Sequence[int]) -> Hypothesis:
+    def _search_greedily(self, source: Sequence[int]) -> Hypothesis:
         with torch.inference_mode():
             rows = self.model.generate(
                 torch.tensor([[*source, self.tokenizers.src.eos]]),
@@ -128,10 +128,10 @@ class MarianEngine:
                 max_length=length_limit(self.settings, len(source)) + 1,
             )
         target = rows[0, 1:].tolist()
-        ended = target[-1] == self.tokenizers.tgt.eos
-        return self._forced(source, target[:-1] if ended else target)
+        is_finished = target[-1] == self.tokenizers.tgt.eos
+        return self._score_target(source, target[:-1] if is_finished else target)
 
-    def _forced(self, source: Sequence[int], target: Sequence[int]) -> Hypothesis:
+    def _score_target(self, source: Sequence[int], target: Sequence[int]) -> Hypothesis:
         tgt = self.tokenizers.tgt
         with torch.inference_mode():
             logits = self.model(
@@ -139,13 +139,13 @@ class MarianEngine:
                 decoder_input_ids=torch.tensor([[tgt.bos, *target]]),
             ).logits[0]
             logits[:, tgt.never_output] = -math.inf
-            whole = torch.tensor([*target, tgt.eos])
-            total = logits.log_softmax(-1).gather(1, whole[:, None]).sum().item()
-        return Hypothesis(list(target), total, total)
+            tokens = torch.tensor([*target, tgt.eos])
+            log_prob = logits.log_softmax(-1).gather(1, tokens[:, None]).sum().item()
+        return Hypothesis(list(target), log_prob, log_prob)
 
 
 def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
-    """Return the weights under the names that MarianMT gives them."""
+    """Return the weights under the names of MarianMT."""
     weights: dict[str, Tensor] = {
         "final_logits_bias": model.output.bias[None],
         "lm_head.weight": model.output.weight,
@@ -153,50 +153,57 @@ def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
         "model.decoder.embed_tokens.weight": model.tgt.embedding.weight,
     }
     for i, layer in enumerate(model.encoder_layers()):
-        place = f"model.encoder.layers.{i}"
-        weights |= attention(f"{place}.self_attn", layer.attention)
-        weights |= plain(f"{place}.self_attn_layer_norm", layer.attention_sum.norm)
-        weights |= feed_forward(place, layer.feed_forward)
-        weights |= plain(f"{place}.final_layer_norm", layer.feed_forward_sum.norm)
-    for i, upper in enumerate(model.decoder_layers()):
-        place = f"model.decoder.layers.{i}"
-        weights |= attention(f"{place}.self_attn", upper.self_attention())
-        weights |= plain(f"{place}.self_attn_layer_norm", upper.past_sum.norm)
-        weights |= attention(f"{place}.encoder_attn", upper.cross)
-        weights |= plain(f"{place}.encoder_attn_layer_norm", upper.cross_sum.norm)
-        weights |= feed_forward(place, upper.feed_forward)
-        weights |= plain(f"{place}.final_layer_norm", upper.feed_forward_sum.norm)
+        prefix = f"model.encoder.layers.{i}"
+        weights |= attention_weights(f"{prefix}.self_attn", layer.attention)
+        weights |= weight_and_bias(f"{prefix}.self_attn_layer_norm", layer.attention_sum.norm)
+        weights |= feed_forward_weights(prefix, layer.feed_forward)
+        weights |= weight_and_bias(f"{prefix}.final_layer_norm", layer.feed_forward_sum.norm)
+    for i, decoder_layer in enumerate(model.decoder_layers()):
+        prefix = f"model.decoder.layers.{i}"
+        weights |= attention_weights(f"{prefix}.self_attn", decoder_layer.self_attention())
+        weights |= weight_and_bias(f"{prefix}.self_attn_layer_norm", decoder_layer.past_sum.norm)
+        weights |= attention_weights(f"{prefix}.encoder_attn", decoder_layer.cross)
+        weights |= weight_and_bias(
+            f"{prefix}.encoder_attn_layer_norm", decoder_layer.cross_sum.norm
+        )
+        weights |= feed_forward_weights(prefix, decoder_layer.feed_forward)
+        weights |= weight_and_bias(
+            f"{prefix}.final_layer_norm", decoder_layer.feed_forward_sum.norm
+        )
     return weights
 
 
-def attention(place: str, heads: MultiHeadAttention) -> dict[str, Tensor]:
-    """Return the weights of one attention block; MarianMT's keys have a bias, ours is zero."""
+def attention_weights(prefix: str, heads: MultiHeadAttention) -> dict[str, Tensor]:
+    """Return the weights of one attention block; keys get a zero bias, which nmt does not have."""
     return {
-        **plain(f"{place}.q_proj", heads.query),
-        f"{place}.k_proj.weight": heads.key.weight,
-        f"{place}.k_proj.bias": torch.zeros(heads.key.out_features),
-        **plain(f"{place}.v_proj", heads.value),
-        **plain(f"{place}.out_proj", heads.output),
+        **weight_and_bias(f"{prefix}.q_proj", heads.query),
+        f"{prefix}.k_proj.weight": heads.key.weight,
+        f"{prefix}.k_proj.bias": torch.zeros(heads.key.out_features),
+        **weight_and_bias(f"{prefix}.v_proj", heads.value),
+        **weight_and_bias(f"{prefix}.out_proj", heads.output),
     }
 
 
-def feed_forward(place: str, net: FeedForward) -> dict[str, Tensor]:
-    """Return the weights of one feed-forward net."""
-    return {**plain(f"{place}.fc1", net.into), **plain(f"{place}.fc2", net.out)}
+def feed_forward_weights(prefix: str, net: FeedForward) -> dict[str, Tensor]:
+    """Return the weights of one feed-forward network."""
+    return {
+        **weight_and_bias(f"{prefix}.fc1", net.into),
+        **weight_and_bias(f"{prefix}.fc2", net.out),
+    }
 
 
-def plain(place: str, module: Any) -> dict[str, Tensor]:
-    """Return weight and bias of a linear map or layer norm."""
-    return {f"{place}.weight": module.weight, f"{place}.bias": module.bias}
+def weight_and_bias(prefix: str, module: Any) -> dict[str, Tensor]:
+    """Return weight and bias of a linear layer or layer norm."""
+    return {f"{prefix}.weight": module.weight, f"{prefix}.bias": module.bias}
 
 
 def write_tokenizer(tokenizers: Tokenizers, folder: Path) -> None:
     """Write the files that MarianTokenizer reads."""
     for name, tokenizer in (("source", tokenizers.src), ("target", tokenizers.tgt)):
         files.write_bytes(folder / f"{name}.spm", tokenizer.model)
-    files.write_text(folder / "vocab.json", vocabulary(tokenizers.src))
+    files.write_text(folder / "vocab.json", vocabulary_json(tokenizers.src))
     if not tokenizers.is_joint:
-        files.write_text(folder / "target_vocab.json", vocabulary(tokenizers.tgt))
+        files.write_text(folder / "target_vocab.json", vocabulary_json(tokenizers.tgt))
     src = tokenizers.src
     unk, eos, pad = src.pieces([src.unk, src.eos, src.pad])
     settings = {
@@ -210,7 +217,7 @@ def write_tokenizer(tokenizers: Tokenizers, folder: Path) -> None:
     files.write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=1) + "\n")
 
 
-def vocabulary(tokenizer: Tokenizer) -> str:
-    """Return MarianTokenizer's vocabulary: the id of each piece, as JSON."""
+def vocabulary_json(tokenizer: Tokenizer) -> str:
+    """Return the vocabulary of MarianTokenizer as JSON: the id of each piece."""
     pieces = tokenizer.pieces(range(tokenizer.vocab_size))
     return json.dumps({piece: i for i, piece in enumerate(pieces)}, ensure_ascii=False, indent=0)

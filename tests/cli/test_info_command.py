@@ -16,7 +16,7 @@ import torch
 from commandline import Result, environment
 
 from nmt import __version__
-from nmt.commands.tools.info import FORMATS, MODELS
+from nmt.commands.tools.info import MODELS, TASKS
 from nmt.device import cpu
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -58,7 +58,7 @@ def test_info_prints_versions_and_hardware(table: Result) -> None:
 
 
 def test_info_has_a_row_for_each_format(table: Result, content: Result) -> None:
-    pairs = {(task, name) for task, (_, names) in FORMATS.items() for name in names}
+    pairs = {(task, name) for task, (_, names) in TASKS.items() for name in names}
     assert all(f"  {task} {name} " in table.out for task, name in pairs)
     paths = [path for path in json.loads(content.out)["precision"] if path["device"] == "cpu"]
     assert {(path["task"], path["precision"]) for path in paths} == pairs

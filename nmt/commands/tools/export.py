@@ -1,7 +1,8 @@
-"""`nmt export`: a trained model in another engine's format, compared with ours."""
+"""`nmt export`: export a trained model to another engine and compare both engines."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
@@ -13,36 +14,46 @@ from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError
 from nmt.evaluation.metrics import corpus_bleu
 from nmt.export.engines import ENGINE_NAMES
-from nmt.export.exporter import export_run, normalization_note
+from nmt.export.exporter import ExportComparison, export_run, normalization_note
 
 
-def run(
-    folder: Path | None,
-    to: ExportEngine,
-    quantization: str | None,
-    output: Path | None,
-    overrides: list[str],
-) -> None:
-    """Export a run into `output`, else into its own folder."""
-    run_dir = choose_run(folder)
-    if run_dir.chosen is not None and output is None:
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of `nmt export`."""
+
+    run: Path | None
+    """Run folder; None for the newest finished run."""
+    engine: ExportEngine
+    quantization: str | None
+    output: Path | None
+    """Folder to write; None for the engine's folder in the run folder."""
+    overrides: list[str]
+
+
+def run(options: ExportOptions) -> None:
+    """Export the model of a run and print the comparison of both engines."""
+    run_dir = choose_run(options.run)
+    if run_dir.chosen is not None and options.output is None:
         raise ConfigError([f"-o: expected a folder for {run_dir.chosen}, got none"])
-    config = load_config(run_dir.config, overrides)
+    config = load_config(run_dir.config, options.overrides)
+    output = options.output
     if output is None:
-        output = run_dir.exported(to)
+        output = run_dir.exported(options.engine)
         require_inside(run_dir, output)
     if reason := files.unwritable(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
-    found = export_run(run_dir, config, to, quantization, output)
-    say(f"{ENGINE_NAMES[to]} model: {output}")
-    if note := normalization_note(output, to):
+    comparison = export_run(run_dir, config, options.engine, options.quantization, output)
+    say(f"{ENGINE_NAMES[options.engine]} model: {output}")
+    if note := normalization_note(output, options.engine):
         say(note)
-    if found is None:
+    if comparison is None:
         say(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
     else:
-        ours, theirs = (
-            corpus_bleu(side, found.references, config.data.tgt)
-            for side in (found.ours, found.theirs)
-        )
-        print(found.in_words())
-        print(f"BLEU: {theirs:.2f} against {ours:.2f} ({theirs - ours:+.2f})")
+        _print_comparison(comparison, config.data.tgt)
+
+
+def _print_comparison(comparison: ExportComparison, tgt_lang: str) -> None:
+    ours = corpus_bleu(comparison.ours, comparison.references, tgt_lang)
+    theirs = corpus_bleu(comparison.theirs, comparison.references, tgt_lang)
+    print(comparison.in_words())
+    print(f"BLEU: {theirs:.2f} against {ours:.2f} ({theirs - ours:+.2f})")

@@ -1,9 +1,10 @@
-"""`nmt info`: facts about the machine and the software for bug reports."""
+"""`nmt info`: print facts about the machine and the software for bug reports."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -22,96 +23,112 @@ MODELS: dict[str, RNNConfig | TransformerConfig] = {
     "LSTM": RNNConfig(cell="lstm"),
     "Transformer": TransformerConfig(arch="transformer"),
 }
+"""Models that are tried in each precision."""
 Check = Callable[[RNNConfig | TransformerConfig, str, torch.device], None]
-FORMATS: dict[str, tuple[Check, tuple[str, ...]]] = {
+"""Raises DeviceError if a model does not run in a precision on a device."""
+TASKS: dict[str, tuple[Check, tuple[str, ...]]] = {
     "train": (check_training, ("fp32", "bf16", "fp16")),
     "decode": (check_decoding, ("fp32", "bf16", "fp16", "int8")),
 }
+"""Check and precisions of each task."""
+
+
+@dataclass(frozen=True)
+class InfoOptions:
+    """Options of `nmt info`."""
+
+    json: bool
 
 
 class CodePath(NamedTuple):
-    """How the models run in one number format on one device."""
+    """How models run one task in one precision on one device."""
 
     task: str
     precision: str
     device: str
     runs: list[str]
-    """Models that run."""
+    """Names of models that run."""
     refused: dict[str, str]
-    """The message for each model that does not run."""
+    """Error message of each model that does not run."""
     path: str
+    """Description of the kernels that compute the matrix products."""
 
 
-def run(as_json: bool) -> None:
-    """Print the facts and the code path of each number format."""
+def run(options: InfoOptions) -> None:
+    """Print facts about the machine and the code path of each precision."""
     say("measuring the speed of matrix products (at most a second)")
     content = facts()
-    paths = list(code_paths())
-    automatic = {str(device): select_precision(device) for device in devices()}
-    if as_json:
-        content["precision"] = [path._asdict() for path in paths]
+    code_paths = list(_find_code_paths())
+    automatic = {str(device): select_precision(device) for device in _devices()}
+    if options.json:
+        content["precision"] = [code_path._asdict() for code_path in code_paths]
         content["auto"] = {
             device: {"precision": name, "reason": reason}
             for device, (name, reason) in automatic.items()
         }
         put(json.dumps(content, indent=2))
         return
-    rows = machine_rows(content)
-    rows += [(f"{p.task} {p.precision}", path_in_words(p)) for p in paths]
-    rows += [(f"auto ({device})", f"{name}: {why}") for device, (name, why) in automatic.items()]
+    rows = _machine_rows(content)
+    rows += [(f"{p.task} {p.precision}", _describe_code_path(p)) for p in code_paths]
+    rows += [
+        (f"auto ({device})", f"{name}: {reason}") for device, (name, reason) in automatic.items()
+    ]
     put(two_columns(rows))
 
 
-def devices() -> list[torch.device]:
-    """Return the CPU and the kind of GPU that torch can use, if any."""
-    kinds = [CPU]
+def _devices() -> list[torch.device]:
+    """Return the CPU and the GPU of each kind that torch can use."""
+    devices = [CPU]
     if torch.cuda.is_available():
-        kinds.append(torch.device("cuda"))
+        devices.append(torch.device("cuda"))
     if torch.backends.mps.is_available():
-        kinds.append(torch.device("mps"))
-    return kinds
+        devices.append(torch.device("mps"))
+    return devices
 
 
-def code_paths() -> Iterator[CodePath]:
-    """Yield the code path of each device, task and number format, by running tiny models."""
-    for device in devices():
-        for task, (check, names) in FORMATS.items():
-            for name in names:
+def _find_code_paths() -> Iterator[CodePath]:
+    """Run tiny models and yield the code path of each device, task and precision."""
+    for device in _devices():
+        for task, (check, precisions) in TASKS.items():
+            for precision in precisions:
                 refused = {}
                 for model, config in MODELS.items():
                     try:
-                        check(config, name, device)
+                        check(config, precision, device)
                     except DeviceError as error:
                         refused[model] = str(error)
                 runs = [model for model in MODELS if model not in refused]
-                path = path_text(name, device) if runs else ""
-                if task == "train" and "LSTM" in runs and not has_fused_lstm(name, device):
+                path = path_text(precision, device) if runs else ""
+                is_lstm_trained = task == "train" and "LSTM" in runs
+                if is_lstm_trained and not _has_fused_lstm(precision, device):
                     path += "; LSTM in single steps, because oneDNN has no fused kernel for it"
-                yield CodePath(task, name, str(device), runs, refused, path)
+                yield CodePath(task, precision, str(device), runs, refused, path)
 
 
-def has_fused_lstm(name: str, device: torch.device) -> bool:
-    """Return whether `nn.LSTM` trains in this format."""
-    with torch.autocast(device.type, AUTOCAST_TYPES[name], enabled=name != "fp32"):
+def _has_fused_lstm(precision: str, device: torch.device) -> bool:
+    """Return whether `nn.LSTM` trains in this precision."""
+    with torch.autocast(device.type, AUTOCAST_TYPES[precision], enabled=precision != "fp32"):
         return is_fused_lstm_available(device.type)
 
 
-def path_in_words(path: CodePath) -> str:
-    """Return a code path for a line of the table."""
-    texts = [f"{model_names(path.runs)}: {path.path}"] if path.runs else []
-    for message in dict.fromkeys(path.refused.values()):
-        models = [model for model, reason in path.refused.items() if reason == message]
-        texts.append(f"{model_names(models)}: refused, {message}")
-    return f"{path.device}, {'; '.join(texts)}"
+def _describe_code_path(code_path: CodePath) -> str:
+    """Return a code path as text for one row of the table."""
+    texts = []
+    if code_path.runs:
+        texts.append(f"{_join_names(code_path.runs)}: {code_path.path}")
+    for message in dict.fromkeys(code_path.refused.values()):
+        models = [model for model, reason in code_path.refused.items() if reason == message]
+        texts.append(f"{_join_names(models)}: refused, {message}")
+    return f"{code_path.device}, {'; '.join(texts)}"
 
 
-def model_names(models: list[str]) -> str:
-    """Return the names of models in words."""
+def _join_names(models: list[str]) -> str:
+    """Return the names of models as text."""
     return "all models" if len(models) == len(MODELS) else ", ".join(models)
 
 
-def machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts as rows of a table."""
+def _machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts about machine and software as (name, value) rows."""
     processor = content["cpu"]
     free, total = content["free_memory_bytes"], content["memory_bytes"]
     limits = processor["restricted_by"]

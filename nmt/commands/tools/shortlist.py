@@ -1,21 +1,35 @@
-"""`nmt shortlist`: the target tokens that each source token may become, learned for a run."""
+"""`nmt shortlist`: learn a vocabulary shortlist for a run."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.core.logging import say
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
-from nmt.decoding.constraints.shortlist_training import make_shortlist
+from nmt.decoding.constraints.shortlist_training import build_shortlist
 from nmt.decoding.loading import choose_run
 
 
-def run(folder: Path | None, best: int, overrides: list[str], device: str) -> None:
-    """Learn the shortlist of a run from its training text and write it into its folder."""
-    run_dir = choose_run(folder)
+@dataclass(frozen=True)
+class ShortlistOptions:
+    """Options of `nmt shortlist`."""
+
+    run: Path | None
+    """Run folder; None for the newest finished run."""
+    best: int
+    """Number of target tokens kept for each source token."""
+    overrides: list[str]
+    device: str
+
+
+def run(options: ShortlistOptions) -> None:
+    """Learn a shortlist from the training text of a run and write it to the run folder."""
+    run_dir = choose_run(options.run)
     require_inside(run_dir, run_dir.shortlist)
     check_outputs({"RUN": run_dir.shortlist})
-    print(make_shortlist(run_dir, load_config(run_dir.config, overrides), device, best))
+    config = load_config(run_dir.config, options.overrides)
+    print(build_shortlist(run_dir, config, options.device, options.best))
     say(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")

@@ -31,7 +31,7 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers, refuse_export
 from nmt.data.text.normalization import migrate_normalise_setting
-from nmt.decoding.constraints.shortlist_training import make_shortlist
+from nmt.decoding.constraints.shortlist_training import build_shortlist
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import EXTRA_LENGTH
 from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
@@ -279,7 +279,7 @@ def finish(trainer: Trainer, reason: str, device_name: str) -> None:
     content = {"reason": reason, "update": state.update, "seconds": round(state.seconds, 1)}
     files.write_text(trainer.run.finished, json.dumps(content) + "\n")
     if trainer.config.decode.shortlist:
-        trainer.log.say(make_shortlist(trainer.run, trainer.config, device_name))
+        trainer.log.say(build_shortlist(trainer.run, trainer.config, device_name))
 
 
 def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:

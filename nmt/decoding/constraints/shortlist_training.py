@@ -1,6 +1,6 @@
-"""Which target tokens a source token becomes: a shortlist learned from what a model looks at.
+"""Learn a vocabulary shortlist from the attention of a model on its training text.
 
-Shapes: S source and T target tokens of a pair, without their ends.
+Shapes: S source tokens and T target tokens of a pair, without the ends of the sentences.
 """
 
 from __future__ import annotations
@@ -22,109 +22,119 @@ from nmt.decoding.lines.pair_splitting import batch_by_size
 from nmt.decoding.loading import load_engine
 from nmt.errors import RunError
 
-BEST = 100
-"""Target tokens kept for each source token, where not said otherwise."""
-FREQUENT = 100
-"""So many of the most frequent target tokens stand in every line's list."""
-LEAST_WEIGHT = 0.05
-"""Attention below this counts for nothing."""
+DEFAULT_TARGETS = 100
+"""Default number of target tokens for each source token."""
+FREQUENT_TARGETS = 100
+"""Number of most frequent target tokens that every line may use."""
+MIN_WEIGHT = 0.05
+"""Smallest attention weight that counts."""
 WINDOW = 256
-"""Pairs that are sorted by length together."""
-HELD = 1 << 22
-"""Weights held before those of the same two tokens are added up."""
+"""Number of pairs that are sorted by length together."""
+MAX_BUFFERED_WEIGHTS = 1 << 22
+"""Number of weights in memory from which weights of the same token pair are summed."""
 
 Pair = tuple[Sequence[int], Sequence[int]]
-Weights = tuple[TokenIds, NDArray[np.float64]]
-"""Source token x target vocabulary + target token, and the attention between the two."""
+"""Source and target tokens."""
+TokenPairWeights = tuple[TokenIds, NDArray[np.float64]]
+"""Keys and attention weights of token pairs: key = source token x target vocabulary + target."""
 
 
-def make_shortlist(run: RunDir, config: Config, device: str, best: int = BEST) -> str:
-    """Write the shortlist of a run; return in words what it covers of the validation text."""
+def build_shortlist(run: RunDir, config: Config, device: str, best: int = DEFAULT_TARGETS) -> str:
+    """Learn the shortlist of a run and write it; return its coverage as text.
+
+    Raises RunError if the model has no attention.
+    """
     if not config.model.has_attention:
         raise RunError(f"{run.path}: has no attention to learn from (model.wiring: none)")
-    corpus, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
+    train, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
-    pairs = tqdm(corpus.pairs(), total=len(corpus), unit="pair", disable=None)
+    pairs = tqdm(train.pairs(), total=len(train), unit="pair", disable=None)
     shortlist = learn_shortlist(engine.forced_decoder, pairs, best)
     shortlist.save(run.shortlist)
-    covered, size = coverage(shortlist, valid.pairs())
+    coverage, mean_size = measure_coverage(shortlist, valid.pairs())
     return (
-        f"shortlist: {covered:.2%} of the validation text's target tokens are in their line's "
-        f"list, which holds {size:.0f} of {engine.tokenizers.tgt.vocab_size} in the mean"
+        f"shortlist: {coverage:.2%} of the validation text's target tokens are in their line's "
+        f"list, which holds {mean_size:.0f} of {engine.tokenizers.tgt.vocab_size} in the mean"
     )
 
 
 def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], best: int) -> Shortlist:
-    """Learn a shortlist from pairs of source and target tokens, the targets forced.
+    """Learn a shortlist by forced decoding of pairs of source and target tokens.
 
-    A source token gets the `best` target tokens that attend to it most, summed over all pairs.
+    A source token keeps the `best` target tokens of largest attention, summed over all pairs.
     """
     tokenizers = decoder.tokenizers
-    width = tokenizers.tgt.vocab_size
-    counts = np.zeros(width, np.int64)
-    sums: Weights = (np.zeros(0, np.int64), np.zeros(0))
-    held: list[Weights] = []
+    tgt_vocab_size = tokenizers.tgt.vocab_size
+    target_counts = np.zeros(tgt_vocab_size, np.int64)
+    sums: TokenPairWeights = (np.zeros(0, np.int64), np.zeros(0))
+    buffer: list[TokenPairWeights] = []
     for window in chunks(pairs, WINDOW):
-        held += _attention(decoder, window)
+        buffer += _attention(decoder, window)
         for _, target in window:
-            np.add.at(counts, target, 1)
-        if sum(len(keys) for keys, _ in held) > HELD:
-            sums, held = _summed([sums, *held]), []
-    keys, weights = _summed([sums, *held])
-    ranked = keys[np.lexsort((keys, -weights, keys // width))]
-    source = ranked // width
-    place = np.arange(len(source)) - np.searchsorted(source, source)
-    chosen = np.union1d(ranked[place < best], _copies(tokenizers))
+            np.add.at(target_counts, target, 1)
+        if sum(len(keys) for keys, _ in buffer) > MAX_BUFFERED_WEIGHTS:
+            sums, buffer = _sum_by_key([sums, *buffer]), []
+    keys, weights = _sum_by_key([sums, *buffer])
+    # ascending source token, then descending weight
+    ranked = keys[np.lexsort((keys, -weights, keys // tgt_vocab_size))]
+    source = ranked // tgt_vocab_size
+    rank = np.arange(len(source)) - np.searchsorted(source, source)
+    kept = np.union1d(ranked[rank < best], _copy_keys(tokenizers))
+    source_tokens = np.arange(tokenizers.src.vocab_size + 1)
     return Shortlist(
-        always=_frequent(counts, tokenizers),
-        offsets=np.searchsorted(chosen, np.arange(tokenizers.src.vocab_size + 1) * width),
-        targets=chosen % width,
+        always=_frequent_targets(target_counts, tokenizers),
+        offsets=np.searchsorted(kept, source_tokens * tgt_vocab_size),
+        targets=kept % tgt_vocab_size,
     )
 
 
-def _attention(decoder: ForcedDecoder, pairs: list[Pair]) -> Iterator[Weights]:
-    """Yield the attention of each pair between its tokens, the ends left out."""
-    width = decoder.tokenizers.tgt.vocab_size
-    for batch in batch_by_size(pairs, decoder.settings.batch_size):
-        some = [pairs[i] for i in batch]
-        for (source, target), weights in zip(some, decoder.attention(some), strict=True):
+def _attention(decoder: ForcedDecoder, pairs: list[Pair]) -> Iterator[TokenPairWeights]:
+    """Yield the attention weights between the tokens of each pair, without ends of sentences."""
+    tgt_vocab_size = decoder.tokenizers.tgt.vocab_size
+    for indices in batch_by_size(pairs, decoder.settings.batch_size):
+        batch = [pairs[i] for i in indices]
+        for (source, target), weights in zip(batch, decoder.attention(batch), strict=True):
             inner = weights[:-1, :-1]
-            t, s = np.nonzero(inner >= LEAST_WEIGHT)
-            keys = np.asarray(source, np.int64)[s] * width + np.asarray(target, np.int64)[t]
-            yield keys, inner[t, s].astype(np.float64)
+            t, s = np.nonzero(inner >= MIN_WEIGHT)
+            source_tokens = np.asarray(source, np.int64)[s]
+            target_tokens = np.asarray(target, np.int64)[t]
+            yield source_tokens * tgt_vocab_size + target_tokens, inner[t, s].astype(np.float64)
 
 
-def _summed(parts: list[Weights]) -> Weights:
-    """Add up the weights of like keys; the keys ascend."""
-    keys, place = np.unique(np.concatenate([keys for keys, _ in parts]), return_inverse=True)
+def _sum_by_key(parts: list[TokenPairWeights]) -> TokenPairWeights:
+    """Sum the weights of equal keys; return keys in ascending order."""
+    keys, index = np.unique(np.concatenate([keys for keys, _ in parts]), return_inverse=True)
     weights = np.concatenate([weights for _, weights in parts])
-    sums = np.bincount(place, weights, minlength=len(keys)).astype(np.float64)
+    sums = np.bincount(index, weights, minlength=len(keys)).astype(np.float64)
     return keys, sums
 
 
-def _copies(tokenizers: Tokenizers) -> TokenIds:
+def _copy_keys(tokenizers: Tokenizers) -> TokenIds:
     """Return the keys of source tokens with the target token of the same piece."""
     src, tgt = tokenizers.src, tokenizers.tgt
     allowed = sorted({*range(tgt.vocab_size)} - {*tgt.never_output})
     target_of = dict(zip(tgt.pieces(allowed), allowed, strict=True))
-    pieces = src.pieces(range(src.vocab_size))
-    found = [s * tgt.vocab_size + target_of[p] for s, p in enumerate(pieces) if p in target_of]
-    return np.array(found, np.int64)
+    keys = [
+        token * tgt.vocab_size + target_of[piece]
+        for token, piece in enumerate(src.pieces(range(src.vocab_size)))
+        if piece in target_of
+    ]
+    return np.array(keys, np.int64)
 
 
-def _frequent(counts: TokenIds, tokenizers: Tokenizers) -> TokenIds:
-    """Return the end of a sentence and the tokens seen most often."""
-    order = np.argsort(-counts, kind="stable")[:FREQUENT]
+def _frequent_targets(counts: TokenIds, tokenizers: Tokenizers) -> TokenIds:
+    """Return eos and the most frequent target tokens."""
+    order = np.argsort(-counts, kind="stable")[:FREQUENT_TARGETS]
     return np.concatenate([[tokenizers.tgt.eos], order[counts[order] > 0]])
 
 
-def coverage(shortlist: Shortlist, pairs: Iterable[Pair]) -> tuple[float, float]:
-    """Return the share of target tokens that stand in their line's list, and a list's mean size."""
-    found = tokens = sizes = lines = 0
+def measure_coverage(shortlist: Shortlist, pairs: Iterable[Pair]) -> tuple[float, float]:
+    """Return the fraction of target tokens in the list of their line, and the mean list size."""
+    covered_count = token_count = size_sum = line_count = 0
     for source, target in pairs:
         allowed = shortlist.token_ids(source)
-        found += int(np.isin(target, allowed).sum())
-        tokens += len(target)
-        sizes += len(allowed)
-        lines += 1
-    return found / max(1, tokens), sizes / max(1, lines)
+        covered_count += int(np.isin(target, allowed).sum())
+        token_count += len(target)
+        size_sum += len(allowed)
+        line_count += 1
+    return covered_count / max(1, token_count), size_sum / max(1, line_count)

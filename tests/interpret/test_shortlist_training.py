@@ -11,7 +11,7 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints import shortlist_training
 from nmt.decoding.constraints.shortlist import Shortlist
-from nmt.decoding.constraints.shortlist_training import coverage, learn_shortlist
+from nmt.decoding.constraints.shortlist_training import learn_shortlist, measure_coverage
 from nmt.decoding.trace import FloatArray
 
 EOS = 3
@@ -68,14 +68,14 @@ def own(shortlist: Shortlist, token: int) -> set[int]:
     return {*shortlist.targets[shortlist.offsets[token] : shortlist.offsets[token + 1]].tolist()}
 
 
-@pytest.mark.parametrize("held", [1, shortlist_training.HELD])
+@pytest.mark.parametrize("held", [1, shortlist_training.MAX_BUFFERED_WEIGHTS])
 @pytest.mark.parametrize(
     ("best", "of_a", "of_b"), [(1, {U}, {V}), (2, {U, W}, {U, V}), (3, {U, V, W}, {U, V})]
 )
 def test_the_best_targets_by_attention(
     best: int, of_a: set[int], of_b: set[int], held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shortlist_training, "HELD", held)
+    monkeypatch.setattr(shortlist_training, "MAX_BUFFERED_WEIGHTS", held)
     monkeypatch.setattr(shortlist_training, "WINDOW", 1)
     shortlist = learn(best)
     assert (own(shortlist, A), own(shortlist, B)) == (of_a, of_b)
@@ -86,14 +86,14 @@ def test_a_piece_of_both_sides_may_be_copied() -> None:
 
 
 def test_frequent_tokens_stand_in_every_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortlist_training, "FREQUENT", 1)
+    monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 1)
     assert learn(1).token_ids([]).tolist() == [EOS, U]
-    monkeypatch.setattr(shortlist_training, "FREQUENT", 100)
+    monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 100)
     assert learn(1).token_ids([]).tolist() == [EOS, U, V, W], "no token that was never seen"
 
 
 def test_coverage_counts_tokens_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortlist_training, "FREQUENT", 1)
+    monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 1)
     shortlist = learn(1)
-    found = coverage(shortlist, [([A], [U, W]), ([B, PARIS], [V, NAME])])
+    found = measure_coverage(shortlist, [([A], [U, W]), ([B, PARIS], [V, NAME])])
     assert found == (3 / 4, (2 + 4) / 2)
