@@ -1,4 +1,4 @@
-"""What several test rooms share."""
+"""Settings of the whole test session."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    """Tests use models so small that threads only get in each other's way."""
+    """Use one thread: the models of the tests are too small for more."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _interrupts_reach_children() -> None:
-    """Where the tests run in the background SIGINT is ignored, and children would inherit that."""
+    """Restore SIGINT, which background jobs ignore and child processes would inherit."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

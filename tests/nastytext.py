@@ -1,4 +1,4 @@
-"""Parallel text with one fault of each kind, planted where the tests know it."""
+"""Parallel text with faults of each kind at known lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def demo_lines(name: str) -> list[str]:
 
 @dataclass
 class Nasty:
-    """Two files, a test set, and what stands in them: lines from 1 by (kind, side)."""
+    """Two files, a test set, and the planted faults: lines from 1 by (kind, side)."""
 
     src: Path
     tgt: Path
@@ -27,12 +27,12 @@ class Nasty:
 
     @property
     def train(self) -> TextSetReader:
-        """Both sides."""
+        """The training text."""
         return TextSetReader([(self.src, self.tgt)])
 
 
 def make_nasty(folder: Path) -> Nasty:
-    """Write the demo text with planted faults; all that is planted is an error or a warning."""
+    """Write the demo text with planted faults, all of them errors or warnings."""
     src, tgt = (demo_lines(f"train.{side}")[:CLEAN_LINES] for side in ("en", "fr"))
     test = demo_lines("test.en"), demo_lines("test.fr")
     for name, lines in (("test.en", test[0]), ("test.fr", test[1])):
@@ -85,6 +85,6 @@ def make_nasty(folder: Path) -> Nasty:
 
 
 def long_pairs(count: int) -> list[tuple[str, str]]:
-    """Return longer pairs of the demo text that no test uses otherwise."""
+    """Return long pairs of the demo text that no other test uses."""
     pairs = zip(demo_lines("train.en")[8000:], demo_lines("train.fr")[8000:], strict=True)
     return [pair for pair in pairs if len(pair[0]) > 60][:count]

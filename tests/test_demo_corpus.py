@@ -35,21 +35,21 @@ def corpus() -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def test_regenerating_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_make_demo_corpus_reproduces_the_same_bytes(tmp_path: Path) -> None:
     script = ROOT / "scripts" / "make-demo-corpus"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
-    made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == sorted(path.name for path in DATA.iterdir())
-    for name in made:
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == sorted(path.name for path in DATA.iterdir())
+    for name in files:
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), name
 
 
-def test_sizes(corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_has_the_documented_sizes(corpus: dict[str, list[tuple[str, str]]]) -> None:
     assert {name: len(pairs) for name, pairs in corpus.items()} == SIZES
     assert sum(path.stat().st_size for path in DATA.iterdir()) < 3_000_000
 
 
-def test_no_source_occurs_twice(corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_sources_are_unique(corpus: dict[str, list[tuple[str, str]]]) -> None:
     counts = Counter(source for pairs in corpus.values() for source, _ in pairs)
     assert max(counts.values()) == 1
     folded: dict[str, str] = {}
@@ -58,7 +58,7 @@ def test_no_source_occurs_twice(corpus: dict[str, list[tuple[str, str]]]) -> Non
             assert folded.setdefault(source.lower(), target) == target
 
 
-def test_lines_are_clean_and_of_the_promised_length(
+def test_demo_corpus_lines_are_clean_and_of_stated_length(
     corpus: dict[str, list[tuple[str, str]]],
 ) -> None:
     for name, pairs in corpus.items():
@@ -76,7 +76,9 @@ def test_lines_are_clean_and_of_the_promised_length(
 
 
 @pytest.mark.parametrize("name", ALIGNED)
-def test_alignments(name: str, corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_alignments_are_valid_links(
+    name: str, corpus: dict[str, list[tuple[str, str]]]
+) -> None:
     alignments = lines_of(f"{name}.align")
     for (source, target), line in zip(corpus[name], alignments, strict=True):
         links = [tuple(map(int, link.split("-"))) for link in line.split(" ")]
@@ -88,11 +90,11 @@ def test_alignments(name: str, corpus: dict[str, list[tuple[str, str]]]) -> None
         assert len(linked) >= 0.7 * len(source.split()), source
 
 
-def test_every_word_is_frequent_in_train(corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_words_are_frequent_in_train(corpus: dict[str, list[tuple[str, str]]]) -> None:
     word = re.compile(r"[^\W_]+n't|o'clock|[^\W_]+")
-    for side, least in ((0, 15), (1, 5)):
+    for side, minimum in ((0, 15), (1, 5)):
         counts = Counter(w for pair in corpus["train"] for w in word.findall(pair[side].lower()))
-        assert min(counts.values()) >= least
+        assert min(counts.values()) >= minimum
         if side == 0:
             assert 400 <= len(counts) <= 600
         for name in ALIGNED:
@@ -111,7 +113,7 @@ WRONG = (
 )
 
 
-def test_french_has_no_slips(corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_french_has_no_grammar_errors(corpus: dict[str, list[tuple[str, str]]]) -> None:
     allowed = re.compile(r"besoin d'|à ce|vieux (et|à|au|il|était)|d(es|u|e la) ")
     for pairs in corpus.values():
         for source, target in pairs:
@@ -139,7 +141,9 @@ EXPECTED = (
 
 
 @pytest.mark.parametrize(("english", "french"), EXPECTED)
-def test_phrases(english: str, french: str, corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_demo_corpus_phrase_has_expected_translation(
+    english: str, french: str, corpus: dict[str, list[tuple[str, str]]]
+) -> None:
     def meant(pair: tuple[str, str]) -> bool:
         return re.search(rf"\b{english}\b", pair[0]) is not None
 
@@ -147,17 +151,17 @@ def test_phrases(english: str, french: str, corpus: dict[str, list[tuple[str, st
     assert matching
     # "la" and "le" may have met "de" or "à": look for what follows the article too.
     core = french.split(" ", 1)[-1] if french.startswith(("le ", "la ", "les ")) else french
-    found = sum(core.lower() in target.lower() for _, target in matching)
-    assert found >= 0.9 * len(matching)
+    matches = sum(core.lower() in target.lower() for _, target in matching)
+    assert matches >= 0.9 * len(matching)
 
 
-def words_differing(one: list[str], two: list[str], limit: int) -> int:
+def words_differing(first: list[str], second: list[str], limit: int) -> int:
     """Word edit distance, given up as soon as it exceeds the limit."""
-    above = list(range(len(two) + 1))
-    for i, word in enumerate(one, 1):
+    above = list(range(len(second) + 1))
+    for i, word in enumerate(first, 1):
         row = [i]
-        for j, other in enumerate(two, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != other)))
+        for j, candidate in enumerate(second, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != candidate)))
         if min(row) > limit:
             return limit + 1
         above = row
@@ -187,7 +191,9 @@ def nearest(train: list[list[str]], postings: dict[str, list[int]], query: list[
     return chosen
 
 
-def test_nearest_neighbour_is_no_translation(corpus: dict[str, list[tuple[str, str]]]) -> None:
+def test_nearest_neighbor_baseline_has_stated_bleu(
+    corpus: dict[str, list[tuple[str, str]]],
+) -> None:
     train = [source.lower().split() for source, _ in corpus["train"]]
     postings: dict[str, list[int]] = {}
     for index, words in enumerate(train):

@@ -1,4 +1,4 @@
-"""The processes of a job that torchrun started."""
+"""Find the processes of a torchrun job."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def workers_of(job: subprocess.Popen[Any]) -> list[int]:
-    """Return the processes that torchrun started, by rank."""
-    found: dict[int, int] = {}
+def rank_processes(job: subprocess.Popen[Any]) -> list[int]:
+    """Return the process IDs of a torchrun job in the order of their ranks."""
+    processes: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
@@ -18,5 +18,5 @@ def workers_of(job: subprocess.Popen[Any]) -> list[int]:
             continue
         ranks = [v for v in variables if v.startswith(b"RANK=")]
         if parent == job.pid and ranks:
-            found[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
-    return [found[rank] for rank in sorted(found)]
+            processes[int(ranks[0].removeprefix(b"RANK="))] = int(folder.name)
+    return [processes[rank] for rank in sorted(processes)]

@@ -1,4 +1,4 @@
-"""A small HTTP server in a thread that does what servers do: ranges, cuts, changes, nonsense."""
+"""An HTTP server for tests with ranges, broken connections, changed files and errors."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from typing import Any
 
 @dataclass
 class Page:
-    """A file on the server, and the server's manners when asked for it."""
+    """A file on the server and the behavior of the server for this file."""
 
     content: bytes
     etag: str | None = '"1"'
     modified: str | None = None
     ranges: bool = True
-    """Whether `Range` is heeded at all, and `If-Range` with it."""
+    """Whether `Range` and `If-Range` are supported."""
     if_range: bool = True
     length: bool = True
     """Whether Content-Length is sent."""
     validators_in_parts: bool = True
     shift: int = 0
-    """How far from the byte asked for a part begins."""
+    """Offset of a partial response from the requested byte."""
     cuts: list[int] = field(default_factory=list)
-    """The next answers break off after so many bytes of body."""
+    """Number of body bytes after which each of the next responses breaks off."""
     pause: float = 0.0
     """Seconds before every thousandth byte."""
     status: int = 0
-    """An error to answer with."""
+    """HTTP error code to answer with, 0 for none."""
 
 
 @dataclass
 class Request:
-    """One request, and the bytes of body that were sent for it."""
+    """A request and the number of body bytes sent for it."""
 
     path: str
     range: str | None
@@ -48,15 +48,15 @@ class Request:
 
 @dataclass
 class Site:
-    """What is served, by path, and what was asked for."""
+    """The pages by path, and the received requests."""
 
     url: str
     pages: dict[str, Page] = field(default_factory=dict)
-    asked: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with the pages of a site."""
+    """Request handler that serves the pages of a site."""
 
     def __init__(self, *args: Any, site: Site) -> None:
         self.site = site
@@ -64,7 +64,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         request = Request(self.path, self.headers.get("Range"), self.headers.get("If-Range"))
-        self.site.asked.append(request)
+        self.site.requests.append(request)
         page = self.site.pages.get(self.path)
         if page is None or page.status:
             self.send_error(404 if page is None else page.status)

@@ -1,4 +1,4 @@
-"""What the commands work on: a trained model, a run that takes no time, a server with data."""
+"""Fixtures of the command tests: a trained model, a tiny config, a server with data sets."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ train:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    """Train to reverse digits, some twenty seconds on one thread, once for all of pytest."""
+    """Return a model that reverses digits, trained once per session (20 s on one thread)."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
     strings = digit_strings(4250, seed=7)
     unseen = reversals(strings[:200])
-    config, run, said = folder / "digits.yaml", folder / "run", folder / "said.json"
+    config, run, record = folder / "digits.yaml", folder / "run", folder / "training.json"
     with FileLock(f"{folder}.lock"):
-        if not said.exists():
+        if not record.exists():
             folder.mkdir()
             write_pairs(folder / "test", unseen)
             write_pairs(folder / "valid", reversals(strings[200:250]))
             write_pairs(folder / "train", reversals(strings[250:]))
             config.write_text(DIGITS)
             training = done(nmt("train", config, "--run", run, "--device", "cpu"))
-            said.write_text(json.dumps(asdict(training)))
-    training = Result(**json.loads(said.read_text()))
+            record.write_text(json.dumps(asdict(training)))
+    training = Result(**json.loads(record.read_text()))
     return Digits(
         run, config, strings[:200], [tgt for _, tgt in reversals(strings[:200])], training
     )
 
 
 def reversals(strings: list[str]) -> list[tuple[str, str]]:
-    """Pair each string with itself read backwards."""
+    """Pair each string with its reversal."""
     return [(text, text[::-1]) for text in strings]
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Tiny:
-    """Write the small text and its config; nothing is trained yet."""
+    """Write a small text and a config without training."""
     return make_tiny(tmp_path)
 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """A server, and a catalogue of three data sets on it in place of the shipped one."""
+    """Serve three data sets and replace the shipped catalogue by theirs."""
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     with serving(pages()) as site:

@@ -36,16 +36,16 @@ def test_fetched_then_kept_and_never_replaced(site: Site, tmp_path: Path) -> Non
     ]
     assert there(out) == {"train.en": EN, "train.fr": FR}
 
-    site.asked.clear()
+    site.requests.clear()
     again = done(nmt("data", "get", "summed", "--to", out))
     assert [line.split()[0] for line in again.lines] == ["kept", "kept", "summed:"]
     assert again.err == ""
-    assert site.asked == []
+    assert site.requests == []
 
     (out / "train.fr").write_bytes(b"Un.\n")
     third = nmt("data", "get", "summed", "--to", out)
     refused(third, f"{out / 'train.fr'}: expected no file", "got other text (move it away")
-    assert site.asked == []
+    assert site.requests == []
     assert there(out) == {"train.en": EN, "train.fr": b"Un.\n"}
 
 
@@ -65,7 +65,7 @@ def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
     }
     assert set(found) == {"train.en", "train.fr", "sources.json"}
     assert done(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
     for name, content in [
         ("train.en", b"mine\n"),
@@ -136,7 +136,7 @@ def test_files_that_are_here_already(below: str, site: Site, tmp_path: Path) -> 
     assert result.err == ""
     assert there(tmp_path / "out") == {"train.en": EN, "train.fr": FR}
     assert there(here) == {"en.gz": EN_GZ, "fr.gz": FR_GZ}
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_files_that_are_here_must_have_the_sum_too(site: Site, tmp_path: Path) -> None:
@@ -228,5 +228,5 @@ def test_multi30k_over_http_with_cuts(tmp_path: Path, monkeypatch: pytest.Monkey
     pages["/train.de.gz"].cuts = [100_000, 1, 200_000]
     with serving(pages) as site:
         done(nmt("data", "get", "multi30k", "--mirror", site.url, "--to", tmp_path))
-        assert len(site.asked) == len(NAMES) + 3
+        assert len(site.requests) == len(NAMES) + 3
     assert [path.name for path in sorted(tmp_path.iterdir())] == NAMES

@@ -47,9 +47,9 @@ def test_a_full_disk_keeps_what_has_arrived(
         patch.setattr(files, "write_text", lambda path, text: path.write_text(text))
         result = nmt("data", "get", "summed", "--to", out)
     refused(result, f"{out}: No space left on device; --to names another folder")
-    site.asked.clear()
+    site.requests.clear()
     done(nmt("data", "get", "summed", "--to", out))
-    assert [request.path for request in site.asked] == ["/raw/fr.gz"]
+    assert [request.path for request in site.requests] == ["/raw/fr.gz"]
     assert there(out) == {"train.en": EN, "train.fr": FR}
 
 
@@ -170,10 +170,10 @@ def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
     assert sorted(there(out)) == ["other.tsv.gz.part", "other.tsv.gz.part.json"]
 
     site.pages["/both.tsv.gz"].pause = 0.0
-    site.asked.clear()
+    site.requests.clear()
     done(nmt("data", "get", "unsummed", "--to", out))
-    assert [request.range for request in site.asked] == [f"bytes={len(kept)}-"]
-    assert site.asked[0].sent == len(content) - len(kept)
+    assert [request.range for request in site.requests] == [f"bytes={len(kept)}-"]
+    assert site.requests[0].sent == len(content) - len(kept)
     lines = there(out)["train.fr"].decode().split("\n")
     assert lines == [*(f"Ligne {i}." for i in range(9_000)), ""]
     assert not part.exists()

@@ -1,6 +1,6 @@
-"""Every command in README.md is run as it stands there, in a folder prepared as it assumes.
+"""Run every command of README.md in a folder with the files that it assumes.
 
-A command that is new to the README fails until it has a line in COMMANDS.
+A new command in the README needs an entry in COMMANDS.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SHORT = "--set train.max_updates=2 --set train.threads=1 --set model.d_hidden=8 
 
 @dataclass(frozen=True)
 class Use:
-    """How a command of the README is run here."""
+    """How the test runs a command of the README."""
 
     run: bool = True
-    """False for what needs a network, or is set-up that other tests or the integration run."""
+    """False for commands that need a network, and for installation commands that CI runs."""
     extra: str = ""
-    """Flags put at its end, to make it short."""
+    """Additional flags that make the command fast."""
     code: int = 0
 
 
@@ -59,7 +59,7 @@ COMMANDS: dict[str, Use] = {
     "--gold data/demo/test.align": Use(),
     "nmt evaluate my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
 }
-"""By the command as it stands in README.md, without the prompt, comment and line breaks."""
+"""Commands of README.md without prompt, comment and line breaks."""
 
 
 def commands(markdown: str) -> list[str]:
@@ -67,7 +67,7 @@ def commands(markdown: str) -> list[str]:
 
     In a console block only lines after a `$` are commands. A backslash at the end joins lines.
     """
-    found = []
+    result = []
     fence = re.compile(r"^```(sh|bash|shell|console)[^\n]*\n(.*?)^```", re.M | re.S)
     for kind, block in fence.findall(markdown):
         for line in re.sub(r"\\\n\s*", "", block).split("\n"):
@@ -78,11 +78,11 @@ def commands(markdown: str) -> list[str]:
                 text = text[2:]
             text = re.sub(r"\s+#\s.*$", "", text).strip()
             if text and not text.startswith("#"):
-                found.append(re.sub(r"\s+", " ", text))
-    return found
+                result.append(re.sub(r"\s+", " ", text))
+    return result
 
 
-def test_the_parser_finds_commands_and_nothing_else() -> None:
+def test_commands_page_gives_only_shell_commands() -> None:
     page = (
         "nmt is not a command here\n```sh\n# a comment\nnmt train a.yaml   # trains\n"
         "nmt translate \\\n    -m runs/a < b.txt\n\n```\n```yaml\nnmt: no\n```\n"
@@ -93,14 +93,14 @@ def test_the_parser_finds_commands_and_nothing_else() -> None:
     assert len(commands(page)) == 3
 
 
-def test_every_command_of_the_readme_is_known_here() -> None:
+def test_readme_commands_all_have_an_entry() -> None:
     unknown = [c for c in commands(README.read_text()) if c not in COMMANDS]
     assert not unknown, "add them to COMMANDS"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
-    """A folder as the README leaves one: a finished run and a few files of text."""
+    """Return a folder with a finished run and the text files of the README."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(digits.run, folder / "runs" / "demo", symlinks=True)
     write_lines(folder / "my.fr", digits.ref[:5])
@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
 
 
 @pytest.mark.parametrize("command", commands(README.read_text()))
-def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
+def test_readme_command_succeeds(command: str, folder: Path) -> None:
     use = COMMANDS[command]
     if not use.run:
         pytest.skip("set-up, run elsewhere")
@@ -143,9 +143,7 @@ PYTHON.append(
 
 
 @pytest.mark.parametrize("block", PYTHON)
-def test_a_python_block_of_the_readme_and_docs_runs(
-    block: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_docs_python_block_runs(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     names: dict[str, object] = {}
     exec(block, names)

@@ -1,4 +1,4 @@
-"""`nmt train` in several processes, as torchrun starts them, and what is left when one dies."""
+"""`nmt train` and `nmt translate` under torchrun, and the failure of a rank."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from typing import Any
 import pytest
 from commandline import NMT, done, nmt, write_lines
 from tinyruns import Digits, Tiny
-from torchjobs import workers_of
+from torchjobs import rank_processes
 
 from nmt.commands.translation import translate
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""Else two agents that restart for different reasons share stale addresses (torch 2.13)."""
+"""Without it, agents that restart for different reasons share stale addresses (torch 2.13)."""
 LONG = ["--set", "train.max_updates=100000", "--set", "train.patience=null"]
 SAVING = ["--set", "train.save_every=20"]
 
 
 def command(tiny: Tiny, launch: list[str], *arguments: str) -> list[str]:
-    """Return the command line of a run that starts or goes on."""
+    """Return the command line that starts or resumes a run."""
     train = ["train", str(tiny.config), "--run", str(tiny.run), "--resume", "--device", "cpu"]
     return [*TORCHRUN, *launch, "--no-python", "--", *NMT, *train, *SAVING, *arguments]
 
 
 @contextmanager
-def started(line: list[str], within: list[str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Start a job; nothing of it is left after the block."""
+def running_job(
+    line: list[str], within: list[str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a job; kill all its processes after the block."""
     job = subprocess.Popen(
         [*(within or []), *line],
         stderr=subprocess.PIPE,
@@ -49,28 +51,28 @@ def started(line: list[str], within: list[str] | None = None) -> Iterator[subpro
     try:
         yield job
     finally:
-        for pid in workers_of(job):
+        for pid in rank_processes(job):
             os.kill(pid, signal.SIGKILL)
         job.kill()
         job.communicate()
 
 
 def wait_for(path: Path, job: subprocess.Popen[str]) -> None:
-    """Wait until a job has made a file."""
+    """Wait until a job has created a file."""
     end = time.monotonic() + 60
     while not path.exists():
         assert job.poll() is None, job.communicate()[1]
-        assert time.monotonic() < end, f"{path} never came"
+        assert time.monotonic() < end, f"{path} was not created"
         time.sleep(0.05)
 
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
 
-def test_a_worker_that_is_killed_ends_the_job_with_its_name(tiny: Tiny) -> None:
-    with started(command(tiny, ALONE, *LONG)) as job:
+def test_torchrun_killed_rank_ends_job_with_its_name(tiny: Tiny) -> None:
+    with running_job(command(tiny, ALONE, *LONG)) as job:
         wait_for(tiny.run / "last", job)
-        os.kill(workers_of(job)[1], signal.SIGKILL)
+        os.kill(rank_processes(job)[1], signal.SIGKILL)
         begin = time.monotonic()
         _, err = job.communicate(timeout=60)
         assert time.monotonic() - begin < 60
@@ -81,8 +83,8 @@ def test_a_worker_that_is_killed_ends_the_job_with_its_name(tiny: Tiny) -> None:
     assert "nmt/training" not in err, "a traceback of ours"
 
 
-def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
-    with started(command(tiny, ALONE, *LONG)) as job:
+def test_torchrun_signal_saves_checkpoint(tiny: Tiny) -> None:
+    with running_job(command(tiny, ALONE, *LONG)) as job:
         wait_for(tiny.run / "last", job)
         job.send_signal(signal.SIGTERM)
         _, err = job.communicate(timeout=60)
@@ -91,13 +93,13 @@ def test_a_signal_to_the_job_saves_the_run(tiny: Tiny) -> None:
     assert f"interrupted after update {last}; go on with --resume" in err
 
 
-def test_workers_share_a_file_as_one_translates_it(digits: Digits, tmp_path: Path) -> None:
+def test_translate_two_ranks_equals_one_process(digits: Digits, tmp_path: Path) -> None:
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
     flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", "--protect", source, "-o"]
     alone = done(nmt("translate", *flags, tmp_path / "alone"))
     report = next(line for line in alone.err.splitlines() if "protected parts stand" in line)
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
-    with started(line) as job:
+    with running_job(line) as job:
         _, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     assert report in err
@@ -106,22 +108,22 @@ def test_workers_share_a_file_as_one_translates_it(digits: Digits, tmp_path: Pat
 
 
 def assert_same_lists(lines: list[bytes], expected: list[bytes]) -> None:
-    """Compare lines of n-best lists: equal texts, scores equal but for rounding.
+    """Compare lines of n-best lists: equal texts, and scores equal except for rounding.
 
     Some libraries (MKL with AVX2) round a product differently in batches of another shape.
     """
     fields, expected_fields = (
-        [line.rsplit(b" ||| ", 1) for line in each] for each in (lines, expected)
+        [line.rsplit(b" ||| ", 1) for line in texts] for texts in (lines, expected)
     )
     assert [text for text, _ in fields] == [text for text, _ in expected_fields]
     scores = [float(score) for _, score in fields]
     assert scores == pytest.approx([float(score) for _, score in expected_fields], abs=1e-3)
 
 
-def test_parts_that_are_whole_are_kept(
+def test_translate_interrupted_parts_are_reused(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that stops in its third part goes on with that one; another setting begins anew."""
+    """An interrupted job continues with its third part; another setting starts again."""
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
     terms = write_lines(tmp_path / "terms.tsv", ["1\t1"])
     flags = ["-m", digits.run, "--device", "cpu", source, "-o", out, "--nbest", "2", "--beam", "2"]
@@ -133,13 +135,13 @@ def test_parts_that_are_whole_are_kept(
     parts: list[int] = []
     real = translate._Way.translate
 
-    def stops(*arguments: Any) -> Any:
+    def interrupt_third_part(*arguments: Any) -> Any:
         if len(parts) == 2:
             raise KeyboardInterrupt
         parts.append(0)
         return real(*arguments)
 
-    monkeypatch.setattr(translate._Way, "translate", stops)
+    monkeypatch.setattr(translate._Way, "translate", interrupt_third_part)
     assert nmt("translate", *flags).code == 130
     folder = out.with_name("out.parts")
     assert sorted(p.name for p in folder.iterdir()) == ["00000", "00001", "made-by"]
@@ -149,16 +151,16 @@ def test_parts_that_are_whole_are_kept(
     monkeypatch.setattr(translate._Way, "translate", real)
     (folder / "00000").write_bytes(b"kept\n")
     (folder / "00001").write_bytes(b"")
-    found = done(nmt("translate", *flags))
-    assert "going on with the parts that are there" in found.err
-    assert "what follows is of the parts made now" in found.err
-    assert "demanded phrases stand (100.0%)" in found.err
-    first, *others = out.read_bytes().split(b"\n")[:-1]
+    resumed = done(nmt("translate", *flags))
+    assert "going on with the parts that are there" in resumed.err
+    assert "what follows is of the parts made now" in resumed.err
+    assert "demanded phrases stand (100.0%)" in resumed.err
+    first, *remaining = out.read_bytes().split(b"\n")[:-1]
     assert first == b"kept"
-    assert_same_lists(others, alone_lines[len(begin_lines) :])
+    assert_same_lists(remaining, alone_lines[len(begin_lines) :])
     assert not folder.exists()
 
-    monkeypatch.setattr(translate._Way, "translate", stops)
+    monkeypatch.setattr(translate._Way, "translate", interrupt_third_part)
     parts.clear()
     assert nmt("translate", *flags).code == 130
     monkeypatch.setattr(translate._Way, "translate", real)
@@ -174,16 +176,16 @@ def test_parts_that_are_whole_are_kept(
     assert (folder / "thesis.txt").read_text() == "mine"
 
 
-def test_what_cannot_be_shared_is_refused(digits: Digits) -> None:
+def test_translate_stdin_under_torchrun_is_refused(digits: Digits) -> None:
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", "-m", str(digits.run)]
-    with started(line) as job:
+    with running_job(line) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
     assert "under torchrun: needs a plain file" in err
 
 
-def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> None:
-    with started(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
+def test_torchrun_invalid_setting_is_reported_by_each_rank(tiny: Tiny) -> None:
+    with running_job(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
     assert "error: rank 0: --set train.lr" in err
@@ -195,8 +197,8 @@ def test_bad_settings_are_told_by_every_worker_and_leave_nothing(tiny: Tiny) -> 
     os.name != "posix" or os.geteuid() != 0 or not shutil.which("ip"),
     reason="needs root and iproute2 for network namespaces",
 )
-def test_two_hosts_train_one_run(tiny: Tiny) -> None:
-    """Two network namespaces joined by a cable, a worker in each."""
+def test_torchrun_two_hosts_restart_and_finish(tiny: Tiny) -> None:
+    """Run one rank in each of two network namespaces, connected by a virtual cable."""
     hosts = {"nmt-a": "10.71.0.1", "nmt-b": "10.71.0.2"}
 
     def ip(*words: str) -> None:
@@ -226,15 +228,15 @@ def test_two_hosts_train_one_run(tiny: Tiny) -> None:
             for name in hosts
         }
         with (
-            started(lines["nmt-a"], inside["nmt-a"]) as one,
-            started(lines["nmt-b"], inside["nmt-b"]) as other,
+            running_job(lines["nmt-a"], inside["nmt-a"]) as first,
+            running_job(lines["nmt-b"], inside["nmt-b"]) as second,
         ):
-            wait_for(tiny.run / "last", one)
-            os.kill(workers_of(other)[0], signal.SIGKILL)
-            errs = [job.communicate(timeout=180)[1] for job in (one, other)]
+            wait_for(tiny.run / "last", first)
+            os.kill(rank_processes(second)[0], signal.SIGKILL)
+            errs = [job.communicate(timeout=180)[1] for job in (first, second)]
     finally:
         for name in hosts:
             subprocess.run(["ip", "netns", "delete", name])
-    assert one.returncode == other.returncode == 0, errs
+    assert first.returncode == second.returncode == 0, errs
     assert json.loads((tiny.run / "finished.json").read_text())["update"] == 150
     assert any("resumed after update" in err for err in errs)

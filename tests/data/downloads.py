@@ -29,4 +29,4 @@ def cut_once(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, at: int = 
         with pytest.raises(DataError, match=r"cut; 7 kB are kept, repeat the command to continue"):
             get(site, part)
     assert part.read_bytes() == CONTENT[:at]
-    site.asked.clear()
+    site.requests.clear()

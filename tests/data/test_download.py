@@ -19,7 +19,7 @@ from nmt.errors import DataError
 def test_a_whole_file_comes_in_and_is_not_asked_for_again(site: Site, part: Path) -> None:
     assert get(site, part, len(CONTENT)) == CONTENT
     assert get(site, part, len(CONTENT)) == CONTENT
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     delete_part(part)
     assert list(part.parent.iterdir()) == []
 
@@ -27,19 +27,19 @@ def test_a_whole_file_comes_in_and_is_not_asked_for_again(site: Site, part: Path
 def test_a_cut_download_is_gone_on_with_at_once(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [5_000, 512, 9_000]
     assert get(site, part) == CONTENT
-    assert [request.range for request in site.asked] == [
+    assert [request.range for request in site.requests] == [
         None,
         "bytes=5000-",
         "bytes=5512-",
         "bytes=14512-",
     ]
-    assert {request.if_range for request in site.asked[1:]} == {'"1"'}
+    assert {request.if_range for request in site.requests[1:]} == {'"1"'}
 
 
 def test_the_next_process_goes_on(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cut_once(site, part, monkeypatch)
     assert get(site, part) == CONTENT
-    assert [(request.range, request.sent) for request in site.asked] == [("bytes=7000-", 13_000)]
+    assert [(request.range, request.sent) for request in site.requests] == [("bytes=7000-", 13_000)]
 
 
 def test_a_server_without_ranges_sends_the_file_from_its_start(
@@ -48,7 +48,7 @@ def test_a_server_without_ranges_sends_the_file_from_its_start(
     site.pages["/a.gz"].ranges = False
     cut_once(site, part, monkeypatch)
     assert get(site, part) == CONTENT
-    assert [request.sent for request in site.asked] == [len(CONTENT)]
+    assert [request.sent for request in site.requests] == [len(CONTENT)]
 
 
 @pytest.mark.parametrize("heeded", [True, False], ids=["If-Range heeded", "If-Range ignored"])
@@ -79,7 +79,7 @@ def test_a_file_that_has_changed_is_never_spliced(
     cut_once(site, part, monkeypatch)
     site.pages["/a.gz"] = Page(OTHER, if_range=heeded, **after)  # type: ignore[arg-type]
     assert get(site, part) == OTHER
-    assert site.asked[0].range == "bytes=7000-"
+    assert site.requests[0].range == "bytes=7000-"
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"'])
@@ -90,7 +90,7 @@ def test_without_a_strong_mark_of_the_version_nothing_is_gone_on_with(
     cut_once(site, part, monkeypatch)
     site.pages["/a.gz"].content = OTHER
     assert get(site, part) == OTHER
-    assert [request.range for request in site.asked] == [None]
+    assert [request.range for request in site.requests] == [None]
 
 
 def test_a_part_without_its_note_is_not_trusted(
@@ -99,7 +99,7 @@ def test_a_part_without_its_note_is_not_trusted(
     cut_once(site, part, monkeypatch)
     part.with_name("a.gz.part.json").write_text("{")
     assert get(site, part) == CONTENT
-    assert [request.range for request in site.asked] == [None]
+    assert [request.range for request in site.requests] == [None]
 
 
 def test_a_part_from_another_address_is_not_gone_on_with(
@@ -117,7 +117,7 @@ def test_a_file_that_has_shrunk_is_fetched_anew(
     cut_once(site, part, monkeypatch)
     site.pages["/a.gz"].content = OTHER[:3_000]
     assert get(site, part) == OTHER[:3_000]
-    assert [request.range for request in site.asked] == ["bytes=7000-", None]
+    assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
 @pytest.mark.parametrize("shift", [-1_000, 1_000])
@@ -127,7 +127,7 @@ def test_a_part_that_begins_elsewhere_is_not_taken(
     cut_once(site, part, monkeypatch)
     site.pages["/a.gz"].shift = shift
     assert get(site, part) == CONTENT
-    assert [request.range for request in site.asked] == ["bytes=7000-", None]
+    assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
 def test_a_partial_answer_need_not_repeat_the_version(
@@ -137,7 +137,7 @@ def test_a_partial_answer_need_not_repeat_the_version(
     site.pages["/a.gz"].validators_in_parts = False
     site.pages["/a.gz"].cuts = [1_000]
     assert get(site, part) == CONTENT
-    assert [request.range for request in site.asked] == ["bytes=7000-", "bytes=8000-"]
+    assert [request.range for request in site.requests] == ["bytes=7000-", "bytes=8000-"]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -166,14 +166,14 @@ def test_a_file_of_unknown_length(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     assert get(site, part) == CONTENT
     assert get(site, part) == CONTENT
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 def test_a_cut_shows_by_the_size_that_is_known(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     site.pages["/a.gz"].cuts = [7_000]
     assert get(site, part, len(CONTENT)) == CONTENT
-    assert [request.range for request in site.asked] == [None, "bytes=7000-"]
+    assert [request.range for request in site.requests] == [None, "bytes=7000-"]
 
 
 @pytest.mark.parametrize("at", [0, 7_000], ids=["from its start", "gone on with"])

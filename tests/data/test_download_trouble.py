@@ -40,7 +40,7 @@ def test_an_answer_that_is_an_error(status: int, site: Site, part: Path) -> None
     with pytest.raises(DataError, match=match + r", or name a folder that holds a\.gz with --from"):
         get(site, part)
     assert not part.parent.exists()
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 def test_a_server_that_is_gone_by_now(
@@ -59,7 +59,7 @@ def test_a_server_that_cuts_for_ever(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [100] * 100
     with pytest.raises(DataError, match=r"cut; 500 B are kept, repeat the command to continue"):
         get(site, part)
-    assert len(site.asked) == download.MAX_CONNECTIONS
+    assert len(site.requests) == download.MAX_CONNECTIONS
 
 
 def test_no_server(part: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_server_that_falls_silent_is_asked_again(
 
     site.pages["/a.gz"] = Slow(CONTENT)
     assert get(site, part) == CONTENT
-    assert [request.range for request in site.asked] == [None, "bytes=3000-"]
+    assert [request.range for request in site.requests] == [None, "bytes=3000-"]
 
 
 @pytest.mark.parametrize(

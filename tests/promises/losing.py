@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from killing import started, wait_until
 from smallrun import SmallRun
-from torchjobs import workers_of
+from torchjobs import rank_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 TIMEOUT_SECONDS = 5
@@ -59,7 +59,7 @@ def run_losing(
                 lose(small, rng, loss, job)
             code = job.wait(2 * END_SECONDS)
         finally:
-            for process in workers_of(job):  # each is in a session of its own
+            for process in rank_processes(job):  # each is in a session of its own
                 os.kill(process, signal.SIGKILL)
     assert code == 0, said.read_text()
     return said.read_text()
@@ -70,9 +70,9 @@ def lose(small: SmallRun, rng: random.Random, loss: Loss, job: subprocess.Popen[
     wanted = rng.randint(1, 25)
     assert wait_until(lambda: max(small.updates, default=0) >= wanted, job), "it ended before"
     time.sleep(rng.uniform(0, 0.05))
-    lost = workers_of(job)[loss.rank]
+    lost = rank_processes(job)[loss.rank]
     os.kill(lost, loss.how)
     begin = time.monotonic()
-    while lost in workers_of(job):
+    while lost in rank_processes(job):
         assert time.monotonic() < begin + END_SECONDS, f"rank {loss.rank} still holds the others"
         time.sleep(0.05)

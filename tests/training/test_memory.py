@@ -141,7 +141,7 @@ def test_auto_needs_no_free_memory_to_be_known(
     assert find_micro_batch_tokens(trainer)[0] == 256
 
 
-def test_workers_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_processes_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = available_memory(torch.device("cpu"))
     assert 0 < alone < math.inf
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
