@@ -147,7 +147,7 @@ def test_a_link_is_made_and_then_replaced(tmp_path: Path) -> None:
     link = tmp_path / "best"
     for target in ("one", "two"):
         (tmp_path / target).mkdir()
-        files.point_link(link, target)
+        files.replace_symlink(link, target)
         assert os.readlink(link) == target
         assert link.resolve() == (tmp_path / target).resolve()
     assert names(tmp_path) == ["best", "one", "two"]
@@ -155,7 +155,7 @@ def test_a_link_is_made_and_then_replaced(tmp_path: Path) -> None:
 
 def test_a_link_moves_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / "run" / "step").mkdir(parents=True)
-    files.point_link(tmp_path / "run" / "last", "step")
+    files.replace_symlink(tmp_path / "run" / "last", "step")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "last").is_dir()
 
@@ -183,7 +183,7 @@ def test_sweeping_takes_strays_and_nothing_else(tmp_path: Path) -> None:
     for name in [*keep, ".a.txt.123.nmt.tmp"]:
         (tmp_path / name).write_text("")
     (tmp_path / ".folder.7.nmt.tmp" / "deep").mkdir(parents=True)
-    files.sweep_strays(tmp_path)
+    files.recover_interrupted_writes(tmp_path)
     assert names(tmp_path) == sorted(keep)
 
 
@@ -194,13 +194,13 @@ def test_what_a_killed_writer_leaves_is_what_sweeping_finds(tmp_path: Path) -> N
     assert names(tmp_path) == ["a", "b"]
     for name in left:
         (tmp_path / name).write_text("")
-    files.sweep_strays(tmp_path)
+    files.recover_interrupted_writes(tmp_path)
     assert len(left) == 2
     assert names(tmp_path) == ["a", "b"]
 
 
 def test_sweeping_a_folder_that_is_not_there_is_fine(tmp_path: Path) -> None:
-    files.sweep_strays(tmp_path / "nowhere")
+    files.recover_interrupted_writes(tmp_path / "nowhere")
     assert names(tmp_path) == []
 
 
@@ -220,7 +220,7 @@ def make_atomic_folder(path: Path) -> None:
     [
         lambda path: files.write_text(path, "x"),
         lambda path: files.append_line(path, "x"),
-        lambda path: files.point_link(path, "x"),
+        lambda path: files.replace_symlink(path, "x"),
         files.make_folder,
         make_atomic_folder,
     ],
@@ -249,28 +249,28 @@ def test_a_part_stays_however_the_writing_ends_and_is_gone_on_with(tmp_path: Pat
     part = tmp_path / "deep" / "a.part"
 
     def stopped() -> None:
-        with files.open_part(part, keep=0) as stream:
+        with files.open_resumable(part, keep_bytes=0) as stream:
             stream.write(b"one two")
             raise Stop
 
     with pytest.raises(Stop):
         stopped()
-    with files.open_part(part, keep=4) as stream:
+    with files.open_resumable(part, keep_bytes=4) as stream:
         stream.write(b"three")
     assert part.read_bytes() == b"one three"
 
 
 def test_a_part_has_one_writer(tmp_path: Path) -> None:
     part = tmp_path / "a.part"
-    with files.open_part(part, keep=0) as stream:
-        with pytest.raises(BlockingIOError), files.open_part(part, keep=0):
+    with files.open_resumable(part, keep_bytes=0) as stream:
+        with pytest.raises(BlockingIOError), files.open_resumable(part, keep_bytes=0):
             pass
         stream.write(b"one")
     assert part.read_bytes() == b"one"
 
 
 def test_a_part_that_is_shorter_by_now_is_not_gone_on_with(tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError), files.open_part(tmp_path / "a.part", keep=7):
+    with pytest.raises(BlockingIOError), files.open_resumable(tmp_path / "a.part", keep_bytes=7):
         pass
     assert (tmp_path / "a.part").read_bytes() == b""
 
@@ -282,10 +282,10 @@ def test_a_file_system_without_locks_is_no_obstacle(
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
-    with files.open_part(tmp_path / "a.part", keep=0) as stream:
+    with files.open_resumable(tmp_path / "a.part", keep_bytes=0) as stream:
         stream.write(b"text")
     assert (tmp_path / "a.part").read_bytes() == b"text"
-    with files.locked(tmp_path / "lock", "me"), files.locked(tmp_path / "lock", "another"):
+    with files.hold_lock(tmp_path / "lock", "me"), files.hold_lock(tmp_path / "lock", "another"):
         assert files.is_locked(tmp_path / "lock") is None
     assert files.is_locked(tmp_path / "lock") is False, "its file is not there"
 
@@ -293,10 +293,10 @@ def test_a_file_system_without_locks_is_no_obstacle(
 def test_a_lock_has_one_holder_and_goes_with_the_block(tmp_path: Path) -> None:
     lock = tmp_path / "deep" / "lock"
     assert files.is_locked(lock) is False
-    with files.locked(lock, "me é"):
+    with files.hold_lock(lock, "me é"):
         assert lock.read_text(encoding="utf-8") == "me é"
         assert files.is_locked(lock) is True
-        with pytest.raises(BlockingIOError), files.locked(lock, "another"):
+        with pytest.raises(BlockingIOError), files.hold_lock(lock, "another"):
             pass
         assert lock.read_text(encoding="utf-8") == "me é"
     assert names(lock.parent) == []
@@ -308,7 +308,7 @@ def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path: Path) -> None:
     look = lock.open("rb")
     files.fcntl.flock(look, files.fcntl.LOCK_SH)
     Timer(files.LOCK_SECONDS / 2, look.close).start()
-    with files.locked(lock, "me"):
+    with files.hold_lock(lock, "me"):
         assert lock.read_text() == "me"
 
 
@@ -316,9 +316,9 @@ def test_a_lock_is_never_that_of_a_file_which_its_holder_deleted(tmp_path: Path)
     """Else a third process could lock the new file of that name at the same time."""
     lock = tmp_path / "lock"
     with ExitStack() as first:
-        first.enter_context(files.locked(lock, "first"))
+        first.enter_context(files.hold_lock(lock, "first"))
         Timer(files.LOCK_SECONDS / 2, first.close).start()
-        with files.locked(lock, "second"):
+        with files.hold_lock(lock, "second"):
             assert lock.read_text() == "second"
             assert files.is_locked(lock) is True
 

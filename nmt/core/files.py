@@ -1,128 +1,102 @@
-"""The one door through which every write goes.
+"""Atomic and durable writes: the only module of nmt that changes the file system.
 
-A file is written under a temporary name beside its target, fsynced and renamed; a folder is filled
-under a temporary name and renamed as a whole. So a reader sees the old content or the new, never
-half of it, and a killed process leaves at most a stray, named `.NAME.PROCESS.nmt.tmp`. Content
-reaches the disk before its name does, and the name before what it replaces is deleted.
+A file is written under a temporary name beside its target, synced with the disk and renamed. A
+folder is filled under a temporary name and renamed. Readers therefore see the old or the new
+content, never a part of it. A killed process leaves at most temporary files, named
+`.NAME.PID.nmt.tmp`. Content is synced before it is renamed, and the new name before old content is
+deleted, so that a power failure loses neither.
 
-Folders are replaced and deleted through nmt/core/ownership.py, which looks first who wrote them.
+Delete and replace folders through nmt/core/ownership.py, which checks that nmt wrote them.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 from nmt.core.streams import find_descriptor
 from nmt.errors import DiskFullError
 
-T = TypeVar("T")
-STRAY_SUFFIX = ".nmt.tmp"
+TEMPORARY_SUFFIX = ".nmt.tmp"
 OLD_SUFFIX = ".nmt.old.tmp"
-"""Of a folder that is out of the way of the one that replaces it."""
-STRAY = re.compile(r"\..+\.\d+\.nmt(\.old)?\.tmp")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a file system says that has no room left, or none for this user."""
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What a file system says that has no locks."""
+"""Suffix of a folder that is renamed while another one replaces it."""
+TEMPORARY_NAME = re.compile(r"\..+\.\d+\.nmt(\.old)?\.tmp")
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full file system and of an exceeded quota."""
+NO_LOCKS_ERRORS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""Error numbers of file systems without locks."""
 LOCK_SECONDS, LOCK_PAUSE = 0.2, 0.01
-"""A lock that `is_locked` looks at is not free for a moment: how long, and how often, to ask."""
-
-strike: Callable[[str], None] | None = None
-"""Tests let faults strike here: called before and after each step on the disk, with its name."""
-
-
-def _do(step: Callable[..., T], at: Path, *arguments: Any) -> T:
-    """Take one step on the disk, on the path `at`."""
-    if strike is None:
-        return step(*arguments)
-    strike(f"before {step.__name__} {at}")
-    result = step(*arguments)
-    strike(f"after {step.__name__} {at}")
-    return result
-
-
-class _Struck(io.FileIO):
-    """A file that a fault can strike at each write."""
-
-    def write(self, content: Any) -> int:
-        """Write bytes."""
-        return _do(super().write, Path(os.fsdecode(self.name)), content)
-
-
-def _opened(path: Path, mode: str) -> BinaryIO:
-    if strike is None:
-        return cast(BinaryIO, open(path, mode))
-    return cast(BinaryIO, io.BufferedWriter(_Struck(path, mode)))
+"""Timeout for a lock, and seconds between attempts. `is_locked` of another process takes the lock
+for a moment."""
 
 
 @contextmanager
-def _full_is_said(path: Path) -> Iterator[None]:
-    """Turn the error of a full disk into one that says what could not be written."""
+def _report_full_disk(path: Path) -> Iterator[None]:
+    """Raise DiskFullError with the path if the disk is full."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRORS:
             raise
         raise DiskFullError(
-            f"{path}: cannot be written: {os.strerror(error.errno)} (what was there before is "
-            "complete; free some space and repeat the command)"
+            f"{path}: cannot be written: {os.strerror(error.errno)} (the previous content is "
+            "intact; free some space and repeat the command)"
         ) from None
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}{STRAY_SUFFIX}")
+def _temporary_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
 
 
 def _sync(path: Path) -> None:
-    """Make the content of a file durable, or the names in a folder."""
+    """Sync the content of a file, or the file names of a folder, with the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        _do(os.fsync, path, descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _sync_all(folder: Path) -> None:
-    """Make a folder durable with all it holds, whoever wrote it."""
+def _sync_tree(folder: Path) -> None:
+    """Sync a folder and everything in it with the disk."""
     for path in folder.rglob("*"):
         if not path.is_symlink():
             _sync(path)
     _sync(folder)
 
 
-def rename(path: Path, new: Path) -> None:
-    """Give a file or folder another name beside its own, in one durable step."""
-    with _full_is_said(new):
-        _do(os.replace, path, path, new)
-        _sync(new.parent)
+def rename(path: Path, new_path: Path) -> None:
+    """Rename a file or folder atomically and durably."""
+    with _report_full_disk(new_path):
+        os.replace(path, new_path)
+        _sync(new_path.parent)
 
 
-def partial(path: Path) -> Path:
-    """Return where an interrupted `open_atomic` leaves what it has."""
-    return (written := _behind_link(path)).with_name(f"{written.name}.partial")
+def partial_path(path: Path) -> Path:
+    """Return the path at which an interrupted `open_atomic(path)` keeps partial content."""
+    target = _resolve_link(path)
+    return target.with_name(f"{target.name}.partial")
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether a path names a device, a pipe or a descriptor rather than a file."""
+    """Return whether a path names a device, a pipe or a descriptor instead of a file."""
     return find_descriptor(path) is not None or (
         path.exists() and not path.is_file() and not path.is_dir()
     )
 
 
-def _descriptor_stream(path: Path, descriptor: tuple[str | None, int]) -> BinaryIO:
-    """Open a descriptor for writing after what was written to it before.
+def _open_descriptor(path: Path, descriptor: tuple[str | None, int]) -> BinaryIO:
+    """Open a descriptor, such as /dev/stdout, for writing after its present content.
 
-    A duplicate shares the position in the file with every other process that writes to it.
+    Returns a duplicate, which shares its file position with all other processes that write to it.
     """
     process, number = descriptor
     if process is not None:
@@ -133,15 +107,15 @@ def _descriptor_stream(path: Path, descriptor: tuple[str | None, int]) -> Binary
         raise OSError(error.errno, os.strerror(error.errno or errno.EBADF), str(path)) from None
 
 
-def unwritable(path: Path) -> str | None:
-    """Return why a file cannot be created or replaced at `path`, None if nothing speaks against it.
+def unwritable_reason(path: Path) -> str | None:
+    """Return the reason why a file cannot be created or replaced at `path`, None without one.
 
-    Looks only; a full disk, for example, shows later.
+    Checks folders and permissions only; a full disk, for example, is found when writing.
     """
     if is_stream(path):
         return None
     try:
-        folder = _behind_link(path).absolute().parent
+        folder = _resolve_link(path).absolute().parent
         folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
@@ -152,77 +126,78 @@ def unwritable(path: Path) -> str | None:
     return None
 
 
-def _behind_link(path: Path) -> Path:
-    """Return what a link names; a link to a pipe without a name, as /dev/stdout may be, itself."""
+def _resolve_link(path: Path) -> Path:
+    """Return the target of a link; other paths, and links to unnamed pipes, are returned as is."""
     target = path.resolve()
     return target if path.is_symlink() and (target.exists() or not path.exists()) else path
 
 
 @contextmanager
 def open_atomic(path: Path, keep_partial: bool = False) -> Iterator[BinaryIO]:
-    """Open `path` for writing bytes; it appears, whole, when the block ends without an error.
+    """Open `path` for writing bytes; the file appears when the block ends without an error.
 
-    A link is written through. A device, a pipe or a descriptor such as /dev/stdout is written to
-    as it is; what was written to it before stays. With `keep_partial` Ctrl-C leaves what was
-    written so far at `partial(path)`.
+    Writes to the target of a link. Writes to a device, a pipe or a descriptor such as /dev/stdout
+    directly, after its present content. With `keep_partial`, Ctrl-C keeps the partial content at
+    `partial_path(path)`. Raises DiskFullError if the disk is full.
     """
     if (descriptor := find_descriptor(path)) is not None:
-        with _descriptor_stream(path, descriptor) as stream:
+        with _open_descriptor(path, descriptor) as stream:
             yield stream
         return
-    path = _behind_link(path)
+    path = _resolve_link(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
         with open(path, "wb") as stream:
             yield stream
         return
-    temporary = _temporary(path)
-    with _full_is_said(path):
+    temporary = _temporary_path(path)
+    with _report_full_disk(path):
         make_folder(path.parent)
         try:
-            with _opened(temporary, "wb") as stream:
+            with open(temporary, "wb") as stream:
                 yield stream
                 stream.flush()
-                _do(os.fsync, temporary, stream.fileno())
+                os.fsync(stream.fileno())
             rename(temporary, path)
         except BaseException as error:
             if keep_partial and isinstance(error, KeyboardInterrupt):
-                os.replace(temporary, partial(path))
-            with suppress(OSError):  # must not hide the first error
+                os.replace(temporary, partial_path(path))
+            with suppress(OSError):  # a second error must not hide the first
                 remove(temporary)
             raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` as a whole."""
+    """Write `content` to `path` atomically."""
     with open_atomic(path) as stream:
         stream.write(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write `content` to `path` as UTF-8, as a whole."""
+    """Write `content` to `path` as UTF-8, atomically."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a log-like file; a cut write loses that line only."""
-    with _full_is_said(path), _opened(path, "ab") as stream:
+    """Append one line to a file; an interrupted write loses only this line."""
+    with _report_full_disk(path), open(path, "ab") as stream:
         stream.write(line.encode("utf-8") + b"\n")
 
 
 @contextmanager
-def open_part(path: Path, keep: int) -> Iterator[BinaryIO]:
-    """Open a file that comes in over several runs, to go on after its first `keep` bytes.
+def open_resumable(path: Path, keep_bytes: int) -> Iterator[BinaryIO]:
+    """Truncate a partial file to its first `keep_bytes` bytes and open it for appending.
 
-    It stays however the block ends. Raises BlockingIOError where another process is at it.
+    The file is locked during the block, and stays if the block fails. Raises BlockingIOError if
+    another process has locked it, or if it is shorter than `keep_bytes`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as stream:
         _lock(stream)
-        if os.fstat(stream.fileno()).st_size < keep:
-            raise BlockingIOError(errno.EAGAIN, "is no longer what it was", str(path))
-        stream.truncate(keep)
+        if os.fstat(stream.fileno()).st_size < keep_bytes:
+            raise BlockingIOError(errno.EAGAIN, "has become shorter", str(path))
+        stream.truncate(keep_bytes)
         try:
             yield stream
         finally:
@@ -231,24 +206,24 @@ def open_part(path: Path, keep: int) -> Iterator[BinaryIO]:
 
 
 def _lock(stream: BinaryIO) -> None:
-    """Lock an open file until it is closed, where the file system has locks."""
+    """Lock an open file until it is closed, if its file system has locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
+        if error.errno not in NO_LOCKS_ERRORS:
             raise
 
 
 @contextmanager
-def locked(path: Path, holder: str) -> Iterator[None]:
-    """Hold a lock on the file `path`, in which `holder` stands; the file goes with the block.
+def hold_lock(path: Path, holder: str) -> Iterator[None]:
+    """Lock the file `path` during the block; write `holder` into it and delete it at the end.
 
-    The kernel lets go of the lock however the process ends; a file left behind is in nobody's way.
-    Raises BlockingIOError where another process holds it.
+    The kernel releases the lock when the process ends. A file that a killed process leaves can be
+    locked again. Raises BlockingIOError if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked_stream(path) as stream:
-        with _full_is_said(path):
+    with _open_locked(path) as stream:
+        with _report_full_disk(path):
             stream.truncate(0)
             stream.write(holder.encode("utf-8"))
             stream.flush()
@@ -258,28 +233,28 @@ def locked(path: Path, holder: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _locked_stream(path: Path) -> BinaryIO:
-    """Return `path`, open and locked, once it is free."""
+def _open_locked(path: Path) -> BinaryIO:
+    """Open and lock a file; wait up to LOCK_SECONDS for another process to release it."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
-        with _full_is_said(path):
+        with _report_full_disk(path):
             stream = cast(BinaryIO, open(path, "ab", buffering=0))  # noqa: SIM115 (the caller closes it)
-        late = time.monotonic() > deadline
+        is_late = time.monotonic() > deadline
         try:
             _lock(stream)
         except BlockingIOError:
             stream.close()
-            if late:
+            if is_late:
                 raise
             time.sleep(LOCK_PAUSE)
             continue
-        if late or os.fstat(stream.fileno()).st_nlink > 0:
+        if is_late or os.fstat(stream.fileno()).st_nlink > 0:
             return stream
-        stream.close()  # its holder deleted it just before it let go
+        stream.close()  # the previous holder deleted this file: open the new one of that name
 
 
 def is_locked(path: Path) -> bool | None:
-    """Tell whether a process holds a lock on `path`; None where the file system cannot say."""
+    """Return whether a process holds a lock on `path`; None if the file system has no locks."""
     try:
         with open(path, "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -288,7 +263,7 @@ def is_locked(path: Path) -> bool | None:
     except BlockingIOError:
         return True
     except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
+        if error.errno not in NO_LOCKS_ERRORS:
             raise
         return None
     return False
@@ -296,44 +271,44 @@ def is_locked(path: Path) -> bool | None:
 
 @contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder; it becomes `path` when the block ends without an error.
+    """Yield an empty temporary folder; it replaces `path` when the block ends without an error.
 
-    Between the two renames that put it in the place of an older folder a kill leaves neither
-    under its name; `sweep_strays` then puts the older one back.
+    Two renames replace an older folder. If the process is killed between them, `path` is missing,
+    and `recover_interrupted_writes` restores the older folder.
     """
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     old = path.with_name(f".{path.name}.{os.getpid()}{OLD_SUFFIX}")
-    with _full_is_said(path):
+    with _report_full_disk(path):
         make_folder(path.parent)
-        _put_back(old)
+        _restore_or_remove(old)
         remove_folder(temporary)
-        _do(os.mkdir, temporary, temporary)
+        os.mkdir(temporary)
         try:
             yield temporary
-            _sync_all(temporary)
+            _sync_tree(temporary)
             if path.exists():
                 rename(path, old)
             rename(temporary, path)
         except DiskFullError as error:
-            _clean_up(temporary, old)
+            _discard(temporary, old)
             raise DiskFullError(str(error).replace(str(temporary), str(path))) from None
         except BaseException:
-            _clean_up(temporary, old)
+            _discard(temporary, old)
             raise
-        with suppress(OSError, DiskFullError):  # a stray now, for the next sweep
+        with suppress(OSError, DiskFullError):  # recover_interrupted_writes can remove it later
             remove_folder(old)
 
 
-def _clean_up(temporary: Path, old: Path) -> None:
-    """Delete a folder that was not completed; a failure here must not hide the first one."""
+def _discard(temporary: Path, old: Path) -> None:
+    """Remove an incomplete folder and restore the old one; ignore errors while doing so."""
     with suppress(OSError, DiskFullError):
         remove_folder(temporary)
     with suppress(OSError, DiskFullError):
-        _put_back(old)
+        _restore_or_remove(old)
 
 
-def _put_back(old: Path) -> None:
-    """Rename a folder that was out of the way back, or delete it where its successor is there."""
+def _restore_or_remove(old: Path) -> None:
+    """Rename an old folder back to its name, or remove it if its replacement exists."""
     path = old.with_name(old.name.removesuffix(OLD_SUFFIX)[1:].rpartition(".")[0])
     if old.is_dir() and not path.exists():
         rename(old, path)
@@ -342,95 +317,91 @@ def _put_back(old: Path) -> None:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield an empty folder that is gone when the block ends."""
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder that is deleted at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="nmt-") as folder:
         yield Path(folder)
 
 
-def point_link(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to the relative `target`, replacing the old one in one step.
+def replace_symlink(link: Path, target: str) -> None:
+    """Make `link` a symbolic link to the relative path `target`, atomically.
 
-    On a file system without symbolic links it becomes a file that holds the target.
+    On a file system without symbolic links, write a file that contains the target.
     """
-    temporary = _temporary(link)
-    with _full_is_said(link):
+    temporary = _temporary_path(link)
+    with _report_full_disk(link):
         make_folder(link.parent)
         remove(temporary)
         try:
             try:
-                _do(os.symlink, temporary, target, temporary)
+                os.symlink(target, temporary)
             except OSError as error:
-                if error.errno in FULL:
+                if error.errno in DISK_FULL_ERRORS:
                     raise
-                _write_synced(temporary, f"{target}\n".encode())
+                with open(temporary, "wb") as stream:
+                    stream.write(f"{target}\n".encode())
+                    stream.flush()
+                    os.fsync(stream.fileno())
             rename(temporary, link)
         except BaseException:
             remove(temporary)
             raise
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    """Write a new file and make it durable."""
-    with _opened(path, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        _do(os.fsync, path, stream.fileno())
-
-
 def remove(path: Path) -> None:
-    """Delete a file or a link; it may be absent."""
+    """Delete a file or a link if it exists."""
     if path.is_symlink() or path.exists():
-        _do(os.unlink, path, path)
+        os.unlink(path)
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder with everything in it; it may be absent. A link is deleted, not followed.
+    """Delete a folder and its content if it exists; delete a link without following it.
 
-    The folder disappears in one step: it is renamed to a stray before its content is deleted.
+    The folder is renamed to a temporary name first, so that it disappears atomically.
     """
     if path.is_symlink() or not path.is_dir():
         remove(path)
         return
-    if not is_stray(path):
-        stray = _temporary(path)
-        remove_folder(stray)
-        rename(path, stray)
-        path = stray
-    _delete(path)
+    if not is_temporary(path):
+        temporary = _temporary_path(path)
+        remove_folder(temporary)
+        rename(path, temporary)
+        path = temporary
+    _remove_tree(path)
 
 
-def remove_empty(folder: Path) -> None:
-    """Delete a folder if nothing is in it."""
+def remove_empty_folder(folder: Path) -> None:
+    """Delete a folder if it exists and is empty."""
     if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-        _do(os.rmdir, folder, folder)
+        os.rmdir(folder)
 
 
-def _delete(path: Path) -> None:
+def _remove_tree(path: Path) -> None:
+    """Delete a file, or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
-        for inside in list(path.iterdir()):
-            _delete(inside)
-        _do(os.rmdir, path, path)
+        for child in list(path.iterdir()):
+            _remove_tree(child)
+        os.rmdir(path)
     else:
-        _do(os.unlink, path, path)
+        os.unlink(path)
 
 
-def is_stray(path: Path) -> bool:
-    """Return whether only an interrupted write of nmt leaves a file or folder of this name."""
-    return STRAY.fullmatch(path.name) is not None
+def is_temporary(path: Path) -> bool:
+    """Return whether the name is that of a temporary file or folder of nmt."""
+    return TEMPORARY_NAME.fullmatch(path.name) is not None
 
 
-def sweep_strays(folder: Path) -> None:
-    """Put what a killed process left anywhere below `folder` right: half-written, it is deleted."""
-    for stray in list(filter(is_stray, folder.rglob(".*.tmp"))):
-        if stray.name.endswith(OLD_SUFFIX):
-            _put_back(stray)
+def recover_interrupted_writes(folder: Path) -> None:
+    """Restore old folders and delete partial content below `folder` after a killed process."""
+    for path in list(filter(is_temporary, folder.rglob(".*.tmp"))):
+        if path.name.endswith(OLD_SUFFIX):
+            _restore_or_remove(path)
         else:
-            remove_folder(stray)
+            remove_folder(path)
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` with its parents; it may be there already."""
+    """Create a folder and its parents durably if they do not exist."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
             raise ConfigError(
                 [f"{flag}: expected a file of its own, got that of {owners[path.resolve()]}"]
             )
-        if reason := files.unwritable(path):
+        if reason := files.unwritable_reason(path):
             raise ConfigError([f"{flag}: expected a writable file, got {path}: {reason}"])
         owners[path.resolve()] = f"{flag} {path}"
 

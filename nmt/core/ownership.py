@@ -121,7 +121,9 @@ def check_run_folder(run: RunDir) -> None:
         *(run.normalization, run.corpus, run.log, run.lock),
     )
     names = {path.name for path in prepared}
-    foreign = [p.name for p in run.path.iterdir() if p.name not in names and not files.is_stray(p)]
+    foreign = [
+        p.name for p in run.path.iterdir() if p.name not in names and not files.is_temporary(p)
+    ]
     if foreign and not run.is_run():
         raise RunError(
             f"{run.path}: expected an empty folder or a run folder, got "

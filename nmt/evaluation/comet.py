@@ -58,7 +58,7 @@ def score_with_command(
     or prints another number of scores.
     """
     texts = dict(zip(PLACEHOLDERS, (sources, hypotheses, references), strict=True))
-    with files.scratch_folder() as folder:
+    with files.temporary_folder() as folder:
         paths = {}
         for placeholder, lines in texts.items():
             if lines is None and any(placeholder in word for word in command):

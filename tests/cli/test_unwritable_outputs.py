@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commandline import Result, done, nmt
+from diskfaults import disk_hook
 from tinyruns import Digits, Tiny
 
 from nmt.core import files
@@ -30,11 +31,8 @@ def failing(*names: str, code: int = errno.EROFS) -> Iterator[None]:
         if step.startswith("before ") and any(f"/.{name}." in step for name in names):
             raise OSError(code, os.strerror(code), step.split(" ", 2)[2])
 
-    files.strike = strike
-    try:
+    with disk_hook(strike):
         yield
-    finally:
-        files.strike = None
 
 
 def evaluated(run: Path, *flags: object) -> Result:

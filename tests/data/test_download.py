@@ -182,7 +182,7 @@ def test_two_processes_do_not_write_one_part(
 ) -> None:
     if at:
         cut_once(site, part, monkeypatch)
-    with files.open_part(part, keep=at) as stream:
+    with files.open_resumable(part, keep_bytes=at) as stream:
         with pytest.raises(
             DataError, match="part: expected a file that no other process is fetching"
         ):

@@ -26,11 +26,11 @@ def _folder_filled_in_place() -> None:
 
 
 def _replaced_folder_swept() -> None:
-    files._put_back = files.remove_folder
+    files._restore_or_remove = files.remove_folder
 
 
 def _folder_not_synced() -> None:
-    files._sync_all = lambda folder: None
+    files._sync_tree = lambda folder: None
 
 
 def _damage_not_looked_for() -> None:

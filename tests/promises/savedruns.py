@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
+from diskfaults import disk_hook, install_disk_hook
 from textpairs import corpus_of
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
@@ -89,7 +89,7 @@ def content_of(trainer: Trainer) -> bytes:
 
 def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> int | None:
     """Take a run up as `nmt train --resume` does; return the update, None where there is none."""
-    files.sweep_strays(run.path)
+    files.recover_interrupted_writes(run.path)
     trainer.run = run
     if newest_intact_checkpoint(run, (said if said is not None else []).append) is None:
         return None
@@ -102,20 +102,10 @@ def strays(run: RunDir) -> list[Path]:
     return list(run.path.rglob(".*"))
 
 
-@contextmanager
-def struck(strike: Callable[[str], None]) -> Iterator[None]:
-    """Let a fault strike in the block."""
-    files.strike = strike
-    try:
-        yield
-    finally:
-        files.strike = None
-
-
 def points_of(act: Callable[[], object]) -> list[str]:
     """Return the points at which a fault can strike `act`, which is done."""
     seen: list[str] = []
-    with struck(seen.append):
+    with disk_hook(seen.append):
         act()
     return seen
 
@@ -140,7 +130,7 @@ def killed_at(point: int, act: Callable[[], object]) -> bool:
     """Do `act` in a child that is killed at that point; tell whether it came so far."""
     child = os.fork()
     if child == 0:
-        files.strike = at(point, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        install_disk_hook(at(point, lambda: os.kill(os.getpid(), signal.SIGKILL)))
         try:
             act()
         except BaseException:

@@ -10,8 +10,11 @@ import os
 import signal
 import sys
 from itertools import count
+from pathlib import Path
 
-from nmt.core import files
+sys.path.append(str(Path(__file__).parents[1]))
+
+from diskfaults import install_disk_hook
 
 CHANGES = ("write", "fsync", "mkdir", "symlink")
 """Steps that need room."""
@@ -30,7 +33,7 @@ def main() -> None:
         if name.split(" ")[0] == "before" and name.split(" ")[1] in CHANGES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name.split(" ", 2)[2])
 
-    files.strike = strike
+    install_disk_hook(strike)
     from nmt.cli.app import main
 
     main()

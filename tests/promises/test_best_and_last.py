@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from diskfaults import disk_hook
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from savedruns import DELETES, Killed, advance, at, dead, struck, taken_up, trainer_in, validate
+from savedruns import DELETES, Killed, advance, at, dead, taken_up, trainer_in, validate
 
 from nmt.core.run_dir import STATE, read_json
 from nmt.training.checkpoints.checkpoint import damage
@@ -73,7 +74,7 @@ class Saving(RuleBasedStateMachine):
 
     def crash_in(self, act: Callable[[], None], point: int) -> None:
         try:
-            with struck(at(point, dead)):
+            with disk_hook(at(point, dead)):
                 act()
         except Killed:
             self.holds()
@@ -86,7 +87,7 @@ class Saving(RuleBasedStateMachine):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
         advance(self.trainer)
-        with struck(stuck):
+        with disk_hook(stuck):
             self.act(score)
         self.saved = self.trainer.state.update
 

@@ -12,7 +12,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from savedruns import CHANGES, advance, content_of, strays, struck, taken_up, trainer_in, validate
+from diskfaults import disk_hook
+from savedruns import CHANGES, advance, content_of, strays, taken_up, trainer_in, validate
 
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
@@ -46,7 +47,7 @@ class FullAfter:
 def failure(trainer: Trainer, full: FullAfter) -> str | None:
     """Save; return what is said where that fails."""
     try:
-        with struck(full):
+        with disk_hook(full):
             trainer.save()
     except DiskFullError as error:
         return str(error)
@@ -131,7 +132,7 @@ def test_train_full_disk_ends_cleanly_and_resumes_later(tiny: Tiny) -> None:
         if writes > 2 and name.startswith("before write"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with struck(fills_up):
+    with disk_hook(fills_up):
         result = tiny.train(*flags)
     assert result.code == 2
     assert "Traceback" not in result.err
@@ -152,7 +153,7 @@ def test_resume_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyP
         def write(self, content: object) -> int:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "_locked_stream", lambda path: Full(path, "ab"))
+    monkeypatch.setattr(files, "_open_locked", lambda path: Full(path, "ab"))
     result = tiny.train("--resume", *settings(train__max_updates=3))
     assert result.code == 2
     [error] = result.err.split("\n")[-2:-1]
@@ -162,7 +163,7 @@ def test_resume_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyP
 def test_translate_full_disk_does_not_advise_resume(tiny: Tiny) -> None:
     done(tiny.train())
     output = tiny.folder / "output"
-    with struck(FullAfter(0)):
+    with disk_hook(FullAfter(0)):
         result = nmt("translate", "-m", tiny.run, "-o", output, stdin="1 2\n")
     assert result.code == 2
     assert f"error: {output}: cannot be written: No space left on device" in result.err

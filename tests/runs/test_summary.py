@@ -34,7 +34,7 @@ def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) ->
 
 def test_a_run_whose_lock_is_held_is_running_and_has_an_eta(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=100)
-    with files.locked(run.lock, "process 7 on x"):
+    with files.hold_lock(run.lock, "process 7 on x"):
         found = summarize_run(run, "run")
     assert (found.state, found.share_done) == ("running", 0.25)
     assert found.seconds_left == 30, "the first quarter took 10 seconds"
@@ -67,7 +67,7 @@ def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
 
 def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    with files.locked(run.lock, "process 7 on x"):
+    with files.hold_lock(run.lock, "process 7 on x"):
         found = summarize_run(run, "run")
         assert (found.state, found.why, found.problems) == ("running", "preparing", [])
     run.lock.write_text("process 7 on x")
@@ -81,7 +81,7 @@ def test_finished_failed_and_tested(tmp_path: Path) -> None:
     found = summarize_run(run, "run")
     assert (found.state, found.why) == ("finished", "max_updates 400 reached")
     assert (found.update, found.seconds) == (400, 41)
-    with files.locked(run.lock, "x"):
+    with files.hold_lock(run.lock, "x"):
         assert summarize_run(run, "run").why == "trained, being tested"
     run.failed.write_text(json.dumps({"error": "OSError: no space left"}))
     found = summarize_run(run, "run")
@@ -103,7 +103,7 @@ def test_without_locks_nobody_says_stopped(tmp_path: Path, monkeypatch: pytest.M
     run = write_run(tmp_path / "run")
     monkeypatch.setattr(files.fcntl, "flock", no_locks)
     assert summarize_run(run, "run").state == "stopped", "there is no lock file to begin with"
-    with files.locked(run.lock, "x"):
+    with files.hold_lock(run.lock, "x"):
         assert summarize_run(run, "run").state == "unknown"
 
 

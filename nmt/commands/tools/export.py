@@ -40,7 +40,7 @@ def run(options: ExportOptions) -> None:
     if output is None:
         output = run_dir.exported(options.engine)
         require_inside(run_dir, output)
-    if reason := files.unwritable(output):
+    if reason := files.unwritable_reason(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     comparison = export_run(run_dir, config, options.engine, options.quantization, output)
     say(f"{ENGINE_NAMES[options.engine]} model: {output}")

@@ -22,7 +22,7 @@ def run(paths: Sequence[Path], last: int | None, best: int | None, output: Path)
     It holds no finished.json: nothing has validated it, so what takes the newest finished run
     does not take it unasked.
     """
-    if reason := files.unwritable(output):
+    if reason := files.unwritable_reason(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     if last is not None and best is not None:
         raise ConfigError(["--last and --best: give one of them"])

@@ -186,7 +186,7 @@ def set_up(
         if workers.is_main:
             files.make_folder(run_dir.path)
             if not dry_run:
-                files.sweep_strays(run_dir.path)
+                files.recover_interrupted_writes(run_dir.path)
                 for message in absorb_copies(run_dir) if resume else ():
                     log.say(message)
                 if overwrite or (resume and newest_intact_checkpoint(run_dir, log.say) is None):

@@ -350,7 +350,7 @@ def _claim(folder: Path, words: str) -> None:
                 "got other files (move it away)"
             )
         if made.is_file() and made.read_text(encoding="utf-8") == words:
-            files.sweep_strays(folder)
+            files.recover_interrupted_writes(folder)
             say(f"{folder}: going on with the parts that are there")
             return
         _delete_parts(folder)
@@ -363,7 +363,7 @@ def _delete_parts(folder: Path) -> None:
     for path in sorted(folder.iterdir()):  # made-by last
         if PART_FILE.fullmatch(path.name):
             files.remove(path)
-    files.remove_empty(folder)
+    files.remove_empty_folder(folder)
 
 
 @contextmanager
@@ -379,7 +379,7 @@ def _telling(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        partial = files.partial(output)
+        partial = files.partial_path(output)
         if partial.is_file():
             say(f"interrupted; the lines translated so far: {partial}")
         if told:

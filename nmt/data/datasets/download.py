@@ -204,7 +204,7 @@ def _append_body(
     max_size = total or MAX_FILE_BYTES
     progress = DownloadProgress(part.stem, offset, total)
     try:
-        with files.open_part(part, keep=offset) as stream:
+        with files.open_resumable(part, keep_bytes=offset) as stream:
             _write_version(part, version)
             while total is None or size_in_part < total:
                 try:

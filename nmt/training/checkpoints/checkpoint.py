@@ -289,7 +289,7 @@ def _content(folder: Path) -> dict[str, str]:
 
 def point_at(run: RunDir, link: Path, update: int) -> None:
     """Point `link`, `best` or `last` of the run, at the checkpoint of `update`."""
-    files.point_link(link, str(run.checkpoint(update).relative_to(run.path)))
+    files.replace_symlink(link, str(run.checkpoint(update).relative_to(run.path)))
 
 
 def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> list[str]:

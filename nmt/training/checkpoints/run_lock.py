@@ -19,7 +19,7 @@ def lock_run(run: RunDir) -> Iterator[None]:
     lock_holder = f"process {os.getpid()} on {socket.gethostname()}"
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.locked(run.lock, lock_holder))
+            stack.enter_context(files.hold_lock(run.lock, lock_holder))
         except BlockingIOError:
             raise _taken(run) from None
         yield

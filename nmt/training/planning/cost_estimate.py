@@ -95,7 +95,7 @@ def estimate_cost(
     validation_seconds += time.perf_counter() - begin
     checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
     delete_folder(folder)
-    files.remove_empty(trainer.run.checkpoints)
+    files.remove_empty_folder(trainer.run.checkpoints)
     settings = trainer.settings
     updates = trainer.total_updates
     every = (

@@ -24,11 +24,11 @@ def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
         created = sorted(_outputs(run) - before, reverse=True)  # the content before its folder
         for path in created:
             if path.is_dir() and not path.is_symlink():
-                files.remove_empty(path)
+                files.remove_empty_folder(path)
             else:
                 files.remove(path)
         for folder in new_folders:
-            files.remove_empty(folder)
+            files.remove_empty_folder(folder)
         names = sorted({path.relative_to(run.path).parts[0] for path in created})
         if names:
             say(
