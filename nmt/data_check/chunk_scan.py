@@ -1,6 +1,6 @@
-"""What one chunk of pairs looks like: faults of lines and pairs, leaks, and numbers for later.
+"""Scan one chunk of sentence pairs: issues of lines and pairs, leaks, and statistics.
 
-L pairs of the chunk.
+Array shapes: L sentence pairs in the chunk.
 """
 
 from __future__ import annotations
@@ -17,162 +17,188 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text import language_id
 from nmt.data.text.reader import BOM
 from nmt.data.text.text_features import has_word
-from nmt.data_check import near_duplicates
-from nmt.data_check.findings import Place
-from nmt.data_check.pair_checks import Fault, is_tokenized, pair_faults, shown, side_faults
+from nmt.data_check.findings import Side
+from nmt.data_check.near_duplicates import (
+    DuplicateIndex,
+    Hashes,
+    Keys,
+    hash_lines,
+    minhash_keys,
+)
+from nmt.data_check.pair_checks import Issue, check_line, check_pair, excerpt, is_tokenized
 
-LEAST_LEAK = 20
-"""Characters of a line that may not stand in held-out text; shorter ones are common speech."""
+MIN_LEAK_CHARACTERS = 20
+"""Minimum length of a leaked line on one side; shorter sentences are common speech."""
 
-SIDES: tuple[Place, Place] = ("src", "tgt")
+SIDES: tuple[Side, Side] = ("src", "tgt")
+Languages = tuple[str | None, str | None]
+"""py3langid's codes of the expected languages of both sides; None if unknown."""
+IndexedIssue = tuple[int, Issue]
+"""Index of a sentence pair in the chunk, and its issue."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """A validation or test set, to be found in training text."""
+class HeldOutSet:
+    """An index of a validation or test set, to find its lines in training text."""
 
     name: str
-    src: near_duplicates.Index
-    tgt: near_duplicates.Index
+    src: DuplicateIndex
+    tgt: DuplicateIndex
 
 
 @dataclass(frozen=True)
-class Knowledge:
-    """What looking at a chunk needs to know of the whole."""
+class ScanContext:
+    """The information about the text set that the scan of a chunk needs."""
 
-    languages: tuple[str | None, str | None]
-    fitness: AlignmentModel | None
-    held_out: list[HeldOut]
+    languages: Languages
+    alignment_model: AlignmentModel | None
+    held_out_sets: list[HeldOutSet]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one chunk of L pairs looks like."""
+class ChunkScan:
+    """The result for one chunk of L sentence pairs."""
 
-    faults: list[tuple[int, Fault]]
-    hashes: near_duplicates.Numbers
+    issues: list[IndexedIssue]
+    hashes: Hashes
     """L x 2."""
-    keys: NDArray[np.uint32]
-    """L x 2 x BANDS."""
+    keys: Keys
+    """MinHash keys, L x 2 x BANDS."""
     lengths: NDArray[np.int64]
     """L x 4: characters and words of the source, characters and words of the target."""
     tokenized: NDArray[np.bool_]
-    """L x 2."""
+    """Whether a line looks tokenized, L x 2."""
     ratios: FloatArray
-    """L x OFFSETS."""
+    """Log-likelihood ratios of the alignment model, L x OFFSETS (L x 0 without a model)."""
 
 
-def hold_out(name: str, source: TextSetReader) -> HeldOut:
-    """Read a validation or test set, to look for it in training text."""
-    sides = ([decode_line(raw) for raw in lines] for lines in source.sides())
-    return HeldOut(name, *(near_duplicates.Index(lines) for lines in sides))
+def index_held_out_set(name: str, reader: TextSetReader) -> HeldOutSet:
+    """Read a validation or test set and index both sides."""
+    src, tgt = ([decode_line(raw) for raw in lines] for lines in reader.sides())
+    return HeldOutSet(name, DuplicateIndex(src), DuplicateIndex(tgt))
 
 
-def look(chunk: PairWindow, knowledge: Knowledge) -> Seen:
-    """Look at each pair of a chunk."""
-    faults: list[tuple[int, Fault]] = []
-    texts = [
-        [_decoded(raw, chunk.start + i, place, i, faults) for i, raw in enumerate(rows)]
-        for place, rows in zip(SIDES, (chunk.src, chunk.tgt), strict=True)
-    ]
-    for i, (src, tgt) in enumerate(zip(*texts, strict=True)):
-        found = [*side_faults(src, "src"), *side_faults(tgt, "tgt"), *pair_faults(src, tgt)]
+def scan_chunk(context: ScanContext, window: PairWindow) -> ChunkScan:
+    """Check each sentence pair of a window."""
+    issues: list[IndexedIssue] = []
+    src_texts = _decode_lines(window.src, window.start, "src", issues)
+    tgt_texts = _decode_lines(window.tgt, window.start, "tgt", issues)
+    texts = [src_texts, tgt_texts]
+    for i, (src, tgt) in enumerate(zip(src_texts, tgt_texts, strict=True)):
+        pair_issues = [*check_line(src, "src"), *check_line(tgt, "tgt"), *check_pair(src, tgt)]
         if src != tgt:
-            found += _wrong_languages(src, tgt, knowledge.languages)
-        faults += [(i, fault) for fault in found]
-    hashes = np.stack([near_duplicates.hashes(lines) for lines in texts], 1)
-    keys = np.stack([near_duplicates.band_keys(lines) for lines in texts], 1)
-    for held in knowledge.held_out:
-        faults += _leaks(texts, hashes, keys, held)
-    faults.sort(key=lambda fault: fault[0])
-    ratios = np.zeros((len(hashes), 0), np.float32)
-    if knowledge.fitness is not None:
-        before, after = map(decode_line, chunk.tgt_before), map(decode_line, chunk.tgt_after)
-        around = [*before, *texts[1], *after]
-        first = len(chunk.tgt_before)
-        ratios = knowledge.fitness.log_ratios(texts[0], around, first, len(hashes))
-    sizes = [[n for line in lines for n in (len(line), len(line.split()))] for lines in texts]
-    tokenized = [[is_tokenized(line) for line in lines] for lines in texts]
-    return Seen(
-        faults,
+            pair_issues += _check_languages(src, tgt, context.languages)
+        issues += [(i, issue) for issue in pair_issues]
+    hashes = np.stack([hash_lines(lines) for lines in texts], 1)
+    keys = np.stack([minhash_keys(lines) for lines in texts], 1)
+    for held_out in context.held_out_sets:
+        issues += _find_leaks(texts, hashes, keys, held_out)
+    issues.sort(key=lambda indexed: indexed[0])
+    return ChunkScan(
+        issues,
         hashes,
         keys,
-        np.concatenate([np.array(side).reshape(-1, 2) for side in sizes], 1),
-        np.array(tokenized).T,
-        ratios,
+        _measure_lengths(texts),
+        np.array([[is_tokenized(line) for line in lines] for lines in texts]).T,
+        _alignment_ratios(window, texts, context.alignment_model),
     )
 
 
-def _decoded(raw: bytes, number: int, place: Place, i: int, faults: list[tuple[int, Fault]]) -> str:
-    """Decode a line, and say what is wrong with its bytes."""
-    if not raw.endswith(b"\n"):
-        faults.append((i, ("no_final_newline", place, "")))
-    raw = raw.removesuffix(b"\n")
-    if raw.endswith(b"\r"):
-        faults.append((i, ("carriage_return", place, "")))
-        raw = raw.removesuffix(b"\r")
-    if number == 0 and raw.startswith(BOM):
-        faults.append((i, ("mark", place, "")))
-        raw = raw.removeprefix(BOM)
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        seen = f"byte {error.start + 1} is 0x{raw[error.start]:02x}"
-        faults.append((i, ("encoding", place, seen)))
-        return raw.decode("utf-8", "ignore")
+def _measure_lengths(texts: list[list[str]]) -> NDArray[np.int64]:
+    """Return L x 4 lengths: characters and words of each side."""
+    sides = [[(len(line), len(line.split())) for line in lines] for lines in texts]
+    return np.concatenate([np.array(side).reshape(-1, 2) for side in sides], 1)
 
 
-def _wrong_languages(
-    src: str, tgt: str, expected: tuple[str | None, str | None]
-) -> Iterator[Fault]:
-    """Yield the sides that are in another language; `expected` has None for unknown ones."""
+def _alignment_ratios(
+    window: PairWindow, texts: list[list[str]], model: AlignmentModel | None
+) -> FloatArray:
+    """Return L x OFFSETS log-likelihood ratios of each source line and the target lines near it."""
+    src, tgt = texts
+    if model is None:
+        return np.zeros((len(src), 0), np.float32)
+    before, after = map(decode_line, window.tgt_before), map(decode_line, window.tgt_after)
+    return model.log_ratios(src, [*before, *tgt, *after], len(window.tgt_before), len(src))
+
+
+def _decode_lines(
+    raw_lines: list[bytes], start: int, side: Side, issues: list[IndexedIssue]
+) -> list[str]:
+    """Decode the lines of one side; append the issues of their bytes to `issues`."""
+    texts = []
+    for i, raw in enumerate(raw_lines):
+        if not raw.endswith(b"\n"):
+            issues.append((i, Issue("no_final_newline", side, "")))
+        raw = raw.removesuffix(b"\n")
+        if raw.endswith(b"\r"):
+            issues.append((i, Issue("carriage_return", side, "")))
+            raw = raw.removesuffix(b"\r")
+        if start + i == 0 and raw.startswith(BOM):
+            issues.append((i, Issue("mark", side, "")))
+            raw = raw.removeprefix(BOM)
+        try:
+            texts.append(raw.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            example = f"byte {error.start + 1} is 0x{raw[error.start]:02x}"
+            issues.append((i, Issue("encoding", side, example)))
+            texts.append(raw.decode("utf-8", "ignore"))
+    return texts
+
+
+def _check_languages(src: str, tgt: str, expected: Languages) -> Iterator[Issue]:
+    """Yield the sides that are in an unexpected language."""
     if expected[0] == expected[1]:
         return
-    others = [
+    texts = (src, tgt)
+    unexpected = [
         language_id.detect_unexpected_language(text, code) if code else None
-        for text, code in zip((src, tgt), expected, strict=True)
+        for text, code in zip(texts, expected, strict=True)
     ]
-    if _swapped(others, expected):
-        yield "swapped", "pair", f"{shown(src)} | {shown(tgt)}"
+    if _are_swapped(unexpected, expected):
+        yield Issue("swapped", "pair", f"{excerpt(src)} | {excerpt(tgt)}")
         return
-    for place, text, other in zip(SIDES, (src, tgt), others, strict=True):
-        if other is not None:
-            kind = "related_language" if other.related else "language"
-            yield kind, place, f"{other.code}: {shown(text)}"
+    for side, text, language in zip(SIDES, texts, unexpected, strict=True):
+        if language is not None:
+            kind = "related_language" if language.related else "language"
+            yield Issue(kind, side, f"{language.code}: {excerpt(text)}")
 
 
-def _swapped(
-    others: list[language_id.UnexpectedLanguage | None], expected: tuple[str | None, str | None]
+def _are_swapped(
+    unexpected: list[language_id.UnexpectedLanguage | None], expected: Languages
 ) -> bool:
-    """Return whether each side is in the other side's language or one related to it."""
+    """Return whether each side is in the language of the opposite side, or a related one."""
     return all(
-        other is not None
+        language is not None
         and code is not None
-        and not other.related
-        and other.code in language_id.related_languages(code)
-        for other, code in zip(others, reversed(expected), strict=True)
+        and not language.related
+        and language.code in language_id.related_languages(code)
+        for language, code in zip(unexpected, reversed(expected), strict=True)
     )
 
 
-def _leaks(
-    texts: list[list[str]], hashes: near_duplicates.Numbers, keys: NDArray[np.uint32], held: HeldOut
-) -> Iterator[tuple[int, Fault]]:
-    """Yield the lines that stand in a held-out set, exactly or nearly, on either side."""
+def _find_leaks(
+    texts: list[list[str]], hashes: Hashes, keys: Keys, held_out: HeldOutSet
+) -> Iterator[IndexedIssue]:
+    """Yield the pairs and lines that a held-out set contains exactly or nearly."""
+    indexes = (held_out.src, held_out.tgt)
     near = [
-        index.near(lines, keys[:, side])
-        for side, (index, lines) in enumerate(zip((held.src, held.tgt), texts, strict=True))
+        index.find_near(lines, keys[:, side])
+        for side, (index, lines) in enumerate(zip(indexes, texts, strict=True))
     ]
     for i, pair in enumerate(zip(*texts, strict=True)):
-        places = [
-            index.exact.get(int(number))
-            for index, number in zip((held.src, held.tgt), hashes[i], strict=True)
-        ]
         kind = "leaked"
-        if places == [None, None]:
-            kind, places = "leaked_nearly", [found.get(i) for found in near]
-        if None not in places:
-            yield i, (kind, "pair", f"{held.name}:{(places[0] or 0) + 1}: {shown(pair[0])}")
+        positions = [
+            index.exact.get(int(line_hash))
+            for index, line_hash in zip(indexes, hashes[i], strict=True)
+        ]
+        if positions == [None, None]:
+            kind = "leaked_nearly"
+            positions = [matches.get(i) for matches in near]
+        if None not in positions:
+            number = (positions[0] or 0) + 1
+            yield i, Issue(kind, "pair", f"{held_out.name}:{number}: {excerpt(pair[0])}")
             continue
-        for place, text, where in zip(SIDES, pair, places, strict=True):
-            if where is not None and len(text) >= LEAST_LEAK and has_word(text):
-                yield i, (kind, place, f"{held.name}:{where + 1}: {shown(text)}")
+        for side, text, position in zip(SIDES, pair, positions, strict=True):
+            is_distinctive = len(text) >= MIN_LEAK_CHARACTERS and has_word(text)
+            if position is not None and is_distinctive:
+                yield i, Issue(kind, side, f"{held_out.name}:{position + 1}: {excerpt(text)}")

@@ -1,4 +1,4 @@
-"""The doctor's report for people: lines for a terminal, and one page for a browser."""
+"""Write scan reports as text for a terminal, as one HTML page, or as JSON."""
 
 from __future__ import annotations
 
@@ -11,126 +11,142 @@ from importlib.resources import files as resources
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.data_check.findings import KINDS, Finding
-from nmt.data_check.pair_checks import shown
-from nmt.data_check.scan import Report
+from nmt.data_check.findings import Finding
+from nmt.data_check.kinds import KINDS
+from nmt.data_check.pair_checks import excerpt
+from nmt.data_check.scan import ScanReport
 
-LINES_SHOWN = 8
-BARS = 40
+MAX_RANGES = 8
+"""Maximum number of line ranges per finding on a terminal."""
+MAX_PAGE_RANGES = 30
+"""Maximum number of line ranges per finding on the HTML page."""
+HISTOGRAM_BARS = 40
 
 
-def spans(lines: Sequence[int], most: int = LINES_SHOWN) -> str:
-    """Write line numbers, runs of them as 5-9; at most this many items, then an ellipsis."""
-    runs: list[list[int]] = []
+def format_line_ranges(lines: Sequence[int], max_ranges: int = MAX_RANGES) -> str:
+    """Return line numbers as ranges, such as 5-9, with an ellipsis after `max_ranges`."""
+    ranges: list[list[int]] = []
     for line in lines:
-        if runs and line == runs[-1][1] + 1:
-            runs[-1][1] = line
+        if ranges and line == ranges[-1][1] + 1:
+            ranges[-1][1] = line
         else:
-            runs.append([line, line])
-    written = [f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:most]]
-    return ", ".join(written) + (", …" if len(runs) > most else "")
+            ranges.append([line, line])
+    texts = [
+        f"{first}" if first == last else f"{first}-{last}" for first, last in ranges[:max_ranges]
+    ]
+    return ", ".join(texts) + (", …" if len(ranges) > max_ranges else "")
 
 
-def terminal(report: Report) -> str:
-    """Return the report of one text set in lines."""
-    src, tgt = report.files
-    rows = [f"{report.name}: {src} | {tgt}", f"  {_counted(report)}"]
-    found = list(report.findings)
-    for finding in found:
-        side = "" if finding.place == "pair" else f", {finding.place}"
-        head = f"  {finding.severity:<7}  {finding.kind}{side}: {finding.count}"
-        rows.append(f"{head} ({KINDS[finding.kind].says})")
-        rows.append(f"           line {spans(finding.lines)}")
-        rows += [f"           {shown(example, 100)}" for example in finding.examples[:2]]
-        rows.append(f"           fix: {KINDS[finding.kind].fix}")
-    if not found:
+def render_text(report: ScanReport) -> str:
+    """Return the report of one text set for a terminal."""
+    src_file, tgt_file = report.files
+    rows = [f"{report.name}: {src_file} | {tgt_file}", f"  {_summarize(report)}"]
+    findings = list(report.findings)
+    for finding in findings:
+        kind = KINDS[finding.kind]
+        side = "" if finding.side == "pair" else f", {finding.side}"
+        rows += [
+            f"  {finding.severity:<7}  {finding.kind}{side}: {finding.count} ({kind.description})",
+            f"           line {format_line_ranges(finding.lines)}",
+        ]
+        rows += [f"           {excerpt(example, 100)}" for example in finding.examples[:2]]
+        rows.append(f"           fix: {kind.fix}")
+    if not findings:
         rows.append("  nothing found")
     if report.pairs:
         rows.append("  random pairs:")
-        rows += [f"    {shown(src)} | {shown(tgt)}" for src, tgt in report.pairs]
+        rows += [f"    {excerpt(src)} | {excerpt(tgt)}" for src, tgt in report.pairs]
     return "\n".join(rows)
 
 
-def _counted(report: Report) -> str:
+def _summarize(report: ScanReport) -> str:
+    """Return the number of pairs, the languages and the line lengths in one phrase."""
     languages = " and ".join(code or "an unknown language" for code in report.languages)
-    said = f"{min(report.counts)} pairs in {languages}"
+    summary = f"{min(report.counts)} pairs in {languages}"
     if not len(report.lengths):
-        return said
-    mean = report.lengths.mean(0)
-    high = np.percentile(report.lengths[:, (1, 3)], 95, axis=0)
+        return summary
+    words = report.lengths[:, (1, 3)]
+    mean = words.mean(0)
+    high = np.percentile(words, 95, axis=0)
     return (
-        f"{said}; words a line {mean[1]:.1f} and {mean[3]:.1f} (95% have at most {high[0]:.0f} "
+        f"{summary}; words a line {mean[0]:.1f} and {mean[1]:.1f} (95% have at most {high[0]:.0f} "
         f"and {high[1]:.0f})"
     )
 
 
-def page(reports: Iterable[Report]) -> str:
-    """Return one self-contained HTML page."""
+def render_html(reports: Iterable[ScanReport]) -> str:
+    """Return one self-contained HTML page with the reports of all text sets."""
     template = resources("nmt.data_check").joinpath("page.html").read_text("utf-8")
-    return template.replace("<!-- sets -->", "\n".join(_section(each) for each in reports))
+    sections = "\n".join(_render_section(report) for report in reports)
+    return template.replace("<!-- sets -->", sections)
 
 
-def _section(report: Report) -> str:
-    parts = [f"<h2>{html.escape(report.name)}</h2>", f"<p>{html.escape(_counted(report))}</p>"]
-    parts.append(_findings(list(report.findings)))
+def _render_section(report: ScanReport) -> str:
+    parts = [f"<h2>{html.escape(report.name)}</h2>", f"<p>{html.escape(_summarize(report))}</p>"]
+    parts.append(_render_findings(list(report.findings)))
     if len(report.lengths):
-        chars = report.lengths[:, (0, 2)]
+        characters = report.lengths[:, (0, 2)]
         words = report.lengths[:, (1, 3)]
-        both = (chars > 0).all(1)
-        ratio = np.log2((chars[both, 1] + 1) / (chars[both, 0] + 1))
-        parts.append("<div class=plots>")
-        for side, name in enumerate(("source", "target")):
-            parts.append(histogram(words[:, side], f"words a line, {name}"))
-        parts.append(histogram(ratio, "log2 of target by source characters"))
-        parts.append("</div>")
-    rows = "".join(f"<tr><td>{html.escape(src)}<td>{html.escape(tgt)}" for src, tgt in report.pairs)
-    parts.append(f"<h3>Pairs at random</h3><table>{rows}</table>")
+        is_filled = (characters > 0).all(1)
+        ratio = np.log2((characters[is_filled, 1] + 1) / (characters[is_filled, 0] + 1))
+        parts += [
+            "<div class=plots>",
+            draw_histogram(words[:, 0], "words a line, source"),
+            draw_histogram(words[:, 1], "words a line, target"),
+            draw_histogram(ratio, "log2 of target by source characters"),
+            "</div>",
+        ]
+    rows = [f"<tr><td>{html.escape(src)}<td>{html.escape(tgt)}" for src, tgt in report.pairs]
+    parts.append(f"<h3>Random pairs</h3><table>{''.join(rows)}</table>")
     return "\n".join(parts)
 
 
-def _findings(found: list[Finding]) -> str:
-    if not found:
+def _render_findings(findings: list[Finding]) -> str:
+    """Return the findings as an HTML table."""
+    if not findings:
         return "<p>Nothing found.</p>"
     rows = []
-    for finding in found:
-        severity = finding.severity
+    for finding in findings:
+        kind = KINDS[finding.kind]
         examples = "<br>".join(html.escape(example) for example in finding.examples)
         rows.append(
-            f"<tr class={severity}><td>{severity}<td>{finding.kind}<td>{finding.place}"
-            f"<td>{finding.count}<td>{html.escape(KINDS[finding.kind].says)}"
-            f"<td>{html.escape(KINDS[finding.kind].fix)}"
-            f"<td>{spans(finding.lines, 30)}<td>{examples}"
+            f"<tr class={kind.severity}><td>{kind.severity}<td>{finding.kind}<td>{finding.side}"
+            f"<td>{finding.count}<td>{html.escape(kind.description)}"
+            f"<td>{html.escape(kind.fix)}"
+            f"<td>{format_line_ranges(finding.lines, MAX_PAGE_RANGES)}<td>{examples}"
         )
-    head = "<tr><th>how bad<th>kind<th>side<th>lines<th>what<th>fix<th>where<th>for example"
+    head = "<tr><th>severity<th>kind<th>side<th>count<th>description<th>fix<th>lines<th>examples"
     return f"<table>{head}{''.join(rows)}</table>"
 
 
-def histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) -> str:
-    """Draw how often values occur, in the middle 99% of them, as SVG."""
+def draw_histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) -> str:
+    """Return a histogram of the middle 99% of the values as SVG."""
     if not len(values):
         return ""
-    low, high = (float(np.percentile(values, share)) for share in (0.5, 99.5))
-    step = max(high - low, 1e-9) / BARS
-    if values.dtype.kind == "i":  # whole numbers fill whole bars
-        low, step = math.floor(low), max(1, math.ceil((high - low + 1) / BARS))
-    edges = low + step * np.arange(BARS + 1)
+    low, high = (float(np.percentile(values, percent)) for percent in (0.5, 99.5))
+    width = max(high - low, 1e-9) / HISTOGRAM_BARS
+    if values.dtype.kind == "i":  # bars of integers have integer edges
+        low, width = math.floor(low), max(1, math.ceil((high - low + 1) / HISTOGRAM_BARS))
+    edges = low + width * np.arange(HISTOGRAM_BARS + 1)
     counts, _ = np.histogram(values, edges)
     beyond = len(values) - int(counts.sum())
-    top = counts.max() or 1
+    max_count = counts.max() or 1
     bars = "".join(
-        f"<rect x={10 * i} y={100 - 100 * n / top:.1f} width=9 height={100 * n / top:.1f}>"
-        f"<title>{a:.4g} to {b:.4g}: {n}</title></rect>"
-        for i, (n, a, b) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
+        f"<rect x={10 * i} y={100 - 100 * count / max_count:.1f} width=9 "
+        f"height={100 * count / max_count:.1f}>"
+        f"<title>{left:.4g} to {right:.4g}: {count}</title></rect>"
+        for i, (count, left, right) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
     )
-    said = f"{html.escape(title)}; {beyond} beyond" if beyond else html.escape(title)
+    caption = html.escape(title) + (f"; {beyond} beyond" if beyond else "")
+    right_edge = 10 * HISTOGRAM_BARS
     return (
-        f'<figure><svg viewBox="0 0 {10 * BARS} 118">{bars}<text x=0 y=114>{edges[0]:.4g}</text>'
-        f"<text x={10 * BARS} y=114 text-anchor=end>{edges[-1]:.4g}</text></svg>"
-        f"<figcaption>{said}</figcaption></figure>"
+        f'<figure><svg viewBox="0 0 {right_edge} 118">{bars}<text x=0 y=114>{edges[0]:.4g}</text>'
+        f"<text x={right_edge} y=114 text-anchor=end>{edges[-1]:.4g}</text></svg>"
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def as_json(reports: Iterable[Report]) -> str:
+def render_json(reports: Iterable[ScanReport]) -> str:
     """Return all reports as one JSON object."""
-    sets = [report.record() for report in reports]
+    sets = [report.to_dict() for report in reports]
     return json.dumps({"sets": sets}, indent=1, ensure_ascii=False) + "\n"

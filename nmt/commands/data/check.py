@@ -15,9 +15,9 @@ from nmt.core import files
 from nmt.core.outputs import check_outputs
 from nmt.data.corpus.configured_text import open_text_set
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data_check.chunk_scan import Seen, hold_out
-from nmt.data_check.report import as_json, page, terminal
-from nmt.data_check.scan import Report, examine
+from nmt.data_check.chunk_scan import ChunkScan, index_held_out_set
+from nmt.data_check.report import render_html, render_json, render_text
+from nmt.data_check.scan import ScanReport, scan_text_set
 from nmt.device.cpu_cores import free_cores
 from nmt.errors import EXIT_FAULTS_FOUND, EXIT_OK, ConfigError
 
@@ -48,19 +48,19 @@ def run(options: CheckOptions) -> int:
     inputs = [*options.paths, *(options.test or ())]
     check_outputs({"--html": options.html}, inputs)
     train_sets, held_out_sets = _find_sets(options)
-    held_out = [hold_out(name, reader) for name, (reader, _) in held_out_sets.items()]
+    held_out = [index_held_out_set(name, reader) for name, (reader, _) in held_out_sets.items()]
     cores = free_cores()
     reports = []
     for name, (reader, languages) in (train_sets | held_out_sets).items():
         overlap_sets = held_out if name in train_sets else []
-        report = examine(name, reader, languages, overlap_sets, cores, _show_progress)
+        report = scan_text_set(name, reader, languages, overlap_sets, cores, _show_progress)
         reports.append(report)
         if not options.json:
-            print(terminal(report), flush=True)
+            print(render_text(report), flush=True)
     if options.json:
-        sys.stdout.write(as_json(reports))
+        sys.stdout.write(render_json(reports))
     if options.html is not None:
-        files.write_text(options.html, page(reports))
+        files.write_text(options.html, render_html(reports))
     return EXIT_FAULTS_FOUND if options.strict and any(map(_has_errors, reports)) else EXIT_OK
 
 
@@ -100,7 +100,7 @@ def _sets_of_files(options: CheckOptions) -> tuple[dict[str, DataSet], dict[str,
     return train, {"test": (TextSetReader([options.test]), languages)}
 
 
-def _show_progress(scans: Iterable[Seen], total: int) -> Iterator[Seen]:
+def _show_progress(scans: Iterable[ChunkScan], total: int) -> Iterator[ChunkScan]:
     """Yield the scans of chunks, and show a progress bar on a terminal; `total` is in pairs."""
     with tqdm(total=total, unit=" pairs", unit_scale=True, leave=False, disable=None) as bar:
         for scan in scans:
@@ -108,5 +108,5 @@ def _show_progress(scans: Iterable[Seen], total: int) -> Iterator[Seen]:
             yield scan
 
 
-def _has_errors(report: Report) -> bool:
+def _has_errors(report: ScanReport) -> bool:
     return any(finding.severity == "error" for finding in report.findings)

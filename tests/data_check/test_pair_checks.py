@@ -1,4 +1,4 @@
-"""Single lines and pairs."""
+"""Issues of single lines and single sentence pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.data_check.pair_checks import is_tokenized, pair_faults, shown, side_faults
+from nmt.data_check.pair_checks import check_line, check_pair, excerpt, is_tokenized
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 
@@ -37,8 +37,8 @@ CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
         ("a" * 2000, []),
     ],
 )
-def test_faults_of_a_line(text: str, kinds: list[str]) -> None:
-    assert [kind for kind, _, _ in side_faults(text, "src")] == kinds
+def test_check_line_returns_expected_kinds(text: str, kinds: list[str]) -> None:
+    assert [kind for kind, _, _ in check_line(text, "src")] == kinds
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_faults_of_a_line(text: str, kinds: list[str]) -> None:
         ("see https://a.org/b1.", "voir https://a.org/b2.", ["url"]),
     ],
 )
-def test_faults_of_a_pair(src: str, tgt: str, kinds: list[str]) -> None:
-    assert [kind for kind, _, _ in pair_faults(src, tgt)] == kinds
+def test_check_pair_returns_expected_kinds(src: str, tgt: str, kinds: list[str]) -> None:
+    assert [kind for kind, _, _ in check_pair(src, tgt)] == kinds
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def test_faults_of_a_pair(src: str, tgt: str, kinds: list[str]) -> None:
         ("Voilà ! Où est-il ?", False),
     ],
 )
-def test_is_tokenized_by_script(text: str, tokenized: bool) -> None:
+def test_is_tokenized_depends_on_script(text: str, tokenized: bool) -> None:
     assert is_tokenized(text) is tokenized
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
 @pytest.mark.parametrize("code", ["ja", "zh"])
-def test_is_tokenized_real_references(code: str) -> None:
-    """Compare published references with the same lines after splitting them at random."""
+def test_is_tokenized_real_references_are_not(code: str) -> None:
+    """Published references are not tokenized; with random spaces they are."""
     file = CORPORA / "metric-check" / f"generaltest2023.en-{code}.ref.refA.{code}"
     lines = file.read_text("utf-8").split("\n")[:-1]
     rng = random.Random(1)
@@ -100,7 +100,7 @@ def test_is_tokenized_real_references(code: str) -> None:
     assert sum(map(is_tokenized, spaced)) >= 0.9 * len(lines)
 
 
-def test_what_is_shown_is_printable_and_short() -> None:
-    assert shown("a\x0bb") == "a\\u000bb"
-    assert shown("x" * 60) == "x" * 60
-    assert shown("x" * 61) == "x" * 59 + "…"
+def test_excerpt_is_printable_and_short() -> None:
+    assert excerpt("a\x0bb") == "a\\u000bb"
+    assert excerpt("x" * 60) == "x" * 60
+    assert excerpt("x" * 61) == "x" * 59 + "…"
