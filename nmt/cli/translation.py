@@ -99,8 +99,13 @@ def translate(
         "--decode": ("decode.method", decode),
         "--metric": ("decode.mbr_metric", metric),
     }
-    settings = merge_overrides(set_, flags)
-    asked = command.Asked(
+    options = command.TranslateOptions(
+        file=file,
+        models=tuple(model or ()),
+        output=output,
+        overrides=tuple(merge_overrides(set_, flags)),
+        device=device,
+        engine=engine,
         nbest=nbest,
         scores=scores,
         stream=stream,
@@ -115,7 +120,7 @@ def translate(
         review=review,
         progress=progress,
     )
-    command.run(file, model or [], output, settings, asked, device, engine)
+    command.run(options)
 
 
 @app.command(rich_help_panel="Translation")
@@ -136,16 +141,17 @@ def score(
     """Print log-probability and perplexity of translations."""
     from nmt.commands.translation import score as command
 
-    command.run(
-        src,
-        tgt,
-        model or [],
-        output,
-        json,
-        merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
-        device,
-        progress,
+    options = command.ScoreOptions(
+        tgt=tgt,
+        src=src,
+        models=tuple(model or ()),
+        output=output,
+        json=json,
+        overrides=tuple(merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)})),
+        device=device,
+        progress=progress,
     )
+    command.run(options)
 
 
 @app.command(rich_help_panel="Translation")
@@ -187,5 +193,18 @@ def rerank(
     """Rerank n-best lists by other models and by length."""
     from nmt.commands.translation import rerank as command
 
-    scorers = command.Scorers(model or [], reverse or [], set_ or [], device)
-    command.run(nbest, src, scorers, weights, tune, ref, tgt_lang, keep, output)
+    options = command.RerankOptions(
+        nbest=nbest,
+        src=src,
+        models=tuple(model or ()),
+        reverse_models=tuple(reverse or ()),
+        weights=weights,
+        tune=tune,
+        ref=ref,
+        tgt_lang=tgt_lang,
+        keep=keep,
+        output=output,
+        overrides=tuple(set_ or ()),
+        device=device,
+    )
+    command.run(options)

@@ -21,8 +21,8 @@ OUTPUT_KEYS = (TRANSLATION, "score", "confidence", "nbest")
 class LineFormat(Protocol):
     """Parses input lines and formats output lines."""
 
-    def parse(self, text: str, where: str) -> Line:
-        """Return the line to translate; `where` is its file and number, for error messages."""
+    def parse(self, text: str, location: str) -> Line:
+        """Return the line to translate; `location` is its file and number, for error messages."""
 
     def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
         """Return the output, with line ends, for input `text` and its n best translations.
@@ -38,7 +38,7 @@ class PlainFormat:
     nbest: int = 1
     with_scores: bool = False
 
-    def parse(self, text: str, where: str) -> Line:
+    def parse(self, text: str, location: str) -> Line:
         """Return the text as the line."""
         return Line(text)
 
@@ -58,7 +58,7 @@ class ColumnFormat:
     """Number of the column, from 1."""
     with_scores: bool = False
 
-    def parse(self, text: str, where: str) -> Line:
+    def parse(self, text: str, location: str) -> Line:
         """Return the text of the column; raise DataError if the row has fewer columns.
 
         A blank row is a blank line.
@@ -68,7 +68,7 @@ class ColumnFormat:
             return Line("")
         if len(cells) < self.column:
             raise DataError(
-                f"{where}: expected {self.column} tab-separated columns, got {len(cells)}"
+                f"{location}: expected {self.column} tab-separated columns, got {len(cells)}"
             )
         return Line(cells[self.column - 1])
 
@@ -85,7 +85,7 @@ class JsonFormat:
 
     nbest: int = 1
 
-    def parse(self, text: str, where: str) -> Line:
+    def parse(self, text: str, location: str) -> Line:
         """Return the line of an object; raise DataError if its keys or values are invalid.
 
         A blank line stays blank.
@@ -96,24 +96,24 @@ class JsonFormat:
             values = json.loads(text, parse_int=float)  # int() limits the number of digits
         except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{where}: expected a JSON object, got {show_value(text)}: {error}"
+                f"{location}: expected a JSON object, got {show_value(text)}: {error}"
             ) from None
         if not isinstance(values, dict) or TEXT not in values:
             raise DataError(
-                f"{where}: expected a JSON object with the key {TEXT!r}, got {show_value(values)}"
+                f"{location}: expected a JSON object with the key {TEXT!r}, got {show_value(values)}"
             )
         if not isinstance(values[TEXT], str):
-            raise DataError(f"{where}: {TEXT!r}: expected text, got {show_value(values[TEXT])}")
+            raise DataError(f"{location}: {TEXT!r}: expected text, got {show_value(values[TEXT])}")
         for key in OUTPUT_KEYS:
             if key in values:
                 raise DataError(
-                    f"{where}: expected an object without {key!r}, which the output adds, "
+                    f"{location}: expected an object without {key!r}, which the output adds, "
                     f"got {show_value(values)}"
                 )
         return Line(
             replace_surrogates(values[TEXT]),
-            _parse_prefix(values, where),
-            _parse_phrases(values, where),
+            _parse_prefix(values, location),
+            _parse_phrases(values, location),
         )
 
     def format(self, text: str, index: int, translations: Sequence[Translation]) -> str:
@@ -133,21 +133,21 @@ class JsonFormat:
         return f"{unclosed_input}, {unopened_output}\n"
 
 
-def _parse_prefix(values: dict[str, Any], where: str) -> str:
+def _parse_prefix(values: dict[str, Any], location: str) -> str:
     prefix = values.get(PREFIX, "")
     if not isinstance(prefix, str):
-        raise DataError(f"{where}: {PREFIX!r}: expected text, got {show_value(prefix)}")
+        raise DataError(f"{location}: {PREFIX!r}: expected text, got {show_value(prefix)}")
     return replace_surrogates(prefix)
 
 
-def _parse_phrases(values: dict[str, Any], where: str) -> tuple[str, ...]:
+def _parse_phrases(values: dict[str, Any], location: str) -> tuple[str, ...]:
     phrases = values.get(CONTAIN, [])
     is_valid = isinstance(phrases, list) and all(
         isinstance(phrase, str) and phrase.strip() for phrase in phrases
     )
     if not is_valid:
         raise DataError(
-            f"{where}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
+            f"{location}: {CONTAIN!r}: expected a list of texts, got {show_value(phrases)}"
         )
     return tuple(replace_surrogates(phrase).strip() for phrase in phrases)
 

@@ -75,7 +75,7 @@ class _PreparedLine:
         return [*self.line.phrases, *(term.target for term in self.terms)]
 
     def span_phrases(self, begin: int, end: int) -> list[str]:
-        """Return the constraints whose span in the protected text starts in [begin, end)."""
+        """Return the constraints with a span of the protected text that starts in [begin, end)."""
         constraints = [*self.terms, *self.protected.constraints]
         return [span.target for span in constraints if begin <= span.begin < end]
 

@@ -19,7 +19,7 @@ from commandline import NMT, done, nmt, write_lines
 from tinyruns import Digits, Tiny
 from torchjobs import rank_processes
 
-from nmt.commands.translation import translate
+from nmt.commands.translation import translate, translation_job
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]
@@ -97,7 +97,7 @@ def test_translate_two_ranks_equals_one_process(digits: Digits, tmp_path: Path) 
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
     flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", "--protect", source, "-o"]
     alone = done(nmt("translate", *flags, tmp_path / "alone"))
-    report = next(line for line in alone.err.splitlines() if "protected parts stand" in line)
+    report = next(line for line in alone.err.splitlines() if "protected spans are in" in line)
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
     with running_job(line) as job:
         _, err = job.communicate(timeout=120)
@@ -133,7 +133,7 @@ def test_translate_interrupted_parts_are_reused(
     out.unlink()
     monkeypatch.setattr(translate, "world_size", lambda: 2)
     parts: list[int] = []
-    real = translate._Way.translate
+    real = translation_job.TranslationJob.translate
 
     def interrupt_third_part(*arguments: Any) -> Any:
         if len(parts) == 2:
@@ -141,29 +141,29 @@ def test_translate_interrupted_parts_are_reused(
         parts.append(0)
         return real(*arguments)
 
-    monkeypatch.setattr(translate._Way, "translate", interrupt_third_part)
+    monkeypatch.setattr(translation_job.TranslationJob, "translate", interrupt_third_part)
     assert nmt("translate", *flags).code == 130
     folder = out.with_name("out.parts")
     assert sorted(p.name for p in folder.iterdir()) == ["00000", "00001", "made-by"]
     begin = b"".join((folder / name).read_bytes() for name in ("00000", "00001"))
     alone_lines, begin_lines = alone.split(b"\n")[:-1], begin.split(b"\n")[:-1]
     assert_same_lists(begin_lines, alone_lines[: len(begin_lines)])
-    monkeypatch.setattr(translate._Way, "translate", real)
+    monkeypatch.setattr(translation_job.TranslationJob, "translate", real)
     (folder / "00000").write_bytes(b"kept\n")
     (folder / "00001").write_bytes(b"")
     resumed = done(nmt("translate", *flags))
-    assert "going on with the parts that are there" in resumed.err
-    assert "what follows is of the parts made now" in resumed.err
-    assert "demanded phrases stand (100.0%)" in resumed.err
+    assert "continuing with the parts that are there" in resumed.err
+    assert "covers only the parts that were translated now" in resumed.err
+    assert "required phrases are in the translations (100.0%)" in resumed.err
     first, *remaining = out.read_bytes().split(b"\n")[:-1]
     assert first == b"kept"
     assert_same_lists(remaining, alone_lines[len(begin_lines) :])
     assert not folder.exists()
 
-    monkeypatch.setattr(translate._Way, "translate", interrupt_third_part)
+    monkeypatch.setattr(translation_job.TranslationJob, "translate", interrupt_third_part)
     parts.clear()
     assert nmt("translate", *flags).code == 130
-    monkeypatch.setattr(translate._Way, "translate", real)
+    monkeypatch.setattr(translation_job.TranslationJob, "translate", real)
     (folder / "00000").write_bytes(b"of another way\n")
     done(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
     assert b"another way" not in out.read_bytes()

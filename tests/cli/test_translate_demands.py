@@ -60,7 +60,7 @@ def test_phrases_stand_and_are_counted(digits: Digits, tmp_path: Path) -> None:
     assert result.lines[1] == "6 5 4"
     assert "8 7" in result.lines[2]
     assert "0 0" in result.lines[2]
-    assert "3 of 3 demanded phrases stand (100.0%)" in result.err
+    assert "3 of 3 required phrases are in the translations (100.0%)" in result.err
 
 
 def test_a_phrase_that_cannot_stand_is_reported_and_its_line_translated(
@@ -72,8 +72,8 @@ def test_a_phrase_that_cannot_stand_is_reported_and_its_line_translated(
     assert len(result.lines) == 2
     assert result.lines[0] == "3 1"
     assert result.lines[1]
-    assert "0 of 1 demanded phrases stand (0.0%)" in result.err
-    assert "warning: line 2: '9' does not stand in the translation" in result.err
+    assert "0 of 1 required phrases are in the translations (0.0%)" in result.err
+    assert "warning: line 2: '9' is missing from the translation" in result.err
 
 
 def test_protected_parts_stay_as_they_are(digits: Digits) -> None:
@@ -81,7 +81,7 @@ def test_protected_parts_stay_as_they_are(digits: Digits) -> None:
     result = done(nmt("translate", "-m", digits.run, "--protect", stdin=text))
     assert "joe@x.org" in result.lines[0].split()
     assert "{name}" in result.lines[1].split()
-    assert "protected parts stand (100.0%)" in result.err
+    assert "protected spans are in the translations (100.0%)" in result.err
 
 
 def test_odd_fields_pass_through_json_lines_letter_by_letter(digits: Digits) -> None:
@@ -209,7 +209,7 @@ def test_long_lines_are_translated_in_parts_and_counted(digits: Digits) -> None:
     result = done(nmt("translate", *flags, stdin=f"9 8\n{long}\n"))
     parts = translated(digits, ["9 8", *sentences])
     assert result.lines == [parts[0], " ".join(parts[1:])]
-    assert "1 long lines were translated in 3 parts" in result.err
+    assert "1 long lines were translated in 3 segments" in result.err
     whole = done(
         nmt("translate", "-m", digits.run, "--set", "decode.split=length", stdin=f"{long}\n")
     )
@@ -270,8 +270,8 @@ def test_phrases_of_a_blank_line_are_counted(digits: Digits) -> None:
     line = json.dumps({"src": " ", "contain": ["7"]})
     result = done(nmt("translate", "-m", digits.run, "--json", stdin=f"{line}\n"))
     assert json.loads(result.out)["translation"] == ""
-    assert "0 of 1 demanded phrases stand" in result.err
-    assert "line 1: '7' does not stand" in result.err
+    assert "0 of 1 required phrases are in" in result.err
+    assert "line 1: '7' is missing" in result.err
 
 
 def test_terms_of_a_line_in_parts_are_demanded_of_the_part_they_begin_in(digits: Digits) -> None:
@@ -359,7 +359,7 @@ def test_rerank_names_files_that_do_not_belong_together(tmp_path: Path) -> None:
     weights.write_text('{"weights": {"length": 0}}')
     result = nmt("rerank", lists, "--src", two, "--weights", weights)
     assert result.code == 2
-    assert f"{lists}: has lists of 1 lines, {two} has 2" in result.err
+    assert f"{lists}: expected lists of 2 lines, as in {two}, got lists of 1" in result.err
 
 
 def test_python_does_what_the_command_does(digits: Digits) -> None:

@@ -58,23 +58,23 @@ def lines_split_anywhere() -> None:
 
 
 def skipped_lines_are_gone() -> None:
-    from nmt.commands.translation import translate
+    from nmt.commands.translation import translation_job
 
-    passed = translate._Invalid.passed
+    original_filter = translation_job.Utf8Filter.filter
 
     def dropping(self: Any, lines: Iterator[bytes]) -> Iterator[bytes]:
         if self.policy != "skip":
-            yield from passed(self, lines)
+            yield from original_filter(self, lines)
             return
         for line in lines:
             try:
                 line.decode()
             except UnicodeDecodeError:
-                self.count += 1
+                self.invalid_lines += 1
             else:
                 yield line
 
-    translate._Invalid.passed = dropping  # type: ignore[method-assign]
+    translation_job.Utf8Filter.filter = dropping  # type: ignore[method-assign]
 
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {

@@ -1,4 +1,4 @@
-"""`nmt rerank`: n-best lists ranked anew by other models."""
+"""`nmt rerank`: rerank n-best lists by other models."""
 
 from __future__ import annotations
 
@@ -33,127 +33,173 @@ from nmt.evaluation.reranking import (
 )
 
 WINDOW = 1000
-"""Pairs scored together."""
+"""Number of pairs that are sorted by length together."""
+NBestLists = list[list[Entry]]
 
 
 @dataclass(frozen=True)
-class Scorers:
-    """What is looked at beside the score in a list."""
+class RerankOptions:
+    """Options of `nmt rerank`. Exactly one of `weights` and `tune` is set."""
 
-    models: list[Path]
-    """Runs that score hypotheses."""
-    reverse: list[Path]
-    """Runs of the other direction, which score sources."""
-    overrides: list[str]
-    device: str
+    nbest: Path
+    """N-best lists."""
+    src: Path
+    """Source text."""
+    models: tuple[Path, ...] = ()
+    """Runs that score translations."""
+    reverse_models: tuple[Path, ...] = ()
+    """Runs of the reverse direction, which score sources."""
+    weights: Path | None = None
+    """File with the feature weights."""
+    tune: Path | None = None
+    """File for weights that are tuned on `ref`."""
+    ref: Path | None = None
+    """Reference translation."""
+    tgt_lang: str = ""
+    """Target language, for the BLEU tokenizer."""
+    keep: int = 1
+    """Number of translations per line; 1 writes text only."""
+    output: Path | None = None
+    """Output; None for stdout."""
+    overrides: tuple[str, ...] = ()
+    """Settings that replace those of the configs."""
+    device: str = "auto"
 
-    @property
-    def names(self) -> list[str]:
-        """Return the names that weights have, one a feature."""
-        kinds = {"model": self.models, "reverse": self.reverse}
-        found = [f"{kind} {n}" for kind, its in kinds.items() for n in range(1, len(its) + 1)]
-        return [*found, LENGTH]
-
-    def features(self, sources: Sequence[str], lists: list[list[Entry]]) -> list[Array]:
-        """Return n x F features for each line with its n hypotheses."""
-        pairs = [
-            (source, entry.text)
-            for source, its in zip(sources, lists, strict=True)
-            for entry in its
-        ]
-        turned = [(text, source) for source, text in pairs]
-        columns = [
-            *(self._log_probs(model, pairs) for model in self.models),
-            *(self._log_probs(model, turned) for model in self.reverse),
-        ]
-        return list(feature_matrices(lists, columns))
-
-    def _log_probs(self, model: Path, pairs: list[tuple[str, str]]) -> list[float]:
-        """Return the log-probability of each pair's target by the model of a run."""
-        run_dir = open_model(model)
-        config = load_config(run_dir.config, self.overrides)
-        require_tags(config)
-        translator = load_translator(run_dir, config, self.device)
-        what = f"{model}: scoring {len(pairs)} pairs"
-        with show_progress(what, len(pairs), always=True, unit="pairs") as translator.progress:
-            log_probs = [
-                forced.log_prob
-                for number, window in enumerate(chunks(pairs, WINDOW))
-                for forced in translator.score_pairs(window, number * WINDOW)
-            ]
-        if translator.statistics.long_pairs:
-            say(f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts")
-        return log_probs
+    def feature_names(self) -> list[str]:
+        """Return the names of the features in weight files."""
+        models = [f"model {number}" for number in range(1, len(self.models) + 1)]
+        reverse = [f"reverse {number}" for number in range(1, len(self.reverse_models) + 1)]
+        return [*models, *reverse, LENGTH]
 
 
-def run(
-    nbest: Path,
-    src: Path,
-    scorers: Scorers,
-    weights: Path | None,
-    tuned: Path | None,
-    ref: Path | None,
-    tgt_lang: str,
-    keep: int,
-    output: Path | None,
-) -> None:
-    """Rank each line's hypotheses by the weights, or find weights (`tuned`) by a reference."""
-    if (weights is None) == (tuned is None):
+def run(options: RerankOptions) -> None:
+    """Rerank the hypotheses of each line by weights, or tune the weights on a reference."""
+    _check_options(options)
+    nbest_lists = read_nbest(options.nbest)
+    sources = list(read_lines(options.src))
+    if len(sources) != len(nbest_lists):
+        raise DataError(
+            f"{options.nbest}: expected lists of {len(sources)} lines, as in {options.src}, "
+            f"got lists of {len(nbest_lists)}"
+        )
+    if options.weights is not None:
+        _rerank(options, options.weights, sources, nbest_lists)
+    elif options.tune is not None and options.ref is not None:
+        _tune(options, options.tune, options.ref, sources, nbest_lists)
+
+
+def _check_options(options: RerankOptions) -> None:
+    """Raise ConfigError if options contradict each other or the output cannot be written."""
+    if (options.weights is None) == (options.tune is None):
         raise ConfigError(["--weights and --tune: give one of them"])
-    if (ref is None) != (tuned is None):
+    if (options.ref is None) != (options.tune is None):
         raise ConfigError(["--tune and --ref: one needs the other"])
-    if tuned is not None and output is not None:
+    if options.tune is not None and options.output is not None:
         raise ConfigError(["--tune and --output: give one of them; --tune writes weights only"])
-    check_outputs({"-o": output, "--tune": tuned}, [nbest, src, weights, ref])
-    lists = read_nbest(nbest)
-    sources = list(read_lines(src))
-    if len(sources) != len(lists):
-        raise DataError(f"{nbest}: has lists of {len(lists)} lines, {src} has {len(sources)}")
-    scores = [[entry.score for entry in its] for its in lists]
-    if weights is not None:
-        known = read_weights(weights, scorers.names)
-        features = scorers.features(sources, lists)
-        orders = [rank(*its, known) for its in zip(scores, features, strict=True)]
-        _write(lists, orders, keep, output)
-    elif tuned is not None and ref is not None:
-        references = list(read_lines(ref))
-        if len(references) != len(lists):
-            raise DataError(f"{ref}: has {len(references)} lines, {src} has {len(sources)}")
-        if not lists:
-            raise DataError(f"{nbest}: expected n-best lists to tune on, got an empty file")
-        stats = _bleu_statistics(lists, references, tgt_lang)
-        found = tune_weights(scores, scorers.features(sources, lists), stats)
-        write_weights(tuned, scorers.names, found)
-        named = zip(scorers.names, found.weights, strict=True)
-        told = ", ".join(f"{name} {weight:.4f}" for name, weight in named)
-        say(f"BLEU {found.before:.2f} -> {found.after:.2f}; {told}")
-        say(f"wrote {tuned}")
+    inputs = [options.nbest, options.src, options.weights, options.ref]
+    check_outputs({"-o": options.output, "--tune": options.tune}, inputs)
 
 
-def _bleu_statistics(lists: list[list[Entry]], references: list[str], tgt_lang: str) -> list[Array]:
-    """Return n x 10 statistics of sacreBLEU for each line with its n hypotheses."""
-    texts = [entry.text for its in lists for entry in its]
-    wanted = [ref for ref, its in zip(references, lists, strict=True) for _ in its]
-    [found] = line_statistics({"bleu": make_metrics(tgt_lang, ())["bleu"]}, [texts], [wanted])
-    return np.split(found["bleu"], np.cumsum([len(its) for its in lists])[:-1])
-
-
-def _write(
-    lists: list[list[Entry]], orders: list[list[int]], keep: int, output: Path | None
+def _rerank(
+    options: RerankOptions, weights_file: Path, sources: Sequence[str], nbest_lists: NBestLists
 ) -> None:
+    """Write the best hypotheses by the weights of a file."""
+    weights = read_weights(weights_file, options.feature_names())
+    features = _compute_features(options, sources, nbest_lists)
+    reranked: NBestLists = []
+    for entries, line_features in zip(nbest_lists, features, strict=True):
+        order = rank([entry.score for entry in entries], line_features, weights)
+        reranked.append([entries[index] for index in order[: options.keep]])
     with ExitStack() as stack:
         sink: BinaryIO = sys.stdout.buffer
-        if output:
-            sink = stack.enter_context(files.open_atomic(output))
-        for line in _lines(lists, orders, keep):
+        if options.output:
+            sink = stack.enter_context(files.open_atomic(options.output))
+        for line in _format_lines(reranked, options.keep):
             sink.write(line.encode())
 
 
-def _lines(lists: list[list[Entry]], orders: list[list[int]], keep: int) -> Iterator[str]:
-    """Yield the best of each list, or the `keep` best as an n-best list with their old scores."""
-    for number, (its, order) in enumerate(zip(lists, orders, strict=True)):
-        best = [its[place] for place in order[:keep]]
+def _tune(
+    options: RerankOptions,
+    weights_file: Path,
+    reference_file: Path,
+    sources: Sequence[str],
+    nbest_lists: NBestLists,
+) -> None:
+    """Tune the weights for BLEU and write them to a file."""
+    references = list(read_lines(reference_file))
+    if len(references) != len(nbest_lists):
+        raise DataError(
+            f"{reference_file}: expected {len(sources)} lines, as in {options.src}, "
+            f"got {len(references)}"
+        )
+    if not nbest_lists:
+        raise DataError(f"{options.nbest}: expected n-best lists to tune on, got an empty file")
+    statistics = _bleu_statistics(nbest_lists, references, options.tgt_lang)
+    features = _compute_features(options, sources, nbest_lists)
+    scores = [[entry.score for entry in entries] for entries in nbest_lists]
+    tuned = tune_weights(scores, features, statistics)
+    names = options.feature_names()
+    write_weights(weights_file, names, tuned)
+    weights = ", ".join(
+        f"{name} {weight:.4f}" for name, weight in zip(names, tuned.weights, strict=True)
+    )
+    say(f"BLEU {tuned.before:.2f} -> {tuned.after:.2f}; {weights}")
+    say(f"wrote {weights_file}")
+
+
+def _compute_features(
+    options: RerankOptions, sources: Sequence[str], nbest_lists: NBestLists
+) -> list[Array]:
+    """Return n x F features for each line with its n hypotheses."""
+    pairs = [
+        (source, entry.text)
+        for source, entries in zip(sources, nbest_lists, strict=True)
+        for entry in entries
+    ]
+    reverse_pairs = [(text, source) for source, text in pairs]
+    columns = [
+        *(_log_probs(model, pairs, options) for model in options.models),
+        *(_log_probs(model, reverse_pairs, options) for model in options.reverse_models),
+    ]
+    return list(feature_matrices(nbest_lists, columns))
+
+
+def _log_probs(model: Path, pairs: list[tuple[str, str]], options: RerankOptions) -> list[float]:
+    """Return the log-probability of each pair's target under the model of a run."""
+    run_dir = open_model(model)
+    config = load_config(run_dir.config, list(options.overrides))
+    require_tags(config)
+    translator = load_translator(run_dir, config, options.device)
+    task = f"{model}: scoring {len(pairs)} pairs"
+    log_probs: list[float] = []
+    with show_progress(task, len(pairs), always=True, unit="pairs") as translator.progress:
+        for index, window in enumerate(chunks(pairs, WINDOW)):
+            scores = translator.score_pairs(window, index * WINDOW)
+            log_probs += [score.log_prob for score in scores]
+    if translator.statistics.long_pairs:
+        say(f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts")
+    return log_probs
+
+
+def _bleu_statistics(nbest_lists: NBestLists, references: list[str], tgt_lang: str) -> list[Array]:
+    """Return n x 10 statistics of sacreBLEU for each line with its n hypotheses."""
+    texts = [entry.text for entries in nbest_lists for entry in entries]
+    repeated_references = [
+        reference
+        for reference, entries in zip(references, nbest_lists, strict=True)
+        for _ in entries
+    ]
+    metrics = {"bleu": make_metrics(tgt_lang, ())["bleu"]}
+    [statistics] = line_statistics(metrics, [texts], [repeated_references])
+    line_ends = np.cumsum([len(entries) for entries in nbest_lists])
+    return np.split(statistics["bleu"], line_ends[:-1])
+
+
+def _format_lines(nbest_lists: NBestLists, keep: int) -> Iterator[str]:
+    """Yield the best text of each line, or n-best lists with the original scores."""
+    for index, entries in enumerate(nbest_lists):
         if keep == 1:
-            yield f"{best[0].text}\n"
+            yield f"{entries[0].text}\n"
         else:
-            yield from (f"{number} ||| {each.text} ||| {each.score:.4f}\n" for each in best)
+            for entry in entries:
+                yield f"{index} ||| {entry.text} ||| {entry.score:.4f}\n"

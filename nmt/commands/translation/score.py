@@ -1,4 +1,4 @@
-"""`nmt score`: how likely a model finds given translations."""
+"""`nmt score`: log-probabilities of given translations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,66 +14,83 @@ from nmt.core import files
 from nmt.core.logging import say, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import chunks, count_lines, read_pairs
+from nmt.decoding.hypothesis import PairScore
 from nmt.decoding.loading import load_translator, open_models
 
 WINDOW = 1000
-"""Pairs scored together."""
+"""Number of pairs that are sorted by length together."""
 
 
-def run(
-    src: Path | None,
-    tgt: Path,
-    models: list[Path],
-    output: Path | None,
-    as_json: bool,
-    overrides: list[str],
-    device: str,
-    progress: bool = False,
-) -> None:
-    """Write, for each line of `tgt`, its log-probability, that a token, and its perplexity.
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Options of `nmt score`."""
 
-    Tokens are the pieces and the end of the line; logarithms are natural.
+    tgt: Path
+    """Translations."""
+    src: Path | None = None
+    """Source text; None for stdin."""
+    models: tuple[Path, ...] = ()
+    """Run folders of the ensemble; by default the newest finished run."""
+    output: Path | None = None
+    """Output; None for stdout."""
+    json: bool = False
+    """Write one JSON object per line."""
+    overrides: tuple[str, ...] = ()
+    """Settings that replace those of the config."""
+    device: str = "auto"
+    progress: bool = False
+    """Report progress even if stderr is no terminal."""
+
+
+def run(options: ScoreOptions) -> None:
+    """Write log-probability, log-probability per token, and perplexity of each translation.
+
+    Tokens include eos; logarithms are natural.
     """
-    check_outputs({"-o": output}, [src, tgt])
-    first, *others = open_models(models, overrides)
-    translator = load_translator(*first, device, ensemble_with=others)
-    total, tokens = 0.0, 0
+    check_outputs({"-o": options.output}, [options.src, options.tgt])
+    (run_dir, config), *ensemble_with = open_models(options.models, list(options.overrides))
+    translator = load_translator(run_dir, config, options.device, ensemble_with=ensemble_with)
+    total_log_prob, total_tokens = 0.0, 0
     with ExitStack() as stack:
         sink: BinaryIO = sys.stdout.buffer
-        if output:
-            sink = stack.enter_context(files.open_atomic(output))
-        if progress or output or not sys.stdout.isatty():
+        if options.output:
+            sink = stack.enter_context(files.open_atomic(options.output))
+        if options.progress or options.output or not sys.stdout.isatty():
+            pair_count = count_lines(options.tgt)
             translator.progress = stack.enter_context(
-                show_progress("scoring", count_lines(tgt), always=progress, unit="pairs")
+                show_progress("scoring", pair_count, always=options.progress, unit="pairs")
             )
-        for number, window in enumerate(chunks(read_pairs(src, tgt), WINDOW)):
-            for forced in translator.score_pairs(window, number * WINDOW):
-                mean = forced.log_prob / forced.tokens
-                sink.write(_row(forced.log_prob, mean, forced.tokens, as_json).encode())
-                total, tokens = total + forced.log_prob, tokens + forced.tokens
+        for index, window in enumerate(chunks(read_pairs(options.src, options.tgt), WINDOW)):
+            for pair in translator.score_pairs(window, index * WINDOW):
+                sink.write(_format(pair, options.json).encode())
+                total_log_prob += pair.log_prob
+                total_tokens += pair.tokens
             sink.flush()
     for message in translator.statistics.pair_messages("scored"):
         say(message)
-    if tokens:
+    if total_tokens:
+        mean = total_log_prob / total_tokens
         say(
-            f"{tokens} tokens, log-probability {total / tokens:.4f} a token, "
-            f"perplexity {perplexity(total / tokens):.4f}"
+            f"{total_tokens} tokens, log-probability {mean:.4f} per token, "
+            f"perplexity {perplexity(mean):.4f}"
         )
 
 
-def _row(log_prob: float, mean: float, tokens: int, as_json: bool) -> str:
+def _format(pair: PairScore, as_json: bool) -> str:
+    """Return the output line of a pair."""
+    mean = pair.log_prob / pair.tokens
+    pair_perplexity = perplexity(mean)
     if not as_json:
-        return f"{log_prob:.4f}\t{mean:.4f}\t{perplexity(mean):.4f}\n"
-    its = perplexity(mean)
-    content = {
-        "log_prob": round(log_prob, 4),
+        return f"{pair.log_prob:.4f}\t{mean:.4f}\t{pair_perplexity:.4f}\n"
+    values = {
+        "log_prob": round(pair.log_prob, 4),
         "log_prob_token": round(mean, 4),
-        "perplexity": round(its, 4) if math.isfinite(its) else None,
-        "tokens": tokens,
+        "perplexity": round(pair_perplexity, 4) if math.isfinite(pair_perplexity) else None,
+        "tokens": pair.tokens,
     }
-    return json.dumps(content) + "\n"
+    return json.dumps(values) + "\n"
 
 
-def perplexity(mean: float) -> float:
-    """Return the perplexity of a log-probability a token; infinite where it is too large."""
-    return math.exp(-mean) if mean > -700 else math.inf
+def perplexity(mean_log_prob: float) -> float:
+    """Return the perplexity of a mean log-probability per token; infinity if it overflows."""
+    return math.exp(-mean_log_prob) if mean_log_prob > -700 else math.inf

@@ -18,7 +18,7 @@ PHRASES_NEED_BEAM_SEARCH = (
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase that a translation must contain as whole words."""
+    """A phrase that a translation must contain, bounded by word boundaries."""
 
     forms: tuple[tuple[int, ...], ...]
     """Non-empty token sequences that spell the phrase: after a space, or after punctuation."""

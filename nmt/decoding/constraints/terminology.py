@@ -118,14 +118,14 @@ def read_terminology(file: Path) -> Terminology:
     return Terminology(targets)
 
 
-def _add_term(targets: dict[str, str], source: str, target: str, where: str = "") -> None:
+def _add_term(targets: dict[str, str], source: str, target: str, location: str = "") -> None:
     """Add a term with folded case; raise DataError if it is blank or has another translation."""
     if not source.strip() or not target.strip():
         raise DataError(
-            f"{where}expected a term and its translation, got {show_value((source, target))}"
+            f"{location}expected a term and its translation, got {show_value((source, target))}"
         )
     first_target = targets.setdefault(fold_case(source), target)
     if first_target != target:
         raise DataError(
-            f"{where}expected one translation of {source!r}, got {first_target!r} and {target!r}"
+            f"{location}expected one translation of {source!r}, got {first_target!r} and {target!r}"
         )
