@@ -15,7 +15,7 @@ class Line:
     prefix: str = ""
     """Forced beginning of the translation."""
     phrases: tuple[str, ...] = ()
-    """Phrases that the translation must contain, at word boundaries; one listed twice occurs twice."""
+    """Phrases that the translation must contain; a phrase that is listed twice must occur twice."""
 
     def __post_init__(self) -> None:
         """Raise DataError if a field has another type."""
