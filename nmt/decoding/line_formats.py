@@ -100,7 +100,8 @@ class JsonFormat:
             ) from None
         if not isinstance(values, dict) or TEXT not in values:
             raise DataError(
-                f"{location}: expected a JSON object with the key {TEXT!r}, got {show_value(values)}"
+                f"{location}: expected a JSON object with the key {TEXT!r}, "
+                f"got {show_value(values)}"
             )
         if not isinstance(values[TEXT], str):
             raise DataError(f"{location}: {TEXT!r}: expected text, got {show_value(values[TEXT])}")
