@@ -1,4 +1,4 @@
-"""Which instruction sets are used, under each restriction."""
+"""Instruction sets in use under each restriction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cpu.instruction_sets.cache_clear()
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object]) -> None:
+def fake_capabilities(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object]) -> None:
     """Replace what torch reports about the CPU."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(capabilities))
 
@@ -53,22 +53,22 @@ def pretend(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object]) ->
     ],
 )
 @pytest.mark.parametrize("variable", cpu.ONEDNN_VARIABLES)
-def test_onednn_level_restricts_units(
+def test_onednn_level_restricts_instruction_sets(
     monkeypatch: pytest.MonkeyPatch, variable: str, level: str, bf16: bool, fp16: bool
 ) -> None:
-    pretend(monkeypatch, SERVER)
+    fake_capabilities(monkeypatch, SERVER)
     monkeypatch.setenv(variable, level)
     assert (cpu.has_bf16(), cpu.has_fp16()) == (bf16, fp16)
 
 
-def test_onednn_level_adds_nothing_to_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, LAPTOP)
+def test_onednn_level_does_not_add_instruction_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_capabilities(monkeypatch, LAPTOP)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
     assert cpu.instruction_sets() == ("avx2",)
 
 
-def test_arm_units_are_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, PHONE)
+def test_instruction_sets_on_arm_include_bf16_and_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_capabilities(monkeypatch, PHONE)
     assert cpu.instruction_sets() == cpu.ARM_SETS
     assert cpu.has_bf16()
     assert cpu.has_fp16()
@@ -82,15 +82,15 @@ def test_model_name_is_one_line() -> None:
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 @pytest.mark.parametrize("level", ["ALL", "AVX2", "AVX512_CORE"])
-def test_units_agree_with_onednn(level: str) -> None:
-    """oneDNN itself says whether it can compute with bf16 tensors: from AVX-512 on."""
+def test_instruction_sets_agree_with_onednn(level: str) -> None:
+    """oneDNN reports whether it computes with bf16 tensors, which requires AVX-512 on x86."""
     code = (
-        "import torch; from nmt import cpu; sets = set(cpu.instruction_sets());"
+        "import torch; from nmt.device import cpu; sets = set(cpu.instruction_sets());"
         "print(torch.ops.mkldnn._is_mkldnn_bf16_supported() =="
         "bool(sets & {'avx512_f', 'avx_ne_convert'} or sets & set(cpu.ARM_SETS) & {'bf16'}))"
     )
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": level}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "True"
+    assert result.stdout.strip() == "True"

@@ -1,4 +1,4 @@
-"""The script that makes benchmarks/precision.md: each cell runs, or is refused with one line."""
+"""The script that writes benchmarks/precision.md."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def script() -> Any:
 
 
 @pytest.mark.parametrize("model", ["lstm, wiring luong", "transformer, ssru"])
-def test_each_cell_runs_or_is_refused_in_one_line(script: Any, model: str) -> None:
+def test_outcomes_run_or_are_one_line_errors(script: Any, model: str) -> None:
     cells = script.outcomes(model)
     assert len(cells) == len(script.TRAIN) + len(script.DECODE)
     for task, precision, outcome in cells:
         assert "\n" not in outcome
-        refused = f"{task}.precision: expected "
-        assert outcome == "runs" or outcome.startswith(refused), (task, precision, outcome)
+        error = f"{task}.precision: expected "
+        assert outcome == "runs" or outcome.startswith(error), (task, precision, outcome)
     outcomes = {cell[:2]: cell[2] for cell in cells}
     assert outcomes["train", "fp32"] == outcomes["decode", "fp32"] == "runs"
     assert outcomes["train", "fp16"] != "runs", "on a CPU"

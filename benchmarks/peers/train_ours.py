@@ -15,7 +15,7 @@ from training import Batch, read_arguments, serve
 
 from nmt.config.schema import Config
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.matrix_speed import matrix_rate
+from nmt.device.matrix_speed import measure_peak_flops
 from nmt.device.precision import AUTOCAST_TYPES, Precision
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
@@ -82,7 +82,7 @@ def main() -> None:
     def share(batches: list[Batch], seconds: float) -> float:
         pad = setting["pad"]
         done = sum(flops.total(int(b.src_len.sum()), b.tokens(pad)) for b in batches)
-        return done / seconds / matrix_rate(device, kind)
+        return done / seconds / measure_peak_flops(device, kind)
 
     serve(setting, batches, update, share)
 

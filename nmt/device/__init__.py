@@ -1,1 +1,1 @@
-"""What the machine can compute: CPU cores, instruction sets, GPUs, number formats."""
+"""The machine: devices, CPU cores and instruction sets, memory, precision, speed and seeds."""

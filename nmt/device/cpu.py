@@ -1,8 +1,9 @@
-"""Instruction sets of this CPU that torch and oneDNN really use.
+"""Instruction sets of this CPU that torch and oneDNN use.
 
-Names are those of `torch.cpu.get_capabilities()`. torch reports all sets of the CPU; the user can
+Names are those of `torch.cpu.get_capabilities()`, which reports all sets of the CPU. The user can
 restrict oneDNN (matrix products, fused LSTM) with ONEDNN_MAX_CPU_ISA, and torch's own kernels with
-ATEN_CPU_CAPABILITY. Values of the former: "CPU Dispatcher Control" in the oneDNN documentation.
+ATEN_CPU_CAPABILITY. "CPU Dispatcher Control" in the oneDNN documentation lists the values of the
+former.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from nmt.device.int8_products import KERNELS, Kernel, is_exact
+from nmt.device.int8_products import KERNELS, Int8Kernel, is_exact
 
-BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-"""Instructions that multiply in bf16; the last two are ARM's."""
-FP16_UNITS = ("avx512_fp16", "amx_fp16", "fp16_arith")
+BF16_SETS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Instruction sets that multiply in bf16; the last two are ARM's."""
+FP16_SETS = ("avx512_fp16", "amx_fp16", "fp16_arith")
 X86_SETS = (
     *("avx2", "avx_vnni", "avx_vnni_int8", "avx_ne_convert"),
     *("avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -48,12 +49,12 @@ ONEDNN_LEVELS: dict[str, set[str]] = {
     "AVX512_CORE_AMX": _AMX,
     "AVX10_1_512_AMX": _AMX,
 }
-"""Instruction sets that oneDNN may use at each value; any other value is no restriction."""
+"""Instruction sets that oneDNN may use by the value of its variable; unknown values allow all."""
 
 
 @cache
 def instruction_sets() -> tuple[str, ...]:
-    """Return the instruction sets that matter for matrix products and that oneDNN may use."""
+    """Return the instruction sets that speed up matrix products and that oneDNN may use."""
     capabilities = torch.cpu.get_capabilities()
     level = next((os.environ[name] for name in ONEDNN_VARIABLES if os.environ.get(name)), "")
     allowed = ONEDNN_LEVELS.get(level.upper(), set(X86_SETS)) | set(ARM_SETS)
@@ -64,31 +65,34 @@ def instruction_sets() -> tuple[str, ...]:
 
 def has_bf16() -> bool:
     """Return whether oneDNN can multiply with bf16 instructions."""
-    return not set(BF16_UNITS).isdisjoint(instruction_sets())
+    return not set(BF16_SETS).isdisjoint(instruction_sets())
 
 
 def has_fp16() -> bool:
     """Return whether oneDNN can multiply with fp16 instructions."""
-    return not set(FP16_UNITS).isdisjoint(instruction_sets())
+    return not set(FP16_SETS).isdisjoint(instruction_sets())
 
 
 @cache
-def int8_kernel() -> Kernel | None:
+def int8_kernel() -> Int8Kernel | None:
     """Return the kernel for int8 products, or None if no kernel is exact on this CPU.
 
-    It is found by a probe, not by the name of the CPU, so restrictions by the user count. Without
-    a kernel, models are computed in fp32 instead.
+    Test each kernel instead of the CPU's name, so that restrictions by the user count. Without a
+    kernel, models compute in fp32.
     """
     return next(filter(is_exact, KERNELS), None)
 
 
 def torch_level() -> str:
-    """Return what torch's own kernels use, such as AVX2; ATEN_CPU_CAPABILITY restricts it."""
+    """Return the instruction set of torch's own kernels, such as AVX2.
+
+    ATEN_CPU_CAPABILITY restricts it.
+    """
     return torch.backends.cpu.get_cpu_capability()
 
 
 def model_name() -> str:
-    """Return the name of the CPU, as exact as it is known."""
+    """Return the name of the CPU, such as "Intel(R) Xeon(R) Gold 6148"; else its architecture."""
     try:
         text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:

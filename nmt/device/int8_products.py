@@ -1,4 +1,4 @@
-"""Products of int8 matrices on the CPU, and a probe that tells whether they are exact.
+"""Products of int8 matrices on the CPU, and a test that they are exact.
 
 x86 CPUs without VNNI add pairs of products of unsigned and signed bytes in 16 bits, with saturation
 ("Nuances of int8 Computations" in the oneDNN documentation). Saturation cannot occur if weights are
@@ -17,8 +17,9 @@ from torch import Tensor
 
 LARGEST_INPUT = 127
 ZERO_POINT = 128
-"""Added to the inputs, because both libraries multiply unsigned inputs by signed weights; both
-subtract its share from the sums."""
+"""Offset of the inputs, because both libraries multiply unsigned inputs by signed weights.
+
+Both libraries subtract its contribution from the sums."""
 
 
 def round_rows(rows: Tensor, scale: Tensor) -> Tensor:
@@ -27,7 +28,7 @@ def round_rows(rows: Tensor, scale: Tensor) -> Tensor:
 
 
 class OneDNNProduct:
-    """Product with V x D int8 weights and their V scales by oneDNN."""
+    """Product of oneDNN with V x D int8 weights and their V scales."""
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         self._weight = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -35,7 +36,7 @@ class OneDNNProduct:
         self._zero_points = torch.zeros(len(weight), dtype=torch.int64)
 
     def __call__(self, rows: Tensor, scale: Tensor) -> Tensor:
-        """Return the N x V products of the integers `round_rows` gives for N x D rows."""
+        """Return N x V products of N x D rows, rounded as by `round_rows`."""
         # in two's complement, adding 128 changes only the sign bit
         unsigned = round_rows(rows, scale).view(torch.uint8).bitwise_xor_(ZERO_POINT)
         weight = (self._weight, self._scale, self._zero_points)
@@ -46,7 +47,7 @@ class OneDNNProduct:
 
 
 class FBGEMMProduct:
-    """Product with V x D int8 weights and their V scales by FBGEMM, which is part of torch."""
+    """Product of FBGEMM, a part of torch, with V x D int8 weights and their V scales."""
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
         with warnings.catch_warnings():
@@ -64,29 +65,30 @@ class FBGEMMProduct:
                 torch.backends.quantized.engine = engine
 
     def __call__(self, rows: Tensor, scale: Tensor) -> Tensor:
-        """Return the N x V products of the integers `round_rows` gives for N x D rows."""
+        """Return N x V products of N x D rows, rounded as by `round_rows`."""
         product: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             rows / scale, 1.0, ZERO_POINT, self._weight
         )
         return product
 
 
-class Kernel(NamedTuple):
-    """A way to compute int8 products."""
+class Int8Kernel(NamedTuple):
+    """Implementation of int8 products."""
 
     name: str
     product: type[OneDNNProduct] | type[FBGEMMProduct]
     largest_weight: int
+    """Largest magnitude of a weight for which the sums are exact."""
 
 
-KERNELS = (Kernel("oneDNN", OneDNNProduct, 127), Kernel("FBGEMM", FBGEMMProduct, 64))
-"""In the order of preference: with VNNI oneDNN is faster, and its weights are more precise."""
+KERNELS = (Int8Kernel("oneDNN", OneDNNProduct, 127), Int8Kernel("FBGEMM", FBGEMMProduct, 64))
+"""In order of preference: with VNNI, oneDNN is faster, and its weights are more precise."""
 
 
-def is_exact(kernel: Kernel) -> bool:
-    """Return whether a kernel exists here and sums the largest products without saturation.
+def is_exact(kernel: Int8Kernel) -> bool:
+    """Return whether a kernel exists here and adds the largest products without saturation.
 
-    Its weights are also multiplied by `torch._int_mm`, for vocabulary shortlists.
+    Also test `torch._int_mm`, which multiplies its weights for vocabulary shortlists.
     """
     weight = torch.full((32, 64), kernel.largest_weight, dtype=torch.int8)
     weight[1::2].neg_()

@@ -10,7 +10,7 @@ from torch import nn
 
 from nmt.core.logging import say
 from nmt.device import cpu
-from nmt.device.matrix_speed import speed_ratio
+from nmt.device.matrix_speed import measure_speed_ratio
 
 MIN_SPEED_RATIO = 1.3
 """Minimum speed of bf16 products, relative to fp32, at which "auto" selects bf16 on a CPU."""
@@ -27,7 +27,7 @@ def select_precision(device: torch.device) -> tuple[str, str]:
         return "bf16", "the GPU has it"
     if device.type != "cpu" or not cpu.has_bf16():
         return "fp32", f"this {device.type} has no bf16 instructions"
-    ratio = speed_ratio(device, torch.bfloat16)
+    ratio = measure_speed_ratio(device, torch.bfloat16)
     name = "bf16" if ratio >= MIN_SPEED_RATIO else "fp32"
     return name, f"bf16 multiplies matrices {ratio:.1f} times as fast as fp32"
 
@@ -40,7 +40,7 @@ def slow_precision_reason(name: str, device: torch.device) -> str:
     has_instructions = {"bf16": cpu.has_bf16, "fp16": cpu.has_fp16}
     if device.type != "cpu" or name not in has_instructions or has_instructions[name]():
         return ""
-    ratio = speed_ratio(device, AUTOCAST_TYPES[name])
+    ratio = measure_speed_ratio(device, AUTOCAST_TYPES[name])
     if ratio >= 1:
         return ""
     return (

@@ -1,6 +1,6 @@
-"""Facts about this machine and its software that a bug report needs; nothing private.
+"""Facts about this machine and its software for bug reports.
 
-User names, host names, paths and values of environment variables stay out.
+They contain no user names, host names, paths or values of environment variables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from nmt.core import version
 from nmt.device import cpu
 from nmt.device.cpu_cores import free_cores
-from nmt.device.matrix_speed import speed_ratio
+from nmt.device.matrix_speed import measure_speed_ratio
 from nmt.device.memory import available_memory
 from nmt.device.precision import AUTOCAST_TYPES
 
@@ -30,8 +30,8 @@ RESTRICTIONS = (*cpu.ONEDNN_VARIABLES, "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS")
 """Variables that restrict instruction sets or threads."""
 
 
-def facts() -> dict[str, Any]:
-    """Return versions, CPU, memory, GPUs and packages."""
+def system_facts() -> dict[str, Any]:
+    """Return versions, CPU, memory, GPUs and packages, as `nmt info --json` prints them."""
     return {
         "nmt": versions(("nmt",))["nmt"],
         "commit": version.commit() or None,
@@ -49,7 +49,7 @@ def facts() -> dict[str, Any]:
         "free_cores": free_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": total_memory(),
-        "free_memory_bytes": free_bytes(),
+        "free_memory_bytes": available_bytes(),
         "gpus": gpus(),
         "packages": versions(REQUIRED),
         "optional_packages": versions(OPTIONAL),
@@ -57,7 +57,7 @@ def facts() -> dict[str, Any]:
 
 
 def os_name() -> str:
-    """Return the system and its version, such as "Ubuntu 24.04 LTS, Linux 6.8"."""
+    """Return the name and version of the system, such as "Ubuntu 24.04 LTS, Linux 6.8"."""
     number = re.match(r"[\d.]*\d", platform.release())
     kernel = f"{platform.system()} {number[0] if number else ''}".strip()
     try:
@@ -74,10 +74,10 @@ def total_memory() -> int | None:
         return None
 
 
-def free_bytes() -> int | None:
-    """Return the bytes that this process can still use; None if unknown."""
-    free = available_memory(CPU)
-    return int(free) if free < float("inf") else None
+def available_bytes() -> int | None:
+    """Return the bytes of memory that this process can still allocate; None if unknown."""
+    available = available_memory(CPU)
+    return int(available) if available < float("inf") else None
 
 
 def gpus() -> list[dict[str, Any]]:
@@ -105,24 +105,24 @@ def versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     return installed
 
 
-def cpu_text() -> str:
-    """Describe the CPU in a line: model, instruction sets, and what restricts them."""
+def describe_cpu() -> str:
+    """Describe the CPU in one line: model, instruction sets, and variables that restrict them."""
     sets = ", ".join(cpu.instruction_sets()) or "no vector sets known"
     text = f"{cpu.model_name()}: {sets}; torch uses {cpu.torch_level()}"
     names = [name for name in RESTRICTIONS[:-1] if os.environ.get(name)]
     return f"{text} (restricted by {', '.join(names)})" if names else text
 
 
-def software_text() -> str:
-    """Return the versions in a line."""
+def describe_software() -> str:
+    """Return the versions of nmt, torch, Python and the system in one line."""
     python = platform.python_version()
     return (
         f"nmt {versions(('nmt',))['nmt']}, torch {torch.__version__}, Python {python}, {os_name()}"
     )
 
 
-def path_text(name: str, device: torch.device) -> str:
-    """Return how matrices are multiplied in a number format: units, library and speed."""
+def describe_matrix_products(name: str, device: torch.device) -> str:
+    """Describe matrix products in a precision: instruction sets and speed relative to fp32."""
     if device.type != "cpu":
         return "the GPU's own products"
     if name == "fp32":
@@ -132,9 +132,11 @@ def path_text(name: str, device: torch.device) -> str:
         if kernel is None:
             return "no exact int8 products on this CPU, computed in fp32"
         return f"exact {kernel.name} products, weights up to {kernel.largest_weight}"
-    units = {"bf16": cpu.BF16_UNITS, "fp16": cpu.FP16_UNITS}[name]
-    present = [unit for unit in units if unit in cpu.instruction_sets()]
-    ratio = speed_ratio(device, AUTOCAST_TYPES[name])
-    how = " and ".join(present) + " products" if present else f"no {name} instructions, emulated"
-    times = f"{ratio:.1f}" if ratio > 0.95 else f"{ratio:.2g}"
-    return f"{how}, {times} times the speed of fp32"
+    sets = {"bf16": cpu.BF16_SETS, "fp16": cpu.FP16_SETS}[name]
+    available_sets = [unit for unit in sets if unit in cpu.instruction_sets()]
+    ratio = measure_speed_ratio(device, AUTOCAST_TYPES[name])
+    products = " and ".join(available_sets) + " products"
+    if not available_sets:
+        products = f"no {name} instructions, emulated"
+    speed = f"{ratio:.1f}" if ratio > 0.95 else f"{ratio:.2g}"
+    return f"{products}, {speed} times the speed of fp32"

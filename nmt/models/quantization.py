@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.device.cpu import int8_kernel
-from nmt.device.int8_products import LARGEST_INPUT, Kernel, round_rows
+from nmt.device.int8_products import LARGEST_INPUT, Int8Kernel, round_rows
 from nmt.models.layers import OutputProjection, select_columns, union_of_shortlists
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +27,7 @@ MIN_MAGNITUDE = 1e-30
 class Int8Linear(nn.Module):
     """Linear map x W^T + b with W and x rounded to int8."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: Kernel) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernel: Int8Kernel) -> None:
         super().__init__()
         scale = row_scale(weight, kernel.largest_weight)
         self.weight = round_rows(weight, scale)
@@ -50,7 +50,7 @@ class Int8Linear(nn.Module):
 class Int8OutputProjection(OutputProjection):
     """Output projection in int8."""
 
-    def __init__(self, output: OutputProjection, kernel: Kernel) -> None:
+    def __init__(self, output: OutputProjection, kernel: Int8Kernel) -> None:
         nn.Module.__init__(self)
         self.weight, self.bias, self._buffers_by_size = output.weight, output.bias, {}
         self.product = Int8Linear(output.weight.detach(), output.bias.detach(), kernel)

@@ -13,7 +13,7 @@ from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.core.logging import put, say, size
 from nmt.core.logging import table as two_columns
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
-from nmt.device.system_info import CPU, facts, path_text
+from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError
 from nmt.models.kernels.selection import is_fused_lstm_available
 from nmt.models.precision_probe import check_decoding, check_training
@@ -57,7 +57,7 @@ class CodePath(NamedTuple):
 def run(options: InfoOptions) -> None:
     """Print facts about the machine and the code path of each precision."""
     say("measuring the speed of matrix products (at most a second)")
-    content = facts()
+    content = system_facts()
     code_paths = list(_find_code_paths())
     automatic = {str(device): select_precision(device) for device in _devices()}
     if options.json:
@@ -98,7 +98,7 @@ def _find_code_paths() -> Iterator[CodePath]:
                     except DeviceError as error:
                         refused[model] = str(error)
                 runs = [model for model in MODELS if model not in refused]
-                path = path_text(precision, device) if runs else ""
+                path = describe_matrix_products(precision, device) if runs else ""
                 is_lstm_trained = task == "train" and "LSTM" in runs
                 if is_lstm_trained and not _has_fused_lstm(precision, device):
                     path += "; LSTM in single steps, because oneDNN has no fused kernel for it"

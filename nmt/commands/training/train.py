@@ -37,11 +37,11 @@ from nmt.decoding.hypothesis import EXTRA_LENGTH
 from nmt.decoding.loading import build_line_splitter, load_translator, with_tags
 from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
-from nmt.device.matrix_speed import matrix_rate, rate_text
+from nmt.device.matrix_speed import format_flops, measure_peak_flops
 from nmt.device.precision import Precision, slow_precision_reason
 from nmt.device.seeding import seed_everything
 from nmt.device.selection import select_device
-from nmt.device.system_info import cpu_text, path_text, software_text
+from nmt.device.system_info import describe_cpu, describe_matrix_products, describe_software
 from nmt.device.threads import prepare_cpu
 from nmt.errors import EXIT_OK, DataError, RunError
 from nmt.evaluation.analysis import analyse_test_set, no_progress
@@ -205,7 +205,9 @@ def set_up(
         precision = Precision(config.train.precision, device)
         if config.train.precision == "auto":
             check_training(config.model, precision.name, device)
-        ceiling = max(matrix_rate(device, dtype) for dtype in {torch.float32, precision.dtype})
+        ceiling = max(
+            measure_peak_flops(device, dtype) for dtype in {torch.float32, precision.dtype}
+        )
         if workers.is_main and (reason := slow_precision_reason(precision.name, device)):
             say(f"warning: train.precision: {reason} (set train.precision: fp32)")
         for change in changes:
@@ -313,7 +315,7 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
     model = config.model
     precision = trainer.precision
     name = f"{precision.name} ({precision.reason})" if precision.reason else precision.name
-    peak = f"{rate_text(trainer.ceiling or 0)} in matrix products"
+    peak = f"{format_flops(trainer.ceiling or 0)} in matrix products"
     device = f"{precision.device}, {name}, {threads} threads, {peak}"
     if trainer.workers.size > 1:
         device = f"{trainer.workers.size} workers ({trainer.settings.parallel}), each {device}"
@@ -333,9 +335,9 @@ def summary(trainer: Trainer, sizes: tuple[int, int], threads: int) -> str:
                 f"padding {1 - real / padded:.1%}",
             ),
             ("device", device),
-            ("products", path_text(precision.name, precision.device)),
-            ("cpu", cpu_text()),
-            ("software", software_text()),
+            ("products", describe_matrix_products(precision.name, precision.device)),
+            ("cpu", describe_cpu()),
+            ("software", describe_software()),
         ]
     )
 

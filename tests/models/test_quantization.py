@@ -7,7 +7,7 @@ import torch
 from model_cases import make_any, make_source, make_target
 
 from nmt.device.cpu import int8_kernel
-from nmt.device.int8_products import KERNELS, Kernel, OneDNNProduct, is_exact
+from nmt.device.int8_products import KERNELS, Int8Kernel, OneDNNProduct, is_exact
 from nmt.models.quantization import Int8Linear, Int8OutputProjection, convert_weights, row_scale
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
@@ -24,7 +24,7 @@ def test_is_exact_without_the_operator_returns_false() -> None:
         def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
             torch.ops.onednn.no_such_operator(weight)
 
-    assert not is_exact(Kernel("missing", Missing, 127))
+    assert not is_exact(Int8Kernel("missing", Missing, 127))
 
 
 def test_is_exact_saturated_sums_returns_false() -> None:
@@ -38,8 +38,8 @@ def test_is_exact_saturated_sums_returns_false() -> None:
             sums: torch.Tensor = pairs.clamp(-(2**15), 2**15 - 1).sum(2)
             return sums - 128 * self.weight.sum(1)
 
-    assert not is_exact(Kernel("saturated", Saturated, 127))
-    assert is_exact(Kernel("in range", Saturated, 64))
+    assert not is_exact(Int8Kernel("saturated", Saturated, 127))
+    assert is_exact(Int8Kernel("in range", Saturated, 64))
 
 
 def test_int8_on_x86_has_an_exact_kernel() -> None:
@@ -50,7 +50,7 @@ def test_int8_on_x86_has_an_exact_kernel() -> None:
 @each_kernel
 @pytest.mark.parametrize(("rows", "width", "outputs"), [(1, 64, 5), (9, 513, 40), (40, 1000, 33)])
 def test_int8_largest_products_are_exact(
-    kernel: Kernel, rows: int, width: int, outputs: int
+    kernel: Int8Kernel, rows: int, width: int, outputs: int
 ) -> None:
     signs = (
         torch.arange(max(rows, outputs))[:, None].bitwise_and(torch.arange(width)).sign() * 2 - 1
@@ -63,7 +63,7 @@ def test_int8_largest_products_are_exact(
 
 
 @each_kernel
-def test_int8_random_integers_are_exact(kernel: Kernel) -> None:
+def test_int8_random_integers_are_exact(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     largest = kernel.largest_weight
     weight = torch.randint(-largest, largest + 1, (40, 512)).float()
@@ -83,7 +83,7 @@ def test_int8_kernels_round_inputs_equally() -> None:
 
 
 @each_kernel
-def test_products_are_within_the_rounding_of_both_sides(kernel: Kernel) -> None:
+def test_products_are_within_the_rounding_of_both_sides(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     inputs, weight = torch.randn(40, 64), torch.randn(30, 64)
     found, exact = Int8Linear(weight, None, kernel)(inputs), inputs @ weight.T
@@ -97,7 +97,7 @@ def test_products_are_within_the_rounding_of_both_sides(kernel: Kernel) -> None:
 
 
 @each_kernel
-def test_a_row_does_not_depend_on_the_others(kernel: Kernel) -> None:
+def test_a_row_does_not_depend_on_the_others(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     product = Int8Linear(torch.randn(30, 64), torch.randn(30), kernel)
     rows = torch.randn(50, 64) * torch.logspace(-3, 3, 50)[:, None]
@@ -107,7 +107,7 @@ def test_a_row_does_not_depend_on_the_others(kernel: Kernel) -> None:
 
 
 @each_kernel
-def test_a_row_of_zeros_gives_the_bias(kernel: Kernel) -> None:
+def test_a_row_of_zeros_gives_the_bias(kernel: Int8Kernel) -> None:
     bias = torch.randn(5)
     assert Int8Linear(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
 

@@ -1,4 +1,4 @@
-"""Device, threads, precision and seeds."""
+"""Device selection, threads, memory, precision and seeds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from nmt.models.interface import evaluation_mode
 CPU = torch.device("cpu")
 
 
-def test_an_unknown_device_names_the_choices() -> None:
+def test_select_device_unknown_lists_choices() -> None:
     with pytest.raises(DeviceError, match="expected one of auto, cpu, cuda, mps, got 'gpu'"):
         select_device("gpu")
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_an_absent_device_says_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_select_device_missing_lists_devices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(DeviceError, match=f"--device {name}: not found .* has cpu$"):
@@ -38,22 +38,22 @@ def test_an_absent_device_says_what_there_is(name: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("cuda", "mps", "picked"),
+    ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_auto_takes_the_fastest_there_is(
-    cuda: bool, mps: bool, picked: str, monkeypatch: pytest.MonkeyPatch
+def test_select_device_auto_prefers_cuda_then_mps(
+    cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert select_device("auto").type == picked
+    assert select_device("auto").type == expected
 
 
-def test_the_cpu_is_always_there() -> None:
+def test_select_device_cpu_is_always_available() -> None:
     assert select_device("cpu") == CPU
 
 
-def test_threads_given_are_the_threads_used() -> None:
+def test_prepare_cpu_sets_given_threads() -> None:
     before = torch.get_num_threads()
     try:
         assert prepare_cpu(2) == 2
@@ -63,46 +63,47 @@ def test_threads_given_are_the_threads_used() -> None:
 
 
 def draw(*numbers: int) -> list[float]:
+    """Seed with these numbers and draw random numbers."""
     seed_everything(*numbers)
     values: list[float] = torch.rand(8).tolist()
     return values
 
 
-def test_the_same_numbers_draw_the_same() -> None:
+def test_seed_everything_equal_numbers_draw_equally() -> None:
     first = draw(1, 2, 3)
     torch.rand(5)
     assert draw(1, 2, 3) == first
 
 
-def test_other_numbers_draw_otherwise() -> None:
+def test_seed_everything_different_numbers_differ() -> None:
     seeds = [(1,), (2,), (1, 2), (2, 1), (12,), (1, 2, 0), (1, 0, 2), (1, 20), (-1,)]
     assert len({tuple(draw(*numbers)) for numbers in seeds}) == len(seeds)
 
 
 @pytest.mark.parametrize(
-    ("units", "gain", "picked"),
+    ("sets", "speed_ratio", "expected"),
     [((), 9.0, "fp32"), (("avx512_bf16",), 2.0, "bf16"), (("amx_bf16",), 1.1, "fp32")],
 )
-def test_auto_precision_on_a_cpu_is_what_is_faster(
-    monkeypatch: pytest.MonkeyPatch, units: tuple[str, ...], gain: float, picked: str
+def test_precision_auto_on_cpu_selects_faster(
+    monkeypatch: pytest.MonkeyPatch, sets: tuple[str, ...], speed_ratio: float, expected: str
 ) -> None:
-    monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx512_f", *units))
-    seconds = {torch.float32: 1e-4, torch.bfloat16: 1e-4 / gain}
-    # Every other product is disturbed by other work, and takes ten times as long.
-    disturbed = itertools.cycle((1.0, 1.0, 10.0, 10.0, 1.0, 10.0, 10.0, 1.0))
+    monkeypatch.setattr(cpu, "instruction_sets", lambda: ("avx512_f", *sets))
+    seconds = {torch.float32: 1e-4, torch.bfloat16: 1e-4 / speed_ratio}
+    # other processes slow down every second product ten times
+    slowdown = itertools.cycle((1.0, 1.0, 10.0, 10.0, 1.0, 10.0, 10.0, 1.0))
     monkeypatch.setattr(
         matrix_speed,
         "product_seconds",
-        lambda left, right, one_thread=False: seconds[left.dtype] * next(disturbed),
+        lambda left, right, one_thread=False: seconds[left.dtype] * next(slowdown),
     )
-    matrix_speed.speed_ratio.cache_clear()
+    matrix_speed.measure_speed_ratio.cache_clear()
     precision = Precision("auto", CPU)
-    matrix_speed.speed_ratio.cache_clear()
-    assert precision.name == picked
-    assert (f"{gain:.1f} times" if units else "no bf16") in precision.reason
+    matrix_speed.measure_speed_ratio.cache_clear()
+    assert precision.name == expected
+    assert (f"{speed_ratio:.1f} times" if sets else "no bf16") in precision.reason
 
 
-def test_bf16_multiplies_in_bf16_and_keeps_weights_in_fp32() -> None:
+def test_precision_bf16_keeps_weights_in_fp32() -> None:
     layer = nn.Linear(2, 2)
     with Precision("bf16", CPU).autocast():
         output = layer(torch.ones(1, 2))
@@ -110,13 +111,13 @@ def test_bf16_multiplies_in_bf16_and_keeps_weights_in_fp32() -> None:
     assert layer.weight.dtype == torch.float32
 
 
-# One weight w = (0, 0) under the loss 3 w_0 + 4 w_1: the gradient is (3, 4), its norm 5.
+# The weight w = (0, 0) and the loss 3 w_0 + 4 w_1 give the gradient (3, 4) with norm 5.
 @pytest.mark.parametrize(
     ("clip_norm", "expected"),
     [(1.0, (-0.6, -0.8)), (2.5, (-1.5, -2.0)), (10.0, (-3.0, -4.0)), (0.0, (-3.0, -4.0))],
 )
 @pytest.mark.parametrize("scale", [None, 8.0])
-def test_step_clips_the_unscaled_gradient(
+def test_precision_step_clips_unscaled_gradient(
     clip_norm: float, expected: tuple[float, float], scale: float | None
 ) -> None:
     weight = nn.Parameter(torch.zeros(2))
@@ -133,7 +134,7 @@ def test_step_clips_the_unscaled_gradient(
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_evaluating_restores_the_mode(training: bool, fails: bool) -> None:
+def test_evaluation_mode_restores_training_mode(training: bool, fails: bool) -> None:
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2)).train(training)
     try:
         with evaluation_mode(model):
@@ -146,18 +147,18 @@ def test_evaluating_restores_the_mode(training: bool, fails: bool) -> None:
     assert all(module.training is training for module in model.modules())
 
 
-def test_this_process_has_used_memory() -> None:
-    held = Path("/proc/self/status")
-    if not held.is_file():
-        pytest.skip("the independent measure is /proc/self/status, which is not here")
-    rows = dict(row.split(":", 1) for row in held.read_text().splitlines())
+def test_peak_memory_agrees_with_proc_status() -> None:
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("requires /proc/self/status")
+    rows = dict(row.split(":", 1) for row in status.read_text().splitlines())
     kilobytes = int(rows["VmHWM"].split()[0])
     assert peak_memory(CPU) == pytest.approx(kilobytes * 1024, rel=0.05)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
+def test_precision_fp16_on_gpu_clips_unscaled_gradient() -> None:
     device = torch.device("cuda")
     weight = nn.Parameter(torch.zeros(2, device=device))
     precision = Precision("fp16", device)
@@ -166,7 +167,7 @@ def test_fp16_on_a_gpu_clips_the_unscaled_gradient() -> None:
     assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-4)
 
 
-INTERRUPTED_TWICE = """
+INTERRUPT_TWICE = """
 import os, signal, threading, time
 from nmt.device.threads import run_in_threads
 
@@ -177,12 +178,12 @@ def work(stop):
     time.sleep(0.5)
     ended.append(1)
 
-def press():
+def interrupt():
     for _ in range(2):
         time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
-threading.Thread(target=press).start()
+threading.Thread(target=interrupt).start()
 try:
     run_in_threads(work, 2)
 except KeyboardInterrupt:
@@ -191,6 +192,6 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
-def test_threads_end_before_an_interrupt_is_raised_however_often_it_comes() -> None:
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED_TWICE], capture_output=True, text=True)
-    assert (done.stdout, done.stderr, done.returncode) == ("interrupted 2\n", "", 0)
+def test_run_in_threads_interrupted_waits_for_threads() -> None:
+    result = subprocess.run([sys.executable, "-c", INTERRUPT_TWICE], capture_output=True, text=True)
+    assert (result.stdout, result.stderr, result.returncode) == ("interrupted 2\n", "", 0)
