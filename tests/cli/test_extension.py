@@ -132,7 +132,7 @@ def test_new_logits_processor_changes_translations(package: ExtendedPackage, tin
     module = "nmt/decoding/logits_processors.py"
     package.replace(module, "\ndef build_logits_processors(", PROCESSOR)
     settings = "    if settings.min_length:\n"
-    rule = f'    processors.append(FavorToken(tgt.encode(["7"])[0][0]))\n{settings}'
+    rule = f'    processors.append(FavorToken(tgt.encode(["7"])[0][-1]))\n{settings}'
     package.replace(module, settings, rule)
     assert is_documented(package.edited)
     tiny.train()
