@@ -1,4 +1,4 @@
-"""Scores of an outside process: a command that stands in for comet-score."""
+"""Line scores of an external command in place of comet-score."""
 
 from __future__ import annotations
 
@@ -13,33 +13,37 @@ from nmt.evaluation.comet import parse_metric_command, score_with_command
 HYP, REF, SRC = ["a b", "a b c", ""], ["a", "b", "c"], ["x", "y", "z"]
 
 
-def script(folder: Path, body: str) -> str:
+def write_script(folder: Path, body: str) -> str:
     file = folder / "outside.py"
     head = "import sys\nsrc, hyp, ref = (open(f).read().split('\\n')[:-1] for f in sys.argv[1:])\n"
     file.write_text(head + body)
     return f"{sys.executable} {file} {{src}} {{hyp}} {{ref}}"
 
 
-def test_a_number_for_each_line(tmp_path: Path) -> None:
-    command = script(tmp_path, "for s, h, r in zip(src, hyp, ref):\n print(s + r, len(h) / 10)\n")
+def test_score_with_command_returns_one_score_per_line(tmp_path: Path) -> None:
+    command = write_script(
+        tmp_path, "for s, h, r in zip(src, hyp, ref):\n print(s + r, len(h) / 10)\n"
+    )
     assert score_with_command(parse_metric_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
 
 
-def test_comet_score_prints_segments_and_then_the_system(tmp_path: Path) -> None:
+def test_score_with_command_ignores_comets_system_score(tmp_path: Path) -> None:
     body = (
         "for i, h in enumerate(hyp):\n print(f'{sys.argv[2]}\\tSegment {i}\\tscore: {i - 1}e-1')\n"
         "print(f'{sys.argv[2]}\\tscore: 0.5')\n"
     )
-    words = parse_metric_command(script(tmp_path, body))
-    assert score_with_command(words, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
+    command = parse_metric_command(write_script(tmp_path, body))
+    assert score_with_command(command, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
 
 
 @pytest.mark.parametrize(
-    ("said", "number"), [(".5", 0.5), ("-.5", -0.5), ("x 3.", 3.0), ("score: +2e1", 20.0)]
+    ("line", "number"), [(".5", 0.5), ("-.5", -0.5), ("x 3.", 3.0), ("score: +2e1", 20.0)]
 )
-def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float) -> None:
-    words = parse_metric_command(script(tmp_path, f"for h in hyp: print({said!r})"))
-    assert score_with_command(words, SRC, HYP, REF) == [number] * 3
+def test_score_with_command_accepts_number_formats(
+    tmp_path: Path, line: str, number: float
+) -> None:
+    command = parse_metric_command(write_script(tmp_path, f"for h in hyp: print({line!r})"))
+    assert score_with_command(command, SRC, HYP, REF) == [number] * 3
 
 
 @pytest.mark.parametrize(
@@ -53,9 +57,9 @@ def test_numbers_as_programs_print_them(tmp_path: Path, said: str, number: float
         ("sys.exit(3)", "ended with 3: no message on stderr"),
     ],
 )
-def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str) -> None:
+def test_score_with_command_failure_is_reported(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        score_with_command(parse_metric_command(script(tmp_path, body)), SRC, HYP, REF)
+        score_with_command(parse_metric_command(write_script(tmp_path, body)), SRC, HYP, REF)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_what_goes_wrong_outside_is_told(tmp_path: Path, body: str, message: str
         ("cat {hyp} {src}", "expected a source for {src}, got none"),
     ],
 )
-def test_commands_that_cannot_be_run_are_refused(command: str, message: str) -> None:
+def test_parse_metric_command_bad_command_is_refused(command: str, message: str) -> None:
     with pytest.raises(NMTError) as caught:
         score_with_command(parse_metric_command(command), None, HYP, REF)
     assert isinstance(caught.value, ConfigError)

@@ -15,12 +15,12 @@ from page_cases import (
     LOST,
     NASTY,
     ODD,
-    Looking,
-    analysed,
-    news,
-    paged,
-    talks,
-    unsourced,
+    AttendingSystem,
+    analyse,
+    make_page,
+    news_set,
+    sourceless_set,
+    talks_set,
 )
 
 from nmt.core.run_dir import RunDir
@@ -42,7 +42,7 @@ Show = Callable[[str], Any]
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
-    """Show a page; nothing may go wrong on it, and nothing be asked of the network."""
+    """Return a function that opens a page; check that the browser logs no error or request."""
 
     def shown(text: str) -> Any:
         file = tmp_path / "page.html"
@@ -54,8 +54,8 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
     assert browser.get_log("browser") == []
 
 
-def trained(folder: Path) -> RunSystem:
-    """A run with learning curves; no model of ours, so nobody knows what it looked at."""
+def make_run_system(folder: Path) -> RunSystem:
+    """Return a run with learning curves whose engine has no attention."""
     run = RunDir(folder)
     records = [
         {"kind": "train", "update": 10, "loss": 3.0},
@@ -64,123 +64,126 @@ def trained(folder: Path) -> RunSystem:
     ]
     run.metrics.parent.mkdir(parents=True, exist_ok=True)
     run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
-    config: Any = None  # of a model that another engine runs
+    config: Any = None  # the page does not use it
     return RunSystem("first", run, config, "cpu", "ctranslate2")
 
 
 @pytest.fixture
 def opened(show: Show, tmp_path: Path) -> Any:
-    found = [analysed(news, NAMES), analysed(talks, NAMES)]
-    return show(paged(found, {"first": trained(tmp_path / "run"), "second": Looking("second")}))
+    analyses = [analyse(news_set, NAMES), analyse(talks_set, NAMES)]
+    systems = {"first": make_run_system(tmp_path / "run"), "second": AttendingSystem("second")}
+    return show(make_page(analyses, systems))
 
 
 def texts(browser: Any, selector: str) -> list[str]:
     return [element.text for element in find(browser, selector)]
 
 
-def lines(browser: Any) -> list[int]:
-    """The numbers of the lines in the table of examples."""
+def line_numbers(browser: Any) -> list[int]:
+    """Return the line numbers in the table of examples."""
     return [int(text) for text in texts(browser, "#examples tr.row button")]
 
 
 def sort_by(browser: Any, table: str, title: str) -> Any:
-    """Press a column's head, and return it."""
-    [found] = [th for th in find(browser, f"#{table} thead th") if th.text == title]
-    found.find_element("css selector", "button").send_keys(ENTER)
-    return found
+    """Press the header of a column and return it."""
+    [header] = [th for th in find(browser, f"#{table} thead th") if th.text == title]
+    header.find_element("css selector", "button").send_keys(ENTER)
+    return header
 
 
 def unfold(browser: Any, line: int) -> Any:
-    """Unfold a line and return what appears."""
+    """Unfold a line and return the element with its details."""
     [button] = [b for b in find(browser, "#examples tr.row button") if b.text == str(line)]
     button.send_keys(ENTER)
     assert button.get_attribute("aria-expanded") == "true"
     return find(browser, "#examples .detail")[0]
 
 
-def test_examples_are_sorted_by_any_column(opened: Any) -> None:
-    first, second = (its.chrf for its in analysed(news, NAMES).statistics.systems)
+def test_browser_sorts_examples_by_each_column(opened: Any) -> None:
+    first, second = (system.chrf for system in analyse(news_set, NAMES).statistics.systems)
     worst = sorted(range(LINES), key=lambda i: round(second[i], 2) - round(first[i], 2))
-    shown = lines(opened)
+    shown = line_numbers(opened)
     assert len(shown) == 50
     assert shown[0] == worst[0] + 1
     find(opened, "#more")[0].click()
-    assert sorted(lines(opened)) == list(range(1, LINES + 1))
+    assert sorted(line_numbers(opened)) == list(range(1, LINES + 1))
     assert not find(opened, "#more")[0].is_displayed()
     for title, scores in (("chrF first", first), ("chrF second", second)):
         for order, sign in (("ascending", 1), ("descending", -1)):
             assert sort_by(opened, "examples", title).get_attribute("aria-sort") == order
             assert len(find(opened, "#examples th[aria-sort$=ending]")) == 1
-            shown = [round(sign * float(scores[line - 1]), 2) for line in lines(opened)]
+            shown = [round(sign * float(scores[line - 1]), 2) for line in line_numbers(opened)]
             assert shown == sorted(shown)
     sort_by(opened, "examples", "line")
-    assert lines(opened) == list(range(1, LINES + 1))
+    assert line_numbers(opened) == list(range(1, LINES + 1))
 
 
-def test_systems_are_sorted_by_a_score(opened: Any) -> None:
-    reports = analysed(news, NAMES).report.systems
+def test_browser_sorts_systems_by_score(opened: Any) -> None:
+    reports = analyse(news_set, NAMES).report.systems
     best = sorted(NAMES, key=lambda name: -reports[name].scores.bleu)
     sort_by(opened, "table", "BLEU")
     assert texts(opened, "#table tbody td:first-child") == best
     sort_by(opened, "table", "BLEU")
     assert texts(opened, "#table tbody td:first-child") == best[::-1]
     shown = texts(opened, "#table tbody td:nth-child(2)")
-    its = reports[best[1]]
-    assert shown[0] == f"{its.scores.bleu:.2f} ± {its.intervals['bleu'].half:.2f}"
+    worst = reports[best[1]]
+    assert shown[0] == f"{worst.scores.bleu:.2f} ± {worst.intervals['bleu'].half:.2f}"
 
 
-def test_a_kind_of_suspicion_shows_its_lines(opened: Any) -> None:
+def test_browser_check_button_shows_its_lines(opened: Any) -> None:
     find(opened, "#search")[0].send_keys("no line has this")
-    assert lines(opened) == []
+    assert line_numbers(opened) == []
     [empty] = [b for b in find(opened, "#kinds button") if b.text == "empty"]
     empty.send_keys(ENTER)
-    assert lines(opened) == [EMPTY]
+    assert line_numbers(opened) == [EMPTY]
     assert empty.get_attribute("aria-pressed") == "true"
     choose(opened, "kind", "lost number")
-    systems = analysed(news, NAMES).report.systems.values()
+    systems = analyse(news_set, NAMES).report.systems.values()
     lost = {line for system in systems for line in system.suspicions["lost number"].lines}
     assert LOST in lost
-    assert set(lines(opened)) == lost
+    assert set(line_numbers(opened)) == lost
     assert empty.get_attribute("aria-pressed") == "false"
     choose(opened, "kind", "")
-    assert len(lines(opened)) == 50
+    assert len(line_numbers(opened)) == 50
 
 
-def test_examples_are_found_by_their_text(opened: Any) -> None:
+def test_browser_search_finds_examples(opened: Any) -> None:
     find(opened, "#search")[0].send_keys("<SCRIPT>")
-    assert lines(opened) == [ODD]
+    assert line_numbers(opened) == [ODD]
     find(opened, "#search")[0].clear()
     find(opened, "#search")[0].send_keys("sees 131 old")
-    assert lines(opened) == [31]
+    assert line_numbers(opened) == [31]
     assert find(opened, "#count")[0].text.startswith("1 of 60 lines")
 
 
-def test_the_lists_of_the_report_can_be_chosen(opened: Any) -> None:
-    for i, listed in enumerate(analysed(news, NAMES).report.examples):
+def test_browser_selects_example_lists(opened: Any) -> None:
+    for i, example_list in enumerate(analyse(news_set, NAMES).report.examples):
         choose(opened, "list", i)
-        assert sorted(lines(opened)) == sorted(example.line for example in listed.examples)
+        assert sorted(line_numbers(opened)) == sorted(
+            example.line for example in example_list.examples
+        )
 
 
-def test_an_unfolded_line_shows_its_texts_as_they_are(opened: Any) -> None:
+def test_browser_unfolded_line_shows_exact_texts(opened: Any) -> None:
     find(opened, "#search")[0].send_keys("105")
     detail = unfold(opened, ODD)
-    [example] = [analysed(news, NAMES).example(ODD - 1)]
-    said = [e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")]
-    assert said[:2] == [example.source, example.references[0]]
+    [example] = [analyse(news_set, NAMES).example(ODD - 1)]
+    shown = [e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")]
+    assert shown[:2] == [example.source, example.references[0]]
     marked = detail.find_elements("css selector", ".said")[2]
-    kept = opened.execute_script(
+    hypothesis = opened.execute_script(
         "const copy = arguments[0].cloneNode(true);"
         "copy.querySelectorAll('del').forEach(node => node.remove()); return copy.textContent",
         marked,
     )
-    assert kept.split() == NASTY.split()
+    assert hypothesis.split() == NASTY.split()
     tags = [tag.text for tag in detail.find_elements("css selector", ".tag")]
     assert tags == [kind for name in NAMES for kind in example.suspicions[name]]
     find(opened, "#examples tr.row button")[0].click()
     assert find(opened, "#examples .detail") == []
 
 
-def test_words_that_differ_from_the_reference_are_marked(opened: Any) -> None:
+def test_browser_marks_differences_from_reference(opened: Any) -> None:
     find(opened, "#search")[0].send_keys("112")
     detail = unfold(opened, LOST)
     marked = detail.find_elements("css selector", ".said")[2]
@@ -191,22 +194,22 @@ def test_words_that_differ_from_the_reference_are_marked(opened: Any) -> None:
         assert line in element.value_of_css_property("text-decoration")
 
 
-def test_the_heat_map_shows_what_a_system_looked_at(opened: Any) -> None:
-    detail = unfold(opened, lines(opened)[0])
-    [table] = detail.find_elements("css selector", ".heat")  # the first system's is not known
-    example = analysed(news, NAMES).example(lines(opened)[0] - 1)
+def test_browser_heat_map_shows_attention(opened: Any) -> None:
+    detail = unfold(opened, line_numbers(opened)[0])
+    [table] = detail.find_elements("css selector", ".heat")  # the first system has no attention
+    example = analyse(news_set, NAMES).example(line_numbers(opened)[0] - 1)
     pair = str(example.source), example.hypotheses["second"]
-    [known] = Looking("second").attention(news(), [pair])
-    assert known is not None
+    [attention] = AttendingSystem("second").attention(news_set(), [pair])
+    assert attention is not None
     targets = [th.text for th in table.find_elements("css selector", ":scope > tbody th")]
-    assert targets == known.target_words
+    assert targets == attention.target_words
     sources = [th.text for th in table.find_elements("css selector", ":scope > thead th")]
-    assert sources == known.source_words
+    assert sources == attention.source_words
     depths = [depth(cell) for cell in table.find_elements("css selector", ":scope > tbody td")]
-    assert depths == pytest.approx(known.weights.flatten().tolist(), abs=0.008)
+    assert depths == pytest.approx(attention.weights.flatten().tolist(), abs=0.008)
 
 
-def test_test_set_and_metric_can_be_switched(opened: Any) -> None:
+def test_browser_switches_test_set_and_metric(opened: Any) -> None:
     assert find(opened, "#about")[0].text == "60 lines, en → fr, 1 reference"
     assert any(text.startswith("BLEU by source length") for text in texts(opened, "figcaption"))
     choose(opened, "metric", "chrf")
@@ -214,21 +217,21 @@ def test_test_set_and_metric_can_be_switched(opened: Any) -> None:
     assert not any(text.startswith("BLEU by") for text in texts(opened, "figcaption"))
     choose(opened, "set", "talks")
     assert find(opened, "#about")[0].text == "3 lines, en → he, 2 references"
-    assert sorted(lines(opened)) == [1, 2, 3]
+    assert sorted(line_numbers(opened)) == [1, 2, 3]
     assert find(opened, "#metric")[0].get_attribute("value") == "chrf"
 
 
-def test_learning_curves_can_be_switched(opened: Any) -> None:
+def test_browser_switches_learning_curves(opened: Any) -> None:
     choose(opened, "curve", "loss")
     titles = "#charts figure:last-child title"
-    said = [e.get_attribute("textContent") for e in find(opened, titles)]
-    assert said == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
+    shown = [e.get_attribute("textContent") for e in find(opened, titles)]
+    assert shown == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
     choose(opened, "curve", "bleu")
-    said = [e.get_attribute("textContent") for e in find(opened, titles)]
-    assert said == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
+    shown = [e.get_attribute("textContent") for e in find(opened, titles)]
+    assert shown == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
 
 
-def test_text_runs_in_its_direction_and_is_cut_by_its_script(opened: Any) -> None:
+def test_browser_respects_direction_and_script(opened: Any) -> None:
     choose(opened, "set", "talks")
     texts_of = unfold(opened, 1).find_elements("css selector", ".said")
     directions = [text.value_of_css_property("direction") for text in texts_of]
@@ -255,15 +258,15 @@ def brightness(browser: Any, name: str) -> float:
         (tuple("abcdef"), 1280, "dark"),
     ],
 )
-def test_it_fits_phone_and_desk_by_day_and_night(
+def test_browser_fits_every_width_and_color_scheme(
     browser: Any, show: Show, names: tuple[str, ...], width: int, scheme: str
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    show(paged([analysed(news, names)], {names[-1]: Looking(names[-1])}))
-    detail = unfold(browser, lines(browser)[0])
+    show(make_page([analyse(news_set, names)], {names[-1]: AttendingSystem(names[-1])}))
+    detail = unfold(browser, line_numbers(browser)[0])
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     ink, paper = brightness(browser, "color"), brightness(browser, "background-color")
     assert (ink < paper) == (scheme == "light")
@@ -275,21 +278,23 @@ def test_it_fits_phone_and_desk_by_day_and_night(
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_one_file_without_a_source(show: Show) -> None:
-    browser = show(paged([analysed(unsourced, ("one",))]))
+def test_browser_shows_file_without_source(show: Show) -> None:
+    browser = show(make_page([analyse(sourceless_set, ("one",))]))
     titles = texts(browser, "#examples thead th")
     assert titles == ["line", "reference words", "chrF one", "reference"]
     assert not find(browser, "#set")[0].is_displayed()
     assert not find(browser, "#legend")[0].is_displayed()
-    detail = unfold(browser, lines(browser)[0])
+    detail = unfold(browser, line_numbers(browser)[0])
     assert len(detail.find_elements("css selector", ".said")) == 2
     captions = texts(browser, "figcaption h3")
     assert "BLEU by reference length" in captions
     assert "learning curves" not in captions
 
 
-def test_cautions_stand_in_sight(opened: Any) -> None:
-    sets = {"news": analysed(news, NAMES), "talks": analysed(talks, NAMES)}
-    expected = [f"{name}: {text}" for name, its in sets.items() for text in its.report.cautions]
+def test_browser_shows_warnings(opened: Any) -> None:
+    sets = {"news": analyse(news_set, NAMES), "talks": analyse(talks_set, NAMES)}
+    expected = [
+        f"{name}: {text}" for name, analysis in sets.items() for text in analysis.report.cautions
+    ]
     assert texts(opened, "#beware li") == [*expected, "a caution for all"]
     assert len(expected) >= 2

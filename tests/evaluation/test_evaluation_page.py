@@ -1,4 +1,4 @@
-"""What the page of an evaluation holds; how it looks is test_evaluation_browser.py's."""
+"""Content of the evaluation page; test_evaluation_browser.py tests its appearance."""
 
 from __future__ import annotations
 
@@ -9,96 +9,107 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_cases import LINES, NASTY, ODD, Looking, analysed, news, paged, reported, talks, unsourced
+from page_cases import (
+    LINES,
+    NASTY,
+    ODD,
+    AttendingSystem,
+    analyse,
+    make_page,
+    make_report,
+    news_set,
+    sourceless_set,
+    talks_set,
+)
 
 from nmt.evaluation.reports import page as page_module
 
 
-def data_of(text: str) -> dict[str, Any]:
-    """Return the JSON in a page, as far as a browser would read it: to the first end of script."""
-    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script', text, re.S)
-    data = json.loads(found)
+def page_data(text: str) -> dict[str, Any]:
+    """Return the JSON of a page up to the first end of script, where a browser stops."""
+    [content] = re.findall(r'<script type="application/json" id="data">(.*?)</script', text, re.S)
+    data = json.loads(content)
     assert isinstance(data, dict)
     return data
 
 
-def test_the_page_holds_the_report_as_it_is() -> None:
-    found = [analysed(news, ("10", "9")), analysed(talks, ("10", "9"))]
-    data = data_of(paged(found))
-    assert data["report"] == reported(found, ["a caution for all"]).model_dump(mode="json")
+def test_page_contains_the_report() -> None:
+    analyses = [analyse(news_set, ("10", "9")), analyse(talks_set, ("10", "9"))]
+    data = page_data(make_page(analyses))
+    assert data["report"] == make_report(analyses, ["a caution for all"]).model_dump(mode="json")
     assert data["systems"] == ["10", "9"]
     assert list(data["sets"]) == ["news", "talks"]
     assert data["curves"] == {}
 
 
-def test_no_text_ends_the_script() -> None:
-    text = paged([analysed(news, ("<script>",))])
+def test_page_text_cannot_close_the_script() -> None:
+    text = make_page([analyse(news_set, ("<script>",))])
     ends = (
         files("nmt.evaluation.reports").joinpath("page.html").read_text("utf-8").count("</script")
     )
     assert text.count("</script") == ends
     assert "<!--" not in text
-    [example] = [e for e in data_of(text)["sets"]["news"]["examples"] if e["line"] == ODD]
+    [example] = [e for e in page_data(text)["sets"]["news"]["examples"] if e["line"] == ODD]
     assert example["hypotheses"] == {"<script>": NASTY}
 
 
-def test_the_page_asks_nothing_of_the_network() -> None:
-    text = paged([analysed(news, ("one",))])
+def test_page_needs_no_network() -> None:
+    text = make_page([analyse(news_set, ("one",))])
     assert not re.search(r"https?:|//\w+\.|url\(|@import|\bsrc=|fetch\(|XMLHttp", text)
     assert re.findall(r'href="(?!#)', text) == []
     assert "innerHTML" not in text
 
 
 @pytest.mark.parametrize("names", [("one",), tuple("abcdef")])
-def test_the_lines_are_counted_by_their_chrf(names: tuple[str, ...]) -> None:
-    its = analysed(news, names)
-    bars = data_of(paged([its]))["sets"]["news"]["histograms"]
-    assert tuple(bars) == names
-    for name, lines in zip(names, its.statistics.systems, strict=True):
+def test_page_histogram_counts_lines_by_chrf(names: tuple[str, ...]) -> None:
+    analysis = analyse(news_set, names)
+    histograms = page_data(make_page([analysis]))["sets"]["news"]["histograms"]
+    assert tuple(histograms) == names
+    for name, lines in zip(names, analysis.statistics.systems, strict=True):
         expected = [0] * 20
         for score in lines.chrf:
             expected[min(19, int(score // 5))] += 1
-        assert bars[name] == expected
-        assert sum(bars[name]) == LINES
+        assert histograms[name] == expected
+        assert sum(histograms[name]) == LINES
 
 
-def test_examples_know_their_length_and_what_a_system_looked_at() -> None:
-    its, looking = analysed(news, ("one", "two")), Looking("two")
-    shown = data_of(paged([its], {"two": looking}))["sets"]["news"]
+def test_page_examples_have_length_and_attention() -> None:
+    analysis, system = analyse(news_set, ("one", "two")), AttendingSystem("two")
+    shown = page_data(make_page([analysis], {"two": system}))["sets"]["news"]
     assert [example["line"] for example in shown["examples"]] == list(range(1, LINES + 1))
     assert {example["words"] for example in shown["examples"]} == {9}  # with the full stop
     assert shown["attention"]["one"] == {}
     assert len(shown["attention"]["two"]) == LINES
-    first = its.example(0)
-    assert looking.seen[0] == first.hypotheses["two"]
-    looked = shown["attention"]["two"]["1"]
-    assert looked["source"] == [*str(first.source).split(), "</s>"]
-    assert looked["target"] == [*first.hypotheses["two"].split(), "</s>"]
-    weights = np.array(looked["weights"])
-    assert weights.shape == (len(looked["target"]), len(looked["source"]))
-    # the cases' weights sum to one half; each is rounded to a whole percent
-    assert np.abs(weights.sum(1) - 50).max() <= len(looked["source"]) / 2
+    first = analysis.example(0)
+    assert system.hypotheses[0] == first.hypotheses["two"]
+    attention = shown["attention"]["two"]["1"]
+    assert attention["source"] == [*str(first.source).split(), "</s>"]
+    assert attention["target"] == [*first.hypotheses["two"].split(), "</s>"]
+    weights = np.array(attention["weights"])
+    assert weights.shape == (len(attention["target"]), len(attention["source"]))
+    # weights sum to one half, and each is rounded to a whole percent
+    assert np.abs(weights.sum(1) - 50).max() <= len(attention["source"]) / 2
 
 
-def test_without_a_source_lengths_are_those_of_the_reference() -> None:
-    shown = data_of(paged([analysed(unsourced, ("one",))]))["sets"]["news"]
+def test_page_without_source_uses_reference_length() -> None:
+    shown = page_data(make_page([analyse(sourceless_set, ("one",))]))["sets"]["news"]
     assert {example["source"] for example in shown["examples"]} == {None}
     assert {example["words"] for example in shown["examples"]} == {9}
     assert shown["attention"] == {"one": {}}
 
 
-def test_listed_and_suspicious_lines_come_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_prefers_listed_and_flagged_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MAX_MORE_EXAMPLES", 4)
-    its = analysed(news, ("one", "two"))
-    lines = [e["line"] for e in data_of(paged([its]))["sets"]["news"]["examples"]]
-    listed = {e.line for each in its.report.examples for e in each.examples}
-    suspicious = {
+    analysis = analyse(news_set, ("one", "two"))
+    lines = [e["line"] for e in page_data(make_page([analysis]))["sets"]["news"]["examples"]]
+    listed = {e.line for examples in analysis.report.examples for e in examples.examples}
+    flagged = {
         line
-        for system in its.report.systems.values()
-        for kind in system.suspicions.values()
-        for line in kind.lines
+        for system in analysis.report.systems.values()
+        for check in system.suspicions.values()
+        for line in check.lines
     }
     assert lines == sorted(set(lines))
     assert listed < set(lines)
-    assert set(lines) - listed <= suspicious
+    assert set(lines) - listed <= flagged
     assert len(lines) == len(listed) + 4

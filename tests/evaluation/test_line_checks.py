@@ -1,4 +1,4 @@
-"""What one line tells: words by hand, one case for each rule and one beside it."""
+"""Checks of single lines, with an example on both sides of each rule."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from nmt.evaluation.line_checks import (
         ("你是谁？", "Who are you?", {"question"}),
     ],
 )
-def test_kinds_of_sentences(source: str, reference: str, expected: set[str]) -> None:
-    found = sentence_kinds(source, reference)
-    assert {kind for kind, has in zip(SENTENCE_KINDS, found, strict=True) if has} == expected
+def test_sentence_kinds_by_example(source: str, reference: str, expected: set[str]) -> None:
+    results = sentence_kinds(source, reference)
+    assert {kind for kind, holds in zip(SENTENCE_KINDS, results, strict=True) if holds} == expected
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_kinds_of_sentences(source: str, reference: str, expected: set[str]) -> 
         ("in 2023", "2023年", "２０２３年", {"numbers": (1, 1)}),
     ],
 )
-def test_what_is_copied(
+def test_count_copies_by_example(
     source: str, reference: str, hypothesis: str, expected: dict[str, tuple[int, int]]
 ) -> None:
-    found = dict(zip(COPY_KINDS, count_copies(source, [reference], hypothesis), strict=True))
-    assert {kind: pair for kind, pair in found.items() if pair.expected} == expected
+    results = dict(zip(COPY_KINDS, count_copies(source, [reference], hypothesis), strict=True))
+    assert {kind: pair for kind, pair in results.items() if pair.expected} == expected
 
 
-def test_a_number_of_any_reference_is_expected_and_none_is_new() -> None:
+def test_count_copies_uses_numbers_of_any_reference() -> None:
     references = ["zwei", "2 Hunde"]
     assert count_copies("2 dogs", references, "Hunde")[0] == (1, 0)
     assert not has_new_number("2 dogs", references, "2 Hunde")
@@ -82,11 +82,11 @@ def test_a_number_of_any_reference_is_expected_and_none_is_new() -> None:
         (" ".join([*map(str, range(21))] * 2), 0),
     ],
 )
-def test_repeated_words(line: str, count: int) -> None:
+def test_count_repeated_words_by_example(line: str, count: int) -> None:
     assert count_repeated_words(line.split()) == count
 
 
-def suspected(
+def failed_checks(
     hypothesis: str,
     reference: str = "the red dog ran under the old tree .",
     source: str | None = "der rote Hund lief unter den alten Baum .",
@@ -94,8 +94,8 @@ def suspected(
 ) -> set[str]:
     words = str.split
     copies = [] if source is None else count_copies(source, [reference], hypothesis)
-    invented = source is not None and has_new_number(source, [reference], hypothesis)
-    found = check_line(
+    new_number = source is not None and has_new_number(source, [reference], hypothesis)
+    results = check_line(
         source=source,
         hypothesis=hypothesis,
         hypothesis_words=words(hypothesis),
@@ -103,9 +103,9 @@ def suspected(
         source_words=words(source or ""),
         chrf=chrf,
         copies=copies,
-        has_new_number=invented,
+        has_new_number=new_number,
     )
-    return {kind for kind, has in zip(LINE_CHECKS, found, strict=True) if has}
+    return {check for check, failed in zip(LINE_CHECKS, results, strict=True) if failed}
 
 
 @pytest.mark.parametrize(
@@ -124,24 +124,24 @@ def suspected(
         ("the red dog ran under 7 old trees .", {"new number"}),
     ],
 )
-def test_what_looks_wrong(hypothesis: str, expected: set[str]) -> None:
-    assert suspected(hypothesis) == expected
+def test_check_line_by_example(hypothesis: str, expected: set[str]) -> None:
+    assert failed_checks(hypothesis) == expected
 
 
-def test_what_has_nothing_of_the_reference_may_be_made_up() -> None:
-    assert suspected("my cat likes some green fish so much .", chrf=10) == {"hallucination"}
-    assert suspected("", chrf=0) == {"empty"}, "and not what is wrong anyway"
+def test_check_line_low_chrf_is_a_hallucination() -> None:
+    assert failed_checks("my cat likes some green fish so much .", chrf=10) == {"hallucination"}
+    assert failed_checks("", chrf=0) == {"empty"}, "a hallucination only without another error"
 
 
-def test_what_was_to_be_copied_and_is_lost_is_named() -> None:
+def test_check_line_names_lost_items() -> None:
     source = "In 1999 we saw Anna at http://a.b ."
     reference = "1999 sahen wir Anna bei http://a.b ."
-    found = suspected("wir sahen sie dort im Netz .", reference, source)
-    assert found == {"lost number", "lost link", "lost name"}
+    results = failed_checks("wir sahen sie dort im Netz .", reference, source)
+    assert results == {"lost number", "lost link", "lost name"}
 
 
-def test_a_blank_line_among_the_references_is_none() -> None:
-    found = check_line(
+def test_check_line_ignores_blank_references() -> None:
+    results = check_line(
         source=None,
         hypothesis="a cat",
         hypothesis_words=["a", "cat"],
@@ -151,18 +151,20 @@ def test_a_blank_line_among_the_references_is_none() -> None:
         copies=[],
         has_new_number=False,
     )
-    assert [kind for kind, has in zip(LINE_CHECKS, found, strict=True) if has] == ["short"]
+    assert [check for check, failed in zip(LINE_CHECKS, results, strict=True) if failed] == [
+        "short"
+    ]
 
 
-def test_without_a_source_nothing_is_said_of_copies() -> None:
-    assert suspected("the red dog ran 12 times around a tree", source=None) == set()
+def test_check_line_without_source_ignores_copies() -> None:
+    assert failed_checks("the red dog ran 12 times around a tree", source=None) == set()
 
 
-def test_a_repetition_of_the_reference_is_none() -> None:
+def test_check_line_accepts_repetition_of_the_reference() -> None:
     reference = "no no no , he said , no no no"
-    assert suspected("no no no , he cried , no no no", reference) == set()
+    assert failed_checks("no no no , he cried , no no no", reference) == set()
 
 
-def test_words_are_cut_as_bleu_counts_them() -> None:
+def test_word_tokenizer_equals_bleus() -> None:
     assert word_tokenizer("en")("Hello, world! ") == ["Hello", ",", "world", "!"]
     assert word_tokenizer("zh")("我喜欢你") == ["我", "喜", "欢", "你"]
