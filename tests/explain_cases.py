@@ -1,4 +1,4 @@
-"""An explanation with known numbers, for what draws it."""
+"""Explanations with known numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nmt.decoding.trace import ForcedTrace
 from nmt.interpret.explanation import Explanation, SentencePieces
 
 
-def cut(words: list[list[str]]) -> Encoding:
-    """A line of words, each given as its pieces."""
+def encode(words: list[list[str]]) -> Encoding:
+    """Return the encoding of words, each given as its pieces."""
     pieces = [piece for word in words for piece in word]
     word_of = [w for w, word in enumerate(words) for _ in word]
     joined = ["".join(word) for word in words]
@@ -20,8 +20,8 @@ def cut(words: list[list[str]]) -> Encoding:
 def make_explanation(
     source: list[list[str]], target: list[list[str]], layers: int = 1, heads: int = 1, seed: int = 1
 ) -> Explanation:
-    """Random scores of these sentences with their softmax; local_p's Gaussian is one half."""
-    src, tgt = SentencePieces.of(cut(source)), SentencePieces.of(cut(target))
+    """Return an explanation with random scores and a Gaussian factor of one half."""
+    src, tgt = SentencePieces.of(encode(source)), SentencePieces.of(encode(target))
     shape = (layers, heads, len(tgt.pieces), len(src.pieces))
     scores = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     scores[..., 0, 0] = -np.inf

@@ -1,4 +1,4 @@
-"""Lines of systems to score, and what sacreBLEU's own command says of them."""
+"""Hypotheses to score, and the output of the sacreBLEU command for them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]], langua
     return corpus_scores(dict(metrics), stats)  # type: ignore[arg-type]
 
 
-def drawn_lines(count: int, seed: int) -> list[str]:
-    """Return lines of words drawn at random."""
+def random_lines(count: int, seed: int) -> list[str]:
+    """Return lines of random words."""
     rng = random.Random(seed)
     return [" ".join(rng.choices(WORDS, k=rng.randint(4, 12))) + "." for _ in range(count)]
 
 
 def with_faults(lines: Sequence[str], rate: float, seed: int) -> list[str]:
-    """Return lines in which a share of the words is another."""
+    """Return lines with a fraction `rate` of the words replaced."""
     rng = random.Random(seed)
     return [
         " ".join(rng.choice(WORDS) if rng.random() < rate else word for word in line.split())
@@ -44,7 +44,7 @@ def sacrebleu_command(
     references: Sequence[Sequence[str]],
     *flags: str,
 ) -> str:
-    """Return what sacreBLEU's command says of BLEU, chrF and TER."""
+    """Return the output of the sacreBLEU command for BLEU, chrF and TER."""
     files: dict[str, list[str]] = {"ref": [], "hyp": []}
     for kind, texts in (("ref", references), ("hyp", systems)):
         for number, lines in enumerate(texts):
@@ -53,35 +53,35 @@ def sacrebleu_command(
             files[kind].append(str(file))
     line = ["-m", "sacrebleu", *files["ref"], "-i", *files["hyp"], "-m", "bleu", "chrf", "ter"]
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *line, *flags],
         check=True,
         capture_output=True,
         encoding="utf-8",
         env=environment,
     )
-    return done.stdout
+    return process.stdout
 
 
-def paired_by_sacrebleu(
+def sacrebleu_paired_test(
     folder: Path,
     systems: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
     flag: str,
 ) -> list[list[list[float]]]:
-    """Return systems x metrics x the numbers in a paired test's table, p-values last.
+    """Return systems x metrics x numbers of the table of a paired test, p-values last.
 
-    It is read from the text: sacreBLEU 2.6.0 cannot write the bootstrap's numbers as JSON.
+    Parses text, because sacreBLEU 2.6.0 cannot write the numbers of the bootstrap as JSON.
     """
-    said = sacrebleu_command(folder, systems, references, flag, "-f", "text", "-w", "6")
-    found: list[list[list[float]]] = []
-    for line in said.splitlines():
+    output = sacrebleu_command(folder, systems, references, flag, "-f", "text", "-w", "6")
+    rows: list[list[list[float]]] = []
+    for line in output.splitlines():
         name, *cells = [cell.strip() for cell in line.strip("│").split("│")]
         numbers = [[float(n) for n in re.findall(r"-?\d+\.\d+", cell)] for cell in cells]
         if not all(numbers) or not numbers:
             continue
         if name:
-            found.append(numbers)
+            rows.append(numbers)
         else:
-            found[-1] = [old + new for old, new in zip(found[-1], numbers, strict=True)]
-    return found
+            rows[-1] = [old + new for old, new in zip(rows[-1], numbers, strict=True)]
+    return rows

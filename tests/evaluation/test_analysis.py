@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from systemlines import drawn_lines, score, with_faults
+from systemlines import random_lines, score, with_faults
 
 from nmt.core.run_dir import read_json
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
@@ -29,7 +29,7 @@ from nmt.evaluation.statistics import TestSet
 
 ROOT = Path(__file__).parents[2]
 LINES = 120
-REFERENCE = drawn_lines(LINES, seed=1)
+REFERENCE = random_lines(LINES, seed=1)
 SOURCE = [f"{'ein' if i % 2 else 'Wo'} {line[::-1]}" for i, line in enumerate(REFERENCE)]
 SOURCE = [f"{n} {line}" for n, line in enumerate(SOURCE, 100)]
 FAIR = [f"{n} {line}" for n, line in enumerate(with_faults(REFERENCE, 0.1, seed=2), 100)]

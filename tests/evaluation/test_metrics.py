@@ -1,4 +1,4 @@
-"""BLEU, chrF and TER: by hand, as sacreBLEU's own command gives them, and as published."""
+"""BLEU, chrF and TER against hand computation, the sacreBLEU command and published scores."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 PUBLISHED = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "metric-check"
 
 REFERENCES = ["The cat sat on a mat.", "It is 5 o'clock, isn't it?", "", "Blue boats sail by."]
-OTHERS = ["A cat sat there.", "It's five o'clock?", "a word", "Blue boats are sailing past."]
+SECOND_REFERENCES = [
+    "A cat sat there.",
+    "It's five o'clock?",
+    "a word",
+    "Blue boats are sailing past.",
+]
 HYPOTHESES = ["The cat sat on the mat.", "It's 5 o'clock, is it?", "word", "Boats sail by blue."]
 
 
-def test_bleu_and_ter_by_hand() -> None:
+def test_scores_of_one_line_equal_hand_computation() -> None:
     scores = score(["the cat sat on the mat"], [["the cat sat on a mat"]], "en")
     # Matching 1- to 4-grams: 5 of 6, 3 of 5, 2 of 4, 1 of 3. One word of six to change.
     assert scores.bleu == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4))
@@ -30,14 +35,14 @@ def test_bleu_and_ter_by_hand() -> None:
     assert (scores.brevity_penalty, scores.length_ratio, scores.lines) == (1.0, 1.0, 1)
 
 
-def test_a_short_hypothesis_pays_the_brevity_penalty() -> None:
+def test_scores_short_hypothesis_has_brevity_penalty() -> None:
     scores = score(["the cat sat on"], [["the cat sat on a mat"]], "en")
     assert scores.brevity_penalty == pytest.approx(math.exp(1 - 6 / 4))
     assert scores.bleu == pytest.approx(100 * math.exp(1 - 6 / 4))
     assert scores.length_ratio == pytest.approx(4 / 6)
 
 
-def test_what_equals_its_reference_is_perfect() -> None:
+def test_scores_of_the_reference_are_perfect() -> None:
     scores = score(HYPOTHESES, [HYPOTHESES], "de")
     assert (scores.bleu, scores.chrf, scores.ter) == (pytest.approx(100), pytest.approx(100), 0)
 
@@ -45,20 +50,22 @@ def test_what_equals_its_reference_is_perfect() -> None:
 NEWSTEST = PUBLISHED.with_name("newstest-ende")
 
 
-@pytest.mark.skipif(not NEWSTEST.is_dir(), reason="../shared/corpora/newstest-ende is not here")
-def test_two_references_of_newstest_are_scored_as_by_the_sacrebleu_command(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not NEWSTEST.is_dir(), reason="../shared/corpora/newstest-ende is not available"
+)
+def test_scores_newstest_references_equal_sacrebleu(tmp_path: Path) -> None:
     names = ("test_2021.de", "test_2021.refC.de")
     references = [(NEWSTEST / name).read_text("utf-8").split("\n")[:150] for name in names]
     systems = [with_faults(references[0], 0.2, seed=1), with_faults(references[1], 0.2, seed=2)]
     for hypotheses in systems:
-        said = sacrebleu_command(tmp_path, [hypotheses], references, "-w", "9", "-f", "json")
+        output = sacrebleu_command(tmp_path, [hypotheses], references, "-w", "9", "-f", "json")
         ours = score(hypotheses, references, "de")
-        found = [round(each, 9) for each in (ours.bleu, ours.chrf, ours.ter)]
-        assert found == [row["score"] for row in json.loads(said)]
-        assert list(ours.signatures.values()) == [row["signature"] for row in json.loads(said)]
+        scores = [round(value, 9) for value in (ours.bleu, ours.chrf, ours.ter)]
+        assert scores == [row["score"] for row in json.loads(output)]
+        assert list(ours.signatures.values()) == [row["signature"] for row in json.loads(output)]
 
 
-def test_japanese_is_scored_as_by_the_sacrebleu_command(tmp_path: Path) -> None:
+def test_scores_japanese_equal_sacrebleu_command(tmp_path: Path) -> None:
     if bleu_tokenizer("ja")[0] != "ja-mecab":
         pytest.skip("needs MeCab, `pip install 'nmt[cjk]'`")
     references, hypotheses = (
@@ -73,8 +80,8 @@ def test_japanese_is_scored_as_by_the_sacrebleu_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
-@pytest.mark.parametrize("references", [[REFERENCES], [REFERENCES, OTHERS]])
-def test_scores_are_those_of_the_sacrebleu_command(
+@pytest.mark.parametrize("references", [[REFERENCES], [REFERENCES, SECOND_REFERENCES]])
+def test_scores_equal_sacrebleu_command(
     tmp_path: Path, references: list[list[str]], language: str
 ) -> None:
     tokenize = bleu_tokenizer(language)[0]
@@ -91,44 +98,45 @@ def test_scores_are_those_of_the_sacrebleu_command(
     assert list(ours.signatures.values()) == [row["signature"] for row in signatures]
 
 
-def finds(*modules: str) -> Callable[[str], object]:
+def fake_find_spec(*modules: str) -> Callable[[str], object]:
     return lambda name: object() if name in modules else None
 
 
-def published() -> dict[tuple[str, str], dict[str, float]]:
-    """Return the published scores of each pair and system whose output is here."""
+def published_scores() -> dict[tuple[str, str], dict[str, float]]:
+    """Return the published scores of each language pair and system with an available output."""
     if not PUBLISHED.is_dir():
         return {}
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    scores: dict[tuple[str, str], dict[str, float]] = {}
     with open(PUBLISHED / "automatic-scores.tsv", encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream, delimiter="\t"):
             key = row["pair"], row["system"]
             if hypothesis_file(*key).is_file() and row["metric"].endswith("-refA"):
-                found.setdefault(key, {})[row["metric"]] = float(row["score"])
-    return found
+                scores.setdefault(key, {})[row["metric"]] = float(row["score"])
+    return scores
 
 
 def hypothesis_file(pair: str, system: str) -> Path:
     return PUBLISHED / f"generaltest2023.{pair}.hyp.{system}.{pair[-2:]}"
 
 
-QUICK = {("de-en", "AIRC"), ("de-en", "NLLB_Greedy"), ("en-zh", "NLLB_Greedy")}
-HERE = [
-    pytest.param(*key, marks=() if key in QUICK else (pytest.mark.slow,)) for key in published()
-] or [pytest.param("", "", marks=pytest.mark.skip("../shared/corpora/metric-check is not here"))]
+QUICK_CASES = {("de-en", "AIRC"), ("de-en", "NLLB_Greedy"), ("en-zh", "NLLB_Greedy")}
+PUBLISHED_CASES = [
+    pytest.param(*key, marks=() if key in QUICK_CASES else (pytest.mark.slow,))
+    for key in published_scores()
+] or [
+    pytest.param("", "", marks=pytest.mark.skip("../shared/corpora/metric-check is not available"))
+]
 
 
-@pytest.mark.parametrize(("pair", "system"), HERE)
-def test_published_scores_come_out_to_the_last_digit(
+@pytest.mark.parametrize(("pair", "system"), PUBLISHED_CASES)
+def test_scores_equal_published_ones_to_the_last_digit(
     pair: str, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of whole lines, a byte order mark included: the published scores count it as a character."""
+    """The published scores count a byte order mark as a character."""
     language = pair[-2:]
-    if (
-        language == "ja"
-    ):  # published with characters as words, which we count where there is no MeCab
-        monkeypatch.setattr(importlib.util, "find_spec", finds())
-    # No TER was published, and sacreBLEU takes minutes for it on lines of a paragraph each.
+    if language == "ja":  # published with characters as words, as without MeCab
+        monkeypatch.setattr(importlib.util, "find_spec", fake_find_spec())
+    # TER was not published, and takes minutes on lines of a paragraph.
     monkeypatch.setattr(metrics, "TER", metrics.CHRF)
     reference = PUBLISHED / f"generaltest2023.{pair}.ref.refA.{language}"
     hypotheses, references = (
@@ -136,46 +144,46 @@ def test_published_scores_come_out_to_the_last_digit(
         for file in (hypothesis_file(pair, system), reference)
     )
     scores = score(hypotheses, [references], language)
-    assert scores.bleu == published()[pair, system]["bleu-refA"]
-    assert scores.chrf == published()[pair, system]["chrf-refA"]
+    assert scores.bleu == published_scores()[pair, system]["bleu-refA"]
+    assert scores.chrf == published_scores()[pair, system]["chrf-refA"]
 
 
 @pytest.mark.parametrize("language", ["de", "en", "de-AT", "fr_CA", "tgt", "", "zhx"])
-def test_most_languages_use_13a_without_a_word(language: str) -> None:
+def test_bleu_tokenizer_default_is_13a(language: str) -> None:
     assert bleu_tokenizer(language) == ("13a", None)
 
 
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "zh_CN", "ZH", "zh-Hant-TW"])
-def test_chinese_is_split_into_characters_and_says_so(language: str) -> None:
-    name, word = bleu_tokenizer(language)
+def test_bleu_tokenizer_chinese_is_reported(language: str) -> None:
+    name, message = bleu_tokenizer(language)
     assert name == "zh"
-    assert word == f"BLEU uses the zh tokenizer, for target language {language}"
+    assert message == f"BLEU uses the zh tokenizer, for target language {language}"
 
 
 @pytest.mark.parametrize(
     ("language", "name", "module"),
     [("ja", "ja-mecab", "MeCab"), ("ja_JP", "ja-mecab", "MeCab"), ("ko", "ko-mecab", "mecab_ko")],
 )
-def test_japanese_and_korean_need_their_package(
+def test_bleu_tokenizer_cjk_needs_a_package(
     language: str, name: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", finds(module))
+    monkeypatch.setattr(importlib.util, "find_spec", fake_find_spec(module))
     assert bleu_tokenizer(language) == (
         name,
         f"BLEU uses the {name} tokenizer, for target language {language}",
     )
-    monkeypatch.setattr(importlib.util, "find_spec", finds())
-    instead, word = bleu_tokenizer(language)
-    assert instead == "char"
-    assert word is not None
-    assert f"tokenizer {name} needs `pip install 'nmt[cjk]'`" in word
+    monkeypatch.setattr(importlib.util, "find_spec", fake_find_spec())
+    fallback, message = bleu_tokenizer(language)
+    assert fallback == "char"
+    assert message is not None
+    assert f"tokenizer {name} needs `pip install 'nmt[cjk]'`" in message
 
 
-@pytest.mark.parametrize(("language", "needs"), [("ja", "MeCab"), ("ko", "mecab_ko")])
-def test_without_the_package_characters_are_scored(
-    language: str, needs: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("language", "package"), [("ja", "MeCab"), ("ko", "mecab_ko")])
+def test_scores_without_cjk_package_use_characters(
+    language: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", finds())
+    monkeypatch.setattr(importlib.util, "find_spec", fake_find_spec())
     scores = score(["東京都に"], [["東京都は"]], language)
     assert "tok:char" in scores.signatures["bleu"]
     assert scores.length_ratio == 1.0
@@ -183,12 +191,12 @@ def test_without_the_package_characters_are_scored(
     assert scores.bleu == pytest.approx(100 * (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** (1 / 4))
 
 
-def test_the_signature_names_the_tokenizer() -> None:
+def test_scores_signature_names_the_tokenizer() -> None:
     assert "tok:13a" in score(["a"], [["a"]], "de").signatures["bleu"]
     assert "tok:zh" in score(["你好"], [["你好"]], "zh_CN").signatures["bleu"]
 
 
-def test_empty_lines_are_scored_and_not_a_crash() -> None:
+def test_scores_of_empty_lines_are_zero() -> None:
     scores = score(["", ""], [["", ""]], "de")
     assert scores.lines == 2
     assert scores.bleu == 0

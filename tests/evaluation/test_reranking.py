@@ -1,4 +1,4 @@
-"""Ranking n-best lists anew, and tuning, against looking at everything."""
+"""Reranking of n-best lists, and tuning against exhaustive search."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SCORES = st.lists(st.floats(-9, 0), min_size=1, max_size=6)
 
 
 @given(SCORES)
-def test_weights_of_zero_change_nothing(scores: list[float]) -> None:
-    """A list is sorted as it came: best first, of equal ones the earlier first."""
+def test_rank_zero_weights_keep_the_order(scores: list[float]) -> None:
+    """Hypotheses of a list come best first; ties keep their order."""
     scores.sort(reverse=True)
     features = np.random.default_rng(1).normal(size=(len(scores), 3))
     assert rank(scores, features, np.zeros(3)) == list(range(len(scores)))
@@ -40,20 +40,20 @@ def test_weights_of_zero_change_nothing(scores: list[float]) -> None:
     st.lists(st.tuples(st.integers(-9, 9), st.integers(-4, 4)), min_size=1, max_size=8),
     st.floats(-30, 30),
 )
-def test_the_envelope_names_the_highest_line(lines: list[tuple[int, int]], x: float) -> None:
+def test_upper_envelope_is_the_maximum_of_the_lines(lines: list[tuple[int, int]], x: float) -> None:
     heights, slopes = (np.array(part, float) for part in zip(*lines, strict=True))
-    found = upper_envelope(heights, slopes)
-    assert found[0][0] == -math.inf
-    assert [point for point, _ in found] == sorted(point for point, _ in found)
-    [top] = [line for point, line in found if point <= x][-1:]
+    segments = upper_envelope(heights, slopes)
+    assert segments[0][0] == -math.inf
+    assert [point for point, _ in segments] == sorted(point for point, _ in segments)
+    [top] = [line for point, line in segments if point <= x][-1:]
     assert heights[top] + slopes[top] * x == pytest.approx((heights + slopes * x).max(), abs=1e-9)
 
 
 WORDS = ["the dog sleeps on the mat", "a dog is on the mat now", "the cat sleeps on a mat"]
 
 
-def case(seed: int) -> tuple[list[list[float]], list[np.ndarray], list[np.ndarray]]:
-    """Thirty lines of four hypotheses: the second feature tells good ones, with noise."""
+def tuning_case(seed: int) -> tuple[list[list[float]], list[np.ndarray], list[np.ndarray]]:
+    """Return thirty lines of four hypotheses; the second feature is BLEU with noise."""
     rng = np.random.default_rng(seed)
     metric = BLEU()
     scores, features, stats = [], [], []
@@ -72,39 +72,39 @@ def case(seed: int) -> tuple[list[list[float]], list[np.ndarray], list[np.ndarra
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_tuning_finds_weights_as_good_as_a_fine_grid(seed: int) -> None:
-    scores, features, stats = case(seed)
+def test_tune_weights_is_as_good_as_a_fine_grid(seed: int) -> None:
+    scores, features, stats = tuning_case(seed)
 
     def bleu(weights: np.ndarray) -> float:
         chosen = [
-            its[rank(line, columns, weights)[0]]
-            for line, columns, its in zip(scores, features, stats, strict=True)
+            line_stats[rank(line, columns, weights)[0]]
+            for line, columns, line_stats in zip(scores, features, stats, strict=True)
         ]
         return float(bleu_from_statistics(np.sum(chosen, 0)[None])[0])
 
-    found = tune_weights(scores, features, stats)
+    tuned = tune_weights(scores, features, stats)
     grid = max(bleu(np.array(pair)) for pair in product(np.linspace(-4, 4, 33), repeat=2))
-    assert found.before == bleu(np.zeros(2))
-    assert found.after == pytest.approx(bleu(found.weights))
-    assert found.after >= grid - 0.3
-    assert found.after > found.before + 5
-    assert found.weights[1] > 0
+    assert tuned.before == bleu(np.zeros(2))
+    assert tuned.after == pytest.approx(bleu(tuned.weights))
+    assert tuned.after >= grid - 0.3
+    assert tuned.after > tuned.before + 5
+    assert tuned.weights[1] > 0
 
 
-def test_tuning_leaves_lists_of_one_as_they_are() -> None:
-    found = tune_weights([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
-    assert found.weights.tolist() == [0, 0]
+def test_tune_weights_single_hypothesis_keeps_zero_weights() -> None:
+    tuned = tune_weights([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
+    assert tuned.weights.tolist() == [0, 0]
 
 
-def test_of_equal_hypotheses_the_first_is_chosen_in_tuning_too() -> None:
-    """The second is right, but nothing tells the two apart."""
+def test_tune_weights_ties_choose_the_first_hypothesis() -> None:
+    """The second hypothesis is right, but the features are equal."""
     wrong = np.array([4.0, 4, 0, 0, 0, 0, 4, 3, 2, 1])
     right = np.array([4.0, 4, 4, 3, 2, 1, 4, 3, 2, 1])
-    found = tune_weights([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
-    assert found.before == found.after == 0
+    tuned = tune_weights([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
+    assert tuned.before == tuned.after == 0
 
 
-def test_bleu_is_sacrebleus_where_every_order_matches() -> None:
+def test_bleu_from_statistics_equals_sacrebleu() -> None:
     texts = ["the dog sleeps on a mat", "the cat sleeps on a mat"]
     refs = ["the dog sleeps on the mat", "the cat sleeps on a mat in here"]
     score = BLEU(smooth_method="none").corpus_score(texts, [refs])
@@ -113,7 +113,7 @@ def test_bleu_is_sacrebleus_where_every_order_matches() -> None:
     assert bleu_from_statistics(np.zeros((1, 10)))[0] == 0
 
 
-def test_lists_are_read_as_they_are_written(tmp_path: Path) -> None:
+def test_read_nbest_reads_moses_format(tmp_path: Path) -> None:
     file = tmp_path / "nbest"
     file.write_text(
         "0 ||| a ||| b ||| -1.5\n0 |||  ||| -2\n"
@@ -136,26 +136,26 @@ def test_lists_are_read_as_they_are_written(tmp_path: Path) -> None:
         ("a dog\n", r":1: expected NUMBER \|\|\| TEXT"),
     ],
 )
-def test_what_is_no_list_is_named_by_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_read_nbest_bad_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "nbest"
     file.write_text(text)
     with pytest.raises(DataError, match=message):
         read_nbest(file)
 
 
-def test_features_are_the_columns_and_the_words() -> None:
+def test_feature_matrices_append_the_length() -> None:
     lists = [[Entry("a b", -1.0), Entry("", -2.0)], [Entry("c", -3.0)]]
     first, second = feature_matrices(lists, [[1.0, 2.0, 3.0]])
     assert first.tolist() == [[1, 2], [2, 0]]
     assert second.tolist() == [[3, 1]]
 
 
-def test_weights_are_kept_by_name(tmp_path: Path) -> None:
+def test_weights_survive_writing_and_reading(tmp_path: Path) -> None:
     file = tmp_path / "weights.json"
     names = ["model 1", "length"]
-    found = tune_weights(*case(1))
-    write_weights(file, names, found)
-    assert read_weights(file, names).tolist() == found.weights.tolist()
+    tuned = tune_weights(*tuning_case(1))
+    write_weights(file, names, tuned)
+    assert read_weights(file, names).tolist() == tuned.weights.tolist()
     with pytest.raises(DataError, match="has weights of model 1, length; the scorers given are"):
         read_weights(file, ["length"])
     for text in ("{", '{"weights": 3}', '{"weights": {"length": "x"}}', "[]"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from systemlines import drawn_lines, paired_by_sacrebleu, with_faults
+from systemlines import random_lines, sacrebleu_paired_test, with_faults
 
 from nmt.evaluation import significance
 from nmt.evaluation.metrics import LineStatistics, Metrics, line_statistics, make_metrics
@@ -19,7 +19,7 @@ from nmt.evaluation.significance import (
     swapped_sums,
 )
 
-REFERENCES = [drawn_lines(70, seed=1), drawn_lines(70, seed=2)]
+REFERENCES = [random_lines(70, seed=1), random_lines(70, seed=2)]
 SYSTEMS = [
     with_faults(REFERENCES[0], 0.3, seed=3),
     with_faults(REFERENCES[0], 0.25, seed=4),
@@ -28,49 +28,53 @@ SYSTEMS = [
 NAMES = ("bleu", "chrf", "ter")
 
 
-def measured() -> tuple[Metrics, list[LineStatistics]]:
+def compute_line_statistics() -> tuple[Metrics, list[LineStatistics]]:
     metrics = make_metrics("en")
     stats = line_statistics(metrics, SYSTEMS, REFERENCES)
     return dict(metrics), stats  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("cells", [significance.MAX_BLOCK_CELLS, 7 * 70])
-def test_p_values_and_intervals_are_those_of_the_sacrebleu_command(
+def test_compare_systems_equals_sacrebleu_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
     monkeypatch.setattr(significance, "MAX_BLOCK_CELLS", cells)
-    metrics, stats = measured()
+    metrics, stats = compute_line_statistics()
     resampled = bootstrap_scores(metrics, stats)
     ours = compare_systems(metrics, stats, resampled)
     for flag, name in (("--paired-bs", "p_bootstrap"), ("--paired-ar", "p_randomisation")):
-        theirs = paired_by_sacrebleu(tmp_path, SYSTEMS, REFERENCES, flag)
+        theirs = sacrebleu_paired_test(tmp_path, SYSTEMS, REFERENCES, flag)
         assert [len(row) for row in theirs] == [3, 3, 3]
         for i, row in enumerate(theirs):
-            for place, metric in enumerate(NAMES):
+            for column, metric in enumerate(NAMES):
                 if i:
                     paired = ours[i - 1][metric]
-                    assert f"{getattr(paired, name):.4f}" == f"{row[place][-1]:.4f}"
-                    gain = row[place][0] - theirs[0][place][0]
+                    assert f"{getattr(paired, name):.4f}" == f"{row[column][-1]:.4f}"
+                    gain = row[column][0] - theirs[0][column][0]
                     assert paired.difference == pytest.approx(gain, abs=2e-6)
                 if flag == "--paired-bs":
-                    its = confidence_intervals(resampled[i])[metric]
-                    assert [its.mean, its.half] == pytest.approx(row[place][1:3], abs=2e-6)
+                    interval = confidence_intervals(resampled[i])[metric]
+                    assert [interval.mean, interval.half] == pytest.approx(
+                        row[column][1:3], abs=2e-6
+                    )
 
 
-def test_sums_of_samples_are_those_of_the_drawn_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resampled_sums_equal_sums_of_drawn_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     stats = np.random.default_rng(7).integers(0, 50, (33, 4)).astype(np.float64)
     rows = np.random.default_rng(significance.SEED).choice(33, size=(40, 33), replace=True)
     swaps = np.random.default_rng(significance.SEED).integers(2, size=(70, 33), dtype=bool)
     for cells in (1, 33 * 5, 2**20):
         monkeypatch.setattr(significance, "MAX_BLOCK_CELLS", cells)
-        done: list[int] = []
-        assert (bootstrap_sums(stats, 40, done.append) == stats[rows].sum(1)).all()
-        assert (swapped_sums(stats, 70, done.append) == swaps @ stats).all()
-        assert sum(done) == 110
+        steps: list[int] = []
+        assert (bootstrap_sums(stats, 40, steps.append) == stats[rows].sum(1)).all()
+        assert (swapped_sums(stats, 70, steps.append) == swaps @ stats).all()
+        assert sum(steps) == 110
 
 
-def test_one_system_has_intervals_and_no_comparison() -> None:
-    metrics, stats = measured()
+def test_compare_systems_single_system_has_no_comparison() -> None:
+    metrics, stats = compute_line_statistics()
     [resampled] = bootstrap_scores(metrics, stats[:1])
-    assert {name: len(its) for name, its in resampled.items()} == dict.fromkeys(NAMES, SAMPLES)
+    assert {name: len(scores) for name, scores in resampled.items()} == dict.fromkeys(
+        NAMES, SAMPLES
+    )
     assert compare_systems(metrics, stats[:1], [resampled]) == []

@@ -1,4 +1,4 @@
-"""Which test sets a run may be scored on: those in a language it speaks, with the tags it needs."""
+"""Check of test sets against the languages and tags of a model."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ MULTILINGUAL = (
 )
 
 
-def system(folder: Path, text: str, *overrides: str) -> RunSystem:
+def make_system(folder: Path, text: str, *overrides: str) -> RunSystem:
     run = RunDir(folder / "run")
     run.path.mkdir()
     run.config.write_text(text)
     return RunSystem("run", run, load_config(run.config, list(overrides)), "cpu", "nmt")
 
 
-def test_set(language: str, tags: dict[str, str]) -> TestSet:
+def make_test_set(language: str, tags: dict[str, str]) -> TestSet:
     return TestSet("news", [["x"]], ["y"], "en", language, tags)
 
 
-test_set.__test__ = False  # type: ignore[attr-defined]
+make_test_set.__test__ = False  # type: ignore[attr-defined]
 
 
-def test_a_model_of_several_languages_needs_to_be_told_which(tmp_path: Path) -> None:
-    several = system(tmp_path, MULTILINGUAL)
-    several.check(test_set("fr", {"tgt_lang": "fr"}))
+def test_check_multilingual_model_requires_a_target_tag(tmp_path: Path) -> None:
+    multilingual = make_system(tmp_path, MULTILINGUAL)
+    multilingual.check(make_test_set("fr", {"tgt_lang": "fr"}))
     with pytest.raises(
         ConfigError, match=r"decode\.tags\.tgt_lang: expected one of de, fr, got nothing \(--to"
     ):
-        several.check(test_set("de", {}))
+        multilingual.check(make_test_set("de", {}))
     with pytest.raises(
         ConfigError, match=r"decode\.tags\.tgt_lang: expected one of de, fr, got nothing \(--to"
     ):
-        several.check(test_set("es", {"tgt_lang": "es"}))
+        multilingual.check(make_test_set("es", {"tgt_lang": "es"}))
 
 
-def test_what_decode_tags_say_is_enough(tmp_path: Path) -> None:
-    system(tmp_path, MULTILINGUAL, "decode.tags.tgt_lang=fr").check(test_set("fr", {}))
+def test_check_accepts_tags_of_the_config(tmp_path: Path) -> None:
+    make_system(tmp_path, MULTILINGUAL, "decode.tags.tgt_lang=fr").check(make_test_set("fr", {}))
 
 
-def test_a_tag_that_a_model_does_not_know_is_not_asked_of_it(tmp_path: Path) -> None:
-    one = system(tmp_path, BILINGUAL)
-    one.check(test_set("de", {"tgt_lang": "de"}))
+def test_check_ignores_tags_unknown_to_the_model(tmp_path: Path) -> None:
+    bilingual = make_system(tmp_path, BILINGUAL)
+    bilingual.check(make_test_set("de", {"tgt_lang": "de"}))
     with pytest.raises(ConfigError, match="translates into de, the test set news is in fr"):
-        one.check(test_set("fr", {"tgt_lang": "fr"}))
+        bilingual.check(make_test_set("fr", {"tgt_lang": "fr"}))

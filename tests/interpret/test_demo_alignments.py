@@ -1,4 +1,4 @@
-"""The default model's alignments of the demo corpus against gold and against word counts."""
+"""Alignments of the default model on the demo corpus against gold and IBM Model 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "data" / "demo"
 
 
-def test_word_counts_alone_align_some_words() -> None:
+def test_ibm_model_1_aligns_some_words() -> None:
     train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))[:3000]
     assert 0.1 < aer(ibm1.align(train, pairs())) < 0.5
 
@@ -27,9 +27,9 @@ def pairs() -> list[tuple[str, str]]:
     return list(read_pairs(DEMO / "test.en", DEMO / "test.fr"))
 
 
-def aer(found: list[set[tuple[int, int]]]) -> float:
+def aer(alignments: list[set[tuple[int, int]]]) -> float:
     gold = [parse_alignment(line, "gold") for line in read_lines(DEMO / "test.align")]
-    return score_alignments(found, gold).aer
+    return score_alignments(alignments, gold).aer
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
 
 
 @pytest.mark.slow
-def test_the_default_model_aligns_better_than_word_counts(explainer: Explainer) -> None:
+def test_attention_aligns_better_than_ibm_model_1(explainer: Explainer) -> None:
     ours = aer([hard_alignment(e.by_words) for e in explainer.explain_pairs(pairs()) if e])
     train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))
     assert ours <= 0.10
@@ -49,12 +49,12 @@ def test_the_default_model_aligns_better_than_word_counts(explainer: Explainer) 
 
 
 @pytest.mark.slow
-def test_the_european_economic_area_is_read_backwards(explainer: Explainer) -> None:
+def test_attention_reverses_noun_phrases(explainer: Explainer) -> None:
     sentence = "The agreement on the European Economic Area was signed by the minister."
     [explanation] = explainer.translate_and_explain([sentence])
     assert explanation is not None
     weights, source, target = explanation.view(pieces=False)
-    places = [target.index(word) for word in ("zone", "économique", "européenne")]
-    assert places == sorted(places)
-    looked_at = [source[weights[place].argmax()] for place in places]
-    assert looked_at == ["Area", "Economic", "European"]
+    positions = [target.index(word) for word in ("zone", "économique", "européenne")]
+    assert positions == sorted(positions)
+    attended = [source[weights[position].argmax()] for position in positions]
+    assert attended == ["Area", "Economic", "European"]

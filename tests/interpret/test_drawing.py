@@ -1,4 +1,4 @@
-"""Grid, walk, page and picture of an explanation with known numbers."""
+"""Heat map, step tables, page and image of an explanation with known numbers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BAD = "\N{REPLACEMENT CHARACTER}"
 WEIGHTS = np.array([[0.85, 0.6, 0.3], [0.12, 0.05, 0.0]])
 
 
-def test_a_grid_shades_by_weight_under_its_word() -> None:
+def test_draw_heatmap_shades_by_weight() -> None:
     drawn = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
     assert drawn.split("\n") == ["      a   long c", "first ███ ▓▓▓  ▒▒▒", "    x ░░░"]
 
 
-def test_wide_and_combining_characters_keep_the_columns() -> None:
+def test_draw_heatmap_wide_characters_stay_aligned() -> None:
     source = ["日本語", "e\u0301te\u0301", FAMILY, "z"]
     drawn = draw_heatmap(
         np.eye(4), source, ["経済", "no\u0308", "🇫🇷", "z"], 80, use_colour=False
@@ -37,7 +37,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
     assert begins == [cell_len(header[: header.index(word)]) for word in source]
 
 
-def test_what_does_not_fit_a_line_goes_into_further_grids() -> None:
+def test_draw_heatmap_wraps_columns() -> None:
     source = [f"word{i}" for i in range(30)]
     drawn = draw_heatmap(np.eye(30), source, source, 50, use_colour=False)
     assert all(cell_len(line) <= 50 for line in drawn.split("\n"))
@@ -47,11 +47,11 @@ def test_what_does_not_fit_a_line_goes_into_further_grids() -> None:
     assert drawn.count("███") == 30
 
 
-def test_a_line_narrower_than_a_word_still_holds_one() -> None:
+def test_draw_heatmap_narrow_line_has_one_column() -> None:
     assert "word" in draw_heatmap(np.eye(1), ["word"], ["word"], 1, use_colour=False)
 
 
-def test_colours_change_nothing_but_colour() -> None:
+def test_draw_heatmap_colour_changes_only_colour() -> None:
     plain = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
     painted = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=True)
     assert painted != plain
@@ -65,34 +65,34 @@ def test_colours_change_nothing_but_colour() -> None:
         ("👨\u200d👩", "👨\u200d👩"),
     ],
 )
-def test_control_characters_never_reach_the_terminal(word: str, shown: str) -> None:
+def test_display_label_replaces_control_characters(word: str, shown: str) -> None:
     assert display_label(word) == shown
 
 
 @pytest.mark.parametrize("word", ["x" * 500, "語" * 100])
-def test_a_long_word_is_cut_off_and_marked(word: str) -> None:
+def test_display_label_truncates_long_words(word: str) -> None:
     assert cell_len(display_label(word)) <= MAX_LABEL_WIDTH
     assert display_label(word).endswith("…")
 
 
-def test_the_walk_holds_every_number() -> None:
+def test_step_tables_contain_all_numbers() -> None:
     explanation = make_explanation([["▁a"], ["▁b", "c"]], [["▁x"], ["▁y"]])
     blocks = step_tables(explanation).split("\n\n")
-    walk = explanation.trace
+    trace = explanation.trace
     text = "\n".join(blocks)
     for t, piece in enumerate(explanation.target.pieces):
         assert f"step {t + 1}  {piece}  p {np.exp(-t):.3f}" in text
         assert f"next: {piece} 0.750, other 0.125" in text
         assert f"context norm {float(t):.3f}" in text
     assert text.count("outside") == 1
-    for number in [*walk.scores[0, 0, 1], *walk.softmax[0, 0, 1], *walk.weights[0, 0, 1]]:
+    for number in [*trace.scores[0, 0, 1], *trace.softmax[0, 0, 1], *trace.weights[0, 0, 1]]:
         assert f"{number:.3f}" in text
     assert text.count("    1.000") >= 3  # the sums of the softmax
-    assert text.count("   0.500 ") >= 3  # the Gaussian, shown apart
+    assert text.count("   0.500 ") >= 3  # the Gaussian factor
     assert text.count("kept") == text.count("dropped") == 3
 
 
-def test_every_head_of_the_layer_shown_has_its_table() -> None:
+def test_step_tables_show_each_head_of_the_layer() -> None:
     explanation = make_explanation([["a"]], [["x"]], layers=2, heads=3)
     text = step_tables(replace(explanation, layer=0))
     assert [text.count(f"layer 1, head {head} ") for head in (1, 2, 3)] == [2, 2, 2]
@@ -101,7 +101,7 @@ def test_every_head_of_the_layer_shown_has_its_table() -> None:
     assert text.count("layer 2, head 3 ") == text.count("layer") == 2
 
 
-def test_words_are_sums_over_source_and_means_over_target_pieces() -> None:
+def test_by_words_sums_source_and_averages_target_pieces() -> None:
     explanation = make_explanation([["▁a", "b"], ["▁c"]], [["▁x", "y", "z"], ["▁w"]])
     pieces, words = explanation.weights, explanation.by_words
     assert words.shape == (3, 3)
@@ -110,7 +110,7 @@ def test_words_are_sums_over_source_and_means_over_target_pieces() -> None:
     np.testing.assert_allclose(words.sum(1), 0.5, rtol=1e-5)
 
 
-def test_a_page_holds_all_numbers_and_needs_no_network() -> None:
+def test_explanation_page_has_all_numbers_and_no_links() -> None:
     explanation = make_explanation([["</script>"], ["<b>&amp;"]], [["הכלב"], [FAMILY]], heads=2)
     content = explanation_page([explanation])
     assert not re.findall(r"https?:|//[a-z]|@import|\bsrc=|\bhref=|fetch\(|XMLHttp", content)
@@ -123,14 +123,14 @@ def test_a_page_holds_all_numbers_and_needs_no_network() -> None:
     assert stored["beam"][0][1] == {"pieces": ["lost"], "log_prob": -2.5, "kept": False}
 
 
-def test_a_dictionary_goes_through_json_unharmed() -> None:
+def test_as_dict_survives_json() -> None:
     explanation = make_explanation([["a"]], [["b"]])
     again = json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
     np.testing.assert_allclose(again["softmax"], explanation.trace.softmax, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
-def test_a_picture_of_any_script_is_drawn(kind: str, tmp_path: Path) -> None:
+def test_draw_image_draws_every_script(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
     explanation = make_explanation([["$x$"], ["日本"]], [["הכלב"], ["é\x07"]])
     file = tmp_path / "picture"

@@ -1,4 +1,4 @@
-"""A shortlist learned from attention that is known, counted by hand."""
+"""A shortlist learned from known attention weights, compared with hand computation."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nmt.decoding.trace import FloatArray
 EOS = 3
 
 
-class Pieces:
-    """A tokenizer of which only the pieces matter; 0 to 2 are never said."""
+class FakeTokenizer:
+    """A tokenizer with pieces only; tokens 0 to 2 are never output."""
 
     eos, never_output = EOS, [0, 1, 2]
 
@@ -30,23 +30,25 @@ class Pieces:
         return [self.words[token] for token in tokens]
 
 
-class Known:
-    """An engine whose attention is given: target x source, ends included."""
+class FakeDecoder:
+    """A decoder with given attention weights, target x source with ends of sentences."""
 
     settings = DecodeConfig(batch_size=2)
 
-    def __init__(self, src: str, tgt: str, seen: dict[tuple[int, ...], list[list[float]]]) -> None:
-        sides: Any = Pieces(src), Pieces(tgt)
+    def __init__(
+        self, src: str, tgt: str, weights: dict[tuple[int, ...], list[list[float]]]
+    ) -> None:
+        sides: Any = FakeTokenizer(src), FakeTokenizer(tgt)
         self.tokenizers = Tokenizers(*sides)
-        self.seen = seen
+        self.weights = weights
 
     def attention(self, pairs: list[tuple[list[int], list[int]]]) -> list[FloatArray]:
-        return [np.array(self.seen[tuple(source)], np.float32) for source, _ in pairs]
+        return [np.array(self.weights[tuple(source)], np.float32) for source, _ in pairs]
 
 
 A, B, PARIS = 4, 5, 6
 U, V, W, NAME = 4, 5, 6, 7
-ENGINE = Known(
+DECODER = FakeDecoder(
     "a b Paris",
     "u v w Paris",
     {
@@ -56,44 +58,46 @@ ENGINE = Known(
     },
 )
 PAIRS = [([A, B], [U, V]), ([A], [W, U]), ([B], [V])]
-"""Attention in all: a-u 0.9 (0.04 is too little), a-v 0.3, a-w 0.5; b-u 0.06, b-v 0.7 + 0.8."""
+"""Sums of attention: a-u 0.9 (0.04 is too small), a-v 0.3, a-w 0.5; b-u 0.06, b-v 0.7 + 0.8."""
 
 
-def learn(best: int) -> Shortlist:
-    engine: Any = ENGINE
+def learn_from_pairs(best: int) -> Shortlist:
+    engine: Any = DECODER
     return learn_shortlist(engine, PAIRS, best)
 
 
-def own(shortlist: Shortlist, token: int) -> set[int]:
+def targets_of(shortlist: Shortlist, token: int) -> set[int]:
     return {*shortlist.targets[shortlist.offsets[token] : shortlist.offsets[token + 1]].tolist()}
 
 
-@pytest.mark.parametrize("held", [1, shortlist_training.MAX_BUFFERED_WEIGHTS])
+@pytest.mark.parametrize("buffer_size", [1, shortlist_training.MAX_BUFFERED_WEIGHTS])
 @pytest.mark.parametrize(
     ("best", "of_a", "of_b"), [(1, {U}, {V}), (2, {U, W}, {U, V}), (3, {U, V, W}, {U, V})]
 )
-def test_the_best_targets_by_attention(
-    best: int, of_a: set[int], of_b: set[int], held: int, monkeypatch: pytest.MonkeyPatch
+def test_learn_shortlist_keeps_best_targets(
+    best: int, of_a: set[int], of_b: set[int], buffer_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shortlist_training, "MAX_BUFFERED_WEIGHTS", held)
+    monkeypatch.setattr(shortlist_training, "MAX_BUFFERED_WEIGHTS", buffer_size)
     monkeypatch.setattr(shortlist_training, "WINDOW", 1)
-    shortlist = learn(best)
-    assert (own(shortlist, A), own(shortlist, B)) == (of_a, of_b)
+    shortlist = learn_from_pairs(best)
+    assert (targets_of(shortlist, A), targets_of(shortlist, B)) == (of_a, of_b)
 
 
-def test_a_piece_of_both_sides_may_be_copied() -> None:
-    assert own(learn(1), PARIS) == {NAME}
+def test_learn_shortlist_allows_copies() -> None:
+    assert targets_of(learn_from_pairs(1), PARIS) == {NAME}
 
 
-def test_frequent_tokens_stand_in_every_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learn_shortlist_always_allows_frequent_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 1)
-    assert learn(1).token_ids([]).tolist() == [EOS, U]
+    assert learn_from_pairs(1).token_ids([]).tolist() == [EOS, U]
     monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 100)
-    assert learn(1).token_ids([]).tolist() == [EOS, U, V, W], "no token that was never seen"
+    assert learn_from_pairs(1).token_ids([]).tolist() == [EOS, U, V, W], (
+        "only tokens of the training text"
+    )
 
 
-def test_coverage_counts_tokens_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measure_coverage_counts_tokens_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortlist_training, "FREQUENT_TARGETS", 1)
-    shortlist = learn(1)
-    found = measure_coverage(shortlist, [([A], [U, W]), ([B, PARIS], [V, NAME])])
-    assert found == (3 / 4, (2 + 4) / 2)
+    shortlist = learn_from_pairs(1)
+    coverage = measure_coverage(shortlist, [([A], [U, W]), ([B, PARIS], [V, NAME])])
+    assert coverage == (3 / 4, (2 + 4) / 2)

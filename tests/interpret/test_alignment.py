@@ -1,4 +1,4 @@
-"""Alignments by hand, and their scores as published."""
+"""Hard alignments, their scores, symmetrization and diagnosis against hand computation."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from nmt.interpret.alignment import (
 )
 
 
-def test_each_target_word_goes_to_what_it_looks_at_most() -> None:
+def test_hard_alignment_links_to_the_largest_weight() -> None:
     weights = np.array([[0.1, 0.8, 0.04, 0.06], [0.7, 0.2, 0.04, 0.06], [0.0, 0.0, 0.0, 1.0]])
     assert hard_alignment(weights) == {(1, 0), (0, 1)}
 
 
-def test_a_target_word_that_looks_at_the_end_stays_alone() -> None:
+def test_hard_alignment_attention_to_the_end_gives_no_link() -> None:
     weights = np.array([[0.9, 0.1], [0.04, 0.96], [0.0, 1.0]])
     assert hard_alignment(weights) == {(0, 0)}
 
 
-def test_a_source_word_left_alone_goes_to_who_looks_at_it_most() -> None:
+def test_hard_alignment_links_unaligned_source_words() -> None:
     weights = np.array([[0.90, 0.04, 0.06], [0.93, 0.06, 0.01], [0.0, 0.0, 1.0]])
     assert hard_alignment(weights) == {(0, 0), (0, 1), (1, 1)}
     assert hard_alignment(np.where(weights == 0.06, 0.03, weights)) == {(0, 0), (0, 1)}
 
 
-def test_a_target_word_of_no_piece_stays_alone() -> None:
+def test_hard_alignment_word_without_pieces_has_no_link() -> None:
     weights = np.array([[0.0, 0.0, 0.0], [0.0, 0.9, 0.1], [0.0, 0.0, 1.0]])
     assert hard_alignment(weights) == {(1, 1)}
 
 
-def test_nothing_is_aligned_with_nothing() -> None:
+def test_hard_alignment_of_empty_sides_is_empty() -> None:
     assert hard_alignment(np.array([[0.3, 0.7]])) == set()
     assert hard_alignment(np.array([[1.0]])) == set()
 
 
-def test_gold_links_are_sure_or_possible() -> None:
+def test_parse_alignment_separates_sure_and_possible() -> None:
     assert parse_alignment("0-0 1?2 12p3", "a:1") == GoldAlignment(
         {(0, 0)}, {(0, 0), (1, 2), (12, 3)}
     )
@@ -53,12 +53,12 @@ def test_gold_links_are_sure_or_possible() -> None:
 
 
 @pytest.mark.parametrize("item", ["0", "0:1", "a-b", "-1-2", "1-2-3", "1-", "0-" + "9" * 5000])
-def test_what_is_no_link_is_refused_with_its_place(item: str) -> None:
+def test_parse_alignment_bad_link_is_refused(item: str) -> None:
     with pytest.raises(DataError, match=r"gold\.align:7: expected links such as"):
         parse_alignment(f"0-0 {item}", "gold.align:7")
 
 
-def test_error_rate_of_och_and_ney() -> None:
+def test_score_alignments_equals_hand_computation() -> None:
     """|A| = 4, |S| = 3, |A & S| = 2, |A & P| = 3."""
     gold = GoldAlignment({(0, 0), (1, 1), (2, 2)}, {(0, 0), (1, 1), (2, 2), (3, 3)})
     scores = score_alignments([{(0, 0), (1, 1), (3, 3), (4, 4)}], [gold])
@@ -68,21 +68,21 @@ def test_error_rate_of_och_and_ney() -> None:
     assert score_alignments([set()], [gold]).aer == 1.0
 
 
-def test_growing_takes_neighbours_then_links_between_free_words() -> None:
+def test_grow_diag_final_and_by_hand() -> None:
     forward = {(0, 0), (1, 1), (2, 1), (4, 4)}
     backward = {(0, 0), (1, 1), (1, 2), (5, 3), (5, 4)}
-    # (2, 1) and (1, 2) touch (1, 1) and each has a free word; (4, 4) has two, then (5, 4) one only
+    # (2, 1) and (1, 2) touch (1, 1) with one free word each; (4, 4) has two, then (5, 4) only one
     expected = {(0, 0), (1, 1), (2, 1), (1, 2), (4, 4), (5, 3)}
     assert grow_diag_final_and(forward, backward) == expected
     assert intersection(forward, backward) == {(0, 0), (1, 1)}
 
 
-def test_growing_goes_straight_before_it_goes_diagonally() -> None:
+def test_grow_diag_final_and_prefers_straight_neighbours() -> None:
     forward, backward = {(1, 1), (0, 1)}, {(1, 1), (0, 0)}
     assert grow_diag_final_and(forward, backward) == {(1, 1), (0, 1), (0, 0)}
 
 
-def test_symmetrised_links_lie_between_intersection_and_union() -> None:
+def test_grow_diag_final_and_is_within_the_union() -> None:
     rng = random.Random(3)
     for _ in range(200):
         forward, backward = (
@@ -91,20 +91,20 @@ def test_symmetrised_links_lie_between_intersection_and_union() -> None:
         grown = grow_diag_final_and(forward, backward)
         assert forward & backward <= grown <= forward | backward
         assert grow_diag_final_and(forward, forward) == forward
-        for s, t in (forward | backward) - grown:  # what was left out had a word taken
+        for s, t in (forward | backward) - grown:  # omitted links have an aligned word
             assert s in {a for a, _ in grown} or t in {b for _, b in grown}
     assert list(SYMMETRIZATIONS) == ["grow-diag-final-and", "intersection"]
 
 
-def test_links_are_written_in_order() -> None:
+def test_format_pharaoh_sorts_links() -> None:
     assert format_pharaoh({(10, 0), (2, 5), (2, 1)}) == "2-1 2-5 10-0"
     assert format_pharaoh(set()) == ""
 
 
-def test_diagnosis_by_hand() -> None:
-    """Source: seen once, seen by all, never, end. Target: three words and the end."""
+def test_diagnose_attention_by_hand() -> None:
+    """Source: attended once, by all, never, end. Target: three words and the end."""
     weights = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
-    found = diagnose_attention(weights)
-    assert found.dropped == [2]
-    assert found.repeated == [1]
-    assert found.entropy == pytest.approx(np.log(2) / 3, abs=1e-6)
+    diagnosis = diagnose_attention(weights)
+    assert diagnosis.dropped == [2]
+    assert diagnosis.repeated == [1]
+    assert diagnosis.entropy == pytest.approx(np.log(2) / 3, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Lines in parts: links, words and attention are those of the line, whichever parts it has."""
+"""Explanations of segments: words and attention are those of the line."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ Build = Callable[[bool], Explainer]
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Return what makes an explainer of a model that reverses digits."""
+    """Return a function that builds an explainer of a model that reverses digits."""
     run = shutil.copytree(FROZEN, tmp_path_factory.mktemp("explain") / "run", symlinks=True)
     loaded = load_explainer(RunDir(run), [], "cpu", top=2)
 
-    def make(by_sentence: bool) -> Explainer:
+    def make_explainer(by_sentence: bool) -> Explainer:
         return Explainer(loaded.engine, top=2, splitter=LineSplitter(by_sentence=by_sentence))
 
-    return make
+    return make_explainer
 
 
-def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
+def test_translate_and_explain_joins_sentences(build: Build) -> None:
     texts = ["1 2 3.", "4 5.", "6 7 8 9."]
-    alone = [e for e in build(False).translate_and_explain(texts) if e]
+    single = [e for e in build(False).translate_and_explain(texts) if e]
     [joined] = build(True).translate_and_explain(["1 2 3.  4 5. 6 7 8 9."])
     assert joined is not None
-    first, second, third = (e.target.text for e in alone)
+    first, second, third = (e.target.text for e in single)
     assert joined.target.text == f"{first}  {second} {third}"
     assert joined.source.words == [*["1", "2", "3.", "4", "5.", "6", "7", "8", "9."], "</s>"]
     assert joined.target.words == [*joined.target.text.split(), "</s>"]
@@ -44,9 +44,9 @@ def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
         side = getattr(joined, name)
         assert len(side.pieces) == len(side.word_of)
         assert side.word_of[-1] == side.word_count
-    rows = alone[0].target.word_count
-    columns = alone[0].source.word_count
-    assert np.allclose(joined.by_words[:rows, :columns], alone[0].by_words[:-1, :-1], atol=1e-4)
+    rows = single[0].target.word_count
+    columns = single[0].source.word_count
+    assert np.allclose(joined.by_words[:rows, :columns], single[0].by_words[:-1, :-1], atol=1e-4)
     assert not joined.by_words[:rows, columns:-1].any(), "no attention beyond the sentence"
     steps = len(joined.target.pieces)
     assert joined.trace.weights.shape[2] == steps == len(joined.top) == len(joined.trace.log_probs)
@@ -54,24 +54,22 @@ def test_translations_by_sentence_join_each_sentence(build: Build) -> None:
     assert joined.as_dict()["target"]["text"] == joined.target.text
 
 
-def test_forced_by_sentence_needs_the_same_number(build: Build) -> None:
+def test_explain_pairs_splits_equal_sentence_counts(build: Build) -> None:
     explainer = build(True)
     texts = [("1 2 3.", "3 2 1."), ("4 5.", "5 4.")]
-    alone = [e for e in explainer.explain_pairs(texts) if e]
+    single = [e for e in explainer.explain_pairs(texts) if e]
     pairs = [("1 2 3. 4 5.", "3 2 1.  5 4."), ("", "3 2 1."), ("1 2 3. 4 5.", "3 2 1, 5 4.")]
-    joined, blank, whole = explainer.explain_pairs(pairs)
+    joined, blank, unsplit = explainer.explain_pairs(pairs)
     assert blank is None
     assert joined is not None
-    assert whole is not None
-    rows, columns = alone[0].target.word_count, alone[0].source.word_count
-    assert np.allclose(joined.by_words[rows:, columns:], alone[1].by_words, atol=1e-4)
+    assert unsplit is not None
+    rows, columns = single[0].target.word_count, single[0].source.word_count
+    assert np.allclose(joined.by_words[rows:, columns:], single[1].by_words, atol=1e-4)
     assert not joined.by_words[:rows, columns:-1].any()
-    assert whole.by_words[:rows, columns:-1].any()
+    assert unsplit.by_words[:rows, columns:-1].any()
 
 
-def test_forced_shows_the_beginning_of_a_long_line(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_explain_pairs_truncates_long_lines(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     explainer = build(False)
     source = " ".join(f"{n % 10} 1 2." for n in range(30))
@@ -86,18 +84,18 @@ def test_forced_shows_the_beginning_of_a_long_line(
     assert long.source.words[:-1] == long.source.text.split()
 
 
-def test_forced_parts_count_words_of_the_line(
+def test_explain_pair_segments_index_words_of_the_line(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     source = " ".join(f"{n % 10} 1 2." for n in range(30)) + " " + "7" * 90
-    parts = list(build(False).explain_pair_segments([(source, source)]))
+    segments = list(build(False).explain_pair_segments([(source, source)]))
     words = source.split()
-    assert len(parts) > 3
-    assert parts[0].line.is_long
-    for part in parts:
-        assert part.explanation is not None
-        assert part.source_word == part.target_word
-        first, *others = part.explanation.source.words[:-1]
-        assert words[part.source_word].endswith(first) or first in words[part.source_word]
-        assert words[part.source_word + 1 :][: len(others)][:-1] == others[:-1]
+    assert len(segments) > 3
+    assert segments[0].line.is_long
+    for segment in segments:
+        assert segment.explanation is not None
+        assert segment.source_word == segment.target_word
+        first, *others = segment.explanation.source.words[:-1]
+        assert words[segment.source_word].endswith(first) or first in words[segment.source_word]
+        assert words[segment.source_word + 1 :][: len(others)][:-1] == others[:-1]
