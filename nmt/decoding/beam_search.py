@@ -34,7 +34,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import BeamState, Candidates, Ranking, StopRule
 from nmt.decoding.candidates import CandidateSelector
@@ -61,7 +60,7 @@ class SearchBatch:
     state: BeamState
     """Hypotheses of the Q searches."""
     is_done: Tensor
-    """B bool: sentences whose search is over and that have not been removed yet."""
+    """B bool: True for sentences that are done and not yet removed."""
     memory: Any
     """Encoder output of B sentences."""
     decoder_state: Any
@@ -110,40 +109,31 @@ class SearchBatch:
         )
 
 
+@dataclass(frozen=True)
 class BeamSearch:
-    """A search for the n best translations of the sentences in a queue, by one model."""
+    """A search for the n best translations of the sentences in a queue."""
 
-    def __init__(
-        self,
-        model: AnyModel,
-        tokenizers: Tokenizers,
-        settings: DecodeConfig,
-        device: torch.device,
-        nbest: int,
-        vocabulary: OutputVocabulary,
-        processors: Sequence[LogitsProcessor],
-        selector: CandidateSelector,
-        before_step: Callable[[], object] | None = None,
-        on_candidates: Callable[[BeamState, Candidates], object] | None = None,
-    ) -> None:
-        """Combine the parts of a search.
-
-        `before_step` is called before each step and may raise to end the search. `on_candidates`
-        receives the hypotheses before each step and their candidates.
-        """
-        self.model = model
-        self.tokenizers = tokenizers
-        self.device = device
-        self.nbest = nbest
-        self.vocabulary = vocabulary
-        self.processors = list(processors)
-        self.selector = selector
-        self.before_step = before_step
-        self.on_candidates = on_candidates
-        self.ranking = Ranking.from_settings(settings)
-        self.groups = nbest if settings.is_sampling else settings.groups
-        self.beam_size = 1 if settings.is_sampling else settings.beam_size // settings.groups
-        self.stop_rule: StopRule = "first" if self.beam_size == 1 else settings.stop
+    model: AnyModel
+    tokenizers: Tokenizers
+    device: torch.device
+    nbest: int
+    """Number of hypotheses to return per sentence."""
+    groups: int
+    """G: searches per sentence."""
+    beam_size: int
+    """K: hypotheses per search."""
+    stop_rule: StopRule
+    """When a search is over; see docs/decoding.md."""
+    ranking: Ranking
+    """Score of finished hypotheses."""
+    vocabulary: OutputVocabulary
+    processors: Sequence[LogitsProcessor]
+    """Applied to the log-probabilities of each step, in order."""
+    selector: CandidateSelector
+    before_step: Callable[[], object] | None = None
+    """Called before each step; may raise an error to end the search."""
+    on_candidates: Callable[[BeamState, Candidates], object] | None = None
+    """Called at each step with the hypotheses before it and their candidates."""
 
     def run(self, queue: RequestQueue, stop: Event | None = None) -> None:
         """Search the sentences of `queue` until it is empty, or until `stop` is set."""
@@ -174,6 +164,8 @@ class BeamSearch:
 
         log_probs = self._per_search(batch.vocabulary.log_probs(hidden), sentences)
         step = DecodingStep(state, log_probs, batch.vocabulary.eos)
+        if batch.processors:
+            log_probs = log_probs.clone()  # processors may overwrite it
         for processor in batch.processors:
             log_probs = processor(log_probs, step)
         candidates = batch.selector(log_probs, step)

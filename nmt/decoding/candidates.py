@@ -27,7 +27,7 @@ from nmt.decoding.request_queue import Request
 from nmt.models.interface import BatchedTensors
 
 BLOCK_SIZE = 64
-"""Number of neighbouring log-probabilities whose maximum `top_candidates` computes first."""
+"""Number of log-probabilities per block in `top_candidates`."""
 
 
 class CandidateSelector(SearchComponent, ABC):

@@ -15,7 +15,7 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_state import Ranking
-from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
+from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis, TokenPair
 from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.request_queue import pad_sources
 from nmt.decoding.trace import NO_ATTENTION, FloatArray, ForcedTrace
@@ -23,9 +23,6 @@ from nmt.decoding.vocabulary import FullVocabulary
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace, evaluation_mode
-
-TokenPair = tuple[Sequence[int], Sequence[int]]
-"""Source and target token ids, both without eos."""
 
 
 @dataclass(frozen=True)

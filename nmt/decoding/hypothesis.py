@@ -1,18 +1,24 @@
-"""What a translator expects of an engine, and the hypotheses and translations that pass between."""
+"""Hypotheses and translations, and the interface of an engine that makes them. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import mul
 from typing import Protocol
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.lines.confidence import Confidence, TokenScores
 
-NON_FINITE_PROBABILITIES = "the model's probabilities are not numbers: its weights hold NaN or inf"
+EXTRA_LENGTH = 10
+"""Tokens added to `decode.max_length_ratio` times the source length."""
+NON_FINITE_PROBABILITIES = (
+    "model: expected finite probabilities, got NaN: its weights hold NaN or inf"
+)
+
+TokenPair = tuple[Sequence[int], Sequence[int]]
+"""Source and target token ids, both without eos."""
 
 
 @dataclass(frozen=True)
@@ -20,40 +26,42 @@ class Hypothesis:
     """A finished token sequence."""
 
     tokens: list[int]
-    """Without eos."""
+    """Token ids without eos."""
     score: float
-    """log_prob over the length penalty: what hypotheses are ranked by."""
+    """Log-probability divided by the length penalty, plus the coverage penalty."""
     log_prob: float
     """Sum of the log-probabilities of all tokens and eos, in nats."""
 
 
 @dataclass(frozen=True)
 class PairScore:
-    """The score of a given translation, over all parts in which the pair was forced."""
+    """Score of a given translation."""
 
     score: float
-    """`log_prob` over the length penalty; the mean of the parts, weighted by their tokens."""
+    """Mean of the scores of its segments, weighted by their numbers of tokens."""
     log_prob: float
-    """Sum of the log-probabilities of all tokens and ends of parts, in nats."""
+    """Sum of the log-probabilities of all tokens and of the eos of each segment, in nats."""
     tokens: int
-    """Tokens and ends of parts."""
+    """Number of tokens, including the eos of each segment."""
 
     @classmethod
     def from_parts(cls, parts: Sequence[Hypothesis]) -> PairScore:
-        """Add up the forced parts of a pair."""
+        """Combine the forced hypotheses of the segments of a pair."""
         sizes = [len(part.tokens) + 1 for part in parts]
-        score = sum(map(mul, sizes, (part.score for part in parts))) / sum(sizes)
-        return cls(score, sum(part.log_prob for part in parts), sum(sizes))
+        weighted_scores = [size * part.score for size, part in zip(sizes, parts, strict=True)]
+        log_prob = sum(part.log_prob for part in parts)
+        return cls(sum(weighted_scores) / sum(sizes), log_prob, sum(sizes))
 
 
 @dataclass(frozen=True)
 class DecodedSegment:
-    """The tokens of a translation, or of one of its parts, and of what it translates."""
+    """Tokens of a segment of a line and of its translation."""
 
     source: list[int]
+    """Source token ids without eos."""
     hypothesis: Hypothesis
     limit: int
-    """The tokens that it could have had at most, with eos."""
+    """Maximum length of the translation in tokens, eos included."""
 
 
 @dataclass(frozen=True)
@@ -62,40 +70,36 @@ class Translation:
 
     text: str
     score: float
-    """What it was ranked by; of a line in parts, the mean of theirs by their tokens."""
+    """Score for ranking; for a line of several segments, their mean weighted by tokens."""
     segments: tuple[DecodedSegment, ...] = field(default=(), compare=False)
     confidence: Confidence | None = field(default=None, compare=False)
 
 
 BLANK_TRANSLATION = Translation("", 0.0)
+"""The translation of a blank line."""
 
 
 class Engine(Protocol):
-    """What turns token ids into hypotheses."""
+    """Searches and scores token ids."""
 
     def search(
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, LexicalConstraints] | None = None,
+        constraints: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return the n best hypotheses of each source, best first.
+        """Return the `nbest` best hypotheses of each source, best first.
 
-        `progress` is called with the number of sources that are done, one call at a time.
+        `constraints` are given by the index of the source. `progress` is called with the number
+        of sources that have just finished, never by two threads at once.
         """
 
-    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target as a scored hypothesis."""
+    def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
+        """Return the target of each pair as a hypothesis with its score."""
 
-    def score_tokens(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-    ) -> list[TokenScores]:
-        """Return how probable each pair's target is, token by token, and what it looked at."""
-
-
-EXTRA_LENGTH = 10
-"""Tokens added to `decode.max_length_ratio` times the source length."""
+    def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
+        """Return the log-probabilities of target tokens and the attention on source tokens."""
 
 
 def length_limit(
@@ -103,13 +107,14 @@ def length_limit(
 ) -> int:
     """Return the maximum length of a translation in tokens, eos included.
 
-    A constraint adds its own length and EXTRA_LENGTH tokens. `decode.max_length` bounds the
-    result unless the constraint is longer.
+    Constraints add their own length and EXTRA_LENGTH tokens. `decode.max_length` bounds the
+    result unless the constraints are longer.
     """
-    limit, least = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH, 0
+    limit = math.ceil(settings.max_length_ratio * source_length) + EXTRA_LENGTH
+    required = 0
     if constraints is not None:
-        limit += constraints.length + EXTRA_LENGTH
-        least = constraints.length
+        required = constraints.length
+        limit += required + EXTRA_LENGTH
     if settings.max_length is not None:
         limit = min(limit, settings.max_length + 1)
-    return max(limit, settings.min_length + 1, least + 1)
+    return max(limit, settings.min_length + 1, required + 1)

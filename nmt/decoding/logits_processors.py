@@ -21,7 +21,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
@@ -47,7 +46,7 @@ class DecodingStep:
 class SearchComponent:
     """Base of logits processors and candidate selectors.
 
-    A component with values per search overrides all three methods; others need none of them.
+    A component with values per search overrides all three methods.
     """
 
     def start(self, requests: Sequence[Request], groups: int, device: torch.device) -> Self:
@@ -68,7 +67,10 @@ class LogitsProcessor(SearchComponent, ABC):
 
     @abstractmethod
     def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
-        """Return new Q x R x V log-probabilities; leave the tensor `log_probs` unchanged."""
+        """Return changed Q x R x V log-probabilities.
+
+        `log_probs` is the result of the processor before; this method may overwrite it.
+        """
 
 
 class ForbiddenTokens(LogitsProcessor):
@@ -78,7 +80,7 @@ class ForbiddenTokens(LogitsProcessor):
         self.tokens = torch.tensor(tokens, dtype=torch.int64)
 
     def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
-        return log_probs.index_fill(2, self.tokens.to(log_probs.device), -math.inf)
+        return log_probs.index_fill_(2, self.tokens.to(log_probs.device), -math.inf)
 
 
 class MinimumLength(LogitsProcessor):
@@ -89,7 +91,6 @@ class MinimumLength(LogitsProcessor):
 
     def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
         is_short = (step.state.lengths < self.length)[:, None].expand(-1, log_probs.size(1))
-        log_probs = log_probs.clone()
         log_probs[:, :, step.eos] = log_probs[:, :, step.eos].masked_fill(is_short, -math.inf)
         return log_probs
 
@@ -101,12 +102,10 @@ class NoRepeatNgram(LogitsProcessor):
         self.n = n
 
     def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
-        rows, vocab_size = log_probs.shape[1:]
-        repeats = repeated_ngram_ends(step.state.tokens[:, :rows], step.state.lengths, self.n)
-        # -1 is no token: scatter it into an extra column, which is removed afterwards
-        columns = repeats.masked_fill(repeats < 0, vocab_size)
-        padded = F.pad(log_probs, (0, 1))
-        return padded.scatter(2, columns, -math.inf)[:, :, :vocab_size]
+        tokens = step.state.tokens[:, : log_probs.size(1)]
+        repeats = repeated_ngram_ends(tokens, step.state.lengths, self.n)
+        upper_bounds = torch.where(repeats < 0, math.inf, -math.inf)  # inf changes nothing
+        return log_probs.scatter_reduce_(2, repeats.clamp_min(0), upper_bounds, "amin")
 
 
 def repeated_ngram_ends(tokens: Tensor, lengths: Tensor, n: int) -> Tensor:
@@ -130,7 +129,7 @@ def repeated_ngram_ends(tokens: Tensor, lengths: Tensor, n: int) -> Tensor:
 class ForcedPrefix(BatchedTensors, LogitsProcessor):
     """Forces each hypothesis to begin with the prefix of its request.
 
-    The forced token keeps the model's log-probability, whatever the processors before forbid.
+    The forced token keeps the log-probability of the model, even if another processor forbids it.
     """
 
     tokens: Tensor = field(default_factory=lambda: torch.empty(0, 1, dtype=torch.int64))
@@ -149,10 +148,9 @@ class ForcedPrefix(BatchedTensors, LogitsProcessor):
         position = torch.minimum(step.state.lengths, self.lengths - 1).clamp_min(0)
         token = self.tokens.gather(1, position[:, None])[:, :, None]
         token = token.expand(-1, log_probs.size(1), 1)
-        forced = torch.full_like(step.log_probs, -math.inf)
-        forced = forced.scatter(2, token, step.log_probs.gather(2, token))
-        in_prefix = step.state.lengths < self.lengths
-        return torch.where(in_prefix[:, None, None], forced, log_probs)
+        in_prefix = (step.state.lengths < self.lengths)[:, None, None]
+        forced = torch.where(in_prefix, step.log_probs.gather(2, token), log_probs.gather(2, token))
+        return log_probs.masked_fill_(in_prefix, -math.inf).scatter_(2, token, forced)
 
 
 def build_logits_processors(settings: DecodeConfig, tgt: Tokenizer) -> list[LogitsProcessor]:
@@ -173,7 +171,7 @@ def build_logits_processors(settings: DecodeConfig, tgt: Tokenizer) -> list[Logi
 def forbidden_token_ids(forbidden: Sequence[str], tgt: Tokenizer) -> list[int]:
     """Return the ids of the pieces of `decode.forbid`.
 
-    Raises ConfigError if one of them is eos or not in the target vocabulary.
+    Raises ConfigError if a piece is eos or not in the target vocabulary.
     """
     pieces = tgt.pieces(range(tgt.vocab_size))
     for piece in forbidden:

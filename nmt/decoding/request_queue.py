@@ -59,19 +59,19 @@ class RequestQueue:
 
     def take(self, batch_size: int) -> list[Request]:
         """Remove and return the requests that join a batch of `batch_size` sentences."""
-        taken: list[Request] = []
+        requests: list[Request] = []
         if batch_size and not self._continuous:
-            return taken
+            return requests
         longest = 0
         with self._lock:
             while self._waiting:
                 longest = max(longest, len(self._waiting[-1].source) + 1)
                 capacity = min(self._max_sentences, max(1, self._max_source_tokens // longest))
                 is_filled = batch_size > REFILL_FRACTION * capacity
-                if is_filled or batch_size + len(taken) >= capacity:
+                if is_filled or batch_size + len(requests) >= capacity:
                     break
-                taken.append(self._waiting.pop())
-        return taken
+                requests.append(self._waiting.pop())
+        return requests
 
     def finish(self, results: Mapping[int, list[Hypothesis]]) -> None:
         """Store the results of finished requests and report their number."""

@@ -110,10 +110,10 @@ class Shuffler:
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, LexicalConstraints] | None = None,
+        constraints: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
-        held = {i for i, its in (demands or {}).items() if its.phrases}
+        held = {i for i, its in (constraints or {}).items() if its.phrases}
         self.calls.append((len(sources), nbest, len(held)))
         return [
             [

@@ -37,7 +37,7 @@ class Copier:
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, LexicalConstraints] | None = None,
+        constraints: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         for _ in sources:

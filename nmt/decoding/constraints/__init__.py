@@ -1,1 +1,1 @@
-"""What a translation must or may contain: phrases, terms, placeholders, a vocabulary shortlist."""
+"""Constraints on translations: required phrases, terminology, placeholders, shortlists."""

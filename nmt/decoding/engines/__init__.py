@@ -1,1 +1,1 @@
-"""Engines that a translator can use in place of the beam search of nmt."""
+"""Engines that search and score token ids: PyTorch, and CTranslate2 for exported models."""

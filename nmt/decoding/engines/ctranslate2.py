@@ -1,8 +1,9 @@
-"""CTranslate2 as the engine of a translator: the same lines, settings and order, and no torch."""
+"""The engine CTranslate2, which runs an exported model on the CPU. Imports no torch."""
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from nmt.config.model_config import ModelConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import Hypothesis, length_limit
+from nmt.decoding.hypothesis import Hypothesis, TokenPair, length_limit
 from nmt.decoding.lines.confidence import TokenScores
 from nmt.errors import DataError, RunError
 
@@ -27,7 +28,7 @@ def exported_positions(config: ModelConfig) -> int | None:
 
 
 class CTranslate2Engine:
-    """Searches and scores batches of token ids with an exported model on the CPU."""
+    """Searches and scores token ids with an exported model on the CPU."""
 
     def __init__(
         self,
@@ -37,7 +38,11 @@ class CTranslate2Engine:
         threads: int,
         positions: int | None = None,
     ) -> None:
-        """Load the exported model in `folder`, which takes `positions` tokens a line at most."""
+        """Load the exported model in `folder`.
+
+        `positions` is the maximum number of tokens per line, eos included; None for no limit.
+        Raises RunError if the package ctranslate2 is not installed.
+        """
         try:
             import ctranslate2
         except ImportError:
@@ -46,30 +51,28 @@ class CTranslate2Engine:
             ) from None
         self.settings = settings
         self.positions = positions or sys.maxsize
-        # one thread each for as many workers as there are cores beats one worker on all of them
+        # several workers of one thread are faster than one worker of several threads
         self.translator: Any = ctranslate2.Translator(
             str(folder), inter_threads=threads, intra_threads=1
         )
-        self.src, self.tgt = (
-            tokenizer.pieces(range(tokenizer.vocab_size))
-            for tokenizer in (tokenizers.src, tokenizers.tgt)
-        )
-        self.ids = {piece: number for number, piece in enumerate(self.tgt)}
-        self.eos = self.src[tokenizers.src.eos]
+        self.src_pieces = tokenizers.src.pieces(range(tokenizers.src.vocab_size))
+        self.tgt_pieces = tokenizers.tgt.pieces(range(tokenizers.tgt.vocab_size))
+        self.tgt_ids = {piece: token_id for token_id, piece in enumerate(self.tgt_pieces)}
+        self.src_eos = tokenizers.src.eos
 
     def search(
         self,
         sources: Sequence[Sequence[int]],
         nbest: int = 1,
-        demands: Mapping[int, LexicalConstraints] | None = None,
+        constraints: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source, best first.
 
-        CTranslate2 divides by |y|^alpha, our `decode.length_norm: average`. Raises RunError where
-        something is demanded of a line.
+        CTranslate2 divides log-probabilities by |y|^alpha, as `decode.length_norm: average` does.
+        Raises RunError if there are constraints and DataError if a source is too long.
         """
-        if demands:
+        if constraints:
             raise RunError("--engine ctranslate2: takes no prefixes, phrases or terms")
         longest = max(map(len, sources), default=0)
         if longest >= self.positions:
@@ -77,64 +80,73 @@ class CTranslate2Engine:
                 f"a line has {longest} tokens, the exported model takes at most "
                 f"{self.positions - 1}: translate it without --engine ctranslate2"
             )
-        by_length: dict[int, list[int]] = {}  # it has one limit for all lines of a call
-        for number, source in enumerate(sources):
-            by_length.setdefault(len(source), []).append(number)
-        settings = self.settings
-        limits = {
-            length: min(self.positions, length_limit(settings, length)) - 1 for length in by_length
+        # a call has one maximum length for all of its sources
+        indices_by_length: defaultdict[int, list[int]] = defaultdict(list)
+        for index, source in enumerate(sources):
+            indices_by_length[len(source)].append(index)
+        pending = {
+            length: self._submit([sources[index] for index in indices_by_length[length]], nbest)
+            for length in sorted(indices_by_length, reverse=True)
         }
-        begun = {
-            length: self.translator.translate_batch(
-                [[*(self.src[t] for t in sources[i]), self.eos] for i in numbers],
-                beam_size=settings.beam_size,
-                num_hypotheses=nbest,
-                length_penalty=settings.length_penalty,
-                max_decoding_length=limits[length],
-                min_decoding_length=0,
-                max_input_length=0,
-                max_batch_size=max(
-                    1, min(settings.batch_size, settings.batch_tokens // (length + 1))
-                ),
-                return_scores=True,
-                asynchronous=True,
-            )
-            for length, numbers in sorted(by_length.items(), reverse=True)
-        }
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        for length, numbers in by_length.items():
-            for number, result in zip(numbers, begun[length], strict=True):
-                answer = result.result()
+        hypotheses: list[list[Hypothesis]] = [[] for _ in sources]
+        for length, indices in indices_by_length.items():
+            for index, future in zip(indices, pending[length], strict=True):
+                result = future.result()
                 if progress is not None:
                     progress(1)
-                found[number] = [
-                    self._hypothesis(pieces, score, limits[length])
-                    for pieces, score in zip(answer.hypotheses, answer.scores, strict=True)
+                hypotheses[index] = [
+                    self._hypothesis(pieces, score, self._max_length(length))
+                    for pieces, score in zip(result.hypotheses, result.scores, strict=True)
                 ]
-        return found
+        return hypotheses
 
-    def score(self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Hypothesis]:
-        """Return each pair's target as a hypothesis with the score of forced decoding."""
+    def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
+        """Return the target of each pair as a hypothesis with its score."""
         results = self.translator.score_batch(
-            [[*(self.src[t] for t in source), self.eos] for source, _ in pairs],
-            [[self.tgt[t] for t in target] for _, target in pairs],
+            [self._with_eos(source) for source, _ in pairs],
+            [[self.tgt_pieces[token] for token in target] for _, target in pairs],
             max_input_length=0,
             max_batch_size=self.settings.batch_size,
         )
-        totals = [sum(result.log_probs) for result in results]
-        alpha = self.settings.length_penalty
-        return [
-            Hypothesis(list(target), total / (len(target) + 1) ** alpha, total)
-            for (_, target), total in zip(pairs, totals, strict=True)
-        ]
+        hypotheses = []
+        for (_, target), result in zip(pairs, results, strict=True):
+            log_prob = sum(result.log_probs)
+            penalty = (len(target) + 1) ** self.settings.length_penalty
+            hypotheses.append(Hypothesis(list(target), log_prob / penalty, log_prob))
+        return hypotheses
 
-    def score_tokens(
-        self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
-    ) -> list[TokenScores]:
-        """Raise RunError: it tells no attention."""
+    def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
+        """Raise RunError, as CTranslate2 does not return attention."""
         raise RunError("--engine ctranslate2: tells no confidence")
 
-    def _hypothesis(self, pieces: Sequence[str], score: float, limit: int) -> Hypothesis:
-        counted = min(len(pieces) + 1, limit)  # one that is cut at the limit has no eos
-        log_prob = score * counted**self.settings.length_penalty
-        return Hypothesis([self.ids[piece] for piece in pieces], score, log_prob)
+    def _submit(self, sources: Sequence[Sequence[int]], nbest: int) -> list[Any]:
+        """Begin to translate sources of equal length; return one future for each source."""
+        settings, length = self.settings, len(sources[0])
+        max_batch_size = min(settings.batch_size, settings.batch_tokens // (length + 1))
+        futures: list[Any] = self.translator.translate_batch(
+            [self._with_eos(source) for source in sources],
+            beam_size=settings.beam_size,
+            num_hypotheses=nbest,
+            length_penalty=settings.length_penalty,
+            max_decoding_length=self._max_length(length),
+            min_decoding_length=0,
+            max_input_length=0,
+            max_batch_size=max(1, max_batch_size),
+            return_scores=True,
+            asynchronous=True,
+        )
+        return futures
+
+    def _max_length(self, source_length: int) -> int:
+        """Return the maximum length of a translation in tokens, without eos."""
+        return min(self.positions, length_limit(self.settings, source_length)) - 1
+
+    def _with_eos(self, source: Sequence[int]) -> list[str]:
+        """Return the pieces of a source, ended by eos."""
+        return [self.src_pieces[token] for token in (*source, self.src_eos)]
+
+    def _hypothesis(self, pieces: Sequence[str], score: float, max_length: int) -> Hypothesis:
+        # CTranslate2 adds no eos at the maximum length
+        scored_tokens = min(len(pieces) + 1, max_length)
+        log_prob = score * scored_tokens**self.settings.length_penalty
+        return Hypothesis([self.tgt_ids[piece] for piece in pieces], score, log_prob)

@@ -1,4 +1,4 @@
-"""One source for models with tokenizers of their own."""
+"""Source tokens for the members of an ensemble that have different source tokenizers."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.models.ensemble import SourceConverter
 
 
-def retokenizer(first: Tokenizer, its: Tokenizer) -> SourceConverter | None:
-    """Return what turns B x S tokens of the first model into another's; None if they are the same.
+def retokenizer(first: Tokenizer, member: Tokenizer) -> SourceConverter | None:
+    """Return a function from source tokens of the first model to those of another member.
 
-    It goes by their text, which tokenizers keep, and puts the other's own tags before it. The text
-    is normalized already, as members of an ensemble share their normalization.
+    The function decodes B x S token ids to text, encodes the text again, and adds the tags of the
+    member. It does not normalize, as all members share the normalization of the first. Returns
+    None if both tokenizers and their tags are the same.
     """
-    if first.model == its.model and first.tags == its.tags:
+    if first.model == member.model and first.tags == member.tags:
         return None
 
-    plain = its.with_normalizer(None)
+    without_normalizer = member.with_normalizer(None)
 
-    def reread(src: Tensor, src_len: Tensor) -> tuple[Tensor, Tensor]:
+    def convert(src: Tensor, src_len: Tensor) -> tuple[Tensor, Tensor]:
         lengths = (src_len - 1).tolist()  # without eos
         lines = [
             first.decode(row[:length]) for row, length in zip(src.tolist(), lengths, strict=True)
         ]
-        rows = [[*tokens, its.eos] for tokens in plain.encode(lines)]
-        sizes = torch.tensor([len(row) for row in rows])
-        return pad_rows(rows, int(sizes.max()), its.pad).to(src.device), sizes
+        rows = [[*tokens, member.eos] for tokens in without_normalizer.encode(lines)]
+        new_lengths = torch.tensor([len(row) for row in rows])
+        return pad_rows(rows, int(new_lengths.max()), member.pad).to(src.device), new_lengths
 
-    return reread
+    return convert

@@ -11,7 +11,7 @@ import torch
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.beam_search import BeamSearch, record_candidates
-from nmt.decoding.beam_state import BeamState, Candidates
+from nmt.decoding.beam_state import BeamState, Candidates, Ranking
 from nmt.decoding.candidates import CandidateSelector, build_candidate_selector
 from nmt.decoding.constraints.beam_allocation import BeamAllocation
 from nmt.decoding.constraints.lexical_constraints import (
@@ -20,8 +20,8 @@ from nmt.decoding.constraints.lexical_constraints import (
     TokenBoundaries,
 )
 from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
-from nmt.decoding.forced_decoding import ForcedDecoder, TokenPair
-from nmt.decoding.hypothesis import Hypothesis, length_limit
+from nmt.decoding.forced_decoding import ForcedDecoder
+from nmt.decoding.hypothesis import Hypothesis, TokenPair, length_limit
 from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.logits_processors import ForcedPrefix, LogitsProcessor, build_logits_processors
 from nmt.decoding.request_queue import Request, RequestQueue
@@ -187,6 +187,7 @@ class TorchEngine:
         on_candidates: Callable[[BeamState, Candidates], object] | None = None,
     ) -> BeamSearch:
         """Combine the parts of a search that the settings and the requests need."""
+        settings = self.settings
         processors: list[LogitsProcessor] = list(self.processors)
         if any(request.constraints.prefix for request in requests):
             processors.append(ForcedPrefix())
@@ -200,15 +201,20 @@ class TorchEngine:
                 self.tokenizers.tgt.vocab_size,
                 expand=bool(processors) or selector.needs_token_ids,
             )
+        groups = nbest if settings.is_sampling else settings.groups
+        beam_size = 1 if settings.is_sampling else settings.beam_size // settings.groups
         return BeamSearch(
-            self.model,
-            self.tokenizers,
-            self.settings,
-            self.device,
-            nbest,
-            vocabulary,
-            processors,
-            selector,
-            self.check,
-            on_candidates,
+            model=self.model,
+            tokenizers=self.tokenizers,
+            device=self.device,
+            nbest=nbest,
+            groups=groups,
+            beam_size=beam_size,
+            stop_rule="first" if beam_size == 1 else settings.stop,
+            ranking=Ranking.from_settings(settings),
+            vocabulary=vocabulary,
+            processors=processors,
+            selector=selector,
+            before_step=self.check,
+            on_candidates=on_candidates,
         )
