@@ -1,1 +1,1 @@
-"""Read run folders: listings, learning curves, comparisons, model cards."""
+"""Read run folders without loading models: listings, learning curves, comparisons, model cards."""

@@ -1,4 +1,4 @@
-"""Which curves of which runs stand in one drawing, and along which axis."""
+"""Select the learning curves of a chart: one panel per kind of curve, one series per run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 from nmt.runs.learning_curves import LearningCurves, TrainCurve, ValidCurve
 
 XAxis = Literal["updates", "seconds", "epoch"]
+X_LABELS: dict[XAxis, str] = {"updates": "updates", "seconds": "time", "epoch": "epochs"}
 MAX_RUNS = len(ascii_lowercase)
+"""Maximum number of runs in a chart: each run has a letter."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,17 @@ class Series:
     """One curve."""
 
     run: int
-    """Of which run, from 0."""
+    """Index of the run."""
     mark: str
-    """A letter for the run: small for what training recorded, capital for validations."""
+    """Letter of the run: lower case for training, upper case for validation."""
     label: str
     x: list[float]
     y: list[float]
+
+    @property
+    def is_validation(self) -> bool:
+        """Whether this is a validation curve."""
+        return self.mark.isupper()
 
 
 @dataclass(frozen=True)
@@ -33,80 +40,82 @@ class Panel:
     """The curves of one kind."""
 
     title: str
-    log: bool
-    """Whether y goes by its logarithm."""
+    is_log: bool
+    """Whether the y axis is logarithmic."""
     series: list[Series]
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What a panel shows: a field of the training curve, or of the validation curve, or of both."""
+class _PanelKind:
+    """A field of the training curve, of the validation curve, or of both."""
 
     title: str
     field: str
     train: bool = False
     valid: bool = False
-    log: bool = False
+    is_log: bool = False
 
 
-PANEL_KINDS: dict[str, _Kind] = {
-    "loss": _Kind("loss, nats a target token", "loss", train=True, valid=True),
-    "perplexity": _Kind("validation perplexity", "perplexity", valid=True, log=True),
-    "bleu": _Kind("validation BLEU", "bleu", valid=True),
-    "lr": _Kind("learning rate", "lr", train=True),
-    "speed": _Kind("target tokens/s", "tokens_per_second", train=True),
+PANEL_KINDS: dict[str, _PanelKind] = {
+    "loss": _PanelKind("loss, nats a target token", "loss", train=True, valid=True),
+    "perplexity": _PanelKind("validation perplexity", "perplexity", valid=True, is_log=True),
+    "bleu": _PanelKind("validation BLEU", "bleu", valid=True),
+    "lr": _PanelKind("learning rate", "lr", train=True),
+    "speed": _PanelKind("target tokens/s", "tokens_per_second", train=True),
 }
-X_LABELS: dict[XAxis, str] = {"updates": "updates", "seconds": "time", "epoch": "epochs"}
-"""What stands beside each axis."""
 
 
 def build_panels(
     runs: Sequence[tuple[str, LearningCurves]], kinds: Sequence[str], axis: XAxis
 ) -> list[Panel]:
-    """Return a panel a kind, with the curves of all runs, given as (name, curves)."""
-    return [_panel(runs, PANEL_KINDS[kind], axis) for kind in kinds]
+    """Return a panel per kind with the curves of all runs, given as (name, curves)."""
+    return [_build_panel(runs, PANEL_KINDS[kind], axis) for kind in kinds]
 
 
-def _panel(runs: Sequence[tuple[str, LearningCurves]], kind: _Kind, axis: XAxis) -> Panel:
-    found = []
-    for number, (name, its) in enumerate(runs):
-        small = ascii_lowercase[number]
-        both = kind.train and kind.valid
+def _build_panel(
+    runs: Sequence[tuple[str, LearningCurves]], kind: _PanelKind, axis: XAxis
+) -> Panel:
+    has_both = kind.train and kind.valid
+    all_series = []
+    for index, (name, curves) in enumerate(runs):
+        letter = ascii_lowercase[index]
         if kind.train:
-            label = f"{small} {name}" + (", training" if both else "")
-            found.append(_series(number, small, label, its, its.train, kind.field, axis))
+            x, y = _known_points(curves, curves.train, kind.field, axis)
+            label = f"{letter} {name}" + (", training" if has_both else "")
+            all_series.append(Series(index, letter, label, x, y))
         if kind.valid:
-            label = f"{small.upper()} {name}" + (", validation" if both else "")
-            found.append(_series(number, small.upper(), label, its, its.valid, kind.field, axis))
-    return Panel(kind.title, kind.log, [series for series in found if series.x])
+            x, y = _known_points(curves, curves.valid, kind.field, axis)
+            label = f"{letter.upper()} {name}" + (", validation" if has_both else "")
+            all_series.append(Series(index, letter.upper(), label, x, y))
+    return Panel(kind.title, kind.is_log, [series for series in all_series if series.x])
 
 
-def _series(
-    run: int,
-    mark: str,
-    label: str,
-    its: LearningCurves,
-    curve: TrainCurve | ValidCurve,
-    field: str,
-    axis: XAxis,
-) -> Series:
-    """Return one curve without the records in which a value is missing."""
-    places = zip(_places(its, curve, axis), getattr(curve, field), strict=True)
-    known = [(x, y) for x, y in places if x is not None and y is not None]
-    return Series(run, mark, label, [x for x, _ in known], [y for _, y in known])
+def _known_points(
+    curves: LearningCurves, curve: TrainCurve | ValidCurve, field: str, axis: XAxis
+) -> tuple[list[float], list[float]]:
+    """Return the x and y values of a curve, without records in which one is missing."""
+    x_values, y_values = _x_values(curves, curve, axis), getattr(curve, field)
+    points = [
+        (x, y) for x, y in zip(x_values, y_values, strict=True) if x is not None and y is not None
+    ]
+    return [x for x, _ in points], [y for _, y in points]
 
 
-def _places(
-    its: LearningCurves, curve: TrainCurve | ValidCurve, axis: XAxis
+def _x_values(
+    curves: LearningCurves, curve: TrainCurve | ValidCurve, axis: XAxis
 ) -> Sequence[float | None]:
-    """Return where each record of a curve stands on the x axis."""
+    """Return the x value of each record; epochs are interpolated from the training records."""
     if axis == "updates":
         return curve.update
     if axis == "seconds":
         return curve.seconds
-    train = its.train
-    known = [(u, e) for u, e in zip(train.update, train.epoch, strict=True) if e is not None]
-    if not known:
+    train = curves.train
+    points = [
+        (update, epoch)
+        for update, epoch in zip(train.update, train.epoch, strict=True)
+        if epoch is not None
+    ]
+    if not points:
         return [None] * len(curve.update)
-    updates, epochs = zip(*known, strict=True)
+    updates, epochs = zip(*points, strict=True)
     return np.interp(curve.update, [0, *updates], [0.0, *epochs]).tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Delete the files of an earlier training from a run folder, and nothing else."""
+"""Delete the files of an earlier training from a run folder, and no other files."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.runs.model_card import is_unchanged_card
 
+EXPORT_ENGINES: tuple[str, ...] = get_args(ExportEngine)
 CHECKPOINT = re.compile(r"(damaged_)?step_\d{8,}(\.\d+)?")
 VALID_OUTPUT = re.compile(r"step_\d{8,}\.txt")
-EVENTS = re.compile(r"events\.out\.tfevents\..+")
-"""Names that TensorBoard's writer gives its files."""
+TENSORBOARD_EVENTS = re.compile(r"events\.out\.tfevents\..+")
 
 
 def check_paths_inside(run: RunDir) -> None:
-    """Raise RunError if training would write, or delete, behind a link out of the run folder.
+    """Raise RunError if training would write or delete outside the run folder, through a link.
 
-    Also if `best` or `last` is a file of the user's, which training would replace.
+    Also raise it if `best` or `last` is a file of the user, which training would replace.
     """
-    models = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
-    exempt = {run.path, run.corpus, run.normalization, *models}  # checked when written
+    tokenizer = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
+    # The stages check these paths when they write them.
+    exempt = {run.path, run.corpus, run.normalization, *tokenizer}
     written = [path for path in vars(run).values() if path is not None and path not in exempt]
     for pointer in (run.best, run.last):
         run.pointed(pointer)
-    require_inside(run, *written, *map(run.exported, get_args(ExportEngine)))
+    require_inside(run, *written, *map(run.exported, EXPORT_ENGINES))
 
 
 def clear_run(run: RunDir) -> None:
-    """Delete what an earlier training wrote; the tokenizer and the corpus stay.
+    """Delete the output of an earlier training; keep the tokenizer and the corpus.
 
-    Folders of W&B stay too, without the id that a resumed run continues. Raises RunError before
-    anything is deleted if a folder to be deleted holds anything that nmt did not write.
+    Also keep the folders of W&B, but not the id that a resumed run continues. Raises RunError
+    before anything is deleted if a folder to delete contains files that nmt did not write.
     """
-    exports = [run.exported(engine) for engine in get_args(ExportEngine)]
+    exports = [run.exported(engine) for engine in EXPORT_ENGINES]
     if foreign := _foreign_paths(run, exports):
         raise RunError(f"{run.path}: {refusal(foreign)}")
     for folder in (run.best, run.last, run.checkpoints, run.valid, run.tensorboard, *exports):
@@ -51,23 +52,24 @@ def clear_run(run: RunDir) -> None:
 
 
 def _foreign_paths(run: RunDir, exports: list[Path]) -> list[Path]:
-    """Return everything in the folders to be deleted that nmt did not write."""
+    """Return all paths in the folders to delete that nmt did not write."""
     foreign = [path for folder in exports for path in foreign_paths(folder)]
     for pointer in (run.best, run.last):
         if not pointer.is_symlink() and pointer.is_dir():  # a copy that followed the link
             foreign += foreign_paths(pointer)
-    for path in _inside(run.checkpoints):
+    for path in _list_folder(run.checkpoints):
         foreign += foreign_paths(path) if CHECKPOINT.fullmatch(path.name) else [path]
-    for folder, own in ((run.valid, VALID_OUTPUT), (run.tensorboard, EVENTS)):
-        foreign += [path for path in _inside(folder) if not _is_own_file(path, own)]
+    for folder, pattern in ((run.valid, VALID_OUTPUT), (run.tensorboard, TENSORBOARD_EVENTS)):
+        foreign += [path for path in _list_folder(folder) if not _is_file_named(path, pattern)]
     return foreign
 
 
-def _inside(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
+    """Return the content of a folder; the path itself if it is a link or a file."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         return [folder]
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _is_own_file(path: Path, name: re.Pattern[str]) -> bool:
-    return path.is_file() and not path.is_symlink() and name.fullmatch(path.name) is not None
+def _is_file_named(path: Path, pattern: re.Pattern[str]) -> bool:
+    return path.is_file() and not path.is_symlink() and pattern.fullmatch(path.name) is not None

@@ -1,8 +1,9 @@
-"""Two runs side by side: settings, text and learning curves."""
+"""Compare two runs, A and B: settings, input files, validations and results."""
 
 from __future__ import annotations
 
 import json
+from typing import NamedTuple
 
 from nmt.config.schema import Config
 from nmt.core.logging import duration
@@ -18,90 +19,110 @@ from nmt.runs.listing import (
 from nmt.runs.summary import RunSummary
 
 MAX_ROWS = 12
-"""Validations shown, at most, spread over the run."""
-HASH = 12
-"""Digits of a hash that are shown."""
+"""Maximum number of validations that are compared, evenly spaced over the run."""
+HASH_DIGITS = 12
+"""Number of digits of a hash that are printed."""
 
 Row = tuple[str, ...]
-Setting = tuple[str, bool]
-"""A value as the config spells it, and whether a person gave it."""
 
 
-def diff_settings(one: Config, other: Config) -> list[Row]:
-    """Return (name, one's value, other's value) of each setting that differs."""
-    a, b = _settings(one), _settings(other)
-    rows = [(name, a.get(name), b.get(name)) for name in {**a, **b}]
-    return [
-        (name, _shown(its), _shown(theirs))
-        for name, its, theirs in rows
-        if its is None or theirs is None or its[0] != theirs[0]
-    ]
+class _Setting(NamedTuple):
+    """The value of a setting in the syntax of the config, and whether the user gave it."""
+
+    value: str
+    is_explicit: bool
 
 
-def _settings(config: Config) -> dict[str, Setting]:
-    """Return every setting by its dotted name."""
-    found = {}
+def diff_settings(config_a: Config, config_b: Config) -> list[Row]:
+    """Return (name, value of A, value of B) of each setting that differs."""
+    settings_a, settings_b = _list_settings(config_a), _list_settings(config_b)
+    rows: list[Row] = []
+    for name in {**settings_a, **settings_b}:
+        a, b = settings_a.get(name), settings_b.get(name)
+        if a is None or b is None or a.value != b.value:
+            rows.append((name, _format_setting(a), _format_setting(b)))
+    return rows
+
+
+def _list_settings(config: Config) -> dict[str, _Setting]:
+    """Return all settings by their dotted names."""
+    settings = {}
     for section, values in config.model_dump(mode="json").items():
         for key, value in values.items() if isinstance(values, dict) else [("", values)]:
             name = f"{section}.{key}" if key else section
-            found[name] = json.dumps(value, ensure_ascii=False), config.is_explicit(name)
-    return found
+            text = json.dumps(value, ensure_ascii=False)
+            settings[name] = _Setting(text, config.is_explicit(name))
+    return settings
 
 
-def _shown(setting: Setting | None) -> str:
+def _format_setting(setting: _Setting | None) -> str:
     if setting is None:
         return UNKNOWN
-    value, given = setting
-    return value if given else f"{value} (default)"
+    return setting.value if setting.is_explicit else f"{setting.value} (default)"
 
 
 def diff_input_files(
-    one: dict[str, list[InputFile]], other: dict[str, list[InputFile]]
+    files_a: dict[str, list[InputFile]], files_b: dict[str, list[InputFile]]
 ) -> list[Row]:
-    """Return (purpose, file name, one's hash, other's hash) of the text that only one run has.
+    """Return (purpose, file name, hash in A, hash in B) of files that only one run has.
 
-    Text is known by what stands in it: where the file lies does not matter.
+    Files are compared by content; their folders do not matter.
     """
-    rows = []
-    for purpose in one:
-        sides = [{text.sha256: text for text in its[purpose]} for its in (one, other)]
-        only = [
-            [text for sha256, text in its.items() if sha256 not in theirs]
-            for its, theirs in (sides, sides[::-1])
-        ]
-        for name in dict.fromkeys(text.name for its in only for text in its):
-            hashes = [" ".join(t.sha256[:HASH] for t in its if t.name == name) for its in only]
-            rows.append((purpose, name, *(found or UNKNOWN for found in hashes)))
+    rows: list[Row] = []
+    for purpose in files_a:
+        only_a = _files_missing_in(files_b[purpose], files_a[purpose])
+        only_b = _files_missing_in(files_a[purpose], files_b[purpose])
+        for name in dict.fromkeys(file.name for file in [*only_a, *only_b]):
+            rows.append((purpose, name, _format_hashes(only_a, name), _format_hashes(only_b, name)))
     return rows
 
 
-def compare_validations(one: ValidCurve, other: ValidCurve) -> list[Row]:
-    """Return update, losses and BLEU of both where both validated: at most MOST_ROWS of them."""
-    places = [{update: i for i, update in enumerate(curve.update)} for curve in (one, other)]
-    updates = sorted(places[0].keys() & places[1].keys())
-    every = -(-len(updates) // MAX_ROWS) or 1
-    rows = []
-    for update in updates[::-1][::every][::-1]:
-        i, j = (place[update] for place in places)
-        losses = (format_decimal(curve.loss[k], 3) for curve, k in ((one, i), (other, j)))
-        bleus = (format_decimal(curve.bleu[k], 2) for curve, k in ((one, i), (other, j)))
-        rows.append((f"{update:,}", *losses, *bleus))
+def _files_missing_in(others: list[InputFile], files: list[InputFile]) -> list[InputFile]:
+    """Return the files whose content is not among the others, each content once."""
+    hashes = {file.sha256 for file in others}
+    by_hash = {file.sha256: file for file in files}
+    return [file for sha256, file in by_hash.items() if sha256 not in hashes]
+
+
+def _format_hashes(files: list[InputFile], name: str) -> str:
+    """Return the hashes of the files of this name."""
+    return " ".join(file.sha256[:HASH_DIGITS] for file in files if file.name == name) or UNKNOWN
+
+
+def compare_validations(valid_a: ValidCurve, valid_b: ValidCurve) -> list[Row]:
+    """Return (update, loss of A and B, BLEU of A and B) of updates that both runs validated."""
+    index_a = {update: i for i, update in enumerate(valid_a.update)}
+    index_b = {update: i for i, update in enumerate(valid_b.update)}
+    updates = sorted(index_a.keys() & index_b.keys())
+    stride = -(-len(updates) // MAX_ROWS) or 1
+    rows: list[Row] = []
+    for update in updates[::-1][::stride][::-1]:  # always with the last update
+        a, b = index_a[update], index_b[update]
+        rows.append(
+            (
+                f"{update:,}",
+                format_decimal(valid_a.loss[a], 3),
+                format_decimal(valid_b.loss[b], 3),
+                format_decimal(valid_a.bleu[a], 2),
+                format_decimal(valid_b.bleu[b], 2),
+            )
+        )
     return rows
 
 
-def compare_results(one: RunSummary, other: RunSummary) -> list[Row]:
-    """Return (what, one's, other's): what became of both, whether it differs or not."""
-    pairs = zip(_end(one).items(), _end(other).values(), strict=True)
-    return [(what, its, theirs) for (what, its), theirs in pairs]
+def compare_results(summary_a: RunSummary, summary_b: RunSummary) -> list[Row]:
+    """Return (name, value of A, value of B) of all results, even if they are equal."""
+    results_a, results_b = _list_results(summary_a), _list_results(summary_b)
+    return [(name, results_a[name], results_b[name]) for name in results_a]
 
 
-def _end(summary: RunSummary) -> dict[str, str]:
-    best, speed = format_score(summary.metric, summary.best), summary.tokens_per_second
+def _list_results(summary: RunSummary) -> dict[str, str]:
+    best = format_score(summary.metric, summary.best)
     return {
         "state": f"{summary.state}, {summary.update:,} updates, {duration(summary.seconds)}",
         "best": best if summary.best is None else f"{best} at {summary.best_update:,}",
         "test BLEU": format_bleu_scores(summary) or UNKNOWN,
         "parameters": format_integer(summary.parameters),
         "training pairs": format_integer(summary.pairs),
-        "tokens/s": format_integer(speed),
+        "tokens/s": format_integer(summary.tokens_per_second),
     }

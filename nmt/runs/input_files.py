@@ -1,4 +1,4 @@
-"""The text that a run was made of, as its tokenizer and its corpus recorded it."""
+"""The text files that a run was made from, as its tokenizer and its corpus recorded them."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from typing import Any
 from nmt.core.run_dir import RunDir, read_json
 
 TOKENIZER, TRAIN, VALID = "tokenizer", "train", "valid"
-"""What text is for."""
+"""Purposes of input files."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file as it was when a stage read it."""
+    """A text file at the time when a stage read it."""
 
     name: str
-    """Without its folder."""
+    """File name without its folder."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     sha256: str
 
 
-def read_corpus_metas(run: RunDir, part: str) -> list[dict[str, Any]]:
+def read_corpus_metas(run: RunDir, purpose: str) -> list[dict[str, Any]]:
     """Return the `meta.json` of each text set of the training or the validation corpus."""
-    folders = [path for path in (run.corpus / part).glob("*") if path.name.isdecimal()]
+    folders = [path for path in (run.corpus / purpose).glob("*") if path.name.isdecimal()]
     return [read_json(path / "meta.json") for path in sorted(folders, key=lambda p: int(p.name))]
 
 
 def read_input_files(run: RunDir) -> dict[str, list[InputFile]]:
-    """Return the files that the tokenizer, the training and the validation corpus were made of.
+    """Return the input files of the tokenizer, the training and the validation corpus.
 
-    Raises RunError where a record is damaged; what is not there, as in a run that was copied
-    without its corpus, has no files.
+    A purpose without a record has no files, for example in a run that was copied without its
+    corpus. Raises RunError if a record is damaged.
     """
-    tokenizer = [read_json(run.tokenizer_meta)] if run.tokenizer_meta.is_file() else []
-    metas = {
-        TOKENIZER: tokenizer,
-        **{part: read_corpus_metas(run, part) for part in (TRAIN, VALID)},
+    tokenizer_metas = [read_json(run.tokenizer_meta)] if run.tokenizer_meta.is_file() else []
+    return {
+        TOKENIZER: _unique_files(tokenizer_metas),
+        TRAIN: _unique_files(read_corpus_metas(run, TRAIN)),
+        VALID: _unique_files(read_corpus_metas(run, VALID)),
     }
-    return {purpose: _unique(found) for purpose, found in metas.items()}
 
 
-def _unique(metas: list[dict[str, Any]]) -> list[InputFile]:
+def _unique_files(metas: list[dict[str, Any]]) -> list[InputFile]:
+    """Return the files of all records, in order, each file once."""
     stamps = [stamp for meta in metas for stamp in meta.get("inputs", [])]
-    return list(
-        dict.fromkeys(
-            InputFile(Path(stamp["path"]).name, stamp["size"], stamp["sha256"]) for stamp in stamps
-        )
-    )
+    input_files = [
+        InputFile(Path(stamp["path"]).name, stamp["size"], stamp["sha256"]) for stamp in stamps
+    ]
+    return list(dict.fromkeys(input_files))

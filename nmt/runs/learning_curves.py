@@ -1,4 +1,4 @@
-"""The learning curves of a run, as `metrics.jsonl` has them."""
+"""Read the learning curves of a run from `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -10,65 +10,66 @@ from typing import Any
 from nmt.core.run_dir import RunDir
 
 Values = list[float | None]
-"""One value a record; None where it was not finite or is not there."""
+"""One value per record; None if it is missing or not finite."""
 
 
 @dataclass(frozen=True)
 class TrainCurve:
-    """One entry a record of training progress, some ten seconds apart."""
+    """Training progress: one entry per record, about every ten seconds."""
 
     update: list[int] = field(default_factory=list)
     seconds: Values = field(default_factory=list)
-    """Time spent training, validation included."""
+    """Seconds of training, validation included."""
     epoch: Values = field(default_factory=list)
     loss: Values = field(default_factory=list)
-    """Cross entropy a target token since the last record, in nats, with dropout and smoothing."""
+    """Cross-entropy per target token since the last record, in nats, with label smoothing."""
     lr: Values = field(default_factory=list)
     tokens_per_second: Values = field(default_factory=list)
-    """Target tokens, without the time of validation."""
+    """Target tokens per second, without the time of validation."""
 
 
 @dataclass(frozen=True)
 class ValidCurve:
-    """One entry a validation."""
+    """Validations: one entry per validation."""
 
     update: list[int] = field(default_factory=list)
     seconds: Values = field(default_factory=list)
+    """Seconds of training, validation included."""
     loss: Values = field(default_factory=list)
-    """Cross entropy a target token, in nats."""
+    """Cross-entropy per target token, in nats."""
     perplexity: Values = field(default_factory=list)
     bleu: Values = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class LearningCurves:
-    """What one run recorded of its training and its validations."""
+    """The training and validation curves of one run."""
 
     train: TrainCurve = field(default_factory=TrainCurve)
     valid: ValidCurve = field(default_factory=ValidCurve)
     damaged: list[int] = field(default_factory=list)
-    """Lines, counted from 1, that hold no record; a last one that a kill cut is not here."""
+    """Numbers of damaged lines, counted from 1, without an unfinished last line."""
 
 
 def read_curves(run: RunDir) -> LearningCurves:
-    """Read a run's `metrics.jsonl`; where there is none, the curves are empty."""
-    found = LearningCurves()
+    """Read the curves of a run; they are empty if it has no `metrics.jsonl`."""
+    curves = LearningCurves()
     if not run.metrics.exists():
-        return found
+        return curves
     *lines, _ = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
-        record = _record(line)
+        record = _parse_record(line)
         if record is None:
-            found.damaged.append(number)
+            curves.damaged.append(number)
         elif record["kind"] == "train":
-            _add(found.train, record)
+            _append_record(curves.train, record)
         elif record["kind"] == "valid":
-            _add(found.valid, record)
-    return found
+            _append_record(curves.valid, record)
+    return curves
 
 
-def _record(line: str) -> dict[str, Any] | None:
-    """Return the record in a line, None where it holds none."""
+def _parse_record(line: str) -> dict[str, Any] | None:
+    """Return the record of a line, None if the line is damaged."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -78,12 +79,12 @@ def _record(line: str) -> dict[str, Any] | None:
     return record if "kind" in record else None
 
 
-def _add(curve: TrainCurve | ValidCurve, record: dict[str, Any]) -> None:
+def _append_record(curve: TrainCurve | ValidCurve, record: dict[str, Any]) -> None:
     for name, values in vars(curve).items():
         values.append(record["update"] if name == "update" else finite_or_none(record.get(name)))
 
 
 def finite_or_none(value: Any) -> float | None:
-    """Return what was read from a file if it is a finite number, else None."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if usable else None
+    """Return a value that was read from a file if it is a finite number, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The runs under a folder, as a table and as JSON."""
+"""List the runs in a folder, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -14,77 +14,87 @@ from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
 from nmt.runs.summary import RunSummary, summarize_run
 
-HEAD = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
+HEADER = ("run", "state", "updates", "best", "at", "test BLEU", "tokens/s", "time")
 UNKNOWN = "-"
+"""Text of a missing value."""
 INDENT = "  "
-NARROWEST = 40
-"""Cells of a line, at least."""
+MIN_WIDTH = 40
+"""Minimum width of a line, in columns."""
 
 
 def find_runs(folder: Path) -> list[RunDir]:
-    """Return the runs at or below a folder; what lies inside a run is not looked at.
+    """Return the runs in a folder and its subfolders; folders inside a run are not searched.
 
-    Raises RunError where there is no such folder.
+    Raises RunError if the folder does not exist.
     """
     if not folder.is_dir():
-        _refuse(folder)
-    found, seen, its = [], set(), RunDir(Path())
-    for path, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(path)
-        is_run = its.config.name in names or its.lock.name in names
-        if is_run and its.export.name not in names and real not in seen:
-            found.append(RunDir(Path(path)))
-        folders[:] = [] if is_run or real in seen else [f for f in folders if f[:1] != "."]
-        seen.add(real)
-    return found
+        raise _missing_folder_error(folder)
+    names_in_run = RunDir(Path())
+    runs, visited = [], set()
+    for path, subfolders, names in os.walk(folder, followlinks=True):
+        real_path = os.path.realpath(path)
+        is_visited = real_path in visited
+        is_run = names_in_run.config.name in names or names_in_run.lock.name in names
+        if is_run and names_in_run.export.name not in names and not is_visited:
+            runs.append(RunDir(Path(path)))
+        if is_run or is_visited:
+            subfolders.clear()
+        else:
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        visited.add(real_path)
+    return runs
 
 
-def _refuse(folder: Path) -> None:
+def _missing_folder_error(folder: Path) -> RunError:
     if folder.exists():
-        raise RunError(f"{folder}: expected a folder, got a file")
+        return RunError(f"{folder}: expected a folder, got a file")
     siblings = [p.name for p in folder.parent.iterdir()] if folder.parent.is_dir() else []
-    near = did_you_mean(folder.name, siblings)
-    raise RunError(f"{folder}: no such folder{near}; `nmt train CONFIG` makes runs/NAME")
+    suggestion = did_you_mean(folder.name, siblings)
+    return RunError(f"{folder}: no such folder{suggestion}; `nmt train CONFIG` makes runs/NAME")
 
 
 def summarize_runs(folder: Path) -> list[RunSummary]:
-    """Return what stands in each run under a folder, the one written to last at the end."""
-    found = [summarize_run(run, _name(run.path, folder)) for run in find_runs(folder)]
-    return sorted(found, key=lambda summary: (summary.changed, summary.run))
+    """Return a summary of each run in a folder; the most recently written run is the last."""
+    summaries = [summarize_run(run, _run_name(run.path, folder)) for run in find_runs(folder)]
+    return sorted(summaries, key=lambda summary: (summary.changed, summary.run))
 
 
-def _name(run: Path, folder: Path) -> str:
-    """Return a run's path below the folder."""
+def _run_name(run: Path, folder: Path) -> str:
+    """Return the path of a run relative to the folder."""
     return printable(str(run.relative_to(folder)) if run != folder else run.resolve().name)
 
 
-def format_json_lines(found: Iterable[RunSummary]) -> str:
-    """Return one object a line and run."""
-    return "".join(json.dumps(asdict(summary)) + "\n" for summary in found)
+def format_json_lines(summaries: Iterable[RunSummary]) -> str:
+    """Return one JSON object per line and run."""
+    return "".join(json.dumps(asdict(summary)) + "\n" for summary in summaries)
 
 
-def format_table(found: Sequence[RunSummary], width: int) -> str:
-    """Lay the runs out, numbers in columns; below each its model, data and what is wrong."""
-    head, *rows = columns([HEAD, *map(_row, found)], words=2)
-    lines = [head]
-    for summary, row in zip(found, rows, strict=True):
+def format_table(summaries: Sequence[RunSummary], width: int) -> str:
+    """Return a table of the runs; below each row its model, data and problems."""
+    header, *rows = columns([HEADER, *map(_table_row, summaries)], words=2)
+    lines = [header]
+    for summary, row in zip(summaries, rows, strict=True):
         lines.append(row)
-        lines += [
-            fill(
-                printable(words),
-                max(width, NARROWEST),
-                initial_indent=INDENT,
-                subsequent_indent=INDENT,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for words in ("; ".join(_words(summary)), *summary.problems)
-            if words
-        ]
+        for details in ("; ".join(_details(summary)), *summary.problems):
+            if details:
+                lines.append(_indent(details, width))
     return "\n".join(lines)
 
 
-def _row(summary: RunSummary) -> tuple[str, ...]:
+def _indent(text: str, width: int) -> str:
+    """Wrap and indent a text."""
+    return fill(
+        printable(text),
+        max(width, MIN_WIDTH),
+        initial_indent=INDENT,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table_row(summary: RunSummary) -> tuple[str, ...]:
+    """Return the cells of a run, by HEADER."""
     bleu = next((scores.bleu for scores in summary.report.tests.values()), None)
     return (
         summary.run,
@@ -99,40 +109,43 @@ def _row(summary: RunSummary) -> tuple[str, ...]:
 
 
 def format_integer(value: float | None) -> str:
-    """Write a whole number."""
+    """Return a number without decimals."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def format_decimal(value: float | None, digits: int) -> str:
-    """Write a number with so many digits behind the point."""
+    """Return a number with this number of decimals."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 def format_score(metric: str, value: float | None) -> str:
-    """Write a validation score with its metric, such as `bleu 38.06`."""
+    """Return a validation score with its metric, such as `bleu 38.06`."""
     if value is None:
         return UNKNOWN
     return f"{metric} {format_decimal(value, 2 if metric == 'bleu' else 3)}"
 
 
 def format_bleu_scores(summary: RunSummary) -> str:
-    """Write the BLEU of every test set with its name."""
-    tests = summary.report.tests.items()
-    return ", ".join(f"{name} {format_decimal(its.bleu, 2)}" for name, its in tests)
+    """Return the name and the BLEU score of every test set."""
+    return ", ".join(
+        f"{name} {format_decimal(scores.bleu, 2)}" for name, scores in summary.report.tests.items()
+    )
 
 
-def _words(summary: RunSummary) -> list[str]:
-    """Return what does not fit into columns."""
-    words = [summary.model] if summary.model else []
+def _details(summary: RunSummary) -> list[str]:
+    """Return the facts that have no column in the table."""
+    details = [summary.model] if summary.model else []
     if summary.parameters is not None:
-        words.append(f"{summary.parameters:,} parameters")
+        details.append(f"{summary.parameters:,} parameters")
     if summary.src:
         pairs = "" if summary.pairs is None else f", {summary.pairs:,} pairs"
-        words.append(f"{summary.src}-{summary.tgt}{pairs}")
+        details.append(f"{summary.src}-{summary.tgt}{pairs}")
     if summary.share_done is not None and summary.state != "finished":
-        words.append(f"{summary.share_done:.0%} done")
+        details.append(f"{summary.share_done:.0%} done")
     if summary.seconds_left is not None:
-        words.append(f"ETA {duration(summary.seconds_left)}")
+        details.append(f"ETA {duration(summary.seconds_left)}")
     if len(summary.report.tests) > 1:
-        words.append(f"BLEU of {format_bleu_scores(summary)}")
-    return [*words, summary.why] if summary.why else words
+        details.append(f"BLEU of {format_bleu_scores(summary)}")
+    if summary.why:
+        details.append(summary.why)
+    return details

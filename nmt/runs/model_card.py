@@ -1,4 +1,4 @@
-"""The model card: README.md of a run folder, in the form that the Hugging Face hub reads."""
+"""Write the model card of a run: a README.md in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -25,67 +25,92 @@ from nmt.runs.reported_scores import ReportedScores
 from nmt.runs.summary import RunSummary, summarize_run
 
 Rows = Sequence[tuple[str, ...]]
-MARK = "<!-- Written by nmt, and anew when training ends unless the text above is changed: {} -->\n"
-"""The last line of a card, with a hash of all before it."""
+FOOTER = (
+    "<!-- Written by nmt when training ends. It is not replaced after you change it. SHA-256 of "
+    "the text above: {} -->\n"
+)
+"""Last line of a card, with a hash of the text before it."""
+ANY_FOOTER = re.compile(rb"<!-- Written by nmt.*: ([0-9a-f]{64}) -->\n")
+"""The last line of cards of this and older releases."""
 HUB_LANGUAGE = re.compile("[a-z]{2,3}")
-"""Language codes that the hub takes: ISO 639-1, -2 or -3."""
-SIZES = ("d_embed", "d_hidden", "d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers")
-"""Settings of models that are worth a word, where the architecture has them."""
-RECIPE = ("optimizer", "lr", "schedule", "warmup", "batch_tokens", "label_smoothing", "seed")
-"""The same of training."""
-SEARCH = ("beam_size", "length_penalty", "precision")
-"""The same of the search that test sets were translated with."""
+"""Language codes that the hub accepts: ISO 639-1, -2 or -3."""
+MODEL_SIZES = (
+    "d_embed",
+    "d_hidden",
+    "d_model",
+    "d_ff",
+    "num_heads",
+    "encoder_layers",
+    "decoder_layers",
+)
+"""Model settings in the card, if the architecture has them."""
+TRAINING_SETTINGS = (
+    "optimizer",
+    "lr",
+    "schedule",
+    "warmup",
+    "batch_tokens",
+    "label_smoothing",
+    "seed",
+)
+DECODE_SETTINGS = ("beam_size", "length_penalty", "precision")
+"""Decode settings of the test scores in the card."""
 
 
 def write_card(run: RunDir, hardware: str) -> str:
-    """Write the model card of a run whose training has ended; return what was done, in words.
+    """Write the model card of a finished run; return a log message.
 
-    `hardware` names the device and the precision of training. A card that a person has changed
-    stays as it is.
+    `hardware` names the device and the precision of training. A card that the user changed is not
+    replaced.
     """
     if run.card.exists() and not is_unchanged_card(run.card):
-        return f"model card: {run.card} is not as nmt wrote it, and is left alone"
+        return f"model card: {run.card} was changed after nmt wrote it, and is kept"
     summary = summarize_run(run, printable(run.path.resolve().name))
-    text = _text(run, load_config(run.config), summary, hardware).encode()
-    files.write_bytes(run.card, text + _mark(text))
+    text = _card_text(run, load_config(run.config), summary, hardware).encode()
+    footer = FOOTER.format(hashlib.sha256(text).hexdigest()).encode()
+    files.write_bytes(run.card, text + footer)
     return f"model card: {run.card}"
 
 
 def is_unchanged_card(card: Path) -> bool:
-    """Tell whether a card is just as `write_card` left it."""
-    text, newline, last = card.read_bytes().rstrip(b"\n").rpartition(b"\n")
-    return last + b"\n" == _mark(text + newline)
+    """Return whether a card is as `write_card` wrote it."""
+    text, newline, last_line = card.read_bytes().rstrip(b"\n").rpartition(b"\n")
+    footer = ANY_FOOTER.fullmatch(last_line + b"\n")
+    digest = hashlib.sha256(text + newline).hexdigest()
+    return footer is not None and footer[1].decode() == digest
 
 
-def _mark(text: bytes) -> bytes:
-    return MARK.format(hashlib.sha256(text).hexdigest()).encode()
-
-
-def _text(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> str:
-    pairs = [text_set_languages(one, config.data) for one in config.data.train]
-    directions = ", ".join(dict.fromkeys(f"{src} to {tgt}" for src, tgt in pairs))
-    made_by = f"nmt {version('nmt')}" + (f" (commit {found})" if (found := commit()) else "")
-    recorded = read_input_files(run)
+def _card_text(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> str:
+    languages = [text_set_languages(text_set, config.data) for text_set in config.data.train]
+    directions = ", ".join(dict.fromkeys(f"{src} to {tgt}" for src, tgt in languages))
+    release = f"nmt {version('nmt')}"
+    if commit_hash := commit():
+        release += f" (commit {commit_hash})"
+    input_files = read_input_files(run)
     sections = [
-        _front_matter(pairs),
-        f"# {summary.run}\n\nA translation model, {directions}, trained with {made_by}.",
-        "## Use\n\n" + _use(config, summary),
-        "## Model\n\n" + _table(_model(config, summary)),
-        "## Training data\n\n" + _data(run, summary, recorded),
-        "## Training\n\n" + _table(_training(run, config, summary, hardware)),
+        _front_matter(languages),
+        f"# {summary.run}\n\nA translation model, {directions}, trained with {release}.",
+        "## Use\n\n" + _usage(config, summary),
+        "## Model\n\n" + _markdown_table(_model_rows(config, summary)),
+        "## Training data\n\n" + _training_data(run, summary, input_files),
+        "## Training\n\n" + _markdown_table(_training_rows(run, config, summary, hardware)),
         "## Scores\n\n" + _scores(summary),
-        "## Limits\n\n" + _limits(config, summary, recorded[TRAIN]),
+        "## Limits\n\n" + _limits(config, summary, input_files[TRAIN]),
     ]
     return "\n\n".join(sections) + "\n\n"
 
 
-def _front_matter(pairs: Iterable[tuple[str, str]]) -> str:
-    codes = dict.fromkeys(code for pair in pairs for code in pair if HUB_LANGUAGE.fullmatch(code))
-    # JSON is YAML, in which a bare `no` would not be Norwegian.
+def _front_matter(languages: Iterable[tuple[str, str]]) -> str:
+    """Return the metadata that the hub reads, as YAML."""
+    codes = dict.fromkeys(
+        code for pair in languages for code in pair if HUB_LANGUAGE.fullmatch(code)
+    )
+    # A JSON list, because YAML reads the bare code `no` (Norwegian) as false.
+    language = [f"language: {json.dumps(list(codes))}"] if codes else []
     return "\n".join(
         [
             "---",
-            *([f"language: {json.dumps(list(codes))}"] if codes else []),
+            *language,
             "library_name: nmt",
             "pipeline_tag: translation",
             'tags: ["translation", "nmt"]',
@@ -95,47 +120,53 @@ def _front_matter(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _use(config: Config, summary: RunSummary) -> str:
-    to = " --to CODE" if "tgt_lang" in dict(config.data.training_tags()) else ""
-    command = f"nmt translate --model {shlex.quote(summary.run)}{to} < input.txt > output.txt"
-    return f"```sh\n{command}\n```\n\nin the folder above this one; one line out a line in."
+def _usage(config: Config, summary: RunSummary) -> str:
+    has_target_tags = "tgt_lang" in dict(config.data.training_tags())
+    target = " --to CODE" if has_target_tags else ""
+    command = f"nmt translate --model {shlex.quote(summary.run)}{target} < input.txt > output.txt"
+    return (
+        f"Run this in the parent folder:\n\n```sh\n{command}\n```\n\n"
+        "It writes one output line per input line."
+    )
+
+
+def _model_rows(config: Config, summary: RunSummary) -> Rows:
+    tokenizer = config.tokenizer
+    sharing = "one vocabulary for both sides" if tokenizer.joint else "one vocabulary per side"
+    return [
+        ("architecture", summary.model),
+        ("sizes", _format_settings(config.model.model_dump(), MODEL_SIZES)),
+        ("parameters", format_integer(summary.parameters)),
+        ("vocabulary", f"{_vocabulary_sizes(tokenizer)} pieces, {tokenizer.type}, {sharing}"),
+    ]
 
 
 def _vocabulary_sizes(tokenizer: TokenizerConfig) -> str:
-    """Write the vocabulary size, or those of both sides."""
+    """Return the vocabulary size, or the sizes of both sides if they differ."""
     sizes = dict.fromkeys([tokenizer.vocab_size_of("src"), tokenizer.vocab_size_of("tgt")])
     return " + ".join(f"{size:,}" for size in sizes)
 
 
-def _model(config: Config, summary: RunSummary) -> Rows:
-    sizes = _named(config.model.model_dump(), SIZES)
-    tokenizer = config.tokenizer
-    joint = "one vocabulary for both sides" if tokenizer.joint else "one vocabulary a side"
-    return [
-        ("architecture", summary.model),
-        ("sizes", sizes),
-        ("parameters", format_integer(summary.parameters)),
-        ("vocabulary", f"{_vocabulary_sizes(tokenizer)} pieces, {tokenizer.type}, {joint}"),
-    ]
-
-
-def _data(run: RunDir, summary: RunSummary, recorded: dict[str, list[InputFile]]) -> str:
-    metas = read_corpus_metas(run, TRAIN)
-    src, tgt = (sum(meta[f"{side}_tokens"] for meta in metas) for side in ("src", "tgt"))
-    valid = sum(meta["pairs"] for meta in read_corpus_metas(run, VALID))
+def _training_data(
+    run: RunDir, summary: RunSummary, input_files: dict[str, list[InputFile]]
+) -> str:
+    train_metas = read_corpus_metas(run, TRAIN)
+    src_tokens = sum(meta["src_tokens"] for meta in train_metas)
+    tgt_tokens = sum(meta["tgt_tokens"] for meta in train_metas)
+    valid_pairs = sum(meta["pairs"] for meta in read_corpus_metas(run, VALID))
     rows = [
-        (f"`{text.name}`", f"{purpose}", f"{text.size:,}", f"`{text.sha256}`")
+        (f"`{file.name}`", purpose, f"{file.size:,}", f"`{file.sha256}`")
         for purpose in (TRAIN, VALID)
-        for text in recorded[purpose]
+        for file in input_files[purpose]
     ]
     return (
-        f"{format_integer(summary.pairs)} pairs, {src:,} source and {tgt:,} target tokens, "
-        f"after filters; {valid:,} pairs for validation.\n\n"
-        + _table(rows, ("file", "for", "bytes", "SHA-256"))
+        f"{format_integer(summary.pairs)} pairs, {src_tokens:,} source and {tgt_tokens:,} target "
+        f"tokens, after filters; {valid_pairs:,} pairs for validation.\n\n"
+        + _markdown_table(rows, ("file", "for", "bytes", "SHA-256"))
     )
 
 
-def _training(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> Rows:
+def _training_rows(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> Rows:
     reason = read_json(run.finished)["reason"]
     epochs = "" if summary.epoch is None else f" ({summary.epoch:.1f} epochs)"
     return [
@@ -143,63 +174,65 @@ def _training(run: RunDir, config: Config, summary: RunSummary, hardware: str) -
         ("time", f"{duration(summary.seconds)}, validation included"),
         ("speed", f"{format_integer(summary.tokens_per_second)} target tokens/s (median)"),
         ("hardware", hardware),
-        ("recipe", _named(config.train.model_dump(), RECIPE)),
+        ("recipe", _format_settings(config.train.model_dump(), TRAINING_SETTINGS)),
     ]
 
 
 def _scores(summary: RunSummary) -> str:
     best = format_score(summary.metric, summary.best)
-    validation = (
-        f"Validation (greedy search): {best} at update {format_integer(summary.best_update)}."
-    )
+    best_update = format_integer(summary.best_update)
+    validation = f"Validation (greedy search): {best} at update {best_update}."
     report = summary.report
     if not report.tests:
         return f"{validation} No test set was scored."
     rows = [
         (
             name,
-            *(format_decimal(each, 2) for each in (its.bleu, its.chrf, its.ter)),
-            format_integer(its.lines),
+            format_decimal(scores.bleu, 2),
+            format_decimal(scores.chrf, 2),
+            format_decimal(scores.ter, 2),
+            format_integer(scores.lines),
         )
-        for name, its in report.tests.items()
+        for name, scores in report.tests.items()
     ]
-    table = _table(rows, ("test set", "BLEU", "chrF", "TER", "lines"))
-    beam = report.decode.get("method", "beam") == "beam"
-    search = _named(report.decode, SEARCH if beam else ("method", *SEARCH))
-    how = f"By sacreBLEU, of {report.checkpoint}, with {search}:"
-    return "\n\n".join([validation, table, how, _signatures(report)])
+    table = _markdown_table(rows, ("test set", "BLEU", "chrF", "TER", "lines"))
+    is_beam_search = report.decode.get("method", "beam") == "beam"
+    names = DECODE_SETTINGS if is_beam_search else ("method", *DECODE_SETTINGS)
+    settings = _format_settings(report.decode, names)
+    signatures = f"Scores of sacreBLEU for {report.checkpoint}, with {settings}:"
+    return "\n\n".join([validation, table, signatures, _signatures(report)])
 
 
 def _signatures(report: ReportedScores) -> str:
-    """Return sacreBLEU's signatures; one that is not of all test sets names those it is of."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for name, its in report.tests.items():
-        for pair in its.signatures.items():
-            found.setdefault(pair, []).append(name)
-    return "\n".join(
-        f"- {metric}: `{signature}`"
-        + ("" if len(names) == len(report.tests) else f" ({', '.join(names)})")
-        for (metric, signature), names in found.items()
-    )
+    """Return the signatures of sacreBLEU; name the test sets if a signature is not of all."""
+    names_by_signature: dict[tuple[str, str], list[str]] = {}
+    for name, scores in report.tests.items():
+        for metric, signature in scores.signatures.items():
+            names_by_signature.setdefault((metric, signature), []).append(name)
+    lines = []
+    for (metric, signature), names in names_by_signature.items():
+        note = "" if len(names) == len(report.tests) else f" ({', '.join(names)})"
+        lines.append(f"- {metric}: `{signature}`{note}")
+    return "\n".join(lines)
 
 
-def _limits(config: Config, summary: RunSummary, train: list[InputFile]) -> str:
-    names = ", ".join(f"`{text.name}`" for text in train)
+def _limits(config: Config, summary: RunSummary, train_files: list[InputFile]) -> str:
+    names = ", ".join(f"`{file.name}`" for file in train_files)
     return (
-        f"All that this model knows it learned from {format_integer(summary.pairs)} pairs of lines "
-        f"in {names}. Text of another kind than theirs, and lines of more than "
-        f"{config.data.max_length} tokens, of which it saw none, it translates worse than the "
-        "scores say, and what is wrong or one-sided in those files is so in its translations. It "
-        "knows nothing beyond the line it translates."
+        f"This model learned only from {format_integer(summary.pairs)} pairs of lines in {names}. "
+        "It translates other kinds of text worse than the scores suggest. The same is true for "
+        f"lines of more than {config.data.max_length} tokens, which were not in the training data. "
+        "Errors and biases of the training data appear in the translations. The model knows no "
+        "context beyond the line that it translates."
     )
 
 
-def _named(values: dict[str, Any], names: Iterable[str]) -> str:
-    """Return those of the settings that are there, with their names."""
+def _format_settings(values: dict[str, Any], names: Iterable[str]) -> str:
+    """Return the names and values of the settings that exist."""
     return ", ".join(f"{name} {values[name]}" for name in names if name in values)
 
 
-def _table(rows: Rows, head: tuple[str, ...] = ("", "")) -> str:
-    """Lay rows out as Markdown."""
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |" for line in lines)
+def _markdown_table(rows: Rows, header: tuple[str, ...] = ("", "")) -> str:
+    """Return rows as a Markdown table; "|" in cells becomes "/"."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

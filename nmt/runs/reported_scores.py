@@ -1,4 +1,4 @@
-"""The scores of test sets in a run's `report.json`: read here, and nowhere else in this room."""
+"""Read the scores of test sets from the `report.json` of a run."""
 
 from __future__ import annotations
 
@@ -11,54 +11,62 @@ from nmt.runs.learning_curves import finite_or_none
 
 @dataclass(frozen=True)
 class SacreBleuScores:
-    """Of one test set; None is what the report does not have."""
+    """Scores of one test set; None if the report has no such score."""
 
     bleu: float | None
     chrf: float | None
     ter: float | None
     lines: float | None
+    """Number of lines."""
     signatures: dict[str, str]
-    """sacreBLEU's, by metric."""
+    """Signatures of sacreBLEU by metric."""
 
 
 @dataclass(frozen=True)
 class ReportedScores:
-    """What `nmt evaluate` found, as far as it is told here."""
+    """The scores in a report of `nmt evaluate`."""
 
     tests: dict[str, SacreBleuScores] = field(default_factory=dict)
-    """By the name of the test set."""
+    """Scores by the name of the test set."""
     decode: dict[str, Any] = field(default_factory=dict)
-    """The decode settings."""
+    """Decode settings."""
     checkpoint: str = ""
 
 
 def read_report(run: RunDir) -> ReportedScores:
-    """Return the scores in a run's report; none where there is none. Raises RunError if damaged."""
+    """Return the scores of a run, empty if it has no report; raise RunError if it is damaged."""
     if not run.report.is_file():
         return ReportedScores()
     content = read_json(run.report)
-    about = _only(content.get("systems"))
-    sets = _mapping(content.get("test_sets"))
-    its = {name: _only(_mapping(one).get("systems")) for name, one in sets.items()}
+    system = _first_system(content.get("systems"))
+    test_sets = {
+        name: _first_system(_as_dict(test_set).get("systems"))
+        for name, test_set in _as_dict(content.get("test_sets")).items()
+    }
     return ReportedScores(
-        tests={name: _scores(_mapping(one.get("scores"))) for name, one in its.items()},
-        decode=_mapping(about.get("decode")),
-        checkpoint=str(about.get("checkpoint", "")),
+        tests={name: _parse_scores(test_set) for name, test_set in test_sets.items()},
+        decode=_as_dict(system.get("decode")),
+        checkpoint=str(system.get("checkpoint", "")),
     )
 
 
-def _only(systems: Any) -> dict[str, Any]:
-    """Return what is said of the one system of a run's own report."""
-    return _mapping(next(iter(_mapping(systems).values()), None))
+def _first_system(systems: Any) -> dict[str, Any]:
+    """Return the entry of the first system; the report of a run has only one."""
+    return _as_dict(next(iter(_as_dict(systems).values()), None))
 
 
-def _scores(content: dict[str, Any]) -> SacreBleuScores:
-    bleu, chrf, ter, lines = (
-        finite_or_none(content.get(key)) for key in ("bleu", "chrf", "ter", "lines")
+def _parse_scores(test_set: dict[str, Any]) -> SacreBleuScores:
+    scores = _as_dict(test_set.get("scores"))
+    signatures = _as_dict(scores.get("signatures"))
+    return SacreBleuScores(
+        bleu=finite_or_none(scores.get("bleu")),
+        chrf=finite_or_none(scores.get("chrf")),
+        ter=finite_or_none(scores.get("ter")),
+        lines=finite_or_none(scores.get("lines")),
+        signatures={metric: str(signature) for metric, signature in signatures.items()},
     )
-    signatures = {key: str(its) for key, its in _mapping(content.get("signatures")).items()}
-    return SacreBleuScores(bleu, chrf, ter, lines, signatures)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _as_dict(value: Any) -> dict[str, Any]:
+    """Return the value if it is a dict, else an empty dict."""
     return value if isinstance(value, dict) else {}

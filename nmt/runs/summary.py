@@ -1,4 +1,7 @@
-"""What stands in a run folder, and how far the run is. Nothing here raises over a damaged run."""
+"""Summarize a run folder: its state, progress and results.
+
+Damaged runs do not raise errors; their summary lists the problems.
+"""
 
 from __future__ import annotations
 
@@ -26,59 +29,60 @@ T = TypeVar("T")
 State = Literal[
     "running", "finished", "stopped", "failed", "prepared", "average", "damaged", "unknown"
 ]
-"""stopped: by a person, by a kill; failed: by an error; prepared: not begun; average: of others.
-
-unknown: running or killed, where the file system has no locks that would tell.
+"""stopped: by the user or by a kill; failed: by an error; prepared: training has not begun;
+average: an average of checkpoints; unknown: running or killed, on a file system without locks.
 """
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run; None is what is not known (yet)."""
+    """Summary of one run; None if a value is not known (yet)."""
 
     run: str
-    """Its folder, seen from the folder that is listed."""
+    """Path of the run, relative to the listed folder."""
     state: State
     why: str = ""
-    """What ended training, or what can be done; "" where there is nothing to say."""
+    """Why training ended, or how to continue it; "" if there is nothing to say."""
     problems: list[str] = field(default_factory=list)
-    """What is damaged or missing."""
+    """Damaged or missing files."""
     changed: float = 0.0
-    """When something was last written, in seconds of Unix time."""
+    """Time of the last change, in seconds of Unix time."""
     update: int = 0
     epoch: float | None = None
     seconds: float = 0.0
-    """Time spent training, validation included."""
+    """Seconds of training, validation included."""
     share_done: float | None = None
-    """Of what the limit that comes first allows: updates, epochs or hours."""
+    """Share of the limit that is reached first: updates, epochs or hours."""
     seconds_left: float | None = None
-    """To that limit, at the pace so far; only of a run that is running."""
+    """Estimated seconds until that limit, for a running run."""
     model: str = ""
     parameters: int | None = None
+    """Number of parameters."""
     src: str = ""
     tgt: str = ""
     pairs: int | None = None
-    """Training pairs."""
+    """Number of training pairs."""
     metric: str = ""
-    """What the best checkpoint is best at."""
+    """Metric by which the best checkpoint is chosen."""
     best: float | None = None
+    """Best validation score."""
     best_update: int | None = None
     tokens_per_second: float | None = None
-    """Target tokens, the median over the records of training."""
+    """Target tokens per second, the median of the training records."""
     report: ReportedScores = field(default_factory=ReportedScores)
     """Scores of test sets."""
 
 
 @dataclass
-class _Reader:
-    """Reads parts of a run, noting what is wrong with those that cannot be read."""
+class _ProblemCollector:
+    """Reads files of a run; collects errors instead of raising them."""
 
     problems: list[str] = field(default_factory=list)
 
-    def read(self, part: Callable[[], T], instead: T) -> T:
-        """Return the part, or `instead` where it cannot be read."""
+    def read(self, function: Callable[[], T], default: T) -> T:
+        """Return the result of a function, or `default` if it raises an error."""
         try:
-            return part()
+            return function()
         except ConfigError as error:
             more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
             self.problems.append(error.problems[0] + more)
@@ -86,113 +90,123 @@ class _Reader:
             self.problems.append(str(error))
         except OSError as error:
             self.problems.append(f"{error.filename}: {error.strerror}")
-        return instead
+        return default
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What the files of a run hold; None is what is not there or cannot be read."""
+class _RunFiles:
+    """Content of the files of a run; None if a file is missing or damaged."""
 
-    running: bool | None
+    is_running: bool | None
+    """None if the file system has no locks."""
     config: Config | None
     curves: LearningCurves
     finished: dict[str, Any] | None
     failed: dict[str, Any] | None
     state: dict[str, Any]
-    """Of the newest checkpoint."""
+    """State of the newest checkpoint."""
 
     @property
     def update(self) -> int:
-        """The updates that are done."""
-        ends = [finite_or_none(end.get("update")) or 0 for end in (self.finished or {}, self.state)]
-        return int(max([*ends, *self.curves.train.update[-1:]]))
+        """Number of updates so far."""
+        return int(max([*self._recorded("update"), *self.curves.train.update[-1:]]))
 
     @property
     def seconds(self) -> float:
-        """The time they took."""
-        ends = [
-            finite_or_none(end.get("seconds")) or 0 for end in (self.finished or {}, self.state)
+        """Seconds of training so far."""
+        return max([*self._recorded("seconds"), *_available(self.curves.train.seconds)[-1:]])
+
+    @property
+    def epoch(self) -> float | None:
+        """Number of epochs so far, None if it was not recorded."""
+        epochs = _available(self.curves.train.epoch)
+        return epochs[-1] if epochs else None
+
+    def _recorded(self, key: str) -> list[float]:
+        """Return a value of the finished training and of the newest checkpoint; 0 if missing."""
+        return [
+            finite_or_none(record.get(key)) or 0 for record in (self.finished or {}, self.state)
         ]
-        return max([*ends, *_known(self.curves.train.seconds)[-1:]])
 
 
 def summarize_run(run: RunDir, name: str) -> RunSummary:
-    """Read what a run folder holds; what cannot be read becomes one of the problems."""
+    """Return the summary of a run; errors become its `problems`."""
     try:
-        return _summary(run, name)
+        return _summarize(run, name)
     except OSError as error:
         return RunSummary(name, "damaged", problems=[f"{error.filename}: {error.strerror}"])
 
 
-def _summary(run: RunDir, name: str) -> RunSummary:
-    reader = _Reader()
-    parts = _read_parts(run, reader)
-    config, update, seconds = parts.config, parts.update, parts.seconds
-    pairs = reader.read(lambda: _pairs(run), None)
-    report = reader.read(lambda: read_report(run), ReportedScores())
-    parameters = reader.read(lambda: count_parameters(run.selected_checkpoint()), None)
-    if parts.finished and parameters is None:
-        reader.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
-    epoch = next(iter(_known(parts.curves.train.epoch)[-1:]), None)
-    speeds = _known(parts.curves.train.tokens_per_second)
-    state, why = _state(run, parts)
-    share = None
+def _summarize(run: RunDir, name: str) -> RunSummary:
+    collector = _ProblemCollector()
+    run_files = _read_run_files(run, collector)
+    config = run_files.config
+    pairs = collector.read(lambda: _count_pairs(run), None)
+    report = collector.read(lambda: read_report(run), ReportedScores())
+    parameters = collector.read(lambda: count_parameters(run.selected_checkpoint()), None)
+    if run_files.finished and parameters is None:
+        collector.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
+    state, why = _find_state(run, run_files)
+    is_running = state == "running"
+    share_done = seconds_left = None
     if config is not None and state != "average":
-        share = _share_done(config.train, update, epoch, seconds)
-    running = state == "running"
-    best_update = finite_or_none(parts.state.get("best_update"))
+        share_done = _share_done(config.train, run_files)
+    if share_done and is_running:
+        seconds_left = run_files.seconds * (1 - share_done) / share_done
+    best_update = finite_or_none(run_files.state.get("best_update"))
+    speeds = _available(run_files.curves.train.tokens_per_second)
     return RunSummary(
         run=name,
-        state="damaged" if reader.problems and not running else state,
+        state="damaged" if collector.problems and not is_running else state,
         why=why,
-        problems=reader.problems,
-        changed=_changed(run),
-        update=update,
-        epoch=epoch,
-        seconds=seconds,
-        share_done=share,
-        seconds_left=seconds * (1 - share) / share if share and running else None,
+        problems=collector.problems,
+        changed=_last_change(run),
+        update=run_files.update,
+        epoch=run_files.epoch,
+        seconds=run_files.seconds,
+        share_done=share_done,
+        seconds_left=seconds_left,
         model="" if config is None else f"{config.model.arch}: {config.model.describe()}",
         parameters=parameters,
         src="" if config is None else config.data.src,
         tgt="" if config is None else config.data.tgt,
         pairs=pairs,
         metric="" if config is None else config.train.stop_metric,
-        best=finite_or_none(parts.state.get("best_score")),
+        best=finite_or_none(run_files.state.get("best_score")),
         best_update=int(best_update) if best_update else None,
         tokens_per_second=median(speeds) if speeds else None,
         report=report,
     )
 
 
-def _read_parts(run: RunDir, reader: _Reader) -> _Parts:
-    """Read the parts that tell how far a run is."""
-    found = reader.read(lambda: read_curves(run), LearningCurves())
-    if found.damaged:
-        numbers = ", ".join(map(str, found.damaged[:3]))
-        reader.problems.append(
+def _read_run_files(run: RunDir, collector: _ProblemCollector) -> _RunFiles:
+    """Read the files that show the progress of a run."""
+    curves = collector.read(lambda: read_curves(run), LearningCurves())
+    if curves.damaged:
+        numbers = ", ".join(map(str, curves.damaged[:3]))
+        collector.problems.append(
             f"{run.metrics}: expected a record on each line, got damaged ones: line {numbers}"
         )
-    newest = reader.read(lambda: _newest(run), run.last)
-    return _Parts(
-        running=reader.read(lambda: files.is_locked(run.lock), None),
-        config=reader.read(lambda: load_config(run.config) if run.is_run() else None, None),
-        curves=found,
-        finished=reader.read(lambda: _json_or_none(run.finished), None),
-        failed=reader.read(lambda: _json_or_none(run.failed), None),
-        state=reader.read(lambda: _json_or_none(newest / STATE) or {}, {}),
+    newest = collector.read(lambda: _newest_checkpoint(run), run.last)
+    return _RunFiles(
+        is_running=collector.read(lambda: files.is_locked(run.lock), None),
+        config=collector.read(lambda: load_config(run.config) if run.is_run() else None, None),
+        curves=curves,
+        finished=collector.read(lambda: _read_json_or_none(run.finished), None),
+        failed=collector.read(lambda: _read_json_or_none(run.failed), None),
+        state=collector.read(lambda: _read_json_or_none(newest / STATE) or {}, {}),
     )
 
 
-def _newest(run: RunDir) -> Path:
+def _newest_checkpoint(run: RunDir) -> Path:
     last = run.pointed(run.last)
     return last if last.exists() else run.selected_checkpoint()
 
 
 def count_parameters(checkpoint: Path) -> int | None:
-    """Return the parameters of a checkpoint, tied ones once; None where there is none.
+    """Return the number of parameters of a checkpoint; tied parameters count once.
 
-    Raises RunError where its file is damaged.
+    None if there is no checkpoint. Raises RunError if its file is damaged.
     """
     file = checkpoint / WEIGHTS
     if not file.is_file():
@@ -206,53 +220,57 @@ def count_parameters(checkpoint: Path) -> int | None:
     return total
 
 
-def _state(run: RunDir, parts: _Parts) -> tuple[State, str]:
-    """Return the state in a word, and what there is to say of it."""
+def _find_state(run: RunDir, run_files: _RunFiles) -> tuple[State, str]:
+    """Return the state of a run and its explanation (`RunSummary.why`)."""
     if run.average.is_file():
         return "average", ""
-    if parts.running:
-        doing = "" if parts.update else "preparing"
-        return "running", "trained, being tested" if parts.finished else doing
-    if parts.running is None:
+    if run_files.is_running:
+        if run_files.finished:
+            return "running", "trained, being tested"
+        return "running", "" if run_files.update else "preparing"
+    if run_files.is_running is None:
         return "unknown", "running or killed: this file system has no locks"
-    if parts.failed is not None:
-        return "failed", str(parts.failed.get("error", ""))
-    if parts.finished is not None:
-        return "finished", str(parts.finished.get("reason", ""))
+    if run_files.failed is not None:
+        return "failed", str(run_files.failed.get("error", ""))
+    if run_files.finished is not None:
+        return "finished", str(run_files.finished.get("reason", ""))
     killed = [f"{lock_holder(run)} was killed"] if run.lock.exists() else []
     if not run.has_begun():
         return ("stopped", killed[0]) if killed else ("prepared", "")
-    saved = parts.state.get("update", 0)
-    goes_on = f"--resume goes on after update {saved}" if saved else "it has no checkpoint"
-    return "stopped", ", ".join([*killed, goes_on])
+    saved_update = run_files.state.get("update", 0)
+    advice = "it has no checkpoint"
+    if saved_update:
+        advice = f"--resume continues after update {saved_update}"
+    return "stopped", ", ".join([*killed, advice])
 
 
-def _share_done(
-    train: TrainConfig, update: int, epoch: float | None, seconds: float
-) -> float | None:
-    """Return how much is done of what the limit that comes first allows; None without one."""
+def _share_done(train: TrainConfig, run_files: _RunFiles) -> float | None:
+    """Return the share of the limit that is reached first, None without a limit."""
     limits = (
-        (update, train.max_updates),
-        (epoch or 0, train.max_epochs),
-        (seconds / 3600, train.max_hours),
+        (run_files.update, train.max_updates),
+        (run_files.epoch or 0, train.max_epochs),
+        (run_files.seconds / 3600, train.max_hours),
     )
     shares = [done / limit for done, limit in limits if limit]
     return min(1.0, max(shares)) if shares else None
 
 
-def _json_or_none(file: Path) -> dict[str, Any] | None:
+def _read_json_or_none(file: Path) -> dict[str, Any] | None:
     return read_json(file) if file.is_file() else None
 
 
-def _pairs(run: RunDir) -> int | None:
+def _count_pairs(run: RunDir) -> int | None:
+    """Return the number of training pairs, None without a corpus."""
     counts = [finite_or_none(meta.get("pairs")) for meta in read_corpus_metas(run, TRAIN)]
     return sum(int(count or 0) for count in counts) if counts else None
 
 
-def _known(values: list[float | None]) -> list[float]:
+def _available(values: list[float | None]) -> list[float]:
+    """Return the values that are not None."""
     return [value for value in values if value is not None]
 
 
-def _changed(run: RunDir) -> float:
+def _last_change(run: RunDir) -> float:
+    """Return the Unix time at which a file of the run was last written."""
     written = (run.path, run.config, run.metrics, run.finished, run.failed, run.report)
     return max((path.stat().st_mtime for path in written if path.exists()), default=0.0)

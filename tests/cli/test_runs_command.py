@@ -135,7 +135,7 @@ def test_a_card_is_kept_up_to_date_until_a_person_edits_it(tiny: Tiny) -> None:
     card.write_text(edited)
     for flags in (["--resume", *settings(train__max_updates=4)], ["--overwrite"]):
         result = done(tiny.train(*flags))
-        assert f"{card} is not as nmt wrote it, and is left alone\n" in result.err
+        assert f"{card} was changed after nmt wrote it, and is kept\n" in result.err
         assert card.read_text() == edited
 
 

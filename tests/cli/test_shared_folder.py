@@ -38,7 +38,7 @@ def test_a_folder_in_which_a_process_trains_is_refused_until_it_is_killed(tiny: 
     found = state(tiny.run)
     assert found["state"] == "stopped"
     assert found["why"].startswith(f"process {process.pid} on ")
-    assert "was killed, --resume goes on after update " in found["why"]
+    assert "was killed, --resume continues after update " in found["why"]
     update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
     done(tiny.train("--resume", *settings(train__max_updates=update + 1)))
     assert state(tiny.run)["state"] == "finished"

@@ -142,5 +142,5 @@ def test_a_card_that_a_person_has_changed_is_left_alone(
     edited = edit(run.card.read_text()).encode("latin-1")
     run.card.write_bytes(edited)
     said = write_card(run, "fp32 on cpu")
-    assert said == f"model card: {run.card} is not as nmt wrote it, and is left alone"
+    assert said == f"model card: {run.card} was changed after nmt wrote it, and is kept"
     assert run.card.read_bytes() == edited

@@ -21,7 +21,7 @@ FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) -> None:
     found = summarize_run(write_run(tmp_path / "run"), "run")
     assert found.problems == []
-    assert (found.state, found.why) == ("stopped", "--resume goes on after update 200")
+    assert (found.state, found.why) == ("stopped", "--resume continues after update 200")
     assert (found.update, found.epoch, found.seconds) == (200, 5, 20)
     assert found.share_done == 0.5, "200 of 400 updates are more than 5 of 50 epochs"
     assert found.seconds_left is None, "it is not running"
@@ -62,7 +62,7 @@ def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
     run.lock.write_text("process 7 on x")
     found = summarize_run(run, "run")
     assert found.state == "stopped"
-    assert found.why == "process 7 on x was killed, --resume goes on after update 200"
+    assert found.why == "process 7 on x was killed, --resume continues after update 200"
 
 
 def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
