@@ -20,12 +20,12 @@ __all__ = ["Line", "load"]
 
 
 def __dir__() -> list[str]:
-    """List the names that are imported on first use too."""
+    """Return the names of the package, including those that are imported on first use."""
     return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:
-    """Import torch and all that follows only when it is asked for."""
+    """Import `load` and `Line` on first use, so that `import nmt` does not import torch."""
     if name == "load":
         from nmt.api.model import load
 

@@ -1,4 +1,4 @@
-"""A trained model in Python: what the commands do, over lines and iterators of lines."""
+"""The Python interface: load a trained model, then translate, score and explain lines."""
 
 from __future__ import annotations
 
@@ -23,29 +23,28 @@ from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.interpret.explainer import Explainer
 from nmt.interpret.explanation import Explanation
 
-AT_LOAD = ("precision", "shortlist", "threads", "tags")
-"""Decode settings that a loaded model has for good."""
+FIXED_SETTINGS = ("precision", "shortlist", "threads", "tags")
+"""Decode settings that cannot change after a model is loaded."""
 
 
 class Model:
-    """One run's best checkpoint, or an ensemble of several runs'.
+    """A trained model, or an ensemble of several models. `nmt.load` returns it.
 
-    Every keyword of `translate`, `nbest` and `stream` that is not named there is a decode setting
-    for that call, such as `beam_size=8` (docs/config.md). `translate`, `nbest` and `score` return
-    one result for one line or pair, and a list for several.
+    `translate`, `nbest` and `stream` accept decode settings as keywords, such as `beam_size=8`,
+    for that call (docs/config.md). `translate`, `nbest` and `score` return a list for several
+    lines or pairs, and a single result for one.
     """
 
     def __init__(self, folders: Sequence[Path], overrides: Sequence[str], device: str) -> None:
-        """Load the model; see `load`."""
+        """Load the models; see `load`."""
         self._overrides = list(overrides)
-        first, *others = open_models(folders, self._overrides)
-        self._run = first[0]
-        self._configs = [config for _, config in (first, *others)]
-        self.engine = load_engine(*first, device, ensemble_with=others)
+        (self._run, config), *ensemble_with = open_models(folders, self._overrides)
+        self._configs = [config, *(member for _, member in ensemble_with)]
+        self.engine = load_engine(self._run, config, device, ensemble_with)
 
     @property
     def tokenizers(self) -> Tokenizers:
-        """The tokenizers of both sides."""
+        """Source and target tokenizer."""
         return self.engine.tokenizers
 
     @overload
@@ -76,11 +75,12 @@ class Model:
         protect: bool = False,
         **decode: Any,
     ) -> str | list[str]:
-        """Return the best translation of one line, or of each line in order.
+        """Return the best translation of a line, or of each of several lines in order.
 
-        A blank line stays blank.
+        `terms` maps source terms to their required translations. With `protect`, copy links,
+        addresses, variables, numbers and markup tags. A blank line stays blank.
         """
-        translations = self._translator(terms, protect, decode).translate(_as_lines(lines))
+        translations = self._build_translator(terms, protect, decode).translate(_as_lines(lines))
         return translations[0] if isinstance(lines, str | Line) else translations
 
     @overload
@@ -117,16 +117,18 @@ class Model:
         confidence: bool = False,
         **decode: Any,
     ) -> list[Translation] | list[list[Translation]]:
-        """Return the n best translations of one line, or of each, with scores, best first.
+        """Return the n best translations of a line, or of each of several lines, best first.
 
-        With `confidence` the best has its confidence.
+        With `confidence`, add the confidence to the best translation.
         """
-        translator = self._translator(terms, protect, decode, confidence)
-        most = translator.settings.max_nbest
-        if not isinstance(n, int) or not 1 <= n <= most:
-            raise ConfigError([f"n: expected a whole number from 1 to {most}, got {show_value(n)}"])
-        lists = translator.nbest(list(_as_lines(lines)), n)
-        return lists[0] if isinstance(lines, str | Line) else lists
+        translator = self._build_translator(terms, protect, decode, confidence)
+        max_n = translator.settings.max_nbest
+        if not isinstance(n, int) or not 1 <= n <= max_n:
+            raise ConfigError(
+                [f"n: expected a whole number from 1 to {max_n}, got {show_value(n)}"]
+            )
+        nbest_lists = translator.nbest(list(_as_lines(lines)), n)
+        return nbest_lists[0] if isinstance(lines, str | Line) else nbest_lists
 
     def stream(
         self,
@@ -139,10 +141,10 @@ class Model:
     ) -> Iterator[str]:
         """Yield the translations of any number of lines, in order.
 
-        Each is answered before the next is read; without `one_by_one` windows of many lines are
-        searched together, which is faster.
+        With `one_by_one`, yield a translation before reading the next line. Without it, translate
+        windows of many lines together, which is faster.
         """
-        translator = self._translator(terms, protect, decode)
+        translator = self._build_translator(terms, protect, decode)
         for best, *_ in translator.stream(_as_lines(lines), one_by_one=one_by_one):
             yield best.text
 
@@ -153,18 +155,20 @@ class Model:
     def score(self, pairs: Iterable[tuple[str, str]]) -> list[float]: ...
 
     def score(self, pairs: tuple[str, str] | Iterable[tuple[str, str]]) -> float | list[float]:
-        """Return the score of one (source, translation), or of each.
+        """Return the score of a (source, translation) pair, or of each of several pairs.
 
         The score is the log-probability divided by the length penalty.
         """
-        single = _is_pair(pairs)
-        scores = self._translator(None, False, {}).score(_as_pairs([pairs] if single else pairs))
-        return scores[0] if single else scores
+        is_single = _is_pair(pairs)
+        translator = self._build_translator(None, False, {})
+        scores = translator.score(_as_pairs([pairs] if is_single else pairs))
+        return scores[0] if is_single else scores
 
     def explain(self, line: str, translation: str | None = None) -> Explanation:
-        """Return what the model looks at for each word of its translation, or of this one.
+        """Return the attention of the model for each word of a translation.
 
-        Raises RunError for a model without attention, ConfigError for a blank line.
+        By default this is the model's own translation. Raises RunError for a model without
+        attention, and ConfigError for a blank line.
         """
         _require_text("line", line)
         if translation is not None:
@@ -181,16 +185,17 @@ class Model:
     def _explainer(self) -> Explainer:
         return Explainer(self.engine, top=5, splitter=build_line_splitter(self._configs))
 
-    def _translator(
+    def _build_translator(
         self,
         terms: Mapping[str, str] | None,
         protect: bool,
         decode: Mapping[str, Any],
         confidence: bool = False,
     ) -> Translator:
+        """Return a translator with the decode settings of a call."""
         engine = self.engine
         if decode:
-            settings = self._changed(decode)
+            settings = self._replace_settings(decode)
             engine = TorchEngine(
                 engine.model, engine.tokenizers, settings, engine.device, engine.shortlist
             )
@@ -200,23 +205,23 @@ class Model:
         features = TranslatorFeatures(Terminology(terms) if terms else None, protect, confidence)
         return Translator(engine, engine.tokenizers, engine.settings, splitter, features)
 
-    def _changed(self, decode: Mapping[str, Any]) -> DecodeConfig:
-        """Return the decode settings with others in their place."""
-        fixed = [
+    def _replace_settings(self, decode: Mapping[str, Any]) -> DecodeConfig:
+        """Return the decode settings with the given values; raise ConfigError if one is fixed."""
+        problems = [
             f"{name}: expected in nmt.load(overrides=['decode.{name}=...']), got it in a later call"
-            for name in AT_LOAD
+            for name in FIXED_SETTINGS
             if name in decode
         ]
-        if fixed:
-            raise ConfigError(fixed)
-        changes = [
+        if problems:
+            raise ConfigError(problems)
+        overrides = [
             Override.from_value(f"decode.{name}", value, name) for name, value in decode.items()
         ]
-        return load_config(self._run.config, [*self._overrides, *changes]).decode
+        return load_config(self._run.config, [*self._overrides, *overrides]).decode
 
 
 def _as_lines(lines: str | Line | Iterable[str | Line]) -> Iterable[str | Line]:
-    """Return the lines; one line is a list of one."""
+    """Return the lines, a single line as a list; raise ConfigError for another type."""
     if isinstance(lines, str | Line):
         return [lines]
     if not isinstance(lines, Iterable):
@@ -225,21 +230,27 @@ def _as_lines(lines: str | Line | Iterable[str | Line]) -> Iterable[str | Line]:
 
 
 def _require_text(name: str, value: object) -> None:
+    """Raise ConfigError if the value of parameter `name` is no text."""
     if not isinstance(value, str):
         raise ConfigError([f"{name}: expected one line of text, got {show_value(value)}"])
 
 
-def _is_pair(pair: object) -> TypeGuard[tuple[str, str]]:
-    texts = pair if isinstance(pair, tuple) else ()
-    return len(texts) == 2 and all(isinstance(text, str) for text in texts)
+def _is_pair(value: object) -> TypeGuard[tuple[str, str]]:
+    """Return whether a value is a tuple of two texts."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(text, str) for text in value)
+    )
 
 
 def _as_pairs(pairs: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    for pair in pairs:
-        both = tuple(pair) if isinstance(pair, list) else pair
-        if not _is_pair(both):
-            raise ConfigError([f"pairs: expected (source, translation), got {show_value(pair)}"])
-        yield both
+    """Yield pairs of texts, lists as tuples; raise ConfigError for another type."""
+    for value in pairs:
+        pair = tuple(value) if isinstance(value, list) else value
+        if not _is_pair(pair):
+            raise ConfigError([f"pairs: expected (source, translation), got {show_value(value)}"])
+        yield pair
 
 
 def load(
@@ -248,25 +259,25 @@ def load(
     device: str = "auto",
     overrides: Sequence[str] = (),
 ) -> Model:
-    """Load the best checkpoint of a run folder, the last where none was validated.
+    """Load the best checkpoint of a run folder, or the last if there was no validation.
 
-    Several folders make an ensemble. `overrides` are settings such as "decode.precision=int8".
-    Raises RunError where a folder is no run or holds no checkpoint.
+    Several folders form an ensemble. `overrides` are settings such as "decode.precision=int8".
+    Raises RunError if a folder is no run or has no checkpoint.
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise ConfigError(["folder: expected a run folder or several, got none"])
     if isinstance(overrides, str):
         overrides = [overrides]
-    named = [Override(setting, f"overrides '{setting}'") for setting in overrides]
+    named_overrides = [Override(setting, f"overrides '{setting}'") for setting in overrides]
     try:
-        return Model([Path(path) for path in folders], named, device)
-    except (ConfigError, DeviceError) as error:
-        raise _naming_parameters(error) from None
+        return Model([Path(path) for path in folders], named_overrides, device)
+    except ConfigError as error:
+        raise ConfigError(list(map(_replace_flags, error.problems))) from None
+    except DeviceError as error:
+        raise DeviceError(_replace_flags(str(error))) from None
 
 
-def _naming_parameters(error: ConfigError | DeviceError) -> ConfigError | DeviceError:
-    """Return the error with the parameters of `load` in place of flags of the command line."""
-    problems = error.problems if isinstance(error, ConfigError) else [str(error)]
-    named = [re.sub("^--device", "device", re.sub("^--model", "folder", p)) for p in problems]
-    return ConfigError(named) if isinstance(error, ConfigError) else DeviceError(named[0])
+def _replace_flags(problem: str) -> str:
+    """Replace a flag at the beginning of an error message by the parameter of `load`."""
+    return re.sub("^--device", "device", re.sub("^--model", "folder", problem))
