@@ -54,19 +54,19 @@ def char_ngrams(line: str) -> set[str]:
     return {text[i : i + NGRAM] for i in range(max(1, len(text) - NGRAM + 1))}
 
 
-def jaccard(left: set[str], right: set[str]) -> float:
+def jaccard(first: set[str], second: set[str]) -> float:
     """Return the Jaccard index: the size of the intersection divided by that of the union."""
-    common = len(left & right)
-    return common / (len(left) + len(right) - common)
+    common = len(first & second)
+    return common / (len(first) + len(second) - common)
 
 
-def is_near_duplicate(left: str, right: str) -> bool:
+def is_near_duplicate(first: str, second: str) -> bool:
     """Return whether two lines are equal or near duplicates."""
-    return jaccard(char_ngrams(left), char_ngrams(right)) >= MIN_JACCARD
+    return jaccard(char_ngrams(first), char_ngrams(second)) >= MIN_JACCARD
 
 
 def minhash_keys(lines: Sequence[str]) -> Keys:
-    """Return keys (L x BANDS); near duplicates agree in one of them with probability 0.997."""
+    """Return keys (L x BANDS); near duplicates share a key with probability 0.997."""
     if not lines:
         return np.empty((0, BANDS), np.uint32)
     texts = [normalize_spaces(line).ljust(NGRAM) for line in lines]
@@ -127,7 +127,7 @@ def verify_candidates(candidates: Iterable[Sequence[int]], texts: dict[int, str]
 
 
 class DuplicateIndex:
-    """An index of the lines of one held-out side, to find copies of them in training text."""
+    """An index of the lines of one held-out side that finds their copies in training text."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         self._ngrams = [char_ngrams(line) for line in lines]

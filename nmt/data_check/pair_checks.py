@@ -71,7 +71,7 @@ def is_tokenized(text: str) -> bool:
         return False
     for script, max_mean_length in UNSPACED_SCRIPTS:
         runs = list(script.finditer(text))
-        spaces = sum(text[left.end() : right.start()] == " " for left, right in pairwise(runs))
+        spaces = sum(text[run.end() : next_run.start()] == " " for run, next_run in pairwise(runs))
         characters = sum(run.end() - run.start() for run in runs)
         if spaces >= MIN_SPACES and characters <= max_mean_length * len(runs):
             return True

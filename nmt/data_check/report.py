@@ -134,8 +134,10 @@ def draw_histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) 
     bars = "".join(
         f"<rect x={10 * i} y={100 - 100 * count / max_count:.1f} width=9 "
         f"height={100 * count / max_count:.1f}>"
-        f"<title>{left:.4g} to {right:.4g}: {count}</title></rect>"
-        for i, (count, left, right) in enumerate(zip(counts, edges[:-1], edges[1:], strict=True))
+        f"<title>{low_edge:.4g} to {high_edge:.4g}: {count}</title></rect>"
+        for i, (count, low_edge, high_edge) in enumerate(
+            zip(counts, edges[:-1], edges[1:], strict=True)
+        )
     )
     caption = html.escape(title) + (f"; {beyond} beyond" if beyond else "")
     right_edge = 10 * HISTOGRAM_BARS

@@ -110,8 +110,8 @@ def scan_text_set(
 ) -> ScanReport:
     """Return the findings of a text set.
 
-    `language_codes` are the configured languages, `held_out_sets` the sets whose lines must not
-    occur in this one.
+    `language_codes` are the configured languages, `held_out_sets` the sets with lines
+    that must not occur in this one.
     """
     findings = Findings()
     counts, sample = sample_pairs(reader)
@@ -220,7 +220,7 @@ def _add_length_outliers(
 def _add_tokenized(
     findings: Findings, tokenized: NDArray[np.bool_], lengths: NDArray[np.int64]
 ) -> None:
-    """Add the tokenized lines of each side that has many of them; `tokenized` is L x 2."""
+    """Add the tokenized lines of each side with many such lines; `tokenized` is L x 2."""
     for column, side in enumerate(SIDES):
         lines = np.flatnonzero(tokenized[:, column])
         nonempty = int((lengths[:, 2 * column] > 0).sum())

@@ -175,7 +175,7 @@ def test_flags_that_cannot_be(tmp_path: Path) -> None:
     )
     refused(
         nmt(*get, "--mirror", "http://x", "--from", tmp_path),
-        "--from and --mirror: expected one of",
+        "--from and --mirror: expected at most one",
     )
     instead = nmt("data", "get", "summed", "--to", file)
     refused(instead, f"{file}: expected a folder, got a file (choose another with --to)")

@@ -89,7 +89,7 @@ def _find_sets(options: CheckOptions) -> tuple[dict[str, DataSet], dict[str, Dat
 
 
 def _sets_of_files(options: CheckOptions) -> tuple[dict[str, DataSet], dict[str, DataSet]]:
-    """Return the sets of two files, whose endings are the languages, and of `--test`."""
+    """Return the sets of two files and of `--test`; the file endings are the languages."""
     if options.overrides:
         raise ConfigError(["--set: changes a config, and two files are given"])
     src, tgt = options.paths

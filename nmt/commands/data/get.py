@@ -19,7 +19,7 @@ MIN_ANNOUNCED_BYTES = 10**7
 """Size of a download from which on verification and extraction are announced."""
 CHECKSUM_NAMES = {"sha256": "SHA-256", "md5": "MD5"}
 RECORD_FILE = "sources.json"
-"""File in the output folder with the origin of each text whose checksum is not in the catalogue."""
+"""File in the output folder with the origin of each text without a checksum in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _check_options(options: GetOptions) -> None:
     """Raise DataError if options contradict each other or name unusable folders."""
     source_dir, mirror = options.source_dir, options.mirror
     if source_dir is not None and mirror is not None:
-        raise DataError("--from and --mirror: expected one of them, got both")
+        raise DataError("--from and --mirror: expected at most one, got both")
     if mirror is not None and not mirror.startswith(("http://", "https://")):
         raise DataError(f"--mirror: expected an address with http:// or https://, got '{mirror}'")
     if source_dir is not None and not source_dir.is_dir():
@@ -80,7 +80,7 @@ def _check_options(options: GetOptions) -> None:
 
 
 def _provide_texts(download: Download, options: GetOptions) -> None:
-    """Write the texts of one download, unless all of them exist and are correct."""
+    """Write the texts of one download, unless they exist and are correct."""
     folder = options.folder
     existing = {name: _read_existing(folder / name) for name in download.texts}
     if all(_is_correct(folder, download, name, text) for name, text in existing.items()):
@@ -214,7 +214,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _update_record(folder: Path, download: Download, texts: dict[str, ExtractedText]) -> None:
-    """Add the texts whose checksums are not in the catalogue to the record."""
+    """Add the texts without a checksum in the catalogue to the record."""
     entries = {
         name: _record_entry(download, name, text)
         for name, text in texts.items()

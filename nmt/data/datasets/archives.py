@@ -33,7 +33,7 @@ ENCRYPTED_FLAG = 1
 def read_members(file: Path, name: str, source: str) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the path and the content of each file in a download.
 
-    `name` is the file name on the server, whose ending determines the format. A file that is no
+    `name` is the file name on the server; its ending determines the format. A file that is not an
     archive has one member with the path "". `source` names the download in error messages. Raises
     DataError if the archive is unsafe.
     """

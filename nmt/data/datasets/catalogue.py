@@ -51,7 +51,7 @@ class Download(Section):
     """Size in bytes, if it is known."""
     sha256: SHA256 | None = None
     md5: MD5 | None = None
-    """Checksum of a file whose SHA-256 is not published."""
+    """Checksum, if the SHA-256 is not published."""
     texts: Annotated[dict[TextName, Text], Field(min_length=1)]
 
     @property

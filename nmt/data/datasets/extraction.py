@@ -53,7 +53,7 @@ class _TextWriter:
 def extract_texts(
     file: Path, name: str, source: str, texts: Mapping[str, Text], folder: Path
 ) -> dict[str, ExtractedText]:
-    """Write the `texts` of a download into `folder`, either all of them or none.
+    """Write the `texts` of a download into `folder`: either all or none.
 
     `file` is the download, `name` its name on the server, and `source` its name in error messages.
     Raises DataError if the download is damaged, unsafe or different from the catalogue.

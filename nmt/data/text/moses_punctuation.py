@@ -13,7 +13,7 @@ from nmt.data.text.offset_mapping import Rule, substitution_rule
 
 NBSP = "\u00a0"
 NO_QUOTE_ORDER = ("cs", "cz")
-"""Languages whose commas and full stops next to a quotation mark are not moved."""
+"""Languages in which a comma or full stop next to a quotation mark is not moved."""
 DECIMAL_COMMA = ("cs", "cz", "de", "es", "fr")
 """Languages in which a no-break space between digits becomes a comma, not a full stop."""
 

@@ -1,7 +1,7 @@
 """Find sentence boundaries in a line of raw text.
 
 A rule-based splitter for any script, similar to the non-breaking prefix lists of Moses and Europarl
-(Koehn 2005). A missed boundary is considered better than a wrong one. It needs no model.
+(Koehn 2005). It works without a model. A missed boundary is considered better than a wrong one.
 """
 
 from __future__ import annotations

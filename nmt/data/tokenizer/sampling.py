@@ -20,7 +20,7 @@ UNKNOWN_PENALTY = 10.0
 SentencePiece uses the same value.
 """
 MAX_CACHED_WORDS = 100_000
-"""Maximum number of words whose lattices a sampler caches."""
+"""Maximum number of lattices, one per word, that a sampler caches."""
 
 
 class Vocabulary(Protocol):

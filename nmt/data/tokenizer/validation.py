@@ -26,7 +26,7 @@ _executor = ThreadPoolExecutor(2, "tokenizer")
 
 
 def mark_trusted(model: bytes) -> bytes:
-    """Record that a model needs no validation, for example after training it, and return it."""
+    """Record that a model can be loaded without validation, and return it."""
     _trusted_digests.add(digest(model))
     return model
 
