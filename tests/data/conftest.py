@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from downloads import CONTENT
+from download_cases import CONTENT
 from webserver import Page, Site, serving
 
 from nmt.data.datasets import download

@@ -1,4 +1,4 @@
-"""The catalogue that ships: readable, honest about its sums, and right where that can be seen."""
+"""The catalogue in the package is valid, complete and consistent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CATALOGUED = read_catalogue()
 
 
 @pytest.mark.parametrize("name", CATALOGUED)
-def test_every_text_has_all_languages_or_a_pair_of_them(name: str) -> None:
+def test_catalogue_texts_have_all_languages(name: str) -> None:
     dataset = CATALOGUED[name]
     sets: dict[str, set[str]] = defaultdict(set)
     for download in dataset.downloads:
@@ -32,35 +32,35 @@ def test_every_text_has_all_languages_or_a_pair_of_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CATALOGUED)
-def test_addresses_are_official_and_encrypted(name: str) -> None:
+def test_catalogue_urls_are_official_and_encrypted(name: str) -> None:
     hosts = "raw.githubusercontent.com|data.statmt.org|www.statmt.org|object.pouta.csc.fi"
     for download in CATALOGUED[name].downloads:
         assert re.match(f"https://({hosts})/", download.url)
 
 
 @pytest.mark.parametrize("name", CATALOGUED)
-def test_no_member_of_an_archive_gives_two_texts_but_the_columns_of_a_table(name: str) -> None:
+def test_catalogue_members_are_used_once(name: str) -> None:
     for download in CATALOGUED[name].downloads:
-        places = [(text.member, text.column) for text in download.texts.values()]
-        assert len(set(places)) == len(places)
+        locations = [(text.member, text.column) for text in download.texts.values()]
+        assert len(set(locations)) == len(locations)
         is_archive = download.file.endswith((".tgz", ".zip"))
         assert all(bool(text.member) == is_archive for text in download.texts.values())
 
 
-def test_no_sum_stands_for_two_files() -> None:
+def test_catalogue_checksums_are_unique() -> None:
     urls: dict[str, set[str]] = defaultdict(set)
     for dataset in CATALOGUED.values():
         for download in dataset.downloads:
-            for sum_ in (download.sha256, download.md5):
-                urls[sum_ or download.url].add(download.url)
-    assert all(len(found) == 1 for found in urls.values())
+            for checksum in (download.sha256, download.md5):
+                urls[checksum or download.url].add(download.url)
+    assert all(len(same_checksum) == 1 for same_checksum in urls.values())
 
 
 @pytest.mark.skipif(
     not OFFICIAL.is_dir(),
     reason="the official Multi30k .gz files are not in ../shared/corpora/multi30k/official",
 )
-def test_multi30k_is_the_official_one() -> None:
+def test_catalogue_multi30k_matches_official_files() -> None:
     for download in CATALOGUED["multi30k"].downloads:
         packed = (OFFICIAL / download.file).read_bytes()
         assert download.size == len(packed)
@@ -70,13 +70,13 @@ def test_multi30k_is_the_official_one() -> None:
     assert len(CATALOGUED["multi30k"].downloads) == 12
 
 
-def test_an_unknown_name_gets_the_list_and_the_nearest() -> None:
+def test_find_dataset_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(DataError, match=r"one of multi30k, .*, got 'multi31k' \(did you mean 'mul"):
         find_dataset("multi31k")
 
 
-def one(**changes: str) -> str:
-    """A small catalogue as YAML, with some lines changed."""
+def small_catalogue(**changes: str) -> str:
+    """Return a catalogue with one data set as YAML, with some lines changed."""
     lines = {
         "licence": "  licence: free",
         "languages": "  languages: [en, fr]",
@@ -108,18 +108,18 @@ def one(**changes: str) -> str:
         ({"languages": "  languages: [en, no]"}, r":3: one\.languages\.1: a bare no is ambiguous"),
     ],
 )  # fmt: skip
-def test_a_catalogue_with_a_fault_is_refused_with_its_line(
+def test_read_catalogue_invalid_file_is_refused(
     changes: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "catalogue.yaml"
-    file.write_text(one(), encoding="utf-8")
+    file.write_text(small_catalogue(), encoding="utf-8")
     assert read_catalogue(file)["one"].checksum_algorithms == "md5"
-    file.write_text(one(**changes), encoding="utf-8")
+    file.write_text(small_catalogue(**changes), encoding="utf-8")
     with pytest.raises(DataError, match=f"{re.escape(str(file))}{message}"):
         read_catalogue(file)
 
 
-def test_the_catalogue_is_part_of_the_package() -> None:
+def test_catalogue_is_part_of_the_package() -> None:
     import nmt
 
     assert CATALOGUE.is_relative_to(Path(nmt.__file__).parent)

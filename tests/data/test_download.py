@@ -1,4 +1,4 @@
-"""Downloads from a real server: gone on with where they were cut, never spliced."""
+"""Downloads from a real server: interrupted downloads continue and are never spliced."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from downloads import CONTENT, OTHER, cut_once, get
+from download_cases import CHANGED_CONTENT, CONTENT, get, interrupt
 from webserver import Page, Site
 
 from nmt.core import files
@@ -16,7 +16,7 @@ from nmt.data.datasets.download import delete_part, download_file
 from nmt.errors import DataError
 
 
-def test_a_whole_file_comes_in_and_is_not_asked_for_again(site: Site, part: Path) -> None:
+def test_download_complete_file_is_not_requested_again(site: Site, part: Path) -> None:
     assert get(site, part, len(CONTENT)) == CONTENT
     assert get(site, part, len(CONTENT)) == CONTENT
     assert len(site.requests) == 1
@@ -24,7 +24,7 @@ def test_a_whole_file_comes_in_and_is_not_asked_for_again(site: Site, part: Path
     assert list(part.parent.iterdir()) == []
 
 
-def test_a_cut_download_is_gone_on_with_at_once(site: Site, part: Path) -> None:
+def test_download_interrupted_continues_at_once(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [5_000, 512, 9_000]
     assert get(site, part) == CONTENT
     assert [request.range for request in site.requests] == [
@@ -36,22 +36,24 @@ def test_a_cut_download_is_gone_on_with_at_once(site: Site, part: Path) -> None:
     assert {request.if_range for request in site.requests[1:]} == {'"1"'}
 
 
-def test_the_next_process_goes_on(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_once(site, part, monkeypatch)
+def test_download_next_process_continues(
+    site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(site, part, monkeypatch)
     assert get(site, part) == CONTENT
     assert [(request.range, request.sent) for request in site.requests] == [("bytes=7000-", 13_000)]
 
 
-def test_a_server_without_ranges_sends_the_file_from_its_start(
+def test_download_server_without_ranges_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.gz"].ranges = False
-    cut_once(site, part, monkeypatch)
+    interrupt(site, part, monkeypatch)
     assert get(site, part) == CONTENT
     assert [request.sent for request in site.requests] == [len(CONTENT)]
 
 
-@pytest.mark.parametrize("heeded", [True, False], ids=["If-Range heeded", "If-Range ignored"])
+@pytest.mark.parametrize("if_range", [True, False], ids=["If-Range supported", "If-Range ignored"])
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -67,73 +69,73 @@ def test_a_server_without_ranges_sends_the_file_from_its_start(
     ],
     ids=["ETag", "date", "weak ETag"],
 )
-def test_a_file_that_has_changed_is_never_spliced(
+def test_download_changed_file_is_never_spliced(
     before: dict[str, str | None],
     after: dict[str, str | None],
-    heeded: bool,
+    if_range: bool,
     site: Site,
     part: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site.pages["/a.gz"] = Page(CONTENT, **before)  # type: ignore[arg-type]
-    cut_once(site, part, monkeypatch)
-    site.pages["/a.gz"] = Page(OTHER, if_range=heeded, **after)  # type: ignore[arg-type]
-    assert get(site, part) == OTHER
+    interrupt(site, part, monkeypatch)
+    site.pages["/a.gz"] = Page(CHANGED_CONTENT, if_range=if_range, **after)  # type: ignore[arg-type]
+    assert get(site, part) == CHANGED_CONTENT
     assert site.requests[0].range == "bytes=7000-"
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"'])
-def test_without_a_strong_mark_of_the_version_nothing_is_gone_on_with(
+def test_download_without_strong_etag_starts_again(
     etag: str | None, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.gz"].etag = etag
-    cut_once(site, part, monkeypatch)
-    site.pages["/a.gz"].content = OTHER
-    assert get(site, part) == OTHER
+    interrupt(site, part, monkeypatch)
+    site.pages["/a.gz"].content = CHANGED_CONTENT
+    assert get(site, part) == CHANGED_CONTENT
     assert [request.range for request in site.requests] == [None]
 
 
-def test_a_part_without_its_note_is_not_trusted(
+def test_download_damaged_version_file_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
+    interrupt(site, part, monkeypatch)
     part.with_name("a.gz.part.json").write_text("{")
     assert get(site, part) == CONTENT
     assert [request.range for request in site.requests] == [None]
 
 
-def test_a_part_from_another_address_is_not_gone_on_with(
+def test_download_part_of_another_url_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
-    site.pages["/b.gz"] = Page(OTHER)
+    interrupt(site, part, monkeypatch)
+    site.pages["/b.gz"] = Page(CHANGED_CONTENT)
     download_file(f"{site.url}/b.gz", part)
-    assert part.read_bytes() == OTHER
+    assert part.read_bytes() == CHANGED_CONTENT
 
 
-def test_a_file_that_has_shrunk_is_fetched_anew(
+def test_download_shrunk_file_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
-    site.pages["/a.gz"].content = OTHER[:3_000]
-    assert get(site, part) == OTHER[:3_000]
+    interrupt(site, part, monkeypatch)
+    site.pages["/a.gz"].content = CHANGED_CONTENT[:3_000]
+    assert get(site, part) == CHANGED_CONTENT[:3_000]
     assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
 @pytest.mark.parametrize("shift", [-1_000, 1_000])
-def test_a_part_that_begins_elsewhere_is_not_taken(
+def test_download_wrong_range_start_starts_again(
     shift: int, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
+    interrupt(site, part, monkeypatch)
     site.pages["/a.gz"].shift = shift
     assert get(site, part) == CONTENT
     assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
-def test_a_partial_answer_need_not_repeat_the_version(
+def test_download_partial_response_may_omit_version(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
+    interrupt(site, part, monkeypatch)
     site.pages["/a.gz"].validators_in_parts = False
     site.pages["/a.gz"].cuts = [1_000]
     assert get(site, part) == CONTENT
@@ -141,8 +143,8 @@ def test_a_partial_answer_need_not_repeat_the_version(
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_happens_the_file_is_one_version(seed: int, site: Site, part: Path) -> None:
-    """Cuts, changes of the file and servers of all manners, in any order."""
+def test_download_random_servers_give_one_version(seed: int, site: Site, part: Path) -> None:
+    """Interruptions, changes of the file and differences between servers, in random order."""
     rng = random.Random(seed)
     for version in range(6):
         content = random.Random(version).randbytes(rng.randrange(1, 9_000))
@@ -159,39 +161,39 @@ def test_whatever_happens_the_file_is_one_version(seed: int, site: Site, part: P
                 break
         except DataError:
             continue
-        pytest.fail(f"version {version} came in as something else")
+        pytest.fail(f"version {version} was downloaded with wrong content")
 
 
-def test_a_file_of_unknown_length(site: Site, part: Path) -> None:
+def test_download_file_of_unknown_length(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     assert get(site, part) == CONTENT
     assert get(site, part) == CONTENT
     assert len(site.requests) == 1
 
 
-def test_a_cut_shows_by_the_size_that_is_known(site: Site, part: Path) -> None:
+def test_download_expected_size_reveals_interruption(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     site.pages["/a.gz"].cuts = [7_000]
     assert get(site, part, len(CONTENT)) == CONTENT
     assert [request.range for request in site.requests] == [None, "bytes=7000-"]
 
 
-@pytest.mark.parametrize("at", [0, 7_000], ids=["from its start", "gone on with"])
-def test_two_processes_do_not_write_one_part(
-    at: int, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("offset", [0, 7_000], ids=["from the start", "continued"])
+def test_download_locked_part_is_an_error(
+    offset: int, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if at:
-        cut_once(site, part, monkeypatch)
-    with files.open_resumable(part, keep_bytes=at) as stream:
+    if offset:
+        interrupt(site, part, monkeypatch)
+    with files.open_resumable(part, keep_bytes=offset) as stream:
         with pytest.raises(
             DataError, match="part: expected a file that no other process is fetching"
         ):
             get(site, part)
-        stream.write(CONTENT[at:])
+        stream.write(CONTENT[offset:])
     assert part.read_bytes() == CONTENT
 
 
-def test_lines_now_and_then_where_there_is_no_terminal(
+def test_download_without_terminal_logs_lines(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(download, "SECONDS_BETWEEN_LOG_LINES", 0.0)
@@ -205,7 +207,7 @@ def test_lines_now_and_then_where_there_is_no_terminal(
     assert not any("\r" in line for line in lines)
 
 
-def test_a_bar_on_a_terminal(
+def test_download_on_terminal_shows_bar(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -1,4 +1,4 @@
-"""Has an input changed? Judged by size and time first, by content on a difference."""
+"""Detection of changed files: by size and time first, by content on a difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_stamp_says_what_the_file_was(file: Path) -> None:
+def test_stamp_records_path_size_time_and_hash(file: Path) -> None:
     assert stamp(file) == {
         "path": str(file),
         "size": 4,
@@ -29,15 +29,15 @@ def test_a_stamp_says_what_the_file_was(file: Path) -> None:
     assert fingerprint.digest(b"one\n") == stamp(file)["sha256"]
 
 
-def test_a_file_left_alone_is_unchanged_and_not_read(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_untouched_file_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = stamp(file)
-    monkeypatch.setattr(fingerprint, "sha256", lambda _: pytest.fail("read the whole file"))
+    monkeypatch.setattr(
+        fingerprint, "sha256", lambda _: pytest.fail("read the content of the file")
+    )
     assert unchanged([old], [file])
 
 
-def test_a_touched_or_moved_file_of_the_same_content_is_unchanged(file: Path) -> None:
+def test_unchanged_touched_or_moved_file_is_true(file: Path) -> None:
     old = stamp(file)
     os.utime(file, (1, 1))
     assert unchanged([old], [file])
@@ -45,25 +45,25 @@ def test_a_touched_or_moved_file_of_the_same_content_is_unchanged(file: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"two\n", b"one\n\n", b""], ids=["same size", "more", "none"])
-def test_another_content_is_a_change(file: Path, content: bytes) -> None:
+def test_unchanged_different_content_is_false(file: Path, content: bytes) -> None:
     old = stamp(file)
     file.write_bytes(content)
     os.utime(file, (1, 1))
     assert not unchanged([old], [file])
 
 
-def test_a_missing_file_is_a_change(file: Path) -> None:
+def test_unchanged_missing_file_is_false(file: Path) -> None:
     old = stamp(file)
     file.unlink()
     assert not unchanged([old], [file])
 
 
-def test_one_file_more_fewer_or_in_another_order_is_a_change(file: Path) -> None:
-    other = file.with_name("other")
-    other.write_bytes(b"two\n")
-    both = [stamp(file), stamp(other)]
-    assert unchanged(both, [file, other])
-    assert not unchanged(both, [other, file])
-    assert not unchanged(both, [file])
-    assert not unchanged(both[:1], [file, other])
+def test_unchanged_different_list_of_files_is_false(file: Path) -> None:
+    second = file.with_name("second")
+    second.write_bytes(b"two\n")
+    stamps = [stamp(file), stamp(second)]
+    assert unchanged(stamps, [file, second])
+    assert not unchanged(stamps, [second, file])
+    assert not unchanged(stamps, [file])
+    assert not unchanged(stamps[:1], [file, second])
     assert unchanged([], [])

@@ -1,4 +1,4 @@
-"""The tokenizer's trainer sees the text of every line, however long the line is."""
+"""Splitting of long lines for SentencePiece's trainer, so that no text is skipped."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_trainable_lines_short_lines_are_unchanged() -> None:
     assert list(trainable_lines(lines)) == lines
 
 
-def test_trainable_lines_long_line_is_cut_at_spaces() -> None:
+def test_trainable_lines_long_line_is_split_at_spaces() -> None:
     rng = random.Random(1)
     words = ["".join(rng.choices("abcกขคあいう", k=rng.randint(1, 40))) for _ in range(2000)]
     parts = list(trainable_lines([" ".join(words)]))

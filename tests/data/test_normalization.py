@@ -1,4 +1,4 @@
-"""Normalization: what each step does, and where each character of its output comes from."""
+"""Normalization steps, and the original span of each character of their output."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from nmt.errors import RunError
 
 STEPS: tuple[NormalizationStep, ...] = ("entities", "nfc", "nfkc", "quotes", "moses", "spaces")
 NBSP = "\u00a0"
-SIGNS = [*"ae1 .,:;!?()%«»“”„‘’'\"`´—–…<\r\t\u00a0\u0301\u1161\u11a8\u3099ｶ가"]
+CHARACTERS = [*"ae1 .,:;!?()%«»“”„‘’'\"`´—–…<\r\t\u00a0\u0301\u1161\u11a8\u3099ｶ가"]
 SEQUENCES = ["&amp;", "&#39;", "&#10;", "&nbsp;", "\u212b", "ﬁ", "각"]
 odd_text = st.lists(
-    st.sampled_from(SIGNS + SEQUENCES) | st.characters(exclude_categories=["Cs"]), max_size=25
+    st.sampled_from(CHARACTERS + SEQUENCES) | st.characters(exclude_categories=["Cs"]), max_size=25
 ).map("".join)
 
 
@@ -70,7 +70,7 @@ def test_normalizer_step_rewrites(step: NormalizationStep, text: str, expected: 
         ("a\rb", "ab"),
     ],
 )
-def test_normalizer_moses_marks_of_all_languages(text: str, expected: str) -> None:
+def test_normalizer_moses_punctuation_of_all_languages(text: str, expected: str) -> None:
     assert normalized(text, "moses", language="cs") == expected
 
 
@@ -93,7 +93,7 @@ def test_normalizer_moses_differs_by_language(language: str, text: str, expected
     assert normalized(text, "moses", language=language) == expected
 
 
-def test_normalizer_order_is_fixed() -> None:
+def test_normalizer_step_order_is_fixed() -> None:
     text = " e\u0301&nbsp;&laquo;x&raquo; "
     assert normalized(text, *STEPS) == normalized(text, *reversed(STEPS)) == 'é "x"'
 
@@ -110,10 +110,10 @@ def test_normalizer_steps_agree_with_libraries(text: str) -> None:
 @pytest.mark.parametrize("steps", [*((step,) for step in STEPS), STEPS], ids="+".join)
 @given(text=odd_text)
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_normalizer_aligned_agrees_and_is_in_order(
+def test_normalize_with_spans_agrees_and_is_sorted(
     steps: tuple[NormalizationStep, ...], language: str, text: str
 ) -> None:
-    """Spans are in order, in the text, and an unchanged character comes from itself."""
+    """Spans are sorted and inside the text; an unchanged character comes from itself."""
     normalizer = Normalizer(steps, language)
     aligned = normalizer.normalize_with_spans(text)
     assert aligned.text == normalizer(text)
@@ -125,11 +125,11 @@ def test_normalizer_aligned_agrees_and_is_in_order(
         assert aligned.begins == list(range(len(text)))
 
 
-def test_normalizer_aligned_spans_hold_the_original() -> None:
+def test_normalize_with_spans_returns_original_spans() -> None:
     text = "«\u00a0e\u0301&eacute;\u00a0»  x"
     aligned = Normalizer(("entities", "nfc", "moses", "spaces"), "fr").normalize_with_spans(text)
     spans = zip(aligned.text, aligned.begins, aligned.ends, strict=True)
-    assert [(letter, text[begin:end]) for letter, begin, end in spans] == [
+    assert [(character, text[begin:end]) for character, begin, end in spans] == [
         ('"', "«\u00a0"),
         ("é", "e\u0301"),
         ("é", "&eacute;"),
@@ -139,7 +139,7 @@ def test_normalizer_aligned_spans_hold_the_original() -> None:
     ]
 
 
-def test_normalizers_are_saved_as_readable_json(tmp_path: Path) -> None:
+def test_save_normalizers_writes_readable_json(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     src = Normalizer(("nfc", "moses"), "en", {7: "fr"})
     tgt = Normalizer(("nfc", "moses"), "de")
@@ -173,7 +173,7 @@ def test_load_normalizers_damaged_file_raises(tmp_path: Path, content: str) -> N
         load_normalizers(run)
 
 
-def test_normalizer_tagged_takes_the_language_of_its_tag() -> None:
+def test_for_tags_selects_the_language_of_the_tag() -> None:
     normalizer = Normalizer(("moses",), "en", {7: "fr", 8: "de"})
     assert normalizer.for_tags((3, 7)).language == "fr"
     assert normalizer.for_tags((3,)).language == "en"

@@ -1,4 +1,4 @@
-"""Archives made in memory, and what came of unpacking them."""
+"""Archives in memory, and the result of extracting them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nmt.errors import DataError
 
 PAIR = {"train.en": Text(member="d/a.en"), "train.fr": Text(member="d/a.fr")}
 EN, FR = b"One.\nTwo.\n", b"Un.\nDeux.\n"
-WHOLE = {"d/a.en": EN, "d/a.fr": FR}
+MEMBERS = {"d/a.en": EN, "d/a.fr": FR}
 
 
-def tar_of(members: dict[str, bytes], mode: str = "w:gz", extra: object = None) -> bytes:
-    """Pack members, after whatever `extra` adds to the open archive."""
+def make_tar(members: dict[str, bytes], mode: str = "w:gz", extra: object = None) -> bytes:
+    """Return a tar archive; `extra` may add other members to the open archive first."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
         if callable(extra):
@@ -31,7 +31,8 @@ def tar_of(members: dict[str, bytes], mode: str = "w:gz", extra: object = None) 
     return out.getvalue()
 
 
-def zip_of(members: dict[str, bytes], extra: object = None) -> bytes:
+def make_zip(members: dict[str, bytes], extra: object = None) -> bytes:
+    """Return a zip archive; `extra` may add other members to the open archive first."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         if callable(extra):
@@ -41,27 +42,27 @@ def zip_of(members: dict[str, bytes], extra: object = None) -> bytes:
     return out.getvalue()
 
 
-def run(
-    content: bytes, file: str, texts: dict[str, Text], tmp_path: Path
+def extract(
+    content: bytes, name: str, texts: dict[str, Text], tmp_path: Path
 ) -> tuple[dict[str, ExtractedText], dict[str, bytes]]:
-    """Unpack; return what was said to be written, and what is there."""
-    packed = tmp_path / "packed"
-    packed.write_bytes(content)
+    """Extract texts; return the result and the contents of the written files."""
+    file = tmp_path / "packed"
+    file.write_bytes(content)
     folder = tmp_path / "out"
-    written = extract_texts(packed, file, "SOURCE", texts, folder)
-    return written, {path.name: path.read_bytes() for path in folder.iterdir()}
+    extracted = extract_texts(file, name, "SOURCE", texts, folder)
+    return extracted, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def refused(
-    content: bytes, file: str, texts: dict[str, Text], tmp_path: Path, message: str
+def assert_refused(
+    content: bytes, name: str, texts: dict[str, Text], tmp_path: Path, message: str
 ) -> None:
-    """The archive is refused in words, nothing is written, and what was there stays."""
+    """Assert that extraction raises a one-line DataError and changes no file."""
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "train.en").write_bytes(b"mine\n")
     before = sorted(tmp_path.parent.rglob("*"))
     with pytest.raises(DataError, match=message) as error:
-        run(content, file, texts, tmp_path)
+        extract(content, name, texts, tmp_path)
     assert "\n" not in str(error.value)
     assert (folder / "train.en").read_bytes() == b"mine\n"
     assert sorted({*tmp_path.parent.rglob("*")} - {tmp_path / "packed"}) == before

@@ -1,4 +1,4 @@
-"""What the formats of public data give as plain text."""
+"""Extraction of plain text from the formats of public data sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from packing import FR, PAIR, refused, run, tar_of
+from archive_cases import FR, PAIR, assert_refused, extract, make_tar
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
 from nmt.data.datasets.catalogue import Text
@@ -18,17 +18,17 @@ from nmt.data.datasets.catalogue import Text
     ("file", "pack"),
     [("a.gz", gzip.compress), ("a.xz", lzma.compress), ("a.txt", bytes)],
 )
-def test_a_plain_text_stays_as_it_is_to_the_last_byte(
+def test_extract_plain_text_is_unchanged(
     file: str, pack: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     text = "\ufeffA\u0085b\u2028c \r\n\n\x0b d \tno end".encode()
-    assert run(pack(text), file, {"train.en": Text()}, tmp_path)[1] == {"train.en": text}
+    assert extract(pack(text), file, {"train.en": Text()}, tmp_path)[1] == {"train.en": text}
 
 
-def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None:
+def test_extract_invalid_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
     latin = "One.\nGröße\n".encode("latin-1")
-    refused(
-        tar_of({"d/a.en": latin, "d/a.fr": FR}),
+    assert_refused(
+        make_tar({"d/a.en": latin, "d/a.fr": FR}),
         "a.tgz",
         PAIR,
         tmp_path,
@@ -36,7 +36,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path: Path) -> None
     )
 
 
-def test_rows_of_a_tsv_that_lack_a_side_are_left_out_on_both(tmp_path: Path) -> None:
+def test_extract_tsv_rows_with_one_side_are_skipped(tmp_path: Path) -> None:
     rows = (
         "Eins.\tOne.\tmore\n"
         "\t\n"  # between documents
@@ -52,9 +52,9 @@ def test_rows_of_a_tsv_that_lack_a_side_are_left_out_on_both(tmp_path: Path) -> 
         "train.de": Text(format="tsv", column=1),
         "train.en": Text(format="tsv", column=2),
     }
-    _, there = run(gzip.compress(rows.encode()), "a.tsv.gz", texts, tmp_path)
-    assert there["train.de"].decode() == 'Eins.\nFünf.\nSechs "6\nSieben.\n'
-    assert there["train.en"].decode() == 'One.\nFive.\n"Six"\nSeven.\n'
+    _, contents = extract(gzip.compress(rows.encode()), "a.tsv.gz", texts, tmp_path)
+    assert contents["train.de"].decode() == 'Eins.\nFünf.\nSechs "6\nSieben.\n'
+    assert contents["train.en"].decode() == 'One.\nFive.\n"Six"\nSeven.\n'
 
 
 SGM = """<srcset setid="newstest2099" srclang="any">
@@ -71,23 +71,25 @@ SGM = """<srcset setid="newstest2099" srclang="any">
 """
 
 
-def test_segments_are_those_of_sacrebleu(tmp_path: Path) -> None:
+def test_extract_sgm_equals_sacrebleu(tmp_path: Path) -> None:
     (tmp_path / "a.sgm").write_text(SGM, encoding="utf-8", newline="\n")
     converter = FakeSGMLDataset("any", data=[], description="", md5=[], langpairs={})
     converter._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))
     expected = (tmp_path / "a.txt").read_bytes()
     assert expected.count(b"\n") == 4
     text = {"test.en": Text(format="sgm")}
-    assert run(SGM.encode(), "a.sgm", text, tmp_path)[1] == {"test.en": expected}
+    assert extract(SGM.encode(), "a.sgm", text, tmp_path)[1] == {"test.en": expected}
 
 
-def test_a_segment_over_two_lines_is_refused(tmp_path: Path) -> None:
+def test_extract_sgm_segment_on_two_lines_is_refused(tmp_path: Path) -> None:
     content = b'<seg id="1">One</seg>\n<seg id="2">Two\nlines</seg>\n'
     text = {"test.en": Text(format="sgm")}
-    refused(content, "a.sgm", text, tmp_path, "SOURCE:2: expected a <seg> that ends on its line")
+    assert_refused(
+        content, "a.sgm", text, tmp_path, "SOURCE:2: expected a <seg> that ends on its line"
+    )
 
 
-def test_tags_of_a_talk_are_left_out(tmp_path: Path) -> None:
+def test_extract_ted_tags_are_skipped(tmp_path: Path) -> None:
     talk = (
         '<doc docid="1" genre="lectures">\n'
         "<url>http://example.org</url>\n"
@@ -104,5 +106,5 @@ def test_tags_of_a_talk_are_left_out(tmp_path: Path) -> None:
         "  <translator href='x'>Bob</translator>\n"
         "</doc>\n"
     )
-    _, there = run(talk.encode(), "train.tags", {"train.en": Text(format="tags")}, tmp_path)
-    assert there["train.en"].decode() == "Hello.\n\n<3 to you & all.\n<docile> is no tag.\n"
+    _, contents = extract(talk.encode(), "train.tags", {"train.en": Text(format="tags")}, tmp_path)
+    assert contents["train.en"].decode() == "Hello.\n\n<3 to you & all.\n<docile> is no tag.\n"

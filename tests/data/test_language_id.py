@@ -1,4 +1,4 @@
-"""Languages of lines."""
+"""Language identification of lines."""
 
 from __future__ import annotations
 
@@ -61,9 +61,11 @@ CROATIAN = [
         ("", "en", None),
     ],
 )
-def test_other_language_of_a_line(text: str, expected: str, code: str | None) -> None:
-    other = detect_unexpected_language(text, expected)
-    assert other == (None if code is None else UnexpectedLanguage(code, related=False))
+def test_unexpected_language_of_a_line_is_returned(
+    text: str, expected: str, code: str | None
+) -> None:
+    language = detect_unexpected_language(text, expected)
+    assert language == (None if code is None else UnexpectedLanguage(code, related=False))
 
 
 @pytest.mark.parametrize(
@@ -78,28 +80,30 @@ def test_other_language_of_a_line(text: str, expected: str, code: str | None) ->
         ("Votre curriculum vitae est très impressionnant.", "fr"),
     ],
 )
-def test_other_language_short_line_is_not_reported(text: str, expected: str) -> None:
+def test_unexpected_language_of_a_short_line_is_none(text: str, expected: str) -> None:
     assert detect_unexpected_language(text, expected) is None
 
 
 @pytest.mark.parametrize("expected", ["hr", "sr", "bs"])
-def test_other_language_croatian_is_not_reported(expected: str) -> None:
-    """Expect no error in any of the three files and no warning in the Croatian one."""
-    others = [detect_unexpected_language(line, expected) for line in CROATIAN]
-    assert all(other is None or other.related for other in others)
+def test_unexpected_language_croatian_is_no_error(expected: str) -> None:
+    """Croatian text is no error as Serbian or Bosnian, and no warning as Croatian."""
+    languages = [detect_unexpected_language(line, expected) for line in CROATIAN]
+    assert all(language is None or language.related for language in languages)
     if expected == "hr":
-        assert others == [None] * len(CROATIAN)
+        assert languages == [None] * len(CROATIAN)
 
 
-def test_other_language_croatian_in_english_is_found() -> None:
-    """The shares of Croatian, Bosnian and Serbian are added up."""
-    others = [detect_unexpected_language(line, "en") for line in CROATIAN if len(line.split()) >= 5]
-    assert sum(other is not None and not other.related for other in others) >= 0.9 * len(others)
+def test_unexpected_language_croatian_in_english_is_found() -> None:
+    """The probabilities of Croatian, Bosnian and Serbian are summed."""
+    long_lines = [line for line in CROATIAN if len(line.split()) >= 5]
+    languages = [detect_unexpected_language(line, "en") for line in long_lines]
+    errors = [language for language in languages if language and not language.related]
+    assert len(errors) >= 0.9 * len(languages)
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
-def test_other_language_clean_text_has_few_false_alarms() -> None:
-    """Expect at most 1 of 10,000 lines, and a recall of 0.9 in text of the other languages."""
+def test_unexpected_language_has_few_false_alarms() -> None:
+    """At most 1 of 10,000 lines is a false alarm; the recall in other languages is 0.9."""
     false_alarms, lines = 0, {}
     for code in ("en", "de", "fr", "cs"):
         text = (CORPORA / "multi30k" / f"train.{code}").read_text("utf-8").split("\n")[:-1]
@@ -110,10 +114,12 @@ def test_other_language_clean_text_has_few_false_alarms() -> None:
     assert false_alarms <= 2
     for code in lines:
         for expected in lines:
-            long = [line for line in lines[code][:500] if len(line.split()) >= 5]
-            others = [detect_unexpected_language(line, expected) for line in long]
-            if code != expected:
-                assert others.count(UnexpectedLanguage(code, related=False)) >= 0.9 * len(long)
+            if code == expected:
+                continue
+            long_lines = [line for line in lines[code][:500] if len(line.split()) >= 5]
+            languages = [detect_unexpected_language(line, expected) for line in long_lines]
+            hits = languages.count(UnexpectedLanguage(code, related=False))
+            assert hits >= 0.9 * len(long_lines)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +130,7 @@ def test_other_language_clean_text_has_few_false_alarms() -> None:
         ("Ik heb gisteren een nieuwe fiets gekocht.", "af", "nl"),
     ],
 )
-def test_other_language_related_is_marked(text: str, expected: str, code: str) -> None:
+def test_unexpected_language_related_is_marked(text: str, expected: str, code: str) -> None:
     assert detect_unexpected_language(text, expected) == UnexpectedLanguage(code, related=True)
 
 
@@ -132,7 +138,7 @@ def test_related_languages_are_known_and_symmetric() -> None:
     codes = {code for group in RELATED_LANGUAGES for code in group}
     assert codes <= set(language_codes())
     assert all(
-        code in related_languages(other) for code in codes for other in related_languages(code)
+        code in related_languages(related) for code in codes for related in related_languages(code)
     )
 
 
@@ -149,11 +155,11 @@ def test_related_languages_are_known_and_symmetric() -> None:
         ("zxx", None),
     ],
 )
-def test_identifier_code_of_a_language_code(code: str, expected: str | None) -> None:
+def test_to_identifier_code_accepts_variants(code: str, expected: str | None) -> None:
     assert to_identifier_code(code) == expected
 
 
-def test_main_language_is_that_of_most_lines() -> None:
+def test_main_language_needs_most_lines() -> None:
     assert main_language([GERMAN, GERMAN, FRENCH]) == "de"
     assert main_language([GERMAN, FRENCH]) is None
     assert main_language(["1 2 3", "4 5 6"]) is None

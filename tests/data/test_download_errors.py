@@ -1,4 +1,4 @@
-"""Servers that fail: each failure in words, and what has arrived stays."""
+"""Downloads from servers that fail: the error is reported, and received bytes are kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from downloads import CONTENT, cut_once, get
+from download_cases import CONTENT, get, interrupt
 from webserver import Page, Site
 
 from nmt.data.datasets import download
@@ -15,7 +15,7 @@ from nmt.data.datasets.download import download_file
 from nmt.errors import DataError
 
 
-def test_another_size_is_refused_before_anything_is_written(site: Site, part: Path) -> None:
+def test_download_wrong_size_is_refused_before_writing(site: Site, part: Path) -> None:
     with pytest.raises(
         DataError, match=r"a\.gz: expected 19,999 bytes, got 20,000: another version"
     ):
@@ -23,7 +23,7 @@ def test_another_size_is_refused_before_anything_is_written(site: Site, part: Pa
     assert not part.parent.exists()
 
 
-def test_a_file_without_end_is_refused(
+def test_download_endless_file_is_refused(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "MAX_FILE_BYTES", 10_000)
@@ -34,7 +34,7 @@ def test_a_file_without_end_is_refused(
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
-def test_an_answer_that_is_an_error(status: int, site: Site, part: Path) -> None:
+def test_download_http_error_is_reported(status: int, site: Site, part: Path) -> None:
     site.pages["/a.gz"].status = status
     match = rf"{site.url}/a\.gz: expected an answer, got: the server answers {status} .*; try again"
     with pytest.raises(DataError, match=match + r", or name a folder that holds a\.gz with --from"):
@@ -43,10 +43,10 @@ def test_an_answer_that_is_an_error(status: int, site: Site, part: Path) -> None
     assert len(site.requests) == 1
 
 
-def test_a_server_that_is_gone_by_now(
+def test_download_unavailable_server_keeps_the_part(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_once(site, part, monkeypatch)
+    interrupt(site, part, monkeypatch)
     site.pages["/a.gz"].status = 503
     with pytest.raises(
         DataError, match=r"503.*; 7 kB are kept, repeat the command to continue, or"
@@ -55,14 +55,14 @@ def test_a_server_that_is_gone_by_now(
     assert part.read_bytes() == CONTENT[:7_000]
 
 
-def test_a_server_that_cuts_for_ever(site: Site, part: Path) -> None:
+def test_download_repeated_interruptions_give_up(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [100] * 100
     with pytest.raises(DataError, match=r"cut; 500 B are kept, repeat the command to continue"):
         get(site, part)
     assert len(site.requests) == download.MAX_CONNECTIONS
 
 
-def test_no_server(part: Path) -> None:
+def test_download_refused_connection_is_reported(part: Path) -> None:
     with socket.socket() as free:  # bound but not listening: connections are refused
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/a.gz"
@@ -73,7 +73,7 @@ def test_no_server(part: Path) -> None:
     assert not part.parent.exists()
 
 
-def test_a_server_that_says_nothing(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_silent_server_times_out(part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.gz"
@@ -81,7 +81,7 @@ def test_a_server_that_says_nothing(part: Path, monkeypatch: pytest.MonkeyPatch)
             download_file(url, part)
 
 
-def test_a_server_that_falls_silent_is_asked_again(
+def test_download_stalled_server_is_retried(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
@@ -115,7 +115,7 @@ def test_a_server_that_falls_silent_is_asked_again(
     ],
     ids=["nonsense", "nothing", "unasked part", "cut chunk"],
 )
-def test_an_answer_that_is_no_answer(answer: bytes, reason: str, part: Path) -> None:
+def test_download_invalid_response_is_reported(answer: bytes, reason: str, part: Path) -> None:
     def answer_all(listener: socket.socket) -> None:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Sentence boundaries: abbreviations, numbers, quotes and scripts, and the recall on real text."""
+"""Sentence boundaries: abbreviations, numbers, quotation marks, scripts, and real text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sentences(line: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("language", "line"),
-    [  # "|" marks where a sentence ends
+    [  # "|" marks the end of a sentence
         ("en", "The dog sleeps.| The queen reads a letter.| He is not here."),
         ("en", "Dr. Smith met Mr. J. K. Brown at St. Mary's.| They spoke."),
         ("en", "Bring fruit, e.g. Golden Delicious, i.e. apples.| Thanks!"),
@@ -61,7 +61,7 @@ def sentences(line: str, language: str) -> list[str]:
         ("en-GB", "Gov. Poe came.| He left."),
     ],
 )
-def test_sentences_end_where_a_reader_expects(language: str, line: str) -> None:
+def test_sentence_ends_in_many_languages(language: str, line: str) -> None:
     expected = [part.strip() for part in line.split("|")]
     assert sentences(line.replace("|", ""), language) == expected
 
@@ -70,20 +70,20 @@ TEXT = st.text(st.sampled_from('aB1 .!?…"»。」।\u00a0\t'), max_size=60)
 
 
 @given(TEXT, st.sampled_from(["", "en", "de", "fr", "zh"]))
-def test_every_sentence_holds_a_letter_or_digit(line: str, language: str) -> None:
+def test_sentence_ends_every_sentence_has_a_word(line: str, language: str) -> None:
     ends = sentence_ends(line, language)
     assert ends == sorted(set(ends))
     if ends:
         assert all(any(map(str.isalnum, part)) for part in sentences(line, language))
 
 
-def test_a_long_line_takes_linear_time() -> None:
+def test_sentence_ends_long_line_takes_linear_time() -> None:
     assert len(sentence_ends("The dog sleeps. " * 50_000, "en")) == 49_999
     assert sentence_ends("a" * 10**6 + ". " * 10**5, "en") == []
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
-def test_neighbouring_lines_of_real_text_are_told_apart(language: str) -> None:
+def test_sentence_ends_separate_joined_real_lines(language: str) -> None:
     file = CORPORA / "multi30k" / f"train.{language}"
     if not file.is_file():
         pytest.skip("the shared corpora are absent")
