@@ -67,7 +67,7 @@ def train_outcome(folder: Path, model: dict[str, object], precision: str) -> str
     file = folder / f"{precision}.yaml"
     file.write_text(yaml.safe_dump(config))
     run = folder / precision
-    outcome = outcome_of(lambda: train.run(file, run, [], False, False, False, "cpu"))
+    outcome = outcome_of(lambda: train.run(train.TrainOptions(file, run, device="cpu")))
     if outcome != RUNS and run.exists():
         raise AssertionError(f"{precision}: refused after work had begun: {outcome}")
     return outcome

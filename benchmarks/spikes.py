@@ -24,8 +24,7 @@ import torch
 
 from nmt.commands.training import train as command
 from nmt.data.batching.loader import MicroBatch, RankBatch
-from nmt.training import trainer as trainer_module
-from nmt.training.monitoring.loss_monitor import MIN_HISTORY, SpikeMonitor
+from nmt.training.monitoring.loss_monitor import MIN_HISTORY, LossMonitor, SpikeDetector
 from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.trainer import Trainer
 
@@ -63,39 +62,39 @@ def with_targets(batch: MicroBatch, targets: torch.Tensor) -> MicroBatch:
 def record(config: Path, output: Path, plant: int, overrides: list[str]) -> None:
     """Train a config and write one JSON object for each update."""
     planted: dict[int, str] = {}
-    update_before, report_before = Trainer.update, trainer_module.report
+    train_step_before, check_before = Trainer.train_step, LossMonitor.check
     stream = output.open("w")
 
-    def update(trainer: Trainer, batch: RankBatch) -> Any:
-        number = trainer.state.update + 1
+    def train_step(trainer: Trainer, batch: RankBatch) -> Any:
+        number = trainer.state.step + 1
         if plant and number >= FIRST_PLANTED and number % plant == 0:
             damage = KINDS[number // plant % len(KINDS)]
             planted[number] = damage.__name__
             size = trainer.tokenizers.tgt.vocab_size
             parts = [damage(part, size) for part in batch.micro_batches]
             batch = replace(batch, micro_batches=parts)
-        return update_before(trainer, batch)
+        return train_step_before(trainer, batch)
 
-    def report(trainer: Trainer, updates: Sequence[CompletedStep]) -> bool:
-        for done in updates:
+    def check(monitor: LossMonitor, steps: Sequence[CompletedStep]) -> bool:
+        for done in steps:
             row = {
-                "update": done.number,
+                "update": done.step,
                 "loss": done.loss,
-                "norm": done.norm,
+                "norm": done.gradient_norm,
                 "tokens": done.tgt_tokens,
                 "rows": len(done.batch.rows),
                 "src_length": done.batch.src_length,
                 "tgt_length": done.batch.tgt_length,
-                "warmup": trainer.settings.warmup,
-                "planted": planted.get(done.number),
+                "warmup": monitor.spike_detector.warmup,
+                "planted": planted.get(done.step),
             }
             stream.write(json.dumps(row) + "\n")
         stream.flush()
-        return report_before(trainer, updates)
+        return check_before(monitor, steps)
 
-    Trainer.update, trainer_module.report = update, report  # type: ignore[method-assign]
+    Trainer.train_step, LossMonitor.check = train_step, check  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
-        command.run(config, Path(folder) / "run", overrides, False, False, False, "cpu")
+        command.run(command.TrainOptions(config, Path(folder) / "run", overrides, device="cpu"))
 
 
 def read(file: Path) -> Iterator[tuple[CompletedStep, str | None, int]]:
@@ -109,10 +108,10 @@ def read(file: Path) -> Iterator[tuple[CompletedStep, str | None, int]]:
 def replay(file: Path) -> str:
     """Return one row of the table: healthy steps, false alarms, planted batches found."""
     steps = list(read(file))
-    monitor = SpikeMonitor(steps[0][2])
-    spikes = {done.number for done in monitor.spikes(done for done, _, _ in steps)}
+    detector = SpikeDetector(steps[0][2])
+    spikes = {done.step for done in detector.find_spikes(done for done, _, _ in steps)}
     first = steps[0][2] + MIN_HISTORY
-    planted = {done.number: kind for done, kind, _ in steps if kind and done.number > first}
+    planted = {done.step: kind for done, kind, _ in steps if kind and done.step > first}
     counts = [Counter(planted.values()), Counter(planted[n] for n in spikes if n in planted)]
     cells = [f"{counts[1][damage.__name__]} of {counts[0][damage.__name__]}" for damage in KINDS]
     alarms = len(spikes - planted.keys())

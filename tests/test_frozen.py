@@ -19,7 +19,7 @@ from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
-from nmt.training.optimizer import make_optimizer
+from nmt.training.optimizer import build_optimizer
 
 FROZEN = sorted((Path(__file__).parent / "frozen").iterdir())
 
@@ -46,7 +46,7 @@ def test_a_frozen_run_can_be_taken_up_again(folder: Path) -> None:
     config, tokenizers = load_config(run.config), load_tokenizers(run)
     size = tokenizers.tgt.vocab_size
     model = build_model(config.model, size, size, tokenizers.tgt.pad)
-    optimizer = make_optimizer(model, config.train, torch.device("cpu"))
+    optimizer = build_optimizer(model, config.train, torch.device("cpu"))
     checkpoint = last_checkpoint(run)
     assert checkpoint is not None
     assert load_checkpoint(checkpoint, model, optimizer).update == 300

@@ -21,7 +21,7 @@ from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
 from nmt.training.loss import ModelWithLoss
 from nmt.training.monitoring.flops import count_flops
-from nmt.training.optimizer import make_optimizer
+from nmt.training.optimizer import build_optimizer
 
 
 def make_config(setting: dict[str, Any]) -> Config:
@@ -65,7 +65,7 @@ def main() -> None:
     model = build_model(config.model, size, size, setting["pad"]).to(device)
     step = ModelWithLoss(model, config.train.label_smoothing)
     precision = Precision(setting["precision"], device)
-    optimizer = make_optimizer(model, config.train, device)
+    optimizer = build_optimizer(model, config.train, device)
 
     def update(batch: Batch, tokens: int) -> torch.Tensor:
         step.train()

@@ -76,8 +76,17 @@ def train(
     """Train, validate and test a model."""
     from nmt.commands.training import train as command
 
-    code = command.run(config, run, set_ or [], resume, overwrite, dry_run, device, accept_changes)
-    raise typer.Exit(code)
+    options = command.TrainOptions(
+        config=config,
+        run=run,
+        overrides=set_ or [],
+        resume=resume,
+        overwrite=overwrite,
+        accept_changes=accept_changes,
+        dry_run=dry_run,
+        device=device,
+    )
+    raise typer.Exit(command.run(options))
 
 
 @app.command(rich_help_panel="Training")

@@ -1,8 +1,9 @@
-"""One update over all workers: gradients are summed over them while the last backward pass runs.
+"""Data-parallel training with DistributedDataParallel ("ddp") or FSDP2 ("fsdp").
 
-`ddp` keeps all weights on each worker (DistributedDataParallel). `fsdp` keeps a share of weights,
-gradients and moments on each and gathers the weights for a forward and backward pass and for
-validation (FSDP2; the whole model is one unit).
+With `ddp` each rank holds all weights. With `fsdp` each rank holds a shard of the weights, the
+gradients and the optimizer state, and gathers the weights for each forward and backward pass and
+for validation; the whole model is one unit. Both sum gradients over the ranks during the last
+backward pass of an optimizer step.
 """
 
 from __future__ import annotations
@@ -20,78 +21,78 @@ from nmt.training.loss import Losses, ModelWithLoss
 
 
 class ParallelModel:
-    """A ModelWithLoss on every worker; on one worker alone it is just called."""
+    """Runs a ModelWithLoss on every rank; with a single rank it calls the module directly."""
 
     def __init__(
         self,
-        step: ModelWithLoss,
-        workers: ProcessGroup,
+        module: ModelWithLoss,
+        ranks: ProcessGroup,
         kind: Literal["ddp", "fsdp"],
         device: torch.device,
     ) -> None:
-        self.step = step
-        self.replica: nn.parallel.DistributedDataParallel | None = None
-        self.shards = workers.size > 1 and kind == "fsdp"
-        if self.shards:
+        self.module = module
+        self.ddp: nn.parallel.DistributedDataParallel | None = None
+        self.is_sharded = ranks.size > 1 and kind == "fsdp"
+        if self.is_sharded:
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
 
-            fully_shard(step, mesh=init_device_mesh(device.type, (workers.size,)))
-        elif workers.size > 1:
-            self.replica = nn.parallel.DistributedDataParallel(step, gradient_as_bucket_view=True)
+            fully_shard(module, mesh=init_device_mesh(device.type, (ranks.size,)))
+        elif ranks.size > 1:
+            self.ddp = nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def __call__(self, batch: MicroBatch) -> Losses:
-        """Run the step."""
-        return (self.replica or self.step)(batch)  # type: ignore[no-any-return]
+        """Return the losses of a micro-batch."""
+        return (self.ddp or self.module)(batch)  # type: ignore[no-any-return]
 
     @contextmanager
-    def micro_batch(self, last: bool) -> Iterator[None]:
-        """Run forward and backward pass of a micro-batch; only the last of an update is summed.
+    def gradient_sync(self, is_last: bool) -> Iterator[None]:
+        """Run the passes of a micro-batch; sum gradients over the ranks only for the last one.
 
-        Both kinds divide the sum by the number of workers.
+        Both kinds divide the sum by the number of ranks.
         """
-        if self.shards:
-            self.step.set_requires_gradient_sync(last)  # type: ignore[operator]
-            # gathered once an update: workers need not have as many micro-batches as others
-            self.step.set_reshard_after_backward(last)  # type: ignore[operator]
-        if self.replica is None or last:
+        if self.is_sharded:
+            self.module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+            # Weights stay gathered until the last micro-batch: ranks may differ in their number.
+            self.module.set_reshard_after_backward(is_last)  # type: ignore[operator]
+        if self.ddp is None or is_last:
             yield
             return
-        with self.replica.no_sync():
+        with self.ddp.no_sync():
             yield
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Keep all weights on every worker within the block, which need not run in step."""
-        if self.shards:
-            self.step.unshard()  # type: ignore[operator]
+    def full_weights(self) -> Iterator[None]:
+        """Keep all weights on every rank within the block; ranks may then work independently."""
+        if self.is_sharded:
+            self.module.unshard()  # type: ignore[operator]
         try:
             yield
         finally:
-            if self.shards:
-                self.step.reshard()  # type: ignore[operator]
+            if self.is_sharded:
+                self.module.reshard()  # type: ignore[operator]
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """Return all of a tensor of which each worker keeps a share; all workers must ask together."""
-    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    """Return the full tensor of a shard; all ranks must call this together."""
+    return tensor.full_tensor() if is_shard(tensor) else tensor  # type: ignore[attr-defined]
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """Return what this worker keeps of a tensor, in place; without gradient mode."""
-    return tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    """Return the part of a tensor that this rank holds, without a copy and without gradients."""
+    return tensor.to_local() if is_shard(tensor) else tensor  # type: ignore[attr-defined]
 
 
-def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a whole tensor kept as `like` is, on its device."""
-    tensor = tensor.to(like.device)
-    if not is_sharded(like) or tensor.shape != like.shape:
+def shard_like(tensor: Tensor, reference: Tensor) -> Tensor:
+    """Return a full tensor, sharded and placed like `reference`."""
+    tensor = tensor.to(reference.device)
+    if not is_shard(reference) or tensor.shape != reference.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor, like.device_mesh, like.placements)  # type: ignore[attr-defined]
+    return distribute_tensor(tensor, reference.device_mesh, reference.placements)  # type: ignore[attr-defined]
 
 
-def is_sharded(tensor: Tensor) -> bool:
-    """Tell whether this is a DTensor, whose module takes 0.8 s to import and so may be absent."""
+def is_shard(tensor: Tensor) -> bool:
+    """Return whether a tensor is a DTensor, without its import, which takes 0.8 s."""
     return hasattr(tensor, "full_tensor")

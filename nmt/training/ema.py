@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights (Polyak & Juditsky 1992): `train.ema`."""
+"""Exponential moving average (EMA) of the weights (Polyak & Juditsky 1992): `train.ema`."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from nmt.models.build import AnyModel
 from nmt.training.data_parallel import local_shard
 
 
-def decay_at(update: int, decay: float) -> float:
-    """min(decay, (1 + t) / (10 + t)) at update t, from 1: the first weights are soon forgotten.
+def decay_at(step: int, decay: float) -> float:
+    """Return min(decay, (1 + t) / (10 + t)) for optimizer step t, counted from 1.
 
-    The warm-up is that of TensorFlow's ExponentialMovingAverage with num_updates, and of Marian's
-    --exponential-smoothing.
+    The decay starts small, so the average soon forgets the initial weights. TensorFlow's
+    ExponentialMovingAverage with num_updates and Marian's --exponential-smoothing do the same.
     """
-    return min(decay, (1 + update) / (10 + update))
+    return min(decay, (1 + step) / (10 + step))
 
 
 class ExponentialMovingAverage:
-    """a_t = d a_(t-1) + (1 - d) w_t of the weights w, where d is `decay_at` and a_0 = w_0.
+    """The average a_t = d a_(t-1) + (1 - d) w_t of weights w, with d = `decay_at`, a_0 = w_0.
 
-    Each worker averages what it keeps of the weights. Nothing waits for the device.
+    Each rank averages its shard of the weights. No method waits for the device.
     """
 
     def __init__(self, model: AnyModel, decay: float) -> None:
         self.decay = decay
-        self._live = dict(model.named_parameters())
+        self._model_weights = dict(model.named_parameters())
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew at the model's weights as they are now."""
-        self.weights = {name: weight.detach().clone() for name, weight in self._live.items()}
+        """Set the average to the current weights of the model."""
+        self.weights = {
+            name: weight.detach().clone() for name, weight in self._model_weights.items()
+        }
 
     @torch.no_grad()
-    def follow(self, update: int) -> None:
-        """Take in the weights after `update`."""
-        share = 1 - decay_at(update, self.decay)
-        torch._foreach_lerp_(_parts(self.weights), _parts(self._live), share)
+    def update(self, step: int) -> None:
+        """Add the weights after an optimizer step to the average."""
+        new_weight = 1 - decay_at(step, self.decay)
+        torch._foreach_lerp_(_shards(self.weights), _shards(self._model_weights), new_weight)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Let the model hold the average within the block, and its own weights again after it."""
+    def replace_weights(self) -> Iterator[None]:
+        """Replace the weights of the model by the average within the block."""
         with torch.no_grad():
-            kept = [part.clone() for part in _parts(self._live)]
-            torch._foreach_copy_(_parts(self._live), _parts(self.weights))
+            original_weights = [shard.clone() for shard in _shards(self._model_weights)]
+            torch._foreach_copy_(_shards(self._model_weights), _shards(self.weights))
         try:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(_parts(self._live), kept)
+                torch._foreach_copy_(_shards(self._model_weights), original_weights)
 
 
-def _parts(weights: Mapping[str, Tensor]) -> list[Tensor]:
+def _shards(weights: Mapping[str, Tensor]) -> list[Tensor]:
     return [local_shard(weight) for weight in weights.values()]

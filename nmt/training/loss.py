@@ -1,4 +1,4 @@
-"""One forward pass from a micro-batch to a loss sum, in training and in validation."""
+"""The training loss of a micro-batch: smoothed cross entropy and guided alignment."""
 
 from __future__ import annotations
 
@@ -8,80 +8,57 @@ import torch
 from torch import Tensor, nn
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.device.precision import Precision
 from nmt.models.build import AnyModel
-from nmt.models.interface import MIN_LOG_WEIGHT, Trace, evaluation_mode
-from nmt.training.signals import Signals
+from nmt.models.interface import MIN_LOG_WEIGHT, Trace
 
-OUTSIDE = -14.0
-"""Log-weight of a linked source token that is outside the window: some constant, about 1e-6."""
+LOG_WEIGHT_OUTSIDE_WINDOW = -14.0
+"""Log-weight of a linked source token outside the attention window: a constant, about 1e-6."""
 
 
 class Losses(NamedTuple):
-    """Sums over a micro-batch, in nats."""
+    """Sums over the tokens of a micro-batch, in nats."""
 
     translation: Tensor
     """Cross entropy of the target tokens."""
     alignment: Tensor
-    """Cross entropy of attention against given links; 0 where nothing is guided."""
+    """Cross entropy of attention against word alignment links; 0 if attention is not guided."""
 
 
 class ModelWithLoss(nn.Module):
-    """Model, output and loss as one module, so that wrappers hook all of it.
+    """The model and its loss in one module, which DDP, FSDP2 and torch.compile wrap."""
 
-    While training, `guided` is the weight of the loss towards given alignments, now.
-    """
-
-    def __init__(self, model: AnyModel, label_smoothing: float, guided: float = 0.0) -> None:
+    def __init__(
+        self, model: AnyModel, label_smoothing: float, alignment_weight: float = 0.0
+    ) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
-        self.guided = guided
+        self.alignment_weight = alignment_weight
+        """Current weight of the alignment loss in training."""
 
     def forward(self, batch: MicroBatch) -> Losses:
-        """Return the losses summed over the batch's real target tokens."""
-        guides = self.training and self.guided > 0 and len(batch.link_tgt_positions) > 0
+        """Return the losses summed over the target tokens without padding."""
+        has_links = len(batch.link_tgt_positions) > 0
+        is_guided = self.training and self.alignment_weight > 0 and has_links
         memory = self.model.encode(batch.src, batch.src_len)
-        hidden, trace = self.model.decode(memory, batch.tgt_in, trace=guides)
-        real = hidden.flatten(0, 1).index_select(0, batch.positions)
+        hidden, trace = self.model.decode(memory, batch.tgt_in, trace=is_guided)
+        hidden_at_targets = hidden.flatten(0, 1).index_select(0, batch.positions)
         smoothing = self.label_smoothing if self.training else 0.0
-        loss = self.model.output.loss(real, batch.targets, smoothing)
+        loss = self.model.output.loss(hidden_at_targets, batch.targets, smoothing)
         return Losses(loss, loss.new_zeros(()) if trace is None else alignment_loss(trace, batch))
 
     def total(self, losses: Losses) -> Tensor:
-        """Return what training minimises."""
-        return losses.translation + self.guided * losses.alignment
+        """Return the loss that training minimizes."""
+        return losses.translation + self.alignment_weight * losses.alignment
 
 
 def alignment_loss(trace: Trace, batch: MicroBatch) -> Tensor:
-    """Return the summed cross entropy of attention against the batch's links, in nats.
+    """Return the summed cross entropy of attention against word alignment links, in nats.
 
-    A target token linked to n source tokens should give each 1/n (Chen et al. 2016, section 3:
-    H(A, alpha) = -sum_t sum_i A_ti log alpha_ti). Tokens without a link have no say.
+    H(A, alpha) = -sum_t sum_i A_ti log alpha_ti  (Chen et al. 2016, section 3). The reference A_ti
+    is 1/n for a target token with n links. Target tokens without links do not count.
     """
-    log_weights = trace.log_alignment.flatten(0, 1)[
-        batch.link_tgt_positions, batch.link_src_positions
-    ]
-    seen = torch.where(log_weights > MIN_LOG_WEIGHT, log_weights, OUTSIDE)
-    return -(batch.link_weights * seen).sum()
-
-
-def corpus_loss(
-    step: ModelWithLoss, batches: list[MicroBatch], precision: Precision, signals: Signals
-) -> float:
-    """Return the mean cross entropy a token over `batches`, without smoothing or dropout.
-
-    All workers come here, each for its share. Raises StopTraining where one of them was signalled.
-    """
-
-    def share() -> Tensor:
-        total = torch.zeros((), dtype=torch.float64)
-        for batch in signals.workers.shard(batches):
-            signals.check()
-            with precision.autocast():
-                total += step(batch.to(precision.device)).translation.cpu().double()
-        return total
-
-    with evaluation_mode(step):
-        total = signals.workers.all_reduce_sum(signals.together(share))
-    return float(total) / sum(batch.tgt_tokens for batch in batches)
+    log_weights = trace.log_alignment.flatten(0, 1)
+    linked = log_weights[batch.link_tgt_positions, batch.link_src_positions]
+    linked = torch.where(linked > MIN_LOG_WEIGHT, linked, LOG_WEIGHT_OUTSIDE_WINDOW)
+    return -(batch.link_weights * linked).sum()

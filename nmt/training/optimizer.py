@@ -1,4 +1,4 @@
-"""Optimizers, and learning-rate schedules as pure functions of the update."""
+"""Optimizers, and learning rate schedules as pure functions of the optimizer step."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import nn
 from nmt.config.sections.train import TrainConfig
 
 WSD_DECAY = 0.2
-"""Share of a wsd run spent on the decay."""
+"""Fraction of the optimizer steps after the warm-up in which the wsd schedule decays."""
 PLATEAU_FACTOR = 0.5
-"""What a plateau schedule multiplies the rate by."""
-PLATEAU_WAIT = 2
-"""Validations without a new best before it does."""
+"""Factor by which the plateau schedule reduces the learning rate."""
+PLATEAU_PATIENCE = 2
+"""Validations without a new best score after which the plateau schedule reduces the rate."""
 
 
-def make_optimizer(
+def build_optimizer(
     model: nn.Module, config: TrainConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the optimizer, fused where torch has a fused one for the device."""
+    """Return the configured optimizer, fused if torch has a fused one for the device."""
     parameters = list(model.parameters())
-    rate = config.lr or 0.0
+    lr = config.lr or 0.0
     fused = device.type in ("cuda", "cpu")
     if config.optimizer == "sgd":
         sgd = torch.optim.SGD(
-            parameters, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused
+            parameters, lr=lr, momentum=0.9, weight_decay=config.weight_decay, fused=fused
         )
-        for weight in parameters:  # else a first step that is skipped leaves it uninitialised
+        for weight in parameters:  # torch leaves them uninitialized if the first step is skipped
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight.detach())
         return sgd
-    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(
+    optimizer_class = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return optimizer_class(
         parameters,
-        lr=rate,
+        lr=lr,
         betas=(config.betas[0], config.betas[1]),
         eps=config.eps,
         weight_decay=config.weight_decay,
@@ -43,34 +43,35 @@ def make_optimizer(
     )
 
 
-def inverse_sqrt(update: int, warmup: int, total: int | None) -> float:
-    """sqrt(warmup / update)  (Vaswani et al. 2017, section 5.3, with the peak as factor)."""
-    return math.sqrt(max(warmup, 1) / max(update, warmup, 1))
+def inverse_sqrt(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return sqrt(warmup / step)  (Vaswani et al. 2017, section 5.3, relative to the peak)."""
+    return math.sqrt(max(warmup, 1) / max(step, warmup, 1))
 
 
-def linear(update: int, warmup: int, total: int | None) -> float:
-    """Straight from the peak to zero at the last update."""
-    return 1.0 - _progress(update, warmup, total)
+def linear(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return 1 - x for the progress x: a straight line from the peak to zero."""
+    return 1.0 - _progress(step, warmup, max_steps)
 
 
-def cosine(update: int, warmup: int, total: int | None) -> float:
-    """(1 + cos(pi x)) / 2 over the progress x  (Loshchilov & Hutter 2017, eq. 5)."""
-    return (1.0 + math.cos(math.pi * _progress(update, warmup, total))) / 2
+def cosine(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return (1 + cos(pi x)) / 2 for the progress x  (Loshchilov & Hutter 2017, eq. 5)."""
+    return (1.0 + math.cos(math.pi * _progress(step, warmup, max_steps))) / 2
 
 
-def wsd(update: int, warmup: int, total: int | None) -> float:
-    """Warm-up, stable, decay: the peak, then straight to zero (Hu et al. 2024, section 4)."""
-    return min(1.0, (1.0 - _progress(update, warmup, total)) / WSD_DECAY)
+def wsd(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return 1, then a straight line to zero  (Hu et al. 2024, section 4: stable, decay)."""
+    return min(1.0, (1.0 - _progress(step, warmup, max_steps)) / WSD_DECAY)
 
 
-def constant(update: int, warmup: int, total: int | None) -> float:
-    """The peak throughout; `plateau` is this times its reductions."""
+def constant(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return 1. The plateau schedule multiplies this by its reductions."""
     return 1.0
 
 
-def _progress(update: int, warmup: int, total: int | None) -> float:
-    assert total is not None, "the config refuses these schedules without an end"
-    return min(1.0, max(0.0, (update - warmup) / max(1, total - warmup)))
+def _progress(step: int, warmup: int, max_steps: int | None) -> float:
+    """Return the fraction of the optimizer steps after the warm-up that are done."""
+    assert max_steps is not None, "the config requires a limit for these schedules"
+    return min(1.0, max(0.0, (step - warmup) / max(1, max_steps - warmup)))
 
 
 SCHEDULES: dict[str, Callable[[int, int, int | None], float]] = {
@@ -81,17 +82,19 @@ SCHEDULES: dict[str, Callable[[int, int, int | None], float]] = {
     "wsd": wsd,
     "plateau": constant,
 }
+"""Learning rate after the warm-up, relative to the peak, given (step, warmup, max_steps)."""
 
 
 def learning_rate(
-    config: TrainConfig, update: int, total: int | None, reductions: int = 0
+    config: TrainConfig, step: int, max_steps: int | None, reductions: int = 0
 ) -> float:
-    """Return the rate of `update` (from 1) of `total`, after `reductions` by a plateau.
+    """Return the learning rate of an optimizer step, counted from 1.
 
-    The warm-up rises straight from 0 to the peak `config.lr`, in any schedule.
+    In the warm-up it rises linearly from 0 to the peak `config.lr`. `reductions` is the number of
+    reductions by the plateau schedule.
     """
     peak, warmup = config.lr or 0.0, config.warmup or 0
-    if update < warmup:
-        return peak * update / warmup
-    rate = peak * SCHEDULES[config.schedule or "constant"](update, warmup, total)
-    return rate * PLATEAU_FACTOR**reductions
+    if step < warmup:
+        return peak * step / warmup
+    schedule = SCHEDULES[config.schedule or "constant"]
+    return peak * schedule(step, warmup, max_steps) * PLATEAU_FACTOR**reductions

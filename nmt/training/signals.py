@@ -1,7 +1,7 @@
-"""Signals that end training early: who hears of them, and what a second one does.
+"""Stop training on a signal: save the state, then exit with the code of the signal.
 
-The first sets a flag. The loop looks at it once an update, validation once a micro-batch and once a
-step of the search; the state is saved then, and the process ends with the signal's exit code.
+The first signal sets a flag. The training loop reads it after each optimizer step; validation reads
+it in each micro-batch and decoding step. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -24,76 +24,85 @@ EXIT_CODES = {
     int(signal.SIGINT): EXIT_INTERRUPTED,
     int(signal.SIGUSR1): EXIT_REQUEUE,
 }
-"""The signals heeded, and how the process ends when its state is saved."""
-ECHO_SECONDS = 0.5
-"""One that comes so soon after the first is the first: `timeout`, Slurm and torchrun send it both
-to a process and to its group."""
-LISTEN_SECONDS = 0.5
-"""How often a validation asks whether another worker was signalled."""
+"""Exit code of the process for each handled signal."""
+DUPLICATE_SECONDS = 0.5
+"""A signal within this time of the first is a duplicate.
+
+`timeout`, Slurm and torchrun send the same signal to a process and to its process group."""
+POLL_SECONDS = 0.5
+"""Interval at which a validation asks whether another rank received a signal."""
 
 
-class StopTraining(Exception):  # noqa: N818 (nothing is wrong)
-    """A validation is left, since a signal came."""
+class StopTraining(Exception):  # noqa: N818 (not an error)
+    """Raised within a validation if any rank received a signal."""
 
 
 class Signals:
-    """The signals that one process got, and what the workers of a job know of each other's."""
+    """The signal that this process received, and the signal that all ranks stop for."""
 
-    def __init__(self, workers: ProcessGroup) -> None:
-        self.workers = workers
-        self.own: int | None = None
-        """The one that this process got."""
+    def __init__(self, ranks: ProcessGroup) -> None:
+        self.ranks = ranks
+        self.received: int | None = None
+        """Number of the first signal that this process received."""
         self.agreed: int | None = None
-        """The one that all workers stop for: they have it together, by `agree`."""
-        self._first = self._asked = 0.0
+        """Number of the signal that all ranks stop for, set by `synchronize`."""
+        self._received_at = 0.0
+        self._polled_at = 0.0
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Heed signals within the block."""
-        old = {number: signal.signal(number, self._note) for number in EXIT_CODES}
+    def handle(self) -> Iterator[None]:
+        """Handle the signals of EXIT_CODES within the block."""
+        old_handlers = {number: signal.signal(number, self._receive) for number in EXIT_CODES}
         try:
             yield
         finally:
-            for number, handler in old.items():
+            for number, handler in old_handlers.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.own is None:
-            self.own, self._first = number, now
-        elif now - self._first > ECHO_SECONDS:
+        if self.received is None:
+            self.received, self._received_at = number, now
+        elif now - self._received_at > DUPLICATE_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def agree(self, *values: float) -> list[float]:
-        """Share signals; return the largest that any worker has of each value."""
-        number, *largest = self.workers.all_reduce_max(self.own or 0, *values)
+    def synchronize(self, *values: float) -> list[float]:
+        """Share signals among all ranks; return the maximum of each value over the ranks."""
+        number, *maxima = self.ranks.all_reduce_max(self.received or 0, *values)
         self.agreed = int(number) or None
-        return largest
+        return maxima
+
+    def must_stop(self) -> bool:
+        """Return whether all ranks have agreed to stop."""
+        return self.agreed is not None
 
     def check(self) -> None:
-        """Raise StopTraining where this process was signalled, or another one lately."""
-        now = time.monotonic()
-        if self.own is None and now - self._asked > LISTEN_SECONDS:
-            self._asked = now
-            if self.workers.stop_requested():
-                raise StopTraining
-        if self.own is not None:
-            raise StopTraining
+        """Raise StopTraining if this process received a signal, or another rank asks to stop.
 
-    def together(self, work: Callable[[], T]) -> T:
-        """Return what `work`, which checks now and then, has made of this worker's share.
-
-        All ranks call this. If any got a signal all raise StopTraining, before they add anything
-        up: none waits for another that has left.
+        Other ranks are asked at most every POLL_SECONDS.
         """
-        done: list[T] = []
-        try:
-            done.append(work())
-        except StopTraining:
-            self.workers.request_stop()
-        self.workers.barrier()
-        self.agree()
-        if self.agreed is not None:
+        now = time.monotonic()
+        if self.received is None and now - self._polled_at > POLL_SECONDS:
+            self._polled_at = now
+            if self.ranks.stop_requested():
+                raise StopTraining
+        if self.received is not None:
             raise StopTraining
-        return done[0]
+
+    def run_on_all_ranks(self, work: Callable[[], T]) -> T:
+        """Return the result of `work`, which calls `check` often.
+
+        All ranks must call this together. If any rank received a signal, all raise StopTraining
+        here, so that no rank waits in a collective operation for a rank that has stopped.
+        """
+        results: list[T] = []
+        try:
+            results.append(work())
+        except StopTraining:
+            self.ranks.request_stop()
+        self.ranks.barrier()
+        self.synchronize()
+        if self.must_stop():
+            raise StopTraining
+        return results[0]

@@ -243,7 +243,7 @@ def test_an_interrupt_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmt.training.checkpoints.averaging.point_at", interrupted)
+    monkeypatch.setattr("nmt.training.checkpoints.averaging.point_link", interrupted)
     before = set(tiny.folder.rglob("*"))
     assert nmt("average", tiny.run, "-o", tiny.folder / "average").code == 130
     assert set(tiny.folder.rglob("*")) == before

@@ -201,7 +201,9 @@ def test_a_run_folder_that_is_a_file_is_one_line(tiny: Tiny) -> None:
 def test_a_run_that_has_begun_is_not_touched_and_both_ways_on_are_explained(tiny: Tiny) -> None:
     done(tiny.train())
     before = sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*"))
-    assert_refused(tiny.train(), "holds a run already", "--resume goes on", "--overwrite deletes")
+    assert_refused(
+        tiny.train(), "got one with a run", "--resume continues it", "--overwrite deletes"
+    )
     assert sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*")) == before
 
 

@@ -14,8 +14,9 @@ import pytest
 from commandline import done, settings
 from tinyruns import Tiny
 
-from nmt.commands.training.train import Validator
 from nmt.config.loader import load_config
+from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.validation import Validator
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="needs nmt[logging]"
@@ -90,10 +91,10 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send SIGINT in the middle of the second validation."""
     validate = Validator.__call__
 
-    def interrupting(self: Validator, update: int) -> dict[str, float]:
-        if update == 4:
+    def interrupting(self: Validator, state: TrainState) -> dict[str, float]:
+        if state.step == 4:
             signal.raise_signal(signal.SIGINT)
-        return validate(self, update)
+        return validate(self, state)
 
     monkeypatch.setattr(Validator, "__call__", interrupting)
 

@@ -34,7 +34,10 @@ def test_train_with_a_run_folder_resumes_the_run(trained: Tiny, name: str) -> No
 def test_train_with_a_run_folder_without_resume_is_refused(trained: Tiny) -> None:
     result = train(trained.run)
     assert result.code == 2
-    assert f"error: {trained.run}: holds a run already; --resume" in result.err
+    assert (
+        f"error: {trained.run}: expected a new run folder, got one with a run (--resume"
+        in result.err
+    )
 
 
 def test_train_with_a_moved_run_folder_resumes_there(trained: Tiny) -> None:

@@ -14,7 +14,7 @@ from tinyruns import Tiny, make_tiny
 
 import nmt as package
 from nmt.core.run_dir import RunDir
-from nmt.training.checkpoints.checkpoint import damage
+from nmt.training.checkpoints.checkpoint import describe_damage
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
 MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=2)
@@ -137,7 +137,7 @@ def test_training_over_a_lone_copy_of_a_checkpoint_is_refused(
     shutil.copytree(trained.run / "best", run / "best")
     result = trained.train(run=run)
     assert result.code == 2
-    assert "holds a run already" in result.err
+    assert "got one with a run" in result.err
 
 
 @pytest.mark.parametrize("content", ["", "/etc/passwd", "../other", "checkpoints/step_1\nx"])
@@ -171,7 +171,7 @@ def test_training_without_symbolic_links_writes_files(
     assert (tiny.run / "last").read_text() == "checkpoints/step_00000006\n"
     for pointer in (run.best, run.last):
         assert not pointer.is_symlink()
-        assert damage(run.pointed(pointer)) is None
+        assert describe_damage(run.pointed(pointer)) is None
     done(nmt("translate", "-m", tiny.run, stdin="1 2\n"))
     done(nmt("average", tiny.run, "-o", tiny.folder / "mean"))
     done(nmt("translate", "-m", tiny.folder / "mean", stdin="1 2\n"))

@@ -90,7 +90,7 @@ def test_torchrun_signal_saves_checkpoint(tiny: Tiny) -> None:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
     last = json.loads((tiny.run / "last" / "state.json").read_text())["update"]
-    assert f"interrupted after update {last}; go on with --resume" in err
+    assert f"interrupted after update {last}; continue with --resume" in err
 
 
 def test_translate_two_ranks_equals_one_process(digits: Digits, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
     bad = float(number)
 
     def chosen() -> bool:
-        return trainer.step.training and when(trainer.state.update + 1)
+        return trainer.module.training and when(trainer.state.step + 1)
 
     if place == "gradient":
         weight = dict(trainer.model.named_parameters())[GRADIENT]
@@ -30,10 +30,10 @@ def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
 
         weight.register_hook(spoil)
         return
-    forward = trainer.step.forward
+    forward = trainer.module.forward
 
     def spoilt(batch: MicroBatch) -> Losses:
         losses = forward(batch)
         return losses._replace(translation=losses.translation + bad) if chosen() else losses
 
-    trainer.step.forward = spoilt  # type: ignore[method-assign]
+    trainer.module.forward = spoilt  # type: ignore[method-assign]

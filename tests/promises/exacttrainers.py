@@ -21,15 +21,17 @@ from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
-from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
+from nmt.training.batch_stream import ScheduledBatch
 from nmt.training.checkpoints.state_hash import hash_state
-from nmt.training.trainer import Place, Trainer
+from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.loss import Losses
+from nmt.training.trainer import Trainer
 
 MODELS: dict[str, dict[str, Any]] = {
     "luong": {"wiring": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},
@@ -45,19 +47,23 @@ class Noting(Trainer):
     batches: list[str]
     states: list[str]
 
-    def _timed_update(self, update: RankBatch, after: Place) -> None:
+    def record_step(
+        self, scheduled: ScheduledBatch, losses: Losses, gradient_norm: torch.Tensor
+    ) -> None:
         digest = hashlib.sha256()
-        for batch in update.micro_batches:
+        for batch in scheduled.batch.micro_batches:
             for tensor in (batch.src, batch.tgt_in, batch.targets):
                 digest.update(tensor.numpy().tobytes())
-        super()._timed_update(update, after)
+        super().record_step(scheduled, losses, gradient_norm)
         self.batches.append(digest.hexdigest())
-        self.states.append(hash_state(self))
+        self.states.append(
+            hash_state(self.state, self.model, self.optimizer, self.ema, self.precision)
+        )
 
 
-def validate(update: int) -> dict[str, float]:
-    """Find a score that goes up and down, and hangs on nothing but the update."""
-    return {"bleu": float(update * 7 % 11), "loss": 1.0, "perplexity": 1.0}
+def validate(state: TrainState) -> dict[str, float]:
+    """Return a score that rises and falls, and depends on nothing but the optimizer step."""
+    return {"bleu": float(state.step * 7 % 11), "loss": 1.0, "perplexity": 1.0}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from nmt.config import compatibility
 from nmt.core import files, manifest
 from nmt.decoding import loading
 from nmt.training import trainer
-from nmt.training.checkpoints import checkpoint, resume
+from nmt.training.checkpoints import checkpoint, checkpointer, resume
 
 
 def _folder_filled_in_place() -> None:
@@ -34,7 +34,7 @@ def _folder_not_synced() -> None:
 
 
 def _damage_not_looked_for() -> None:
-    resume.damage = lambda folder: None
+    resume.describe_damage = lambda folder: None
 
 
 def _damaged_one_deleted() -> None:
@@ -54,13 +54,13 @@ def _begun_anew_where_all_are_damaged() -> None:
         except resume.RunError:
             return None
 
-    from nmt.commands.training import train
+    from nmt.commands.training import train_setup
 
-    train.newest_whole = silent
+    train_setup.newest_intact_checkpoint = silent
 
 
 def _room_not_asked_for() -> None:
-    trainer.check_space = lambda *_: None
+    checkpointer.check_disk_space = lambda *_: None
 
 
 def _half_written_file_left() -> None:
@@ -75,27 +75,27 @@ def _half_written_file_left() -> None:
 
 def _best_pruned() -> None:
     real = checkpoint.prune_checkpoints
-    trainer.prune_checkpoints = lambda run, best, keep_last: real(run, [], keep_last)
+    checkpointer.prune_checkpoints = lambda run, best, keep_last: real(run, [], keep_last)
 
 
 def _pruned_before_saved() -> None:
-    real = trainer.save_checkpoint
+    real = checkpointer.save_checkpoint
 
     def save(run: Any, *rest: Any, **flags: Any) -> Path:
         for folder in run.checkpoints.glob("step_*"):
             shutil.rmtree(folder)
         return real(run, *rest, **flags)
 
-    trainer.save_checkpoint = save
+    checkpointer.save_checkpoint = save
 
 
 def _leftovers_stay() -> None:
     real = trainer.Trainer.resume
 
     def resume(self: trainer.Trainer) -> None:
-        prune, trainer.prune_checkpoints = trainer.prune_checkpoints, lambda *_: []
+        prune, checkpointer.prune_checkpoints = checkpointer.prune_checkpoints, lambda *_: []
         real(self)
-        trainer.prune_checkpoints = prune
+        checkpointer.prune_checkpoints = prune
 
     trainer.Trainer.resume = resume
 

@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from nmt.data.batching.loader import MicroBatch, RankBatch
+from nmt.data.batching.loader import RankBatch
 from nmt.device.precision import Precision
 from nmt.training import trainer as loop
+from nmt.training.checkpoints import checkpointer
+from nmt.training.loss import Losses
+from nmt.training.micro_batches import MicroBatcher, MicroBatchOutOfMemory
 from nmt.training.monitoring import loss_monitor
 from nmt.training.signals import EXIT_CODES, Signals
 from nmt.training.trainer import Trainer
@@ -19,14 +22,14 @@ from nmt.training.trainer import Trainer
 
 def moments_stay_behind() -> None:
     """A resumed run begins with an optimizer that has seen nothing."""
-    real = loop.load_checkpoint
+    real = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: torch.optim.Optimizer, average: Any) -> Any:
         state = real(folder, model, optimizer, average)
         optimizer.state.clear()
         return state
 
-    loop.load_checkpoint = load  # type: ignore[assignment]
+    checkpointer.load_checkpoint = load  # type: ignore[assignment]
 
 
 def one_generator_runs_on() -> None:
@@ -36,7 +39,7 @@ def one_generator_runs_on() -> None:
 
 def average_begins_anew() -> None:
     """A resumed run's moving average begins at the weights."""
-    real = loop.load_checkpoint
+    real = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: Any, average: Any) -> Any:
         state = real(folder, model, optimizer, average)
@@ -44,7 +47,7 @@ def average_begins_anew() -> None:
             average.restart()
         return state
 
-    loop.load_checkpoint = load
+    checkpointer.load_checkpoint = load
 
 
 def a_batch_is_left_out() -> None:
@@ -69,8 +72,8 @@ def what_was_due_is_forgotten() -> None:
 
     def resume(self: Trainer) -> None:
         real(self)
-        if self.state.update < (self.settings.max_updates or 0):
-            self.state.scores.setdefault(str(self.state.update), 0.0)
+        if self.state.step < (self.settings.max_updates or 0):
+            self.state.scores.setdefault(str(self.state.step), 0.0)
 
     Trainer.resume = resume  # type: ignore[method-assign]
 
@@ -79,9 +82,9 @@ def the_second_signal_is_ignored() -> None:
     """Only the first counts."""
 
     def note(self: Signals, number: int, frame: Any) -> None:
-        self.own = self.own or number
+        self.received = self.received or number
 
-    Signals._note = note  # type: ignore[method-assign]
+    Signals._receive = note  # type: ignore[method-assign]
 
 
 def requeueing_looks_like_an_interrupt() -> None:
@@ -91,7 +94,7 @@ def requeueing_looks_like_an_interrupt() -> None:
 
 def each_worker_for_itself() -> None:
     """A worker that is signalled does not let the others know."""
-    Signals.together = lambda self, work: work()  # type: ignore[method-assign]
+    Signals.run_on_all_ranks = lambda self, work: work()  # type: ignore[method-assign]
 
 
 def the_step_is_always_taken() -> None:
@@ -109,13 +112,18 @@ def the_step_is_always_taken() -> None:
 def only_gradients_are_looked_at() -> None:
     """A loss of inf is fine as long as its gradient is."""
 
-    def accumulate(self: Trainer, batch: MicroBatch, scale: float, last: bool) -> torch.Tensor:
-        with self.parallel.micro_batch(last):
-            losses = self.parallel(batch)
-            self.precision.backward(self.step.total(losses) * scale)
-        return torch.stack(losses).detach()
+    def forward_backward(self: Trainer, batch: RankBatch, step: int) -> Losses:
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = []
+        for index, micro_batch in enumerate(batch.micro_batches):
+            with self.parallel.gradient_sync(index + 1 == len(batch.micro_batches)):
+                losses = self.parallel(micro_batch)
+                total = self.module.total(losses)
+                self.precision.backward(total * (self.ranks.size / batch.tgt_tokens))
+            sums.append(torch.stack(losses).detach())
+        return Losses(*torch.stack(sums).sum(0))
 
-    Trainer.accumulate = accumulate  # type: ignore[method-assign]
+    Trainer.forward_backward = forward_backward  # type: ignore[method-assign]
 
 
 def skipping_goes_on_for_ever() -> None:
@@ -125,31 +133,31 @@ def skipping_goes_on_for_ever() -> None:
 
 def half_of_the_update_is_lost() -> None:
     """Where memory runs out only half of the pairs are tried again."""
-    real = Trainer._halved
+    real = MicroBatcher.halve
 
-    def halved(self: Trainer, update: RankBatch, failed: int) -> RankBatch:
-        found = real(self, update, failed)
-        return replace(found, micro_batches=found.micro_batches[::2])
+    def halve(self: MicroBatcher, batch: RankBatch, failed: int) -> RankBatch:
+        smaller = real(self, batch, failed)
+        return replace(smaller, micro_batches=smaller.micro_batches[::2])
 
-    Trainer._halved = halved  # type: ignore[method-assign]
+    MicroBatcher.halve = halve  # type: ignore[method-assign]
 
 
 def the_broken_gradient_stays() -> None:
     """What a micro-batch has added before memory ran out is added again."""
-    real = Trainer._passes
+    real = Trainer.forward_backward
 
-    def passes(self: Trainer, update: RankBatch, number: int) -> Any:
-        found = real(self, update, number)
-        if isinstance(found, int):
-            kept = [weight.grad for weight in self.model.parameters()]
-            done = real(self, self._halved(update, found), number)
-            for weight, gradient in zip(self.model.parameters(), kept, strict=True):
+    def forward_backward(self: Trainer, batch: RankBatch, step: int) -> Losses:
+        try:
+            return real(self, batch, step)
+        except MicroBatchOutOfMemory as error:
+            gradients = [weight.grad for weight in self.model.parameters()]
+            losses = real(self, self.micro_batcher.halve(batch, error.index), step)
+            for weight, gradient in zip(self.model.parameters(), gradients, strict=True):
                 if gradient is not None and weight.grad is not None:
                     weight.grad += gradient
-            return done
-        return found
+            return losses
 
-    Trainer._passes = passes  # type: ignore[method-assign]
+    Trainer.forward_backward = forward_backward  # type: ignore[method-assign]
 
 
 RESUME = "test_exact_resume.py::test_resume_after_any_step_equals_uninterrupted_state"

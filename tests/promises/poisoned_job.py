@@ -23,6 +23,7 @@ from distributed_job import make_trainer, squares
 from tinytrainer import batches_of
 
 from nmt.core.distributed.process_group import connect_processes
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
 
 BAD = 3
@@ -32,12 +33,12 @@ PATIENCE = 15.0
 
 def follow(trainer: Trainer) -> dict[str, Any]:
     """Take a few updates, of which one is bad on the second worker; return weights after each."""
-    if trainer.workers.rank == 1:
+    if trainer.ranks.rank == 1:
         poison(trainer, "loss inf", lambda number: number == BAD)
     weights, norms = [], []
     for batch in batches_of(trainer)[:5]:
-        _, norm = trainer.update(trainer.prepared(trainer.corpus, batch))
-        trainer.state.update += 1
+        _, norm = trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
+        trainer.state.step += 1
         norms.append(float(norm))
         weights.append(squares([weight.detach() for weight in trainer.model.parameters()]))
     return {"weights": weights, "norms": list(map(str, norms))}
@@ -51,17 +52,17 @@ def stopped_in_validation(trainer: Trainer) -> dict[str, Any]:
     def share() -> None:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            if trainer.workers.rank == 1:
+            if trainer.ranks.rank == 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
             trainer.signals.check()
             time.sleep(0.01)
         to_the_end.append(True)
 
-    def validate(update: int) -> dict[str, float]:
-        trainer.signals.together(share)
+    def validate(state: TrainState) -> dict[str, float]:
+        trainer.signals.run_on_all_ranks(share)
         raise AssertionError("it went on")
 
-    trainer.use(trainer.config.with_values({"train.max_updates": trainer.state.update}))
+    trainer.set_config(trainer.config.with_values({"train.max_updates": trainer.state.step}))
     reason = trainer.train(validate)
     last = trainer.run.last.resolve().name
     found = {"reason": reason, "signal": trainer.signals.agreed, "last": last}

@@ -29,8 +29,8 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
-from nmt.training.checkpoints.checkpoint import TrainState
 from nmt.training.checkpoints.resume import newest_intact_checkpoint
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
 
 CHANGES = ("write", "mkdir", "symlink")
@@ -66,13 +66,13 @@ def trainer_in(folder: Path, **values: Any) -> Trainer:
 
 def advance(trainer: Trainer) -> None:
     """Take one update."""
-    trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
-    trainer.state.update += 1
+    trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
+    trainer.state.step += 1
 
 
 def validate(trainer: Trainer, score: float) -> None:
     """Validate with this result, and save as training does."""
-    trainer._validate(lambda update: {"bleu": score})
+    trainer.validate(lambda state: {"bleu": score})
 
 
 def content_of(trainer: Trainer) -> bytes:
@@ -90,11 +90,11 @@ def content_of(trainer: Trainer) -> bytes:
 def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> int | None:
     """Take a run up as `nmt train --resume` does; return the update, None where there is none."""
     files.recover_interrupted_writes(run.path)
-    trainer.run = run
+    trainer.run = trainer.checkpointer.run = run
     if newest_intact_checkpoint(run, (said if said is not None else []).append) is None:
         return None
     trainer.resume()
-    return trainer.state.update
+    return trainer.state.step
 
 
 def strays(run: RunDir) -> list[Path]:

@@ -20,8 +20,9 @@ from exacttrainers import Make, Noting, make, parts, validate
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
 from nmt.training.loss import Losses
+from nmt.training.micro_batches import describe_lines
 from nmt.training.monitoring import loss_monitor
-from nmt.training.monitoring.loss_monitor import MAX_SKIPPED_STEPS, SpikeMonitor
+from nmt.training.monitoring.loss_monitor import MAX_SKIPPED_STEPS, SpikeDetector
 from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.trainer import Trainer
 
@@ -67,17 +68,17 @@ def test_skipped_step_leaves_state_unchanged(
     flags = {**FLAGS, "train__optimizer": optimizer, "train__lr": 0.01}
     poisoned, without = make("poisoned", "luong", **flags), make("without", "luong", **flags)
     poison(poisoned, how, lambda number: number == bad)
-    window = without.first_window
+    window = without.batch_stream.first_window
     for number, batch in enumerate(window.batches[:5], 1):
         before = weights_and_moments(poisoned)
-        _, norm = poisoned.update(poisoned.prepared(window.pairs, batch))
-        poisoned.state.update += 1
+        _, norm = poisoned.train_step(poisoned.micro_batcher.build(window.pairs, batch))
+        poisoned.state.step += 1
         assert bool(norm.isfinite()) == (number != bad)
         if number == bad:
             if number > 1:
                 assert all(map(torch.equal, before, weights_and_moments(poisoned)))
             continue
-        without.update(without.prepared(window.pairs, batch))
+        without.train_step(without.micro_batcher.build(window.pairs, batch))
     found, expected = weights_and_moments(poisoned), weights_and_moments(without)
     assert len(found) == len(expected)
     assert all(map(torch.equal, found, expected))
@@ -93,11 +94,11 @@ def test_skipped_step_is_counted_but_not_in_the_loss(make: Make, how: str) -> No
     assert record["skipped"] == 2
     said = trainer.run.log.read_text()
     assert "warning: skipped 2 updates, whose gradient held NaN or inf: 2, 5\n" in said
-    assert trainer.state.update == 6
+    assert trainer.state.step == 6
     total = tokens = 0.0
-    for number, batch in enumerate(plain.first_window.batches[:6], 1):
-        update = plain.prepared(plain.first_window.pairs, batch)
-        losses, _ = plain.update(update)
+    for number, batch in enumerate(plain.batch_stream.first_window.batches[:6], 1):
+        update = plain.micro_batcher.build(plain.batch_stream.first_window.pairs, batch)
+        losses, _ = plain.train_step(update)
         if number not in (2, 5):
             total, tokens = total + float(losses.translation), tokens + update.tgt_tokens
     assert record["loss"] == pytest.approx(total / tokens, rel=1e-4)
@@ -113,8 +114,8 @@ def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, n
     trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
     poison(trainer, how, lambda number: number > 3)
     seen: list[Any] = []
-    update = trainer.update
-    trainer.update = lambda its: (seen.append(its), update(its))[1]  # type: ignore[method-assign]
+    update = trainer.train_step
+    trainer.train_step = lambda its: (seen.append(its), update(its))[1]  # type: ignore[method-assign]
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
     said = str(caught.value)
@@ -134,12 +135,11 @@ def test_train_nan_weights_are_named(make: Make) -> None:
         trainer.train(validate)
 
 
-def test_spike_warning_names_first_lines(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss_monitor, "LISTED", 2)
-    window = (trainer := make("run", "luong", **FLAGS)).first_window
+def test_spike_warning_names_first_lines(make: Make) -> None:
+    window = (trainer := make("run", "luong", **FLAGS)).batch_stream.first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
     rows = np.unique(window.pairs.corpus_rows(batch.rows))
-    said = loss_monitor.describe_lines(trainer.corpus, window.pairs, batch)
+    said = describe_lines(trainer.corpus, window.pairs, batch, max_lines=2)
     assert said.endswith(f" and {len(rows) - 2} more")
     assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows[:2]))
 
@@ -194,8 +194,8 @@ def done(number: int, loss: float) -> CompletedStep:
 
 
 def spikes_of(losses: list[float], warmup: int = 0) -> list[int]:
-    monitor = SpikeMonitor(warmup)
-    return [each.number for each in monitor.spikes(done(i, x) for i, x in enumerate(losses, 1))]
+    monitor = SpikeDetector(warmup)
+    return [each.step for each in monitor.find_spikes(done(i, x) for i, x in enumerate(losses, 1))]
 
 
 def with_loss(deviation: float, loss: float, at: int) -> list[float]:
@@ -239,14 +239,14 @@ def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
     monkeypatch.setattr(loss_monitor, "MIN_HISTORY", 15)
     flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
     trainer = make(name, "luong", **flags)
-    forward = trainer.step.forward
+    forward = trainer.module.forward
 
     def leaps(batch: MicroBatch) -> Losses:
         losses = forward(batch)
-        factor = 100 if trainer.step.training and trainer.state.update == 21 else 1
+        factor = 100 if trainer.module.training and trainer.state.step == 21 else 1
         return losses._replace(translation=losses.translation * factor)
 
-    trainer.step.forward = leaps  # type: ignore[method-assign]
+    trainer.module.forward = leaps  # type: ignore[method-assign]
     trainer.train(validate)
     return trainer
 
@@ -257,7 +257,9 @@ def test_spike_is_logged_with_its_lines(
     trainer = leaping(make, "run", monkeypatch)
     (said,) = (line for line in trainer.run.log.read_text().splitlines() if "spike" in line)
     assert "warning: update 22: loss spike, " in said
-    update = trainer.prepared(trainer.first_window.pairs, trainer.first_window.batches[0])
+    update = trainer.micro_batcher.build(
+        trainer.batch_stream.first_window.pairs, trainer.batch_stream.first_window.batches[0]
+    )
     assert update.tgt_tokens > 0
     logged = texts_at(said)
     assert len(logged) > 3
@@ -274,13 +276,13 @@ def test_rewind_restores_weights_of_last_checkpoint(
     trainer = leaping(make, "run", monkeypatch, **flags)
     stopped = leaping(make, "short", monkeypatch, **flags, train__max_updates=20)
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(stopped)))
-    assert "went back to the weights of update 20; the text since is not seen again\n" in (
+    assert "went back to the weights of update 20; the text since then is skipped\n" in (
         trainer.run.log.read_text()
     )
-    assert trainer.state.update == 25
+    assert trainer.state.step == 25
     resumed = make("run", "luong", **{**FLAGS, **flags})
     resumed.resume()
-    assert resumed.state.update == 25
+    assert resumed.state.step == 25
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(resumed)))
     assert not math.isnan(resumed.state.scores["25"])
 

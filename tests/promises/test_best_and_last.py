@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from savedruns import DELETES, Killed, advance, at, dead, taken_up, trainer_in, validate
 
 from nmt.core.run_dir import STATE, read_json
-from nmt.training.checkpoints.checkpoint import damage
+from nmt.training.checkpoints.checkpoint import describe_damage
 
 SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
 CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
@@ -55,7 +55,7 @@ class Saving(RuleBasedStateMachine):
     def train(self, score: float | None) -> None:
         advance(self.trainer)
         self.act(score)
-        self.saved = self.trainer.state.update
+        self.saved = self.trainer.state.step
 
     @rule()
     def save_again(self) -> None:
@@ -89,7 +89,7 @@ class Saving(RuleBasedStateMachine):
         advance(self.trainer)
         with disk_hook(stuck):
             self.act(score)
-        self.saved = self.trainer.state.update
+        self.saved = self.trainer.state.step
 
     @rule()
     def resume(self) -> None:
@@ -104,7 +104,7 @@ class Saving(RuleBasedStateMachine):
         if not self.saved:
             return
         newest = max([*folders, *replaced], key=lambda path: path.name.strip(".")[:13])
-        assert damage(newest) is None
+        assert describe_damage(newest) is None
         state = read_json(newest / STATE)
         assert state["update"] >= self.saved
         known = {int(key): value for key, value in state["scores"].items() if value == value}
@@ -112,9 +112,9 @@ class Saving(RuleBasedStateMachine):
             best = max(known, key=lambda update: (known[update], -update))
             assert state["best_update"] == best
             places = [run.checkpoint(best), *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp")]
-            assert any(path.is_dir() and damage(path) is None for path in places)
+            assert any(path.is_dir() and describe_damage(path) is None for path in places)
             if not replaced:
-                assert damage(run.selected_checkpoint()) is None
+                assert describe_damage(run.selected_checkpoint()) is None
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def compare(make: Make, model: str, every: int, followed: int) -> None:
         copy_checkpoint(whole.run, resumed.run, stop)
         resumed.resume()
         end = min(N, stop + followed)
-        resumed.use(resumed.config.with_values({"train.max_updates": end}))
+        resumed.set_config(resumed.config.with_values({"train.max_updates": end}))
         resumed.train(validate)
         assert resumed.batches == whole.batches[stop:end], f"other batches after update {stop}"
         assert resumed.states == whole.states[stop:end], f"another state after update {stop}"

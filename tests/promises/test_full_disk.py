@@ -66,7 +66,7 @@ def fill_at_each_step(folder: Path, step: int) -> None:
     state, fulls = json.dumps(vars(trainer.state)), 0
     for room in count(0, step):
         run = RunDir(shutil.copytree(kept, folder / f"full_{room}", symlinks=True))
-        trainer.run = run
+        trainer.run = trainer.checkpointer.run = run
         vars(trainer.state).update(json.loads(state))
         words = failure(trainer, FullAfter(room))
         if words is None:
@@ -115,7 +115,7 @@ def test_train_without_space_for_two_checkpoints_is_refused(
     refused = train_with(size)
     assert refused.code == 2
     assert "two checkpoints must fit on the disk: expected " in refused.err
-    assert "make room, or name another folder with --run" in refused.err
+    assert "free some space, or name another folder with --run" in refused.err
     assert not tiny.run.joinpath("metrics.jsonl").exists()
     assert not tiny.run.joinpath("checkpoints").exists()
     assert done(train_with(2.1 * size)).code == 0

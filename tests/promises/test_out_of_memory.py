@@ -42,7 +42,7 @@ def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
 
     Returns a list that grows by the rows of each micro-batch that went through.
     """
-    forward, rows = trainer.step.forward, []
+    forward, rows = trainer.module.forward, []
 
     def limited(batch: MicroBatch) -> Losses:
         losses = forward(batch)
@@ -52,7 +52,7 @@ def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
         rows.append(len(batch.src))
         return losses
 
-    trainer.step.forward = limited  # type: ignore[method-assign]
+    trainer.module.forward = limited  # type: ignore[method-assign]
     return rows
 
 
@@ -60,12 +60,17 @@ def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
 def test_out_of_memory_halved_micro_batches_equal_gradient(make: Make, kind: str) -> None:
     plain, tight = make("plain", "luong", **FLAGS), make("tight", "luong", **FLAGS)
     rows = limit(tight, 40, kind)
-    batches = plain.first_window.batches
+    window = plain.batch_stream.first_window
+    batches = window.batches
     largest = max(batches, key=lambda batch: len(batch.rows))
     for batch in (largest, *batches[:3]):
         done = len(rows)
-        expected, _ = plain.update(plain.prepared(plain.first_window.pairs, batch))
-        found, _ = tight.update(tight.prepared(tight.first_window.pairs, batch))
+        expected, _ = plain.train_step(
+            plain.micro_batcher.build(plain.batch_stream.first_window.pairs, batch)
+        )
+        found, _ = tight.train_step(
+            tight.micro_batcher.build(tight.batch_stream.first_window.pairs, batch)
+        )
         assert sum(rows[done:]) >= len(batch.rows)
         torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
         for one, other in zip(gradients(plain), gradients(tight), strict=True):
@@ -85,22 +90,22 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 @pytest.mark.parametrize("model", ["luong", "transformer"])
 def test_out_of_memory_single_pair_names_its_line(make: Make, model: str) -> None:
     trainer = make("run", model, **FLAGS)
-    forward = trainer.step.forward
+    forward = trainer.module.forward
     unlucky = 2
 
     def limited(batch: MicroBatch) -> Losses:
-        if len(batch.src) > 1 or trainer.state.update == unlucky:
+        if len(batch.src) > 1 or trainer.state.step == unlucky:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(batch)
 
-    trainer.step.forward = limited  # type: ignore[method-assign]
+    trainer.module.forward = limited  # type: ignore[method-assign]
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
     words = r"single pair of \d+ source and \d+ target tokens, (.*):(\d+):"
     said = re.search(words, str(caught.value))
     assert said is not None
     file, line = said.groups()
-    window = trainer.first_window
+    window = trainer.batch_stream.first_window
     first = window.batches[unlucky].rows[:1]
     assert [Path(file).read_text().split("\n")[int(line) - 1]] == trainer.corpus.lines_at(
         "src", window.pairs.corpus_rows(first)

@@ -43,16 +43,16 @@ def test_signal_ends_training_after_current_step(make: Make, number: int, at: in
     whole = make("whole", "luong", **flags)
     whole.train(validate)
     stopped = make("stopped", "luong", **flags)
-    update = stopped.update
+    update = stopped.train_step
 
     def signalled(its: Any) -> Any:
-        if stopped.state.update + 1 == at:
+        if stopped.state.step + 1 == at:
             send(number)
         return update(its)
 
-    stopped.update = signalled  # type: ignore[method-assign]
+    stopped.train_step = signalled  # type: ignore[method-assign]
     assert stopped.train(validate) is None
-    assert stopped.state.update == at
+    assert stopped.state.step == at
     assert str(at) not in stopped.state.scores
     resumed = make("stopped", "luong", **flags)
     resumed.resume()
@@ -131,7 +131,7 @@ def test_signal_during_validation_defers_it_to_resume(
         assert stopped.code == CODES[signal.Signals(number)]
         assert steps.steps == chosen, "it went on"
     at = 4 * (validated + 1)
-    assert f"interrupted after update {at}; go on with --resume\n" in stopped.err
+    assert f"interrupted after update {at}; continue with --resume\n" in stopped.err
     state = json.loads((tiny.run / "last" / "state.json").read_text())
     assert (state["update"], len(state["scores"])) == (at, validated)
     assert train(tiny, tiny.run, "--resume").code == 0

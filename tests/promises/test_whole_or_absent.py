@@ -23,7 +23,7 @@ from savedruns import (
 )
 
 from nmt.core.run_dir import RunDir
-from nmt.training.checkpoints.checkpoint import checkpoints_of
+from nmt.training.checkpoints.checkpoint import list_checkpoints
 from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.trainer import Trainer
 
@@ -69,9 +69,9 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
     save = prepare(trainer)
     kept = trainer.run.path
     old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
-    new = twin.state.update, content_of(twin)
+    new = twin.state.step, content_of(twin)
     assert new != old
-    folders = {old: checkpoints_of(trainer.run), new: checkpoints_of(twin.run)}
+    folders = {old: list_checkpoints(trainer.run), new: list_checkpoints(twin.run)}
     names = {state: [path.name for path in found] for state, found in folders.items()}
     found = []
     for point in count(0, step):
@@ -85,8 +85,10 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
         assert said == [], "what a kill leaves is never taken for a checkpoint"
         assert found[-1] in (old, new), point
         if found[-1][0] is not None:
-            assert run.last.resolve() == run.checkpoint(fresh.state.update).resolve()
-        assert [path.name for path in checkpoints_of(run)] == names[found[-1]], "none is left over"
+            assert run.last.resolve() == run.checkpoint(fresh.state.step).resolve()
+        assert [path.name for path in list_checkpoints(run)] == names[found[-1]], (
+            "none is left over"
+        )
         assert strays(run) == [], point
         shutil.rmtree(run.path)
     assert len(found) * step > 60, "a save has many points"
@@ -108,7 +110,7 @@ def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) ->
     """What a loss of power would show: fsync before each rename, of the parent after it."""
     trainer = trainer_in(tmp_path / "run")
     points = points_of(third(trainer))
-    folder = trainer.run.checkpoint(trainer.state.update)
+    folder = trainer.run.checkpoint(trainer.state.step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.nmt.tmp")
     renamed = points.index(f"before replace {temporary}")
     ends = {}

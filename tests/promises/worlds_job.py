@@ -28,7 +28,7 @@ from nmt.training.trainer import Trainer
 def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     """Train up to so many updates; return what each was made of, and its loss."""
     found = []
-    workers, real = trainer.workers, trainer.update
+    workers, real = trainer.ranks, trainer.train_step
 
     def followed(update: RankBatch) -> Any:
         result = real(update)
@@ -37,9 +37,9 @@ def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
         found.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
         return result
 
-    trainer.update = followed  # type: ignore[method-assign]
-    trainer.use(trainer.config.with_values({"train.max_updates": updates}))
-    trainer.train(lambda update: {"bleu": 0.0})
+    trainer.train_step = followed  # type: ignore[method-assign]
+    trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
+    trainer.train(lambda state: {"bleu": 0.0})
     return found
 
 

@@ -69,24 +69,24 @@ def rows_of(update: RankBatch) -> list[str]:
 def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
     """Run updates over one epoch after another; return their pairs, losses and norms."""
     found: dict[str, Any] = {"pairs": [], "losses": [], "norms": []}
-    workers = trainer.workers
-    while trainer.state.update < updates:
+    workers = trainer.ranks
+    while trainer.state.step < updates:
         batches = batches_of(trainer, trainer.state.epoch)
-        update = trainer.prepared(trainer.corpus, batches[trainer.state.batch])
-        losses, norm = trainer.update(update)
+        update = trainer.micro_batcher.build(trainer.corpus, batches[trainer.state.batch])
+        losses, norm = trainer.train_step(update)
         translation = workers.all_reduce_sum(losses.translation.clone()) / update.tgt_tokens
         found["pairs"].append(sorted(workers.all_gather(rows_of(update))))
         found["losses"].append(float(translation))
         found["norms"].append(float(full_tensor(norm)))
         state = trainer.state
-        state.update, state.batch = state.update + 1, state.batch + 1
+        state.step, state.batch = state.step + 1, state.batch + 1
         if state.batch == len(batches):
             state.epoch, state.batch = state.epoch + 1, 0
     trainer.save()
     weights = [parameter.detach() for parameter in trainer.model.parameters()]
-    assert trainer.average is not None
-    averages = list(trainer.average.weights.values())
-    with trainer.average.in_place(), trainer.parallel.gathered():
+    assert trainer.ema is not None
+    averages = list(trainer.ema.weights.values())
+    with trainer.ema.replace_weights(), trainer.parallel.full_weights():
         validated = squares([parameter.detach() for parameter in trainer.model.parameters()])
     return found | {
         "weights": squares(weights),

@@ -69,9 +69,9 @@ def test_forty_updates_in_float64_are_the_plain_ones(make_trainer: MakeTrainer, 
     for number in range(40):
         batches = batches_of(trainer, trainer.state.epoch)
         batch = batches[number % len(batches)]
-        update = trainer.prepared(trainer.corpus, batch)
-        losses, _ = trainer.update(update)
-        trainer.state.update += 1
+        update = trainer.micro_batcher.build(trainer.corpus, batch)
+        losses, _ = trainer.train_step(update)
+        trainer.state.step += 1
         loss, gradients = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
         adam.update(gradients, RATE)
         assert float(losses.translation) / update.tgt_tokens == pytest.approx(loss, rel=1e-9)
@@ -88,7 +88,7 @@ def test_the_first_gradients_in_fp32_are_the_plain_ones(
     batch = batches_of(trainer)[0]
     weights = {name: weight.double() for name, weight in weights_of(trainer.model).items()}
     _, expected = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
-    trainer.update(trainer.prepared(trainer.corpus, batch))
+    trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
     for name, parameter in trainer.model.named_parameters():
         assert parameter.grad is not None
         difference = (parameter.grad.double() - expected[name]).norm()
@@ -115,9 +115,9 @@ def test_bf16_trains_within_the_noise_of_seeds(make_trainer: MakeTrainer, case: 
         total = tokens = 0.0
         for number in range(200):
             batches = batches_of(trainer, trainer.state.epoch)
-            update = trainer.prepared(trainer.corpus, batches[number % len(batches)])
-            losses, _ = trainer.update(update)
-            trainer.state.update += 1
+            update = trainer.micro_batcher.build(trainer.corpus, batches[number % len(batches)])
+            losses, _ = trainer.train_step(update)
+            trainer.state.step += 1
             if number >= 200 - len(batches):
                 total += float(losses.translation)
                 tokens += update.tgt_tokens

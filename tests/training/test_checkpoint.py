@@ -18,8 +18,8 @@ from nmt.training.trainer import Trainer
 
 def updated(trainer: Trainer, updates: int) -> Trainer:
     for batch in batches_of(trainer)[:updates]:
-        trainer.update(trainer.prepared(trainer.corpus, batch))
-        trainer.state.update += 1
+        trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
+        trainer.state.step += 1
     return trainer
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tinytrainer import MakeTrainer, batches_of
 
 from nmt.errors import RunError
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
 
 Weights = dict[str, torch.Tensor]
@@ -24,8 +25,8 @@ def live(trainer: Trainer) -> Weights:
 
 
 def average(trainer: Trainer) -> Weights:
-    assert trainer.average is not None
-    return {name: weight.clone() for name, weight in trainer.average.weights.items()}
+    assert trainer.ema is not None
+    return {name: weight.clone() for name, weight in trainer.ema.weights.items()}
 
 
 def same(one: Weights, other: Weights) -> bool:
@@ -37,9 +38,9 @@ def updated(trainer: Trainer, updates: int) -> list[Weights]:
     """Take so many updates; return the weights before them and after each."""
     seen = [live(trainer)]
     batches = batches_of(trainer) * 9
-    for batch in batches[trainer.state.update : trainer.state.update + updates]:
-        trainer.update(trainer.prepared(trainer.corpus, batch))
-        trainer.state.update += 1
+    for batch in batches[trainer.state.step : trainer.state.step + updates]:
+        trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
+        trainer.state.step += 1
         seen.append(live(trainer))
     return seen
 
@@ -67,8 +68,8 @@ def test_without_it_there_is_none_and_training_is_the_same_with_it(
     plain = make_trainer("plain", **FLAGS | {"train__ema": None})
     averaged = make_trainer("averaged", **FLAGS)
     for trainer in (plain, averaged):
-        trainer.train(lambda update: {"bleu": 1.0})
-    assert plain.average is None
+        trainer.train(lambda state: {"bleu": 1.0})
+    assert plain.ema is None
     assert same(live(plain), live(averaged))
     assert not (plain.run.last / "training.safetensors").exists()
     assert same(load_file(plain.run.last / "model.safetensors"), live(averaged))
@@ -79,7 +80,7 @@ def test_the_average_is_validated_and_kept_and_training_goes_on_from_the_weights
 ) -> None:
     trainer = make_trainer(train__max_updates=3, **FLAGS)
     validated: list[Weights] = []
-    trainer.train(lambda update: validated.append(live(trainer)) or {"bleu": 1.0})
+    trainer.train(lambda state: validated.append(live(trainer)) or {"bleu": 1.0})
     weights = live(trainer)
     assert same(validated[0], average(trainer))
     assert not same(validated[0], weights)
@@ -92,7 +93,7 @@ def test_the_average_is_validated_and_kept_and_training_goes_on_from_the_weights
 
 
 def test_the_weights_come_back_when_validation_fails(make_trainer: MakeTrainer) -> None:
-    def failing(update: int) -> dict[str, float]:
+    def failing(state: TrainState) -> dict[str, float]:
         raise KeyboardInterrupt
 
     trainer = make_trainer(train__max_updates=2, **FLAGS)

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tinytrainer import MakeTrainer, batches_of
 
-from nmt.training.planning.cost_estimate import estimate_cost
+from nmt.training.planning.cost_estimate import CostEstimate, estimate_cost
+from nmt.training.trainer import Trainer
+
+
+def estimate(trainer: Trainer, validation_seconds: float, corpus_bytes: int) -> CostEstimate:
+    """Estimate the cost of a run whose validations take this long."""
+    return estimate_cost(
+        batches=trainer.batch_stream.first_window.batches,
+        time_step=trainer.time_step,
+        time_validation=lambda: validation_seconds,
+        checkpointer=trainer.checkpointer,
+        stopping=trainer.stopping,
+        corpus_bytes=corpus_bytes,
+        device=torch.device("cpu"),
+    )
 
 
 @pytest.mark.parametrize(("optimizer", "ema"), [("adam", None), ("sgd", None), ("adam", 0.9)])
@@ -13,9 +28,9 @@ def test_the_checkpoint_estimated_is_the_checkpoint_written(
     make_trainer: MakeTrainer, optimizer: str, ema: float | None
 ) -> None:
     flags = {"train__optimizer": optimizer, "train__max_updates": 2, "train__ema": ema}
-    found = estimate_cost(make_trainer("dry", **flags), lambda: 0.5, corpus_bytes=1000)
+    found = estimate(make_trainer("dry", **flags), 0.5, corpus_bytes=1000)
     trainer = make_trainer(**flags)
-    trainer.train(lambda update: {"bleu": 1.0})
+    trainer.train(lambda state: {"bleu": 1.0})
     written = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
     tensors = sum(size for name, size in written.items() if name.endswith(".safetensors"))
     assert ("training.safetensors" in written) == (ema is not None)
@@ -27,23 +42,23 @@ def test_the_checkpoint_estimated_is_the_checkpoint_written(
 
 def test_the_totals_are_those_of_the_limits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=10, train__validate_every=4)
-    found = estimate_cost(trainer, lambda: 0.5, corpus_bytes=0)
-    assert (found.updates, found.validations) == (10, 3)  # after 4, 8 and 10
-    assert found.updates_an_epoch == len(batches_of(trainer))
+    found = estimate(trainer, 0.5, corpus_bytes=0)
+    assert (found.max_steps, found.max_validations) == (10, 3)  # after 4, 8 and 10
+    assert found.steps_per_epoch == len(batches_of(trainer))
     assert found.validation_seconds > 0.5
     assert found.total_seconds == pytest.approx(
-        10 * found.update_seconds + 3 * found.validation_seconds
+        10 * found.step_seconds + 3 * found.validation_seconds
     )
 
 
 def test_without_a_limit_there_is_no_total(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=None, train__patience=3)
-    found = estimate_cost(trainer, lambda: 0.0, corpus_bytes=0)
+    found = estimate(trainer, 0.0, corpus_bytes=0)
     assert found.total_seconds is None
     assert "no limit in updates or epochs is set" in dict(found.rows())["the run at most"]
 
 
 def test_an_estimate_leaves_nothing_on_disk(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
-    estimate_cost(trainer, lambda: 0.0, corpus_bytes=0)
+    estimate(trainer, 0.0, corpus_bytes=0)
     assert list(trainer.run.path.iterdir()) == []

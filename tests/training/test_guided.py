@@ -14,7 +14,7 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
-from nmt.training.loss import OUTSIDE, Losses, ModelWithLoss, alignment_loss
+from nmt.training.loss import LOG_WEIGHT_OUTSIDE_WINDOW, Losses, ModelWithLoss, alignment_loss
 from nmt.training.monitoring.flops import FlopsPerToken
 from nmt.training.monitoring.metrics import StepMeter
 
@@ -79,7 +79,7 @@ def test_a_link_outside_the_window_costs_a_constant() -> None:
         trace = make_trace(*[weights] * heads)
         trace.scores.requires_grad_()
         loss = alignment_loss(trace, make_batch())
-        assert float(loss.detach()) == pytest.approx(-0.5 * OUTSIDE - OUTSIDE, abs=1e-4)
+        assert float(loss.detach()) == pytest.approx(-1.5 * LOG_WEIGHT_OUTSIDE_WINDOW, abs=1e-4)
         [gradient] = torch.autograd.grad(loss, trace.scores)
         assert gradient.isfinite().all()
 
@@ -102,7 +102,7 @@ def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) ->
     torch.manual_seed(1)
     config = RNNConfig(d_embed=16, d_hidden=16, dropout=0.0, **settings)
     model = build_model(config, 12, 12, 0)
-    step = ModelWithLoss(model, 0.0, guided=1.0)
+    step = ModelWithLoss(model, 0.0, alignment_weight=1.0)
     batch = make_batch()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):
@@ -120,7 +120,7 @@ def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) ->
 def test_the_weight_counts_in_training_only() -> None:
     torch.manual_seed(1)
     model = build_model(RNNConfig(d_embed=8, d_hidden=8, dropout=0.0), 12, 12, 0)
-    plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, guided=0.5)
+    plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, alignment_weight=0.5)
     batch = make_batch()
     none = torch.empty(0, dtype=torch.int64)
     without = make_batch(

@@ -12,9 +12,10 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.device.precision import Precision
-from nmt.training.loss import ModelWithLoss, corpus_loss
+from nmt.training.loss import ModelWithLoss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
+from nmt.training.validation import corpus_loss
 
 CPU = Precision("fp32", torch.device("cpu"))
 
@@ -61,18 +62,18 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_sentences(
     expected, tokens = reference(trainer, range(20), smoothing)
     batch = whole_batch(trainer, range(20))
     assert batch.tgt_tokens == tokens < batch.padded_tokens
-    trainer.step.train()
-    assert trainer.step(batch).translation.item() == pytest.approx(expected, rel=1e-5)
+    trainer.module.train()
+    assert trainer.module(batch).translation.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) -> None:
     trainer = sure_trainer(make_trainer, train__label_smoothing=0.1)
     batch = whole_batch(trainer, range(20))
     plain = reference(trainer, range(20), 0.0)[0]
-    trainer.step.train()
-    assert abs(trainer.step(batch).translation.item() / plain - 1) > 0.01
-    trainer.step.eval()
-    assert trainer.step(batch).translation.item() == pytest.approx(plain, rel=1e-5)
+    trainer.module.train()
+    assert abs(trainer.module(batch).translation.item() / plain - 1) > 0.01
+    trainer.module.eval()
+    assert trainer.module(batch).translation.item() == pytest.approx(plain, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
@@ -82,7 +83,7 @@ def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
     trainer = sure_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)
     total, tokens = reference(trainer, range(60), 0.0)
     batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
-    step = trainer.step.train()
+    step = trainer.module.train()
     assert isinstance(step, ModelWithLoss)
     found = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
     assert found == pytest.approx(total / tokens, rel=1e-5)

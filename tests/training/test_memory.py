@@ -14,8 +14,9 @@ from nmt.data.batching.loader import MicroBatch
 from nmt.device.memory import available_memory
 from nmt.errors import RunError
 from nmt.training.loss import Losses
+from nmt.training.micro_batches import is_out_of_memory
 from nmt.training.planning import micro_batch_size
-from nmt.training.planning.micro_batch_size import find_micro_batch_tokens, is_out_of_memory
+from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.trainer import Trainer
 
 DROPPED = {"model__dropout": 0.3}
@@ -26,7 +27,7 @@ def limit(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> li
 
     Returns the sizes of the micro-batches asked for, a list that grows.
     """
-    forward, sizes = trainer.step.forward, []
+    forward, sizes = trainer.module.forward, []
 
     def limited(batch: MicroBatch) -> Losses:
         sizes.append(batch.tgt_in.numel())
@@ -36,7 +37,7 @@ def limit(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> li
             raise error()
         return losses
 
-    trainer.step.forward = limited  # type: ignore[method-assign]
+    trainer.module.forward = limited  # type: ignore[method-assign]
     return sizes
 
 
@@ -50,6 +51,18 @@ def of_a_cpu() -> Exception:
     except RuntimeError as error:
         return error
     raise AssertionError("a petabyte was there")
+
+
+def find_tokens(trainer: Trainer) -> tuple[int, str]:
+    """Return the size of micro-batches that fits into memory, and the reason."""
+    return find_micro_batch_tokens(
+        trainer.config,
+        trainer.batch_stream.first_window,
+        trainer.micro_batcher,
+        trainer.parallel,
+        trainer.precision,
+        trainer.ranks,
+    )
 
 
 def gradients(trainer: Trainer) -> list[torch.Tensor]:
@@ -73,12 +86,12 @@ def test_an_update_that_does_not_fit_is_redone_in_halves(
     plain, tight = make_trainer("plain"), make_trainer("tight")
     sizes = limit(tight, 80, error)
     for batch in batches_of(plain)[:3]:
-        expected, _ = plain.update(plain.prepared(plain.corpus, batch))
-        found, _ = tight.update(tight.prepared(tight.corpus, batch))
+        expected, _ = plain.train_step(plain.micro_batcher.build(plain.corpus, batch))
+        found, _ = tight.train_step(tight.micro_batcher.build(tight.corpus, batch))
         torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
         torch.testing.assert_close(gradients(tight), gradients(plain), rtol=1e-3, atol=1e-6)
-    assert tight.micro_tokens is not None
-    assert tight.micro_tokens <= 80
+    assert tight.micro_batcher.max_tokens is not None
+    assert tight.micro_batcher.max_tokens <= 80
     assert sizes[0] > 80
     assert all(size <= 80 for size in sizes[-3:])
     assert "out of memory with micro-batches of" in tight.run.log.read_text()
@@ -89,21 +102,21 @@ def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer)
     limit(trainer, 1, of_a_gpu)
     words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
     with pytest.raises(RunError, match=words):
-        trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
+        trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
 def test_other_errors_are_not_taken_for_it(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, lambda: RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
-        trainer.update(trainer.prepared(trainer.corpus, batches_of(trainer)[0]))
+        trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
 def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     before = [weight.clone() for weight in trainer.model.parameters()]
     sizes = limit(trainer, math.inf, of_a_gpu)
-    tokens, why = find_micro_batch_tokens(trainer)
+    tokens, why = find_tokens(trainer)
     assert tokens == 256
     assert "peak memory" in why
     assert sizes[::2] == sorted(sizes[::2])  # of each of the two worst shapes
@@ -115,7 +128,7 @@ def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> 
 def test_auto_takes_the_largest_that_raises_no_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 100, of_a_gpu)
-    assert find_micro_batch_tokens(trainer)[0] == 64
+    assert find_tokens(trainer)[0] == 64
 
 
 def test_auto_does_not_try_what_would_outgrow_the_memory(
@@ -128,7 +141,7 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
         micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
     )
     monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: 1900.0)
-    tokens, _ = find_micro_batch_tokens(trainer)
+    tokens, _ = find_tokens(trainer)
     assert tokens == 128
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
 
@@ -138,7 +151,7 @@ def test_auto_needs_no_free_memory_to_be_known(
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     monkeypatch.setattr(micro_batch_size, "available_memory", lambda device: math.inf)
-    assert find_micro_batch_tokens(trainer)[0] == 256
+    assert find_tokens(trainer)[0] == 256
 
 
 def test_rank_processes_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +165,7 @@ def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 1, of_a_gpu)
     with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
-        find_micro_batch_tokens(trainer)
+        find_tokens(trainer)
 
 
 def held(trainer: Trainer) -> int:
@@ -166,11 +179,11 @@ def held(trainer: Trainer) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    update = trainer.prepared(trainer.corpus, batches_of(trainer)[0])
-    trainer.step.train()
+    update = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
+    trainer.module.train()
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        losses = trainer.step(update.micro_batches[0])
+        losses = trainer.module(update.micro_batches[0])
     held = sum(kept.values())
     losses.translation.backward()
     return held

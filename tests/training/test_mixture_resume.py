@@ -23,6 +23,7 @@ from nmt.data.tokenizer.training import train_tokenizer
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer
 
@@ -35,14 +36,14 @@ class Watched(Trainer):
 
     digests: list[str]
 
-    def update(self, update: RankBatch) -> tuple[Losses, torch.Tensor]:
+    def train_step(self, batch: RankBatch) -> tuple[Losses, torch.Tensor]:
         """Train on it."""
         digest = hashlib.sha256()
-        for batch in update.micro_batches:
-            for tensor in (batch.src, batch.tgt_in, batch.targets):
+        for micro_batch in batch.micro_batches:
+            for tensor in (micro_batch.src, micro_batch.tgt_in, micro_batch.targets):
                 digest.update(tensor.numpy().tobytes())
         self.digests.append(digest.hexdigest())
-        return super().update(update)
+        return super().train_step(batch)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
     return make
 
 
-def score(update: int) -> dict[str, float]:
-    return {"bleu": float(update), "loss": 1.0, "perplexity": 1.0}
+def score(state: TrainState) -> dict[str, float]:
+    return {"bleu": float(state.step), "loss": 1.0, "perplexity": 1.0}
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])

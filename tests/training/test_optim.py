@@ -10,7 +10,7 @@ import torch
 from tinytrainer import make_config
 from torch import nn
 
-from nmt.training.optimizer import SCHEDULES, learning_rate, make_optimizer
+from nmt.training.optimizer import SCHEDULES, build_optimizer, learning_rate
 
 W, T = 100, 1100
 """Warm-up and total of the table below; peak rate 1."""
@@ -92,7 +92,7 @@ KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.opti
 @pytest.mark.parametrize("name", KINDS)
 def test_the_optimizer_is_the_one_configured(name: str) -> None:
     config = make_config(train__optimizer=name, train__lr=0.25, train__weight_decay=0.5).train
-    optimizer = make_optimizer(nn.Linear(2, 3), config, torch.device("cpu"))
+    optimizer = build_optimizer(nn.Linear(2, 3), config, torch.device("cpu"))
     assert type(optimizer) is KINDS[name]
     assert optimizer.defaults["lr"] == 0.25
     assert optimizer.defaults["weight_decay"] == 0.5
@@ -112,7 +112,7 @@ def test_weight_decay_acts_as_the_optimizer_defines_it(name: str, expected: floa
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 2.0)
     config = make_config(train__optimizer=name, train__lr=0.1, train__weight_decay=0.5).train
-    optimizer = make_optimizer(model, config, torch.device("cpu"))
+    optimizer = build_optimizer(model, config, torch.device("cpu"))
     model.weight.grad = torch.zeros(1, 1)
     optimizer.step()
     assert model.weight.item() == pytest.approx(expected, abs=1e-6)
@@ -146,7 +146,7 @@ def test_adam_follows_its_betas_and_eps(
     nn.init.zeros_(model.weight)
     flags = {f"train__{key}": value for key, value in given.items()}
     config = make_config(train__optimizer=name, train__lr=1.0, **flags).train
-    optimizer = make_optimizer(model, config, torch.device("cpu"))
+    optimizer = build_optimizer(model, config, torch.device("cpu"))
     gradients = [0.5, -2.0, 1.0]
     for gradient in gradients:
         model.weight.grad = torch.full((1, 1), gradient)

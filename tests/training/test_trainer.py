@@ -14,6 +14,7 @@ from tinytrainer import MakeTrainer, batches_of, update_of
 from nmt.core.run_dir import RunDir
 from nmt.data.batching import epochs
 from nmt.data.batching.loader import MicroBatch, RankBatch, build_micro_batch
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
 
 
@@ -23,10 +24,10 @@ def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
     return [build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
 
 
-def scores(values: list[float], metric: str = "bleu") -> Callable[[int], dict[str, float]]:
+def scores(values: list[float], metric: str = "bleu") -> Callable[[TrainState], dict[str, float]]:
     """Return a validation that gives these scores in turn."""
     left: Iterator[float] = iter(values)
-    return lambda update: {metric: next(left)}
+    return lambda state: {metric: next(left)}
 
 
 def steps(run: RunDir) -> list[int]:
@@ -51,8 +52,8 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     parts = batch_of(cut, tokens)
     assert len(parts) > 1
     losses = [
-        float(whole.update(update_of(*batch_of(whole)))[0].translation),
-        float(cut.update(update_of(*parts))[0].translation),
+        float(whole.train_step(update_of(*batch_of(whole)))[0].translation),
+        float(cut.train_step(update_of(*parts))[0].translation),
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     named = zip(whole.model.named_parameters(), cut.model.named_parameters(), strict=True)
@@ -70,9 +71,9 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
     trainer = make_trainer(train__clip_norm=0.0, train__optimizer="sgd", train__lr=1e-9)
     other = make_trainer("other")
     batch = batch_of(other)[0]
-    other.step.train()
-    (other.step(batch).translation / batch.tgt_tokens).backward()
-    trainer.update(update_of(*batch_of(trainer, 60)))
+    other.module.train()
+    (other.module(batch).translation / batch.tgt_tokens).backward()
+    trainer.train_step(update_of(*batch_of(trainer, 60)))
     for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
         assert one.grad is not None
         assert two.grad is not None
@@ -84,7 +85,7 @@ def test_the_norm_is_clipped_and_the_one_before_is_reported(
     make_trainer: MakeTrainer, clip: float, changed: bool
 ) -> None:
     trainer = make_trainer(train__clip_norm=clip)
-    _, norm = trainer.update(update_of(*batch_of(trainer)))
+    _, norm = trainer.train_step(update_of(*batch_of(trainer)))
     grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
     after = math.sqrt(sum(float(grad.double().square().sum()) for grad in grads))
     assert float(norm) > 1e-2
@@ -92,8 +93,8 @@ def test_the_norm_is_clipped_and_the_one_before_is_reported(
 
 
 def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> float:
-    trainer.state.update = update
-    return float(trainer.update(update_of(*batch_of(trainer, tokens)))[0].translation)
+    trainer.state.step = update
+    return float(trainer.train_step(update_of(*batch_of(trainer, tokens)))[0].translation)
 
 
 def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
@@ -114,7 +115,7 @@ def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
 def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: MakeTrainer) -> None:
     def loss(copies: int) -> float:
         trainer = make_trainer(model__dropout=0.5)
-        return float(trainer.update(update_of(*batch_of(trainer) * copies))[0].translation)
+        return float(trainer.train_step(update_of(*batch_of(trainer) * copies))[0].translation)
 
     assert loss(2) != pytest.approx(2 * loss(1), rel=1e-4)
     assert loss(2) == loss(2)
@@ -122,7 +123,7 @@ def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: Ma
 
 def test_the_rate_of_an_update_is_that_of_its_number_from_1(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__lr=1.0, train__warmup=4, train__optimizer="sgd")
-    trainer.update(update_of(*batch_of(trainer)))
+    trainer.train_step(update_of(*batch_of(trainer)))
     assert trainer.optimizer.param_groups[0]["lr"] == 0.25
 
 
@@ -145,8 +146,8 @@ def test_training_ends_at_the_limit_that_comes_first(
     trainer = make_trainer(**{f"train__{name}": value for name, value in limits.items()})
     updates = {"max_updates": 3, "max_epochs": 2 * len(batches_of(trainer)), "max_hours": 1}
     assert trainer.train(scores([1.0] * 9)) == reason
-    assert trainer.state.update == updates[reason.split()[0]]
-    assert steps(trainer.run)[-1] == trainer.state.update, "the end is validated and saved"
+    assert trainer.state.step == updates[reason.split()[0]]
+    assert steps(trainer.run)[-1] == trainer.state.step, "the end is validated and saved"
 
 
 def test_an_epoch_trains_on_every_pair_once(make_trainer: MakeTrainer) -> None:
@@ -167,14 +168,14 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
     """Train up to an update; return the rows of each that was done."""
     found: list[list[int]] = []
-    update = trainer.update
+    update = trainer.train_step
 
     def noted(its: RankBatch) -> Any:
         found.append(its.batch.rows.tolist())
         return update(its)
 
-    trainer.update = noted  # type: ignore[method-assign]
-    trainer.use(trainer.config.with_values({"train.max_updates": updates}))
+    trainer.train_step = noted  # type: ignore[method-assign]
+    trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
     trainer.train(scores([1.0] * 99))
     return found
 
@@ -183,7 +184,7 @@ def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
 def test_epochs_of_several_windows_train_on_every_pair_once(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": "epoch"}
     trainer = make_trainer(train__max_epochs=2, **flags)
-    assert trainer.epochs.num_windows > 2
+    assert trainer.batch_stream.planner.num_windows > 2
     sizes = [len(batches_of(trainer, epoch)) for epoch in range(3)]
     found = rows_trained_on(trainer, sum(sizes[:2]) + 2)
     assert len(found) == sum(sizes[:2])
@@ -212,7 +213,7 @@ def test_a_run_goes_on_with_the_pairs_that_it_had_not_come_to(make_trainer: Make
         places.add((again.state.epoch, again.state.window))
         assert begun + rows_trained_on(again, last) == expected
         assert again.state.tgt_tokens == whole.state.tgt_tokens
-    assert len(places) > whole.epochs.num_windows, (
+    assert len(places) > whole.batch_stream.planner.num_windows, (
         "stops were in every window and in the next epoch"
     )
 
@@ -226,7 +227,7 @@ def test_patience_ends_it_so_many_validations_after_the_best(make_trainer: MakeT
     trainer = make_trainer(**EVERY | {"train__patience": 3})
     reason = trainer.train(scores([1.0, 3.0, 2.0, 3.0, 1.0, 9.0]))
     assert reason == "no better bleu in 3 validations"
-    assert (trainer.state.update, trainer.state.best_update, trainer.state.best_score) == (5, 2, 3)
+    assert (trainer.state.step, trainer.state.best_step, trainer.state.best_score) == (5, 2, 3)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_a_plateau_lowers_the_rate_after_every_second_validation_without_a_best(
     trainer.train(scores([5.0, 1.0, 1.0, 1.0, 1.0, 6.0, 1.0, 1.0]))
     rates = [record["lr"] for record in records(trainer.run, "train")]
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
-    assert trainer.state.reductions == 3
+    assert trainer.state.lr_reductions == 3
 
 
 # -- records ---------------------------------------------------------------------------------
@@ -319,9 +320,9 @@ def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
     other = make_trainer("by_hand")
     total = tokens = 0.0
     for number, batch in enumerate(batches_of(other)[:2]):
-        other.state.update = number
+        other.state.step = number
         micro = build_micro_batch(other.corpus, batch, other.tokenizers)
-        total += float(other.update(update_of(micro))[0].translation)
+        total += float(other.train_step(update_of(micro))[0].translation)
         tokens += micro.tgt_tokens
     trainer = make_trainer(train__max_updates=2, train__validate_every=2)
     trainer.train(scores([1.0]))

@@ -23,9 +23,9 @@ def validation_loss(trainer: Trainer) -> float:
         build_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
         for batch in batches_of(trainer)
     ]
-    trainer.step.eval()
+    trainer.module.eval()
     with torch.no_grad():
-        return float(sum(trainer.step(batch).translation for batch in micro)) / sum(
+        return float(sum(trainer.module(batch).translation for batch in micro)) / sum(
             b.tgt_tokens for b in micro
         )
 
@@ -36,7 +36,7 @@ def test_every_precision_learns_and_keeps_fp32_weights(
 ) -> None:
     trainer = make_trainer(precision=precision, device="cuda", **FLAGS)
     before = validation_loss(trainer)
-    trainer.train(lambda update: {"bleu": 0.0})
+    trainer.train(lambda state: {"bleu": 0.0})
     assert validation_loss(trainer) < before - 0.5
     for parameter in trainer.model.parameters():
         assert parameter.dtype == torch.float32
@@ -59,7 +59,7 @@ def test_the_scaler_works_in_fp16_only(make_trainer: MakeTrainer) -> None:
 def test_the_scaler_goes_on_where_it_was(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=5)
-    trainer.train(lambda update: {"bleu": 0.0})
+    trainer.train(lambda state: {"bleu": 0.0})
     assert trainer.precision.scaler.get_scale() == 2.0**11, "it grew once, after five good updates"
     other = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
     other.resume()
@@ -72,7 +72,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
     before = [p.detach().clone() for p in trainer.model.parameters()]
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
-    trainer.update(update_of(batch))
+    trainer.train_step(update_of(batch))
     after = list(trainer.model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert trainer.precision.scaler.get_scale() == 2.0**119
@@ -80,7 +80,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
 
 def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
-    trainer.train(lambda update: {"bleu": 0.0})
+    trainer.train(lambda state: {"bleu": 0.0})
     other = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
     other.resume()
     pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
@@ -92,17 +92,17 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
-    losses = [float(each.update(update_of(batch))[0].translation) for each in (trainer, other)]
+    losses = [float(each.train_step(update_of(batch))[0].translation) for each in (trainer, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
-    average = make_trainer(device="cuda", train__ema=0.9, **FLAGS).average
+    average = make_trainer(device="cuda", train__ema=0.9, **FLAGS).ema
     assert average is not None
-    average.follow(1)
+    average.update(1)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        average.follow(2)
+        average.update(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -110,7 +110,7 @@ def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrai
 def test_a_bad_gradient_is_skipped_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="bf16", device="cuda", **FLAGS)
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
-    trainer.update(update_of(batch))
+    trainer.train_step(update_of(batch))
     before = [p.detach().clone() for p in trainer.model.parameters()]
     for parameter in trainer.model.parameters():
         parameter.grad = torch.full_like(parameter, torch.nan)
@@ -127,7 +127,7 @@ def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) ->
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = batches_of(trainer) * 5
     seen = 0
-    updates = prefetch(trainer.prepared(trainer.corpus, batch) for batch in batches)
+    updates = prefetch(trainer.micro_batcher.build(trainer.corpus, batch) for batch in batches)
     for batch, update in zip(batches, updates, strict=True):
         planned = [
             build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.split(70)

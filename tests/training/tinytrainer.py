@@ -53,7 +53,7 @@ def make_config(**values: Any) -> Config:
 
 def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
     """Return all batches of an epoch, in order."""
-    epochs = trainer.epochs
+    epochs = trainer.batch_stream.planner
     return [
         b for number in range(epochs.num_windows) for b in epochs.plan_window(epoch, number).batches
     ]

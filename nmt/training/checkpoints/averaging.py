@@ -20,20 +20,20 @@ from nmt.core.ownership import new_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError, show_value
 from nmt.training.checkpoints.checkpoint import (
-    TrainState,
-    checkpoints_of,
     last_checkpoint,
-    point_at,
+    list_checkpoints,
+    point_link,
     rank_checkpoints,
     write_state,
 )
 from nmt.training.checkpoints.resume import RECORD
 from nmt.training.checkpoints.safetensors_writer import write_tensors
+from nmt.training.checkpoints.train_state import TrainState
 
 
 def newest_checkpoints(run: RunDir, count: int) -> list[RunDir]:
     """Return the newest checkpoints of a run; RunError if it has fewer than `count`."""
-    return _enough(run, checkpoints_of(run)[-count:], count, "train.keep_last")
+    return _enough(run, list_checkpoints(run)[-count:], count, "train.keep_last")
 
 
 def best_checkpoints(run: RunDir, count: int) -> list[RunDir]:
@@ -88,9 +88,9 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
                 files.write_bytes(new / file.name, file.read_bytes())
         folder = run.checkpoint(max(updates))
         write_tensors(folder / WEIGHTS, weights)
-        write_state(folder, TrainState(update=max(updates)), made)
+        write_state(folder, TrainState(step=max(updates)), made)
         for link in (run.best, run.last):
-            point_at(run, link, max(updates))
+            point_link(run, link, max(updates))
         files.write_text(run.average, _about(weights_files, updates))
     return updates
 

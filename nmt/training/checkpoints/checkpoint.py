@@ -1,12 +1,12 @@
-"""Checkpoints: safetensors and JSON, written as a whole, and which of them to keep.
+"""Write, verify, load, rank and prune the checkpoints of a run.
 
-checkpoints/step_00012000/model.safetensors      weights, fp32, tied ones once; with train.ema
-                                                 their moving average
-checkpoints/step_00012000/training.safetensors   with train.ema, the weights to go on from
-checkpoints/step_00012000/optimizer.safetensors  NAME/KEY for each weight and moment
-checkpoints/step_00012000/state.json             position, scores, patience, and what it goes with
-checkpoints/step_00012000/manifest.json          size and SHA-256 of each; written last
-checkpoints/damaged_step_00012000/               set aside, for a person to look at
+checkpoints/step_00012000/model.safetensors      weights in fp32, tied weights once; with train.ema
+                                                 their exponential moving average
+checkpoints/step_00012000/training.safetensors   with train.ema, the weights that training changes
+checkpoints/step_00012000/optimizer.safetensors  WEIGHT/KEY for each tensor of the optimizer state
+checkpoints/step_00012000/state.json             progress, scores, and provenance of the weights
+checkpoints/step_00012000/manifest.json          size and SHA-256 of each file; written last
+checkpoints/damaged_step_00012000/               a damaged checkpoint that training has set aside
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import math
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,69 +30,18 @@ from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.training.checkpoints.safetensors_writer import send_shards, tensor_bytes, write_tensors
+from nmt.training.checkpoints.train_state import HIGHER_IS_BETTER, TrainState
 from nmt.training.data_parallel import shard_like
 from nmt.training.ema import ExponentialMovingAverage
 
-CHECKPOINT = re.compile(r"step_\d{8,}$")
+CHECKPOINT_NAME = re.compile(r"step_\d{8,}$")
 """Names of checkpoint folders."""
-LARGER_IS_BETTER = {"bleu": True, "loss": False, "perplexity": False}
-MOMENTS: dict[type[torch.optim.Optimizer], int] = {
+OPTIMIZER_TENSORS: dict[type[torch.optim.Optimizer], int] = {
     torch.optim.SGD: 1,
     torch.optim.Adam: 2,
     torch.optim.AdamW: 2,
 }
-"""What an optimizer keeps of the size of the weights."""
-
-
-@dataclass
-class TrainState:
-    """All that training knows besides weights and optimizer: a handful of numbers."""
-
-    update: int = 0
-    """Optimizer steps done."""
-    epoch: int = 0
-    """The pass over the training text that is under way, from 0."""
-    window: int = 0
-    """The stretch of the epoch that is under way, from 0."""
-    batch: int = 0
-    """Batches of it that are done."""
-    seconds: float = 0.0
-    """Time spent training, validation included."""
-    tgt_tokens: int = 0
-    """Real target tokens trained on."""
-    best_score: float | None = None
-    """The best value of the stop metric."""
-    best_update: int = 0
-    """When it was reached."""
-    waited: int = 0
-    """Validations since then."""
-    reductions: int = 0
-    """Times a plateau schedule lowered the rate."""
-    scores: dict[str, float] = field(default_factory=dict)
-    """The stop metric at each update that was validated."""
-    scored_on: str = ""
-    """Digest of the validation text and the stop metric of `scores`; see `validation_digest`."""
-    scaler: dict[str, Any] = field(default_factory=dict)
-    """The loss scaler of fp16."""
-
-    def add_score(self, score: float, metric: str, scored_on: str) -> None:
-        """Record the stop metric of the current update; update the best score and the patience."""
-        self.scored_on = scored_on
-        self.scores[str(self.update)] = score
-        if _is_better(score, self.best_score, metric):
-            self.best_score, self.best_update, self.waited = score, self.update, 0
-        else:
-            self.waited += 1
-
-    def forget_scores(self) -> None:
-        """Remove all scores, because later ones cannot be compared with them."""
-        self.best_score, self.best_update, self.waited, self.scores = None, 0, 0, {}
-
-
-def _is_better(score: float, best: float | None, metric: str) -> bool:
-    if math.isnan(score):
-        return False
-    return best is None or (score > best if LARGER_IS_BETTER[metric] else score < best)
+"""Number of tensors per weight in the state of each optimizer, each as large as the weight."""
 
 
 def save_checkpoint(
@@ -101,46 +49,55 @@ def save_checkpoint(
     state: TrainState,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: ExponentialMovingAverage | None = None,
-    write: bool = True,
-    record: Mapping[str, Any] | None = None,
+    ema: ExponentialMovingAverage | None = None,
+    is_writer: bool = True,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the checkpoint of `state.update`, with `record` in its state.json; return its folder.
+    """Write the checkpoint of the current step and return its folder.
 
-    All workers come here together, since each may keep a share of the weights; one writes.
+    All ranks must call this together, because each may hold a shard of the weights; the writer
+    gathers the shards. `provenance` becomes part of state.json.
     """
-    parts = {"model": weights_of(model)}
-    if average is not None:
-        parts = {"model": average.weights, "training": weights_of(model)}
-    parts["optimizer"] = _optimizer_tensors(model, optimizer)
-    target = run.checkpoint(state.update)
-    if not write:
-        for tensors in parts.values():
+    tensors_by_file = {"model": weights_of(model)}
+    if ema is not None:
+        tensors_by_file = {"model": ema.weights, "training": weights_of(model)}
+    tensors_by_file["optimizer"] = _optimizer_tensors(model, optimizer)
+    target = run.checkpoint(state.step)
+    if not is_writer:
+        for tensors in tensors_by_file.values():
             send_shards(tensors)
         return target
     with new_folder(target) as folder:
-        for part, tensors in parts.items():
-            write_tensors(folder / f"{part}.safetensors", tensors)
-        write_state(folder, state, record)
+        for name, tensors in tensors_by_file.items():
+            write_tensors(folder / f"{name}.safetensors", tensors)
+        write_state(folder, state, provenance)
     return target
 
 
-def write_state(folder: Path, state: TrainState, record: Mapping[str, Any] | None = None) -> None:
-    """Write what ends a checkpoint: its state.json, and the manifest of all its files."""
-    content = {"format_version": FORMAT_VERSION, **manifest.MARK, **asdict(state), **(record or {})}
+def write_state(
+    folder: Path, state: TrainState, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write state.json and then the manifest, the last two files of a checkpoint."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        **manifest.MARK,
+        **state.to_json(),
+        **(provenance or {}),
+    }
     files.write_text(folder / STATE, json.dumps(content, indent=1) + "\n")
     manifest.write_manifest(folder)
 
 
-def damage(folder: Path) -> str | None:
-    """Return what is wrong with a checkpoint, None where it is whole; all of it is read.
+def describe_damage(folder: Path) -> str | None:
+    """Read a checkpoint and return how it is damaged, None if it is intact.
 
-    Of one without a manifest, which older releases wrote, only what safetensors itself notices.
+    Checkpoints of older releases have no manifest. Only the headers of their safetensors files are
+    checked.
     """
     try:
         if "manifest" not in manifest.verified(folder / STATE):
-            for part in ("model", "optimizer"):
-                with _opened(folder / f"{part}.safetensors"):
+            for name in ("model", "optimizer"):
+                with _open_safetensors(folder / f"{name}.safetensors"):
                     pass
     except RunError as error:
         return str(error)
@@ -149,74 +106,76 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def check_space(
+def check_disk_space(
     run: RunDir,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: ExponentialMovingAverage | None = None,
+    ema: ExponentialMovingAverage | None = None,
 ) -> None:
     """Raise RunError if the disk has no space for two more checkpoints."""
-    copies = 1 + MOMENTS[type(optimizer)] + (average is not None)
+    copies = 1 + OPTIMIZER_TENSORS[type(optimizer)] + (ema is not None)
     needed = 2 * copies * tensor_bytes(weights_of(model))
     free = shutil.disk_usage(run.path).free
     if free < needed:
-        expected, found = distinct_sizes(needed, free)
+        needed_text, free_text = distinct_sizes(needed, free)
         raise RunError(
-            f"{run.path}: two checkpoints must fit on the disk: expected {expected} of free space, "
-            f"got {found} (make room, or name another folder with --run)"
+            f"{run.path}: two checkpoints must fit on the disk: expected {needed_text} of free "
+            f"space, got {free_text} (free some space, or name another folder with --run)"
         )
 
 
 def checkpoint_folders(run: RunDir) -> list[Path]:
-    """Return the folders named like checkpoints, the newest last; they may be damaged."""
-    return [path for path in sorted(run.checkpoints.glob("step_*")) if CHECKPOINT.match(path.name)]
+    """Return the folders with names of checkpoints, the newest last; they may be damaged."""
+    folders = sorted(run.checkpoints.glob("step_*"))
+    return [folder for folder in folders if CHECKPOINT_NAME.match(folder.name)]
 
 
-def checkpoints_of(run: RunDir) -> list[Path]:
+def list_checkpoints(run: RunDir) -> list[Path]:
     """Return the folders of a run's checkpoints, the newest last."""
     return [folder for folder in checkpoint_folders(run) if (folder / STATE).is_file()]
 
 
 def last_checkpoint(run: RunDir) -> Path | None:
-    """Return the checkpoint to go on from: the newest, which a kill can leave without a link."""
-    return next(reversed(checkpoints_of(run)), None)
+    """Return the newest checkpoint, None if there is none.
+
+    If training was killed while it saved, the link `last` may point to an older one.
+    """
+    return next(reversed(list_checkpoints(run)), None)
 
 
 def rank_checkpoints(run: RunDir, scores: dict[str, float], metric: str) -> list[int]:
-    """Return the updates validated whose checkpoints are on disk, the best first.
+    """Return the validated steps with a checkpoint on disk, the best first.
 
     `scores` are those of TrainState. Of equal scores the earlier is the better.
     """
-    sign = -1.0 if LARGER_IS_BETTER[metric] else 1.0
+    sign = -1.0 if HIGHER_IS_BETTER[metric] else 1.0
     ranked = [
-        (sign * score, int(update))
-        for update, score in scores.items()
-        if not math.isnan(score) and run.checkpoint(int(update)).is_dir()
+        (sign * score, int(step))
+        for step, score in scores.items()
+        if not math.isnan(score) and run.checkpoint(int(step)).is_dir()
     ]
-    return [update for _, update in sorted(ranked)]
+    return [step for _, step in sorted(ranked)]
 
 
 def load_checkpoint(
     folder: Path,
     model: AnyModel,
     optimizer: torch.optim.Optimizer,
-    average: ExponentialMovingAverage | None = None,
+    ema: ExponentialMovingAverage | None = None,
 ) -> TrainState:
-    """Fill model, optimizer and average from a checkpoint; return the state of training."""
-    content = read_json(folder / STATE)
-    known = {f.name for f in fields(TrainState)}
-    state = TrainState(**{key: value for key, value in content.items() if key in known})
+    """Load a checkpoint into the model, the optimizer and the EMA; return the training state."""
+    state = TrainState.from_json(read_json(folder / STATE))
     load_weights(model, folder / WEIGHTS, shard_like)
-    if average is not None:
-        average.restart()
+    if ema is not None:
+        ema.restart()
         load_weights(model, folder / "training.safetensors", shard_like)
     file = folder / "optimizer.safetensors"
-    with _opened(file):
-        stored = load_file(file)
+    with _open_safetensors(file):
+        tensors = load_file(file)
     for name, parameter in model.named_parameters():
-        moments = {
+        parameter_tensors = {
             key.removeprefix(f"{name}/"): tensor
-            for key, tensor in stored.items()
+            for key, tensor in tensors.items()
             if key.startswith(f"{name}/")
         }
         optimizer.state[parameter] = {
@@ -224,13 +183,13 @@ def load_checkpoint(
             key: tensor
             if key == "step" and parameter.device.type == "cpu"
             else shard_like(tensor, parameter.detach())
-            for key, tensor in moments.items()
+            for key, tensor in parameter_tensors.items()
         }
     return state
 
 
-def _opened(file: Path) -> Any:
-    """Open a safetensors file, without reading more than its header."""
+def _open_safetensors(file: Path) -> Any:
+    """Open a safetensors file and read its header only."""
     try:
         return safetensors.safe_open(file, framework="pt")
     except (FileNotFoundError, safetensors.SafetensorError) as error:
@@ -252,33 +211,33 @@ def absorb_copies(run: RunDir) -> list[str]:
     """Turn `best` and `last` back into pointers if they are copies; return messages.
 
     Programs that follow links while they copy make folders of them. A copy is deleted only if the
-    checkpoint of its update has the same content; if that is absent, the copy takes its place.
+    checkpoint of the same step has the same content. If that is absent, the copy replaces it.
     Raises RunError if the two differ.
     """
     messages = []
     for pointer in (run.best, run.last):
         if pointer.is_symlink() or not pointer.is_dir():
             continue
-        update = read_json(pointer / STATE).get("update")
-        if not isinstance(update, int):
-            raise RunError(f"{pointer / STATE}: update: expected a whole number, got {update!r}")
-        target = run.checkpoint(update)
+        step = read_json(pointer / STATE).get("update")
+        if not isinstance(step, int):
+            raise RunError(f"{pointer / STATE}: update: expected a whole number, got {step!r}")
+        target = run.checkpoint(step)
         if not target.exists():
             files.make_folder(target.parent)
             files.rename(pointer, target)
-        elif _content(pointer) == _content(target):
+        elif _hash_files(pointer) == _hash_files(target):
             delete_folder(pointer)
         else:
             raise RunError(
                 f"{pointer}: expected a link to a checkpoint or a copy of {target}, got a folder "
                 f"with other content (move {pointer} away, or move it to {target})"
             )
-        point_at(run, pointer, update)
+        point_link(run, pointer, step)
         messages.append(f"{pointer} was a copy of a checkpoint, now it points to {target}")
     return messages
 
 
-def _content(folder: Path) -> dict[str, str]:
+def _hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file in a checkpoint."""
     return {
         str(path.relative_to(folder)): manifest.sha256(path)
@@ -287,21 +246,21 @@ def _content(folder: Path) -> dict[str, str]:
     }
 
 
-def point_at(run: RunDir, link: Path, update: int) -> None:
-    """Point `link`, `best` or `last` of the run, at the checkpoint of `update`."""
-    files.replace_symlink(link, str(run.checkpoint(update).relative_to(run.path)))
+def point_link(run: RunDir, link: Path, step: int) -> None:
+    """Point `link`, which is `best` or `last` of the run, to the checkpoint of a step."""
+    files.replace_symlink(link, str(run.checkpoint(step).relative_to(run.path)))
 
 
-def prune_checkpoints(run: RunDir, best: list[int], keep_last: int) -> list[str]:
-    """Delete all checkpoints but the newest `keep_last` and those of the updates in `best`.
+def prune_checkpoints(run: RunDir, best_steps: list[int], keep_last: int) -> list[str]:
+    """Delete all checkpoints except the newest `keep_last` and those of `best_steps`.
 
-    Returns in words which could not be deleted, and why; training need not end over them.
+    Returns a message for each checkpoint that cannot be deleted; training continues in that case.
     """
     folders = checkpoint_folders(run)
-    kept = {run.checkpoint(update) for update in best} | set(folders[-keep_last:])
+    protected = {run.checkpoint(step) for step in best_steps} | set(folders[-keep_last:])
     problems = []
     for folder in folders:
-        if folder not in kept:
+        if folder not in protected:
             try:
                 delete_folder(folder)
             except OSError as error:

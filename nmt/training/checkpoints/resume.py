@@ -17,7 +17,7 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.corpus.stage_changes import KEPT_TOKENIZER
 from nmt.errors import RunError
-from nmt.training.checkpoints.checkpoint import checkpoint_folders, damage
+from nmt.training.checkpoints.checkpoint import checkpoint_folders, describe_damage
 
 FIXED = (
     "model",
@@ -126,7 +126,7 @@ def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | 
     """
     found: list[tuple[Path, str]] = []
     for folder in reversed(checkpoint_folders(run)):
-        reason = damage(folder)
+        reason = describe_damage(folder)
         if reason is None:
             break
         found.append((folder, reason))
@@ -152,7 +152,7 @@ def _set_aside(folder: Path) -> Path:
     return free
 
 
-def provenance(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
+def describe_provenance(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
     """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
     stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
     data = {stamp["path"]: stamp["sha256"] for stamp in stamps}

@@ -1,48 +1,55 @@
-"""One fingerprint of all that training hangs on, so that two runs can be compared bit for bit."""
+"""Hash the complete state of training, so that two runs can be compared bit for bit."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from nmt.device.precision import Precision
+from nmt.models.build import AnyModel
+from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.data_parallel import full_tensor
-
-if TYPE_CHECKING:
-    from nmt.training.trainer import Trainer
+from nmt.training.ema import ExponentialMovingAverage
 
 CLOCK = "seconds"
-"""The one number of the state that two equal runs do not share."""
+"""Key of the training time, which differs between equal runs."""
 
 
-def hash_state(trainer: Trainer) -> str:
-    """Return the SHA-256, in hex, of the state after `trainer.state.update`.
+def hash_state(
+    state: TrainState,
+    model: AnyModel,
+    optimizer: torch.optim.Optimizer,
+    ema: ExponentialMovingAverage | None,
+    precision: Precision,
+) -> str:
+    """Return the SHA-256, in hex, of the state after the current step.
 
-    It covers parameters, moments and step counters of the optimizer, the moving average, the loss
-    scaler, and all numbers of the state but the clock: position in the text, schedule, scores. No
-    generator runs on from one micro-batch to the next (seeding.seed_everything), so there is none
-    to cover. All workers come here together.
+    It covers parameters, optimizer state, EMA, loss scaler, and all numbers of the training state
+    except the time. Random generators are seeded before each micro-batch, so they have no state to
+    hash (`seed_everything`). All ranks must call this together.
     """
-    state = {key: value for key, value in asdict(trainer.state).items() if key != CLOCK}
-    state["scaler"] = trainer.precision.scaler.state_dict()
-    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
-    for name, tensor in _tensors(trainer):
+    numbers = {key: value for key, value in state.to_json().items() if key != CLOCK}
+    numbers["scaler"] = precision.scaler.state_dict()
+    digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
+    for name, tensor in _named_tensors(model, optimizer, ema):
         values = full_tensor(tensor.detach()).cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
-def _tensors(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
-    for name, weight in trainer.model.named_parameters():
+def _named_tensors(
+    model: AnyModel, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
+) -> Iterator[tuple[str, Tensor]]:
+    for name, weight in model.named_parameters():
         yield name, weight
-        for key, moment in sorted(trainer.optimizer.state.get(weight, {}).items()):
-            if isinstance(moment, Tensor):
-                yield f"{name}/{key}", moment
-    if trainer.average is not None:
-        for name, tensor in trainer.average.weights.items():
+        for key, value in sorted(optimizer.state.get(weight, {}).items()):
+            if isinstance(value, Tensor):
+                yield f"{name}/{key}", value
+    if ema is not None:
+        for name, tensor in ema.weights.items():
             yield f"average/{name}", tensor

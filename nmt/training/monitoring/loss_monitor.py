@@ -1,32 +1,34 @@
-"""Updates that went wrong, reported where progress is logged: skipped updates and loss spikes.
+"""Report skipped optimizer steps and loss spikes, and end training that has diverged.
 
-A gradient that holds NaN or inf never reaches the weights (Precision.step): its update is skipped.
+If a gradient holds NaN or infinity, its step is skipped, so these values never reach the weights
+(Precision.step).
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from nmt.data.batching.batches import Batch
-from nmt.data.batching.epochs import TokenizedPairs
+from nmt.core.distributed.process_group import ProcessGroup
+from nmt.core.logging import RunLog
 from nmt.data.corpus.corpus import Corpus
 from nmt.errors import RunError
+from nmt.models.build import AnyModel
 from nmt.training.data_parallel import full_tensor
+from nmt.training.loss import Losses
+from nmt.training.micro_batches import describe_lines
 from nmt.training.monitoring.metrics import CompletedStep
 
-if TYPE_CHECKING:
-    from nmt.training.trainer import Trainer
-
 MAX_SKIPPED_STEPS = 20
-"""Updates skipped in a row, at which training ends: fp16 may need 16 to halve its loss scale of
-65,536 down to 1."""
+"""Number of steps skipped in a row at which training ends.
+
+fp16 may need 16 steps to halve its loss scale of 65,536 down to 1."""
 WINDOW = 40
 """Optimizer steps in the window of the loss monitor."""
 MIN_HISTORY = 100
@@ -37,13 +39,16 @@ MIN_DEVIATIONS = 6.0
 """Standard deviations that a spike exceeds the median of the window by, at least."""
 MAD_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution divided by its median absolute deviation."""
-LISTED = 500
-"""Lines of a batch in the log file and in an error."""
-LISTED_ON_CONSOLE = 3
-"""Lines of a batch in a warning on the console."""
+MAX_LISTED_STEPS = 500
+"""Maximum number of skipped steps in a warning."""
+MAX_LINES_ON_CONSOLE = 3
+"""Maximum number of lines of a batch in a warning on the console."""
+
+RecomputeGradients = Callable[[CompletedStep], Losses]
+"""Computes the losses and gradients of a step once more, without an optimizer step."""
 
 
-class SpikeMonitor:
+class SpikeDetector:
     """Finds spikes in the training loss; all ranks pass the same losses and get the same spikes.
 
     A spike exceeds the median of the last WINDOW losses by MIN_JUMP and by MIN_DEVIATIONS. The
@@ -53,105 +58,122 @@ class SpikeMonitor:
 
     def __init__(self, warmup: int = 0) -> None:
         self.warmup = warmup
-        self.skipped_in_a_row = 0
-        """Skipped updates since the last one that was not skipped."""
         self._count = 0
         self._window: deque[float] = deque(maxlen=WINDOW)
 
-    def spikes(self, updates: Iterable[CompletedStep]) -> list[CompletedStep]:
-        """Add updates in their order; return the spikes among them."""
+    def find_spikes(self, steps: Iterable[CompletedStep]) -> list[CompletedStep]:
+        """Add steps in their order; return the spikes among them."""
         spikes = []
-        for update in updates:
-            self.skipped_in_a_row = self.skipped_in_a_row + 1 if update.skipped else 0
-            if update.number > self.warmup and math.isfinite(update.loss):
-                if self._count >= MIN_HISTORY and self._is_spike(update.loss):
-                    spikes.append(update)
-                self._window.append(update.loss)
+        for step in steps:
+            if step.step > self.warmup and math.isfinite(step.loss):
+                if self._count >= MIN_HISTORY and self._is_spike(step.loss):
+                    spikes.append(step)
+                self._window.append(step.loss)
                 self._count += 1
         return spikes
 
     def _is_spike(self, loss: float) -> bool:
         center = median(self._window)
-        deviation = MAD_TO_DEVIATION * median(abs(other - center) for other in self._window)
+        deviation = MAD_TO_DEVIATION * median(abs(value - center) for value in self._window)
         return loss - center > max(MIN_JUMP, MIN_DEVIATIONS * deviation)
 
 
-def report(trainer: Trainer, updates: Sequence[CompletedStep]) -> bool:
-    """Warn about skipped updates and spikes; return whether there was a spike.
+class LossMonitor:
+    """Checks all optimizer steps when a log record is written.
 
-    Raises RunError if training has diverged. All ranks call this together.
+    All ranks must call `check` together.
     """
-    spikes = trainer.monitor.spikes(updates)
-    if skipped := [each for each in updates if each.skipped]:
-        numbers = ", ".join(str(each.number) for each in skipped[:LISTED])
-        trainer.log.say(
-            f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: {numbers}"
-        )
-        _refuse_to_go_on(trainer, skipped[-1])
-    for update in spikes:
-        what = f"warning: update {update.number}: loss spike, {update.loss:.3f} nats per token"
-        trainer.log.say(
-            f"{what}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; lines: "
-            + describe_lines(trainer.corpus, update.pairs, update.batch, LISTED_ON_CONSOLE)
-            + f" ({trainer.run.log} lists all)",
-            f"{what}; lines: {describe_lines(trainer.corpus, update.pairs, update.batch)}",
-        )
-    return bool(spikes)
 
+    def __init__(
+        self,
+        warmup: int,
+        model: AnyModel,
+        corpus: Corpus,
+        ranks: ProcessGroup,
+        log: RunLog,
+        log_file: Path,
+        recompute_gradients: RecomputeGradients,
+    ) -> None:
+        self.spike_detector = SpikeDetector(warmup)
+        self.model = model
+        self.corpus = corpus
+        self.ranks = ranks
+        self.log = log
+        self.log_file = log_file
+        self.recompute_gradients = recompute_gradients
+        self.skipped_in_a_row = 0
+        """Number of skipped steps since the last step that was not skipped."""
 
-def _refuse_to_go_on(trainer: Trainer, last: CompletedStep) -> None:
-    """Raise RunError where weights are broken, or where too many updates were skipped in a row."""
-    weights = first_non_finite(trainer.model.named_parameters())
-    if weights is not None:
+    def check(self, steps: Sequence[CompletedStep]) -> bool:
+        """Warn about skipped steps and spikes; return whether there was a spike.
+
+        Raises RunError if weights are not finite or too many steps in a row were skipped.
+        """
+        for step in steps:
+            self.skipped_in_a_row = self.skipped_in_a_row + 1 if step.is_skipped else 0
+        skipped = [step for step in steps if step.is_skipped]
+        if skipped:
+            numbers = ", ".join(str(step.step) for step in skipped[:MAX_LISTED_STEPS])
+            self.log.say(
+                f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: "
+                f"{numbers}"
+            )
+            self._check_weights(steps[-1].step)
+            self._check_skipped(skipped[-1])
+        spikes = self.spike_detector.find_spikes(steps)
+        for spike in spikes:
+            self._warn_about_spike(spike)
+        return bool(spikes)
+
+    def _check_weights(self, step: int) -> None:
+        """Raise RunError if a weight holds NaN or infinity."""
+        name = first_non_finite(self.model.named_parameters())
+        if name is not None:
+            raise RunError(
+                f"training diverged: after update {step} weights hold NaN or inf, first {name}. "
+                "The last checkpoint is intact (lower train.lr, or set train.clip_norm: 1, and "
+                "start again with --overwrite or continue with --resume)"
+            )
+
+    def _check_skipped(self, last: CompletedStep) -> None:
+        """Raise RunError if too many steps in a row were skipped; `last` is the last of these."""
+        if self.skipped_in_a_row < MAX_SKIPPED_STEPS:
+            return
         raise RunError(
-            f"training diverged: after update {trainer.state.update} weights hold NaN or inf, "
-            f"first {weights}. The last checkpoint is whole; lower train.lr, or set "
-            "train.clip_norm: 1, and start anew with --overwrite or go on with --resume"
-        )
-    if trainer.monitor.skipped_in_a_row >= MAX_SKIPPED_STEPS:
-        raise RunError(
-            f"training diverged: {trainer.monitor.skipped_in_a_row} updates in a row had a "
-            f"gradient with NaN or inf and were skipped. In update {last.number} "
-            f"{_bad_part(trainer, last)} was the first that held one; its lines: "
-            f"{describe_lines(trainer.corpus, last.pairs, last.batch)}. "
-            "The last checkpoint is whole; "
-            "look at these lines, lower train.lr or set train.precision: fp32, and go on with "
-            "--resume"
+            f"training diverged: {self.skipped_in_a_row} updates in a row had a gradient with NaN "
+            f"or inf and were skipped. In update {last.step} {self._first_non_finite_part(last)} "
+            "was the first that held one; its lines: "
+            f"{describe_lines(self.corpus, last.pairs, last.batch)}. The last checkpoint is intact "
+            "(check these lines, lower train.lr or set train.precision: fp32, and continue with "
+            "--resume)"
         )
 
+    def _first_non_finite_part(self, step: CompletedStep) -> str:
+        """Compute the gradients of a step once more; name the first part that is not finite.
 
-def _bad_part(trainer: Trainer, last: CompletedStep) -> str:
-    """Compute the last update again, whose weights are still there; name what is not finite."""
-    trainer.step.train()
-    losses = trainer.gradients(trainer.prepared(last.pairs, last.batch), last.number)
-    if not bool(trainer.workers.all_reduce_sum(torch.stack(losses)).isfinite().all()):
-        return "the loss"
-    weights = trainer.model.named_parameters()
-    return f"the gradient of {first_non_finite((name, weight.grad) for name, weight in weights)}"
+        The step was skipped, so the weights are those that it used.
+        """
+        losses = self.recompute_gradients(step)
+        if not bool(self.ranks.all_reduce_sum(torch.stack(losses)).isfinite().all()):
+            return "the loss"
+        gradients = ((name, weight.grad) for name, weight in self.model.named_parameters())
+        return f"the gradient of {first_non_finite(gradients)}"
+
+    def _warn_about_spike(self, spike: CompletedStep) -> None:
+        """Name the lines of the batch: a few on the console, all in the log file."""
+        summary = f"warning: update {spike.step}: loss spike, {spike.loss:.3f} nats per token"
+        few_lines = describe_lines(self.corpus, spike.pairs, spike.batch, MAX_LINES_ON_CONSOLE)
+        all_lines = describe_lines(self.corpus, spike.pairs, spike.batch)
+        self.log.say(
+            f"{summary}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; "
+            f"lines: {few_lines} ({self.log_file} lists all)",
+            f"{summary}; lines: {all_lines}",
+        )
 
 
 def first_non_finite(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
-    """Return the name of the first tensor that holds NaN or inf; all workers come here together."""
+    """Return the name of the first tensor with NaN or infinity; all ranks must call this."""
     for name, tensor in tensors:
         if tensor is not None and not bool(full_tensor(tensor).isfinite().all()):
             return name
     return None
-
-
-def describe_lines(
-    corpus: Corpus, pairs: TokenizedPairs, batch: Batch, count: int | None = None
-) -> str:
-    """Return the first `count` (default LISTED) lines of a batch as FILE:1,5,9 and 16 more."""
-    count = LISTED if count is None else count
-    rows = sorted(set(pairs.corpus_rows(batch.rows).tolist()))
-    return in_words(corpus.locations(rows[:count])) + (
-        f" and {len(rows) - count} more" if len(rows) > count else ""
-    )
-
-
-def in_words(places: Sequence[tuple[str, int]]) -> str:
-    """Write (file, line) pairs, file by file."""
-    by_file: dict[str, list[str]] = {}
-    for file, line in places:
-        by_file.setdefault(file, []).append(str(line))
-    return "; ".join(f"{file}:{','.join(lines)}" for file, lines in by_file.items())

@@ -1,10 +1,12 @@
-"""What is noted of each update, and read from the device only where a record is made of it."""
+"""Collect the metrics of optimizer steps, and read them from the device once per log record."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -15,113 +17,148 @@ from nmt.data.batching.loader import RankBatch
 from nmt.training.loss import Losses
 from nmt.training.monitoring.flops import FlopsPerToken
 
-NOTABLE_WAIT = 0.02
-"""Share of the time spent waiting for data that is worth a word."""
+T = TypeVar("T")
+MIN_SHOWN_WAIT = 0.02
+"""Smallest share of time spent waiting for data that the progress text shows."""
 
 
 @dataclass(frozen=True)
 class CompletedStep:
-    """An update as it was, over all workers."""
+    """An optimizer step, with sums over all ranks."""
 
-    number: int
+    step: int
+    """Number of the step, from 1."""
     pairs: TokenizedPairs
     batch: Batch
     tgt_tokens: int
     loss: float
-    """Of its translations, a token; NaN or inf where that is what came out."""
-    norm: float
-    """Of its gradient, before clipping; an update whose norm is NaN or inf was skipped."""
+    """Translation loss per target token; may be NaN or infinite."""
+    gradient_norm: float
+    """Norm of the gradient before clipping. If it is NaN or infinite, the step was skipped."""
 
     @property
-    def skipped(self) -> bool:
-        """Tell whether no weight was changed."""
-        return not math.isfinite(self.norm)
+    def is_skipped(self) -> bool:
+        """Whether the step changed no weight."""
+        return not math.isfinite(self.gradient_norm)
 
 
 class StepMeter:
-    """Sums between two log records; nothing is read back from the device before `flush`."""
+    """Sums the metrics of optimizer steps between two log records."""
 
     def __init__(
-        self, workers: ProcessGroup, flops_per_token: FlopsPerToken, ceiling: float | None
+        self, ranks: ProcessGroup, flops_per_token: FlopsPerToken, peak_flops: float | None
     ) -> None:
-        self.workers = workers
+        """Start measuring; `peak_flops` is the measured FLOP/s of matrix products, if known."""
+        self.ranks = ranks
         self.flops_per_token = flops_per_token
-        self.ceiling = ceiling
+        self.peak_flops = peak_flops
         self.text = ""
-        self._clear()
+        """Metrics of the last record, for the progress line."""
+        self.reset()
 
-    def _clear(self) -> None:
-        self._begin = time.perf_counter()
-        self._updates: list[tuple[int, TokenizedPairs, Batch, int]] = []
+    def reset(self) -> None:
+        """Discard all steps and restart the clock."""
+        self.wait_seconds = 0.0
+        self._start = time.perf_counter()
+        self._steps: list[tuple[int, TokenizedPairs, Batch, int]] = []
         self._losses: list[torch.Tensor] = []
-        self._norms: list[torch.Tensor] = []
-        self._linked: list[int] = []
-        self._padded = self._flop = 0
-        self.waited = 0.0
+        self._gradient_norms: list[torch.Tensor] = []
+        self._linked_tokens: list[int] = []
+        self._padded_tokens = 0
+        self._flops = 0
+
+    def measure_wait(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield items and add the time spent waiting for them to `wait_seconds`."""
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            self.wait_seconds += time.perf_counter() - start
+            yield item
 
     def add(
-        self, number: int, losses: Losses, norm: torch.Tensor, update: RankBatch, linked: int
+        self,
+        step: int,
+        losses: Losses,
+        gradient_norm: torch.Tensor,
+        batch: RankBatch,
+        linked_tokens: int,
     ) -> None:
-        """Note one update; `linked` target tokens of this worker's are linked, if guided."""
-        self._updates.append((number, update.pairs, update.batch, update.tgt_tokens))
+        """Add a step without waiting for the device.
+
+        `linked_tokens` is the number of this rank's target tokens with word alignment links, 0 if
+        attention is not guided.
+        """
+        self._steps.append((step, batch.pairs, batch.batch, batch.tgt_tokens))
         self._losses.append(torch.stack(losses))
-        self._norms.append(norm)
-        self._linked.append(linked)
-        self._padded += update.padded_tokens
-        self._flop += self.flops_per_token.total(update.src_tokens, update.tgt_tokens)
+        self._gradient_norms.append(gradient_norm)
+        self._linked_tokens.append(linked_tokens)
+        self._padded_tokens += batch.padded_tokens
+        self._flops += self.flops_per_token.total(batch.src_tokens, batch.tgt_tokens)
 
-    def pending(self) -> bool:
-        """Tell whether an update has been noted since the last record."""
-        return bool(self._updates)
+    @property
+    def is_empty(self) -> bool:
+        """Whether no step was added since the last record."""
+        return not self._steps
 
-    def elapsed(self) -> float:
-        """Return the seconds since the last record."""
-        return time.perf_counter() - self._begin
+    @property
+    def elapsed_seconds(self) -> float:
+        """Seconds since the last record."""
+        return time.perf_counter() - self._start
 
     def flush(self) -> tuple[dict[str, float], list[CompletedStep]]:
-        """Return what a record says of the updates since the last, and these; start anew.
+        """Return the metrics of a log record and the steps since the last one; then reset.
 
-        Losses are a token, of the updates that were not skipped. All workers come here together.
+        Losses are means per token over the steps that were not skipped. All ranks must call this
+        together.
         """
-        assert self._updates, "flush comes after an update"
+        assert self._steps, "flush needs at least one step"
         losses = torch.stack(self._losses, 1).cpu().double()
-        sums = self.workers.all_reduce_sum(torch.cat([losses, losses.new_tensor([self._linked])]))
-        translation, alignment, linked = sums.tolist()
-        norms = torch.stack(self._norms).tolist()
-        done = [
-            CompletedStep(*update, loss / update[-1], norm)
-            for update, loss, norm in zip(self._updates, translation, norms, strict=True)
+        linked_tokens = losses.new_tensor([self._linked_tokens])
+        sums = self.ranks.all_reduce_sum(torch.cat([losses, linked_tokens]))
+        translation_losses, alignment_losses, linked = sums.tolist()
+        norms = torch.stack(self._gradient_norms).tolist()
+        steps = [
+            CompletedStep(*step, loss / step[-1], norm)
+            for step, loss, norm in zip(self._steps, translation_losses, norms, strict=True)
         ]
-        counted = [i for i, each in enumerate(done) if not each.skipped]
-        tokens = sum(done[i].tgt_tokens for i in counted)
-        all_tokens = sum(each.tgt_tokens for each in done)
-        elapsed = self.elapsed()
-        rate = self._flop / elapsed / self.workers.size
-        values = {
-            "loss": sum(translation[i] for i in counted) / tokens if tokens else math.nan,
+        counted = [index for index, step in enumerate(steps) if not step.is_skipped]
+        counted_tokens = sum(steps[index].tgt_tokens for index in counted)
+        counted_loss = sum(translation_losses[index] for index in counted)
+        all_tokens = sum(step.tgt_tokens for step in steps)
+        elapsed = self.elapsed_seconds
+        flops_per_second = self._flops / elapsed / self.ranks.size
+        metrics = {
+            "loss": counted_loss / counted_tokens if counted_tokens else math.nan,
             "tokens_per_second": round(all_tokens / elapsed, 1),
-            "padding": round(1 - all_tokens / self._padded, 4),
-            "gflops_per_second": round(rate / 1e9, 2),
-            "data_wait": round(self.waited / elapsed, 4),
+            "padding": round(1 - all_tokens / self._padded_tokens, 4),
+            "gflops_per_second": round(flops_per_second / 1e9, 2),
+            "data_wait": round(self.wait_seconds / elapsed, 4),
         }
-        if self.ceiling:
-            self.ceiling = max(self.ceiling, rate)  # products of other shapes may be faster
-            values["ceiling_share"] = round(rate / self.ceiling, 4)
-        if all_linked := sum(linked[i] for i in counted):
-            values["alignment_loss"] = sum(alignment[i] for i in counted) / all_linked
-        if len(counted) < len(done):
-            values["skipped"] = len(done) - len(counted)
-        self.text = self._in_words(values)
-        self._clear()
-        return values, done
+        if self.peak_flops:
+            # The model may multiply matrices of faster shapes than those that were measured.
+            self.peak_flops = max(self.peak_flops, flops_per_second)
+            metrics["ceiling_share"] = round(flops_per_second / self.peak_flops, 4)
+        counted_linked = sum(linked[index] for index in counted)
+        if counted_linked:
+            alignment_loss = sum(alignment_losses[index] for index in counted)
+            metrics["alignment_loss"] = alignment_loss / counted_linked
+        if len(counted) < len(steps):
+            metrics["skipped"] = len(steps) - len(counted)
+        self.text = _format_metrics(metrics)
+        self.reset()
+        return metrics, steps
 
-    def _in_words(self, values: dict[str, float]) -> str:
-        text = (
-            f"loss {values['loss']:.3f}  {values['tokens_per_second']:.0f} tokens/s  "
-            f"padding {values['padding']:.1%}  "
-        )
-        if self.ceiling:
-            text += f"{values['ceiling_share']:.0%} of peak  "
-        if values["data_wait"] >= NOTABLE_WAIT:
-            text += f"{values['data_wait']:.0%} waiting for data  "
-        return text
+
+def _format_metrics(metrics: dict[str, float]) -> str:
+    text = (
+        f"loss {metrics['loss']:.3f}  {metrics['tokens_per_second']:.0f} tokens/s  "
+        f"padding {metrics['padding']:.1%}  "
+    )
+    if "ceiling_share" in metrics:
+        text += f"{metrics['ceiling_share']:.0%} of peak  "
+    if metrics["data_wait"] >= MIN_SHOWN_WAIT:
+        text += f"{metrics['data_wait']:.0%} waiting for data  "
+    return text

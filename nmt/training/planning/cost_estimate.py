@@ -1,65 +1,69 @@
-"""What a run will cost, from running its parts once: time, peak memory and disk."""
+"""Estimate the time, memory and disk space of a run by executing each of its parts once."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from nmt.core import files
 from nmt.core.logging import duration, size
 from nmt.core.ownership import delete_folder
 from nmt.data.batching.batches import Batch, largest_batches
-from nmt.data.batching.epochs import TokenizedPairs
 from nmt.device.memory import peak_memory
-from nmt.training.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from nmt.training.checkpoints.checkpointer import Checkpointer
+from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.stopping import StoppingCriteria
 
-if TYPE_CHECKING:
-    from nmt.training.trainer import Trainer
-
-SAMPLED_BATCHES = 8
-"""Batches timed, evenly spread over an epoch sorted by size."""
+NUM_TIMED_BATCHES = 8
+"""Number of batches that are timed, evenly spread over the batches sorted by size."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """The cost of one run."""
+    """Time, memory and disk space of one run."""
 
-    update_seconds: float
-    """Of a mean update."""
-    updates_an_epoch: int
+    step_seconds: float
+    """Mean duration of an optimizer step."""
+    steps_per_epoch: int
     validation_seconds: float
-    """Of one validation with its checkpoint."""
-    updates: int | None
-    """Updates until a limit in updates or epochs, if there is one."""
-    validations: int | None
+    """Duration of a validation and its checkpoint."""
+    max_steps: int | None
+    """Optimizer steps until a limit in steps or epochs; None without such a limit."""
+    max_validations: int | None
     peak_bytes: int
+    """Peak memory of the process or the GPU."""
     checkpoint_bytes: int
     disk_bytes: int
+    """Maximum size of the run folder."""
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of one pass over the training text, without validation."""
-        return self.update_seconds * self.updates_an_epoch
+        """Duration of an epoch without validation."""
+        return self.step_seconds * self.steps_per_epoch
 
     @property
     def total_seconds(self) -> float | None:
-        """Seconds of the whole run, if a limit in updates or epochs is set."""
-        if self.updates is None or self.validations is None:
+        """Duration of the run; None without a limit in steps or epochs."""
+        if self.max_steps is None or self.max_validations is None:
             return None
-        return self.updates * self.update_seconds + self.validations * self.validation_seconds
+        training_seconds = self.max_steps * self.step_seconds
+        return training_seconds + self.max_validations * self.validation_seconds
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the estimate for a table."""
-        total = self.total_seconds
-        whole = "no limit in updates or epochs is set" if total is None else duration(total)
+        """Return the rows of a table with a name and a value."""
+        if self.total_seconds is None:
+            total = "no limit in updates or epochs is set"
+        else:
+            total = duration(self.total_seconds)
         return [
-            ("an update", f"{self.update_seconds:.2f} s"),
-            ("an epoch", f"{duration(self.epoch_seconds)}, {self.updates_an_epoch} updates"),
+            ("an update", f"{self.step_seconds:.2f} s"),
+            ("an epoch", f"{duration(self.epoch_seconds)}, {self.steps_per_epoch} updates"),
             ("a validation", f"{self.validation_seconds:.1f} s"),
-            ("the run at most", f"{whole} (max_hours and patience can end it sooner)"),
+            ("the run at most", f"{total} (max_hours and patience can end it sooner)"),
             ("peak memory", size(self.peak_bytes)),
             (
                 "disk at most",
@@ -69,59 +73,67 @@ class CostEstimate:
 
 
 def estimate_cost(
-    trainer: Trainer, validation: Callable[[], float], corpus_bytes: int
+    batches: Sequence[Batch],
+    time_step: Callable[[Batch], float],
+    time_validation: Callable[[], float],
+    checkpointer: Checkpointer,
+    stopping: StoppingCriteria,
+    corpus_bytes: int,
+    device: torch.device,
 ) -> CostEstimate:
-    """Run the worst-case updates, a sample of others, one validation, one save and one load.
+    """Run the largest and a sample of other batches, a validation, and a save and load.
 
-    `validation` validates once and returns the seconds it would take with a trained model. The
-    model is changed; nothing stays on disk.
+    `time_step` makes an optimizer step and returns its seconds. `time_validation` validates and
+    returns the seconds that it would take with a trained model. This changes the model and leaves
+    no file.
     """
-    window = trainer.first_window
-    batches = window.batches
+    batches = list(batches)
     for batch in largest_batches(batches):
-        _seconds(trainer, window.pairs, batch)
-    ordered = sorted(batches, key=lambda batch: batch.tgt_tokens)
-    spread = max(1, len(ordered) // SAMPLED_BATCHES)
-    sample = ordered[spread // 2 :: spread]
-    seconds_a_token = sum(_seconds(trainer, window.pairs, batch) for batch in sample) / sum(
-        batch.tgt_tokens for batch in sample
-    )
-    update_seconds = seconds_a_token * sum(b.tgt_tokens for b in batches) / len(batches)
-    validation_seconds = validation()
-    begin = time.perf_counter()
-    trained = trainer.model, trainer.optimizer, trainer.average
-    folder = save_checkpoint(trainer.run, trainer.state, *trained, record=trainer.record)
-    load_checkpoint(folder, *trained)
-    validation_seconds += time.perf_counter() - begin
-    checkpoint_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    delete_folder(folder)
-    files.remove_empty_folder(trainer.run.checkpoints)
-    settings = trainer.settings
-    updates = trainer.total_updates
-    every = (
-        trainer.updates_an_epoch if settings.validate_every == "epoch" else settings.validate_every
-    )
-    kept = settings.keep_last + settings.keep_best + 1  # one more while it is being written
+        time_step(batch)
+    mean_tokens = sum(batch.tgt_tokens for batch in batches) / len(batches)
+    step_seconds = _seconds_per_token(batches, time_step) * mean_tokens
+    validation_seconds = time_validation()
+    checkpoint_seconds, checkpoint_bytes = _measure_checkpoint(checkpointer)
+    max_validations = None
+    if stopping.max_steps is not None:
+        interval = stopping.settings.validate_every
+        steps = stopping.steps_per_epoch if interval == "epoch" else interval
+        max_validations = -(-stopping.max_steps // steps)
+    # One checkpoint more than are kept exists while it is being written.
+    num_checkpoints = stopping.settings.keep_last + stopping.settings.keep_best + 1
     return CostEstimate(
-        update_seconds=update_seconds,
-        updates_an_epoch=trainer.updates_an_epoch,
-        validation_seconds=validation_seconds,
-        updates=updates,
-        validations=None if updates is None else -(-updates // every),
-        peak_bytes=peak_memory(trainer.precision.device),
+        step_seconds=step_seconds,
+        steps_per_epoch=stopping.steps_per_epoch,
+        validation_seconds=validation_seconds + checkpoint_seconds,
+        max_steps=stopping.max_steps,
+        max_validations=max_validations,
+        peak_bytes=peak_memory(device),
         checkpoint_bytes=checkpoint_bytes,
-        disk_bytes=corpus_bytes + kept * checkpoint_bytes,
+        disk_bytes=corpus_bytes + num_checkpoints * checkpoint_bytes,
     )
 
 
-def _seconds(trainer: Trainer, pairs: TokenizedPairs, batch: Batch) -> float:
-    update = trainer.prepared(pairs, batch)
-    begin = time.perf_counter()
-    losses, _ = trainer.update(update)
-    losses.translation.item()  # waits for the device
-    return time.perf_counter() - begin
+def _seconds_per_token(batches: Sequence[Batch], time_step: Callable[[Batch], float]) -> float:
+    """Return the seconds per padded target token of a sample of batches of all sizes."""
+    by_size = sorted(batches, key=lambda batch: batch.tgt_tokens)
+    interval = max(1, len(by_size) // NUM_TIMED_BATCHES)
+    sample = by_size[interval // 2 :: interval]
+    seconds = sum(time_step(batch) for batch in sample)
+    return seconds / sum(batch.tgt_tokens for batch in sample)
+
+
+def _measure_checkpoint(checkpointer: Checkpointer) -> tuple[float, int]:
+    """Write, load and delete a checkpoint; return the seconds and its bytes."""
+    start = time.perf_counter()
+    folder = checkpointer.write(TrainState())
+    checkpointer.load(folder)
+    seconds = time.perf_counter() - start
+    num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    delete_folder(folder)
+    files.remove_empty_folder(checkpointer.run.checkpoints)
+    return seconds, num_bytes
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below `folder`."""
+    """Return the total size of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -14,7 +14,7 @@ from nmt.device.selection import select_device
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
 from nmt.training.loss import ModelWithLoss
-from nmt.training.optimizer import make_optimizer
+from nmt.training.optimizer import build_optimizer
 
 MEASURED_SECONDS = 2.0
 """Time after which measuring ends."""
@@ -44,8 +44,8 @@ def measure_speed(
     prepare_cpu(config.train.threads)
     precision = Precision(config.train.precision, device)
     model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
-    step = ModelWithLoss(model, config.train.label_smoothing).train()
-    optimizer = make_optimizer(model, config.train, device)
+    module = ModelWithLoss(model, config.train.label_smoothing).train()
+    optimizer = build_optimizer(model, config.train, device)
     rows = max(1, min(config.train.batch_tokens, MEASURED_TOKENS) // tgt_length)
     batch = random_batch(rows, src_length, tgt_length, vocab_size)
     durations: list[float] = []
@@ -54,7 +54,7 @@ def measure_speed(
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
-            loss = step.total(step(batch.to(device))) / batch.tgt_tokens
+            loss = module.total(module(batch.to(device))) / batch.tgt_tokens
         precision.backward(loss)
         float(precision.step(optimizer, config.train.clip_norm))  # waits for the device
         durations.append(time.perf_counter() - start)

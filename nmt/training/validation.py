@@ -1,0 +1,191 @@
+"""Validate the model in training: loss, perplexity and the score of greedy translations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from nmt.core import files
+from nmt.core.distributed.process_group import ProcessGroup
+from nmt.core.logging import RunLog, duration
+from nmt.core.run_dir import RunDir
+from nmt.data.batching.batches import plan_eval_batches
+from nmt.data.batching.loader import MicroBatch, build_micro_batch
+from nmt.data.corpus.corpus import Corpus
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.device.precision import Precision
+from nmt.errors import DataError
+from nmt.models.interface import evaluation_mode
+from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.loss import ModelWithLoss
+from nmt.training.signals import Signals
+
+NUM_SAMPLES = 3
+"""Number of translations that are shown at each validation."""
+
+Tags = tuple[int, ...]
+"""Token ids of the tags of a text set."""
+Translate = Callable[[Sequence[str], Tags], list[str]]
+"""Translates lines of a text set with these tags."""
+OpenTranslator = Callable[[], Translate]
+"""Returns a translator with the current weights of the model."""
+ComputeBleu = Callable[[Sequence[str], Sequence[str]], float]
+"""Returns the BLEU of hypotheses and references."""
+
+
+class ValidationText:
+    """The validation pairs of at most `max_length` tokens per side, as text and as batches."""
+
+    def __init__(
+        self, corpus: Corpus, tokenizers: Tokenizers, max_length: int, batch_tokens: int
+    ) -> None:
+        """Build the batches. Raises DataError if every pair is too long."""
+        src_lengths, tgt_lengths = (corpus.lengths(side) for side in ("src", "tgt"))
+        fits = np.maximum(src_lengths, tgt_lengths) <= max_length
+        self.max_length = max_length
+        self.num_pairs = len(corpus)
+        """Number of pairs, including those that are too long."""
+        self.rows = np.flatnonzero(fits)
+        """Indices of the pairs that are not too long."""
+        if not len(self.rows):
+            raise DataError(
+                f"data.valid: expected a pair of at most {max_length} tokens on each side "
+                f"(data.max_length), got none among {len(corpus)}"
+            )
+        self.src, self.references = (corpus.lines_at(side, self.rows) for side in ("src", "tgt"))
+        sizes = [int(part.sum()) for part in np.split(fits, np.cumsum(corpus.sizes)[:-1])]
+        self.sets = list(zip(corpus.tags, sizes, strict=True))
+        """Tags and number of pairs of each text set, in the order of the pairs."""
+        self.mean_tgt_length = float(tgt_lengths[self.rows].mean()) + 1
+        """Mean number of target tokens per pair, including end of sentence."""
+        plan = plan_eval_batches(
+            src_lengths[self.rows] + 1, tgt_lengths[self.rows] + 1, batch_tokens
+        )
+        batches = (replace(batch, rows=self.rows[batch.rows]) for batch in plan)
+        self.batches = [build_micro_batch(corpus, batch, tokenizers) for batch in batches]
+
+
+class Validator:
+    """Computes loss, perplexity and BLEU of the model in training.
+
+    Translations are greedy, because validation must be fast. The test sets are translated with the
+    beam that is configured.
+    """
+
+    def __init__(
+        self,
+        text: ValidationText,
+        run: RunDir,
+        log: RunLog,
+        module: ModelWithLoss,
+        precision: Precision,
+        signals: Signals,
+        open_translator: OpenTranslator,
+        compute_bleu: ComputeBleu,
+    ) -> None:
+        self.text = text
+        self.run = run
+        self.log = log
+        self.module = module
+        self.precision = precision
+        self.signals = signals
+        self.ranks: ProcessGroup = signals.ranks
+        self.open_translator = open_translator
+        self.compute_bleu = compute_bleu
+        if num_dropped := text.num_pairs - len(text.rows):
+            log.say(
+                f"data.valid: {num_dropped} of {text.num_pairs} pairs are left out, as in "
+                f"training: more than {text.max_length} tokens on a side (data.max_length)"
+            )
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """Return the metrics of the current weights; log samples and write all translations.
+
+        All ranks must call this together. Raises StopTraining if one of them receives a signal.
+        """
+        start = time.perf_counter()
+        loss = self.compute_loss()
+        hypotheses = self.translate(self.open_translator())
+        bleu = self.compute_bleu(hypotheses, self.text.references)
+        if self.ranks.is_main:
+            self._write_translations(hypotheses, state.step)
+        perplexity = math.exp(min(loss, 100.0))
+        self.log.say(
+            f"validation: epoch {state.epoch}  update {state.step}  loss {loss:.3f}  "
+            f"perplexity {perplexity:.2f}  BLEU {bleu:.2f}  "
+            f"({duration(time.perf_counter() - start)})\n"
+            + format_samples(self.text.src, self.text.references, hypotheses)
+        )
+        return {"loss": loss, "perplexity": perplexity, "bleu": bleu}
+
+    def compute_loss(self) -> float:
+        """Return the cross entropy per token of the validation text."""
+        return corpus_loss(self.module, self.text.batches, self.precision, self.signals)
+
+    def translate(self, translate: Translate) -> list[str]:
+        """Return the translations of the validation text; each rank translates a share."""
+        hypotheses: list[str] = []
+        for tags, size in self.text.sets:
+            lines = self.text.src[len(hypotheses) : len(hypotheses) + size]
+            own_lines = self.ranks.shard(lines)
+            own_hypotheses = self.signals.run_on_all_ranks(partial(translate, own_lines, tags))
+            hypotheses += self.ranks.all_gather(own_hypotheses)
+        return hypotheses
+
+    def estimate_seconds(self, translate: Translate, decoding_steps: int) -> float:
+        """Estimate the duration of a validation with a trained model.
+
+        An untrained model does not end its sentences. So `translate` must stop after
+        `decoding_steps` steps; its time is scaled to the mean length of the references.
+        """
+        start = time.perf_counter()
+        self.compute_loss()
+        loss_end = time.perf_counter()
+        self.translate(translate)
+        decoding_seconds = time.perf_counter() - loss_end
+        return loss_end - start + decoding_seconds * self.text.mean_tgt_length / decoding_steps
+
+    def _write_translations(self, hypotheses: Sequence[str], step: int) -> None:
+        """Write one line per validation pair, which is blank for a pair that is too long."""
+        lines = [""] * self.text.num_pairs
+        for row, hypothesis in zip(self.text.rows.tolist(), hypotheses, strict=True):
+            lines[row] = hypothesis
+        files.write_text(self.run.valid_output(step), "".join(f"{line}\n" for line in lines))
+
+
+def corpus_loss(
+    module: ModelWithLoss, batches: Sequence[MicroBatch], precision: Precision, signals: Signals
+) -> float:
+    """Return the mean cross entropy per token, in nats, without label smoothing and dropout.
+
+    Each rank computes a share of the batches; all ranks must call this together. Raises
+    StopTraining if one of them receives a signal.
+    """
+
+    def sum_own_losses() -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for batch in signals.ranks.shard(batches):
+            signals.check()
+            with precision.autocast():
+                total += module(batch.to(precision.device)).translation.cpu().double()
+        return total
+
+    with evaluation_mode(module):
+        total = signals.ranks.all_reduce_sum(signals.run_on_all_ranks(sum_own_losses))
+    return float(total) / sum(batch.tgt_tokens for batch in batches)
+
+
+def format_samples(src: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> str:
+    """Return a few sources, references and hypotheses, evenly spread over the lines."""
+    interval = max(1, len(src) // NUM_SAMPLES)
+    indices = [i for i in range(interval // 2, len(src), interval) if src[i].strip()][:NUM_SAMPLES]
+    return "\n".join(
+        f"  source      {src[i]}\n  reference   {references[i]}\n  hypothesis  {hypotheses[i]}"
+        for i in indices
+    )
