@@ -14,61 +14,64 @@ from nmt.decoding.lines import pair_splitting
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
-def reversal(line: str) -> str:
-    """The alignment of a line of digits with its reversal, in order."""
+def reversed_alignment(line: str) -> str:
+    """Return the links of a line of digits and its reversal."""
     count = len(line.split())
     return " ".join(f"{s}-{count - 1 - s}" for s in range(count))
 
 
 @pytest.fixture
-def text(digits: Digits, tmp_path: Path) -> Path:
-    """The test set with its gold alignments."""
+def data_folder(digits: Digits, tmp_path: Path) -> Path:
+    """Return a folder with the test set and its gold alignments."""
     write_lines(tmp_path / "test.in", digits.src)
     write_lines(tmp_path / "test.out", digits.ref)
-    write_lines(tmp_path / "gold", map(reversal, digits.src))
+    write_lines(tmp_path / "gold", map(reversed_alignment, digits.src))
     return tmp_path
 
 
-def align(digits: Digits, text: Path, *flags: object) -> list[str]:
-    src, tgt = text / "test.in", text / "test.out"
+def run_align(digits: Digits, data_folder: Path, *flags: object) -> list[str]:
+    src, tgt = data_folder / "test.in", data_folder / "test.out"
     return done(nmt("align", "-m", digits.run, "--src", src, "--tgt", tgt, *flags)).lines
 
 
-def aer(lines: list[str]) -> float:
+def read_aer(lines: list[str]) -> float:
     header, row = lines
     assert header.split() == ["precision", "recall", "AER", "lines"]
     return float(row.split()[2])
 
 
-def test_the_alignment_of_reversed_digits_is_the_reversal(digits: Digits, text: Path) -> None:
-    found = align(digits, text)
-    assert sum(ours == reversal(line) for ours, line in zip(found, digits.src, strict=True)) > 150
-    assert aer(align(digits, text, "--gold", text / "gold")) < 0.1
+def test_align_reversed_digits_is_the_reversal(digits: Digits, data_folder: Path) -> None:
+    links = run_align(digits, data_folder)
+    assert (
+        sum(ours == reversed_alignment(line) for ours, line in zip(links, digits.src, strict=True))
+        > 150
+    )
+    assert read_aer(run_align(digits, data_folder, "--gold", data_folder / "gold")) < 0.1
 
 
-def test_alignments_go_to_a_file_when_gold_is_given(digits: Digits, text: Path) -> None:
-    output = text / "links"
-    scores = align(digits, text, "--gold", text / "gold", "-o", output)
-    assert output.read_text().splitlines() == align(digits, text)
-    write_lines(text / "gold", output.read_text().splitlines())
-    assert aer(align(digits, text, "--gold", text / "gold")) == 0.0
+def test_align_with_gold_writes_links_to_a_file(digits: Digits, data_folder: Path) -> None:
+    output = data_folder / "links"
+    scores = run_align(digits, data_folder, "--gold", data_folder / "gold", "-o", output)
+    assert output.read_text().splitlines() == run_align(digits, data_folder)
+    write_lines(data_folder / "gold", output.read_text().splitlines())
+    assert read_aer(run_align(digits, data_folder, "--gold", data_folder / "gold")) == 0.0
     assert len(scores) == 2
 
 
-def test_a_reverse_model_symmetrises(digits: Digits, text: Path) -> None:
+def test_align_reverse_model_symmetrises(digits: Digits, data_folder: Path) -> None:
     """The model that reverses is its own reverse model."""
-    one = [set(line.split()) for line in align(digits, text)]
+    one = [set(line.split()) for line in run_align(digits, data_folder)]
     reverse = ("--reverse", digits.run)
-    both = [set(line.split()) for line in align(digits, text, *reverse)]
-    inner = align(digits, text, *reverse, "--symmetrise", "intersection")
+    both = [set(line.split()) for line in run_align(digits, data_folder, *reverse)]
+    inner = run_align(digits, data_folder, *reverse, "--symmetrise", "intersection")
     for single, grown, small in zip(one, both, inner, strict=True):
         assert set(small.split()) <= grown
         assert set(small.split()) <= single
-    assert aer(align(digits, text, *reverse, "--gold", text / "gold")) < 0.1
+    assert read_aer(run_align(digits, data_folder, *reverse, "--gold", data_folder / "gold")) < 0.1
 
 
-def test_the_reverse_model_sees_the_pair_turned_round(digits: Digits, tmp_path: Path) -> None:
-    """Half of each translation is missing, so that source and target cannot be mistaken."""
+def test_align_reverse_model_gets_swapped_sides(digits: Digits, tmp_path: Path) -> None:
+    """Translations are half as long as their sources, so that the sides differ."""
     src = [line for line in digits.src if len(line.split()) >= 6]
     src_file = write_lines(tmp_path / "a.in", src)
     tgt_file = write_lines(tmp_path / "a.out", [line[::-1][:5] for line in src])
@@ -85,14 +88,14 @@ def test_the_reverse_model_sees_the_pair_turned_round(digits: Digits, tmp_path: 
         assert f"{count - 1}-0" in links.split()
 
 
-def test_without_a_target_translations_are_aligned(digits: Digits, text: Path) -> None:
+def test_align_without_target_translates(digits: Digits, data_folder: Path) -> None:
     stdin = "\n".join(digits.src) + "\n"
     lines = done(nmt("align", "-m", digits.run, stdin=stdin)).lines
     assert [line.split("\t")[1] for line in lines] == digits.ref
-    assert [line.split("\t")[0] for line in lines] == align(digits, text)
+    assert [line.split("\t")[0] for line in lines] == run_align(digits, data_folder)
 
 
-def test_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
+def test_align_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
     write_lines(tmp_path / "a.in", ["1 2 3", "", "4 5 6", "7 8 9"])
     write_lines(tmp_path / "a.out", ["3 2 1", "x", "", "9 8 7"])
     flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
@@ -110,7 +113,7 @@ def test_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
     assert done(nmt("align", "-m", digits.run)).out == ""
 
 
-def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path) -> None:
+def test_align_diagnostics_name_dropped_words(digits: Digits, tmp_path: Path) -> None:
     write_lines(tmp_path / "a.in", ["1 2 3 4 5 6"])
     write_lines(tmp_path / "a.out", ["6 5"])
     flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
@@ -140,7 +143,7 @@ def test_what_a_translation_left_out_is_diagnosed(digits: Digits, tmp_path: Path
         (["--src", "S", "--reverse", "nowhere"], "nowhere: no such run folder"),
     ],
 )
-def test_what_cannot_be_aligned_is_refused(
+def test_align_bad_arguments_are_refused(
     digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     names = {
@@ -160,14 +163,14 @@ def test_what_cannot_be_aligned_is_refused(
     assert not output.exists()
 
 
-def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
+def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
     done(tiny.train(*settings(model__wiring="none")))
     result = nmt("align", "-m", tiny.run, stdin="1 2\n")
     assert result.code == 2
     assert "has no attention to show (model.wiring: none)" in result.err
 
 
-def test_given_alignments_guide_attention(tiny: Tiny) -> None:
+def test_train_guided_alignment_guides_attention(tiny: Tiny) -> None:
     """Digits against the same digits turned round, aligned as they were never said."""
     src, tgt = tiny.folder / "train.in", tiny.folder / "train.out"
     links = tiny.folder / "train.links"
@@ -187,7 +190,7 @@ def test_given_alignments_guide_attention(tiny: Tiny) -> None:
         run = tiny.folder / name
         done(tiny.train(*shared, *flags, run=run))
         texts = ("--src", src, "--tgt", tgt)
-        rates[name] = aer(done(nmt("align", "-m", run, *texts, "--gold", links)).lines)
+        rates[name] = read_aer(done(nmt("align", "-m", run, *texts, "--gold", links)).lines)
         metrics = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         records[name] = [record for record in metrics if record["kind"] == "train"]
     assert all("alignment_loss" not in record for record in records["free"])
@@ -195,7 +198,7 @@ def test_given_alignments_guide_attention(tiny: Tiny) -> None:
     assert rates["guided"] < 0.1 < 0.5 < rates["free"]
 
 
-def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
+def test_train_alignments_of_other_text_are_refused(tiny: Tiny) -> None:
     links = tiny.folder / "links"
     flags = settings(data__alignments=f"[{links}]", train__guided_alignment=0.5)
     for lines, message in (
@@ -212,9 +215,9 @@ def test_alignments_that_do_not_fit_the_text_are_refused(tiny: Tiny) -> None:
     assert "data.alignments.0: no such file" in result.err
 
 
-def test_a_guided_run_resumes_and_decays(tiny: Tiny) -> None:
+def test_train_guided_run_resumes_identically(tiny: Tiny) -> None:
     src = (tiny.folder / "train.in").read_text().splitlines()
-    links = write_lines(tiny.folder / "links", map(reversal, src))
+    links = write_lines(tiny.folder / "links", map(reversed_alignment, src))
     flags = settings(
         data__alignments=f"[{links}]",
         data__valid=5,
@@ -230,7 +233,7 @@ def test_a_guided_run_resumes_and_decays(tiny: Tiny) -> None:
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_align_and_score_of_a_long_pair_are_bounded(
+def test_align_and_score_long_pairs_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 2000)

@@ -1,4 +1,4 @@
-"""`nmt config`: what is shown can be loaded again, and the schema is the schema."""
+"""`nmt config show` and `nmt config schema`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinyruns import Tiny
 from nmt.config.loader import load_config
 
 
-def test_show_marks_each_value_default_or_given(tiny: Tiny) -> None:
+def test_config_show_marks_defaults(tiny: Tiny) -> None:
     lines = done(nmt("config", "show", tiny.config, *settings(train__lr="3e-4"))).lines
     assert "  d_hidden: 8  # given" in lines
     assert "  lr: 0.0003  # given" in lines
@@ -19,7 +19,7 @@ def test_show_marks_each_value_default_or_given(tiny: Tiny) -> None:
     assert all(line.endswith(("# given", "# default", ":")) for line in lines)
 
 
-def test_show_names_every_setting(tiny: Tiny) -> None:
+def test_config_show_prints_every_setting(tiny: Tiny) -> None:
     inner = settings(data__clean="{copies: true}", data__augment="{upper: 0.1}")
     lines = done(nmt("config", "show", tiny.config, *inner)).lines
     shown = {line.strip().split(":")[0] for line in lines}
@@ -27,23 +27,23 @@ def test_show_names_every_setting(tiny: Tiny) -> None:
     for section in schema["$defs"].values():
         if section["title"] in ("CleanConfig", "AugmentConfig"):
             name = section["title"].removesuffix("Config").lower()
-            [its] = [line for line in lines if line.startswith(f"  {name}: ")]
-            assert all(f'"{key}": ' in its for key in section["properties"])
+            [setting] = [line for line in lines if line.startswith(f"  {name}: ")]
+            assert all(f'"{key}": ' in setting for key in section["properties"])
         elif section["title"].endswith("Config") and section["title"] != "TransformerConfig":
             assert section["properties"].keys() <= shown
     assert schema["properties"].keys() <= shown
 
 
-def test_what_show_prints_loads_as_the_same_config_from_anywhere(tiny: Tiny) -> None:
+def test_config_show_output_loads_as_the_same_config(tiny: Tiny) -> None:
     shown = done(nmt("config", "show", tiny.config)).out
-    other = tiny.folder / "else" / "where.yaml"
-    other.parent.mkdir()
-    other.write_text(shown)
-    assert load_config(other).model_dump() == load_config(tiny.config).model_dump()
+    copy = tiny.folder / "else" / "where.yaml"
+    copy.parent.mkdir()
+    copy.write_text(shown)
+    assert load_config(copy).model_dump() == load_config(tiny.config).model_dump()
     assert str(tiny.folder / "train") in shown, "relative paths are made absolute"
 
 
-def test_the_schema_is_json_with_help_for_every_setting() -> None:
+def test_config_schema_describes_every_setting() -> None:
     schema = json.loads(done(nmt("config", "schema")).out)
     sections = {name: schema["$defs"][name] for name in ("TrainConfig", "RNNConfig", "DataConfig")}
     for section in sections.values():
@@ -51,12 +51,12 @@ def test_the_schema_is_json_with_help_for_every_setting() -> None:
         assert all(setting["description"] for setting in section["properties"].values())
 
 
-def test_show_does_not_need_the_text_files(tiny: Tiny) -> None:
+def test_config_show_needs_no_text_files(tiny: Tiny) -> None:
     (tiny.folder / "train.in").unlink()
     assert done(nmt("config", "show", tiny.config)).out
 
 
-def test_show_refuses_what_training_would(tiny: Tiny) -> None:
+def test_config_show_bad_setting_is_refused(tiny: Tiny) -> None:
     result = nmt("config", "show", tiny.config, *settings(train__lrr=1))
     assert (result.code, result.out) == (2, "")
     assert "did you mean 'lr'?" in result.err

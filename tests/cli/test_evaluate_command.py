@@ -1,4 +1,4 @@
-"""`nmt evaluate` against sacreBLEU computed here, on the output of `nmt translate`."""
+"""`nmt evaluate` against sacreBLEU on the output of `nmt translate`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from nmt.core.manifest import write_manifest
 from nmt.evaluation.reports.report import EvaluationReport
 
 
-def longer(digits: Digits) -> tuple[list[str], list[str]]:
-    """Return text longer than the model has seen, of which it gets a part wrong."""
+def difficult_text(digits: Digits) -> tuple[list[str], list[str]]:
+    """Return source and reference lines that are longer than the training text."""
     pairs = zip(digits.src[:30], digits.src[30:60], strict=True)
-    src = [f"{one} {other}" for one, other in pairs]
+    src = [f"{first} {second}" for first, second in pairs]
     return src, [line[::-1] for line in src]
 
 
 def sacrebleu_row(hyp: list[str], ref: list[str], tokenize: str = "13a") -> list[str]:
-    """Return the scores as the table shows them, but for the confidence interval."""
+    """Return a row of the table without the confidence interval."""
     bleu = BLEU(tokenize=tokenize).corpus_score(hyp, [ref])
     chrf, ter = CHRF().corpus_score(hyp, [ref]), TER().corpus_score(hyp, [ref])
     ratio = bleu.sys_len / bleu.ref_len
@@ -37,50 +37,48 @@ def sacrebleu_row(hyp: list[str], ref: list[str], tokenize: str = "13a") -> list
     return [*numbers, f"{bleu.bp:.3f}", f"{ratio:.3f}", str(len(ref))]
 
 
-def scores_in(line: str) -> list[str]:
-    """Return a row of the table without the confidence interval."""
+def row_without_interval(line: str) -> list[str]:
+    """Remove the confidence interval from a row of the table; return its cells."""
     return re.sub(r"± +[0-9.]+", "", line).split()
 
 
-def test_the_table_is_sacrebleu_on_the_translations(digits: Digits, tmp_path: Path) -> None:
-    src, ref = longer(digits)
+def test_evaluate_table_equals_sacrebleu(digits: Digits, tmp_path: Path) -> None:
+    src, ref = difficult_text(digits)
     src_file, ref_file = write_lines(tmp_path / "t.in", src), write_lines(tmp_path / "t.out", ref)
     hyp = done(nmt("translate", "-m", digits.run, src_file)).lines
     report = tmp_path / "report.json"
     result = done(nmt("evaluate", digits.run, "--src", src_file, "--ref", ref_file, "-o", report))
-    row = scores_in(result.lines[1])
+    row = row_without_interval(result.lines[1])
     assert row == ["t", *sacrebleu_row(hyp, ref)]
-    assert 0 < float(row[1]) < 100, "a score that says something"
+    assert 0 < float(row[1]) < 100, "neither perfect nor 0"
     bleu = BLEU()
     bleu.corpus_score(hyp, [ref])
     assert f" bleu: {bleu.get_signature()}" in result.lines
 
 
-def test_the_configured_test_sets_are_scored_and_reported(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_configured_sets_writes_run_report(digits: Digits, tmp_path: Path) -> None:
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
     (run / "report.json").unlink()
     done(nmt("evaluate", run, *settings(decode__beam_size=1)))
-    assert not (run / "report.json").exists(), "that is not the run as it stands"
+    assert not (run / "report.json").exists(), "the run has other settings"
     result = done(nmt("evaluate", run))
-    assert scores_in(result.lines[1])[:3] == ["test", "100.00", "100.00"]
+    assert row_without_interval(result.lines[1])[:3] == ["test", "100.00", "100.00"]
     report = EvaluationReport.model_validate(json.loads((run / "report.json").read_text()))
-    its = report.test_sets["test"].systems["run"]
-    scores = its.scores
+    system = report.test_sets["test"].systems["run"]
+    scores = system.scores
     assert (scores.bleu, scores.ter, scores.lines) == (pytest.approx(100), 0, 200)
     assert scores.signatures.keys() == {"bleu", "chrf", "ter"}
-    assert its.seconds
-    assert its.suspicions.keys() >= {"short", "dropped source"}
-    assert its.subwords is not None
-    about = report.systems["run"]
-    assert about.decode is not None
-    assert about.decode["beam_size"] == 5
-    assert about.checkpoint == (run / "best").resolve().name
-    assert about.path == str(run.resolve())
+    assert system.seconds
+    assert system.suspicions.keys() >= {"short", "dropped source"}
+    assert system.subwords is not None
+    info = report.systems["run"]
+    assert info.decode is not None
+    assert info.decode["beam_size"] == 5
+    assert info.checkpoint == (run / "best").resolve().name
+    assert info.path == str(run.resolve())
 
 
-def test_other_text_leaves_the_report_of_the_configured_sets(
-    digits: Digits, tmp_path: Path
-) -> None:
+def test_evaluate_other_text_keeps_run_report(digits: Digits, tmp_path: Path) -> None:
     before = (digits.run / "report.json").read_bytes()
     src = write_lines(tmp_path / "t.in", ["12"])
     ref = write_lines(tmp_path / "t.out", ["21"])
@@ -88,52 +86,52 @@ def test_other_text_leaves_the_report_of_the_configured_sets(
     assert (digits.run / "report.json").read_bytes() == before
 
 
-def test_training_writes_the_same_report(digits: Digits) -> None:
+def test_train_writes_evaluation_report(digits: Digits) -> None:
     report = EvaluationReport.model_validate(json.loads((digits.run / "report.json").read_text()))
-    [its] = report.test_sets["test"].systems.values()
-    assert its.scores.bleu == pytest.approx(100)
+    [system] = report.test_sets["test"].systems.values()
+    assert system.scores.bleu == pytest.approx(100)
     assert report.test_sets["test"].seen_in.endswith("pairs of training text")
 
 
-def test_a_file_of_translations_is_scored_without_a_model(tmp_path: Path) -> None:
+def test_evaluate_scores_a_file_without_model(tmp_path: Path) -> None:
     hyp = ["The cat sat on the mat .", "A dog", "", "Nothing is wrong here, is it?"]
     ref = ["The cat sat on a mat.", "A dog runs.", "He left.", "Nothing is wrong here, is it?"]
     files = write_lines(tmp_path / "hyp.txt", hyp), write_lines(tmp_path / "ref.txt", ref)
     report = tmp_path / "scores.json"
     result = done(nmt("evaluate", files[0], "--ref", files[1], "-o", report))
-    assert scores_in(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref)]
-    found = EvaluationReport.model_validate(json.loads(report.read_text()))
-    assert found.test_sets["ref"].systems["hyp.txt"].suspicions["empty"].lines == [3]
+    assert row_without_interval(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref)]
+    content = EvaluationReport.model_validate(json.loads(report.read_text()))
+    assert content.test_sets["ref"].systems["hyp.txt"].suspicions["empty"].lines == [3]
 
 
-def test_the_target_language_chooses_the_tokenizer(tmp_path: Path) -> None:
+def test_evaluate_tgt_lang_selects_the_tokenizer(tmp_path: Path) -> None:
     hyp, ref = ["我喜欢猫。", "他在这里。"], ["我爱猫。", "他在那里。"]
     files = write_lines(tmp_path / "hyp", hyp), write_lines(tmp_path / "ref", ref)
     result = done(nmt("evaluate", files[0], "--ref", files[1], "--tgt-lang", "zh"))
-    assert scores_in(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref, "zh")]
+    assert row_without_interval(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref, "zh")]
     assert "zh tokenizer" in result.err
 
 
-def test_a_run_a_checkpoint_and_a_file_side_by_side(digits: Digits, tmp_path: Path) -> None:
-    src, ref = longer(digits)
+def test_evaluate_compares_run_checkpoint_and_file(digits: Digits, tmp_path: Path) -> None:
+    src, ref = difficult_text(digits)
     sides = write_lines(tmp_path / "t.in", src), write_lines(tmp_path / "t.out", ref)
-    mine = write_lines(tmp_path / "mine.txt", [line[:-1] for line in ref])
+    hyp_file = write_lines(tmp_path / "mine.txt", [line[:-1] for line in ref])
     flags = ("--src", sides[0], "--ref", sides[1])
     outputs = {kind: tmp_path / f"report.{kind}" for kind in ("html", "markdown", "json")}
     result = done(
         nmt(
-            *("evaluate", mine, digits.run, digits.run / "last", *flags),
+            *("evaluate", hyp_file, digits.run, digits.run / "last", *flags),
             *("--html", outputs["html"], "--markdown", outputs["markdown"]),
             *("-o", outputs["json"]),
         )
     )
-    rows = [scores_in(line) for line in result.lines[1:4]]
+    rows = [row_without_interval(line) for line in result.lines[1:4]]
     assert [row[:2] for row in rows] == [["t", "mine.txt"], ["t", "run"], ["t", "last"]]
     assert rows[0][2:] == sacrebleu_row([line[:-1] for line in ref], ref)
     assert rows[1][2:] == rows[2][2:], "the last checkpoint is the best"
     assert re.search(r"run (is|and|cannot).* BLEU \(", result.out)
     report = EvaluationReport.model_validate(json.loads(outputs["json"].read_text()))
-    assert {name: its.kind for name, its in report.systems.items()} == {
+    assert {name: system.kind for name, system in report.systems.items()} == {
         "mine.txt": "file",
         "run": "run",
         "last": "run",
@@ -142,8 +140,8 @@ def test_a_run_a_checkpoint_and_a_file_side_by_side(digits: Digits, tmp_path: Pa
     assert "mine.txt" in outputs["html"].read_text()
 
 
-def test_the_best_checkpoints_of_a_run(digits: Digits, tmp_path: Path) -> None:
-    src, ref = longer(digits)
+def test_evaluate_best_compares_checkpoints(digits: Digits, tmp_path: Path) -> None:
+    src, ref = difficult_text(digits)
     sides = write_lines(tmp_path / "t.in", src[:4]), write_lines(tmp_path / "t.out", ref[:4])
     flags = ("--src", sides[0], "--ref", sides[1])
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
@@ -154,25 +152,25 @@ def test_the_best_checkpoints_of_a_run(digits: Digits, tmp_path: Path) -> None:
     (first / "state.json").write_text(json.dumps(state))
     write_manifest(first)
     result = done(nmt("evaluate", run, "--best", 2, *flags))
-    names = [scores_in(line)[1] for line in result.lines[1:3]]
+    names = [row_without_interval(line)[1] for line in result.lines[1:3]]
     assert names == [f"run/{first.name}", "run/step_00000003"]
     assert "run/step_00000003 and run/" in result.out, "have the same scores"
-    many = nmt("evaluate", digits.run, "--best", 99, *flags)
-    assert many.code == 2
-    assert "expected at least 99 validated checkpoints, got 1" in many.err
+    too_many = nmt("evaluate", digits.run, "--best", 99, *flags)
+    assert too_many.code == 2
+    assert "expected at least 99 validated checkpoints, got 1" in too_many.err
 
 
-def test_several_test_sets_each_with_two_references(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_several_sets_with_two_references(digits: Digits, tmp_path: Path) -> None:
     names = [write_lines(tmp_path / f"{name}.txt", ["12 3"]) for name in "ab"]
     refs = [write_lines(tmp_path / f"{n}.ref", [text]) for n, text in enumerate(("3 21", "x") * 2)]
     flags = [part for name in names for part in ("--src", name)]
     flags += [part for ref in refs for part in ("--ref", ref)]
     result = done(nmt("evaluate", digits.run, *flags))
-    assert [scores_in(line)[0] for line in result.lines[1:3]] == ["a", "b"]
+    assert [row_without_interval(line)[0] for line in result.lines[1:3]] == ["a", "b"]
     assert "nrefs:2" in result.out
 
 
-def test_an_outside_command_scores_too(tmp_path: Path) -> None:
+def test_evaluate_comet_command_adds_a_score(tmp_path: Path) -> None:
     files = [write_lines(tmp_path / name, ["a b c", "d"]) for name in ("hyp", "ref")]
     script = tmp_path / "outside.py"
     script.write_text("import sys\nfor line in open(sys.argv[1]): print(len(line))\n")
@@ -183,16 +181,16 @@ def test_an_outside_command_scores_too(tmp_path: Path) -> None:
     assert f"comet: {command}" in result.out
 
 
-def test_files_are_scored_without_torch_and_from_a_pipe(tmp_path: Path) -> None:
+def test_evaluate_pipe_needs_no_torch(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
     code = "import sys; sys.modules['torch'] = None; from nmt.cli.app import main; main()"
     line = [sys.executable, "-c", code, "evaluate", "/dev/stdin", "--ref", file]
-    made = subprocess.run(line, input=b"a b c d\n", capture_output=True, check=False)
-    assert (made.returncode, made.stderr.count(b"error")) == (0, 0), made.stderr
-    assert b"100.00" in made.stdout
+    process = subprocess.run(line, input=b"a b c d\n", capture_output=True, check=False)
+    assert (process.returncode, process.stderr.count(b"error")) == (0, 0), process.stderr
+    assert b"100.00" in process.stdout
 
 
-def test_reports_are_written_before_the_reader_of_the_tables_goes_away(tmp_path: Path) -> None:
+def test_evaluate_closed_stdout_still_writes_reports(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
     line = shlex.join([sys.executable, "-m", "nmt", "evaluate", str(file), "--ref", str(file)])
     command = f"{line} -o {tmp_path}/r.json | true"
@@ -200,14 +198,14 @@ def test_reports_are_written_before_the_reader_of_the_tables_goes_away(tmp_path:
     assert (tmp_path / "r.json").is_file()
 
 
-def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> None:
-    seen = digits.src[0]
-    sides = write_lines(tmp_path / "t.in", [seen]), write_lines(tmp_path / "t.out", [seen[::-1]])
+def test_evaluate_warnings_go_to_stderr(digits: Digits, tmp_path: Path) -> None:
+    line = digits.src[0]
+    sides = write_lines(tmp_path / "t.in", [line]), write_lines(tmp_path / "t.out", [line[::-1]])
     result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
     assert "warning: t: 1 lines are few" in result.err
-    trained = (digits.run / "corpus" / "train").rglob("src.txt")
-    known = next(line for file in trained for line in file.read_text().split("\n") if line)
-    sides = write_lines(tmp_path / "t.in", [known]), write_lines(tmp_path / "t.out", ["1"])
+    train_files = (digits.run / "corpus" / "train").rglob("src.txt")
+    train_line = next(line for file in train_files for line in file.read_text().split("\n") if line)
+    sides = write_lines(tmp_path / "t.in", [train_line]), write_lines(tmp_path / "t.out", ["1"])
     result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
     assert "warning: t: 1 of 1 sources stand in the training text" in result.err
 
@@ -240,7 +238,7 @@ def test_what_fools_people_is_told_on_stderr(digits: Digits, tmp_path: Path) -> 
         (["{hyp}", "--ref", "{ref}", "--html", "{folder}"], "--html: expected a file"),
     ],
 )
-def test_flags_that_do_not_go_together_are_refused(
+def test_evaluate_conflicting_flags_are_refused(
     digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     hyp = write_lines(tmp_path / "hyp.txt", ["a"])
@@ -252,7 +250,7 @@ def test_flags_that_do_not_go_together_are_refused(
     assert result.err.count("error: ") == 1
 
 
-def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+def test_evaluate_run_without_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "config.yaml").write_text(tiny.config.read_text())
     text = write_lines(tmp_path / "t", ["a"])
@@ -261,7 +259,7 @@ def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) -> No
     assert "holds no checkpoint yet" in result.err
 
 
-def test_files_are_for_one_test_set(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_file_with_several_sets_is_refused(digits: Digits, tmp_path: Path) -> None:
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
     config = (run / "config.yaml").read_text()
     [line] = [line for line in config.split("\n") if line.startswith("  test:")]
@@ -272,14 +270,14 @@ def test_files_are_for_one_test_set(digits: Digits, tmp_path: Path) -> None:
     assert "--ref: expected one test set for files of translations" in result.err
 
 
-def test_without_test_sets_the_flags_are_named(tiny: Tiny) -> None:
+def test_evaluate_without_test_sets_names_the_flags(tiny: Tiny) -> None:
     done(tiny.train())
     result = nmt("evaluate", tiny.run)
     assert (result.code, result.out) == (2, "")
     assert "data.test: names no test set; give --src FILE --ref FILE" in result.err
 
 
-def test_unequal_test_files_are_refused_with_both_counts(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_unequal_line_counts_are_refused(digits: Digits, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "t.in", ["1", "2", "3"])
     ref = write_lines(tmp_path / "t.out", ["1"])
     result = nmt("evaluate", digits.run, "--src", src, "--ref", ref)
@@ -291,19 +289,19 @@ def test_unequal_test_files_are_refused_with_both_counts(digits: Digits, tmp_pat
     assert f"1 in {ref} and 3 in {src}" in result.err
 
 
-def test_an_empty_test_set_is_refused(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_empty_test_set_is_refused(digits: Digits, tmp_path: Path) -> None:
     empty = write_lines(tmp_path / "t.in", [])
     result = nmt("evaluate", digits.run, "--src", empty, "--ref", empty)
     assert result.code == 2
     assert "expected at least one line" in result.err
 
 
-def test_without_a_run_the_newest_finished_is_scored(
+def test_evaluate_default_is_newest_finished_run(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(digits.run, "runs/one", symlinks=True)
     result = done(nmt("evaluate"))
     assert "model: runs/one (the newest finished run)\n" in result.err
-    assert scores_in(result.lines[1])[:2] == ["test", "100.00"]
+    assert row_without_interval(result.lines[1])[:2] == ["test", "100.00"]
     assert "report: runs/one/report.json" in result.err

@@ -1,4 +1,4 @@
-"""`--metrics`: which scores are computed, and that each is sacreBLEU's own."""
+"""`nmt evaluate --metrics`: the selected scores equal sacreBLEU's."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def sacrebleu_score(folder: Path, *flags: str, **environment: str) -> dict[str, 
         encoding="utf-8",
         env=os.environ | {"PYTHONIOENCODING": "utf-8", **environment},
     )
-    found = json.loads(process.stdout)
-    assert isinstance(found, dict)
-    return found
+    content = json.loads(process.stdout)
+    assert isinstance(content, dict)
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def flores200(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("text", ["bleu,chrf,ter", "ter, CHRF,bleu,bleu", ",bleu,chrf,ter,"])
-def test_parse_metrics_any_order_gives_table_order(text: str) -> None:
+def test_parse_metrics_returns_table_order(text: str) -> None:
     assert parse_metrics(text) == ("bleu", "chrf", "ter")
 
 
@@ -75,18 +75,18 @@ def test_parse_metrics_unknown_name_is_refused(text: str, message: str) -> None:
     assert "--metrics: expected names from bleu, chrf, chrf++, ter, spbleu" in str(caught.value)
 
 
-def test_chrf_plus_plus_equals_the_sacrebleu_command(tmp_path: Path) -> None:
+def test_chrf_plus_plus_equals_sacrebleu_command(tmp_path: Path) -> None:
     theirs = sacrebleu_score(tmp_path, "-m", "chrf", "--chrf-word-order", "2")
-    made = make_metrics("de", ["chrf_plus_plus"])
-    [stats] = line_statistics(made, [HYPOTHESES], [REFERENCE])
-    scores = corpus_scores(dict(made), stats)
+    selected = make_metrics("de", ["chrf_plus_plus"])
+    [stats] = line_statistics(selected, [HYPOTHESES], [REFERENCE])
+    scores = corpus_scores(dict(selected), stats)
     assert scores.chrf_plus_plus is not None
     assert round(scores.chrf_plus_plus, 9) == theirs["score"]
     assert scores.signatures["chrf_plus_plus"] == theirs["signature"]
     assert scores.ter is None
 
 
-def test_metrics_without_ter_never_compute_it(
+def test_metrics_without_ter_do_not_compute_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "TER", None)
@@ -98,7 +98,7 @@ def test_metrics_without_ter_never_compute_it(
     assert signatures == ["bleu", "chrf++"]
 
 
-def test_metrics_first_of_table_carries_the_interval(tmp_path: Path) -> None:
+def test_metrics_first_column_has_the_interval(tmp_path: Path) -> None:
     ref, hyp = write_lines(tmp_path / "ref", REFERENCE), write_lines(tmp_path / "hyp", HYPOTHESES)
     report = tmp_path / "report.json"
     result = done(nmt("evaluate", hyp, "--ref", ref, "--metrics", "ter,chrf++", "-o", report))
@@ -113,12 +113,12 @@ def test_metrics_first_of_table_carries_the_interval(tmp_path: Path) -> None:
 def test_metrics_limit_the_comparisons(tmp_path: Path) -> None:
     ref, hyp = write_lines(tmp_path / "ref", REFERENCE), write_lines(tmp_path / "hyp", HYPOTHESES)
     result = done(nmt("evaluate", hyp, ref, "--ref", ref, "--metrics", "chrf"))
-    said = [line for line in result.lines if line.startswith("ref is better than hyp")]
-    assert len(said) == 1
-    assert " chrF (p = " in said[0]
+    comparisons = [line for line in result.lines if line.startswith("ref is better than hyp")]
+    assert len(comparisons) == 1
+    assert " chrF (p = " in comparisons[0]
 
 
-def test_spbleu_equals_the_sacrebleu_command(tmp_path: Path, flores200: Path) -> None:
+def test_spbleu_equals_sacrebleu_command(tmp_path: Path, flores200: Path) -> None:
     theirs = sacrebleu_score(tmp_path, "--tokenize", "flores200", SACREBLEU=str(flores200))
     line = [sys.executable, "-m", "nmt", "evaluate", "hyp", "--ref", "ref", "--metrics", "spbleu"]
     process = subprocess.run(
@@ -142,7 +142,7 @@ def test_spbleu_equals_the_sacrebleu_command(tmp_path: Path, flores200: Path) ->
         ("spbleu-flores101", "sacrebleu_tokenizer_spm.model"),
     ],
 )
-def test_spbleu_without_its_model_names_the_file(
+def test_spbleu_without_model_names_the_file(
     name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics, "SACREBLEU_DIR", str(tmp_path / "none"))

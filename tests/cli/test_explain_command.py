@@ -1,4 +1,4 @@
-"""`nmt explain` as a person uses it: a sentence, a file, a pipe."""
+"""`nmt explain` with a sentence, a file and a pipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from commandline import done, environment, nmt, settings, write_lines
 from tinyruns import Digits, Tiny
 
 
-def test_a_sentence_is_translated_and_its_attention_drawn(digits: Digits) -> None:
+def test_explain_sentence_draws_its_attention(digits: Digits) -> None:
     result = done(nmt("explain", "1 2 3 4", "-m", digits.run))
     translation, blank, header, *rows = result.lines
     assert (translation, blank) == ("4 3 2 1", "")
@@ -26,7 +26,7 @@ def test_a_sentence_is_translated_and_its_attention_drawn(digits: Digits) -> Non
 
 
 @pytest.mark.parametrize("beam", [1, 2, 5])
-def test_what_is_shown_is_the_hypothesis_that_the_beam_chose(digits: Digits, beam: int) -> None:
+def test_explain_shows_the_hypothesis_of_the_beam(digits: Digits, beam: int) -> None:
     flags = ("-m", digits.run, *settings(decode__beam_size=beam))
     [line] = done(nmt("explain", "3 1 4 1 5", "--json", *flags)).lines
     [translation] = done(nmt("translate", *flags, stdin="3 1 4 1 5\n")).lines
@@ -36,33 +36,33 @@ def test_what_is_shown_is_the_hypothesis_that_the_beam_chose(digits: Digits, bea
     assert json.loads(again)["weights"] == shown["weights"]
 
 
-def test_json_holds_all_numbers(digits: Digits) -> None:
+def test_explain_json_contains_all_numbers(digits: Digits) -> None:
     [line] = done(nmt("explain", "1 2", "-m", digits.run, "--json", "--beam", "2")).lines
-    found = json.loads(line)
-    pieces = len(found["source"]["pieces"]), len(found["target"]["pieces"])
+    content = json.loads(line)
+    pieces = len(content["source"]["pieces"]), len(content["target"]["pieces"])
     for name in ("scores", "softmax", "weights"):
-        assert len(found[name][0][0]) == pieces[1]
-        assert len(found[name][0][0][0]) == pieces[0]
-    assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in found["softmax"][0][0])
-    assert len(found["top"]) == len(found["log_probs"]) == len(found["context_norms"][0])
-    assert len(found["beam"]) >= pieces[1]
-    for t, step in enumerate(found["beam"]):
+        assert len(content[name][0][0]) == pieces[1]
+        assert len(content[name][0][0][0]) == pieces[0]
+    assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in content["softmax"][0][0])
+    assert len(content["top"]) == len(content["log_probs"]) == len(content["context_norms"][0])
+    assert len(content["beam"]) >= pieces[1]
+    for t, step in enumerate(content["beam"]):
         ends = [c["pieces"][-1] == "</s>" for c in step]
         for end in (True, False):
             kept = [c["kept"] for c, is_end in zip(step, ends, strict=True) if is_end == end]
-            assert kept == sorted(kept, reverse=True), "the best of those that end, and of others"
+            assert kept == sorted(kept, reverse=True), "candidates are kept in order of their score"
             assert sum(kept) <= 2
         assert all(len(c["pieces"]) == t + 1 for c in step)
         scores = [c["log_prob"] for c in step]
         assert scores == sorted(scores, reverse=True)
-    assert any(not c["kept"] for step in found["beam"] for c in step)
+    assert any(not c["kept"] for step in content["beam"] for c in step)
     best = next(
-        c for step in found["beam"] for c in step if c["pieces"] == found["target"]["pieces"]
+        c for step in content["beam"] for c in step if c["pieces"] == content["target"]["pieces"]
     )
-    assert best["log_prob"] == pytest.approx(sum(found["log_probs"]), abs=1e-3)
+    assert best["log_prob"] == pytest.approx(sum(content["log_probs"]), abs=1e-3)
 
 
-def test_steps_walk_through_the_translation(digits: Digits) -> None:
+def test_explain_steps_shows_each_target_piece(digits: Digits) -> None:
     result = done(nmt("explain", "1 2", "-m", digits.run, "--steps", "--beam", "2"))
     assert result.lines[0] == "2 1"
     steps = [line for line in result.lines if line.startswith("step ")]
@@ -72,11 +72,11 @@ def test_steps_walk_through_the_translation(digits: Digits) -> None:
     assert "dropped" in result.out
 
 
-def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits, tmp_path: Path) -> None:
+def test_explain_pipe_keeps_order_and_blank_lines(digits: Digits, tmp_path: Path) -> None:
     lines = done(nmt("explain", "-m", digits.run, "--json", stdin="1 2\n\n3 4\n")).lines
-    found = [json.loads(line) for line in lines]
-    assert found[1] is None
-    assert [f and f["target"]["text"] for f in found] == ["2 1", None, "4 3"]
+    content = [json.loads(line) for line in lines]
+    assert content[1] is None
+    assert [f and f["target"]["text"] for f in content] == ["2 1", None, "4 3"]
     given = write_lines(tmp_path / "given", ["2 1", "5", "4 4"])
     flags = ("--json", "--force", given)
     lines = done(nmt("explain", "-m", digits.run, *flags, stdin="1 2\n\n3 4\n")).lines
@@ -88,43 +88,43 @@ def test_lines_of_a_pipe_come_in_order_and_blank_ones_stay(digits: Digits, tmp_p
     assert done(nmt("explain", "-m", digits.run)).out == ""
 
 
-def in_a_shell(command: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run a line of bash in which `nmt` is ours and "$@" are the words."""
-    ours = f'nmt() {{ {shlex.quote(sys.executable)} -m nmt "$@"; }}; {command}'
+def run_bash(command: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash with `nmt` of this checkout; "$@" are the words."""
+    definition = f'nmt() {{ {shlex.quote(sys.executable)} -m nmt "$@"; }}; {command}'
     return subprocess.run(
-        ["bash", "-c", ours, "bash", *map(str, words)],
+        ["bash", "-c", definition, "bash", *map(str, words)],
         capture_output=True,
         text=True,
         env=environment(),
     )
 
 
-def test_a_closed_pipe_ends_it_quietly(digits: Digits, tmp_path: Path) -> None:
+def test_explain_closed_pipe_ends_without_error(digits: Digits, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "src", ["1 2 3"] * 400)
     end = '| head -1; echo "${PIPESTATUS[0]}"'
-    result = in_a_shell(f'nmt explain --json -m "$1" --src "$2" {end}', digits.run, src)
+    result = run_bash(f'nmt explain --json -m "$1" --src "$2" {end}', digits.run, src)
     first, code = result.stdout.splitlines()
     assert json.loads(first)["target"]["text"] == "3 2 1"
     assert code == "0"
     assert result.stderr == ""
 
 
-def test_a_page_is_written_even_when_nobody_reads_the_grids(digits: Digits, tmp_path: Path) -> None:
+def test_explain_closed_stdout_still_writes_the_page(digits: Digits, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    result = in_a_shell('nmt explain "1 2" -m "$1" --html "$2" | true', digits.run, page)
+    result = run_bash('nmt explain "1 2" -m "$1" --html "$2" | true', digits.run, page)
     assert page.read_text().startswith("<!doctype html>")
     assert "Traceback" not in result.stderr
 
 
-def test_a_shell_of_another_encoding_changes_nothing(digits: Digits) -> None:
+def test_explain_output_is_utf8_in_any_shell(digits: Digits) -> None:
     command = 'PYTHONIOENCODING=latin-1 nmt explain "1 2" -m "$1"'
-    assert "█" in in_a_shell(command, digits.run).stdout
-    broken = in_a_shell("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
+    assert "█" in run_bash(command, digits.run).stdout
+    broken = run_bash("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
     assert broken.returncode == 2
     assert broken.stderr == "error: the sentence: expected UTF-8, got 'caf\\udce9'\n"
 
 
-def test_a_line_of_200_words_is_drawn_in_blocks(digits: Digits) -> None:
+def test_explain_long_line_is_drawn_in_blocks(digits: Digits) -> None:
     sentence = " ".join("123456789" * 23)[:399]
     result = done(nmt("explain", sentence, "-m", digits.run, "--force", "z y x"))
     assert all(len(line) <= 100 for line in result.lines[1:])
@@ -132,7 +132,7 @@ def test_a_line_of_200_words_is_drawn_in_blocks(digits: Digits) -> None:
     assert sum(word.isdigit() for word in words) == 200
 
 
-def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
+def test_explain_writes_pages_and_images(digits: Digits, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
     files = {kind: tmp_path / f"a.{kind}" for kind in ("html", "png", "svg")}
     flags = [flag for kind, file in files.items() for flag in (f"--{kind}", file)]
@@ -160,7 +160,7 @@ def test_pages_and_pictures_are_written(digits: Digits, tmp_path: Path) -> None:
         (["--src", "nowhere"], "nowhere: no such file"),
     ],
 )
-def test_what_cannot_be_explained_is_refused(
+def test_explain_bad_arguments_are_refused(
     digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     names = {
@@ -175,7 +175,7 @@ def test_what_cannot_be_explained_is_refused(
     assert not page.exists()
 
 
-def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
+def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
     done(tiny.train(*settings(model__wiring="none")))
     result = nmt("explain", "1 2", "-m", tiny.run)
     assert result.code == 2
@@ -191,7 +191,7 @@ def test_a_model_without_attention_says_so(tiny: Tiny) -> None:
     ],
     ids=lambda choice: "-".join(map(str, choice.values())),
 )
-def test_every_kind_of_attention_is_explained(tiny: Tiny, choice: dict[str, object]) -> None:
+def test_explain_every_kind_of_attention(tiny: Tiny, choice: dict[str, object]) -> None:
     done(tiny.train(*settings(**choice)))
     for flags in ([], ["--steps"], ["--json"]):
         result = done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))

@@ -1,4 +1,4 @@
-"""`nmt info` says what a bug report needs, and nothing private."""
+"""`nmt info` prints what a bug report needs, and nothing private."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 
 
 def info(folder: Path, *arguments: str, **variables: str) -> Result:
-    """Run the command as the user "jane.doe" in a folder of hers."""
+    """Run the command as the user "jane.doe" in her home folder."""
     home = folder / "home" / "jane.doe"
     home.mkdir(parents=True, exist_ok=True)
     private = {"HOME": str(home), "USER": "jane.doe", "LOGNAME": "jane.doe", "HOSTNAME": "janes-pc"}
@@ -57,7 +57,7 @@ def test_info_prints_versions_and_hardware(table: Result) -> None:
     assert "at most a second" in table.err
 
 
-def test_info_has_a_row_for_each_format(table: Result, content: Result) -> None:
+def test_info_has_a_row_for_each_precision(table: Result, content: Result) -> None:
     pairs = {(task, name) for task, (_, names) in TASKS.items() for name in names}
     assert all(f"  {task} {name} " in table.out for task, name in pairs)
     paths = [path for path in json.loads(content.out)["precision"] if path["device"] == "cpu"]
@@ -77,7 +77,7 @@ def test_info_shows_restricted_instruction_sets(content: Result) -> None:
 
 
 @pytest.mark.parametrize("output", ["table", "content"])
-def test_info_holds_nothing_private(output: str, request: pytest.FixtureRequest) -> None:
+def test_info_contains_nothing_private(output: str, request: pytest.FixtureRequest) -> None:
     result: Result = request.getfixturevalue(output)
     text = result.out + result.err
     words = set(re.findall(r"[\w.-]+", text))

@@ -1,4 +1,4 @@
-"""Layouts of tiny Transformers with random weights, and a tokenizer for them."""
+"""Tiny Transformers with random weights, and a tokenizer for them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PAD, UNK, CONTROL, BOS, EOS = range(5)
 VOCAB = 40
 
 
-class Pieces:
-    """The part of a tokenizer that an export looks at."""
+class FakeTokenizer:
+    """The attributes of a tokenizer that an export uses."""
 
     pad, unk, bos, eos = PAD, UNK, BOS, EOS
     never_output = [PAD, CONTROL, BOS]
@@ -33,7 +33,7 @@ class Pieces:
 def make_engine(
     beam_size: int, eos_bias: float = 0.0, **settings: Any
 ) -> tuple[TorchEngine, TransformerConfig]:
-    """An engine around a tiny Transformer with random weights."""
+    """Return an engine with a tiny Transformer of random weights, and the model config."""
     sizes = {"d_model": 16, "d_ff": 32, "num_heads": 4, "num_layers": 2, "tie": "none"}
     config = TransformerConfig(arch="transformer", **{**sizes, **settings})
     torch.manual_seed(1)
@@ -42,8 +42,8 @@ def make_engine(
         if "norm" not in name:
             torch.nn.init.normal_(parameter, std=0.3)
     model.output.bias.data[EOS] = eos_bias
-    model.output.bias.data[CONTROL] = 9.0  # what may never be said is tempting
-    pieces: Any = Pieces()
+    model.output.bias.data[CONTROL] = 9.0  # the most probable token is never output
+    pieces: Any = FakeTokenizer()
     decode = DecodeConfig(beam_size=beam_size, length_penalty=0.0, max_length_ratio=1.0)
     tokenizers = Tokenizers(pieces, pieces)
     engine = TorchEngine(model.eval(), tokenizers, decode, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""CTranslate2 runs what we write, and gives our scores and translations."""
+"""Exported models in CTranslate2: scores and translations equal those of nmt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nmt.export.engines import unsupported_settings
 
 pytest.importorskip("ctranslate2", reason="needs nmt[export]")
 
-LAYOUTS: list[dict[str, Any]] = [
+MODELS: list[dict[str, Any]] = [
     {},
     {"norm_place": "post"},
     {"norm": "rms"},
@@ -32,24 +32,26 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout.values())))
-def test_greedy_translations_and_scores_are_ours(layout: dict[str, Any], tmp_path: Path) -> None:
-    ours, config = make_engine(1, **layout)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
+def test_ctranslate2_greedy_search_and_scores_equal_nmt(
+    model: dict[str, Any], tmp_path: Path
+) -> None:
+    ours, config = make_engine(1, **model)
     write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
     theirs = CTranslate2Engine(tmp_path, ours.tokenizers, ours.settings, threads=1)
     sources = random_sources(20)
-    found, expected = theirs.search(sources), ours.search(sources)
-    assert [best.tokens for [best] in found] == [best.tokens for [best] in expected]
-    assert len({tuple(best.tokens) for [best] in found}) > 3, "too uniform to tell anything"
+    translations, expected = theirs.search(sources), ours.search(sources)
+    assert [best.tokens for [best] in translations] == [best.tokens for [best] in expected]
+    assert len({tuple(best.tokens) for [best] in translations}) > 3, "the model is too uniform"
     pairs = [(source, sources[i - 1]) for i, source in enumerate(sources)]
-    for mine, its in zip(ours.score(pairs), theirs.score(pairs), strict=True):
-        assert its.tokens == mine.tokens
-        assert its.log_prob == pytest.approx(mine.log_prob, rel=1e-4, abs=1e-4)
+    for expected_score, score in zip(ours.score(pairs), theirs.score(pairs), strict=True):
+        assert score.tokens == expected_score.tokens
+        assert score.log_prob == pytest.approx(expected_score.log_prob, rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("quantization", [None, "int8", "float16"])
 @pytest.mark.parametrize("tie", ["none", "all"])
-def test_our_own_model_is_left_as_it_was(
+def test_write_ctranslate2_keeps_the_model_unchanged(
     quantization: str | None, tie: str, tmp_path: Path
 ) -> None:
     ours, config = make_engine(1, tie=tie)
@@ -59,27 +61,27 @@ def test_our_own_model_is_left_as_it_was(
     assert [name for name in before if not after[name].equal(before[name])] == []
 
 
-def test_the_best_of_a_beam_is_ours(tmp_path: Path) -> None:
+def test_ctranslate2_best_of_beam_equals_nmt(tmp_path: Path) -> None:
     ours, config = make_engine(4, eos_bias=1.8, positions="rotary")
     write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
     theirs = CTranslate2Engine(tmp_path, ours.tokenizers, ours.settings, threads=2)
     sources = random_sources(40)
-    found, expected = theirs.search(sources, 2), ours.search(sources)
-    compared = [  # at the limit we end a translation, CTranslate2 cuts it
-        (its, mine)
-        for source, its, [mine] in zip(sources, found, expected, strict=True)
+    translations, expected = theirs.search(sources, 2), ours.search(sources)
+    unlimited = [  # at the length limit nmt adds eos and CTranslate2 does not
+        (best_two, mine)
+        for source, best_two, [mine] in zip(sources, translations, expected, strict=True)
         if len(mine.tokens) + 1 < ours.length_limit(len(source))
     ]
-    assert len({tuple(mine.tokens) for _, mine in compared}) > 3, "too uniform to tell anything"
-    for (first, second), mine in compared:
-        assert first.tokens == mine.tokens
-        assert first.log_prob == pytest.approx(mine.log_prob, abs=1e-4)
-        assert first.score >= second.score
+    assert len({tuple(mine.tokens) for _, mine in unlimited}) > 3, "the model is too uniform"
+    for (best, second), mine in unlimited:
+        assert best.tokens == mine.tokens
+        assert best.log_prob == pytest.approx(mine.log_prob, abs=1e-4)
+        assert best.score >= second.score
 
 
 @pytest.mark.parametrize("ratio", [0.1, 3.0])
-def test_log_probabilities_are_without_the_length_penalty(ratio: float, tmp_path: Path) -> None:
-    """Also of what is cut at its limit, where CTranslate2 counts no end."""
+def test_ctranslate2_log_prob_excludes_length_penalty(ratio: float, tmp_path: Path) -> None:
+    """Also at the length limit, where CTranslate2 does not score eos."""
     ours, config = make_engine(1, positions="rotary")
     write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
     settings = ours.settings.model_copy(update={"length_penalty": 1.0, "max_length_ratio": ratio})
@@ -94,10 +96,10 @@ def test_log_probabilities_are_without_the_length_penalty(ratio: float, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("layout", "setting"), [({"decoder": "ssru"}, "decoder"), ({"deepnorm": True}, "deepnorm")]
+    ("model", "setting"), [({"decoder": "ssru"}, "decoder"), ({"deepnorm": True}, "deepnorm")]
 )
-def test_layouts_that_it_does_not_run_are_known(layout: dict[str, Any], setting: str) -> None:
-    _, config = make_engine(1, norm_place="post", **layout)
+def test_unsupported_settings_of_ctranslate2(model: dict[str, Any], setting: str) -> None:
+    _, config = make_engine(1, norm_place="post", **model)
     [(key, reason)] = unsupported_settings(config, "ctranslate2")
     assert key == setting
     assert "CTranslate2" in reason

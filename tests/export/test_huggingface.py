@@ -1,4 +1,4 @@
-"""transformers loads what we write, and gives our logits and token ids."""
+"""Exported models in transformers: logits and token ids equal those of nmt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokeni
 
 transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
 
-LAYOUTS: list[dict[str, Any]] = [
+MODELS: list[dict[str, Any]] = [
     {"tie": "none"},
     {"tie": "target"},
     {"tie": "all"},
@@ -25,18 +25,20 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-def write(layout: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    ours, config = make_engine(1, norm_place="post", **layout)
+def write_without_tokenizer(
+    model: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    ours, config = make_engine(1, norm_place="post", **model)
     monkeypatch.setattr("nmt.export.huggingface.write_tokenizer", lambda *_: None)
     write_huggingface(transformer_of(ours), config, ours.settings, ours.tokenizers, folder)
     return ours
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: "-".join(map(str, layout.values())))
-def test_logits_are_ours(
-    layout: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
+def test_huggingface_logits_equal_nmt(
+    model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = write(layout, tmp_path, monkeypatch)
+    ours = write_without_tokenizer(model, tmp_path, monkeypatch)
     marian = transformers.MarianMTModel.from_pretrained(str(tmp_path))
     src = torch.tensor([[7, 8, 9, 10, EOS]])
     tgt_in = torch.tensor([[BOS, 5, 30, 6]])
@@ -48,17 +50,19 @@ def test_logits_are_ours(
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_greedy_translations_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = write({"tie": "all"}, tmp_path, monkeypatch)
+def test_huggingface_greedy_search_equals_nmt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = write_without_tokenizer({"tie": "all"}, tmp_path, monkeypatch)
     theirs = MarianEngine(tmp_path, ours.tokenizers, ours.settings)
     sources = random_sources(10)
-    found, expected = theirs.search(sources), ours.search(sources)
-    assert [best.tokens for [best] in found] == [best.tokens for [best] in expected]
-    assert len({tuple(best.tokens) for [best] in found}) > 3
+    translations, expected = theirs.search(sources), ours.search(sources)
+    assert [best.tokens for [best] in translations] == [best.tokens for [best] in expected]
+    assert len({tuple(best.tokens) for [best] in translations}) > 3
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_marian_tokenizer_gives_our_ids(joint: bool, tmp_path: Path) -> None:
+def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> None:
     text = [f"the {word} is   “{word}” at {n} o’clock" for n, word in enumerate(["a", "dé"])]
     settings = TokenizerConfig(vocab_size=360)
     src = Tokenizer(train_tokenizer(text, settings, exact=False, name="src"))
@@ -71,7 +75,7 @@ def test_marian_tokenizer_gives_our_ids(joint: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "setting"),
+    ("model", "setting"),
     [
         ({}, "norm_place"),
         ({"norm_place": "post", "norm": "rms"}, "norm"),
@@ -80,6 +84,6 @@ def test_marian_tokenizer_gives_our_ids(joint: bool, tmp_path: Path) -> None:
         ({"norm_place": "post", "num_kv_heads": 1}, "num_kv_heads"),
     ],
 )
-def test_layouts_that_it_does_not_run_are_known(layout: dict[str, Any], setting: str) -> None:
-    _, config = make_engine(1, **layout)
+def test_unsupported_settings_of_huggingface(model: dict[str, Any], setting: str) -> None:
+    _, config = make_engine(1, **model)
     assert [key for key, _ in unsupported_settings(config, "huggingface")] == [setting]
