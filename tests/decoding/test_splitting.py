@@ -1,4 +1,4 @@
-"""Long lines in parts: nothing is lost, no part is too long, and the parts are where people cut."""
+"""Test that LineSplitter keeps all text, fits the token limit and splits at good boundaries."""
 
 from __future__ import annotations
 
@@ -14,45 +14,50 @@ from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translation
 TEXT = st.text(st.sampled_from("ab c.,!?;\u3000。、\u00a0\"'…\u00e9"), min_size=1, max_size=80)
 
 
-def split(line: str, size: Callable[[str], int], most: int) -> list[Segment]:
-    return LineSplitter(most).split(line, size)
+def split(line: str, count_tokens: Callable[[str], int], max_tokens: int) -> list[Segment]:
+    return LineSplitter(max_tokens).split(line, count_tokens)
 
 
-def letters(text: str) -> int:
+def count_characters(text: str) -> int:
     return len(text)
 
 
 @given(TEXT, st.integers(1, 30))
-def test_the_parts_and_the_blanks_after_them_are_the_line(text: str, most: int) -> None:
-    parts = split(text, letters, most)
-    assert "".join(part.text + part.trailing_space for part in parts) == text
-    assert all(part.text for part in parts)
-    if len(text) <= most:
-        assert parts == [Segment(text)]
+def test_split_segments_and_spaces_equal_the_line(text: str, max_tokens: int) -> None:
+    segments = split(text, count_characters, max_tokens)
+    assert "".join(segment.text + segment.trailing_space for segment in segments) == text
+    assert all(segment.text for segment in segments)
+    if len(text) <= max_tokens:
+        assert segments == [Segment(text)]
 
 
 @example(" ;;;", 2)
 @given(TEXT, st.integers(2, 30))
-def test_no_part_is_longer_than_allowed(text: str, most: int) -> None:
-    def words_and_signs(piece: str) -> int:
-        """Tokens, blanks none."""
+def test_split_segments_fit_the_token_limit(text: str, max_tokens: int) -> None:
+    def count_visible_characters(piece: str) -> int:
+        """Count characters without white space."""
         return len("".join(piece.split()))
 
-    for size in (letters, words_and_signs):
-        assert all(size(part.text) <= most for part in split(text, size, most))
+    for count_tokens in (count_characters, count_visible_characters):
+        assert all(
+            count_tokens(segment.text) <= max_tokens
+            for segment in split(text, count_tokens, max_tokens)
+        )
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=5), min_size=1), st.integers(5, 30))
-def test_words_fill_parts_as_they_fill_the_lines_of_a_page(words: list[str], most: int) -> None:
+def test_split_words_fill_segments_like_textwrap(words: list[str], max_tokens: int) -> None:
     line = " ".join(words)
-    assert [part.text for part in split(line, letters, most)] == textwrap.wrap(line, most)
+    assert [segment.text for segment in split(line, count_characters, max_tokens)] == textwrap.wrap(
+        line, max_tokens
+    )
 
 
 @pytest.mark.parametrize(
-    ("line", "most", "expected"),
+    ("line", "max_tokens", "expected"),
     [
         ("One dog. Two cats!", 10, ["One dog.", "Two cats!"]),
-        ("A. B. C. D. E. F.", 10, ["A. B. C.", "D. E. F."]),  # initials end no sentence
+        ("A. B. C. D. E. F.", 10, ["A. B. C.", "D. E. F."]),  # initials do not end a sentence
         ("Mr. Poe met Dr. Li. He left.", 19, ["Mr. Poe met Dr. Li.", "He left."]),
         ('He said "no." She left.', 14, ['He said "no."', "She left."]),
         ("in the house, by the sea, at the end", 26, ["in the house, by the sea,", "at the end"]),
@@ -63,30 +68,30 @@ def test_words_fill_parts_as_they_fill_the_lines_of_a_page(words: list[str], mos
         ("3.5 is a number, 1,000 too.", 20, ["3.5 is a number,", "1,000 too."]),
     ],
 )
-def test_where_a_line_is_cut(line: str, most: int, expected: list[str]) -> None:
-    assert [part.text for part in split(line, letters, most)] == expected
+def test_split_chooses_expected_boundaries(line: str, max_tokens: int, expected: list[str]) -> None:
+    assert [segment.text for segment in split(line, count_characters, max_tokens)] == expected
 
 
 @given(TEXT, st.integers(2, 30))
-def test_split_by_sentence_keeps_every_character(text: str, most: int) -> None:
-    parts = LineSplitter(most, by_sentence=True).split(text, letters)
-    assert "".join(part.text + part.trailing_space for part in parts) == text
-    assert all(part.text and len(part.text) <= most for part in parts)
+def test_split_by_sentence_keeps_every_character(text: str, max_tokens: int) -> None:
+    segments = LineSplitter(max_tokens, by_sentence=True).split(text, count_characters)
+    assert "".join(segment.text + segment.trailing_space for segment in segments) == text
+    assert all(segment.text and len(segment.text) <= max_tokens for segment in segments)
 
 
-def test_split_by_sentence_divides_a_line_that_fits() -> None:
+def test_split_by_sentence_splits_a_line_that_fits() -> None:
     line = "  One dog.  Two cats!\tDr. No sleeps. "
-    assert split(line, letters, 100) == [Segment(line)]
-    assert LineSplitter(100, by_sentence=True).split(line, letters) == [
+    assert split(line, count_characters, 100) == [Segment(line)]
+    assert LineSplitter(100, by_sentence=True).split(line, count_characters) == [
         Segment("  One dog.", "  "),
         Segment("Two cats!", "\t"),
         Segment("Dr. No sleeps. "),
     ]
 
 
-def test_translations_stand_between_the_same_blanks() -> None:
-    parts = [Segment("One.", "  "), Segment("Two.", "\t"), Segment("Three.")]
-    assert join_translations(["Eins.", "Zwei.", "Drei."], parts) == "Eins.  Zwei.\tDrei."
+def test_join_translations_keeps_white_space() -> None:
+    segments = [Segment("One.", "  "), Segment("Two.", "\t"), Segment("Three.")]
+    assert join_translations(["Eins.", "Zwei.", "Drei."], segments) == "Eins.  Zwei.\tDrei."
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,5 @@ def test_translations_stand_between_the_same_blanks() -> None:
         (["Me. ", "You."], "Me. You."),
     ],
 )
-def test_where_no_blank_stood_a_space_comes_unless_letters_are_wide(
-    texts: list[str], expected: str
-) -> None:
+def test_join_translations_adds_space_unless_wide(texts: list[str], expected: str) -> None:
     assert join_translations(texts, [Segment("我。"), Segment("你。")]) == expected

@@ -1,4 +1,4 @@
-"""The translator around an engine of the test's own: order, windows, blanks and line ends."""
+"""Test the translator with a fake engine: order, windows, blank lines, sentences, confidence."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding import translator as translator_module
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import BLANK_TRANSLATION, Hypothesis, Translation
-from nmt.decoding.lines import pair_splitting as pairs_module
+from nmt.decoding.lines import pair_splitting
 from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.splitting import LineSplitter
 from nmt.decoding.translator import Translator, TranslatorFeatures
 
 
-class Copier:
-    """An engine that copies its source: the n-th best hypothesis repeats it n times.
+class CopyEngine:
+    """Engine whose n-th best hypothesis repeats the source n times.
 
-    Its scores tell pairs apart: minus 100 times the source's length, minus the target's.
+    The score of a pair is -100 times the source length, minus the target length.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Copier:
     def score_tokens(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> list[TokenScores]:
-        """The n-th token has a log-probability of -n; each source token is seen for a half."""
+        """Return log-probability -n for token n, and attention sums of 0.5."""
         return [
             TokenScores(
                 -np.arange(len(target) + 1, dtype=np.float32),
@@ -69,7 +69,7 @@ class Copier:
         ]
 
     @property
-    def seen(self) -> list[list[int]]:
+    def sequences(self) -> list[list[int]]:
         return [source for batch in self.batches for source in batch]
 
 
@@ -80,8 +80,8 @@ def tokenizers() -> Tokenizers:
     return Tokenizers(both, both)
 
 
-def make_translator(tokenizers: Tokenizers, batch_size: int = 4) -> tuple[Translator, Copier]:
-    engine = Copier()
+def make_translator(tokenizers: Tokenizers, batch_size: int = 4) -> tuple[Translator, CopyEngine]:
+    engine = CopyEngine()
     settings = DecodeConfig(batch_size=batch_size)
     return Translator(engine, tokenizers, settings), engine
 
@@ -104,56 +104,60 @@ BLANKS = {"", " \t ", "\u3000"}
 EXPECTED = ["" if line in BLANKS else line for line in LINES]
 
 
-def test_every_line_is_answered_in_its_place(tokenizers: Tokenizers) -> None:
+def test_translate_keeps_line_order(tokenizers: Tokenizers) -> None:
     translator, engine = make_translator(tokenizers)
     assert translator.translate(LINES) == EXPECTED
-    assert list(map(len, engine.batches)) == [len(LINES) - len(BLANKS)], "the engine makes batches"
+    assert list(map(len, engine.batches)) == [len(LINES) - len(BLANKS)], (
+        "the engine divides lines into batches"
+    )
 
 
-def test_blank_lines_stay_blank_and_never_reach_the_engine(tokenizers: Tokenizers) -> None:
+def test_nbest_blank_lines_do_not_reach_the_engine(tokenizers: Tokenizers) -> None:
     translator, engine = make_translator(tokenizers)
     assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[BLANK_TRANSLATION]] * 5
     assert engine.batches == []
     translator.translate(LINES)
-    assert sorted(engine.seen) == sorted(
+    assert sorted(engine.sequences) == sorted(
         tokenizers.src.encode([line for line in LINES if line not in BLANKS])
     )
 
 
 @pytest.mark.parametrize("breaks", ["\n", "\r", "\r\n", "\n\n"])
-def test_a_line_end_spelled_in_bytes_never_leaves(tokenizers: Tokenizers, breaks: str) -> None:
+def test_translate_replaces_line_ends_by_spaces(tokenizers: Tokenizers, breaks: str) -> None:
     translator, engine = make_translator(tokenizers)
     (text,) = translator.translate([f"a{breaks}b"])
-    assert tokenizers.tgt.decode(engine.seen[0]) == f"a{breaks}b", "the engine did say it"
+    assert tokenizers.tgt.decode(engine.sequences[0]) == f"a{breaks}b", (
+        "the hypothesis contains the line end"
+    )
     assert text == "a" + " " * len(breaks) + "b"
 
 
-def test_nbest_gives_n_translations_a_line_best_first(tokenizers: Tokenizers) -> None:
+def test_nbest_returns_n_translations_best_first(tokenizers: Tokenizers) -> None:
     translator, _ = make_translator(tokenizers)
-    found = translator.nbest(["abc", " ", "b"], 3)
-    assert [len(each) for each in found] == [3, 1, 3]
-    assert [t.score for t in found[0]] == [-1.0, -2.0, -3.0]
-    assert [t.text.replace(" ", "") for t in found[2]] == ["b", "bb", "bbb"]
-    assert found[0][0] == Translation("abc", -1.0)
+    nbest_lists = translator.nbest(["abc", " ", "b"], 3)
+    assert [len(translations) for translations in nbest_lists] == [3, 1, 3]
+    assert [t.score for t in nbest_lists[0]] == [-1.0, -2.0, -3.0]
+    assert [t.text.replace(" ", "") for t in nbest_lists[2]] == ["b", "bb", "bbb"]
+    assert nbest_lists[0][0] == Translation("abc", -1.0)
 
 
-def recorded(lines: Sequence[str], read: list[str]) -> Iterator[str]:
-    """Yield the lines and note each one as it is read."""
+def record_reads(lines: Sequence[str], read: list[str]) -> Iterator[str]:
+    """Yield the lines, and append each to `read` when it is read."""
     for line in lines:
         read.append(line)
         yield line
 
 
-def test_one_by_one_answers_each_line_before_it_reads_the_next(tokenizers: Tokenizers) -> None:
+def test_stream_one_by_one_does_not_read_ahead(tokenizers: Tokenizers) -> None:
     translator, _ = make_translator(tokenizers)
     read: list[str] = []
-    answers = translator.stream(recorded(LINES, read), one_by_one=True)
+    answers = translator.stream(record_reads(LINES, read), one_by_one=True)
     for number, (expected, answer) in enumerate(zip(EXPECTED, answers, strict=True), 1):
         assert answer[0].text == expected
         assert read == LINES[:number]
 
 
-def test_windows_grow_from_small_to_the_largest(
+def test_stream_windows_grow_to_the_largest(
     tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(translator_module, "FIRST_WINDOW", 2)
@@ -161,39 +165,35 @@ def test_windows_grow_from_small_to_the_largest(
     translator, _ = make_translator(tokenizers)
     read: list[str] = []
     lines = ["abc"[: i % 3 + 1] for i in range(17)]
-    read_at_answer = [len(read) for _ in translator.stream(recorded(lines, read))]
+    read_at_answer = [len(read) for _ in translator.stream(record_reads(lines, read))]
     assert read_at_answer == [2] * 2 + [6] * 4 + [11] * 5 + [16] * 5 + [17]
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])
-def test_a_stream_keeps_the_order_over_many_windows(
-    tokenizers: Tokenizers, one_by_one: bool
-) -> None:
+def test_stream_many_windows_keeps_order(tokenizers: Tokenizers, one_by_one: bool) -> None:
     translator, _ = make_translator(tokenizers, batch_size=7)
     lines = ["abcdefgh"[: 1 + i * 5 % 8] * (1 + i % 3) if i % 11 else "" for i in range(500)]
     assert [best.text for (best,) in translator.stream(iter(lines), 1, one_by_one)] == lines
 
 
-def test_a_stream_gives_n_translations_a_line(tokenizers: Tokenizers) -> None:
+def test_stream_returns_n_translations_per_line(tokenizers: Tokenizers) -> None:
     translator, _ = make_translator(tokenizers)
-    assert [len(found) for found in translator.stream(["a", "", "b"], 2)] == [2, 1, 2]
+    assert [len(translations) for translations in translator.stream(["a", "", "b"], 2)] == [2, 1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_scores_come_back_in_the_order_of_the_pairs(
-    tokenizers: Tokenizers, batch_size: int
-) -> None:
+def test_score_keeps_pair_order(tokenizers: Tokenizers, batch_size: int) -> None:
     translator, engine = make_translator(tokenizers, batch_size)
     pairs = [("abc", "hgfe"), ("a", "b"), ("abcdefgh", ""), ("ab", "hgfedcba"), ("", "a")]
     encode = tokenizers.src.encode
     expected = [-100.0 * len(s) - len(t) for s, t in (encode([a, b]) for a, b in pairs)]
     assert len(set(expected)) == len(pairs)
     assert translator.score(iter(pairs)) == expected
-    lengths = [len(target) for target in engine.seen]
-    assert lengths == sorted(lengths), "pairs of like length must be scored together"
+    lengths = [len(target) for target in engine.sequences]
+    assert lengths == sorted(lengths), "pairs of similar length are scored together"
 
 
-def test_nothing_in_nothing_out(tokenizers: Tokenizers) -> None:
+def test_translator_empty_input_gives_empty_output(tokenizers: Tokenizers) -> None:
     translator, engine = make_translator(tokenizers)
     assert translator.translate([]) == []
     assert list(translator.stream([])) == []
@@ -201,14 +201,18 @@ def test_nothing_in_nothing_out(tokenizers: Tokenizers) -> None:
     assert engine.batches == []
 
 
-def test_the_translator_imports_no_torch() -> None:
+def test_translator_module_imports_no_torch() -> None:
     code = "import sys, nmt.decoding.translator; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "False\n"
 
 
-def by_sentence(tokenizers: Tokenizers, max_tokens: int = 1000) -> tuple[Translator, Copier]:
-    engine = Copier()
+def make_sentence_translator(
+    tokenizers: Tokenizers, max_tokens: int = 1000
+) -> tuple[Translator, CopyEngine]:
+    engine = CopyEngine()
     splitter = LineSplitter(max_tokens, by_sentence=True, language="en")
     return Translator(engine, tokenizers, DecodeConfig(), splitter), engine
 
@@ -224,71 +228,72 @@ SPACED = [
 
 
 def test_nbest_by_sentence_keeps_the_original_spacing(tokenizers: Tokenizers) -> None:
-    translator, engine = by_sentence(tokenizers)
+    translator, engine = make_sentence_translator(tokenizers)
     translated = translator.translate(SPACED)
     assert [text.strip() for text in translated] == [line.strip() for line in SPACED]
-    sources = [tokenizers.src.decode(source).strip() for source in engine.seen]
+    sources = [tokenizers.src.decode(source).strip() for source in engine.sequences]
     expected = ["A ba.", "C de!", "E f?", SPACED[1], "Ab.", "我喝。", "你喝！", "A ba.", "C de."]
     assert sources == expected
     assert (translator.statistics.multi_sentence_lines, translator.statistics.sentences) == (3, 7)
     assert (translator.statistics.long_lines, translator.statistics.long_line_segments) == (0, 0)
 
 
-def test_stream_by_sentence_answers_as_nbest_does(tokenizers: Tokenizers) -> None:
-    translator, _ = by_sentence(tokenizers)
+def test_stream_by_sentence_equals_nbest(tokenizers: Tokenizers) -> None:
+    translator, _ = make_sentence_translator(tokenizers)
     expected = translator.nbest(SPACED, 2)
     assert list(translator.stream(SPACED, 2)) == expected
     assert list(translator.stream(SPACED, 2, one_by_one=True)) == expected
     assert expected[-1][1].text == "A ba. A ba. C de. C de."
 
 
-def test_nbest_by_sentence_keeps_whole_what_phrases_hold(tokenizers: Tokenizers) -> None:
-    translator, engine = by_sentence(tokenizers)
+def test_nbest_by_sentence_phrases_prevent_splitting(tokenizers: Tokenizers) -> None:
+    translator, engine = make_sentence_translator(tokenizers)
     translator.nbest([Line("A ba. C de.", phrases=("x",)), Line("A ba. C de.", prefix="Ab. B")], 1)
-    assert [tokenizers.src.decode(source) for source in engine.seen] == ["A ba. C de."] * 2
+    assert [tokenizers.src.decode(source) for source in engine.sequences] == ["A ba. C de."] * 2
 
 
-def test_nbest_by_sentence_gives_the_prefix_to_the_first(tokenizers: Tokenizers) -> None:
-    translator, engine = by_sentence(tokenizers)
-    demands: dict[int, LexicalConstraints] = {}
+def test_nbest_by_sentence_first_segment_gets_prefix(tokenizers: Tokenizers) -> None:
+    translator, engine = make_sentence_translator(tokenizers)
+    recorded: dict[int, LexicalConstraints] = {}
     search = engine.search
 
-    def watched(
-        sources: Any, nbest: int = 1, demanded: Any = None, progress: Any = None
+    def record_constraints(
+        sources: Any, nbest: int = 1, constraints: Any = None, progress: Any = None
     ) -> list[list[Hypothesis]]:
-        demands.update(demanded)
+        recorded.update(constraints)
         return search(sources, nbest)
 
-    engine.search = watched  # type: ignore[method-assign]
+    engine.search = record_constraints  # type: ignore[method-assign]
     translator.nbest([Line("A ba. C de.", prefix="A")], 1)
-    assert list(demands) == [0]
+    assert list(recorded) == [0]
 
 
-def test_nbest_by_sentence_looks_past_protected_parts(tokenizers: Tokenizers) -> None:
-    engine = Copier()
-    splitter = LineSplitter(by_sentence=True, language="de")  # where "17. Da" is no boundary
+def test_nbest_by_sentence_ignores_placeholders(tokenizers: Tokenizers) -> None:
+    engine = CopyEngine()
+    # in German, "17. Da" is no sentence boundary
+    splitter = LineSplitter(by_sentence=True, language="de")
     protecting = TranslatorFeatures(protect_spans=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), splitter, protecting)
     line = "Geh zu https://a.de/b. Danach iss. {h} Am 3. Tag."
     assert translator.translate([line]) == [line]
-    assert len(engine.seen) == 3
+    assert len(engine.sequences) == 3
 
 
-def test_confidence_by_sentence_counts_every_token(tokenizers: Tokenizers) -> None:
-    engine = Copier()
+def test_confidence_by_sentence_counts_all_tokens(tokenizers: Tokenizers) -> None:
+    engine = CopyEngine()
     features = TranslatorFeatures(estimate_confidence=True)
     translator = Translator(
         engine, tokenizers, DecodeConfig(), LineSplitter(by_sentence=True), features
     )
     [[best]] = translator.nbest(["Ab. Ab."], 1)
-    [[alone]] = translator.nbest(["Ab."], 1)
+    [[single]] = translator.nbest(["Ab."], 1)
     assert best.confidence is not None
-    assert alone.confidence is not None
-    assert best.confidence.log_prob == alone.confidence.log_prob
+    assert single.confidence is not None
+    assert best.confidence.log_prob == single.confidence.log_prob
 
 
-def test_progress_counts_every_line_once(tokenizers: Tokenizers) -> None:
-    translator, _ = by_sentence(tokenizers)
+def test_progress_counts_lines_once(tokenizers: Tokenizers) -> None:
+    translator, _ = make_sentence_translator(tokenizers)
     counts: list[int] = []
     translator.progress = counts.append
     lines = [*SPACED, "", "A ba. C de."] * 20
@@ -299,25 +304,28 @@ def test_progress_counts_every_line_once(tokenizers: Tokenizers) -> None:
     assert sum(counts) == len(lines)
 
 
-def test_force_adds_up_the_parts_of_a_long_pair(
+def test_score_pairs_long_pair_is_sum_of_segments(
     tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs_module, "MAX_CELLS", 400)
+    monkeypatch.setattr(pair_splitting, "MAX_CELLS", 400)
     translator, engine = make_translator(tokenizers)
     long = ("abc def gh. " * 20).strip()
     scores = translator.score_pairs([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], offset=10)
     assert scores[0] == scores[3]
-    assert scores[1].tokens > scores[1].log_prob * -1 > 1, "one end for each part"
-    assert max(map(len, engine.seen)) <= 20
+    assert scores[1].tokens > scores[1].log_prob * -1 > 1, "each segment has an eos"
+    assert max(map(len, engine.sequences)) <= 20
     assert translator.statistics.long_pairs == [12]
     [message] = translator.statistics.pair_messages("scored")
     assert message == "warning: long pairs were scored in parts: lines 12"
 
 
-def test_force_by_sentence_scores_as_the_translation(tokenizers: Tokenizers) -> None:
-    translator, engine = by_sentence(tokenizers)
+def test_score_pairs_by_sentence_scores_sentences(tokenizers: Tokenizers) -> None:
+    translator, engine = make_sentence_translator(tokenizers)
     [pair] = translator.score_pairs([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
-    assert [tokenizers.tgt.decode(target).strip() for target in engine.seen] == ["Ab ba.", "Cd dc."]
+    assert [tokenizers.tgt.decode(target).strip() for target in engine.sequences] == [
+        "Ab ba.",
+        "Cd dc.",
+    ]
     assert pair.log_prob == -2.0
     [message] = translator.statistics.pair_messages("scored")
     assert message.endswith("sentence by sentence (decode.split): 1, with 2 sentences")

@@ -1,4 +1,4 @@
-"""Terms, and what is protected: what a line demands, and whether it stands."""
+"""Test terminology matching and the protection of spans by placeholders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TERMS = Terminology({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "
 
 
 @pytest.mark.parametrize(
-    ("line", "demanded"),
+    ("line", "targets"),
     [
         ("A dog.", ["Köter"]),
         ("Dog, DOG and dogs", ["Köter", "Köter"]),
@@ -30,21 +30,21 @@ TERMS = Terminology({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "
         ("dog-dog", ["Köter", "Köter"]),
     ],
 )
-def test_what_a_line_demands(line: str, demanded: list[str]) -> None:
-    assert [place.target for place in TERMS.find(line)] == demanded
+def test_find_matches_whole_words_in_any_case(line: str, targets: list[str]) -> None:
+    assert [constraint.target for constraint in TERMS.find(line)] == targets
 
 
-def test_thousands_of_terms_on_a_line_of_a_megabyte_take_no_time_worth_a_word() -> None:
+def test_find_many_terms_in_a_long_line_is_fast() -> None:
     terms = Terminology({f"word{n} more": "x" for n in range(20_000)})
     assert len(terms.find("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
 
 
-def test_no_terms_demand_nothing() -> None:
+def test_find_without_terms_returns_nothing() -> None:
     assert Terminology({}).find("A dog.") == []
 
 
 @pytest.mark.parametrize(
-    ("phrase", "text", "times"),
+    ("phrase", "text", "expected"),
     [
         ("Hund", "Ein Hund, der Hund.", 2),
         ("Hund", "Hunde und Schweinehund", 0),
@@ -58,8 +58,8 @@ def test_no_terms_demand_nothing() -> None:
         ("a", "a_b", 0),
     ],
 )
-def test_how_often_a_phrase_stands(phrase: str, text: str, times: int) -> None:
-    assert count_phrase(phrase, text) == times
+def test_count_phrase_counts_whole_words(phrase: str, text: str, expected: int) -> None:
+    assert count_phrase(phrase, text) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,7 @@ def test_how_often_a_phrase_stands(phrase: str, text: str, times: int) -> None:
         ({"Dog": "Hund", "dog": "Hund", "DOG": "Köter"}, "expected one translation of 'DOG'"),
     ],
 )
-def test_terms_that_say_nothing_or_two_things_are_refused(
-    terms: dict[str, str], message: str
-) -> None:
+def test_terminology_blank_or_ambiguous_raises(terms: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Terminology(terms)
 
@@ -99,14 +97,14 @@ def test_terms_that_say_nothing_or_two_things_are_refused(
         "x1",
     ],
 )
-def test_a_line_of_a_megabyte_takes_no_time_worth_a_word(letters: str) -> None:
-    """A pattern that looked at letters again and again would not come back from this."""
+def test_protect_long_line_is_fast(letters: str) -> None:
+    """A pattern with quadratic backtracking would not finish."""
     line = "{a}" + letters * (2**20 // len(letters))
-    found = protect(line)
-    assert found.find_missing(found.restore(found.text)) == []
+    protected = protect(line)
+    assert protected.find_missing(protected.restore(protected.text)) == []
 
 
-def test_terms_are_read_from_two_columns(tmp_path: Path) -> None:
+def test_read_terminology_reads_two_columns(tmp_path: Path) -> None:
     file = tmp_path / "terms.tsv"
     file.write_text("Dog\tKöter\nhot dog \t Wurst\ndog\tKöter\n", encoding="utf-8")
     assert read_terminology(file).targets == {"dog": "Köter", "hot dog": "Wurst"}
@@ -122,7 +120,7 @@ def test_terms_are_read_from_two_columns(tmp_path: Path) -> None:
         ("dog\tHund\nDog\tKöter\n", "terms.tsv:2: expected one translation of 'Dog', got 'Hund'"),
     ],
 )
-def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, message: str) -> None:
+def test_read_terminology_invalid_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "terms.tsv"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message.replace(".", r"\.")):
@@ -130,7 +128,7 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "spans"),
     [
         ("See https://a.org/b?c=d&e=1, now.", ["https://a.org/b?c=d&e=1"]),
         ("(www.example.com/x_y).", ["www.example.com/x_y"]),
@@ -161,43 +159,45 @@ def test_other_lines_are_refused_by_their_number(tmp_path: Path, text: str, mess
         ),
     ],
 )
-def test_what_is_protected(line: str, found: list[str]) -> None:
-    assert [line[begin:end] for begin, end in find_protected_spans(line)] == found
+def test_find_protected_spans_finds_expected_spans(line: str, spans: list[str]) -> None:
+    assert [line[begin:end] for begin, end in find_protected_spans(line)] == spans
 
 
-def test_stand_ins_are_numbers_the_line_does_not_hold() -> None:
-    line = "Write to a@b.org or {x}, not a@b.org; 17 of 233."  # 17 is what it knows
-    found = protect(line)
-    assert found.originals == ("a@b.org", "{x}", "a@b.org", "17", "233")
-    first, second, again, known, third = (place.target for place in found.constraints)
-    assert first == again
-    assert known == "17"
-    assert len({first, second, known, third, "233"}) == 5
-    assert all(len(each) == 2 for each in (first, second, third))
-    assert found.restore(found.text) == line
+def test_protect_placeholders_do_not_occur_in_the_line() -> None:
+    line = "Write to a@b.org or {x}, not a@b.org; 17 of 233."  # 17 is a short number
+    protected = protect(line)
+    assert protected.originals == ("a@b.org", "{x}", "a@b.org", "17", "233")
+    first, second, repeated, short, third = (
+        constraint.target for constraint in protected.constraints
+    )
+    assert first == repeated
+    assert short == "17"
+    assert len({first, second, short, third, "233"}) == 5
+    assert all(len(number) == 2 for number in (first, second, third))
+    assert protected.restore(protected.text) == line
 
 
-def test_stand_ins_are_numbers_of_no_text_beside_and_of_no_term() -> None:
-    alone = protect("{a} {b} {c} {d}")
-    taken = [place.target for place in alone.constraints]
-    terms = Terminology({f"area {taken[2]}": "Gebiet", "dog": f"Hund {taken[3]}"})
-    found = protect("{a} {b} {c} {d}", terms, [f"Am {taken[0]}. ", f"x{taken[1]}"])
-    assert not {place.target for place in found.constraints} & set(taken)
-    assert len({place.target for place in found.constraints}) == 4
+def test_protect_placeholders_avoid_required_texts_and_terms() -> None:
+    first = protect("{a} {b} {c} {d}")
+    used = [constraint.target for constraint in first.constraints]
+    terms = Terminology({f"area {used[2]}": "Gebiet", "dog": f"Hund {used[3]}"})
+    protected = protect("{a} {b} {c} {d}", terms, [f"Am {used[0]}. ", f"x{used[1]}"])
+    assert not {constraint.target for constraint in protected.constraints} & set(used)
+    assert len({constraint.target for constraint in protected.constraints}) == 4
 
 
-def test_what_the_translation_holds_anyhow_is_not_demanded_again() -> None:
-    found = protect("{x} and {x}, 12 and 12", required_texts=["Zwei {x}", "12 12"])
-    assert len(found.originals) == 4
-    assert [found.restore(place.target) for place in found.constraints] == ["{x}"]
+def test_protect_required_texts_satisfy_constraints() -> None:
+    protected = protect("{x} and {x}, 12 and 12", required_texts=["Zwei {x}", "12 12"])
+    assert len(protected.originals) == 4
+    assert [protected.restore(constraint.target) for constraint in protected.constraints] == ["{x}"]
 
 
-def test_what_stands_in_a_term_is_left_to_it() -> None:
+def test_protect_skips_spans_inside_terms() -> None:
     terms = Terminology({"windows 2000": "Fenster 2000", "org": "Orgel", "dog": "Hund"})
-    found = protect("Windows 2000, 2000 and www.dog.org", terms)
-    assert found.originals == ("2000", "www.dog.org")
-    assert found.text.startswith("Windows 2000, ")
-    assert [place.target for place in terms.find(found.text)] == ["Fenster 2000"]
+    protected = protect("Windows 2000, 2000 and www.dog.org", terms)
+    assert protected.originals == ("2000", "www.dog.org")
+    assert protected.text.startswith("Windows 2000, ")
+    assert [constraint.target for constraint in terms.find(protected.text)] == ["Fenster 2000"]
 
 
 WORDS = st.sampled_from(
@@ -238,37 +238,39 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=12).map("".join))
-def test_whatever_is_protected_comes_back_and_is_demanded(line: str) -> None:
-    found = protect(line)
-    assert found.restore(found.text) == line
-    assert found.find_missing(line) == []
-    for place in found.constraints:
-        assert found.text[place.begin : place.end] == place.target
-        assert place.target.isdigit()
-        assert is_whole_word(found.text, place.begin, place.end)
-    if found.originals:
-        assert found.find_missing("") == sorted(found.originals, key=found.originals.index)
+def test_protect_restores_and_requires_all_spans(line: str) -> None:
+    protected = protect(line)
+    assert protected.restore(protected.text) == line
+    assert protected.find_missing(line) == []
+    for constraint in protected.constraints:
+        assert protected.text[constraint.begin : constraint.end] == constraint.target
+        assert constraint.target.isdigit()
+        assert is_whole_word(protected.text, constraint.begin, constraint.end)
+    if protected.originals:
+        assert protected.find_missing("") == sorted(
+            protected.originals, key=protected.originals.index
+        )
 
 
 @given(
     st.text("ab \u4e2d-1\u00df\u0130\u03a3\u03c3\u03c2", max_size=30),
     st.sets(st.text("ab \u4e2d-1\u03c2", min_size=1, max_size=4).filter(str.strip), max_size=5),
 )
-def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources: set[str]) -> None:
+def test_find_equals_search_at_every_position(line: str, sources: set[str]) -> None:
     terms = Terminology({source: source for source in sources})
     expected, begin = [], 0
     while begin < len(line):
-        here = [
+        matches = [
             source
             for source in sources
             if fold_case(line[begin : begin + len(source)]) == fold_case(source)
             and is_whole_word(line, begin, begin + len(source))
         ]
-        longest = max(here, key=len, default="")
+        longest = max(matches, key=len, default="")
         if longest:
             expected.append((begin, begin + len(longest), longest))
         begin += len(longest) or 1
-    assert [tuple(place) for place in terms.find(line)] == expected
+    assert [tuple(constraint) for constraint in terms.find(line)] == expected
 
 
 @pytest.mark.parametrize(
@@ -280,5 +282,5 @@ def test_terms_are_those_that_a_search_at_every_letter_finds(line: str, sources:
         ("", ["a@b.org", "17"]),
     ],
 )
-def test_what_is_lost(translation: str, missing: list[str]) -> None:
+def test_find_missing_returns_changed_spans(translation: str, missing: list[str]) -> None:
     assert protect("Write to a@b.org at 17").find_missing(translation) == missing

@@ -1,4 +1,4 @@
-"""Terms, phrases, prefixes and protected parts where a model normalizes its text."""
+"""Test terminology, constraints and placeholders with a normalizing tokenizer."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(train_tokenizer(lines, config, exact=False, name="text"))
 
 
-def matches(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
-    """Return the parts of the line that are terms, and their targets."""
-    places = Terminology(terms).normalized_by(NORMALIZER).find(line)
-    return [(line[place.begin : place.end], place.target) for place in places]
+def find_terms(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
+    """Return the terms in the line with their targets."""
+    constraints = Terminology(terms).normalized_by(NORMALIZER).find(line)
+    return [
+        (line[constraint.begin : constraint.end], constraint.target) for constraint in constraints
+    ]
 
 
 @pytest.mark.parametrize(
@@ -44,16 +46,18 @@ def matches(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.parametrize("source", ["l'été dernier", "l’e\u0301te\u0301  dernier"])
-def test_terms_of_any_spelling_are_found(source: str, line: str) -> None:
-    assert matches({source: "last summer"}, line) == [(line.split(maxsplit=1)[1], "last summer")]
+def test_find_terms_in_any_spelling(source: str, line: str) -> None:
+    assert find_terms({source: "last summer"}, line) == [(line.split(maxsplit=1)[1], "last summer")]
 
 
-def test_terms_within_longer_words_are_not_found() -> None:
-    assert matches({"été": "summer"}, "&eacute;t&eacute;s") == []
-    assert matches({"été": "summer"}, "l’&eacute;t&eacute;!") == [("&eacute;t&eacute;", "summer")]
+def test_find_terms_inside_longer_words_are_ignored() -> None:
+    assert find_terms({"été": "summer"}, "&eacute;t&eacute;s") == []
+    assert find_terms({"été": "summer"}, "l’&eacute;t&eacute;!") == [
+        ("&eacute;t&eacute;", "summer")
+    ]
 
 
-def test_terms_equal_once_normalized_with_two_targets_raise() -> None:
+def test_terminology_equal_normalized_terms_raise() -> None:
     with pytest.raises(DataError, match="expected one translation"):
         Terminology({"l'été": "summer", "l’été": "summers"}).normalized_by(NORMALIZER)
 
@@ -68,19 +72,19 @@ def test_terms_equal_once_normalized_with_two_targets_raise() -> None:
         ("２５ amis", ("２５",)),
     ],
 )
-def test_protect_text_that_is_normalized(line: str, originals: tuple[str, ...]) -> None:
+def test_protect_normalized_text_is_restored(line: str, originals: tuple[str, ...]) -> None:
     protected = protect(line, normalizer=NORMALIZER)
     assert protected.originals == originals
     assert protected.restore(protected.text) == line
-    read = NORMALIZER(protected.text)
-    assert all(place.target in read for place in protected.constraints)
-    assert protected.find_missing(protected.restore(read)) == []
+    normalized = NORMALIZER(protected.text)
+    assert all(constraint.target in normalized for constraint in protected.constraints)
+    assert protected.find_missing(protected.restore(normalized)) == []
 
 
-def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
+def test_encode_constraints_normalizes_texts(tokenizer: Tokenizer) -> None:
     normalizing = tokenizer.with_normalizer(NORMALIZER)
-    odd = unicodedata.normalize("NFD", "l’été")
-    assert encode_constraints(normalizing, odd, [odd, "“oui”"]) == encode_constraints(
+    decomposed = unicodedata.normalize("NFD", "l’été")
+    assert encode_constraints(normalizing, decomposed, [decomposed, "“oui”"]) == encode_constraints(
         tokenizer, "l'été", ["l'été", '"oui"']
     )
     with pytest.raises(DataError, match="required phrase: expected text"):
@@ -88,7 +92,7 @@ def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "plain", "word_of"),
+    ("line", "plain", "word_ids"),
     [
         ("l’e\u0301te\u0301 dernier", "l'été dernier", None),
         ("a&amp;b  a", "a&b a", None),
@@ -97,21 +101,25 @@ def test_demand_is_encoded_as_the_model_writes(tokenizer: Tokenizer) -> None:
         ("a &#32; b", "a b", [0, 2]),
     ],
 )
-def test_cut_counts_words_of_the_line(
-    tokenizer: Tokenizer, line: str, plain: str, word_of: list[int] | None
+def test_encode_maps_pieces_to_words_of_the_line(
+    tokenizer: Tokenizer, line: str, plain: str, word_ids: list[int] | None
 ) -> None:
-    """`word_of` maps the words of the normalized line to those of the line."""
-    cut, expected = (
+    """`word_ids` maps the words of the normalized line to those of the line."""
+    encoded, expected = (
         tokenizer.with_normalizer(NORMALIZER).encode_with_words(line),
         tokenizer.encode_with_words(plain),
     )
-    assert (cut.text, cut.tokens, cut.pieces) == (line, expected.tokens, expected.pieces)
-    assert cut.words == line.split(" ") or cut.words == [w for w in line.split(" ") if w]
-    words = word_of or list(range(len(expected.words)))
-    assert cut.word_ids == [words[word] for word in expected.word_ids]
+    assert (encoded.text, encoded.tokens, encoded.pieces) == (
+        line,
+        expected.tokens,
+        expected.pieces,
+    )
+    assert encoded.words == line.split(" ") or encoded.words == [w for w in line.split(" ") if w]
+    words = word_ids or list(range(len(expected.words)))
+    assert encoded.word_ids == [words[word] for word in expected.word_ids]
 
 
-def test_tokenizers_tagged_take_languages_of_their_tags(tokenizer: Tokenizer) -> None:
+def test_tokenizers_with_tags_take_languages_of_tags(tokenizer: Tokenizer) -> None:
     src = Normalizer(("moses",), "en", {7: "fr"})
     tgt = Normalizer(("moses",), "de", {8: "cs"})
     tokenizers = Tokenizers(tokenizer, tokenizer).with_normalizers((src, tgt)).with_tags((8, 7))

@@ -1,4 +1,4 @@
-"""Markup tags come through as they are, in order, and forced lines that break are reported."""
+"""Test that markup tags are copied in order, and that harmful phrases are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.statistics import TranslationStatistics
 from nmt.decoding.translator import Translator, TranslatorFeatures
 
-PIECES = [
+TAGS = [
     "<b>",
     "</b>",
     "<br/>",
@@ -31,7 +31,7 @@ PIECES = [
     "<!-- 7 -->",
 ]
 WORDS = ["Hello", "12", "345", "{n}", "x@y.org", "http://a.b/c", "a < b > c", "1<2", "Dr.", "你"]
-LINE = st.lists(st.sampled_from([*PIECES, *WORDS, " ", ", ", ". ", "(", ")"]), max_size=12).map(
+LINE = st.lists(st.sampled_from([*TAGS, *WORDS, " ", ", ", ". ", "(", ")"]), max_size=12).map(
     "".join
 )
 
@@ -39,12 +39,12 @@ LINE = st.lists(st.sampled_from([*PIECES, *WORDS, " ", ", ", ". ", "(", ")"]), m
 @example("<b>Hello</b>, <i>you</i>!")
 @example("Click <a href='x y'>here</a>now.<br/><br/>12")
 @given(LINE)
-def test_restore_of_the_protected_text_is_the_line(line: str) -> None:
+def test_restore_protected_text_returns_the_line(line: str) -> None:
     protected = protect(line)
     assert protected.restore(protected.text) == line
     assert protected.find_missing(line) == []
-    for place in protected.constraints:
-        assert protected.text[place.begin : place.end] == place.target
+    for constraint in protected.constraints:
+        assert protected.text[constraint.begin : constraint.end] == constraint.target
     assert len(protected.text_for_splitting) == len(protected.text)
 
 
@@ -59,23 +59,23 @@ def test_restore_of_the_protected_text_is_the_line(line: str) -> None:
         ("<p class='a'>Hi &amp; bye</p><p>", ["<p class='a'>", "</p><p>"]),
     ],
 )
-def test_kept_finds_tags_without_the_words_they_touch(line: str, expected: list[str]) -> None:
+def test_find_protected_spans_tags_exclude_words(line: str, expected: list[str]) -> None:
     assert [line[begin:end] for begin, end in find_protected_spans(line)] == expected
 
 
-def test_restore_attaches_tags_to_their_new_neighbours() -> None:
+def test_restore_attaches_tags_to_neighbours() -> None:
     protected = protect("See <b>this</b>, <i>now</i>!")
     assert protected.text == "See 17 this 23, 29 now 35!"
     assert protected.restore("35 17 ceci 23 , 29 voir") == "</i> <b>ceci</b> , <i>voir"
 
 
-def test_without_tags_leaves_the_words() -> None:
+def test_without_tags_keeps_words() -> None:
     protected = protect("See <b>this</b>, <i>12 now</i>!")
     assert protected.without_tags(protected.text) == "See this , 12 now !"
     assert protected.without_tags("23, 29 12 now 35!") == ", 12 now !"
 
 
-def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
+def test_find_protected_spans_many_brackets_is_fast() -> None:
     assert find_protected_spans("<" * 10**6) == []
     assert find_protected_spans("<a " * 10**5) == []
 
@@ -93,14 +93,14 @@ def test_kept_of_a_megabyte_of_brackets_is_fast() -> None:
         ("<b>", False),
     ],
 )
-def test_is_balanced_checks_the_order_of_tags(text: str, balanced: bool) -> None:
+def test_has_balanced_tags_checks_the_order(text: str, balanced: bool) -> None:
     assert has_balanced_tags(text) == balanced
 
 
-class Shuffler:
-    """An engine whose best hypothesis has its words reversed, and whose second copies the source.
+class ReversingEngine:
+    """Engine with the reversed source as best hypothesis and the source itself as second.
 
-    Phrases cost 2 nats a token.
+    Phrases cost 2 nats per token.
     """
 
     def __init__(self) -> None:
@@ -113,11 +113,11 @@ class Shuffler:
         constraints: Mapping[int, LexicalConstraints] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
-        held = {i for i, its in (constraints or {}).items() if its.phrases}
-        self.calls.append((len(sources), nbest, len(held)))
+        constrained = {i for i, required in (constraints or {}).items() if required.phrases}
+        self.calls.append((len(sources), nbest, len(constrained)))
         return [
             [
-                Hypothesis(tokens, -1.0, -(3.0 if i in held else 1.0) * (len(tokens) + 1))
+                Hypothesis(tokens, -1.0, -(3.0 if i in constrained else 1.0) * (len(tokens) + 1))
                 for tokens in (list(source)[::-1], list(source))[:nbest]
             ]
             for i, source in enumerate(sources)
@@ -137,8 +137,8 @@ def tokenizers() -> Tokenizers:
     return Tokenizers(both, both)
 
 
-def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
-    engine = Shuffler()
+def test_nbest_prefers_balanced_tags(tokenizers: Tokenizers) -> None:
+    engine = ReversingEngine()
     translator = Translator(
         engine, tokenizers, DecodeConfig(), features=TranslatorFeatures(protect_spans=True)
     )
@@ -147,7 +147,7 @@ def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
         "you hello",
     ]
     assert sorted(engine.calls) == [(1, 1, 0), (1, 5, 1)], (
-        "only the line with tags is searched wider"
+        "only the line with tags is searched with the whole beam"
     )
     assert translator.statistics.unbalanced_lines == []
     translator.settings = DecodeConfig(beam_size=1)
@@ -155,8 +155,8 @@ def test_nbest_prefers_tags_in_order(tokenizers: Tokenizers) -> None:
     assert translator.statistics.unbalanced_lines == [9]
 
 
-def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> None:
-    engine = Shuffler()
+def test_nbest_phrase_that_lowers_score_is_recorded(tokenizers: Tokenizers) -> None:
+    engine = ReversingEngine()
     features = TranslatorFeatures(measure_score_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
     translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, offset=4)
@@ -165,28 +165,28 @@ def test_phrases_that_lower_the_score_are_reported(tokenizers: Tokenizers) -> No
     warning = translator.statistics.sharp_drop_warning()
     assert "broken 1 of 1 lines" in warning
     assert warning.endswith("lines (drop): 6 (2.0)")
-    silent = Translator(engine, tokenizers, DecodeConfig())
-    silent.nbest([Line("hello you", phrases=("word",))], 1)
-    assert silent.statistics.score_drops == []
+    plain = Translator(engine, tokenizers, DecodeConfig())
+    plain.nbest([Line("hello you", phrases=("word",))], 1)
+    assert plain.statistics.score_drops == []
 
 
-def test_drops_compare_with_the_line_without_its_tags(tokenizers: Tokenizers) -> None:
-    engine = Shuffler()
+def test_score_drop_search_reads_source_without_tags(tokenizers: Tokenizers) -> None:
+    engine = ReversingEngine()
     features = TranslatorFeatures(protect_spans=True, measure_score_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
     sources: list[str] = []
     search = engine.search
 
-    def watched(texts: Any, *rest: Any) -> Any:
+    def record_sources(texts: Any, *arguments: Any) -> Any:
         sources.extend(tokenizers.src.decode(text) for text in texts)
-        return search(texts, *rest)
+        return search(texts, *arguments)
 
-    engine.search = watched  # type: ignore[method-assign]
+    engine.search = record_sources  # type: ignore[method-assign]
     translator.nbest(["<b>hello</b> you"], 1)
     assert sources[-1] == "hello you"
 
 
-def test_sharp_drops_names_the_worst_lines_first() -> None:
+def test_sharp_drop_warning_lists_worst_lines_first() -> None:
     report = TranslationStatistics(score_drops=[(n, n / 10) for n in range(1, 21)])
     assert "broken 16 of 20 lines" in report.sharp_drop_warning()
     assert "lines (drop): 20 (2.0), 19 (1.9)" in report.sharp_drop_warning()
