@@ -24,9 +24,9 @@ TORCH_VARIABLES = {
 GOMP_SPINCOUNT: waiting threads of libgomp sleep early instead of spinning. That is as fast on free
 cores and several times faster on shared cores.
 
-The others: oneDNN and torch compile a matrix product for each shape and cache 1,024 of them each.
-64 are about those of one optimizer step. They save a third to a half of the memory after some
-batches, and cost no speed (benchmarks/LOG.md).
+The others: oneDNN and torch compile a matrix product for each shape and cache 1,024 products each.
+One optimizer step needs about 64. This limit saves a third to a half of the memory after some
+batches, and costs no speed (benchmarks/LOG.md).
 """
 
 

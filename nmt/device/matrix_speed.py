@@ -1,6 +1,6 @@
 """Measure the speed of matrix products on a device, within a time limit.
 
-Sizes start small and grow only while time is left: without bf16 instructions, a bf16 product of a
+Sizes start small and grow only within the limit: without bf16 instructions, a bf16 product of a
 training shape can take more than 20 seconds. On a CPU, one thread multiplies and its CPU time
 counts, so other processes do not change the result.
 """
@@ -65,7 +65,7 @@ def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 def _measure_peak_flops(device: torch.device, dtype: torch.dtype, threads: int) -> float:
     """Return the best FLOP/s of all sizes that the time limit allows.
 
-    Time all sizes with one thread on a CPU, then the largest of them with all threads.
+    Time all sizes with one thread on a CPU, then the largest size with all threads.
     """
     del threads  # part of the cache key
     rows, inner, columns = LARGEST_SIZE

@@ -24,8 +24,8 @@ def prepare_cpu(threads: int | None) -> int:
 
     None selects the number of free cores, or OMP_NUM_THREADS if that is smaller.
     """
-    most = default_threads()  # read before the first change, even if `threads` is given
-    threads = threads or min(free_cores(), most)
+    max_threads = default_threads()  # read before the first change, even if `threads` is given
+    threads = threads or min(free_cores(), max_threads)
     torch.set_num_threads(threads)
     keep_freed_memory()
     return threads

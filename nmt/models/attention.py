@@ -445,5 +445,5 @@ def concat_queries(outputs: list[AttentionOutput]) -> AttentionOutput:
 
 
 def make_vector(width: int) -> nn.Parameter:
-    """Return a random vector whose dot products with entries in [-1, 1] are small."""
+    """Return a random vector; its dot products with entries in [-1, 1] are small."""
     return nn.Parameter(torch.empty(width).uniform_(-1, 1) / math.sqrt(width))

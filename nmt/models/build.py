@@ -61,7 +61,7 @@ class _ZeroInitialization(TorchFunctionMode):
 def zero_model(
     config: RNNConfig | TransformerConfig, src_vocab: int, tgt_vocab: int, pad: int
 ) -> AnyModel:
-    """Return a model whose weights are meant to be loaded; draw no random numbers."""
+    """Return a model with weights to be loaded; draw no random numbers."""
     with torch.no_grad(), _ZeroInitialization():
         return build_model(config, src_vocab, tgt_vocab, pad)
 

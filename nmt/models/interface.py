@@ -1,4 +1,6 @@
-"""The interface of all models. Search, training, scoring and explanation know no architecture.
+"""The interface of all models.
+
+Search, training, scoring and explanation use only this interface, not an architecture.
 
 Shapes: B sentences, S/T source/target length, N = B x K rows of K hypotheses per sentence, D width,
 H heads, L layers, V vocabulary. Masks are bool; True marks a real token.
@@ -150,7 +152,7 @@ class Trace:
     context: Tensor
     """L x N x T x D."""
     layer: int
-    """Index of the layer whose weights align words best."""
+    """Index of the layer with the best word alignment."""
 
     @property
     def alignment(self) -> Tensor:

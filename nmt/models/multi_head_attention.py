@@ -113,7 +113,7 @@ class MultiHeadAttention(nn.Module):
         return (grouped_weights @ values).view(*weights.shape[:3], -1)
 
     def scaled_by_deep_norm(self) -> list[nn.Linear]:
-        """Return the linear maps whose initial weights DeepNorm scales."""
+        """Return the linear maps with initial weights that DeepNorm scales."""
         return [self.value, self.output]
 
 

@@ -293,7 +293,7 @@ class SSRU(nn.Module):
         return cell.relu().to(states.dtype), SSRUState(cell)
 
     def scaled_by_deep_norm(self) -> list[nn.Linear]:
-        """Return the linear maps whose initial weights DeepNorm scales."""
+        """Return the linear maps with initial weights that DeepNorm scales."""
         return [self.value]
 
     def _gates(self, states: Tensor) -> tuple[Tensor, Tensor]:

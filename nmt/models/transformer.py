@@ -69,7 +69,7 @@ class FeedForward(nn.Module):
         return self.out(self.dropout(inner))  # type: ignore[no-any-return]
 
     def scaled_by_deep_norm(self) -> list[nn.Linear]:
-        """Return the linear maps whose initial weights DeepNorm scales."""
+        """Return the linear maps with initial weights that DeepNorm scales."""
         gate = [] if self.gate is None else [self.gate]
         return [self.into, *gate, self.out]
 

@@ -1,4 +1,4 @@
-"""Tiny models and batches that the tests of the models share."""
+"""Tiny models and batches for the tests of models."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from nmt.models.rnn import RNNModel
 
 PAD, BOS, VOCAB = 0, 1, 11
 WINDOW_WIDTH = 1
-"""D of the local windows: narrower than the sources."""
+"""D of the local windows, less than the source lengths."""
 
 
 def make_model(seed: int = 1, **settings: Any) -> RNNModel:
-    """A tiny recurrent model in eval mode."""
+    """Return a tiny recurrent model in eval mode."""
     sizes = {"d_embed": 6, "d_hidden": 8, "dropout": 0.0, "window_width": WINDOW_WIDTH}
-    model = randomised(RNNConfig(**{**sizes, **settings}), seed)
+    model = make_random_model(RNNConfig(**{**sizes, **settings}), seed)
     assert isinstance(model, RNNModel)
     return model
 
 
 def make_any(settings: dict[str, Any], seed: int = 1) -> AnyModel:
-    """A tiny model of any architecture in eval mode."""
+    """Return a tiny model of any architecture in eval mode."""
     if settings.get("arch") != "transformer":
         return make_model(seed, **settings)
     sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "dropout": 0.0, "max_positions": 16}
-    return randomised(TransformerConfig(**{**sizes, **settings}), seed)
+    return make_random_model(TransformerConfig(**{**sizes, **settings}), seed)
 
 
-def randomised(config: RNNConfig | TransformerConfig, seed: int) -> AnyModel:
-    """A model whose every weight is random, the biases too, so that each matters."""
+def make_random_model(config: RNNConfig | TransformerConfig, seed: int) -> AnyModel:
+    """Return a model with random weights and biases, so that every parameter matters."""
     torch.manual_seed(seed)
     model = build_model(config, VOCAB, VOCAB, PAD)
     for parameter in model.parameters():
@@ -42,7 +42,7 @@ def randomised(config: RNNConfig | TransformerConfig, seed: int) -> AnyModel:
 
 
 def make_source(lengths: list[int], seed: int = 2) -> tuple[Tensor, Tensor]:
-    """Random padded source ids of these lengths, and the lengths."""
+    """Return random padded source ids of these lengths, and the lengths."""
     generator = torch.Generator().manual_seed(seed)
     src = torch.randint(2, VOCAB, (len(lengths), max(lengths)), generator=generator)
     for row, length in zip(src, lengths, strict=True):
@@ -51,7 +51,7 @@ def make_source(lengths: list[int], seed: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def make_target(rows: int, length: int, seed: int = 3) -> Tensor:
-    """Random target ids, rows x length, bos first."""
+    """Return random target ids, rows x length, that begin with bos."""
     generator = torch.Generator().manual_seed(seed)
     tgt_in = torch.randint(2, VOCAB, (rows, length), generator=generator)
     tgt_in[:, 0] = BOS

@@ -1,4 +1,4 @@
-"""Loading weights: what is stored comes back, and what does not fit is refused by name."""
+"""Loading weights: values are exact, and mismatches are errors that name the weight."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIGS = {
 }
 
 
-def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
+def test_load_weights_restores_exact_values(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     stored, loaded = make_model(seed=1), make_model(seed=2)
     save_file(weights_of(stored), file)
@@ -30,7 +30,7 @@ def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arch", ["rnn", "transformer"])
-def test_a_model_is_loaded_without_drawing(arch: str, tmp_path: Path) -> None:
+def test_load_model_draws_no_random_numbers(arch: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     config = CONFIGS[arch]
     stored = build_model(config, 11, 11, 0)
@@ -50,9 +50,7 @@ def test_a_model_is_loaded_without_drawing(arch: str, tmp_path: Path) -> None:
         ("all", {"encoder.embedding.weight"}),
     ],
 )
-def test_tied_weights_are_stored_once_and_stay_tied(
-    tie: str, names: set[str], tmp_path: Path
-) -> None:
+def test_load_weights_keeps_weights_tied(tie: str, names: set[str], tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     stored, loaded = make_model(tie=tie), make_model(seed=2, tie=tie)
     weights = weights_of(stored)
@@ -79,35 +77,31 @@ def test_tied_weights_are_stored_once_and_stay_tied(
     ],
     ids=["missing", "extra", "wrong length", "wrong rank"],
 )
-def test_what_does_not_fit_the_model_is_refused_by_name(
+def test_load_weights_mismatch_names_weight(
     change: dict[str, torch.Tensor | None], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "model.safetensors"
     model = make_model()
     weights = {**weights_of(model), **change}
     save_file({name: weight for name, weight in weights.items() if weight is not None}, file)
-    with pytest.raises(RunError, match=message) as refused:
+    with pytest.raises(RunError, match=message) as caught:
         load_weights(model, file)
-    assert str(file) in str(refused.value)
+    assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "keep", [0, 5, 40, -1], ids=["empty", "header cut", "names cut", "data cut"]
-)
-def test_a_damaged_file_is_named(keep: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 5, 40, -1], ids=["empty", "in header", "in names", "in data"])
+def test_load_weights_damaged_file_is_named(size: int, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     model = make_model()
     save_file(weights_of(model), file)
-    file.write_bytes(file.read_bytes()[:keep])
-    with pytest.raises(
-        RunError, match=r"expected a safetensors file, got a damaged one"
-    ) as refused:
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(RunError, match=r"expected a safetensors file, got a damaged one") as caught:
         load_weights(model, file)
-    assert str(file) in str(refused.value)
+    assert str(file) in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_load_weights_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    with pytest.raises(RunError, match=r"no such file; the checkpoint is incomplete") as refused:
+    with pytest.raises(RunError, match=r"no such file; the checkpoint is incomplete") as caught:
         load_weights(make_model(), file)
-    assert str(file) in str(refused.value)
+    assert str(file) in str(caught.value)

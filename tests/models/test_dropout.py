@@ -1,4 +1,4 @@
-"""Dropout drops at its rate, independently, and depends on the seed alone."""
+"""Dropout has the right rate, drops independently, and depends only on the seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nmt.models.layers import Dropout, dropout, relu_dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
-def test_the_rate_holds_and_the_mean_is_kept(rate: float) -> None:
+def test_dropout_has_rate_and_keeps_mean(rate: float) -> None:
     torch.manual_seed(1)
     dropped = dropout(torch.ones(1000, 1001), rate)
     deviation = (rate * (1 - rate) / dropped.numel()) ** 0.5
@@ -17,15 +17,15 @@ def test_the_rate_holds_and_the_mean_is_kept(rate: float) -> None:
     assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
 
 
-def test_neighbours_are_dropped_independently() -> None:
+def test_dropout_neighbours_are_independent() -> None:
     torch.manual_seed(2)
-    gone = (dropout(torch.ones(1_000_000), 0.3) == 0).double() - 0.3
-    for distance in (1, 2, 3, 4, 5, 8, 64):  # four elements share one draw
-        correlation = float((gone[distance:] * gone[:-distance]).mean()) / (0.3 * 0.7)
+    is_zero = (dropout(torch.ones(1_000_000), 0.3) == 0).double() - 0.3
+    for distance in (1, 2, 3, 4, 5, 8, 64):  # eight elements share a 64-bit random number
+        correlation = float((is_zero[distance:] * is_zero[:-distance]).mean()) / (0.3 * 0.7)
         assert abs(correlation) < 5e-3
 
 
-def test_the_seed_decides_and_gradients_follow_the_mask() -> None:
+def test_dropout_depends_on_seed_and_masks_gradient() -> None:
     inputs = torch.randn(7, 5, requires_grad=True)
     torch.manual_seed(3)
     first = dropout(inputs, 0.4)
@@ -36,25 +36,25 @@ def test_the_seed_decides_and_gradients_follow_the_mask() -> None:
     assert torch.equal(inputs.grad == 0, first == 0)
 
 
-def test_nothing_is_dropped_outside_training_or_at_rate_zero() -> None:
+def test_dropout_in_eval_or_at_rate_0_is_identity() -> None:
     inputs = torch.randn(9, 9)
     assert torch.equal(Dropout(0.5).eval()(inputs), inputs)
     assert torch.equal(Dropout(0.0)(inputs), inputs)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
-def test_relu_and_dropout_in_one_are_the_two_after_each_other(kind: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_relu_dropout_matches_relu_then_dropout(dtype: torch.dtype) -> None:
     leaves = [torch.randn(9, 33, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
-    scale = torch.randn(9, 33, generator=torch.Generator().manual_seed(5)).to(kind)
-    made = []
+    scale = torch.randn(9, 33, generator=torch.Generator().manual_seed(5)).to(dtype)
+    outputs = []
     for leaf, function in zip(
         leaves, (relu_dropout, lambda x, r: dropout(x.relu(), r)), strict=True
     ):
         leaf.requires_grad_()
         torch.manual_seed(6)
-        made.append(function(leaf.to(kind), 0.3))
-        (made[-1] * scale).sum().backward()
-    assert torch.equal(*made)
+        outputs.append(function(leaf.to(dtype), 0.3))
+        (outputs[-1] * scale).sum().backward()
+    assert torch.equal(*outputs)
     assert leaves[0].grad is not None
     assert leaves[1].grad is not None
     assert torch.equal(leaves[0].grad, leaves[1].grad)

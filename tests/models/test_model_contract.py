@@ -1,4 +1,4 @@
-"""The contract that every model keeps, whatever its settings (design: cheap properties, all pairs).
+"""The contract of all models, tested on settings that cover every pair of values.
 
 Shapes: B sentences, S/T source/target length, N = B x rows of a decoder state.
 """
@@ -92,12 +92,12 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def pairs_of(settings: Settings) -> set[tuple[tuple[str, Any], tuple[str, Any]]]:
-    """Every two settings with their values."""
+    """Return all pairs of settings with their values."""
     return set(combinations(settings.items(), 2))
 
 
 def cover_all_pairs(candidates: list[Settings]) -> list[Settings]:
-    """Greedily choose settings until every pair of values that can occur does."""
+    """Choose settings greedily until they contain every possible pair of values."""
     pairs = [pairs_of(settings) for settings in candidates]
     missing = set().union(*pairs)
     chosen = []
@@ -112,6 +112,7 @@ PAIRWISE = cover_all_pairs(PRODUCT) + cover_all_pairs(TRANSFORMERS)
 
 
 def name_of(settings: Settings) -> str:
+    """Return the test id of settings."""
     return "-".join(
         name if value is True else f"no_{name}" if value is False else f"{value}"
         for name, value in settings.items()
@@ -119,7 +120,7 @@ def name_of(settings: Settings) -> str:
 
 
 def tensors(value: Any) -> list[torch.Tensor]:
-    """All tensors of a bundle, those of tuples and bundles inside it too."""
+    """Return all tensors of a dataclass, including those of nested tuples and dataclasses."""
     if isinstance(value, BatchedTensors):
         return [tensor for part in vars(value).values() for tensor in tensors(part)]
     if isinstance(value, tuple):
@@ -127,29 +128,29 @@ def tensors(value: Any) -> list[torch.Tensor]:
     return [value] if isinstance(value, torch.Tensor) else []
 
 
-def traced(settings: Settings, trace: Trace | None) -> bool:
-    """Tell whether there is attention to look at, which must follow from the wiring alone."""
+def has_trace(settings: Settings, trace: Trace | None) -> bool:
+    """Return whether there is a trace, which must depend on the wiring only."""
     assert (trace is not None) == (settings.get("wiring") != "none")
     return trace is not None
 
 
-def steps_equal_teacher_forcing(settings: Settings) -> None:
+def steps_match_teacher_forcing(settings: Settings) -> None:
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
     memory = model.encode(src, src_len)
-    whole, trace = model.decode(memory, tgt_in, trace=True)
+    all_hidden, trace = model.decode(memory, tgt_in, trace=True)
     state = model.start(memory, 1, 4)
     for t in range(4):
-        hidden, state, seen = model.step(tgt_in[:, t], state, memory, trace=True)
-        assert_close(hidden, whole[:, t], **CLOSE)
-        if traced(settings, trace):
-            assert_close(seen.weights[..., 0, :], trace.weights[..., t, :], **CLOSE)
-            assert_close(seen.scores[..., 0, :], trace.scores[..., t, :], **CLOSE)
-            assert_close(seen.context[:, :, 0], trace.context[:, :, t], **CLOSE)
+        hidden, state, step_trace = model.step(tgt_in[:, t], state, memory, trace=True)
+        assert_close(hidden, all_hidden[:, t], **CLOSE)
+        if has_trace(settings, trace):
+            assert_close(step_trace.weights[..., 0, :], trace.weights[..., t, :], **CLOSE)
+            assert_close(step_trace.scores[..., 0, :], trace.scores[..., t, :], **CLOSE)
+            assert_close(step_trace.context[:, :, 0], trace.context[:, :, t], **CLOSE)
 
 
-def several_rows_a_sentence_equal_teacher_forcing(settings: Settings) -> None:
+def several_rows_per_sentence_match_teacher_forcing(settings: Settings) -> None:
     """Row n of a state belongs to sentence n // rows."""
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
@@ -164,7 +165,7 @@ def several_rows_a_sentence_equal_teacher_forcing(settings: Settings) -> None:
         assert_close(hidden, forced[:, t], **CLOSE)
 
 
-def a_sentence_alone_equals_itself_in_a_batch(settings: Settings) -> None:
+def sentence_alone_matches_sentence_in_batch(settings: Settings) -> None:
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
@@ -174,27 +175,27 @@ def a_sentence_alone_equals_itself_in_a_batch(settings: Settings) -> None:
         alone = model.encode(src[b : b + 1, :length], src_len[b : b + 1])
         hidden_alone, trace_alone = model.decode(alone, tgt_in[b : b + 1], trace=True)
         assert_close(hidden_alone[0], hidden[b], **CLOSE)
-        if traced(settings, trace):
+        if has_trace(settings, trace):
             assert_close(trace_alone.weights[:, :, 0], trace.weights[:, :, b, :, :length], **CLOSE)
 
 
-def no_position_sees_a_later_token(settings: Settings) -> None:
+def position_is_independent_of_later_tokens(settings: Settings) -> None:
     model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     tgt_in = make_target(len(LENGTHS), 5)
     before, _ = model.decode(memory, tgt_in)
     for t in range(1, 5):
         changed = tgt_in.clone()
-        changed[:, t] = (tgt_in[:, t] - 1) % (VOCAB - 2) + 2  # another id, neither pad nor bos
+        changed[:, t] = (tgt_in[:, t] - 1) % (VOCAB - 2) + 2  # a different id, neither pad nor bos
         after, _ = model.decode(memory, changed)
         assert (changed != tgt_in).any(1).all()
         assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-6)
         difference = (after[:, t:] - before[:, t:]).abs().amax(-1)
-        assert (difference[:, 0] > 1e-4).all(), "position t does not see its own token"
-        assert (difference > 0).all(), "a later position forgot the token"
+        assert (difference[:, 0] > 1e-4).all(), "position t ignores its own token"
+        assert (difference > 0).all(), "a later position ignores the token"
 
 
-def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
+def padding_content_is_irrelevant(settings: Settings) -> None:
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 3)
@@ -203,13 +204,13 @@ def what_stands_in_the_padding_is_irrelevant(settings: Settings) -> None:
     assert padding.any()
     after, _ = model.decode(model.encode(src.masked_fill(padding, 7), src_len), tgt_in)
     assert_close(after, before, rtol=0, atol=0)
-    other = torch.where(padding, src, (src - 1) % (VOCAB - 2) + 2)
-    changed, _ = model.decode(model.encode(other, src_len), tgt_in)
-    assert ((changed - before).abs().amax((1, 2)) > 1e-4).all(), "the source itself is ignored"
+    other_src = torch.where(padding, src, (src - 1) % (VOCAB - 2) + 2)
+    changed, _ = model.decode(model.encode(other_src, src_len), tgt_in)
+    assert ((changed - before).abs().amax((1, 2)) > 1e-4).all(), "the source is ignored"
 
 
 def gradients_reach_every_parameter(settings: Settings) -> None:
-    # a narrower window may hold one token only, and then there is nothing to score
+    # a narrower window may contain a single token, for which the score has no gradient
     wide = {} if settings.get("arch") == "transformer" else {"window_width": 2}
     model = make_any({**settings, **wide}).train()
     tgt_in = make_target(len(LENGTHS), 3)
@@ -228,23 +229,28 @@ def select_commutes_with_step(settings: Settings) -> None:
     memory = model.encode(*make_source(LENGTHS))
     first, second = make_target(12, 3, seed=4)[:, 1:].unbind(1)
     _, state, _ = model.step(first, model.start(memory, 3, 3), memory)
-    permuted = torch.tensor([2, 0, 0, 4, 3, 5, 8, 8, 8, 9, 11, 10])  # each stays in its sentence
+    permuted = torch.tensor([2, 0, 0, 4, 3, 5, 8, 8, 8, 9, 11, 10])  # within each sentence
     sentences = torch.tensor([3, 0, 1])
-    kept = (sentences[:, None] * 3 + torch.arange(3)).flatten()
-    both = permuted[kept]
-    for rows, remaining in ((permuted, None), (kept, sentences), (both, sentences)):
-        its_memory = memory if remaining is None else memory.select(remaining)
-        hidden, after, _ = model.step(second, state.clone(), memory)
-        before = state.clone().select(rows, remaining)
-        ours, selected, _ = model.step(second[rows], before, its_memory)
-        assert_close(ours, hidden[rows], **CLOSE)
-        third, _, _ = model.step(first[rows], after.select(rows, remaining), its_memory)
-        again, _, _ = model.step(first[rows], selected, its_memory)
-        assert_close(again, third, **CLOSE)
+    remaining_rows = (sentences[:, None] * 3 + torch.arange(3)).flatten()
+    permuted_and_remaining = permuted[remaining_rows]
+    for rows, remaining in (
+        (permuted, None),
+        (remaining_rows, sentences),
+        (permuted_and_remaining, sentences),
+    ):
+        selected_memory = memory if remaining is None else memory.select(remaining)
+        hidden, step_state, _ = model.step(second, state.clone(), memory)
+        select_state = state.clone().select(rows, remaining)
+        select_hidden, select_state, _ = model.step(second[rows], select_state, selected_memory)
+        assert_close(select_hidden, hidden[rows], **CLOSE)
+        step_state = step_state.select(rows, remaining)
+        hidden, _, _ = model.step(first[rows], step_state, selected_memory)
+        select_hidden, _, _ = model.step(first[rows], select_state, selected_memory)
+        assert_close(select_hidden, hidden, **CLOSE)
 
 
-def joining_commutes_with_step(settings: Settings) -> None:
-    """Sentences that are further on and shorter are joined by others, and then others by them."""
+def join_commutes_with_step(settings: Settings) -> None:
+    """Join a batch after two steps with a new batch of a longer source, in both orders."""
     model = make_any(settings)
     tokens = make_target(2 * len(LENGTHS) + 2, 5, seed=4)[:, 1:]
     memories = [model.encode(*make_source(lengths)) for lengths in (LENGTHS, [7])]
@@ -254,20 +260,21 @@ def joining_commutes_with_step(settings: Settings) -> None:
         _, states[0], _ = model.step(halves[0][:, t], states[0], memories[0])
     for first in (0, 1):
         pair = (first, 1 - first)
-        one, other = (states[i].clone() for i in pair)
-        memory, state = memories[first].join(memories[1 - first]), one.join(other)
+        first_state, second_state = (states[i].clone() for i in pair)
+        memory = memories[first].join(memories[1 - first])
+        state = first_state.join(second_state)
         separate = [states[i].clone() for i in range(2)]
         for t in (2, 3):
             hidden = []
             for i in pair:
-                out, separate[i], _ = model.step(halves[i][:, t], separate[i], memories[i])
-                hidden.append(out)
+                part, separate[i], _ = model.step(halves[i][:, t], separate[i], memories[i])
+                hidden.append(part)
             newest = torch.cat([halves[i][:, t] for i in pair])
-            joined, state, _ = model.step(newest, state, memory)
-            assert_close(joined, torch.cat(hidden), **CLOSE)
+            joined_hidden, state, _ = model.step(newest, state, memory)
+            assert_close(joined_hidden, torch.cat(hidden), **CLOSE)
 
 
-def a_clone_outlives_the_original(settings: Settings) -> None:
+def clone_is_independent_of_original(settings: Settings) -> None:
     model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     tokens = make_target(8, 4, seed=5)[:, 1:]
@@ -281,28 +288,28 @@ def a_clone_outlives_the_original(settings: Settings) -> None:
     assert_close(hidden, expected, rtol=0, atol=0)
 
 
-def the_trace_is_a_distribution_over_real_tokens(settings: Settings) -> None:
+def trace_is_distribution_over_real_tokens(settings: Settings) -> None:
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     memory = model.encode(src, src_len)
     hidden, trace = model.decode(memory, make_target(len(LENGTHS), 4), trace=True)
-    untraced, nothing = model.decode(memory, make_target(len(LENGTHS), 4))
-    assert nothing is None
+    untraced, no_trace = model.decode(memory, make_target(len(LENGTHS), 4))
+    assert no_trace is None
     assert_close(untraced, hidden, **CLOSE)
-    if not traced(settings, trace):
+    if not has_trace(settings, trace):
         return
     heads = settings["num_heads"]
     values = values_of(memory, heads)  # L x B x H x S x d
     shape = (len(values), heads, len(LENGTHS), 4, max(LENGTHS))
     assert trace.weights.shape == trace.softmax.shape == trace.scores.shape == shape
     assert_close(trace.softmax.sum(-1), torch.ones(shape[:-1]))
-    seen = in_sight(settings, src_len, trace)
-    assert (trace.softmax[~seen] == 0).all()
-    assert (trace.scores[~seen] == -torch.inf).all()
-    assert trace.scores[seen].isfinite().all()
+    mask = attention_mask(settings, src_len, trace)
+    assert (trace.softmax[~mask] == 0).all()
+    assert (trace.scores[~mask] == -torch.inf).all()
+    assert trace.scores[mask].isfinite().all()
     if settings.get("window") == "local_p":
         assert (trace.weights <= trace.softmax).all()
-        assert (trace.weights[seen] < trace.softmax[seen]).any()
+        assert (trace.weights[mask] < trace.softmax[mask]).any()
     else:
         assert_close(trace.weights, trace.softmax, rtol=0, atol=0)
     context = trace.weights.transpose(1, 2) @ values
@@ -310,31 +317,30 @@ def the_trace_is_a_distribution_over_real_tokens(settings: Settings) -> None:
 
 
 def values_of(memory: Any, heads: int) -> torch.Tensor:
-    """L x B x H x S x d: what the context is made of in each layer, for each head."""
+    """Return the values of the context, L x B x H x S x d."""
     if isinstance(memory, TransformerMemory):
         return torch.stack(memory.values).repeat_interleave(heads // memory.values[0].size(1), 2)
     return memory.source.values.unflatten(-1, (heads, -1)).transpose(1, 2)[None]
 
 
-def in_sight(settings: Settings, src_len: torch.Tensor, trace: Trace) -> torch.Tensor:
-    """Which places of a trace may hold weight: real tokens, within the window if there is one."""
-    places = torch.arange(trace.scores.size(-1))
-    real = (places < src_len[:, None])[:, None]
+def attention_mask(settings: Settings, src_len: torch.Tensor, trace: Trace) -> torch.Tensor:
+    """Return which weights of a trace may be positive: real tokens, within the window if any."""
+    position = torch.arange(trace.scores.size(-1))
+    mask = (position < src_len[:, None])[:, None]
     if settings.get("window") == "local_m":
         centre = torch.minimum(torch.arange(trace.scores.size(3)), src_len[:, None] - 1)
-        real = real & ((places - centre[..., None]).abs() <= WINDOW_WIDTH)
-    if (
-        settings.get("window") == "local_p"
-    ):  # p_t is anywhere; a window holds 2 D + 1 places at most
-        real = real & (trace.scores[0, 0] > -torch.inf)
-        assert (real.sum(-1) >= 1).all()
-        assert (real.sum(-1) <= 2 * WINDOW_WIDTH + 1).all()
-        first, last = real.int().argmax(-1), real.size(-1) - 1 - real.int().flip(-1).argmax(-1)
-        assert (last - first + 1 == real.sum(-1)).all()
-    return real.expand_as(trace.scores)
+        mask = mask & ((position - centre[..., None]).abs() <= WINDOW_WIDTH)
+    if settings.get("window") == "local_p":
+        # p_t is unknown here; a window is an interval of at most 2 D + 1 positions
+        mask = mask & (trace.scores[0, 0] > -torch.inf)
+        assert (mask.sum(-1) >= 1).all()
+        assert (mask.sum(-1) <= 2 * WINDOW_WIDTH + 1).all()
+        first, last = mask.int().argmax(-1), mask.size(-1) - 1 - mask.int().flip(-1).argmax(-1)
+        assert (last - first + 1 == mask.sum(-1)).all()
+    return mask.expand_as(trace.scores)
 
 
-def dropout_acts_in_training_only(settings: Settings) -> None:
+def dropout_applies_only_in_training(settings: Settings) -> None:
     model = make_any({**settings, "dropout": 0.5})
     source, tgt_in = make_source(LENGTHS), make_target(len(LENGTHS), 3)
 
@@ -343,8 +349,8 @@ def dropout_acts_in_training_only(settings: Settings) -> None:
 
     evaluated = run()
     assert_close(run(), evaluated, rtol=0, atol=0)
-    undropped = make_any(settings)
-    expected, _ = undropped.decode(undropped.encode(*source), tgt_in)
+    without_dropout = make_any(settings)
+    expected, _ = without_dropout.decode(without_dropout.encode(*source), tgt_in)
     assert_close(evaluated, expected, **CLOSE)
     model.train()
     first, second = run(), run()
@@ -352,7 +358,7 @@ def dropout_acts_in_training_only(settings: Settings) -> None:
     assert (first - second).abs().max() > 1e-3
 
 
-def bf16_runs(settings: Settings) -> None:
+def bf16_is_close_to_fp32(settings: Settings) -> None:
     model = make_any(settings).train()
     tgt_in = make_target(len(LENGTHS), 3)
     with torch.autocast("cpu", torch.bfloat16):
@@ -367,7 +373,7 @@ def bf16_runs(settings: Settings) -> None:
     exact, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     difference = (hidden.float() - exact).abs()
     assert difference.mean() < 0.05
-    # where a window is predicted, its edge may move by a token, which one state in many shows
+    # the edge of a predicted window may move by a token, which changes few states
     assert difference.max() < (0.5 if settings.get("window") == "local_p" else 0.25)
     loss.backward()
     for name, parameter in model.named_parameters():
@@ -377,22 +383,22 @@ def bf16_runs(settings: Settings) -> None:
 
 
 PROPERTIES: list[Callable[[Settings], None]] = [
-    steps_equal_teacher_forcing,
-    several_rows_a_sentence_equal_teacher_forcing,
-    a_sentence_alone_equals_itself_in_a_batch,
-    no_position_sees_a_later_token,
-    what_stands_in_the_padding_is_irrelevant,
+    steps_match_teacher_forcing,
+    several_rows_per_sentence_match_teacher_forcing,
+    sentence_alone_matches_sentence_in_batch,
+    position_is_independent_of_later_tokens,
+    padding_content_is_irrelevant,
     gradients_reach_every_parameter,
     select_commutes_with_step,
-    joining_commutes_with_step,
-    a_clone_outlives_the_original,
-    the_trace_is_a_distribution_over_real_tokens,
-    dropout_acts_in_training_only,
-    bf16_runs,
+    join_commutes_with_step,
+    clone_is_independent_of_original,
+    trace_is_distribution_over_real_tokens,
+    dropout_applies_only_in_training,
+    bf16_is_close_to_fp32,
 ]
 
 
-def test_the_settings_tested_hold_every_pair_of_values() -> None:
+def test_settings_cover_every_pair_of_values() -> None:
     assert len(PRODUCT) == 2 * (1 + 3 * (4 + 2 * 2) * 3 * 2) * 2 * 2 * 2 * 3
     assert len(TRANSFORMERS) == 2 * 3 * 3 * 3 * 4 * 2 * 2 * 3
     assert len(PAIRWISE) < len(PRODUCT + TRANSFORMERS) / 100
@@ -401,19 +407,19 @@ def test_the_settings_tested_hold_every_pair_of_values() -> None:
 
 
 @pytest.mark.parametrize("settings", PAIRWISE, ids=name_of)
-@pytest.mark.parametrize("holds", PROPERTIES, ids=lambda holds: holds.__name__)
-def test_contract(holds: Callable[[Settings], None], settings: Settings) -> None:
-    holds(settings)
+@pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)
+def test_contract(check: Callable[[Settings], None], settings: Settings) -> None:
+    check(settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", PRODUCT, ids=name_of)
-def test_contract_over_the_full_product(settings: Settings) -> None:
-    for holds in PROPERTIES:
-        holds(settings)
+def test_contract_on_full_product(settings: Settings) -> None:
+    for check in PROPERTIES:
+        check(settings)
 
 
-REVERSED = [  # with scores and windows that hang on the words alone, not on their positions
+REVERSED = [  # scores and windows that depend on words, not on positions
     settings
     for settings in PRODUCT
     if settings["reverse_source"]
@@ -428,23 +434,23 @@ REVERSED = [  # with scores and windows that hang on the words alone, not on the
 
 
 @pytest.mark.parametrize("settings", REVERSED, ids=name_of)
-def test_a_reversed_source_is_traced_in_its_original_order(settings: Settings) -> None:
-    turns = make_model(**settings)
+def test_trace_reversed_source_is_in_original_order(settings: Settings) -> None:
+    reversing = make_model(**settings)
     plain = make_model(**{**settings, "reverse_source": False})
-    plain.load_state_dict(turns.state_dict())
+    plain.load_state_dict(reversing.state_dict())
     src, src_len = make_source([4, 4])
     tgt_in = make_target(2, 3)
-    hidden, trace = turns.decode(turns.encode(src, src_len), tgt_in, trace=True)
-    expected, turned = plain.decode(plain.encode(src.flip(1), src_len), tgt_in, trace=True)
+    hidden, trace = reversing.decode(reversing.encode(src, src_len), tgt_in, trace=True)
+    expected, flipped_trace = plain.decode(plain.encode(src.flip(1), src_len), tgt_in, trace=True)
     assert trace is not None
-    assert turned is not None
+    assert flipped_trace is not None
     assert_close(hidden, expected, **CLOSE)
-    assert_close(trace.weights, turned.weights.flip(-1), **CLOSE)
-    assert (trace.weights - turned.weights).abs().max() > 1e-3
+    assert_close(trace.weights, flipped_trace.weights.flip(-1), **CLOSE)
+    assert (trace.weights - flipped_trace.weights).abs().max() > 1e-3
 
 
-def test_the_order_of_the_source_matters() -> None:
-    plain, turns = make_model(), make_model(reverse_source=True)
+def test_encode_reversed_source_differs() -> None:
+    models = make_model(), make_model(reverse_source=True)
     src, src_len = make_source([4])
-    values = [model.encode(src, src_len).source.values for model in (plain, turns)]
+    values = [model.encode(src, src_len).source.values for model in models]
     assert (values[0] - values[1]).abs().max() > 1e-2

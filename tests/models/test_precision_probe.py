@@ -1,4 +1,4 @@
-"""Every precision x architecture x cell runs, or is refused with one line."""
+"""Every precision, architecture and cell runs, or gives an error of one line."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MODELS: dict[str, RNNConfig | TransformerConfig] = {
     },
     "lstm-feed": RNNConfig(cell="lstm", input_feeding=True),
 }
-FORMATS = [
+CHECKS = [
     *((check_training, name) for name in ("fp32", "bf16", "fp16")),
     *((check_decoding, name) for name in ("fp32", "bf16", "fp16", "int8")),
 ]
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("check", "precision"), FORMATS)
-def test_each_combination_runs_or_is_refused(name: str, check: Any, precision: str) -> None:
+@pytest.mark.parametrize(("check", "precision"), CHECKS)
+def test_check_passes_or_gives_one_line_error(name: str, check: Any, precision: str) -> None:
     try:
         check(MODELS[name], precision, CPU)
     except DeviceError as error:
@@ -45,15 +45,15 @@ def test_each_combination_runs_or_is_refused(name: str, check: Any, precision: s
         assert precision == "fp16" or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
 
 
-@pytest.mark.parametrize(("check", "precision"), FORMATS)
-def test_probe_draws_no_random_numbers(check: Any, precision: str) -> None:
+@pytest.mark.parametrize(("check", "precision"), CHECKS)
+def test_check_draws_no_random_numbers(check: Any, precision: str) -> None:
     before = torch.get_rng_state()
     if (check, precision) != (check_training, "fp16"):
         check(MODELS["lstm-luong"], precision, CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_failing_kernel_is_one_line_with_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_training_failing_kernel_suggests_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("could not create a primitive descriptor. Run again\nwith a variable")
 
@@ -75,20 +75,20 @@ def test_failing_kernel_is_one_line_with_a_choice(monkeypatch: pytest.MonkeyPatc
         (check_decoding, "int8", "mps", "decode.precision: expected fp32, bf16 or fp16 on mps"),
     ],
 )
-def test_format_of_another_device_is_refused(
+def test_check_precision_of_another_device_is_error(
     check: Any, name: str, device: str, message: str
 ) -> None:
     with pytest.raises(DeviceError, match=message):
         check(MODELS["transformer"], name, torch.device(device))
 
 
-def test_int8_without_a_kernel_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding computes in fp32 then, with a warning."""
+def test_check_decoding_int8_without_kernel_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding then computes in fp32, with a warning."""
     monkeypatch.setattr(precision_probe, "int8_kernel", lambda: None)
     check_decoding(MODELS["transformer"], "int8", CPU)
 
 
-def test_lstm_loop_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stepwise_lstm_matches_fused_lstm(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
     layer = RecurrentLayer("lstm", 4, 0, 8)
     inputs, state = torch.randn(2, 5, 4), (torch.randn(2, 8), torch.randn(2, 8))
@@ -98,18 +98,18 @@ def test_lstm_loop_equals_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="torch has no oneDNN on macOS")
-def test_bf16_lstm_trains_with_avx2_only() -> None:
-    """oneDNN has no bf16 LSTM there, and torch ends with an error if asked for one."""
+def test_check_training_bf16_lstm_with_avx2_passes() -> None:
+    """oneDNN has no bf16 LSTM there, and torch raises an error if it requests one."""
     code = (
         "import torch; from nmt.config.model_config import RNNConfig;"
         "from nmt.models.precision_probe import check_training;"
         "check_training(RNNConfig(cell='lstm'), 'bf16', torch.device('cpu'))"
     )
     restricted = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **restricted},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""int8 products: near fp32, and a row never depends on the others."""
+"""Conversion of weights to int8 and bf16: close to fp32, and rows are independent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nmt.device.int8_products import KERNELS, Int8Kernel, OneDNNProduct, is_exac
 from nmt.models.quantization import Int8Linear, Int8OutputProjection, convert_weights, row_scale
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
-each_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)
+every_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)
 
 
-def test_rows_are_scaled_by_their_largest_entry() -> None:
+def test_row_scale_is_largest_magnitude_of_row() -> None:
     rows = torch.tensor([[1.0, -127.0], [0.5, 0.25]])
     torch.testing.assert_close(row_scale(rows), torch.tensor([[1.0], [0.5 / 127]]))
 
@@ -47,7 +47,7 @@ def test_int8_on_x86_has_an_exact_kernel() -> None:
         assert int8_kernel() is not None
 
 
-@each_kernel
+@every_kernel
 @pytest.mark.parametrize(("rows", "width", "outputs"), [(1, 64, 5), (9, 513, 40), (40, 1000, 33)])
 def test_int8_largest_products_are_exact(
     kernel: Int8Kernel, rows: int, width: int, outputs: int
@@ -62,7 +62,7 @@ def test_int8_largest_products_are_exact(
     assert Int8Linear(weight, None, kernel)(inputs).equal(exact)
 
 
-@each_kernel
+@every_kernel
 def test_int8_random_integers_are_exact(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     largest = kernel.largest_weight
@@ -82,22 +82,22 @@ def test_int8_kernels_round_inputs_equally() -> None:
     assert all(product.equal(rows.round() @ weight.float().T) for product in products)
 
 
-@each_kernel
-def test_products_are_within_the_rounding_of_both_sides(kernel: Int8Kernel) -> None:
+@every_kernel
+def test_int8_error_is_within_rounding(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     inputs, weight = torch.randn(40, 64), torch.randn(30, 64)
-    found, exact = Int8Linear(weight, None, kernel)(inputs), inputs @ weight.T
-    assert (found - exact).abs().max() > 0
+    product, exact = Int8Linear(weight, None, kernel)(inputs), inputs @ weight.T
+    assert (product - exact).abs().max() > 0
     weight_scale = row_scale(weight, kernel.largest_weight)[:, 0]
     step = row_scale(inputs) / 2 * weight.abs().sum(1) + inputs.abs().sum(1, keepdim=True) * (
         weight_scale / 2
     )
     slack = 64 * row_scale(inputs) / 2 * weight_scale / 2
-    assert ((found - exact).abs() <= step + slack + 1e-4).all()
+    assert ((product - exact).abs() <= step + slack + 1e-4).all()
 
 
-@each_kernel
-def test_a_row_does_not_depend_on_the_others(kernel: Int8Kernel) -> None:
+@every_kernel
+def test_int8_row_is_independent_of_other_rows(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     product = Int8Linear(torch.randn(30, 64), torch.randn(30), kernel)
     rows = torch.randn(50, 64) * torch.logspace(-3, 3, 50)[:, None]
@@ -106,8 +106,8 @@ def test_a_row_does_not_depend_on_the_others(kernel: Int8Kernel) -> None:
         assert product(row[None])[0].equal(expected)
 
 
-@each_kernel
-def test_a_row_of_zeros_gives_the_bias(kernel: Int8Kernel) -> None:
+@every_kernel
+def test_int8_row_of_zeros_gives_bias(kernel: Int8Kernel) -> None:
     bias = torch.randn(5)
     assert Int8Linear(torch.randn(5, 4), bias, kernel)(torch.zeros(1, 4))[0].equal(bias)
 
@@ -129,16 +129,18 @@ def test_a_row_of_zeros_gives_the_bias(kernel: Int8Kernel) -> None:
     ],
     ids=str,
 )
-def test_a_cast_model_is_near_the_whole_one(settings: dict[str, object], precision: str) -> None:
-    model, narrow = make_any(settings), make_any(settings)
-    convert_weights(narrow, precision)
+def test_convert_weights_keeps_model_close_to_fp32(
+    settings: dict[str, object], precision: str
+) -> None:
+    model, converted = make_any(settings), make_any(settings)
+    convert_weights(converted, precision)
     logits = []
     with torch.inference_mode():
-        for each in (model, narrow):
-            memory = each.encode(*make_source([4, 2]))
-            hidden, _ = each.decode(memory, make_target(2, 3))
-            logits.append(each.output.logits(hidden).float())
+        for current in (model, converted):
+            memory = current.encode(*make_source([4, 2]))
+            hidden, _ = current.decode(memory, make_target(2, 3))
+            logits.append(current.output.logits(hidden).float())
     assert not logits[0].equal(logits[1])
     error = (logits[0] - logits[1]).abs().mean() / logits[0].abs().mean()
     assert error < 0.08
-    assert isinstance(narrow.output, Int8OutputProjection) == (precision == "int8")
+    assert isinstance(converted.output, Int8OutputProjection) == (precision == "int8")

@@ -1,6 +1,7 @@
-"""The recurrent model against its equations, written out here, and against torch's own cells.
+"""The recurrent model against its equations, and against torch's cells.
 
-Hand computations follow one sentence: vectors have no batch dimension. D width, E embedding.
+Reference computations process one sentence, so vectors have no batch dimension. D width,
+E embedding width.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ TOKENS = [BOS, 4, 9]
 
 
 def gru(layer: RecurrentLayer, x: Tensor, h: Tensor) -> Tensor:
-    """One GRU step on vectors: r, z, n as torch documents them."""
+    """Compute one GRU step on vectors: r, z, n as torch documents them."""
     w = dict(layer.rnn.named_parameters())
     xr, xz, xn = (w["weight_ih_l0"] @ x + w["bias_ih_l0"]).chunk(3)
     hr, hz, hn = (w["weight_hh_l0"] @ h + w["bias_hh_l0"]).chunk(3)
@@ -33,7 +34,7 @@ def gru(layer: RecurrentLayer, x: Tensor, h: Tensor) -> Tensor:
 
 
 def lstm(layer: RecurrentLayer, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One LSTM step on vectors: i, f, g, o as torch documents them."""
+    """Compute one LSTM step on vectors: i, f, g, o as torch documents them."""
     w = dict(layer.rnn.named_parameters())
     i, f, g, o = (
         w["weight_ih_l0"] @ x + w["bias_ih_l0"] + w["weight_hh_l0"] @ h + w["bias_hh_l0"]
@@ -43,12 +44,12 @@ def lstm(layer: RecurrentLayer, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor
 
 
 def attend(model: RNNModel, query: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights and context of one query over S x D values, score `general` or `additive`."""
+    """Return weights and context of a query over S x D values, score `general` or `additive`."""
     score = dict(model.decoder.attention.named_parameters())
     key = score["score.key.weight"]
     if "score.vector" in score:
         sums = [score["score.query.weight"] @ query + key @ m for m in values]
-        scores = torch.stack([score["score.vector"] @ each.tanh() for each in sums])
+        scores = torch.stack([score["score.vector"] @ energy.tanh() for energy in sums])
     else:
         scores = torch.stack([query @ key @ m for m in values])
     weights = scores.exp() / scores.exp().sum()
@@ -57,8 +58,8 @@ def attend(model: RNNModel, query: Tensor, values: Tensor) -> tuple[Tensor, Tens
 
 @pytest.mark.parametrize("score", ["additive", "general"])
 @pytest.mark.parametrize("tie", ["none", "target"])
-def test_bahdanau_wiring_by_hand(score: str, tie: str) -> None:
-    """The context of the state before enters the GRU; maxout of U s_{t-1} + V y_{t-1} + C c_t."""
+def test_bahdanau_wiring_matches_equations(score: str, tie: str) -> None:
+    """c_t = attend(s_{t-1}) enters the GRU; readout maxout(U s_{t-1} + V y_{t-1} + C c_t)."""
     model = make_model(wiring="bahdanau", score=score, tie=tie)
     memory = model.encode(*make_source([4]))
     hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
@@ -80,8 +81,8 @@ def test_bahdanau_wiring_by_hand(score: str, tie: str) -> None:
 @pytest.mark.parametrize("feeding", [False, True])
 @pytest.mark.parametrize("score", ["additive", "general"])
 @pytest.mark.parametrize("tie", ["none", "target"])
-def test_luong_wiring_by_hand(feeding: bool, score: str, tie: str) -> None:
-    """Update, then attend with the new state, then r = tanh(W [c; s]), fed back or not."""
+def test_luong_wiring_matches_equations(feeding: bool, score: str, tie: str) -> None:
+    """Update s, attend with it, then r = tanh(W [c; s]), with and without input feeding."""
     model = make_model(wiring="luong", score=score, tie=tie, input_feeding=feeding)
     memory = model.encode(*make_source([4]))
     hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
@@ -98,7 +99,7 @@ def test_luong_wiring_by_hand(feeding: bool, score: str, tie: str) -> None:
 
 
 @pytest.mark.parametrize("tie", ["none", "target"])
-def test_no_attention_reads_the_state_itself(tie: str) -> None:
+def test_wiring_none_readout_is_state(tie: str) -> None:
     model = make_model(wiring="none", cell="lstm", tie=tie)
     memory = model.encode(*make_source([4]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
@@ -111,7 +112,7 @@ def test_no_attention_reads_the_state_itself(tie: str) -> None:
 
 
 @pytest.mark.parametrize("feeding", [False, True])
-def test_third_layer_and_above_add_their_input(feeding: bool) -> None:
+def test_decoder_third_layer_adds_its_input(feeding: bool) -> None:
     model = make_model(num_layers=4, tie="none", input_feeding=feeding)
     memory = model.encode(*make_source([3]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
@@ -136,41 +137,43 @@ TORCH_CELLS: dict[str, type[nn.GRUCell] | type[nn.LSTMCell]] = {
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("d_feed", [0, 3])
-def test_a_layers_step_is_torchs_cell(cell: str, d_feed: int) -> None:
+def test_recurrent_step_matches_torch_cell(cell: str, d_feed: int) -> None:
     torch.manual_seed(1)
     layer = RecurrentLayer(cell, 5, d_feed, 4)
-    theirs = TORCH_CELLS[cell](5 + d_feed, 4)
+    torch_cell = TORCH_CELLS[cell](5 + d_feed, 4)
     for name, parameter in layer.rnn.named_parameters():
         nn.init.normal_(parameter)
-        theirs.get_parameter(name.removesuffix("_l0")).data.copy_(parameter.data)
+        torch_cell.get_parameter(name.removesuffix("_l0")).data.copy_(parameter.data)
     inputs, feed = torch.randn(2, 5), torch.randn(2, d_feed) if d_feed else None
     state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
-    ours = layer.make_step()(layer.input_gates(inputs), feed, state)
-    whole_input = inputs if feed is None else torch.cat([inputs, feed], 1)
-    expected = theirs(whole_input, state[0] if cell == "gru" else state)
-    for mine, their in zip(ours, [expected] if cell == "gru" else expected, strict=True):
-        assert_close(mine, their, **CLOSE)
+    new_state = layer.make_step()(layer.input_gates(inputs), feed, state)
+    cell_input = inputs if feed is None else torch.cat([inputs, feed], 1)
+    expected = torch_cell(cell_input, state[0] if cell == "gru" else state)
+    for part, expected_part in zip(
+        new_state, [expected] if cell == "gru" else expected, strict=True
+    ):
+        assert_close(part, expected_part, **CLOSE)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_layers_run_is_its_step_repeated(cell: str) -> None:
+def test_recurrent_layer_matches_repeated_steps(cell: str) -> None:
     torch.manual_seed(1)
     layer = RecurrentLayer(cell, 5, 0, 4)
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     inputs = torch.randn(2, 6, 5)
     state = tuple(torch.randn(2, 4) for _ in range(1 if cell == "gru" else 2))
-    whole = layer(inputs, state)
+    states = layer(inputs, state)
     step = layer.make_step()
     for t in range(6):
         state = step(layer.input_gates(inputs[:, t]), None, state)
-        assert_close(whole[:, t], state[0], **CLOSE)
+        assert_close(states[:, t], state[0], **CLOSE)
 
 
-def one_direction(
+def run_one_direction(
     rnn: nn.GRU | nn.LSTM, suffix: str, inputs: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run one direction of a layer with a fresh, unidirectional, unpacked torch layer."""
+    """Run one direction of a layer with a new unidirectional torch layer."""
     single = type(rnn)(rnn.input_size, rnn.hidden_size, batch_first=True)
     for name, parameter in single.named_parameters():
         parameter.data.copy_(rnn.get_parameter(name + suffix))
@@ -182,7 +185,7 @@ def one_direction(
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 4])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_encoder_is_torchs_layers_run_over_each_sentence_alone(
+def test_encoder_matches_torch_layers_on_each_sentence(
     cell: str, bidirectional: bool, layers: int, reverse: bool
 ) -> None:
     model = make_model(
@@ -195,15 +198,15 @@ def test_encoder_is_torchs_layers_run_over_each_sentence_alone(
         tokens = src[b : b + 1, :length]
         below = model.encoder.embedding.weight[tokens.flip(1) if reverse else tokens]
         for i, rnn in enumerate(model.encoder.layers):
-            new, final = one_direction(rnn, "", below)
+            new, final = run_one_direction(rnn, "", below)
             summary = [[part] for part in final]
             if bidirectional:
-                backward, final = one_direction(rnn, "_reverse", below.flip(1))
+                backward, final = run_one_direction(rnn, "_reverse", below.flip(1))
                 new = torch.cat([new, backward.flip(1)], -1)
                 summary = [[*parts, part] for parts, part in zip(summary, final, strict=True)]
             below = below + new if i >= 2 else new
-            for ours, parts in zip(finals[i], summary, strict=True):
-                assert_close(ours[b], torch.stack([part[0] for part in parts]), **CLOSE)
+            for final_state, parts in zip(finals[i], summary, strict=True):
+                assert_close(final_state[b], torch.stack([part[0] for part in parts]), **CLOSE)
         expected = below.flip(1) if reverse else below
         assert_close(states[b, :length], expected[0], **CLOSE)
 
@@ -217,7 +220,9 @@ def test_encoder_is_torchs_layers_run_over_each_sentence_alone(
         ([[5, 6, 7, 8], [3, 4, 9, PAD]], [4, 3], [[8, 7, 6, 5], [9, 4, 3, PAD]]),
     ],
 )
-def test_reverse_rows(rows: list[list[int]], lengths: list[int], expected: list[list[int]]) -> None:
+def test_reverse_rows_keeps_padding(
+    rows: list[list[int]], lengths: list[int], expected: list[list[int]]
+) -> None:
     ids, length = torch.tensor(rows), torch.tensor(lengths)
     assert reverse_rows(ids, length).tolist() == expected
     vectors = torch.stack([ids, -ids], -1)
@@ -234,9 +239,7 @@ def test_reverse_rows(rows: list[list[int]], lengths: list[int], expected: list[
         ("none", True, slice(0, 8)),
     ],
 )
-def test_bridge_maps_the_final_states(
-    cell: str, wiring: str, bidirectional: bool, used: slice
-) -> None:
+def test_bridge_maps_final_states(cell: str, wiring: str, bidirectional: bool, used: slice) -> None:
     model = make_model(cell=cell, wiring=wiring, bidirectional=bidirectional)
     src, src_len = make_source([3, 5])
     _, finals = model.encoder(src, src_len)
@@ -253,7 +256,7 @@ def test_bridge_maps_the_final_states(
     ("encoder_layers", "decoder_layers", "sources"),
     [(1, 3, [0, 0, 0]), (2, 3, [0, 1, 1]), (3, 1, [0])],
 )
-def test_decoder_layers_begin_at_the_encoder_layers_beside_them(
+def test_bridge_deeper_decoder_uses_top_encoder_layer(
     encoder_layers: int, decoder_layers: int, sources: list[int]
 ) -> None:
     model = make_model(
@@ -280,7 +283,7 @@ E, D = 6, 8
         ("all", VOCAB * E, E * 2 * D),
     ],
 )
-def test_tied_tables_are_one_object_and_counted_once(tie: str, tables: int, readout: int) -> None:
+def test_tied_embeddings_share_parameters(tie: str, tables: int, readout: int) -> None:
     model = make_model(tie=tie)
     source, target = model.encoder.embedding.weight, model.decoder.embedding.weight
     assert (model.output.weight is target) == (tie != "none")
@@ -294,7 +297,7 @@ def test_tied_tables_are_one_object_and_counted_once(tie: str, tables: int, read
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
-def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
+def test_loss_matches_smoothed_cross_entropy(smoothing: float) -> None:
     torch.manual_seed(1)
     output = OutputProjection(3, 5, None)
     nn.init.normal_(output.bias)
@@ -307,24 +310,24 @@ def test_loss_is_the_smoothed_cross_entropy_by_hand(smoothing: float) -> None:
         ]
         norm = math.log(sum(math.exp(x) for x in logits))
         for v, logit in enumerate(logits):
-            wanted = (1 - smoothing) * (v == token) + smoothing / len(logits)
-            total -= wanted * (logit - norm)
+            target_prob = (1 - smoothing) * (v == token) + smoothing / len(logits)
+            total -= target_prob * (logit - norm)
     loss = output.loss(hidden, torch.tensor(tgt), smoothing)
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
-def test_narrowed_logits_are_those_of_each_rows_own_tokens() -> None:
+def test_restricted_logits_match_columns_of_logits() -> None:
     torch.manual_seed(1)
     output = OutputProjection(3, 7, None)
     nn.init.normal_(output.bias)
     hidden, tokens = torch.randn(2, 4, 3), torch.tensor([[6, 0, 3], [3, 3, 5]])
-    found, every = output.restricted_to(tokens)(hidden), output.logits(hidden)
-    for b, own in enumerate(tokens):
-        assert_close(found[b], every[b][:, own])
+    restricted, logits = output.restricted_to(tokens)(hidden), output.logits(hidden)
+    for b, shortlist in enumerate(tokens):
+        assert_close(restricted[b], logits[b][:, shortlist])
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_sequence_mask_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
+def test_variational_dropout_mask_has_rate_and_mean(rate: float) -> None:
     torch.manual_seed(1)
     mask = variational_dropout_mask(torch.zeros(200, 500), rate)
     assert mask.unique().tolist() == pytest.approx([0.0, 1 / (1 - rate)])
@@ -335,29 +338,30 @@ def test_sequence_mask_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None
 
 @pytest.mark.parametrize("settings", [{"wiring": "bahdanau"}, {"input_feeding": True}], ids=str)
 @pytest.mark.parametrize(
-    ("draw", "factor"), [(torch.zeros_like, 0.0), (lambda like: torch.full_like(like, 2.0), 2.0)]
+    ("make_mask", "factor"),
+    [(torch.zeros_like, 0.0), (lambda like: torch.full_like(like, 2.0), 2.0)],
 )
-def test_one_mask_falls_on_what_is_fed_back_at_every_step(
+def test_feed_has_same_dropout_mask_at_every_step(
     settings: dict[str, str | bool],
-    draw: Callable[[Tensor], Tensor],
+    make_mask: Callable[[Tensor], Tensor],
     factor: float,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A mask of all 0 or all 2 is the same as feed weights times 0 or 2, at all positions."""
-    drawn = []
+    """A mask of only 0 or only 2 has the effect of multiplying the feed weights by 0 or 2."""
+    calls = []
 
-    def spy(like: Tensor, rate: float) -> Tensor:
-        drawn.append((like.shape, rate))
-        return draw(like)
+    def fake_mask(like: Tensor, rate: float) -> Tensor:
+        calls.append((like.shape, rate))
+        return make_mask(like)
 
-    monkeypatch.setattr(rnn_module, "variational_dropout_mask", spy)
+    monkeypatch.setattr(rnn_module, "variational_dropout_mask", fake_mask)
     model = make_model(**settings)
     memory = model.encode(*make_source([4, 2]))
     tgt_in = make_target(2, 5)
-    model.decoder.dropout_rate = 0.3  # of the feed alone: the other dropouts of this model are off
+    model.decoder.dropout_rate = 0.3  # only of the feed; the other dropout rates are 0
     masked, _ = model.train().decode(memory, tgt_in)
     layer = model.decoder.layers[0]
-    assert drawn == [((2, layer.rnn.input_size - layer.d_input), 0.3)]
+    assert calls == [((2, layer.rnn.input_size - layer.d_input), 0.3)]
     layer.rnn.weight_ih_l0.data[:, layer.d_input :] *= factor
     expected, _ = model.eval().decode(memory, tgt_in)
     assert_close(masked, expected, **CLOSE)

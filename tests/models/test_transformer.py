@@ -1,4 +1,4 @@
-"""The Transformer against torch's own modules and against arithmetic by hand."""
+"""The Transformer against torch's modules and against the equations of the papers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def config_of(**settings: Any) -> TransformerConfig:
+    """Return the config of a tiny model."""
     sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "num_layers": 1, "dropout": 0.0}
     return TransformerConfig(**{"arch": "transformer", **sizes, **settings})
 
 
-def randomised(module: nn.Module, seed: int = 1) -> nn.Module:
+def randomize(module: nn.Module, seed: int = 1) -> nn.Module:
+    """Set all parameters to random numbers, and return the module in eval mode."""
     torch.manual_seed(seed)
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -42,67 +44,72 @@ def randomised(module: nn.Module, seed: int = 1) -> nn.Module:
 
 
 def numbers(*shape: int, seed: int = 3) -> Tensor:
+    """Return normally distributed random numbers."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def give_attention(theirs: nn.MultiheadAttention, ours: MultiHeadAttention) -> None:
-    """Give torch's module our weights; our keys have no bias."""
+def copy_attention(source: MultiHeadAttention, target: nn.MultiheadAttention) -> None:
+    """Copy weights to torch's module; keys of nmt have no bias."""
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(
-            torch.cat([ours.query.weight, ours.key.weight, ours.value.weight])
+        target.in_proj_weight.copy_(
+            torch.cat([source.query.weight, source.key.weight, source.value.weight])
         )
-        zero = torch.zeros_like(ours.query.bias)
-        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, zero, ours.value.bias]))
-        theirs.out_proj.load_state_dict(ours.output.state_dict())
+        zero = torch.zeros_like(source.query.bias)
+        target.in_proj_bias.copy_(torch.cat([source.query.bias, zero, source.value.bias]))
+        target.out_proj.load_state_dict(source.output.state_dict())
 
 
-def give_rest(theirs: nn.Module, ours: EncoderLayer | DecoderLayer) -> None:
-    theirs.linear1.load_state_dict(ours.feed_forward.into.state_dict())
-    theirs.linear2.load_state_dict(ours.feed_forward.out.state_dict())
+def copy_feed_forward(source: EncoderLayer | DecoderLayer, target: nn.Module) -> None:
+    """Copy weights to torch's layer."""
+    target.linear1.load_state_dict(source.feed_forward.into.state_dict())
+    target.linear2.load_state_dict(source.feed_forward.out.state_dict())
 
 
 @pytest.mark.parametrize("norm_place", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_a_layer_of_either_side_is_torchs(norm_place: str, activation: str) -> None:
+def test_layers_match_torch(norm_place: str, activation: str) -> None:
     config = config_of(norm_place=norm_place, activation=activation)
     shape = {"d_model": 8, "nhead": 2, "dim_feedforward": 12, "dropout": 0.0}
     kind = {"activation": activation, "norm_first": norm_place == "pre", "batch_first": True}
     states, memory = numbers(2, 5, 8), numbers(2, 4, 8, seed=4)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 
-    encoder = randomised(EncoderLayer(config, PLAIN))
+    encoder = randomize(EncoderLayer(config, PLAIN))
     assert isinstance(encoder, EncoderLayer)
-    torchs = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
-    give_attention(torchs.self_attn, encoder.attention)
-    give_rest(torchs, encoder)
-    torchs.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
-    torchs.norm2.load_state_dict(encoder.feed_forward_sum.norm.state_dict())
-    expected = torchs(states, src_key_padding_mask=~mask)
+    torch_encoder = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
+    copy_attention(encoder.attention, torch_encoder.self_attn)
+    copy_feed_forward(encoder, torch_encoder)
+    torch_encoder.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
+    torch_encoder.norm2.load_state_dict(encoder.feed_forward_sum.norm.state_dict())
+    expected = torch_encoder(states, src_key_padding_mask=~mask)
     assert_close(
         encoder(states, torch.arange(5), mask[:, None, None])[mask], expected[mask], **CLOSE
     )
 
-    decoder = randomised(DecoderLayer(config, PLAIN))
+    decoder = randomize(DecoderLayer(config, PLAIN))
     assert isinstance(decoder, DecoderLayer)
     assert isinstance(decoder.past, MultiHeadAttention)
-    other = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
-    give_attention(other.self_attn, decoder.past)
-    give_attention(other.multihead_attn, decoder.cross)
-    give_rest(other, decoder)
+    torch_decoder = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
+    copy_attention(decoder.past, torch_decoder.self_attn)
+    copy_attention(decoder.cross, torch_decoder.multihead_attn)
+    copy_feed_forward(decoder, torch_decoder)
     sums = (decoder.past_sum, decoder.cross_sum, decoder.feed_forward_sum)
-    for norm, its_sum in zip((other.norm1, other.norm2, other.norm3), sums, strict=True):
-        norm.load_state_dict(its_sum.norm.state_dict())
+    norms = (torch_decoder.norm1, torch_decoder.norm2, torch_decoder.norm3)
+    for norm, residual in zip(norms, sums, strict=True):
+        norm.load_state_dict(residual.norm.state_dict())
     causal = nn.Transformer.generate_square_subsequent_mask(5)
-    real = mask[:, :4]
-    expected = other(states, memory, tgt_mask=causal, memory_key_padding_mask=~real)
-    source = CrossAttentionMemory(*decoder.cross.project_keys_values(memory), real[:, None, None])
+    src_mask = mask[:, :4]
+    expected = torch_decoder(states, memory, tgt_mask=causal, memory_key_padding_mask=~src_mask)
+    source = CrossAttentionMemory(
+        *decoder.cross.project_keys_values(memory), src_mask[:, None, None]
+    )
     for trace in (False, True):
-        found, _ = decoder(states, source, trace)
-        assert_close(found, expected, **CLOSE)
+        output, _ = decoder(states, source, trace)
+        assert_close(output, expected, **CLOSE)
 
 
-def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
-    shared = randomised(MultiHeadAttention(config_of(num_heads=4, num_kv_heads=2)))
+def test_shared_keys_match_duplicated_keys() -> None:
+    shared = randomize(MultiHeadAttention(config_of(num_heads=4, num_kv_heads=2)))
     full = MultiHeadAttention(config_of(num_heads=4)).eval()
     assert isinstance(shared, MultiHeadAttention)
     weights = shared.state_dict()
@@ -111,14 +118,14 @@ def test_shared_keys_are_those_of_a_model_with_the_same_key_twice() -> None:
         weights[name] = torch.cat([parts[0], parts[0], parts[1], parts[1]])
     full.load_state_dict(weights)
     states = numbers(2, 5, 8)
-    ours = shared(shared.project_queries(states), *shared.project_keys_values(states))
+    output = shared(shared.project_queries(states), *shared.project_keys_values(states))
     assert_close(
-        ours, full(full.project_queries(states), *full.project_keys_values(states)), **CLOSE
+        output, full(full.project_queries(states), *full.project_keys_values(states)), **CLOSE
     )
 
 
-def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
-    attention = randomised(MultiHeadAttention(config_of(attention_dropout=0.5)))
+def test_attention_dropout_keeps_mean() -> None:
+    attention = randomize(MultiHeadAttention(config_of(attention_dropout=0.5)))
     assert isinstance(attention, MultiHeadAttention)
     states = numbers(1, 6, 8)
     heads = attention.project_queries(states), *attention.project_keys_values(states)
@@ -126,26 +133,26 @@ def test_attention_dropout_drops_weights_and_keeps_their_mean() -> None:
         expected = attention(*heads, is_causal=causal)
         attention.train()
         torch.manual_seed(5)
-        drawn = torch.stack([attention(*heads, is_causal=causal) for _ in range(4000)])
+        samples = torch.stack([attention(*heads, is_causal=causal) for _ in range(4000)])
         attention.eval()
-        assert drawn.std(0).min() > 0.05
-        assert_close(drawn.mean(0), expected, rtol=0, atol=0.1)
+        assert samples.std(0).min() > 0.05
+        assert_close(samples.mean(0), expected, rtol=0, atol=0.1)
 
 
-def test_sinusoids_are_those_of_the_paper() -> None:
-    """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of it; here sines stand first."""
-    found = sinusoidal_positions(torch.tensor([0, 3]), 6)
-    for p, row in zip((0, 3), found.tolist(), strict=True):
-        turns = [p / 10000 ** (2 * i / 6) for i in range(3)]
-        assert row == pytest.approx([*map(math.sin, turns), *map(math.cos, turns)], abs=1e-6)
+def test_sinusoidal_positions_match_paper() -> None:
+    """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of it; nmt puts all sines first."""
+    vectors = sinusoidal_positions(torch.tensor([0, 3]), 6)
+    for p, row in zip((0, 3), vectors.tolist(), strict=True):
+        angles = [p / 10000 ** (2 * i / 6) for i in range(3)]
+        assert row == pytest.approx([*map(math.sin, angles), *map(math.cos, angles)], abs=1e-6)
 
 
-def test_rotation_by_hand_and_products_that_know_distances_only() -> None:
+def test_rotate_makes_products_depend_on_distance() -> None:
     pair = torch.tensor([[[[1.0, 2.0]]]])
-    turned = rotate(pair, torch.tensor([2]))
+    rotated = rotate(pair, torch.tensor([2]))
     sine, cosine = math.sin(2), math.cos(2)
     expected = [cosine - 2 * sine, 2 * cosine + sine]
-    assert turned.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+    assert rotated.flatten().tolist() == pytest.approx(expected, abs=1e-6)
     query, key = numbers(1, 1, 1, 8), numbers(1, 1, 1, 8, seed=9)
     products = [
         float((rotate(query, torch.tensor([p])) * rotate(key, torch.tensor([q]))).sum())
@@ -156,8 +163,8 @@ def test_rotation_by_hand_and_products_that_know_distances_only() -> None:
     assert abs(products[0] - products[3]) > 1e-2
 
 
-def test_learned_positions_beyond_the_last_share_it() -> None:
-    embedded = randomised(
+def test_learned_positions_beyond_last_share_vector() -> None:
+    embedded = randomize(
         TokenEmbedding(config_of(positions="learned", max_positions=4), nn.Embedding(5, 8))
     )
     states = embedded(torch.full((1, 6), 2), torch.arange(6))
@@ -165,21 +172,21 @@ def test_learned_positions_beyond_the_last_share_it() -> None:
     assert (states[0, 2] - states[0, 3]).abs().max() > 0.1
 
 
-def test_token_vectors_are_scaled_before_positions_are_added() -> None:
+def test_token_embedding_scales_before_adding_positions() -> None:
     table = nn.Embedding(5, 8)
-    found = TokenEmbedding(config_of(), table).eval()(torch.tensor([3]), torch.tensor([1]))
+    vectors = TokenEmbedding(config_of(), table).eval()(torch.tensor([3]), torch.tensor([1]))
     assert_close(
-        found, table.weight[3:4] * math.sqrt(8) + sinusoidal_positions(torch.tensor([1]), 8)
+        vectors, table.weight[3:4] * math.sqrt(8) + sinusoidal_positions(torch.tensor([1]), 8)
     )
 
 
-def test_ssru_by_hand() -> None:
-    unit = randomised(SSRU(config_of()))
+def test_ssru_matches_equations() -> None:
+    unit = randomize(SSRU(config_of()))
     assert isinstance(unit, SSRU)
     states = numbers(1, 4, 8)
-    found = unit.forward_parallel(states)[0]
+    outputs = unit.forward_parallel(states)[0]
     cell = [0.0] * 8
-    for x, row in zip(states[0], found.tolist(), strict=True):
+    for x, row in zip(states[0], outputs.tolist(), strict=True):
         for j in range(8):
             gate = sum(
                 w * v for w, v in zip(unit.forget.weight[j].tolist(), x.tolist(), strict=True)
@@ -190,20 +197,20 @@ def test_ssru_by_hand() -> None:
         assert row == pytest.approx([max(0.0, c) for c in cell], abs=1e-5)
 
 
-def test_swiglu_and_rms_norm_by_hand() -> None:
-    net = randomised(FeedForward(config_of(activation="swiglu")))
+def test_swiglu_and_rms_norm_match_equations() -> None:
+    net = randomize(FeedForward(config_of(activation="swiglu")))
     assert isinstance(net, FeedForward)
     assert net.gate is not None
     x = numbers(8)
     inner = net.into(x)
     expected = net.out(inner / (1 + (-inner).exp()) * net.gate(x))
     assert_close(net(x), expected, **CLOSE)
-    norm = randomised(make_norm(config_of(norm="rms")))
+    norm = randomize(make_norm(config_of(norm="rms")))
     assert_close(norm(x), x / (x.pow(2).mean() + 1e-6).sqrt() * norm.weight, **CLOSE)
 
 
 @pytest.mark.parametrize(("preset", "paper"), [("base", 65e6), ("big", 213e6)])
-def test_base_and_big_have_the_parameters_of_the_paper(preset: str, paper: float) -> None:
+def test_presets_have_parameter_count_of_paper(preset: str, paper: float) -> None:
     """Vaswani et al. 2017, table 3; a joint vocabulary of about 37,000 (section 5.1)."""
     with torch.device("meta"):
         config = TransformerConfig(arch="transformer", preset=preset, tie="all")
@@ -211,12 +218,12 @@ def test_base_and_big_have_the_parameters_of_the_paper(preset: str, paper: float
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(paper, rel=0.04)
 
 
-def test_what_is_given_goes_before_the_preset() -> None:
+def test_config_explicit_setting_overrides_preset() -> None:
     config = TransformerConfig(arch="transformer", preset="big", num_heads=8)
     assert (config.d_model, config.d_ff, config.num_heads, config.dropout) == (1024, 4096, 8, 0.3)
 
 
-def test_deepnorm_scales_sums_and_first_weights() -> None:
+def test_deepnorm_scales_residuals_and_initial_weights() -> None:
     """Wang et al. 2022, table 1: N = 2 encoder and M = 3 decoder layers."""
     config = config_of(norm_place="post", deepnorm=True, encoder_layers=2, decoder_layers=3)
     torch.manual_seed(1)
@@ -228,7 +235,7 @@ def test_deepnorm_scales_sums_and_first_weights() -> None:
         "decoder": (9**0.25, 36**-0.25),
     }
     scaled = 0
-    others = dict(plain.named_parameters())
+    plain_weights = dict(plain.named_parameters())
     for name, weight in deep.named_parameters():
         ratio = 1.0
         parts = name.split(".")
@@ -236,19 +243,19 @@ def test_deepnorm_scales_sums_and_first_weights() -> None:
         if scales and parts[-1] == "weight":
             ratio = factors[parts[0]][1]
             scaled += 1
-        assert_close(weight, others[name] * ratio)
+        assert_close(weight, plain_weights[name] * ratio)
     assert scaled == 2 * 4 + 3 * 6
     for side, layer in (("encoder", deep.encoder[0]), ("decoder", deep.decoder[0])):
         x, change = numbers(8), numbers(8, seed=8)
-        its_sum = layer.feed_forward_sum
+        residual = layer.feed_forward_sum
         expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-5)
-        assert_close(its_sum.add(x, change), expected, **CLOSE)
+        assert_close(residual.add(x, change), expected, **CLOSE)
 
 
-def test_the_final_norm_stands_in_pre_norm_only() -> None:
+def test_final_norm_exists_in_pre_norm_only() -> None:
     src, src_len = make_source([3, 2])
-    for place in ("pre", "post"):
-        model = build_model(config_of(norm_place=place), 11, 11, PAD).eval()
-        assert isinstance(model.decoder_norm, nn.LayerNorm) == (place == "pre")
+    for norm_place in ("pre", "post"):
+        model = build_model(config_of(norm_place=norm_place), 11, 11, PAD).eval()
+        assert isinstance(model.decoder_norm, nn.LayerNorm) == (norm_place == "pre")
         hidden, _ = model.decode(model.encode(src, src_len), src)
-        assert hidden.mean(-1).abs().max() < 1e-5, "a norm comes last in either"
+        assert hidden.mean(-1).abs().max() < 1e-5, "both end with a norm"

@@ -1,4 +1,4 @@
 """Hand-written forward and backward passes, each tested against the plain equation it replaces.
 
-`selection.py` decides which of them run. benchmarks/LOG.md records what each of them gains.
+`selection.py` decides which kernels run. benchmarks/LOG.md records the gain of each kernel.
 """

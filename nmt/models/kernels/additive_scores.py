@@ -24,7 +24,7 @@ def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
 class _AdditiveScores(torch.autograd.Function):
     """Process one query position at a time; the backward pass computes each tanh again.
 
-    Uses tanh(x) = 2 s - 1 with s = sigmoid(2 x), whose derivative is 4 (s - s^2): on a CPU,
+    Uses tanh(x) = 2 s - 1 with s = sigmoid(2 x) and the derivative 4 (s - s^2), because on a CPU
     torch's tanh takes three to six times as long as its sigmoid.
     """
 

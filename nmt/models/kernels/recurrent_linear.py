@@ -113,7 +113,7 @@ class _LoopWeights(torch.autograd.Function):
 
 
 class _LoopStep(torch.autograd.Function):
-    """The product of one step. Its backward pass collects what the weight gradient needs."""
+    """The product of one step. Its backward pass collects the factors of the weight gradient."""
 
     @staticmethod
     def forward(
