@@ -216,7 +216,7 @@ def analyse_test_set(
 def _add_comet(
     statistics: TestSetStatistics, scores: Sequence[Sequence[float]], command: str
 ) -> None:
-    """Add a metric whose line scores an external command computed, for each system."""
+    """Add the line scores of an external command as a metric, for each system."""
     statistics.metrics["comet"] = MeanMetric(command)
     for system, system_scores in zip(statistics.systems, scores, strict=True):
         line_scores = np.array(system_scores, np.float64)

@@ -98,7 +98,7 @@ def word_f1(
 
 
 def _count_in_band(words: Counter[str], band: Range, word_counts: Mapping[str, int]) -> int:
-    """Return the number of occurrences in `words` of words whose frequency is in the band."""
+    """Return the number of occurrences in `words` of words with a frequency in the band."""
     return sum(
         count for word, count in words.items() if band.low <= word_counts.get(word, 0) < band.high
     )

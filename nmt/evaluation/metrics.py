@@ -85,7 +85,7 @@ class Scores(BaseModel):
 
 
 class MeanMetric:
-    """A metric with the interface of sacreBLEU whose score is the mean of given line scores.
+    """A metric with the interface of sacreBLEU that averages given line scores.
 
     The statistics of a line are its score and 1.
     """

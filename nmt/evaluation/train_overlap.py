@@ -17,7 +17,7 @@ CHUNK_LINES = 10_000
 """Number of lines that a process counts at a time."""
 
 MAX_COUNTED_PAIRS = 1_000_000
-"""Maximum number of training pairs whose words are counted. It suffices to tell rare words."""
+"""Maximum number of training pairs to count words in. It suffices to tell rare words."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class TrainOverlap:
     word_counts: Counter[str]
     """Frequency of each word of the test set in the target side of the training text."""
     leaked: list[int]
-    """Numbers, from 1, of lines whose source equals a source of the training text."""
+    """Numbers, from 1, of lines with a source of the training text."""
     counted_pairs: int
-    """Number of training pairs whose words were counted."""
+    """Number of training pairs in which words were counted."""
 
 
 def find_train_overlap(

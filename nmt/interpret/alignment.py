@@ -22,7 +22,7 @@ def hard_alignment(weights: FloatArray) -> Links:
     """Link each target word to the source word of largest weight.
 
     `weights` is target x source words, with the end of the sentence last on both sides. A target
-    word whose largest weight is on the end stays unaligned. A source word without a link is linked
+    word with its largest weight on the end stays unaligned. A source word without a link is linked
     to the target word that gives it the largest weight, if that is at least MIN_WEIGHT.
     """
     target_rows = weights[:-1]
@@ -83,9 +83,9 @@ def intersection(forward: Links, backward: Links) -> Links:
 def grow_diag_final_and(forward: Links, backward: Links) -> Links:
     """Symmetrize alignments of both directions by grow-diag-final-and (Koehn et al. 2005).
 
-    Start with the intersection. Add links of the union next to a link, also diagonally, whose
-    source or target word is unaligned. Finally add links of either direction whose source and
-    target word are both unaligned.
+    Start with the intersection. Add links of the union next to a link, also diagonally, if
+    their source or target word is unaligned. Finally add links of either direction if their source
+    and target word are both unaligned.
     """
     union, links = forward | backward, forward & backward
     sources, targets = {s for s, _ in links}, {t for _, t in links}

@@ -33,7 +33,7 @@ from nmt.interpret.explanation import END, Explanation, SentencePieces
 WINDOW = 256
 """Number of lines that are sorted by length together, and segments held in memory."""
 MAX_CHARACTERS = 4000
-"""Longest line whose attention `word_attention` computes; the cost is quadratic in the length."""
+"""Maximum line length for `word_attention`; its cost is quadratic in the length."""
 MBR_ERROR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
 
 

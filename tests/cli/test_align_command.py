@@ -1,4 +1,4 @@
-"""`nmt align` with a model that reverses digits, whose alignment is known."""
+"""`nmt align` with a model that reverses digits, so that the alignment is known."""
 
 from __future__ import annotations
 

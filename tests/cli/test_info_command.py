@@ -1,4 +1,4 @@
-"""`nmt info` prints what a bug report needs, and nothing private."""
+"""`nmt info` prints facts for bug reports, and nothing private."""
 
 from __future__ import annotations
 

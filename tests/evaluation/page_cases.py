@@ -30,7 +30,7 @@ class AttendingSystem:
 
     name: str
     hypotheses: list[str] = field(default_factory=list)
-    """Hypotheses whose attention was requested."""
+    """Hypotheses for which attention was requested."""
 
     def attention(
         self, test_set: TestSet, pairs: Sequence[tuple[str, str]]

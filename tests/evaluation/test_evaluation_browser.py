@@ -55,7 +55,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
 
 
 def make_run_system(folder: Path) -> RunSystem:
-    """Return a run with learning curves whose engine has no attention."""
+    """Return a run with learning curves and an engine without attention."""
     run = RunDir(folder)
     records = [
         {"kind": "train", "update": 10, "loss": 3.0},

@@ -1,4 +1,4 @@
-"""The paired tests against sacreBLEU's own command, whatever stretches the samples come in."""
+"""The paired tests against sacreBLEU's own command, for every block size."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class ExampleList(ReportSection):
 
     title: str
     systems: list[str]
-    """Systems whose translations the list shows."""
+    """Systems that the list shows."""
     examples: list[ExampleLine]
 
 
@@ -187,7 +187,7 @@ class TestSetReport(ReportSection):
     examples: list[ExampleList]
     """Worst lines of a single system; largest differences between two systems."""
     leaked: list[int]
-    """Numbers, from 1, of lines whose source is in the training text."""
+    """Numbers, from 1, of lines with a source that is in the training text."""
     cautions: list[str]
     """Warnings about reading the scores of this test set."""
 
