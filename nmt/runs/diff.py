@@ -78,7 +78,7 @@ def diff_input_files(
 
 
 def _files_missing_in(others: list[InputFile], files: list[InputFile]) -> list[InputFile]:
-    """Return the files whose content is not among the others, each content once."""
+    """Return the files with a content that the others do not have, each content once."""
     hashes = {file.sha256 for file in others}
     by_hash = {file.sha256: file for file in files}
     return [file for sha256, file in by_hash.items() if sha256 not in hashes]

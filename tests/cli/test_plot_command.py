@@ -15,7 +15,7 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def test_loss_and_bleu_are_drawn_within_80_columns(
+def test_plot_draws_loss_and_bleu_in_80_columns(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -28,7 +28,7 @@ def test_loss_and_bleu_are_drawn_within_80_columns(
     assert result.lines[-1] == "          A run"
 
 
-def test_several_runs_have_letters_of_their_own(
+def test_plot_gives_each_run_a_letter(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_several_runs_have_letters_of_their_own(
         (["EMPTY"], "nothing to plot has been recorded yet"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(
+def test_plot_refuses_invalid_arguments(
     digits: Digits, tmp_path: Path, flags: list[str], message: str
 ) -> None:
     empty = tmp_path / "empty"
@@ -66,7 +66,7 @@ def test_what_cannot_be_drawn_is_refused(
     assert result.err.count("error: ") == 1
 
 
-def test_a_run_that_has_no_validation_yet_is_drawn_as_far_as_it_goes(tiny: Tiny) -> None:
+def test_plot_without_validation_draws_training(tiny: Tiny) -> None:
     done(tiny.train())
     lines = (tiny.run / "metrics.jsonl").read_text().split("\n")
     kept = [line for line in lines if '"train"' in line]
@@ -75,7 +75,7 @@ def test_a_run_that_has_no_validation_yet_is_drawn_as_far_as_it_goes(tiny: Tiny)
     assert result.lines[-1] == "validation BLEU: no records yet"
 
 
-def test_pictures_are_written_and_the_terminal_is_left_alone(
+def test_plot_writes_images_instead_of_terminal(
     digits: Digits, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
@@ -91,7 +91,7 @@ def test_pictures_are_written_and_the_terminal_is_left_alone(
         assert words in text
 
 
-def test_without_matplotlib_pictures_are_refused_with_the_way_out(
+def test_plot_image_without_matplotlib_gives_advice(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -27,7 +27,7 @@ def runs(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path / "runs"
 
 
-def test_a_trained_run_is_listed_with_its_facts(runs: Path) -> None:
+def test_runs_list_shows_trained_run(runs: Path) -> None:
     [bad, good] = sorted(map(json.loads, done(nmt("runs", "--json")).lines), key=lambda r: r["run"])
     assert (bad["run"], bad["state"]) == ("bad", "damaged")
     assert (good["run"], good["state"], good["why"]) == (
@@ -48,32 +48,32 @@ def test_a_trained_run_is_listed_with_its_facts(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["runs"], ["runs", "list"], ["runs", "runs"]])
-def test_alone_or_with_a_folder_it_lists(runs: Path, words: list[str]) -> None:
+def test_runs_without_subcommand_lists(runs: Path, words: list[str]) -> None:
     result = done(nmt(*words))
     assert any(line.startswith("digits  finished ") for line in result.lines)
     assert any(line.startswith("bad     damaged ") for line in result.lines)
 
 
-def test_an_empty_folder_has_no_runs_and_that_is_no_error(tmp_path: Path) -> None:
+def test_runs_list_empty_folder_succeeds(tmp_path: Path) -> None:
     for flags in ([], ["--json"]):
         result = nmt("runs", tmp_path, *flags)
         assert (result.code, result.out) == (0, "")
         assert result.err == f"{tmp_path}: holds no run; `nmt train CONFIG` makes runs/NAME\n"
 
 
-def test_no_folder_is_an_error(tmp_path: Path) -> None:
+def test_runs_list_missing_folder_is_an_error(tmp_path: Path) -> None:
     result = nmt("runs", tmp_path / "nowhere")
     assert (result.code, result.out) == (2, "")
     assert "nowhere: no such folder" in result.err
 
 
-def test_a_reader_that_goes_away_is_no_error(runs: Path) -> None:
+def test_runs_list_closed_pipe_succeeds(runs: Path) -> None:
     line = f"{' '.join(NMT)} runs --json | true; exit ${{PIPESTATUS[0]}}"
     process = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True)
     assert (process.returncode, process.stderr) == (0, b"")
 
 
-def test_two_runs_are_compared(tiny: Tiny) -> None:
+def test_runs_diff_compares_two_runs(tiny: Tiny) -> None:
     other = tiny.folder / "other"
     done(tiny.train())
     done(tiny.train(*settings(model__d_hidden=16, train__max_updates=3), run=other))
@@ -91,7 +91,7 @@ def test_two_runs_are_compared(tiny: Tiny) -> None:
     assert any(line.startswith("3 ") for line in same.lines), "the validation at the end"
 
 
-def test_other_text_is_seen_by_its_hashes(tiny: Tiny) -> None:
+def test_runs_diff_shows_changed_text(tiny: Tiny) -> None:
     done(tiny.train())
     with (tiny.folder / "train.in").open("a") as src, (tiny.folder / "train.out").open("a") as tgt:
         src.write("1 2 3\n")
@@ -107,7 +107,7 @@ def test_other_text_is_seen_by_its_hashes(tiny: Tiny) -> None:
     assert "B has no record of the text of valid" in result.lines
 
 
-def test_what_is_no_run_cannot_be_compared(tiny: Tiny) -> None:
+def test_runs_diff_refuses_other_folders(tiny: Tiny) -> None:
     done(tiny.train())
     result = nmt("runs", "diff", tiny.run, tiny.folder / "rnu")
     assert (result.code, result.out) == (2, "")
@@ -117,7 +117,7 @@ def test_what_is_no_run_cannot_be_compared(tiny: Tiny) -> None:
 # -- the model card ----------------------------------------------------------------------------
 
 
-def test_training_writes_a_card_with_the_test_scores(digits: Digits) -> None:
+def test_train_writes_card_with_test_scores(digits: Digits) -> None:
     text = (digits.run / "README.md").read_text()
     assert f"model card: {digits.run / 'README.md'}\n" in digits.training.err
     assert "| test | 100.00 | 100.00 | 0.00 | 200 |" in text
@@ -125,7 +125,7 @@ def test_training_writes_a_card_with_the_test_scores(digits: Digits) -> None:
     assert "fp32 on cpu" in text
 
 
-def test_a_card_is_kept_up_to_date_until_a_person_edits_it(tiny: Tiny) -> None:
+def test_train_updates_card_until_edited(tiny: Tiny) -> None:
     card = tiny.run / "README.md"
     done(tiny.train())
     assert "max_updates 2 reached" in card.read_text()
@@ -139,7 +139,7 @@ def test_a_card_is_kept_up_to_date_until_a_person_edits_it(tiny: Tiny) -> None:
         assert card.read_text() == edited
 
 
-def test_the_card_of_a_run_that_is_overwritten_goes_with_it(tiny: Tiny) -> None:
+def test_train_overwrite_deletes_card(tiny: Tiny) -> None:
     done(tiny.train())
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     assert tiny.train("--overwrite", *flags, *settings(train__max_updates=50)).code == 2

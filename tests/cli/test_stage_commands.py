@@ -13,20 +13,20 @@ def stage(name: str, tiny: Tiny, *flags: str) -> Result:
     return done(nmt(name, tiny.config, "--run", tiny.run, *flags))
 
 
-def test_the_tokenizer_alone_writes_the_tokenizer_alone(tiny: Tiny) -> None:
+def test_tokenizer_command_writes_tokenizer_only(tiny: Tiny) -> None:
     result = stage("tokenizer", tiny)
     assert {path.name for path in tiny.run.iterdir()} == {"tokenizer.model", "tokenizer.json"}
     assert result.out == ""
     assert "tokenizer: char, both sides" in result.err
 
 
-def test_one_tokenizer_a_side_is_two_files(tiny: Tiny) -> None:
+def test_tokenizer_command_separate_sides_write_two_files(tiny: Tiny) -> None:
     stage("tokenizer", tiny, *settings(tokenizer__joint="false"))
     names = {"tokenizer.src.model", "tokenizer.tgt.model", "tokenizer.json"}
     assert {path.name for path in tiny.run.iterdir()} == names
 
 
-def test_prepare_writes_the_corpus_after_the_tokenizer(tiny: Tiny) -> None:
+def test_prepare_command_writes_corpus(tiny: Tiny) -> None:
     result = stage("prepare", tiny)
     assert "corpus: 96 training pairs, 4 validation pairs" in result.err
     corpus = Corpus.load(tiny.run / "corpus" / "train")
@@ -34,14 +34,14 @@ def test_prepare_writes_the_corpus_after_the_tokenizer(tiny: Tiny) -> None:
     assert corpus.lines("src") == (tiny.folder / "train.in").read_text().split("\n")[:-1]
 
 
-def test_train_keeps_what_the_stages_made(tiny: Tiny) -> None:
+def test_train_keeps_prepared_stages(tiny: Tiny) -> None:
     stage("tokenizer", tiny)
     assert "tokenizer: unchanged, kept" in stage("prepare", tiny).err
     result = done(tiny.train())
     assert "tokenizer: unchanged, kept\ncorpus: unchanged, kept\n" in result.err
 
 
-def test_a_second_prepare_changes_no_file(tiny: Tiny) -> None:
+def test_prepare_twice_changes_no_file(tiny: Tiny) -> None:
     stage("prepare", tiny)
     before = {p: p.stat().st_mtime_ns for p in tiny.run.rglob("*")}
     assert "corpus: unchanged, kept" in stage("prepare", tiny).err
@@ -58,7 +58,7 @@ def test_a_second_prepare_changes_no_file(tiny: Tiny) -> None:
         (settings(data__valid=5), False, False),
     ],
 )
-def test_a_changed_setting_redoes_the_stages_that_hang_on_it(
+def test_prepare_repeats_stages_of_changed_setting(
     tiny: Tiny, flags: list[str], tokenizer_kept: bool, corpus_kept: bool
 ) -> None:
     stage("prepare", tiny)
@@ -67,21 +67,21 @@ def test_a_changed_setting_redoes_the_stages_that_hang_on_it(
     assert ("corpus: unchanged, kept" in said) == corpus_kept
 
 
-def test_changed_text_redoes_both_stages_though_its_size_is_the_same(tiny: Tiny) -> None:
+def test_prepare_repeats_stages_of_changed_text(tiny: Tiny) -> None:
     stage("prepare", tiny)
     file = tiny.folder / "train.in"
     file.write_text(file.read_text().replace("0", "7"))
     assert "unchanged" not in stage("prepare", tiny).err
 
 
-def test_touched_text_of_the_same_content_redoes_nothing(tiny: Tiny) -> None:
+def test_prepare_ignores_touched_text(tiny: Tiny) -> None:
     stage("prepare", tiny)
     for file in tiny.folder.glob("train.*"):
         file.touch()
     assert stage("prepare", tiny).err.count("unchanged, kept") == 2
 
 
-def test_dropped_pairs_are_counted_by_reason(tiny: Tiny) -> None:
+def test_prepare_counts_dropped_pairs_by_reason(tiny: Tiny) -> None:
     for side in ("in", "out"):
         with open(tiny.folder / f"train.{side}", "a") as stream:
             stream.write("\n" + "1" * 99 + "\n")

@@ -41,13 +41,13 @@ CHANGED = {
 }
 
 
-def test_every_change_of_the_config_is_tested() -> None:
+def test_modifiers_cover_all_settings() -> None:
     assert set(CHANGED) == set(AugmentConfig.model_fields)
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.3])
 @pytest.mark.parametrize("name", CHANGED)
-def test_each_change_comes_as_often_as_asked_for(name: str, rate: float) -> None:
+def test_augment_pair_applies_modifier_at_its_rate(name: str, rate: float) -> None:
     rng = random.Random(5)
     found = [drawn(rng, **{name: rate}) for _ in range(ROUNDS)]
     changed = [pair for pair in found if pair != (SRC, TGT)]
@@ -58,7 +58,7 @@ def test_each_change_comes_as_often_as_asked_for(name: str, rate: float) -> None
     assert least * rate * ROUNDS - 5 * deviation < len(changed) < rate * ROUNDS + 5 * deviation
 
 
-def test_changes_come_independently_of_each_other() -> None:
+def test_augment_pair_modifiers_are_independent() -> None:
     rng = random.Random(5)
     found = Counter(
         (src.isupper(), tgt[-1:] == ".")
@@ -70,7 +70,7 @@ def test_changes_come_independently_of_each_other() -> None:
 
 @given(LINES, LINES, st.integers(0, 99))
 @CASES
-def test_with_all_rates_0_nothing_changes(src: str, tgt: str, seed: int) -> None:
+def test_augment_pair_with_rates_0_keeps_pair(src: str, tgt: str, seed: int) -> None:
     assert augment_pair(src, tgt, AugmentConfig(), random.Random(seed)) == (src, tgt)
 
 
@@ -79,7 +79,7 @@ RATES = st.fixed_dictionaries(dict.fromkeys(CHANGED, st.sampled_from([0.0, 0.3, 
 
 @given(LINES, LINES, RATES, st.integers(0, 99))
 @CASES
-def test_the_numbers_drawn_decide_and_nothing_else(
+def test_augment_pair_depends_on_rng_only(
     src: str, tgt: str, rates: dict[str, float], seed: int
 ) -> None:
     random.seed(seed)
@@ -91,7 +91,7 @@ def test_the_numbers_drawn_decide_and_nothing_else(
 
 @given(LINES, LINES, st.sampled_from(["upper", "title", "typos"]), st.integers(0, 99))
 @CASES
-def test_words_keep_their_count(src: str, tgt: str, name: str, seed: int) -> None:
+def test_augment_pair_keeps_number_of_words(src: str, tgt: str, name: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5):
         found = drawn(rng, src, tgt, **{name: 0.9})
@@ -101,7 +101,7 @@ def test_words_keep_their_count(src: str, tgt: str, name: str, seed: int) -> Non
 
 @given(LINES, LINES, st.integers(0, 99))
 @CASES
-def test_both_sides_get_the_same_sign_between_their_words(src: str, tgt: str, seed: int) -> None:
+def test_noise_adds_same_symbol_to_both_sides(src: str, tgt: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5):
         found = drawn(rng, src, tgt, noise=0.9)
@@ -119,7 +119,7 @@ def test_both_sides_get_the_same_sign_between_their_words(src: str, tgt: str, se
         assert signs[0] in SYMBOLS
 
 
-def test_every_sign_and_every_place_comes_up() -> None:
+def test_noise_uses_all_symbols_and_positions() -> None:
     rng = random.Random(1)
     found = [drawn(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
     assert {sign for src, _ in found for sign in src} - set("a b") == set(SYMBOLS)
@@ -131,7 +131,7 @@ def test_every_sign_and_every_place_comes_up() -> None:
 
 
 @pytest.mark.parametrize("sign", SYMBOLS)
-def test_signs_are_no_letters_and_stay_one_character(sign: str) -> None:
+def test_symbols_are_single_caseless_characters(sign: str) -> None:
     assert not sign.isalnum()
     assert sign.upper() == sign
     assert not sign.isspace()
@@ -151,7 +151,7 @@ def test_signs_are_no_letters_and_stay_one_character(sign: str) -> None:
         ("", 0.5, "★"),
     ],
 )
-def test_a_sign_is_put_between_words(text: str, where: float, expected: str) -> None:
+def test_insert_symbol_at_word_boundary(text: str, where: float, expected: str) -> None:
     assert insert_symbol(text, "★", where) == expected
 
 
@@ -166,11 +166,11 @@ def test_a_sign_is_put_between_words(text: str, where: float, expected: str) -> 
         ("", ""),
     ],
 )
-def test_titles_begin_each_word_with_a_capital(text: str, expected: str) -> None:
+def test_title_case_capitalizes_first_letters(text: str, expected: str) -> None:
     assert title_case(text) == expected
 
 
-def test_capitals_come_before_titles_and_noise_stays_in_both() -> None:
+def test_upper_precedes_title_and_keeps_noise() -> None:
     rates = {"upper": 0.9, "title": 0.9, "noise": 0.9}
     rng = random.Random(3)
     found = {drawn(rng, "a cat", "un chat", **rates) for _ in range(1000)}
@@ -196,7 +196,7 @@ def test_capitals_come_before_titles_and_noise_stays_in_both() -> None:
     ],
     ids=ascii,
 )
-def test_marks_are_left_out_where_both_sides_have_one(
+def test_punctuation_is_removed_from_both_sides_only(
     src: str, tgt: str, expected: tuple[str, str]
 ) -> None:
     rng = random.Random(1)
@@ -224,7 +224,7 @@ def one_slip(word: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("word", ["cat", "world", "été", "x1y"])
-def test_a_slip_is_one_of_those_that_happen_and_each_does(word: str) -> None:
+def test_misspell_makes_every_kind_of_typo(word: str) -> None:
     rng = random.Random(2)
     found = Counter(misspell(word, rng) for _ in range(ROUNDS))
     possible = one_slip(word)
@@ -237,14 +237,14 @@ def test_a_slip_is_one_of_those_that_happen_and_each_does(word: str) -> None:
     ("letter", "keys"),
     [("q", "w"), ("p", "o"), ("s", "ad"), ("S", "AD"), ("m", "n"), ("é", "é"), ("7", "7")],
 )
-def test_keys_beside_a_letter(letter: str, keys: str) -> None:
+def test_neighbor_key_returns_adjacent_keys(letter: str, keys: str) -> None:
     rng = random.Random(1)
     counts = Counter(neighbor_key(letter, rng) for _ in range(400))
     assert set(counts) == set(keys)
     assert min(counts.values()) > 400 / len(keys) / 2
 
 
-def test_a_tenth_of_the_longer_words_have_a_slip_and_short_ones_none() -> None:
+def test_add_typos_changes_a_tenth_of_long_words() -> None:
     words = [f"number{i}" for i in range(40)] + ["to", "a"] * 10
     rng = random.Random(1)
     for _ in range(50):

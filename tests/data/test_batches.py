@@ -69,7 +69,7 @@ def all_rows(batches: list[Batch]) -> list[int]:
 
 @given(LENGTHS, BUDGETS, MOST, st.booleans())
 @PLANS
-def test_each_row_stands_in_exactly_one_batch(
+def test_plan_batches_contains_each_row_once(
     pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
 ) -> None:
     assert all_rows(plan(pairs, budget, most, tight)) == list(range(len(pairs)))
@@ -77,7 +77,7 @@ def test_each_row_stands_in_exactly_one_batch(
 
 @given(LENGTHS, BUDGETS, MOST)
 @PLANS
-def test_batches_keep_the_budget_and_fit_their_rows(
+def test_plan_batches_fits_rows_within_budget(
     pairs: list[tuple[int, int]], budget: int, most: int
 ) -> None:
     src, tgt = columns(pairs)
@@ -99,7 +99,7 @@ def test_batches_keep_the_budget_and_fit_their_rows(
 
 @given(LENGTHS, BUDGETS, MOST)
 @PLANS
-def test_tight_batches_have_the_same_rows_and_no_column_of_padding_alone(
+def test_pad_to_longest_keeps_rows_and_shrinks_shapes(
     pairs: list[tuple[int, int]], budget: int, most: int
 ) -> None:
     src, tgt = columns(pairs)
@@ -112,7 +112,7 @@ def test_tight_batches_have_the_same_rows_and_no_column_of_padding_alone(
 
 @given(LENGTHS, LENGTHS, BUDGETS, MOST, st.booleans())
 @PLANS
-def test_shapes_learned_elsewhere_cut_nothing_off(
+def test_plan_batches_with_foreign_shapes_fits_all_rows(
     pairs: list[tuple[int, int]], seen: list[tuple[int, int]], budget: int, most: int, tight: bool
 ) -> None:
     """Text that is drawn anew can be longer than all that the shapes were made for."""
@@ -127,7 +127,7 @@ def test_shapes_learned_elsewhere_cut_nothing_off(
 
 @pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("most", [1, 2, 8])
-def test_pairs_longer_than_all_that_is_counted_fit_too(most: int, tight: bool) -> None:
+def test_plan_batches_beyond_counted_lengths_fits_rows(most: int, tight: bool) -> None:
     odd = [
         (MAX_COUNTED_LENGTH + 400, 2 * MAX_COUNTED_LENGTH),
         (MAX_COUNTED_LENGTH + 70, 5),
@@ -146,7 +146,7 @@ def test_pairs_longer_than_all_that_is_counted_fit_too(most: int, tight: bool) -
 
 @given(LENGTHS, BUDGETS, MOST)
 @PLANS
-def test_at_most_the_last_batch_is_small(
+def test_plan_batches_only_last_batch_is_small(
     pairs: list[tuple[int, int]], budget: int, most: int
 ) -> None:
     batches = plan(pairs, budget, most)
@@ -156,14 +156,14 @@ def test_at_most_the_last_batch_is_small(
 
 @given(LENGTHS, BUDGETS, MOST)
 @PLANS
-def test_the_shortest_come_first(pairs: list[tuple[int, int]], budget: int, most: int) -> None:
+def test_plan_batches_ascends_in_target_length(pairs: list[tuple[int, int]], budget: int, most: int) -> None:
     lengths = [batch.tgt_length for batch in plan(pairs, budget, most)]
     assert lengths == sorted(lengths)
 
 
 @given(LENGTHS, BUDGETS, MOST, st.booleans())
 @PLANS
-def test_a_plan_is_a_pure_function_of_its_arguments(
+def test_plan_batches_is_a_pure_function(
     pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
 ) -> None:
     src, tgt = columns(pairs)
@@ -178,7 +178,7 @@ def test_a_plan_is_a_pure_function_of_its_arguments(
 
 @given(LENGTHS, BUDGETS, MOST, st.randoms(use_true_random=False))
 @PLANS
-def test_every_order_of_the_pairs_has_as_many_batches_of_each_length(
+def test_plan_batches_batch_counts_ignore_pair_order(
     pairs: list[tuple[int, int]], budget: int, most: int, random: Random
 ) -> None:
     """Every epoch takes as long, wherever its pairs stand."""
@@ -191,7 +191,7 @@ def test_every_order_of_the_pairs_has_as_many_batches_of_each_length(
     assert counts[0] == counts[1]
 
 
-def test_the_order_of_the_pairs_decides_which_of_them_meet() -> None:
+def test_plan_batches_pair_order_decides_composition() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 40, (500, 2))
     meetings = []
@@ -202,14 +202,14 @@ def test_the_order_of_the_pairs_decides_which_of_them_meet() -> None:
     assert meetings[0] != meetings[1]
 
 
-def test_pairs_of_equal_lengths_keep_their_order() -> None:
+def test_plan_batches_keeps_order_of_equal_lengths() -> None:
     [first, second] = plan([(5, 7)] * 4, 14, 8)
     assert rows_of([first, second]) == [[0, 1], [2, 3]]
 
 
 @given(LENGTHS, BUDGETS)
 @PLANS
-def test_a_whole_text_is_planned_tightly(pairs: list[tuple[int, int]], budget: int) -> None:
+def test_plan_eval_batches_pads_to_longest(pairs: list[tuple[int, int]], budget: int) -> None:
     src, tgt = columns(pairs)
     batches = plan_eval_batches(src, tgt, budget)
     assert all_rows(batches) == list(range(len(pairs)))
@@ -221,7 +221,7 @@ def test_a_whole_text_is_planned_tightly(pairs: list[tuple[int, int]], budget: i
         assert batch.tgt_tokens <= budget or len(batch.rows) == 1
 
 
-def test_no_rows_make_no_batches() -> None:
+def test_plan_batches_without_rows_is_empty() -> None:
     assert plan_eval_batches(array([]), array([]), 100) == []
     assert list(plan_batches(array([]), array([]), 100, shapes_of([(3, 3)], 2), False)) == []
 
@@ -232,7 +232,7 @@ def test_no_rows_make_no_batches() -> None:
     tokens=st.one_of(st.none(), st.integers(1, 200)),
 )
 @PLANS
-def test_a_cut_covers_the_batch_in_order_within_the_budget(
+def test_batch_split_keeps_order_within_budget(
     rows: int, length: int, tokens: int | None
 ) -> None:
     batch = Batch(np.arange(rows), 7, length)
@@ -246,7 +246,7 @@ def test_a_cut_covers_the_batch_in_order_within_the_budget(
         assert sum(len(part.rows) < max(1, tokens // length) for part in parts) <= 1
 
 
-def test_the_worst_batches_have_the_most_tokens_and_the_most_pairs_of_tokens() -> None:
+def test_largest_batches_maximize_tokens_and_token_pairs() -> None:
     wide = Batch(np.arange(2), 50, 2)  # 104 tokens, 200 pairs of a source and a target token
     tall = Batch(np.arange(10), 2, 8)  # 100 and 160
     even = Batch(np.arange(9), 6, 6)  # 108 and 324
@@ -255,7 +255,7 @@ def test_the_worst_batches_have_the_most_tokens_and_the_most_pairs_of_tokens() -
 
 
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="../shared/corpora/multi30k is not here")
-def test_little_is_padding_on_real_lengths() -> None:
+def test_plan_batches_on_multi30k_pads_little() -> None:
     text = {side: list(read_lines(MULTI30K / f"train.{side}")) for side in ("en", "de")}
     sample = [*text["en"][:4000], *text["de"][:4000]]
     config = TokenizerConfig(type="bpe", vocab_size=4000)

@@ -62,7 +62,7 @@ def least_padding(histogram: dict[int, int], most: int) -> int:
 
 @given(HISTOGRAMS, st.integers(1, 10))
 @CASES
-def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
+def test_choose_shapes_source_lengths_are_optimal(histogram: dict[int, int], most: int) -> None:
     pairs = [(length, 7) for length, count in histogram.items() for _ in range(count)]
     shapes = choose_shapes(counted(pairs), most)
     assert shapes.tgt_lengths.tolist() == [7]
@@ -73,7 +73,7 @@ def test_source_edges_are_the_best_of_all(histogram: dict[int, int], most: int) 
 
 @given(HISTOGRAMS, st.integers(1, 4))  # of more shapes than four some are kept for the sources
 @CASES
-def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) -> None:
+def test_choose_shapes_target_lengths_are_optimal(histogram: dict[int, int], most: int) -> None:
     pairs = [(7, length) for length, count in histogram.items() for _ in range(count)]
     shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) <= most
@@ -82,7 +82,7 @@ def test_target_edges_are_the_best_of_all(histogram: dict[int, int], most: int) 
     assert padding(histogram, edges) == least_padding(histogram, most)
 
 
-def test_edges_by_hand() -> None:
+def test_choose_shapes_small_example() -> None:
     pairs = [(2, 5)] * 5 + [(3, 5)] + [(9, 5)] * 3
     assert listed(choose_shapes(counted(pairs), 1)) == [(9, 5)]
     assert listed(choose_shapes(counted(pairs), 2)) == [(3, 5), (9, 5)]
@@ -90,7 +90,7 @@ def test_edges_by_hand() -> None:
     assert listed(choose_shapes(counted(pairs), 4)) == [(2, 5), (3, 5), (9, 5)]
 
 
-def test_the_weight_of_a_part_decides() -> None:
+def test_choose_shapes_depends_on_weights() -> None:
     short = columns([(2, 5), (9, 5), (9, 5)])
     long = columns([(7, 5)])
     light, heavy = (length_histogram([(*short, 1.0), (*long, weight)]) for weight in (0.5, 9.0))
@@ -101,7 +101,7 @@ def test_the_weight_of_a_part_decides() -> None:
 
 @given(PAIRS, st.integers(1, 30))
 @CASES
-def test_no_more_shapes_than_asked_for_and_every_pair_fits_one(pairs: Pairs, most: int) -> None:
+def test_choose_shapes_fits_pairs_within_limit(pairs: Pairs, most: int) -> None:
     shapes = choose_shapes(counted(pairs), most)
     assert len(shapes) == len(listed(shapes)) <= most
     assert (np.diff(shapes.tgt_lengths) > 0).all()
@@ -118,7 +118,7 @@ def test_no_more_shapes_than_asked_for_and_every_pair_fits_one(pairs: Pairs, mos
 
 @given(HISTOGRAMS, st.booleans())
 @CASES
-def test_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) -> None:
+def test_choose_shapes_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) -> None:
     lengths = [length for length, count in histogram.items() for _ in range(count)]
     counts = counted([(n, 7) if of_source else (7, n) for n in lengths])
     found = [
@@ -128,7 +128,7 @@ def test_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) 
     assert found == sorted(found, reverse=True)
 
 
-def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
+def test_choose_shapes_many_shapes_pad_both_sides_less() -> None:
     src, tgt = np.random.default_rng(1).gamma(4, 6, (2, 5000)).astype(np.int64) + 1
     counts = length_histogram([(src, tgt, 1.0)])
     found = []
@@ -148,7 +148,7 @@ def test_many_shapes_pad_less_than_few_on_both_sides() -> None:
 
 @given(PAIRS, st.integers(1, 4), st.sampled_from([5, 50, 500]))
 @CASES
-def test_a_window_has_no_more_shapes_than_its_batches_are_worth(
+def test_unlimited_shapes_are_limited_by_batches(
     pairs: Pairs, windows: int, batch_tokens: int
 ) -> None:
     shapes = choose_unlimited_shapes(counted(pairs), batch_tokens, windows)
@@ -156,7 +156,7 @@ def test_a_window_has_no_more_shapes_than_its_batches_are_worth(
     assert 1 <= len(shapes) <= max(1, 1.4 * batches + 0.5)
 
 
-def test_lengths_are_counted_by_pair_and_the_longest_as_one() -> None:
+def test_length_histogram_counts_weights_and_clips() -> None:
     counts = length_histogram(
         [(*columns([(1, 2), (1, 2), (3, 1)]), 2.0), (*columns([(5000, 2), (2000, 9000)]), 0.5)]
     )
@@ -172,7 +172,7 @@ def test_lengths_are_counted_by_pair_and_the_longest_as_one() -> None:
 
 @given(PAIRS, PAIRS, BUDGETS, st.integers(1, 12), st.booleans())
 @CASES
-def test_batches_hold_each_row_once_fit_it_and_keep_the_budget(
+def test_plan_batches_with_any_shapes_fits_rows(
     counted_pairs: Pairs, pairs: Pairs, budget: int, most: int, tight: bool
 ) -> None:
     """The shapes may be of another text, of which all lengths may be shorter."""
@@ -193,7 +193,7 @@ def test_batches_hold_each_row_once_fit_it_and_keep_the_budget(
 
 @given(PAIRS, BUDGETS, st.integers(1, 12), st.data())
 @CASES
-def test_batches_of_counted_lengths_have_the_given_shapes_only(
+def test_plan_batches_uses_only_given_shapes(
     pairs: Pairs, budget: int, most: int, data: st.DataObject
 ) -> None:
     shapes = choose_shapes(counted(pairs), most)
@@ -204,14 +204,14 @@ def test_batches_of_counted_lengths_have_the_given_shapes_only(
 
 @given(PAIRS, BUDGETS, st.integers(1, 12))
 @CASES
-def test_only_the_last_batch_is_small(pairs: Pairs, budget: int, most: int) -> None:
+def test_plan_batches_fills_all_but_last_batch(pairs: Pairs, budget: int, most: int) -> None:
     shapes = choose_shapes(counted(pairs), most)
     batches = list(plan_batches(*columns(pairs), budget, shapes, pad_to_longest=False))
     assert all(len(b.rows) == max(1, budget // b.tgt_length) for b in batches[:-1])
     assert [b.tgt_length for b in batches] == sorted(b.tgt_length for b in batches)
 
 
-def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
+def test_plan_batches_longer_pairs_get_larger_shapes() -> None:
     shapes = choose_shapes(counted([(4, 4), (8, 8)]), 2)
     src, tgt = columns([(4, 4), (100, 3), (3, 100), (100, 200)])
     batches = list(plan_batches(src, tgt, 8, shapes, pad_to_longest=False))
@@ -222,7 +222,7 @@ def test_pairs_longer_than_all_seen_fit_what_they_need() -> None:
         assert tgt_length >= tgt[row]
 
 
-def test_batches_by_hand() -> None:
+def test_plan_batches_small_example() -> None:
     shapes = choose_shapes(counted([(2, 3), (5, 3), (9, 6)]), 3)
     assert listed(shapes) == [(2, 3), (5, 3), (9, 6)]
     src, tgt = columns([(5, 3), (2, 3), (1, 1), (9, 6), (4, 2)])

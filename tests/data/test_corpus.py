@@ -52,7 +52,7 @@ def check(corpus: Corpus, pairs: list[Pair], tokenizers: Tokenizers) -> None:
     assert corpus.total("pairs") == sum(corpus.sizes) == len(pairs)
 
 
-def test_tokens_come_back(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_tokens_are_readable(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c", note="é")
     check(corpus, PAIRS, tokenizers)
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
@@ -60,7 +60,7 @@ def test_tokens_come_back(tmp_path: Path, tokenizers: Tokenizers) -> None:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=ascii)
-def test_text_comes_back(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> None:
+def test_build_corpus_text_is_readable(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> None:
     corpus = corpus_of([pair, pair], tokenizers, tmp_path / "c")
     for number, side in enumerate(("src", "tgt")):
         assert corpus.lines(side) == [pair[number]] * 2
@@ -69,7 +69,7 @@ def test_text_comes_back(tmp_path: Path, tokenizers: Tokenizers, pair: Pair) -> 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 100])
 @pytest.mark.parametrize("shard", [1, 5, 1000])
-def test_pairs_stay_in_order_whatever_the_chunks_and_shards(
+def test_build_corpus_keeps_order_for_any_sizes(
     tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, size: int, shard: int
 ) -> None:
     monkeypatch.setattr(corpus_module, "SHARD", shard)
@@ -86,7 +86,7 @@ def test_pairs_stay_in_order_whatever_the_chunks_and_shards(
     assert corpus.lengths("tgt", rows).tolist() == corpus.lengths("tgt")[rows].tolist()
 
 
-def test_several_text_sets_stand_end_to_end(
+def test_corpus_concatenates_text_sets(
     tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(corpus_module, "SHARD", 2)
@@ -99,7 +99,7 @@ def test_several_text_sets_stand_end_to_end(
     assert corpus.tags == [()] * 11
 
 
-def test_a_set_has_the_tags_of_its_tokenizer_before_every_source(
+def test_build_corpus_prepends_tags_to_sources(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     tags = tuple(tokenizers.src.reserved[:2])
@@ -110,7 +110,7 @@ def test_a_set_has_the_tags_of_its_tokenizer_before_every_source(
     assert corpus.row("tgt", 0).tolist() == tokenizers.tgt.encode([PAIRS[0][1]])[0]
 
 
-def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_is_complete_requires_all_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
     folder = tmp_path / "c"
     assert not is_complete(folder)
     corpus_of(PAIRS, tokenizers, folder, links=[set() for _ in PAIRS])
@@ -122,7 +122,7 @@ def test_a_set_is_whole_only_with_all_its_files(tmp_path: Path, tokenizers: Toke
         file.write_bytes(content)
 
 
-def test_text_sets_are_opened_only_where_all_are_whole(
+def test_corpus_load_requires_complete_sets(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     with pytest.raises(RunError, match="nowhere: expected prepared text"):
@@ -143,7 +143,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_other_processes_make_the_same_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_with_workers_writes_equal_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pairs = [
         (f"line {n}" if n % 5 else "", "x " * (n % 7)) for n in range(8 * MIN_CHUNKS_FOR_WORKERS)
     ]
@@ -155,7 +155,7 @@ def test_other_processes_make_the_same_files(tmp_path: Path, tokenizers: Tokeniz
     assert files_below(tmp_path / "1") == files_below(tmp_path / "2")
 
 
-def test_arrays_are_memory_mapped_in_two_bytes_and_open_without_pickle(
+def test_corpus_arrays_are_mapped_16_bit_integers(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
@@ -179,14 +179,14 @@ class ManyPieces(Tokenizer):
         return [np.array([69_999, 3], np.int32) for _ in lines]
 
 
-def test_a_large_vocabulary_gets_wider_ids(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_large_vocabulary_uses_32_bits(tmp_path: Path, tokenizers: Tokenizers) -> None:
     both = Tokenizers(ManyPieces(), tokenizers.tgt)
     corpus = corpus_of([("a", "b")], both, tmp_path / "c")
     assert corpus.row("src", 0).tolist() == [69_999, 3]
     assert corpus.row("tgt", 0).dtype == np.uint16
 
 
-def test_training_text_drops_with_a_reason_and_keeps_the_rest_aligned(
+def test_build_corpus_drops_pairs_with_reasons(
     tmp_path: Path, tokenizers: Tokenizers
 ) -> None:
     long = "x" * 9  # nine letters, none of them in the tokenizer's text: nine bytes and a space
@@ -211,14 +211,14 @@ def test_training_text_drops_with_a_reason_and_keeps_the_rest_aligned(
     ]
 
 
-def test_drops_of_several_sets_are_added_up(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_corpus_dropped_sums_text_sets(tmp_path: Path, tokenizers: Tokenizers) -> None:
     texts = [[("", "a"), ("b", "c")], [("d", "e")], [("f", " "), ("x" * 99, "b")]]
     for number, pairs in enumerate(texts):
         corpus_of(pairs, tokenizers, tmp_path / str(number), max_length=8)
     assert Corpus.load(tmp_path).dropped() == {"blank": 2, "over 8 tokens": 1}
 
 
-def test_the_longest_allowed_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_keeps_pair_of_max_length(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pair = ("line 1 of the text", "line 2 of the text")
     longest = max(len(tokenizers.src.encode(pair[:1])[0]), len(tokenizers.tgt.encode(pair[1:])[0]))
     for limit, kept in ((longest, 1), (longest - 1, 0)):
@@ -226,14 +226,14 @@ def test_the_longest_allowed_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers
         assert len(corpus) == kept
 
 
-def test_without_a_limit_every_pair_is_kept(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_without_max_length_keeps_all(tmp_path: Path, tokenizers: Tokenizers) -> None:
     pairs = [("", ""), (" ", "a"), ("x" * 500, "b")]
     corpus = corpus_of(pairs, tokenizers, tmp_path / "c")
     assert corpus.dropped() == {}
     check(corpus, pairs, tokenizers)
 
 
-def test_meta_and_text_are_files_a_person_can_open(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_writes_readable_meta_and_text(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus = corpus_of([("a", "é")], tokenizers, tmp_path / "c", max_length=9, settings=1)
     assert (tmp_path / "c" / "00000" / "tgt.txt").read_bytes() == "é\n".encode()
     meta = json.loads((tmp_path / "c" / "meta.json").read_text(encoding="utf-8"))
@@ -241,7 +241,7 @@ def test_meta_and_text_are_files_a_person_can_open(tmp_path: Path, tokenizers: T
     assert meta["settings"] == 1
 
 
-def test_an_error_in_the_middle_leaves_nothing(
+def test_build_corpus_error_leaves_no_folder(
     tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(corpus_module, "SHARD", 2)
@@ -255,7 +255,7 @@ def test_an_error_in_the_middle_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_error_keeps_old_corpus(tmp_path: Path, tokenizers: Tokenizers) -> None:
     def chunks() -> Iterator[Given]:
         yield from given([("a", "b")])
         raise KeyboardInterrupt
@@ -266,7 +266,7 @@ def test_an_error_keeps_the_corpus_that_was_there(tmp_path: Path, tokenizers: To
     check(Corpus(tmp_path / "c"), PAIRS, tokenizers)
 
 
-def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_require_pairs_empty_corpus_lists_drops(tmp_path: Path, tokenizers: Tokenizers) -> None:
     empty = corpus_of([], tokenizers, tmp_path / "a", max_length=5)
     check(empty, [], tokenizers)
     with pytest.raises(DataError, match=r"data\.train: expected at least one pair, .*\(empty\)"):
@@ -276,12 +276,12 @@ def test_an_empty_corpus_says_what_was_dropped(tmp_path: Path, tokenizers: Token
         require_pairs(dropped, "data.train")
 
 
-def test_a_corpus_with_pairs_passes(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_require_pairs_returns_corpus_with_pairs(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus = corpus_of([("a", "b")], tokenizers, tmp_path / "c", max_length=5)
     assert require_pairs(corpus, "data.train") is corpus
 
 
-def test_a_folder_that_is_no_corpus_names_the_file(tmp_path: Path) -> None:
+def test_corpus_missing_meta_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"meta\.json: no such file"):
         Corpus(tmp_path)
 
@@ -294,7 +294,7 @@ def test_a_folder_that_is_no_corpus_names_the_file(tmp_path: Path) -> None:
         ("tgt.txt", b"\xff\n" * 7, "tgt.txt: expected UTF-8, got damaged text"),
     ],
 )
-def test_a_damaged_file_is_named(
+def test_corpus_damaged_file_is_named(
     tmp_path: Path, tokenizers: Tokenizers, name: str, content: bytes, message: str
 ) -> None:
     corpus_of(PAIRS, tokenizers, tmp_path / "c")
@@ -303,7 +303,7 @@ def test_a_damaged_file_is_named(
         Corpus(tmp_path / "c").lines(name[:3])
 
 
-def test_arrays_of_another_text_are_refused(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_corpus_mismatched_arrays_are_refused(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus_of(PAIRS, tokenizers, tmp_path / "c")
     np.save(tmp_path / "c" / "00000" / "src.offsets.npy", np.array([0, 1, 2]))
     with pytest.raises(RunError, match=r"expected src.offsets.npy to match src.tokens.npy"):

@@ -69,13 +69,13 @@ def several(weights: list[float] | None = None, **options: Any) -> EpochPlanner:
     return epochs
 
 
-def test_each_pair_comes_once_an_epoch_over_all_windows() -> None:
+def test_epoch_contains_each_pair_once() -> None:
     epochs = several()
     for epoch in (0, 1, 4):
         assert sorted(rows_of(epoch_of(epochs, epoch))) == list(range(13_000))
 
 
-def test_with_weights_an_epoch_has_as_many_pairs_and_each_set_its_share() -> None:
+def test_epoch_with_weights_samples_shares() -> None:
     epochs = several([3.0, 1.0, 1.0])
     counts = Counter(rows_of(epoch_of(epochs, 0)))
     assert counts.total() == 13_000
@@ -85,7 +85,7 @@ def test_with_weights_an_epoch_has_as_many_pairs_and_each_set_its_share() -> Non
 
 
 @pytest.mark.parametrize("max_shapes", [None, 5])
-def test_batches_fit_their_rows_and_keep_the_budget(max_shapes: int | None) -> None:
+def test_plan_window_fits_rows_within_budget(max_shapes: int | None) -> None:
     epochs = several(max_shapes=max_shapes)
     text = epochs.corpus
     for number in range(epochs.num_windows):
@@ -100,7 +100,7 @@ def test_batches_fit_their_rows_and_keep_the_budget(max_shapes: int | None) -> N
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])
-def test_no_more_shapes_than_asked_for_over_all_windows_and_epochs(most: int) -> None:
+def test_plan_window_uses_at_most_max_shapes(most: int) -> None:
     epochs = several(max_shapes=most)
     shapes = {(src, tgt) for e in (0, 1) for its in epoch_of(epochs, e) for _, src, tgt in its}
     assert 1 <= len(shapes) <= most
@@ -108,7 +108,7 @@ def test_no_more_shapes_than_asked_for_over_all_windows_and_epochs(most: int) ->
 
 
 @pytest.mark.parametrize(("weights", "edges"), [([9.0, 1.0], {2, 9}), ([1.0, 9.0], {7, 9})])
-def test_shapes_are_those_of_the_text_as_it_is_mixed(weights: list[float], edges: set[int]) -> None:
+def test_planner_shapes_depend_on_weights(weights: list[float], edges: set[int]) -> None:
     """One set has sources of 2 and 9 tokens, the other of 7: what is rare goes up to the next."""
     text = Text(300, 100)
     text.of_side = {"src": np.repeat([1, 8, 6], [150, 150, 100]), "tgt": np.full(400, 4)}
@@ -116,7 +116,7 @@ def test_shapes_are_those_of_the_text_as_it_is_mixed(weights: list[float], edges
     assert {src for its in epoch_of(epochs, 0) for _, src, _ in its} == edges
 
 
-def test_a_window_is_a_pure_function_wherever_training_begins() -> None:
+def test_plan_window_is_a_pure_function() -> None:
     going = several([3.0, 1.0, 1.0])
     through = {(e, n): window(going, e, n) for e in (0, 1, 2) for n in range(going.num_windows)}
     for epoch, number in [(2, 1), (0, going.num_windows - 1), (2, 0), (2, 1)]:
@@ -124,7 +124,7 @@ def test_a_window_is_a_pure_function_wherever_training_begins() -> None:
         assert window(going, epoch, number) == through[epoch, number]
 
 
-def test_other_epochs_windows_and_seeds_are_planned_otherwise() -> None:
+def test_plan_window_differs_by_seed_epoch_and_window() -> None:
     text = Text(13_000)
     found = [
         frozenset(tuple(rows) for rows, _, _ in window(EpochPlanner(text, seed, 20), epoch, number))
@@ -135,12 +135,12 @@ def test_other_epochs_windows_and_seeds_are_planned_otherwise() -> None:
     assert len(set(found)) == len(found)
 
 
-def test_the_batches_of_a_window_do_not_come_sorted() -> None:
+def test_plan_window_shuffles_batches() -> None:
     lengths = [tgt for _, _, tgt in window(several(), 0, 0)]
     assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))
 
 
-def test_the_windows_of_an_epoch_hold_the_same_mix_of_lengths() -> None:
+def test_plan_window_windows_have_equal_mean_lengths() -> None:
     epochs = several()
     means = [
         float(epochs.corpus.lengths("tgt", np.array(rows_of([its]))).mean())
@@ -151,7 +151,7 @@ def test_the_windows_of_an_epoch_hold_the_same_mix_of_lengths() -> None:
 
 
 @pytest.mark.parametrize(("pairs", "batch_tokens"), [(1, 4096), (50, 64), (9000, 20), (9000, 40)])
-def test_a_window_has_about_as_many_batches_as_it_says(pairs: int, batch_tokens: int) -> None:
+def test_plan_window_has_about_window_batches(pairs: int, batch_tokens: int) -> None:
     epochs = EpochPlanner(Text(pairs), 1, batch_tokens)
     tokens = int((epochs.corpus.lengths("tgt") + 1).sum())
     assert epochs.num_windows == max(1, round(tokens / batch_tokens / WINDOW))

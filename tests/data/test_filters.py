@@ -67,7 +67,7 @@ def clean(
         ({"copies": True}, ("  ", "x"), ("y", "x"), "blank"),
     ],
 )
-def test_each_filter_drops_its_pairs_and_keeps_the_others(
+def test_cleaner_filter_drops_with_its_reason(
     settings: dict[str, Any], dropped: tuple[str, str], kept: tuple[str, str], reason: str
 ) -> None:
     first = ("same", "même")
@@ -86,17 +86,17 @@ def test_each_filter_drops_its_pairs_and_keeps_the_others(
         ("spaces", " a \u00a0 b\tc ", "a b c"),
     ],
 )
-def test_each_normaliser_changes_both_sides(name: str, text: str, expected: str) -> None:
+def test_cleaner_normalizer_changes_both_sides(name: str, text: str, expected: str) -> None:
     assert clean([(text, text)], normalise=[name]) == ([(expected, expected)], [])
 
 
-def test_filters_see_normalised_text_and_the_table_shows_what_stood_there() -> None:
+def test_cleaner_reads_normalized_and_logs_raw_text() -> None:
     kept, rows = clean([("a  b", "x"), ("a b", "x ")], normalise=["spaces"], duplicates="pair")
     assert kept == [("a b", "x")]
     assert rows == [["duplicate pair", "a.en:2", "a b", "x "]]
 
 
-def test_a_dropped_duplicate_does_not_make_another_one() -> None:
+def test_duplicate_filter_ignores_dropped_pairs() -> None:
     """What an earlier filter dropped was not seen by the last."""
     pairs = [("a b c", "x"), ("a b c", "x"), ("a b", "x")]
     kept, rows = clean(pairs, max_words=2, duplicates="tgt")
@@ -104,14 +104,14 @@ def test_a_dropped_duplicate_does_not_make_another_one() -> None:
     assert [row[0] for row in rows] == ["over 2 words"] * 2
 
 
-def test_odd_characters_stay_in_their_field() -> None:
+def test_drop_log_replaces_tabs_and_line_ends() -> None:
     kept, rows = clean([("a\tb", "a\tb"), ("a", "x")], copies=True)
     assert kept == [("a", "x")]
     assert rows == [["copy", "a.en:1", "a b", "a b"]]
 
 
 @pytest.mark.parametrize("duplicates", ["pair", "src", "tgt"])
-def test_links_stay_with_their_pair(duplicates: str) -> None:
+def test_drop_duplicates_keeps_links_with_pairs(duplicates: str) -> None:
     pairs = [("a", "a"), ("a b", "x"), ("b", "b"), ("a b", "x"), ("a", "y")]
     links: list[Links] = [{(0, 0)}, {(1, 0)}, {(0, 0)}, {(0, 0)}, set()]
     config = CleanConfig(copies=True, duplicates=duplicates)
@@ -123,7 +123,7 @@ def test_links_stay_with_their_pair(duplicates: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_what_is_dropped_does_not_depend_on_chunks_and_stands_in_the_order_of_lines(
+def test_drop_log_is_in_line_order_for_any_chunks(
     size: int,
 ) -> None:
     pairs = [("a", "x"), ("b", "b"), ("a", "x"), ("", "y"), ("a", "x"), ("b", "z"), ("b", "z")]
@@ -139,7 +139,7 @@ def test_what_is_dropped_does_not_depend_on_chunks_and_stands_in_the_order_of_li
     ]
 
 
-def test_without_filters_every_pair_passes() -> None:
+def test_prepare_chunks_without_filters_keeps_all() -> None:
     pairs = [("", ""), ("a", "a"), ("a", "a")]
     drops = DropLog()
     [block] = drop_duplicates(prepare_chunks(given(pairs), Preprocessor(), 1), drops, None)
@@ -147,7 +147,7 @@ def test_without_filters_every_pair_passes() -> None:
     assert not drops.counts
 
 
-def test_a_language_that_cannot_be_told_is_refused() -> None:
+def test_cleaner_unidentifiable_language_is_refused() -> None:
     with pytest.raises(DataError, match="got 'klingon'"):
         Cleaner(CleanConfig(language=True), ("en", "klingon"))
     Cleaner(CleanConfig(copies=True), ("en", "klingon"))
@@ -162,9 +162,9 @@ def test_cleaner_related_language_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("text", "share"), [("", 0.0), (" ", 0.0), ("ab 12", 0.5), ("été", 1.0)])
-def test_the_share_of_letters(text: str, share: float) -> None:
+def test_letter_share_ignores_whitespace(text: str, share: float) -> None:
     assert letter_share(text) == share
 
 
-def test_cleaner_entity_of_a_line_end_keeps_one_line() -> None:
+def test_cleaner_entity_of_line_end_keeps_one_line() -> None:
     assert clean([("a&#10;b", "a&#13;b")], normalise=["entities"]) == ([("a b", "a b")], [])

@@ -51,12 +51,12 @@ def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
     return plan_eval_batches(corpus.lengths("src") + 1, corpus.lengths("tgt") + 1, tokens)
 
 
-def test_rows_are_filled_up_with_pad() -> None:
+def test_pad_rows_pads_on_the_right() -> None:
     assert pad_rows([[5, 6], [], [7]], 3, 9).tolist() == [[5, 6, 9], [9, 9, 9], [7, 9, 9]]
     assert pad_rows([[5]], 1, 9).dtype == torch.int64
 
 
-def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
+def test_build_micro_batch_small_example(tokenizers: Tokenizers, tmp_path: Path) -> None:
     corpus = corpus_of([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
@@ -73,7 +73,7 @@ def test_a_micro_batch_by_hand(tokenizers: Tokenizers, tmp_path: Path) -> None:
     assert batch.padded_tokens == 2 * length
 
 
-def test_each_target_is_the_next_input(corpus: Corpus, tokenizers: Tokenizers) -> None:
+def test_build_micro_batch_targets_are_next_inputs(corpus: Corpus, tokenizers: Tokenizers) -> None:
     for batch in plan(corpus):
         micro = build_micro_batch(corpus, batch, tokenizers)
         flat = micro.tgt_in.flatten()
@@ -88,7 +88,7 @@ def test_each_target_is_the_next_input(corpus: Corpus, tokenizers: Tokenizers) -
             assert line == [*corpus.row("src", row).tolist(), EOS]
 
 
-def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
+def test_build_micro_batch_uses_special_ids_of_tokenizer(tmp_path: Path) -> None:
     class Letters(Tokenizer):
         def __init__(self, pad: int, bos: int, eos: int) -> None:
             self.pad, self.bos, self.eos, self.vocab_size = pad, bos, eos, 200
@@ -106,7 +106,7 @@ def test_another_tokenizers_special_ids_are_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [None, 1, 25])
-def test_micro_batches_cover_each_update_in_order(
+def test_build_rank_batch_micro_batches_keep_order(
     corpus: Corpus, tokenizers: Tokenizers, tokens: int | None
 ) -> None:
     batches = plan(corpus)
@@ -123,7 +123,7 @@ def test_micro_batches_cover_each_update_in_order(
 
 
 @pytest.mark.parametrize("size", [2, 3, 60])
-def test_workers_share_an_update_row_by_row(
+def test_build_rank_batch_divides_rows_among_ranks(
     corpus: Corpus, tokenizers: Tokenizers, size: int
 ) -> None:
     """Every row once, and every worker knows the tokens of all; one without rows counts none."""
@@ -145,14 +145,14 @@ def test_workers_share_an_update_row_by_row(
         )
 
 
-def test_on_a_cpu_a_batch_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:
+def test_micro_batch_to_cpu_is_not_copied(corpus: Corpus, tokenizers: Tokenizers) -> None:
     batch = build_micro_batch(corpus, plan(corpus)[0], tokenizers)
     assert batch.to(CPU) is batch
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu_all_but_the_lengths_move(corpus: Corpus, tokenizers: Tokenizers) -> None:
+def test_micro_batch_to_gpu_moves_all_but_lengths(corpus: Corpus, tokenizers: Tokenizers) -> None:
     device = torch.device("cuda")
     first = build_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
     assert first.src.is_pinned()
@@ -167,15 +167,15 @@ def test_on_a_gpu_all_but_the_lengths_move(corpus: Corpus, tokenizers: Tokenizer
 # prefetch
 
 
-def test_items_come_in_order() -> None:
+def test_prefetch_keeps_order() -> None:
     assert list(prefetch(iter(range(50)))) == list(range(50))
 
 
-def test_nothing_comes_of_nothing() -> None:
+def test_prefetch_empty_iterator_is_empty() -> None:
     assert list(prefetch(iter([]))) == []
 
 
-def test_none_is_an_item_like_any_other() -> None:
+def test_prefetch_yields_none_items() -> None:
     assert list(prefetch(iter([None, 1, None]))) == [None, 1, None]
 
 
@@ -188,7 +188,7 @@ def wait_until(condition: object) -> bool:
     return True
 
 
-def test_items_are_made_ahead_but_not_far() -> None:
+def test_prefetch_computes_limited_number_ahead() -> None:
     made: list[int] = []
 
     def items() -> Iterator[int]:
@@ -206,7 +206,7 @@ def test_items_are_made_ahead_but_not_far() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_error_arrives_after_what_came_before_it(error: type[BaseException]) -> None:
+def test_prefetch_raises_error_after_earlier_items(error: type[BaseException]) -> None:
     def items() -> Iterator[int]:
         yield from (1, 2)
         raise error("broken")
@@ -218,7 +218,7 @@ def test_an_error_arrives_after_what_came_before_it(error: type[BaseException]) 
 
 
 @pytest.mark.parametrize("taken", [0, 1, 3])
-def test_closing_early_ends_the_thread(taken: int) -> None:
+def test_prefetch_close_ends_thread(taken: int) -> None:
     before = set(threading.enumerate())
     stream = prefetch(count())
     assert list(islice(stream, taken)) == list(range(taken))
@@ -226,7 +226,7 @@ def test_closing_early_ends_the_thread(taken: int) -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_reading_to_the_end_ends_the_thread() -> None:
+def test_prefetch_exhausted_ends_thread() -> None:
     before = set(threading.enumerate())
     assert sum(prefetch(iter(range(10)))) == 45
     assert set(threading.enumerate()) <= before

@@ -39,13 +39,13 @@ def sides() -> tuple[list[str], list[str]]:
     return demo_lines("train.en")[:LINES], demo_lines("train.fr")[:LINES]
 
 
-def test_clean_text_has_no_blocks(sides: tuple[list[str], list[str]]) -> None:
+def test_blocks_from_ratios_aligned_text_is_empty(sides: tuple[list[str], list[str]]) -> None:
     assert blocks(*sides) == []
 
 
 @pytest.mark.parametrize("offset", [-2, -1, 1, 2])
 @pytest.mark.parametrize("size", [25, 200])
-def test_a_shifted_block_is_found_to_the_line(
+def test_blocks_from_ratios_finds_shifted_block(
     offset: int, size: int, sides: tuple[list[str], list[str]]
 ) -> None:
     src, tgt = sides
@@ -59,7 +59,7 @@ def test_a_shifted_block_is_found_to_the_line(
     assert abs(found.last - last) <= 2
 
 
-def test_the_rest_of_a_text_after_a_lost_line_is_one_block(
+def test_blocks_from_ratios_lost_line_shifts_remaining_text(
     sides: tuple[list[str], list[str]],
 ) -> None:
     src, tgt = sides
@@ -68,7 +68,7 @@ def test_the_rest_of_a_text_after_a_lost_line_is_one_block(
     assert abs(found.first - 1502) <= 2
 
 
-def test_a_shuffled_block_fits_nowhere(sides: tuple[list[str], list[str]]) -> None:
+def test_blocks_from_ratios_shuffled_block_is_unrelated(sides: tuple[list[str], list[str]]) -> None:
     src, tgt = sides
     block = tgt[500:600]
     random.Random(1).shuffle(block)
@@ -79,13 +79,13 @@ def test_a_shuffled_block_fits_nowhere(sides: tuple[list[str], list[str]]) -> No
     assert abs(found.last - 600) <= 3
 
 
-def test_short_blocks_are_not_told(sides: tuple[list[str], list[str]]) -> None:
+def test_blocks_from_ratios_ignores_short_blocks(sides: tuple[list[str], list[str]]) -> None:
     src, tgt = sides
     tgt[100:110] = [*tgt[101:110], tgt[100]]
     assert blocks(src, tgt) == []
 
 
-def test_the_search_is_the_best_path() -> None:
+def test_blocks_from_ratios_takes_best_path() -> None:
     """Against all paths over three states of a text of five lines: they give the same score."""
     ratios = np.full((60, len(OFFSETS)), -9.0, np.float32)
     ratios[:, 2] = 1.0
@@ -96,7 +96,7 @@ def test_the_search_is_the_best_path() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_block_search_in_parts_equals_the_whole(size: int) -> None:
+def test_block_search_in_parts_equals_one_search(size: int) -> None:
     states = [2] * 150 + [3] * 90 + [2] * 60 + [None] * 50 + [0] * 100 + [1] * 25 + [2] * 200
     ratios = np.random.default_rng(3).normal(-6, 3, (len(states), len(OFFSETS)))
     for i, state in enumerate(states):
@@ -114,7 +114,7 @@ def test_block_search_in_parts_equals_the_whole(size: int) -> None:
     assert [block.offset for block in found] == [1, None, -2, -1]
 
 
-def test_block_search_forgets_final_lines() -> None:
+def test_block_search_discards_final_lines() -> None:
     search = BlockSearch()
     aligned = np.full((100, len(OFFSETS)), -3.0, np.float32)
     aligned[:, 2] = 3.0
@@ -124,7 +124,7 @@ def test_block_search_forgets_final_lines() -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "parts", "tsv", "gzip"])
-def test_misaligned_blocks_of_a_text_set(
+def test_find_misaligned_blocks_in_any_text_set(
     form: str, tmp_path: Path, sides: tuple[list[str], list[str]]
 ) -> None:
     src, tgt = sides
@@ -155,7 +155,7 @@ def test_misaligned_blocks_of_a_text_set(
     assert abs(block.last - 1100) <= 2
 
 
-def test_misaligned_blocks_follow_a_changed_file(
+def test_find_misaligned_blocks_notices_changed_file(
     tmp_path: Path, sides: tuple[list[str], list[str]]
 ) -> None:
     src, tgt = sides
@@ -169,7 +169,7 @@ def test_misaligned_blocks_follow_a_changed_file(
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_misaligned_blocks_of_a_large_text_are_announced(
+def test_find_misaligned_blocks_announces_large_text(
     announced: bool,
     tmp_path: Path,
     sides: tuple[list[str], list[str]],
@@ -185,12 +185,12 @@ def test_misaligned_blocks_of_a_large_text_are_announced(
     assert capsys.readouterr().err == (expected if announced else "")
 
 
-def test_too_small_a_text_teaches_nothing() -> None:
+def test_fit_alignment_model_small_sample_returns_none() -> None:
     assert fit_alignment_model([("a b", "c d")] * 100) is None
     assert fit_alignment_model([(" ", "x")] * 1000) is None
 
 
-def test_the_lexicon_knows_what_stands_together() -> None:
+def test_lexicon_learns_cooccurring_words() -> None:
     pairs = [(f"the {a}", f"le {b}") for a, b in [("dog", "chien"), ("cat", "chat")] * 5]
     lexicon = Lexicon(pairs)
     assert lexicon.translations["dog"][0] == "chien"
@@ -199,5 +199,5 @@ def test_the_lexicon_knows_what_stands_together() -> None:
     assert np.isnan(lexicon.coverage(["bird"], {"oiseau"}))
 
 
-def test_words_of_scripts_without_blanks_are_characters() -> None:
+def test_split_words_unspaced_scripts_by_character() -> None:
     assert split_words("我有 2 books") == ["我", "有", "2", "books"]

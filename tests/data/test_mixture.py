@@ -33,7 +33,7 @@ def weighted(sets: Sets, seed: int = 1) -> Mixture:
 
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any))
 @CASES
-def test_without_weights_each_pair_comes_once_an_epoch(sizes: list[int]) -> None:
+def test_sample_without_weights_contains_each_pair_once(sizes: list[int]) -> None:
     mixture = Mixture(sizes, None, seed=2)
     for epoch in (0, 1, 5):
         assert sorted(whole(mixture, epoch)) == [(row, epoch) for row in range(sum(sizes))]
@@ -41,7 +41,7 @@ def test_without_weights_each_pair_comes_once_an_epoch(sizes: list[int]) -> None
 
 @given(SETS)
 @CASES
-def test_each_set_gives_its_share_to_the_pair(sets: Sets) -> None:
+def test_counts_are_rounded_shares(sets: Sets) -> None:
     counts = weighted(sets).counts
     total = sum(size for size, _ in sets)
     weights = [Fraction(weight) if size else Fraction(0) for size, weight in sets]
@@ -53,7 +53,7 @@ def test_each_set_gives_its_share_to_the_pair(sets: Sets) -> None:
 
 @given(SETS, st.integers(0, 3))
 @CASES
-def test_an_epoch_holds_the_counts_of_its_sets(sets: Sets, epoch: int) -> None:
+def test_sample_epoch_matches_counts(sets: Sets, epoch: int) -> None:
     mixture = weighted(sets)
     ends = np.cumsum(mixture.sizes)
     found = Counter(np.searchsorted(ends, [row for row, _ in whole(mixture, epoch)], "right"))
@@ -62,7 +62,7 @@ def test_an_epoch_holds_the_counts_of_its_sets(sets: Sets, epoch: int) -> None:
 
 @given(SETS, st.integers(1, 6))
 @CASES
-def test_all_pairs_of_a_set_come_equally_often(sets: Sets, epochs: int) -> None:
+def test_sample_repeats_pairs_of_a_set_equally(sets: Sets, epochs: int) -> None:
     mixture = weighted(sets)
     counts = Counter(row for epoch in range(epochs) for row, _ in whole(mixture, epoch))
     begin = 0
@@ -77,7 +77,7 @@ def test_all_pairs_of_a_set_come_equally_often(sets: Sets, epochs: int) -> None:
 
 @given(SETS)
 @CASES
-def test_each_pass_over_a_set_takes_each_pair_once(sets: Sets) -> None:
+def test_sample_pass_contains_each_pair_once(sets: Sets) -> None:
     mixture = weighted(sets)
     epochs = 6
     found = [pair for epoch in range(epochs) for pair in whole(mixture, epoch)]
@@ -95,7 +95,7 @@ def test_each_pass_over_a_set_takes_each_pair_once(sets: Sets) -> None:
 
 @given(SETS, st.booleans(), st.tuples(st.integers(0, 200), st.integers(0, 200)))
 @CASES
-def test_a_stretch_is_that_of_the_whole(sets: Sets, by_weight: bool, cuts: tuple[int, int]) -> None:
+def test_sample_range_equals_part_of_epoch(sets: Sets, by_weight: bool, cuts: tuple[int, int]) -> None:
     mixture = weighted(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
     begin, end = sorted(min(cut, mixture.total) for cut in cuts)
     rows, passes = mixture.sample(3, np.arange(begin, end))
@@ -103,7 +103,7 @@ def test_a_stretch_is_that_of_the_whole(sets: Sets, by_weight: bool, cuts: tuple
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 6.0, 3.0]], ids=["natural", "weighted"])
-def test_the_sets_are_mixed_all_through_the_epoch(weights: list[float] | None) -> None:
+def test_sample_mixes_sets_in_every_window(weights: list[float] | None) -> None:
     sizes = [700_000, 50_000, 250_000]
     mixture = Mixture(sizes, weights, seed=5)
     ends = np.cumsum(sizes)
@@ -115,7 +115,7 @@ def test_the_sets_are_mixed_all_through_the_epoch(weights: list[float] | None) -
         assert np.abs(found - exact).max() < 0.01  # six deviations of 100,000 fair draws
 
 
-def test_epochs_and_seeds_come_in_other_orders() -> None:
+def test_sample_order_differs_by_epoch_and_seed() -> None:
     orders = [
         tuple(row for row, _ in whole(Mixture([300, 200], weights, seed), epoch))
         for weights in (None, [2.0, 1.0])
@@ -125,7 +125,7 @@ def test_epochs_and_seeds_come_in_other_orders() -> None:
     assert len(set(orders)) == len(orders)
 
 
-def test_each_pass_over_a_set_takes_its_pairs_in_another_order() -> None:
+def test_sample_order_differs_by_pass() -> None:
     mixture = Mixture([400, 400], [1.0, 3.0], seed=1)
     halves = [{row for row, _ in whole(mixture, epoch) if row < 400} for epoch in range(4)]
     assert halves[0] | halves[1] == halves[2] | halves[3] == set(range(400))
@@ -133,7 +133,7 @@ def test_each_pass_over_a_set_takes_its_pairs_in_another_order() -> None:
     assert abs(len(halves[0] & halves[2]) - 100) < 6 * 5
 
 
-def test_two_sets_of_one_size_do_not_go_hand_in_hand() -> None:
+def test_sample_equal_sets_have_independent_orders() -> None:
     mixture = Mixture([400, 400, 200], [1.0, 1.0, 8.0], seed=1)
     rows = [row for row, _ in whole(mixture, 0)]
     one, two = ({row % 400 for row in rows if row // 400 == i} for i in (0, 1))
@@ -142,7 +142,7 @@ def test_two_sets_of_one_size_do_not_go_hand_in_hand() -> None:
     assert len(one & two) < 25 + 6 * 5
 
 
-def test_an_empty_set_gives_nothing_whatever_its_weight() -> None:
+def test_counts_of_empty_sets_are_0() -> None:
     mixture = Mixture([0, 30, 0, 10], [50.0, 1.0, 50.0, 1.0], seed=1)
     assert mixture.counts == [0, 20, 0, 20]
     rows = Counter(row for row, _ in whole(mixture, 0))
@@ -152,22 +152,22 @@ def test_an_empty_set_gives_nothing_whatever_its_weight() -> None:
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
 @CASES
-def test_temperature_1_keeps_the_natural_shares(sizes: list[int]) -> None:
+def test_temperature_weights_1_returns_sizes(sizes: list[int]) -> None:
     assert temperature_weights(sizes, 1) == sizes
 
 
-def test_temperature_2_takes_square_roots() -> None:
+def test_temperature_weights_2_returns_square_roots() -> None:
     assert temperature_weights([100, 900, 0], 2) == pytest.approx([10, 30, 0])
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=6))
 @CASES
-def test_a_high_temperature_gives_every_set_the_same(sizes: list[int]) -> None:
+def test_temperature_weights_high_are_uniform(sizes: list[int]) -> None:
     found = temperature_weights(sizes, 1e6)
     assert max(found) / min(found) < 1.0001
 
 
-def test_a_temperature_evens_out_and_keeps_the_order() -> None:
+def test_temperature_weights_flatten_and_keep_order() -> None:
     sizes = [1_000_000, 10_000, 100]
     parts = [
         [share / sum(found) for share in found]

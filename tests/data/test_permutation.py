@@ -19,35 +19,35 @@ def order(size: int, *seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", [(0,), (7, 3), (2**40, 5, 1)], ids=str)
-def test_every_size_gives_each_number_once(seed: tuple[int, ...]) -> None:
+def test_permute_contains_each_number_once(seed: tuple[int, ...]) -> None:
     for size in range(1, 301):
         assert sorted(order(size, *seed)) == list(range(size))
 
 
 @given(size=st.integers(1, 5000), cuts=st.tuples(st.integers(0, 5000), st.integers(0, 5000)))
 @CASES
-def test_a_stretch_is_that_of_the_whole(size: int, cuts: tuple[int, int]) -> None:
+def test_permute_range_equals_part_of_permutation(size: int, cuts: tuple[int, int]) -> None:
     begin, end = sorted(min(cut, size) for cut in cuts)
     assert permute(np.arange(begin, end), size, 4).tolist() == order(size, 4)[begin:end]
 
 
 @given(places=st.lists(st.integers(0, 999), max_size=50))
 @CASES
-def test_places_may_be_asked_for_in_any_order_and_twice(places: list[int]) -> None:
+def test_permute_accepts_any_positions(places: list[int]) -> None:
     whole = order(1000, 4)
     asked = np.array(places, np.int64)
     assert permute(asked, 1000, 4).tolist() == [whole[place] for place in places]
     assert asked.tolist() == places
 
 
-def test_the_order_hangs_on_every_number_of_the_seed() -> None:
+def test_permute_depends_on_all_seed_values() -> None:
     seeds = [(1,), (2,), (1, 1), (1, 2), (2, 1), (1, 1, 1), (1, 1, 2), (2**40,)]
     assert order(500, 1, 2) == order(500, 1, 2)
     assert len({tuple(order(500, *seed)) for seed in seeds}) == len(seeds)
 
 
 @pytest.mark.parametrize("size", [10_000, 16_384, 16_385])
-def test_places_and_numbers_do_not_go_together(size: int) -> None:
+def test_permute_is_uncorrelated_with_positions(size: int) -> None:
     # The correlation of two independent orders has mean 0 and deviation 1 / sqrt(size - 1).
     places, bound = np.arange(size), 5 / (size - 1) ** 0.5
     for seed in range(8):
@@ -58,7 +58,7 @@ def test_places_and_numbers_do_not_go_together(size: int) -> None:
         assert abs(np.corrcoef(found, other)[0, 1]) < bound
 
 
-def test_neighbours_do_not_stay_neighbours() -> None:
+def test_permute_separates_neighbors() -> None:
     size, seeds = 4096, 20
     near = sum(
         int((np.abs(np.diff(permute(np.arange(size), size, seed))) == 1).sum())
@@ -69,7 +69,7 @@ def test_neighbours_do_not_stay_neighbours() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 7, 13])
-def test_each_number_comes_to_each_place_about_equally_often(size: int) -> None:
+def test_permute_is_about_uniform(size: int) -> None:
     seeds = 1500
     counts = Counter(place for seed in range(seeds) for place in enumerate(order(size, seed)))
     mean = seeds / size
@@ -78,11 +78,11 @@ def test_each_number_comes_to_each_place_about_equally_often(size: int) -> None:
     assert all(abs(count - mean) < mean / 2 for count in counts.values())
 
 
-def test_every_order_of_a_few_comes_up() -> None:
+def test_permute_generates_all_orders_of_4() -> None:
     assert len({tuple(order(4, seed)) for seed in range(600)}) == 24
 
 
-def test_places_of_an_order_too_long_to_store_are_given_at_once() -> None:
+def test_permute_huge_size_needs_no_memory() -> None:
     size = 10**12
     places = np.concatenate([np.arange(1000), np.arange(size - 1000, size)])
     found = permute(places, size, 3)
@@ -94,11 +94,11 @@ def test_places_of_an_order_too_long_to_store_are_given_at_once() -> None:
     assert abs(found.mean() / size - 0.5) < 6 / (12 * 2000) ** 0.5
 
 
-def test_no_places_give_no_numbers() -> None:
+def test_permute_without_positions_is_empty() -> None:
     assert permute(np.empty(0, np.int64), 10, 1).tolist() == []
 
 
-def test_scattering_changes_half_of_the_bits_and_loses_nothing() -> None:
+def test_mix64_is_injective_and_flips_half_the_bits() -> None:
     numbers = np.arange(20_000, dtype=np.uint64)
     found = mix64(numbers)
     assert len(np.unique(found)) == len(numbers)

@@ -74,7 +74,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path, {"data": data})
 
 
-def test_the_first_call_makes_both_and_says_so(project: Project) -> None:
+def test_stages_first_call_builds_both(project: Project) -> None:
     tokenizers, train, valid, said = project.prepare()
     assert tokenizers.is_joint
     assert train.lines("src") == [line(n, "zahl") for n in range(LINES)]
@@ -89,7 +89,7 @@ def test_the_first_call_makes_both_and_says_so(project: Project) -> None:
 
 @pytest.mark.parametrize("valid", ["valid", 10])
 @pytest.mark.parametrize("touched", [False, True])
-def test_the_second_call_writes_nothing(project: Project, valid: str | int, touched: bool) -> None:
+def test_stages_second_call_writes_nothing(project: Project, valid: str | int, touched: bool) -> None:
     project.settings["data"]["valid"] = valid
     _, train, _, _ = project.prepare()
     before = project.written(project.run.path)
@@ -115,7 +115,7 @@ def changed_folders(before: dict[str, tuple[int, int]], project: Project) -> set
     return {"/".join(place[:2]) for place in places}
 
 
-def test_ensure_corpus_counts_lines_of_several_sentences(project: Project) -> None:
+def test_ensure_corpus_counts_multi_sentence_lines(project: Project) -> None:
     lines = [line(n, "Zwei Hunde. Sie schlafen" if n < LINES // 4 else "a") for n in range(LINES)]
     write(project.folder / "train.de", lines)
     assert project.prepare()[1].multi_sentence_share() == 0.25
@@ -124,14 +124,14 @@ def test_ensure_corpus_counts_lines_of_several_sentences(project: Project) -> No
     assert train.multi_sentence_share() == 0.25
 
 
-def test_multi_sentence_share_is_none_for_an_old_corpus(project: Project) -> None:
+def test_multi_sentence_share_of_old_corpus_is_none(project: Project) -> None:
     train = project.prepare()[1]
     [meta] = train.metas
     del meta["multi_sentence"]  # as written by older releases
     assert train.multi_sentence_share() is None
 
 
-def test_changed_training_text_makes_both_anew(project: Project) -> None:
+def test_stages_changed_training_text_rebuilds_both(project: Project) -> None:
     project.prepare()
     change(project.folder / "train.de")
     tokenizers, train, valid, said = project.prepare()
@@ -142,7 +142,7 @@ def test_changed_training_text_makes_both_anew(project: Project) -> None:
     assert project.prepare()[3] == KEPT
 
 
-def test_changed_validation_text_makes_only_its_corpus_anew(project: Project) -> None:
+def test_ensure_corpus_rebuilds_changed_validation_text(project: Project) -> None:
     project.prepare()
     before = project.written(project.run.corpus)
     change(project.folder / "valid.en")
@@ -174,7 +174,7 @@ def three(project: Project) -> Project:
 
 
 @pytest.mark.parametrize("name", ["b.de", "b.en"])
-def test_a_changed_text_set_is_made_anew_and_the_others_kept(three: Project, name: str) -> None:
+def test_ensure_corpus_rebuilds_only_changed_set(three: Project, name: str) -> None:
     before = three.written(three.run.corpus)
     change(three.folder / name)
     _, train, _, said = three.prepare()
@@ -188,7 +188,7 @@ def test_a_changed_text_set_is_made_anew_and_the_others_kept(three: Project, nam
     assert three.prepare()[3] == KEPT
 
 
-def test_a_set_more_or_less_leaves_the_others_and_no_trace(three: Project) -> None:
+def test_ensure_corpus_adds_and_deletes_sets(three: Project) -> None:
     before = three.written(three.run.corpus)
     three.settings["data"]["train"] = ["a", "b"]
     assert len(three.prepare()[1]) == 10
@@ -201,7 +201,7 @@ def test_a_set_more_or_less_leaves_the_others_and_no_trace(three: Project) -> No
 
 
 @pytest.mark.parametrize("train", [["a", "b"], ["a", "b", "c", "train"], ["b", "a", "c"]])
-def test_other_sets_are_refused_under_weights_that_learned_these(
+def test_ensure_corpus_refuses_other_sets_with_weights(
     three: Project, train: list[str]
 ) -> None:
     three.run.checkpoint(1).mkdir(parents=True)
@@ -212,7 +212,7 @@ def test_other_sets_are_refused_under_weights_that_learned_these(
     assert three.written(three.run.path) == before
 
 
-def test_a_split_goes_over_all_sets_and_hangs_on_each(three: Project) -> None:
+def test_ensure_corpus_holds_out_of_all_sets(three: Project) -> None:
     three.settings["data"]["valid"] = 6
     _, train, valid, _ = three.prepare()
     whole = sorted(line(n, name) for name in "abc" for n in range(5))
@@ -225,7 +225,7 @@ def test_a_split_goes_over_all_sets_and_hangs_on_each(three: Project) -> None:
     assert len({*train.lines("src"), *valid.lines("src")}) == 15
 
 
-def test_what_is_a_duplicate_hangs_on_the_sets_before(three: Project) -> None:
+def test_ensure_corpus_duplicates_depend_on_earlier_sets(three: Project) -> None:
     three.settings["data"]["clean"] = {"duplicates": "src"}
     for name in ("b", "c"):
         file = three.folder / f"{name}.de"
@@ -241,7 +241,7 @@ def test_what_is_a_duplicate_hangs_on_the_sets_before(three: Project) -> None:
     assert three.prepare()[1].sizes == [5, 4, 3]
 
 
-def test_changed_alignments_make_only_the_corpus_of_their_set_anew(three: Project) -> None:
+def test_ensure_corpus_rebuilds_set_of_changed_alignments(three: Project) -> None:
     for name in ("a", "b", "c"):
         write(three.folder / f"{name}.align", ["0-0"] * 5)
     three.settings["data"]["alignments"] = ["a.align", "b.align", "c.align"]
@@ -258,7 +258,7 @@ def test_changed_alignments_make_only_the_corpus_of_their_set_anew(three: Projec
     assert train.links(6).tolist() != []
 
 
-def test_a_tag_is_the_piece_of_its_place_among_all_tags(three: Project) -> None:
+def test_ensure_corpus_tag_ids_follow_all_tags(three: Project) -> None:
     """A changed tag of one set can move the tags of the others, and their text goes along."""
     sets = [{"prefix": name, "tags": {"to": "north"}} for name in ("a", "b")]
     three.settings["data"] |= {"train": sets, "valid": {"prefix": "valid", "tags": {"to": "north"}}}
@@ -271,7 +271,7 @@ def test_a_tag_is_the_piece_of_its_place_among_all_tags(three: Project) -> None:
     assert train.row("src", 5)[0] == valid.row("src", 0)[0] == second[0]
 
 
-def test_another_length_limit_makes_only_the_training_text_anew(project: Project) -> None:
+def test_ensure_corpus_max_length_rebuilds_training_text(project: Project) -> None:
     write(project.folder / "train.en", [line(n, "number") + " !" * n for n in range(LINES)])
     _, train, _, _ = project.prepare()
     before = project.written(project.run.path)
@@ -294,7 +294,7 @@ def test_another_length_limit_makes_only_the_training_text_anew(project: Project
     assert kept == {str(project.run.tokenizer_joint), str(project.run.tokenizer_meta), *valid_files}
 
 
-def test_decode_and_training_settings_make_nothing_anew(project: Project) -> None:
+def test_stages_ignore_decode_and_training_settings(project: Project) -> None:
     project.prepare()
     project.settings |= {"decode": {"beam_size": 2}, "train": {"lr": 0.5}, "model": {"d_embed": 4}}
     assert project.prepare()[3] == KEPT
@@ -303,7 +303,7 @@ def test_decode_and_training_settings_make_nothing_anew(project: Project) -> Non
 @pytest.mark.parametrize(
     "tokenizer", [{"type": "bpe"}, {"vocab_size": 380}, {"joint": False}, {"sample_lines": 50}]
 )
-def test_another_tokenizer_makes_both_anew(project: Project, tokenizer: dict[str, Any]) -> None:
+def test_stages_other_tokenizer_rebuilds_both(project: Project, tokenizer: dict[str, Any]) -> None:
     old = project.prepare()[0]
     project.settings["tokenizer"] = tokenizer
     new, train, _, said = project.prepare()
@@ -313,7 +313,7 @@ def test_another_tokenizer_makes_both_anew(project: Project, tokenizer: dict[str
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_each_side_has_its_own_model_where_not_joint(project: Project, joint: bool) -> None:
+def test_ensure_tokenizers_joint_decides_number_of_models(project: Project, joint: bool) -> None:
     project.settings["tokenizer"] = {"joint": not joint}
     project.prepare()
     project.settings["tokenizer"] = {"joint": joint}
@@ -327,7 +327,7 @@ def test_each_side_has_its_own_model_where_not_joint(project: Project, joint: bo
     assert tokenizers.tgt.decode(train.row("tgt", 3).tolist()) == line(3, "number")
 
 
-def test_a_size_that_was_asked_for_is_met_or_refused(project: Project) -> None:
+def test_ensure_tokenizers_vocab_size_is_exact(project: Project) -> None:
     project.settings["tokenizer"] = {"vocab_size": 380}
     assert project.prepare()[0].src.vocab_size == 380
     project.settings["tokenizer"] = {"vocab_size": 8000}
@@ -346,7 +346,7 @@ def limits_of(project: Project) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("size", [1, 50_000])
-def test_vocab_size_reports_the_limits_of_both_sides(project: Project, size: int) -> None:
+def test_vocab_size_error_reports_limits_of_both_sides(project: Project, size: int) -> None:
     project.settings["tokenizer"] = {"joint": False, "vocab_size": size}
     limits = limits_of(project)
     assert set(limits) == {"src", "tgt"}
@@ -355,7 +355,7 @@ def test_vocab_size_reports_the_limits_of_both_sides(project: Project, size: int
     assert {"src": tokenizers.src.vocab_size, "tgt": tokenizers.tgt.vocab_size} == limits
 
 
-def test_vocab_size_per_side_reports_the_side_that_fails(project: Project) -> None:
+def test_vocab_size_per_side_reports_failing_side(project: Project) -> None:
     project.settings["tokenizer"] = {"joint": False, "vocab_size": {"src": 50_000, "tgt": 350}}
     assert set(limits_of(project)) == {"src"}
     project.settings["tokenizer"]["vocab_size"] = {"src": 350, "tgt": 345}
@@ -364,7 +364,7 @@ def test_vocab_size_per_side_reports_the_side_that_fails(project: Project) -> No
     assert project.prepare()[3] == KEPT
 
 
-def test_a_number_splits_validation_text_off_for_good(project: Project) -> None:
+def test_ensure_corpus_held_out_pairs_are_stable(project: Project) -> None:
     project.settings["data"]["valid"] = 20
     _, train, valid, said = project.prepare()
     assert said[0].endswith(f"from {2 * (LINES - 20)} lines (the text is too small for 8000)")
@@ -378,13 +378,13 @@ def test_a_number_splits_validation_text_off_for_good(project: Project) -> None:
     assert project.prepare()[2].lines("src") != held_out
 
 
-def test_a_split_larger_than_the_text_is_an_error(project: Project) -> None:
+def test_stages_too_many_held_out_pairs_are_an_error(project: Project) -> None:
     project.settings["data"]["valid"] = LINES
     with pytest.raises(DataError, match=r"data\.valid: expected at most \d+ pairs, got "):
         project.prepare()
 
 
-def test_a_model_of_ones_own_is_copied(project: Project) -> None:
+def test_ensure_tokenizers_copies_given_model(project: Project) -> None:
     model = project.prepare()[0].src.model
     own = project.folder / "own.model"
     own.write_bytes(model)
@@ -398,7 +398,7 @@ def test_a_model_of_ones_own_is_copied(project: Project) -> None:
     assert project.prepare()[3] == KEPT
 
 
-def test_two_models_of_ones_own_are_copied(project: Project) -> None:
+def test_ensure_tokenizers_copies_two_given_models(project: Project) -> None:
     project.settings["tokenizer"] = {"joint": False}
     old = project.prepare()[0]
     for name, side in (("a", old.src), ("b", old.tgt)):
@@ -410,14 +410,14 @@ def test_two_models_of_ones_own_are_copied(project: Project) -> None:
     assert project.prepare()[0].src.model == old.src.model
 
 
-def test_a_file_that_is_no_model_is_named(project: Project) -> None:
+def test_ensure_tokenizers_invalid_model_is_named(project: Project) -> None:
     (project.folder / "own.model").write_text("nothing of the kind")
     project.settings["tokenizer"] = {"model": "own.model"}
     with pytest.raises(DataError, match=r"own\.model: expected a SentencePiece model"):
         project.prepare()
 
 
-def test_a_lost_tokenizer_is_made_again(project: Project) -> None:
+def test_ensure_tokenizers_rebuilds_missing_model(project: Project) -> None:
     model = project.prepare()[0].src.model
     project.run.tokenizer_joint.unlink()
     assert project.prepare()[0].src.model == model
@@ -427,7 +427,7 @@ def test_a_lost_tokenizer_is_made_again(project: Project) -> None:
     "name",
     ["00000/src.tokens.npy", "00000/tgt.offsets.npy", "00000/src.txt", "meta.json"],
 )
-def test_a_lost_part_of_the_corpus_is_made_again(project: Project, name: str) -> None:
+def test_ensure_corpus_rebuilds_missing_file(project: Project, name: str) -> None:
     project.prepare()
     (project.run.corpus / "train" / "0" / name).unlink()
     _, train, _, said = project.prepare()
@@ -435,7 +435,7 @@ def test_a_lost_part_of_the_corpus_is_made_again(project: Project, name: str) ->
     assert train.lines("src") == [line(n, "zahl") for n in range(LINES)]
 
 
-def test_several_compressed_sets_follow_each_other(project: Project) -> None:
+def test_ensure_corpus_concatenates_compressed_sets(project: Project) -> None:
     for language in ("de", "en"):
         packed = project.folder / f"more.{language}.gz"
         packed.write_bytes(gzip.compress(f"more in {language}\n".encode()))
@@ -445,7 +445,7 @@ def test_several_compressed_sets_follow_each_other(project: Project) -> None:
     assert train.lines("tgt")[:2] == ["more in en", line(0, "number")]
 
 
-def test_test_sets_are_read_as_pairs_by_name(project: Project) -> None:
+def test_load_test_sets_returns_pairs_by_name(project: Project) -> None:
     project.settings["data"]["test"] = ["valid", "train"]
     sets = load_test_sets(project.config())
     assert list(sets) == ["valid", "train"]
@@ -454,7 +454,7 @@ def test_test_sets_are_read_as_pairs_by_name(project: Project) -> None:
     assert (sets["valid"].tags, sets["valid"].language) == ({}, "en")
 
 
-def test_no_stage_is_made_anew_under_weights_that_learned_the_old_one(project: Project) -> None:
+def test_stages_with_weights_refuse_changed_text(project: Project) -> None:
     project.prepare()
     project.run.checkpoint(1).mkdir(parents=True)
     there = [f for f in project.run.path.rglob("*") if f.is_file()]
@@ -468,7 +468,7 @@ def test_no_stage_is_made_anew_under_weights_that_learned_the_old_one(project: P
     assert {file: file.read_bytes() for file in there} == before
 
 
-def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None:
+def test_stages_with_weights_rebuild_missing_files(project: Project) -> None:
     model = project.prepare()[0].src.model
     project.run.checkpoint(1).mkdir(parents=True)
     project.run.tokenizer_joint.unlink()
@@ -487,7 +487,7 @@ def test_a_lost_stage_of_a_run_under_way_is_made_again(project: Project) -> None
         ("valid", [], r"data\.valid: expected at least one pair, got none \(empty\)"),
     ],
 )
-def test_empty_text_is_an_error_each_time(
+def test_stages_empty_text_is_an_error_each_time(
     project: Project, name: str, lines: list[str], message: str, calls: int
 ) -> None:
     for language in ("de", "en"):
@@ -498,21 +498,21 @@ def test_empty_text_is_an_error_each_time(
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-def test_dropping_every_pair_is_an_error_each_time(project: Project, calls: int) -> None:
+def test_stages_dropping_all_pairs_is_an_error_each_time(project: Project, calls: int) -> None:
     project.settings["data"]["max_length"] = 1
     for _ in range(calls):
         with pytest.raises(DataError, match=rf"data\.train: .*\({LINES} over 1 tokens\)"):
             project.prepare()
 
 
-def test_unequal_sides_are_an_error_before_anything_is_written(project: Project) -> None:
+def test_stages_unequal_sides_write_nothing(project: Project) -> None:
     write(project.folder / "train.en", ["only one"])
     with pytest.raises(DataError, match=f"{LINES} in .*train.de and 1 in .*train.en"):
         project.prepare()
     assert not project.run.tokenizer_joint.exists()
 
 
-def test_missing_text_is_found_before_any_stage(project: Project) -> None:
+def test_load_config_reports_missing_text(project: Project) -> None:
     (project.folder / "train.de").unlink()
     project.config()  # writes the file
     with pytest.raises(ConfigError, match=r"a\.yaml:\d+: data\.train\.0: no such file"):
@@ -520,7 +520,7 @@ def test_missing_text_is_found_before_any_stage(project: Project) -> None:
 
 
 @pytest.mark.parametrize("valid", ["valid", 50])
-def test_stages_misaligned_blocks_are_not_trained_on(tmp_path: Path, valid: str | int) -> None:
+def test_stages_drop_misaligned_blocks(tmp_path: Path, valid: str | int) -> None:
     """Validation text that is split off the training text is not filtered."""
     for side in ("en", "fr"):
         text = demo_lines(f"train.{side}")[:1000]
@@ -543,7 +543,7 @@ def test_stages_misaligned_blocks_are_not_trained_on(tmp_path: Path, valid: str 
     assert project.prepare()[3] == KEPT
 
 
-def test_stages_runs_made_before_the_misaligned_filter_are_kept(project: Project) -> None:
+def test_stages_keep_runs_without_misaligned_setting(project: Project) -> None:
     """Their records lack the key, so settings without this filter do not record it."""
     project.settings["data"]["clean"] = {"copies": True}
     project.prepare()

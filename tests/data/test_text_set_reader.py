@@ -96,14 +96,14 @@ def error(source: TextSetReader, size: int = 2) -> str:
 
 @pytest.mark.parametrize("ending", COMPRESS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pairs_written_are_pairs_read(tmp_path: Path, layout: Layout, ending: str) -> None:
+def test_pairs_are_read_in_any_layout(tmp_path: Path, layout: Layout, ending: str) -> None:
     its = source(layout, write(tmp_path, as_bytes(layout, PAIRS), ending=ending))
     assert list(its.pairs()) == read_as(layout, PAIRS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 9, 100])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_chunks_of_any_size_hold_the_same_pairs(tmp_path: Path, layout: Layout, size: int) -> None:
+def test_chunks_of_any_size_have_equal_pairs(tmp_path: Path, layout: Layout, size: int) -> None:
     one, two = (
         write(tmp_path, as_bytes(layout, PAIRS[:n]), name) for n, name in ((9, "a"), (5, "b"))
     )
@@ -115,7 +115,7 @@ def test_chunks_of_any_size_hold_the_same_pairs(tmp_path: Path, layout: Layout, 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_record_knows_its_file_and_line(tmp_path: Path, layout: Layout) -> None:
+def test_chunk_location_names_file_and_line(tmp_path: Path, layout: Layout) -> None:
     parts = [write(tmp_path, as_bytes(layout, PAIRS[:n]), name) for n, name in ((3, "a"), (2, "b"))]
     chunks = list(source(layout, *parts).chunks(2))
     first = 2 if layout == "named tsv" else 1
@@ -131,7 +131,7 @@ def test_every_record_knows_its_file_and_line(tmp_path: Path, layout: Layout) ->
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_marks_of_other_systems_are_no_text(
+def test_pairs_ignore_bom_and_crlf(
     tmp_path: Path, layout: Layout, end: str, bom: bytes, last: bool
 ) -> None:
     contents = [bom + content for content in as_bytes(layout, PAIRS, end, last)]
@@ -142,23 +142,23 @@ def test_marks_of_other_systems_are_no_text(
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_empty_file_holds_no_pairs(tmp_path: Path, layout: Layout) -> None:
+def test_pairs_of_empty_file_are_empty(tmp_path: Path, layout: Layout) -> None:
     its = source(layout, write(tmp_path, as_bytes(layout, [])))
     assert list(its.chunks()) == []
     assert list(its.pairs()) == []
 
 
-def test_one_column_may_be_both_sides(tmp_path: Path) -> None:
+def test_tsv_column_may_be_both_sides(tmp_path: Path) -> None:
     part = write(tmp_path, [b"a\tb\nc\td\te\n"])
     assert list(TextSetReader([part], "tsv", (1, 1)).pairs()) == [("b", "b"), ("d", "d")]
 
 
-def test_a_line_end_in_a_json_text_becomes_a_blank(tmp_path: Path) -> None:
+def test_jsonl_line_end_becomes_space(tmp_path: Path) -> None:
     part = write(tmp_path, [b'{"en": "a\\nb\\r\\nc", "fr": "d\\u2028e"}\n'])
     assert list(source("jsonl", part).pairs()) == [("a b  c", "d\u2028e")]
 
 
-def test_parts_that_a_name_with_a_star_stands_for_are_read_in_order(tmp_path: Path) -> None:
+def test_globbed_files_are_read_in_order(tmp_path: Path) -> None:
     for name, ending, lines in [("p2", "", "c\n"), ("p1", ".gz", "a\nb"), ("p3", ".zst", "d\n")]:
         for code in ("en", "fr"):
             content = lines.encode() if code == "en" else lines.upper().encode()
@@ -176,7 +176,7 @@ def test_parts_that_a_name_with_a_star_stands_for_are_read_in_order(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("src", "tgt"), [(3, 2), (2, 3), (0, 4), (4, 0), (1, 5), (5, 4), (7, 2)])
-def test_unequal_sides_give_both_counts(tmp_path: Path, src: int, tgt: int) -> None:
+def test_unequal_sides_report_both_counts(tmp_path: Path, src: int, tgt: int) -> None:
     whole = write(tmp_path, [b"a\n" * 9, b"b\n" * 9], "whole")
     part = write(tmp_path, [b"a\n" * src, b"b\n" * tgt])
     for size in (1, 2, 100):
@@ -188,7 +188,7 @@ def test_unequal_sides_give_both_counts(tmp_path: Path, src: int, tgt: int) -> N
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size: int) -> None:
+def test_invalid_utf8_reports_file_line_and_byte(tmp_path: Path, layout: Layout, size: int) -> None:
     whole = write(tmp_path, as_bytes(layout, PAIRS), "whole")
     contents = as_bytes(layout, [("a", "b"), ("c", "d"), ("e", "f?"), ("g", "h")])
     place = contents[-1].index(b"f?") + 1
@@ -205,7 +205,7 @@ def test_bad_utf8_names_file_line_and_byte(tmp_path: Path, layout: Layout, size:
     assert len(chunk.select([0, 1, 3]).pairs()) == 3
 
 
-def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Path) -> None:
+def test_tsv_missing_column_reports_line(tmp_path: Path) -> None:
     part = write(tmp_path, [b"1\tb\ta\n2\td\tc\n3\tf\n4\th\tg\n"])
     assert error(source("tsv", part)) == (f"{part[0]}:3: expected 3 tab-separated columns, got 2")
     part = write(tmp_path, [b"fr\tscore\ten\n1\t2\t3\n\n"])
@@ -215,7 +215,7 @@ def test_a_missing_column_names_the_line_and_how_many_there_must_be(tmp_path: Pa
 
 
 @pytest.mark.parametrize("head", [b"", b"de\tscore\tfr\n1\t2\t3\n", b"\xef\xbb\xbfde\tfr\r\n"])
-def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) -> None:
+def test_tsv_header_without_column_is_shown(tmp_path: Path, head: bytes) -> None:
     part = write(tmp_path, [head])
     message = error(source("named tsv", part))
     assert message.startswith(f"{part[0]}:1: expected a column 'en', got ")
@@ -240,13 +240,13 @@ def test_a_head_line_without_the_column_is_shown(tmp_path: Path, head: bytes) ->
         '{"en": "a", "fr": "b"} {}',
     ],
 )
-def test_what_is_no_object_with_both_texts_names_its_line(tmp_path: Path, line: str) -> None:
+def test_jsonl_invalid_record_reports_line(tmp_path: Path, line: str) -> None:
     good = '{"en": "a", "fr": "b"}'
     part = write(tmp_path, [f"{good}\n{good}\n{line}\n{good}\n".encode()])
     assert error(source("jsonl", part)).startswith(f"{part[0]}:3: expected a JSON object")
 
 
-def test_an_object_without_the_field_shows_what_it_has(tmp_path: Path) -> None:
+def test_jsonl_missing_field_shows_record(tmp_path: Path) -> None:
     part = write(tmp_path, [b'{"en": "a", "de": "b"}\n'])
     message = error(source("jsonl", part))
     assert message.endswith(
@@ -254,14 +254,14 @@ def test_an_object_without_the_field_shows_what_it_has(tmp_path: Path) -> None:
     )
 
 
-def test_half_a_character_in_json_is_no_text(tmp_path: Path) -> None:
+def test_jsonl_surrogate_is_refused(tmp_path: Path) -> None:
     """JSON can spell one half of a pair of surrogates, which no file can hold."""
     part = write(tmp_path, [b'{"en": "a", "fr": "b"}\n{"en": "\\ud83c", "fr": "b"}\n'])
     assert error(source("jsonl", part)).startswith(f"{part[0]}:2: ")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_missing_file_names_itself(tmp_path: Path, layout: Layout) -> None:
+def test_missing_file_is_named(tmp_path: Path, layout: Layout) -> None:
     part = write(tmp_path, as_bytes(layout, PAIRS))
     part[-1].unlink()
     assert error(source(layout, part)) == f"{part[-1]}: no such file"
@@ -286,7 +286,7 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[FileChunk]:
 
 @given(chosen=st.sets(st.integers(0, len(PAIRS) - 1)))
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_chosen_records_are_those_of_the_whole(chunks: list[FileChunk], chosen: set[int]) -> None:
+def test_chunk_select_returns_chosen_records(chunks: list[FileChunk], chosen: set[int]) -> None:
     for chunk in chunks:
         some = chunk.select(chosen)
         assert len(some) == len(chosen)
@@ -313,14 +313,14 @@ def aligned(tmp_path: Path, layout: Layout, lines: str) -> TextSetReader:
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
-def test_links_go_through_all_parts(tmp_path: Path, layout: Layout, size: int) -> None:
+def test_links_continue_through_all_files(tmp_path: Path, layout: Layout, size: int) -> None:
     its = aligned(tmp_path, layout, "0-0 1-1\n0?1\n\n1-0\n0-0 0-1\n0-0\n")
     assert its.files[-1] == tmp_path / "links"
     found = [links for chunk in its.chunks(size) for links in chunk.links(chunk.pairs()) or ()]
     assert found == [{(0, 0), (1, 1)}, {(0, 1)}, set(), {(1, 0)}, {(0, 0), (0, 1)}, {(0, 0)}]
 
 
-def test_without_alignments_there_are_no_links(tmp_path: Path) -> None:
+def test_links_without_alignments_are_none(tmp_path: Path) -> None:
     [chunk] = source("plain", write(tmp_path, as_bytes("plain", TWO))).chunks()
     assert chunk.links(chunk.pairs()) is None
 
@@ -336,7 +336,7 @@ def test_without_alignments_there_are_no_links(tmp_path: Path) -> None:
         (9, "expected a line for each of 6 pairs, got 3 more"),
     ],
 )
-def test_links_must_be_as_many_as_the_pairs(
+def test_alignment_count_must_match_pairs(
     tmp_path: Path, lines: int, message: str, size: int
 ) -> None:
     its = aligned(tmp_path, "plain", "0-0\n" * lines)
@@ -347,7 +347,7 @@ def test_links_must_be_as_many_as_the_pairs(
 @pytest.mark.parametrize("layout", ["plain", "named tsv"])
 @pytest.mark.parametrize("bad", ["nonsense", "0-5", "\udcff"], ids=["word", "far", "bytes"])
 @pytest.mark.parametrize("line", [1, 3, 5])
-def test_bad_links_name_their_own_line(tmp_path: Path, layout: Layout, bad: str, line: int) -> None:
+def test_invalid_links_report_their_line(tmp_path: Path, layout: Layout, bad: str, line: int) -> None:
     lines = ["0-0"] * 6
     lines[line - 1] = bad
     its = aligned(tmp_path, layout, "")
@@ -363,14 +363,14 @@ def test_bad_links_name_their_own_line(tmp_path: Path, layout: Layout, bad: str,
 
 
 @pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
-def test_each_side_alone_is_that_of_the_pairs(tmp_path: Path, layout: Layout) -> None:
+def test_sides_equal_pairs(tmp_path: Path, layout: Layout) -> None:
     parts = [write(tmp_path, as_bytes(layout, TWO), name) for name in "ab"]
     src, tgt = source(layout, *parts).sides()
     assert list(src) == [f"{pair[0]}\n".encode() for pair in TWO * 2]
     assert list(tgt) == [f"{pair[1]}\n".encode() for pair in TWO * 2]
 
 
-def test_sides_of_unequal_length_can_be_looked_at(tmp_path: Path) -> None:
+def test_sides_may_have_unequal_lengths(tmp_path: Path) -> None:
     src, tgt = source("plain", write(tmp_path, [b"a\nb\n", b"c\n\xff\nd"])).sides()
     assert list(src) == [b"a\n", b"b\n"]
     assert list(tgt) == [b"c\n", b"\xff\n", b"d"]
@@ -395,7 +395,7 @@ def split_sources(tmp_path: Path) -> list[TextSetReader]:
 
 
 @pytest.mark.parametrize("size", [1, 10, 38])
-def test_what_is_held_out_and_the_rest_are_the_whole(tmp_path: Path, size: int) -> None:
+def test_hold_out_pairs_partitions_all_layouts(tmp_path: Path, size: int) -> None:
     sources = split_sources(tmp_path)
     splits = hold_out_pairs(sources, size, seed=4)
     held, kept = (

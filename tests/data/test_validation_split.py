@@ -62,7 +62,7 @@ def split(pairs: Sequence[Pair], size: int, seed: int) -> tuple[list[Pair], list
 
 @given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
 @settings(max_examples=150, derandomize=True, deadline=None)
-def test_split_is_a_pure_partition_that_shares_no_line(
+def test_hold_out_pairs_is_a_pure_partition(
     pairs: list[Pair], size: int, seed: int
 ) -> None:
     before = list(pairs)
@@ -89,7 +89,7 @@ def test_split_is_a_pure_partition_that_shares_no_line(
     assert split(pairs, size, seed) == (train, valid)
 
 
-def test_another_seed_splits_otherwise() -> None:
+def test_hold_out_pairs_differs_by_seed() -> None:
     pairs = [(f"s{n}", f"t{n}") for n in range(100)]
     splits = {tuple(split(pairs, 10, seed)[1]) for seed in range(5)}
     assert len(splits) == 5
@@ -104,7 +104,7 @@ def test_another_seed_splits_otherwise() -> None:
     ],
     ids=["duplicates", "nothing left to train on", "blank"],
 )
-def test_a_split_too_large_says_how_large_it_may_be(
+def test_hold_out_pairs_too_large_reports_limit(
     pairs: list[Pair], size: int, most: int
 ) -> None:
     with pytest.raises(DataError) as caught:
@@ -118,7 +118,7 @@ def test_a_split_too_large_says_how_large_it_may_be(
 @pytest.mark.parametrize(
     "pairs", [[("a", "x"), ("b", "y")] * 25, [("", "x"), ("a", "")], [("a", "x"), ("a", "y")]]
 )
-def test_split_without_unique_pairs_says_what_to_do(pairs: list[Pair]) -> None:
+def test_hold_out_pairs_without_unique_pairs_gives_advice(pairs: list[Pair]) -> None:
     with pytest.raises(DataError) as caught:
         split(pairs, 3, 1)
     assert str(caught.value) == (
@@ -128,14 +128,14 @@ def test_split_without_unique_pairs_says_what_to_do(pairs: list[Pair]) -> None:
     )
 
 
-def test_split_of_a_single_pair_says_what_to_do() -> None:
+def test_hold_out_pairs_of_single_pair_gives_advice() -> None:
     with pytest.raises(DataError, match=r"one pair alone is the training text \(set data.valid to"):
         split([("a", "x")], 1, 1)
 
 
 @given(sets=st.lists(PAIRS, min_size=1, max_size=3), size=st.integers(1, 3), seed=st.integers(0, 2))
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_several_sets_are_split_as_one_text(sets: list[list[Pair]], size: int, seed: int) -> None:
+def test_hold_out_pairs_treats_sets_as_one_text(sets: list[list[Pair]], size: int, seed: int) -> None:
     """A line that stands in two sets is held out of neither."""
     whole = [pair for pairs in sets for pair in pairs]
     try:
@@ -148,7 +148,7 @@ def test_several_sets_are_split_as_one_text(sets: list[list[Pair]], size: int, s
     assert (train, valid) == split(whole, size, seed)
 
 
-def test_candidates_that_occur_twice_are_made_up_for() -> None:
+def test_hold_out_pairs_replaces_repeated_candidates() -> None:
     """All but three lines occur twice, so that nearly all text must be looked at."""
     pairs = [(f"s{n // 2}", f"t{n // 2}") for n in range(400)]
     alone = [("one", "un"), ("two", "deux"), ("three", "trois")]
@@ -170,7 +170,7 @@ def test_candidates_that_occur_twice_are_made_up_for() -> None:
     ],
 )
 @pytest.mark.parametrize("held_out", [frozenset[int](), frozenset({0, 3, 6})])
-def test_chunks_mark_the_records_of_misaligned_blocks(
+def test_split_chunks_mark_misaligned_pairs(
     blocks: list[tuple[int, int]], expected: list[int], held_out: frozenset[int]
 ) -> None:
     """Chunks hold three of the eight records, so blocks begin, end and continue in them."""

@@ -20,7 +20,7 @@ from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
 
 
-def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
+def test_link_pieces_links_all_pieces_of_words() -> None:
     src = Encoding("ab c", [], ["▁a", "b", "▁c"], ["ab", "c"], [0, 0, 1])
     tgt = Encoding("x yz", [], ["▁x", "▁y", "z"], ["x", "yz"], [0, 1, 1])
     assert link_pieces({(0, 1)}, src, tgt) == [(0, 1), (0, 2), (1, 1), (1, 2)]
@@ -28,7 +28,7 @@ def test_every_piece_of_a_word_is_linked_to_every_piece_of_the_other() -> None:
     assert link_pieces(set(), src, tgt) == []
 
 
-def test_sure_and_possible_links_are_told_apart() -> None:
+def test_parse_alignment_separates_sure_and_possible() -> None:
     assert parse_alignment("0-0 1?2", "a:1") == GoldAlignment({(0, 0)}, {(0, 0), (1, 2)})
 
 
@@ -43,7 +43,7 @@ def links_in(source: TextSetReader, size: int = 1) -> list[Links]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_alignments_are_read_along_with_all_parts_of_a_set(tmp_path: Path, size: int) -> None:
+def test_reader_links_continue_through_all_files(tmp_path: Path, size: int) -> None:
     parts = []
     for name, lines in (("one", ["a b", "c"]), ("two", ["d e f"])):
         files = tmp_path / f"{name}.src", tmp_path / f"{name}.tgt"
@@ -66,7 +66,7 @@ def test_alignments_are_read_along_with_all_parts_of_a_set(tmp_path: Path, size:
         ("0-0\n0-1\n", ":2: expected a link between words 0 to"),
     ],
 )
-def test_alignments_that_do_not_fit_name_their_line(
+def test_reader_invalid_alignment_reports_line(
     lines: str, message: str, tmp_path: Path
 ) -> None:
     src, tgt, file = (tmp_path / name for name in ("src", "tgt", "links"))
@@ -102,7 +102,7 @@ def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[in
     return {(src.word_ids[s], tgt.word_ids[t]) for s, t in corpus.links(i).tolist()}
 
 
-def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
+def test_corpus_links_match_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
     assert corpus.aligned
     assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
     again = Corpus(*corpus.folders)
@@ -110,7 +110,7 @@ def test_a_corpus_keeps_the_links_of_its_lines(corpus: Corpus, tokenizers: Token
     assert [len(corpus.links(i)) for i in range(3)] == [32, 28, 0]
 
 
-def test_dropped_pairs_take_their_links_along(tokenizers: Tokenizers, tmp_path: Path) -> None:
+def test_corpus_links_of_dropped_pairs_are_dropped(tokenizers: Tokenizers, tmp_path: Path) -> None:
     pairs, links = [("", "x"), *PAIRS[:2], ("x" * 200, "x"), *PAIRS[2:]], [set(), *LINKS]
     links.insert(3, {(0, 0)})
     corpus = corpus_of(pairs, tokenizers, tmp_path / "c", max_length=100, links=links)
@@ -118,13 +118,13 @@ def test_dropped_pairs_take_their_links_along(tokenizers: Tokenizers, tmp_path: 
     assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
 
 
-def test_without_alignments_there_are_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
+def test_corpus_without_alignments_has_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
     corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
     assert not corpus.aligned
     assert not list((tmp_path / "c").rglob("links*"))
 
 
-def test_a_batch_knows_where_its_links_are(corpus: Corpus, tokenizers: Tokenizers) -> None:
+def test_micro_batch_link_positions_match_corpus(corpus: Corpus, tokenizers: Tokenizers) -> None:
     lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
     [batch] = plan_eval_batches(lengths[0], lengths[1], batch_tokens=500)
     micro = build_micro_batch(corpus, batch, tokenizers)

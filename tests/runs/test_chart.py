@@ -31,7 +31,7 @@ def line(mark: str, xs: list[float], ys: list[float], run: int = 0) -> Series:
     return Series(run, mark, f"{mark} run", xs, ys)
 
 
-def test_points_stand_where_their_numbers_say() -> None:
+def test_render_panel_places_points() -> None:
     rows = drawing(panel(line("a", [0, 50, 100], [0, 6.5, 13])), width=AREA + 21)
     assert len(rows) == 14
     assert {(row.index("a"), i) for i, row in enumerate(rows) if "a" in row} == {
@@ -41,19 +41,19 @@ def test_points_stand_where_their_numbers_say() -> None:
     }
 
 
-def test_points_of_one_column_are_averaged() -> None:
+def test_render_panel_averages_points_of_a_column() -> None:
     rows = drawing(panel(line("a", [0, 100, 100], [0, 13, 13]), line("A", [50, 50], [13, 5], 0)))
     [row] = [i for i, row in enumerate(rows) if "A" in row]
     assert row == 13 - 9
 
 
-def test_a_logarithmic_axis_has_equal_steps_for_equal_factors() -> None:
+def test_render_panel_log_axis_has_equal_steps() -> None:
     rows = drawing(panel(line("a", [0, 50, 100], [1, 10, 100]), log=True))
     places = sorted(i for i, row in enumerate(rows) if "a" in row)
     assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=1)
 
 
-def test_where_runs_meet_there_is_a_star_and_one_run_hides_nothing_of_itself() -> None:
+def test_render_panel_marks_cells_of_several_runs() -> None:
     low, high = line("a", [0, 100], [0, 1]), line("B", [0, 100], [1, 1], run=1)
     rows = drawing(panel(low, high))
     assert (rows[0][0], rows[0].rstrip()[-1], rows[-1][0]) == ("B", SEVERAL, "a")
@@ -62,26 +62,26 @@ def test_where_runs_meet_there_is_a_star_and_one_run_hides_nothing_of_itself() -
 
 
 @pytest.mark.parametrize("width", [1, 40, 80, 200])
-def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+def test_render_panel_fits_width(width: int) -> None:
     drawn = render_panel(panel(line("a", [3.0, 123_456], [1e-9, 1e9])), width, 123_456, "updates")
     assert max(map(len, drawn.split("\n"))) <= max(width, AREA + 20)
 
 
 @pytest.mark.parametrize("y", [0.0, 3.0, -1.0])
 @pytest.mark.parametrize("log", [False, True])
-def test_a_single_point_is_drawn(y: float, log: bool) -> None:
+def test_render_panel_draws_single_point(y: float, log: bool) -> None:
     rows = drawing(panel(line("a", [0], [y]), log=log), largest=0)
     assert sum(row.count("a") for row in rows) == 1
 
 
-def test_the_axis_is_named_with_its_unit() -> None:
+def test_render_panel_labels_x_axis() -> None:
     drawn = render_panel(panel(line("a", [0, 7200], [0, 1])), 80, 7200, "seconds").split("\n")
     assert drawn[ROWS + 2].split() == ["0", "1h00m", "2h00m", "time"]
     drawn = render_panel(panel(line("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
     assert drawn[ROWS + 2].split() == ["0", "1.5", "3", "epochs"]
 
 
-def test_a_panel_without_records_says_so() -> None:
+def test_render_panel_without_records_says_so() -> None:
     assert render_panel(panel(), 80, 1, "updates") == "title: no records yet"
 
 
@@ -95,7 +95,7 @@ def recorded(tmp_path: Path) -> LearningCurves:
     return read_curves(run)
 
 
-def test_training_has_small_letters_and_validation_capitals(recorded: LearningCurves) -> None:
+def test_build_panels_marks_training_and_validation(recorded: LearningCurves) -> None:
     [loss, bleu] = build_panels([("one", recorded), ("two", recorded)], ["loss", "bleu"], "updates")
     assert [series.label for series in loss.series] == [
         "a one, training",
@@ -109,20 +109,20 @@ def test_training_has_small_letters_and_validation_capitals(recorded: LearningCu
 
 
 @pytest.mark.parametrize("kind", PANEL_KINDS)
-def test_every_kind_shows_what_is_recorded(recorded: LearningCurves, kind: str) -> None:
+def test_build_panels_supports_every_kind(recorded: LearningCurves, kind: str) -> None:
     [drawn] = build_panels([("one", recorded)], [kind], "updates")
     assert all(series.y for series in drawn.series)
     assert drawn.series
 
 
-def test_the_axis_may_be_time_or_epochs(recorded: LearningCurves) -> None:
+def test_build_panels_x_axis_is_time_or_epochs(recorded: LearningCurves) -> None:
     [by_time] = build_panels([("one", recorded)], ["bleu"], "seconds")
     assert by_time.series[0].x == [9, 11]
     [by_epoch] = build_panels([("one", recorded)], ["bleu"], "epoch")
     assert by_epoch.series[0].x == [2, 2], "the last record of training was in epoch 2"
 
 
-def test_missing_values_are_left_out(tmp_path: Path) -> None:
+def test_build_panels_omits_missing_values(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(1, loss=None), train_record(2), valid_record(2, bleu=None)])
     loss, bleu = build_panels([("one", read_curves(run))], ["loss", "bleu"], "epoch")

@@ -20,7 +20,7 @@ from nmt.runs.learning_curves import read_curves
 from nmt.runs.summary import summarize_run
 
 
-def test_settings_that_differ_are_named_and_defaults_are_marked(tmp_path: Path) -> None:
+def test_diff_settings_names_changes_and_defaults(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a")
     other = write_run(
         tmp_path / "b", config=CONFIG.replace("d_hidden: 8", "d_hidden: 16, score: dot")
@@ -34,13 +34,13 @@ def test_settings_that_differ_are_named_and_defaults_are_marked(tmp_path: Path) 
     assert diff_settings(configs[0], configs[0]) == []
 
 
-def test_a_default_that_another_run_gives_is_no_difference(tmp_path: Path) -> None:
+def test_diff_settings_ignores_explicit_defaults(tmp_path: Path) -> None:
     plain = load_config(write_run(tmp_path / "a").config)
     given = load_config(write_run(tmp_path / "b").config, ["model.score=general"])
     assert not [row for row in diff_settings(plain, given) if row[0].startswith("model.")]
 
 
-def test_settings_that_only_one_architecture_has_are_absent_in_the_other(tmp_path: Path) -> None:
+def test_diff_settings_of_one_architecture_are_unknown(tmp_path: Path) -> None:
     rnn = load_config(write_run(tmp_path / "a").config)
     config = CONFIG.replace("model: {d_embed: 8, d_hidden: 8}", "model: {arch: transformer}")
     transformer = load_config(write_run(tmp_path / "b", config=config).config)
@@ -50,7 +50,7 @@ def test_settings_that_only_one_architecture_has_are_absent_in_the_other(tmp_pat
     assert rows["model.d_ff"] == ["-", "1024 (default)"]
 
 
-def test_text_is_compared_by_what_stands_in_it(tmp_path: Path) -> None:
+def test_diff_input_files_compares_content(tmp_path: Path) -> None:
     one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     assert diff_input_files(read_input_files(one), read_input_files(other)) == []
     write_texts(other, train="zyxwvuts")
@@ -61,7 +61,7 @@ def test_text_is_compared_by_what_stands_in_it(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_without_its_corpus_has_no_text_there(tmp_path: Path) -> None:
+def test_diff_input_files_without_corpus(tmp_path: Path) -> None:
     one, other = write_run(tmp_path / "a"), RunDir(tmp_path / "b")
     assert read_input_files(other) == {"tokenizer": [], "train": [], "valid": []}
     rows = diff_input_files(read_input_files(one), read_input_files(other))
@@ -69,7 +69,7 @@ def test_a_run_without_its_corpus_has_no_text_there(tmp_path: Path) -> None:
     assert {row[3] for row in rows} == {"-"}
 
 
-def test_validations_are_compared_where_both_have_one(tmp_path: Path) -> None:
+def test_compare_validations_uses_common_updates(tmp_path: Path) -> None:
     one, other = RunDir(tmp_path / "a"), RunDir(tmp_path / "b")
     for run, updates in ((one, [10, 1000, 30]), (other, [1000, 30, 50])):
         run.path.mkdir()
@@ -81,7 +81,7 @@ def test_validations_are_compared_where_both_have_one(tmp_path: Path) -> None:
     assert compare_validations(read_curves(one).valid, read_curves(RunDir(tmp_path)).valid) == []
 
 
-def test_of_many_validations_some_are_shown_and_the_last_is(tmp_path: Path) -> None:
+def test_compare_validations_limits_rows_and_keeps_last(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [valid_record(update) for update in range(1, 100)])
     rows = compare_validations(read_curves(run).valid, read_curves(run).valid)
@@ -89,7 +89,7 @@ def test_of_many_validations_some_are_shown_and_the_last_is(tmp_path: Path) -> N
     assert rows[-1][0] == "99"
 
 
-def test_the_ends_of_both_stand_side_by_side(tmp_path: Path) -> None:
+def test_compare_results_lists_both_runs(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a")
     rows = {
         what: its

@@ -11,7 +11,7 @@ from nmt.core.run_dir import RunDir
 from nmt.runs.learning_curves import LearningCurves, read_curves
 
 
-def test_records_become_series_in_their_order(tmp_path: Path) -> None:
+def test_read_curves_keeps_order_of_records(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(3), valid_record(3), train_record(7), valid_record(9)])
     found = read_curves(run)
@@ -27,11 +27,11 @@ def test_records_become_series_in_their_order(tmp_path: Path) -> None:
     assert found.valid.bleu == [0.3, 0.9]
 
 
-def test_a_run_without_records_has_empty_curves(tmp_path: Path) -> None:
+def test_read_curves_without_file_is_empty(tmp_path: Path) -> None:
     assert read_curves(RunDir(tmp_path)) == LearningCurves()
 
 
-def test_a_line_that_is_cut_short_at_the_end_is_no_damage(tmp_path: Path) -> None:
+def test_read_curves_ignores_unfinished_last_line(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(3)])
     with run.metrics.open("a") as stream:
@@ -43,7 +43,7 @@ def test_a_line_that_is_cut_short_at_the_end_is_no_damage(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "line", ["", "nul", "[1]", '{"update": "3", "kind": "train"}', '{"update": 3}', "\x00\xff"]
 )
-def test_a_damaged_line_is_counted_and_the_others_are_read(tmp_path: Path, line: str) -> None:
+def test_read_curves_counts_damaged_lines(tmp_path: Path, line: str) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(3)])
     with run.metrics.open("ab") as stream:
@@ -54,7 +54,7 @@ def test_a_damaged_line_is_counted_and_the_others_are_read(tmp_path: Path, line:
     assert (found.train.update, found.valid.update, found.damaged) == ([3], [5], [2])
 
 
-def test_what_is_not_a_finite_number_is_none(tmp_path: Path) -> None:
+def test_read_curves_non_finite_values_are_none(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.metrics.write_text(
         '{"kind": "train", "update": 1, "loss": null, "lr": "no", "seconds": NaN, "epoch": true}\n'
@@ -64,7 +64,7 @@ def test_what_is_not_a_finite_number_is_none(tmp_path: Path) -> None:
     assert train.tokens_per_second == [None]
 
 
-def test_records_of_other_kinds_are_passed_over(tmp_path: Path) -> None:
+def test_read_curves_ignores_other_kinds(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [{"kind": "average", "update": 3}, train_record(4)])
     found = read_curves(run)

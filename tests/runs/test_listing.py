@@ -20,7 +20,7 @@ def found(folder: Path) -> set[str]:
     return {str(run.path.relative_to(folder)) for run in find_runs(folder)}
 
 
-def test_runs_are_found_at_any_depth_and_not_within_each_other(tmp_path: Path) -> None:
+def test_find_runs_at_any_depth_but_not_nested(tmp_path: Path) -> None:
     for name in ("a", "deep/er/b", "a/ctranslate2", "a/checkpoints/c", ".hidden/d"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "config.yaml").touch()
@@ -33,7 +33,7 @@ def test_runs_are_found_at_any_depth_and_not_within_each_other(tmp_path: Path) -
     assert found(tmp_path / "a") == {"."}
 
 
-def test_a_link_to_a_run_is_followed_and_a_ring_of_links_ends(tmp_path: Path) -> None:
+def test_find_runs_follows_links_once(tmp_path: Path) -> None:
     runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
     runs.mkdir()
     elsewhere.mkdir()
@@ -51,14 +51,14 @@ def test_a_link_to_a_run_is_followed_and_a_ring_of_links_ends(tmp_path: Path) ->
         ("file", "file: expected a folder, got a file"),
     ],
 )
-def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_find_runs_refuses_missing_folder(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=message):
         find_runs(tmp_path / name)
 
 
-def test_the_run_written_to_last_is_at_the_end(tmp_path: Path) -> None:
+def test_summarize_runs_orders_by_last_change(tmp_path: Path) -> None:
     for name, when in (("a", 2000), ("b", 3000), ("c", 1000)):
         run = write_run(tmp_path / name)
         for path in (run.path, *run.path.iterdir()):
@@ -66,7 +66,7 @@ def test_the_run_written_to_last_is_at_the_end(tmp_path: Path) -> None:
     assert [summary.run for summary in summarize_runs(tmp_path)] == ["c", "a", "b"]
 
 
-def test_every_fact_is_in_the_json(tmp_path: Path) -> None:
+def test_format_json_lines_contains_all_fields(tmp_path: Path) -> None:
     write_report(write_run(tmp_path / "a"), test=12.5)
     (tmp_path / "b\n\udcff").mkdir()
     (tmp_path / "b\n\udcff" / "config.yaml").touch()
@@ -81,7 +81,7 @@ def test_every_fact_is_in_the_json(tmp_path: Path) -> None:
     format_table(summarize_runs(tmp_path), 80).encode()  # can be printed
 
 
-def test_numbers_stand_in_columns_and_the_rest_below(tmp_path: Path) -> None:
+def test_format_table_aligns_columns(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one")
     finish(run)
     write_report(run, news=12.345, talks=7.0)
@@ -98,13 +98,13 @@ def test_numbers_stand_in_columns_and_the_rest_below(tmp_path: Path) -> None:
     assert below.endswith("max_updates 400 reached")
 
 
-def test_an_unfinished_run_says_how_much_is_done_and_left() -> None:
+def test_format_table_shows_progress_of_running_run() -> None:
     running = RunSummary("a", "running", share_done=0.254, seconds_left=90.0)
     assert format_table([running], 80).split("\n")[-1] == "  25% done; ETA 1m30s"
     assert "done" not in format_table([replace(running, state="finished", seconds_left=None)], 80)
 
 
-def test_a_damaged_run_does_not_break_the_table(tmp_path: Path) -> None:
+def test_format_table_shows_damaged_run(tmp_path: Path) -> None:
     write_run(tmp_path / "good")
     damaged = RunDir(tmp_path / "damaged")
     damaged.path.mkdir()

@@ -30,7 +30,7 @@ def front_matter(text: str) -> dict[str, object]:
     return found
 
 
-def test_the_card_has_the_facts_of_the_run(run: RunDir) -> None:
+def test_write_card_contains_facts_of_the_run(run: RunDir) -> None:
     assert write_card(run, "bf16 on a card") == f"model card: {run.card}"
     text = run.card.read_text()
     assert "# small\n" in text
@@ -57,7 +57,7 @@ def test_the_card_has_the_facts_of_the_run(run: RunDir) -> None:
     assert str(run.path.parent) not in text, "paths of this machine are nobody's business"
 
 
-def test_the_card_names_the_search_where_it_is_no_beam(run: RunDir) -> None:
+def test_write_card_names_other_decode_method(run: RunDir) -> None:
     report = json.loads(run.report.read_text())
     report["systems"]["run"]["decode"]["method"] = "mbr"
     run.report.write_text(json.dumps(report))
@@ -65,7 +65,7 @@ def test_the_card_names_the_search_where_it_is_no_beam(run: RunDir) -> None:
     assert "with method mbr, beam_size 5" in run.card.read_text()
 
 
-def test_the_front_matter_is_what_the_hub_reads(run: RunDir) -> None:
+def test_write_card_front_matter_is_valid_for_hub(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
     found = front_matter(run.card.read_text())
     assert found["language"] == ["en", "fr"]
@@ -74,7 +74,7 @@ def test_the_front_matter_is_what_the_hub_reads(run: RunDir) -> None:
     assert found["metrics"] == ["bleu", "chrf", "ter"]
 
 
-def test_norwegian_stays_a_language_and_what_is_no_code_is_left_out(tmp_path: Path) -> None:
+def test_write_card_quotes_no_and_omits_other_codes(tmp_path: Path) -> None:
     config = CONFIG.replace("src: en, tgt: fr", "src: 'no', tgt: zh_Hant")
     run = write_run(tmp_path / "run", updates=400, config=config)
     finish(run)
@@ -82,7 +82,7 @@ def test_norwegian_stays_a_language_and_what_is_no_code_is_left_out(tmp_path: Pa
     assert front_matter(run.card.read_text())["language"] == ["no"]
 
 
-def test_a_model_of_several_languages_names_them_all(tmp_path: Path) -> None:
+def test_write_card_lists_all_languages(tmp_path: Path) -> None:
     sets = "[{prefix: a, tags: {tgt_lang: fr}}, {prefix: b, tags: {tgt_lang: de}}]"
     config = CONFIG.replace("train: [train]", f"train: {sets}")
     config = config.replace("valid: valid, test: [test]", "valid: 5")
@@ -95,13 +95,13 @@ def test_a_model_of_several_languages_names_them_all(tmp_path: Path) -> None:
     assert "nmt translate --model run --to CODE < " in text
 
 
-def test_a_run_without_test_sets_says_so(run: RunDir) -> None:
+def test_write_card_without_test_sets_says_so(run: RunDir) -> None:
     run.report.unlink()
     write_card(run, "fp32 on cpu")
     assert "No test set was scored." in run.card.read_text()
 
 
-def test_a_signature_of_some_test_sets_only_names_them(run: RunDir) -> None:
+def test_write_card_partial_signature_names_test_sets(run: RunDir) -> None:
     report = json.loads(run.report.read_text())
     report["test_sets"]["talks"]["systems"]["run"]["scores"]["signatures"]["bleu"] = (
         "nrefs:1|tok:zh"
@@ -114,7 +114,7 @@ def test_a_signature_of_some_test_sets_only_names_them(run: RunDir) -> None:
     assert "- ter: `nrefs:1|tok:tercom`\n" in text
 
 
-def test_a_card_is_written_again_with_what_is_new(run: RunDir) -> None:
+def test_write_card_replaces_unchanged_card(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
     assert is_unchanged_card(run.card)
     write_report(run, news=99.0)
@@ -135,7 +135,7 @@ def test_a_card_is_written_again_with_what_is_new(run: RunDir) -> None:
         lambda text: "\xff",
     ],
 )
-def test_a_card_that_a_person_has_changed_is_left_alone(
+def test_write_card_keeps_edited_card(
     run: RunDir, edit: Callable[[str], str]
 ) -> None:
     write_card(run, "fp32 on cpu")

@@ -18,7 +18,7 @@ from nmt.runs.summary import count_parameters, summarize_run
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
-def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) -> None:
+def test_summary_of_stopped_run(tmp_path: Path) -> None:
     found = summarize_run(write_run(tmp_path / "run"), "run")
     assert found.problems == []
     assert (found.state, found.why) == ("stopped", "--resume continues after update 200")
@@ -32,7 +32,7 @@ def test_a_stopped_run_tells_how_far_it_came_and_what_goes_on(tmp_path: Path) ->
     assert found.tokens_per_second == (1100 + 1150) / 2, "the median of 1050, 1100, 1150, 1200"
 
 
-def test_a_run_whose_lock_is_held_is_running_and_has_an_eta(tmp_path: Path) -> None:
+def test_summary_of_running_run_has_eta(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=100)
     with files.hold_lock(run.lock, "process 7 on x"):
         found = summarize_run(run, "run")
@@ -49,7 +49,7 @@ def test_a_run_whose_lock_is_held_is_running_and_has_an_eta(tmp_path: Path) -> N
         ("patience: 3", None),
     ],
 )
-def test_the_limit_that_comes_first_says_how_much_is_done(
+def test_summary_share_done_uses_nearest_limit(
     tmp_path: Path, limits: str, share: float | None
 ) -> None:
     head = CONFIG.split("train: {")[0]
@@ -57,7 +57,7 @@ def test_the_limit_that_comes_first_says_how_much_is_done(
     assert summarize_run(run, "run").share_done == (None if share is None else pytest.approx(share))
 
 
-def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
+def test_summary_of_killed_run_names_process(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.lock.write_text("process 7 on x")
     found = summarize_run(run, "run")
@@ -65,7 +65,7 @@ def test_a_killed_run_names_the_process(tmp_path: Path) -> None:
     assert found.why == "process 7 on x was killed, --resume continues after update 200"
 
 
-def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
+def test_summary_of_preparing_run_has_no_config(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with files.hold_lock(run.lock, "process 7 on x"):
         found = summarize_run(run, "run")
@@ -75,7 +75,7 @@ def test_a_run_that_prepares_its_text_has_no_config_yet(tmp_path: Path) -> None:
     assert (found.state, found.why) == ("stopped", "process 7 on x was killed")
 
 
-def test_finished_failed_and_tested(tmp_path: Path) -> None:
+def test_summary_of_finished_tested_and_failed_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400)
     finish(run)
     found = summarize_run(run, "run")
@@ -88,7 +88,7 @@ def test_finished_failed_and_tested(tmp_path: Path) -> None:
     assert (found.state, found.why) == ("failed", "OSError: no space left")
 
 
-def test_a_run_that_was_only_prepared(tmp_path: Path) -> None:
+def test_summary_of_prepared_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     shutil.rmtree(run.checkpoints)
     files.remove(run.metrics)
@@ -96,7 +96,7 @@ def test_a_run_that_was_only_prepared(tmp_path: Path) -> None:
     assert (found.state, found.update, found.parameters) == ("prepared", 0, None)
 
 
-def test_without_locks_nobody_says_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_without_locks_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
@@ -107,7 +107,7 @@ def test_without_locks_nobody_says_stopped(tmp_path: Path, monkeypatch: pytest.M
         assert summarize_run(run, "run").state == "unknown"
 
 
-def test_the_report_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_summary_report_ignores_unknown_content(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     write_report(run, test=12.5, long=30.0)
     report = summarize_run(run, "run").report
@@ -143,7 +143,7 @@ def cut(file: Path) -> None:
         (lambda run: (files.remove(run.metrics), run.metrics.mkdir()), "metrics.jsonl: Is a dir"),
     ],
 )
-def test_a_damaged_run_says_what_is_wrong(
+def test_summary_of_damaged_run_lists_problems(
     tmp_path: Path, damage: Callable[[RunDir], object], word: str
 ) -> None:
     run = write_run(tmp_path / "run")
@@ -155,7 +155,7 @@ def test_a_damaged_run_says_what_is_wrong(
     assert any(word in problem for problem in found.problems), found.problems
 
 
-def test_a_run_that_may_not_be_looked_at_says_so(
+def test_summary_of_unreadable_run_lists_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(run: RunDir) -> bool:
@@ -167,7 +167,7 @@ def test_a_run_that_may_not_be_looked_at_says_so(
     assert (found.state, found.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
 
 
-def test_strange_values_are_not_known(tmp_path: Path) -> None:
+def test_summary_invalid_values_are_none(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run.last / "state.json").write_text('{"update": "9", "best_score": NaN, "best_update": [1]}')
     write_metrics(run, [])
@@ -175,7 +175,7 @@ def test_strange_values_are_not_known(tmp_path: Path) -> None:
     assert (found.update, found.best, found.best_update) == (0, None, None)
 
 
-def test_a_run_of_the_first_release_is_understood() -> None:
+def test_summary_of_first_release_run() -> None:
     found = summarize_run(RunDir(FROZEN), "v1")
     assert (found.state, found.problems) == ("finished", [])
     assert (found.update, found.metric, found.pairs) == (300, "bleu", None)
@@ -183,13 +183,13 @@ def test_a_run_of_the_first_release_is_understood() -> None:
     assert found.best is not None
 
 
-def test_parameters_are_those_of_the_weights(tmp_path: Path) -> None:
+def test_count_parameters_reads_weights(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     assert count_parameters(run.best) == PARAMETERS
     assert count_parameters(tmp_path) is None
 
 
-def test_an_average_is_not_called_a_stopped_training(tmp_path: Path) -> None:
+def test_summary_of_average(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.metrics.unlink()
     run.average.write_text('{"checkpoints": []}')

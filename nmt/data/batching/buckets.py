@@ -76,8 +76,8 @@ def length_histogram(samples: Iterable[WeightedLengths]) -> FloatArray:
 def choose_unlimited_shapes(counts: FloatArray, batch_tokens: int, windows: int = 1) -> BatchShapes:
     """Return shapes with the least padding if any number of shapes is allowed.
 
-    A window has only so many batches, and each batch has one shape. More shapes than
-    SHAPES_PER_BATCH times the batches of a window therefore save nothing.
+    Each batch has one shape. More shapes than SHAPES_PER_BATCH times the batches of a window
+    therefore save nothing.
     """
     tokens = float(counts.sum(0) @ np.arange(counts.shape[1]))
     return choose_shapes(counts, max(1, round(SHAPES_PER_BATCH * tokens / batch_tokens / windows)))

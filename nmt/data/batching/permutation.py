@@ -1,7 +1,7 @@
 """A pseudo-random permutation of 0 .. size - 1 that is computed at any positions, not stored.
 
-We keep our own because NumPy and torch can only store a permutation as a whole, which costs 8 bytes
-per pair and a pass over the corpus before the first batch.
+We keep our own because NumPy and torch store the complete permutation, which costs 8 bytes per pair
+and time before the first batch.
 
 A Feistel network permutes the integers below a power of two. Results outside the range are permuted
 again until they fall inside (cycle walking, Black and Rogaway 2002).

@@ -168,7 +168,7 @@ class Corpus:
         return sum(meta[key] for meta in self.metas)
 
     def multi_sentence_share(self) -> float | None:
-        """Return the share of pairs whose source contains several sentences.
+        """Return the share of pairs with several sentences in the source.
 
         None if a text set was prepared by a release that did not count these.
         """
