@@ -75,9 +75,7 @@ def test_plot_without_validation_draws_training(tiny: Tiny) -> None:
     assert result.lines[-1] == "validation BLEU: no records yet"
 
 
-def test_plot_writes_images_instead_of_terminal(
-    digits: Digits, tmp_path: Path
-) -> None:
+def test_plot_writes_images_instead_of_terminal(digits: Digits, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
     run = tmp_path / "$a$_経済"
     run.symlink_to(digits.run)

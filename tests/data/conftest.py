@@ -1,4 +1,4 @@
-"""A server with one file, for downloads."""
+"""Fixtures: a server with one file for downloads, and a project for the stages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from download_cases import CONTENT
+from stage_project import LINES, Project, make_line, write_lines
 from webserver import Page, Site, serving
 
 from nmt.data.datasets import download
@@ -14,7 +15,7 @@ from nmt.data.datasets import download
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    """The server; nobody waits before asking again."""
+    """Return a server; downloads retry without delay."""
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     with serving({"/a.gz": Page(CONTENT)}) as site:
@@ -23,5 +24,17 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def part(tmp_path: Path) -> Path:
-    """Where the file comes in."""
+    """Return the path of a partial download."""
     return tmp_path / "out" / "a.gz.part"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a project with a training and a validation set in two languages."""
+    for language, word in (("de", "zahl"), ("en", "number")):
+        train = [make_line(n, word) for n in range(LINES)]
+        write_lines(tmp_path / f"train.{language}", train)
+        valid = [make_line(n, word) for n in range(1000, 1010)]
+        write_lines(tmp_path / f"valid.{language}", valid)
+    data = {"src": "de", "tgt": "en", "train": ["train"], "valid": "valid"}
+    return Project(tmp_path, {"data": data})

@@ -156,7 +156,9 @@ def test_plan_batches_only_last_batch_is_small(
 
 @given(LENGTHS, BUDGETS, MOST)
 @PLANS
-def test_plan_batches_ascends_in_target_length(pairs: list[tuple[int, int]], budget: int, most: int) -> None:
+def test_plan_batches_ascends_in_target_length(
+    pairs: list[tuple[int, int]], budget: int, most: int
+) -> None:
     lengths = [batch.tgt_length for batch in plan(pairs, budget, most)]
     assert lengths == sorted(lengths)
 
@@ -232,9 +234,7 @@ def test_plan_batches_without_rows_is_empty() -> None:
     tokens=st.one_of(st.none(), st.integers(1, 200)),
 )
 @PLANS
-def test_batch_split_keeps_order_within_budget(
-    rows: int, length: int, tokens: int | None
-) -> None:
+def test_batch_split_keeps_order_within_budget(rows: int, length: int, tokens: int | None) -> None:
     batch = Batch(np.arange(rows), 7, length)
     parts = list(batch.split(tokens))
     assert np.concatenate([part.rows for part in parts]).tolist() == list(range(rows))

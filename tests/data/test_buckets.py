@@ -118,7 +118,9 @@ def test_choose_shapes_fits_pairs_within_limit(pairs: Pairs, most: int) -> None:
 
 @given(HISTOGRAMS, st.booleans())
 @CASES
-def test_choose_shapes_more_shapes_never_pad_more(histogram: dict[int, int], of_source: bool) -> None:
+def test_choose_shapes_more_shapes_never_pad_more(
+    histogram: dict[int, int], of_source: bool
+) -> None:
     lengths = [length for length, count in histogram.items() for _ in range(count)]
     counts = counted([(n, 7) if of_source else (7, n) for n in lengths])
     found = [

@@ -99,9 +99,7 @@ def test_corpus_concatenates_text_sets(
     assert corpus.tags == [()] * 11
 
 
-def test_build_corpus_prepends_tags_to_sources(
-    tmp_path: Path, tokenizers: Tokenizers
-) -> None:
+def test_build_corpus_prepends_tags_to_sources(tmp_path: Path, tokenizers: Tokenizers) -> None:
     tags = tuple(tokenizers.src.reserved[:2])
     corpus = corpus_of(PAIRS, tokenizers.with_tags(tags), tmp_path / "c")
     assert corpus.tags == [tags]
@@ -122,9 +120,7 @@ def test_is_complete_requires_all_files(tmp_path: Path, tokenizers: Tokenizers) 
         file.write_bytes(content)
 
 
-def test_corpus_load_requires_complete_sets(
-    tmp_path: Path, tokenizers: Tokenizers
-) -> None:
+def test_corpus_load_requires_complete_sets(tmp_path: Path, tokenizers: Tokenizers) -> None:
     with pytest.raises(RunError, match="nowhere: expected prepared text"):
         Corpus.load(tmp_path / "nowhere")
     for number in (0, 1):
@@ -143,7 +139,9 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_build_corpus_with_workers_writes_equal_files(tmp_path: Path, tokenizers: Tokenizers) -> None:
+def test_build_corpus_with_workers_writes_equal_files(
+    tmp_path: Path, tokenizers: Tokenizers
+) -> None:
     pairs = [
         (f"line {n}" if n % 5 else "", "x " * (n % 7)) for n in range(8 * MIN_CHUNKS_FOR_WORKERS)
     ]
@@ -155,9 +153,7 @@ def test_build_corpus_with_workers_writes_equal_files(tmp_path: Path, tokenizers
     assert files_below(tmp_path / "1") == files_below(tmp_path / "2")
 
 
-def test_corpus_arrays_are_mapped_16_bit_integers(
-    tmp_path: Path, tokenizers: Tokenizers
-) -> None:
+def test_corpus_arrays_are_mapped_16_bit_integers(tmp_path: Path, tokenizers: Tokenizers) -> None:
     corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
     row = corpus.row("src", 0)
     assert isinstance(row, np.memmap)
@@ -186,9 +182,7 @@ def test_build_corpus_large_vocabulary_uses_32_bits(tmp_path: Path, tokenizers: 
     assert corpus.row("tgt", 0).dtype == np.uint16
 
 
-def test_build_corpus_drops_pairs_with_reasons(
-    tmp_path: Path, tokenizers: Tokenizers
-) -> None:
+def test_build_corpus_drops_pairs_with_reasons(tmp_path: Path, tokenizers: Tokenizers) -> None:
     long = "x" * 9  # nine letters, none of them in the tokenizer's text: nine bytes and a space
     assert len(tokenizers.src.encode([long])[0]) > 8 >= len(tokenizers.src.encode(["line 1"])[0])
     pairs = [

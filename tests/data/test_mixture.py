@@ -95,7 +95,9 @@ def test_sample_pass_contains_each_pair_once(sets: Sets) -> None:
 
 @given(SETS, st.booleans(), st.tuples(st.integers(0, 200), st.integers(0, 200)))
 @CASES
-def test_sample_range_equals_part_of_epoch(sets: Sets, by_weight: bool, cuts: tuple[int, int]) -> None:
+def test_sample_range_equals_part_of_epoch(
+    sets: Sets, by_weight: bool, cuts: tuple[int, int]
+) -> None:
     mixture = weighted(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
     begin, end = sorted(min(cut, mixture.total) for cut in cuts)
     rows, passes = mixture.sample(3, np.arange(begin, end))

@@ -62,9 +62,7 @@ def split(pairs: Sequence[Pair], size: int, seed: int) -> tuple[list[Pair], list
 
 @given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
 @settings(max_examples=150, derandomize=True, deadline=None)
-def test_hold_out_pairs_is_a_pure_partition(
-    pairs: list[Pair], size: int, seed: int
-) -> None:
+def test_hold_out_pairs_is_a_pure_partition(pairs: list[Pair], size: int, seed: int) -> None:
     before = list(pairs)
     try:
         train, valid = split(pairs, size, seed)
@@ -104,9 +102,7 @@ def test_hold_out_pairs_differs_by_seed() -> None:
     ],
     ids=["duplicates", "nothing left to train on", "blank"],
 )
-def test_hold_out_pairs_too_large_reports_limit(
-    pairs: list[Pair], size: int, most: int
-) -> None:
+def test_hold_out_pairs_too_large_reports_limit(pairs: list[Pair], size: int, most: int) -> None:
     with pytest.raises(DataError) as caught:
         split(pairs, size, 1)
     message = str(caught.value)
@@ -135,7 +131,9 @@ def test_hold_out_pairs_of_single_pair_gives_advice() -> None:
 
 @given(sets=st.lists(PAIRS, min_size=1, max_size=3), size=st.integers(1, 3), seed=st.integers(0, 2))
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_hold_out_pairs_treats_sets_as_one_text(sets: list[list[Pair]], size: int, seed: int) -> None:
+def test_hold_out_pairs_treats_sets_as_one_text(
+    sets: list[list[Pair]], size: int, seed: int
+) -> None:
     """A line that stands in two sets is held out of neither."""
     whole = [pair for pairs in sets for pair in pairs]
     try:

@@ -66,9 +66,7 @@ def test_reader_links_continue_through_all_files(tmp_path: Path, size: int) -> N
         ("0-0\n0-1\n", ":2: expected a link between words 0 to"),
     ],
 )
-def test_reader_invalid_alignment_reports_line(
-    lines: str, message: str, tmp_path: Path
-) -> None:
+def test_reader_invalid_alignment_reports_line(lines: str, message: str, tmp_path: Path) -> None:
     src, tgt, file = (tmp_path / name for name in ("src", "tgt", "links"))
     src.write_text("a\na b\n")
     tgt.write_text("b\nc\n")

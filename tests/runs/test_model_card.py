@@ -135,9 +135,7 @@ def test_write_card_replaces_unchanged_card(run: RunDir) -> None:
         lambda text: "\xff",
     ],
 )
-def test_write_card_keeps_edited_card(
-    run: RunDir, edit: Callable[[str], str]
-) -> None:
+def test_write_card_keeps_edited_card(run: RunDir, edit: Callable[[str], str]) -> None:
     write_card(run, "fp32 on cpu")
     edited = edit(run.card.read_text()).encode("latin-1")
     run.card.write_bytes(edited)
