@@ -44,8 +44,8 @@ class Candidate:
     """All tokens of the hypothesis, the newest last."""
     log_prob: float
     """Log-probability of the hypothesis, in nats."""
-    kept: bool
-    """Whether it stayed in the beam, or finished."""
+    is_kept: bool
+    """Whether it stayed in the beam or finished."""
 
 
 BeamStep = list[Candidate]

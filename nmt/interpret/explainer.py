@@ -281,7 +281,7 @@ class Explainer:
             ],
             beam=[
                 [
-                    ([self._piece(token) for token in c.tokens], c.log_prob, c.kept)
+                    ([self._piece(token) for token in c.tokens], c.log_prob, c.is_kept)
                     for c in candidates
                 ]
                 for candidates in segment.beam

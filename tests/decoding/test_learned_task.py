@@ -1,4 +1,4 @@
-"""Learning to reverse strings of digits, to exact match on strings never seen."""
+"""Models learn to reverse strings of digits, with exact match on unseen strings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from search_cases import BOS, EOS, FIRST_REAL, PAD, Ids
+from search_cases import BOS, EOS, FIRST_REAL, PAD, FakeTokenizer
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
@@ -19,10 +19,10 @@ from nmt.training.loss import ModelWithLoss
 
 DIGITS = range(FIRST_REAL, FIRST_REAL + 10)
 VOCAB = FIRST_REAL + 10
-UPDATES, ROWS = 400, 64
+OPTIMIZER_STEPS, BATCH_SIZE = 400, 64
 
 
-def draw(rng: random.Random) -> list[int]:
+def random_source(rng: random.Random) -> list[int]:
     return [rng.choice(DIGITS) for _ in range(rng.randint(3, 5))]
 
 
@@ -50,9 +50,9 @@ def make_config(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
     return RNNConfig(**{"d_embed": 32, "d_hidden": 48, "dropout": 0.0, **settings})
 
 
-REPRESENTATIVES: dict[str, dict[str, Any]] = {
+MODELS: dict[str, dict[str, Any]] = {
     "none": {"wiring": "none", "cell": "gru", "d_hidden": 96},
-    "feeding": {"wiring": "luong", "score": "general", "num_heads": 2, "input_feeding": True},
+    "input-feeding": {"wiring": "luong", "score": "general", "num_heads": 2, "input_feeding": True},
     "coverage": {"wiring": "bahdanau", "score": "additive", "coverage": True, "cell": "lstm"},
     "location": {"wiring": "luong", "score": "location"},
     "monotonic": {"wiring": "luong", "score": "additive", "window": "local_m", "window_width": 4},
@@ -70,32 +70,31 @@ REPRESENTATIVES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", REPRESENTATIVES.values(), ids=REPRESENTATIVES)
-def test_reversing_digits_is_learned_to_exact_match(settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
+def test_model_learns_to_reverse_digits(settings: dict[str, Any]) -> None:
     rng = random.Random(1)
-    held_out = [draw(rng) for _ in range(100)]
-    unseen = {tuple(source) for source in held_out}
+    test_sources = [random_source(rng) for _ in range(100)]
+    unseen = {tuple(source) for source in test_sources}
     torch.manual_seed(1)
     model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
-    step = ModelWithLoss(model, label_smoothing=0.0)
+    model_with_loss = ModelWithLoss(model, label_smoothing=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, UPDATES)
-    for _ in range(UPDATES):
-        drawn = (draw(rng) for _ in range(ROWS))
-        batch = make_batch([source for source in drawn if tuple(source) not in unseen])
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, OPTIMIZER_STEPS)
+    for _ in range(OPTIMIZER_STEPS):
+        sources = (random_source(rng) for _ in range(BATCH_SIZE))
+        batch = make_batch([source for source in sources if tuple(source) not in unseen])
         optimizer.zero_grad()
-        (step(batch).translation / batch.tgt_tokens).backward()
+        (model_with_loss(batch).translation / batch.tgt_tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        rate.step()
-    ids: Any = Ids(VOCAB)
-    engine = TorchEngine(
-        model, Tokenizers(ids, ids), DecodeConfig(beam_size=1), torch.device("cpu")
-    )
-    found = [best.tokens for (best,) in engine.search(held_out)]
+        schedule.step()
+    tokenizer: Any = FakeTokenizer(VOCAB)
+    tokenizers, greedy = Tokenizers(tokenizer, tokenizer), DecodeConfig(beam_size=1)
+    engine = TorchEngine(model, tokenizers, greedy, torch.device("cpu"))
+    translations = [best.tokens for (best,) in engine.search(test_sources)]
     wrong = [
         (source, tokens)
-        for source, tokens in zip(held_out, found, strict=True)
+        for source, tokens in zip(test_sources, translations, strict=True)
         if tokens != source[::-1]
     ]
     assert wrong == []

@@ -1,4 +1,4 @@
-"""Minimum Bayes risk against its definition, with sacreBLEU's scores."""
+"""Minimum Bayes risk against its definition, with the scores of sacreBLEU."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ LINES = [
 TEXTS = st.lists(st.text(st.sampled_from("ab c.é"), max_size=20), min_size=1, max_size=5)
 
 
-def theirs(text: str, other: str, utility: Utility) -> float:
-    return METRICS[utility].sentence_score(text, [other]).score
+def sacrebleu_score(hypothesis: str, reference: str, utility: Utility) -> float:
+    return METRICS[utility].sentence_score(hypothesis, [reference]).score
 
 
 @pytest.mark.parametrize("utility", ["chrf", "bleu"])
 @settings(deadline=None, max_examples=60)
 @given(texts=TEXTS)
-def test_similarities_are_sacrebleus(texts: list[str], utility: Utility) -> None:
-    found = similarities(texts, utility)
-    for i, text in enumerate(texts):
-        expected = [theirs(text, other, utility) for other in texts]
-        assert found[i].tolist() == pytest.approx(expected, abs=1e-9)
+def test_similarities_equal_sacrebleu(texts: list[str], utility: Utility) -> None:
+    matrix = similarities(texts, utility)
+    for i, hypothesis in enumerate(texts):
+        expected = [sacrebleu_score(hypothesis, reference, utility) for reference in texts]
+        assert matrix[i].tolist() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("utility", ["chrf", "bleu"])
-def test_expected_utility_is_the_mean_over_all_candidates(utility: Utility) -> None:
-    found = expected_utilities(LINES, utility)
-    for text, its in zip(LINES, found, strict=True):
-        mean = sum(theirs(text, other, utility) for other in LINES) / len(LINES)
-        assert its == pytest.approx(mean, abs=1e-9)
+def test_expected_utility_is_the_mean_of_all_candidates(utility: Utility) -> None:
+    utilities = expected_utilities(LINES, utility)
+    for hypothesis, expected_utility in zip(LINES, utilities, strict=True):
+        scores = [sacrebleu_score(hypothesis, reference, utility) for reference in LINES]
+        assert expected_utility == pytest.approx(sum(scores) / len(LINES), abs=1e-9)

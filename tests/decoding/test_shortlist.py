@@ -1,4 +1,4 @@
-"""A search within shortlists against a plain search of a model that cannot say anything else."""
+"""Search with shortlists against a reference search with a model of only these tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_cases import CLOSE_CUT, EOS, FIRST_REAL, Ids, make_engine, plain_search, random_sources
+from search_cases import (
+    EOS,
+    FIRST_REAL,
+    NEAR_TIE,
+    FakeTokenizer,
+    make_engine,
+    random_sources,
+    reference_search,
+)
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
@@ -20,58 +28,63 @@ from nmt.models.layers import OutputProjection
 from nmt.models.quantization import Int8OutputProjection
 
 VOCAB = 80
-KINDS: list[dict[str, Any]] = [
+MODELS: list[dict[str, Any]] = [
     {"wiring": "luong", "score": "general"},
     {"arch": "transformer"},
     {"arch": "transformer", "decoder": "ssru"},
 ]
 
 
-def make_shortlist(seed: int, own: int = 6, vocab_size: int = VOCAB) -> Shortlist:
-    """Each source token may become `own` tokens drawn by chance; two stand in every list."""
+def make_shortlist(seed: int, size: int = 6, vocab_size: int = VOCAB) -> Shortlist:
+    """Return a shortlist of `size` random tokens per source token, and two tokens in every list."""
     rng = np.random.default_rng(seed)
-    rows = [rng.choice(np.arange(EOS, vocab_size), own, False) for _ in range(vocab_size)]
-    offsets = np.arange(vocab_size + 1) * own
+    rows = [rng.choice(np.arange(EOS, vocab_size), size, False) for _ in range(vocab_size)]
+    offsets = np.arange(vocab_size + 1) * size
     return Shortlist(np.array([EOS, FIRST_REAL]), offsets, np.concatenate(rows))
 
 
+def tokenizers_of_size(src: int, tgt: int) -> Tokenizers:
+    src_tokenizer: Any = FakeTokenizer(src)
+    tgt_tokenizer: Any = FakeTokenizer(tgt)
+    return Tokenizers(src_tokenizer, tgt_tokenizer)
+
+
 @pytest.mark.parametrize("beam_size", [1, 4])
-@pytest.mark.parametrize("settings", KINDS, ids=lambda s: s.get("decoder", s.get("arch", "rnn")))
-def test_it_finds_what_a_model_of_those_tokens_alone_would(
+@pytest.mark.parametrize("settings", MODELS, ids=lambda s: s.get("decoder", s.get("arch", "rnn")))
+def test_search_with_shortlist_equals_restricted_model(
     settings: dict[str, Any], beam_size: int
 ) -> None:
     engine = make_engine(vocab_size=VOCAB, beam_size=beam_size, **settings)
     engine.shortlist = make_shortlist(seed=1)
-    engine.settings = engine.settings.model_copy(update={"batch_size": 4})  # some must join later
+    engine.settings = engine.settings.model_copy(update={"batch_size": 4})  # batches are refilled
     sources = random_sources(14, 6, VOCAB)
-    found = engine.search(sources, nbest=beam_size)
-    compared = 0
-    for source, ours in zip(sources, found, strict=True):
-        alone = deepcopy(engine)
-        others = sorted({*range(VOCAB)} - {*engine.shortlist.token_ids(source).tolist()})
-        alone.model.output.bias.data[others] = -math.inf
-        plain = plain_search(alone, source)
-        if plain.closest_cut < CLOSE_CUT:
+    num_compared = 0
+    for source, nbest in zip(sources, engine.search(sources, nbest=beam_size), strict=True):
+        restricted = deepcopy(engine)
+        excluded = sorted({*range(VOCAB)} - {*engine.shortlist.token_ids(source).tolist()})
+        restricted.model.output.bias.data[excluded] = -math.inf
+        reference = reference_search(restricted, source)
+        if reference.smallest_gap < NEAR_TIE:
             continue
-        compared += 1
-        expected = plain.ranked[: len(ours)]
-        assert [hypothesis.tokens for hypothesis in ours] == [tokens for _, tokens in expected]
-        scores = [hypothesis.score for hypothesis in ours]
+        num_compared += 1
+        expected = reference.ranked[: len(nbest)]
+        assert [hypothesis.tokens for hypothesis in nbest] == [tokens for _, tokens in expected]
+        scores = [hypothesis.score for hypothesis in nbest]
         assert scores == pytest.approx([score for score, _ in expected], abs=1e-4)
-    assert compared > 8
+    assert num_compared > 8
 
 
-def test_lists_of_everything_change_nothing() -> None:
+def test_shortlist_of_all_tokens_changes_nothing() -> None:
     engine = make_engine(vocab_size=VOCAB)
     sources = random_sources(6, 6, VOCAB)
     expected = engine.search(sources)
-    everything = np.arange(EOS, VOCAB)
-    engine.shortlist = Shortlist(everything, np.zeros(VOCAB + 1, np.int64), everything[:0])
-    found = engine.search(sources)
-    assert [best.tokens for (best,) in found] == [best.tokens for (best,) in expected]
+    all_tokens = np.arange(EOS, VOCAB)
+    engine.shortlist = Shortlist(all_tokens, np.zeros(VOCAB + 1, np.int64), all_tokens[:0])
+    with_shortlist = engine.search(sources)
+    assert [best.tokens for (best,) in with_shortlist] == [best.tokens for (best,) in expected]
 
 
-def test_a_list_is_what_its_tokens_may_become_with_the_end_first() -> None:
+def test_token_ids_are_eos_then_ascending_targets() -> None:
     targets = np.array([9, 4, 9, 30, 8])
     shortlist = Shortlist(np.array([EOS, 40, 8]), np.array([0, 0, 2, 5, 5]), targets)
     assert shortlist.token_ids([]).tolist() == [EOS, 8, 40]
@@ -80,19 +93,18 @@ def test_a_list_is_what_its_tokens_may_become_with_the_end_first() -> None:
 
 
 @pytest.mark.parametrize("kind", [OutputProjection, Int8OutputProjection])
-def test_logits_are_those_of_each_sentences_own_tokens(kind: type[OutputProjection]) -> None:
+def test_logits_are_those_of_the_tokens_of_each_sentence(kind: type[OutputProjection]) -> None:
     torch.manual_seed(1)
-    whole: Any = OutputProjection(16, VOCAB, None)
-    torch.nn.init.normal_(whole.bias)
-    output = whole
+    output: Any = OutputProjection(16, VOCAB, None)
+    torch.nn.init.normal_(output.bias)
     if kind is Int8OutputProjection:
         kernel = int8_kernel()
         if kernel is None:
             pytest.skip("this CPU has no exact int8 kernel")
-        output = Int8OutputProjection(whole, kernel)
+        output = Int8OutputProjection(output, kernel)
     lists = [np.array([EOS, 5, 9]), np.array([EOS, 70]), np.array([EOS, 4, 6, 8])]
     hidden = torch.randn(6, 16)
-    every = output.logits(hidden)
+    full_logits = output.logits(hidden)
     shortlist = make_shortlist(seed=1)
     first = ShortlistVocabulary(shortlist, output, VOCAB, lists=lists[:1])
     joined = first.join(ShortlistVocabulary(shortlist, output, VOCAB, lists=lists[1:]))
@@ -100,32 +112,31 @@ def test_logits_are_those_of_each_sentences_own_tokens(kind: type[OutputProjecti
         (joined, [0, 1, 2]),
         (joined.select(torch.tensor([2, 0])), [2, 0]),
     ):
-        rows = torch.tensor([[2 * i, 2 * i + 1] for i in order]).flatten()
-        found = vocabulary.logits(hidden[rows])
+        rows = torch.tensor([[2 * b, 2 * b + 1] for b in order]).flatten()
+        logits = vocabulary.logits(hidden[rows])
         for n, row in enumerate(rows.tolist()):
-            ids = lists[order[n // 2]]
-            torch.testing.assert_close(found[n, : len(ids)], every[row, ids])
-            assert found[n, len(ids) :].eq(-math.inf).all()
-            assert vocabulary.tokens[n // 2, : len(ids)].tolist() == ids.tolist()
+            token_ids = lists[order[n // 2]]
+            size = len(token_ids)
+            torch.testing.assert_close(logits[n, :size], full_logits[row, token_ids])
+            assert logits[n, size:].eq(-math.inf).all()
+            assert vocabulary.tokens[n // 2, :size].tolist() == token_ids.tolist()
 
 
-def test_it_comes_back_from_its_file(tmp_path: Path) -> None:
-    shortlist, ids = make_shortlist(seed=1), Ids(VOCAB)
+def test_shortlist_save_and_load_round_trip(tmp_path: Path) -> None:
+    shortlist = make_shortlist(seed=1)
     file = tmp_path / "shortlist.safetensors"
     shortlist.save(file)
-    tokenizers: Any = Tokenizers(ids, ids)  # type: ignore[arg-type]
-    found = Shortlist.load(file, tokenizers)
+    loaded = Shortlist.load(file, tokenizers_of_size(VOCAB, VOCAB))
     for source in random_sources(5, 6, VOCAB):
-        assert found.token_ids(source).tolist() == shortlist.token_ids(source).tolist()
+        assert loaded.token_ids(source).tolist() == shortlist.token_ids(source).tolist()
 
 
-def test_another_vocabularys_file_is_refused(tmp_path: Path) -> None:
+def test_load_of_a_wrong_or_damaged_file_raises(tmp_path: Path) -> None:
     file = tmp_path / "shortlist.safetensors"
     make_shortlist(seed=1).save(file)
     for src, tgt in ((VOCAB + 1, VOCAB), (VOCAB, VOCAB - 20)):
-        tokenizers: Any = Tokenizers(Ids(src), Ids(tgt))  # type: ignore[arg-type]
         with pytest.raises(RunError, match="expected a shortlist of this run's vocabularies"):
-            Shortlist.load(file, tokenizers)
+            Shortlist.load(file, tokenizers_of_size(src, tgt))
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(RunError, match="damaged"):
-        Shortlist.load(file, tokenizers)
+        Shortlist.load(file, tokenizers_of_size(VOCAB, VOCAB - 20))

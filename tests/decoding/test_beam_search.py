@@ -1,0 +1,310 @@
+"""Beam search against brute force, a reference search with lists, and forced decoding."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import product
+
+import pytest
+import torch
+from search_cases import (
+    BOS,
+    CONTROL,
+    EOS,
+    FIRST_REAL,
+    NEAR_TIE,
+    PAD,
+    SMALL_VOCAB,
+    LimitedEngine,
+    all_sequences,
+    encode_source,
+    limit_length,
+    make_engine,
+    next_token_log_probs,
+    normalized_score,
+    random_sources,
+    reference_search,
+    sequence_log_prob,
+)
+
+from nmt.decoding.beam_state import Ranking
+from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.hypothesis import Hypothesis
+from nmt.errors import RunError
+
+MODELS = [  # the seeds give varied translations, of which some end early and some at the limit
+    {"cell": "gru", "wiring": "luong", "seed": 6},
+    {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
+    {"cell": "lstm", "wiring": "luong", "input_feeding": True, "num_layers": 3, "seed": 10},
+    {"cell": "gru", "wiring": "none", "reverse_source": True, "seed": 2},
+    {"cell": "gru", "wiring": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
+    {"cell": "gru", "wiring": "luong", "window": "local_m", "window_width": 1, "seed": 6},
+    {"arch": "transformer", "seed": 3},
+    {"arch": "transformer", "norm_place": "post", "positions": "rotary", "norm": "rms", "seed": 14},
+    {"arch": "transformer", "decoder": "ssru", "activation": "swiglu", "seed": 1},
+]
+MODELS_FOR_BATCHING = [
+    {"cell": "gru", "wiring": "luong", "seed": 1},
+    {"cell": "lstm", "wiring": "luong", "seed": 2},
+    {"cell": "gru", "wiring": "bahdanau", "score": "additive", "seed": 1},
+    {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
+    {"arch": "transformer", "num_kv_heads": 2, "seed": 5},
+    {"arch": "transformer", "decoder": "ssru", "seed": 1},
+]
+
+
+def case_id(settings: dict[str, object]) -> str:
+    return "-".join(map(str, settings.values()))
+
+
+for_all_models = pytest.mark.parametrize("settings", MODELS, ids=case_id)
+
+
+@pytest.mark.parametrize(
+    ("length", "alpha", "expected"),
+    [
+        (1, 1.0, 1.0),
+        (7, 1.0, 2.0),
+        (13, 1.0, 3.0),
+        (19, 0.5, 2.0),
+        (7, 2.0, 4.0),
+        (7, 0.0, 1.0),
+        (100, 0.0, 1.0),
+    ],
+)
+def test_length_penalty_equals_wu_et_al(length: int, alpha: float, expected: float) -> None:
+    assert float(Ranking(alpha).length_penalty(torch.tensor(length))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "source", "limit"), [(2.0, 3, 16), (1.5, 3, 15), (0.1, 1, 11), (2.0, 0, 10)]
+)
+def test_length_limit_is_rounded_ratio_plus_ten(ratio: float, source: int, limit: int) -> None:
+    assert make_engine(max_length_ratio=ratio).length_limit(source) == limit
+
+
+@for_all_models
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_search_scores_equal_forced_scores(settings: dict[str, object], beam_size: int) -> None:
+    engine = make_engine(beam_size=beam_size, length_penalty=0.8, **settings)
+    sources = random_sources(6, 5)
+    nbest_lists = engine.search(sources, beam_size)
+    hypotheses = [hypothesis for nbest in nbest_lists for hypothesis in nbest]
+    pairs = [
+        (source, hypothesis.tokens)
+        for source, nbest in zip(sources, nbest_lists, strict=True)
+        for hypothesis in nbest
+    ]
+    for (source, tokens), searched, forced in zip(
+        pairs, hypotheses, engine.score(pairs), strict=True
+    ):
+        log_prob = sequence_log_prob(engine.model, source, tokens)
+        score = normalized_score(tokens, log_prob, 0.8)
+        assert searched.log_prob == pytest.approx(log_prob, abs=1e-4)
+        assert searched.score == pytest.approx(score, abs=1e-4)
+        assert forced.tokens == tokens
+        assert forced.log_prob == pytest.approx(log_prob, abs=1e-4)
+        assert forced.score == pytest.approx(searched.score, abs=1e-4)
+
+
+@for_all_models
+def test_search_with_beam_size_1_is_greedy(settings: dict[str, object]) -> None:
+    engine = make_engine(beam_size=1, max_length_ratio=0.5, **settings)
+    sources = random_sources(40, 6)
+    nbest_lists = engine.search(sources)
+    model = engine.model.eval()
+    num_ended_by_eos = 0
+    for source, (hypothesis,) in zip(sources, nbest_lists, strict=True):
+        tokens: list[int] = []
+        with torch.no_grad():
+            memory = encode_source(model, source)
+            while len(tokens) + 1 < engine.length_limit(len(source)):
+                log_probs = next_token_log_probs(model, memory, [tokens])[0].tolist()
+                best = max([EOS, *range(FIRST_REAL, 12)], key=log_probs.__getitem__)
+                if best == EOS:
+                    num_ended_by_eos += 1
+                    break
+                tokens.append(best)
+        assert hypothesis.tokens == tokens
+    assert 0 < num_ended_by_eos < 40, "some sources must end by eos, others at the limit"
+
+
+def make_short_engine(beam_size: int, alpha: float, **settings: object) -> LimitedEngine:
+    """Return an engine for three real tokens and translations of 2 to 4 tokens with eos."""
+    engine = make_engine(
+        vocab_size=SMALL_VOCAB, beam_size=beam_size, length_penalty=alpha, **settings
+    )
+    return limit_length(engine, lambda source_length: 2 + source_length % 3)
+
+
+def brute_force(engine: TorchEngine, source: list[int]) -> list[tuple[float, list[int]]]:
+    """Return the score and the tokens of each possible translation, best first."""
+    alpha = engine.settings.length_penalty
+    scores = [
+        (normalized_score(tokens, log_prob, alpha), list(tokens))
+        for tokens, log_prob in all_sequences(engine, source).items()
+    ]
+    return sorted(scores, reverse=True)
+
+
+def assert_ranked(nbest: list[Hypothesis], expected: list[tuple[float, list[int]]]) -> None:
+    """Assert equal scores in equal order, and for each hypothesis the score of its tokens."""
+    assert [h.score for h in nbest] == pytest.approx([score for score, _ in expected], abs=1e-4)
+    score_of = {tuple(tokens): score for score, tokens in expected}
+    for hypothesis in nbest:
+        assert hypothesis.score == pytest.approx(score_of[tuple(hypothesis.tokens)], abs=1e-4)
+
+
+SHORT_SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]  # limits 3, 4, 2, 4
+NUM_TRANSLATIONS = [1 + 3 + 9, 1 + 3 + 9 + 27, 1 + 3, 1 + 3 + 9 + 27]
+
+
+@for_all_models
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.5])
+def test_search_with_exhaustive_beam_equals_brute_force(
+    settings: dict[str, object], alpha: float
+) -> None:
+    engine = make_short_engine(40, alpha, **settings)
+    nbest_lists = engine.search(SHORT_SOURCES, nbest=40)
+    assert [len(nbest) for nbest in nbest_lists] == NUM_TRANSLATIONS
+    for source, nbest in zip(SHORT_SOURCES, nbest_lists, strict=True):
+        assert_ranked(nbest, brute_force(engine, source))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.5])
+@pytest.mark.parametrize("nbest", [1, 3])
+def test_search_that_stops_early_finds_the_best(alpha: float, nbest: int) -> None:
+    for seed in range(6):
+        engine = make_short_engine(40, alpha, seed=seed)
+        nbest_lists = engine.search(SHORT_SOURCES, nbest)
+        for source, hypotheses in zip(SHORT_SOURCES, nbest_lists, strict=True):
+            assert_ranked(hypotheses, brute_force(engine, source)[:nbest])
+
+
+@pytest.mark.parametrize(("nbest", "steps"), [(1, 1), (2, 2)])
+def test_search_stops_once_nbest_cannot_change(
+    nbest: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With eos nearly certain, the best hypothesis ends at step 1, and the second at step 2."""
+    engine = make_engine(eos_bias=40.0, length_penalty=0.0)
+    step, calls = engine.model.step, []
+    monkeypatch.setattr(engine.model, "step", lambda *args: calls.append(1) or step(*args))
+    engine.search([[4], [5, 6, 7]], nbest)
+    assert len(calls) == steps
+
+
+@for_all_models
+@pytest.mark.parametrize("beam_size", [2, 5])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_search_equals_reference_search(
+    settings: dict[str, object], beam_size: int, alpha: float
+) -> None:
+    engine = make_engine(
+        beam_size=beam_size, length_penalty=alpha, max_length_ratio=0.5, **settings
+    )
+    sources = random_sources(12, 6)
+    num_near_ties = 0
+    for n in (1, beam_size):
+        for source, nbest in zip(sources, engine.search(sources, n), strict=True):
+            reference = reference_search(engine, source)
+            if reference.smallest_gap < NEAR_TIE:
+                num_near_ties += 1
+                continue
+            assert [h.tokens for h in nbest] == [tokens for _, tokens in reference.ranked[:n]]
+            scores = [score for score, _ in reference.ranked[:n]]
+            assert [h.score for h in nbest] == pytest.approx(scores, abs=1e-4)
+    assert num_near_ties <= 2, "most sources must be compared"
+
+
+@pytest.mark.parametrize("settings", MODELS_FOR_BATCHING, ids=case_id)
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_translations_do_not_depend_on_the_batch(
+    settings: dict[str, object], beam_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 3)
+    engine = make_engine(beam_size=beam_size, **settings)
+    sources = random_sources(100, 8)
+    shuffled = random.Random(1).sample(range(100), 100)
+
+    def search(order: list[int], batch_size: int, continuous: bool) -> list[Hypothesis]:
+        changes = {"batch_size": batch_size, "continuous": continuous}
+        changed = engine.settings.model_copy(update=changes)
+        batched = TorchEngine(engine.model, engine.tokenizers, changed, engine.device)
+        nbest_lists = batched.search([sources[i] for i in order])
+        best_of_source = {i: best for i, (best,) in zip(order, nbest_lists, strict=True)}
+        return [best_of_source[i] for i in range(100)]
+
+    expected = search(list(range(100)), 1, False)
+    assert len({tuple(h.tokens) for h in expected}) > 20, "the translations must differ"
+    near_ties = set()
+    variants = product((list(range(100)), shuffled), (7, 64), (False, True))
+    for order, batch_size, continuous in variants:
+        hypotheses = search(order, batch_size, continuous)
+        for i, (hypothesis, alone) in enumerate(zip(hypotheses, expected, strict=True)):
+            if hypothesis.tokens != alone.tokens:
+                gap = reference_search(engine, sources[i]).smallest_gap
+                assert gap < NEAR_TIE, f"line {i}, batch size {batch_size}, smallest gap {gap}"
+                near_ties.add(i)
+            else:
+                assert hypothesis.score == pytest.approx(alone.score, rel=1e-4, abs=1e-4)
+                assert hypothesis.log_prob == pytest.approx(alone.log_prob, rel=1e-4, abs=1e-4)
+    assert len(near_ties) <= 2, f"lines that differ after a near tie: {sorted(near_ties)}"
+
+
+@for_all_models
+def test_hypotheses_have_real_tokens_up_to_the_limit(settings: dict[str, object]) -> None:
+    engine = make_engine(eos_bias=-30.0, max_length_ratio=0.5, **settings)
+    sources = random_sources(12, 9)
+    differences = set()
+    for source, nbest in zip(sources, engine.search(sources, 5), strict=True):
+        limit = math.ceil(0.5 * len(source)) + 10
+        for hypothesis in nbest:
+            assert not {PAD, CONTROL, BOS, EOS} & set(hypothesis.tokens)
+            assert len(hypothesis.tokens) + 1 <= limit
+        differences.add(max(len(h.tokens) for h in nbest) + 1 - limit)
+    assert differences == {0}, "with an improbable eos, each source must reach its limit"
+
+
+@for_all_models
+@pytest.mark.parametrize("nbest", [1, 2, 5])
+def test_nbest_lists_are_full_sorted_and_distinct(settings: dict[str, object], nbest: int) -> None:
+    engine = make_engine(**settings)
+    for hypotheses in engine.search(random_sources(12, 5), nbest):
+        assert len(hypotheses) == nbest
+        assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+        assert len({tuple(h.tokens) for h in hypotheses}) == nbest
+
+
+def test_best_hypothesis_is_first_in_longer_nbest_lists() -> None:
+    engine = make_engine()
+    sources = random_sources(12, 5)
+    for (best,), nbest in zip(engine.search(sources), engine.search(sources, 5), strict=True):
+        assert nbest[0].tokens == best.tokens
+
+
+def test_search_and_score_keep_the_mode_of_the_model() -> None:
+    """They use neither dropout nor gradients."""
+    engine = make_engine()
+    engine.model.train()
+    sources = random_sources(3, 5)
+    assert engine.search(sources) == engine.search(sources)
+    pairs = [(source, [4, 5]) for source in sources]
+    assert engine.score(pairs) == engine.score(pairs)
+    assert engine.model.training
+    assert all(parameter.grad is None for parameter in engine.model.parameters())
+
+
+def test_forced_scores_do_not_depend_on_the_batch() -> None:
+    engine = make_engine()
+    pairs = [([4], [5, 6, 7, 8]), ([4, 5, 6], []), ([9, 9], [4])]
+    for pair, hypothesis in zip(pairs, engine.score(pairs), strict=True):
+        assert engine.score([pair])[0].log_prob == pytest.approx(hypothesis.log_prob, abs=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_search_with_nan_weights_raises_run_error(beam_size: int) -> None:
+    engine = make_engine(beam_size=beam_size)
+    engine.model.output.bias.data.fill_(math.nan)
+    with pytest.raises(RunError, match="weights hold NaN or inf"):
+        engine.search([[5, 6]])
