@@ -1,4 +1,4 @@
-"""Filters of training text, and the record of what they dropped."""
+"""Filters of training text and the log of dropped pairs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from textpairs import given
+from memory_chunks import make_chunks
 
 from nmt.config.sections.data import CleanConfig
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letter_share
@@ -21,31 +21,33 @@ from nmt.data.text.reader import Links, Pair
 from nmt.errors import DataError
 
 
-def pairs_of(block: PreparedChunk) -> list[Pair]:
-    return list(zip(block.lines("src"), block.lines("tgt"), strict=True))
+def pairs_of(chunk: PreparedChunk) -> list[Pair]:
+    return list(zip(chunk.lines("src"), chunk.lines("tgt"), strict=True))
 
 
 def clean(
     pairs: list[Pair], size: int = CHUNK, **settings: Any
 ) -> tuple[list[Pair], list[list[str]]]:
-    """Return the pairs that are kept and the rows of the table of those that are not."""
+    """Return the pairs that pass the filters, and the rows of the log of dropped pairs."""
     table = io.BytesIO()
     drops = DropLog(table)
     config = CleanConfig(**settings)
-    job = Preprocessor(Cleaner(config, ("en", "fr")))
-    known = DuplicateFilter(config.duplicates) if config.duplicates else None
-    found = drop_duplicates(
-        prepare_chunks(given(pairs, name="a.en", size=size), job, 1), drops, known
+    preprocessor = Preprocessor(Cleaner(config, ("en", "fr")))
+    duplicate_filter = DuplicateFilter(config.duplicates) if config.duplicates else None
+    chunks = drop_duplicates(
+        prepare_chunks(make_chunks(pairs, name="a.en", size=size), preprocessor, 1),
+        drops,
+        duplicate_filter,
     )
-    kept = [pair for block in found for pair in pairs_of(block)]
+    passed = [pair for chunk in chunks for pair in pairs_of(chunk)]
     head, *rows = table.getvalue().decode().split("\n")[:-1]
     assert head.split("\t") == ["reason", "place", "source", "target"]
-    assert sum(drops.counts.values()) == len(rows) == len(pairs) - len(kept)
-    return kept, [row.split("\t") for row in rows]
+    assert sum(drops.counts.values()) == len(rows) == len(pairs) - len(passed)
+    return passed, [row.split("\t") for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("settings", "dropped", "kept", "reason"),
+    ("settings", "dropped", "passed", "reason"),
     [
         ({"max_words": 2}, ("a b c", "x"), ("a b", "x y"), "over 2 words"),
         ({"max_words": 2}, ("a", "x y z"), ("a", "x"), "over 2 words"),
@@ -68,11 +70,11 @@ def clean(
     ],
 )
 def test_cleaner_filter_drops_with_its_reason(
-    settings: dict[str, Any], dropped: tuple[str, str], kept: tuple[str, str], reason: str
+    settings: dict[str, Any], dropped: tuple[str, str], passed: tuple[str, str], reason: str
 ) -> None:
     first = ("same", "même")
-    assert clean([first, kept, dropped], **settings) == (
-        [first, kept],
+    assert clean([first, passed, dropped], **settings) == (
+        [first, passed],
         [[reason, "a.en:3", *dropped]],
     )
 
@@ -91,22 +93,22 @@ def test_cleaner_normalizer_changes_both_sides(name: str, text: str, expected: s
 
 
 def test_cleaner_reads_normalized_and_logs_raw_text() -> None:
-    kept, rows = clean([("a  b", "x"), ("a b", "x ")], normalise=["spaces"], duplicates="pair")
-    assert kept == [("a b", "x")]
+    passed, rows = clean([("a  b", "x"), ("a b", "x ")], normalise=["spaces"], duplicates="pair")
+    assert passed == [("a b", "x")]
     assert rows == [["duplicate pair", "a.en:2", "a b", "x "]]
 
 
 def test_duplicate_filter_ignores_dropped_pairs() -> None:
-    """What an earlier filter dropped was not seen by the last."""
+    """Pairs that an earlier filter drops do not count as first occurrences."""
     pairs = [("a b c", "x"), ("a b c", "x"), ("a b", "x")]
-    kept, rows = clean(pairs, max_words=2, duplicates="tgt")
-    assert kept == [("a b", "x")]
+    passed, rows = clean(pairs, max_words=2, duplicates="tgt")
+    assert passed == [("a b", "x")]
     assert [row[0] for row in rows] == ["over 2 words"] * 2
 
 
 def test_drop_log_replaces_tabs_and_line_ends() -> None:
-    kept, rows = clean([("a\tb", "a\tb"), ("a", "x")], copies=True)
-    assert kept == [("a", "x")]
+    passed, rows = clean([("a\tb", "a\tb"), ("a", "x")], copies=True)
+    assert passed == [("a", "x")]
     assert rows == [["copy", "a.en:1", "a b", "a b"]]
 
 
@@ -115,11 +117,13 @@ def test_drop_duplicates_keeps_links_with_pairs(duplicates: str) -> None:
     pairs = [("a", "a"), ("a b", "x"), ("b", "b"), ("a b", "x"), ("a", "y")]
     links: list[Links] = [{(0, 0)}, {(1, 0)}, {(0, 0)}, {(0, 0)}, set()]
     config = CleanConfig(copies=True, duplicates=duplicates)
-    job = Preprocessor(Cleaner(config, ("en", "fr")))
-    known = DuplicateFilter(duplicates)
-    [block] = drop_duplicates(prepare_chunks(given(pairs, links), job, 1), DropLog(), known)
-    assert pairs_of(block) == [("a b", "x"), ("a", "y")]
-    assert block.links == [{(1, 0)}, set()]
+    preprocessor = Preprocessor(Cleaner(config, ("en", "fr")))
+    duplicate_filter = DuplicateFilter(duplicates)
+    [chunk] = drop_duplicates(
+        prepare_chunks(make_chunks(pairs, links), preprocessor, 1), DropLog(), duplicate_filter
+    )
+    assert pairs_of(chunk) == [("a b", "x"), ("a", "y")]
+    assert chunk.links == [{(1, 0)}, set()]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
@@ -128,8 +132,8 @@ def test_drop_log_is_in_line_order_for_any_chunks(
 ) -> None:
     pairs = [("a", "x"), ("b", "b"), ("a", "x"), ("", "y"), ("a", "x"), ("b", "z"), ("b", "z")]
     settings = {"copies": True, "duplicates": "pair"}
-    kept, rows = clean(pairs, size, **settings)
-    assert kept == [("a", "x"), ("b", "z")]
+    passed, rows = clean(pairs, size, **settings)
+    assert passed == [("a", "x"), ("b", "z")]
     assert [(row[0], row[1]) for row in rows] == [
         ("copy", "a.en:2"),
         ("duplicate pair", "a.en:3"),
@@ -142,8 +146,8 @@ def test_drop_log_is_in_line_order_for_any_chunks(
 def test_prepare_chunks_without_filters_keeps_all() -> None:
     pairs = [("", ""), ("a", "a"), ("a", "a")]
     drops = DropLog()
-    [block] = drop_duplicates(prepare_chunks(given(pairs), Preprocessor(), 1), drops, None)
-    assert pairs_of(block) == pairs
+    [chunk] = drop_duplicates(prepare_chunks(make_chunks(pairs), Preprocessor(), 1), drops, None)
+    assert pairs_of(chunk) == pairs
     assert not drops.counts
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from memory_chunks import corpus_from_pairs
 from numpy.typing import NDArray
-from textpairs import corpus_of
 
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
@@ -44,7 +44,7 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture(scope="module")
 def corpus(tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return corpus_of(PAIRS, tokenizers, tmp_path_factory.mktemp("c") / "c")
+    return corpus_from_pairs(PAIRS, tokenizers, tmp_path_factory.mktemp("c") / "c")
 
 
 def plan(corpus: Corpus, tokens: int = 60) -> list[Batch]:
@@ -57,7 +57,7 @@ def test_pad_rows_pads_on_the_right() -> None:
 
 
 def test_build_micro_batch_small_example(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = corpus_of([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
+    corpus = corpus_from_pairs([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
     batch = build_micro_batch(corpus, Batch(np.array([1, 0]), width, length), tokenizers)
@@ -98,7 +98,7 @@ def test_build_micro_batch_uses_special_ids_of_tokenizer(tmp_path: Path) -> None
             return [np.array(list(map(ord, line)), np.int32) for line in lines]
 
     both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
-    corpus = corpus_of([("a", "b")], both, tmp_path / "c")
+    corpus = corpus_from_pairs([("a", "b")], both, tmp_path / "c")
     batch = build_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
     assert batch.src.tolist() == [[97, 3, 1]]
     assert batch.tgt_in.tolist() == [[152, 98, 151]]

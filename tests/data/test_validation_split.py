@@ -1,4 +1,4 @@
-"""A validation set out of the training text: a partition that shares no line."""
+"""Held-out validation pairs and training pairs are a partition without common lines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from textpairs import Given
-from textpairs import given as chunks_of
+from memory_chunks import MemoryChunk, make_chunks
 
 from nmt.data.corpus.misalignment import MisalignedBlock
 from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
@@ -20,7 +19,7 @@ PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEF
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryReader:
     """A text set in memory, read in chunks of three."""
 
     texts: Sequence[Pair]
@@ -28,36 +27,36 @@ class Memory:
     def pairs(self) -> Iterator[Pair]:
         yield from self.texts
 
-    def chunks(self) -> Iterator[Given]:
-        yield from chunks_of(self.texts, size=3)
+    def chunks(self) -> Iterator[MemoryChunk]:
+        yield from make_chunks(self.texts, size=3)
 
 
 def split_sets(
     sets: Sequence[Sequence[Pair]], size: int, seed: int
 ) -> list[tuple[list[Pair], list[Pair]]]:
-    """Split off a validation set; return what is left of each set, and what is held out of it."""
-    splits = hold_out_pairs([Memory(pairs) for pairs in sets], size, seed)  # type: ignore[arg-type]
-    found = []
-    for pairs, its in zip(sets, splits, strict=True):
-        sides, seen = [], []
+    """Hold out pairs; return the training pairs and the held-out pairs of each set."""
+    splits = hold_out_pairs([MemoryReader(pairs) for pairs in sets], size, seed)  # type: ignore[arg-type]
+    result = []
+    for pairs, text_set_split in zip(sets, splits, strict=True):
+        parts, numbers = [], []
         for held_out in (False, True):
-            chunks = list(its.chunks(held_out))
+            chunks = list(text_set_split.chunks(held_out))
             assert all(map(len, chunks)), "no chunk is empty"
             lines = [n for chunk in chunks for n in chunk.numbers]
             assert lines == sorted(lines)
             texts = [pair for chunk in chunks for pair in chunk.pairs()]
             assert texts == [pairs[n - 1] for n in lines], "every pair keeps its line"
-            sides.append(texts)
-            seen += lines
-        assert sorted(seen) == list(range(1, len(pairs) + 1))
-        found.append((sides[0], sides[1]))
-    return found
+            parts.append(texts)
+            numbers += lines
+        assert sorted(numbers) == list(range(1, len(pairs) + 1))
+        result.append((parts[0], parts[1]))
+    return result
 
 
 def split(pairs: Sequence[Pair], size: int, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split a validation set off one text set."""
-    [found] = split_sets([pairs], size, seed)
-    return found
+    """Return the training pairs and the held-out pairs of one text set."""
+    [parts] = split_sets([pairs], size, seed)
+    return parts
 
 
 @given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
@@ -67,13 +66,13 @@ def test_hold_out_pairs_is_a_pure_partition(pairs: list[Pair], size: int, seed: 
     try:
         train, valid = split(pairs, size, seed)
     except DataError:
-        lone = [
+        unique = [
             pair
             for pair in pairs
             if sum(s == pair[0] for s, _ in pairs) == sum(t == pair[1] for _, t in pairs) == 1
             and " " not in pair
         ]
-        assert size > len(lone) or size >= len(pairs)
+        assert size > len(unique) or size >= len(pairs)
         return
     assert len(valid) == size
     assert train
@@ -94,21 +93,21 @@ def test_hold_out_pairs_differs_by_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "size", "most"),
+    ("pairs", "size", "limit"),
     [
         ([("a", "x"), ("a", "y"), ("b", "z")], 2, 1),
         ([("a", "x"), ("b", "y")], 2, 2),
         ([("a", "x"), ("", "y"), ("c", "z")], 3, 2),
     ],
-    ids=["duplicates", "nothing left to train on", "blank"],
+    ids=["duplicates", "no training pair", "blank"],
 )
-def test_hold_out_pairs_too_large_reports_limit(pairs: list[Pair], size: int, most: int) -> None:
+def test_hold_out_pairs_too_large_reports_limit(pairs: list[Pair], size: int, limit: int) -> None:
     with pytest.raises(DataError) as caught:
         split(pairs, size, 1)
     message = str(caught.value)
-    most = min(most, len(pairs) - 1)
-    assert message.startswith(f"data.valid: expected at most {most} pairs, got {size}: ")
-    assert f"(set data.valid to {most} or fewer, or to files of other text)" in message
+    limit = min(limit, len(pairs) - 1)
+    assert message.startswith(f"data.valid: expected at most {limit} pairs, got {size}: ")
+    assert f"(set data.valid to {limit} or fewer, or to files of other text)" in message
 
 
 @pytest.mark.parametrize(
@@ -134,25 +133,25 @@ def test_hold_out_pairs_of_single_pair_gives_advice() -> None:
 def test_hold_out_pairs_treats_sets_as_one_text(
     sets: list[list[Pair]], size: int, seed: int
 ) -> None:
-    """A line that stands in two sets is held out of neither."""
-    whole = [pair for pairs in sets for pair in pairs]
+    """A line that occurs in two sets is not held out."""
+    all_pairs = [pair for pairs in sets for pair in pairs]
     try:
-        found = split_sets(sets, size, seed)
+        parts = split_sets(sets, size, seed)
     except DataError:
         with pytest.raises(DataError):
-            split(whole, size, seed)
+            split(all_pairs, size, seed)
         return
-    train, valid = ([pair for its in found for pair in its[side]] for side in (0, 1))
-    assert (train, valid) == split(whole, size, seed)
+    train, valid = ([pair for part in parts for pair in part[side]] for side in (0, 1))
+    assert (train, valid) == split(all_pairs, size, seed)
 
 
 def test_hold_out_pairs_replaces_repeated_candidates() -> None:
-    """All but three lines occur twice, so that nearly all text must be looked at."""
+    """All but three lines occur twice, so that most candidates must be replaced."""
     pairs = [(f"s{n // 2}", f"t{n // 2}") for n in range(400)]
-    alone = [("one", "un"), ("two", "deux"), ("three", "trois")]
-    for place, pair in zip((10, 200, 390), alone, strict=True):
-        pairs.insert(place, pair)
-    assert split(pairs, 3, 1)[1] == alone
+    unique = [("one", "un"), ("two", "deux"), ("three", "trois")]
+    for position, pair in zip((10, 200, 390), unique, strict=True):
+        pairs.insert(position, pair)
+    assert split(pairs, 3, 1)[1] == unique
     with pytest.raises(DataError, match="at most 3 pairs, got 4: only 3 of the 403 pairs"):
         split(pairs, 4, 1)
 
@@ -171,9 +170,9 @@ def test_hold_out_pairs_replaces_repeated_candidates() -> None:
 def test_split_chunks_mark_misaligned_pairs(
     blocks: list[tuple[int, int]], expected: list[int], held_out: frozenset[int]
 ) -> None:
-    """Chunks hold three of the eight records, so blocks begin, end and continue in them."""
+    """Chunks have three of the eight pairs, so that blocks begin, end and continue in them."""
     pairs = [(f"s{n}", f"t{n}") for n in range(1, 9)]
-    marks = [MisalignedBlock(first, last, 1) for first, last in blocks]
-    training = TextSetSplit(Memory(pairs), held_out, marks)  # type: ignore[arg-type]
+    misaligned = [MisalignedBlock(first, last, 1) for first, last in blocks]
+    training = TextSetSplit(MemoryReader(pairs), held_out, misaligned)  # type: ignore[arg-type]
     marked = [chunk.numbers[i] for chunk in training.chunks() for i in chunk.misaligned]
     assert marked == [n for n in expected if n - 1 not in held_out]

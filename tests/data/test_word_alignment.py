@@ -1,4 +1,4 @@
-"""Word alignments become links between tokens, and reach the batch where they belong."""
+"""Word alignments become links between tokens of a corpus and of its batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from textpairs import corpus_of
+from memory_chunks import corpus_from_pairs
 
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.batching.batches import plan_eval_batches
@@ -32,28 +32,28 @@ def test_parse_alignment_separates_sure_and_possible() -> None:
     assert parse_alignment("0-0 1?2", "a:1") == GoldAlignment({(0, 0)}, {(0, 0), (1, 2)})
 
 
-def links_in(source: TextSetReader, size: int = 1) -> list[Links]:
+def read_links(reader: TextSetReader, size: int = 1) -> list[Links]:
     """Read all word alignments of a text set."""
-    found: list[Links] = []
-    for chunk in source.chunks(size):
+    all_links: list[Links] = []
+    for chunk in reader.chunks(size):
         links = chunk.links(chunk.pairs())
         assert links is not None
-        found += links
-    return found
+        all_links += links
+    return all_links
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_reader_links_continue_through_all_files(tmp_path: Path, size: int) -> None:
-    parts = []
+    groups = []
     for name, lines in (("one", ["a b", "c"]), ("two", ["d e f"])):
         files = tmp_path / f"{name}.src", tmp_path / f"{name}.tgt"
         for file in files:
             file.write_text("".join(f"{line}\n" for line in lines))
-        parts.append(files)
+        groups.append(files)
     file = tmp_path / "links"
     file.write_text("0-0 1?1\n\n2-0\n")
-    source = TextSetReader(parts, alignments=file)
-    assert links_in(source, size) == [{(0, 0), (1, 1)}, set(), {(2, 0)}]
+    reader = TextSetReader(groups, alignments=file)
+    assert read_links(reader, size) == [{(0, 0), (1, 1)}, set(), {(2, 0)}]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_reader_invalid_alignment_reports_line(lines: str, message: str, tmp_pat
     tgt.write_text("b\nc\n")
     file.write_text(lines)
     with pytest.raises(DataError) as caught:
-        links_in(TextSetReader([(src, tgt)], alignments=file))
+        read_links(TextSetReader([(src, tgt)], alignments=file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
 
@@ -91,10 +91,10 @@ def tokenizers() -> Tokenizers:
 
 @pytest.fixture
 def corpus(tokenizers: Tokenizers, tmp_path: Path) -> Corpus:
-    return corpus_of(PAIRS, tokenizers, tmp_path / "c", links=LINKS)
+    return corpus_from_pairs(PAIRS, tokenizers, tmp_path / "c", links=LINKS)
 
 
-def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
+def linked_words(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[int, int]]:
     src = tokenizers.src.encode_with_words(corpus.lines("src")[i])
     tgt = tokenizers.tgt.encode_with_words(corpus.lines("tgt")[i])
     return {(src.word_ids[s], tgt.word_ids[t]) for s, t in corpus.links(i).tolist()}
@@ -102,7 +102,7 @@ def words_linked(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[in
 
 def test_corpus_links_match_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
     assert corpus.aligned
-    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
+    assert [linked_words(corpus, tokenizers, i) for i in range(3)] == LINKS
     again = Corpus(*corpus.folders)
     assert again.links(0).tolist() == corpus.links(0).tolist()
     assert [len(corpus.links(i)) for i in range(3)] == [32, 28, 0]
@@ -111,13 +111,13 @@ def test_corpus_links_match_lines(corpus: Corpus, tokenizers: Tokenizers) -> Non
 def test_corpus_links_of_dropped_pairs_are_dropped(tokenizers: Tokenizers, tmp_path: Path) -> None:
     pairs, links = [("", "x"), *PAIRS[:2], ("x" * 200, "x"), *PAIRS[2:]], [set(), *LINKS]
     links.insert(3, {(0, 0)})
-    corpus = corpus_of(pairs, tokenizers, tmp_path / "c", max_length=100, links=links)
+    corpus = corpus_from_pairs(pairs, tokenizers, tmp_path / "c", max_length=100, links=links)
     assert len(corpus) == 3
-    assert [words_linked(corpus, tokenizers, i) for i in range(3)] == LINKS
+    assert [linked_words(corpus, tokenizers, i) for i in range(3)] == LINKS
 
 
 def test_corpus_without_alignments_has_no_links(tokenizers: Tokenizers, tmp_path: Path) -> None:
-    corpus = corpus_of(PAIRS, tokenizers, tmp_path / "c")
+    corpus = corpus_from_pairs(PAIRS, tokenizers, tmp_path / "c")
     assert not corpus.aligned
     assert not list((tmp_path / "c").rglob("links*"))
 
@@ -126,15 +126,15 @@ def test_micro_batch_link_positions_match_corpus(corpus: Corpus, tokenizers: Tok
     lengths = [corpus.lengths(side) + 1 for side in ("src", "tgt")]
     [batch] = plan_eval_batches(lengths[0], lengths[1], batch_tokens=500)
     micro = build_micro_batch(corpus, batch, tokenizers)
-    found = {
-        (int(place) // batch.tgt_length, int(source), int(place) % batch.tgt_length)
-        for place, source in zip(micro.link_tgt_positions, micro.link_src_positions, strict=True)
+    links = {
+        (int(tgt) // batch.tgt_length, int(src), int(tgt) % batch.tgt_length)
+        for tgt, src in zip(micro.link_tgt_positions, micro.link_src_positions, strict=True)
     }
-    assert found == {
+    assert links == {
         (b, s, t) for b, i in enumerate(batch.rows) for s, t in corpus.links(i).tolist()
     }
-    for place in micro.link_tgt_positions.unique():
-        its = micro.link_weights[micro.link_tgt_positions == place]
-        assert its.sum() == pytest.approx(1.0)
-        assert len(its.unique()) == 1
+    for position in micro.link_tgt_positions.unique():
+        weights = micro.link_weights[micro.link_tgt_positions == position]
+        assert weights.sum() == pytest.approx(1.0)
+        assert len(weights.unique()) == 1
     assert micro.link_tgt_positions.dtype == torch.int64

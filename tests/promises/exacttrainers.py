@@ -13,7 +13,7 @@ import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
-from textpairs import corpus_of
+from memory_chunks import corpus_from_pairs
 from tinytrainer import make_config, make_pairs
 
 from nmt.config.sections.data import TrainSet
@@ -75,8 +75,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]
     config = TokenizerConfig(type="bpe", vocab_size=400)
     both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
     tokenizers = Tokenizers(both, both)
-    corpus_of(pairs[:45], tokenizers, folder / "0")
-    corpus_of(pairs[45:], tokenizers.with_tags((both.reserved[0],)), folder / "1")
+    corpus_from_pairs(pairs[:45], tokenizers, folder / "0")
+    corpus_from_pairs(pairs[45:], tokenizers.with_tags((both.reserved[0],)), folder / "1")
     return tokenizers, Corpus(folder / "0", folder / "1")
 
 

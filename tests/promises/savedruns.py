@@ -17,7 +17,7 @@ import torch
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
 from diskfaults import disk_hook, install_disk_hook
-from textpairs import corpus_of
+from memory_chunks import corpus_from_pairs
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core import files
@@ -47,7 +47,7 @@ def _parts() -> tuple[Tokenizers, Corpus]:
     pairs = make_pairs()[:12]
     tokenizers = make_tokenizers(pairs)
     folder = Path(tempfile.mkdtemp(prefix="nmt-promises-"))
-    return tokenizers, corpus_of(pairs, tokenizers, folder / "corpus")
+    return tokenizers, corpus_from_pairs(pairs, tokenizers, folder / "corpus")
 
 
 def trainer_in(folder: Path, **values: Any) -> Trainer:

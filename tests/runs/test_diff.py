@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runfolders import CONFIG, valid_record, write_metrics, write_run, write_texts
+from run_cases import CONFIG, valid_record, write_metrics, write_run, write_texts
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir

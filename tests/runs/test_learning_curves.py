@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runfolders import train_record, valid_record, write_metrics
+from run_cases import train_record, valid_record, write_metrics
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.learning_curves import LearningCurves, read_curves

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runfolders import PARAMETERS, finish, write_report, write_run
+from run_cases import PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from runfolders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
+from run_cases import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.model_card import is_unchanged_card, write_card

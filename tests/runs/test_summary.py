@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runfolders import CONFIG, PARAMETERS, finish, write_metrics, write_report, write_run
+from run_cases import CONFIG, PARAMETERS, finish, write_metrics, write_report, write_run
 
 from nmt.core import files
 from nmt.core.run_dir import RunDir

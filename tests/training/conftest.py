@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from textpairs import corpus_of
+from memory_chunks import corpus_from_pairs
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup
@@ -35,7 +35,7 @@ def tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
 def corpus(
     pairs: list[tuple[str, str]], tokenizers: Tokenizers, tmp_path_factory: pytest.TempPathFactory
 ) -> Corpus:
-    return corpus_of(pairs, tokenizers, tmp_path_factory.mktemp("corpus") / "c")
+    return corpus_from_pairs(pairs, tokenizers, tmp_path_factory.mktemp("corpus") / "c")
 
 
 @pytest.fixture

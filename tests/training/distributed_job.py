@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from textpairs import corpus_of
+from memory_chunks import corpus_from_pairs
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup, connect_processes
@@ -38,7 +38,7 @@ def make_trainer(folder: Path, name: str, parallel: str, workers: ProcessGroup) 
     tokenizers = make_tokenizers(pairs)
     with workers.main_first():
         if workers.is_main and not (folder / "corpus").exists():
-            corpus_of(pairs, tokenizers, folder / "corpus")
+            corpus_from_pairs(pairs, tokenizers, folder / "corpus")
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
     settings["ema"] = 0.7
     model = MODELS[name] | {"dropout": 0.0}

@@ -1,4 +1,4 @@
-"""Pairs in memory in place of a text set on disk, and the corpus made of them."""
+"""Raw chunks of pairs in memory instead of files, and corpora built from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 
 
 @dataclass(frozen=True)
-class Given:
-    """Consecutive pairs in memory, with the interface of `preparation.Records`."""
+class MemoryChunk:
+    """Consecutive pairs in memory, with the interface of `preprocessing.RawChunk`."""
 
     texts: Sequence[Pair]
     alignments: Sequence[Links] | None = None
     name: str = "t"
     numbers: Sequence[int] = ()
-    """Of each pair, its line, counted from 1."""
+    """Line number of each pair, counted from 1."""
     misaligned: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -32,39 +32,43 @@ class Given:
         return list(self.texts)
 
     def links(self, pairs: list[Pair]) -> list[Links] | None:
-        assert pairs == list(self.texts), "links are asked for of the pairs as they stand"
+        assert pairs == list(self.texts), "expected the raw pairs"
         return None if self.alignments is None else list(self.alignments)
 
     def location(self, i: int) -> str:
         return f"{self.name}:{self.numbers[i]}"
 
-    def select(self, chosen: Collection[int]) -> Given:
-        """Return these of the pairs, by index."""
-        picked = sorted(chosen)
-        links = self.alignments
-        return Given(
-            [self.texts[i] for i in picked],
-            None if links is None else [links[i] for i in picked],
+    def select(self, chosen: Collection[int]) -> MemoryChunk:
+        """Return the pairs at these positions, in order."""
+        positions = sorted(chosen)
+        alignments = self.alignments
+        return MemoryChunk(
+            [self.texts[i] for i in positions],
+            None if alignments is None else [alignments[i] for i in positions],
             self.name,
-            [self.numbers[i] for i in picked],
-            {n: self.misaligned[i] for n, i in enumerate(picked) if i in self.misaligned},
+            [self.numbers[i] for i in positions],
+            {
+                new: self.misaligned[old]
+                for new, old in enumerate(positions)
+                if old in self.misaligned
+            },
         )
 
 
-def given(
+def make_chunks(
     pairs: Sequence[Pair],
     links: Sequence[Links] | None = None,
     name: str = "t",
     size: int = CHUNK,
-) -> Iterator[Given]:
+) -> Iterator[MemoryChunk]:
     """Yield pairs in chunks of `size`."""
-    for begin in range(0, len(pairs), size):
-        part = slice(begin, begin + size)
-        numbers = range(begin + 1, len(pairs) + 1)[:size]
-        yield Given(pairs[part], None if links is None else links[part], name, numbers)
+    for start in range(0, len(pairs), size):
+        rows = slice(start, start + size)
+        numbers = range(start + 1, len(pairs) + 1)[:size]
+        yield MemoryChunk(pairs[rows], None if links is None else links[rows], name, numbers)
 
 
-def corpus_of(
+def corpus_from_pairs(
     pairs: Sequence[Pair],
     tokenizers: Tokenizers,
     folder: Path,
@@ -74,6 +78,6 @@ def corpus_of(
     cores: int = 1,
     **meta: Any,
 ) -> Corpus:
-    """Build the corpus of pairs that nothing cleans."""
-    job = Preprocessor(tokenizers=tokenizers, max_length=max_length)
-    return build_corpus(given(pairs, links, size=size), job, folder, meta, cores)
+    """Build a corpus of pairs without filters."""
+    preprocessor = Preprocessor(tokenizers=tokenizers, max_length=max_length)
+    return build_corpus(make_chunks(pairs, links, size=size), preprocessor, folder, meta, cores)
