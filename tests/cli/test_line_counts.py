@@ -1,4 +1,4 @@
-"""One set of nasty files, and every command that reads text: all count the same lines."""
+"""Test that all commands that read text count the same lines in unusual files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from commandline import Result, done, nmt
 from nastytext import CLEAN_LINES, DEMO, Nasty, make_nasty
 
 QUICK = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
-"""A megabyte of source would be translated for hours."""
+"""Settings for a fast translation of lines of a megabyte."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Nasty text, a config that trains on it, and a run that did."""
+    """Unusual text, and a run that was trained on it."""
 
     nasty: Nasty
     config: Path
     run: Path
     refused: Result
-    """What `nmt prepare` said while there was invalid UTF-8 in it."""
+    """Result of `nmt prepare` for the text with invalid UTF-8."""
     translated: list[str]
-    """What `nmt translate` made of the text with it."""
+    """Output of `nmt translate` for the text with invalid UTF-8."""
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +53,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(nasty, config, run, refused, translated)
 
 
-def test_check_counts_them(trained: Trained) -> None:
-    found = done(nmt("check", trained.nasty.src, trained.nasty.tgt, "--json"))
-    assert json.loads(found.out)["sets"][0]["lines"] == [CLEAN_LINES] * 2
+def test_check_counts_all_lines(trained: Trained) -> None:
+    result = done(nmt("check", trained.nasty.src, trained.nasty.tgt, "--json"))
+    assert json.loads(result.out)["sets"][0]["lines"] == [CLEAN_LINES] * 2
 
 
-def test_clean_keeps_or_drops_each(trained: Trained, tmp_path: Path) -> None:
+def test_clean_keeps_or_drops_all_lines(trained: Trained, tmp_path: Path) -> None:
     done(nmt("clean", trained.config, "-o", tmp_path / "out"))
-    kept = {side: (tmp_path / f"out.{side}").read_bytes().count(b"\n") for side in ("en", "fr")}
+    counts = {side: (tmp_path / f"out.{side}").read_bytes().count(b"\n") for side in ("en", "fr")}
     dropped = (tmp_path / "out.dropped.tsv").read_bytes().count(b"\n") - 1
-    assert kept["en"] == kept["fr"] == CLEAN_LINES - dropped
+    assert counts["en"] == counts["fr"] == CLEAN_LINES - dropped
     assert dropped == len(trained.nasty.planted["blank", "tgt"])
 
 
-def test_prepare_and_train_keep_or_drop_each(trained: Trained) -> None:
+def test_train_keeps_or_drops_all_lines(trained: Trained) -> None:
     meta = json.loads((trained.run / "corpus" / "train" / "0" / "meta.json").read_text())
     assert meta["pairs"] + sum(meta["dropped"].values()) == CLEAN_LINES
     rows = (trained.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes().count(b"\n") - 1
@@ -78,17 +78,17 @@ def test_prepare_and_train_keep_or_drop_each(trained: Trained) -> None:
         )
 
 
-def test_invalid_text_is_named_where_it_would_be_trained_on(trained: Trained) -> None:
+def test_prepare_invalid_utf8_is_refused_with_its_line(trained: Trained) -> None:
     [line] = trained.nasty.planted["encoding", "src"]
     assert trained.refused.code == 2
     assert f"{trained.nasty.src}:{line}: expected UTF-8" in trained.refused.err
 
 
-def test_translate_answers_each(trained: Trained) -> None:
+def test_translate_translates_all_lines(trained: Trained) -> None:
     assert len(trained.translated) == CLEAN_LINES
 
 
-def test_score_scores_each(trained: Trained) -> None:
+def test_score_scores_all_lines(trained: Trained) -> None:
     texts = ["--src", trained.nasty.src, "--tgt", trained.nasty.tgt]
     rows = done(nmt("score", "-m", trained.run, *texts)).lines
     assert len(rows) == CLEAN_LINES
@@ -97,8 +97,8 @@ def test_score_scores_each(trained: Trained) -> None:
         assert total <= mean <= 0 < perplexity
 
 
-def test_evaluate_scores_each(trained: Trained, tmp_path: Path) -> None:
+def test_evaluate_scores_all_lines(trained: Trained, tmp_path: Path) -> None:
     texts = ["--src", trained.nasty.src, "--ref", trained.nasty.tgt]
     done(nmt("evaluate", trained.run, *texts, "-o", tmp_path / "report.json", *QUICK))
-    [found] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
-    assert found["lines"] == CLEAN_LINES
+    [report] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
+    assert report["lines"] == CLEAN_LINES

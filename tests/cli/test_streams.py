@@ -1,4 +1,4 @@
-"""Closed streams, a deleted working directory, and outputs that are streams."""
+"""Test closed streams, a deleted working directory, and outputs that are streams."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nmt.core import files
 
 
 def shell(script: str, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
-    """Run a bash script that calls nmt as "${NMT[@]}"."""
+    """Run a bash script that calls nmt as "${NMT[@]}"; `variables` are its environment."""
     nmt = "NMT=(" + " ".join(f"'{word}'" for word in NMT) + ")\n"
     values = {name: str(value) for name, value in variables.items()}
     return subprocess.run(
@@ -29,7 +29,7 @@ def shell(script: str, folder: Path, **variables: object) -> subprocess.Complete
 @pytest.mark.parametrize(
     "arguments", ["translate -m $RUN", "score -m $RUN --tgt a", "explain -m $RUN"]
 )
-def test_command_that_reads_a_closed_stdin_ends_in_a_line(
+def test_command_reading_closed_stdin_prints_one_line(
     digits: Digits, tmp_path: Path, arguments: str
 ) -> None:
     (tmp_path / "a").write_text("1 2\n")
@@ -41,14 +41,14 @@ def test_command_that_reads_a_closed_stdin_ends_in_a_line(
     assert "Traceback" not in result.stderr
 
 
-def test_command_that_reads_a_file_ignores_a_closed_stdin(digits: Digits, tmp_path: Path) -> None:
+def test_command_reading_a_file_ignores_closed_stdin(digits: Digits, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1 2\n")
     result = shell('"${NMT[@]}" translate -m $RUN a <&- ', tmp_path, RUN=digits.run)
     assert (result.returncode, result.stdout) == (0, "2 1\n")
 
 
 @pytest.mark.parametrize("arguments", ["runs list .", "translate -m $RUN a", "data list"])
-def test_command_with_a_closed_stdout_ends_in_a_line(
+def test_command_with_closed_stdout_prints_one_line(
     digits: Digits, tmp_path: Path, arguments: str
 ) -> None:
     (tmp_path / "a").write_text("1 2\n")
@@ -59,15 +59,13 @@ def test_command_with_a_closed_stdout_ends_in_a_line(
     )
 
 
-def test_messages_for_a_closed_stderr_stay_out_of_the_output(
-    digits: Digits, tmp_path: Path
-) -> None:
+def test_command_with_closed_stderr_keeps_output_clean(digits: Digits, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1 2\n")
     result = shell('"${NMT[@]}" translate -m $RUN a --progress 2>&-', tmp_path, RUN=digits.run)
     assert (result.returncode, result.stdout, result.stderr) == (0, "2 1\n", "")
 
 
-def test_command_in_a_deleted_folder_ends_in_a_line(digits: Digits, tmp_path: Path) -> None:
+def test_command_in_a_deleted_folder_prints_one_line(digits: Digits, tmp_path: Path) -> None:
     script = 'mkdir d; cd d; rmdir ../d; "${NMT[@]}" translate -m $RUN $RUN/config.yaml'
     variables = {"RUN": digits.run, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     result = shell(script, tmp_path, **variables)
@@ -79,7 +77,7 @@ def test_command_in_a_deleted_folder_ends_in_a_line(digits: Digits, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-def test_output_to_a_redirected_stream_keeps_what_is_there(
+def test_output_to_redirected_stream_keeps_content(
     digits: Digits, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "a").write_text("1 2\n")
@@ -102,12 +100,12 @@ def test_writing_to_a_descriptor_continues_its_file(tmp_path: Path, mode: str) -
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_writing_to_a_descriptor_of_another_process_appends(tmp_path: Path) -> None:
+def test_writing_to_descriptor_of_other_process_appends(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("head\n")
-    with file.open("ab") as stream, subprocess.Popen(["sleep", "60"], stdout=stream) as other:
-        files.write_bytes(Path(f"/proc/{other.pid}/fd/1"), b"text\n")
-        other.kill()
+    with file.open("ab") as stream, subprocess.Popen(["sleep", "60"], stdout=stream) as sleeper:
+        files.write_bytes(Path(f"/proc/{sleeper.pid}/fd/1"), b"text\n")
+        sleeper.kill()
     assert file.read_bytes() == b"head\ntext\n"
 
 

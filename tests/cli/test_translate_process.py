@@ -1,4 +1,4 @@
-"""`nmt translate` in a process of its own: pipes that close, streams and Ctrl-C."""
+"""Test `nmt translate` in a separate process: closed pipes, streams and signals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(digits: Digits, tmp_path: Path) -> None:
+def test_translate_closed_pipe_ends_quietly(digits: Digits, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "big", digits.src * 50)
     command = f"{sys.executable} -m nmt translate -m {digits.run} --beam 1 {source}"
     shell = subprocess.run(
@@ -41,7 +41,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(digits: Digits, tmp_path: Path)
     assert shell.stderr == ""
 
 
-def test_stream_answers_each_line_before_the_next_is_written(digits: Digits) -> None:
+def test_translate_stream_answers_before_the_next_line(digits: Digits) -> None:
     with start("-m", digits.run, "--stream") as process:
         assert process.stdin
         assert process.stdout
@@ -53,14 +53,14 @@ def test_stream_answers_each_line_before_the_next_is_written(digits: Digits) -> 
         assert process.wait(20) == 0
 
 
-def test_ctrl_c_ends_it_with_130_and_no_traceback(digits: Digits) -> None:
+def test_translate_ctrl_c_exits_with_130(digits: Digits) -> None:
     with start("-m", digits.run, "--stream") as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
         process.stdin.write(b"1 2 3\n")
         process.stdin.flush()
-        assert process.stdout.readline() == b"3 2 1\n"  # it is up, and waits for the next line
+        assert process.stdout.readline() == b"3 2 1\n"  # the process waits for the next line
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
@@ -68,11 +68,11 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(digits: Digits) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_the_finished_lines_in_a_partial_file(
+def test_translate_signal_keeps_finished_lines(
     digits: Digits, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     output = tmp_path / "out"
-    output.write_text("as it was\n")
+    output.write_text("earlier content\n")
     with start("-m", digits.run, "--stream", "-o", output) as process:
         assert process.stdin
         assert process.stderr
@@ -83,15 +83,15 @@ def test_a_signal_leaves_the_finished_lines_in_a_partial_file(
             time.sleep(0.05)
         process.send_signal(number)
         assert process.wait(20) == code
-        said = process.stderr.read().decode().strip()
-        assert said == f"interrupted; the lines translated so far: {output}.partial"
+        message = process.stderr.read().decode().strip()
+        assert message == f"interrupted; the lines translated so far: {output}.partial"
     assert (tmp_path / "out.partial").read_text() == "3 2 1\n5 4\n"
-    assert output.read_text() == "as it was\n"
+    assert output.read_text() == "earlier content\n"
     assert {path.name for path in tmp_path.iterdir()} == {"out", "out.partial"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a file that cannot be written")
-def test_a_full_disk_is_one_line(digits: Digits) -> None:
+def test_translate_full_disk_prints_one_line(digits: Digits) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with open("/dev/full", "wb") as full:
@@ -109,27 +109,27 @@ def test_a_full_disk_is_one_line(digits: Digits) -> None:
     assert "No space left" in lines[0]
 
 
-def test_python_m_nmt_is_nmt(digits: Digits) -> None:
+def test_python_m_nmt_runs_the_command(digits: Digits) -> None:
     process = in_process_of_its_own("translate", "-m", digits.run, stdin=b"1 2 3\n")
     assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")
 
 
-def test_translate_reports_progress_on_a_terminal_only(tmp_path: Path) -> None:
+def test_translate_progress_only_on_a_terminal(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "source", ["1 2 3"] * 100)
     command = [*NMT, "translate", "-m", FROZEN, "--device", "cpu", source]
     quiet = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
-    asked = subprocess.run(
+    verbose = subprocess.run(
         [*command, "--progress"], capture_output=True, text=True, env=environment(), check=True
     )
-    assert quiet.stdout == asked.stdout == "3 2 1\n" * 100
+    assert quiet.stdout == verbose.stdout == "3 2 1\n" * 100
     assert "translating" not in quiet.stderr
-    assert "translating" in asked.stderr
+    assert "translating" in verbose.stderr
     terminal, stderr = os.openpty()
     termios.tcsetwinsize(stderr, (24, 80))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment()) as job:
         os.close(stderr)
         assert job.stdout
-        assert job.stdout.read().decode() == quiet.stdout, "nothing of the bar"
+        assert job.stdout.read().decode() == quiet.stdout, "stdout contains no progress bar"
     shown = b""
     with suppress(OSError):  # the end of a pseudo-terminal
         while block := os.read(terminal, 4096):
