@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from commandline import Result, done, nmt, write_pairs
-from datasite import catalogue_of, pages
+from dataset_site import catalogue_of, pages
 from filelock import FileLock
 from tinyruns import Digits, Tiny, digit_strings, make_tiny
 from webserver import Site, serving

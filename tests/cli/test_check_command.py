@@ -1,4 +1,4 @@
-"""`nmt check`."""
+"""`nmt check` on two files and on a config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """A clean text of 300 lines but for one entity."""
+    """Write a text of 300 lines that is clean except for one HTML entity."""
     files = []
     for side in ("en", "fr"):
         lines = (DEMO / f"valid.{side}").read_text("utf-8").split("\n")[:300]
@@ -24,35 +24,35 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return files[0], files[1]
 
 
-def test_two_files(pair: tuple[Path, Path]) -> None:
+def test_check_two_files_lists_findings(pair: tuple[Path, Path]) -> None:
     result = done(nmt("check", *pair))
     assert "300 pairs in en and fr" in result.out
     assert "error    entity, src: 1" in result.out
     assert "line 7" in result.out
 
 
-def test_strict_exits_with_one_where_there_is_an_error(pair: tuple[Path, Path]) -> None:
+def test_check_strict_error_exits_with_one(pair: tuple[Path, Path]) -> None:
     assert nmt("check", "--strict", *pair).code == 1
     clean = [DEMO / "valid.en", DEMO / "valid.fr"]
     assert nmt("check", "--strict", *clean).code == 0
 
 
-def test_a_test_set_that_stands_in_the_text_is_told(pair: tuple[Path, Path]) -> None:
+def test_check_leaked_test_set_is_reported(pair: tuple[Path, Path]) -> None:
     result = done(nmt("check", *pair, "--test", DEMO / "valid.en", DEMO / "valid.fr"))
-    assert "leaked: 299" in result.out  # all but the line that was changed
+    assert "leaked: 299" in result.out  # all lines except the changed one
 
 
-def test_json_and_a_page(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_check_writes_json_and_html(pair: tuple[Path, Path], tmp_path: Path) -> None:
     result = done(nmt("check", *pair, "--json", "--html", tmp_path / "page.html"))
-    [found] = json.loads(result.out)["sets"]
-    assert found["lines"] == [300, 300]
+    [text_set] = json.loads(result.out)["sets"]
+    assert text_set["lines"] == [300, 300]
     assert "<svg" in (tmp_path / "page.html").read_text("utf-8")
 
 
-def test_all_sets_of_a_config(tiny: Tiny) -> None:
+def test_check_config_scans_all_sets(tiny: Tiny) -> None:
     test_set = settings(data__test=f"[{tiny.folder / 'valid'}]", data__valid=4)
     result = done(nmt("check", tiny.config, "--json", *test_set))
-    names = [each["name"] for each in json.loads(result.out)["sets"]]
+    names = [text_set["name"] for text_set in json.loads(result.out)["sets"]]
     assert names == ["train", "valid"]
 
 
@@ -67,7 +67,7 @@ def test_all_sets_of_a_config(tiny: Tiny) -> None:
         (["a.yaml", "--test", "a", "b"], "--test: a config names its own test sets"),
     ],
 )
-def test_wrong_calls_are_refused(arguments: list[str], message: str) -> None:
+def test_check_wrong_arguments_are_refused(arguments: list[str], message: str) -> None:
     result = nmt("check", *arguments)
     assert result.code == 2
     assert message in result.err

@@ -1,4 +1,4 @@
-"""`nmt clean`, and `data.clean` in a run."""
+"""`nmt clean`, and `data.clean` in training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tinyruns import Tiny
 FILTERS = settings(data__clean="{entities: true, duplicates: pair}")
 
 
-def plant(tiny: Tiny) -> None:
-    """Put two faults into the training text: an entity and a duplicate, on lines 4 and 5."""
+def add_faults(tiny: Tiny) -> None:
+    """Add two faults to the training text: an entity on line 4, a duplicate on line 5."""
     for side in ("in", "out"):
         file = tiny.folder / f"train.{side}"
         lines = file.read_text().split("\n")[:-1]
@@ -21,8 +21,8 @@ def plant(tiny: Tiny) -> None:
         write_lines(file, lines)
 
 
-def test_what_is_kept_and_what_is_not(tiny: Tiny) -> None:
-    plant(tiny)
+def test_clean_writes_kept_and_dropped_pairs(tiny: Tiny) -> None:
+    add_faults(tiny)
     result = done(nmt("clean", tiny.config, "-o", tiny.folder / "kept", *FILTERS))
     sides = [(tiny.folder / f"kept.{s}").read_text().split("\n")[:-1] for s in ("in", "out")]
     assert len(sides[0]) == len(sides[1]) == 96
@@ -34,8 +34,8 @@ def test_what_is_kept_and_what_is_not(tiny: Tiny) -> None:
     assert "1 pairs dropped, entity" in result.err
 
 
-def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
-    plant(tiny)
+def test_train_uses_kept_pairs_and_lists_dropped_ones(tiny: Tiny) -> None:
+    add_faults(tiny)
     result = done(tiny.train(*FILTERS))
     meta = json.loads((tiny.run / "corpus" / "train" / "0" / "meta.json").read_text())
     assert meta["pairs"] == 96
@@ -45,12 +45,12 @@ def test_a_run_trains_on_what_is_kept_and_says_what_is_not(tiny: Tiny) -> None:
     assert len(table.read_text().split("\n")) == 1 + 2 + 1
     again = done(tiny.train("--resume", *FILTERS))
     assert "corpus: unchanged, kept" in again.err
-    other = tiny.train("--resume", *settings(data__clean="{copies: true}"))
-    assert other.code == 2
-    assert "cannot change within a run" in other.err
+    changed = tiny.train("--resume", *settings(data__clean="{copies: true}"))
+    assert changed.code == 2
+    assert "cannot change within a run" in changed.err
 
 
-def test_the_validation_text_is_never_filtered(tiny: Tiny) -> None:
+def test_train_validation_text_is_not_filtered(tiny: Tiny) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"valid.{side}", ["1 2", "1 2", "1 2"])
     done(tiny.train(*FILTERS))
@@ -58,22 +58,22 @@ def test_the_validation_text_is_never_filtered(tiny: Tiny) -> None:
     assert (meta["pairs"], meta["dropped"]) == (3, {})
 
 
-def test_without_filters_it_is_refused(tiny: Tiny) -> None:
+def test_clean_without_filters_is_refused(tiny: Tiny) -> None:
     result = nmt("clean", tiny.config, "-o", tiny.folder / "kept")
     assert result.code == 2
     assert "data.clean: expected at least one filter" in result.err
     assert not list(tiny.folder.glob("kept*"))
 
 
-def test_an_unknown_filter_names_the_nearest(tiny: Tiny) -> None:
+def test_clean_unknown_filter_suggests_the_nearest(tiny: Tiny) -> None:
     result = nmt("clean", tiny.config, "-o", "x", *settings(data__clean="{copys: true}"))
     assert result.code == 2
     assert "data.clean.copys" in result.err
     assert "did you mean 'copies'" in result.err
 
 
-def test_clean_drops_the_misaligned_blocks_that_check_finds(tmp_path: Path) -> None:
-    """The same lines, with their reason; what is kept stays in order."""
+def test_clean_drops_misaligned_blocks_that_check_finds(tmp_path: Path) -> None:
+    """Dropped lines are listed with their reason; the other lines keep their order."""
     lines = {side: demo_lines(f"train.{side}")[:1500] for side in ("en", "fr")}
     lines["fr"][500:700] = [*lines["fr"][501:700], lines["fr"][500]]
     lines["fr"][1000:1060] = reversed(lines["fr"][1000:1060])
@@ -86,18 +86,20 @@ def test_clean_drops_the_misaligned_blocks_that_check_finds(tmp_path: Path) -> N
     result = done(nmt("clean", config, "-o", tmp_path / "kept"))
     rows = (tmp_path / "kept.dropped.tsv").read_text("utf-8").split("\n")[1:-1]
     dropped: dict[str, list[int]] = {}
-    for reason, place, *pair in (row.split("\t") for row in rows):
-        number = int(place.rpartition(":")[2])
+    for reason, location, *pair in (row.split("\t") for row in rows):
+        number = int(location.rpartition(":")[2])
         dropped.setdefault(reason, []).append(number)
         assert pair == [lines["en"][number - 1], lines["fr"][number - 1]]
-    checked = json.loads(done(nmt("check", config, "--json")).out)["sets"][0]["findings"]
-    found = {finding["kind"]: finding["lines"] for finding in checked}
+    [report, _] = json.loads(done(nmt("check", config, "--json")).out)["sets"]
+    findings = {finding["kind"]: finding["lines"] for finding in report["findings"]}
     assert dropped == {
-        "misaligned, translation 1 line up": found["shifted"],
-        "misaligned, sides unrelated": found["unrelated"],
+        "misaligned, translation 1 line up": findings["shifted"],
+        "misaligned, sides unrelated": findings["unrelated"],
     }
-    gone = {number - 1 for numbers in dropped.values() for number in numbers}
+    dropped_lines = {number - 1 for numbers in dropped.values() for number in numbers}
     for side, text in lines.items():
-        kept = (tmp_path / f"kept.{side}").read_text("utf-8").split("\n")[:-1]
-        assert kept == [line for i, line in enumerate(text) if i not in gone]
-    assert f"{len(found['shifted'])} pairs dropped, misaligned, translation 1 line up" in result.err
+        output = (tmp_path / f"kept.{side}").read_text("utf-8").split("\n")[:-1]
+        assert output == [line for i, line in enumerate(text) if i not in dropped_lines]
+    assert (
+        f"{len(findings['shifted'])} pairs dropped, misaligned, translation 1 line up" in result.err
+    )

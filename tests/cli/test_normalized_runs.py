@@ -1,4 +1,4 @@
-"""A run with tokenizer.normalization reads every spelling of a line alike, in every command."""
+"""A run with tokenizer.normalization treats all spellings of a line alike, in every command."""
 
 from __future__ import annotations
 
@@ -36,30 +36,33 @@ SPELLINGS = [
 ]
 
 
-def odd(line: str) -> str:
+def respell(line: str) -> str:
+    """Return another spelling of a line: decomposed, with curly apostrophes and two spaces."""
     return unicodedata.normalize("NFD", line).replace("'", "’").replace(" ", "  ", 1)
 
 
-def make_odd(tiny: Tiny, steps: str = f"normalization: {STEPS}") -> Tiny:
-    """Write text with a spelling that differs between lines, and a config that normalizes it."""
-    train = [(odd(src), odd(tgt)) if i % 2 else (src, tgt) for i, (src, tgt) in enumerate(PAIRS)]
+def make_normalizing(tiny: Tiny, steps: str = f"normalization: {STEPS}") -> Tiny:
+    """Write text with varying spellings, and a config that normalizes it."""
+    train = [
+        (respell(src), respell(tgt)) if i % 2 else (src, tgt) for i, (src, tgt) in enumerate(PAIRS)
+    ]
     write_pairs(tiny.folder / "train", train)
-    write_pairs(tiny.folder / "valid", [(odd(src), odd(tgt)) for src, tgt in PAIRS[:4]])
+    write_pairs(tiny.folder / "valid", [(respell(src), respell(tgt)) for src, tgt in PAIRS[:4]])
     tiny.replace("  type: char", f"  type: char\n  {steps}")
     return tiny
 
 
 @pytest.fixture(scope="module")
 def normalizing(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    tiny = make_odd(make_tiny(tmp_path_factory.mktemp("normalizing")))
+    tiny = make_normalizing(make_tiny(tmp_path_factory.mktemp("normalizing")))
     done(tiny.train())
     return tiny
 
 
 @pytest.fixture(scope="module")
 def cleaning(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A run as it was before tokenizer.normalization: only its training text is normalized."""
-    tiny = make_odd(make_tiny(tmp_path_factory.mktemp("cleaning")), "joint: true")
+    """Train a run as before tokenizer.normalization existed: only training text is normalized."""
+    tiny = make_normalizing(make_tiny(tmp_path_factory.mktemp("cleaning")), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
     with patch("nmt.commands.training.train.migrate_normalise_setting", lambda config, *_: config):
         done(tiny.train())
@@ -80,7 +83,7 @@ def test_score_spellings_of_both_sides_give_one_score(normalizing: Tiny, tmp_pat
     assert len(set(lines)) == 1
 
 
-def test_explain_spellings_show_words_of_the_line(normalizing: Tiny) -> None:
+def test_explain_shows_words_of_the_original_line(normalizing: Tiny) -> None:
     stdin = "\n".join(SPELLINGS)
     shown = done(nmt("explain", "-m", normalizing.run, "--json", stdin=stdin)).lines
     explanations = [json.loads(line) for line in shown]
@@ -94,7 +97,7 @@ def test_explain_spellings_show_words_of_the_line(normalizing: Tiny) -> None:
     assert letters[4] == [min(word, 1) if word < 3 else 2 for word in letters[0]]
 
 
-def test_align_links_words_of_the_line(normalizing: Tiny, tmp_path: Path) -> None:
+def test_align_links_words_of_the_original_line(normalizing: Tiny, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "src", SPELLINGS)
     tgt = write_lines(tmp_path / "tgt", [SPELLINGS[-1]] * 5)
     lines = done(nmt("align", "-m", normalizing.run, "--src", src, "--tgt", tgt)).lines
@@ -104,10 +107,13 @@ def test_align_links_words_of_the_line(normalizing: Tiny, tmp_path: Path) -> Non
     assert {(s, t) for s, t in words[4]} <= {(s, t) for s in (0, 1) for t in (0, 1)}
 
 
-def test_evaluate_odd_source_equals_plain_source(normalizing: Tiny, tmp_path: Path) -> None:
+def test_evaluate_respelled_source_gives_equal_scores(normalizing: Tiny, tmp_path: Path) -> None:
     ref = write_lines(tmp_path / "ref", [tgt for _, tgt in PAIRS[:4]])
     scores = []
-    for name, lines in (("plain", [s for s, _ in PAIRS[:4]]), ("odd", [odd(s) for s, _ in PAIRS])):
+    for name, lines in (
+        ("plain", [s for s, _ in PAIRS[:4]]),
+        ("odd", [respell(s) for s, _ in PAIRS]),
+    ):
         src, report = write_lines(tmp_path / name, lines[:4]), tmp_path / f"{name}.json"
         done(nmt("evaluate", normalizing.run, "--src", src, "--ref", ref, "-o", report))
         sets = json.loads(report.read_text())["test_sets"]
@@ -145,13 +151,13 @@ def test_tokenizer_learns_from_normalized_text(normalizing: Tiny) -> None:
 
 
 def test_train_on_the_fly_tokenization_is_normalized_once(tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path))
+    tiny = make_normalizing(make_tiny(tmp_path))
     write_pairs(tiny.folder / "train", [("a &amp;lt; b", "b &amp;lt; a")] * 30)
-    plain = done(tiny.train("--set", "data.augment={upper: 0}", "--set", "data.workers=0"))
-    other = done(tiny.train("--set", "data.workers=0", run=tmp_path / "other"))
+    on_the_fly = done(tiny.train("--set", "data.augment={upper: 0}", "--set", "data.workers=0"))
+    stored = done(tiny.train("--set", "data.workers=0", run=tmp_path / "other"))
     losses = [
         [line for line in result.err.split("\n") if line.startswith("validation:")]
-        for result in (plain, other)
+        for result in (on_the_fly, stored)
     ]
     assert losses[0] == losses[1]
 
@@ -191,18 +197,18 @@ def test_translate_changed_normalization_file_is_refused(
 
 
 def test_prepare_deleted_normalization_file_is_written(tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path))
+    tiny = make_normalizing(make_tiny(tmp_path))
     for _ in range(2):
         done(nmt("prepare", tiny.config, "--run", tiny.run))
         assert (tiny.run / "normalization.json").is_file()
         (tiny.run / "normalization.json").unlink()
 
 
-def test_train_cleaning_of_a_new_run_is_moved(tmp_path: Path, normalizing: Tiny) -> None:
-    tiny = make_odd(make_tiny(tmp_path), "joint: true")
+def test_train_new_run_moves_the_normalise_setting(tmp_path: Path, normalizing: Tiny) -> None:
+    tiny = make_normalizing(make_tiny(tmp_path), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
-    said = done(tiny.train()).err
-    assert "warning: data.clean.normalise is read as tokenizer.normalization" in said
+    messages = done(tiny.train()).err
+    assert "warning: data.clean.normalise is read as tokenizer.normalization" in messages
     config = load_config(tiny.run / "config.yaml")
     assert config.tokenizer.normalization == ["entities", "nfc", "quotes", "spaces"]
     assert config.data.clean is not None
@@ -214,15 +220,15 @@ def test_train_cleaning_of_a_new_run_is_moved(tmp_path: Path, normalizing: Tiny)
     done(tiny.train("--resume", "--set", "train.max_updates=3"))
 
 
-def test_resume_run_with_cleaning_continues_as_it_began(cleaning: Tiny, tmp_path: Path) -> None:
+def test_resume_run_with_old_normalise_setting_is_unchanged(cleaning: Tiny, tmp_path: Path) -> None:
     outputs = []
     for name in ("old", "new"):
         run = tmp_path / name
         shutil.copytree(cleaning.run, run, symlinks=True)
-        moved = "nmt.commands.training.train.migrate_normalise_setting"
+        function = "nmt.commands.training.train.migrate_normalise_setting"
         more = ("--resume", "--set", "train.max_updates=4")
         if name == "old":
-            with patch(moved, lambda config, *_: config):
+            with patch(function, lambda config, *_: config):
                 done(cleaning.train(*more, run=run))
         else:
             assert "changes only the training text" in done(cleaning.train(*more, run=run)).err
@@ -232,14 +238,14 @@ def test_resume_run_with_cleaning_continues_as_it_began(cleaning: Tiny, tmp_path
     assert outputs[0] == outputs[1]
 
 
-def test_translate_run_with_cleaning_reads_text_as_it_is(cleaning: Tiny, tmp_path: Path) -> None:
+def test_score_run_with_old_setting_does_not_normalize(cleaning: Tiny, tmp_path: Path) -> None:
     stdin, scores = "\n".join(SPELLINGS), []
     src = write_lines(tmp_path / "src", SPELLINGS)
     tgt = write_lines(tmp_path / "tgt", [LINE] * 5)
     for flags in ((), ("--set", f"tokenizer.normalization={STEPS}")):
         result = done(nmt("score", "-m", cleaning.run, "--src", src, "--tgt", tgt, *flags))
-        warned = "warning: data.clean.normalise" in result.err
-        assert warned == (not flags)
+        has_warning = "warning: data.clean.normalise" in result.err
+        assert has_warning == (not flags)
         scores.append(result.lines)
         done(nmt("translate", "-m", cleaning.run, *flags, stdin=stdin))
     assert len(set(scores[0])) > 1
@@ -247,7 +253,7 @@ def test_translate_run_with_cleaning_reads_text_as_it_is(cleaning: Tiny, tmp_pat
 
 
 def test_config_with_both_normalizations_is_refused(tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path))
+    tiny = make_normalizing(make_tiny(tmp_path))
     tiny.replace("  max_length: 60", "  max_length: 60\n  clean: {normalise: [nfc]}")
     result = tiny.train()
     assert result.code == EXIT_USER_ERROR
@@ -258,7 +264,7 @@ def test_config_with_both_normalizations_is_refused(tmp_path: Path) -> None:
 
 
 def test_ensemble_of_other_normalization_is_refused(normalizing: Tiny, tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path), "normalization: [nfc]")
+    tiny = make_normalizing(make_tiny(tmp_path), "normalization: [nfc]")
     own = normalizing.run / "tokenizer.model"
     done(tiny.train("--set", f"tokenizer.model={own}"))
     result = nmt("translate", "-m", normalizing.run, "-m", tiny.run, stdin=LINE)
@@ -272,8 +278,8 @@ def test_average_keeps_normalization(normalizing: Tiny, tmp_path: Path) -> None:
     assert len(set(lines)) == 1
 
 
-def test_export_carries_normalization(tmp_path: Path) -> None:
-    tiny = make_odd(make_exportable(tmp_path))
+def test_export_includes_normalization(tmp_path: Path) -> None:
+    tiny = make_normalizing(make_exportable(tmp_path))
     done(tiny.train())
     result = done(nmt("export", tiny.run, "--to", "ctranslate2"))
     file = tiny.run / "ctranslate2" / "normalization.json"
@@ -284,8 +290,8 @@ def test_export_carries_normalization(tmp_path: Path) -> None:
     assert len(set(lines)) == 1
 
 
-def test_guided_alignment_counts_words_of_the_text(tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path))
+def test_prepare_alignments_count_words_of_the_text(tmp_path: Path) -> None:
+    tiny = make_normalizing(make_tiny(tmp_path))
     write_pairs(tiny.folder / "train", [("a&nbsp;b  c", "c b a")] * 20)
     write_lines(tiny.folder / "links", ["0-1 0-2 1-0"] * 20)
     tiny.replace("  max_length: 60", "  max_length: 60\n  alignments: [links]")
@@ -305,6 +311,6 @@ def test_guided_alignment_counts_words_of_the_text(tmp_path: Path) -> None:
 
 
 def test_dry_run_removes_the_normalization_file(tmp_path: Path) -> None:
-    tiny = make_odd(make_tiny(tmp_path))
+    tiny = make_normalizing(make_tiny(tmp_path))
     done(tiny.train("--dry-run"))
     assert not (tiny.run / "normalization.json").exists()

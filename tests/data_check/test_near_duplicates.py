@@ -24,7 +24,7 @@ from nmt.data_check.near_duplicates import (
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "expected"),
+    ("first", "second", "expected"),
     [
         ("abcdef", "abcdef", 1.0),
         ("abcdef", "abcdeg", 1 / 3),
@@ -32,8 +32,8 @@ from nmt.data_check.near_duplicates import (
         ("a  b", "a b", 1.0),
     ],
 )
-def test_jaccard_equals_manual_result(left: str, right: str, expected: float) -> None:
-    assert jaccard(char_ngrams(left), char_ngrams(right)) == pytest.approx(expected)
+def test_jaccard_equals_manual_result(first: str, second: str, expected: float) -> None:
+    assert jaccard(char_ngrams(first), char_ngrams(second)) == pytest.approx(expected)
 
 
 def replace_character(text: str, rng: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""`nmt data get` and `nmt data list`: whole and right, kept where it is, from wherever it lies."""
+"""`nmt data get` and `nmt data list`: texts are complete, verified, and never overwritten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from commandline import done, nmt
-from datasite import BOTH_GZ, EN, EN_GZ, FR, FR_GZ, refused, sha256, there
+from dataset_site import BOTH_GZ, EN, EN_GZ, FR, FR_GZ, assert_refused, read_files, sha256
 from webserver import Page, Site, serving
 
 from nmt.data.datasets import catalogue, download
@@ -26,7 +26,7 @@ needs_multi30k = pytest.mark.skipif(
 )
 
 
-def test_fetched_then_kept_and_never_replaced(site: Site, tmp_path: Path) -> None:
+def test_get_existing_texts_are_kept_and_never_replaced(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = done(nmt("data", "get", "summed", "--to", out))
     assert first.lines == [
@@ -34,7 +34,7 @@ def test_fetched_then_kept_and_never_replaced(site: Site, tmp_path: Path) -> Non
         f"wrote    {out / 'train.fr'}  (2 lines)",
         "summed: free; https://example.org",
     ]
-    assert there(out) == {"train.en": EN, "train.fr": FR}
+    assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
     site.requests.clear()
     again = done(nmt("data", "get", "summed", "--to", out))
@@ -44,26 +44,24 @@ def test_fetched_then_kept_and_never_replaced(site: Site, tmp_path: Path) -> Non
 
     (out / "train.fr").write_bytes(b"Un.\n")
     third = nmt("data", "get", "summed", "--to", out)
-    refused(third, f"{out / 'train.fr'}: expected no file", "got other text (move it away")
+    assert_refused(third, f"{out / 'train.fr'}: expected no file", "got other text (move it away")
     assert site.requests == []
-    assert there(out) == {"train.en": EN, "train.fr": b"Un.\n"}
+    assert read_files(out) == {"train.en": EN, "train.fr": b"Un.\n"}
 
 
-def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
-    site: Site, tmp_path: Path
-) -> None:
+def test_get_texts_without_checksum_are_recorded(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done(nmt("data", "get", "table", "--to", out))
-    found = there(out)
-    assert (found["train.en"], found["train.fr"]) == (EN, FR)
-    assert json.loads(found["sources.json"])["train.fr"] == {
+    contents = read_files(out)
+    assert (contents["train.en"], contents["train.fr"]) == (EN, FR)
+    assert json.loads(contents["sources.json"])["train.fr"] == {
         "url": f"{site.url}/both.tsv.gz",
         "sum": ["sha256", sha256(BOTH_GZ)],
         "format": "tsv",
         "column": 2,
         "sha256": sha256(FR),
     }
-    assert set(found) == {"train.en", "train.fr", "sources.json"}
+    assert set(contents) == {"train.en", "train.fr", "sources.json"}
     assert done(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
     assert len(site.requests) == 1
 
@@ -74,13 +72,15 @@ def test_texts_whose_own_sums_are_not_known_are_kept_by_the_record(
         ("sources.json", b'{"mine": 1}'),
     ]:
         (out / name).write_bytes(content)
-        refused(nmt("data", "get", "table", "--to", out), "(move it away, or name another folder")
-        assert there(out) == found | {name: content}
-        (out / name).write_bytes(found[name])
+        assert_refused(
+            nmt("data", "get", "table", "--to", out), "(move it away, or name another folder"
+        )
+        assert read_files(out) == contents | {name: content}
+        (out / name).write_bytes(contents[name])
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_data_get_with_foreign_part_keeps_it(site: Site, tmp_path: Path, kind: str) -> None:
+def test_get_foreign_part_is_kept(site: Site, tmp_path: Path, kind: str) -> None:
     out, mine = tmp_path / "out", tmp_path / "mine"
     out.mkdir()
     part = out / "en.gz.part"
@@ -89,11 +89,13 @@ def test_data_get_with_foreign_part_keeps_it(site: Site, tmp_path: Path, kind: s
     else:
         mine = part
     mine.write_bytes(b"of a browser")
-    refused(nmt("data", "get", "summed", "--to", out), f"{part}: expected no file, or a part")
+    assert_refused(
+        nmt("data", "get", "summed", "--to", out), f"{part}: expected no file, or a part"
+    )
     assert mine.read_bytes() == b"of a browser"
 
 
-def test_another_version_in_the_catalogue_is_fetched(site: Site, tmp_path: Path) -> None:
+def test_get_new_version_in_catalogue_is_downloaded(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done(nmt("data", "get", "table", "--to", out))
     newer = gzip.compress(b"Three.\tTrois.\n")
@@ -101,57 +103,59 @@ def test_another_version_in_the_catalogue_is_fetched(site: Site, tmp_path: Path)
     file = catalogue.CATALOGUE
     file.write_text(file.read_text().replace(sha256(BOTH_GZ), sha256(newer)))
     done(nmt("data", "get", "table", "--to", out))
-    assert there(out)["train.en"] == b"Three.\n"
+    assert read_files(out)["train.en"] == b"Three.\n"
 
 
-def test_where_no_sum_is_known_it_says_so(site: Site, tmp_path: Path) -> None:
+def test_get_unknown_checksum_is_reported(site: Site, tmp_path: Path) -> None:
     result = done(nmt("data", "get", "unsummed", "--to", tmp_path / "out"))
-    known = f"no checksum is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
-    assert f"{site.url}/both.tsv.gz: {known}" in result.err.split("\n")
+    note = f"no checksum is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
+    assert f"{site.url}/both.tsv.gz: {note}" in result.err.split("\n")
 
 
-def test_the_folder_is_data_and_the_name(
+def test_get_default_folder_is_data_name(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "wrote    data/summed/train.en  (2 lines)" in done(nmt("data", "get", "summed")).lines
-    assert there(tmp_path / "data" / "summed") == {"train.en": EN, "train.fr": FR}
+    assert read_files(tmp_path / "data" / "summed") == {"train.en": EN, "train.fr": FR}
 
 
-def test_a_mirror_gives_the_same_files_or_is_refused(site: Site, tmp_path: Path) -> None:
+def test_get_mirror_with_other_content_is_refused(site: Site, tmp_path: Path) -> None:
     site.pages = {"/m/en.gz": Page(EN_GZ), "/m/fr.gz": Page(gzip.compress(b"x" * len(FR)))}
     site.pages["/m/fr.gz"].content = site.pages["/m/fr.gz"].content.ljust(len(FR_GZ))[: len(FR_GZ)]
     result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--mirror", f"{site.url}/m/")
-    refused(result, f"{site.url}/m/fr.gz: expected the SHA-256 {sha256(FR_GZ)}, got ", "--from")
-    assert there(tmp_path / "out") == {"train.en": EN}
+    assert_refused(
+        result, f"{site.url}/m/fr.gz: expected the SHA-256 {sha256(FR_GZ)}, got ", "--from"
+    )
+    assert read_files(tmp_path / "out") == {"train.en": EN}
 
 
-@pytest.mark.parametrize("below", ["", "official"])
-def test_files_that_are_here_already(below: str, site: Site, tmp_path: Path) -> None:
-    folder, here = tmp_path / "here", tmp_path / "here" / below
-    here.mkdir(parents=True)
-    (here / "en.gz").write_bytes(EN_GZ)
-    (here / "fr.gz").write_bytes(FR_GZ)
+@pytest.mark.parametrize("subfolder", ["", "official"])
+def test_get_from_folder_downloads_nothing(subfolder: str, site: Site, tmp_path: Path) -> None:
+    folder, official = tmp_path / "here", tmp_path / "here" / subfolder
+    official.mkdir(parents=True)
+    (official / "en.gz").write_bytes(EN_GZ)
+    (official / "fr.gz").write_bytes(FR_GZ)
     result = done(nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", folder))
     assert result.err == ""
-    assert there(tmp_path / "out") == {"train.en": EN, "train.fr": FR}
-    assert there(here) == {"en.gz": EN_GZ, "fr.gz": FR_GZ}
+    assert read_files(tmp_path / "out") == {"train.en": EN, "train.fr": FR}
+    assert read_files(official) == {"en.gz": EN_GZ, "fr.gz": FR_GZ}
     assert site.requests == []
 
 
-def test_files_that_are_here_must_have_the_sum_too(site: Site, tmp_path: Path) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "en.gz").write_bytes(gzip.compress(b"junk\n"))
-    result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", here)
-    refused(result, f"{here / 'en.gz'}: expected the SHA-256 {sha256(EN_GZ)}, got ")
+def test_get_from_folder_verifies_checksums(site: Site, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "en.gz").write_bytes(gzip.compress(b"junk\n"))
+    result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", folder)
+    assert_refused(result, f"{folder / 'en.gz'}: expected the SHA-256 {sha256(EN_GZ)}, got ")
     assert not (tmp_path / "out").exists()
-    assert (here / "en.gz").exists()
+    assert (folder / "en.gz").exists()
 
 
-def test_a_folder_that_does_not_hold_the_files(site: Site, tmp_path: Path) -> None:
+def test_get_from_folder_without_files_is_refused(site: Site, tmp_path: Path) -> None:
     result = nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", tmp_path)
-    refused(
+    assert_refused(
         result,
         f"--from {tmp_path}: expected en.gz of {site.url}/raw/en.gz",
         str(tmp_path / "official" / "en.gz"),
@@ -160,44 +164,52 @@ def test_a_folder_that_does_not_hold_the_files(site: Site, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("site")
-def test_flags_that_cannot_be(tmp_path: Path) -> None:
+def test_get_invalid_flags_are_refused(tmp_path: Path) -> None:
     file, absent = tmp_path / "file", tmp_path / "absent"
     file.write_bytes(b"")
     get = ("data", "get", "summed", "--to", tmp_path / "out")
-    refused(nmt(*get, "--from", absent), f"--from {absent}: expected a folder, got nothing there")
-    refused(nmt(*get, "--from", file), f"--from {file}: expected a folder, got a file")
-    refused(
+    assert_refused(
+        nmt(*get, "--from", absent), f"--from {absent}: expected a folder, got nothing there"
+    )
+    assert_refused(nmt(*get, "--from", file), f"--from {file}: expected a folder, got a file")
+    assert_refused(
         nmt(*get, "--mirror", "example.org"),
         "--mirror: expected an address with http:// or https://",
     )
-    refused(
+    assert_refused(
         nmt(*get, "--mirror", "file:///x"), "--mirror: expected an address with http:// or https://"
     )
-    refused(
+    assert_refused(
         nmt(*get, "--mirror", "http://x", "--from", tmp_path),
         "--from and --mirror: expected at most one",
     )
-    instead = nmt("data", "get", "summed", "--to", file)
-    refused(instead, f"{file}: expected a folder, got a file (choose another with --to)")
-    below = nmt("data", "get", "summed", "--to", file / "below")
-    refused(below, f"{file}: expected a folder, got a file (choose another with --to)")
+    file_as_folder = nmt("data", "get", "summed", "--to", file)
+    assert_refused(
+        file_as_folder, f"{file}: expected a folder, got a file (choose another with --to)"
+    )
+    file_as_parent = nmt("data", "get", "summed", "--to", file / "below")
+    assert_refused(
+        file_as_parent, f"{file}: expected a folder, got a file (choose another with --to)"
+    )
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("site")
-def test_a_folder_in_the_place_of_a_text(tmp_path: Path) -> None:
+def test_get_folder_in_place_of_a_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "train.fr").mkdir(parents=True)
     result = nmt("data", "get", "summed", "--to", tmp_path / "out")
-    refused(result, f"{tmp_path / 'out' / 'train.fr'}: expected a file or nothing, got a folder")
+    assert_refused(
+        result, f"{tmp_path / 'out' / 'train.fr'}: expected a file or nothing, got a folder"
+    )
 
 
 @pytest.mark.usefixtures("site")
-def test_an_unknown_name(tmp_path: Path) -> None:
+def test_get_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
     result = nmt("data", "get", "sumed", "--to", tmp_path / "out")
-    refused(result, "one of summed, table, unsummed, got 'sumed' (did you mean 'summed'?)")
+    assert_refused(result, "one of summed, table, unsummed, got 'sumed' (did you mean 'summed'?)")
 
 
-def test_the_list_shows_all_there_is_of_the_catalogue() -> None:
+def test_list_shows_the_complete_catalogue() -> None:
     result = done(nmt("data", "list"))
     head, *rows = result.lines
     assert head.split() == ["name", "languages", "pairs", "download", "sums", "licence"]
@@ -208,7 +220,7 @@ def test_the_list_shows_all_there_is_of_the_catalogue() -> None:
 
 @needs_multi30k
 @pytest.mark.parametrize("folder", [MULTI30K, OFFICIAL], ids=["parent", "itself"])
-def test_multi30k_from_its_official_files(folder: Path, tmp_path: Path) -> None:
+def test_get_multi30k_from_official_files(folder: Path, tmp_path: Path) -> None:
     result = done(nmt("data", "get", "multi30k", "--from", folder, "--to", tmp_path))
     assert "non-commercial research and education" in result.out
     assert f"wrote    {tmp_path / 'train.en'}  (29,000 lines)" in result.lines
@@ -221,7 +233,7 @@ def test_multi30k_from_its_official_files(folder: Path, tmp_path: Path) -> None:
 
 
 @needs_multi30k
-def test_multi30k_over_http_with_cuts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_multi30k_with_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     pages = {f"/{file.name}": Page(file.read_bytes()) for file in OFFICIAL.iterdir()}

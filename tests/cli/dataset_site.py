@@ -1,4 +1,4 @@
-"""Small data sets on a server, and what `nmt data get` made of them."""
+"""Small data sets on a local server, and checks of the files that `nmt data get` writes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ HEAD = "  about: x\n  languages: [en, fr]\n  licence: free\n  home: https://exam
 
 
 def sha256(content: bytes) -> str:
+    """Return the SHA-256 in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
-def refused(result: Result, *parts: str) -> None:
-    """Exit code 2 and exactly one error on stderr, which holds all `parts`."""
+def assert_refused(result: Result, *parts: str) -> None:
+    """Assert exit code 2 and exactly one error on stderr, which contains all `parts`."""
     assert result.code == 2
     errors = [line for line in result.err.split("\n") if line and not line.startswith("fetching ")]
     assert len(errors) == 1
@@ -29,17 +30,18 @@ def refused(result: Result, *parts: str) -> None:
         assert part in errors[0]
 
 
-def there(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in a folder."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def pages() -> dict[str, Page]:
-    """What the server has."""
+    """Return the pages of the server."""
     return {"/raw/en.gz": Page(EN_GZ), "/raw/fr.gz": Page(FR_GZ), "/both.tsv.gz": Page(BOTH_GZ)}
 
 
 def catalogue_of(url: str) -> str:
-    """A catalogue of three data sets on the server at `url`."""
+    """Return a catalogue of three data sets on the server at `url`."""
     columns = "{train.en: {format: tsv, column: 1}, train.fr: {format: tsv, column: 2}}"
     return (
         f"summed:\n{HEAD}  pairs: 2\n  downloads:\n"

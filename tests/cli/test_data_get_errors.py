@@ -1,4 +1,4 @@
-"""`nmt data get` where something is wrong: one line, nothing half-made, and the way on."""
+"""`nmt data get` with failing servers, disks and archives: one error line, no partial text."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from pathlib import Path
 
 import pytest
 from commandline import done, environment, nmt
-from datasite import EN, EN_GZ, FR, HEAD, refused, sha256, there
+from dataset_site import EN, EN_GZ, FR, HEAD, assert_refused, read_files, sha256
 from webserver import Page, Site
 
 from nmt.core import files
 from nmt.data.datasets import catalogue
 
 
-def test_a_wrong_sum_leaves_nothing_to_go_on_with(site: Site, tmp_path: Path) -> None:
+def test_get_wrong_checksum_deletes_the_download(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
     wrong = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
     site.pages["/raw/en.gz"].content = wrong
     result = nmt("data", "get", "summed", "--to", out)
-    refused(result, f"{site.url}/raw/en.gz: expected the SHA-256 {sha256(EN_GZ)}", sha256(wrong))
-    assert there(out) == {}
+    assert_refused(
+        result, f"{site.url}/raw/en.gz: expected the SHA-256 {sha256(EN_GZ)}", sha256(wrong)
+    )
+    assert read_files(out) == {}
     site.pages["/raw/en.gz"].content = EN_GZ
     done(nmt("data", "get", "summed", "--to", out))
-    assert there(out) == {"train.en": EN, "train.fr": FR}
+    assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
 
-def test_a_full_disk_keeps_what_has_arrived(
+def test_get_full_disk_keeps_the_download(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -46,23 +48,23 @@ def test_a_full_disk_keeps_what_has_arrived(
         patch.setattr(files, "open_atomic", full)
         patch.setattr(files, "write_text", lambda path, text: path.write_text(text))
         result = nmt("data", "get", "summed", "--to", out)
-    refused(result, f"{out}: No space left on device; --to names another folder")
+    assert_refused(result, f"{out}: No space left on device; --to names another folder")
     site.requests.clear()
     done(nmt("data", "get", "summed", "--to", out))
     assert [request.path for request in site.requests] == ["/raw/fr.gz"]
-    assert there(out) == {"train.en": EN, "train.fr": FR}
+    assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
 
-def test_a_server_that_is_not_there(site: Site, tmp_path: Path) -> None:
+def test_get_missing_page_is_reported(site: Site, tmp_path: Path) -> None:
     site.pages.clear()
     result = nmt("data", "get", "summed", "--to", tmp_path / "out")
-    refused(
+    assert_refused(
         result, f"{site.url}/raw/en.gz: expected an answer, got: the server answers 404", "--from"
     )
     assert not (tmp_path / "out").exists()
 
 
-def evil_zip() -> bytes:
+def unsafe_zip() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("a.en", EN)
@@ -71,7 +73,7 @@ def evil_zip() -> bytes:
     return out.getvalue()
 
 
-def evil_tar() -> bytes:
+def unsafe_tar() -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
         for name, content in {"a.en": EN, "a.fr": FR}.items():
@@ -89,13 +91,13 @@ def evil_tar() -> bytes:
     [
         (
             "a.zip",
-            evil_zip(),
+            unsafe_zip(),
             "expected names inside the archive's folder, got '../../evil'",
         ),
-        ("a.tgz", evil_tar(), "'link': expected a file or a folder, got a symbolic link"),
+        ("a.tgz", unsafe_tar(), "'link': expected a file or a folder, got a symbolic link"),
     ],
 )
-def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(
+def test_get_unsafe_archive_writes_nothing(
     file: str, content: bytes, message: str, site: Site, tmp_path: Path
 ) -> None:
     site.pages[f"/{file}"] = Page(content)
@@ -107,28 +109,28 @@ def test_an_unsafe_archive_leaves_nothing_even_with_the_right_sum(
         )
     before = sorted(tmp_path.parent.rglob("*"))
     result = nmt("data", "get", "evil", "--to", tmp_path / "a" / "b" / "out")
-    refused(result, f"{site.url}/{file}: {message}", "nothing was written")
+    assert_refused(result, f"{site.url}/{file}: {message}", "nothing was written")
     out = tmp_path / "a" / "b" / "out"
-    assert there(out) == {}
+    assert read_files(out) == {}
     assert {*tmp_path.parent.rglob("*")} - {*before} == {out, out.parent, out.parent.parent}
 
 
-def in_its_own_process(*arguments: object) -> list[str]:
-    """The command line of `nmt data` with the catalogue of these tests."""
-    start = (
+def command_with_test_catalogue(*arguments: object) -> list[str]:
+    """Return a command that runs `nmt data` in a new process with the catalogue of these tests."""
+    program = (
         "import sys; from pathlib import Path; from nmt.data.datasets import catalogue; "
         "catalogue.CATALOGUE = Path(sys.argv.pop(1)); from nmt.cli.app import main; main()"
     )
     words = [catalogue.CATALOGUE, "data", *arguments]
-    return [sys.executable, "-c", start, *map(str, words)]
+    return [sys.executable, "-c", program, *map(str, words)]
 
 
 @pytest.mark.usefixtures("site")
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_get_closed_stdout_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run(
-        in_its_own_process("get", "summed", "--to", tmp_path / "out"),
+        command_with_test_catalogue("get", "summed", "--to", tmp_path / "out"),
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
@@ -141,13 +143,11 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 SERVED = b"".join(f"{i}\tLigne {i}.\n".encode() for i in range(9_000))
 
 
-def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
-    site: Site, tmp_path: Path
-) -> None:
+def test_get_interrupted_download_can_be_continued(site: Site, tmp_path: Path) -> None:
     content = gzip.compress(SERVED, compresslevel=0)
     site.pages["/both.tsv.gz"] = Page(content, pause=0.01)
     out = tmp_path / "out"
-    command = in_its_own_process("get", "unsummed", "--to", out)
+    command = command_with_test_catalogue("get", "unsummed", "--to", out)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
@@ -164,16 +164,16 @@ def test_ctrl_c_leaves_what_has_arrived_and_the_same_command_goes_on(
         "",
     ]
     assert "Traceback" not in stderr
-    kept = part.read_bytes()
-    assert 20_000 <= len(kept) < len(content)
-    assert content.startswith(kept)
-    assert sorted(there(out)) == ["other.tsv.gz.part", "other.tsv.gz.part.json"]
+    received = part.read_bytes()
+    assert 20_000 <= len(received) < len(content)
+    assert content.startswith(received)
+    assert sorted(read_files(out)) == ["other.tsv.gz.part", "other.tsv.gz.part.json"]
 
     site.pages["/both.tsv.gz"].pause = 0.0
     site.requests.clear()
     done(nmt("data", "get", "unsummed", "--to", out))
-    assert [request.range for request in site.requests] == [f"bytes={len(kept)}-"]
-    assert site.requests[0].sent == len(content) - len(kept)
-    lines = there(out)["train.fr"].decode().split("\n")
+    assert [request.range for request in site.requests] == [f"bytes={len(received)}-"]
+    assert site.requests[0].sent == len(content) - len(received)
+    lines = read_files(out)["train.fr"].decode().split("\n")
     assert lines == [*(f"Ligne {i}." for i in range(9_000)), ""]
     assert not part.exists()
