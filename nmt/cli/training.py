@@ -47,7 +47,10 @@ def init(
     """Write a commented config for two parallel text files."""
     from nmt.commands.training import init as command
 
-    command.run(command.InitOptions(src, tgt, valid, test, arch, hours, output))
+    options = command.InitOptions(
+        src=src, tgt=tgt, valid=valid, test=test, arch=arch, hours=hours, output=output
+    )
+    command.run(options)
 
 
 @app.command(rich_help_panel="Training")
@@ -108,7 +111,7 @@ def average(
     """Average the weights of checkpoints into a new model."""
     from nmt.commands.training import average as command
 
-    command.run(checkpoints, last, best, output)
+    command.run(command.AverageOptions(models=checkpoints, output=output, last=last, best=best))
 
 
 @app.command(rich_help_panel="Training")
@@ -132,7 +135,7 @@ def plot(
     """Draw the learning curves of runs."""
     from nmt.commands.training import plot as command
 
-    command.run(run, of, x, {"png": png, "svg": svg})
+    command.run(command.PlotOptions(runs=run, kinds=of, x_axis=x, png=png, svg=svg))
 
 
 @runs_app.command("list")
@@ -147,7 +150,7 @@ def list_runs(
     """List the runs under a folder: state, scores, speed."""
     from nmt.commands.training import runs as command
 
-    command.list_all(folder, json)
+    command.run_list(command.ListOptions(folder=folder, json=json))
 
 
 @runs_app.command()
@@ -158,4 +161,4 @@ def diff(
     """Compare two runs: settings, text, learning curves."""
     from nmt.commands.training import runs as command
 
-    command.diff(a, b)
+    command.run_diff(command.DiffOptions(run_a=a, run_b=b))

@@ -1,1 +1,4 @@
-"""The training loop and its parts. Never imports `nmt.decoding`: validation is a callable."""
+"""The training loop, the loss, the optimizer and validation.
+
+This package does not import `nmt.decoding`: it receives functions that validate and translate.
+"""

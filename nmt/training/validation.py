@@ -107,7 +107,7 @@ class Validator:
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Return the metrics of the current weights; log samples and write all translations.
 
-        All ranks must call this together. Raises StopTraining if one of them receives a signal.
+        All ranks must call this together. Raises StopTraining if a rank receives a signal.
         """
         start = time.perf_counter()
         loss = self.compute_loss()
@@ -165,7 +165,7 @@ def corpus_loss(
     """Return the mean cross entropy per token, in nats, without label smoothing and dropout.
 
     Each rank computes a share of the batches; all ranks must call this together. Raises
-    StopTraining if one of them receives a signal.
+    StopTraining if a rank receives a signal.
     """
 
     def sum_own_losses() -> torch.Tensor:

@@ -224,8 +224,8 @@ def test_an_output_that_is_there_is_left_alone(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("flags", "word"),
     [
-        (["--last", 1, "--best", 1], "give one of them"),
-        (["again", "--last", 1], "go with one run folder, 2 are given"),
+        (["--last", 1, "--best", 1], "expected one option, got both"),
+        (["again", "--last", 1], "expected one run folder, got 2"),
         (["--last", 0], "--last"),
         (["--best", "many"], "--best"),
     ],

@@ -38,7 +38,7 @@ def test_dry_run_removes_and_lists_what_it_wrote(tiny: Tiny) -> None:
     before = {*tiny.folder.rglob("*")}
     result = done(tiny.train("--dry-run", run=run))
     assert {*tiny.folder.rglob("*")} == before
-    written = f"removed what it wrote to {run}: corpus, tokenizer.json, tokenizer.model"
+    written = f"removed the files written to {run}: corpus, tokenizer.json, tokenizer.model"
     assert f"dry run: {written} (`nmt prepare` keeps tokenizer and corpus)\n" in result.err
 
 

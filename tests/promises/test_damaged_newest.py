@@ -113,13 +113,13 @@ def test_resume_with_all_damaged_checkpoints_lists_each(tmp_path: Path) -> None:
     for _ in range(2):
         result = tiny.train(*flags, "--resume")
         assert result.code == 2
-        assert "no checkpoint is whole to go on from" in result.err
+        assert "expected an intact checkpoint to resume from" in result.err
         for folder, name in zip(folders, FILES[1:], strict=True):
             assert (
                 f"error: {folder / name}: expected the content that manifest.json records"
                 in result.err
             )
-        assert "start anew with --overwrite" in result.err
+        assert "start again with --overwrite" in result.err
         assert before == {p: p.read_bytes() for p in before}
     for folder in folders:
         folder.rename(folder.with_name(f"damaged_{folder.name}"))

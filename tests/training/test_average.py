@@ -68,5 +68,5 @@ def test_a_damaged_file_names_itself(tmp_path: Path, kept: int) -> None:
 
 
 def test_a_missing_file_names_itself(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="nowhere: no such file; the checkpoint is not whole"):
+    with pytest.raises(RunError, match="nowhere: no such file; the checkpoint is incomplete"):
         mean_weights([tmp_path / "nowhere"])

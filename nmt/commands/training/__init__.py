@@ -1,1 +1,1 @@
-"""Commands that train models and look at runs."""
+"""Commands that plan, train, average, plot and compare runs."""

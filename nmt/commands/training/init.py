@@ -26,17 +26,17 @@ FilePair = tuple[Path, Path]
 """Source file and target file of a text set."""
 
 VALID_NAMES = ("valid", "validation", "val", "dev")
-"""Names of validation sets that are looked for beside the training files."""
+"""Names of validation sets that `nmt init` uses if they exist next to the training files."""
 TEST_NAME = re.compile(r"test([-_].*)?")
-"""Names of test sets that are looked for there."""
+"""Names of test sets that `nmt init` uses if they exist next to the training files."""
 MAX_DISTINCT_WORDS = 100_000
-"""Distinct words counted, at most."""
+"""Maximum number of distinct words that are counted."""
 SAMPLE_LINES = 20_000
-"""Lines a side, at most, that the vocabulary size and the lengths are measured on."""
+"""Maximum number of lines per side from which the vocabulary size and lengths are measured."""
 VOCABULARY_MARGIN = 1.25
 """Factor on the vocabulary size that the sample must allow: validation text is split off later."""
 DEFAULT_HOURS, DEFAULT_HOURS_LARGE = 2.0, 24.0
-"""Training time aimed at without `--hours`, for small and for large text."""
+"""Default training time in hours, for small and for large text."""
 LARGE_TEXT = 200_000
 """Training pairs above which text counts as large."""
 MIN_EPOCHS, MAX_EPOCHS = 8, 100
@@ -106,14 +106,14 @@ class InitOptions:
 
 @dataclass
 class TextStatistics:
-    """What the training text holds."""
+    """Statistics of the training text."""
 
     pairs: int = 0
     src_words: int = 0
     distinct_words: set[str] = field(default_factory=set)
     """Of both sides; counting ends at MAX_DISTINCT_WORDS."""
     sample: list[str] = field(default_factory=list)
-    """Source and target lines in turn."""
+    """Source and target lines, alternating."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def read_statistics(src: Path, tgt: Path) -> TextStatistics:
 def make_plan(
     text: TextStatistics, arch: Architecture, hours: float | None, valid_pairs: int
 ) -> Plan:
-    """Choose the largest recipe of an architecture that fits the time there is."""
+    """Choose the largest recipe of an architecture that fits the time budget."""
     budget = 3600 * (hours or (DEFAULT_HOURS if text.pairs <= LARGE_TEXT else DEFAULT_HOURS_LARGE))
     for recipe in recipes_for(arch, text.pairs):
         settings = TokenizerConfig(vocab_size=round(VOCABULARY_MARGIN * recipe.vocab_size))
@@ -226,19 +226,19 @@ def make_plan(
         validations = max(1, round(steps / interval)) if (interval := long_interval(steps)) else 1
         validated = validations * valid_pairs * tgt_length * VALIDATION_COST
         epoch_seconds = (tokens + validated) / speed.tgt_tokens_per_second
-        wanted = max(MIN_EPOCHS, min(MAX_EPOCHS, round(recipe.optimizer_steps / steps)))
+        recipe_epochs = max(MIN_EPOCHS, min(MAX_EPOCHS, round(recipe.optimizer_steps / steps)))
         affordable = int(budget / epoch_seconds)
-        epochs = max(1, min(wanted, affordable))
+        epochs = max(1, min(recipe_epochs, affordable))
         plan = Plan(
             recipe=recipe,
             vocab_size=recipe.vocab_size if enough else None,
             steps_per_epoch=steps,
             epochs=epochs,
-            recipe_epochs=wanted,
+            recipe_epochs=recipe_epochs,
             seconds=epochs * epoch_seconds,
             speed=speed,
         )
-        if affordable >= MIN_SHARE * wanted:
+        if affordable >= MIN_SHARE * recipe_epochs:
             break
     return plan
 
@@ -254,7 +254,7 @@ def recipe_config(recipe: Recipe, arch: Architecture) -> Config:
 
 
 def neighbours(src: Path, tgt: Path, src_lang: str, tgt_lang: str) -> dict[str, FilePair]:
-    """Return the other text sets beside the training files, by name: NAME.SRC and NAME.TGT."""
+    """Return the other text sets in the folder of the training files, by name."""
     sets: dict[str, FilePair] = {}
     for ending in COMPRESSIONS:
         for file in sorted(src.parent.glob(f"*.{src_lang}{ending}")):
@@ -339,10 +339,10 @@ def in_words(model: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in model.items())
 
 
-def other_architecture(given: Architecture | None, chosen: Architecture) -> str:
+def other_architecture(option: Architecture | None, chosen: Architecture) -> str:
     """Return a remark on the choice, if it was not the user's."""
     other = "rnn" if chosen == "transformer" else "transformer"
-    return "" if given else f" (the best measured for this much text; --arch {other} is the other)"
+    return "" if option else f" (the best measured for this much text; --arch {other} is the other)"
 
 
 def expectation(plan: Plan, hours: float | None) -> str:

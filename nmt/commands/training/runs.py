@@ -1,8 +1,9 @@
-"""`nmt runs` and `nmt runs diff`: what stands in run folders, and how two of them differ."""
+"""`nmt runs list` and `nmt runs diff`: list runs and compare two runs."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
@@ -14,41 +15,62 @@ from nmt.runs.learning_curves import read_curves
 from nmt.runs.listing import format_json_lines, format_table, summarize_runs
 from nmt.runs.summary import summarize_run
 
-PLAIN_WIDTH = 100
-"""Cells of a line where stdout is no terminal."""
+DEFAULT_WIDTH = 100
+"""Characters per line if stdout is not a terminal."""
 
 
-def list_all(folder: Path, json: bool) -> None:
-    """Print the runs under a folder, the one written to last at the end."""
-    found = summarize_runs(folder)
-    if json:
-        print(format_json_lines(found), end="")
-    elif found:
-        put(format_table(found, shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns))
-    if not found:
-        say(f"{folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
+@dataclass(frozen=True)
+class ListOptions:
+    """Options of `nmt runs list`."""
+
+    folder: Path = Path("runs")
+    json: bool = False
 
 
-def diff(a: Path, b: Path) -> None:
-    """Print how two runs differ: settings, text, validations and how they ended."""
-    runs = open_run(a), open_run(b)
-    configs = [load_config(run.config) for run in runs]
-    put(f"A  {a}\nB  {b}")
-    settings = diff_settings(configs[0], configs[1])
-    _print_rows(settings, ("setting", "A", "B"), "all settings are the same")
-    recorded = [read_input_files(run) for run in runs]
-    text = diff_input_files(recorded[0], recorded[1])
-    _print_rows(text, ("text", "file", "A", "B"), "all text is the same, by its hashes")
-    for name, its in zip("AB", recorded, strict=True):
-        missing = [purpose for purpose, files in its.items() if not files]
+@dataclass(frozen=True)
+class DiffOptions:
+    """Options of `nmt runs diff`."""
+
+    run_a: Path
+    run_b: Path
+
+
+def run_list(options: ListOptions) -> None:
+    """Print the runs below a folder, the most recent one last."""
+    summaries = summarize_runs(options.folder)
+    if options.json:
+        print(format_json_lines(summaries), end="")
+    elif summaries:
+        width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+        put(format_table(summaries, width))
+    if not summaries:
+        say(f"{options.folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
+
+
+def run_diff(options: DiffOptions) -> None:
+    """Print the differences of two runs: settings, text, validations and results."""
+    run_a, run_b = open_run(options.run_a), open_run(options.run_b)
+    config_a, config_b = load_config(run_a.config), load_config(run_b.config)
+    put(f"A  {options.run_a}\nB  {options.run_b}")
+    settings = diff_settings(config_a, config_b)
+    _print_table(("setting", "A", "B"), settings, "all settings are the same")
+
+    files_a, files_b = read_input_files(run_a), read_input_files(run_b)
+    differences = diff_input_files(files_a, files_b)
+    _print_table(("text", "file", "A", "B"), differences, "all text is the same, by its hashes")
+    for name, files_by_purpose in (("A", files_a), ("B", files_b)):
+        missing = [purpose for purpose, files in files_by_purpose.items() if not files]
         if missing:
             put(f"{name} has no record of the text of {', '.join(missing)}")
-    one, other = (read_curves(run).valid for run in runs)
-    head = ("update", "loss A", "loss B", "BLEU A", "BLEU B")
-    _print_rows(compare_validations(one, other), head, "no update was validated in both")
-    summaries = [summarize_run(run, name) for run, name in zip(runs, "AB", strict=True)]
-    _print_rows(compare_results(summaries[0], summaries[1]), ("end", "A", "B"), "")
+
+    validations = compare_validations(read_curves(run_a).valid, read_curves(run_b).valid)
+    header = ("update", "loss A", "loss B", "BLEU A", "BLEU B")
+    _print_table(header, validations, "no update was validated in both")
+    results = compare_results(summarize_run(run_a, "A"), summarize_run(run_b, "B"))
+    _print_table(("end", "A", "B"), results, "")
 
 
-def _print_rows(rows: list[tuple[str, ...]], head: tuple[str, ...], otherwise: str) -> None:
-    put("\n" + ("\n".join(columns([head, *rows], words=len(head))) if rows else otherwise))
+def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], empty_text: str) -> None:
+    """Print a table after a blank line, or `empty_text` if it has no rows."""
+    table = "\n".join(columns([header, *rows], words=len(header)))
+    put(f"\n{table if rows else empty_text}")

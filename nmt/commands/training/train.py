@@ -139,7 +139,7 @@ def check_precision(config: Config, device: torch.device) -> None:
 def check_folder(run_dir: RunDir, resume: bool, overwrite: bool) -> None:
     """Raise RunError if training would destroy a run or files that are not its own."""
     if resume and overwrite:
-        raise RunError("--resume and --overwrite: give one of them")
+        raise RunError("--resume and --overwrite: expected one option, got both")
     check_unlocked(run_dir)
     refuse_export(run_dir)
     if resume and run_dir.average.is_file():

@@ -1,1 +1,1 @@
-"""Checkpoints on disk: writing, choosing, averaging, resuming, and locking the run folder."""
+"""Checkpoints: save, load, rank, prune and average them, and resume or lock a run."""

@@ -210,7 +210,7 @@ def _optimizer_tensors(
 def absorb_copies(run: RunDir) -> list[str]:
     """Turn `best` and `last` back into pointers if they are copies; return messages.
 
-    Programs that follow links while they copy make folders of them. A copy is deleted only if the
+    Some programs replace links by folders when they copy a run. A copy is deleted only if the
     checkpoint of the same step has the same content. If that is absent, the copy replaces it.
     Raises RunError if the two differ.
     """

@@ -1,11 +1,10 @@
-"""Going on with a run: which settings may change, and what a killed run left behind."""
+"""Resume a run: compare its settings, text and checkpoints with the current config."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from nmt.data.corpus.stage_changes import KEPT_TOKENIZER
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import checkpoint_folders, describe_damage
 
-FIXED = (
+FIXED_SETTINGS = (
     "model",
     "tokenizer",
     "data.src",
@@ -31,136 +30,151 @@ FIXED = (
     "train.stop_metric",
     "train.ema",
 )
-"""What a run cannot change: weights, pieces, the order of batches or past scores hang on it."""
-OWN_MODEL = "tokenizer.model"
-"""May move, as text files may: the stages that read them refuse another content."""
-OF_TOKENIZED_TEXT = (OWN_MODEL, "tokenizer.sampling")
-"""Settings of the tokenizer section that change no token id."""
-MEASURED = ("tokenizer.vocab_size", "train.threads")
-"""Settings that are measured once where they are not given, and reused on resume."""
-AUTO = ("train.precision", "train.micro_batch_tokens", "decode.split")
-"""The same where they say `auto`."""
-RECORD = ("ingredients", "data")
-"""What a checkpoint says of what it was made with, in its state.json."""
+"""Sections and settings that must not change within a run without `--accept-changes`.
+
+They determine weights, tokens, the order of batches, or the meaning of earlier scores."""
+TOKENIZER_FILE = "tokenizer.model"
+"""Path of the user's tokenizer. The file may move; the tokenizer stage compares its content."""
+NON_TOKENIZING_SETTINGS = (TOKENIZER_FILE, "tokenizer.sampling")
+"""Settings of the section `tokenizer` that do not change token ids."""
+MEASURED_IF_ABSENT = ("tokenizer.vocab_size", "train.threads")
+"""Settings that are measured once if the config does not give them, and reused on resume."""
+MEASURED_IF_AUTO = ("train.precision", "train.micro_batch_tokens", "decode.split")
+"""Settings that are measured once if they are `auto`, and reused on resume."""
+PROVENANCE_KEYS = ("ingredients", "data")
+"""Keys of state.json with the provenance of the weights: model and tokenizers, and text."""
+START_AGAIN = "name another run with --run, start again with --overwrite"
+"""Advice of error messages."""
 
 
 def reuse_measured_settings(new: Config, old: Config) -> Config:
-    """Return `new` with what the run measured in place of what is still open in it."""
-    open_ones = [name for name in MEASURED if not new.is_explicit(name)]
-    open_ones += [
-        name for name in AUTO if _value(new, name) == "auto" and _value(old, name) is not None
-    ]
-    return new.with_values({name: _value(old, name) for name in open_ones})
+    """Return `new` with the settings that the run measured before, unless `new` gives them."""
+    names = [name for name in MEASURED_IF_ABSENT if not new.is_explicit(name)]
+    for name in MEASURED_IF_AUTO:
+        if _get_setting(new, name) == "auto" and _get_setting(old, name) is not None:
+            names.append(name)
+    return new.with_values({name: _get_setting(old, name) for name in names})
 
 
 def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> list[str]:
     """Return "name: old -> new" for every setting that differs.
 
-    Raises RunError if one of them cannot change, and, unless that is accepted, if one of FIXED
-    differs.
+    Raises RunError if the tokens would change, or if a setting of FIXED_SETTINGS differs and
+    `accept_changes` is false.
     """
     changes: list[str] = []
-    fixed: list[str] = []
-    tokenizer: list[str] = []
-    for section, values in new.model_dump(mode="json").items():
-        if not isinstance(values, dict):
+    fixed_changes: list[str] = []
+    tokenizer_changes: list[str] = []
+    for section, settings in new.model_dump(mode="json").items():
+        if not isinstance(settings, dict):
             continue
-        for key, value in values.items():
-            name, before = f"{section}.{key}", _value(old, f"{section}.{key}")
-            if value == before:
+        for key, value in settings.items():
+            name = f"{section}.{key}"
+            old_value = _get_setting(old, name)
+            if value == old_value:
                 continue
-            change = f"{name}: {before} -> {value}"
-            if section == "tokenizer" and name not in OF_TOKENIZED_TEXT:
-                tokenizer.append(change)
-            elif (name in FIXED or section in FIXED) and name != OWN_MODEL:
-                fixed.append(change)
+            change = f"{name}: {old_value} -> {value}"
+            is_fixed = name in FIXED_SETTINGS or section in FIXED_SETTINGS
+            if section == "tokenizer" and name not in NON_TOKENIZING_SETTINGS:
+                tokenizer_changes.append(change)
+            elif is_fixed and name != TOKENIZER_FILE:
+                fixed_changes.append(change)
             else:
                 changes.append(change)
-    tags, tags_before = new.data.training_tags(), old.data.training_tags()
-    if tags[: len(tags_before)] != tags_before:
-        tokenizer.append(f"the tags of data.train: {in_words(tags_before)} -> {in_words(tags)}")
-    if tokenizer:
-        listed = "; ".join([*tokenizer, *fixed])
-        raise RunError(f"these settings cannot change within a run: {listed}: {KEPT_TOKENIZER}")
-    if fixed and not accept_changes:
-        raise RunError(
-            "these settings cannot change within a run: "
-            + "; ".join(fixed)
-            + ". Set them back, name another run with --run, start anew with --overwrite, or go "
-            "on with them by --accept-changes"
+    new_tags, old_tags = new.data.training_tags(), old.data.training_tags()
+    if new_tags[: len(old_tags)] != old_tags:
+        tokenizer_changes.append(
+            f"the tags of data.train: {_format_tags(old_tags)} -> {_format_tags(new_tags)}"
         )
-    return changes + fixed
+    if tokenizer_changes:
+        listed = "; ".join([*tokenizer_changes, *fixed_changes])
+        raise RunError(f"these settings cannot change within a run: {listed}: {KEPT_TOKENIZER}")
+    if fixed_changes and not accept_changes:
+        raise RunError(
+            f"these settings cannot change within a run: {'; '.join(fixed_changes)} (restore them, "
+            f"{START_AGAIN}, or continue with them by --accept-changes)"
+        )
+    return changes + fixed_changes
 
 
-def in_words(tags: Sequence[tuple[str, str]]) -> str:
-    """Write tags as name=value, in the order of their token ids."""
+def _format_tags(tags: Sequence[tuple[str, str]]) -> str:
+    """Return tags as name=value, in the order of their token ids."""
     return ", ".join(f"{name}={value}" for name, value in tags) or "none"
 
 
-def _value(config: Config, name: str) -> Any:
+def _get_setting(config: Config, name: str) -> Any:
     section, key = name.split(".")
     return config.model_dump(mode="json")[section][key]
 
 
-def remove_later_records(run: RunDir, update: int) -> None:
-    """Drop metrics of updates after `update`, which a killed run did and this one does again."""
+def remove_later_records(run: RunDir, step: int) -> None:
+    """Remove the metrics after an optimizer step, because resumed training records them again."""
     if not run.metrics.is_file():
         return
-    kept = []
+    lines = []
     for line in run.metrics.read_bytes().decode("utf-8", "replace").split("\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
-            continue  # blank, or the line that the kill cut short
-        at = record.get("update") if isinstance(record, dict) else None
-        if isinstance(at, int) and at <= update:
-            kept.append(line)
-    files.write_text(run.metrics, "".join(f"{line}\n" for line in kept))
+            continue  # blank, or incomplete because the process was killed
+        record_step = record.get("update") if isinstance(record, dict) else None
+        if isinstance(record_step, int) and record_step <= step:
+            lines.append(line)
+    files.write_text(run.metrics, "".join(f"{line}\n" for line in lines))
 
 
 def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | None:
-    """Return the newest checkpoint that is whole, None where the run has none at all.
+    """Return the newest intact checkpoint, None if the run has no checkpoint.
 
-    Newer ones that are damaged are said and renamed to damaged_step_..., out of the way. Raises
-    RunError where all are damaged, so that no run begins anew by itself.
+    Newer checkpoints that are damaged are reported and renamed to damaged_step_.... Raises RunError
+    if all checkpoints are damaged, because training must not start again without being asked.
     """
-    found: list[tuple[Path, str]] = []
+    intact: Path | None = None
+    damaged: list[tuple[Path, str]] = []
     for folder in reversed(checkpoint_folders(run)):
-        reason = describe_damage(folder)
-        if reason is None:
+        damage = describe_damage(folder)
+        if damage is None:
+            intact = folder
             break
-        found.append((folder, reason))
-    else:
-        aside = [f"{folder}: set aside before" for folder in run.damaged_checkpoints()]
-        if lines := [reason for _, reason in found] + aside:
-            raise RunError(
-                "\n".join([f"{run.path}: no checkpoint is whole to go on from", *lines])
-                + "\nput one back from a copy, or start anew with --overwrite"
-            )
-        return None
-    for damaged, reason in found:
-        say(f"warning: {reason}")
-        say(f"warning: the damaged checkpoint is now {_set_aside(damaged)}")
-    return folder
+        damaged.append((folder, damage))
+    if intact is None:
+        problems = [damage for _, damage in damaged]
+        problems += [f"{folder}: set aside before" for folder in run.damaged_checkpoints()]
+        if not problems:
+            return None
+        raise RunError(
+            "\n".join([f"{run.path}: expected an intact checkpoint to resume from", *problems])
+            + "\n(restore one from a copy, or start again with --overwrite)"
+        )
+    for folder, damage in damaged:
+        say(f"warning: {damage}")
+        say(f"warning: the damaged checkpoint is now {_set_aside(folder)}")
+    return intact
 
 
 def _set_aside(folder: Path) -> Path:
-    """Rename a damaged checkpoint to a name that nothing takes for one; return it."""
-    names = (f"damaged_{folder.name}" + (f".{n}" if n else "") for n in count())
-    free = next(path for name in names if not (path := folder.with_name(name)).exists())
-    files.rename(folder, free)
-    return free
+    """Rename a damaged checkpoint so that it is not used; return its new path."""
+    path = folder.with_name(f"damaged_{folder.name}")
+    number = 0
+    while path.exists():
+        number += 1
+        path = folder.with_name(f"damaged_{folder.name}.{number}")
+    files.rename(folder, path)
+    return path
 
 
 def describe_provenance(config: Config, run: RunDir, corpus: Corpus) -> dict[str, Any]:
-    """Return what a checkpoint says of what it goes with, and of the text it was trained on."""
+    """Return the model, tokenizers and text files of the weights, for state.json."""
     stamps = [stamp for meta in corpus.metas for stamp in meta.get("inputs", [])]
-    data = {stamp["path"]: stamp["sha256"] for stamp in stamps}
-    return dict(zip(RECORD, (model_identity(config, run), data), strict=True))
+    text_hashes = {stamp["path"]: stamp["sha256"] for stamp in stamps}
+    return dict(zip(PROVENANCE_KEYS, (model_identity(config, run), text_hashes), strict=True))
 
 
 def validation_digest(config: Config, valid: Corpus) -> str:
-    """Return the SHA-256 of what makes validation scores comparable: text, tags and metric."""
+    """Return the SHA-256 of the validation text, its tags and the stop metric.
+
+    Scores with the same digest can be compared.
+    """
     digest = hashlib.sha256(f"{config.train.stop_metric} {config.data.tgt}".encode())
     for tags, size in zip(valid.tags, valid.sizes, strict=True):
         digest.update(f" {size} {tags}".encode())
@@ -170,32 +184,33 @@ def validation_digest(config: Config, valid: Corpus) -> str:
     return digest.hexdigest()
 
 
-def recorded_validation_digest(record: Mapping[str, Any], config: Config, run: RunDir) -> str:
-    """Return the `validation_digest` of a checkpoint's scores, or "" if it is unknown.
+def recorded_validation_digest(state: Mapping[str, Any], config: Config, run: RunDir) -> str:
+    """Return the `validation_digest` of the scores in a state.json, or "" if it is unknown.
 
-    Checkpoints of older releases do not record it. Their validation text is the prepared one.
+    Checkpoints of older releases do not record it. Their validation text is in the run folder.
     """
-    if digest := record.get("scored_on"):
+    if digest := state.get("scored_on"):
         return str(digest)
     try:
         return validation_digest(config, Corpus.load(run.corpus / "valid"))
-    except RunError:  # it is gone or damaged
+    except RunError:  # missing or damaged
         return ""
 
 
 def changed_ingredients(
-    record: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
+    state: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
 ) -> list[str]:
-    """Return what differs from what the weights of a checkpoint were trained with.
+    """Return the differences between the current model and that of a checkpoint's state.json.
 
-    Raises RunError if the tokenizer differs, or if the model does and that is not accepted.
+    Raises RunError if the tokenizers differ, or if the models do and `accept_changes` is false.
     """
-    if tokenizers := tokenizer_differences(record, config, run):
-        raise RunError("\n".join(tokenizers) + f"\n{KEPT_TOKENIZER}")
-    others = model_differences(record, config, run)
-    if others and not accept_changes:
+    if differences := tokenizer_differences(state, config, run):
+        raise RunError("\n".join(differences) + f"\n{KEPT_TOKENIZER}")
+    differences = model_differences(state, config, run)
+    if differences and not accept_changes:
         raise RunError(
-            "\n".join(others) + "\nput it back, name another run with --run, start anew with "
-            "--overwrite, or go on with it by --accept-changes"
+            "\n".join(differences)
+            + f"\n(restore the old value, {START_AGAIN}, or continue with the new one by "
+            "--accept-changes)"
         )
-    return others
+    return differences

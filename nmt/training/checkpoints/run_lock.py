@@ -1,4 +1,4 @@
-"""One process at a time trains in a run folder; and what an error that ends it leaves behind."""
+"""Lock a run folder for training, and record the error that ends training."""
 
 from __future__ import annotations
 
@@ -15,51 +15,53 @@ from nmt.errors import DiskFullError, NMTError, RunError
 
 @contextmanager
 def lock_run(run: RunDir) -> Iterator[None]:
-    """Keep other processes from training in the folder; RunError where one does already."""
+    """Lock the run folder within the block. Raises RunError if another process has locked it."""
     lock_holder = f"process {os.getpid()} on {socket.gethostname()}"
     with ExitStack() as stack:
         try:
             stack.enter_context(files.hold_lock(run.lock, lock_holder))
         except BlockingIOError:
-            raise _taken(run) from None
+            raise _locked_error(run) from None
         yield
 
 
 def check_unlocked(run: RunDir) -> None:
-    """Raise RunError where a process trains in the folder."""
+    """Raise RunError if a process trains in the run folder."""
     if files.is_locked(run.lock):
-        raise _taken(run)
+        raise _locked_error(run)
 
 
 def lock_holder(run: RunDir) -> str:
-    """Return which process holds the folder, or did when it was killed; "" where none says so."""
+    """Return the process that holds the lock, or held it when it was killed; "" if unknown."""
     with suppress(OSError):
         return run.lock.read_text(encoding="utf-8", errors="replace")
     return ""
 
 
-def _taken(run: RunDir) -> RunError:
-    who = lock_holder(run) or "another process"
+def _locked_error(run: RunDir) -> RunError:
+    process = lock_holder(run) or "another process"
     return RunError(
-        f"{run.path}: {who} is training in it; wait for its end, or name another folder with --run"
+        f"{run.path}: {process} is training in it; wait for its end, or name another folder "
+        "with --run"
     )
 
 
 @contextmanager
 def record_failure(run: RunDir) -> Iterator[None]:
-    """Write the error that ends the block, if one does, into the run folder."""
+    """If an error ends the block, write it to the run folder."""
     try:
         yield
     except Exception as error:
-        words = str(error) if isinstance(error, NMTError) else f"{type(error).__name__}: {error}"
-        with suppress(OSError, DiskFullError):  # a full disk may be the very error
-            files.write_text(run.failed, json.dumps({"error": words}) + "\n")
+        is_known = isinstance(error, NMTError)
+        message = str(error) if is_known else f"{type(error).__name__}: {error}"
+        with suppress(OSError, DiskFullError):  # the error itself may be a full disk
+            files.write_text(run.failed, json.dumps({"error": message}) + "\n")
         raise
 
 
 @contextmanager
 def advise_resume() -> Iterator[None]:
-    """Add to the error of a full disk how training continues."""
+    """Add advice on how to continue training to the error of a full disk."""
     try:
         yield
     except DiskFullError as error:

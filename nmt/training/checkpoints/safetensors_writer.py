@@ -1,7 +1,7 @@
-"""Writing safetensors one tensor after the other, so that memory never holds a second copy of all.
+"""Write safetensors files one tensor at a time, because a copy of all may exceed the memory.
 
-The bytes are those of safetensors' own `save`: the header's length in 8 bytes, the header in JSON,
-then the tensors, those of the widest type first (safetensors, format specification).
+The bytes equal those of `safetensors.torch.save`: the length of the header in 8 bytes, the header
+in JSON, and the tensors, those with the widest data type first (safetensors format specification).
 """
 
 from __future__ import annotations
@@ -29,32 +29,34 @@ ALIGNMENT = 8
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors, of any device and kept in shares or whole, to a safetensors file."""
-    names = _ordered(tensors)
+    """Write tensors of any device to a safetensors file; gather sharded ones from all ranks."""
+    names = _file_order(tensors)
     with files.open_atomic(file) as stream:
         stream.write(_header({name: tensors[name] for name in names}))
         for name in names:
-            # one that is kept in shares is whole for as long as it takes to write it
+            # A sharded tensor is gathered only while it is written.
             flat = full_tensor(tensors[name]).detach().cpu().contiguous().reshape(-1)
             stream.write(flat.view(torch.uint8).numpy().data)
 
 
 def send_shards(tensors: Mapping[str, Tensor]) -> None:
-    """Give this worker's shares to the one that writes the same tensors."""
-    for name in _ordered(tensors):
+    """Send the shards of this rank to the rank that writes the same tensors."""
+    for name in _file_order(tensors):
         full_tensor(tensors[name])
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Return the bytes that tensors take."""
+    """Return the total size of tensors in bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _ordered(tensors: Mapping[str, Tensor]) -> list[str]:
+def _file_order(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors in the order of the file."""
     return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
 def _header(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the header of a file, with its length."""
     entries: dict[str, Any] = {"__metadata__": {"format_version": str(FORMAT_VERSION)}}
     begin = 0
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""Where a run's records go beside `metrics.jsonl`: TensorBoard and Weights & Biases.
+"""Send the records of a run to TensorBoard and Weights & Biases.
 
-Each gets the numbers of every record, `bleu` of kind `valid` as `valid/bleu`, at their update, and
-nothing else. They write below the run folder themselves, not through nmt/core/files.py.
+Both receive the numbers of every record with its optimizer step, under names such as `valid/bleu`.
+Their libraries write to the run folder directly, not through nmt/core/files.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nmt.errors import ConfigError
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Raise ConfigError where the package of a logger is missing."""
+    """Raise ConfigError if the package of a tracker is not installed."""
     problems = [
         f"train.log_to: {name} is not installed: pip install 'nmt[logging]'"
         for name in names
@@ -32,16 +32,16 @@ def check_installed(names: Sequence[str]) -> None:
 
 @contextmanager
 def open_loggers(
-    names: Sequence[str], run: RunDir, config: Config, update: int
+    names: Sequence[str], run: RunDir, config: Config, step: int
 ) -> Iterator[list[Logger]]:
-    """Open the loggers named, to go on after `update`; they end their files with the block."""
+    """Open the named trackers, to continue after `step`; close them after the block."""
     with ExitStack() as stack:
-        opened = (LOGGERS[name](run, config, update) for name in dict.fromkeys(names))
+        opened = (LOGGERS[name](run, config, step) for name in dict.fromkeys(names))
         yield [stack.enter_context(logger) for logger in opened]
 
 
 def _numbers(record: Record) -> dict[str, float]:
-    """Return the numbers of a record by `kind/name`; its update is where they stand."""
+    """Return the numbers of a record by `kind/name`, except its optimizer step."""
     return {
         f"{record['kind']}/{name}": value
         for name, value in record.items()
@@ -50,11 +50,11 @@ def _numbers(record: Record) -> dict[str, float]:
 
 
 @contextmanager
-def _tensorboard(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
-    """Write event files; TensorBoard drops what earlier ones say of updates after `update`."""
+def _tensorboard(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
+    """Write event files; TensorBoard drops the events of earlier files after step `step`."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer: Any = SummaryWriter(str(run.tensorboard), purge_step=update + 1)
+    writer: Any = SummaryWriter(str(run.tensorboard), purge_step=step + 1)
 
     def log(record: Record) -> None:
         for name, value in _numbers(record).items():
@@ -68,8 +68,8 @@ def _tensorboard(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
 
 
 @contextmanager
-def _wandb(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
-    """Log to one W&B run, however often ours is resumed; it ignores updates that it has already."""
+def _wandb(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
+    """Log to the same W&B run when ours is resumed; W&B ignores steps that it has already."""
     import wandb
 
     id_file = run.wandb / "run-id.txt"
@@ -89,7 +89,7 @@ def _wandb(run: RunDir, config: Config, update: int) -> Iterator[Logger]:
                 x_save_requirements=False,
             ),
         )
-    except (wandb.Error, ValueError) as error:  # not logged in; a wrong WANDB_... variable
+    except (wandb.Error, ValueError) as error:  # not logged in, or a wrong WANDB_ variable
         raise ConfigError([f"train.log_to: wandb: {error}"]) from None
     with session:
         yield lambda record: session.log(_numbers(record), step=record["update"])

@@ -115,7 +115,7 @@ class LossMonitor:
         if skipped:
             numbers = ", ".join(str(step.step) for step in skipped[:MAX_LISTED_STEPS])
             self.log.say(
-                f"warning: skipped {len(skipped)} updates, whose gradient held NaN or inf: "
+                f"warning: skipped {len(skipped)} updates with NaN or inf in the gradient: "
                 f"{numbers}"
             )
             self._check_weights(steps[-1].step)

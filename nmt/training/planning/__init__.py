@@ -1,1 +1,1 @@
-"""Before a run: its sizes and schedule, its cost, and the batch size that fits into memory."""
+"""Plan a run: recipes for its sizes, its cost, and the micro-batch size that fits into memory."""

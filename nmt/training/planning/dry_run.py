@@ -1,4 +1,4 @@
-"""A dry run leaves no file: what it writes into the run folder is removed and listed."""
+"""Remove the files that a dry run has written to the run folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from nmt.core.run_dir import RunDir
 def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
     """Remove the files and folders that the block creates for `run`, and list them.
 
-    Files that were there before are not touched.
+    Files that existed before stay.
     """
     before = _outputs(run)
     new_folders = [path for path in (run.path, *run.path.parents) if not path.exists()]
     try:
         yield
     finally:
-        created = sorted(_outputs(run) - before, reverse=True)  # the content before its folder
+        created = sorted(
+            _outputs(run) - before, reverse=True
+        )  # the files of a folder before the folder
         for path in created:
             if path.is_dir() and not path.is_symlink():
                 files.remove_empty_folder(path)
@@ -32,13 +34,13 @@ def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
         names = sorted({path.relative_to(run.path).parts[0] for path in created})
         if names:
             say(
-                f"dry run: removed what it wrote to {run.path}: {', '.join(names)} "
+                f"dry run: removed the files written to {run.path}: {', '.join(names)} "
                 "(`nmt prepare` keeps tokenizer and corpus)"
             )
 
 
 def _outputs(run: RunDir) -> set[Path]:
-    """Return the files and folders that a dry run may create, as far as they exist."""
+    """Return the existing files and folders among those that a dry run may create."""
     tokenizers = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.tokenizer_meta)
     folders = (run.corpus, run.checkpoints)
     inside = [path for folder in folders for path in folder.rglob("*")]

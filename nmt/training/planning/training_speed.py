@@ -17,16 +17,18 @@ from nmt.training.loss import ModelWithLoss
 from nmt.training.optimizer import build_optimizer
 
 MEASURED_SECONDS = 2.0
-"""Time after which measuring ends."""
+"""Duration of the measurement."""
 MEASURED_TOKENS = 1024
-"""Target tokens of a measured batch, at most: a step of a large model takes seconds on a CPU."""
+"""Maximum number of target tokens in a measured batch.
+
+An optimizer step of a large model takes seconds on a CPU."""
 PAD = 0
-"""Token id of the padding in the measured batches, which hold none."""
+"""Token id of padding; the measured batches contain none."""
 
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """The training speed of one model."""
+    """The training speed of a model on this machine."""
 
     tgt_tokens_per_second: float
     device: str
@@ -36,9 +38,9 @@ class TrainingSpeed:
 def measure_speed(
     config: Config, vocab_size: int, src_length: int, tgt_length: int, seconds: float
 ) -> TrainingSpeed:
-    """Train on random batches for about `seconds`; return the median speed of a step.
+    """Train on random batches for about `seconds`; return the speed of the median step.
 
-    `src_length` and `tgt_length` are tokens a line, end of sentence included.
+    `src_length` and `tgt_length` are numbers of tokens per line, including end of sentence.
     """
     device = select_device("auto")
     prepare_cpu(config.train.threads)
