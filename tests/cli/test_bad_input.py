@@ -225,7 +225,7 @@ def test_overwrite_leaves_files_of_others_alone(tiny: Tiny) -> None:
 
 
 def test_resume_and_overwrite_together_are_refused(tiny: Tiny) -> None:
-    assert_refused(tiny.train("--resume", "--overwrite"), "--resume and --overwrite: give one")
+    assert_refused(tiny.train("--resume", "--overwrite"), "--resume and --overwrite: expected one")
 
 
 def test_a_missing_model_folder_names_the_nearest(digits: Digits) -> None:

@@ -83,7 +83,7 @@ def test_folder_that_is_no_run_is_refused(trained: Tiny) -> None:
     shutil.copy(trained.config, project / "config.yaml")
     result = train(project)
     assert result.code == 2
-    assert f"nmt did not write (give the file, {project / 'config.yaml'})\n" in result.err
+    assert f"not written by nmt (name the file, {project / 'config.yaml'})\n" in result.err
 
 
 @pytest.mark.parametrize("command", ["tokenizer", "prepare"])

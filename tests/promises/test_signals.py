@@ -146,9 +146,9 @@ from nmt.core.distributed.process_group import ProcessGroup
 if name := os.environ.get(MUTANT_VARIABLE):
     MUTANTS[name].plant()
 signals = Signals(ProcessGroup())
-with signals.heeded():
+with signals.handle():
     print("ready", flush=True)
-    while signals.own is None:
+    while signals.received is None:
         time.sleep(0.01)
     print("heard", flush=True)
     time.sleep(1)
