@@ -11,18 +11,18 @@ from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer
 
 GRADIENT = "output.bias"
-"""The weight whose gradient is spoilt."""
+"""The weight with the corrupted gradient."""
 
 
 def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
     """Spoil the loss or one number of a gradient in the updates chosen; `how` is "loss inf"."""
-    place, number = how.split()
+    position, number = how.split()
     bad = float(number)
 
     def chosen() -> bool:
         return trainer.module.training and when(trainer.state.step + 1)
 
-    if place == "gradient":
+    if position == "gradient":
         weight = dict(trainer.model.named_parameters())[GRADIENT]
 
         def spoil(gradient: torch.Tensor) -> torch.Tensor:
@@ -32,8 +32,8 @@ def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
         return
     forward = trainer.module.forward
 
-    def spoilt(batch: MicroBatch) -> Losses:
+    def corrupted_forward(batch: MicroBatch) -> Losses:
         losses = forward(batch)
         return losses._replace(translation=losses.translation + bad) if chosen() else losses
 
-    trainer.module.forward = spoilt  # type: ignore[method-assign]
+    trainer.module.forward = corrupted_forward  # type: ignore[method-assign]

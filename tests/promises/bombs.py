@@ -1,4 +1,4 @@
-"""Files whose reading would run code if anything here unpickled: the code makes a folder."""
+"""Files that create a folder if a program unpickles them."""
 
 from __future__ import annotations
 
@@ -42,4 +42,4 @@ def yaml(marker: Path) -> bytes:
     return f"data: !!python/object/apply:os.mkdir ['{marker}']\n".encode()
 
 
-BOMBS = {each.__name__: each for each in (plain, array, checkpoint, yaml)}
+BOMBS = {pickle_file.__name__: pickle_file for pickle_file in (plain, array, checkpoint, yaml)}

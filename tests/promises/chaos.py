@@ -34,7 +34,7 @@ def killed(small: SmallRun, rng: random.Random) -> None:
 
 
 def killed_at_the_disk(small: SmallRun, rng: random.Random) -> None:
-    """Kill the run before or after a step on the disk, and again in what is left to do."""
+    """Kill the run before or after a disk operation, and again in the remaining part."""
     for _ in range(3):
         code, said = struck(small, "kill", rng)
         assert code in (0, -signal.SIGKILL), said
@@ -42,7 +42,7 @@ def killed_at_the_disk(small: SmallRun, rng: random.Random) -> None:
 
 
 def on_a_full_disk(small: SmallRun, rng: random.Random) -> None:
-    """Let the disk have no more room from some step on; then there is room again."""
+    """Fill the disk from some operation on, then free it again."""
     before = small.updates
     code, said = struck(small, "full", rng)
     assert code in (0, 2), said
@@ -55,7 +55,7 @@ def on_a_full_disk(small: SmallRun, rng: random.Random) -> None:
 
 
 def struck(small: SmallRun, how: str, rng: random.Random) -> tuple[int, str]:
-    """Run with a fault at a random step; return the exit code and what was said."""
+    """Run with a fault at a random operation; return the exit code and stderr."""
     said = small.run.with_suffix(".said")
     line = [*STRUCK, how, str(rng.randrange(STEPS)), *small.arguments()]
     with started(line, said) as process:
@@ -106,14 +106,14 @@ def undisturbed(folder: Path) -> dict[bool, SmallRun]:
     return {False: alone, True: together}
 
 
-def trouble(promise: int, seed: int, whole: dict[bool, SmallRun]) -> str:
+def trouble(promise: int, seed: int, references: dict[bool, SmallRun]) -> str:
     """Do one round; return what went wrong, or nothing."""
-    like = whole[promise == 11]
+    like = references[promise == 11]
     small = like.named(f"seed_{seed}")
     try:
         ROUNDS[promise](small, random.Random(seed))
         wrong = differences(final_state(like.run), final_state(small.run))
-    except Exception as error:  # whatever it is, the seed must be told
+    except Exception as error:  # any error must be reported with its seed
         return f"{type(error).__name__}: {error}"
     if wrong:
         return f"differs from a run that nobody disturbed in {', '.join(wrong)}"
@@ -125,15 +125,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="no round begins after these")
     parser.add_argument("--seed", type=int, default=None, help="of the first round; then upwards")
-    asked = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="nmt-chaos-"))
     begin = time.monotonic()
-    whole = undisturbed(folder)
+    references = undisturbed(folder)
     rounds = 0
-    while rounds == 0 or time.monotonic() < begin + 60 * asked.minutes:
+    while rounds == 0 or time.monotonic() < begin + 60 * arguments.minutes:
         start, promise = time.monotonic(), promise_of(seed)
-        wrong = trouble(promise, seed, whole)
+        wrong = trouble(promise, seed, references)
         took = time.monotonic() - start
         print(f"promise {promise:2}  seed {seed}  {took:3.0f} s  {wrong or 'ok'}", flush=True)
         if wrong:

@@ -86,7 +86,7 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
     tokenizers, corpus = parts
 
     def make(name: str, model: str, **values: Any) -> Noting:
-        sets = [TrainSet(prefix=Path(each), weight=1.0) for each in "ab"]
+        sets = [TrainSet(prefix=Path(name), weight=1.0) for name in "ab"]
         settings = {
             "data__train": sets,
             "data__workers": 0,

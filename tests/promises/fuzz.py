@@ -1,10 +1,10 @@
-"""Strange input to the whole command line, made by hypothesis; a script that goes on for minutes.
+"""Fuzz the whole command line with hypothesis; a script that can run for minutes.
 
     python tests/promises/fuzz.py --minutes 20
 
-`test_fuzz.py` runs the same in small. Whatever comes in, a command ends within SLOWEST seconds with
-one of the exit codes of nmt/errors.py and no traceback, writes nothing outside the folder it is
-given, and answers every line that it was given to translate.
+`test_fuzz.py` runs a small part. For any input, a command ends within SLOWEST seconds with an exit
+code of nmt/errors.py and no traceback, writes nothing outside its folder, and translates every
+input line.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Hang(BaseException):
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left."""
+    """Exit code and output of a command."""
 
     code: int
     out: bytes
@@ -76,7 +76,7 @@ class Ended:
 
 
 def ended(arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST) -> Ended:
-    """Run a command in this process, in a folder; whatever is no exit comes through."""
+    """Run a command in this process, in a folder; exceptions other than exits propagate."""
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="\n")
         for _ in range(2)
@@ -122,16 +122,16 @@ def alarm(seconds: int) -> Iterator[None]:
 
 
 def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
-    """Run a command and see that it ends as it must, whatever it was given."""
-    found = ended(arguments, stdin, folder)
-    assert found.code in CODES, (found.code, found.err)
-    assert "Traceback" not in found.err, found.err
-    if found.code == errors.EXIT_USER_ERROR:
-        assert "error:" in found.err.lower(), found.err
-    return found
+    """Run a command and check that it ends as documented."""
+    result = ended(arguments, stdin, folder)
+    assert result.code in CODES, (result.code, result.err)
+    assert "Traceback" not in result.err, result.err
+    if result.code == errors.EXIT_USER_ERROR:
+        assert "error:" in result.err.lower(), result.err
+    return result
 
 
-# -- what there is to work on ----------------------------------------------------------------
+# -- run folders to damage ----------------------------------------------------------------
 
 
 class Ground:
@@ -237,43 +237,45 @@ NOT_HERE = {"data get"}
 
 def commands() -> dict[str, click.Command]:
     """Return every command by its words."""
-    found: dict[str, click.Command] = {}
+    by_name: dict[str, click.Command] = {}
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
         if hasattr(command, "commands"):
             for name, inner in command.commands.items():
                 walk(inner, (*words, name))
         else:
-            found[" ".join(words)] = command
+            by_name[" ".join(words)] = command
 
     walk(typer.main.get_command(app), ())
-    return {words: command for words, command in found.items() if words not in NOT_HERE}
+    return {words: command for words, command in by_name.items() if words not in NOT_HERE}
 
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     """Draw a command with some of its flags, most values such as fit and some that do not."""
-    known = commands()
-    words = draw(st.sampled_from(sorted(known)))
-    found = words.split()
-    for parameter in known[words].params:
+    available = commands()
+    words = draw(st.sampled_from(sorted(available)))
+    command = words.split()
+    for parameter in available[words].params:
         fits = FITTING.get((words, parameter.name or ""), FITTING.get(("", parameter.name or "")))
         value = values if fits is None else st.one_of(st.sampled_from(fits), values)
         if parameter.param_type_name == "argument":
-            most = 3 if parameter.nargs == -1 else 1
-            wanted = draw(st.integers(1, most)) if parameter.required or draw(RARELY) else 0
-            found += [draw(value) for _ in range(wanted)]
+            max_values = 3 if parameter.nargs == -1 else 1
+            count = draw(st.integers(1, max_values)) if parameter.required or draw(RARELY) else 0
+            command += [draw(value) for _ in range(count)]
         elif parameter.required or draw(RARELY):
             flag = draw(st.sampled_from(parameter.opts))
             if getattr(parameter, "is_flag", False):
-                found.append(flag)
+                command.append(flag)
             elif parameter.name == "set_":
-                found += [flag, draw(overrides)]
+                command += [flag, draw(overrides)]
             else:
-                found += [flag, *(draw(value) for _ in range(max(1, parameter.nargs)))]
-    if "model" in [p.name for p in known[words].params] and not {"-m", "--model"} & set(found):
-        found += ["-m", draw(st.sampled_from(sorted(MODELS)))]
-    return found
+                command += [flag, *(draw(value) for _ in range(max(1, parameter.nargs)))]
+    if "model" in [p.name for p in available[words].params] and not {"-m", "--model"} & set(
+        command
+    ):
+        command += ["-m", draw(st.sampled_from(sorted(MODELS)))]
+    return command
 
 
 RARELY = st.sampled_from([False, False, False, False, True])
@@ -308,7 +310,7 @@ def configs(draw: st.DrawFn) -> str:
     """Draw a config that ships, or ours, with some of its text changed."""
     text = draw(st.sampled_from([*(f.read_text() for f in CONFIGS), CONFIG_HERE]))
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(text)))
+        position = draw(st.integers(0, len(text)))
         length = draw(st.integers(0, 12))
         put = draw(
             st.one_of(
@@ -319,7 +321,7 @@ def configs(draw: st.DrawFn) -> str:
                 odd_text,
             )
         )
-        text = text[:place] + put + text[place + length :]
+        text = text[:position] + put + text[position + length :]
     return text
 
 
@@ -336,19 +338,19 @@ JSONS = ["null", "[]", "{}", "1", '"x"', "[" * 5000, '{"format_version": []}', '
 
 def harm(file: Path, damage: Damage) -> None:
     """Damage a file."""
-    kind, place, sign = damage
+    kind, position, sign = damage
     content = bytearray(file.read_bytes())
-    place %= max(1, len(content))
+    position %= max(1, len(content))
     if kind == "cut":
-        file.write_bytes(content[:place])
+        file.write_bytes(content[:position])
     elif kind == "flip" and content:
-        content[place] ^= sign or 1
+        content[position] ^= sign or 1
         file.write_bytes(content)
     elif kind == "zeros":
-        content[place : place + 8] = bytes(8)
+        content[position : position + 8] = bytes(8)
         file.write_bytes(content)
     elif kind == "json":
-        file.write_text(JSONS[place % len(JSONS)])
+        file.write_text(JSONS[position % len(JSONS)])
     elif kind == "empty":
         file.write_bytes(b"")
     else:
@@ -382,38 +384,40 @@ READING = [
 
 
 def try_command_line(ground: Ground, arguments: list[str], stdin: bytes) -> None:
-    """Whatever stands on the command line."""
+    """Check any command line."""
     ground.reset()
     judge(arguments, stdin, ground.folder)
 
 
 def try_config(ground: Ground, text: str) -> None:
-    """Whatever stands in a config."""
+    """Check any config."""
     ground.reset()
     (ground.folder / "odd.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
     judge(["config", "show", "odd.yaml"], b"", ground.folder)
 
 
-def try_damage(ground: Ground, arch: str, place: int, damage: Damage, command: list[str]) -> None:
-    """Whatever became of a run folder."""
+def try_damage(
+    ground: Ground, arch: str, position: int, damage: Damage, command: list[str]
+) -> None:
+    """Check any damage of a run folder."""
     ground.reset()
     names = ground.files(arch)
-    harm(ground.folder / arch / names[place % len(names)], damage)
+    harm(ground.folder / arch / names[position % len(names)], damage)
     words = [word.replace("RUN", arch) for word in command]
     judge(words, b"", ground.folder)
 
 
 def try_text(ground: Ground, arch: str, stdin: bytes, policy: str) -> None:
-    """Whatever is translated: as many lines out as in."""
+    """Check that any input gives one output line per input line."""
     ground.reset()
-    found = judge(
+    result = judge(
         ["translate", "-m", arch, "--device", "cpu", "--invalid", policy], stdin, ground.folder
     )
-    if policy == "error" and found.code == errors.EXIT_USER_ERROR:
-        assert "expected UTF-8" in found.err, found.err
+    if policy == "error" and result.code == errors.EXIT_USER_ERROR:
+        assert "expected UTF-8" in result.err, result.err
         return
-    assert found.code == 0, found.err
-    assert found.out.count(b"\n") == stdin.count(b"\n")
+    assert result.code == 0, result.err
+    assert result.out.count(b"\n") == stdin.count(b"\n")
 
 
 Try = Callable[..., None]
@@ -425,7 +429,7 @@ TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
         try_damage,
         {
             "arch": archs,
-            "place": st.integers(0, 999),
+            "position": st.integers(0, 999),
             "damage": damages,
             "command": st.sampled_from(READING),
         },
@@ -442,7 +446,7 @@ TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
 
 
 def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
-    """Try so many examples of a kind; the smallest that fails comes through."""
+    """Try a number of examples of a kind; raise the smallest failure."""
     tried, strategies = TRIES[name]
 
     @settings(
@@ -453,13 +457,13 @@ def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
         **how,
     )
     @given(**strategies)
-    def one(**drawn: Any) -> None:
+    def check_example(**drawn: Any) -> None:
         outside = sorted(ground.outside.parent.iterdir())
         tried(ground, **drawn)
         assert sorted(ground.outside.parent.iterdir()) == outside, "wrote outside its folder"
         assert not list(ground.outside.iterdir())
 
-    one()
+    check_example()
 
 
 def main_() -> int:
@@ -468,10 +472,10 @@ def main_() -> int:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--only", choices=TRIES)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    asked = parser.parse_args()
-    end, seed, failures = time.monotonic() + 60 * asked.minutes, asked.seed, 0
-    seen: set[str] = set()
-    counts = dict.fromkeys([asked.only] if asked.only else TRIES, 0)
+    arguments = parser.parse_args()
+    end, seed, failures = time.monotonic() + 60 * arguments.minutes, arguments.seed, 0
+    failures: set[str] = set()
+    counts = dict.fromkeys([arguments.only] if arguments.only else TRIES, 0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="nmt-fuzz-") as folder:
         ground = Ground(Path(folder))
@@ -484,9 +488,9 @@ def main_() -> int:
                     fuzz(ground, name, 25, phases=phases, report_multiple_bugs=False)
                 except (Exception, Hang, ExceptionGroup) as error:
                     text = traceback.format_exc()
-                    place = text.strip().split("\n")[-8:]
-                    if str(place) not in seen:
-                        seen.add(str(place))
+                    location = text.strip().split("\n")[-8:]
+                    if str(location) not in failures:
+                        failures.add(str(location))
                         failures += 1
                         print(f"== {name}, seed {seed}: {type(error).__name__}\n{text}", flush=True)
                 counts[name] += 25

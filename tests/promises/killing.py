@@ -14,7 +14,7 @@ from pathlib import Path
 from smallrun import SmallRun, environment
 
 STARTING_SECONDS = 3.0
-"""About what a start takes; a kill aimed at it falls within."""
+"""Typical duration of a start, so that a kill after it hits training."""
 PATIENCE_SECONDS = 120.0
 """A process that takes longer hangs."""
 
@@ -41,7 +41,7 @@ def started(line: list[str], said: Path, **more: str) -> Iterator[subprocess.Pop
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all that it started, and wait for its end."""
+    """Kill a process and its children, and wait for their end."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -87,8 +87,8 @@ def wait_for_a_moment(
 ) -> bool:
     """Wait for a random moment of a process; return False where it ended first."""
     if in_training:
-        wanted = max(small.updates, default=0) + rng.randint(1, 9)
-        if not wait_until(lambda: max(small.updates, default=0) >= wanted, process):
+        target_step = max(small.updates, default=0) + rng.randint(1, 9)
+        if not wait_until(lambda: max(small.updates, default=0) >= target_step, process):
             return False
     pause = rng.uniform(0, 0.05 if in_training else STARTING_SECONDS)
     end = time.monotonic() + pause

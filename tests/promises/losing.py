@@ -19,7 +19,7 @@ from torchjobs import rank_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 TIMEOUT_SECONDS = 5
-"""What the workers hold for stopped."""
+"""Silence after which a rank counts as stopped."""
 END_SECONDS = TIMEOUT_SECONDS + 60
 """In which a job must end: torchrun gives the others thirty, and all of it shares a machine."""
 STORES = {"of torchrun": "0", "of the first worker": "1"}
@@ -35,7 +35,7 @@ class Loss:
     store: str = "of torchrun"
 
     def environment(self) -> dict[str, str]:
-        """Return what the workers of the job must be told."""
+        """Return the environment of the ranks."""
         return {
             "NMT_WORKER_TIMEOUT": str(TIMEOUT_SECONDS),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": STORES[self.store],
@@ -45,7 +45,7 @@ class Loss:
 def run_losing(
     small: SmallRun, rng: random.Random, loss: Loss | None, workers: int = 2, restarts: int = 1
 ) -> str:
-    """Run a job, one of whose workers is lost at a random time in training; return what it said.
+    """Run a job and lose one rank at a random time in training; return its stderr.
 
     Raises AssertionError where it does not end in time.
     """
@@ -67,8 +67,8 @@ def run_losing(
 
 def lose(small: SmallRun, rng: random.Random, loss: Loss, job: subprocess.Popen[bytes]) -> None:
     """Take the worker away after some checkpoint, and see that it is gone in time."""
-    wanted = rng.randint(1, 25)
-    assert wait_until(lambda: max(small.updates, default=0) >= wanted, job), "it ended before"
+    target_step = rng.randint(1, 25)
+    assert wait_until(lambda: max(small.updates, default=0) >= target_step, job), "it ended before"
     time.sleep(rng.uniform(0, 0.05))
     lost = rank_processes(job)[loss.rank]
     os.kill(lost, loss.how)

@@ -31,7 +31,7 @@ class Mutant:
 
 
 MUTANTS: dict[str, Mutant] = {
-    name: Mutant(*each)
+    name: Mutant(*mutant)
     for room in (mutants_checkpoints, mutants_input, mutants_jobs, mutants_updates)
-    for name, each in room.MUTANTS.items()
+    for name, mutant in room.MUTANTS.items()
 }

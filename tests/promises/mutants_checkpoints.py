@@ -81,10 +81,10 @@ def _best_pruned() -> None:
 def _pruned_before_saved() -> None:
     real = checkpointer.save_checkpoint
 
-    def save(run: Any, *rest: Any, **flags: Any) -> Path:
+    def save(run: Any, *arguments: Any, **flags: Any) -> Path:
         for folder in run.checkpoints.glob("step_*"):
             shutil.rmtree(folder)
-        return real(run, *rest, **flags)
+        return real(run, *arguments, **flags)
 
     checkpointer.save_checkpoint = save
 
@@ -113,9 +113,9 @@ def _weights_not_hashed() -> None:
 def _tokenizer_not_compared() -> None:
     real = compatibility.identity_differences
 
-    def model_only(record: Any, *rest: Any, **flags: Any) -> list[str]:
-        made = {"model": record.get("ingredients", {}).get("model", {})}
-        return real({"ingredients": made}, *rest, **flags)
+    def model_only(record: Any, *arguments: Any, **flags: Any) -> list[str]:
+        ingredients = {"model": record.get("ingredients", {}).get("model", {})}
+        return real({"ingredients": ingredients}, *arguments, **flags)
 
     loading.identity_differences = resume.identity_differences = model_only
 
@@ -144,12 +144,12 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     ),
     "damage not looked for": (5, DAMAGED, _damage_not_looked_for),
     "damaged one deleted": (5, DAMAGED, _damaged_one_deleted),
-    "begun anew where all are damaged": (
+    "restarted if all are damaged": (
         5,
         "test_damaged_newest.py::test_resume_with_all_damaged_checkpoints_lists_each",
         _begun_anew_where_all_are_damaged,
     ),
-    "room not asked for": (
+    "space not checked": (
         6,
         "test_full_disk.py::test_train_without_space_for_two_checkpoints_is_refused",
         _room_not_asked_for,

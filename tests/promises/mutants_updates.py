@@ -37,7 +37,7 @@ def one_generator_runs_on() -> None:
     loop.seed_everything = lambda *numbers: None
 
 
-def average_begins_anew() -> None:
+def moving_average_restarts() -> None:
     """A resumed run's moving average begins at the weights."""
     real = checkpointer.load_checkpoint
 
@@ -66,8 +66,8 @@ def validations_hear_nothing() -> None:
     Signals.check = lambda self: None  # type: ignore[method-assign]
 
 
-def what_was_due_is_forgotten() -> None:
-    """A resumed run goes on with the next update, whatever was due."""
+def due_validation_is_forgotten() -> None:
+    """A resumed run continues with the next step and skips a due validation."""
     real = Trainer.resume
 
     def resume(self: Trainer) -> None:
@@ -143,7 +143,7 @@ def half_of_the_update_is_lost() -> None:
 
 
 def the_broken_gradient_stays() -> None:
-    """What a micro-batch has added before memory ran out is added again."""
+    """Gradients from before the out-of-memory error are added a second time."""
     real = Trainer.forward_backward
 
     def forward_backward(self: Trainer, batch: RankBatch, step: int) -> Losses:
@@ -170,10 +170,10 @@ HALVES = "test_out_of_memory.py::test_out_of_memory_halved_micro_batches_equal_g
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "moments stay behind": (1, RESUME, moments_stay_behind),
     "one generator runs on": (1, RESUME, one_generator_runs_on),
-    "average begins anew": (1, RESUME, average_begins_anew),
+    "moving average restarts": (1, RESUME, moving_average_restarts),
     "a batch is left out": (1, RESUME, a_batch_is_left_out),
     "validations hear nothing": (8, LEFT, validations_hear_nothing),
-    "what was due is forgotten": (8, SIGNAL, what_was_due_is_forgotten),
+    "due validation is forgotten": (8, SIGNAL, due_validation_is_forgotten),
     "the second signal is ignored": (
         8,
         "test_signals.py::test_second_signal_ends_process_at_once",

@@ -65,8 +65,8 @@ def stopped_in_validation(trainer: Trainer) -> dict[str, Any]:
     trainer.set_config(trainer.config.with_values({"train.max_updates": trainer.state.step}))
     reason = trainer.train(validate)
     last = trainer.run.last.resolve().name
-    found = {"reason": reason, "signal": trainer.signals.agreed, "last": last}
-    return found | {"left": not to_the_end}
+    record = {"reason": reason, "signal": trainer.signals.agreed, "last": last}
+    return record | {"left": not to_the_end}
 
 
 def main() -> None:
@@ -74,9 +74,9 @@ def main() -> None:
     folder, parallel = Path(sys.argv[1]), sys.argv[2]
     with connect_processes() as workers:
         trainer = make_trainer(folder, "luong", parallel, workers)
-        found = follow(trainer)
-        found |= stopped_in_validation(trainer)
-        (folder / f"{workers.rank}.json").write_text(json.dumps(found))
+        record = follow(trainer)
+        record |= stopped_in_validation(trainer)
+        (folder / f"{workers.rank}.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

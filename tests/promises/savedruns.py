@@ -34,12 +34,12 @@ from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
 
 CHANGES = ("write", "mkdir", "symlink")
-"""Steps that need room on the disk."""
+"""Operations that need disk space."""
 DELETES = ("unlink", "rmdir")
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: no step on the disk comes after it."""
+    """Simulates the end of the process: no disk operation follows it."""
 
 
 @cache
@@ -76,7 +76,7 @@ def validate(trainer: Trainer, score: float) -> None:
 
 
 def content_of(trainer: Trainer) -> bytes:
-    """Return all that a checkpoint holds but the time taken, as bytes."""
+    """Return the content of a checkpoint as bytes, without durations."""
     state = TrainState(**{**vars(trainer.state), "seconds": 0.0})
     moments = [
         value.numpy().tobytes()
@@ -98,20 +98,20 @@ def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> in
 
 
 def strays(run: RunDir) -> list[Path]:
-    """Return what is half-written or out of the way."""
+    """Return temporary and set-aside files."""
     return list(run.path.rglob(".*"))
 
 
 def points_of(act: Callable[[], object]) -> list[str]:
     """Return the points at which a fault can strike `act`, which is done."""
-    seen: list[str] = []
-    with disk_hook(seen.append):
+    events: list[str] = []
+    with disk_hook(events.append):
         act()
-    return seen
+    return events
 
 
 def at(point: int, fault: Callable[[], None]) -> Callable[[str], None]:
-    """Return what lets a fault strike at that point, counted from 0, and at all after it."""
+    """Return a hook that fails at this operation, counted from 0, and at all later ones."""
     numbers = count()
 
     def strike(name: str) -> None:

@@ -1,6 +1,6 @@
-"""A run of seconds with all that a resume could forget, and what is left of it in the end.
+"""A run of a few seconds with all kinds of state that a resume must restore.
 
-Dropout, pieces drawn anew, a mixture, a moving average, validations and checkpoints in between.
+It has dropout, sampled segmentations, a mixture, a moving average, validations and checkpoints.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from safetensors.numpy import load_file
 NMT = [sys.executable, str(Path(__file__).with_name("planted.py"))]
 """The command line of a process that plants the mutant, if there is one."""
 TIMES = {"seconds", "tokens_per_second", "gflops_per_second", "data_wait", "ceiling_share"}
-"""What hangs on the clock, in state.json, finished.json and metrics.jsonl."""
+"""Fields of state.json, finished.json and metrics.jsonl that depend on the clock."""
 SINCE_THE_LAST_RECORD = {"loss", "padding"}
-"""Of a record of training: hangs on when the one before was written."""
-SAID = {"train.log", "README.md"}
-"""Files that tell the story of a run, stops and times included."""
+"""Fields of a training record that depend on the time of the previous record."""
+LOGS = {"train.log", "README.md"}
+"""Files that record stops and times."""
 VALIDATE_EVERY = 8
 
 CONFIG = """\
@@ -59,7 +59,7 @@ class SmallRun:
     run: Path
 
     def command(self, *flags: str) -> list[str]:
-        """Return the command line that begins the run or goes on with it."""
+        """Return the command line that starts or resumes the run."""
         return [*NMT, *self.arguments(*flags)]
 
     def arguments(self, *flags: str) -> list[str]:
@@ -74,8 +74,8 @@ class SmallRun:
     @property
     def updates(self) -> list[int]:
         """The updates of the checkpoints that are whole."""
-        found = self.run.glob("checkpoints/step_*/state.json")
-        return sorted(int(path.parent.name.removeprefix("step_")) for path in found)
+        states = self.run.glob("checkpoints/step_*/state.json")
+        return sorted(int(path.parent.name.removeprefix("step_")) for path in states)
 
 
 def make_small_run(folder: Path) -> SmallRun:
@@ -97,28 +97,28 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def final_state(run: Path) -> dict[str, Any]:
-    """Return all files of a run by their path, without what hangs on the clock."""
-    found: dict[str, Any] = {}
+    """Return the contents of all files of a run by path, without clock-dependent fields."""
+    contents: dict[str, Any] = {}
     for path in sorted(run.rglob("*")):
         name = str(path.relative_to(run))
         if path.is_symlink():
-            found[name] = os.readlink(path)
-        elif path.is_file() and name not in SAID:
-            found[name] = _content(path)
-    return found
+            contents[name] = os.readlink(path)
+        elif path.is_file() and name not in LOGS:
+            contents[name] = _content(path)
+    return contents
 
 
 def _content(path: Path) -> Any:
     if path.name == "metrics.jsonl":
         return _records(path.read_text().split("\n")[:-1])
-    if path.name == "manifest.json":  # the sum of state.json hangs on the clock as it does
+    if path.name == "manifest.json":  # the checksum of state.json depends on the clock
         return {**json.loads(path.read_text())["files"], "state.json": None}
     if path.name in ("state.json", "finished.json"):
         return _timeless(json.loads(path.read_text()))
     if path.name == "config.yaml":
         return path.read_text().replace(str(path.parent), "RUN")
     if path.suffix == ".safetensors":
-        return {name: (its.dtype.str, its.tolist()) for name, its in load_file(path).items()}
+        return {name: (array.dtype.str, array.tolist()) for name, array in load_file(path).items()}
     return path.read_bytes()
 
 
@@ -139,6 +139,6 @@ def _timeless(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in TIMES}
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """Return the paths at which two final states differ."""
-    return [path for path in sorted(one | other) if one.get(path) != other.get(path)]
+    return [path for path in sorted(first | second) if first.get(path) != second.get(path)]

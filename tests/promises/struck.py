@@ -1,6 +1,6 @@
 """The command line with a fault at one step on the disk: python struck.py HOW STEP ARGS.
 
-HOW is `kill`, or `full`: from that step on the disk has no room.
+HOW is `kill`, or `full`: from that operation on the disk is full.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from diskfaults import install_disk_hook
 
 CHANGES = ("write", "fsync", "mkdir", "symlink")
-"""Steps that need room."""
+"""Operations that need disk space."""
 
 
 def main() -> None:

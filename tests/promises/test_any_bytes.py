@@ -1,4 +1,4 @@
-"""Promise 14: line N in is line N out, whatever bytes a line holds."""
+"""Guarantee 14: input line N gives output line N for any bytes."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def joined(lines: list[bytes]) -> bytes:
 def test_translate_any_bytes_gives_one_line_per_line(
     ground: Ground, policy: str, drawn: list[bytes], arch: str
 ) -> None:
-    """As many lines out, a blank one for a blank one; what is not UTF-8 as the policy says."""
+    """Blank lines stay blank; the policy decides about invalid UTF-8."""
     broken = [not_utf8(line, first=i == 0) for i, line in enumerate(drawn)]
-    found = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
+    result = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
     if policy == "error" and any(broken):
-        assert found.code == EXIT_USER_ERROR
-        assert f"stdin:{broken.index(True) + 1}: expected UTF-8" in found.err
+        assert result.code == EXIT_USER_ERROR
+        assert f"stdin:{broken.index(True) + 1}: expected UTF-8" in result.err
         return
-    assert found.code == 0, found.err
-    answers = found.out.split(b"\n")[:-1]
+    assert result.code == 0, result.err
+    answers = result.out.split(b"\n")[:-1]
     assert len(answers) == len(drawn)
     for line, answer, bad in zip(drawn, answers, broken, strict=True):
         if policy == "skip" and bad:
             assert answer == b""
         if not bad and not line.decode().strip():
             assert answer == b""
-    counted = f"warning: {sum(broken)} lines were not UTF-8" in found.err
+    counted = f"warning: {sum(broken)} lines were not UTF-8" in result.err
     assert counted == any(broken)
 
 
@@ -73,15 +73,15 @@ def test_commands_with_both_sides_keep_lines(
         (ground.folder / name).write_bytes(joined(side))
     both = ["--src", "odd.in", "--tgt", "odd.out", "-m", arch]
     for command in ("score", "align"):
-        found = judge([command, *both], b"", ground.folder)
-        assert (found.code, found.out.count(b"\n")) == (0, len(src)), found.err
-    found = judge(["check", "odd.in", "odd.out", "--json"], b"", ground.folder)
-    assert json.loads(found.out)["sets"][0]["lines"] == [len(src)] * 2
+        result = judge([command, *both], b"", ground.folder)
+        assert (result.code, result.out.count(b"\n")) == (0, len(src)), result.err
+    result = judge(["check", "odd.in", "odd.out", "--json"], b"", ground.folder)
+    assert json.loads(result.out)["sets"][0]["lines"] == [len(src)] * 2
     scored = ["evaluate", arch, "--src", "odd.in", "--ref", "odd.out", "-o", "report.json"]
-    found = judge(scored, b"", ground.folder)
-    assert found.code == 0, found.err
+    result = judge(scored, b"", ground.folder)
+    assert result.code == 0, result.err
     report = json.loads((ground.folder / "report.json").read_text())
-    assert [its["lines"] for its in report["test_sets"].values()] == [len(src)]
+    assert [systems["lines"] for systems in report["test_sets"].values()] == [len(src)]
 
 
 @settings(max_examples=6, **FEW)  # type: ignore[arg-type]
@@ -93,8 +93,8 @@ def test_clean_any_bytes_keeps_or_drops_each_line(
     for name, side in (("odd.in", src), ("odd.out", tgt)):
         (ground.folder / name).write_bytes(joined(side))
     flags = ["--set", "data.train=[odd]", "--set", "data.clean.max_words=2"]
-    found = judge(["clean", "rnn.yaml", "-o", "kept", *flags], b"", ground.folder)
-    assert found.code == 0, found.err
+    result = judge(["clean", "rnn.yaml", "-o", "kept", *flags], b"", ground.folder)
+    assert result.code == 0, result.err
     counts = {
         name: (ground.folder / f"kept.{name}").read_bytes().count(b"\n")
         for name in ("in", "out", "dropped.tsv")
@@ -105,8 +105,8 @@ def test_clean_any_bytes_keeps_or_drops_each_line(
 @pytest.mark.parametrize("sign", [s.encode() for s in SEPARATORS])
 def test_explain_any_bytes_shows_each_line_once(ground: Ground, sign: bytes) -> None:
     stdin = joined([b"1 2", b"3" + sign + b"4", b"5"])
-    found = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
-    assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
+    result = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
+    assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
 
 
 @pytest.mark.slow
@@ -114,17 +114,17 @@ def test_translate_megabyte_line_gives_one_line(ground: Ground) -> None:
     """Here a million tokens; tests/cli/test_line_counts.py has one of fewer in every run."""
     stdin = joined([b"1 2", b"1 2 " * 2**18, b"3"])
     quick = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
-    found = ended(["translate", "-m", "rnn", *quick], stdin, ground.folder, limit=300)
-    assert (found.code, found.out.count(b"\n")) == (0, 3), found.err
+    result = ended(["translate", "-m", "rnn", *quick], stdin, ground.folder, limit=300)
+    assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
 
 
 def test_read_lines_endless_line_is_refused(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
-    found = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
-    assert found.code == EXIT_USER_ERROR
-    assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in found.err
+    result = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
+    assert result.code == EXIT_USER_ERROR
+    assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in result.err
 
 
 READER = """

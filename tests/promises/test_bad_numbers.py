@@ -1,4 +1,4 @@
-"""Promise 9: NaN and inf never reach the weights; what keeps on coming ends training, named."""
+"""Guarantee 9: NaN and inf never reach the weights; many in a row end training."""
 
 from __future__ import annotations
 
@@ -113,15 +113,20 @@ def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, n
     end = MAX_SKIPPED_STEPS + 3
     trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
     poison(trainer, how, lambda number: number > 3)
-    seen: list[Any] = []
-    update = trainer.train_step
-    trainer.train_step = lambda its: (seen.append(its), update(its))[1]  # type: ignore[method-assign]
+    batches: list[Any] = []
+    train_step = trainer.train_step
+
+    def recorded_step(batch: Any) -> Any:
+        batches.append(batch)
+        return train_step(batch)
+
+    trainer.train_step = recorded_step  # type: ignore[method-assign]
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
     said = str(caught.value)
     assert f"{MAX_SKIPPED_STEPS} updates in a row" in said
     assert f"In update {end} {name} was the first" in said
-    last = seen[-1]
+    last = batches[-1]
     rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
     assert len(rows) > 2
     assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows))
@@ -180,10 +185,10 @@ def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) ->
     distinct = {tuple(weights) for weights in first["weights"]}
     assert first["weights"][1] == first["weights"][2]
     assert len(distinct) == 4
-    for found in (first, second):
-        assert found["reason"] is None
-        assert (found["signal"], found["last"]) == (10, "step_00000005")
-        assert found["left"], "it did all of its share"
+    for record in (first, second):
+        assert record["reason"] is None
+        assert (record["signal"], record["last"]) == (10, "step_00000005")
+        assert record["left"], "it did all of its share"
 
 
 # -- loss spikes -------------------------------------------------------------------------------
@@ -199,7 +204,7 @@ def spikes_of(losses: list[float], warmup: int = 0) -> list[int]:
 
 
 def with_loss(deviation: float, loss: float, at: int) -> list[float]:
-    """Return 200 losses of 5 plus and minus `deviation` in turn, and one more as update `at`."""
+    """Return 200 losses of 5, alternately plus and minus `deviation`, and one more as step `at`."""
     losses = [5 + deviation * (-1) ** i for i in range(200)]
     return [*losses[: at - 1], loss, *losses[at - 1 :]]
 
@@ -229,9 +234,9 @@ def test_spike_during_warm_up_is_not_reported() -> None:
 
 
 def test_spike_new_loss_level_is_soon_normal() -> None:
-    found = spikes_of([1.0] * 150 + [9.0] * 50)
-    assert found[0] == 151
-    assert found[-1] < 171
+    spikes = spikes_of([1.0] * 150 + [9.0] * 50)
+    assert spikes[0] == 151
+    assert spikes[-1] < 171
 
 
 def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Noting:

@@ -1,4 +1,4 @@
-"""Promise 7: the best checkpoint and one verified point to resume from always exist."""
+"""Guarantee 7: the best checkpoint and a verified one to resume from always exist."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Saving(RuleBasedStateMachine):
     def start_again(self) -> None:
         said: list[str] = []
         self.trainer = trainer_in(self.folder)
-        found = taken_up(self.trainer.run, self.trainer, said)
+        outcome = taken_up(self.trainer.run, self.trainer, said)
         assert said == []
-        assert (found or 0) >= self.saved
+        assert (outcome or 0) >= self.saved
 
     def act(self, score: float | None) -> None:
         """Validate with this result; None only saves, once more where there was no update."""
@@ -97,7 +97,7 @@ class Saving(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """The newest under its own name is whole, and so is the best of all that it knows."""
+        """The newest checkpoint is complete, and so is the best one among its scores."""
         run = self.trainer.run
         folders = sorted(run.checkpoints.glob("step_*"))
         replaced = list(run.checkpoints.glob(".*.old.tmp"))  # put back by the next start
@@ -107,9 +107,9 @@ class Saving(RuleBasedStateMachine):
         assert describe_damage(newest) is None
         state = read_json(newest / STATE)
         assert state["update"] >= self.saved
-        known = {int(key): value for key, value in state["scores"].items() if value == value}
-        if known:
-            best = max(known, key=lambda update: (known[update], -update))
+        scores = {int(key): value for key, value in state["scores"].items() if value == value}
+        if scores:
+            best = max(scores, key=lambda update: (scores[update], -update))
             assert state["best_update"] == best
             places = [run.checkpoint(best), *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp")]
             assert any(path.is_dir() and describe_damage(path) is None for path in places)
@@ -119,7 +119,7 @@ class Saving(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync takes most of the time, and what it brings is seen in promise 4."""
+    """Skip fsync, which takes most of the time and is tested for guarantee 4."""
     monkeypatch.setattr(os, "fsync", fsync)
 
 
@@ -129,10 +129,10 @@ def fsync(descriptor: int) -> None:
 
 def run(examples: int, steps: int) -> None:
     phases = [Phase.generate]
-    asked = settings(
+    flags = settings(
         max_examples=examples, stateful_step_count=steps, derandomize=True, phases=phases, **CONFIG
     )
-    run_state_machine_as_test(Saving, settings=asked)
+    run_state_machine_as_test(Saving, settings=flags)
 
 
 def test_checkpoints_history_keeps_best_and_last() -> None:

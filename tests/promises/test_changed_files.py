@@ -1,4 +1,4 @@
-"""Promise 15: a changed file is noticed, where a model is loaded and where a run is taken up."""
+"""Guarantee 15: a changed file is detected when a model is loaded or a run is resumed."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def tiny(trained: Tiny, tmp_path: Path) -> Tiny:
     return Tiny(folder, folder / "tiny.yaml", folder / "run")
 
 
-def flipped(file: Path, place: int) -> None:
+def flipped(file: Path, position: int) -> None:
     content = bytearray(file.read_bytes())
-    content[place] ^= 1
+    content[position] ^= 1
     file.write_bytes(content)
 
 
@@ -54,14 +54,14 @@ def refused(result: Result, *words: str) -> None:
     assert all(word in result.err for word in words), result.err
 
 
-def edit_bytes(model: Path, files: Sequence[Path], each: int, *flags: object) -> None:
-    """Flip a bit at so many places of each file in turn; the model is refused by its name."""
+def edit_bytes(model: Path, files: Sequence[Path], count: int, *flags: object) -> None:
+    """Flip a bit at `count` positions of each file; the model is refused by the file name."""
     rng = random.Random(5)
     for file in files:
         before = file.read_bytes()
         ends = {0, len(before) - 1}
-        for place in sorted(ends | {rng.randrange(len(before)) for _ in range(each)}):
-            flipped(file, place)
+        for position in sorted(ends | {rng.randrange(len(before)) for _ in range(count)}):
+            flipped(file, position)
             refused(translated(model, *flags), f"error: {file}: ")
             file.write_bytes(before)
     assert done(translated(model, *flags)).lines
@@ -74,12 +74,12 @@ def parts(run: Path) -> list[Path]:
 
 
 def test_changed_model_byte_is_detected(tiny: Tiny) -> None:
-    edit_bytes(tiny.run, parts(tiny.run), each=2)
+    edit_bytes(tiny.run, parts(tiny.run), count=2)
 
 
 @pytest.mark.slow
 def test_changed_model_any_byte_is_detected(tiny: Tiny) -> None:
-    edit_bytes(tiny.run, parts(tiny.run), each=500)
+    edit_bytes(tiny.run, parts(tiny.run), count=500)
 
 
 def test_changed_model_setting_is_detected(tiny: Tiny) -> None:
@@ -119,7 +119,7 @@ def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
 def test_average_has_a_manifest(tiny: Tiny) -> None:
     average = tiny.folder / "average"
     done(nmt("average", tiny.run, "-o", average))
-    edit_bytes(average, parts(average), each=1)
+    edit_bytes(average, parts(average), count=1)
     flipped(tiny.run / "best" / "model.safetensors", 900)
     words = "model.safetensors: expected the content that manifest.json records"
     refused(nmt("average", tiny.run, "-o", tiny.folder / "other"), words)
@@ -138,9 +138,9 @@ def test_changed_export_byte_is_detected(tmp_path: Path) -> None:
 
 def test_resume_other_architecture_is_listed_and_refused(tiny: Tiny) -> None:
     file = tiny.run / "config.yaml"
-    for each in (file, tiny.config):
-        text = each.read_text()
-        each.write_text(text.replace("d_hidden: 8", "d_hidden: 6").replace("embed: 8", "embed: 7"))
+    for path in (file, tiny.config):
+        text = path.read_text()
+        path.write_text(text.replace("d_hidden: 8", "d_hidden: 6").replace("embed: 8", "embed: 7"))
     result = tiny.train("--resume", *MORE)
     refused(result, "model.d_hidden: expected 8, got 6", "model.d_embed: expected 8, got 7")
     assert "--accept-changes" in result.err
@@ -149,10 +149,10 @@ def test_resume_other_architecture_is_listed_and_refused(tiny: Tiny) -> None:
 
 def another_tokenizer(tiny: Tiny) -> Path:
     """Train a tokenizer on text with another alphabet; return its file."""
-    other = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
-    (other / "train.in").write_text((other / "train.in").read_text().replace("1", "2"))
-    done(nmt("tokenizer", other / "tiny.yaml", "--run", other / "new"))
-    return other / "new" / "tokenizer.model"
+    copy_ = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
+    (copy_ / "train.in").write_text((copy_ / "train.in").read_text().replace("1", "2"))
+    done(nmt("tokenizer", copy_ / "tiny.yaml", "--run", copy_ / "new"))
+    return copy_ / "new" / "tokenizer.model"
 
 
 def contents(run: Path) -> dict[Path, bytes]:
@@ -272,7 +272,7 @@ def test_resume_other_text_needs_accept_changes(tiny: Tiny) -> None:
 
 
 def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
-    """With a tokenizer of one's own nothing else knows what the text was."""
+    """With a user-supplied tokenizer, only the corpus records the text."""
     own = tiny.folder / "own.model"
     shutil.copy(tiny.run / "tokenizer.model", own)
     flags = settings(tokenizer__model=own)

@@ -1,4 +1,4 @@
-"""The rounds of scripts/chaos, one of each, and that it sees what they find."""
+"""One round of each kind of scripts/chaos, and its detection of failures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from smallrun import SmallRun, make_small_run
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]:
+def references(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]:
     return chaos.undisturbed(tmp_path_factory.mktemp("small"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(len(chaos.ROUNDS)))
-def test_chaos_round_loses_nothing(whole: dict[bool, SmallRun], seed: int) -> None:
-    assert chaos.trouble(chaos.promise_of(seed), seed, whole) == ""
+def test_chaos_round_loses_nothing(references: dict[bool, SmallRun], seed: int) -> None:
+    assert chaos.trouble(chaos.promise_of(seed), seed, references) == ""
 
 
 def test_chaos_round_reports_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,14 +26,14 @@ def test_chaos_round_reports_failures(tmp_path: Path, monkeypatch: pytest.Monkey
     small.run.mkdir()
     (small.run / "best").symlink_to("checkpoints/step_00000008")
 
-    def loses_a_link(other: SmallRun, rng: random.Random) -> None:
-        other.run.mkdir()
+    def loses_a_link(run: SmallRun, rng: random.Random) -> None:
+        run.run.mkdir()
 
-    def breaks(other: SmallRun, rng: random.Random) -> None:
+    def breaks(run: SmallRun, rng: random.Random) -> None:
         raise AssertionError("it hangs")
 
-    whole = {False: small, True: small}
+    references = {False: small, True: small}
     monkeypatch.setattr(chaos, "ROUNDS", {2: loses_a_link, 4: breaks})
-    found = chaos.trouble(2, 1, whole)
-    assert found == "differs from a run that nobody disturbed in best"
-    assert chaos.trouble(4, 2, whole) == "AssertionError: it hangs"
+    message = chaos.trouble(2, 1, references)
+    assert message == "differs from a run that nobody disturbed in best"
+    assert chaos.trouble(4, 2, references) == "AssertionError: it hangs"

@@ -1,4 +1,4 @@
-"""Promise 5: a damaged newest checkpoint is stepped over, and never begun anew for."""
+"""Guarantee 5: a damaged newest checkpoint is skipped, and training does not restart."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def delete(file: Path, rng: random.Random) -> None:
 
 
 def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
-    """Damage the newest of two checkpoints in every way, so many times each."""
+    """Damage the newest of two checkpoints in every way, `count` times each."""
     trainer = trainer_in(folder / "run", train__keep_last=2)
     for score in (1.0, 2.0):
         advance(trainer)
         validate(trainer, score)
         if score == 1.0:
             older = content_of(trainer)
-    kept, fresh = trainer.run.path, trainer_in(folder / "fresh")
+    original, fresh = trainer.run.path, trainer_in(folder / "fresh")
     damages: list[Callable[[Path, random.Random], None]] = [flip, truncate, zero, delete]
     for damage in damages:
         for name in FILES * rounds:
-            run = RunDir(shutil.copytree(kept, folder / "damaged", symlinks=True))
+            run = RunDir(shutil.copytree(original, folder / "damaged", symlinks=True))
             file = run.checkpoint(2) / name
             damage(file, rng)
-            left = sorted(path.name for path in file.parent.iterdir())
+            names = sorted(path.name for path in file.parent.iterdir())
             said: list[str] = []
             assert taken_up(run, fresh, said) == 1, (damage.__name__, name)
             assert content_of(fresh) == older
@@ -66,7 +66,7 @@ def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
             aside = run.checkpoints / "damaged_step_00000002"
             assert run.damaged_checkpoints() == [aside]
             assert str(aside) in said[1]
-            assert sorted(path.name for path in aside.iterdir()) == left, "nothing is deleted"
+            assert sorted(path.name for path in aside.iterdir()) == names, "nothing is deleted"
             assert run.best.resolve() == run.last.resolve() == run.checkpoint(1).resolve()
             assert taken_up(run, fresh, again := []) == 1
             assert again == []

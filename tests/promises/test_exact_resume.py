@@ -1,4 +1,4 @@
-"""Promise 1: a run that was stopped after any update goes on bit for bit, dropout on."""
+"""Guarantee 1: a run resumes bit for bit after a stop at any step, with dropout."""
 
 from __future__ import annotations
 
@@ -22,36 +22,40 @@ FOLLOWED = 3
 
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_after_any_step_equals_uninterrupted_state(make: Make, model: str) -> None:
-    compare(make, model, every=5, followed=FOLLOWED)
+    compare(make, model, interval=5, followed=FOLLOWED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_after_any_step_ends_with_equal_state(make: Make, model: str) -> None:
-    compare(make, model, every=1, followed=N)
+    compare(make, model, interval=1, followed=N)
 
 
-def compare(make: Make, model: str, every: int, followed: int) -> None:
-    """Follow one run to update N; resume copies of it after every so many, for so many updates."""
+def compare(make: Make, model: str, interval: int, followed: int) -> None:
+    """Record one run up to step N; resume copies every `interval` steps, for `followed` steps."""
     limit = {"train__max_updates": N}
-    whole = make("whole", model, **limit, train__save_every=1, train__keep_last=N)
-    whole.train(validate)
-    assert len(set(whole.states)) == len(set(whole.batches)) == N
-    assert whole.state.epoch >= 1, "the end of an epoch lies in between"
-    for stop in range(1 + list(MODELS).index(model) % every, N, every):
+    uninterrupted = make("whole", model, **limit, train__save_every=1, train__keep_last=N)
+    uninterrupted.train(validate)
+    assert len(set(uninterrupted.states)) == len(set(uninterrupted.batches)) == N
+    assert uninterrupted.state.epoch >= 1, "the end of an epoch lies in between"
+    for stop in range(1 + list(MODELS).index(model) % interval, N, interval):
         resumed = make(f"from {stop}", model, **limit)
-        copy_checkpoint(whole.run, resumed.run, stop)
+        copy_checkpoint(uninterrupted.run, resumed.run, stop)
         resumed.resume()
         end = min(N, stop + followed)
         resumed.set_config(resumed.config.with_values({"train.max_updates": end}))
         resumed.train(validate)
-        assert resumed.batches == whole.batches[stop:end], f"other batches after update {stop}"
-        assert resumed.states == whole.states[stop:end], f"another state after update {stop}"
+        assert resumed.batches == uninterrupted.batches[stop:end], (
+            f"other batches after update {stop}"
+        )
+        assert resumed.states == uninterrupted.states[stop:end], (
+            f"another state after update {stop}"
+        )
 
 
-def copy_checkpoint(whole: RunDir, other: RunDir, update: int) -> None:
+def copy_checkpoint(uninterrupted: RunDir, target: RunDir, update: int) -> None:
     """Let a run folder be as it was when the run was stopped after this update."""
-    shutil.copytree(whole.checkpoint(update), other.checkpoint(update))
+    shutil.copytree(uninterrupted.checkpoint(update), target.checkpoint(update))
 
 
 CONFIG = """\
@@ -101,7 +105,7 @@ def what_is_left(run: Path) -> list[object]:
     del state["seconds"]
     tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    found = [record for record in map(json.loads, lines) if record["kind"] == "valid"]
-    for record in found:
+    records = [record for record in map(json.loads, lines) if record["kind"] == "valid"]
+    for record in records:
         del record["seconds"]
-    return [state, tensors, found]
+    return [state, tensors, records]

@@ -1,4 +1,4 @@
-"""Promise 6: a full disk loses nothing."""
+"""Guarantee 6: a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from nmt.training.checkpoints import checkpoint
 from nmt.training.trainer import Trainer
 
 EVERY = 3
-"""Of the steps of a save that need room, the suite fails every so many; the long test fails all."""
+"""Distance of the failing operations of a save in the suite; the long test fails each one."""
 
 
 class FullAfter:
-    """Lets every step that needs room fail, once so many have been taken."""
+    """Makes every operation that needs disk space fail after a number of them."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -45,7 +45,7 @@ class FullAfter:
 
 
 def failure(trainer: Trainer, full: FullAfter) -> str | None:
-    """Save; return what is said where that fails."""
+    """Save; return the error message, if any."""
     try:
         with disk_hook(full):
             trainer.save()
@@ -55,17 +55,17 @@ def failure(trainer: Trainer, full: FullAfter) -> str | None:
 
 
 def fill_at_each_step(folder: Path, step: int) -> None:
-    """Let the disk be full from every so many of the steps of a save on."""
+    """Fill the disk from every `step`-th operation of a save on."""
     trainer = trainer_in(folder / "run")
     for score in (2.0, 1.0):
         advance(trainer)
         validate(trainer, score)
-    kept, old = trainer.run.path, content_of(trainer)
-    wholes = {file: file.read_bytes() for file in kept.rglob("*") if file.is_file()}
+    original, old = trainer.run.path, content_of(trainer)
+    wholes = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
     advance(trainer)
     state, fulls = json.dumps(vars(trainer.state)), 0
     for room in count(0, step):
-        run = RunDir(shutil.copytree(kept, folder / f"full_{room}", symlinks=True))
+        run = RunDir(shutil.copytree(original, folder / f"full_{room}", symlinks=True))
         trainer.run = trainer.checkpointer.run = run
         vars(trainer.state).update(json.loads(state))
         words = failure(trainer, FullAfter(room))
@@ -75,10 +75,10 @@ def fill_at_each_step(folder: Path, step: int) -> None:
         assert "No space left on device" in words
         assert words.startswith(str(run.path)), "the file is named"
         assert "--resume" not in words, "only training can be resumed"
-        assert strays(run) == [], "nothing half-written takes up what room there is"
+        assert strays(run) == [], "no temporary file takes up disk space"
         for file, content in wholes.items():
             if "checkpoints" in file.parts:
-                assert (run.path / file.relative_to(kept)).read_bytes() == content
+                assert (run.path / file.relative_to(original)).read_bytes() == content
         fresh, said = trainer_in(folder / "fresh"), list[str]()
         assert taken_up(run, fresh, said) in (2, 3)
         assert said == []

@@ -1,4 +1,4 @@
-"""Promise 2: a trainer killed at any time and started again until it is done ends as one run."""
+"""Guarantee 2: a run that is killed and restarted ends like an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from smallrun import SmallRun, differences, final_state, make_small_run
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A run that nobody disturbed."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
     run_whole(small)
     return small
 
 
-def check_killed(whole: SmallRun, seed: int, kills: int) -> int:
-    """Kill another run of the same config, and compare what is left; return how often it was."""
-    killed = whole.named(f"killed_{seed}")
+def check_killed(uninterrupted: SmallRun, seed: int, kills: int) -> int:
+    """Kill another run of the same config, compare the results, and return the number of kills."""
+    killed = uninterrupted.named(f"killed_{seed}")
     count = run_killed(killed, random.Random(seed), kills)
-    assert differences(final_state(whole.run), final_state(killed.run)) == [], f"seed {seed}"
+    assert differences(final_state(uninterrupted.run), final_state(killed.run)) == [], (
+        f"seed {seed}"
+    )
     return count
 
 
-def test_killed_run_ends_like_uninterrupted_run(whole: SmallRun) -> None:
-    assert check_killed(whole, seed=1, kills=3) > 0
+def test_killed_run_ends_like_uninterrupted_run(uninterrupted: SmallRun) -> None:
+    assert check_killed(uninterrupted, seed=1, kills=3) > 0
 
 
 @pytest.mark.slow
-def test_killed_run_hundred_kills_change_nothing(whole: SmallRun) -> None:
+def test_killed_run_hundred_kills_change_nothing(uninterrupted: SmallRun) -> None:
     killed = 0
     for seed in range(2, 200):
-        killed += check_killed(whole, seed, kills=min(5, 100 - killed))
+        killed += check_killed(uninterrupted, seed, kills=min(5, 100 - killed))
         if killed == 100:
             return
     pytest.fail(f"only {killed} kills came before the end of a run")
 
 
-def test_state_comparison_detects_one_changed_moment(whole: SmallRun) -> None:
+def test_state_comparison_detects_one_changed_moment(uninterrupted: SmallRun) -> None:
     """Else the equalities above would say little."""
-    one, other = final_state(whole.run), final_state(whole.run)
+    first, second = final_state(uninterrupted.run), final_state(uninterrupted.run)
     for kind in ("train", "valid"):
-        updates = [r["update"] for r in one["metrics.jsonl"] if r["kind"] == kind]
+        updates = [r["update"] for r in first["metrics.jsonl"] if r["kind"] == kind]
         assert updates == [8, 16, 24, 32, 40]
     last = "checkpoints/step_00000040/optimizer.safetensors"
-    other[last][next(name for name in other[last] if name.endswith("exp_avg"))][1][0] = 7.0
-    assert differences(one, other) == [last]
+    second[last][next(name for name in second[last] if name.endswith("exp_avg"))][1][0] = 7.0
+    assert differences(first, second) == [last]

@@ -1,4 +1,4 @@
-"""Promise 11: a lost worker ends the job in time, by its name, and a restart finishes the run."""
+"""Guarantee 11: a lost rank ends the job with its name, and a restart completes the run."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """A run of two workers that nobody disturbed."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
     run_losing(small, random.Random(), None)
     return small
 
 
-def check_lost(whole: SmallRun, loss: Loss, seed: int = 1) -> None:
+def check_lost(uninterrupted: SmallRun, loss: Loss, seed: int = 1) -> None:
     """Run the same with a loss: the rank is named, and a restart ends as nothing had happened."""
-    small = whole.named(f"lost_{loss.rank}_{loss.how.name}_{STORES[loss.store]}_{seed}")
+    small = uninterrupted.named(f"lost_{loss.rank}_{loss.how.name}_{STORES[loss.store]}_{seed}")
     said = run_losing(small, random.Random(seed), loss)
     error = f"error: rank {1 - loss.rank}: rank {loss.rank}: expected a heartbeat every 1 s"
     assert (error in said) == (loss.how == signal.SIGSTOP)
     assert f"failed (exitcode: -9) local_rank: {loss.rank} " in said
     assert "resumed after update" in said
-    assert differences(final_state(whole.run), final_state(small.run)) == [], f"seed {seed}\n{said}"
+    assert differences(final_state(uninterrupted.run), final_state(small.run)) == [], (
+        f"seed {seed}\n{said}"
+    )
 
 
-def test_torchrun_stopped_main_rank_is_named_and_restarted(whole: SmallRun) -> None:
-    check_lost(whole, Loss(0, signal.SIGSTOP, "of the first worker"))
+def test_torchrun_stopped_main_rank_is_named_and_restarted(uninterrupted: SmallRun) -> None:
+    check_lost(uninterrupted, Loss(0, signal.SIGSTOP, "of the first worker"))
 
 
-@pytest.mark.parametrize(("torchruns", "kept"), [("1", False), ("2", True)])
+@pytest.mark.parametrize(("torchruns", "is_kept"), [("1", False), ("2", True)])
 def test_torchrun_restart_uses_new_rendezvous(
-    monkeypatch: pytest.MonkeyPatch, torchruns: str, kept: bool
+    monkeypatch: pytest.MonkeyPatch, torchruns: str, is_kept: bool
 ) -> None:
     """Else workers look for each other where they were; several torchruns count each for itself."""
     store = HashStore()
@@ -49,7 +51,7 @@ def test_torchrun_restart_uses_new_rendezvous(
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     process_group.attempt_store(store).set("address", "gone")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert process_group.attempt_store(store).check(["address"]) == kept
+    assert process_group.attempt_store(store).check(["address"]) == is_kept
 
 
 @pytest.mark.slow
@@ -57,6 +59,6 @@ def test_torchrun_restart_uses_new_rendezvous(
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_torchrun_lost_rank_run_completes_equal(
-    whole: SmallRun, rank: int, how: signal.Signals, store: str
+    uninterrupted: SmallRun, rank: int, how: signal.Signals, store: str
 ) -> None:
-    check_lost(whole, Loss(rank, how, store), seed=2)
+    check_lost(uninterrupted, Loss(rank, how, store), seed=2)

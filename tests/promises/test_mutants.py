@@ -19,7 +19,7 @@ def test_mutant_is_detected(name: str) -> None:
     """The test named by the mutant fails with it planted; it passes without, as the suite sees."""
     mutant = MUTANTS[name]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    found = subprocess.run(
+    result = subprocess.run(
         [*command, "-m", "slow or not slow", str(HERE / mutant.caught_by)],
         env=os.environ | {MUTANT_VARIABLE: name},
         capture_output=True,
@@ -27,4 +27,4 @@ def test_mutant_is_detected(name: str) -> None:
         cwd=HERE.parents[1],
         timeout=900,
     )
-    assert found.returncode == pytest.ExitCode.TESTS_FAILED, found.stdout + found.stderr
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout + result.stderr

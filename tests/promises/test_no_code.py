@@ -1,4 +1,4 @@
-"""Promise 12: no code runs from a file."""
+"""Guarantee 12: files cannot execute code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "a.zst": bytes,
 }
 LENIENT = {name for name, reader in READERS.items() if reader is LIST}
-"""Where the list says what is wrong with a run, and goes on to the next."""
+"""A damaged run is listed with its problem."""
 
 
 @pytest.mark.parametrize("kind", ["plain", "array", "checkpoint"])
@@ -76,9 +76,9 @@ def test_pickle_under_any_read_name_never_runs(ground: Ground, name: str) -> Non
     for kind in ("plain", fitting):
         ground.reset()
         (ground.folder / name).write_bytes(BOMBS[kind](marker))
-        found = judge(READERS[name], b"", ground.folder)
+        result = judge(READERS[name], b"", ground.folder)
         assert not marker.exists(), kind
-        assert found.code == EXIT_USER_ERROR or name in LENIENT, (kind, found.err)
+        assert result.code == EXIT_USER_ERROR or name in LENIENT, (kind, result.err)
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -86,9 +86,9 @@ def test_pickle_in_compressed_text_never_runs(ground: Ground, name: str) -> None
     ground.reset()
     marker = ground.folder / "marker"
     (ground.folder / name).write_bytes(PACKED[name](plain(marker)))
-    found = judge(["translate", "-m", "rnn", name], b"", ground.folder)
+    result = judge(["translate", "-m", "rnn", name], b"", ground.folder)
     assert not marker.exists()
-    assert found.code in (EXIT_OK, EXIT_USER_ERROR)  # text like any other, or no such format
+    assert result.code in (EXIT_OK, EXIT_USER_ERROR)  # text like any other, or no such format
 
 
 def test_corpus_array_with_pickle_is_refused_by_name(ground: Ground) -> None:
@@ -96,9 +96,9 @@ def test_corpus_array_with_pickle_is_refused_by_name(ground: Ground) -> None:
     prepared = ground.folder / "rnn/corpus/train/0"
     (prepared / "00000/src.tokens.npy").write_bytes(array(ground.folder / "marker"))
     write_manifest(prepared)  # as somebody would who sends such a run
-    found = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
-    assert (found.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
-    assert "src.tokens.npy: expected a numpy array, got a damaged file" in found.err
+    result = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
+    assert (result.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
+    assert "src.tokens.npy: expected a numpy array, got a damaged file" in result.err
 
 
 LAUGHS = "\n".join(
@@ -133,9 +133,9 @@ CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1
 def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, message: str) -> None:
     ground.reset()
     (ground.folder / "odd.yaml").write_text(text)
-    found = judge(["config", "show", "odd.yaml"], b"", ground.folder)
-    assert (found.code, found.out) == (EXIT_USER_ERROR, b"")
-    assert message in found.err
+    result = judge(["config", "show", "odd.yaml"], b"", ground.folder)
+    assert (result.code, result.out) == (EXIT_USER_ERROR, b"")
+    assert message in result.err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,6 @@ def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, messa
 def test_name_leading_out_of_its_folder_is_refused(ground: Ground, arguments: list[str]) -> None:
     ground.reset()
     before = sorted(p for p in ground.folder.parent.rglob("*"))
-    found = judge(arguments, b"", ground.folder)
-    assert found.code == EXIT_USER_ERROR
+    result = judge(arguments, b"", ground.folder)
+    assert result.code == EXIT_USER_ERROR
     assert sorted(p for p in ground.folder.parent.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""Promise 16: two runs cannot share a folder, and the lock of a killed one is in nobody's way."""
+"""Guarantee 16: two runs cannot share a folder; the lock of a dead process blocks nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 10: where memory runs out no pair is lost, and the gradient is the same."""
+"""Guarantee 10: running out of memory loses no pair and does not change the gradient."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ERRORS = {
 
 
 def limit(trainer: Trainer, tokens: int, kind: str) -> list[int]:
-    """Let memory end beyond so many target tokens, halfway: part of a gradient is there by then.
+    """Run out of memory beyond a number of target tokens, with part of the gradient computed.
 
     Returns a list that grows by the rows of each micro-batch that went through.
     """
@@ -68,13 +68,13 @@ def test_out_of_memory_halved_micro_batches_equal_gradient(make: Make, kind: str
         expected, _ = plain.train_step(
             plain.micro_batcher.build(plain.batch_stream.first_window.pairs, batch)
         )
-        found, _ = tight.train_step(
+        losses, _ = tight.train_step(
             tight.micro_batcher.build(tight.batch_stream.first_window.pairs, batch)
         )
         assert sum(rows[done:]) >= len(batch.rows)
-        torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
-        for one, other in zip(gradients(plain), gradients(tight), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(losses.translation, expected.translation, rtol=1e-5, atol=0)
+        for plain_gradient, tight_gradient in zip(gradients(plain), gradients(tight), strict=True):
+            torch.testing.assert_close(plain_gradient, tight_gradient, rtol=1e-3, atol=1e-6)
     (said,) = tight.run.log.read_text().splitlines()
     words = r"warning: out of memory with micro-batches of (\d+) tokens \((\d+) source and (\d+) "
     numbers = re.search(words, said)

@@ -1,4 +1,4 @@
-"""Promise 8: a signal saves the state within one update, also in the middle of a validation."""
+"""Guarantee 8: a signal saves the state within one step, also during validation."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def send(number: int) -> None:
 def test_signal_ends_training_after_current_step(make: Make, number: int, at: int) -> None:
     """And the resumed run is the one that was not stopped, the validation that was due included."""
     flags = {"train__max_updates": 16}
-    whole = make("whole", "luong", **flags)
-    whole.train(validate)
+    uninterrupted = make("whole", "luong", **flags)
+    uninterrupted.train(validate)
     stopped = make("stopped", "luong", **flags)
     update = stopped.train_step
 
-    def signalled(its: Any) -> Any:
+    def signalled(batch: Any) -> Any:
         if stopped.state.step + 1 == at:
             send(number)
-        return update(its)
+        return update(batch)
 
     stopped.train_step = signalled  # type: ignore[method-assign]
     assert stopped.train(validate) is None
@@ -57,10 +57,10 @@ def test_signal_ends_training_after_current_step(make: Make, number: int, at: in
     resumed = make("stopped", "luong", **flags)
     resumed.resume()
     resumed.train(validate)
-    assert resumed.state.scores == whole.state.scores
+    assert resumed.state.scores == uninterrupted.state.scores
     assert (stopped.batches + resumed.batches, resumed.states[-1]) == (
-        whole.batches,
-        whole.states[-1],
+        uninterrupted.batches,
+        uninterrupted.states[-1],
     )
 
 
@@ -68,7 +68,7 @@ class AfterSteps:
     """Counts steps of validations, and sends a signal in the one chosen."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, where: str, chosen: int, number: int
+        self, monkeypatch: pytest.MonkeyPatch, position: str, chosen: int, number: int
     ) -> None:
         self.steps = 0
         real: Callable[..., Any]
@@ -82,7 +82,7 @@ class AfterSteps:
             self.count(chosen, number)
             return real(*arguments)
 
-        if where == "loss":
+        if position == "loss":
             real = ModelWithLoss.forward
             monkeypatch.setattr(ModelWithLoss, "forward", loss)
         else:
@@ -104,21 +104,23 @@ def what_is_left(run: Path) -> list[object]:
     state = json.loads((run / "last" / "state.json").read_text())
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     clocked = {"seconds", "tokens_per_second", "gflops_per_second", "ceiling_share", "data_wait"}
-    found = [{k: v for k, v in each.items() if k not in clocked} for each in (state, *records)]
+    records_ = [
+        {k: v for k, v in record.items() if k not in clocked} for record in (state, *records)
+    ]
     tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]
     texts = [(file.name, file.read_text()) for file in sorted((run / "valid").iterdir())]
-    return [found, tensors, texts, (run / "best").readlink()]
+    return [records_, tensors, texts, (run / "best").readlink()]
 
 
 @pytest.mark.parametrize(
-    ("where", "chosen", "number", "validated"),
+    ("position", "chosen", "number", "validated"),
     [("loss", 1, signal.SIGTERM, 0), ("search", 3, signal.SIGUSR1, 0), ("search", 40, 2, 1)],
     ids=["in the loss", "in the search", "in the second search"],
 )
 def test_signal_during_validation_defers_it_to_resume(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    where: str,
+    position: str,
     chosen: int,
     number: int,
     validated: int,
@@ -126,7 +128,7 @@ def test_signal_during_validation_defers_it_to_resume(
     tiny = make_tiny(tmp_path)
     assert train(tiny, tmp_path / "whole").code == 0
     with monkeypatch.context() as patched:
-        steps = AfterSteps(patched, where, chosen, number)
+        steps = AfterSteps(patched, position, chosen, number)
         stopped = train(tiny, tiny.run)
         assert stopped.code == CODES[signal.Signals(number)]
         assert steps.steps == chosen, "it went on"

@@ -1,4 +1,4 @@
-"""Promise 13: a hostile tokenizer model cannot crash who loads it."""
+"""Guarantee 13: a malicious tokenizer model cannot crash the process that loads it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def models() -> list[bytes]:
         {"model_type": "char", "normalization_rule_name": "identity", "byte_fallback": True},
         {"model_type": "bpe", "normalization_rule_name": "identity", "byte_fallback": True},
     )
-    found = []
+    names = []
     for kind in kinds:
         output = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
@@ -43,19 +43,19 @@ def models() -> list[bytes]:
             minloglevel=2,
             **kind,
         )
-        found.append(output.getvalue())
-    return found
+        names.append(output.getvalue())
+    return names
 
 
 # -- models made by hand ---------------------------------------------------------------------
 
 
 def varint(number: int) -> bytes:
-    found = b""
+    encoded = b""
     while number >= 128:
-        found += bytes([number & 127 | 128])
+        encoded += bytes([number & 127 | 128])
         number >>= 7
-    return found + bytes([number])
+    return encoded + bytes([number])
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -167,19 +167,19 @@ def mutated(model: bytes, seed: int) -> bytes:
     rng = random.Random(seed)
     data = bytearray(model)
     for _ in range(rng.choice([1, 1, 1, 3, 30])):
-        kind, place, size = rng.randrange(8), rng.randrange(len(data)), rng.randint(1, 16)
+        kind, position, size = rng.randrange(8), rng.randrange(len(data)), rng.randint(1, 16)
         if kind < 3:
-            data[place] ^= 1 << rng.randrange(8)
+            data[position] ^= 1 << rng.randrange(8)
         elif kind == 3:
-            data[place] = rng.choice([0, 1, 127, 128, 255])
+            data[position] = rng.choice([0, 1, 127, 128, 255])
         elif kind == 4:
-            data[place : place + size] = rng.randbytes(size)
+            data[position : position + size] = rng.randbytes(size)
         elif kind == 5:
-            data[place : place + size] = bytes(len(data[place : place + size]))
+            data[position : position + size] = bytes(len(data[position : position + size]))
         elif kind == 6:
-            data[place:place] = rng.randbytes(size)
+            data[position:position] = rng.randbytes(size)
         else:
-            del data[place : place + size]
+            del data[position : position + size]
     return bytes(data)
 
 
@@ -201,7 +201,7 @@ def survived(work: Callable[[], object]) -> int:
 
 
 def first_reading(model: bytes) -> None:
-    """Do what the child of `nmt.data.tokenizer.validation` does."""
+    """Validate like the child process of `nmt.data.tokenizer.validation`."""
     validation_process.check_fields(model)
     validation_process.check_tokenization(model)
 
@@ -210,7 +210,7 @@ TEXT = "".join(map(chr, [*range(1, 0x800), *range(0x2000, 0x2100), *range(0xFF00
 
 
 def use(model: bytes) -> None:
-    """Do what a command does with a model that was found sound."""
+    """Use a valid model like a command."""
     tokenizer = Tokenizer(model)
     for text in ("abc def", " a  b ", TEXT):
         [tokens] = tokenizer.encode([text])

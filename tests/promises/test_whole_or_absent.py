@@ -1,4 +1,4 @@
-"""Promise 4: a checkpoint is whole or absent, wherever the process is killed while it saves."""
+"""Guarantee 4: a checkpoint is complete or absent after a kill at any point of a save."""
 
 from __future__ import annotations
 
@@ -55,44 +55,44 @@ def again(trainer: Trainer) -> Callable[[], object]:
 
 
 SAVES: dict[Prepare, int] = {first: 8, third: 8, again: 4}
-"""Of the points of each save, the suite tries every so many; the long test tries all.
+"""Distance of the tested points of a save in the suite; the long test tries each one.
 
 Between the two renames that replace a folder lie four.
 """
 
 
 def try_points(folder: Path, prepare: Prepare, step: int) -> None:
-    """Kill a save at every so many of its points; the next start finds the old or the new."""
+    """Kill a save at every `step`-th point; the next start finds the old or the new checkpoint."""
     twin = trainer_in(folder / "twin")
     prepare(twin)()
     trainer = trainer_in(folder / "run")
     save = prepare(trainer)
-    kept = trainer.run.path
+    original = trainer.run.path
     old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
     new = twin.state.step, content_of(twin)
     assert new != old
     folders = {old: list_checkpoints(trainer.run), new: list_checkpoints(twin.run)}
-    names = {state: [path.name for path in found] for state, found in folders.items()}
-    found = []
+    names = {state: [path.name for path in paths] for state, paths in folders.items()}
+    outcomes = []
     for point in count(0, step):
-        run = RunDir(shutil.copytree(kept, folder / f"killed_{point}", symlinks=True))
+        run = RunDir(shutil.copytree(original, folder / f"killed_{point}", symlinks=True))
         trainer.run = run
         if not killed_at(point, save):
             break
         said: list[str] = []
         fresh = trainer_in(folder / "fresh")
-        found.append((taken_up(run, fresh, said), content_of(fresh)))
-        assert said == [], "what a kill leaves is never taken for a checkpoint"
-        assert found[-1] in (old, new), point
-        if found[-1][0] is not None:
+        outcomes.append((taken_up(run, fresh, said), content_of(fresh)))
+        assert said == [], "remains of a kill never count as a checkpoint"
+        assert outcomes[-1] in (old, new), point
+        if outcomes[-1][0] is not None:
             assert run.last.resolve() == run.checkpoint(fresh.state.step).resolve()
-        assert [path.name for path in list_checkpoints(run)] == names[found[-1]], (
+        assert [path.name for path in list_checkpoints(run)] == names[outcomes[-1]], (
             "none is left over"
         )
         assert strays(run) == [], point
         shutil.rmtree(run.path)
-    assert len(found) * step > 60, "a save has many points"
-    assert {old, new} == set(found), "some kills came before the new checkpoint, some after"
+    assert len(outcomes) * step > 60, "a save has many points"
+    assert {old, new} == set(outcomes), "some kills came before the new checkpoint, some after"
 
 
 @pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
@@ -107,7 +107,7 @@ def test_save_killed_at_every_point_is_whole_or_absent(tmp_path: Path, prepare: 
 
 
 def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) -> None:
-    """What a loss of power would show: fsync before each rename, of the parent after it."""
+    """Checks for a power loss: fsync before each rename, and of the parent after it."""
     trainer = trainer_in(tmp_path / "run")
     points = points_of(third(trainer))
     folder = trainer.run.checkpoint(trainer.state.step)
@@ -116,7 +116,7 @@ def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) ->
     ends = {}
     for file in folder.iterdir():
         writing = temporary / f".{file.name}.{os.getpid()}.nmt.tmp"
-        written = max(i for i, its in enumerate(points) if its == f"after write {writing}")
+        written = max(i for i, point in enumerate(points) if point == f"after write {writing}")
         synced = points.index(f"after fsync {writing}")
         ends[file.name] = points.index(f"after replace {writing}")
         assert written < synced < ends[file.name]
@@ -125,8 +125,10 @@ def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) ->
     assert len(ends) == 4
     assert f"after fsync {temporary}" in points[ends["manifest.json"] : renamed]
     durable = points.index(f"after fsync {folder.parent}", renamed)
-    deletes = [its for its in points[:durable] if its.startswith(("before unlink", "before rmdir"))]
-    assert deletes == [], "what is replaced or pruned is deleted only afterwards"
+    deletes = [
+        point for point in points[:durable] if point.startswith(("before unlink", "before rmdir"))
+    ]
+    assert deletes == [], "replaced and pruned files are deleted only afterwards"
 
 
 def test_safetensors_writer_equals_library_output(tmp_path: Path) -> None:
@@ -140,5 +142,5 @@ def test_safetensors_writer_equals_library_output(tmp_path: Path) -> None:
     write_tensors(tmp_path / "own", tensors)
     theirs = save({k: v.contiguous() for k, v in tensors.items()}, {"format_version": "1"})
     assert (tmp_path / "own").read_bytes() == theirs
-    found = load_file(tmp_path / "own")
-    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    expected = load_file(tmp_path / "own")
+    assert all(torch.equal(expected[name], tensor) for name, tensor in tensors.items())

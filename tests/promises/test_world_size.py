@@ -1,4 +1,4 @@
-"""Promise 3: the number of workers changes nothing but rounding, also in the middle of a run."""
+"""Guarantee 3: the number of ranks changes only the rounding, also within a run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def trained(folder: Path, model: str, *runs: str) -> list[Found]:
     return [json.loads((folder / run / "found.json").read_text()) for run in runs]
 
 
-def check_same(found: Found, alone: Found) -> None:
-    assert len(found) == len(alone) == END
-    for number, (its, expected) in enumerate(zip(found, alone, strict=True), 1):
-        assert its["pairs"] == expected["pairs"], number
-        assert its["loss"] == pytest.approx(expected["loss"], rel=0, abs=1e-9), number
+def check_same(steps: Found, alone: Found) -> None:
+    assert len(steps) == len(alone) == END
+    for number, (step, expected) in enumerate(zip(steps, alone, strict=True), 1):
+        assert step["pairs"] == expected["pairs"], number
+        assert step["loss"] == pytest.approx(expected["loss"], rel=0, abs=1e-9), number
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def check_same(found: Found, alone: Found) -> None:
 )
 def test_resume_other_world_size_keeps_loss(tmp_path: Path, model: str, phases: str) -> None:
     alone, changing = trained(tmp_path, model, f"1:{END}", phases)
-    sizes = [len(its["pairs"]) for its in alone]
-    epochs = [its["epoch"] for its in alone]
+    sizes = [len(step["pairs"]) for step in alone]
+    epochs = [step["epoch"] for step in alone]
     assert epochs == [0] * AN_EPOCH + [1] * AN_EPOCH + [2] * (END - 2 * AN_EPOCH)
     assert min(sizes) < 4, "an update that leaves a worker without a pair"
     assert any(size % 2 for size in sizes), "one that leaves workers unequal"

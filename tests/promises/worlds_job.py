@@ -1,4 +1,4 @@
-"""Runs that change the number of their workers, each phase going on from the one before.
+"""Runs that change the number of their workers, each phase continues from the previous one.
 
 usage: worlds_job.py FOLDER MODEL SIZE:UPDATES,...     such as 1:40 4:23,2:40 for two runs
 
@@ -26,15 +26,15 @@ from nmt.training.trainer import Trainer
 
 
 def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
-    """Train up to so many updates; return what each was made of, and its loss."""
-    found = []
+    """Train for a number of steps; return the pairs and the loss of each."""
+    records = []
     workers, real = trainer.ranks, trainer.train_step
 
     def followed(update: RankBatch) -> Any:
         result = real(update)
         loss = workers.all_reduce_sum(result[0].translation.clone()) / update.tgt_tokens
         pairs = sorted(workers.all_gather(rows_of(update)))
-        found.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
+        records.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
         return result
 
     trainer.train_step = followed  # type: ignore[method-assign]
@@ -53,11 +53,11 @@ def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int
         trainer = make_trainer(folder, model, "ddp", workers)
         if trainer.run.last.exists():
             trainer.resume()
-        found = follow(trainer, updates)
+        steps = follow(trainer, updates)
         if workers.is_main:
             file = folder / "found.json"
             before = json.loads(file.read_text()) if file.exists() else []
-            file.write_text(json.dumps(before + found))
+            file.write_text(json.dumps(before + steps))
 
 
 def main() -> None:
@@ -80,11 +80,11 @@ def train_in_phases(folder: Path, model: str, phases: list[str]) -> None:
             fork(target=work, args=(folder, model, rank, size, port, updates))
             for rank in range(size)
         ]
-        for one in all_of_them:
-            one.start()
-        for one in all_of_them:
-            one.join()
-        assert not any(one.exitcode for one in all_of_them), phase
+        for process in all_of_them:
+            process.start()
+        for process in all_of_them:
+            process.join()
+        assert not any(process.exitcode for process in all_of_them), phase
 
 
 if __name__ == "__main__":
