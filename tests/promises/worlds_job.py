@@ -40,7 +40,7 @@ def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     trainer.train_step = followed  # type: ignore[method-assign]
     trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
     trainer.train(lambda state: {"bleu": 0.0})
-    return found
+    return records
 
 
 def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
