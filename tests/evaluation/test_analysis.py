@@ -94,7 +94,7 @@ def test_analysis_flags_faulty_lines_and_ranks_the_system(
         if name != system
     }
     assert max(other_counts.values()) < len(lines)
-    table = full_text(make_report(faulty_systems)).split("What looks wrong")[1]
+    table = full_text(make_report(faulty_systems)).split("Failed checks")[1]
     [first, *_] = [line for line in table.split("\n") if line.startswith(kind)]
     assert re.match(rf"{kind} +{system} ", first), first
 

@@ -112,7 +112,7 @@ function drawGroups(parent, { title, description, unit, groups, noun, isJoined, 
 function drawHistogram(parent) {
   const histograms = setData().histograms, bins = histograms[systems[0]].length, binWidth = 100 / bins;
   const title = "distribution of the lines' chrF";
-  const box = makeFigure(parent, title, "lines by the chrF of each alone");
+  const box = makeFigure(parent, title, "number of lines by sentence-level chrF");
   const chart = drawAxes(box, title, [0, Math.max(1, ...systems.flatMap(name => histograms[name]))]);
   systems.forEach(name => {
     const steps = histograms[name].flatMap((lines, i) => [[chart.x(i / bins), chart.y(lines)],
@@ -144,9 +144,9 @@ function drawLearningCurves(parent) {
   const fields = [...new Set(parts.map(([, field]) => field))];
   if (!fields.length) return;
   if (!fields.includes(state.curve)) state.curve = fields[0];
-  const descriptions = { loss: "cross entropy a target token, in nats: of validation, and dashed of training "
-                               + "(with dropout and smoothing)", bleu: "BLEU of validation" };
-  const box = makeFigure(parent, "learning curves", `${descriptions[state.curve]}; by updates`);
+  const descriptions = { loss: "cross entropy per target token, in nats, on validation text; dashed: on training text "
+                               + "(with dropout and smoothing)", bleu: "BLEU on validation text" };
+  const box = makeFigure(parent, "learning curves", `${descriptions[state.curve]}; by update`);
   const select = make("select", undefined, box);
   select.id = "curve";
   select.ariaLabel = "learning curve";
@@ -176,7 +176,7 @@ function drawBreakdowns() {
   const box = clear("charts"), title = METRICS[state.metric];
   setReport().groupings.forEach(grouping => drawGroups(box, {
     title: `${title} by ${grouping.title}`,
-    description: `${grouping.says}; below each group its lines`,
+    description: `${grouping.says}; with the number of lines of each group`,
     unit: title, noun: "line", digits: 1, isJoined: !grouping.title.startsWith("kind"),
     groups: grouping.groups.map(({ name: group, lines, scores }) => ({
       name: group, size: lines,
@@ -184,8 +184,8 @@ function drawBreakdowns() {
   }));
   const bands = setReport().systems[systems[0]].f1;
   drawGroups(box, {
-    title: "F1 of words by how often they were seen",
-    description: `in ${setReport().seen_in}; below each band its words in the references`,
+    title: "F1 of words by frequency",
+    description: `in ${setReport().seen_in}; with the number of reference words of each band`,
     unit: "F1", noun: "word", digits: 3, isJoined: true,
     groups: bands.flatMap(({ seen, words }, i) => words ? [{
       name: seen, size: words,

@@ -60,7 +60,7 @@ function scoreColumns() {
 function makeComparison(box, { says, difference, p_randomisation, p_bootstrap }) {
   const item = make("p", undefined, box);
   const isSignificant = difference !== 0 && Math.max(p_randomisation, p_bootstrap) < SIGNIFICANCE_LEVEL;
-  make("span", isSignificant ? "sure" : "may be chance", item, isSignificant ? "tag sure" : "tag");
+  make("span", isSignificant ? "significant" : "may be chance", item, isSignificant ? "tag sure" : "tag");
   make("bdi", says, item);
   item.title = `approximate randomisation p = ${p_randomisation.toFixed(4)}, bootstrap p = ${p_bootstrap.toFixed(4)}`;
 }
@@ -112,7 +112,7 @@ function makeCheckCard(check, names) {
     $("lines").scrollIntoView();
   };
   const table = make("table", undefined, card);
-  const details = makeDetails("what this is, and its lines", card);
+  const details = makeDetails("definition and lines", card);
   make("p", says, details, "faint");
   const [flagged, clean] = partition(names, name => flaggedLines(name, check).count);
   if (clean.length) card.insertBefore(make("small", `on no line of ${clean.join(", ")}`), details);
@@ -135,7 +135,7 @@ function fillCopies() {
   const kinds = Object.keys(copies).filter(kind => copies[kind].expected);
   if (!kinds.length) return;
   const card = make("div", undefined, box, "card");
-  make("h3", "Copied as it stands in the source, the most lost first", card);
+  make("h3", "Items copied from the source, lowest accuracy first", card);
   kinds.forEach(kind => {
     make("small", kind, card);
     const table = make("table", undefined, card);
@@ -152,7 +152,7 @@ function fillTokens() {
   if (!runs.length) return;
   const card = make("div", undefined, box, "card");
   make("h3", "Tokens", card);
-  makeTextTable(card, ["", "source tokens a word", "target tokens a word", "bytes", "unknown"], runs.map(name => {
+  makeTextTable(card, ["", "source tokens/word", "target tokens/word", "bytes", "unknown"], runs.map(name => {
     const counts = setReport().systems[name].subwords;
     return [name, counts.src_tokens_a_word.toFixed(2), counts.tgt_tokens_a_word.toFixed(2),
             counts.byte_tokens, counts.unknown_tokens];
@@ -261,8 +261,8 @@ function fillExamples() {
   const fill = (body, column, isDescending) => {
     const rows = sortRows(setData().examples.filter(matchesFilters), column, isDescending);
     rows.slice(0, state.rows).forEach(row => makeExampleRow(body, row, columns));
-    $("count").textContent = `${rows.length} of ${setData().examples.length} lines here, of `
-      + `${setReport().lines.toLocaleString("en")} in all`;
+    $("count").textContent = `${rows.length} of ${setData().examples.length} lines on this page; `
+      + `the test set has ${setReport().lines.toLocaleString("en")}`;
     $("more").hidden = rows.length <= state.rows;
     document.querySelectorAll("#kinds button").forEach(button => {
       button.ariaPressed = String(button.textContent === $("kind").value);

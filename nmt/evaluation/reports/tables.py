@@ -131,7 +131,7 @@ def _frequency_table(report: TestSetReport) -> Table:
     names = list(report.systems)
     bands = [system.f1 for system in report.systems.values()]
     return Table(
-        f"Words by how often they stand in {report.seen_in}",
+        f"Words by frequency in {report.seen_in}",
         ["seen", "words", *(f"F1 {name}" for name in names)],
         [
             [row[0].seen, str(row[0].words)] + [f"{band.f1:.3f}" for band in row]
@@ -156,8 +156,10 @@ def _copy_table(report: TestSetReport) -> Iterator[Table]:
                 counts = f"{copies.found} of {copies.expected}"
                 rows.append([kind, name, counts, f"{copies.accuracy:.1%}"])
     if rows:
-        header = ["", "system", "found", "share"]
-        yield Table("Copied, the most lost first", header, rows, text_columns=2)
+        header = ["item", "system", "copied", "share"]
+        yield Table(
+            "Items copied from the source, lowest accuracy first", header, rows, text_columns=2
+        )
 
 
 def _subword_table(report: TestSetReport) -> Iterator[Table]:
@@ -174,7 +176,7 @@ def _subword_table(report: TestSetReport) -> Iterator[Table]:
                 ]
             )
     if rows:
-        header = ["system", "source tokens a word", "target tokens a word", "bytes", "unknown"]
+        header = ["system", "source tokens/word", "target tokens/word", "bytes", "unknown"]
         yield Table("Tokens", header, rows)
 
 
@@ -198,8 +200,8 @@ def _check_table(report: TestSetReport) -> Iterator[Table]:
                     numbers += ", …"
                 rows.append([check, name, numbers, str(flagged.count), f"{flagged.share:.1%}"])
     if rows:
-        header = ["what", "system", "on lines", "lines", "share"]
-        yield Table("What looks wrong, the most first", header, rows, text_columns=3)
+        header = ["check", "system", "line numbers", "lines", "share"]
+        yield Table("Failed checks, most frequent first", header, rows, text_columns=3)
 
 
 def _in_descending_order(report: TestSetReport, value: Callable[[str], float]) -> list[str]:
@@ -261,12 +263,12 @@ def report_markdown(report: EvaluationReport) -> str:
     blocks = ["## Evaluation", scores_table(report).as_markdown()]
     blocks.append("\n".join(f"- `{line.strip()}`" for line in signatures(report)))
     comparisons = [c.says for test_set in report.test_sets.values() for c in test_set.comparisons]
-    for title, lines in (("", comparisons), ("**Beware:**\n\n", all_warnings(report))):
+    for title, lines in (("", comparisons), ("**Warnings:**\n\n", all_warnings(report))):
         if lines:
             blocks.append(title + "\n".join(f"- {line}" for line in lines))
     for name, test_set in report.test_sets.items():
         tables = "\n\n".join(table.as_markdown() for table in detail_tables(test_set))
-        blocks.append(_details(f"{name}: where", tables))
+        blocks.append(_details(f"{name}: breakdowns and checks", tables))
         for text in example_texts(test_set, EXAMPLES_PER_LIST):
             title, *rows = text.strip().split("\n")
             listing = "\n".join(rows)
