@@ -1,4 +1,4 @@
-"""Run folders as training leaves them, written by hand: no text, no torch."""
+"""Write run folders as training does, without text and torch."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ def write_metrics(run: RunDir, records: Sequence[dict[str, Any]]) -> None:
 
 
 def stamp(name: str, content: str) -> dict[str, Any]:
-    """Return what a stage records of a file; `content` stands for its hash."""
+    """Return the fingerprint of a file; `content` replaces its hash."""
     return {"path": f"/text/{name}", "size": 9, "mtime_ns": 1, "sha256": content * 8}
 
 
 def write_run(path: Path, updates: int = 200, config: str = CONFIG) -> RunDir:
-    """Write a run that has trained `updates` updates, with a validation each 100, and stopped."""
+    """Write a run that stopped after `updates` updates, with a validation every 100 updates."""
     run = RunDir(path)
     path.mkdir(parents=True)
-    given = path / "given.yaml"
-    given.write_text(config)
-    run.config.write_text(format_config(load_config(given)))
-    given.unlink()
+    user_config = path / "user.yaml"
+    user_config.write_text(config)
+    run.config.write_text(format_config(load_config(user_config)))
+    user_config.unlink()
     records = []
     for update in range(50, updates + 1, 50):
         records.append(train_record(update))
@@ -88,7 +88,7 @@ def write_checkpoint(run: RunDir, update: int) -> None:
 
 
 def write_texts(run: RunDir, train: str = "abcdefgh") -> None:
-    """Write what tokenizer and corpus record of their text; `train` stands for its content."""
+    """Write the records of tokenizer and corpus; `train` replaces the hash of the training text."""
     inputs = [stamp("train.en", train), stamp("train.fr", "12345678")]
     run.tokenizer_meta.write_text(json.dumps({"inputs": inputs}))
     for part, files in (
@@ -109,11 +109,11 @@ def finish(run: RunDir, update: int = 400) -> None:
 def write_report(run: RunDir, **bleu: float) -> None:
     """Write a report of test sets with these BLEU scores, as `nmt evaluate` does."""
     signatures = {"bleu": BLEU, "chrf": "nrefs:1|nc:6", "ter": "nrefs:1|tok:tercom"}
-    others = {"chrf": 50.0, "ter": 40.0, "lines": 3, "signatures": signatures}
+    scores = {"chrf": 50.0, "ter": 40.0, "lines": 3, "signatures": signatures}
     sets = {
-        name: {"systems": {"run": {"scores": {"bleu": value, **others}}}}
+        name: {"systems": {"run": {"scores": {"bleu": value, **scores}}}}
         for name, value in bleu.items()
     }
-    about = {"decode": {"beam_size": 5, "length_penalty": 1.0}}
-    content = {"systems": {"run": about}, "test_sets": sets}
+    system = {"decode": {"beam_size": 5, "length_penalty": 1.0}}
+    content = {"systems": {"run": system}, "test_sets": sets}
     run.report.write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""What differs between two runs, and only that."""
+"""Comparisons of two runs show the differences, and only these."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from nmt.runs.summary import summarize_run
 
 
 def test_diff_settings_names_changes_and_defaults(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "a")
-    other = write_run(
+    run_a = write_run(tmp_path / "a")
+    run_b = write_run(
         tmp_path / "b", config=CONFIG.replace("d_hidden: 8", "d_hidden: 16, score: dot")
     )
-    configs = [load_config(run.config) for run in (one, other)]
+    configs = [load_config(run.config) for run in (run_a, run_b)]
     rows = [row for row in diff_settings(*configs) if not row[0].startswith("data.")]
     assert rows == [
         ("model.score", '"general" (default)', '"dot"'),
@@ -36,8 +36,8 @@ def test_diff_settings_names_changes_and_defaults(tmp_path: Path) -> None:
 
 def test_diff_settings_ignores_explicit_defaults(tmp_path: Path) -> None:
     plain = load_config(write_run(tmp_path / "a").config)
-    given = load_config(write_run(tmp_path / "b").config, ["model.score=general"])
-    assert not [row for row in diff_settings(plain, given) if row[0].startswith("model.")]
+    explicit = load_config(write_run(tmp_path / "b").config, ["model.score=general"])
+    assert not [row for row in diff_settings(plain, explicit) if row[0].startswith("model.")]
 
 
 def test_diff_settings_of_one_architecture_are_unknown(tmp_path: Path) -> None:
@@ -51,34 +51,34 @@ def test_diff_settings_of_one_architecture_are_unknown(tmp_path: Path) -> None:
 
 
 def test_diff_input_files_compares_content(tmp_path: Path) -> None:
-    one, other = write_run(tmp_path / "a"), write_run(tmp_path / "b")
-    assert diff_input_files(read_input_files(one), read_input_files(other)) == []
-    write_texts(other, train="zyxwvuts")
+    run_a, run_b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    assert diff_input_files(read_input_files(run_a), read_input_files(run_b)) == []
+    write_texts(run_b, train="zyxwvuts")
     hashes = ("abcdefghabcd", "zyxwvutszyxw")
-    assert diff_input_files(read_input_files(one), read_input_files(other)) == [
+    assert diff_input_files(read_input_files(run_a), read_input_files(run_b)) == [
         ("tokenizer", "train.en", *hashes),
         ("train", "train.en", *hashes),
     ]
 
 
 def test_diff_input_files_without_corpus(tmp_path: Path) -> None:
-    one, other = write_run(tmp_path / "a"), RunDir(tmp_path / "b")
-    assert read_input_files(other) == {"tokenizer": [], "train": [], "valid": []}
-    rows = diff_input_files(read_input_files(one), read_input_files(other))
+    run_a, run_b = write_run(tmp_path / "a"), RunDir(tmp_path / "b")
+    assert read_input_files(run_b) == {"tokenizer": [], "train": [], "valid": []}
+    rows = diff_input_files(read_input_files(run_a), read_input_files(run_b))
     assert ("valid", "valid.en", "v" * 8, "-") in rows
     assert {row[3] for row in rows} == {"-"}
 
 
 def test_compare_validations_uses_common_updates(tmp_path: Path) -> None:
-    one, other = RunDir(tmp_path / "a"), RunDir(tmp_path / "b")
-    for run, updates in ((one, [10, 1000, 30]), (other, [1000, 30, 50])):
+    run_a, run_b = RunDir(tmp_path / "a"), RunDir(tmp_path / "b")
+    for run, updates in ((run_a, [10, 1000, 30]), (run_b, [1000, 30, 50])):
         run.path.mkdir()
-        write_metrics(run, [valid_record(u, loss=u / 7 if run is one else None) for u in updates])
-    assert compare_validations(read_curves(one).valid, read_curves(other).valid) == [
+        write_metrics(run, [valid_record(u, loss=u / 7 if run is run_a else None) for u in updates])
+    assert compare_validations(read_curves(run_a).valid, read_curves(run_b).valid) == [
         ("30", "4.286", "-", "3.00", "3.00"),
         ("1,000", "142.857", "-", "100.00", "100.00"),
     ]
-    assert compare_validations(read_curves(one).valid, read_curves(RunDir(tmp_path)).valid) == []
+    assert compare_validations(read_curves(run_a).valid, read_curves(RunDir(tmp_path)).valid) == []
 
 
 def test_compare_validations_limits_rows_and_keeps_last(tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_compare_validations_limits_rows_and_keeps_last(tmp_path: Path) -> None:
 def test_compare_results_lists_both_runs(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a")
     rows = {
-        what: its
-        for what, *its in compare_results(summarize_run(run, "a"), summarize_run(run, "b"))
+        name: values
+        for name, *values in compare_results(summarize_run(run, "a"), summarize_run(run, "b"))
     }
     assert rows["best"] == ["bleu 31.25 at 200"] * 2
     assert rows["state"] == ["stopped, 200 updates, 20s"] * 2

@@ -1,4 +1,4 @@
-"""Learning curves are just what metrics.jsonl says, whatever state it is in."""
+"""Learning curves are read from metrics.jsonl, even if some lines are damaged."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nmt.runs.learning_curves import LearningCurves, read_curves
 def test_read_curves_keeps_order_of_records(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(3), valid_record(3), train_record(7), valid_record(9)])
-    found = read_curves(run)
-    assert found.train.update == [3, 7]
-    assert found.train.seconds == [0.3, 0.7]
-    assert found.train.epoch == [3 / 40, 7 / 40]
-    assert found.train.loss == [4.97, 4.93]
-    assert found.train.lr == [0.001, 0.001]
-    assert found.train.tokens_per_second == [1003, 1007]
-    assert found.valid.update == [3, 9]
-    assert found.valid.seconds == [1.3, 1.9]
-    assert (found.valid.loss, found.valid.perplexity) == ([4, 4], [54.6, 54.6])
-    assert found.valid.bleu == [0.3, 0.9]
+    curves = read_curves(run)
+    assert curves.train.update == [3, 7]
+    assert curves.train.seconds == [0.3, 0.7]
+    assert curves.train.epoch == [3 / 40, 7 / 40]
+    assert curves.train.loss == [4.97, 4.93]
+    assert curves.train.lr == [0.001, 0.001]
+    assert curves.train.tokens_per_second == [1003, 1007]
+    assert curves.valid.update == [3, 9]
+    assert curves.valid.seconds == [1.3, 1.9]
+    assert (curves.valid.loss, curves.valid.perplexity) == ([4, 4], [54.6, 54.6])
+    assert curves.valid.bleu == [0.3, 0.9]
 
 
 def test_read_curves_without_file_is_empty(tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_read_curves_ignores_unfinished_last_line(tmp_path: Path) -> None:
     write_metrics(run, [train_record(3)])
     with run.metrics.open("a") as stream:
         stream.write('{"kind": "train", "upda')
-    found = read_curves(run)
-    assert (found.train.update, found.damaged) == ([3], [])
+    curves = read_curves(run)
+    assert (curves.train.update, curves.damaged) == ([3], [])
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_read_curves_counts_damaged_lines(tmp_path: Path, line: str) -> None:
         stream.write(line.encode("latin-1") + b"\n")
     with run.metrics.open("a") as stream:
         stream.write('{"kind": "valid", "update": 5, "bleu": 1}\n')
-    found = read_curves(run)
-    assert (found.train.update, found.valid.update, found.damaged) == ([3], [5], [2])
+    curves = read_curves(run)
+    assert (curves.train.update, curves.valid.update, curves.damaged) == ([3], [5], [2])
 
 
 def test_read_curves_non_finite_values_are_none(tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_read_curves_non_finite_values_are_none(tmp_path: Path) -> None:
 def test_read_curves_ignores_other_kinds(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_metrics(run, [{"kind": "average", "update": 3}, train_record(4)])
-    found = read_curves(run)
-    assert (found.train.update, found.valid.update, found.damaged) == ([4], [], [])
+    curves = read_curves(run)
+    assert (curves.train.update, curves.valid.update, curves.damaged) == ([4], [], [])

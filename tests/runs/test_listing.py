@@ -1,4 +1,4 @@
-"""Which runs are found under a folder, and how they are laid out."""
+"""Listings find the runs in a folder and show them as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nmt.runs.listing import find_runs, format_json_lines, format_table, summari
 from nmt.runs.summary import RunSummary
 
 
-def found(folder: Path) -> set[str]:
+def run_names(folder: Path) -> set[str]:
     return {str(run.path.relative_to(folder)) for run in find_runs(folder)}
 
 
@@ -29,18 +29,18 @@ def test_find_runs_at_any_depth_but_not_nested(tmp_path: Path) -> None:
         (tmp_path / "deep" / "exported" / name).touch()
     (tmp_path / "preparing").mkdir()
     (tmp_path / "preparing" / "train.lock").touch()
-    assert found(tmp_path) == {"a", "deep/er/b", "preparing"}
-    assert found(tmp_path / "a") == {"."}
+    assert run_names(tmp_path) == {"a", "deep/er/b", "preparing"}
+    assert run_names(tmp_path / "a") == {"."}
 
 
 def test_find_runs_follows_links_once(tmp_path: Path) -> None:
-    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    runs, target = tmp_path / "runs", tmp_path / "target"
     runs.mkdir()
-    elsewhere.mkdir()
-    (elsewhere / "config.yaml").touch()
-    (runs / "linked").symlink_to(elsewhere)
+    target.mkdir()
+    (target / "config.yaml").touch()
+    (runs / "linked").symlink_to(target)
     (runs / "ring").symlink_to(runs)
-    assert found(runs) == {"linked"}
+    assert run_names(runs) == {"linked"}
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_find_runs_refuses_missing_folder(tmp_path: Path, name: str, message: st
 
 
 def test_summarize_runs_orders_by_last_change(tmp_path: Path) -> None:
-    for name, when in (("a", 2000), ("b", 3000), ("c", 1000)):
+    for name, time in (("a", 2000), ("b", 3000), ("c", 1000)):
         run = write_run(tmp_path / name)
         for path in (run.path, *run.path.iterdir()):
-            os.utime(path, (when, when))
+            os.utime(path, (time, time))
     assert [summary.run for summary in summarize_runs(tmp_path)] == ["c", "a", "b"]
 
 
@@ -85,17 +85,17 @@ def test_format_table_aligns_columns(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one")
     finish(run)
     write_report(run, news=12.345, talks=7.0)
-    head, row, *words = format_table(summarize_runs(tmp_path), 80).split("\n")
-    cells = {name: head.index(name) + len(name) for name in ("best", "test BLEU", "time")}
+    header, row, *details = format_table(summarize_runs(tmp_path), 80).split("\n")
+    cells = {name: header.index(name) + len(name) for name in ("best", "test BLEU", "time")}
     assert row.startswith("one  finished ")
     assert row[: cells["best"]].endswith("bleu 31.25")
     assert row[: cells["test BLEU"]].endswith("12.35")
     assert row[: cells["time"]].endswith("  41s")
-    below = " ".join(line.strip() for line in words)
-    assert all(len(line) <= 80 for line in words)
-    for part in (f"{PARAMETERS} parameters", "en-fr, 1,200 pairs", "news 12.35, talks 7.00"):
-        assert part in below
-    assert below.endswith("max_updates 400 reached")
+    text = " ".join(line.strip() for line in details)
+    assert all(len(line) <= 80 for line in details)
+    for fact in (f"{PARAMETERS} parameters", "en-fr, 1,200 pairs", "news 12.35, talks 7.00"):
+        assert fact in text
+    assert text.endswith("max_updates 400 reached")
 
 
 def test_format_table_shows_progress_of_running_run() -> None:

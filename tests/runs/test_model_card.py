@@ -1,4 +1,4 @@
-"""A model card says what the run folder says, and never takes the place of a person's words."""
+"""Model cards contain the facts of a run, and do not replace edited cards."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def run(tmp_path: Path) -> RunDir:
 def front_matter(text: str) -> dict[str, object]:
     begin, matter, _ = text.split("---\n", 2)
     assert begin == ""
-    found = yaml.safe_load(matter)
-    assert isinstance(found, dict)
-    return found
+    content = yaml.safe_load(matter)
+    assert isinstance(content, dict)
+    return content
 
 
 def test_write_card_contains_facts_of_the_run(run: RunDir) -> None:
@@ -54,7 +54,7 @@ def test_write_card_contains_facts_of_the_run(run: RunDir) -> None:
         "more than 200 tokens",
     ):
         assert fact in text
-    assert str(run.path.parent) not in text, "paths of this machine are nobody's business"
+    assert str(run.path.parent) not in text, "expected no absolute paths"
 
 
 def test_write_card_names_other_decode_method(run: RunDir) -> None:
@@ -67,11 +67,11 @@ def test_write_card_names_other_decode_method(run: RunDir) -> None:
 
 def test_write_card_front_matter_is_valid_for_hub(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
-    found = front_matter(run.card.read_text())
-    assert found["language"] == ["en", "fr"]
-    assert found["pipeline_tag"] == "translation"
-    assert "translation" in found["tags"]  # type: ignore[operator]
-    assert found["metrics"] == ["bleu", "chrf", "ter"]
+    metadata = front_matter(run.card.read_text())
+    assert metadata["language"] == ["en", "fr"]
+    assert metadata["pipeline_tag"] == "translation"
+    assert "translation" in metadata["tags"]  # type: ignore[operator]
+    assert metadata["metrics"] == ["bleu", "chrf", "ter"]
 
 
 def test_write_card_quotes_no_and_omits_other_codes(tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_write_card_keeps_edited_card(run: RunDir, edit: Callable[[str], str]) -
     write_card(run, "fp32 on cpu")
     edited = edit(run.card.read_text()).encode("latin-1")
     run.card.write_bytes(edited)
-    said = write_card(run, "fp32 on cpu")
-    assert said == f"model card: {run.card} was changed after nmt wrote it, and is kept"
+    message = write_card(run, "fp32 on cpu")
+    assert message == f"model card: {run.card} was changed after nmt wrote it, and is kept"
     assert run.card.read_bytes() == edited

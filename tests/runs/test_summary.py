@@ -1,4 +1,4 @@
-"""What a summary says of a run in each state, and of one that is damaged."""
+"""Summaries of runs in each state, and of damaged runs."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_summary_of_stopped_run(tmp_path: Path) -> None:
-    found = summarize_run(write_run(tmp_path / "run"), "run")
-    assert found.problems == []
-    assert (found.state, found.why) == ("stopped", "--resume continues after update 200")
-    assert (found.update, found.epoch, found.seconds) == (200, 5, 20)
-    assert found.share_done == 0.5, "200 of 400 updates are more than 5 of 50 epochs"
-    assert found.seconds_left is None, "it is not running"
-    assert found.model.startswith("rnn: gru, wiring luong")
-    assert found.parameters == PARAMETERS
-    assert (found.src, found.tgt, found.pairs) == ("en", "fr", 1200)
-    assert (found.metric, found.best, found.best_update) == ("bleu", 31.25, 200)
-    assert found.tokens_per_second == (1100 + 1150) / 2, "the median of 1050, 1100, 1150, 1200"
+    summary = summarize_run(write_run(tmp_path / "run"), "run")
+    assert summary.problems == []
+    assert (summary.state, summary.why) == ("stopped", "--resume continues after update 200")
+    assert (summary.update, summary.epoch, summary.seconds) == (200, 5, 20)
+    assert summary.share_done == 0.5, "200 of 400 updates are more than 5 of 50 epochs"
+    assert summary.seconds_left is None, "it is not running"
+    assert summary.model.startswith("rnn: gru, wiring luong")
+    assert summary.parameters == PARAMETERS
+    assert (summary.src, summary.tgt, summary.pairs) == ("en", "fr", 1200)
+    assert (summary.metric, summary.best, summary.best_update) == ("bleu", 31.25, 200)
+    assert summary.tokens_per_second == (1100 + 1150) / 2, "the median of 1050, 1100, 1150, 1200"
 
 
 def test_summary_of_running_run_has_eta(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=100)
     with files.hold_lock(run.lock, "process 7 on x"):
-        found = summarize_run(run, "run")
-    assert (found.state, found.share_done) == ("running", 0.25)
-    assert found.seconds_left == 30, "the first quarter took 10 seconds"
+        summary = summarize_run(run, "run")
+    assert (summary.state, summary.share_done) == ("running", 0.25)
+    assert summary.seconds_left == 30, "the first quarter took 10 seconds"
     assert summarize_run(run, "run").state == "stopped"
 
 
@@ -60,40 +60,40 @@ def test_summary_share_done_uses_nearest_limit(
 def test_summary_of_killed_run_names_process(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.lock.write_text("process 7 on x")
-    found = summarize_run(run, "run")
-    assert found.state == "stopped"
-    assert found.why == "process 7 on x was killed, --resume continues after update 200"
+    summary = summarize_run(run, "run")
+    assert summary.state == "stopped"
+    assert summary.why == "process 7 on x was killed, --resume continues after update 200"
 
 
 def test_summary_of_preparing_run_has_no_config(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with files.hold_lock(run.lock, "process 7 on x"):
-        found = summarize_run(run, "run")
-        assert (found.state, found.why, found.problems) == ("running", "preparing", [])
+        summary = summarize_run(run, "run")
+        assert (summary.state, summary.why, summary.problems) == ("running", "preparing", [])
     run.lock.write_text("process 7 on x")
-    found = summarize_run(run, "run")
-    assert (found.state, found.why) == ("stopped", "process 7 on x was killed")
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.why) == ("stopped", "process 7 on x was killed")
 
 
 def test_summary_of_finished_tested_and_failed_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400)
     finish(run)
-    found = summarize_run(run, "run")
-    assert (found.state, found.why) == ("finished", "max_updates 400 reached")
-    assert (found.update, found.seconds) == (400, 41)
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.why) == ("finished", "max_updates 400 reached")
+    assert (summary.update, summary.seconds) == (400, 41)
     with files.hold_lock(run.lock, "x"):
         assert summarize_run(run, "run").why == "trained, being tested"
     run.failed.write_text(json.dumps({"error": "OSError: no space left"}))
-    found = summarize_run(run, "run")
-    assert (found.state, found.why) == ("failed", "OSError: no space left")
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.why) == ("failed", "OSError: no space left")
 
 
 def test_summary_of_prepared_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     shutil.rmtree(run.checkpoints)
     files.remove(run.metrics)
-    found = summarize_run(run, "run")
-    assert (found.state, found.update, found.parameters) == ("prepared", 0, None)
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.update, summary.parameters) == ("prepared", 0, None)
 
 
 def test_summary_without_locks_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,17 +111,23 @@ def test_summary_report_ignores_unknown_content(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     write_report(run, test=12.5, long=30.0)
     report = summarize_run(run, "run").report
-    assert {name: its.bleu for name, its in report.tests.items()} == {"test": 12.5, "long": 30}
+    assert {name: scores.bleu for name, scores in report.tests.items()} == {
+        "test": 12.5,
+        "long": 30,
+    }
     assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
     assert report.tests["long"].signatures.keys() == {"bleu", "chrf", "ter"}
     odd = '{"systems": {"r": {"scores": {"bleu": null, "new": [1]}}}}'
     run.report.write_text(f'{{"test_sets": {{"a": {odd}, "b": 7}}, "systems": []}}')
-    found = summarize_run(run, "run")
-    assert found.problems == []
-    assert {name: its.bleu for name, its in found.report.tests.items()} == {"a": None, "b": None}
+    summary = summarize_run(run, "run")
+    assert summary.problems == []
+    assert {name: scores.bleu for name, scores in summary.report.tests.items()} == {
+        "a": None,
+        "b": None,
+    }
 
 
-def cut(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-3])
 
 
@@ -131,12 +137,15 @@ def cut(file: Path) -> None:
         (lambda run: run.config.write_text("data: ["), "config.yaml"),
         (lambda run: run.config.write_text("a: 1\nb: 2\n"), "(and "),
         (lambda run: run.config.write_bytes(b"\xff\xfe"), "expected UTF-8"),
-        (lambda run: cut(run.finished), "finished.json: expected JSON"),
+        (lambda run: truncate(run.finished), "finished.json: expected JSON"),
         (lambda run: run.report.write_text("{"), "report.json: expected JSON"),
-        (lambda run: cut(run.last / "state.json"), "state.json: expected JSON"),
-        (lambda run: cut(run.corpus / "train" / "0" / "meta.json"), "meta.json: expected JSON"),
+        (lambda run: truncate(run.last / "state.json"), "state.json: expected JSON"),
+        (
+            lambda run: truncate(run.corpus / "train" / "0" / "meta.json"),
+            "meta.json: expected JSON",
+        ),
         (lambda run: (run.corpus / "train" / "0" / "meta.json").unlink(), "meta.json: no such"),
-        (lambda run: cut(run.last / "model.safetensors"), "expected a safetensors file"),
+        (lambda run: truncate(run.last / "model.safetensors"), "expected a safetensors file"),
         (lambda run: shutil.rmtree(run.checkpoints), "holds no checkpoint"),
         (lambda run: files.remove(run.best.resolve() / "model.safetensors"), "no checkpoint"),
         (lambda run: run.metrics.write_text("\n\n\n\n"), "got damaged ones: line 1, 2, 3"),
@@ -150,9 +159,9 @@ def test_summary_of_damaged_run_lists_problems(
     finish(run)
     assert summarize_run(run, "run").problems == []
     damage(run)
-    found = summarize_run(run, "run")
-    assert found.state == "damaged"
-    assert any(word in problem for problem in found.problems), found.problems
+    summary = summarize_run(run, "run")
+    assert summary.state == "damaged"
+    assert any(word in problem for problem in summary.problems), summary.problems
 
 
 def test_summary_of_unreadable_run_lists_problem(
@@ -163,24 +172,24 @@ def test_summary_of_unreadable_run_lists_problem(
 
     run = write_run(tmp_path / "run")
     monkeypatch.setattr(RunDir, "has_begun", refuse)
-    found = summarize_run(run, "run")
-    assert (found.state, found.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.problems) == ("damaged", [f"{run.metrics}: Permission denied"])
 
 
 def test_summary_invalid_values_are_none(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (run.last / "state.json").write_text('{"update": "9", "best_score": NaN, "best_update": [1]}')
     write_metrics(run, [])
-    found = summarize_run(run, "run")
-    assert (found.update, found.best, found.best_update) == (0, None, None)
+    summary = summarize_run(run, "run")
+    assert (summary.update, summary.best, summary.best_update) == (0, None, None)
 
 
 def test_summary_of_first_release_run() -> None:
-    found = summarize_run(RunDir(FROZEN), "v1")
-    assert (found.state, found.problems) == ("finished", [])
-    assert (found.update, found.metric, found.pairs) == (300, "bleu", None)
-    assert found.parameters
-    assert found.best is not None
+    summary = summarize_run(RunDir(FROZEN), "v1")
+    assert (summary.state, summary.problems) == ("finished", [])
+    assert (summary.update, summary.metric, summary.pairs) == (300, "bleu", None)
+    assert summary.parameters
+    assert summary.best is not None
 
 
 def test_count_parameters_reads_weights(tmp_path: Path) -> None:
@@ -193,5 +202,5 @@ def test_summary_of_average(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.metrics.unlink()
     run.average.write_text('{"checkpoints": []}')
-    found = summarize_run(run, "run")
-    assert (found.state, found.why, found.share_done) == ("average", "", None)
+    summary = summarize_run(run, "run")
+    assert (summary.state, summary.why, summary.share_done) == ("average", "", None)
