@@ -1,4 +1,4 @@
-"""Blocks that stand beside the wrong lines."""
+"""Misaligned blocks are found, and their model is estimated from a sample."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 LINES = 2000
 
 
-def blocks(src: list[str], tgt: list[str]) -> list[MisalignedBlock]:
-    """Find the blocks of two sides."""
-    fitness = fit_alignment_model(list(zip(src, tgt, strict=True)))
-    assert fitness is not None
-    return blocks_from_ratios(fitness.log_ratios(src, tgt, 0, len(src)))
+def find_blocks(src: list[str], tgt: list[str]) -> list[MisalignedBlock]:
+    """Return the misaligned blocks of two sides."""
+    model = fit_alignment_model(list(zip(src, tgt, strict=True)))
+    assert model is not None
+    return blocks_from_ratios(model.log_ratios(src, tgt, 0, len(src)))
 
 
 @pytest.fixture
 def sides() -> tuple[list[str], list[str]]:
-    """The first lines of the demo corpus."""
+    """Return the first lines of the demo corpus."""
     return demo_lines("train.en")[:LINES], demo_lines("train.fr")[:LINES]
 
 
 def test_blocks_from_ratios_aligned_text_is_empty(sides: tuple[list[str], list[str]]) -> None:
-    assert blocks(*sides) == []
+    assert find_blocks(*sides) == []
 
 
 @pytest.mark.parametrize("offset", [-2, -1, 1, 2])
@@ -50,43 +50,43 @@ def test_blocks_from_ratios_finds_shifted_block(
 ) -> None:
     src, tgt = sides
     begin = 1000
-    block = tgt[begin : begin + size]
-    tgt[begin : begin + size] = block[-offset:] + block[:-offset]
-    [found] = blocks(src, tgt)
-    assert found.offset == offset
+    lines = tgt[begin : begin + size]
+    tgt[begin : begin + size] = lines[-offset:] + lines[:-offset]
+    [block] = find_blocks(src, tgt)
+    assert block.offset == offset
     first, last = begin + 1 + max(0, -offset), begin + size - max(0, offset)
-    assert abs(found.first - first) <= 2
-    assert abs(found.last - last) <= 2
+    assert abs(block.first - first) <= 2
+    assert abs(block.last - last) <= 2
 
 
 def test_blocks_from_ratios_lost_line_shifts_remaining_text(
     sides: tuple[list[str], list[str]],
 ) -> None:
     src, tgt = sides
-    [found] = blocks(src[:-1], tgt[:1500] + tgt[1501:])
-    assert (found.offset, found.last) == (-1, LINES - 1)
-    assert abs(found.first - 1502) <= 2
+    [block] = find_blocks(src[:-1], tgt[:1500] + tgt[1501:])
+    assert (block.offset, block.last) == (-1, LINES - 1)
+    assert abs(block.first - 1502) <= 2
 
 
 def test_blocks_from_ratios_shuffled_block_is_unrelated(sides: tuple[list[str], list[str]]) -> None:
     src, tgt = sides
-    block = tgt[500:600]
-    random.Random(1).shuffle(block)
-    tgt[500:600] = block
-    [found] = blocks(src, tgt)
-    assert found.offset is None
-    assert abs(found.first - 501) <= 3
-    assert abs(found.last - 600) <= 3
+    lines = tgt[500:600]
+    random.Random(1).shuffle(lines)
+    tgt[500:600] = lines
+    [block] = find_blocks(src, tgt)
+    assert block.offset is None
+    assert abs(block.first - 501) <= 3
+    assert abs(block.last - 600) <= 3
 
 
 def test_blocks_from_ratios_ignores_short_blocks(sides: tuple[list[str], list[str]]) -> None:
     src, tgt = sides
     tgt[100:110] = [*tgt[101:110], tgt[100]]
-    assert blocks(src, tgt) == []
+    assert find_blocks(src, tgt) == []
 
 
 def test_blocks_from_ratios_takes_best_path() -> None:
-    """Against all paths over three states of a text of five lines: they give the same score."""
+    """Whether a block is found depends on its gain and on the cost of two changes."""
     ratios = np.full((60, len(OFFSETS)), -9.0, np.float32)
     ratios[:, 2] = 1.0
     ratios[20:45, 3] = 5.0  # 25 lines gain 4 nats each, for two changes of 12
@@ -104,14 +104,14 @@ def test_block_search_in_parts_equals_one_search(size: int) -> None:
             ratios[i, state] += 9
     ratios = ratios.astype(np.float32)
     search = BlockSearch()
-    found = [
+    blocks = [
         block
         for begin in range(0, len(ratios), size)
         for block in search.add(ratios[begin : begin + size])
     ]
-    found += search.finish()
-    assert found == blocks_from_ratios(ratios)
-    assert [block.offset for block in found] == [1, None, -2, -1]
+    blocks += search.finish()
+    assert blocks == blocks_from_ratios(ratios)
+    assert [block.offset for block in blocks] == [1, None, -2, -1]
 
 
 def test_block_search_discards_final_lines() -> None:
@@ -131,15 +131,15 @@ def test_find_misaligned_blocks_in_any_text_set(
     tgt[1000:1100] = [*tgt[1001:1100], tgt[1000]]
     src[1500:1600], tgt[1500:1600] = [""] * 100, [""] * 100
     files = tmp_path / "a.en", tmp_path / "a.fr"
-    source = TextSetReader([files])
+    reader = TextSetReader([files])
     texts = ["".join(f"{line}\n" for line in lines).encode() for lines in (src, tgt)]
     if form == "gzip":
         files = tmp_path / "a.en.gz", tmp_path / "a.fr.gz"
-        source = TextSetReader([files])
+        reader = TextSetReader([files])
         texts = [gzip.compress(text) for text in texts]
     if form == "parts":
         more = tmp_path / "b.en", tmp_path / "b.fr"
-        source = TextSetReader([files, more])
+        reader = TextSetReader([files, more])
         for file, lines in zip(more, (src, tgt), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines[1050:]), "utf-8")
         texts = ["".join(f"{s}\n" for s in lines[:1050]).encode() for lines in (src, tgt)]
@@ -148,8 +148,8 @@ def test_find_misaligned_blocks_in_any_text_set(
     if form == "tsv":
         rows = [f"{t}\t{s}\n" for s, t in zip(src, tgt, strict=True)]
         (tmp_path / "a.tsv").write_text("".join(rows), "utf-8")
-        source = TextSetReader([(tmp_path / "a.tsv",)], "tsv", (1, 0))
-    [block] = find_misaligned_blocks(source, 1)
+        reader = TextSetReader([(tmp_path / "a.tsv",)], "tsv", (1, 0))
+    [block] = find_misaligned_blocks(reader, 1)
     assert (block.offset, block.reason) == (-1, "misaligned, translation 1 line up")
     assert abs(block.first - 1002) <= 2
     assert abs(block.last - 1100) <= 2
@@ -160,12 +160,12 @@ def test_find_misaligned_blocks_notices_changed_file(
 ) -> None:
     src, tgt = sides
     files = tmp_path / "a.en", tmp_path / "a.fr"
-    found = []
+    counts = []
     for target in (tgt, [*tgt[:1000], *tgt[1001:1100], tgt[1000], *tgt[1100:]]):
         for file, lines in zip(files, (src, target), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        found.append(len(find_misaligned_blocks(TextSetReader([files]), 1)))
-    assert found == [0, 1]
+        counts.append(len(find_misaligned_blocks(TextSetReader([files]), 1)))
+    assert counts == [0, 1]
 
 
 @pytest.mark.parametrize("announced", [True, False])
