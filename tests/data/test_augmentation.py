@@ -1,4 +1,4 @@
-"""Changes to training text: each as often as asked for, and each what it says."""
+"""Modifiers of training text have the configured effect at the configured rate."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SRC, TGT = "A small dog is running over there.", "Un petit chien court là-bas."
 ROUNDS = 4000
 
 
-def drawn(rng: random.Random, src: str = SRC, tgt: str = TGT, **rates: float) -> tuple[str, str]:
+def augment(rng: random.Random, src: str = SRC, tgt: str = TGT, **rates: float) -> tuple[str, str]:
     return augment_pair(src, tgt, AugmentConfig(**rates), rng)
 
 
-CHANGED = {
+IS_MODIFIED = {
     "upper": lambda src, tgt: (src, tgt) == (SRC.upper(), TGT.upper()),
     "title": lambda src, tgt: src.startswith("A Small Dog Is ") and tgt.startswith("Un Petit "),
     "typos": lambda src, tgt: src != SRC and tgt == TGT,
@@ -42,30 +42,30 @@ CHANGED = {
 
 
 def test_modifiers_cover_all_settings() -> None:
-    assert set(CHANGED) == set(AugmentConfig.model_fields)
+    assert set(IS_MODIFIED) == set(AugmentConfig.model_fields)
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.3])
-@pytest.mark.parametrize("name", CHANGED)
+@pytest.mark.parametrize("name", IS_MODIFIED)
 def test_augment_pair_applies_modifier_at_its_rate(name: str, rate: float) -> None:
     rng = random.Random(5)
-    found = [drawn(rng, **{name: rate}) for _ in range(ROUNDS)]
-    changed = [pair for pair in found if pair != (SRC, TGT)]
-    # A typo may swap two like letters or have no key beside; here 1 in 30 does.
-    least = 0.95 if name == "typos" else 1.0
+    pairs = [augment(rng, **{name: rate}) for _ in range(ROUNDS)]
+    changed = [pair for pair in pairs if pair != (SRC, TGT)]
+    # A typo may swap equal letters or find no adjacent key, here 1 of 30.
+    effective = 0.95 if name == "typos" else 1.0
     deviation = (rate * (1 - rate) * ROUNDS) ** 0.5
-    assert all(CHANGED[name](*pair) for pair in changed)
-    assert least * rate * ROUNDS - 5 * deviation < len(changed) < rate * ROUNDS + 5 * deviation
+    assert all(IS_MODIFIED[name](*pair) for pair in changed)
+    assert effective * rate * ROUNDS - 5 * deviation < len(changed) < rate * ROUNDS + 5 * deviation
 
 
 def test_augment_pair_modifiers_are_independent() -> None:
     rng = random.Random(5)
-    found = Counter(
+    counts = Counter(
         (src.isupper(), tgt[-1:] == ".")
-        for src, tgt in (drawn(rng, upper=0.5, punctuation=0.5) for _ in range(ROUNDS))
+        for src, tgt in (augment(rng, upper=0.5, punctuation=0.5) for _ in range(ROUNDS))
     )
-    assert len(found) == 4
-    assert all(abs(count - ROUNDS / 4) < 5 * (ROUNDS * 3 / 16) ** 0.5 for count in found.values())
+    assert len(counts) == 4
+    assert all(abs(count - ROUNDS / 4) < 5 * (ROUNDS * 3 / 16) ** 0.5 for count in counts.values())
 
 
 @given(LINES, LINES, st.integers(0, 99))
@@ -74,7 +74,7 @@ def test_augment_pair_with_rates_0_keeps_pair(src: str, tgt: str, seed: int) -> 
     assert augment_pair(src, tgt, AugmentConfig(), random.Random(seed)) == (src, tgt)
 
 
-RATES = st.fixed_dictionaries(dict.fromkeys(CHANGED, st.sampled_from([0.0, 0.3, 0.9])))
+RATES = st.fixed_dictionaries(dict.fromkeys(IS_MODIFIED, st.sampled_from([0.0, 0.3, 0.9])))
 
 
 @given(LINES, LINES, RATES, st.integers(0, 99))
@@ -84,7 +84,7 @@ def test_augment_pair_depends_on_rng_only(
 ) -> None:
     random.seed(seed)
     before = random.getstate()
-    first, again = (drawn(random.Random(seed), src, tgt, **rates) for _ in range(2))
+    first, again = (augment(random.Random(seed), src, tgt, **rates) for _ in range(2))
     assert first == again
     assert random.getstate() == before
 
@@ -94,9 +94,9 @@ def test_augment_pair_depends_on_rng_only(
 def test_augment_pair_keeps_number_of_words(src: str, tgt: str, name: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5):
-        found = drawn(rng, src, tgt, **{name: 0.9})
-        assert [side.count(" ") for side in found] == [src.count(" "), tgt.count(" ")]
-        assert all(word for side in found for word in side.split(" "))
+        augmented = augment(rng, src, tgt, **{name: 0.9})
+        assert [side.count(" ") for side in augmented] == [src.count(" "), tgt.count(" ")]
+        assert all(word for side in augmented for word in side.split(" "))
 
 
 @given(LINES, LINES, st.integers(0, 99))
@@ -104,41 +104,41 @@ def test_augment_pair_keeps_number_of_words(src: str, tgt: str, name: str, seed:
 def test_noise_adds_same_symbol_to_both_sides(src: str, tgt: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5):
-        found = drawn(rng, src, tgt, noise=0.9)
-        if found == (src, tgt):
+        augmented = augment(rng, src, tgt, noise=0.9)
+        if augmented == (src, tgt):
             continue
-        signs = []
-        for before, after in zip((src, tgt), found, strict=True):
+        symbols = []
+        for before, after in zip((src, tgt), augmented, strict=True):
             added = Counter(after.split(" ")) - Counter(before.split(" "))
-            [sign] = added.elements()
+            [symbol] = added.elements()
             words = after.split(" ")
-            places = [i for i, word in enumerate(words) if word == sign]
-            assert any([*words[:i], *words[i + 1 :]] == before.split(" ") for i in places)
-            signs.append(sign)
-        assert signs[0] == signs[1]
-        assert signs[0] in SYMBOLS
+            indices = [i for i, word in enumerate(words) if word == symbol]
+            assert any([*words[:i], *words[i + 1 :]] == before.split(" ") for i in indices)
+            symbols.append(symbol)
+        assert symbols[0] == symbols[1]
+        assert symbols[0] in SYMBOLS
 
 
 def test_noise_uses_all_symbols_and_positions() -> None:
     rng = random.Random(1)
-    found = [drawn(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
-    assert {sign for src, _ in found for sign in src} - set("a b") == set(SYMBOLS)
-    places = Counter(
-        next(i for i, c in enumerate(src) if c in SYMBOLS) for src, _ in found if len(src) > 3
+    pairs = [augment(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
+    assert {symbol for src, _ in pairs for symbol in src} - set("a b") == set(SYMBOLS)
+    positions = Counter(
+        next(i for i, c in enumerate(src) if c in SYMBOLS) for src, _ in pairs if len(src) > 3
     )
-    assert set(places) == {0, 2, 4}
-    assert min(places.values()) > ROUNDS / 4
+    assert set(positions) == {0, 2, 4}
+    assert min(positions.values()) > ROUNDS / 4
 
 
-@pytest.mark.parametrize("sign", SYMBOLS)
-def test_symbols_are_single_caseless_characters(sign: str) -> None:
-    assert not sign.isalnum()
-    assert sign.upper() == sign
-    assert not sign.isspace()
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_symbols_are_single_caseless_characters(symbol: str) -> None:
+    assert not symbol.isalnum()
+    assert symbol.upper() == symbol
+    assert not symbol.isspace()
 
 
 @pytest.mark.parametrize(
-    ("text", "where", "expected"),
+    ("text", "position", "expected"),
     [
         ("a b c", 0.0, "★ a b c"),
         ("a b c", 0.3, "a ★ b c"),
@@ -151,8 +151,8 @@ def test_symbols_are_single_caseless_characters(sign: str) -> None:
         ("", 0.5, "★"),
     ],
 )
-def test_insert_symbol_at_word_boundary(text: str, where: float, expected: str) -> None:
-    assert insert_symbol(text, "★", where) == expected
+def test_insert_symbol_at_word_boundary(text: str, position: float, expected: str) -> None:
+    assert insert_symbol(text, "★", position) == expected
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_title_case_capitalizes_first_letters(text: str, expected: str) -> None:
 def test_upper_precedes_title_and_keeps_noise() -> None:
     rates = {"upper": 0.9, "title": 0.9, "noise": 0.9}
     rng = random.Random(3)
-    found = {drawn(rng, "a cat", "un chat", **rates) for _ in range(1000)}
+    pairs = {augment(rng, "a cat", "un chat", **rates) for _ in range(1000)}
     plain = {
-        "".join(c for c in src if c not in SYMBOLS).strip().replace("  ", " ") for src, _ in found
+        "".join(c for c in src if c not in SYMBOLS).strip().replace("  ", " ") for src, _ in pairs
     }
     assert plain == {"a cat", "A CAT", "A Cat"}
 
@@ -200,25 +200,27 @@ def test_punctuation_is_removed_from_both_sides_only(
     src: str, tgt: str, expected: tuple[str, str]
 ) -> None:
     rng = random.Random(1)
-    found = {drawn(rng, src, tgt, punctuation=0.9) for _ in range(50)}
-    assert found == {(src, tgt), expected}
+    pairs = {augment(rng, src, tgt, punctuation=0.9) for _ in range(50)}
+    assert pairs == {(src, tgt), expected}
 
 
-def one_slip(word: str) -> dict[str, set[str]]:
-    """Return all that one misspell can make of a lower-case word, by kind."""
+def possible_typos(word: str) -> dict[str, set[str]]:
+    """Return all results of `misspell` for a lower-case word, by kind of typo."""
     keys = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-    beside = {
+    adjacent = {
         a: {b for row in keys for b in row if a in row and abs(row.index(a) - row.index(b)) == 1}
         for row in keys
         for a in row
     }
-    places = range(1, len(word))
+    positions = range(1, len(word))
     return {
-        "left out": {word[:i] + word[i + 1 :] for i in places},
-        "doubled": {word[: i + 1] + word[i:] for i in places},
-        "swapped": {word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :] for i in places},
+        "left out": {word[:i] + word[i + 1 :] for i in positions},
+        "doubled": {word[: i + 1] + word[i:] for i in positions},
+        "swapped": {word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :] for i in positions},
         "replaced": {
-            word[:i] + key + word[i + 1 :] for i in places for key in beside.get(word[i], {word[i]})
+            word[:i] + key + word[i + 1 :]
+            for i in positions
+            for key in adjacent.get(word[i], {word[i]})
         },
     }
 
@@ -226,11 +228,11 @@ def one_slip(word: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("word", ["cat", "world", "été", "x1y"])
 def test_misspell_makes_every_kind_of_typo(word: str) -> None:
     rng = random.Random(2)
-    found = Counter(misspell(word, rng) for _ in range(ROUNDS))
-    possible = one_slip(word)
-    assert set(found) == set().union(*possible.values())
-    for kind in possible.values():  # a quarter each, and what another kind makes too
-        assert sum(found[its] for its in kind) > ROUNDS / 4 - 5 * (ROUNDS * 3 / 16) ** 0.5
+    counts = Counter(misspell(word, rng) for _ in range(ROUNDS))
+    possible = possible_typos(word)
+    assert set(counts) == set().union(*possible.values())
+    for kind in possible.values():  # a quarter each, or more if kinds overlap
+        assert sum(counts[typo] for typo in kind) > ROUNDS / 4 - 5 * (ROUNDS * 3 / 16) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -248,11 +250,11 @@ def test_add_typos_changes_a_tenth_of_long_words() -> None:
     words = [f"number{i}" for i in range(40)] + ["to", "a"] * 10
     rng = random.Random(1)
     for _ in range(50):
-        found = add_typos(" ".join(words), rng).split(" ")
-        assert found[40:] == words[40:]
-        wrong = sum(a != b for a, b in zip(found, words, strict=True))
-        # A misspell that swaps or replaces alike is none; here only digits have no key beside them.
-        assert 0 < wrong <= TYPOS_PER_WORD * 40
+        changed = add_typos(" ".join(words), rng).split(" ")
+        assert changed[40:] == words[40:]
+        count = sum(a != b for a, b in zip(changed, words, strict=True))
+        # A swap of equal letters changes nothing; digits have no adjacent keys.
+        assert 0 < count <= TYPOS_PER_WORD * 40
     assert add_typos("to be or", rng) == "to be or"
     assert add_typos("", rng) == ""
     assert {add_typos("a dog", rng) for _ in range(100)} > {"a dg", "a odg", "a dogg"}

@@ -1,4 +1,4 @@
-"""Batches: every row once, within the budget, in the shapes given, by a pure function."""
+"""Planned batches contain each row once, within the budget and in the given shapes."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from nmt.data.batching.batches import (
 from nmt.data.batching.buckets import (
     MAX_COUNTED_LENGTH,
     BatchShapes,
+    WeightedLengths,
     choose_shapes,
     length_histogram,
 )
@@ -34,8 +35,8 @@ MULTI30K = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "
 PLANS = settings(max_examples=60, derandomize=True, deadline=None)
 LENGTHS = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=120)
 BUDGETS = st.sampled_from([1, 20, 64, 100, 333, 1000])
-MOST = st.sampled_from([1, 2, 3, 8, 30, 1000])
-"""Shapes, at most."""
+MAX_SHAPES = st.sampled_from([1, 2, 3, 8, 30, 1000])
+"""Maximum number of shapes."""
 
 
 def array(values: list[int]) -> Int64Array:
@@ -46,17 +47,19 @@ def columns(pairs: list[tuple[int, int]]) -> tuple[Int64Array, Int64Array]:
     return array([src for src, _ in pairs]), array([tgt for _, tgt in pairs])
 
 
-def plain(batches: list[Batch]) -> list[tuple[list[int], int, int]]:
+def as_tuples(batches: list[Batch]) -> list[tuple[list[int], int, int]]:
     return [(batch.rows.tolist(), batch.src_length, batch.tgt_length) for batch in batches]
 
 
-def shapes_of(pairs: list[tuple[int, int]], most: int) -> BatchShapes:
-    return choose_shapes(length_histogram([(*columns(pairs), 1.0)]), most)
+def shapes_of(pairs: list[tuple[int, int]], max_shapes: int) -> BatchShapes:
+    return choose_shapes(length_histogram([WeightedLengths(*columns(pairs), 1.0)]), max_shapes)
 
 
-def plan(pairs: list[tuple[int, int]], budget: int, most: int, tight: bool = False) -> list[Batch]:
-    """Plan pairs of these lengths with the shapes that suit them best."""
-    return list(plan_batches(*columns(pairs), budget, shapes_of(pairs, most), tight))
+def plan(
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int, pad_to_longest: bool = False
+) -> list[Batch]:
+    """Plan pairs of these lengths with the best shapes for them."""
+    return list(plan_batches(*columns(pairs), budget, shapes_of(pairs, max_shapes), pad_to_longest))
 
 
 def rows_of(batches: list[Batch]) -> list[list[int]]:
@@ -67,23 +70,23 @@ def all_rows(batches: list[Batch]) -> list[int]:
     return sorted(row for rows in rows_of(batches) for row in rows)
 
 
-@given(LENGTHS, BUDGETS, MOST, st.booleans())
+@given(LENGTHS, BUDGETS, MAX_SHAPES, st.booleans())
 @PLANS
 def test_plan_batches_contains_each_row_once(
-    pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int, pad_to_longest: bool
 ) -> None:
-    assert all_rows(plan(pairs, budget, most, tight)) == list(range(len(pairs)))
+    assert all_rows(plan(pairs, budget, max_shapes, pad_to_longest)) == list(range(len(pairs)))
 
 
-@given(LENGTHS, BUDGETS, MOST)
+@given(LENGTHS, BUDGETS, MAX_SHAPES)
 @PLANS
 def test_plan_batches_fits_rows_within_budget(
-    pairs: list[tuple[int, int]], budget: int, most: int
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int
 ) -> None:
     src, tgt = columns(pairs)
-    batches = plan(pairs, budget, most)
-    shapes = shapes_of(pairs, most)
-    known = {
+    batches = plan(pairs, budget, max_shapes)
+    shapes = shapes_of(pairs, max_shapes)
+    allowed = {
         (int(s), int(t))
         for t, sources in zip(shapes.tgt_lengths, shapes.src_lengths, strict=True)
         for s in sources
@@ -93,31 +96,37 @@ def test_plan_batches_fits_rows_within_budget(
         assert batch.tgt_tokens <= budget or len(batch.rows) == 1
         assert src[batch.rows].max() <= batch.src_length
         assert tgt[batch.rows].max() <= batch.tgt_length
-        assert (batch.src_length, batch.tgt_length) in known
-    assert len({(batch.src_length, batch.tgt_length) for batch in batches}) <= most
+        assert (batch.src_length, batch.tgt_length) in allowed
+    assert len({(batch.src_length, batch.tgt_length) for batch in batches}) <= max_shapes
 
 
-@given(LENGTHS, BUDGETS, MOST)
+@given(LENGTHS, BUDGETS, MAX_SHAPES)
 @PLANS
 def test_pad_to_longest_keeps_rows_and_shrinks_shapes(
-    pairs: list[tuple[int, int]], budget: int, most: int
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int
 ) -> None:
     src, tgt = columns(pairs)
-    tight = plan(pairs, budget, most, tight=True)
-    assert rows_of(tight) == rows_of(plan(pairs, budget, most))
-    for batch in tight:
+    batches = plan(pairs, budget, max_shapes, pad_to_longest=True)
+    assert rows_of(batches) == rows_of(plan(pairs, budget, max_shapes))
+    for batch in batches:
         assert batch.src_length == src[batch.rows].max()
         assert batch.tgt_length == tgt[batch.rows].max()
 
 
-@given(LENGTHS, LENGTHS, BUDGETS, MOST, st.booleans())
+@given(LENGTHS, LENGTHS, BUDGETS, MAX_SHAPES, st.booleans())
 @PLANS
 def test_plan_batches_with_foreign_shapes_fits_all_rows(
-    pairs: list[tuple[int, int]], seen: list[tuple[int, int]], budget: int, most: int, tight: bool
+    pairs: list[tuple[int, int]],
+    other_pairs: list[tuple[int, int]],
+    budget: int,
+    max_shapes: int,
+    pad_to_longest: bool,
 ) -> None:
-    """Text that is drawn anew can be longer than all that the shapes were made for."""
+    """Online encoding can return longer text than that for which the shapes were chosen."""
     src, tgt = columns(pairs)
-    batches = list(plan_batches(src, tgt, budget, shapes_of(seen, most), tight))
+    batches = list(
+        plan_batches(src, tgt, budget, shapes_of(other_pairs, max_shapes), pad_to_longest)
+    )
     assert all_rows(batches) == list(range(len(pairs)))
     for batch in batches:
         assert src[batch.rows].max() <= batch.src_length
@@ -125,18 +134,20 @@ def test_plan_batches_with_foreign_shapes_fits_all_rows(
         assert batch.tgt_tokens <= budget or len(batch.rows) == 1
 
 
-@pytest.mark.parametrize("tight", [False, True])
-@pytest.mark.parametrize("most", [1, 2, 8])
-def test_plan_batches_beyond_counted_lengths_fits_rows(most: int, tight: bool) -> None:
-    odd = [
+@pytest.mark.parametrize("pad_to_longest", [False, True])
+@pytest.mark.parametrize("max_shapes", [1, 2, 8])
+def test_plan_batches_beyond_counted_lengths_fits_rows(
+    max_shapes: int, pad_to_longest: bool
+) -> None:
+    long_pairs = [
         (MAX_COUNTED_LENGTH + 400, 2 * MAX_COUNTED_LENGTH),
         (MAX_COUNTED_LENGTH + 70, 5),
         (5, MAX_COUNTED_LENGTH + 6),
         (MAX_COUNTED_LENGTH, MAX_COUNTED_LENGTH),
     ]
-    pairs = [(3, 3)] * 10 + odd
+    pairs = [(3, 3)] * 10 + long_pairs
     src, tgt = columns(pairs)
-    batches = plan(pairs, 1500, most, tight)
+    batches = plan(pairs, 1500, max_shapes, pad_to_longest)
     assert all_rows(batches) == list(range(len(pairs)))
     for batch in batches:
         assert src[batch.rows].max() <= batch.src_length
@@ -144,50 +155,52 @@ def test_plan_batches_beyond_counted_lengths_fits_rows(most: int, tight: bool) -
         assert batch.tgt_tokens <= 1500 or len(batch.rows) == 1
 
 
-@given(LENGTHS, BUDGETS, MOST)
+@given(LENGTHS, BUDGETS, MAX_SHAPES)
 @PLANS
 def test_plan_batches_only_last_batch_is_small(
-    pairs: list[tuple[int, int]], budget: int, most: int
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int
 ) -> None:
-    batches = plan(pairs, budget, most)
+    batches = plan(pairs, budget, max_shapes)
     small = [b for b in batches if len(b.rows) < max(1, budget // b.tgt_length)]
     assert small in ([], batches[-1:])
 
 
-@given(LENGTHS, BUDGETS, MOST)
+@given(LENGTHS, BUDGETS, MAX_SHAPES)
 @PLANS
 def test_plan_batches_ascends_in_target_length(
-    pairs: list[tuple[int, int]], budget: int, most: int
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int
 ) -> None:
-    lengths = [batch.tgt_length for batch in plan(pairs, budget, most)]
+    lengths = [batch.tgt_length for batch in plan(pairs, budget, max_shapes)]
     assert lengths == sorted(lengths)
 
 
-@given(LENGTHS, BUDGETS, MOST, st.booleans())
+@given(LENGTHS, BUDGETS, MAX_SHAPES, st.booleans())
 @PLANS
 def test_plan_batches_is_a_pure_function(
-    pairs: list[tuple[int, int]], budget: int, most: int, tight: bool
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int, pad_to_longest: bool
 ) -> None:
     src, tgt = columns(pairs)
-    shapes = shapes_of(pairs, most)
+    shapes = shapes_of(pairs, max_shapes)
     state = np.random.get_state()[1].tolist()  # type: ignore[union-attr,index]
-    first = list(plan_batches(src, tgt, budget, shapes, tight))
+    first = list(plan_batches(src, tgt, budget, shapes, pad_to_longest))
     np.random.default_rng(9).random(3)
-    assert plain(list(plan_batches(src, tgt, budget, shapes, tight))) == plain(first)
+    assert as_tuples(list(plan_batches(src, tgt, budget, shapes, pad_to_longest))) == as_tuples(
+        first
+    )
     assert np.random.get_state()[1].tolist() == state  # type: ignore[union-attr,index]
     assert list(zip(src.tolist(), tgt.tolist(), strict=True)) == pairs
 
 
-@given(LENGTHS, BUDGETS, MOST, st.randoms(use_true_random=False))
+@given(LENGTHS, BUDGETS, MAX_SHAPES, st.randoms(use_true_random=False))
 @PLANS
 def test_plan_batches_batch_counts_ignore_pair_order(
-    pairs: list[tuple[int, int]], budget: int, most: int, random: Random
+    pairs: list[tuple[int, int]], budget: int, max_shapes: int, random: Random
 ) -> None:
-    """Every epoch takes as long, wherever its pairs stand."""
+    """All epochs have equally many batches."""
     shuffled = list(pairs)
     random.shuffle(shuffled)
     counts = [
-        Counter((len(b.rows), b.tgt_length) for b in plan(order, budget, most))
+        Counter((len(b.rows), b.tgt_length) for b in plan(order, budget, max_shapes))
         for order in (pairs, shuffled)
     ]
     assert counts[0] == counts[1]
@@ -196,12 +209,12 @@ def test_plan_batches_batch_counts_ignore_pair_order(
 def test_plan_batches_pair_order_decides_composition() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 40, (500, 2))
-    meetings = []
+    compositions = []
     for seed in (1, 2):
         order = np.random.default_rng(seed).permutation(len(lengths))
         batches = plan([(int(s), int(t)) for s, t in lengths[order]], 200, 30)
-        meetings.append({tuple(sorted(order[batch.rows].tolist())) for batch in batches})
-    assert meetings[0] != meetings[1]
+        compositions.append({tuple(sorted(order[batch.rows].tolist())) for batch in batches})
+    assert compositions[0] != compositions[1]
 
 
 def test_plan_batches_keeps_order_of_equal_lengths() -> None:
@@ -254,17 +267,17 @@ def test_largest_batches_maximize_tokens_and_token_pairs() -> None:
     assert largest_batches([wide, tall, even, long]) == [even, long]
 
 
-@pytest.mark.skipif(not MULTI30K.is_dir(), reason="../shared/corpora/multi30k is not here")
+@pytest.mark.skipif(not MULTI30K.is_dir(), reason="../shared/corpora/multi30k is missing")
 def test_plan_batches_on_multi30k_pads_little() -> None:
     text = {side: list(read_lines(MULTI30K / f"train.{side}")) for side in ("en", "de")}
     sample = [*text["en"][:4000], *text["de"][:4000]]
     config = TokenizerConfig(type="bpe", vocab_size=4000)
     tokenizer = Tokenizer(train_tokenizer(sample, config, False, "the text"))
     src, tgt = (array([len(row) + 1 for row in tokenizer.encode(text[s])]) for s in ("en", "de"))
-    few = choose_shapes(length_histogram([(src, tgt, 1.0)]), 40)
+    shapes = choose_shapes(length_histogram([WeightedLengths(src, tgt, 1.0)]), 40)
     for batches in (
         plan_eval_batches(src, tgt, 4096),
-        list(plan_batches(src, tgt, 4096, few, pad_to_longest=False)),
+        list(plan_batches(src, tgt, 4096, shapes, pad_to_longest=False)),
     ):
         padded = sum(batch.tgt_tokens for batch in batches)
         assert 1 - tgt.sum() / padded < 0.08

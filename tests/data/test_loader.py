@@ -1,4 +1,4 @@
-"""What a training step is handed, checked against the corpus by hand."""
+"""Micro-batches match the corpus, and prefetching keeps their order."""
 
 from __future__ import annotations
 
@@ -111,36 +111,42 @@ def test_build_rank_batch_micro_batches_keep_order(
 ) -> None:
     batches = plan(corpus)
     for batch in batches:
-        update = build_rank_batch(corpus, batch, tokenizers, tokens, ProcessGroup()).micro_batches
-        whole = build_micro_batch(corpus, batch, tokenizers)
-        assert torch.cat([micro.src for micro in update]).equal(whole.src)
-        assert torch.cat([micro.tgt_in for micro in update]).equal(whole.tgt_in)
-        assert torch.cat([micro.targets for micro in update]).equal(whole.targets)
-        assert torch.cat([micro.src_len for micro in update]).equal(whole.src_len)
-        assert sum(len(micro.src) for micro in update) == len(whole.src)
+        micro_batches = build_rank_batch(
+            corpus, batch, tokenizers, tokens, ProcessGroup()
+        ).micro_batches
+        full_batch = build_micro_batch(corpus, batch, tokenizers)
+        assert torch.cat([micro.src for micro in micro_batches]).equal(full_batch.src)
+        assert torch.cat([micro.tgt_in for micro in micro_batches]).equal(full_batch.tgt_in)
+        assert torch.cat([micro.targets for micro in micro_batches]).equal(full_batch.targets)
+        assert torch.cat([micro.src_len for micro in micro_batches]).equal(full_batch.src_len)
+        assert sum(len(micro.src) for micro in micro_batches) == len(full_batch.src)
         if tokens is not None:
-            assert all(micro.padded_tokens <= tokens or len(micro.src) == 1 for micro in update)
+            assert all(
+                micro.padded_tokens <= tokens or len(micro.src) == 1 for micro in micro_batches
+            )
 
 
 @pytest.mark.parametrize("size", [2, 3, 60])
 def test_build_rank_batch_divides_rows_among_ranks(
     corpus: Corpus, tokenizers: Tokenizers, size: int
 ) -> None:
-    """Every row once, and every worker knows the tokens of all; one without rows counts none."""
+    """Each row is on one rank; all ranks know the tokens of all; ranks without rows count none."""
     for batch in plan(corpus):
-        whole = build_rank_batch(corpus, batch, tokenizers, None, ProcessGroup())
-        shares = [
+        full_batch = build_rank_batch(corpus, batch, tokenizers, None, ProcessGroup())
+        rank_batches = [
             build_rank_batch(corpus, batch, tokenizers, 25, ProcessGroup(r, size))
             for r in range(size)
         ]
-        assert {share.tgt_tokens for share in shares} == {whole.tgt_tokens}
-        assert {share.padded_tokens for share in shares} == {whole.padded_tokens}
-        counted = [b for s in shares for b in s.micro_batches if b.tgt_tokens]
-        assert sum(b.tgt_tokens for b in counted) == whole.tgt_tokens
+        assert {rank_batch.tgt_tokens for rank_batch in rank_batches} == {full_batch.tgt_tokens}
+        assert {rank_batch.padded_tokens for rank_batch in rank_batches} == {
+            full_batch.padded_tokens
+        }
+        counted = [b for r in rank_batches for b in r.micro_batches if b.tgt_tokens]
+        assert sum(b.tgt_tokens for b in counted) == full_batch.tgt_tokens
         rows = sorted(row for b in counted for row in b.tgt_in.tolist())
-        assert rows == sorted(whole.micro_batches[0].tgt_in.tolist())
-        assert all(share.micro_batches for share in shares)
-        assert sum(len(b.targets) == 0 for s in shares for b in s.micro_batches) == max(
+        assert rows == sorted(full_batch.micro_batches[0].tgt_in.tolist())
+        assert all(rank_batch.micro_batches for rank_batch in rank_batches)
+        assert sum(len(b.targets) == 0 for r in rank_batches for b in r.micro_batches) == max(
             0, size - len(batch.rows)
         )
 
@@ -189,19 +195,19 @@ def wait_until(condition: object) -> bool:
 
 
 def test_prefetch_computes_limited_number_ahead() -> None:
-    made: list[int] = []
+    computed: list[int] = []
 
     def items() -> Iterator[int]:
         for number in range(100):
-            made.append(number)
+            computed.append(number)
             yield number
 
     stream = prefetch(items())
     assert next(stream) == 0
-    # One item was taken, PREFETCH wait in the queue and one more is held by the thread.
-    assert wait_until(lambda: len(made) == PREFETCH + 2)
+    # One item was consumed, PREFETCH are in the queue, and the thread holds one more.
+    assert wait_until(lambda: len(computed) == PREFETCH + 2)
     time.sleep(0.02)
-    assert len(made) == PREFETCH + 2
+    assert len(computed) == PREFETCH + 2
     stream.close()  # type: ignore[attr-defined]
 
 
@@ -217,11 +223,11 @@ def test_prefetch_raises_error_after_earlier_items(error: type[BaseException]) -
         next(stream)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 3])
-def test_prefetch_close_ends_thread(taken: int) -> None:
+@pytest.mark.parametrize("consumed", [0, 1, 3])
+def test_prefetch_close_ends_thread(consumed: int) -> None:
     before = set(threading.enumerate())
     stream = prefetch(count())
-    assert list(islice(stream, taken)) == list(range(taken))
+    assert list(islice(stream, consumed)) == list(range(consumed))
     stream.close()  # type: ignore[attr-defined]
     assert set(threading.enumerate()) <= before
 
