@@ -62,7 +62,7 @@ def averaged(checkpoints: list[Path], output: Path) -> bool:
     )
 
 
-def test_one_checkpoint_averaged_is_itself_and_does_all_a_run_does(tmp_path: Path) -> None:
+def test_average_of_one_checkpoint_equals_it(tmp_path: Path) -> None:
     run = shutil.copytree(FROZEN, tmp_path / "run", symlinks=True)
     output = tmp_path / "x" / "average"
     result = done(nmt("average", run, run / "last", "-o", output))
@@ -83,7 +83,7 @@ def test_one_checkpoint_averaged_is_itself_and_does_all_a_run_does(tmp_path: Pat
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
-def test_an_average_is_exported(tmp_path: Path) -> None:
+def test_average_can_be_exported(tmp_path: Path) -> None:
     tiny = make_exportable(tmp_path)
     done(tiny.train())
     output = tmp_path / "average"
@@ -94,7 +94,7 @@ def test_an_average_is_exported(tmp_path: Path) -> None:
     assert len(done(theirs).lines) == 2
 
 
-def test_the_newest_checkpoints_are_averaged(
+def test_average_last_uses_newest_checkpoints(
     tiny: Tiny, steps: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tiny.folder / "average"
@@ -119,7 +119,7 @@ def test_the_newest_checkpoints_are_averaged(
     ("scores", "best"),
     [([1.0, 3.0, 2.0], [1, 2]), ([2.0, 2.0, 1.0], [0, 1]), ([float("nan"), 1.0, 2.0], [2, 1])],
 )
-def test_the_best_checkpoints_are_averaged(
+def test_average_best_uses_best_checkpoints(
     tiny: Tiny, steps: list[Path], scores: list[float], best: list[int]
 ) -> None:
     state = json.loads((steps[2] / "state.json").read_text())
@@ -131,7 +131,7 @@ def test_the_best_checkpoints_are_averaged(
     assert averaged([steps[i] for i in best], output)
 
 
-def test_runs_are_averaged_by_their_best(tiny: Tiny, steps: list[Path]) -> None:
+def test_average_of_runs_uses_best_checkpoints(tiny: Tiny, steps: list[Path]) -> None:
     other = tiny.folder / "other"
     done(tiny.train(*KEPT, *settings(train__seed=2, model__dropout=0.1), run=other))
     output = tiny.folder / "average"
@@ -141,7 +141,7 @@ def test_runs_are_averaged_by_their_best(tiny: Tiny, steps: list[Path]) -> None:
     assert done(nmt("translate", "-m", output, stdin="1 2\n")).lines
 
 
-def test_an_average_is_no_run_to_go_on_with(tiny: Tiny, steps: list[Path]) -> None:
+def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     done(nmt("average", *steps, "-o", output))
     before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
@@ -155,7 +155,7 @@ def test_an_average_is_no_run_to_go_on_with(tiny: Tiny, steps: list[Path]) -> No
     assert not (output / "average.json").exists()
 
 
-def test_fewer_checkpoints_than_asked_for_are_counted(tiny: Tiny, steps: list[Path]) -> None:
+def test_average_of_too_few_checkpoints_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     asked = nmt("average", tiny.run, "--last", 4, "-o", output)
     refused(asked, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
@@ -168,7 +168,7 @@ def test_fewer_checkpoints_than_asked_for_are_counted(tiny: Tiny, steps: list[Pa
     assert not output.exists()
 
 
-def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
+def test_average_of_other_folder_names_it(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     missing = steps[0].with_name("step_00000003")
     refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")
@@ -186,7 +186,7 @@ def test_what_is_no_checkpoint_is_named(tiny: Tiny, steps: list[Path]) -> None:
     assert not output.exists()
 
 
-def test_other_models_and_tokenizers_are_refused(tiny: Tiny) -> None:
+def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
     output, other = tiny.folder / "average", tiny.folder / "other"
 
     def with_other(**values: object) -> Result:
@@ -213,7 +213,7 @@ def test_other_models_and_tokenizers_are_refused(tiny: Tiny) -> None:
     assert not output.exists()
 
 
-def test_an_output_that_is_there_is_left_alone(tiny: Tiny) -> None:
+def test_average_does_not_overwrite_output(tiny: Tiny) -> None:
     taken = tiny.folder / "taken"
     for make in (taken.mkdir, lambda: (taken.rmdir(), taken.write_text("mine"))):
         make()
@@ -231,7 +231,7 @@ def test_an_output_that_is_there_is_left_alone(tiny: Tiny) -> None:
         (["--best", "many"], "--best"),
     ],
 )
-def test_flags_that_do_not_go_together_are_refused(
+def test_average_exclusive_options_are_refused(
     tmp_path: Path, flags: list[object], word: str
 ) -> None:
     result = nmt("average", tmp_path, *flags, "-o", tmp_path / "average")
@@ -240,7 +240,7 @@ def test_flags_that_do_not_go_together_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_average_interrupted_leaves_no_files(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 

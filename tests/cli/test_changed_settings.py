@@ -22,7 +22,7 @@ MORE = settings(train__max_updates=3)
         ("train.label_smoothing=0.2", "changed: train.label_smoothing: 0.1 -> 0.2"),
     ],
 )
-def test_a_setting_that_may_change_is_applied_and_logged(tiny: Tiny, name: str, line: str) -> None:
+def test_resume_applies_and_logs_changed_setting(tiny: Tiny, name: str, line: str) -> None:
     done(tiny.train())
     result = done(tiny.train("--resume", *MORE, "--set", name))
     assert f"{line}\n" in result.err
@@ -34,7 +34,7 @@ def test_a_setting_that_may_change_is_applied_and_logged(tiny: Tiny, name: str, 
     )
 
 
-def test_a_new_rate_is_the_rate_of_the_next_update(tiny: Tiny) -> None:
+def test_resume_with_new_rate_uses_it_in_next_step(tiny: Tiny) -> None:
     flags = settings(train__warmup=0, train__validate_every=1)
     done(tiny.train(*flags))
     done(tiny.train("--resume", *flags, *MORE, *settings(train__lr=0.02)))
@@ -57,7 +57,7 @@ def test_a_new_rate_is_the_rate_of_the_next_update(tiny: Tiny) -> None:
         ("train.ema=0.9", "train.ema: None -> 0.9"),
     ],
 )
-def test_a_setting_that_the_weights_hang_on_is_refused(tiny: Tiny, name: str, change: str) -> None:
+def test_resume_with_changed_fixed_setting_is_refused(tiny: Tiny, name: str, change: str) -> None:
     done(tiny.train())
     before = (tiny.run / "config.yaml").read_bytes()
     result = tiny.train("--resume", *MORE, "--set", name)
@@ -67,13 +67,13 @@ def test_a_setting_that_the_weights_hang_on_is_refused(tiny: Tiny, name: str, ch
     assert (tiny.run / "config.yaml").read_bytes() == before
 
 
-def test_unchanged_settings_are_not_mentioned(tiny: Tiny) -> None:
+def test_resume_does_not_log_unchanged_settings(tiny: Tiny) -> None:
     done(tiny.train())
     result = done(tiny.train("--resume"))
     assert "changed:" not in result.err
 
 
-def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
+def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
     auto = settings(train__precision="auto")
     done(tiny.train(*auto))
     file = tiny.run / "config.yaml"
@@ -92,7 +92,7 @@ def test_a_measured_precision_is_kept(tiny: Tiny) -> None:
     assert not any(reason in result.err for reason in reasons)
 
 
-def test_a_measured_micro_batch_is_recorded_and_kept(tiny: Tiny) -> None:
+def test_resume_reuses_measured_micro_batch(tiny: Tiny) -> None:
     auto = settings(train__micro_batch_tokens="auto")
     result = done(tiny.train(*auto))
     assert "micro-batches of 200 tokens: peak memory " in result.err
@@ -105,7 +105,7 @@ def test_a_measured_micro_batch_is_recorded_and_kept(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("flags", [["train"], ["train", "--resume"], ["prepare"], ["tokenizer"]])
-def test_a_run_does_not_go_on_with_another_text(tiny: Tiny, flags: list[str]) -> None:
+def test_resume_with_other_text_is_refused(tiny: Tiny, flags: list[str]) -> None:
     done(tiny.train())
     before = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for side in ("in", "out"):
@@ -120,7 +120,7 @@ def test_a_run_does_not_go_on_with_another_text(tiny: Tiny, flags: list[str]) ->
     assert after == before
 
 
-def test_text_that_moved_is_the_same_text(tiny: Tiny) -> None:
+def test_resume_with_moved_text_continues(tiny: Tiny) -> None:
     done(tiny.train())
     for side in ("in", "out"):
         (tiny.folder / f"train.{side}").rename(tiny.folder / f"moved.{side}")

@@ -41,9 +41,7 @@ def scored(tiny: Tiny) -> Tiny:
 
 
 @pytest.mark.parametrize("older_release", [False, True])
-def test_resume_with_another_validation_text_restarts_scores(
-    scored: Tiny, older_release: bool
-) -> None:
+def test_resume_with_other_validation_text_resets_scores(scored: Tiny, older_release: bool) -> None:
     if older_release:
         edit_state(scored, scored_on=None)
     result = done(scored.train(*MORE, *other_valid(scored)))
@@ -59,14 +57,14 @@ def test_resume_with_another_validation_text_restarts_scores(
     assert f"at update {state['best_update']}" in result.err.split("finished: ")[1]
 
 
-def test_resume_with_another_stop_metric_restarts_scores(scored: Tiny) -> None:
+def test_resume_with_other_stop_metric_resets_scores(scored: Tiny) -> None:
     done(scored.train(*MORE, *settings(train__stop_metric="loss")))
     state = state_of(scored)
     assert sorted(state["scores"]) == ["2", "3", "4"]
     assert 0 < state["best_score"] == min(state["scores"].values())
 
 
-def test_finished_run_is_scored_on_another_validation_text(scored: Tiny) -> None:
+def test_finished_run_is_scored_on_other_validation_text(scored: Tiny) -> None:
     """Also without a further update; the average of the best goes by the new scores."""
     flags = [*EVERY, "--resume", "--accept-changes", *other_valid(scored)]
     done(scored.train(*flags))

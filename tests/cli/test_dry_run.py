@@ -12,7 +12,7 @@ from tinyruns import Tiny
 from nmt.core.logging import size
 
 
-def test_a_dry_run_names_time_memory_and_disk_on_stdout(tiny: Tiny) -> None:
+def test_dry_run_prints_time_memory_and_disk(tiny: Tiny) -> None:
     result = done(tiny.train("--dry-run"))
     rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in result.lines)
     assert list(rows) == [
@@ -75,7 +75,7 @@ def test_failed_dry_run_removes_what_it_wrote(tiny: Tiny) -> None:
     assert not tiny.run.exists()
 
 
-def test_a_real_run_afterwards_is_the_run_it_would_have_been(tiny: Tiny) -> None:
+def test_train_after_dry_run_is_unchanged(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     done(tiny.train("--dry-run"))
     result = done(tiny.train())
@@ -87,7 +87,7 @@ def test_a_real_run_afterwards_is_the_run_it_would_have_been(tiny: Tiny) -> None
         assert (tiny.run / "last" / name).read_bytes() == (other / "last" / name).read_bytes()
 
 
-def test_the_disk_named_is_the_disk_taken(tiny: Tiny) -> None:
+def test_dry_run_predicts_disk_space(tiny: Tiny) -> None:
     wide = settings(model__d_hidden=64, model__d_embed=32)
     dry = done(tiny.train("--dry-run", *wide))
     named = re.search(r"disk at most +(.+), (.+) a checkpoint", dry.out)
@@ -97,7 +97,7 @@ def test_the_disk_named_is_the_disk_taken(tiny: Tiny) -> None:
     assert named[2] == size(sum(file.stat().st_size for file in files))
 
 
-def test_a_dry_run_of_a_run_that_has_begun_changes_nothing(tiny: Tiny) -> None:
+def test_dry_run_of_existing_run_is_refused(tiny: Tiny) -> None:
     done(tiny.train())
     kept = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for flags in ([], ["--resume", *settings(train__max_updates=9)], ["--overwrite"]):

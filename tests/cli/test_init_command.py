@@ -68,7 +68,7 @@ def init_messages(src: str, tgt: str, *flags: object) -> tuple[Path, str]:
     return file, result.err
 
 
-def test_the_config_trains_as_it_is() -> None:
+def test_init_config_trains_unchanged() -> None:
     corpus(Path("text"), 400, ("corpus.en", "corpus.fr"))
     config = init("text/corpus.en", "text/corpus.fr")
     assert config == Path("en-fr.yaml")
@@ -77,14 +77,14 @@ def test_the_config_trains_as_it_is() -> None:
     assert done(nmt("translate", *settings(decode__max_length_ratio=0.1), stdin=b"ban\n")).lines
 
 
-def test_languages_and_prefix_come_from_the_endings() -> None:
+def test_init_takes_languages_from_file_names() -> None:
     corpus(Path("text"), 50, ("a.de", "a.pt-BR"))
     config = load_config(init("text/a.de", "text/a.pt-BR"))
     assert (config.data.src, config.data.tgt) == ("de", "pt-BR")
     assert config.data.train == [Path("text/a").resolve()]
 
 
-def test_norwegian_is_a_language() -> None:
+def test_init_quotes_norwegian_code() -> None:
     corpus(Path(), 50, ("a.no", "a.en"))
     assert load_config(init("a.no", "a.en")).data.src == "no"
 
@@ -93,7 +93,7 @@ def test_norwegian_is_a_language() -> None:
     "names",
     [("one.en", "other.fr"), ("source.txt", "target.txt"), ("a b.en", "c: d.fr"), ("x", "y")],
 )
-def test_files_without_a_common_prefix_are_named_as_a_pair(names: tuple[str, str]) -> None:
+def test_init_names_both_files_without_common_prefix(names: tuple[str, str]) -> None:
     corpus(Path("text"), 60, names)
     config = init(f"text/{names[0]}", f"text/{names[1]}", "-o", "configs/my.yaml")
     pair = load_config(config, check_files=True).data.train[0]
@@ -103,12 +103,12 @@ def test_files_without_a_common_prefix_are_named_as_a_pair(names: tuple[str, str
     done(nmt("train", config, "--device", "cpu", *FAST))
 
 
-def test_two_files_of_one_ending_get_two_languages() -> None:
+def test_init_with_equal_endings_uses_placeholders() -> None:
     corpus(Path(), 60, ("a.en", "b.en"))
     load_config(init("a.en", "b.en"), check_files=True)
 
 
-def test_compressed_text_is_read_and_its_prefix_found() -> None:
+def test_init_reads_compressed_text() -> None:
     corpus(Path(), 60, ("a.en", "a.fr"))
     for name in ("a.en", "a.fr"):
         Path(f"{name}.gz").write_bytes(gzip.compress(Path(name).read_bytes()))
@@ -121,7 +121,7 @@ def test_compressed_text_is_read_and_its_prefix_found() -> None:
 @pytest.mark.parametrize(
     ("count", "d_hidden", "d_embed", "valid"), [(50, 256, 128, 5), (3000, 256, 256, 300)]
 )
-def test_sizes_follow_the_amount_of_text(
+def test_init_sizes_follow_amount_of_text(
     count: int, d_hidden: int, d_embed: int, valid: int
 ) -> None:
     corpus(Path(), count, ("a.en", "a.fr"))
@@ -130,7 +130,7 @@ def test_sizes_follow_the_amount_of_text(
     assert config.data.valid == valid
 
 
-def test_the_vocabulary_is_named_where_the_words_allow_it() -> None:
+def test_init_gives_vocab_size_if_text_allows_it() -> None:
     corpus(Path(), 3000, ("poor.en", "poor.fr"))
     rich = [f"{a}{b}" for a in WORDS for b in WORDS[:60]]
     corpus(Path(), 3000, ("rich.en", "rich.fr"), rich)
@@ -142,7 +142,7 @@ def test_the_vocabulary_is_named_where_the_words_allow_it() -> None:
     done(nmt("tokenizer", "r.yaml"))
 
 
-def test_a_config_that_is_there_is_not_overwritten() -> None:
+def test_init_does_not_overwrite_config() -> None:
     corpus(Path(), 50, ("a.en", "a.fr"))
     write_lines(Path("en-fr.yaml"), ["mine"])
     result = nmt("init", "--src", "a.en", "--tgt", "a.fr")
@@ -161,9 +161,7 @@ def test_a_config_that_is_there_is_not_overwritten() -> None:
         (["a", ""], ["", "b"], "expected at least two pairs of text, got 0"),
     ],
 )
-def test_text_that_cannot_be_trained_on_is_refused(
-    src: list[str], tgt: list[str], message: str
-) -> None:
+def test_init_refuses_unusable_text(src: list[str], tgt: list[str], message: str) -> None:
     write_lines(Path("a.en"), src)
     write_lines(Path("a.fr"), tgt)
     result = nmt("init", "--src", "a.en", "--tgt", "a.fr")
@@ -173,12 +171,12 @@ def test_text_that_cannot_be_trained_on_is_refused(
     assert not Path("en-fr.yaml").exists()
 
 
-def test_a_missing_file_is_named() -> None:
+def test_init_names_missing_file() -> None:
     result = nmt("init", "--src", "no.en", "--tgt", "no.fr")
     assert (result.code, result.err) == (2, "error: no.en: no such file\n")
 
 
-def test_init_text_sets_beside_the_training_text_are_used() -> None:
+def test_init_uses_text_sets_in_the_same_folder() -> None:
     for name, count in (("train", 60), ("valid", 5), ("test", 4), ("test_2020", 3), ("other", 9)):
         corpus(Path("text"), count, (f"{name}.en", f"{name}.fr"))
     write_lines(Path("text/test-half.en"), ["no French side"])
@@ -190,7 +188,7 @@ def test_init_text_sets_beside_the_training_text_are_used() -> None:
     assert "test: text/test.en, text/test.fr\n" in messages
 
 
-def test_init_named_sets_take_precedence_over_those_beside() -> None:
+def test_init_options_override_text_sets_in_folder() -> None:
     for name in ("train", "valid", "test", "mine"):
         corpus(Path("text"), 60, (f"{name}.en", f"{name}.fr"))
     corpus(Path("sets"), 7, ("a.source", "b.target"))

@@ -19,19 +19,19 @@ EIGHT = [
 ]
 
 
-def test_reversing_digits_is_learned_to_exact_match_on_unseen_strings(digits: Digits) -> None:
+def test_train_learns_to_reverse_unseen_digits(digits: Digits) -> None:
     translated = done(nmt("translate", "-m", digits.run, stdin="\n".join(digits.src) + "\n"))
     assert translated.lines == digits.ref
 
 
-def test_training_ends_with_the_score_of_the_test_set_on_stdout(digits: Digits) -> None:
+def test_train_prints_test_scores_on_stdout(digits: Digits) -> None:
     header, row, *signatures = digits.training.lines
     assert header.split()[:5] == ["test", "set", "BLEU", "95%", "chrF"]
     assert row.split() == ["test", "100.00", "±", "0.00", "100.00", "0.00", "1.000", "1.000", "200"]
     assert [line.split(":")[0].strip() for line in signatures] == ["bleu", "chrf", "ter"]
 
 
-def test_eight_pairs_are_learned_by_heart(tmp_path: Path) -> None:
+def test_train_memorizes_eight_pairs(tmp_path: Path) -> None:
     write_lines(tmp_path / "eight.en", [src for src, _ in EIGHT])
     write_lines(tmp_path / "eight.fr", [tgt for _, tgt in EIGHT])
     config = write_lines(

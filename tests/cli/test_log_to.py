@@ -100,7 +100,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_tensorboard
-def test_tensorboard_reads_the_numbers_of_the_records(tiny: Tiny) -> None:
+def test_tensorboard_has_numbers_of_records(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
     found = on_the_board(tiny.run)
     assert found == recorded(tiny.run)
@@ -110,9 +110,7 @@ def test_tensorboard_reads_the_numbers_of_the_records(tiny: Tiny) -> None:
 
 @needs_tensorboard
 @pytest.mark.usefixtures("interrupted")
-def test_tensorboard_goes_on_with_a_run_that_was_interrupted(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorboard_after_interrupt_continues(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiny.train(*SHORT, *BOARD).code == 130
     found = on_the_board(tiny.run)
     assert found == recorded(tiny.run)
@@ -125,7 +123,7 @@ def test_tensorboard_goes_on_with_a_run_that_was_interrupted(
 
 
 @needs_tensorboard
-def test_tensorboard_drops_what_a_killed_run_had_logged_too_far(tiny: Tiny) -> None:
+def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
     flags = [*SHORT, *BOARD, *settings(train__keep_last=9)]
     done(tiny.train(*flags))
     shutil.rmtree(tiny.run / "checkpoints" / "step_00000006")
@@ -136,7 +134,7 @@ def test_tensorboard_drops_what_a_killed_run_had_logged_too_far(tiny: Tiny) -> N
 
 
 @needs_tensorboard
-def test_a_run_begun_anew_logs_anew(tiny: Tiny) -> None:
+def test_tensorboard_after_overwrite_starts_again(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
     done(tiny.train(*BOARD, *settings(train__max_updates=1), "--overwrite"))
     assert [update for update, _ in on_the_board(tiny.run)["valid/bleu"]] == [1]
@@ -145,14 +143,14 @@ def test_a_run_begun_anew_logs_anew(tiny: Tiny) -> None:
 
 
 @needs_tensorboard
-def test_a_dry_run_logs_nothing(tiny: Tiny) -> None:
+def test_dry_run_writes_no_tracker_files(tiny: Tiny) -> None:
     done(tiny.train("--dry-run", *BOARD))
     assert not (tiny.run / "tensorboard").exists()
 
 
 @needs_wandb
 @pytest.mark.usefixtures("interrupted")
-def test_wandb_has_the_numbers_of_the_records_in_one_run_that_goes_on(
+def test_wandb_has_numbers_of_records_in_one_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -171,7 +169,7 @@ def test_wandb_has_the_numbers_of_the_records_in_one_run_that_goes_on(
 
 
 @needs_wandb
-def test_what_wandb_refuses_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_error_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
     def refusing(**settings: object) -> None:
@@ -183,7 +181,7 @@ def test_what_wandb_refuses_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPa
     assert result.err.endswith("\nerror: train.log_to: wandb: No API key configured.\n")
 
 
-def test_a_logger_that_is_not_installed_is_named_before_any_work(
+def test_missing_tracker_package_is_named_first(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nmt.training.monitoring.experiment_trackers.find_spec", lambda name: None)

@@ -38,7 +38,7 @@ def records(run: Path, kind: str) -> list[int]:
     [(ADAM, (1, 3, 4, 7, 8, 9)), (SGD, (5,)), (MICRO, (6,)), (BF16, (6,)), (EMA, (6,))],
     ids=["adam", "sgd", "micro-batches", "bf16", "ema"],
 )
-def test_stopped_and_resumed_is_bit_for_bit_one_run(
+def test_resume_equals_uninterrupted_run(
     tiny: Tiny, flags: list[str], stops: tuple[int, ...]
 ) -> None:
     done(tiny.train(*flags, *END, run=tiny.folder / "whole"))
@@ -59,14 +59,14 @@ def test_stopped_and_resumed_is_bit_for_bit_one_run(
         assert checkpoint(run, 12) == whole
 
 
-def test_stopped_twice_is_bit_for_bit_one_run(tiny: Tiny) -> None:
+def test_resume_twice_equals_uninterrupted_run(tiny: Tiny) -> None:
     done(tiny.train(*ADAM, *END, run=tiny.folder / "whole"))
     for stop in (3, 10, 12):
         done(tiny.train(*ADAM, *settings(train__max_updates=stop), "--resume"))
     assert checkpoint(tiny.run, 12) == checkpoint(tiny.folder / "whole", 12)
 
 
-def test_dropout_is_on_and_the_seed_matters(tiny: Tiny) -> None:
+def test_train_depends_on_dropout_and_seed(tiny: Tiny) -> None:
     """Else the equalities above would say little."""
     seen = set()
     for name, flags in {
@@ -79,12 +79,12 @@ def test_dropout_is_on_and_the_seed_matters(tiny: Tiny) -> None:
     assert len(seen) == 3
 
 
-def test_resume_starts_a_run_where_there_is_none(tiny: Tiny) -> None:
+def test_resume_without_run_starts_one(tiny: Tiny) -> None:
     done(tiny.train("--resume"))
     assert (tiny.run / "last").resolve().name == "step_00000002"
 
 
-def test_resume_of_a_finished_run_goes_straight_to_the_scores(tiny: Tiny) -> None:
+def test_resume_of_finished_run_only_scores_it(tiny: Tiny) -> None:
     test_set = settings(data__test=f"[{tiny.folder / 'valid'}]")
     first = done(tiny.train(*test_set))
     weights = checkpoint(tiny.run, 2)
@@ -94,7 +94,7 @@ def test_resume_of_a_finished_run_goes_straight_to_the_scores(tiny: Tiny) -> Non
     assert records(tiny.run, "valid") == [2]
 
 
-def test_the_tokenizer_and_the_corpus_are_kept_on_resume(tiny: Tiny) -> None:
+def test_resume_keeps_tokenizer_and_corpus(tiny: Tiny) -> None:
     tiny.replace("type: char", "type: unigram")  # the size is left open, and found to be smaller
     done(tiny.train())
     kept = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
@@ -104,7 +104,7 @@ def test_the_tokenizer_and_the_corpus_are_kept_on_resume(tiny: Tiny) -> None:
     assert kept == {p: p.stat().st_mtime_ns for p in kept}
 
 
-def test_metrics_of_a_run_killed_before_its_first_checkpoint_are_forgotten(tiny: Tiny) -> None:
+def test_resume_without_checkpoint_discards_metrics(tiny: Tiny) -> None:
     tiny.run.mkdir()
     config = done(nmt("config", "show", tiny.config)).out
     (tiny.run / "config.yaml").write_text(config)
@@ -113,7 +113,7 @@ def test_metrics_of_a_run_killed_before_its_first_checkpoint_are_forgotten(tiny:
     assert records(tiny.run, "train") == [2]
 
 
-def test_a_checkpoint_lost_while_it_was_written_again_does_not_lose_the_run(tiny: Tiny) -> None:
+def test_resume_restores_checkpoint_being_replaced(tiny: Tiny) -> None:
     """Killed between the removal of a checkpoint and the renaming of its second writing."""
     done(tiny.train(*settings(train__max_updates=4, train__validate_every=2)))
     last = (tiny.run / "last").resolve()
@@ -124,7 +124,7 @@ def test_a_checkpoint_lost_while_it_was_written_again_does_not_lose_the_run(tiny
     assert f"resumed after update {int(best.name.removeprefix('step_'))}\n" in done(result).err
 
 
-def test_links_that_a_kill_left_behind_are_mended(tiny: Tiny) -> None:
+def test_resume_repairs_links_after_kill(tiny: Tiny) -> None:
     """Killed between a checkpoint and the links to it."""
     flags = settings(train__validate_every=2, train__max_updates=4, train__keep_last=2)
     done(tiny.train(*flags))
@@ -137,7 +137,7 @@ def test_links_that_a_kill_left_behind_are_mended(tiny: Tiny) -> None:
     assert [link.resolve() for link in links] == pointed
 
 
-def test_optimizer_state_missing_from_a_checkpoint_is_named(tiny: Tiny) -> None:
+def test_resume_without_optimizer_state_names_file(tiny: Tiny) -> None:
     done(tiny.train())
     (tiny.run / "last" / "optimizer.safetensors").unlink()
     result = tiny.train("--resume", *settings(train__max_updates=3))
@@ -179,7 +179,7 @@ LONG = settings(train__max_updates=100_000, train__patience="null")
     ],
     ids=["SIGKILL", "SIGTERM", "SIGINT"],
 )
-def test_a_stopped_process_goes_on_bit_for_bit(
+def test_resume_of_stopped_process_is_bit_exact(
     tiny: Tiny, number: int, code: int, saves: bool
 ) -> None:
     flags = settings(train__save_every=1) if not saves else []

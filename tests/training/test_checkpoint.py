@@ -25,7 +25,7 @@ def updated(trainer: Trainer, updates: int) -> Trainer:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("tie", ["none", "target", "all"])
-def test_a_checkpoint_comes_back_bit_for_bit(
+def test_load_checkpoint_restores_state_bit_for_bit(
     make_trainer: MakeTrainer, optimizer: str, tie: str
 ) -> None:
     flags = {"train__optimizer": optimizer, "model__tie": tie}
@@ -47,7 +47,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(
         assert torch.equal(mine, theirs), "the next updates are the same too"
 
 
-def test_a_checkpoint_holds_each_weight_once_in_fp32(make_trainer: MakeTrainer) -> None:
+def test_save_checkpoint_writes_each_weight_once_in_fp32(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(model__tie="all")
     folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
     stored = load_file(folder / "model.safetensors")
@@ -57,7 +57,7 @@ def test_a_checkpoint_holds_each_weight_once_in_fp32(make_trainer: MakeTrainer) 
     )
 
 
-def test_a_checkpoint_of_another_shape_is_refused(make_trainer: MakeTrainer) -> None:
+def test_load_checkpoint_of_other_shape_is_refused(make_trainer: MakeTrainer) -> None:
     one = make_trainer()
     folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
     other = make_trainer("other", model__d_hidden=16)
@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_shape_is_refused(make_trainer: MakeTrainer) -> 
         load_checkpoint(folder, other.model, other.optimizer)
 
 
-def test_saving_leaves_nothing_but_the_checkpoint(make_trainer: MakeTrainer) -> None:
+def test_save_checkpoint_leaves_no_other_files(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     for _ in range(2):
         folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)
@@ -78,7 +78,7 @@ def test_saving_leaves_nothing_but_the_checkpoint(make_trainer: MakeTrainer) -> 
     ("best", "keep_last", "kept"),
     [([2], 2, [2, 40, 500]), ([], 1, [500]), ([2, 3], 1, [2, 3, 500]), ([500], 1, [500])],
 )
-def test_pruning_keeps_the_best_and_the_newest(
+def test_prune_checkpoints_keeps_best_and_newest(
     tmp_path: Path, best: list[int], keep_last: int, kept: list[int]
 ) -> None:
     run = RunDir(tmp_path)
@@ -88,7 +88,7 @@ def test_pruning_keeps_the_best_and_the_newest(
     assert sorted(p.name for p in run.checkpoints.iterdir()) == [f"step_{u:08d}" for u in kept]
 
 
-def test_records_after_the_checkpoint_are_forgotten_and_a_cut_line_too(tmp_path: Path) -> None:
+def test_remove_later_records_drops_partial_line_too(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     lines = [f'{{"kind": "train", "update": {u}, "x": 0.1}}\n' for u in (1, 2, 2, 3, 4)]
     run.metrics.write_text("".join(lines) + '{"kind": "train", "upd')
@@ -96,6 +96,6 @@ def test_records_after_the_checkpoint_are_forgotten_and_a_cut_line_too(tmp_path:
     assert run.metrics.read_text() == "".join(lines[:4])
 
 
-def test_a_run_without_records_has_none_to_forget(tmp_path: Path) -> None:
+def test_remove_later_records_without_file_does_nothing(tmp_path: Path) -> None:
     remove_later_records(RunDir(tmp_path), 3)
     assert list(tmp_path.iterdir()) == []

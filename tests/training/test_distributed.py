@@ -48,7 +48,7 @@ def check_equal(found: dict[str, Any], alone: dict[str, Any], begin: int = 0) ->
         assert found[model]["validated"] == found[model]["averages"] != found[model]["weights"]
 
 
-def test_the_job_is_worth_following(alone: dict[str, Any]) -> None:
+def test_distributed_job_covers_small_and_uneven_batches(alone: dict[str, Any]) -> None:
     """Updates too small for four workers, epochs that end unevenly, losses that fall."""
     for found in alone.values():
         sizes = list(map(len, found["pairs"]))
@@ -61,15 +61,13 @@ def test_the_job_is_worth_following(alone: dict[str, Any]) -> None:
     ("workers", "parallel"),
     [(2, "ddp"), pytest.param(4, "ddp", marks=pytest.mark.slow), (2, "fsdp")],
 )
-def test_any_number_of_workers_makes_the_same_updates(
+def test_train_step_on_any_number_of_ranks_is_equal(
     tmp_path: Path, alone: dict[str, Any], workers: int, parallel: str
 ) -> None:
     check_equal(run_job(tmp_path, workers, parallel, UPDATES), alone)
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_some_workers_goes_on_with_others(
-    tmp_path: Path, alone: dict[str, Any]
-) -> None:
+def test_resume_with_other_number_of_ranks_is_equal(tmp_path: Path, alone: dict[str, Any]) -> None:
     run_job(tmp_path, 2, "fsdp", 6)
     check_equal(run_job(tmp_path, 1, "ddp", UPDATES, "--resume"), alone, begin=6)

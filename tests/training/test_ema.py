@@ -46,9 +46,7 @@ def updated(trainer: Trainer, updates: int) -> list[Weights]:
 
 
 @pytest.mark.parametrize("tie", ["none", "all"])
-def test_the_average_is_the_weighted_sum_of_the_weights_so_far(
-    make_trainer: MakeTrainer, tie: str
-) -> None:
+def test_ema_is_weighted_sum_of_weights(make_trainer: MakeTrainer, tie: str) -> None:
     trainer = make_trainer(model__tie=tie, **FLAGS)
     seen = updated(trainer, len(DECAYS))
     taken = [1.0, *(1 - decay for decay in DECAYS)]
@@ -62,7 +60,7 @@ def test_the_average_is_the_weighted_sum_of_the_weights_so_far(
     assert not same(average(trainer), live(trainer))
 
 
-def test_without_it_there_is_none_and_training_is_the_same_with_it(
+def test_train_with_and_without_ema_has_equal_weights(
     make_trainer: MakeTrainer,
 ) -> None:
     plain = make_trainer("plain", **FLAGS | {"train__ema": None})
@@ -75,7 +73,7 @@ def test_without_it_there_is_none_and_training_is_the_same_with_it(
     assert same(load_file(plain.run.last / "model.safetensors"), live(averaged))
 
 
-def test_the_average_is_validated_and_kept_and_training_goes_on_from_the_weights(
+def test_train_validates_and_saves_ema_and_keeps_weights(
     make_trainer: MakeTrainer,
 ) -> None:
     trainer = make_trainer(train__max_updates=3, **FLAGS)
@@ -92,7 +90,7 @@ def test_the_average_is_validated_and_kept_and_training_goes_on_from_the_weights
     assert same(live(following), weights)
 
 
-def test_the_weights_come_back_when_validation_fails(make_trainer: MakeTrainer) -> None:
+def test_validate_restores_weights_after_an_error(make_trainer: MakeTrainer) -> None:
     def failing(state: TrainState) -> dict[str, float]:
         raise KeyboardInterrupt
 
@@ -102,7 +100,7 @@ def test_the_weights_come_back_when_validation_fails(make_trainer: MakeTrainer) 
     assert same(live(trainer), updated(make_trainer("other", **FLAGS), 2)[-1])
 
 
-def test_a_resume_goes_on_with_weights_and_average_bit_for_bit(make_trainer: MakeTrainer) -> None:
+def test_resume_restores_weights_and_ema_bit_for_bit(make_trainer: MakeTrainer) -> None:
     whole = make_trainer("whole", **FLAGS)
     updated(whole, 8)
     first = make_trainer(**FLAGS)
@@ -116,7 +114,7 @@ def test_a_resume_goes_on_with_weights_and_average_bit_for_bit(make_trainer: Mak
     assert same(average(again), average(whole))
 
 
-def test_a_checkpoint_without_the_weights_of_training_is_not_gone_on_from(
+def test_resume_without_training_weights_is_refused(
     make_trainer: MakeTrainer,
 ) -> None:
     trainer = make_trainer(**FLAGS)

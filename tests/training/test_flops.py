@@ -27,9 +27,7 @@ CASES: list[tuple[dict[str, Any], int, int]] = [
 
 
 @pytest.mark.parametrize(("model", "src", "tgt"), CASES)
-def test_a_token_costs_six_times_the_weights_it_meets(
-    model: dict[str, Any], src: int, tgt: int
-) -> None:
+def test_count_flops_is_six_per_weight_and_token(model: dict[str, Any], src: int, tgt: int) -> None:
     config = make_config(**{f"model__{key}": value for key, value in model.items()})
     flops = count_flops(build_model(config.model, V, V, 0))
     assert flops == (6 * src, 6 * tgt)

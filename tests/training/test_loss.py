@@ -55,9 +55,7 @@ def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, i
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_of_a_batch_is_the_sum_over_its_sentences(
-    make_trainer: MakeTrainer, smoothing: float
-) -> None:
+def test_loss_of_batch_is_sum_over_sentences(make_trainer: MakeTrainer, smoothing: float) -> None:
     trainer = sure_trainer(make_trainer, train__label_smoothing=smoothing)
     expected, tokens = reference(trainer, range(20), smoothing)
     batch = whole_batch(trainer, range(20))
@@ -66,7 +64,7 @@ def test_the_loss_of_a_batch_is_the_sum_over_its_sentences(
     assert trainer.module(batch).translation.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) -> None:
+def test_label_smoothing_changes_training_loss_only(make_trainer: MakeTrainer) -> None:
     trainer = sure_trainer(make_trainer, train__label_smoothing=0.1)
     batch = whole_batch(trainer, range(20))
     plain = reference(trainer, range(20), 0.0)[0]
@@ -77,7 +75,7 @@ def test_smoothing_changes_the_loss_in_training_only(make_trainer: MakeTrainer) 
 
 
 @pytest.mark.parametrize("size", [1, 7, 60])
-def test_corpus_loss_knows_no_smoothing_no_dropout_and_no_batches(
+def test_corpus_loss_ignores_smoothing_dropout_and_batches(
     make_trainer: MakeTrainer, size: int
 ) -> None:
     trainer = sure_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)

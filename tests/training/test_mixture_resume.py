@@ -95,9 +95,7 @@ def score(state: TrainState) -> dict[str, float]:
 
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("stop", [3, 9])
-def test_batches_and_weights_are_those_of_a_run_that_never_stopped(
-    make: Make, workers: int, stop: int
-) -> None:
+def test_resume_of_mixture_equals_uninterrupted_run(make: Make, workers: int, stop: int) -> None:
     whole, wanted = make("whole", 0, UPDATES)
     whole.train(score)
     assert whole.state.epoch >= 1, "the end of an epoch lies in between"

@@ -44,7 +44,7 @@ def records(run: RunDir, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("tokens", [1, 40, 100])
-def test_micro_batches_give_the_gradient_of_the_whole_batch(
+def test_train_step_with_micro_batches_has_equal_gradient(
     make_trainer: MakeTrainer, tokens: int
 ) -> None:
     flags = {"train__optimizer": "sgd", "train__lr": 1.0}
@@ -65,7 +65,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
+def test_train_step_gradient_is_of_mean_loss_per_token(
     make_trainer: MakeTrainer,
 ) -> None:
     trainer = make_trainer(train__clip_norm=0.0, train__optimizer="sgd", train__lr=1e-9)
@@ -81,7 +81,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_the_update(
 
 
 @pytest.mark.parametrize(("clip", "changed"), [(1e-3, True), (0.0, False), (1e6, False)])
-def test_the_norm_is_clipped_and_the_one_before_is_reported(
+def test_train_step_clips_and_returns_norm_before(
     make_trainer: MakeTrainer, clip: float, changed: bool
 ) -> None:
     trainer = make_trainer(train__clip_norm=clip)
@@ -97,7 +97,7 @@ def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> 
     return float(trainer.train_step(update_of(*batch_of(trainer, tokens)))[0].translation)
 
 
-def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
+def test_dropout_depends_on_seed_and_step_only(
     make_trainer: MakeTrainer,
 ) -> None:
     flags = {"model__dropout": 0.5, "train__label_smoothing": 0.0}
@@ -112,7 +112,7 @@ def test_dropout_depends_on_seed_and_update_and_on_nothing_before(
     assert first_loss(other_seed) != loss
 
 
-def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: MakeTrainer) -> None:
+def test_dropout_differs_between_micro_batches(make_trainer: MakeTrainer) -> None:
     def loss(copies: int) -> float:
         trainer = make_trainer(model__dropout=0.5)
         return float(trainer.train_step(update_of(*batch_of(trainer) * copies))[0].translation)
@@ -121,7 +121,7 @@ def test_dropout_differs_between_the_micro_batches_of_an_update(make_trainer: Ma
     assert loss(2) == loss(2)
 
 
-def test_the_rate_of_an_update_is_that_of_its_number_from_1(make_trainer: MakeTrainer) -> None:
+def test_train_step_uses_rate_of_step_counted_from_one(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__lr=1.0, train__warmup=4, train__optimizer="sgd")
     trainer.train_step(update_of(*batch_of(trainer)))
     assert trainer.optimizer.param_groups[0]["lr"] == 0.25
@@ -140,7 +140,7 @@ def test_the_rate_of_an_update_is_that_of_its_number_from_1(make_trainer: MakeTr
         ({"max_updates": 3, "max_hours": 9.0}, "max_updates 3 reached"),
     ],
 )
-def test_training_ends_at_the_limit_that_comes_first(
+def test_train_ends_at_first_limit(
     make_trainer: MakeTrainer, limits: dict[str, Any], reason: str
 ) -> None:
     trainer = make_trainer(**{f"train__{name}": value for name, value in limits.items()})
@@ -150,7 +150,7 @@ def test_training_ends_at_the_limit_that_comes_first(
     assert steps(trainer.run)[-1] == trainer.state.step, "the end is validated and saved"
 
 
-def test_an_epoch_trains_on_every_pair_once(make_trainer: MakeTrainer) -> None:
+def test_train_epoch_uses_every_pair_once(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_epochs=1)
     trainer.train(scores([1.0]))
     tokens = int(trainer.corpus.lengths("tgt").sum()) + len(trainer.corpus)
@@ -181,7 +181,7 @@ def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
 
 
 @pytest.mark.usefixtures("windows")
-def test_epochs_of_several_windows_train_on_every_pair_once(make_trainer: MakeTrainer) -> None:
+def test_train_with_windows_uses_every_pair_once(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": "epoch"}
     trainer = make_trainer(train__max_epochs=2, **flags)
     assert trainer.batch_stream.planner.num_windows > 2
@@ -198,7 +198,7 @@ def test_epochs_of_several_windows_train_on_every_pair_once(make_trainer: MakeTr
 
 
 @pytest.mark.usefixtures("windows")
-def test_a_run_goes_on_with_the_pairs_that_it_had_not_come_to(make_trainer: MakeTrainer) -> None:
+def test_resume_continues_with_next_batch(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": 9999}
     whole = make_trainer("whole", **flags)
     an_epoch = len(batches_of(whole))
@@ -223,7 +223,7 @@ def test_a_run_goes_on_with_the_pairs_that_it_had_not_come_to(make_trainer: Make
 EVERY = {"train__validate_every": 1, "train__max_updates": 99}
 
 
-def test_patience_ends_it_so_many_validations_after_the_best(make_trainer: MakeTrainer) -> None:
+def test_train_ends_when_patience_is_exhausted(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(**EVERY | {"train__patience": 3})
     reason = trainer.train(scores([1.0, 3.0, 2.0, 3.0, 1.0, 9.0]))
     assert reason == "no better bleu in 3 validations"
@@ -242,7 +242,7 @@ def test_patience_ends_it_so_many_validations_after_the_best(make_trainer: MakeT
         ("loss", [math.nan, 5.0, 4.0], 3),
     ],
 )
-def test_best_points_at_the_best_and_its_checkpoint_stays(
+def test_best_link_points_to_best_checkpoint(
     make_trainer: MakeTrainer, metric: str, values: list[float], best: int
 ) -> None:
     flags = {"train__validate_every": 1, "train__max_updates": 3, "train__stop_metric": metric}
@@ -257,7 +257,7 @@ def test_best_points_at_the_best_and_its_checkpoint_stays(
         assert not link.readlink().is_absolute(), "a run folder can be moved"
 
 
-def test_where_every_score_is_nan_there_is_no_best(make_trainer: MakeTrainer) -> None:
+def test_best_link_with_nan_scores_is_absent(make_trainer: MakeTrainer) -> None:
     flags = {"train__stop_metric": "loss", "train__validate_every": 1, "train__max_updates": 2}
     trainer = make_trainer(**flags)
     trainer.train(scores([math.nan] * 2, "loss"))
@@ -269,7 +269,7 @@ def test_where_every_score_is_nan_there_is_no_best(make_trainer: MakeTrainer) ->
     ("keep_best", "keep_last", "kept"),
     [(1, 1, [2, 6]), (2, 1, [2, 4, 6]), (1, 3, [2, 4, 5, 6]), (3, 2, [2, 3, 4, 5, 6])],
 )
-def test_the_best_and_the_newest_checkpoints_are_kept(
+def test_train_keeps_best_and_newest_checkpoints(
     make_trainer: MakeTrainer, keep_best: int, keep_last: int, kept: list[int]
 ) -> None:
     flags = {"train__keep_best": keep_best, "train__keep_last": keep_last}
@@ -286,7 +286,7 @@ def test_save_every_saves_between_validations(make_trainer: MakeTrainer) -> None
     assert [record["update"] for record in records(trainer.run, "valid")] == [3, 6, 7]
 
 
-def test_a_plateau_lowers_the_rate_after_every_second_validation_without_a_best(
+def test_plateau_halves_rate_after_two_validations(
     make_trainer: MakeTrainer,
 ) -> None:
     flags = {"train__schedule": "plateau", "train__lr": 1.0, "train__optimizer": "sgd"}
@@ -300,7 +300,7 @@ def test_a_plateau_lowers_the_rate_after_every_second_validation_without_a_best(
 # -- records ---------------------------------------------------------------------------------
 
 
-def test_metrics_record_what_a_plot_needs(make_trainer: MakeTrainer) -> None:
+def test_metrics_have_all_fields(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=4, train__validate_every=2)
     trainer.train(scores([1.0, 2.0]))
     train, valid = records(trainer.run, "train"), records(trainer.run, "valid")
@@ -314,7 +314,7 @@ def test_metrics_record_what_a_plot_needs(make_trainer: MakeTrainer) -> None:
     assert train[1]["epoch"] == round(4 / updates, 3)
 
 
-def test_the_loss_recorded_is_the_mean_a_token_since_the_last_record(
+def test_metrics_loss_is_mean_per_token_since_last_record(
     make_trainer: MakeTrainer,
 ) -> None:
     other = make_trainer("by_hand")

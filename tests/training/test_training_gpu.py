@@ -31,7 +31,7 @@ def validation_loss(trainer: Trainer) -> float:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
-def test_every_precision_learns_and_keeps_fp32_weights(
+def test_train_in_any_precision_keeps_fp32_weights(
     make_trainer: MakeTrainer, precision: str
 ) -> None:
     trainer = make_trainer(precision=precision, device="cuda", **FLAGS)
@@ -43,12 +43,12 @@ def test_every_precision_learns_and_keeps_fp32_weights(
         assert parameter.isfinite().all()
 
 
-def test_auto_is_bf16_where_the_card_has_it() -> None:
+def test_precision_auto_is_bf16_if_gpu_supports_it() -> None:
     name = Precision("auto", torch.device("cuda")).name
     assert name == ("bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32")
 
 
-def test_the_scaler_works_in_fp16_only(make_trainer: MakeTrainer) -> None:
+def test_loss_scaler_is_enabled_in_fp16_only(make_trainer: MakeTrainer) -> None:
     scales = {
         name: make_trainer(name, precision=name, device="cuda").precision.scaler.is_enabled()
         for name in ("fp16", "bf16", "fp32")
@@ -56,7 +56,7 @@ def test_the_scaler_works_in_fp16_only(make_trainer: MakeTrainer) -> None:
     assert scales == {"fp16": True, "bf16": False, "fp32": False}
 
 
-def test_the_scaler_goes_on_where_it_was(make_trainer: MakeTrainer) -> None:
+def test_resume_restores_loss_scaler(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=5)
     trainer.train(lambda state: {"bleu": 0.0})
@@ -67,7 +67,7 @@ def test_the_scaler_goes_on_where_it_was(make_trainer: MakeTrainer) -> None:
     assert other.state == trainer.state
 
 
-def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTrainer) -> None:
+def test_train_step_overflow_skips_and_halves_scale(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="fp16", device="cuda", **FLAGS)
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**120)
     before = [p.detach().clone() for p in trainer.model.parameters()]
@@ -78,7 +78,7 @@ def test_an_overflow_skips_the_update_and_halves_the_scale(make_trainer: MakeTra
     assert trainer.precision.scaler.get_scale() == 2.0**119
 
 
-def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTrainer) -> None:
+def test_resume_on_gpu_restores_equal_state(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
     trainer.train(lambda state: {"bleu": 0.0})
     other = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
@@ -96,7 +96,7 @@ def test_a_resume_on_the_card_goes_on_from_the_same_numbers(make_trainer: MakeTr
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
+def test_ema_update_does_not_wait_for_gpu(make_trainer: MakeTrainer) -> None:
     average = make_trainer(device="cuda", train__ema=0.9, **FLAGS).ema
     assert average is not None
     average.update(1)
@@ -107,7 +107,7 @@ def test_the_average_follows_without_waiting_for_the_card(make_trainer: MakeTrai
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_bad_gradient_is_skipped_without_waiting_for_the_card(make_trainer: MakeTrainer) -> None:
+def test_skipped_step_does_not_wait_for_gpu(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(precision="bf16", device="cuda", **FLAGS)
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     trainer.train_step(update_of(batch))
@@ -123,7 +123,7 @@ def test_a_bad_gradient_is_skipped_without_waiting_for_the_card(make_trainer: Ma
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
 
 
-def test_pinned_prefetch_delivers_what_was_planned(make_trainer: MakeTrainer) -> None:
+def test_pinned_prefetch_yields_planned_batches(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = batches_of(trainer) * 5
     seen = 0

@@ -24,7 +24,7 @@ def estimate(trainer: Trainer, validation_seconds: float, corpus_bytes: int) -> 
 
 
 @pytest.mark.parametrize(("optimizer", "ema"), [("adam", None), ("sgd", None), ("adam", 0.9)])
-def test_the_checkpoint_estimated_is_the_checkpoint_written(
+def test_estimate_cost_predicts_checkpoint_size(
     make_trainer: MakeTrainer, optimizer: str, ema: float | None
 ) -> None:
     flags = {"train__optimizer": optimizer, "train__max_updates": 2, "train__ema": ema}
@@ -40,7 +40,7 @@ def test_the_checkpoint_estimated_is_the_checkpoint_written(
     assert found.disk_bytes == 1000 + 3 * found.checkpoint_bytes
 
 
-def test_the_totals_are_those_of_the_limits(make_trainer: MakeTrainer) -> None:
+def test_estimate_cost_totals_follow_limits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=10, train__validate_every=4)
     found = estimate(trainer, 0.5, corpus_bytes=0)
     assert (found.max_steps, found.max_validations) == (10, 3)  # after 4, 8 and 10
@@ -51,14 +51,14 @@ def test_the_totals_are_those_of_the_limits(make_trainer: MakeTrainer) -> None:
     )
 
 
-def test_without_a_limit_there_is_no_total(make_trainer: MakeTrainer) -> None:
+def test_estimate_cost_without_limit_has_no_total(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=None, train__patience=3)
     found = estimate(trainer, 0.0, corpus_bytes=0)
     assert found.total_seconds is None
     assert "no limit in updates or epochs is set" in dict(found.rows())["the run at most"]
 
 
-def test_an_estimate_leaves_nothing_on_disk(make_trainer: MakeTrainer) -> None:
+def test_estimate_cost_leaves_no_files(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     estimate(trainer, 0.0, corpus_bytes=0)
     assert list(trainer.run.path.iterdir()) == []

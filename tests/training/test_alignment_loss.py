@@ -43,7 +43,7 @@ def make_trace(*heads: list[list[list[float]]]) -> Trace:
     return Trace(weights.log(), weights, weights, torch.zeros(1, 2, 2, 4), 0)
 
 
-def test_the_loss_by_hand() -> None:
+def test_alignment_loss_equals_value_by_hand() -> None:
     """Token 0 of row 0 is linked to two source tokens, token 1 of row 1 to one."""
     trace = make_trace(
         [[[0.2, 0.5, 0.3], [0.9, 0.1, 0.0]], [[0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]],
@@ -53,7 +53,7 @@ def test_the_loss_by_hand() -> None:
     assert float(alignment_loss(trace, make_batch())) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_gaussian_of_a_window_counts() -> None:
+def test_alignment_loss_includes_gaussian_of_window() -> None:
     softmax = torch.tensor([[[[[0.5, 0.5, 0.0], [1.0, 0, 0]], [[1.0, 0, 0], [0.2, 0.3, 0.5]]]]])
     trace = Trace(softmax.log(), softmax, softmax / 4, torch.zeros(1, 2, 2, 4), 0)
     expected = -(math.log(0.125) + math.log(0.125))
@@ -61,7 +61,7 @@ def test_the_gaussian_of_a_window_counts() -> None:
     torch.testing.assert_close(trace.log_alignment.exp(), trace.alignment)
 
 
-def test_attention_that_is_surely_wrong_is_pulled_back() -> None:
+def test_alignment_loss_of_certain_error_has_gradient() -> None:
     """With all the weight elsewhere, as fp32 sees it, the gradient is as large as it gets."""
     scores = torch.zeros(1, 1, 2, 2, 3)
     scores[..., 0] = 200.0
@@ -73,7 +73,7 @@ def test_attention_that_is_surely_wrong_is_pulled_back() -> None:
     assert gradient[0, 0, 1, 1].tolist() == pytest.approx([1, 0, -1])
 
 
-def test_a_link_outside_the_window_costs_a_constant() -> None:
+def test_alignment_loss_outside_window_is_constant() -> None:
     for heads in (1, 2):
         weights = [[[0.0, 1.0, 0.0], [0.9, 0.1, 0.0]], [[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]]]
         trace = make_trace(*[weights] * heads)
@@ -84,7 +84,7 @@ def test_a_link_outside_the_window_costs_a_constant() -> None:
         assert gradient.isfinite().all()
 
 
-def test_the_alignment_of_a_trace_is_the_mean_of_the_top_layers_heads() -> None:
+def test_trace_alignment_is_mean_of_heads_of_top_layer() -> None:
     weights = torch.rand(2, 3, 4, 5, 6)
     trace = Trace(weights, weights, weights, torch.zeros(2, 4, 5, 8), 1)
     torch.testing.assert_close(trace.alignment, weights[1].sum(0) / 3)
@@ -98,7 +98,7 @@ def test_the_alignment_of_a_trace_is_the_mean_of_the_top_layers_heads() -> None:
         {"wiring": "luong", "window": "local_p", "num_heads": 2},
     ],
 )
-def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) -> None:
+def test_alignment_loss_alone_moves_attention_to_links(settings: dict[str, Any]) -> None:
     torch.manual_seed(1)
     config = RNNConfig(d_embed=16, d_hidden=16, dropout=0.0, **settings)
     model = build_model(config, 12, 12, 0)
@@ -117,7 +117,7 @@ def test_guiding_alone_turns_attention_to_the_links(settings: dict[str, Any]) ->
     assert float(trace.alignment[1, 1, 2]) > 0.8
 
 
-def test_the_weight_counts_in_training_only() -> None:
+def test_alignment_weight_counts_in_training_only() -> None:
     torch.manual_seed(1)
     model = build_model(RNNConfig(d_embed=8, d_hidden=8, dropout=0.0), 12, 12, 0)
     plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, alignment_weight=0.5)
@@ -136,7 +136,7 @@ def test_the_weight_counts_in_training_only() -> None:
         assert float(guided.total(guided.eval()(batch))) == pytest.approx(base)
 
 
-def test_the_record_has_both_losses_a_token() -> None:
+def test_step_meter_records_both_losses_per_token() -> None:
     """Four target tokens, of which two are linked, twice over."""
     batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
@@ -149,7 +149,7 @@ def test_the_record_has_both_losses_a_token() -> None:
     assert "alignment_loss" not in meter.flush()[0]
 
 
-def test_share_of_peak_is_at_most_one() -> None:
+def test_step_meter_share_of_peak_is_at_most_one() -> None:
     """A model can be faster than the measured products; then its own speed is the peak."""
     batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(10**12, 10**12), 1.0)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))

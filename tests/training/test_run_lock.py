@@ -14,7 +14,7 @@ from nmt.errors import RunError
 from nmt.training.checkpoints.run_lock import check_unlocked, lock_holder, lock_run, record_failure
 
 
-def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
+def test_lock_run_excludes_others_until_released(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "deep" / "run")
     check_unlocked(run)
     with lock_run(run):
@@ -30,7 +30,7 @@ def test_a_folder_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:
         pass
 
 
-def test_the_lock_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_lock_run_replaces_lock_of_killed_process(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.lock.write_text("process 7 on elsewhere")
     check_unlocked(run)
@@ -39,7 +39,7 @@ def test_the_lock_of_a_killed_process_is_in_nobodys_way(tmp_path: Path) -> None:
     assert not run.lock.exists()
 
 
-def test_an_error_of_another_kind_is_not_taken_for_a_lock(tmp_path: Path) -> None:
+def test_lock_run_passes_on_other_blocking_errors(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), lock_run(RunDir(tmp_path)):
         raise BlockingIOError(errno.EAGAIN, "from within")
 
@@ -48,7 +48,7 @@ def test_an_error_of_another_kind_is_not_taken_for_a_lock(tmp_path: Path) -> Non
     ("error", "words"),
     [(RunError("weights broke"), "weights broke"), (ValueError("odd"), "ValueError: odd")],
 )
-def test_the_error_that_ends_training_is_kept_and_goes_on(
+def test_record_failure_writes_and_raises_error(
     tmp_path: Path, error: Exception, words: str
 ) -> None:
     run = RunDir(tmp_path)
@@ -58,7 +58,9 @@ def test_the_error_that_ends_training_is_kept_and_goes_on(
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, None])
-def test_what_is_no_error_is_not_kept(tmp_path: Path, end: type[BaseException] | None) -> None:
+def test_record_failure_ignores_exits_and_success(
+    tmp_path: Path, end: type[BaseException] | None
+) -> None:
     run = RunDir(tmp_path)
     if end is None:
         with record_failure(run):
@@ -69,7 +71,7 @@ def test_what_is_no_error_is_not_kept(tmp_path: Path, end: type[BaseException] |
     assert not run.failed.exists()
 
 
-def test_a_record_that_cannot_be_written_does_not_hide_the_error(
+def test_record_failure_on_full_disk_raises_first_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -44,45 +44,43 @@ def rate(schedule: str, update: int, reductions: int = 0, warmup: int = W) -> fl
         ("plateau", 600, 1.0),
     ],
 )
-def test_a_schedule_has_the_value_worked_out_by_hand(
-    schedule: str, update: int, expected: float
-) -> None:
+def test_schedule_equals_value_by_hand(schedule: str, update: int, expected: float) -> None:
     assert rate(schedule, update) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_warm_up_rises_straight_from_zero_to_the_peak(schedule: str) -> None:
+def test_warmup_rises_linearly_to_peak(schedule: str) -> None:
     rates = [rate(schedule, update) for update in range(W + 1)]
     assert rates == pytest.approx([update / W for update in range(W + 1)])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_nothing_jumps_at_the_end_of_the_warm_up(schedule: str) -> None:
+def test_schedule_is_continuous_at_end_of_warmup(schedule: str) -> None:
     assert rate(schedule, W) == pytest.approx(1.0)
     assert rate(schedule, W - 1) == pytest.approx(1.0, abs=1.01 / W)
     assert rate(schedule, W + 1) == pytest.approx(1.0, abs=1.01 / W)
 
 
 @pytest.mark.parametrize("schedule", ENDING)
-def test_a_schedule_with_an_end_is_zero_there_and_positive_before(schedule: str) -> None:
+def test_schedule_with_end_is_zero_there_only(schedule: str) -> None:
     assert rate(schedule, T) == pytest.approx(0.0, abs=1e-12)
     assert rate(schedule, T - 1) > 0
     assert rate(schedule, T + 50) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_after_the_warm_up_no_schedule_rises(schedule: str) -> None:
+def test_schedule_after_warmup_never_rises(schedule: str) -> None:
     rates = [rate(schedule, update) for update in range(W, T + 1)]
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_without_warm_up_the_first_update_has_the_peak(schedule: str) -> None:
+def test_schedule_without_warmup_starts_at_peak(schedule: str) -> None:
     assert rate(schedule, 1, warmup=0) == pytest.approx(1.0, abs=2 / T)
 
 
 @pytest.mark.parametrize("reductions", [0, 1, 2, 5])
-def test_a_plateau_halves_the_rate_at_each_reduction(reductions: int) -> None:
+def test_plateau_halves_rate_per_reduction(reductions: int) -> None:
     assert rate("plateau", 500, reductions) == pytest.approx(0.5**reductions)
 
 
@@ -90,7 +88,7 @@ KINDS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.opti
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_optimizer_is_the_one_configured(name: str) -> None:
+def test_build_optimizer_follows_config(name: str) -> None:
     config = make_config(train__optimizer=name, train__lr=0.25, train__weight_decay=0.5).train
     optimizer = build_optimizer(nn.Linear(2, 3), config, torch.device("cpu"))
     assert type(optimizer) is KINDS[name]
@@ -108,7 +106,7 @@ def test_the_optimizer_is_the_one_configured(name: str) -> None:
         ("sgd", 2 - 0.1 * 0.5 * 2),
     ],
 )
-def test_weight_decay_acts_as_the_optimizer_defines_it(name: str, expected: float) -> None:
+def test_weight_decay_follows_definition_of_optimizer(name: str, expected: float) -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 2.0)
     config = make_config(train__optimizer=name, train__lr=0.1, train__weight_decay=0.5).train
@@ -139,7 +137,7 @@ def first_steps(betas: tuple[float, float], eps: float, gradients: list[float]) 
         ({"betas": [0.0, 0.5], "eps": 1e-6}, (0.0, 0.5), 1e-6),
     ],
 )
-def test_adam_follows_its_betas_and_eps(
+def test_adam_follows_betas_and_eps(
     name: str, given: dict[str, object], betas: tuple[float, float], eps: float
 ) -> None:
     model = nn.Linear(1, 1, bias=False)

@@ -69,7 +69,7 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
     return [weight.grad.clone() for weight in trainer.model.parameters() if weight.grad is not None]
 
 
-def test_only_memory_is_out_of_memory() -> None:
+def test_is_out_of_memory_recognizes_memory_errors_only() -> None:
     assert is_out_of_memory(of_a_cpu())  # type: ignore[arg-type]
     assert is_out_of_memory(of_a_gpu())  # type: ignore[arg-type]
     assert is_out_of_memory(RuntimeError("could not create a memory object"))
@@ -80,7 +80,7 @@ def test_only_memory_is_out_of_memory() -> None:
 
 
 @pytest.mark.parametrize("error", [of_a_cpu, of_a_gpu])
-def test_an_update_that_does_not_fit_is_redone_in_halves(
+def test_train_step_out_of_memory_halves_micro_batches(
     make_trainer: MakeTrainer, error: Callable[[], Exception]
 ) -> None:
     plain, tight = make_trainer("plain"), make_trainer("tight")
@@ -97,7 +97,7 @@ def test_an_update_that_does_not_fit_is_redone_in_halves(
     assert "out of memory with micro-batches of" in tight.run.log.read_text()
 
 
-def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer) -> None:
+def test_train_step_out_of_memory_in_one_pair_fails(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, of_a_gpu)
     words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
@@ -105,14 +105,14 @@ def test_a_single_pair_that_does_not_fit_ends_the_run(make_trainer: MakeTrainer)
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
-def test_other_errors_are_not_taken_for_it(make_trainer: MakeTrainer) -> None:
+def test_train_step_passes_on_other_errors(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit(trainer, 1, lambda: RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
-def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> None:
+def test_find_micro_batch_takes_whole_batch_if_it_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     before = [weight.clone() for weight in trainer.model.parameters()]
     sizes = limit(trainer, math.inf, of_a_gpu)
@@ -125,13 +125,13 @@ def test_auto_takes_the_whole_batch_where_it_fits(make_trainer: MakeTrainer) -> 
     assert not gradients(trainer)
 
 
-def test_auto_takes_the_largest_that_raises_no_error(make_trainer: MakeTrainer) -> None:
+def test_find_micro_batch_takes_largest_without_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 100, of_a_gpu)
     assert find_tokens(trainer)[0] == 64
 
 
-def test_auto_does_not_try_what_would_outgrow_the_memory(
+def test_find_micro_batch_stops_before_memory_is_full(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model process of 1,000 bytes and 10 a token, where 1,900 more are free: 80% are 1,520."""
@@ -146,7 +146,7 @@ def test_auto_does_not_try_what_would_outgrow_the_memory(
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
 
 
-def test_auto_needs_no_free_memory_to_be_known(
+def test_find_micro_batch_with_unknown_memory_works(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
@@ -154,14 +154,14 @@ def test_auto_needs_no_free_memory_to_be_known(
     assert find_tokens(trainer)[0] == 256
 
 
-def test_rank_processes_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_memory_is_divided_by_local_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = available_memory(torch.device("cpu"))
     assert 0 < alone < math.inf
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert available_memory(torch.device("cpu")) == pytest.approx(alone / 4, rel=0.2)
 
 
-def test_auto_says_so_where_nothing_fits(make_trainer: MakeTrainer) -> None:
+def test_find_micro_batch_fails_if_nothing_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     limit(trainer, 1, of_a_gpu)
     with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
@@ -189,7 +189,7 @@ def held(trainer: Trainer) -> int:
     return held
 
 
-def test_layers_run_again_make_the_same_gradient_and_hold_less(make_trainer: MakeTrainer) -> None:
+def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) -> None:
     settings: dict[str, Any] = {
         "model__arch": "transformer",
         "model__d_model": 32,

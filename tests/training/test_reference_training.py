@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from plain import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
+from reference_training import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
 from tinytrainer import MakeTrainer, batches_of
 
 from nmt.device.seeding import seed_everything
@@ -60,7 +60,7 @@ def plain_gradients(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_forty_updates_in_float64_are_the_plain_ones(make_trainer: MakeTrainer, case: str) -> None:
+def test_train_step_in_float64_equals_reference(make_trainer: MakeTrainer, case: str) -> None:
     model, hidden = CASES[case]
     trainer = trainer_of(make_trainer, model)
     trainer.model.double()
@@ -80,9 +80,7 @@ def test_forty_updates_in_float64_are_the_plain_ones(make_trainer: MakeTrainer, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_first_gradients_in_fp32_are_the_plain_ones(
-    make_trainer: MakeTrainer, case: str
-) -> None:
+def test_gradients_in_fp32_are_close_to_reference(make_trainer: MakeTrainer, case: str) -> None:
     model, hidden = CASES[case]
     trainer = trainer_of(make_trainer, model, clip_norm=0.0)
     batch = batches_of(trainer)[0]
@@ -98,7 +96,7 @@ def test_the_first_gradients_in_fp32_are_the_plain_ones(
 @pytest.mark.parametrize(
     "case", [pytest.param("luong, input feeding", marks=pytest.mark.slow), "transformer"]
 )
-def test_bf16_trains_within_the_noise_of_seeds(make_trainer: MakeTrainer, case: str) -> None:
+def test_training_in_bf16_is_within_seed_noise(make_trainer: MakeTrainer, case: str) -> None:
     """After 200 updates the loss of bf16 is as near to fp32's as another seed's is."""
     model, _ = CASES[case]
     if case != "transformer":  # with 8 units it learns nothing but the frequencies

@@ -20,7 +20,7 @@ def weights_file(file: Path, **weights: torch.Tensor) -> Path:
     return file
 
 
-def test_the_mean_is_the_fp32_number_nearest_to_the_exact_one(tmp_path: Path) -> None:
+def test_mean_weights_is_nearest_fp32_to_exact_mean(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(3)
     tensors = [torch.randn(50, generator=draw) * 10.0**i for i in range(-3, 4)]
     names = [weights_file(tmp_path / f"{i}", w=tensor) for i, tensor in enumerate(tensors)]
@@ -32,7 +32,7 @@ def test_the_mean_is_the_fp32_number_nearest_to_the_exact_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 7])
-def test_the_mean_of_a_file_and_itself_is_the_file_bit_for_bit(tmp_path: Path, times: int) -> None:
+def test_mean_weights_of_equal_files_is_bit_exact(tmp_path: Path, times: int) -> None:
     draw = torch.Generator().manual_seed(times)
     weights = {
         "special": SPECIAL,
@@ -45,7 +45,7 @@ def test_the_mean_of_a_file_and_itself_is_the_file_bit_for_bit(tmp_path: Path, t
         assert torch.equal(mean.view(kind), weights[name].view(kind)), name
 
 
-def test_the_first_tensor_that_differs_is_named(tmp_path: Path) -> None:
+def test_mean_weights_of_other_shapes_names_first_tensor(tmp_path: Path) -> None:
     one = weights_file(tmp_path / "one", a=torch.ones(2), b=torch.ones(2, 3), c=torch.ones(1))
     two = weights_file(tmp_path / "two", a=torch.ones(2), b=torch.ones(3, 2), c=torch.ones(4))
     message = rf"two: b: expected \(2, 3\) as in {one}, got \(3, 2\)$"
@@ -59,7 +59,7 @@ def test_the_first_tensor_that_differs_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 4, 60, -1])
-def test_a_damaged_file_names_itself(tmp_path: Path, kept: int) -> None:
+def test_mean_weights_of_damaged_file_names_it(tmp_path: Path, kept: int) -> None:
     whole = weights_file(tmp_path / "whole", a=torch.ones(100))
     damaged = tmp_path / "damaged"
     damaged.write_bytes(whole.read_bytes()[:kept])
@@ -67,6 +67,6 @@ def test_a_damaged_file_names_itself(tmp_path: Path, kept: int) -> None:
         mean_weights([whole, damaged])
 
 
-def test_a_missing_file_names_itself(tmp_path: Path) -> None:
+def test_mean_weights_of_missing_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere: no such file; the checkpoint is incomplete"):
         mean_weights([tmp_path / "nowhere"])
