@@ -1,6 +1,6 @@
-"""A job for torchrun: updates of three models in float64 without dropout, and what they were.
+"""A job for torchrun: train three models in float64 without dropout, and record each step.
 
-usage: distributed_job.py FOLDER OUT.json PARALLEL UPDATES [--resume]
+usage: distributed_job.py FOLDER OUT.json PARALLEL MAX_STEPS [--resume]
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_trainer(folder: Path, name: str, parallel: str, workers: ProcessGroup) -> Trainer:
+def make_trainer(folder: Path, name: str, parallel: str, ranks: ProcessGroup) -> Trainer:
     """Return a trainer of one model, with batches of two to nine pairs."""
     pairs = make_pairs()
     tokenizers = make_tokenizers(pairs)
-    with workers.main_first():
-        if workers.is_main and not (folder / "corpus").exists():
+    with ranks.main_first():
+        if ranks.is_main and not (folder / "corpus").exists():
             corpus_from_pairs(pairs, tokenizers, folder / "corpus")
     settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
     settings["ema"] = 0.7
@@ -53,31 +53,31 @@ def make_trainer(folder: Path, name: str, parallel: str, workers: ProcessGroup) 
     log = RunLog(run.log, run.metrics, mute=True)
     precision = Precision("fp32", torch.device("cpu"))
     corpus = Corpus(folder / "corpus")
-    return Trainer(config, run, log, network, corpus, tokenizers, precision, workers)
+    return Trainer(config, run, log, network, corpus, tokenizers, precision, ranks)
 
 
-def rows_of(update: RankBatch) -> list[str]:
-    """Return the pairs of an update that count, in the order of this worker."""
+def rows_of(batch: RankBatch) -> list[str]:
+    """Return the pairs of this rank that count in the loss, in their order."""
     return [
         str(pair)
-        for batch in update.micro_batches
-        if batch.tgt_tokens
-        for pair in zip(batch.src.tolist(), batch.tgt_in.tolist(), strict=True)
+        for micro_batch in batch.micro_batches
+        if micro_batch.tgt_tokens
+        for pair in zip(micro_batch.src.tolist(), micro_batch.tgt_in.tolist(), strict=True)
     ]
 
 
-def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
-    """Run updates over one epoch after another; return their pairs, losses and norms."""
-    found: dict[str, Any] = {"pairs": [], "losses": [], "norms": []}
-    workers = trainer.ranks
-    while trainer.state.step < updates:
+def train_steps(trainer: Trainer, max_steps: int) -> dict[str, Any]:
+    """Train until `max_steps`; return pairs, losses and gradient norms of each step."""
+    results: dict[str, Any] = {"pairs": [], "losses": [], "norms": []}
+    ranks = trainer.ranks
+    while trainer.state.step < max_steps:
         batches = batches_of(trainer, trainer.state.epoch)
-        update = trainer.micro_batcher.build(trainer.corpus, batches[trainer.state.batch])
-        losses, norm = trainer.train_step(update)
-        translation = workers.all_reduce_sum(losses.translation.clone()) / update.tgt_tokens
-        found["pairs"].append(sorted(workers.all_gather(rows_of(update))))
-        found["losses"].append(float(translation))
-        found["norms"].append(float(full_tensor(norm)))
+        batch = trainer.micro_batcher.build(trainer.corpus, batches[trainer.state.batch])
+        losses, norm = trainer.train_step(batch)
+        translation = ranks.all_reduce_sum(losses.translation.clone()) / batch.tgt_tokens
+        results["pairs"].append(sorted(ranks.all_gather(rows_of(batch))))
+        results["losses"].append(float(translation))
+        results["norms"].append(float(full_tensor(norm)))
         state = trainer.state
         state.step, state.batch = state.step + 1, state.batch + 1
         if state.batch == len(batches):
@@ -88,7 +88,7 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
     averages = list(trainer.ema.weights.values())
     with trainer.ema.replace_weights(), trainer.parallel.full_weights():
         validated = squares([parameter.detach() for parameter in trainer.model.parameters()])
-    return found | {
+    return results | {
         "weights": squares(weights),
         "averages": squares(averages),
         "validated": validated,
@@ -96,21 +96,21 @@ def follow(trainer: Trainer, updates: int) -> dict[str, Any]:
 
 
 def squares(weights: list[torch.Tensor]) -> list[float]:
-    """Return the square sum of each weight, all of it."""
+    """Return the sum of squares of each full weight."""
     return [float(full_tensor(weight).square().sum()) for weight in weights]
 
 
 def main() -> None:
-    folder, out, parallel, updates, *flags = sys.argv[1:]
-    found = {}
-    with connect_processes() as workers:
+    folder, out, parallel, max_steps, *flags = sys.argv[1:]
+    results = {}
+    with connect_processes() as ranks:
         for name in MODELS:
-            trainer = make_trainer(Path(folder), name, parallel, workers)
+            trainer = make_trainer(Path(folder), name, parallel, ranks)
             if flags == ["--resume"]:
                 trainer.resume()
-            found[name] = follow(trainer, int(updates))
-        if workers.is_main:
-            Path(out).write_text(json.dumps(found))
+            results[name] = train_steps(trainer, int(max_steps))
+        if ranks.is_main:
+            Path(out).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

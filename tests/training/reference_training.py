@@ -1,7 +1,7 @@
-"""The plain way to the same numbers: a sentence at a time, a step at a time, nothing hoisted.
+"""A reference implementation of training: one sentence and one time step at a time.
 
-Takes the weights by the names of a checkpoint. No padding, no masks, no fused layers: what the
-training step does faster is held against this.
+It reads weights by their names in a checkpoint, without padding, masks or fused layers. Tests
+compare the faster training step with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def linear(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def tables(w: Weights) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the embeddings of source and target and the output's weights, perhaps all one."""
+    """Return the source embeddings, the target embeddings and the output weights."""
     for src, tgt in (
         ("encoder.embedding", "decoder.embedding"),
         ("src.embedding", "tgt.embedding"),
@@ -39,7 +39,7 @@ def tables(w: Weights) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def cell(w: Weights, prefix: str, suffix: str, x: Tensor, state: list[Tensor]) -> list[Tensor]:
-    """One step of a GRU (h) or an LSTM (h, c)."""
+    """Return the next state of a GRU (h) or an LSTM (h, c)."""
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     w_ih, w_hh, b_ih, b_hh = (w[f"{prefix}.{kind}_l0{suffix}"] for kind in kinds)
     into, recurrent = w_ih @ x + b_ih, w_hh @ state[0] + b_hh
@@ -55,7 +55,7 @@ def cell(w: Weights, prefix: str, suffix: str, x: Tensor, state: list[Tensor]) -
 
 
 def attend(w: Weights, query: Tensor, values: Tensor) -> Tensor:
-    """Return the context: additive where there is a vector, else general."""
+    """Return the context of additive attention, or of general attention without a vector."""
     key = w["decoder.attention.score.key.weight"]
     if "decoder.attention.score.vector" in w:
         w_q = w["decoder.attention.score.query.weight"]
@@ -78,10 +78,10 @@ def recurrent(
         for suffix, order in (("", range(len(src))), ("_reverse", range(len(src) - 1, -1, -1))):
             state = [embedded.new_zeros(half) for _ in range(parts)]
             states: dict[int, Tensor] = {}
-            for place in order:
-                state = cell(w, "encoder.layers.0", suffix, embedded[place], state)
-                states[place] = state[0]
-            sides.append(torch.stack([states[place] for place in range(len(src))]))
+            for position in order:
+                state = cell(w, "encoder.layers.0", suffix, embedded[position], state)
+                states[position] = state[0]
+            sides.append(torch.stack([states[position] for position in range(len(src))]))
             finals.append(state)
         values = torch.cat(sides, 1)
         state = []
@@ -92,22 +92,22 @@ def recurrent(
             mapped = linear(w, f"bridge.maps.0.{part}", final)
             state.append(torch.tanh(mapped) if part == 0 else mapped)
         feed = values.new_zeros(w["decoder.readout.weight"].size(0))
-        found = []
+        outputs = []
         for token in tgt:
             before, entering = state[0], tgt_table[token]
             if wiring == "bahdanau":
                 context = attend(w, before, values)
                 state = cell(w, "decoder.layers.0.rnn", "", torch.cat([entering, context]), state)
                 units = linear(w, "decoder.readout", torch.cat([before, entering, context]))
-                found.append(units.view(-1, 2).max(1).values)
+                outputs.append(units.view(-1, 2).max(1).values)
                 continue
             if feeding:
                 entering = torch.cat([entering, feed])
             state = cell(w, "decoder.layers.0.rnn", "", entering, state)
             both = torch.cat([attend(w, state[0], values), state[0]])
             feed = torch.tanh(linear(w, "decoder.readout", both))
-            found.append(feed)
-        return torch.stack(found)
+            outputs.append(feed)
+        return torch.stack(outputs)
 
     return run
 
@@ -121,21 +121,23 @@ def norm(w: Weights, name: str, x: Tensor) -> Tensor:
     return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
-def multi_head(w: Weights, name: str, heads: int, x: Tensor, seen: Tensor, causal: bool) -> Tensor:
+def multi_head(
+    w: Weights, name: str, heads: int, x: Tensor, memory: Tensor, causal: bool
+) -> Tensor:
     query, key, value = (
         linear(w, f"{name}.{part}", side)
-        for part, side in (("query", x), ("key", seen), ("value", seen))
+        for part, side in (("query", x), ("key", memory), ("value", memory))
     )
     width = query.size(1) // heads
-    found = []
+    contexts = []
     for head in range(heads):
         piece = slice(head * width, (head + 1) * width)
         scores = query[:, piece] @ key[:, piece].t() / math.sqrt(width)
         if causal:
             ahead = torch.ones_like(scores, dtype=torch.bool).triu(1)
             scores = scores.masked_fill(ahead, -math.inf)
-        found.append(torch.softmax(scores, 1) @ value[:, piece])
-    return linear(w, f"{name}.output", torch.cat(found, 1))
+        contexts.append(torch.softmax(scores, 1) @ value[:, piece])
+    return linear(w, f"{name}.output", torch.cat(contexts, 1))
 
 
 def feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
@@ -144,13 +146,13 @@ def feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def embedded(table: Tensor, tokens: list[int]) -> Tensor:
-    """Scaled token vectors plus sinusoids, whose angles are in fp32."""
+    """Return scaled embeddings plus sinusoids with angles in fp32."""
     width = table.size(1)
     angles = torch.arange(len(tokens))[:, None].float() * 10_000.0 ** -(
         torch.arange(0, width, 2, dtype=torch.float32) / width
     )
-    places = torch.cat([angles.sin(), angles.cos()], 1)
-    return table[tokens] * math.sqrt(width) + places.to(table.dtype)
+    positions = torch.cat([angles.sin(), angles.cos()], 1)
+    return table[tokens] * math.sqrt(width) + positions.to(table.dtype)
 
 
 def transformer(layers: int, heads: int) -> Hidden:
@@ -188,7 +190,7 @@ def smoothed_loss(w: Weights, hidden: Tensor, targets: list[int], smoothing: flo
 
 
 class Adam:
-    """Adam as in the paper (Kingma & Ba 2015, algorithm 1), after clipping by the whole norm."""
+    """Adam (Kingma & Ba 2015, algorithm 1) after clipping the global norm of the gradients."""
 
     def __init__(self, weights: Weights, clip: float) -> None:
         self.weights, self.clip, self.step = weights, clip, 0
@@ -197,8 +199,8 @@ class Adam:
 
     @torch.no_grad()
     def update(self, gradients: Weights, rate: float) -> None:
-        whole = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
-        factor = min(1.0, self.clip / (whole + 1e-6))
+        norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
+        factor = min(1.0, self.clip / (norm + 1e-6))
         self.step += 1
         for name, gradient in gradients.items():
             gradient = gradient * factor

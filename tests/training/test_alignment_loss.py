@@ -1,4 +1,4 @@
-"""The loss towards given alignments."""
+"""The loss of guided alignment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARES = torch.tensor([0.5, 0.5, 1.0])
 
 
 def make_batch(**changes: Any) -> MicroBatch:
-    """Two rows of two target tokens; the last of row 1 is padding."""
+    """Return two rows of two target tokens; the last token of row 1 is padding."""
     tensors = {
         "src": torch.tensor([[4, 5, 3], [6, 7, 3]]),
         "src_len": torch.tensor([3, 3]),
@@ -38,7 +38,7 @@ def make_batch(**changes: Any) -> MicroBatch:
 
 
 def make_trace(*heads: list[list[list[float]]]) -> Trace:
-    """One layer whose heads have these weights, N x T x S; a weight of 0 is outside a window."""
+    """Return a trace of one layer with the attention weights of its heads, each N x T x S."""
     weights = torch.tensor([heads])
     return Trace(weights.log(), weights, weights, torch.zeros(1, 2, 2, 4), 0)
 
@@ -62,7 +62,7 @@ def test_alignment_loss_includes_gaussian_of_window() -> None:
 
 
 def test_alignment_loss_of_certain_error_has_gradient() -> None:
-    """With all the weight elsewhere, as fp32 sees it, the gradient is as large as it gets."""
+    """If the attention weight of a link underflows in fp32, its gradient is still maximal."""
     scores = torch.zeros(1, 1, 2, 2, 3)
     scores[..., 0] = 200.0
     scores.requires_grad_()

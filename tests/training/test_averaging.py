@@ -1,4 +1,4 @@
-"""The mean of weights against one computed by hand; what cannot be averaged is refused."""
+"""Averages of weights against exact values, and errors for files that cannot be averaged."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def test_mean_weights_of_equal_files_is_bit_exact(tmp_path: Path, times: int) ->
 
 
 def test_mean_weights_of_other_shapes_names_first_tensor(tmp_path: Path) -> None:
-    one = weights_file(tmp_path / "one", a=torch.ones(2), b=torch.ones(2, 3), c=torch.ones(1))
-    two = weights_file(tmp_path / "two", a=torch.ones(2), b=torch.ones(3, 2), c=torch.ones(4))
-    message = rf"two: b: expected \(2, 3\) as in {one}, got \(3, 2\)$"
+    first = weights_file(tmp_path / "one", a=torch.ones(2), b=torch.ones(2, 3), c=torch.ones(1))
+    second = weights_file(tmp_path / "two", a=torch.ones(2), b=torch.ones(3, 2), c=torch.ones(4))
+    message = rf"two: b: expected \(2, 3\) as in {first}, got \(3, 2\)$"
     with pytest.raises(RunError, match=message):
-        mean_weights([one, two])
+        mean_weights([first, second])
     less = weights_file(tmp_path / "less", a=torch.ones(2), b=torch.ones(2, 3))
     with pytest.raises(RunError, match=r"less: c: expected \(1,\) as in .*one, got absent"):
-        mean_weights([one, less])
+        mean_weights([first, less])
     with pytest.raises(RunError, match=r"one: c: expected absent as in .*less, got \(1,\)"):
-        mean_weights([less, one])
+        mean_weights([less, first])
 
 
-@pytest.mark.parametrize("kept", [0, 4, 60, -1])
-def test_mean_weights_of_damaged_file_names_it(tmp_path: Path, kept: int) -> None:
-    whole = weights_file(tmp_path / "whole", a=torch.ones(100))
+@pytest.mark.parametrize("size", [0, 4, 60, -1])
+def test_mean_weights_of_damaged_file_names_it(tmp_path: Path, size: int) -> None:
+    intact = weights_file(tmp_path / "whole", a=torch.ones(100))
     damaged = tmp_path / "damaged"
-    damaged.write_bytes(whole.read_bytes()[:kept])
+    damaged.write_bytes(intact.read_bytes()[:size])
     with pytest.raises(RunError, match="damaged: expected a safetensors file, got a damaged one"):
-        mean_weights([whole, damaged])
+        mean_weights([intact, damaged])
 
 
 def test_mean_weights_of_missing_file_names_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints come back bit for bit, and what a killed run left behind is forgotten."""
+"""Saving, loading and pruning checkpoints; removing the records of a killed run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nmt.training.checkpoints.resume import remove_later_records
 from nmt.training.trainer import Trainer
 
 
-def updated(trainer: Trainer, updates: int) -> Trainer:
-    for batch in batches_of(trainer)[:updates]:
+def train_steps(trainer: Trainer, count: int) -> Trainer:
+    for batch in batches_of(trainer)[:count]:
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
         trainer.state.step += 1
     return trainer
@@ -29,22 +29,26 @@ def test_load_checkpoint_restores_state_bit_for_bit(
     make_trainer: MakeTrainer, optimizer: str, tie: str
 ) -> None:
     flags = {"train__optimizer": optimizer, "model__tie": tie}
-    one = updated(make_trainer(**flags), 3)
-    one.state.scores = {"3": 0.1 + 0.2}
-    one.state.best_score = 1 / 3
-    folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
-    other = updated(make_trainer("other", **flags), 1)
-    assert load_checkpoint(folder, other.model, other.optimizer) == one.state
-    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-        a, b = one.optimizer.state[mine], other.optimizer.state[theirs]
+    saved = train_steps(make_trainer(**flags), 3)
+    saved.state.scores = {"3": 0.1 + 0.2}
+    saved.state.best_score = 1 / 3
+    folder = save_checkpoint(saved.run, saved.state, saved.model, saved.optimizer)
+    loaded = train_steps(make_trainer("other", **flags), 1)
+    assert load_checkpoint(folder, loaded.model, loaded.optimizer) == saved.state
+    for saved_weight, loaded_weight in zip(
+        saved.model.parameters(), loaded.model.parameters(), strict=True
+    ):
+        assert torch.equal(saved_weight, loaded_weight)
+        a, b = saved.optimizer.state[saved_weight], loaded.optimizer.state[loaded_weight]
         assert a.keys() == b.keys() != set()
         for key in a:
             assert torch.equal(a[key], b[key])
-    updated(one, 2)
-    updated(other, 2)
-    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(mine, theirs), "the next updates are the same too"
+    train_steps(saved, 2)
+    train_steps(loaded, 2)
+    for saved_weight, loaded_weight in zip(
+        saved.model.parameters(), loaded.model.parameters(), strict=True
+    ):
+        assert torch.equal(saved_weight, loaded_weight), "the next steps are equal, too"
 
 
 def test_save_checkpoint_writes_each_weight_once_in_fp32(make_trainer: MakeTrainer) -> None:
@@ -58,11 +62,11 @@ def test_save_checkpoint_writes_each_weight_once_in_fp32(make_trainer: MakeTrain
 
 
 def test_load_checkpoint_of_other_shape_is_refused(make_trainer: MakeTrainer) -> None:
-    one = make_trainer()
-    folder = save_checkpoint(one.run, one.state, one.model, one.optimizer)
-    other = make_trainer("other", model__d_hidden=16)
+    saved = make_trainer()
+    folder = save_checkpoint(saved.run, saved.state, saved.model, saved.optimizer)
+    loaded = make_trainer("other", model__d_hidden=16)
     with pytest.raises(RunError, match=r"expected .* for the model in config\.yaml, got"):
-        load_checkpoint(folder, other.model, other.optimizer)
+        load_checkpoint(folder, loaded.model, loaded.optimizer)
 
 
 def test_save_checkpoint_leaves_no_other_files(make_trainer: MakeTrainer) -> None:
@@ -75,17 +79,17 @@ def test_save_checkpoint_leaves_no_other_files(make_trainer: MakeTrainer) -> Non
 
 
 @pytest.mark.parametrize(
-    ("best", "keep_last", "kept"),
+    ("best", "keep_last", "expected"),
     [([2], 2, [2, 40, 500]), ([], 1, [500]), ([2, 3], 1, [2, 3, 500]), ([500], 1, [500])],
 )
 def test_prune_checkpoints_keeps_best_and_newest(
-    tmp_path: Path, best: list[int], keep_last: int, kept: list[int]
+    tmp_path: Path, best: list[int], keep_last: int, expected: list[int]
 ) -> None:
     run = RunDir(tmp_path)
     for update in (1, 2, 3, 40, 500):
         run.checkpoint(update).mkdir(parents=True)
     prune_checkpoints(run, best, keep_last)
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == [f"step_{u:08d}" for u in kept]
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == [f"step_{u:08d}" for u in expected]
 
 
 def test_remove_later_records_drops_partial_line_too(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The estimate of a run against the run itself."""
+"""Cost estimates against the cost of the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nmt.training.trainer import Trainer
 
 
 def estimate(trainer: Trainer, validation_seconds: float, corpus_bytes: int) -> CostEstimate:
-    """Estimate the cost of a run whose validations take this long."""
+    """Return the cost estimate of a run with validations of this duration."""
     return estimate_cost(
         batches=trainer.batch_stream.first_window.batches,
         time_step=trainer.time_step,
@@ -28,7 +28,7 @@ def test_estimate_cost_predicts_checkpoint_size(
     make_trainer: MakeTrainer, optimizer: str, ema: float | None
 ) -> None:
     flags = {"train__optimizer": optimizer, "train__max_updates": 2, "train__ema": ema}
-    found = estimate(make_trainer("dry", **flags), 0.5, corpus_bytes=1000)
+    cost = estimate(make_trainer("dry", **flags), 0.5, corpus_bytes=1000)
     trainer = make_trainer(**flags)
     trainer.train(lambda state: {"bleu": 1.0})
     written = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
@@ -36,26 +36,24 @@ def test_estimate_cost_predicts_checkpoint_size(
     assert ("training.safetensors" in written) == (ema is not None)
     # state.json grows with the scores it holds; all else is exact.
     exact = tensors + written["manifest.json"] - 1  # a digit more of state.json's size, at most
-    assert exact < found.checkpoint_bytes <= exact + 1 + written["state.json"]
-    assert found.disk_bytes == 1000 + 3 * found.checkpoint_bytes
+    assert exact < cost.checkpoint_bytes <= exact + 1 + written["state.json"]
+    assert cost.disk_bytes == 1000 + 3 * cost.checkpoint_bytes
 
 
 def test_estimate_cost_totals_follow_limits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=10, train__validate_every=4)
-    found = estimate(trainer, 0.5, corpus_bytes=0)
-    assert (found.max_steps, found.max_validations) == (10, 3)  # after 4, 8 and 10
-    assert found.steps_per_epoch == len(batches_of(trainer))
-    assert found.validation_seconds > 0.5
-    assert found.total_seconds == pytest.approx(
-        10 * found.step_seconds + 3 * found.validation_seconds
-    )
+    cost = estimate(trainer, 0.5, corpus_bytes=0)
+    assert (cost.max_steps, cost.max_validations) == (10, 3)  # after 4, 8 and 10
+    assert cost.steps_per_epoch == len(batches_of(trainer))
+    assert cost.validation_seconds > 0.5
+    assert cost.total_seconds == pytest.approx(10 * cost.step_seconds + 3 * cost.validation_seconds)
 
 
 def test_estimate_cost_without_limit_has_no_total(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=None, train__patience=3)
-    found = estimate(trainer, 0.0, corpus_bytes=0)
-    assert found.total_seconds is None
-    assert "no limit in updates or epochs is set" in dict(found.rows())["the run at most"]
+    cost = estimate(trainer, 0.0, corpus_bytes=0)
+    assert cost.total_seconds is None
+    assert "no limit in updates or epochs is set" in dict(cost.rows())["the run at most"]
 
 
 def test_estimate_cost_leaves_no_files(make_trainer: MakeTrainer) -> None:

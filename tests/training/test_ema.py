@@ -1,4 +1,4 @@
-"""The moving average of the weights against one computed from the weights of each update."""
+"""The EMA of the weights against an average of the weights after each step."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from nmt.training.trainer import Trainer
 Weights = dict[str, torch.Tensor]
 FLAGS: dict[str, Any] = {"train__ema": 0.4, "train__lr": 1e-2, "model__dropout": 0.3}
 DECAYS = [2 / 11, 3 / 12, 4 / 13, 5 / 14, 0.4, 0.4, 0.4]
-"""By hand: the sixth would be 7 / 16."""
+"""Values by hand; without the limit the sixth would be 7 / 16."""
 
 
-def live(trainer: Trainer) -> Weights:
+def model_weights(trainer: Trainer) -> Weights:
     return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
 
 
-def average(trainer: Trainer) -> Weights:
+def ema_weights(trainer: Trainer) -> Weights:
     assert trainer.ema is not None
     return {name: weight.clone() for name, weight in trainer.ema.weights.items()}
 
 
-def same(one: Weights, other: Weights) -> bool:
-    assert one.keys() == other.keys() != set()
-    return all(torch.equal(weight, other[name]) for name, weight in one.items())
+def are_equal(first_set: Weights, second_set: Weights) -> bool:
+    assert first_set.keys() == second_set.keys() != set()
+    return all(torch.equal(weight, second_set[name]) for name, weight in first_set.items())
 
 
-def updated(trainer: Trainer, updates: int) -> list[Weights]:
-    """Take so many updates; return the weights before them and after each."""
-    seen = [live(trainer)]
+def train_steps(trainer: Trainer, count: int) -> list[Weights]:
+    """Make `count` optimizer steps; return the weights before the first and after each."""
+    history = [model_weights(trainer)]
     batches = batches_of(trainer) * 9
-    for batch in batches[trainer.state.step : trainer.state.step + updates]:
+    for batch in batches[trainer.state.step : trainer.state.step + count]:
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
         trainer.state.step += 1
-        seen.append(live(trainer))
-    return seen
+        history.append(model_weights(trainer))
+    return history
 
 
 @pytest.mark.parametrize("tie", ["none", "all"])
 def test_ema_is_weighted_sum_of_weights(make_trainer: MakeTrainer, tie: str) -> None:
     trainer = make_trainer(model__tie=tie, **FLAGS)
-    seen = updated(trainer, len(DECAYS))
-    taken = [1.0, *(1 - decay for decay in DECAYS)]
-    shares = [share * math.prod(DECAYS[i:]) for i, share in enumerate(taken)]
+    history = train_steps(trainer, len(DECAYS))
+    factors = [1.0, *(1 - decay for decay in DECAYS)]
+    shares = [share * math.prod(DECAYS[i:]) for i, share in enumerate(factors)]
     assert sum(shares) == pytest.approx(1)
-    for name, found in average(trainer).items():
+    for name, ema in ema_weights(trainer).items():
         expected = sum(
-            share * weights[name].double() for share, weights in zip(shares, seen, strict=True)
+            share * weights[name].double() for share, weights in zip(shares, history, strict=True)
         )
-        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
-    assert not same(average(trainer), live(trainer))
+        torch.testing.assert_close(ema.double(), expected, rtol=1e-5, atol=1e-7)
+    assert not are_equal(ema_weights(trainer), model_weights(trainer))
 
 
 def test_train_with_and_without_ema_has_equal_weights(
@@ -68,9 +68,9 @@ def test_train_with_and_without_ema_has_equal_weights(
     for trainer in (plain, averaged):
         trainer.train(lambda state: {"bleu": 1.0})
     assert plain.ema is None
-    assert same(live(plain), live(averaged))
+    assert are_equal(model_weights(plain), model_weights(averaged))
     assert not (plain.run.last / "training.safetensors").exists()
-    assert same(load_file(plain.run.last / "model.safetensors"), live(averaged))
+    assert are_equal(load_file(plain.run.last / "model.safetensors"), model_weights(averaged))
 
 
 def test_train_validates_and_saves_ema_and_keeps_weights(
@@ -78,16 +78,16 @@ def test_train_validates_and_saves_ema_and_keeps_weights(
 ) -> None:
     trainer = make_trainer(train__max_updates=3, **FLAGS)
     validated: list[Weights] = []
-    trainer.train(lambda state: validated.append(live(trainer)) or {"bleu": 1.0})
-    weights = live(trainer)
-    assert same(validated[0], average(trainer))
-    assert not same(validated[0], weights)
+    trainer.train(lambda state: validated.append(model_weights(trainer)) or {"bleu": 1.0})
+    weights = model_weights(trainer)
+    assert are_equal(validated[0], ema_weights(trainer))
+    assert not are_equal(validated[0], weights)
     folder = trainer.run.best
-    assert same(load_file(folder / "model.safetensors"), validated[0])
-    assert same(load_file(folder / "training.safetensors"), weights)
+    assert are_equal(load_file(folder / "model.safetensors"), validated[0])
+    assert are_equal(load_file(folder / "training.safetensors"), weights)
     following = make_trainer("following", **FLAGS)
-    updated(following, 3)
-    assert same(live(following), weights)
+    train_steps(following, 3)
+    assert are_equal(model_weights(following), weights)
 
 
 def test_validate_restores_weights_after_an_error(make_trainer: MakeTrainer) -> None:
@@ -97,21 +97,21 @@ def test_validate_restores_weights_after_an_error(make_trainer: MakeTrainer) -> 
     trainer = make_trainer(train__max_updates=2, **FLAGS)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(failing)
-    assert same(live(trainer), updated(make_trainer("other", **FLAGS), 2)[-1])
+    assert are_equal(model_weights(trainer), train_steps(make_trainer("other", **FLAGS), 2)[-1])
 
 
 def test_resume_restores_weights_and_ema_bit_for_bit(make_trainer: MakeTrainer) -> None:
-    whole = make_trainer("whole", **FLAGS)
-    updated(whole, 8)
+    uninterrupted = make_trainer("whole", **FLAGS)
+    train_steps(uninterrupted, 8)
     first = make_trainer(**FLAGS)
-    updated(first, 4)
+    train_steps(first, 4)
     first.save()
-    again = make_trainer(**FLAGS)
-    again.resume()
-    assert same(average(again), average(first))
-    updated(again, 4)
-    assert same(live(again), live(whole))
-    assert same(average(again), average(whole))
+    resumed = make_trainer(**FLAGS)
+    resumed.resume()
+    assert are_equal(ema_weights(resumed), ema_weights(first))
+    train_steps(resumed, 4)
+    assert are_equal(model_weights(resumed), model_weights(uninterrupted))
+    assert are_equal(ema_weights(resumed), ema_weights(uninterrupted))
 
 
 def test_resume_without_training_weights_is_refused(

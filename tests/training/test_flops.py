@@ -1,4 +1,4 @@
-"""The matrix work of an update, counted by hand."""
+"""FLOP counts against values by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CASES: list[tuple[dict[str, Any], int, int]] = [
     (
         {"arch": "transformer", "d_model": D, "d_ff": F, "num_heads": 2, "num_layers": 1},
         4 * D * D + 2 * D * F + 2 * D * D,  # the encoder; keys and values of the source
-        4 * D * D + 2 * D * D + 2 * D * F + V * D,  # the past; queries and output; the vocabulary
+        4 * D * D + 2 * D * D + 2 * D * F + V * D,  # self-attention, queries, output, vocabulary
     ),
     (
         {"cell": "lstm", "wiring": "luong", "score": "general", "tie": "none"},

@@ -1,4 +1,4 @@
-"""The loss of a padded batch against one sentence at a time, in plain Python."""
+"""The loss of a padded batch against a sum over single sentences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from nmt.training.validation import corpus_loss
 CPU = Precision("fp32", torch.device("cpu"))
 
 
-def sure_trainer(make_trainer: MakeTrainer, **values: Any) -> Trainer:
-    """Return a trainer whose model is far from the uniform distribution, so smoothing matters."""
+def build_trainer(make_trainer: MakeTrainer, **values: Any) -> Trainer:
+    """Return a trainer with a model far from uniform, so that label smoothing has an effect."""
     trainer = make_trainer(model__tie="none", **values)
     with torch.no_grad():
         trainer.model.output.bias.copy_(torch.linspace(-5, 5, len(trainer.model.output.bias)))
@@ -36,7 +36,7 @@ def whole_batch(trainer: Trainer, rows: range) -> MicroBatch:
 
 
 def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, int]:
-    """Return loss sum and tokens, a sentence at a time, without padding."""
+    """Return the sum of the loss over single sentences, and the number of tokens."""
     model, tokenizer = trainer.model, trainer.tokenizers.tgt
     total, count = 0.0, 0
     model.eval()
@@ -56,7 +56,7 @@ def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, i
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_loss_of_batch_is_sum_over_sentences(make_trainer: MakeTrainer, smoothing: float) -> None:
-    trainer = sure_trainer(make_trainer, train__label_smoothing=smoothing)
+    trainer = build_trainer(make_trainer, train__label_smoothing=smoothing)
     expected, tokens = reference(trainer, range(20), smoothing)
     batch = whole_batch(trainer, range(20))
     assert batch.tgt_tokens == tokens < batch.padded_tokens
@@ -65,7 +65,7 @@ def test_loss_of_batch_is_sum_over_sentences(make_trainer: MakeTrainer, smoothin
 
 
 def test_label_smoothing_changes_training_loss_only(make_trainer: MakeTrainer) -> None:
-    trainer = sure_trainer(make_trainer, train__label_smoothing=0.1)
+    trainer = build_trainer(make_trainer, train__label_smoothing=0.1)
     batch = whole_batch(trainer, range(20))
     plain = reference(trainer, range(20), 0.0)[0]
     trainer.module.train()
@@ -78,11 +78,11 @@ def test_label_smoothing_changes_training_loss_only(make_trainer: MakeTrainer) -
 def test_corpus_loss_ignores_smoothing_dropout_and_batches(
     make_trainer: MakeTrainer, size: int
 ) -> None:
-    trainer = sure_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)
+    trainer = build_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)
     total, tokens = reference(trainer, range(60), 0.0)
     batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.module.train()
     assert isinstance(step, ModelWithLoss)
-    found = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
-    assert found == pytest.approx(total / tokens, rel=1e-5)
-    assert step.training, "the mode is put back"
+    loss = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
+    assert loss == pytest.approx(total / tokens, rel=1e-5)
+    assert step.training, "the mode is restored"

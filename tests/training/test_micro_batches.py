@@ -1,4 +1,4 @@
-"""Micro-batches that fit into memory: found beforehand, halved when it runs out, kept small."""
+"""The size of micro-batches: measured in advance, and halved if memory runs out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from nmt.training.trainer import Trainer
 DROPPED = {"model__dropout": 0.3}
 
 
-def limit(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> list[int]:
-    """Let memory end beyond so many tokens, halfway: a gradient is there, and more was to come.
+def limit_memory(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> list[int]:
+    """Raise an error in micro-batches of more than `tokens`, after a part of the gradient.
 
-    Returns the sizes of the micro-batches asked for, a list that grows.
+    Returns a list to which each forward pass appends the size of its micro-batch.
     """
     forward, sizes = trainer.module.forward, []
 
@@ -84,11 +84,11 @@ def test_train_step_out_of_memory_halves_micro_batches(
     make_trainer: MakeTrainer, error: Callable[[], Exception]
 ) -> None:
     plain, tight = make_trainer("plain"), make_trainer("tight")
-    sizes = limit(tight, 80, error)
+    sizes = limit_memory(tight, 80, error)
     for batch in batches_of(plain)[:3]:
         expected, _ = plain.train_step(plain.micro_batcher.build(plain.corpus, batch))
-        found, _ = tight.train_step(tight.micro_batcher.build(tight.corpus, batch))
-        torch.testing.assert_close(found.translation, expected.translation, rtol=1e-5, atol=0)
+        losses, _ = tight.train_step(tight.micro_batcher.build(tight.corpus, batch))
+        torch.testing.assert_close(losses.translation, expected.translation, rtol=1e-5, atol=0)
         torch.testing.assert_close(gradients(tight), gradients(plain), rtol=1e-3, atol=1e-6)
     assert tight.micro_batcher.max_tokens is not None
     assert tight.micro_batcher.max_tokens <= 80
@@ -99,7 +99,7 @@ def test_train_step_out_of_memory_halves_micro_batches(
 
 def test_train_step_out_of_memory_in_one_pair_fails(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
-    limit(trainer, 1, of_a_gpu)
+    limit_memory(trainer, 1, of_a_gpu)
     words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
     with pytest.raises(RunError, match=words):
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
@@ -107,7 +107,7 @@ def test_train_step_out_of_memory_in_one_pair_fails(make_trainer: MakeTrainer) -
 
 def test_train_step_passes_on_other_errors(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
-    limit(trainer, 1, lambda: RuntimeError("something else"))
+    limit_memory(trainer, 1, lambda: RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
@@ -115,7 +115,7 @@ def test_train_step_passes_on_other_errors(make_trainer: MakeTrainer) -> None:
 def test_find_micro_batch_takes_whole_batch_if_it_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     before = [weight.clone() for weight in trainer.model.parameters()]
-    sizes = limit(trainer, math.inf, of_a_gpu)
+    sizes = limit_memory(trainer, math.inf, of_a_gpu)
     tokens, why = find_tokens(trainer)
     assert tokens == 256
     assert "peak memory" in why
@@ -127,7 +127,7 @@ def test_find_micro_batch_takes_whole_batch_if_it_fits(make_trainer: MakeTrainer
 
 def test_find_micro_batch_takes_largest_without_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    limit(trainer, 100, of_a_gpu)
+    limit_memory(trainer, 100, of_a_gpu)
     assert find_tokens(trainer)[0] == 64
 
 
@@ -136,7 +136,7 @@ def test_find_micro_batch_stops_before_memory_is_full(
 ) -> None:
     """A model process of 1,000 bytes and 10 a token, where 1,900 more are free: 80% are 1,520."""
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    sizes = limit(trainer, math.inf, of_a_gpu)
+    sizes = limit_memory(trainer, math.inf, of_a_gpu)
     monkeypatch.setattr(
         micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
     )
@@ -163,20 +163,20 @@ def test_available_memory_is_divided_by_local_ranks(monkeypatch: pytest.MonkeyPa
 
 def test_find_micro_batch_fails_if_nothing_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    limit(trainer, 1, of_a_gpu)
+    limit_memory(trainer, 1, of_a_gpu)
     with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
         find_tokens(trainer)
 
 
-def held(trainer: Trainer) -> int:
-    """Run an update; return the most bytes that its graph held of tensors that are no weights."""
+def saved_bytes(trainer: Trainer) -> int:
+    """Return the bytes that a forward pass saves for the backward pass, without weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in trainer.model.parameters()}
-    kept: dict[int, int] = {}
+    bytes_by_storage: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+            bytes_by_storage[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     update = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
@@ -184,9 +184,9 @@ def held(trainer: Trainer) -> int:
     torch.manual_seed(1)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         losses = trainer.module(update.micro_batches[0])
-    held = sum(kept.values())
+    total = sum(bytes_by_storage.values())
     losses.translation.backward()
-    return held
+    return total
 
 
 def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) -> None:
@@ -200,6 +200,6 @@ def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) 
     }
     plain = make_trainer("plain", **settings)
     again = make_trainer("again", train__recompute=True, **settings)
-    assert held(again) < held(plain) / 3
-    for one, other in zip(gradients(again), gradients(plain), strict=True):
-        assert torch.equal(one, other)
+    assert saved_bytes(again) < saved_bytes(plain) / 3
+    for first_weight, second_weight in zip(gradients(again), gradients(plain), strict=True):
+        assert torch.equal(first_weight, second_weight)

@@ -1,4 +1,4 @@
-"""A run over a mixture with BPE-dropout, stopped in the middle of an epoch, goes on bit for bit."""
+"""Resume a run on a mixture with BPE-dropout in the middle of an epoch, bit for bit."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ UPDATES = 14
 Make = Callable[..., tuple[Trainer, list[str]]]
 
 
-class Watched(Trainer):
-    """Notes a digest of the batch of each update."""
+class RecordingTrainer(Trainer):
+    """Records a digest of the batch of each step."""
 
     digests: list[str]
 
     def train_step(self, batch: RankBatch) -> tuple[Losses, torch.Tensor]:
-        """Train on it."""
+        """Record the digest of the batch and train on it."""
         digest = hashlib.sha256()
         for micro_batch in batch.micro_batches:
             for tensor in (micro_batch.src, micro_batch.tgt_in, micro_batch.targets):
@@ -82,7 +82,9 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
         size = tokenizers.tgt.vocab_size
         model = build_model(config.model, size, size, tokenizers.tgt.pad)
         log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
-        trainer = Watched(config, run, log, model, corpus, tokenizers, kind, ProcessGroup())
+        trainer = RecordingTrainer(
+            config, run, log, model, corpus, tokenizers, kind, ProcessGroup()
+        )
         trainer.digests = []
         return trainer, trainer.digests
 
@@ -96,16 +98,18 @@ def score(state: TrainState) -> dict[str, float]:
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("stop", [3, 9])
 def test_resume_of_mixture_equals_uninterrupted_run(make: Make, workers: int, stop: int) -> None:
-    whole, wanted = make("whole", 0, UPDATES)
-    whole.train(score)
-    assert whole.state.epoch >= 1, "the end of an epoch lies in between"
+    uninterrupted, expected = make("whole", 0, UPDATES)
+    uninterrupted.train(score)
+    assert uninterrupted.state.epoch >= 1, "the end of an epoch lies in between"
     first, before = make("stopped", workers, stop)
     first.train(score)
     assert first.state.batch > 0, "it stops in the middle of an epoch"
     second, after = make("stopped", 4 - workers, UPDATES)
     second.resume()
     second.train(score)
-    assert len(set(wanted)) == UPDATES
-    assert before + after == wanted
-    for one, other in zip(whole.model.parameters(), second.model.parameters(), strict=True):
-        assert one.equal(other)
+    assert len(set(expected)) == UPDATES
+    assert before + after == expected
+    for first_weight, second_weight in zip(
+        uninterrupted.model.parameters(), second.model.parameters(), strict=True
+    ):
+        assert first_weight.equal(second_weight)

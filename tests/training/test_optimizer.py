@@ -1,4 +1,4 @@
-"""Schedules against values worked out by hand, and the optimizers as configured."""
+"""Learning rate schedules against values by hand, and optimizers against their config."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ W, T = 100, 1100
 ENDING = ("linear", "cosine", "wsd")
 
 
-def rate(schedule: str, update: int, reductions: int = 0, warmup: int = W) -> float:
+def rate(schedule: str, step: int, reductions: int = 0, warmup: int = W) -> float:
     config = make_config(
         train__schedule=schedule, train__lr=1.0, train__warmup=warmup, train__max_updates=T
     )
-    return learning_rate(config.train, update, T, reductions)
+    return learning_rate(config.train, step, T, reductions)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "update", "expected"),
+    ("schedule", "step", "expected"),
     [
         ("constant", 600, 1.0),
         ("constant", T, 1.0),
@@ -44,14 +44,14 @@ def rate(schedule: str, update: int, reductions: int = 0, warmup: int = W) -> fl
         ("plateau", 600, 1.0),
     ],
 )
-def test_schedule_equals_value_by_hand(schedule: str, update: int, expected: float) -> None:
-    assert rate(schedule, update) == pytest.approx(expected, abs=1e-9)
+def test_schedule_equals_value_by_hand(schedule: str, step: int, expected: float) -> None:
+    assert rate(schedule, step) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_warmup_rises_linearly_to_peak(schedule: str) -> None:
-    rates = [rate(schedule, update) for update in range(W + 1)]
-    assert rates == pytest.approx([update / W for update in range(W + 1)])
+    rates = [rate(schedule, step) for step in range(W + 1)]
+    assert rates == pytest.approx([step / W for step in range(W + 1)])
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -70,7 +70,7 @@ def test_schedule_with_end_is_zero_there_only(schedule: str) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedule_after_warmup_never_rises(schedule: str) -> None:
-    rates = [rate(schedule, update) for update in range(W, T + 1)]
+    rates = [rate(schedule, step) for step in range(W, T + 1)]
     assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
 
 
@@ -100,9 +100,9 @@ def test_build_optimizer_follows_config(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # Weight 2, gradient 0, rate 0.1, decay 0.5, one update.
-        ("adamw", 2 * (1 - 0.1 * 0.5)),  # decay beside the gradient
-        ("adam", 2 - 0.1),  # decay within it: Adam's first step is the rate times its sign
+        # Weight 2, gradient 0, rate 0.1, decay 0.5, one step.
+        ("adamw", 2 * (1 - 0.1 * 0.5)),  # decay separate from the gradient
+        ("adam", 2 - 0.1),  # decay in the gradient; Adam's first step is the rate times its sign
         ("sgd", 2 - 0.1 * 0.5 * 2),
     ],
 )
@@ -129,7 +129,7 @@ def first_steps(betas: tuple[float, float], eps: float, gradients: list[float]) 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 @pytest.mark.parametrize(
-    ("given", "betas", "eps"),
+    ("settings", "betas", "eps"),
     [
         ({}, (0.9, 0.98), 1e-9),
         ({"betas": [0.8, 0.999]}, (0.8, 0.999), 1e-9),
@@ -138,11 +138,11 @@ def first_steps(betas: tuple[float, float], eps: float, gradients: list[float]) 
     ],
 )
 def test_adam_follows_betas_and_eps(
-    name: str, given: dict[str, object], betas: tuple[float, float], eps: float
+    name: str, settings: dict[str, object], betas: tuple[float, float], eps: float
 ) -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    flags = {f"train__{key}": value for key, value in given.items()}
+    flags = {f"train__{key}": value for key, value in settings.items()}
     config = make_config(train__optimizer=name, train__lr=1.0, **flags).train
     optimizer = build_optimizer(model, config, torch.device("cpu"))
     gradients = [0.5, -2.0, 1.0]

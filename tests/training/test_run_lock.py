@@ -1,4 +1,4 @@
-"""One process at a time trains in a folder, and an error leaves its words there."""
+"""The lock of a run folder, and the record of the error that ended training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One update, and the loop around it: limits, patience, checkpoints, records."""
+"""The optimizer step and the training loop: limits, patience, checkpoints, records."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from nmt.training.trainer import Trainer
 
 
 def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:
-    """Return the first batch of the epoch, cut into micro-batches of so many tokens."""
+    """Return the first batch of the epoch in micro-batches of at most `tokens` tokens."""
     parts = batches_of(trainer)[0].split(tokens)
     return [build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in parts]
 
 
 def scores(values: list[float], metric: str = "bleu") -> Callable[[TrainState], dict[str, float]]:
-    """Return a validation that gives these scores in turn."""
-    left: Iterator[float] = iter(values)
-    return lambda state: {metric: next(left)}
+    """Return a validation function that returns these scores, one per call."""
+    remaining: Iterator[float] = iter(values)
+    return lambda state: {metric: next(remaining)}
 
 
 def steps(run: RunDir) -> list[int]:
-    """Return the updates whose checkpoints are on disk."""
+    """Return the optimizer steps of the checkpoints on disk."""
     return sorted(int(folder.name.removeprefix("step_")) for folder in run.checkpoints.iterdir())
 
 
@@ -40,7 +40,7 @@ def records(run: RunDir, kind: str) -> list[dict[str, Any]]:
     return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
 
-# -- one update ------------------------------------------------------------------------------
+# -- optimizer step --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tokens", [1, 40, 100])
@@ -48,21 +48,21 @@ def test_train_step_with_micro_batches_has_equal_gradient(
     make_trainer: MakeTrainer, tokens: int
 ) -> None:
     flags = {"train__optimizer": "sgd", "train__lr": 1.0}
-    whole, cut = make_trainer(**flags), make_trainer("cut", **flags)
+    full, cut = make_trainer(**flags), make_trainer("cut", **flags)
     parts = batch_of(cut, tokens)
     assert len(parts) > 1
     losses = [
-        float(whole.train_step(update_of(*batch_of(whole)))[0].translation),
+        float(full.train_step(update_of(*batch_of(full)))[0].translation),
         float(cut.train_step(update_of(*parts))[0].translation),
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    named = zip(whole.model.named_parameters(), cut.model.named_parameters(), strict=True)
-    for (name, one), (_, other) in named:
-        assert one.grad is not None, name
+    named = zip(full.model.named_parameters(), cut.model.named_parameters(), strict=True)
+    for (name, first_weight), (_, other) in named:
+        assert first_weight.grad is not None, name
         assert other.grad is not None, name
-        assert one.grad.abs().max() > 0 or "pad" in name, name
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        assert first_weight.grad.abs().max() > 0 or "pad" in name, name
+        torch.testing.assert_close(first_weight.grad, other.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(first_weight, other, rtol=1e-4, atol=1e-5)
 
 
 def test_train_step_gradient_is_of_mean_loss_per_token(
@@ -74,10 +74,12 @@ def test_train_step_gradient_is_of_mean_loss_per_token(
     other.module.train()
     (other.module(batch).translation / batch.tgt_tokens).backward()
     trainer.train_step(update_of(*batch_of(trainer, 60)))
-    for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
-        assert one.grad is not None
-        assert two.grad is not None
-        torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-6)
+    for first_weight, second_weight in zip(
+        trainer.model.parameters(), other.model.parameters(), strict=True
+    ):
+        assert first_weight.grad is not None
+        assert second_weight.grad is not None
+        torch.testing.assert_close(first_weight.grad, second_weight.grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("clip", "changed"), [(1e-3, True), (0.0, False), (1e6, False)])
@@ -161,23 +163,23 @@ def test_train_epoch_uses_every_pair_once(make_trainer: MakeTrainer) -> None:
 
 @pytest.fixture
 def windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let epochs have several windows of about two batches."""
+    """Divide epochs into several windows of about two batches."""
     monkeypatch.setattr(epochs, "WINDOW", 2)
 
 
 def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
-    """Train up to an update; return the rows of each that was done."""
-    found: list[list[int]] = []
-    update = trainer.train_step
+    """Train until an optimizer step; return the rows of each batch."""
+    rows: list[list[int]] = []
+    train_step = trainer.train_step
 
-    def noted(its: RankBatch) -> Any:
-        found.append(its.batch.rows.tolist())
-        return update(its)
+    def recording(batch: RankBatch) -> Any:
+        rows.append(batch.batch.rows.tolist())
+        return train_step(batch)
 
-    trainer.train_step = noted  # type: ignore[method-assign]
+    trainer.train_step = recording  # type: ignore[method-assign]
     trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
     trainer.train(scores([1.0] * 99))
-    return found
+    return rows
 
 
 @pytest.mark.usefixtures("windows")
@@ -186,9 +188,9 @@ def test_train_with_windows_uses_every_pair_once(make_trainer: MakeTrainer) -> N
     trainer = make_trainer(train__max_epochs=2, **flags)
     assert trainer.batch_stream.planner.num_windows > 2
     sizes = [len(batches_of(trainer, epoch)) for epoch in range(3)]
-    found = rows_trained_on(trainer, sum(sizes[:2]) + 2)
-    assert len(found) == sum(sizes[:2])
-    for epoch, part in enumerate((found[: sizes[0]], found[sizes[0] :])):
+    trained_rows = rows_trained_on(trainer, sum(sizes[:2]) + 2)
+    assert len(trained_rows) == sum(sizes[:2])
+    for epoch, part in enumerate((trained_rows[: sizes[0]], trained_rows[sizes[0] :])):
         assert part == [batch.rows.tolist() for batch in batches_of(trainer, epoch)]
         rows = sorted(row for batch in part for row in batch)
         assert rows == list(range(len(trainer.corpus)))
@@ -200,20 +202,20 @@ def test_train_with_windows_uses_every_pair_once(make_trainer: MakeTrainer) -> N
 @pytest.mark.usefixtures("windows")
 def test_resume_continues_with_next_batch(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": 9999}
-    whole = make_trainer("whole", **flags)
-    an_epoch = len(batches_of(whole))
+    full = make_trainer("whole", **flags)
+    an_epoch = len(batches_of(full))
     last = an_epoch + 5
-    expected = rows_trained_on(whole, last)
+    expected = rows_trained_on(full, last)
     places = set()
     for stop in range(1, last, 2):
         first = make_trainer(f"run{stop}", **flags)
-        begun = rows_trained_on(first, stop)
+        first_rows = rows_trained_on(first, stop)
         again = make_trainer(f"run{stop}", **flags)
         again.resume()
         places.add((again.state.epoch, again.state.window))
-        assert begun + rows_trained_on(again, last) == expected
-        assert again.state.tgt_tokens == whole.state.tgt_tokens
-    assert len(places) > whole.batch_stream.planner.num_windows, (
+        assert first_rows + rows_trained_on(again, last) == expected
+        assert again.state.tgt_tokens == full.state.tgt_tokens
+    assert len(places) > full.batch_stream.planner.num_windows, (
         "stops were in every window and in the next epoch"
     )
 
@@ -266,16 +268,16 @@ def test_best_link_with_nan_scores_is_absent(make_trainer: MakeTrainer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep_best", "keep_last", "kept"),
+    ("keep_best", "keep_last", "expected"),
     [(1, 1, [2, 6]), (2, 1, [2, 4, 6]), (1, 3, [2, 4, 5, 6]), (3, 2, [2, 3, 4, 5, 6])],
 )
 def test_train_keeps_best_and_newest_checkpoints(
-    make_trainer: MakeTrainer, keep_best: int, keep_last: int, kept: list[int]
+    make_trainer: MakeTrainer, keep_best: int, keep_last: int, expected: list[int]
 ) -> None:
     flags = {"train__keep_best": keep_best, "train__keep_last": keep_last}
     trainer = make_trainer(**EVERY | flags | {"train__max_updates": 6})
     trainer.train(scores([1.0, 9.0, 5.0, 8.0, 2.0, 3.0]))
-    assert steps(trainer.run) == kept
+    assert steps(trainer.run) == expected
 
 
 def test_save_every_saves_between_validations(make_trainer: MakeTrainer) -> None:

@@ -1,4 +1,4 @@
-"""What only a GPU can show: half precision, its loss scaler, and pinned prefetch."""
+"""Training on a GPU: half precision, loss scaling, pinned memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = {"train__max_updates": 60, "train__validate_every": 20, "train__lr": 1e-
 
 
 def validation_loss(trainer: Trainer) -> float:
-    """Return the training loss a token in fp32, dropout off."""
+    """Return the training loss per token in fp32, without dropout."""
     micro = [
         build_micro_batch(trainer.corpus, batch, trainer.tokenizers).to(trainer.precision.device)
         for batch in batches_of(trainer)
@@ -84,15 +84,18 @@ def test_resume_on_gpu_restores_equal_state(make_trainer: MakeTrainer) -> None:
     other = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
     other.resume()
     pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
-    for one, two in pairs:
-        assert torch.equal(one, two)
-        states = trainer.optimizer.state[one], other.optimizer.state[two]
+    for first_weight, second_weight in pairs:
+        assert torch.equal(first_weight, second_weight)
+        states = trainer.optimizer.state[first_weight], other.optimizer.state[second_weight]
         assert states[0].keys() == states[1].keys()
         for key, value in states[0].items():
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
-    losses = [float(each.train_step(update_of(batch))[0].translation) for each in (trainer, other)]
+    losses = [
+        float(other_trainer.train_step(update_of(batch))[0].translation)
+        for other_trainer in (trainer, other)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -126,7 +129,7 @@ def test_skipped_step_does_not_wait_for_gpu(make_trainer: MakeTrainer) -> None:
 def test_pinned_prefetch_yields_planned_batches(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", train__micro_batch_tokens=70)
     batches = batches_of(trainer) * 5
-    seen = 0
+    count = 0
     updates = prefetch(trainer.micro_batcher.build(trainer.corpus, batch) for batch in batches)
     for batch, update in zip(batches, updates, strict=True):
         planned = [
@@ -139,5 +142,5 @@ def test_pinned_prefetch_yields_planned_batches(make_trainer: MakeTrainer) -> No
             assert moved.src_len.device.type == "cpu"
             for name in ("src", "src_len", "tgt_in", "targets", "positions"):
                 assert torch.equal(getattr(moved, name).cpu(), getattr(expected, name))
-            seen += 1
-    assert seen > len(batches)
+            count += 1
+    assert count > len(batches)

@@ -1,4 +1,4 @@
-"""A config of a tiny model, and the function that makes trainers of it."""
+"""Configs, text and tokenizers of tiny models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_pairs() -> list[tuple[str, str]]:
 
 
 def make_tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
-    """Return a joint tokenizer whose pieces are characters."""
+    """Return a joint tokenizer with characters as pieces."""
     config = make_config(tokenizer__type="char").tokenizer
     lines = [line for pair in pairs for line in pair]
     both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
@@ -38,17 +38,17 @@ def make_tokenizers(pairs: list[tuple[str, str]]) -> Tokenizers:
 
 def make_config(**values: Any) -> Config:
     """Return a config of a tiny model; train__lr=1 sets train.lr."""
-    given: dict[str, dict[str, Any]] = {
+    settings: dict[str, dict[str, Any]] = {
         "data": {"train": [Path("nowhere")], "valid": 1},
         "model": {"d_embed": 8, "d_hidden": 8, "dropout": 0.0},
         "train": {"batch_tokens": 256, "max_updates": 10, "warmup": 0, "patience": None},
     }
     for name, value in values.items():
         section, key = name.split("__")
-        given.setdefault(section, {})[key] = value
-    if given["model"].get("arch") == "transformer":
-        del given["model"]["d_embed"], given["model"]["d_hidden"]
-    return Config.model_validate(given).with_defaults(frozenset())
+        settings.setdefault(section, {})[key] = value
+    if settings["model"].get("arch") == "transformer":
+        del settings["model"]["d_embed"], settings["model"]["d_hidden"]
+    return Config.model_validate(settings).with_defaults(frozenset())
 
 
 def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
