@@ -64,7 +64,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-LONGEST_VALUE = 80
+MAX_VALUE_LENGTH = 80
 """Characters of a value in an error message."""
 
 
@@ -77,7 +77,7 @@ def show_value(value: object) -> str:
             text = f"a {type(value).__name__}"
     else:
         text = repr(value) if isinstance(value, str) else str(value)
-    if len(text) > LONGEST_VALUE:
-        half = LONGEST_VALUE // 2 - 2
+    if len(text) > MAX_VALUE_LENGTH:
+        half = MAX_VALUE_LENGTH // 2 - 2
         text = f"{text[:half]} ... {text[-half:]}"
     return text

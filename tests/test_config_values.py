@@ -16,7 +16,7 @@ from nmt.config.loader import config_json_schema, load_config
 from nmt.config.model_config import RNNConfig
 from nmt.config.schema import Config
 from nmt.config.sections.data import AugmentConfig, CleanConfig, TextSet, TrainSet
-from nmt.errors import LONGEST_VALUE, ConfigError, show_value
+from nmt.errors import MAX_VALUE_LENGTH, ConfigError, show_value
 
 DATA = {"src": "de", "tgt": "en", "train": ["t"], "valid": "v"}
 WRONG: list[Any] = [
@@ -159,6 +159,6 @@ def test_show_value_spells_it_as_yaml(value: object, text: str) -> None:
 
 def test_show_value_shortens_long_text() -> None:
     shown = show_value("begin" + "x" * 10_000 + "end")
-    assert len(shown) <= LONGEST_VALUE + 1
+    assert len(shown) <= MAX_VALUE_LENGTH + 1
     assert shown.startswith("'begin")
     assert shown.endswith("end'")

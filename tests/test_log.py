@@ -14,14 +14,14 @@ import pytest
 from nmt.core.logging import (
     RED,
     RunLog,
-    columns,
-    distinct_sizes,
-    duration,
+    format_columns,
+    format_distinct_sizes,
+    format_duration,
+    format_size,
+    format_table,
     print_error,
-    say,
+    print_info,
     show_progress,
-    size,
-    table,
 )
 
 
@@ -41,7 +41,7 @@ from nmt.core.logging import (
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_duration(seconds: float, text: str) -> None:
     ],
 )
 def test_size(count: float, text: str) -> None:
-    assert size(count) == text
+    assert format_size(count) == text
 
 
 def test_a_table_lines_its_values_up() -> None:
-    assert table([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
+    assert format_table([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
 
 
 def test_an_error_is_marked_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_an_error_is_red_on_a_terminal_only(
 
 
 def test_what_is_said_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    say("hello")
+    print_info("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
 
@@ -95,7 +95,7 @@ def log(tmp_path: Path) -> RunLog:
 def test_a_line_is_shown_and_kept_with_its_time(
     log: RunLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log.say("one\nzwei é")
+    log.info("one\nzwei é")
     assert capsys.readouterr().err == "one\nzwei é\n"
     kept = log.log_file.read_text(encoding="utf-8").split("\n")
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "@", line) for line in kept] == [
@@ -112,7 +112,7 @@ def refuse(constant: str) -> None:
 def test_metrics_are_one_json_object_a_line(log: RunLog) -> None:
     records = [{"loss": 0.5, "name": "a\nb"}, {"loss": float("nan")}, {"loss": float("inf")}]
     for record in records:
-        log.metrics("train", record)
+        log.write_metrics("train", record)
     lines = log.metrics_file.read_text().removesuffix("\n").split("\n")
     read = [json.loads(line, parse_constant=refuse) for line in lines]
     assert [record["kind"] for record in read] == ["train"] * 3
@@ -122,9 +122,9 @@ def test_metrics_are_one_json_object_a_line(log: RunLog) -> None:
 def test_without_a_terminal_progress_is_plain_lines_when_asked(
     log: RunLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log.start_bar(total=10, done=0)
-    log.progress(1, "loss 3", speak=False)
-    log.progress(1, "loss 2", speak=True)
+    log.start_bar(total=10, completed=0)
+    log.report_progress(1, "loss 3", print_line=False)
+    log.report_progress(1, "loss 2", print_line=True)
     log.stop_bar()
     assert capsys.readouterr().err == "loss 2\n"
 
@@ -133,9 +133,9 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(
     log: RunLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    log.start_bar(total=10, done=4)
-    log.progress(1, "loss 2", speak=True)
-    log.say("a line")
+    log.start_bar(total=10, completed=4)
+    log.report_progress(1, "loss 2", print_line=True)
+    log.info("a line")
     log.stop_bar()
     shown = capsys.readouterr().err
     assert "4/10" in shown
@@ -145,12 +145,17 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(
 
 
 def test_columns_are_aligned() -> None:
-    assert columns([("a", "bb", "c"), ("ddd", "e", "f")], words=3) == ["a    bb  c", "ddd  e   f"]
-    assert columns([("a", "bb"), ("ddd", "1")], words=1) == ["a    bb", "ddd   1"]
+    assert format_columns([("a", "bb", "c"), ("ddd", "e", "f")], text_columns=3) == [
+        "a    bb  c",
+        "ddd  e   f",
+    ]
+    assert format_columns([("a", "bb"), ("ddd", "1")], text_columns=1) == ["a    bb", "ddd   1"]
 
 
 def test_results_are_utf8_whatever_the_shell_speaks() -> None:
-    code = "from nmt.core.logging import put; print('a'); put('± “ü”'); print('b')"
+    code = (
+        "from nmt.core.logging import print_result; print('a'); print_result('± “ü”'); print('b')"
+    )
     made = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -222,4 +227,4 @@ def test_show_progress_on_a_terminal_clears_the_bar_on_ctrl_c(
 def test_distinct_sizes_of_different_numbers_differ(
     one: int, other: int, texts: tuple[str, str]
 ) -> None:
-    assert distinct_sizes(one, other) == texts
+    assert format_distinct_sizes(one, other) == texts

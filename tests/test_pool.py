@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.core.process_pool import AHEAD, Pool
+from nmt.core.process_pool import QUEUED_PER_PROCESS, ProcessPool
 from nmt.errors import DataError, WorkerError
 
 SIZES = (0, 2)
@@ -58,13 +58,13 @@ class Counted:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_results_come_in_the_order_of_the_items(size: int) -> None:
-    with Pool(multiply, 3, size) as pool:
+    with ProcessPool(multiply, 3, size) as pool:
         for items in (0, 1, 2, 5, 200):
             assert list(pool.map(iter(range(items)))) == [3 * i for i in range(items)]
 
 
 def test_other_processes_do_the_work_where_there_are_any() -> None:
-    with Pool(where, None, 0) as alone, Pool(where, None, 2) as pool:
+    with ProcessPool(where, None, 0) as alone, ProcessPool(where, None, 2) as pool:
         assert set(alone.map(range(3))) == {os.getpid()}
         others = set(pool.map(range(50)))
     assert os.getpid() not in others
@@ -72,7 +72,7 @@ def test_other_processes_do_the_work_where_there_are_any() -> None:
 
 
 def test_what_is_known_stays_in_a_process() -> None:
-    with Pool(how_often, [0], 1) as pool:
+    with ProcessPool(how_often, [0], 1) as pool:
         assert list(pool.map(range(3))) == [2, 3, 4]
         assert list(pool.map(range(2))) == [5, 6]
 
@@ -80,16 +80,16 @@ def test_what_is_known_stays_in_a_process() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_only_a_few_items_are_read_ahead(size: int) -> None:
     items = Counted(100)
-    with Pool(multiply, 1, size) as pool:
+    with ProcessPool(multiply, 1, size) as pool:
         for found in pool.map(items):
-            assert found < items.read <= found + AHEAD * size + 1
+            assert found < items.read <= found + QUEUED_PER_PROCESS * size + 1
     assert items.read == 100
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_error_in_the_work_arrives_behind_what_came_before(size: int) -> None:
     found = []
-    with Pool(refuse, 7, size) as pool:
+    with ProcessPool(refuse, 7, size) as pool:
         with pytest.raises(DataError, match=r"a\.txt:7: no"):
             found.extend(pool.map(range(50)))
         assert found == list(range(7))
@@ -103,27 +103,27 @@ def broken() -> Iterator[int]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_error_in_the_items_arrives(size: int) -> None:
-    with Pool(multiply, 1, size) as pool, pytest.raises(OSError, match="no more"):
+    with ProcessPool(multiply, 1, size) as pool, pytest.raises(OSError, match="no more"):
         list(pool.map(broken()))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_leaving_early_ends_the_processes(size: int) -> None:
     items, before = Counted(1000), multiprocessing.active_children()
-    with Pool(multiply, 1, size) as pool:
+    with ProcessPool(multiply, 1, size) as pool:
         for found in pool.map(items):
             if found == 5:
                 break
         assert (multiprocessing.active_children() != before) == bool(size)
     assert multiprocessing.active_children() == before
-    assert items.read <= 5 + AHEAD * size + 1
+    assert items.read <= 5 + QUEUED_PER_PROCESS * size + 1
 
 
 def test_an_error_outside_ends_the_processes() -> None:
     before = multiprocessing.active_children()
 
     def take_one() -> None:
-        with Pool(multiply, 1, 1) as pool:
+        with ProcessPool(multiply, 1, 1) as pool:
             next(pool.map(range(100)))
             assert multiprocessing.active_children() != before
             raise KeyError
@@ -135,7 +135,7 @@ def test_an_error_outside_ends_the_processes() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_closing_twice_does_no_harm(size: int) -> None:
-    pool = Pool(multiply, 2, size)
+    pool = ProcessPool(multiply, 2, size)
     assert list(pool.map([4])) == [8]
     pool.close()
     pool.close()
@@ -166,5 +166,5 @@ def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Pa
 
 
 def test_a_process_that_is_killed_is_a_clean_error() -> None:
-    with Pool(die, 3, 2) as pool, pytest.raises(WorkerError, match="was killed"):
+    with ProcessPool(die, 3, 2) as pool, pytest.raises(WorkerError, match="was killed"):
         list(pool.map(range(20)))

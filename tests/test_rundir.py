@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nmt.core.run_dir import FORMAT_VERSION, RunDir, newest_finished, open_run, read_json
+from nmt.core.run_dir import FORMAT_VERSION, RunDir, newest_finished_run, open_run, read_json
 from nmt.errors import RunError
 
 
@@ -31,7 +31,7 @@ def test_looking_at_a_run_touches_nothing(tmp_path: Path) -> None:
 
 def test_every_file_of_a_run_lies_inside_it_under_its_own_name(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
-    paths = [*filter(None, vars(run).values()), run.checkpoint(1), run.valid_output(1)]
+    paths = [*filter(None, vars(run).values()), run.checkpoint(1), run.validation_output(1)]
     assert all(path.is_relative_to(run.path) for path in paths)
     assert len(set(paths)) == len(paths)
 
@@ -40,7 +40,7 @@ def test_checkpoints_sort_by_update_as_text(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     updates = [5, 40, 300, 12_000, 1_000_000]
     assert run.checkpoint(12_000) == tmp_path / "checkpoints" / "step_00012000"
-    for name in (run.checkpoint, run.valid_output):
+    for name in (run.checkpoint, run.validation_output):
         assert sorted(map(name, reversed(updates))) == list(map(name, updates))
 
 
@@ -74,7 +74,7 @@ def test_the_run_that_finished_last_is_found(tmp_path: Path) -> None:
     make_run(tmp_path / "c", finished_at=1000)
     make_run(tmp_path / "d")
     (tmp_path / "a file").write_text("")
-    assert newest_finished(tmp_path).path == tmp_path / "b"
+    assert newest_finished_run(tmp_path).path == tmp_path / "b"
 
 
 @pytest.mark.parametrize("kind", ["no folder", "empty", "unfinished"])
@@ -85,7 +85,7 @@ def test_no_finished_run_is_an_error_with_the_way_out(tmp_path: Path, kind: str)
     if kind == "unfinished":
         make_run(root / "a")
     with pytest.raises(RunError, match=r"no finished run under .*runs/: train one"):
-        newest_finished(root)
+        newest_finished_run(root)
 
 
 def test_json_is_read(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_damaged_or_newer_file_names_itself(tmp_path: Path, content: bytes, me
 
 
 def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"state\.json: no such file; the run folder is not whole"):
+    with pytest.raises(RunError, match=r"state\.json: no such file; the run folder is incomplete"):
         read_json(tmp_path / "state.json")
 
 

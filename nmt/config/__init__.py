@@ -1,1 +1,1 @@
-"""The settings: the YAML schema, its reader and writer, and the messages about invalid values."""
+"""The config of a run: its YAML schema, reader and writer, and messages about invalid values."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
-from nmt.core.manifest import sha256
+from nmt.core.manifest import hash_file
 from nmt.core.run_dir import STATE, RunDir, read_json
 
 TRAINING_ONLY_KEYS = (
@@ -29,7 +29,7 @@ def model_identity(config: Config, run: RunDir) -> dict[str, Any]:
     tokenizer_files = (run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt)
     identity = {
         "model": config.model.model_dump(mode="json"),
-        "tokenizers": {file.name: sha256(file) for file in tokenizer_files if file.is_file()},
+        "tokenizers": {file.name: hash_file(file) for file in tokenizer_files if file.is_file()},
     }
     if run.normalization.is_file():
         identity["normalization"] = read_json(run.normalization)

@@ -1,5 +1,4 @@
-"""Files, run folders, logging and processes: what every other package needs and nothing of
-translation.
+"""Infrastructure for all other packages: files, run folders, logging and processes.
 
-Imports nothing of nmt but `nmt.errors`.
+Modules here know nothing about translation and import nothing of nmt except `nmt.errors`.
 """

@@ -1,4 +1,7 @@
-"""Has an input changed since a stage read it? Size and time first, content hash on a difference."""
+"""Detect whether input files have changed since a pipeline stage read them.
+
+Compares size and time of modification first, and content hashes only if these differ.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +10,43 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nmt.core.manifest import sha256
+from nmt.core.manifest import hash_file
 
-Stamp = dict[str, Any]
-"""{"path", "size", "mtime_ns", "sha256"} of one file when a stage read it."""
+Fingerprint = dict[str, Any]
+"""{"path", "size", "mtime_ns", "sha256"} of one file."""
 
 
-def digest(content: bytes) -> str:
-    """Return the hex SHA-256 of bytes."""
+def hash_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
-def stamp(file: Path) -> Stamp:
-    """Describe `file` as it is now."""
+def file_fingerprint(file: Path) -> Fingerprint:
+    """Return the fingerprint of a file."""
     status = file.stat()
     return {
         "path": str(file),
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
-        "sha256": sha256(file),
+        "sha256": hash_file(file),
     }
 
 
-def unchanged(stamps: Iterable[Stamp], files: list[Path]) -> bool:
-    """Tell whether `files` still hold what `stamps` recorded, in the same order."""
-    stamps = list(stamps)
-    return len(stamps) == len(files) and all(
-        _same(old, file) for old, file in zip(stamps, files, strict=True)
+def files_unchanged(fingerprints: Iterable[Fingerprint], files: list[Path]) -> bool:
+    """Return whether `files` have the same content as recorded, in the same order."""
+    fingerprints = list(fingerprints)
+    return len(fingerprints) == len(files) and all(
+        _is_unchanged(fingerprint, file)
+        for fingerprint, file in zip(fingerprints, files, strict=True)
     )
 
 
-def _same(old: Stamp, file: Path) -> bool:
+def _is_unchanged(fingerprint: Fingerprint, file: Path) -> bool:
     if not file.is_file():
         return False
     status = file.stat()
-    if status.st_size != old["size"]:
+    if status.st_size != fingerprint["size"]:
         return False
-    if str(file) == old["path"] and status.st_mtime_ns == old["mtime_ns"]:
+    if str(file) == fingerprint["path"] and status.st_mtime_ns == fingerprint["mtime_ns"]:
         return True
-    return bool(sha256(file) == old["sha256"])
+    return bool(hash_file(file) == fingerprint["sha256"])

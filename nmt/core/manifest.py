@@ -1,7 +1,8 @@
-"""What a folder must hold: manifest.json, with the size and SHA-256 of each file beside it.
+"""Verify the content of a folder by its manifest.json: the size and SHA-256 of each file.
 
-Written last, it says that all else is whole. The folder's own record (state.json of a checkpoint,
-export.json of an export) says that there is one; folders of older releases have none and pass.
+The manifest is written last, so a folder with a manifest is complete. The record of the folder
+(state.json of a checkpoint, export.json of an export) refers to the manifest. Folders of older
+releases have none and are accepted.
 """
 
 from __future__ import annotations
@@ -16,69 +17,75 @@ from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION, read_json
 from nmt.errors import RunError
 
-NAME = "manifest.json"
-MARK = {"manifest": NAME}
-"""What a record says of a manifest beside it."""
-KEYS = {"size", "sha256"}
-"""What a manifest says of each file."""
+MANIFEST_NAME = "manifest.json"
+MANIFEST_REFERENCE = {"manifest": MANIFEST_NAME}
+"""Entry of a record that refers to the manifest beside it."""
+ENTRY_KEYS = {"size", "sha256"}
+"""Keys of the entry of each file in a manifest."""
 
 
-def sha256(file: Path) -> str:
-    """Return the hex SHA-256 of a file's bytes."""
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_manifest(folder: Path) -> None:
-    """Describe all files of a folder as they are now."""
-    listed = {
-        str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": sha256(file)}
+    """Write the manifest of all files in a folder."""
+    entries = {
+        str(file.relative_to(folder)): {"size": file.stat().st_size, "sha256": hash_file(file)}
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != NAME
+        if file.is_file() and file.name != MANIFEST_NAME
     }
-    content = {"format_version": FORMAT_VERSION, "files": listed}
-    files.write_text(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    content = {"format_version": FORMAT_VERSION, "files": entries}
+    files.write_text(
+        folder / MANIFEST_NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
-def verified(record: Path, only: Collection[str] | None = None) -> dict[str, Any]:
-    """Return what a folder's record says, once the files beside it are seen to be what they were.
+def read_verified(record: Path, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the content of a folder's record after checking the folder against its manifest.
 
-    `only` names those that matter. Raises RunError with the first that is missing or another.
+    `names` restricts the check to these files. Raises RunError with the first file that is missing
+    or differs.
     """
-    manifest = record.with_name(NAME)
+    manifest = record.with_name(MANIFEST_NAME)
     if not manifest.is_file():
         content = read_json(record)
         if "manifest" in content:
-            raise RunError(f"{manifest}: no such file; {record.name} says that there is one")
+            raise RunError(f"{manifest}: expected the manifest named in {record.name}, got no file")
         return content
-    listed = entries(manifest)
-    for name in sorted(listed if only is None else only):
-        if name not in listed:
+    entries = read_manifest(manifest)
+    for name in sorted(entries if names is None else names):
+        if name not in entries:
             raise RunError(f"{manifest}: expected an entry for {name}, got none")
-        _check(record.parent / name, listed[name])
+        _check_file(record.parent / name, entries[name])
     return read_json(record)
 
 
-def entries(manifest: Path) -> dict[str, Any]:
-    """Return the size and SHA-256 of each file in a manifest; RunError if it is damaged."""
+def read_manifest(manifest: Path) -> dict[str, Any]:
+    """Return {file name: {"size", "sha256"}} of a manifest; raise RunError if it is damaged."""
     content = read_json(manifest)
-    listed = content.get("files")
+    entries = content.get("files")
     if (
         content.keys() == {"format_version", "files"}
         and content["format_version"] == FORMAT_VERSION
-        and isinstance(listed, dict)
-        and all(isinstance(entry, dict) and entry.keys() == KEYS for entry in listed.values())
+        and isinstance(entries, dict)
+        and all(
+            isinstance(entry, dict) and entry.keys() == ENTRY_KEYS for entry in entries.values()
+        )
     ):
-        return listed
+        return entries
     raise RunError(f"{manifest}: expected the size and sha256 of each file, got a damaged manifest")
 
 
-def _check(file: Path, entry: dict[str, Any]) -> None:
+def _check_file(file: Path, entry: dict[str, Any]) -> None:
+    """Raise RunError if a file differs from its entry in the manifest."""
     if not file.is_file():
-        raise RunError(f"{file}: no such file; {NAME} beside it names it")
+        raise RunError(f"{file}: expected the file named in {MANIFEST_NAME}, got no file")
     size = file.stat().st_size
-    differs = f"{file}: expected the content that {NAME} records, got a damaged or edited file"
+    message = f"{file}: expected the content that {MANIFEST_NAME} records, got other content"
     if size != entry["size"]:
-        raise RunError(f"{differs}: {size} bytes in place of {entry['size']}")
-    if sha256(file) != entry["sha256"]:
-        raise RunError(f"{differs}: another SHA-256")
+        raise RunError(f"{message} (size {size} bytes, recorded {entry['size']})")
+    if hash_file(file) != entry["sha256"]:
+        raise RunError(f"{message} (different SHA-256)")

@@ -1,4 +1,4 @@
-"""The same work on many items, in other processes, with the results in order."""
+"""A process pool with ordered results, bounded memory and shared context."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from typing import Any, Generic, TypeVar
 
 from nmt.errors import WorkerError
 
-Known = TypeVar("Known")
+Context = TypeVar("Context")
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-AHEAD = 2
-"""Items waiting for each process: enough to keep it busy, few enough for memory."""
+QUEUED_PER_PROCESS = 2
+"""Number of queued items per process: enough to keep it busy, with bounded memory."""
 
 
-class Pool(Generic[Known, Item, Found]):
-    """Processes that do `work(known, item)`; with `size` 0 this one does it itself.
+class ProcessPool(Generic[Context, Item, Result]):
+    """A pool of `size` processes that call `function(context, item)`.
 
-    `known` goes to each process once.
+    The context is sent to each process once. With size 0, the calling process does the work.
     """
 
-    def __init__(self, work: Callable[[Known, Item], Found], known: Known, size: int) -> None:
-        self.work, self.known, self.size = work, known, size
-        self._pool = None
+    def __init__(
+        self, function: Callable[[Context, Item], Result], context: Context, size: int
+    ) -> None:
+        self.function, self.context, self.size = function, context, size
+        self._executor = None
         if size:
-            context = get_context("spawn")
-            self._pool = ProcessPoolExecutor(size, context, _learn, (work, known))
+            self._executor = ProcessPoolExecutor(
+                size, get_context("spawn"), _initialize_worker, (function, context)
+            )
 
-    def __enter__(self) -> Pool[Known, Item, Found]:
+    def __enter__(self) -> ProcessPool[Context, Item, Result]:
         return self
 
     def __exit__(
@@ -47,54 +50,54 @@ class Pool(Generic[Known, Item, Found]):
         self.close()
 
     def close(self) -> None:
-        """End the processes; what has not been begun is not."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        """Stop the processes and discard queued items."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
 
-    def map(self, items: Iterable[Item]) -> Iterator[Found]:
-        """Yield what is found of each item, in order, reading only a few items ahead.
+    def map(self, items: Iterable[Item]) -> Iterator[Result]:
+        """Yield the results of all items in order; read only a few items in advance.
 
-        Raises WorkerError where one of the processes is killed.
+        Raises WorkerError if a process of the pool is killed.
         """
-        if self._pool is None:
-            yield from (self.work(self.known, item) for item in items)
+        if self._executor is None:
+            yield from (self.function(self.context, item) for item in items)
             return
-        waiting: list[Future[Found]] = []
+        queue: list[Future[Result]] = []
         try:
             for item in items:
-                waiting.append(self._pool.submit(_do, item))
-                if len(waiting) > AHEAD * self.size:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
+                queue.append(self._executor.submit(_call_function, item))
+                if len(queue) > QUEUED_PER_PROCESS * self.size:
+                    yield queue.pop(0).result()
+            while queue:
+                yield queue.pop(0).result()
         except BrokenProcessPool:
             raise WorkerError(
-                "one of the processes that share the work was killed, as the system does where "
+                "worker process: expected it to finish, but it was killed, as the system does when "
                 "memory runs out"
             ) from None
         finally:
-            for future in waiting:
+            for future in queue:
                 future.cancel()
 
 
-_learnt: list[Any] = []
-"""Of a worker process: what it does, and what it knows."""
+_worker_state: list[Any] = []
+"""Function and context of a worker process."""
 
 
-def _learn(work: object, known: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
-    Thread(target=_follow, daemon=True).start()
-    _learnt[:] = [work, known]
+def _initialize_worker(function: object, context: object) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C for all
+    Thread(target=_exit_with_parent, daemon=True).start()
+    _worker_state[:] = [function, context]
 
 
-def _follow() -> None:
-    """End with the process that asked, even where it was killed."""
-    asked = parent_process()
-    if asked is not None:
-        asked.join()
+def _exit_with_parent() -> None:
+    """Exit when the main process has ended, even if it was killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
         os._exit(1)
 
 
-def _do(item: Any) -> Any:
-    work, known = _learnt
-    return work(known, item)
+def _call_function(item: Any) -> Any:
+    function, context = _worker_state
+    return function(context, item)

@@ -1,4 +1,4 @@
-"""The name of every file in a run folder, and how to find a run."""
+"""The files of a run folder, and functions that find runs."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Any
 from nmt.errors import RunError, did_you_mean, show_value
 
 FORMAT_VERSION = 1
-"""The layout of run folders written by this release; a newer one is refused."""
+"""Format of run folders that this release writes. Newer formats are refused."""
 GIVEN_MARK, DEFAULT_MARK = "# given", "# default"
-"""Ends of lines in the config.yaml of a run: who chose the value."""
+"""Comments in the config.yaml of a run: the user set the value, or it is a default."""
 STATE, WEIGHTS = "state.json", "model.safetensors"
-"""In a checkpoint: its record, and the weights of the model."""
-TARGET = re.compile(r"checkpoints/step_\d{8,}")
-LONGEST_TARGET = 100
-"""What a pointer to a checkpoint holds, and the most bytes that are read of it."""
+"""Files of a checkpoint: the training state, and the weights of the model."""
+POINTER_TARGET = re.compile(r"checkpoints/step_\d{8,}")
+"""Relative path of a checkpoint, as `best` and `last` contain it."""
+MAX_POINTER_BYTES = 100
+"""Maximum number of bytes that are read from a pointer file."""
 
 
 class RunDir:
-    """Paths inside one run folder; creating this object touches nothing.
+    """The paths of a run folder. The constructor does not access the disk.
 
-    `chosen` is the checkpoint to load in place of the best one.
+    `explicit_checkpoint` is the checkpoint to load instead of the best one.
     """
 
-    def __init__(self, path: Path, chosen: Path | None = None) -> None:
+    def __init__(self, path: Path, explicit_checkpoint: Path | None = None) -> None:
         self.path = path
-        self.chosen = chosen
+        self.explicit_checkpoint = explicit_checkpoint
         self.config = path / "config.yaml"
         self.tokenizer_joint = path / "tokenizer.model"
         self.tokenizer_src = path / "tokenizer.src.model"
         self.tokenizer_tgt = path / "tokenizer.tgt.model"
         self.tokenizer_meta = path / "tokenizer.json"
         self.normalization = path / "normalization.json"
-        """Only in runs whose text is normalized."""
+        """Exists only if the text of the run is normalized."""
         self.corpus = path / "corpus"
         self.checkpoints = path / "checkpoints"
         self.best = path / "best"
@@ -49,84 +50,86 @@ class RunDir:
         self.finished = path / "finished.json"
         self.failed = path / "failed.json"
         self.lock = path / "train.lock"
-        """Held by the process that trains here; one that was killed leaves the file, unheld."""
-        self.card = path / "README.md"
+        """Locked by the training process; a killed process leaves the file, unlocked."""
+        self.model_card = path / "README.md"
         self.shortlist = path / "shortlist.safetensors"
         self.export = path / "export.json"
-        """In the folder of an export only."""
+        """Exists only in the folder of an export."""
         self.average = path / "average.json"
-        """In the folder of an average only."""
+        """Exists only in the folder of a checkpoint average."""
 
     def checkpoint(self, update: int) -> Path:
         """Return the folder of the checkpoint written after `update`."""
         return self.checkpoints / f"step_{update:08d}"
 
     def damaged_checkpoints(self) -> list[Path]:
-        """Return the checkpoints that were found damaged and set aside."""
+        """Return the damaged checkpoints, which were renamed when they were detected."""
         return sorted(self.checkpoints.glob("damaged_step_*"))
 
     def selected_checkpoint(self) -> Path:
-        """Return the checkpoint to load: the chosen one, else the best, else the last.
+        """Return the checkpoint to load: the explicit one, else the best, else the last.
 
-        It may be absent. Without `best` and `last`, which some programs leave out when they copy,
-        the newest checkpoint says which one is the best.
+        It may not exist. Without `best` and `last`, which some copying programs omit, the newest
+        checkpoint records which one is the best.
         """
-        if self.chosen is not None:
-            return self.chosen
-        pointed = [self.pointed(pointer) for pointer in (self.best, self.last)]
-        for folder in pointed:
+        if self.explicit_checkpoint is not None:
+            return self.explicit_checkpoint
+        candidates = [self.resolve_pointer(pointer) for pointer in (self.best, self.last)]
+        for folder in candidates:
             if folder.exists():
                 return folder
-        newest = max(self.checkpoints.glob(f"step_*/{STATE}"), default=None)
-        if newest is None:
-            return pointed[0]
-        best = read_json(newest).get("best_update")
-        folder = self.checkpoint(best) if isinstance(best, int) else newest.parent
-        return folder if folder.is_dir() else newest.parent
+        newest_state = max(self.checkpoints.glob(f"step_*/{STATE}"), default=None)
+        if newest_state is None:
+            return candidates[0]
+        best_update = read_json(newest_state).get("best_update")
+        if not isinstance(best_update, int):
+            return newest_state.parent
+        folder = self.checkpoint(best_update)
+        return folder if folder.is_dir() else newest_state.parent
 
-    def pointed(self, pointer: Path) -> Path:
-        """Return the checkpoint that `best` or `last` points to; it may be absent.
+    def resolve_pointer(self, pointer: Path) -> Path:
+        """Return the checkpoint that `best` or `last` points to; it may not exist.
 
-        A pointer is a link; on file systems without links it is a file that holds the target of
-        one. In copies that followed the link it is the checkpoint itself. Raises RunError if the
-        file holds anything else.
+        A pointer is a link. On file systems without links it is a file that contains the target.
+        In a copy that followed links it is the checkpoint itself. Raises RunError if the file
+        contains anything else.
         """
         if pointer.is_symlink() or not pointer.is_file():
             return pointer
         with pointer.open("rb") as stream:
-            target = stream.read(LONGEST_TARGET).decode("utf-8", "replace").strip()
-        if not TARGET.fullmatch(target):
+            target = stream.read(MAX_POINTER_BYTES).decode("utf-8", "replace").strip()
+        if not POINTER_TARGET.fullmatch(target):
             raise RunError(
                 f"{pointer}: expected the path of a checkpoint such as "
                 f"{self.checkpoint(1000).relative_to(self.path)}, got {target[:40]!r}"
             )
         return self.path / target
 
-    def valid_output(self, update: int) -> Path:
-        """Return the file of validation translations written after `update`."""
+    def validation_output(self, update: int) -> Path:
+        """Return the file of the validation translations after `update`."""
         return self.valid / f"step_{update:08d}.txt"
 
-    def exported(self, to: str) -> Path:
-        """Return the folder of the model exported to another engine."""
-        return self.path / to
+    def export_folder(self, engine: str) -> Path:
+        """Return the folder of the model that is exported to an engine."""
+        return self.path / engine
 
     def is_run(self) -> bool:
-        """Tell whether the folder looks like a run of ours."""
+        """Return whether the folder contains a config.yaml."""
         return self.config.is_file()
 
     def has_begun(self) -> bool:
-        """Tell whether training has left something here that a new run would destroy."""
-        copies = [copy for copy in (self.best, self.last) if copy.is_dir()]
+        """Return whether the folder contains results of training, which a new run would delete."""
+        copied_checkpoints = [path for path in (self.best, self.last) if path.is_dir()]
         checkpoints = [*self.checkpoints.glob("step_*"), *self.damaged_checkpoints()]
-        return self.metrics.exists() or bool(checkpoints or copies)
+        return self.metrics.exists() or bool(checkpoints or copied_checkpoints)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of ours; raise RunError where it is damaged or of a newer format."""
+    """Return a JSON object; raise RunError if it is missing, damaged or of a newer format."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise RunError(f"{path}: no such file; the run folder is not whole") from None
+        raise RunError(f"{path}: no such file; the run folder is incomplete") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: expected JSON, got a damaged file: {error}") from None
     if not isinstance(content, dict):
@@ -143,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def open_run(path: Path) -> RunDir:
-    """Return the run folder at `path`; raise RunError where there is none."""
+    """Return the run folder at `path`; raise RunError if it is none."""
     run = RunDir(path)
     if run.is_run():
         return run
@@ -156,7 +159,7 @@ def open_run(path: Path) -> RunDir:
 
 
 def is_pointer_file(path: Path) -> bool:
-    """Return whether a path is `best` or `last` of a run on a file system without links."""
+    """Return whether a path is the file `best` or `last` of a run without links."""
     run = RunDir(path.parent)
     return path in (run.best, run.last) and run.is_run() and path.is_file()
 
@@ -164,15 +167,15 @@ def is_pointer_file(path: Path) -> bool:
 def open_model(path: Path) -> RunDir:
     """Return the run to load a model from: a run folder, or the run of a checkpoint in it.
 
-    Every command that loads a model takes both. Raises RunError if there is neither.
+    Raises RunError if `path` is neither.
     """
     run = RunDir(path.parent)
     if path.name in (run.best.name, run.last.name) and run.is_run() and path.exists():
-        return RunDir(run.path, chosen=run.pointed(path))
+        return RunDir(run.path, explicit_checkpoint=run.resolve_pointer(path))
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = did_you_mean(path.name, siblings)
-        raise RunError(f"{path}: no such run folder or checkpoint{near}")
+        hint = did_you_mean(path.name, siblings)
+        raise RunError(f"{path}: no such run folder or checkpoint{hint}")
     if RunDir(path).is_run():
         return RunDir(path)
     folder = path.resolve()
@@ -182,11 +185,11 @@ def open_model(path: Path) -> RunDir:
             f"{path}: is not a run folder (it holds no config.yaml), nor a checkpoint inside one "
             "such as runs/x/checkpoints/step_00001000 or runs/x/last"
         )
-    return RunDir(run.path, chosen=folder)
+    return RunDir(run.path, explicit_checkpoint=folder)
 
 
-def newest_finished(root: Path) -> RunDir:
-    """Return the finished run under `root` that ended last; raise RunError where there is none."""
+def newest_finished_run(root: Path) -> RunDir:
+    """Return the run under `root` that finished last; raise RunError if there is none."""
     runs = [RunDir(p) for p in sorted(root.iterdir())] if root.is_dir() else []
     finished = [run for run in runs if run.finished.is_file()]
     if not finished:
@@ -198,6 +201,6 @@ def newest_finished(root: Path) -> RunDir:
 
 
 def is_resolved_config(file: Path) -> bool:
-    """Return whether nmt wrote this config file, even if a person edited it since."""
+    """Return whether nmt wrote this config file, even if the user has edited it."""
     lines = file.read_bytes().decode("utf-8", "replace").splitlines()
     return any(line.endswith((GIVEN_MARK, DEFAULT_MARK)) for line in lines)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from nmt.errors import DataError, RunError
 
 STREAM_NAMES = ("stdin", "stdout", "stderr")
-MOST_LINKS = 40
+MAX_LINKS = 40
 """Links that are followed one after the other, at most, as in the kernel."""
 STANDARD_STREAMS = {f"/dev/{name}": f"/dev/fd/{n}" for n, name in enumerate(STREAM_NAMES)}
 DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|\d+)(?:/task/\d+)?)/fd/(\d+)")
@@ -64,7 +64,7 @@ def find_descriptor(path: Path) -> tuple[str | None, int] | None:
 
     The process is None if it is this one.
     """
-    for _ in range(MOST_LINKS):
+    for _ in range(MAX_LINKS):
         name = os.path.abspath(path)
         name = STANDARD_STREAMS.get(name, name)
         if match := DESCRIPTOR.fullmatch(name):

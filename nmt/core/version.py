@@ -1,4 +1,4 @@
-"""Which nmt this is."""
+"""The source version of nmt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import subprocess
 from pathlib import Path
 
 
-def commit() -> str:
-    """Return the commit that nmt runs from, where that is a checkout; else ""."""
+def git_commit() -> str:
+    """Return the commit of the checkout that nmt runs from; "" if it is installed."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
-    ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    command.append("--exclude=*")
     try:
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

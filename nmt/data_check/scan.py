@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.core.process_pool import Pool
+from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.misalignment import (
     MAX_OFFSET,
     FloatArray,
@@ -156,7 +156,7 @@ def _expected_language(code: str, sample: list[str]) -> str | None:
 def _scan_chunks(
     reader: TextSetReader, context: ScanContext, processes: int
 ) -> Iterator[ChunkScan]:
-    with Pool(scan_chunk, context, processes) as pool:
+    with ProcessPool(scan_chunk, context, processes) as pool:
         yield from pool.map(read_windows(reader, MAX_OFFSET, CHUNK_PAIRS))
 
 

@@ -16,9 +16,9 @@ from nmt.config.loader import load_config
 from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
 from nmt.config.sections.decode import DecodeConfig
-from nmt.core.logging import say
-from nmt.core.manifest import verified
-from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished, open_model, read_json
+from nmt.core.logging import print_info
+from nmt.core.manifest import read_verified
+from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished_run, open_model, read_json
 from nmt.data.text.normalization import model_normalizers
 from nmt.data.tokenizer.storage import load_tokenizers, start_loading_tokenizers
 from nmt.data.tokenizer.tokenizer import Tokenizers, find_tag_ids
@@ -41,8 +41,8 @@ def choose_run(folder: Path | None) -> RunDir:
     """Open a run or checkpoint; by default the newest finished run under runs/, and log which."""
     if folder is not None:
         return open_model(folder)
-    run = newest_finished(Path("runs"))
-    say(f"model: {run.path} (the newest finished run)")
+    run = newest_finished_run(Path("runs"))
+    print_info(f"model: {run.path} (the newest finished run)")
     return run
 
 
@@ -163,7 +163,7 @@ def _warn_about_normalized_training_text(config: Config) -> None:
     clean = config.data.clean
     if clean is not None and clean.normalise and not config.tokenizer.normalization:
         steps = ",".join(clean.normalise)
-        say(
+        print_info(
             f"warning: data.clean.normalise [{steps}] changed the training text of this model, and "
             "nothing changes the text it reads now. Normalize it too: "
             f"--set tokenizer.normalization=[{steps}]"
@@ -190,19 +190,22 @@ def find_exported_model(run: RunDir) -> Path:
 
     Raises RunError if there is none, or if a file differs from its checksum.
     """
-    if run.chosen is not None:
+    if run.explicit_checkpoint is not None:
         raise ConfigError(
-            [f"{run.chosen}: --engine ctranslate2 runs the export of a run, not a checkpoint"]
+            [
+                f"{run.explicit_checkpoint}: --engine ctranslate2 runs the export of a run, "
+                "not a checkpoint"
+            ]
         )
     if run.export.is_file():
-        verified(run.export)
+        read_verified(run.export)
         return run.path
-    export = RunDir(run.exported("ctranslate2"))
+    export = RunDir(run.export_folder("ctranslate2"))
     if export.export.is_file():
-        exported_step = verified(export.export)["update"]
+        exported_step = read_verified(export.export)["update"]
         best_step = read_json(run.selected_checkpoint() / STATE)["update"]
         if exported_step != best_step:
-            say(
+            print_info(
                 f"warning: {export.path}: exported from step {exported_step}, but the best "
                 f"checkpoint is of step {best_step}"
             )
@@ -294,7 +297,7 @@ class _EnsembleMember:
 
     def check(self) -> None:
         """Raise RunError if files or model settings changed after the checkpoint was written."""
-        record = verified(self.checkpoint / STATE, {STATE, WEIGHTS})
+        record = read_verified(self.checkpoint / STATE, {STATE, WEIGHTS})
         if changes := identity_differences(
             record, self.config, self.run, ignored_keys=TRAINING_ONLY_KEYS
         ):

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.device import cpu
 from nmt.device.matrix_speed import measure_speed_ratio
 
@@ -58,15 +58,15 @@ def resolve_decoding_precision(name: str, device: torch.device) -> str:
     """
     if name == "auto":
         name, reason = select_precision(device)
-        say(f"decode.precision: {name} ({reason})")
+        print_info(f"decode.precision: {name} ({reason})")
     elif name == "int8" and device.type == "cpu" and cpu.int8_kernel() is None:
-        say(
+        print_info(
             "warning: decode.precision: this CPU or this build of torch has no exact int8 "
             "products; computing in fp32 (set decode.precision: fp32)"
         )
         return "fp32"
     elif reason := slow_precision_reason(name, device):
-        say(f"warning: decode.precision: {reason} (set decode.precision: fp32)")
+        print_info(f"warning: decode.precision: {reason} (set decode.precision: fp32)")
     return name
 
 

@@ -34,7 +34,7 @@ def system_facts() -> dict[str, Any]:
     """Return versions, CPU, memory, GPUs and packages, as `nmt info --json` prints them."""
     return {
         "nmt": versions(("nmt",))["nmt"],
-        "commit": version.commit() or None,
+        "commit": version.git_commit() or None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "os": os_name(),

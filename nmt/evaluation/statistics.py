@@ -18,7 +18,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from nmt.core.process_pool import Pool
+from nmt.core.process_pool import ProcessPool
 from nmt.evaluation.line_checks import (
     COPY_KINDS,
     SENTENCE_KINDS,
@@ -149,7 +149,7 @@ def compute_statistics(
     settings = _Settings(test_set.src_lang, test_set.tgt_lang, tuple(metric_names))
     is_parallel = cores > 1 and len(test_set) * len(hypotheses) >= MIN_PARALLEL_HYPOTHESES
     chunks: list[_ChunkStatistics] = []
-    with Pool(_score_chunk, settings, cores if is_parallel else 0) as pool:
+    with ProcessPool(_score_chunk, settings, cores if is_parallel else 0) as pool:
         for chunk in pool.map(_split_into_chunks(test_set, hypotheses)):
             chunks.append(chunk)
             advance(len(chunk.reference_words))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from nmt.core.process_pool import Pool
+from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import chunks
 from nmt.evaluation.line_checks import word_tokenizer
@@ -44,7 +44,7 @@ def find_train_overlap(
     max_chunks = -(-MAX_COUNTED_PAIRS // CHUNK_LINES)
     word_counts = Counter[str]()
     processes = cores if cores > 1 and len(corpus) >= CHUNK_LINES else 0
-    with Pool(_count_words, test_set.tgt_lang, processes) as pool:
+    with ProcessPool(_count_words, test_set.tgt_lang, processes) as pool:
         for counts in pool.map(islice(_chunks(corpus, "tgt"), max_chunks)):
             word_counts.update({w: count for w, count in counts.items() if w in test_words})
             advance(CHUNK_LINES)

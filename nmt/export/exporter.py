@@ -14,7 +14,7 @@ from nmt.config.loader import format_config
 from nmt.config.model_config import ExportEngine
 from nmt.config.schema import Config
 from nmt.core import files, manifest
-from nmt.core.ownership import new_folder, require_own
+from nmt.core.ownership import replace_own_folder, require_own
 from nmt.core.run_dir import FORMAT_VERSION, STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.normalization import save_normalizers
@@ -91,7 +91,7 @@ def export_run(
     check_export_folder(folder)
     greedy = config.model_copy(update={"decode": config.decode.greedy()})
     ours = load_engine(run, greedy, "cpu")
-    with new_folder(folder) as new:
+    with replace_own_folder(folder) as new:
         theirs = _write_model(ours, config, engine, quantization, new)
         files.write_text(new / "config.yaml", format_config(config))
         files.write_text(RunDir(new).export, _export_record(run, engine))
@@ -125,7 +125,7 @@ def _export_record(run: RunDir, engine: ExportEngine) -> str:
     update = read_json(run.selected_checkpoint() / STATE)["update"]
     content = {
         "format_version": FORMAT_VERSION,
-        **manifest.MARK,
+        **manifest.MANIFEST_REFERENCE,
         "engine": engine,
         "update": update,
     }

@@ -8,7 +8,7 @@ from typing import get_args
 
 from nmt.config.model_config import ExportEngine
 from nmt.core import files
-from nmt.core.ownership import foreign_paths, refusal, require_inside
+from nmt.core.ownership import foreign_files_message, foreign_paths, require_inside
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.runs.model_card import is_unchanged_card
@@ -29,8 +29,8 @@ def check_paths_inside(run: RunDir) -> None:
     exempt = {run.path, run.corpus, run.normalization, *tokenizer}
     written = [path for path in vars(run).values() if path is not None and path not in exempt]
     for pointer in (run.best, run.last):
-        run.pointed(pointer)
-    require_inside(run, *written, *map(run.exported, EXPORT_ENGINES))
+        run.resolve_pointer(pointer)
+    require_inside(run, *written, *map(run.export_folder, EXPORT_ENGINES))
 
 
 def clear_run(run: RunDir) -> None:
@@ -39,16 +39,16 @@ def clear_run(run: RunDir) -> None:
     Also keep the folders of W&B, but not the id that a resumed run continues. Raises RunError
     before anything is deleted if a folder to delete contains files that nmt did not write.
     """
-    exports = [run.exported(engine) for engine in EXPORT_ENGINES]
+    exports = [run.export_folder(engine) for engine in EXPORT_ENGINES]
     if foreign := _foreign_paths(run, exports):
-        raise RunError(f"{run.path}: {refusal(foreign)}")
+        raise RunError(f"{run.path}: {foreign_files_message(foreign)}")
     for folder in (run.best, run.last, run.checkpoints, run.valid, run.tensorboard, *exports):
         files.remove_folder(folder)
     written = (run.metrics, run.log, run.report, run.finished, run.failed, run.average)
     for file in (*written, run.shortlist, run.wandb / "run-id.txt"):
         files.remove(file)
-    if run.card.is_file() and is_unchanged_card(run.card):
-        files.remove(run.card)
+    if run.model_card.is_file() and is_unchanged_card(run.model_card):
+        files.remove(run.model_card)
 
 
 def _foreign_paths(run: RunDir, exports: list[Path]) -> list[Path]:

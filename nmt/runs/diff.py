@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from nmt.config.schema import Config
-from nmt.core.logging import duration
+from nmt.core.logging import format_duration
 from nmt.runs.input_files import InputFile
 from nmt.runs.learning_curves import ValidCurve
 from nmt.runs.listing import (
@@ -119,7 +119,7 @@ def compare_results(summary_a: RunSummary, summary_b: RunSummary) -> list[Row]:
 def _list_results(summary: RunSummary) -> dict[str, str]:
     best = format_score(summary.metric, summary.best)
     return {
-        "state": f"{summary.state}, {summary.update:,} updates, {duration(summary.seconds)}",
+        "state": f"{summary.state}, {summary.update:,} updates, {format_duration(summary.seconds)}",
         "best": best if summary.best is None else f"{best} at {summary.best_update:,}",
         "test BLEU": format_bleu_scores(summary) or UNKNOWN,
         "parameters": format_integer(summary.parameters),

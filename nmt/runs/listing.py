@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
-from nmt.core.logging import columns, duration, printable
+from nmt.core.logging import format_columns, format_duration, replace_unprintable
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
 from nmt.runs.summary import RunSummary, summarize_run
@@ -61,7 +61,9 @@ def summarize_runs(folder: Path) -> list[RunSummary]:
 
 def _run_name(run: Path, folder: Path) -> str:
     """Return the path of a run relative to the folder."""
-    return printable(str(run.relative_to(folder)) if run != folder else run.resolve().name)
+    return replace_unprintable(
+        str(run.relative_to(folder)) if run != folder else run.resolve().name
+    )
 
 
 def format_json_lines(summaries: Iterable[RunSummary]) -> str:
@@ -71,7 +73,7 @@ def format_json_lines(summaries: Iterable[RunSummary]) -> str:
 
 def format_table(summaries: Sequence[RunSummary], width: int) -> str:
     """Return a table of the runs; below each row its model, data and problems."""
-    header, *rows = columns([HEADER, *map(_table_row, summaries)], words=2)
+    header, *rows = format_columns([HEADER, *map(_table_row, summaries)], text_columns=2)
     lines = [header]
     for summary, row in zip(summaries, rows, strict=True):
         lines.append(row)
@@ -84,7 +86,7 @@ def format_table(summaries: Sequence[RunSummary], width: int) -> str:
 def _indent(text: str, width: int) -> str:
     """Wrap and indent a text."""
     return fill(
-        printable(text),
+        replace_unprintable(text),
         max(width, MIN_WIDTH),
         initial_indent=INDENT,
         subsequent_indent=INDENT,
@@ -104,7 +106,7 @@ def _table_row(summary: RunSummary) -> tuple[str, ...]:
         format_integer(summary.best_update),
         format_decimal(bleu, 2),
         format_integer(summary.tokens_per_second),
-        duration(summary.seconds),
+        format_duration(summary.seconds),
     )
 
 
@@ -143,7 +145,7 @@ def _details(summary: RunSummary) -> list[str]:
     if summary.share_done is not None and summary.state != "finished":
         details.append(f"{summary.share_done:.0%} done")
     if summary.seconds_left is not None:
-        details.append(f"ETA {duration(summary.seconds_left)}")
+        details.append(f"ETA {format_duration(summary.seconds_left)}")
     if len(summary.report.tests) > 1:
         details.append(f"BLEU of {format_bleu_scores(summary)}")
     if summary.why:

@@ -16,9 +16,9 @@ from nmt.config.schema import Config
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import text_set_languages
 from nmt.core import files
-from nmt.core.logging import duration, printable
+from nmt.core.logging import format_duration, replace_unprintable
 from nmt.core.run_dir import RunDir, read_json
-from nmt.core.version import commit
+from nmt.core.version import git_commit
 from nmt.runs.input_files import TRAIN, VALID, InputFile, read_corpus_metas, read_input_files
 from nmt.runs.listing import format_decimal, format_integer, format_score
 from nmt.runs.reported_scores import ReportedScores
@@ -63,13 +63,13 @@ def write_card(run: RunDir, hardware: str) -> str:
     `hardware` names the device and the precision of training. A card that the user changed is not
     replaced.
     """
-    if run.card.exists() and not is_unchanged_card(run.card):
-        return f"model card: {run.card} was changed after nmt wrote it, and is kept"
-    summary = summarize_run(run, printable(run.path.resolve().name))
+    if run.model_card.exists() and not is_unchanged_card(run.model_card):
+        return f"model card: {run.model_card} was changed after nmt wrote it, and is kept"
+    summary = summarize_run(run, replace_unprintable(run.path.resolve().name))
     text = _card_text(run, load_config(run.config), summary, hardware).encode()
     footer = FOOTER.format(hashlib.sha256(text).hexdigest()).encode()
-    files.write_bytes(run.card, text + footer)
-    return f"model card: {run.card}"
+    files.write_bytes(run.model_card, text + footer)
+    return f"model card: {run.model_card}"
 
 
 def is_unchanged_card(card: Path) -> bool:
@@ -84,7 +84,7 @@ def _card_text(run: RunDir, config: Config, summary: RunSummary, hardware: str) 
     languages = [text_set_languages(text_set, config.data) for text_set in config.data.train]
     directions = ", ".join(dict.fromkeys(f"{src} to {tgt}" for src, tgt in languages))
     release = f"nmt {version('nmt')}"
-    if commit_hash := commit():
+    if commit_hash := git_commit():
         release += f" (commit {commit_hash})"
     input_files = read_input_files(run)
     sections = [
@@ -171,7 +171,7 @@ def _training_rows(run: RunDir, config: Config, summary: RunSummary, hardware: s
     epochs = "" if summary.epoch is None else f" ({summary.epoch:.1f} epochs)"
     return [
         ("updates", f"{summary.update:,}{epochs}; {reason}"),
-        ("time", f"{duration(summary.seconds)}, validation included"),
+        ("time", f"{format_duration(summary.seconds)}, validation included"),
         ("speed", f"{format_integer(summary.tokens_per_second)} target tokens/s (median)"),
         ("hardware", hardware),
         ("recipe", _format_settings(config.train.model_dump(), TRAINING_SETTINGS)),

@@ -199,7 +199,7 @@ def _read_run_files(run: RunDir, collector: _ProblemCollector) -> _RunFiles:
 
 
 def _newest_checkpoint(run: RunDir) -> Path:
-    last = run.pointed(run.last)
+    last = run.resolve_pointer(run.last)
     return last if last.exists() else run.selected_checkpoint()
 
 

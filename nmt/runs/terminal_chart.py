@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from nmt.core.logging import duration
+from nmt.core.logging import format_duration
 from nmt.runs.chart_data import X_LABELS, Panel, XAxis
 
 ROWS = 14
@@ -85,7 +85,7 @@ def _x_labels(max_x: float, columns: int, axis: XAxis) -> str:
 
 def _format_x(x: float, axis: XAxis) -> str:
     if axis == "seconds":
-        return duration(x)
+        return format_duration(x)
     return f"{x:,.0f}" if axis == "updates" else f"{x:.3g}"
 
 

@@ -10,7 +10,7 @@ import torch
 
 from nmt.config.schema import Config
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, duration
+from nmt.core.logging import RunLog, format_duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import build_epoch_planner
@@ -90,7 +90,7 @@ class Trainer:
             precision=precision,
             ranks=ranks,
             provenance=describe_provenance(config, run, corpus),
-            say=log.say,
+            say=log.info,
         )
         self.micro_batcher = MicroBatcher(
             corpus, tokenizers, ranks, precision.device, settings.fixed_micro_batch_tokens
@@ -241,7 +241,7 @@ class Trainer:
         )
 
     def _warn_about_memory(self, batch: RankBatch) -> None:
-        self.log.say(
+        self.log.info(
             f"warning: out of memory with micro-batches of {batch.max_micro_batch_tokens} tokens "
             f"({batch.batch.src_length} source and {batch.batch.tgt_length} target tokens a pair); "
             f"continuing with {self.micro_batcher.max_tokens}"
@@ -292,7 +292,7 @@ class Trainer:
         if self.settings.schedule == "plateau" and waited and waited % PLATEAU_PATIENCE == 0:
             state.lr_reductions += 1
         self._synchronize()
-        self.log.metrics("valid", {"update": state.step, "seconds": state.seconds, **metrics})
+        self.log.write_metrics("valid", {"update": state.step, "seconds": state.seconds, **metrics})
         self.checkpointer.save(state)
         self.meter.reset()
 
@@ -314,9 +314,9 @@ class Trainer:
         """Restore the weights of the last checkpoint; training continues with the next batch."""
         restored = self.checkpointer.restore_weights()
         if restored is None:
-            self.log.say("warning: no checkpoint to go back to yet")
+            self.log.info("warning: no checkpoint to go back to yet")
             return
-        self.log.say(
+        self.log.info(
             f"went back to the weights of update {restored.step}; the text since then is skipped"
         )
         self.checkpointer.save(self.state)
@@ -338,7 +338,7 @@ class Trainer:
         should_log = should_log or self.stopping.is_validation_due(state)
         if should_log:
             self._log_metrics()
-        self.log.progress(1, self.meter.text + self._progress_text(), speak=should_log)
+        self.log.report_progress(1, self.meter.text + self._progress_text(), print_line=should_log)
 
     def _synchronize(self, flag: bool = False) -> bool:
         """Give all ranks the same clock and signal; return whether any rank sets the flag."""
@@ -360,7 +360,7 @@ class Trainer:
             "grad_norm": steps[-1].gradient_norm,
             "seconds": self.state.seconds,
         }
-        self.log.metrics("train", record)
+        self.log.write_metrics("train", record)
         has_spike = self.loss_monitor.check(steps)
         if has_spike and self.settings.on_spike == "rewind":
             self._rewind()
@@ -371,5 +371,5 @@ class Trainer:
 
     def _progress_text(self) -> str:
         remaining = self.stopping.remaining_seconds(self.state)
-        eta = f"  ETA {duration(remaining)}" if remaining is not None else ""
+        eta = f"  ETA {format_duration(remaining)}" if remaining is not None else ""
         return f"epoch {self._epoch():.2f}  update {self.state.step}{eta}"

@@ -13,7 +13,7 @@ import torch
 
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, duration
+from nmt.core.logging import RunLog, format_duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
@@ -99,7 +99,7 @@ class Validator:
         self.open_translator = open_translator
         self.compute_bleu = compute_bleu
         if num_dropped := text.num_pairs - len(text.rows):
-            log.say(
+            log.info(
                 f"data.valid: {num_dropped} of {text.num_pairs} pairs are left out, as in "
                 f"training: more than {text.max_length} tokens on a side (data.max_length)"
             )
@@ -116,10 +116,10 @@ class Validator:
         if self.ranks.is_main:
             self._write_translations(hypotheses, state.step)
         perplexity = math.exp(min(loss, 100.0))
-        self.log.say(
+        self.log.info(
             f"validation: epoch {state.epoch}  update {state.step}  loss {loss:.3f}  "
             f"perplexity {perplexity:.2f}  BLEU {bleu:.2f}  "
-            f"({duration(time.perf_counter() - start)})\n"
+            f"({format_duration(time.perf_counter() - start)})\n"
             + format_samples(self.text.src, self.text.references, hypotheses)
         )
         return {"loss": loss, "perplexity": perplexity, "bleu": bleu}
@@ -156,7 +156,7 @@ class Validator:
         lines = [""] * self.text.num_pairs
         for row, hypothesis in zip(self.text.rows.tolist(), hypotheses, strict=True):
             lines[row] = hypothesis
-        files.write_text(self.run.valid_output(step), "".join(f"{line}\n" for line in lines))
+        files.write_text(self.run.validation_output(step), "".join(f"{line}\n" for line in lines))
 
 
 def corpus_loss(

@@ -9,7 +9,7 @@ import pytest
 from commandline import done, nmt, settings
 from tinyruns import Tiny
 
-from nmt.core.logging import size
+from nmt.core.logging import format_size
 
 
 def test_dry_run_prints_time_memory_and_disk(tiny: Tiny) -> None:
@@ -94,7 +94,7 @@ def test_dry_run_predicts_disk_space(tiny: Tiny) -> None:
     assert named
     done(tiny.train(*wide))
     files = (tiny.run / "last").iterdir()
-    assert named[2] == size(sum(file.stat().st_size for file in files))
+    assert named[2] == format_size(sum(file.stat().st_size for file in files))
 
 
 def test_dry_run_of_existing_run_is_refused(tiny: Tiny) -> None:

@@ -11,7 +11,7 @@ from tinyruns import Tiny, make_exportable
 
 FRESH = settings(train__max_updates=1)
 MINE = "keep me"
-MESSAGE = "nmt deletes and replaces nothing else"
+MESSAGE = "nmt does not delete or replace other files"
 
 
 @pytest.fixture(scope="module")

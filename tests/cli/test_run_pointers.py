@@ -171,7 +171,7 @@ def test_training_without_symbolic_links_writes_files(
     assert (tiny.run / "last").read_text() == "checkpoints/step_00000006\n"
     for pointer in (run.best, run.last):
         assert not pointer.is_symlink()
-        assert describe_damage(run.pointed(pointer)) is None
+        assert describe_damage(run.resolve_pointer(pointer)) is None
     done(nmt("translate", "-m", tiny.run, stdin="1 2\n"))
     done(nmt("average", tiny.run, "-o", tiny.folder / "mean"))
     done(nmt("translate", "-m", tiny.folder / "mean", stdin="1 2\n"))

@@ -109,7 +109,9 @@ def test_output_that_cannot_be_written_is_found_first(
     monkeypatch.setattr(
         files.os, "access", lambda path, mode: "read-only" not in str(path) and real(path, mode)
     )
-    monkeypatch.setattr("nmt.decoding.loading.verified", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(
+        "nmt.decoding.loading.read_verified", lambda *_: pytest.fail("work has begun")
+    )
     values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / place}
     result = nmt(*(values.get(word, word) for word in command.split()))
     assert result.code == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmt.core import fingerprint
-from nmt.core.fingerprint import stamp, unchanged
+from nmt.core.fingerprint import file_fingerprint, files_unchanged
 
 
 @pytest.fixture
@@ -20,50 +20,50 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_stamp_records_path_size_time_and_hash(file: Path) -> None:
-    assert stamp(file) == {
+    assert file_fingerprint(file) == {
         "path": str(file),
         "size": 4,
         "mtime_ns": file.stat().st_mtime_ns,
         "sha256": hashlib.sha256(b"one\n").hexdigest(),
     }
-    assert fingerprint.digest(b"one\n") == stamp(file)["sha256"]
+    assert fingerprint.hash_bytes(b"one\n") == file_fingerprint(file)["sha256"]
 
 
 def test_unchanged_untouched_file_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = stamp(file)
+    old = file_fingerprint(file)
     monkeypatch.setattr(
         fingerprint, "sha256", lambda _: pytest.fail("read the content of the file")
     )
-    assert unchanged([old], [file])
+    assert files_unchanged([old], [file])
 
 
 def test_unchanged_touched_or_moved_file_is_true(file: Path) -> None:
-    old = stamp(file)
+    old = file_fingerprint(file)
     os.utime(file, (1, 1))
-    assert unchanged([old], [file])
-    assert unchanged([old], [file.rename(file.with_name("b"))])
+    assert files_unchanged([old], [file])
+    assert files_unchanged([old], [file.rename(file.with_name("b"))])
 
 
 @pytest.mark.parametrize("content", [b"two\n", b"one\n\n", b""], ids=["same size", "more", "none"])
 def test_unchanged_different_content_is_false(file: Path, content: bytes) -> None:
-    old = stamp(file)
+    old = file_fingerprint(file)
     file.write_bytes(content)
     os.utime(file, (1, 1))
-    assert not unchanged([old], [file])
+    assert not files_unchanged([old], [file])
 
 
 def test_unchanged_missing_file_is_false(file: Path) -> None:
-    old = stamp(file)
+    old = file_fingerprint(file)
     file.unlink()
-    assert not unchanged([old], [file])
+    assert not files_unchanged([old], [file])
 
 
 def test_unchanged_different_list_of_files_is_false(file: Path) -> None:
     second = file.with_name("second")
     second.write_bytes(b"two\n")
-    stamps = [stamp(file), stamp(second)]
-    assert unchanged(stamps, [file, second])
-    assert not unchanged(stamps, [second, file])
-    assert not unchanged(stamps, [file])
-    assert not unchanged(stamps[:1], [file, second])
-    assert unchanged([], [])
+    stamps = [file_fingerprint(file), file_fingerprint(second)]
+    assert files_unchanged(stamps, [file, second])
+    assert not files_unchanged(stamps, [second, file])
+    assert not files_unchanged(stamps, [file])
+    assert not files_unchanged(stamps[:1], [file, second])
+    assert files_unchanged([], [])

@@ -101,13 +101,13 @@ def _leftovers_stay() -> None:
 
 
 def _weights_not_hashed() -> None:
-    real = manifest._check
+    real = manifest._check_file
 
     def sizes(file: Path, entry: dict[str, Any]) -> None:
         if file.stat().st_size != entry["size"]:
             real(file, entry)
 
-    manifest._check = sizes
+    manifest._check_file = sizes
 
 
 def _tokenizer_not_compared() -> None:

@@ -31,8 +31,8 @@ def front_matter(text: str) -> dict[str, object]:
 
 
 def test_write_card_contains_facts_of_the_run(run: RunDir) -> None:
-    assert write_card(run, "bf16 on a card") == f"model card: {run.card}"
-    text = run.card.read_text()
+    assert write_card(run, "bf16 on a card") == f"model card: {run.model_card}"
+    text = run.model_card.read_text()
     assert "# small\n" in text
     for fact in (
         "en to fr",
@@ -62,12 +62,12 @@ def test_write_card_names_other_decode_method(run: RunDir) -> None:
     report["systems"]["run"]["decode"]["method"] = "mbr"
     run.report.write_text(json.dumps(report))
     write_card(run, "fp32 on cpu")
-    assert "with method mbr, beam_size 5" in run.card.read_text()
+    assert "with method mbr, beam_size 5" in run.model_card.read_text()
 
 
 def test_write_card_front_matter_is_valid_for_hub(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
-    metadata = front_matter(run.card.read_text())
+    metadata = front_matter(run.model_card.read_text())
     assert metadata["language"] == ["en", "fr"]
     assert metadata["pipeline_tag"] == "translation"
     assert "translation" in metadata["tags"]  # type: ignore[operator]
@@ -79,7 +79,7 @@ def test_write_card_quotes_no_and_omits_other_codes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400, config=config)
     finish(run)
     write_card(run, "fp32 on cpu")
-    assert front_matter(run.card.read_text())["language"] == ["no"]
+    assert front_matter(run.model_card.read_text())["language"] == ["no"]
 
 
 def test_write_card_lists_all_languages(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_write_card_lists_all_languages(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400, config=config)
     finish(run)
     write_card(run, "fp32 on cpu")
-    text = run.card.read_text()
+    text = run.model_card.read_text()
     assert front_matter(text)["language"] == ["en", "fr", "de"]
     assert "en to fr, en to de" in text
     assert "nmt translate --model run --to CODE < " in text
@@ -98,7 +98,7 @@ def test_write_card_lists_all_languages(tmp_path: Path) -> None:
 def test_write_card_without_test_sets_says_so(run: RunDir) -> None:
     run.report.unlink()
     write_card(run, "fp32 on cpu")
-    assert "No test set was scored." in run.card.read_text()
+    assert "No test set was scored." in run.model_card.read_text()
 
 
 def test_write_card_partial_signature_names_test_sets(run: RunDir) -> None:
@@ -108,7 +108,7 @@ def test_write_card_partial_signature_names_test_sets(run: RunDir) -> None:
     )
     run.report.write_text(json.dumps(report))
     write_card(run, "fp32 on cpu")
-    text = run.card.read_text()
+    text = run.model_card.read_text()
     assert f"- bleu: `{BLEU}` (news)\n" in text
     assert "- bleu: `nrefs:1|tok:zh` (talks)\n" in text
     assert "- ter: `nrefs:1|tok:tercom`\n" in text
@@ -116,11 +116,11 @@ def test_write_card_partial_signature_names_test_sets(run: RunDir) -> None:
 
 def test_write_card_replaces_unchanged_card(run: RunDir) -> None:
     write_card(run, "fp32 on cpu")
-    assert is_unchanged_card(run.card)
+    assert is_unchanged_card(run.model_card)
     write_report(run, news=99.0)
     write_card(run, "fp32 on cpu")
-    assert "99.00" in run.card.read_text()
-    assert is_unchanged_card(run.card)
+    assert "99.00" in run.model_card.read_text()
+    assert is_unchanged_card(run.model_card)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_write_card_replaces_unchanged_card(run: RunDir) -> None:
 )
 def test_write_card_keeps_edited_card(run: RunDir, edit: Callable[[str], str]) -> None:
     write_card(run, "fp32 on cpu")
-    edited = edit(run.card.read_text()).encode("latin-1")
-    run.card.write_bytes(edited)
+    edited = edit(run.model_card.read_text()).encode("latin-1")
+    run.model_card.write_bytes(edited)
     message = write_card(run, "fp32 on cpu")
-    assert message == f"model card: {run.card} was changed after nmt wrote it, and is kept"
-    assert run.card.read_bytes() == edited
+    assert message == f"model card: {run.model_card} was changed after nmt wrote it, and is kept"
+    assert run.model_card.read_bytes() == edited

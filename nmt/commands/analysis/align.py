@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.logging import say, show_progress
+from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
 from nmt.data.corpus.word_alignment import (
@@ -110,7 +110,7 @@ def run(options: AlignOptions) -> None:
                     _check_gold(gold[number - 1], aligned.line, f"{options.gold}:{number}")
         if long_lines:
             numbers = format_line_numbers(long_lines)
-            say(f"warning: long lines were aligned in parts: {numbers}")
+            print_info(f"warning: long lines were aligned in parts: {numbers}")
         if gold is not None:
             if len(gold) != len(alignments):
                 raise DataError(

@@ -13,8 +13,8 @@ from nmt.config.loader import load_config
 from nmt.config.sections.data import TextSet
 from nmt.config.text_sets import text_set_names
 from nmt.core import files
-from nmt.core.logging import put, say, show_progress
-from nmt.core.outputs import check_outputs, warn_if_unwritten
+from nmt.core.logging import print_info, print_result, show_progress
+from nmt.core.outputs import check_outputs, write_or_warn
 from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run
 from nmt.data.corpus.configured_text import load_test_sets
@@ -86,7 +86,7 @@ def run(options: EvaluateOptions) -> None:
             run_system.check(test_set)
     for message in dict.fromkeys(bleu_tokenizer(test_set.tgt_lang)[1] for test_set in test_sets):
         if message:
-            say(message)
+            print_info(message)
 
     outputs_of: dict[str, list[SystemOutput]] = {}
     # files first, because a file of the wrong length ends the command
@@ -123,10 +123,10 @@ def run(options: EvaluateOptions) -> None:
         metrics,
     )
     try:
-        put(full_text(report))
+        print_result(full_text(report))
     finally:  # write the files even if the reader of stdout stops, as in `nmt evaluate | head`
         for message in all_warnings(report):
-            say(f"warning: {message}")
+            print_info(f"warning: {message}")
         problems = _write_outputs(options, report, analyses, systems)
         run_dir = _run_to_report_in(options, systems, metrics)
         if run_dir is not None:
@@ -159,16 +159,16 @@ def _open_checkpoints(options: EvaluateOptions, path: Path, name: str) -> list[R
     """Return the selected checkpoint of the run or model at `path`, or its best checkpoints."""
     systems = []
     for run_dir in _models_at(path, options.best):
-        if run_dir.chosen is not None and options.engine != "nmt":
+        if run_dir.explicit_checkpoint is not None and options.engine != "nmt":
             raise ConfigError(
                 [
-                    f"{run_dir.chosen}: --engine {options.engine} runs the export of a run, "
-                    "not a checkpoint"
+                    f"{run_dir.explicit_checkpoint}: --engine {options.engine} runs the export of "
+                    "a run, not a checkpoint"
                 ]
             )
         label = name
-        if run_dir.chosen is not None and options.best is not None:
-            label = f"{name}/{run_dir.chosen.name}"
+        if run_dir.explicit_checkpoint is not None and options.best is not None:
+            label = f"{name}/{run_dir.explicit_checkpoint.name}"
         systems.append(
             RunSystem(
                 name=label,
@@ -308,7 +308,7 @@ def _write_outputs(
             except DiskFullError as error:
                 problems.append(str(error))
             else:
-                say(f"report: {file}")
+                print_info(f"report: {file}")
     return problems
 
 
@@ -327,7 +327,7 @@ def _run_to_report_in(
     if not is_default or len(systems) != 1:
         return None
     [system] = systems
-    if isinstance(system, RunSystem) and system.run.chosen is None:
+    if isinstance(system, RunSystem) and system.run.explicit_checkpoint is None:
         return system.run
     return None
 
@@ -335,9 +335,9 @@ def _run_to_report_in(
 def _write_run_report(run: RunDir, report: EvaluationReport) -> None:
     """Write the report into the run folder; warn if it is read-only or a link leaves it."""
     if link := outward_link(run, run.report):
-        say(f"warning: {run.report} was not written: {link} leads out of the run folder")
-    elif warn_if_unwritten(run.report, lambda file: write_report(file, report)):
-        say(f"report: {run.report}")
+        print_info(f"warning: {run.report} was not written: {link} leads out of the run folder")
+    elif write_or_warn(run.report, lambda file: write_report(file, report)):
+        print_info(f"report: {run.report}")
 
 
 def _learning_curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:

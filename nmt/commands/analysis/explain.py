@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.outputs import check_outputs
 from nmt.decoding.lines.statistics import format_line_numbers
 from nmt.decoding.loading import choose_run
@@ -76,10 +76,10 @@ def run(options: ExplainOptions) -> None:
     explanations = _print_explanations(options, _explain_lines(explainer, options))
     if explainer.truncated_lines:
         numbers = format_line_numbers(explainer.truncated_lines)
-        say(f"warning: only the beginning of long lines is explained: {numbers}")
+        print_info(f"warning: only the beginning of long lines is explained: {numbers}")
     if options.html is not None:
         files.write_text(options.html, explanation_page(explanations))
-        say(f"wrote {options.html}")
+        print_info(f"wrote {options.html}")
     for image_format, file in options.images.items():
         _write_images(file, image_format, explanations, options.pieces)
 
@@ -191,9 +191,9 @@ def _write_images(
 ) -> None:
     """Write one heat map to `file`, or several to files numbered from 1."""
     if not explanations:
-        say(f"nothing to draw: {file} is not written")
+        print_info(f"nothing to draw: {file} is not written")
     for number, explanation in enumerate(explanations, 1):
         is_single = len(explanations) == 1
         image_file = file if is_single else file.with_stem(f"{file.stem}-{number}")
         draw_image(image_file, image_format, *explanation.view(pieces))
-        say(f"wrote {image_file}")
+        print_info(f"wrote {image_file}")

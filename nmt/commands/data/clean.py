@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.outputs import check_outputs
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks
 from nmt.data.corpus.filters import DropLog
@@ -43,7 +43,7 @@ def run(options: CleanOptions) -> None:
         raise ConfigError(["data.clean: expected at least one filter, got none (docs/check.md)"])
     if data.clean.normalise:
         steps = ", ".join(data.clean.normalise)
-        say(
+        print_info(
             f"warning: data.clean.normalise [{steps}] changes the text written here; a model "
             "trained on it does not normalize other text, unless tokenizer.normalization names "
             "the same steps"
@@ -65,7 +65,7 @@ def run(options: CleanOptions) -> None:
             for stream, text in zip(streams, texts, strict=True):
                 stream.write(text)
             pair_count += len(chunk)
-    say(f"{pair_count} pairs kept: {', '.join(map(str, outputs))}")
+    print_info(f"{pair_count} pairs kept: {', '.join(map(str, outputs))}")
     for reason, count in drop_log.counts.most_common():
-        say(f"{count} pairs dropped, {reason}")
-    say(f"dropped pairs: {drop_table}")
+        print_info(f"{count} pairs dropped, {reason}")
+    print_info(f"dropped pairs: {drop_table}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt.core.logging import size
+from nmt.core.logging import format_size
 from nmt.data.datasets.catalogue import read_catalogue
 
 HEADER = ("name", "languages", "pairs", "download", "sums", "licence")
@@ -15,7 +15,7 @@ def run() -> None:
             name,
             " ".join(dataset.languages),
             f"{dataset.pairs:,}" if dataset.pairs else "?",
-            size(dataset.size) if dataset.size else "?",
+            format_size(dataset.size) if dataset.size else "?",
             dataset.checksum_algorithms,
             dataset.licence,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt.config.loader import load_config, resolve_run_dir
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.ownership import check_run_folder
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers
@@ -32,7 +32,7 @@ def run(options: PrepareOptions) -> None:
     config = load_config(options.config, options.overrides, check_files=True)
     run_dir = resolve_run_dir(config, options.config, options.run_folder)
     check_run_folder(run_dir)
-    config = migrate_normalise_setting(config, run_dir, resume=True, say=say)
-    tokenizers = ensure_tokenizers(config, run_dir, say)
+    config = migrate_normalise_setting(config, run_dir, resume=True, say=print_info)
+    tokenizers = ensure_tokenizers(config, run_dir, print_info)
     if not options.tokenizer_only:
-        ensure_corpus(config, run_dir, tokenizers, say)
+        ensure_corpus(config, run_dir, tokenizers, print_info)

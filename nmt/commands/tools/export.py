@@ -8,7 +8,7 @@ from pathlib import Path
 from nmt.config.loader import load_config
 from nmt.config.model_config import ExportEngine
 from nmt.core import files
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.ownership import require_inside
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError
@@ -33,21 +33,21 @@ class ExportOptions:
 def run(options: ExportOptions) -> None:
     """Export the model of a run and print the comparison of both engines."""
     run_dir = choose_run(options.run)
-    if run_dir.chosen is not None and options.output is None:
-        raise ConfigError([f"-o: expected a folder for {run_dir.chosen}, got none"])
+    if run_dir.explicit_checkpoint is not None and options.output is None:
+        raise ConfigError([f"-o: expected a folder for {run_dir.explicit_checkpoint}, got none"])
     config = load_config(run_dir.config, options.overrides)
     output = options.output
     if output is None:
-        output = run_dir.exported(options.engine)
+        output = run_dir.export_folder(options.engine)
         require_inside(run_dir, output)
     if reason := files.unwritable_reason(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     comparison = export_run(run_dir, config, options.engine, options.quantization, output)
-    say(f"{ENGINE_NAMES[options.engine]} model: {output}")
+    print_info(f"{ENGINE_NAMES[options.engine]} model: {output}")
     if note := normalization_note(output, options.engine):
-        say(note)
+        print_info(note)
     if comparison is None:
-        say(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
+        print_info(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
     else:
         _print_comparison(comparison, config.data.tgt)
 

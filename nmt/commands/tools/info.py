@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.core.logging import put, say, size
-from nmt.core.logging import table as two_columns
+from nmt.core.logging import format_size, print_info, print_result
+from nmt.core.logging import format_table as two_columns
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError
@@ -56,7 +56,7 @@ class CodePath(NamedTuple):
 
 def run(options: InfoOptions) -> None:
     """Print facts about the machine and the code path of each precision."""
-    say("measuring the speed of matrix products (at most a second)")
+    print_info("measuring the speed of matrix products (at most a second)")
     content = system_facts()
     code_paths = list(_find_code_paths())
     automatic = {str(device): select_precision(device) for device in _devices()}
@@ -66,14 +66,14 @@ def run(options: InfoOptions) -> None:
             device: {"precision": name, "reason": reason}
             for device, (name, reason) in automatic.items()
         }
-        put(json.dumps(content, indent=2))
+        print_result(json.dumps(content, indent=2))
         return
     rows = _machine_rows(content)
     rows += [(f"{p.task} {p.precision}", _describe_code_path(p)) for p in code_paths]
     rows += [
         (f"auto ({device})", f"{name}: {reason}") for device, (name, reason) in automatic.items()
     ]
-    put(two_columns(rows))
+    print_result(two_columns(rows))
 
 
 def _devices() -> list[torch.device]:
@@ -134,7 +134,7 @@ def _machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
     limits = processor["restricted_by"]
     optional = content["optional_packages"]
     gpus = [
-        gpu["name"] + (f", {size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else "")
+        gpu["name"] + (f", {format_size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else "")
         for gpu in content["gpus"]
     ]
     installed = [f"{name} {version}" for name, version in optional.items() if version]
@@ -158,7 +158,8 @@ def _machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("threads", str(content["threads"])),
         (
             "memory",
-            f"{size(total) if total else 'unknown'}, {size(free) if free else 'unknown'} free",
+            f"{format_size(total) if total else 'unknown'}, "
+            f"{format_size(free) if free else 'unknown'} free",
         ),
         ("gpus", "; ".join(gpus) or "none"),
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
 from nmt.decoding.constraints.shortlist_training import build_shortlist
@@ -32,4 +32,4 @@ def run(options: ShortlistOptions) -> None:
     check_outputs({"RUN": run_dir.shortlist})
     config = load_config(run_dir.config, options.overrides)
     print(build_shortlist(run_dir, config, options.device, options.best))
-    say(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")
+    print_info(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.core.run_dir import RunDir, open_model, open_run
 from nmt.errors import ConfigError
 from nmt.training.checkpoints.averaging import (
@@ -40,7 +40,7 @@ def run(options: AverageOptions) -> None:
         raise ConfigError([f"-o: expected a writable folder, got {options.output}: {reason}"])
     steps = write_average(select_models(options), options.output)
     numbers = ", ".join(map(str, steps))
-    say(f"{options.output}: the mean of the weights after updates {numbers}")
+    print_info(f"{options.output}: the mean of the weights after updates {numbers}")
 
 
 def select_models(options: AverageOptions) -> list[RunDir]:

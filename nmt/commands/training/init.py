@@ -14,7 +14,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import COMPRESSIONS
 from nmt.core import files
-from nmt.core.logging import duration, say
+from nmt.core.logging import format_duration, print_info
 from nmt.data.text.reader import read_pairs
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
@@ -151,7 +151,7 @@ def run(options: InitOptions) -> None:
     split = min(max(1, text.pairs // 10), valid_size(text.pairs))
     valid_pairs = count_pairs(valid) if valid else split
     arch = options.arch or default_architecture(text.pairs)
-    say(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
+    print_info(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
     plan = make_plan(text, arch, options.hours, valid_pairs)
 
     def named(pair: FilePair) -> str:
@@ -177,15 +177,19 @@ def run(options: InitOptions) -> None:
         keep_last=KEPT_CHECKPOINTS,
     )
     files.write_text(output, content)
-    say(f"wrote {output}")
-    say(f"model: {arch}, {in_words(plan.recipe.model)}{other_architecture(options.arch, arch)}")
-    say(f"validation: {valid[0]}, {valid[1]}" if valid else f"validation: {split} pairs split off")
+    print_info(f"wrote {output}")
+    print_info(
+        f"model: {arch}, {in_words(plan.recipe.model)}{other_architecture(options.arch, arch)}"
+    )
+    print_info(
+        f"validation: {valid[0]}, {valid[1]}" if valid else f"validation: {split} pairs split off"
+    )
     for pair in tests:
-        say(f"test: {pair[0]}, {pair[1]}")
-    say(expectation(plan, options.hours))
+        print_info(f"test: {pair[0]}, {pair[1]}")
+    print_info(expectation(plan, options.hours))
     if not (src_lang and tgt_lang):
-        say("data.src and data.tgt are placeholders: no language code ends the file names")
-    say(f"next: nmt check {output}\n      nmt train {output}")
+        print_info("data.src and data.tgt are placeholders: no language code ends the file names")
+    print_info(f"next: nmt check {output}\n      nmt train {output}")
 
 
 def read_statistics(src: Path, tgt: Path) -> TextStatistics:
@@ -350,7 +354,7 @@ def expectation(plan: Plan, hours: float | None) -> str:
     epochs = "1 epoch" if plan.epochs == 1 else f"{plan.epochs} epochs"
     text = (
         f"expected: {epochs} of {plan.steps_per_epoch} optimizer steps in about "
-        f"{duration(plan.seconds)} on {plan.speed.device}, at "
+        f"{format_duration(plan.seconds)} on {plan.speed.device}, at "
         f"{plan.speed.tgt_tokens_per_second:,.0f} target tokens/s"
     )
     if plan.epochs < MUCH_SHORTER * plan.recipe_epochs:

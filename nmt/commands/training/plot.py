@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmt.core.logging import put, say
+from nmt.core.logging import print_info, print_result
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_run
 from nmt.errors import ConfigError, RunError, did_you_mean
@@ -54,7 +54,7 @@ def run(options: PlotOptions) -> None:
         return
     width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
     max_x = max(max(series.x) for panel in panels for series in panel.series)
-    put("\n\n".join(render_panel(panel, width, max_x, options.x_axis) for panel in panels))
+    print_result("\n\n".join(render_panel(panel, width, max_x, options.x_axis) for panel in panels))
 
 
 def parse_kinds(text: str) -> list[str]:
@@ -80,4 +80,4 @@ def write_pictures(panels: list[Panel], x_axis: XAxis, pictures: dict[str, Path]
     fonts = find_fonts([series.label for panel in panels for series in panel.series])
     for kind, file in pictures.items():
         write_chart(file, kind, panels, x_axis, fonts)
-        say(f"wrote {file}")
+        print_info(f"wrote {file}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.logging import columns, put, say
+from nmt.core.logging import format_columns, print_info, print_result
 from nmt.core.run_dir import open_run
 from nmt.runs.diff import compare_results, compare_validations, diff_input_files, diff_settings
 from nmt.runs.input_files import read_input_files
@@ -42,16 +42,16 @@ def run_list(options: ListOptions) -> None:
         print(format_json_lines(summaries), end="")
     elif summaries:
         width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
-        put(format_table(summaries, width))
+        print_result(format_table(summaries, width))
     if not summaries:
-        say(f"{options.folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
+        print_info(f"{options.folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
 
 
 def run_diff(options: DiffOptions) -> None:
     """Print the differences of two runs: settings, text, validations and results."""
     run_a, run_b = open_run(options.run_a), open_run(options.run_b)
     config_a, config_b = load_config(run_a.config), load_config(run_b.config)
-    put(f"A  {options.run_a}\nB  {options.run_b}")
+    print_result(f"A  {options.run_a}\nB  {options.run_b}")
     settings = diff_settings(config_a, config_b)
     _print_table(("setting", "A", "B"), settings, "all settings are the same")
 
@@ -61,7 +61,7 @@ def run_diff(options: DiffOptions) -> None:
     for name, files_by_purpose in (("A", files_a), ("B", files_b)):
         missing = [purpose for purpose, files in files_by_purpose.items() if not files]
         if missing:
-            put(f"{name} has no record of the text of {', '.join(missing)}")
+            print_result(f"{name} has no record of the text of {', '.join(missing)}")
 
     validations = compare_validations(read_curves(run_a).valid, read_curves(run_b).valid)
     header = ("update", "loss A", "loss B", "BLEU A", "BLEU B")
@@ -72,5 +72,5 @@ def run_diff(options: DiffOptions) -> None:
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], empty_text: str) -> None:
     """Print a table after a blank line, or `empty_text` if it has no rows."""
-    table = "\n".join(columns([header, *rows], words=len(header)))
-    put(f"\n{table if rows else empty_text}")
+    table = "\n".join(format_columns([header, *rows], text_columns=len(header)))
+    print_result(f"\n{table if rows else empty_text}")

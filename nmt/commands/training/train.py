@@ -21,9 +21,9 @@ from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
-from nmt.core.logging import RunLog, duration, put, say
-from nmt.core.logging import table as two_columns
-from nmt.core.outputs import warn_if_unwritten
+from nmt.core.logging import RunLog, format_duration, print_info, print_result
+from nmt.core.logging import format_table as two_columns
+from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.configured_text import EvalSet, load_test_sets
@@ -80,7 +80,7 @@ def run(options: TrainOptions) -> int:
     with connect_processes() as ranks, ExitStack() as stack:
         stack.enter_context(advise_resume())
         if options.dry_run:
-            stack.enter_context(remove_outputs(job.run, say))
+            stack.enter_context(remove_outputs(job.run, print_info))
         if ranks.is_main:
             check_folder(job.run, options.resume, options.overwrite)
             stack.enter_context(lock_run(job.run))
@@ -91,7 +91,7 @@ def run(options: TrainOptions) -> int:
             inputs = build_inputs(restored, job.run, job.device, options, ranks, log)
         trainer, validator = build_trainer(restored, inputs, job.run, options, ranks, log)
         if options.dry_run:
-            put(two_columns(dry_run(trainer, validator).rows()))
+            print_result(two_columns(dry_run(trainer, validator).rows()))
             return EXIT_OK
         if ranks.is_main:
             stack.enter_context(record_failure(job.run))
@@ -115,8 +115,8 @@ def prepare(options: TrainOptions) -> TrainingJob:
     run_dir = resolve_run_dir(config, options.config, options.run)
     if not options.overwrite:
         for engine in config.export:
-            check_export_folder(run_dir.exported(engine))
-    config = migrate_normalise_setting(config, run_dir, options.resume, say)
+            check_export_folder(run_dir.export_folder(engine))
+    config = migrate_normalise_setting(config, run_dir, options.resume, print_info)
     if options.dry_run and (run_dir.has_begun() or world_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     test_sets = load_test_sets(config)
@@ -184,10 +184,10 @@ def train(trainer: Trainer, validator: Validator) -> str | None:
     """Train until the end; return the reason, or None if a signal has ended training."""
     trackers = trainer.settings.log_to if trainer.ranks.is_main else []
     with open_loggers(trackers, trainer.run, trainer.config, trainer.state.step) as loggers:
-        trainer.log.loggers = loggers
+        trainer.log.metrics_sinks = loggers
         stop_reason = trainer.train(validator)
     if stop_reason is None:
-        trainer.log.say(f"interrupted after update {trainer.state.step}; continue with --resume")
+        trainer.log.info(f"interrupted after update {trainer.state.step}; continue with --resume")
     return stop_reason
 
 
@@ -202,23 +202,25 @@ def evaluate(
     if trainer.ranks.is_main:
         finish(trainer, stop_reason)
         if trainer.config.decode.shortlist:
-            log.say(build_shortlist(run_dir, trainer.config, device))
+            log.info(build_shortlist(run_dir, trainer.config, device))
     trainer.ranks.barrier()
     if test_sets:
         score_test_sets(trainer, test_sets, device)
     if not trainer.ranks.is_main:
         return
     hardware = describe_hardware(trainer)
-    warn_if_unwritten(run_dir.card, lambda _: log.say(write_card(run_dir, hardware)))
+    write_or_warn(run_dir.model_card, lambda _: log.info(write_card(run_dir, hardware)))
     export(trainer)
-    say(f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}")
+    print_info(
+        f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}"
+    )
 
 
 def finish(trainer: Trainer, stop_reason: str) -> None:
     """Log how training ended, and mark the run as finished."""
     state, metric = trainer.state, trainer.settings.stop_metric
-    trainer.log.say(
-        f"finished: {stop_reason}, after {state.step} updates, {duration(state.seconds)}; "
+    trainer.log.info(
+        f"finished: {stop_reason}, after {state.step} updates, {format_duration(state.seconds)}; "
         f"best {metric} {state.best_score or 0:.2f} at update {state.best_step}"
     )
     content = {"reason": stop_reason, "update": state.step, "seconds": round(state.seconds, 1)}
@@ -238,14 +240,16 @@ def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str
     outputs = []
     for test_set in as_test_sets(test_sets, config):
         beam_size = config.decode.beam_size
-        log.say(f"{test_set.name}: translating {len(test_set)} lines, beam {beam_size}")
+        log.info(f"{test_set.name}: translating {len(test_set)} lines, beam {beam_size}")
         tagged = with_tags(translator, config, test_set.tags)
         translate = partial(trainer.ranks.map_shards, tagged.translate)
         outputs.append((test_set, translate_test_set(tagged, test_set, translate)))
     if not trainer.ranks.is_main:
         return
     first_set, first_output = outputs[0]
-    say(format_samples(first_set.src or [], first_set.references[0], first_output.hypotheses))
+    print_info(
+        format_samples(first_set.src or [], first_set.references[0], first_output.hypotheses)
+    )
     reports = {}
     for test_set, output in outputs:
         analysis = analyse_test_set(
@@ -253,10 +257,10 @@ def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str
         )
         reports[test_set.name] = analysis.report
     report = new_report({system.name: system.about}, reports)
-    put(summary_text(report))
-    warn_if_unwritten(run_dir.report, lambda file: write_report(file, report))
+    print_result(summary_text(report))
+    write_or_warn(run_dir.report, lambda file: write_report(file, report))
     for warning in all_warnings(report):
-        log.say(f"warning: {warning}")
+        log.info(f"warning: {warning}")
 
 
 def describe_hardware(trainer: Trainer) -> str:
@@ -270,10 +274,10 @@ def describe_hardware(trainer: Trainer) -> str:
 def export(trainer: Trainer) -> None:
     """Export the best checkpoint to the engines that the config names."""
     for engine in trainer.config.export:
-        folder = trainer.run.exported(engine)
+        folder = trainer.run.export_folder(engine)
         comparison = export_run(trainer.run, trainer.config, engine, None, folder)
-        trainer.log.say(f"export: {folder}")
+        trainer.log.info(f"export: {folder}")
         if note := normalization_note(folder, engine):
-            trainer.log.say(note)
+            trainer.log.info(note)
         if comparison is not None:
-            trainer.log.say(comparison.in_words())
+            trainer.log.info(comparison.in_words())

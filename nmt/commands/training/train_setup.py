@@ -14,8 +14,8 @@ from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, say
-from nmt.core.logging import table as two_columns
+from nmt.core.logging import RunLog, print_info
+from nmt.core.logging import format_table as two_columns
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
@@ -129,9 +129,9 @@ def prepare_folder(run_dir: RunDir, options: TrainOptions, log: RunLog) -> None:
     files.recover_interrupted_writes(run_dir.path)
     if options.resume:
         for message in absorb_copies(run_dir):
-            log.say(message)
+            log.info(message)
     # A run that was killed before its first checkpoint starts again.
-    is_new = options.resume and newest_intact_checkpoint(run_dir, log.say) is None
+    is_new = options.resume and newest_intact_checkpoint(run_dir, log.info) is None
     if options.overwrite or is_new:
         clear_run(run_dir)
 
@@ -155,7 +155,7 @@ def build_inputs(
     has_own_threads = ranks.size == 1 or config.is_explicit("train.threads")
     threads = prepare_cpu(config.train.threads if has_own_threads else None)
     if ranks.is_main:  # on the console only: the log belongs to the run, which may be refused below
-        say("measuring the speed of matrix products (at most a second)")
+        print_info("measuring the speed of matrix products (at most a second)")
     precision = Precision(config.train.precision, device)
     if config.train.precision == "auto":
         check_training(config.model, precision.name, device)
@@ -163,13 +163,13 @@ def build_inputs(
         measure_peak_flops(device, dtype) for dtype in {torch.float32, precision.dtype}
     )
     if ranks.is_main and (reason := slow_precision_reason(precision.name, device)):
-        say(f"warning: train.precision: {reason} (set train.precision: fp32)")
+        print_info(f"warning: train.precision: {reason} (set train.precision: fp32)")
 
     for change in restored.changes:
-        log.say(f"changed: {change}")
-    tokenizers = ensure_tokenizers(config, run_dir, log.say, options.accept_changes, may_write)
+        log.info(f"changed: {change}")
+    tokenizers = ensure_tokenizers(config, run_dir, log.info, options.accept_changes, may_write)
     for change in changed_ingredients(restored.state, config, run_dir, options.accept_changes):
-        log.say(f"changed: {change}")
+        log.info(f"changed: {change}")
     old_digest = ""
     if restored.checkpoint is not None and restored.old_config is not None:
         # Before `ensure_corpus`, which may replace the validation text.
@@ -178,7 +178,7 @@ def build_inputs(
         config,
         run_dir,
         tokenizers,
-        log.say,
+        log.info,
         options.accept_changes,
         trained_on=restored.state.get("data", {}).values(),
         replace=may_write,
@@ -192,7 +192,7 @@ def build_inputs(
     share = train_corpus.multi_sentence_share()
     if config.decode.split == "auto" and share is not None:
         split = "sentences" if share <= MAX_MULTI_SENTENCE_SHARE else "length"
-        log.say(f"decode.split: {split}, as {share:.1%} of training lines hold several sentences")
+        log.info(f"decode.split: {split}, as {share:.1%} of training lines hold several sentences")
         measured["decode.split"] = split
     config = config.with_values(measured)
     if ranks.is_main and may_write:
@@ -245,7 +245,7 @@ def build_trainer(
             precision,
             ranks,
         )
-        log.say(f"micro-batches of {tokens} tokens: {reason}")
+        log.info(f"micro-batches of {tokens} tokens: {reason}")
         trainer.set_config(config.with_values({"train.micro_batch_tokens": tokens}))
         if ranks.is_main and not options.dry_run:
             files.write_text(run_dir.config, format_config(trainer.config))
@@ -257,10 +257,10 @@ def build_trainer(
         trainer.resume(forget_scores=bool(forget_scores))
         if ranks.is_main:
             remove_later_records(run_dir, trainer.state.step)
-        log.say(f"resumed after update {trainer.state.step}")
-    log.say(describe_training(trainer, inputs))
+        log.info(f"resumed after update {trainer.state.step}")
+    log.info(describe_training(trainer, inputs))
     if remark := bleu_tokenizer(config.data.tgt)[1]:
-        log.say(remark)
+        log.info(remark)
     text = ValidationText(
         inputs.valid_corpus,
         tokenizers,

@@ -13,7 +13,7 @@ import numpy as np
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.logging import say, show_progress
+from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
 from nmt.data.text.reader import chunks, read_lines
@@ -143,8 +143,8 @@ def _tune(
     weights = ", ".join(
         f"{name} {weight:.4f}" for name, weight in zip(names, tuned.weights, strict=True)
     )
-    say(f"BLEU {tuned.before:.2f} -> {tuned.after:.2f}; {weights}")
-    say(f"wrote {weights_file}")
+    print_info(f"BLEU {tuned.before:.2f} -> {tuned.after:.2f}; {weights}")
+    print_info(f"wrote {weights_file}")
 
 
 def _compute_features(
@@ -177,7 +177,9 @@ def _log_probs(model: Path, pairs: list[tuple[str, str]], options: RerankOptions
             scores = translator.score_pairs(window, index * WINDOW)
             log_probs += [score.log_prob for score in scores]
     if translator.statistics.long_pairs:
-        say(f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts")
+        print_info(
+            f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts"
+        )
     return log_probs
 
 

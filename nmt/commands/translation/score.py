@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.logging import say, show_progress
+from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import chunks, count_lines, read_pairs
 from nmt.decoding.hypothesis import PairScore
@@ -67,10 +67,10 @@ def run(options: ScoreOptions) -> None:
                 total_tokens += pair.tokens
             sink.flush()
     for message in translator.statistics.pair_messages("scored"):
-        say(message)
+        print_info(message)
     if total_tokens:
         mean = total_log_prob / total_tokens
-        say(
+        print_info(
             f"{total_tokens} tokens, log-probability {mean:.4f} per token, "
             f"perplexity {perplexity(mean):.4f}"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.commands.translation.translation_summary import TranslationSummary
 from nmt.core import files
-from nmt.core.logging import say
+from nmt.core.logging import print_info
 from nmt.data.text.compression import OPENERS
 from nmt.data.text.reader import read_byte_range, split_into_byte_ranges
 from nmt.errors import ConfigError, DataError
@@ -59,7 +59,7 @@ def translate_shared_file(job: TranslationJob) -> None:
             TranslationSummary.from_json(values) for of_rank in gathered for values in of_rank
         ]
         if len(summaries) < len(parts):
-            say("the following covers only the parts that were translated now")
+            print_info("the following covers only the parts that were translated now")
         TranslationSummary.merge(summaries, options.review).log(options)
 
 
@@ -102,7 +102,7 @@ def _prepare_folder(folder: Path, description: str) -> None:
             )
         if job_file.is_file() and job_file.read_text(encoding="utf-8") == description:
             files.recover_interrupted_writes(folder)
-            say(f"{folder}: continuing with the parts that are there")
+            print_info(f"{folder}: continuing with the parts that are there")
             return
         _delete_parts(folder)
     files.make_folder(folder)

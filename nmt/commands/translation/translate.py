@@ -15,7 +15,7 @@ from nmt.commands.translation.translate_options import TranslateOptions as Trans
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.core import files
 from nmt.core.distributed.environment import world_size
-from nmt.core.logging import say, show_progress
+from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, open_text, raw_lines
 from nmt.decoding.constraints.terminology import read_terminology
@@ -78,7 +78,7 @@ def _log_partial_output(output: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         partial = files.partial_path(output)
         if partial.is_file():
-            say(f"interrupted; the lines translated so far: {partial}")
+            print_info(f"interrupted; the lines translated so far: {partial}")
         if is_terminated:
             sys.exit(EXIT_TERMINATED)
         raise

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.config.sections.data import AugmentConfig
-from nmt.core.process_pool import Pool
+from nmt.core.process_pool import ProcessPool
 from nmt.data.batching.augmentation import augment_pair
 from nmt.data.batching.mixture import SampledRows
 from nmt.data.batching.permutation import Int64Array, mix64
@@ -145,7 +145,7 @@ class OnlineEncoder:
 
     def __init__(self, settings: EncodingSettings, processes: int) -> None:
         self.settings = settings
-        self._pool: Pool[EncodingSettings, SampledRows, EncodedChunk] = Pool(
+        self._pool: ProcessPool[EncodingSettings, SampledRows, EncodedChunk] = ProcessPool(
             encode_rows, settings, processes
         )
 

@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.core import files
-from nmt.core.manifest import MARK, verified, write_manifest
-from nmt.core.ownership import new_folder
+from nmt.core.manifest import MANIFEST_REFERENCE, read_verified, write_manifest
+from nmt.core.ownership import replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, read_json
 from nmt.data.corpus.filters import DropLog, DuplicateFilter
 from nmt.data.corpus.preprocessing import (
@@ -147,7 +147,7 @@ class Corpus:
         if not set_folders or not all(map(is_complete, set_folders)):
             raise RunError(f"{folder}: expected prepared text, found none (run `nmt prepare`)")
         for path in set_folders:
-            verified(path / META)
+            read_verified(path / META)
         return cls(*sorted(set_folders, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:
@@ -313,7 +313,7 @@ def build_corpus(
     `meta` is added to `meta.json`, which counts the dropped pairs by reason. If the preprocessor
     has a `max_length`, `dropped.tsv` lists these pairs.
     """
-    with new_folder(folder) as temporary:
+    with replace_own_folder(folder) as temporary:
         with ExitStack() as stack:
             stream = None
             if preprocessor.max_length is not None:
@@ -335,7 +335,7 @@ def build_corpus(
             "aligned": writer.aligned,
             "tag_ids": list(preprocessor.tokenizers.src.tags) if preprocessor.tokenizers else [],
         }
-        text = json.dumps(counts | meta | MARK, indent=1, ensure_ascii=False)
+        text = json.dumps(counts | meta | MANIFEST_REFERENCE, indent=1, ensure_ascii=False)
         files.write_text(temporary / META, text + "\n")
         write_manifest(temporary)
     return Corpus(folder)

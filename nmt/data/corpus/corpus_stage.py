@@ -11,9 +11,9 @@ from nmt.config.schema import Config
 from nmt.config.sections.data import text_set_tags
 from nmt.config.text_sets import AnyTextSet, text_set_languages
 from nmt.core import fingerprint
-from nmt.core.manifest import sha256, verified
+from nmt.core.manifest import hash_file, read_verified
 from nmt.core.ownership import (
-    delete_folder,
+    delete_own_folder,
     foreign_paths,
     outward_link,
     require_inside,
@@ -65,10 +65,10 @@ class _PlannedSet:
         if not self.exists():
             return False
         meta = read_json(self.folder / META)
-        has_same_inputs = fingerprint.unchanged(meta["inputs"], self.inputs)
+        has_same_inputs = fingerprint.files_unchanged(meta["inputs"], self.inputs)
         if meta["settings"] != self.settings or not has_same_inputs:
             return False
-        verified(self.folder / META)
+        read_verified(self.folder / META)
         return True
 
 
@@ -105,7 +105,7 @@ def ensure_corpus(
 
     _build(config, to_build)
     for folder in outdated_folders:
-        delete_folder(folder)
+        delete_own_folder(folder)
 
     train = Corpus(*(text_set.folder for text_set in train_sets))
     valid = Corpus(*(text_set.folder for text_set in valid_sets))
@@ -129,7 +129,8 @@ class _Planner:
         self.config, self.run, self.tokenizers = config, run, tokenizers
         self.train_readers = open_train_sets(config)
         self.tokenizer_digests = [
-            fingerprint.digest(tokenizer.model) for tokenizer in (tokenizers.src, tokenizers.tgt)
+            fingerprint.hash_bytes(tokenizer.model)
+            for tokenizer in (tokenizers.src, tokenizers.tgt)
         ]
 
     def train_sets(self) -> list[_PlannedSet]:
@@ -212,7 +213,7 @@ def _refuse_changes(
     train_files = [
         file for text_set in to_build if text_set.purpose == TRAIN for file in text_set.inputs
     ]
-    if trained_on and any(sha256(file) not in trained_on for file in train_files):
+    if trained_on and any(hash_file(file) not in trained_on for file in train_files):
         refuse_change(run, "corpus", "the training text")
 
 
@@ -251,7 +252,7 @@ def _build(config: Config, to_build: Sequence[_PlannedSet]) -> None:
             chunks = splits[text_set.index].chunks(held_out=True)
         else:
             chunks = text_set.reader.chunks()
-        stamps = [fingerprint.stamp(file) for file in text_set.inputs]
+        stamps = [fingerprint.file_fingerprint(file) for file in text_set.inputs]
         meta = {"settings": text_set.settings, "inputs": stamps}
         build_corpus(chunks, text_set.preprocessor, text_set.folder, meta, free_cores(), duplicates)
 

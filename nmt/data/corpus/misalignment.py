@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.core.logging import say
-from nmt.core.process_pool import Pool
+from nmt.core.logging import print_info
+from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,
     PairWindow,
@@ -368,10 +368,10 @@ def _search(reader: TextSetReader, cores: int) -> list[MisalignedBlock]:
     processes = 0
     if count >= MIN_PAIRS_FOR_WORKERS:
         processes = cores if cores > 1 else 0
-        say(f"data.clean.misaligned: searching {count} pairs of {reader.files[0]}")
+        print_info(f"data.clean.misaligned: searching {count} pairs of {reader.files[0]}")
     search = BlockSearch()
     blocks: list[MisalignedBlock] = []
-    with Pool(_window_ratios, model, processes) as pool:
+    with ProcessPool(_window_ratios, model, processes) as pool:
         for log_ratios in pool.map(read_windows(reader, MAX_OFFSET)):
             blocks += search.add(log_ratios)
     return blocks + search.finish()

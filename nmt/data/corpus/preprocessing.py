@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.core.process_pool import Pool
+from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.filters import Cleaner, DropLog, DroppedPair, DuplicateFilter
 from nmt.data.corpus.word_alignment import link_pieces
 from nmt.data.text.normalization import Normalizers, normalize_pair
@@ -217,7 +217,7 @@ def prepare_chunks(
     stream = iter(chunks)
     first = list(islice(stream, MIN_CHUNKS_FOR_WORKERS))
     processes = cores if len(first) == MIN_CHUNKS_FOR_WORKERS and cores > 1 else 0
-    with Pool(Preprocessor.process, preprocessor, processes) as pool:
+    with ProcessPool(Preprocessor.process, preprocessor, processes) as pool:
         yield from pool.map(chain(first, stream))
 
 

@@ -105,7 +105,7 @@ def _is_unchanged(
     """Tell whether the recorded tokenizers have these settings and inputs."""
     return (
         _recorded_settings(meta) == settings
-        and fingerprint.unchanged(meta["inputs"], inputs)
+        and fingerprint.files_unchanged(meta["inputs"], inputs)
         and run.normalization.is_file() == bool(config.tokenizer.normalization)
     )
 
@@ -142,7 +142,7 @@ def _input_files(config: Config) -> list[Path]:
 
 def _record(settings: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
     """Return the content of `tokenizer.json`."""
-    return {"settings": settings, "inputs": [fingerprint.stamp(file) for file in inputs]}
+    return {"settings": settings, "inputs": [fingerprint.file_fingerprint(file) for file in inputs]}
 
 
 def _refuse_other_tokenizer(
@@ -170,7 +170,7 @@ def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> Non
     """Raise RunError if these are not the models that the weights were trained with."""
     files = {"joint": run.tokenizer_joint, "src": run.tokenizer_src, "tgt": run.tokenizer_tgt}
     expected = recorded_tokenizer_hashes(run)
-    digests = {files[side].name: fingerprint.digest(model) for side, model in models.items()}
+    digests = {files[side].name: fingerprint.hash_bytes(model) for side, model in models.items()}
     if expected and digests != expected:
         raise RunError(
             f"{run.path}: expected the tokenizer of the weights, got another one: {KEPT_TOKENIZER}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.core.logging import say, size
+from nmt.core.logging import format_size, print_info
 from nmt.errors import DataError
 
 TIMEOUT = 60.0
@@ -57,8 +57,8 @@ class DownloadProgress:
         self.name, self.total = name, total
         self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
         self._bar: Any = None
-        resumed = f", {size(received)} of it here already" if received else ""
-        say(f"fetching {name}{f' ({size(total)}{resumed})' if total else ''}")
+        resumed = f", {format_size(received)} of it here already" if received else ""
+        print_info(f"fetching {name}{f' ({format_size(total)}{resumed})' if total else ''}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -71,8 +71,8 @@ class DownloadProgress:
         elif time.monotonic() >= self._next_log_time:
             share = ""
             if self.total:
-                share = f" of {size(self.total)} ({100 * received // self.total}%)"
-            say(f"  {self.name}: {size(received)}{share}")
+                share = f" of {format_size(self.total)} ({100 * received // self.total}%)"
+            print_info(f"  {self.name}: {format_size(received)}{share}")
             self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def download_file(url: str, part: Path, expected_size: int | None = None) -> Non
     failure: str | None = None
     for connection in range(MAX_CONNECTIONS):
         if connection:
-            say(f"  {part.stem}: {failure}; continuing")
+            print_info(f"  {part.stem}: {failure}; continuing")
             time.sleep(RETRY_DELAY)
         received, failure = _download_once(url, part, expected_size)
         if failure is None:
@@ -101,7 +101,7 @@ def download_file(url: str, part: Path, expected_size: int | None = None) -> Non
     kept_bytes = part.stat().st_size if part.exists() else 0
     advice = "try again"
     if kept_bytes:
-        advice = f"{size(kept_bytes)} are kept, repeat the command to continue"
+        advice = f"{format_size(kept_bytes)} are kept, repeat the command to continue"
     raise DataError(
         f"{url}: expected an answer, got: {failure}; {advice}, or name a folder that holds "
         f"{part.stem} with --from"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nmt.core import files
-from nmt.core.ownership import refusal, require_inside
+from nmt.core.ownership import foreign_files_message, require_inside
 from nmt.core.run_dir import FORMAT_VERSION, RunDir, read_json
 from nmt.data.text.normalization import load_normalizers
 from nmt.data.tokenizer import validation
@@ -96,4 +96,4 @@ def check_tokenizers_writable(run: RunDir) -> None:
         return
     existing = [file for file in models if file.exists()]
     if existing:
-        raise RunError(f"{run.path}: {refusal(existing)}")
+        raise RunError(f"{run.path}: {foreign_files_message(existing)}")

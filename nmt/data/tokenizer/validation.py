@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from nmt.core.fingerprint import digest
+from nmt.core.fingerprint import hash_bytes
 from nmt.data.tokenizer import validation_process
 from nmt.errors import DataError
 
@@ -27,7 +27,7 @@ _executor = ThreadPoolExecutor(2, "tokenizer")
 
 def mark_trusted(model: bytes) -> bytes:
     """Record that a model can be loaded without validation, and return it."""
-    _trusted_digests.add(digest(model))
+    _trusted_digests.add(hash_bytes(model))
     return model
 
 
@@ -43,7 +43,7 @@ def _read_validated(file: Path) -> bytes:
     try:
         with open(file, "rb") as stream:
             model = stream.read(validation_process.MAX_MODEL_BYTES + 1)
-            model_digest = digest(model)
+            model_digest = hash_bytes(model)
             if model_digest not in _trusted_digests:
                 stream.seek(0)
                 output = _run_child(stream.fileno(), file)

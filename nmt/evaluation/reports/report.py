@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION
-from nmt.core.version import commit
+from nmt.core.version import git_commit
 from nmt.evaluation.metrics import DEFAULT_METRICS, Scores
 from nmt.evaluation.warnings import different_tokenizers
 
@@ -198,7 +198,7 @@ class EvaluationReport(ReportSection):
     format_version: int = FORMAT_VERSION
     nmt: str
     """Version of nmt."""
-    commit: str | None
+    git_commit: str | None
     """Git commit of nmt, if it runs from a checkout."""
     metrics: list[str] = list(DEFAULT_METRICS)
     """Metrics shown in tables and used to compare systems."""
@@ -220,7 +220,7 @@ def new_report(
     }
     return EvaluationReport(
         nmt=version("nmt"),
-        commit=commit() or None,
+        git_commit=git_commit() or None,
         metrics=list(metrics),
         systems=systems,
         test_sets=test_sets,

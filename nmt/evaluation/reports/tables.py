@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nmt.core.logging import columns, printable
+from nmt.core.logging import format_columns, replace_unprintable
 from nmt.evaluation.metrics import DECIMALS, DEFAULT_DECIMALS, METRIC_TITLES
 from nmt.evaluation.reports.report import EvaluationReport, TestSetReport
 
@@ -32,7 +32,7 @@ class Table:
 
     def as_text(self) -> str:
         """Return the table for a terminal."""
-        lines = columns([self.header, *self.rows], self.text_columns)
+        lines = format_columns([self.header, *self.rows], self.text_columns)
         return "\n".join([f"\n{self.title}"] * bool(self.title) + lines)
 
     def as_markdown(self) -> str:
@@ -224,7 +224,7 @@ def example_texts(report: TestSetReport, max_examples: int) -> Iterator[str]:
 
 
 def _shorten(text: str) -> str:
-    shown = printable(text)
+    shown = replace_unprintable(text)
     return shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1] + "…"
 
 

@@ -15,8 +15,8 @@ from nmt.config.compatibility import TRAINING_ONLY_KEYS
 from nmt.config.loader import format_config, load_config
 from nmt.config.model_config import format_yaml
 from nmt.core import files
-from nmt.core.manifest import sha256, verified
-from nmt.core.ownership import new_folder
+from nmt.core.manifest import hash_file, read_verified
+from nmt.core.ownership import replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError, show_value
 from nmt.training.checkpoints.checkpoint import (
@@ -51,7 +51,7 @@ def best_checkpoints(run: RunDir, count: int) -> list[RunDir]:
 def _require_count(run: RunDir, folders: list[Path], count: int, setting: str) -> list[RunDir]:
     """Return the run once for each checkpoint. Raises RunError if there are not `count`."""
     if len(folders) == count:
-        return [RunDir(run.path, chosen=folder) for folder in folders]
+        return [RunDir(run.path, explicit_checkpoint=folder) for folder in folders]
     kind = "validated checkpoints" if setting == "train.keep_best" else "checkpoints"
     value = getattr(load_config(run.config).train, setting.removeprefix("train."))
     raise RunError(
@@ -73,7 +73,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
     for run, folder in zip(models, checkpoints, strict=True):
         if not folder.exists():
             raise RunError(f"{run.path}: holds no checkpoint")
-    states = [verified(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
+    states = [read_verified(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
     steps = [int(state["update"]) for state in states]
     provenance = {key: states[0][key] for key in PROVENANCE_KEYS if key in states[0]}
     weights_files = [folder / WEIGHTS for folder in checkpoints]
@@ -82,7 +82,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
     weights = mean_weights(weights_files)
     for run in other_models:
         _check_same_settings(first, run)
-    with new_folder(output) as temporary:
+    with replace_own_folder(output) as temporary:
         run = RunDir(temporary)
         # `run` names the folder for training; it must not be that of the first model.
         config = load_config(first.config).model_copy(update={"run": None})
@@ -145,7 +145,7 @@ def _check_same_shapes(first: Path, first_shapes: Shapes, file: Path, shapes: Sh
 def _check_same_tokens(first: RunDir, run: RunDir) -> None:
     """Raise RunError if the token ids of two runs mean different tokens or tags."""
     for expected, actual in zip(_tokenizer_files(first), _tokenizer_files(run), strict=True):
-        hashes = [sha256(file) if file.is_file() else None for file in (expected, actual)]
+        hashes = [hash_file(file) if file.is_file() else None for file in (expected, actual)]
         if hashes[0] != hashes[1]:
             raise RunError(f"{actual}: expected the same tokenizer as {expected}, got another one")
     first_tags = load_config(first.config).data.training_tags()
@@ -176,7 +176,7 @@ def _tokenizer_files(run: RunDir) -> list[Path]:
 def _average_record(weights_files: Sequence[Path], steps: Sequence[int]) -> str:
     """Return the content of average.json, which lists the checkpoints of an average."""
     checkpoints = [
-        {"path": str(file.parent.resolve()), "update": step, "sha256": sha256(file)}
+        {"path": str(file.parent.resolve()), "update": step, "sha256": hash_file(file)}
         for file, step in zip(weights_files, steps, strict=True)
     ]
     content = {"format_version": FORMAT_VERSION, "checkpoints": checkpoints}

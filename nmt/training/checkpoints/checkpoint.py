@@ -24,8 +24,8 @@ import torch
 from safetensors.torch import load_file
 
 from nmt.core import files, manifest
-from nmt.core.logging import distinct_sizes
-from nmt.core.ownership import delete_folder, new_folder
+from nmt.core.logging import format_distinct_sizes
+from nmt.core.ownership import delete_own_folder, replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
@@ -67,7 +67,7 @@ def save_checkpoint(
         for tensors in tensors_by_file.values():
             send_shards(tensors)
         return target
-    with new_folder(target) as folder:
+    with replace_own_folder(target) as folder:
         for name, tensors in tensors_by_file.items():
             write_tensors(folder / f"{name}.safetensors", tensors)
         write_state(folder, state, provenance)
@@ -80,7 +80,7 @@ def write_state(
     """Write state.json and then the manifest, the last two files of a checkpoint."""
     content = {
         "format_version": FORMAT_VERSION,
-        **manifest.MARK,
+        **manifest.MANIFEST_REFERENCE,
         **state.to_json(),
         **(provenance or {}),
     }
@@ -95,7 +95,7 @@ def describe_damage(folder: Path) -> str | None:
     checked.
     """
     try:
-        if "manifest" not in manifest.verified(folder / STATE):
+        if "manifest" not in manifest.read_verified(folder / STATE):
             for name in ("model", "optimizer"):
                 with _open_safetensors(folder / f"{name}.safetensors"):
                     pass
@@ -117,7 +117,7 @@ def check_disk_space(
     needed = 2 * copies * tensor_bytes(weights_of(model))
     free = shutil.disk_usage(run.path).free
     if free < needed:
-        needed_text, free_text = distinct_sizes(needed, free)
+        needed_text, free_text = format_distinct_sizes(needed, free)
         raise RunError(
             f"{run.path}: two checkpoints must fit on the disk: expected {needed_text} of free "
             f"space, got {free_text} (free some space, or name another folder with --run)"
@@ -226,7 +226,7 @@ def absorb_copies(run: RunDir) -> list[str]:
             files.make_folder(target.parent)
             files.rename(pointer, target)
         elif _hash_files(pointer) == _hash_files(target):
-            delete_folder(pointer)
+            delete_own_folder(pointer)
         else:
             raise RunError(
                 f"{pointer}: expected a link to a checkpoint or a copy of {target}, got a folder "
@@ -240,7 +240,7 @@ def absorb_copies(run: RunDir) -> list[str]:
 def _hash_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file in a checkpoint."""
     return {
-        str(path.relative_to(folder)): manifest.sha256(path)
+        str(path.relative_to(folder)): manifest.hash_file(path)
         for path in folder.rglob("*")
         if path.is_file()
     }
@@ -262,7 +262,7 @@ def prune_checkpoints(run: RunDir, best_steps: list[int], keep_last: int) -> lis
     for folder in folders:
         if folder not in protected:
             try:
-                delete_folder(folder)
+                delete_own_folder(folder)
             except OSError as error:
                 problems.append(f"{folder}: cannot be deleted: {error.strerror}")
             except RunError as error:

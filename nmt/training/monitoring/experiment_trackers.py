@@ -14,7 +14,7 @@ from typing import Any
 
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.logging import Logger, Record
+from nmt.core.logging import MetricsRecord, RecordSink
 from nmt.core.run_dir import RunDir
 from nmt.errors import ConfigError
 
@@ -33,14 +33,14 @@ def check_installed(names: Sequence[str]) -> None:
 @contextmanager
 def open_loggers(
     names: Sequence[str], run: RunDir, config: Config, step: int
-) -> Iterator[list[Logger]]:
+) -> Iterator[list[RecordSink]]:
     """Open the named trackers, to continue after `step`; close them after the block."""
     with ExitStack() as stack:
         opened = (LOGGERS[name](run, config, step) for name in dict.fromkeys(names))
         yield [stack.enter_context(logger) for logger in opened]
 
 
-def _numbers(record: Record) -> dict[str, float]:
+def _numbers(record: MetricsRecord) -> dict[str, float]:
     """Return the numbers of a record by `kind/name`, except its optimizer step."""
     return {
         f"{record['kind']}/{name}": value
@@ -50,13 +50,13 @@ def _numbers(record: Record) -> dict[str, float]:
 
 
 @contextmanager
-def _tensorboard(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
+def _tensorboard(run: RunDir, config: Config, step: int) -> Iterator[RecordSink]:
     """Write event files; TensorBoard drops the events of earlier files after step `step`."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer: Any = SummaryWriter(str(run.tensorboard), purge_step=step + 1)
 
-    def log(record: Record) -> None:
+    def log(record: MetricsRecord) -> None:
         for name, value in _numbers(record).items():
             writer.add_scalar(name, value, record["update"])
         writer.flush()
@@ -68,7 +68,7 @@ def _tensorboard(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
 
 
 @contextmanager
-def _wandb(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
+def _wandb(run: RunDir, config: Config, step: int) -> Iterator[RecordSink]:
     """Log to the same W&B run when ours is resumed; W&B ignores steps that it has already."""
     import wandb
 
@@ -95,7 +95,7 @@ def _wandb(run: RunDir, config: Config, step: int) -> Iterator[Logger]:
         yield lambda record: session.log(_numbers(record), step=record["update"])
 
 
-LOGGERS: dict[str, Callable[[RunDir, Config, int], AbstractContextManager[Logger]]] = {
+LOGGERS: dict[str, Callable[[RunDir, Config, int], AbstractContextManager[RecordSink]]] = {
     "tensorboard": _tensorboard,
     "wandb": _wandb,
 }

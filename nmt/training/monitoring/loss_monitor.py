@@ -114,7 +114,7 @@ class LossMonitor:
         skipped = [step for step in steps if step.is_skipped]
         if skipped:
             numbers = ", ".join(str(step.step) for step in skipped[:MAX_LISTED_STEPS])
-            self.log.say(
+            self.log.info(
                 f"warning: skipped {len(skipped)} updates with NaN or inf in the gradient: "
                 f"{numbers}"
             )
@@ -164,7 +164,7 @@ class LossMonitor:
         summary = f"warning: update {spike.step}: loss spike, {spike.loss:.3f} nats per token"
         few_lines = describe_lines(self.corpus, spike.pairs, spike.batch, MAX_LINES_ON_CONSOLE)
         all_lines = describe_lines(self.corpus, spike.pairs, spike.batch)
-        self.log.say(
+        self.log.info(
             f"{summary}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; "
             f"lines: {few_lines} ({self.log_file} lists all)",
             f"{summary}; lines: {all_lines}",

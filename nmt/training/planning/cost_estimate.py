@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from nmt.core import files
-from nmt.core.logging import duration, size
-from nmt.core.ownership import delete_folder
+from nmt.core.logging import format_duration, format_size
+from nmt.core.ownership import delete_own_folder
 from nmt.data.batching.batches import Batch, largest_batches
 from nmt.device.memory import peak_memory
 from nmt.training.checkpoints.checkpointer import Checkpointer
@@ -58,16 +58,17 @@ class CostEstimate:
         if self.total_seconds is None:
             total = "no limit in updates or epochs is set"
         else:
-            total = duration(self.total_seconds)
+            total = format_duration(self.total_seconds)
         return [
             ("an update", f"{self.step_seconds:.2f} s"),
-            ("an epoch", f"{duration(self.epoch_seconds)}, {self.steps_per_epoch} updates"),
+            ("an epoch", f"{format_duration(self.epoch_seconds)}, {self.steps_per_epoch} updates"),
             ("a validation", f"{self.validation_seconds:.1f} s"),
             ("the run at most", f"{total} (max_hours and patience can end it sooner)"),
-            ("peak memory", size(self.peak_bytes)),
+            ("peak memory", format_size(self.peak_bytes)),
             (
                 "disk at most",
-                f"{size(self.disk_bytes)}, {size(self.checkpoint_bytes)} a checkpoint",
+                f"{format_size(self.disk_bytes)}, "
+                f"{format_size(self.checkpoint_bytes)} a checkpoint",
             ),
         ]
 
@@ -129,7 +130,7 @@ def _measure_checkpoint(checkpointer: Checkpointer) -> tuple[float, int]:
     checkpointer.load(folder)
     seconds = time.perf_counter() - start
     num_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    delete_folder(folder)
+    delete_own_folder(folder)
     files.remove_empty_folder(checkpointer.run.checkpoints)
     return seconds, num_bytes
 

@@ -8,7 +8,7 @@ import torch
 
 from nmt.config.schema import Config
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import size
+from nmt.core.logging import format_size
 from nmt.data.batching.batches import largest_batches
 from nmt.data.batching.epochs import EpochWindow
 from nmt.device.memory import available_memory, peak_memory
@@ -65,9 +65,9 @@ def find_micro_batch_tokens(
         raise RunError(
             f"out of memory with micro-batches of {min_tokens} tokens: use a smaller model"
         )
-    reason = f"peak memory {size(peak)}"
+    reason = f"peak memory {format_size(peak)}"
     if not math.isinf(usable_bytes):
-        reason += f", of {size(int(usable_bytes))} that training may use"
+        reason += f", of {format_size(int(usable_bytes))} that training may use"
     return min(fitting_tokens, config.train.batch_tokens), reason
 
 
