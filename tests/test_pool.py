@@ -145,11 +145,11 @@ def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Pa
     script = tmp_path / "asks.py"
     script.write_text(
         "import os, time\n"
-        "from nmt.core.process_pool import Pool\n"
+        "from nmt.core.process_pool import ProcessPool\n"
         "def own(known, item):\n"
         "    return os.getpid()\n"
         "if __name__ == '__main__':\n"
-        "    pool = Pool(own, 0, 1)\n"
+        "    pool = ProcessPool(own, 0, 1)\n"
         "    print(*pool.map([1]), flush=True)\n"
         "    time.sleep(600)\n"
     )
