@@ -39,7 +39,7 @@ def train_tokenizer(
     size if the config has one per side. `name` is used in error messages.
     """
     if not any(line.strip() for line in lines):
-        raise DataError(f"{name}: expected training text for a tokenizer, got none")
+        raise DataError(f"{name}: expected training text for a tokenizer, got empty lines only")
     vocab_size = config.vocab_size_of(side)
     try:
         model = _train_sentencepiece(lines, config.type, vocab_size, exact)
