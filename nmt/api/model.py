@@ -27,7 +27,7 @@ FIXED_SETTINGS = ("precision", "shortlist", "threads", "tags")
 """Decode settings that cannot change after a model is loaded."""
 
 
-class Model:
+class LoadedModel:
     """A trained model, or an ensemble of several models. `nmt.load` returns it.
 
     `translate`, `nbest` and `stream` accept decode settings as keywords, such as `beam_size=8`,
@@ -258,7 +258,7 @@ def load(
     *,
     device: str = "auto",
     overrides: Sequence[str] = (),
-) -> Model:
+) -> LoadedModel:
     """Load the best checkpoint of a run folder, or the last if there was no validation.
 
     Several folders form an ensemble. `overrides` are settings such as "decode.precision=int8".
@@ -271,7 +271,7 @@ def load(
         overrides = [overrides]
     named_overrides = [Override(setting, f"overrides '{setting}'") for setting in overrides]
     try:
-        return Model([Path(path) for path in folders], named_overrides, device)
+        return LoadedModel([Path(path) for path in folders], named_overrides, device)
     except ConfigError as error:
         raise ConfigError(list(map(_replace_flags, error.problems))) from None
     except DeviceError as error:

@@ -45,11 +45,13 @@ class PairScore:
     """Number of tokens, including the eos of each segment."""
 
     @classmethod
-    def from_parts(cls, parts: Sequence[Hypothesis]) -> PairScore:
+    def from_segments(cls, segments: Sequence[Hypothesis]) -> PairScore:
         """Combine the forced hypotheses of the segments of a pair."""
-        sizes = [len(part.tokens) + 1 for part in parts]
-        weighted_scores = [size * part.score for size, part in zip(sizes, parts, strict=True)]
-        log_prob = sum(part.log_prob for part in parts)
+        sizes = [len(segment.tokens) + 1 for segment in segments]
+        weighted_scores = [
+            size * segment.score for size, segment in zip(sizes, segments, strict=True)
+        ]
+        log_prob = sum(segment.log_prob for segment in segments)
         return cls(sum(weighted_scores) / sum(sizes), log_prob, sum(sizes))
 
 

@@ -101,13 +101,16 @@ def _require_ctranslate2_support(
 ) -> None:
     """Raise ConfigError if settings need a feature that CTranslate2Engine does not implement."""
     defaults = DecodeConfig()
-    problems = [
-        f"decode.{name}: has no meaning with --engine ctranslate2"
-        for name in UNSUPPORTED_BY_CTRANSLATE2
-        if getattr(settings, name) != getattr(defaults, name)
-    ]
+    problems = []
+    for name in UNSUPPORTED_BY_CTRANSLATE2:
+        value, default = getattr(settings, name), getattr(defaults, name)
+        if value != default:
+            problems.append(
+                f"decode.{name}: expected {format_yaml(default)} with --engine ctranslate2, "
+                f"got {format_yaml(value)}"
+            )
     if ensemble_with:
-        problems.append("--model: --engine ctranslate2 takes one")
+        problems.append("--model: expected one with --engine ctranslate2, got several")
     if problems:
         raise ConfigError(problems)
 
@@ -292,7 +295,7 @@ class _EnsembleMember:
                 raise RunError(
                     f"{run.path}: expected a run, got an export (add --engine ctranslate2)"
                 )
-            raise RunError(f"{run.path}: holds no checkpoint yet; `nmt train` writes one")
+            raise RunError(f"{run.path}: expected a checkpoint, found none (`nmt train` writes it)")
         return cls(run, config, checkpoint, start_loading_tokenizers(run))
 
     def check(self) -> None:
@@ -330,8 +333,8 @@ def _require_same_target_tokenizer(runs: list[RunDir], tokenizers: list[Tokenize
         if member.tgt.model != first.tgt.model:
             raise ConfigError(
                 [
-                    f"--model: an ensemble needs one target tokenizer; that of {run.path} "
-                    f"({member.tgt.vocab_size:,} pieces) is not that of {runs[0].path} "
+                    f"--model: expected models with one target tokenizer, got another in "
+                    f"{run.path} ({member.tgt.vocab_size:,} pieces) than in {runs[0].path} "
                     f"({first.tgt.vocab_size:,} pieces)"
                 ]
             )

@@ -202,7 +202,7 @@ class Translator:
         scored_of_pair: list[list[Hypothesis]] = [[] for _ in pairs]
         for i, pair in enumerate(pair_of_segment):
             scored_of_pair[pair].append(scored[i])
-        return [PairScore.from_parts(hypotheses) for hypotheses in scored_of_pair]
+        return [PairScore.from_segments(hypotheses) for hypotheses in scored_of_pair]
 
     def _prepare(self, line: Line) -> _PreparedLine:
         """Protect the spans of a line and find its terms."""

@@ -246,7 +246,9 @@ def test_a_file_in_place_of_a_run_folder_is_refused(tiny: Tiny) -> None:
 def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "config.yaml").write_text(tiny.config.read_text())
-    assert_refused(nmt("translate", "-m", tiny.run), f"{tiny.run}: holds no checkpoint yet")
+    assert_refused(
+        nmt("translate", "-m", tiny.run), f"{tiny.run}: expected a checkpoint, found none"
+    )
 
 
 # -- damage ----------------------------------------------------------------------------------

@@ -256,7 +256,7 @@ def test_evaluate_run_without_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) 
     text = write_lines(tmp_path / "t", ["a"])
     result = nmt("evaluate", tiny.run, "--src", text, "--ref", text)
     assert (result.code, result.out) == (2, "")
-    assert "holds no checkpoint yet" in result.err
+    assert "expected a checkpoint, found none" in result.err
 
 
 def test_evaluate_file_with_several_sets_is_refused(digits: Digits, tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def test_rerank_tuned_weights_find_the_references(digits: Digits, tmp_path: Path
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--weights and --tune: give one of them"),
-        (["--tune", "w"], "--tune and --ref: one needs the other"),
-        (["--weights", "w", "--ref", "r"], "--tune and --ref: one needs the other"),
+        ([], "--weights, --tune: expected exactly one, got none"),
+        (["--tune", "w"], "--tune, --ref: expected both or none, got one"),
+        (["--weights", "w", "--ref", "r"], "--tune, --ref: expected both or none, got one"),
     ],
 )
 def test_rerank_conflicting_options_are_refused(

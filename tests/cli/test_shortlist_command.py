@@ -48,4 +48,4 @@ def test_shortlist_with_other_engine_is_refused(tiny: Tiny) -> None:
         "translate", "-m", tiny.run, "--engine", "ctranslate2", *USE_SHORTLIST, stdin="1\n"
     )
     assert result.code == 2
-    assert "decode.shortlist: has no meaning with --engine ctranslate2" in result.err
+    assert "decode.shortlist: expected false with --engine ctranslate2, got true" in result.err

@@ -181,7 +181,7 @@ def test_translate_stdin_under_torchrun_is_refused(digits: Digits) -> None:
     with running_job(line) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
-    assert "under torchrun: needs a plain file" in err
+    assert "under torchrun: expected an uncompressed input file" in err
 
 
 def test_torchrun_invalid_setting_is_reported_by_each_rank(tiny: Tiny) -> None:

@@ -153,13 +153,16 @@ def test_translate_column_appends_the_translation(digits: Digits) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--json", "--column", 1], "--json and --column: give one of them"),
-        (["--column", 1, "--nbest", 2], "--column and --nbest: give one of them"),
-        (["--json", "--scores"], "--json: holds the score"),
-        (["--nbest", 2, "--confidence"], "--nbest and --confidence: give one of them"),
-        (["--json", "--prefix", "x"], "--prefix and --contain: are fields"),
+        (["--json", "--column", 1], "--json, --column: expected at most one, got both"),
+        (["--column", 1, "--nbest", 2], "--column, --nbest: expected at most one, got both"),
+        (["--json", "--scores"], "--json, --scores: expected at most one"),
+        (["--nbest", 2, "--confidence"], "--nbest, --confidence: expected at most one, got both"),
+        (["--json", "--prefix", "x"], "--prefix, --contain: expected fields"),
         (["--decode", "mbr", "--nbest", 65], "--nbest: expected at most the number of samples, 64"),
-        (["--protect", "--decode", "mbr"], "phrases (--contain, --terms, --protect): need beam"),
+        (
+            ["--protect", "--decode", "mbr"],
+            "phrases (--contain, --terms, --protect): expected beam",
+        ),
         (["--terms", "none.tsv"], "none.tsv: no such file"),
         (["--set", 'decode.forbid=["zz"]'], "decode.forbid: expected pieces of the target"),
         (["--set", "decode.temperature=0"], "decode.temperature"),
@@ -244,14 +247,18 @@ def test_translate_ensemble_vocabularies_must_be_equal(
     monkeypatch.setattr(loading._EnsembleMember, "load_model", fail)
     result = nmt("translate", "-m", digits.run, "-m", FROZEN, stdin="1 2\n")
     assert result.code == 2
-    assert "--model: an ensemble needs one target tokenizer; that of" in result.err
+    assert "--model: expected models with one target tokenizer, got another in" in result.err
     assert str(FROZEN) in result.err
 
 
 def test_ctranslate2_unsupported_features_are_refused() -> None:
-    with pytest.raises(ConfigError, match="method: has no meaning with --engine ctr"):
+    with pytest.raises(
+        ConfigError, match="method: expected beam with --engine ctranslate2, got sample"
+    ):
         loading._require_ctranslate2_support(DecodeConfig(method="sample"), [])
-    with pytest.raises(ConfigError, match="--model: --engine ctranslate2 takes one"):
+    with pytest.raises(
+        ConfigError, match="--model: expected one with --engine ctranslate2, got several"
+    ):
         loading._require_ctranslate2_support(DecodeConfig(), [object()])
     engine = CTranslate2Engine.__new__(CTranslate2Engine)
     with pytest.raises(RunError, match="takes no prefixes, phrases or terms"):
@@ -263,7 +270,7 @@ def test_ctranslate2_unsupported_features_are_refused() -> None:
 def test_translate_ctranslate2_options_are_checked_first(digits: Digits) -> None:
     refused = nmt("translate", "-m", digits.run, "--engine", "ctranslate2", "--protect", stdin=None)
     assert refused.code == 2
-    assert "--protect, --confidence, --review: have no meaning with --engine" in refused.err
+    assert "error: --protect: expected --engine nmt, got --engine ctranslate2" in refused.err
 
 
 def test_translate_phrases_of_a_blank_line_are_missing(digits: Digits) -> None:

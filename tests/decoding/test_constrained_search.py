@@ -327,5 +327,5 @@ def test_max_length_yields_to_longer_constraints(max_length: int, limit: int) ->
 @pytest.mark.parametrize("decode", [{"method": "sample"}, {"groups": 2}])
 def test_phrases_without_beam_search_raise_config_error(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
-    with pytest.raises(ConfigError, match="need beam search"):
+    with pytest.raises(ConfigError, match="expected beam search"):
         engine.search([[4]], 1, {0: LexicalConstraints(phrases=(Phrase(((4,),)),))})

@@ -91,11 +91,14 @@ def run(options: RerankOptions) -> None:
 def _check_options(options: RerankOptions) -> None:
     """Raise ConfigError if options contradict each other or the output cannot be written."""
     if (options.weights is None) == (options.tune is None):
-        raise ConfigError(["--weights and --tune: give one of them"])
+        count = "none" if options.tune is None else "both"
+        raise ConfigError([f"--weights, --tune: expected exactly one, got {count}"])
     if (options.ref is None) != (options.tune is None):
-        raise ConfigError(["--tune and --ref: one needs the other"])
+        raise ConfigError(["--tune, --ref: expected both or none, got one"])
     if options.tune is not None and options.output is not None:
-        raise ConfigError(["--tune and --output: give one of them; --tune writes weights only"])
+        raise ConfigError(
+            ["--tune, --output: expected at most one, got both (--tune writes only weights)"]
+        )
     inputs = [options.nbest, options.src, options.weights, options.ref]
     check_outputs({"-o": options.output, "--tune": options.tune}, inputs)
 

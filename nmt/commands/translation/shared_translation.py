@@ -1,6 +1,6 @@
 """Translate one file by all processes of a torchrun job.
 
-The file is divided into parts. Each rank translates its share of them to files in a folder next to
+The file is divided into parts. Each rank translates its share to files in a folder next to
 the output, and the main rank concatenates these. Finished parts survive an interruption; the same
 command continues with the others.
 """
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nmt.commands.translation.translate_options import TranslateOptions
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.commands.translation.translation_summary import TranslationSummary
 from nmt.core import files
@@ -29,15 +30,7 @@ PART_FILE = re.compile(r"made-by|\d{5}|\..+\.nmt\.tmp")
 def translate_shared_file(job: TranslationJob) -> None:
     """Translate the file of the job by all ranks, and log a summary on the main rank."""
     options = job.options
-    file, output = options.file, options.output
-    if options.prefix or options.contain:
-        raise ConfigError(
-            ["under torchrun: takes no --prefix or --contain; make them fields of lines of --json"]
-        )
-    if file is None or output is None or file.suffix in OPENERS or files.is_stream(output):
-        raise ConfigError(
-            ["under torchrun: needs a plain file to translate and -o FILE, which the ranks share"]
-        )
+    file, output = _require_shareable_files(options)
     # imports torch, which a single process with --engine ctranslate2 does not need
     from nmt.core.distributed.process_group import connect_processes
 
@@ -61,6 +54,23 @@ def translate_shared_file(job: TranslationJob) -> None:
         if len(summaries) < len(parts):
             print_info("the following covers only the parts that were translated now")
         TranslationSummary.merge(summaries, options.review).log(options)
+
+
+def _require_shareable_files(options: TranslateOptions) -> tuple[Path, Path]:
+    """Return the input and output file; raise ConfigError if ranks cannot share them."""
+    if options.prefix or options.contain:
+        raise ConfigError(
+            ["under torchrun: expected no --prefix or --contain (make them fields of --json lines)"]
+        )
+    if options.file is None or options.file.suffix in OPENERS:
+        raise ConfigError(
+            [f"under torchrun: expected an uncompressed input file, got {options.file or 'stdin'}"]
+        )
+    if options.output is None or files.is_stream(options.output):
+        raise ConfigError(
+            [f"under torchrun: expected -o with a file, got {options.output or 'stdout'}"]
+        )
+    return options.file, options.output
 
 
 def _translate_parts(

@@ -12,7 +12,7 @@ from nmt.decoding.line_formats import ColumnFormat, JsonFormat, LineFormat, Plai
 
 InvalidUtf8Policy = Literal["error", "replace", "skip"]
 """How to handle a line with invalid UTF-8: fail, insert U+FFFD, or output a blank line."""
-Engine = Literal["nmt", "ctranslate2"]
+EngineName = Literal["nmt", "ctranslate2"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TranslateOptions:
     overrides: tuple[str, ...] = ()
     """Settings that replace those of the config."""
     device: str = "auto"
-    engine: Engine = "nmt"
+    engine: EngineName = "nmt"
     nbest: int = 1
     """Number of translations per line."""
     scores: bool = False
@@ -66,29 +66,36 @@ class TranslateOptions:
     def find_conflicts(self, settings: DecodeConfig) -> list[str]:
         """Return an error message for each combination of options that is not supported."""
         has_phrases = self.contain is not None or self.terms is not None or self.protect
-        has_constraints = has_phrases or self.prefix is not None
         max_nbest = settings.max_nbest
         conflicts = []
-        if self.engine == "ctranslate2" and (has_constraints or self.confidence or self.review):
-            conflicts.append(
-                "--prefix, --contain, --terms, --protect, --confidence, --review: have no meaning "
-                "with --engine ctranslate2"
-            )
+        if self.engine == "ctranslate2":
+            names = ("prefix", "contain", "terms", "protect", "confidence", "review")
+            conflicts += [
+                f"--{name}: expected --engine nmt, got --engine ctranslate2"
+                for name in names
+                if getattr(self, name)
+            ]
         if self.nbest > max_nbest:
             bound = "the number of samples" if settings.is_sampling else "the beam size"
             conflicts.append(f"--nbest: expected at most {bound}, {max_nbest}, got {self.nbest}")
         if self.json and self.column is not None:
-            conflicts.append("--json and --column: give one of them")
+            conflicts.append("--json, --column: expected at most one, got both")
         if self.column is not None and self.nbest > 1:
-            conflicts.append("--column and --nbest: give one of them")
+            conflicts.append("--column, --nbest: expected at most one, got both")
         if self.json and self.scores:
-            conflicts.append("--json: holds the score; leave out --scores")
+            conflicts.append(
+                "--json, --scores: expected at most one, got both (JSON lines contain the score)"
+            )
         if self.nbest > 1 and self.confidence and not self.json:
-            conflicts.append("--nbest and --confidence: give one of them, or --json")
+            conflicts.append(
+                "--nbest, --confidence: expected at most one, got both (or add --json)"
+            )
         if has_phrases and (settings.is_sampling or settings.groups > 1):
             conflicts.append(PHRASES_NEED_BEAM_SEARCH)
         if self.json and (self.prefix is not None or self.contain is not None):
-            conflicts.append("--prefix and --contain: are fields of the lines with --json")
+            conflicts.append(
+                "--prefix, --contain: expected fields of the JSON lines, got files with --json"
+            )
         return conflicts
 
     def describe_line_options(self) -> str:

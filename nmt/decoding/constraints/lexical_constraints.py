@@ -11,8 +11,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
 PHRASES_NEED_BEAM_SEARCH = (
-    "phrases (--contain, --terms, --protect): need beam search; leave out samples, mbr_from: "
-    "samples and decode.groups"
+    "phrases (--contain, --terms, --protect): expected beam search, got sampling or decode.groups"
 )
 
 

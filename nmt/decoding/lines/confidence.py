@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nmt.decoding.lines.repetition import count_repeated_words
 
-Numbers = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 MIN_REPEATED_WORDS = 3
 """Minimum number of repeated words in a translation that repeats itself."""
 
@@ -22,9 +22,9 @@ class TokenScores:
     T and S are the lengths of target and source, with eos.
     """
 
-    log_probs: Numbers
+    log_probs: FloatArray
     """T log-probabilities of the target tokens, in nats."""
-    attention_sums: Numbers | None
+    attention_sums: FloatArray | None
     """S sums of the attention to source tokens over target positions; None without attention."""
 
 
