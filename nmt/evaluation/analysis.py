@@ -149,6 +149,7 @@ def analyse_test_set(
     outputs: Mapping[str, SystemOutput],
     cores: int,
     progress: Progress,
+    *,
     corpus: Corpus | None = None,
     comet_scores: Mapping[str, Sequence[float]] | None = None,
     comet_command: str = "",

@@ -78,6 +78,7 @@ class Explainer:
     def __init__(
         self,
         engine: TorchEngine,
+        *,
         top: int = 0,
         record_beam: bool = False,
         layer: int | None = None,
@@ -305,6 +306,7 @@ def load_explainer(
     run: RunDir,
     overrides: list[str],
     device: str,
+    *,
     layer: int | None = None,
     head: int | None = None,
     top: int = 0,
@@ -333,8 +335,8 @@ def load_explainer(
     require_tags(config)
     return Explainer(
         load_engine(run, config, device),
-        top,
-        record_beam,
+        top=top,
+        record_beam=record_beam,
         layer=None if layer is None else layer - 1,
         head=None if head is None else head - 1,
         splitter=build_line_splitter([config]),

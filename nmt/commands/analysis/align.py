@@ -13,7 +13,7 @@ from typing import BinaryIO
 from nmt.core import files
 from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
-from nmt.core.run_dir import open_model
+from nmt.core.run_dir import RunDir, open_model
 from nmt.data.corpus.word_alignment import (
     GoldAlignment,
     check_link_range,
@@ -71,18 +71,10 @@ def run(options: AlignOptions) -> None:
     """Write the links of each line, or their scores against gold alignments."""
     _check_options(options)
     gold = None if options.gold is None else _read_gold(options.gold)
-    explainer = load_explainer(
-        choose_run(options.model), options.overrides, options.device, options.layer, options.head
-    )
+    explainer = _load_explainer(choose_run(options.model), options)
     reverse = None
     if options.reverse is not None:
-        reverse = load_explainer(
-            open_model(options.reverse),
-            options.overrides,
-            options.device,
-            options.layer,
-            options.head,
-        )
+        reverse = _load_explainer(open_model(options.reverse), options)
     symmetrize = SYMMETRIZATIONS[options.symmetrise or DEFAULT_SYMMETRIZATION]
     segments = explainer.explain_file_segments(options.src, options.tgt)
     lines = _merge_lines(align_segments(segments, reverse, symmetrize))
@@ -118,6 +110,12 @@ def run(options: AlignOptions) -> None:
                     f"got {len(gold)}"
                 )
             print(_format_scores(score_alignments(alignments, gold)))
+
+
+def _load_explainer(run_dir: RunDir, options: AlignOptions) -> Explainer:
+    return load_explainer(
+        run_dir, options.overrides, options.device, layer=options.layer, head=options.head
+    )
 
 
 def _check_options(options: AlignOptions) -> None:

@@ -111,10 +111,10 @@ def run(options: EvaluateOptions) -> None:
                 outputs,
                 cores,
                 _progress,
-                corpus,
-                comet_scores,
-                options.comet_command or "",
-                metrics,
+                corpus=corpus,
+                comet_scores=comet_scores,
+                comet_command=options.comet_command or "",
+                metrics=metrics,
             )
         )
     report = new_report(

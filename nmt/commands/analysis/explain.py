@@ -68,9 +68,9 @@ def run(options: ExplainOptions) -> None:
         choose_run(options.model),
         options.overrides,
         options.device,
-        options.layer,
-        options.head,
-        TOP_PIECES,
+        layer=options.layer,
+        head=options.head,
+        top=TOP_PIECES,
         record_beam=options.beam is not None,
     )
     explanations = _print_explanations(options, _explain_lines(explainer, options))

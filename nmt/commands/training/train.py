@@ -253,7 +253,7 @@ def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str
     reports = {}
     for test_set, output in outputs:
         analysis = analyse_test_set(
-            test_set, {system.name: output}, free_cores(), no_progress, trainer.corpus
+            test_set, {system.name: output}, free_cores(), no_progress, corpus=trainer.corpus
         )
         reports[test_set.name] = analysis.report
     report = new_report({system.name: system.about}, reports)
