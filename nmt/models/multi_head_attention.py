@@ -62,25 +62,32 @@ class MultiHeadAttention(nn.Module):
         values: Tensor,
         mask: Tensor | None = None,
         is_causal: bool = False,
-        is_step: bool = False,
     ) -> Tensor:
         """Return W_o context, B x Q x D, for B x H x Q x d queries.
 
-        `mask` broadcasts to B x H x Q x S. torch's fused attention computes it, except with
-        attention dropout, and in a decoding step: for few queries, the plain products of `attend`
-        take a third of the time on a CPU (benchmarks/LOG.md).
+        `mask` broadcasts to B x H x Q x S. torch's fused attention computes the context, except
+        with attention dropout.
         """
-        dropout_rate = self.dropout_rate if self.training else 0.0
-        if is_step or dropout_rate > 0:
+        if self.training and self.dropout_rate > 0:
             if is_causal:
                 mask = query.new_ones(query.size(2), keys.size(3), dtype=torch.bool).tril()
-            context = self.attend(query, keys, values, mask, dropout_rate).context
-        else:
-            has_shared_keys = self.groups < self.heads
-            heads = F.scaled_dot_product_attention(
-                query, keys.mT, values, mask, is_causal=is_causal, enable_gqa=has_shared_keys
-            )
-            context = merge_heads(heads)
+            return self.forward_unfused(query, keys, values, mask)
+        has_shared_keys = self.groups < self.heads
+        context = F.scaled_dot_product_attention(
+            query, keys.mT, values, mask, is_causal=is_causal, enable_gqa=has_shared_keys
+        )
+        return self.output(merge_heads(context))  # type: ignore[no-any-return]
+
+    def forward_unfused(
+        self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Return the same as `forward`, computed by the plain products of `attend`.
+
+        For the few queries of a decoding step, they take a third of the time of torch's fused
+        attention on a CPU (benchmarks/LOG.md).
+        """
+        dropout_rate = self.dropout_rate if self.training else 0.0
+        context = self.attend(query, keys, values, mask, dropout_rate).context
         return self.output(context)  # type: ignore[no-any-return]
 
     def attend(
@@ -177,4 +184,4 @@ class SelfAttention(MultiHeadAttention):
         query, keys, values = self.project(states, step.position)
         cache.append(step.slot, keys, values)
         keys, values = cache.first_slots(step.self_attention_mask.size(-1))
-        return self(query, keys, values, step.self_attention_mask, is_step=True), cache
+        return self.forward_unfused(query, keys, values, step.self_attention_mask), cache

@@ -216,8 +216,10 @@ class DecoderLayer(nn.Module):
         attention = self.cross.attend(query, *source) if trace else None
         if attention is not None:
             update = self.cross.output(attention.context)
+        elif is_step:
+            update = self.cross.forward_unfused(query, *source)
         else:
-            update = self.cross(query, *source, is_step=is_step)
+            update = self.cross(query, *source)
         states = self.cross_sum.add(states, update)
         inner = self.feed_forward(self.feed_forward_sum.sublayer_input(states))
         return self.feed_forward_sum.add(states, inner), attention
