@@ -95,6 +95,9 @@ class Shortlist:
 class ShortlistVocabulary(OutputVocabulary):
     """The shortlists of a batch of sentences, padded to W tokens."""
 
+    tokens: Tensor
+    """B x W token ids; eos as padding."""
+
     def __init__(
         self,
         shortlist: Shortlist,
@@ -103,10 +106,10 @@ class ShortlistVocabulary(OutputVocabulary):
         expand: bool = False,
         lists: Sequence[TokenIds] = (),
     ) -> None:
-        """Restrict the output projection to the token ids of `lists`, one list per sentence.
+        """Restrict an output projection to the token ids in `lists`, one list per sentence.
 
-        With `expand` the log-probabilities are scattered into the full vocabulary (W = V), as
-        logits processors expect token ids.
+        With `expand`, log-probabilities have all V tokens as logits processors expect, with -inf
+        for tokens that are not in the shortlist.
         """
         self.shortlist = shortlist
         self.output = output
@@ -115,22 +118,22 @@ class ShortlistVocabulary(OutputVocabulary):
         self.lists = list(lists)
         self.eos = int(shortlist.always[0]) if expand else 0
         if lists:
-            self._project(lists)
+            self._restrict_projection()
 
-    def _project(self, lists: Sequence[TokenIds]) -> None:
-        """Prepare the projection to the tokens of these sentences."""
+    def _restrict_projection(self) -> None:
+        """Prepare the projection to the tokens of `lists`."""
         device = self.output.bias.device
-        width = max(map(len, lists))
-        rows = [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in lists]
+        width = max(map(len, self.lists))
+        rows = [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in self.lists]
         self.tokens = torch.from_numpy(np.stack(rows)).to(device)
-        """B x W token ids; eos as padding."""
-        lengths = torch.tensor([[len(ids)] for ids in lists], device=device)
-        self._padding = torch.zeros(self.tokens.shape, device=device)
-        """B x W: -inf for padding, else 0."""
-        self._padding[torch.arange(width, device=device) >= lengths] = -math.inf
+        lengths = torch.tensor([[len(ids)] for ids in self.lists], device=device)
+        padding = torch.zeros(self.tokens.shape, device=device)
+        padding[torch.arange(width, device=device) >= lengths] = -math.inf
+        self._padding = padding
         self._restricted_logits: Callable[[Tensor], Tensor] = self.output.restricted_to(self.tokens)
 
     def _with(self, lists: Sequence[TokenIds]) -> ShortlistVocabulary:
+        """Return the vocabulary of other sentences."""
         return ShortlistVocabulary(self.shortlist, self.output, self.vocab_size, self.expand, lists)
 
     def start(self, requests: Sequence[Request]) -> ShortlistVocabulary:
