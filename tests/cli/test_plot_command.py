@@ -1,4 +1,4 @@
-"""`nmt plot` in the terminal and as pictures."""
+"""`nmt plot` draws charts in the terminal and as images."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_plot_refuses_invalid_arguments(
 def test_plot_without_validation_draws_training(tiny: Tiny) -> None:
     done(tiny.train())
     lines = (tiny.run / "metrics.jsonl").read_text().split("\n")
-    kept = [line for line in lines if '"train"' in line]
-    (tiny.run / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    train_lines = [line for line in lines if '"train"' in line]
+    (tiny.run / "metrics.jsonl").write_text("\n".join(train_lines) + "\n")
     result = done(nmt("plot", tiny.run))
     assert result.lines[-1] == "validation BLEU: no records yet"
 
@@ -85,8 +85,8 @@ def test_plot_writes_images_instead_of_terminal(digits: Digits, tmp_path: Path) 
     assert (result.out, result.err) == ("", f"wrote {png}\nwrote {svg}\n")
     assert png.read_bytes().startswith(b"\x89PNG")
     text = svg.read_text()
-    for words in ("validation perplexity", "learning rate", "target tokens/s", "$a$_経済"):
-        assert words in text
+    for label in ("validation perplexity", "learning rate", "target tokens/s", "$a$_経済"):
+        assert label in text
 
 
 def test_plot_image_without_matplotlib_gives_advice(

@@ -19,7 +19,7 @@ from nmt.models.build import build_model
 
 @pytest.fixture
 def runs(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to be in, with a trained run in runs/ and a damaged one."""
+    """Change to a folder with a trained and a damaged run in runs/; return runs/."""
     shutil.copytree(digits.run, tmp_path / "runs" / "digits", symlinks=True)
     (tmp_path / "runs" / "bad").mkdir()
     (tmp_path / "runs" / "bad" / "config.yaml").write_text("data: [")
@@ -47,9 +47,9 @@ def test_runs_list_shows_trained_run(runs: Path) -> None:
     assert good["tokens_per_second"] > 0
 
 
-@pytest.mark.parametrize("words", [["runs"], ["runs", "list"], ["runs", "runs"]])
-def test_runs_without_subcommand_lists(runs: Path, words: list[str]) -> None:
-    result = done(nmt(*words))
+@pytest.mark.parametrize("arguments", [["runs"], ["runs", "list"], ["runs", "runs"]])
+def test_runs_without_subcommand_lists(runs: Path, arguments: list[str]) -> None:
+    result = done(nmt(*arguments))
     assert any(line.startswith("digits  finished ") for line in result.lines)
     assert any(line.startswith("bad     damaged ") for line in result.lines)
 
@@ -74,11 +74,11 @@ def test_runs_list_closed_pipe_succeeds(runs: Path) -> None:
 
 
 def test_runs_diff_compares_two_runs(tiny: Tiny) -> None:
-    other = tiny.folder / "other"
+    second_run = tiny.folder / "other"
     done(tiny.train())
-    done(tiny.train(*settings(model__d_hidden=16, train__max_updates=3), run=other))
-    result = done(nmt("runs", "diff", tiny.run, other))
-    assert result.lines[:2] == [f"A  {tiny.run}", f"B  {other}"]
+    done(tiny.train(*settings(model__d_hidden=16, train__max_updates=3), run=second_run))
+    result = done(nmt("runs", "diff", tiny.run, second_run))
+    assert result.lines[:2] == [f"A  {tiny.run}", f"B  {second_run}"]
     rows = [line.split() for line in result.lines]
     assert ["model.d_hidden", "8", "16"] in rows
     assert ["train.max_updates", "2", "3"] in rows
@@ -86,9 +86,9 @@ def test_runs_diff_compares_two_runs(tiny: Tiny) -> None:
     assert "all text is the same, by its hashes" in result.lines
     assert "no update was validated in both" in result.lines
     assert any(line.startswith("best ") and " at 2 " in line for line in result.lines)
-    same = done(nmt("runs", "diff", other, other))
-    assert "all settings are the same" in same.lines
-    assert any(line.startswith("3 ") for line in same.lines), "the validation at the end"
+    equal = done(nmt("runs", "diff", second_run, second_run))
+    assert "all settings are the same" in equal.lines
+    assert any(line.startswith("3 ") for line in equal.lines), "the validation at the end"
 
 
 def test_runs_diff_shows_changed_text(tiny: Tiny) -> None:
@@ -96,10 +96,10 @@ def test_runs_diff_shows_changed_text(tiny: Tiny) -> None:
     with (tiny.folder / "train.in").open("a") as src, (tiny.folder / "train.out").open("a") as tgt:
         src.write("1 2 3\n")
         tgt.write("3 2 1\n")
-    other = tiny.folder / "other"
-    done(tiny.train(run=other))
-    shutil.rmtree(other / "corpus" / "valid")
-    result = done(nmt("runs", "diff", tiny.run, other))
+    second_run = tiny.folder / "other"
+    done(tiny.train(run=second_run))
+    shutil.rmtree(second_run / "corpus" / "valid")
+    result = done(nmt("runs", "diff", tiny.run, second_run))
     rows = [line.split()[:2] for line in result.lines if line]
     assert ["train", "train.in"] in rows
     assert ["train", "train.out"] in rows
@@ -143,4 +143,4 @@ def test_train_overwrite_deletes_card(tiny: Tiny) -> None:
     done(tiny.train())
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     assert tiny.train("--overwrite", *flags, *settings(train__max_updates=50)).code == 2
-    assert not (tiny.run / "README.md").exists(), "it would speak of another model"
+    assert not (tiny.run / "README.md").exists(), "the card describes the deleted model"

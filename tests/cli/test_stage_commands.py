@@ -1,4 +1,4 @@
-"""`nmt tokenizer` and `nmt prepare` do their part, and `nmt train` does not do it again."""
+"""`nmt tokenizer` and `nmt prepare` run the stages, and `nmt train` does not repeat them."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_prepare_repeats_stages_of_changed_setting(
     tiny: Tiny, flags: list[str], tokenizer_kept: bool, corpus_kept: bool
 ) -> None:
     stage("prepare", tiny)
-    said = stage("prepare", tiny, *flags).err
-    assert ("tokenizer: unchanged, kept" in said) == tokenizer_kept
-    assert ("corpus: unchanged, kept" in said) == corpus_kept
+    log = stage("prepare", tiny, *flags).err
+    assert ("tokenizer: unchanged, kept" in log) == tokenizer_kept
+    assert ("corpus: unchanged, kept" in log) == corpus_kept
 
 
 def test_prepare_repeats_stages_of_changed_text(tiny: Tiny) -> None:
@@ -85,6 +85,6 @@ def test_prepare_counts_dropped_pairs_by_reason(tiny: Tiny) -> None:
     for side in ("in", "out"):
         with open(tiny.folder / f"train.{side}", "a") as stream:
             stream.write("\n" + "1" * 99 + "\n")
-    said = stage("prepare", tiny).err
-    assert "corpus: 1 training pairs dropped, blank" in said
-    assert "corpus: 1 training pairs dropped, over 60 tokens" in said
+    log = stage("prepare", tiny).err
+    assert "corpus: 1 training pairs dropped, blank" in log
+    assert "corpus: 1 training pairs dropped, over 60 tokens" in log
