@@ -22,7 +22,7 @@ from pathlib import Path
 
 from nmt.data.text.language_id import (
     detect_unexpected_language,
-    related_languages,
+    find_related_languages,
     to_identifier_code,
 )
 from nmt.data.text.reader import open_text
@@ -89,7 +89,9 @@ def measure_language(corpora: Path) -> None:
 def recall(lines: list[str], code: str, expected: str) -> float:
     """Return the share of lines reported as their language, or a related one, not the expected."""
     detections = [detect_unexpected_language(line, expected) for line in lines]
-    return sum(o is not None and o.code in related_languages(code) for o in detections) / len(lines)
+    return sum(o is not None and o.code in find_related_languages(code) for o in detections) / len(
+        lines
+    )
 
 
 def read_catalogues(folder: Path) -> dict[str, list[str]]:
@@ -124,13 +126,13 @@ def measure_related(folder: Path) -> None:
     print("\n| language | expected language: recall of lines of five words or more |\n|---|---|")
     for code, lines in catalogues.items():
         long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]
-        pairs = [c for c in sorted(related_languages(code)) if c != code and c in catalogues]
+        pairs = [c for c in sorted(find_related_languages(code)) if c != code and c in catalogues]
         cells = [f"{expected} {recall(long, code, expected):.2f}" for expected in pairs]
         print(f"| {code} ({len(long)}) | {', '.join(cells)} |")
     print("\n| language | recall in English text |\n|---|---|")
     for code, lines in catalogues.items():
         long = [line for line in lines if len(line.split()) >= PLANTED_WORDS]
-        if code not in related_languages("en"):
+        if code not in find_related_languages("en"):
             print(f"| {code} ({len(long)}) | {recall(long, code, 'en'):.2f} |")
 
 

@@ -22,8 +22,8 @@ from nmt.data_check.near_duplicates import (
     DuplicateIndex,
     Hashes,
     Keys,
+    compute_minhash_keys,
     hash_lines,
-    minhash_keys,
 )
 from nmt.data_check.pair_checks import Issue, check_line, check_pair, excerpt, is_tokenized
 
@@ -90,7 +90,7 @@ def scan_chunk(context: ScanContext, window: PairWindow) -> ChunkScan:
             pair_issues += _check_languages(src, tgt, context.languages)
         issues += [(i, issue) for issue in pair_issues]
     hashes = np.stack([hash_lines(lines) for lines in texts], 1)
-    keys = np.stack([minhash_keys(lines) for lines in texts], 1)
+    keys = np.stack([compute_minhash_keys(lines) for lines in texts], 1)
     for held_out in context.held_out_sets:
         issues += _find_leaks(texts, hashes, keys, held_out)
     issues.sort(key=lambda indexed: indexed[0])
@@ -171,7 +171,7 @@ def _are_swapped(
         language is not None
         and code is not None
         and not language.related
-        and language.code in language_id.related_languages(code)
+        and language.code in language_id.find_related_languages(code)
         for language, code in zip(unexpected, reversed(expected), strict=True)
     )
 

@@ -48,13 +48,13 @@ def hash_lines(lines: Sequence[str]) -> Hashes:
     return hashes
 
 
-def char_ngrams(line: str) -> set[str]:
+def extract_ngrams(line: str) -> set[str]:
     """Return the set of character 5-grams of a line; a shorter line is one n-gram."""
     text = normalize_spaces(line)
     return {text[i : i + NGRAM] for i in range(max(1, len(text) - NGRAM + 1))}
 
 
-def jaccard(first: set[str], second: set[str]) -> float:
+def jaccard_index(first: set[str], second: set[str]) -> float:
     """Return the Jaccard index: the size of the intersection divided by that of the union."""
     common = len(first & second)
     return common / (len(first) + len(second) - common)
@@ -62,10 +62,10 @@ def jaccard(first: set[str], second: set[str]) -> float:
 
 def is_near_duplicate(first: str, second: str) -> bool:
     """Return whether two lines are equal or near duplicates."""
-    return jaccard(char_ngrams(first), char_ngrams(second)) >= MIN_JACCARD
+    return jaccard_index(extract_ngrams(first), extract_ngrams(second)) >= MIN_JACCARD
 
 
-def minhash_keys(lines: Sequence[str]) -> Keys:
+def compute_minhash_keys(lines: Sequence[str]) -> Keys:
     """Return keys (L x BANDS); near duplicates share a key with probability 0.997."""
     if not lines:
         return np.empty((0, BANDS), np.uint32)
@@ -89,7 +89,7 @@ def minhash_keys(lines: Sequence[str]) -> Keys:
     return (keys >> _HALF).astype(np.uint32)
 
 
-def first_occurrences(hashes: Hashes) -> Indices:
+def find_first_occurrences(hashes: Hashes) -> Indices:
     """Return for each hash the index of the first equal one."""
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     occurrences: Indices = first[inverse]
@@ -130,14 +130,14 @@ class DuplicateIndex:
     """An index of the lines of one held-out side that finds their copies in training text."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self._ngrams = [char_ngrams(line) for line in lines]
+        self._ngrams = [extract_ngrams(line) for line in lines]
         self.exact: dict[int, int] = {}
         """For each hash, the index of the first line."""
         for i, line_hash in reversed(list(enumerate(hash_lines(lines).tolist()))):
             self.exact[line_hash] = i
         self.exact.pop(0, None)  # blank lines
         self._lines_by_key: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(BANDS)]
-        for i, line_keys in enumerate(minhash_keys(lines).tolist()):
+        for i, line_keys in enumerate(compute_minhash_keys(lines).tolist()):
             if self._ngrams[i] != {""}:
                 for lines_by_key, key in zip(self._lines_by_key, line_keys, strict=True):
                     lines_by_key[key].append(i)
@@ -151,7 +151,7 @@ class DuplicateIndex:
         `keys` (L x BANDS) are the MinHash keys of `lines`.
         """
         is_match = np.stack(
-            [np.isin(keys[:, band], known) for band, known in enumerate(self._band_keys)], 1
+            [np.isin(keys[:, band], band_keys) for band, band_keys in enumerate(self._band_keys)], 1
         )
         matches = {}
         for i in np.flatnonzero(is_match.any(1)).tolist():
@@ -160,9 +160,10 @@ class DuplicateIndex:
                 for band in np.flatnonzero(is_match[i])
                 for candidate in self._lines_by_key[band][int(keys[i, band])][:MAX_COMPARISONS]
             }
-            ngrams = char_ngrams(lines[i])
+            ngrams = extract_ngrams(lines[i])
             similarity, negative_index = max(
-                (jaccard(ngrams, self._ngrams[candidate]), -candidate) for candidate in candidates
+                (jaccard_index(ngrams, self._ngrams[candidate]), -candidate)
+                for candidate in candidates
             )
             if similarity >= MIN_JACCARD:
                 matches[i] = -negative_index

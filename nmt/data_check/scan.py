@@ -46,7 +46,7 @@ from nmt.data_check.near_duplicates import (
     Hashes,
     Keys,
     find_candidates,
-    first_occurrences,
+    find_first_occurrences,
     is_near_duplicate,
     verify_candidates,
 )
@@ -148,7 +148,7 @@ def scan_text_set(
 
 def _expected_language(code: str, sample: list[str]) -> str | None:
     """Return py3langid's code of a side, identified from a sample if `code` is unknown."""
-    return language_id.to_identifier_code(code) or language_id.main_language(
+    return language_id.to_identifier_code(code) or language_id.identify_main_language(
         sample[:LANGUAGE_SAMPLE]
     )
 
@@ -243,7 +243,7 @@ def _add_duplicates(findings: Findings, hashes: Hashes) -> dict[Side, NDArray[np
     ]
     is_first: dict[Side, NDArray[np.bool_]] = {}
     for side, side_hashes, is_usable in sides:
-        first = first_occurrences(side_hashes)
+        first = find_first_occurrences(side_hashes)
         is_first[side] = is_usable & (first == np.arange(len(first)))
         for i in np.flatnonzero(is_usable & ~is_first[side]).tolist():
             findings.add(f"duplicate_{side}", side, i + 1, f"as line {first[i] + 1}")

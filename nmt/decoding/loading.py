@@ -19,7 +19,7 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.core.logging import print_info
 from nmt.core.manifest import read_verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished_run, open_model, read_json
-from nmt.data.text.normalization import model_normalizers
+from nmt.data.text.normalization import build_model_normalizers
 from nmt.data.tokenizer.storage import load_tokenizers, start_loading_tokenizers
 from nmt.data.tokenizer.tokenizer import Tokenizers, find_tag_ids
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
@@ -148,7 +148,7 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     steps = config.tokenizer.normalization
     if src is None:
         _warn_about_normalized_training_text(config)
-        normalizers = model_normalizers(config, tokenizers.src.reserved)
+        normalizers = build_model_normalizers(config, tokenizers.src.reserved)
         tokenizers = tokenizers.with_normalizers(normalizers)
     elif set(src.steps) != set(steps):
         raise ConfigError(

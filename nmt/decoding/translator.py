@@ -13,7 +13,7 @@ from operator import mul
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.text.reader import to_single_line
-from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.sentence_splitter import find_sentence_ends
 from nmt.data.text.word_boundaries import count_phrase
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
@@ -242,7 +242,11 @@ class Translator:
         is_long = token_count > splitter.max_tokens
         if line.phrases or not (is_long or splitter.by_sentence):
             return [Segment(text)]
-        if not is_long and line.prefix and sentence_ends(line.prefix, splitter.target_language):
+        if (
+            not is_long
+            and line.prefix
+            and find_sentence_ends(line.prefix, splitter.target_language)
+        ):
             return [Segment(text)]
         segments = splitter.split(
             text, self.tokenizers.count_source_tokens, prepared.protected.text_for_splitting

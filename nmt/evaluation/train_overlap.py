@@ -9,7 +9,7 @@ from itertools import islice
 
 from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.text.reader import chunks
+from nmt.data.text.reader import split_into_chunks
 from nmt.evaluation.line_checks import word_tokenizer
 from nmt.evaluation.statistics import TestSet
 
@@ -61,7 +61,7 @@ def find_train_overlap(
 
 def _chunks(corpus: Corpus, side: str) -> Iterator[list[str]]:
     for shard in corpus.shards:
-        yield from chunks(shard.lines(side), CHUNK_LINES)
+        yield from split_into_chunks(shard.lines(side), CHUNK_LINES)
 
 
 def _count_words(language: str, lines: list[str]) -> Counter[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
-from nmt.data.text.reader import chunks, read_lines, read_pairs
+from nmt.data.text.reader import read_lines, read_pairs, split_into_chunks
 from nmt.data.tokenizer.tokenizer import Encoding, Tokenizers
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.lines.pair_splitting import (
@@ -129,7 +129,7 @@ class Explainer:
             raise ConfigError([MBR_ERROR])
         source_tokenizer = self.tokenizers.src
         line_number = 0
-        for window in chunks(lines, WINDOW):
+        for window in split_into_chunks(lines, WINDOW):
             segments_of_line: list[list[Segment]] = []
             for line in window:
                 is_blank = source_tokenizer.is_blank(line)
@@ -187,7 +187,7 @@ class Explainer:
         A pair is split if it is long or has several sentences.
         """
         line_number = 0
-        for window in chunks(pairs, WINDOW):
+        for window in split_into_chunks(pairs, WINDOW):
             segmented_lines = []
             for source, target in window:
                 segmented_lines.append(self._split_pair(line_number, source, target))
@@ -251,7 +251,7 @@ class Explainer:
             segments += [(segmented.line, segment) for segment in segmented.segments]
             if not segmented.segments:
                 segments.append((segmented.line, None))
-        for window in chunks(segments, WINDOW):
+        for window in split_into_chunks(segments, WINDOW):
             traces = iter(self._trace([segment for _, segment in window if segment is not None]))
             for line, segment in window:
                 if segment is None:

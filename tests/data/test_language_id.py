@@ -11,9 +11,9 @@ from nmt.data.text.language_id import (
     RELATED_LANGUAGES,
     UnexpectedLanguage,
     detect_unexpected_language,
-    language_codes,
-    main_language,
-    related_languages,
+    find_related_languages,
+    identify_main_language,
+    list_language_codes,
     to_identifier_code,
 )
 
@@ -136,9 +136,11 @@ def test_unexpected_language_related_is_marked(text: str, expected: str, code: s
 
 def test_related_languages_are_known_and_symmetric() -> None:
     codes = {code for group in RELATED_LANGUAGES for code in group}
-    assert codes <= set(language_codes())
+    assert codes <= set(list_language_codes())
     assert all(
-        code in related_languages(related) for code in codes for related in related_languages(code)
+        code in find_related_languages(related)
+        for code in codes
+        for related in find_related_languages(code)
     )
 
 
@@ -160,11 +162,11 @@ def test_to_identifier_code_accepts_variants(code: str, expected: str | None) ->
 
 
 def test_main_language_needs_most_lines() -> None:
-    assert main_language([GERMAN, GERMAN, FRENCH]) == "de"
-    assert main_language([GERMAN, FRENCH]) is None
-    assert main_language(["1 2 3", "4 5 6"]) is None
-    assert main_language([]) is None
+    assert identify_main_language([GERMAN, GERMAN, FRENCH]) == "de"
+    assert identify_main_language([GERMAN, FRENCH]) is None
+    assert identify_main_language(["1 2 3", "4 5 6"]) is None
+    assert identify_main_language([]) is None
 
 
 def test_main_language_of_croatian_is_croatian() -> None:
-    assert main_language(CROATIAN) == "hr"
+    assert identify_main_language(CROATIAN) == "hr"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nmt.config.sections.tokenizer import TokenizerConfig
-from nmt.data.tokenizer.long_lines import MAX_BYTES, RESERVED, trainable_lines
+from nmt.data.tokenizer.long_lines import MAX_BYTES, RESERVED, split_trainable_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
 
@@ -38,19 +38,19 @@ def test_train_tokenizer_long_lines_give_pieces(kind: str, line: str, text: str)
 
 def test_trainable_lines_short_lines_are_unchanged() -> None:
     lines = ["", " ", "a  b", "x" * MAX_BYTES, "é" * (MAX_BYTES // 2), "\t\0\u2581"]
-    assert list(trainable_lines(lines)) == lines
+    assert list(split_trainable_lines(lines)) == lines
 
 
 def test_trainable_lines_long_line_is_split_at_spaces() -> None:
     rng = random.Random(1)
     words = ["".join(rng.choices("abcกขคあいう", k=rng.randint(1, 40))) for _ in range(2000)]
-    parts = list(trainable_lines([" ".join(words)]))
+    parts = list(split_trainable_lines([" ".join(words)]))
     assert [word for part in parts for word in part.split(" ")] == words
     assert max(len(part.encode()) for part in parts) <= MAX_BYTES
 
 
 def test_trainable_lines_marks_stay_with_their_letter() -> None:
-    parts = list(trainable_lines(["กำ" + "ที่" * 3000]))
+    parts = list(split_trainable_lines(["กำ" + "ที่" * 3000]))
     assert len(parts) > 1
     assert {part[0] for part in parts} <= {"ก", "ท"}
 
@@ -58,7 +58,7 @@ def test_trainable_lines_marks_stay_with_their_letter() -> None:
 @given(st.text(st.sampled_from("aé漢🎉\u0301 " + RESERVED), max_size=40), st.integers(1, 400))
 @settings(max_examples=100, derandomize=True, deadline=None)
 def test_trainable_lines_loses_spaces_and_reserved_only(text: str, times: int) -> None:
-    parts = list(trainable_lines([text * times]))
+    parts = list(split_trainable_lines([text * times]))
     dropped = str.maketrans("", "", f" {RESERVED}")
     assert "".join(parts).translate(dropped) == (text * times).translate(dropped)
     assert all(len(part.encode()) <= MAX_BYTES and RESERVED not in part for part in parts)

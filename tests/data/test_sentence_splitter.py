@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.sentence_splitter import find_sentence_ends
 
 CORPORA = Path(__file__).parents[2].parent / "shared" / "corpora"
 
 
 def sentences(line: str, language: str) -> list[str]:
     """Return the sentences of a line, without the white space around them."""
-    edges = [0, *sentence_ends(line, language), len(line)]
+    edges = [0, *find_sentence_ends(line, language), len(line)]
     return [line[begin:end].strip() for begin, end in pairwise(edges)]
 
 
@@ -71,15 +71,15 @@ TEXT = st.text(st.sampled_from('aB1 .!?…"»。」।\u00a0\t'), max_size=60)
 
 @given(TEXT, st.sampled_from(["", "en", "de", "fr", "zh"]))
 def test_sentence_ends_every_sentence_has_a_word(line: str, language: str) -> None:
-    ends = sentence_ends(line, language)
+    ends = find_sentence_ends(line, language)
     assert ends == sorted(set(ends))
     if ends:
         assert all(any(map(str.isalnum, part)) for part in sentences(line, language))
 
 
 def test_sentence_ends_long_line_takes_linear_time() -> None:
-    assert len(sentence_ends("The dog sleeps. " * 50_000, "en")) == 49_999
-    assert sentence_ends("a" * 10**6 + ". " * 10**5, "en") == []
+    assert len(find_sentence_ends("The dog sleeps. " * 50_000, "en")) == 49_999
+    assert find_sentence_ends("a" * 10**6 + ". " * 10**5, "en") == []
 
 
 @pytest.mark.parametrize("language", ["en", "de", "fr"])
@@ -91,7 +91,7 @@ def test_sentence_ends_separate_joined_real_lines(language: str) -> None:
     lines = [line for line in lines if line.endswith((".", "!", "?"))]
     pairs = list(zip(lines[::2], lines[1::2], strict=False))
     hits = sum(
-        len(first) in sentence_ends(f"{first} {second}", language) for first, second in pairs
+        len(first) in find_sentence_ends(f"{first} {second}", language) for first, second in pairs
     )
     assert hits >= 0.995 * len(pairs)
-    assert sum(bool(sentence_ends(line, language)) for line in lines) <= 0.01 * len(lines)
+    assert sum(bool(find_sentence_ends(line, language)) for line in lines) <= 0.01 * len(lines)

@@ -12,13 +12,13 @@ from nastytext import demo_lines
 from nmt.data_check.near_duplicates import (
     MIN_JACCARD,
     DuplicateIndex,
-    char_ngrams,
+    compute_minhash_keys,
+    extract_ngrams,
     find_candidates,
-    first_occurrences,
+    find_first_occurrences,
     hash_lines,
     is_near_duplicate,
-    jaccard,
-    minhash_keys,
+    jaccard_index,
     verify_candidates,
 )
 
@@ -33,7 +33,7 @@ from nmt.data_check.near_duplicates import (
     ],
 )
 def test_jaccard_equals_manual_result(first: str, second: str, expected: float) -> None:
-    assert jaccard(char_ngrams(first), char_ngrams(second)) == pytest.approx(expected)
+    assert jaccard_index(extract_ngrams(first), extract_ngrams(second)) == pytest.approx(expected)
 
 
 def replace_character(text: str, rng: random.Random) -> str:
@@ -49,7 +49,7 @@ def test_candidates_contain_near_duplicates_and_few_others() -> None:
     pairs = [pair for pair in pairs if is_near_duplicate(*pair)]
     assert len(pairs) > 500
     lines = [line for pair in pairs for line in pair]
-    keys, rows = minhash_keys(lines), np.arange(len(lines))
+    keys, rows = compute_minhash_keys(lines), np.arange(len(lines))
     candidates = {tuple(pair) for pair in find_candidates(keys, rows).tolist()}
     planted = {(i + 1, i) for i in range(0, len(lines), 2)}
     assert len(candidates & planted) >= 0.99 * len(planted)
@@ -60,14 +60,14 @@ def test_candidates_contain_near_duplicates_and_few_others() -> None:
 def test_verified_duplicates_include_all_exact_copies() -> None:
     lines = demo_lines("train.fr")[:2000]
     lines += lines[:50]
-    rows = np.flatnonzero(first_occurrences(hash_lines(lines)) == np.arange(len(lines)))
+    rows = np.flatnonzero(find_first_occurrences(hash_lines(lines)) == np.arange(len(lines)))
     assert len(rows) <= 2000
     texts = dict(enumerate(lines))
-    candidates = find_candidates(minhash_keys(lines), np.arange(len(lines))).tolist()
+    candidates = find_candidates(compute_minhash_keys(lines), np.arange(len(lines))).tolist()
     duplicates = verify_candidates(candidates, texts)
     assert set(range(2000, 2050)) <= set(duplicates)
     assert all(
-        jaccard(char_ngrams(texts[i]), char_ngrams(texts[j])) >= MIN_JACCARD
+        jaccard_index(extract_ngrams(texts[i]), extract_ngrams(texts[j])) >= MIN_JACCARD
         for i, j in duplicates.items()
     )
     assert all(earlier < later for later, earlier in duplicates.items())
@@ -75,9 +75,9 @@ def test_verified_duplicates_include_all_exact_copies() -> None:
 
 def test_minhash_keys_do_not_depend_on_other_lines() -> None:
     lines = ["", "a", "é" * 9, "some longer line of text", "🙂 emoji and \x85 odd ones", " "]
-    single_keys = np.concatenate([minhash_keys([line]) for line in lines])
-    assert (minhash_keys(lines) == single_keys).all()
-    assert len(minhash_keys([])) == 0
+    single_keys = np.concatenate([compute_minhash_keys([line]) for line in lines])
+    assert (compute_minhash_keys(lines) == single_keys).all()
+    assert len(compute_minhash_keys([])) == 0
 
 
 def test_hash_lines_ignores_repeated_spaces() -> None:
@@ -93,10 +93,10 @@ def test_index_finds_exact_and_near_copies() -> None:
     line = held_out[position]
     lines = [line, f"{line}!", "A line that the set does not contain.", ""]
     assert index.exact.get(int(hash_lines(lines)[0])) == position
-    assert index.find_near(lines, minhash_keys(lines)) == {0: position, 1: position}
+    assert index.find_near(lines, compute_minhash_keys(lines)) == {0: position, 1: position}
 
 
 def test_index_without_text_finds_nothing() -> None:
     lines = ["some line"]
-    assert DuplicateIndex([]).find_near(lines, minhash_keys(lines)) == {}
-    assert DuplicateIndex([""]).find_near([""], minhash_keys([""])) == {}
+    assert DuplicateIndex([]).find_near(lines, compute_minhash_keys(lines)) == {}
+    assert DuplicateIndex([""]).find_near([""], compute_minhash_keys([""])) == {}

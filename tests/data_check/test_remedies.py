@@ -13,7 +13,7 @@ from nmt.config.loader import load_config
 from nmt.data.corpus.configured_text import read_clean_chunks
 from nmt.data.corpus.filters import DropLog
 from nmt.data.corpus.preprocessing import SIDES
-from nmt.data.text.normalization import normalize_pair, training_set_normalizers
+from nmt.data.text.normalization import build_training_normalizers, normalize_pair
 from nmt.data_check.findings import Finding
 from nmt.data_check.kinds import KINDS
 
@@ -68,7 +68,7 @@ def test_remedy_setting_removes_the_finding(kind: str, tmp_path: Path) -> None:
     config = load_config(file, [f"{key}={value}"])
     chunks = list(read_clean_chunks(config, DropLog()))
     sides = [[line for chunk in chunks for line in chunk.lines(side)] for side in SIDES]
-    [normalizers] = training_set_normalizers(config)
+    [normalizers] = build_training_normalizers(config)
     pairs = [normalize_pair(pair, normalizers) for pair in zip(*sides, strict=True)]
     assert len(pairs) >= 300
     cleaned = [src for src, _ in pairs], [tgt for _, tgt in pairs]

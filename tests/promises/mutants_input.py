@@ -53,8 +53,8 @@ def lines_split_anywhere() -> None:
             yield line.encode(errors="surrogateescape")
 
     for module in (reader, translate, score):
-        if hasattr(module, "raw_lines"):
-            module.raw_lines = split
+        if hasattr(module, "read_raw_lines"):
+            module.read_raw_lines = split
 
 
 def skipped_lines_are_gone() -> None:

@@ -130,8 +130,8 @@ def test_read_lines_endless_line_is_refused(
 READER = """
 import resource, sys
 from pathlib import Path
-from nmt.data.text.reader import decode_lines, raw_lines
-mega = sum(1 for _ in decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin"))
+from nmt.data.text.reader import decode_lines, read_raw_lines
+mega = sum(1 for _ in decode_lines(read_raw_lines(sys.stdin.buffer, Path("stdin")), "stdin"))
 print(mega, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

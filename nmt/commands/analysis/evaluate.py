@@ -19,7 +19,7 @@ from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run
 from nmt.data.corpus.configured_text import load_test_sets
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.text.reader import line_count_error, read_lines
+from nmt.data.text.reader import make_line_count_error, read_lines
 from nmt.decoding.loading import choose_run
 from nmt.decoding.translator import Translator
 from nmt.device.cpu_cores import free_cores
@@ -254,7 +254,7 @@ def _read_test_sets(options: EvaluateOptions, runs: Sequence[RunSystem]) -> list
             if source is not None:
                 first_file, first_lines = src[i], source
             if len(references[-1]) != len(first_lines):
-                raise line_count_error(first_file, len(first_lines), file, len(references[-1]))
+                raise make_line_count_error(first_file, len(first_lines), file, len(references[-1]))
         test_sets.append(TestSet(name, references, source, src_lang, tgt_lang, tags))
     return test_sets
 

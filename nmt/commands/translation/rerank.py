@@ -16,7 +16,7 @@ from nmt.core import files
 from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
-from nmt.data.text.reader import chunks, read_lines
+from nmt.data.text.reader import read_lines, split_into_chunks
 from nmt.decoding.loading import load_translator, require_tags
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.metrics import line_statistics, make_metrics
@@ -176,7 +176,7 @@ def _log_probs(model: Path, pairs: list[tuple[str, str]], options: RerankOptions
     task = f"{model}: scoring {len(pairs)} pairs"
     log_probs: list[float] = []
     with show_progress(task, len(pairs), always=True, unit="pairs") as translator.progress:
-        for index, window in enumerate(chunks(pairs, WINDOW)):
+        for index, window in enumerate(split_into_chunks(pairs, WINDOW)):
             scores = translator.score_pairs(window, index * WINDOW)
             log_probs += [score.log_prob for score in scores]
     if translator.statistics.long_pairs:

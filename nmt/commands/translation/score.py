@@ -13,7 +13,7 @@ from typing import BinaryIO
 from nmt.core import files
 from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
-from nmt.data.text.reader import chunks, count_lines, read_pairs
+from nmt.data.text.reader import count_lines, read_pairs, split_into_chunks
 from nmt.decoding.hypothesis import PairScore
 from nmt.decoding.loading import load_translator, open_models
 
@@ -60,7 +60,9 @@ def run(options: ScoreOptions) -> None:
             translator.progress = stack.enter_context(
                 show_progress("scoring", pair_count, always=options.progress, unit="pairs")
             )
-        for index, window in enumerate(chunks(read_pairs(options.src, options.tgt), WINDOW)):
+        for index, window in enumerate(
+            split_into_chunks(read_pairs(options.src, options.tgt), WINDOW)
+        ):
             for pair in translator.score_pairs(window, index * WINDOW):
                 sink.write(_format(pair, options.json).encode())
                 total_log_prob += pair.log_prob

@@ -17,7 +17,7 @@ from nmt.core import files
 from nmt.core.distributed.environment import world_size
 from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
-from nmt.data.text.reader import count_lines, open_text, raw_lines
+from nmt.data.text.reader import count_lines, open_text, read_raw_lines
 from nmt.decoding.constraints.terminology import read_terminology
 from nmt.decoding.loading import open_models
 from nmt.errors import EXIT_TERMINATED, ConfigError
@@ -55,7 +55,7 @@ def _translate_stream(job: TranslationJob) -> None:
                 show_progress("translating", line_count, always=options.progress, unit="lines")
             )
         name = options.file or Path("stdin")
-        summary = job.translate(translator, raw_lines(source, name), sink, name)
+        summary = job.translate(translator, read_raw_lines(source, name), sink, name)
     summary.log(options)
 
 

@@ -19,7 +19,7 @@ from nmt.data.corpus.preprocessing import (
 )
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
-from nmt.data.text.normalization import training_set_normalizers
+from nmt.data.text.normalization import build_training_normalizers
 from nmt.data.text.reader import Pair
 from nmt.device.cpu_cores import free_cores
 
@@ -113,7 +113,7 @@ def read_clean_chunks(config: Config, drops: DropLog) -> Iterator[PreparedChunk]
 def read_clean_chunks_by_set(config: Config, drops: DropLog) -> Iterator[tuple[int, PreparedChunk]]:
     """Yield (index of the training set, chunk of text that passes the filters)."""
     duplicates = build_duplicate_filter(config)
-    normalizers = training_set_normalizers(config)
+    normalizers = build_training_normalizers(config)
     splits, cleaners = split_train_sets(config), build_cleaners(config)
     for index, (split, cleaner) in enumerate(zip(splits, cleaners, strict=True)):
         cores = 1 if cleaner is None else free_cores()

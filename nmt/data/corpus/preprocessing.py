@@ -18,7 +18,7 @@ from nmt.data.corpus.filters import Cleaner, DropLog, DroppedPair, DuplicateFilt
 from nmt.data.corpus.word_alignment import link_pieces
 from nmt.data.text.normalization import Normalizers, normalize_pair
 from nmt.data.text.reader import Links, Pair
-from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.sentence_splitter import find_sentence_ends
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 
 SIDES = ("src", "tgt")
@@ -206,7 +206,7 @@ class Preprocessor:
         """Return for each pair whether its source contains several sentences."""
         if self.language is None:
             return np.zeros(len(pairs), bool)
-        ends = (sentence_ends(src, self.language) for src, _ in pairs)
+        ends = (find_sentence_ends(src, self.language) for src, _ in pairs)
         return np.fromiter(map(bool, ends), bool, len(pairs))
 
 

@@ -21,9 +21,9 @@ from nmt.data.text.reader import (
     Links,
     Pair,
     decode_lines,
-    line_count_error,
+    make_line_count_error,
     open_text,
-    raw_lines,
+    read_raw_lines,
     to_single_line,
 )
 from nmt.errors import DataError, show_value
@@ -176,7 +176,7 @@ class TextSetReader:
         """Yield all records with the lines of the file of word alignments."""
         count = 0
         with open_text(file) as stream:
-            alignments = raw_lines(stream, file)
+            alignments = read_raw_lines(stream, file)
             for group in self.file_groups:
                 for chunk in self._read_group(group, size):
                     lines = list(islice(alignments, len(chunk)))
@@ -208,12 +208,12 @@ class TextSetReader:
             return
         for group in self.file_groups:
             with open_text(group[side]) as stream:
-                yield from raw_lines(stream, group[side])
+                yield from read_raw_lines(stream, group[side])
 
     def _read_group(self, group: FileGroup, size: int) -> Iterator[FileChunk]:
         """Yield the records of files that are read together."""
         with ExitStack() as stack:
-            streams = [raw_lines(stack.enter_context(open_text(file)), file) for file in group]
+            streams = [read_raw_lines(stack.enter_context(open_text(file)), file) for file in group]
             number, columns = 1, self.columns
             if self.form == "tsv" and isinstance(columns[0], str):
                 columns = self._find_columns(group[0], next(streams[0], b""))
@@ -226,7 +226,7 @@ class TextSetReader:
                         number - 1 + count + sum(1 for _ in stream)
                         for count, stream in zip(counts, streams, strict=True)
                     ]
-                    raise line_count_error(group[0], totals[0], group[1], totals[1])
+                    raise make_line_count_error(group[0], totals[0], group[1], totals[1])
                 if not counts[0]:
                     return
                 numbers = range(number, number + counts[0])

@@ -22,10 +22,10 @@ from nmt.data.corpus.stage_changes import (
     split_settings,
 )
 from nmt.data.text.normalization import (
-    model_normalizers,
+    build_model_normalizers,
+    build_training_normalizers,
     normalize_pair,
     save_normalizers,
-    training_set_normalizers,
 )
 from nmt.data.text.reservoir_sampling import reservoir_sample
 from nmt.data.tokenizer.storage import (
@@ -80,7 +80,7 @@ def ensure_tokenizers(
         _require_tokenizers_of_weights(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
     save_tokenizers(run, models, record)
-    save_normalizers(run, model_normalizers(config, reserved))
+    save_normalizers(run, build_model_normalizers(config, reserved))
     return load_tokenizers(run)
 
 
@@ -228,7 +228,7 @@ def _sample_text(config: Config) -> dict[str, list[str]]:
     )
     if not sample:
         raise DataError("data.train: expected at least one pair, got none (empty)")
-    normalizers = training_set_normalizers(config)
+    normalizers = build_training_normalizers(config)
     pairs = [normalize_pair((src, tgt), normalizers[index]) for src, tgt, index in sample]
     src_lines, tgt_lines = [src for src, _ in pairs], [tgt for _, tgt in pairs]
     if config.tokenizer.joint:

@@ -75,13 +75,13 @@ def load_identifier() -> Any:
 
 
 @cache
-def language_codes() -> tuple[str, ...]:
+def list_language_codes() -> tuple[str, ...]:
     """Return the codes of all languages that can be identified, with aliases merged."""
     return tuple(sorted({ALIASES.get(code, code) for code in load_identifier().labels}))
 
 
 @cache
-def related_languages(code: str) -> frozenset[str]:
+def find_related_languages(code: str) -> frozenset[str]:
     """Return the code itself and the codes of all related languages."""
     groups = [group for group in RELATED_LANGUAGES if code in group]
     return frozenset({code}.union(*groups))
@@ -91,12 +91,12 @@ def to_identifier_code(code: str) -> str | None:
     """Return py3langid's code for a language code such as de or pt_BR, or None if unknown."""
     code = code.lower().replace("-", "_").split("_")[0]
     code = ALIASES.get(code, code)
-    return code if code in language_codes() and code != NO_LANGUAGE else None
+    return code if code in list_language_codes() and code != NO_LANGUAGE else None
 
 
-def language_probabilities(text: str) -> dict[str, float]:
+def compute_language_probabilities(text: str) -> dict[str, float]:
     """Return the probability of each language for one line."""
-    probabilities = dict.fromkeys(language_codes(), 0.0)
+    probabilities = dict.fromkeys(list_language_codes(), 0.0)
     for code, probability in load_identifier().rank(text):
         probabilities[ALIASES.get(code, code)] += probability
     return probabilities
@@ -114,8 +114,8 @@ def detect_unexpected_language(text: str, expected: str) -> UnexpectedLanguage |
     uncapitalized = " ".join(word for word in text.split() if not any(map(str.isupper, word)))
     if not has_enough_letters(uncapitalized):
         return None
-    language = _compare_languages(language_probabilities(text), expected)
-    confirmation = _compare_languages(language_probabilities(uncapitalized), expected)
+    language = _compare_languages(compute_language_probabilities(text), expected)
+    confirmation = _compare_languages(compute_language_probabilities(uncapitalized), expected)
     if language is None or confirmation is None or language.related != confirmation.related:
         return None
     return language
@@ -128,11 +128,11 @@ def _compare_languages(probabilities: dict[str, float], expected: str) -> Unexpe
     expected language, because a related language often explains a line that is as expected. Then a
     related language is returned if it is the most probable language.
     """
-    expected_group = related_languages(expected)
+    expected_group = find_related_languages(expected)
     unrelated_codes = (code for code in probabilities if code not in expected_group)
     unrelated = max(unrelated_codes, key=probabilities.__getitem__)
     if unrelated != NO_LANGUAGE:
-        unrelated_group = related_languages(unrelated) - expected_group
+        unrelated_group = find_related_languages(unrelated) - expected_group
         unrelated_sum = sum(probabilities.get(code, 0.0) for code in unrelated_group)
         expected_sum = sum(probabilities.get(code, 0.0) for code in expected_group)
         if unrelated_sum >= MIN_RATIO * (expected_sum + probabilities[NO_LANGUAGE]):
@@ -149,18 +149,18 @@ def has_enough_letters(text: str) -> bool:
     return letters >= MIN_LETTERS or any(character > "\u2e80" for character in text)
 
 
-def main_language(lines: Iterable[str]) -> str | None:
+def identify_main_language(lines: Iterable[str]) -> str | None:
     """Return the most probable language of a text, or None if at most half of the lines agree.
 
     A line agrees if its most probable language is the returned one or a related one.
     """
-    rows = [language_probabilities(line) for line in lines if has_enough_letters(line)]
+    rows = [compute_language_probabilities(line) for line in lines if has_enough_letters(line)]
     if not rows:
         return None
-    codes = language_codes()
+    codes = list_language_codes()
     totals = np.sum([list(row.values()) for row in rows], 0)
     code = codes[int(totals.argmax())]
     votes = Counter(max(row, key=row.__getitem__) for row in rows)
-    agreeing = sum(votes[related] for related in related_languages(code))
+    agreeing = sum(votes[related] for related in find_related_languages(code))
     is_clear = code != NO_LANGUAGE and 2 * agreeing > len(rows)
     return code if is_clear else None

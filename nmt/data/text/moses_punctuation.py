@@ -72,7 +72,7 @@ QUOTE_FIRST = (
 
 
 @cache
-def punctuation_rules(language: str) -> tuple[Rule, ...]:
+def build_punctuation_rules(language: str) -> tuple[Rule, ...]:
     """Return the rules for a language code such as de or de-AT, in the order of application."""
     base = re.split("[-_]", language.lower())[0]
     quotes: tuple[Rule, ...] = QUOTE_LAST if base == "en" else QUOTE_FIRST

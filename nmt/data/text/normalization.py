@@ -21,7 +21,7 @@ from nmt.config.sections.tokenizer import NormalizationStep
 from nmt.config.text_sets import text_set_languages
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION, RunDir, read_json
-from nmt.data.text.moses_punctuation import punctuation_rules
+from nmt.data.text.moses_punctuation import build_punctuation_rules
 from nmt.data.text.offset_mapping import AlignedText, Rule, substitution_rule, unicode_rule
 from nmt.data.text.reader import Pair, to_single_line
 from nmt.data.text.text_features import ENTITY
@@ -38,7 +38,7 @@ RULES: dict[NormalizationStep, tuple[Rule, ...]] = {
     "nfc": (unicode_rule("NFC"),),
     "nfkc": (unicode_rule("NFKC"),),
     "quotes": (substitution_rule("[“”„‟«»‘’‚‛‹›]", lambda match: match[0].translate(QUOTES)),),
-    "moses": (),  # depends on the language: see punctuation_rules
+    "moses": (),  # depends on the language: see build_punctuation_rules
     "spaces": (
         substitution_rule(r"\A\s+|\s+\Z", ""),
         substitution_rule(r"(?! (?!\s))\s+", " "),
@@ -53,7 +53,7 @@ def _rules(steps: tuple[NormalizationStep, ...], language: str) -> tuple[Rule, .
     rules: list[Rule] = []
     for step, step_rules in RULES.items():
         if step in steps:
-            rules += punctuation_rules(language) if step == "moses" else step_rules
+            rules += build_punctuation_rules(language) if step == "moses" else step_rules
     return tuple(rules)
 
 
@@ -106,7 +106,7 @@ def normalize_pair(pair: Pair, normalizers: Normalizers) -> Pair:
     )
 
 
-def training_set_normalizers(config: Config) -> list[Normalizers]:
+def build_training_normalizers(config: Config) -> list[Normalizers]:
     """Return the normalizers of each training set, which depend on its languages."""
     steps = tuple(config.tokenizer.normalization)
     if not steps:
@@ -115,7 +115,7 @@ def training_set_normalizers(config: Config) -> list[Normalizers]:
     return [(Normalizer(steps, src), Normalizer(steps, tgt)) for src, tgt in codes]
 
 
-def model_normalizers(config: Config, reserved: Sequence[int]) -> Normalizers:
+def build_model_normalizers(config: Config, reserved: Sequence[int]) -> Normalizers:
     """Return the normalizers of a model; `reserved` are its reserved token ids, in tag order."""
     steps, data = tuple(config.tokenizer.normalization), config.data
     if not steps:

@@ -71,13 +71,13 @@ def decode_lines(
 def read_lines(file: Path | None) -> Iterator[str]:
     """Yield the decoded lines of a text file, or of stdin for None; see `decode_lines`."""
     if file is None:
-        yield from decode_lines(raw_lines(sys.stdin.buffer, Path("stdin")), "stdin")
+        yield from decode_lines(read_raw_lines(sys.stdin.buffer, Path("stdin")), "stdin")
         return
     with open_text(file) as stream:
-        yield from decode_lines(raw_lines(stream, file), str(file))
+        yield from decode_lines(read_raw_lines(stream, file), str(file))
 
 
-def raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
+def read_raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     """Yield the undecoded lines of an open file, with their line ends.
 
     Raises DataError if the file is damaged or in UTF-16 or UTF-32, or if a line is longer than
@@ -151,15 +151,15 @@ def read_pairs(src: Path | None, tgt: Path) -> Iterator[Pair]:
     for src_line in src_lines:
         tgt_line = next(tgt_lines, None)
         if tgt_line is None:
-            raise line_count_error(src, number + 1 + sum(1 for _ in src_lines), tgt, number)
+            raise make_line_count_error(src, number + 1 + sum(1 for _ in src_lines), tgt, number)
         yield src_line, tgt_line
         number += 1
     surplus = sum(1 for _ in tgt_lines)
     if surplus:
-        raise line_count_error(src, number, tgt, number + surplus)
+        raise make_line_count_error(src, number, tgt, number + surplus)
 
 
-def line_count_error(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
+def make_line_count_error(src: Path | None, src_count: int, tgt: Path, tgt_count: int) -> DataError:
     """Return the error for parallel files with different numbers of lines."""
     return DataError(
         f"expected the same number of lines on both sides, got {src_count} in {src or 'stdin'} "
@@ -172,7 +172,7 @@ def to_single_line(text: str) -> str:
     return text.replace("\n", " ").replace("\r", " ")
 
 
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def split_into_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield consecutive lists of `size` items; the last one may be shorter."""
     stream = iter(items)
     while chunk := list(islice(stream, size)):

@@ -113,7 +113,7 @@ ORDINAL_LANGUAGES = "de cs sk sl hr sr bs pl hu fi et lv da nb nn no is tr lb"
 """Languages that write ordinal numbers with a period."""
 
 
-def sentence_ends(line: str, language: str = "") -> list[int]:
+def find_sentence_ends(line: str, language: str = "") -> list[int]:
     """Return the index after each sentence of a line, except the last sentence.
 
     `language` is an ISO 639 code; it selects the abbreviations, and whether "3." is an ordinal

@@ -18,7 +18,7 @@ RESERVED = "\u2585"
 """Character by which SentencePiece's trainer represents unknown characters."""
 
 
-def trainable_lines(lines: Iterable[str]) -> Iterator[str]:
+def split_trainable_lines(lines: Iterable[str]) -> Iterator[str]:
     """Yield the text of all lines, split so that SentencePiece's trainer accepts each part.
 
     A long line is split at spaces, and between characters only if a word is too long.

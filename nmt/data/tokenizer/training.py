@@ -10,7 +10,7 @@ import sentencepiece
 
 from nmt.config.sections.tokenizer import RESERVED_PIECES, TokenizerConfig
 from nmt.data.tokenizer import validation
-from nmt.data.tokenizer.long_lines import trainable_lines
+from nmt.data.tokenizer.long_lines import split_trainable_lines
 from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from nmt.errors import DataError
 
@@ -68,7 +68,7 @@ def _train_sentencepiece(
 ) -> bytes:
     output = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=trainable_lines(lines),
+        sentence_iterator=split_trainable_lines(lines),
         model_writer=output,
         model_type=model_type,
         vocab_size=vocab_size,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nmt.config.schema import Config
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.text.reader import chunks
+from nmt.data.text.reader import split_into_chunks
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.shortlist import Shortlist, TokenIds
 from nmt.decoding.forced_decoding import ForcedDecoder
@@ -68,7 +68,7 @@ def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], best: int) ->
     target_counts = np.zeros(tgt_vocab_size, np.int64)
     sums: TokenPairWeights = (np.zeros(0, np.int64), np.zeros(0))
     buffer: list[TokenPairWeights] = []
-    for window in chunks(pairs, WINDOW):
+    for window in split_into_chunks(pairs, WINDOW):
         buffer += _attention(decoder, window)
         for _, target in window:
             np.add.at(target_counts, target, 1)

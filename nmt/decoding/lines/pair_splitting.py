@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.sentence_splitter import find_sentence_ends
 from nmt.decoding.lines.splitting import BOUNDARY_PATTERNS, LineSplitter, Segment, split_after
 
 MAX_CELLS = 200_000
@@ -75,8 +75,8 @@ def split_pair(
     """
     pairs = [PairSegment(Segment(source), Segment(target))]
     if splitter.by_sentence:
-        sources = split_after(source, sentence_ends(source, splitter.language))
-        targets = split_after(target, sentence_ends(target, splitter.target_language))
+        sources = split_after(source, find_sentence_ends(source, splitter.language))
+        targets = split_after(target, find_sentence_ends(target, splitter.target_language))
         if len(sources) == len(targets) > 1:
             pairs = [PairSegment(*sides) for sides in zip(sources, targets, strict=True)]
     return [segment for pair in pairs for segment in _halve(pair, splitter, count_tokens)]
@@ -90,8 +90,8 @@ def _halve(
     max_counts = len(source.encode()) + MAX_TAG_TOKENS, len(target.encode())
     if fits_single_pass(*max_counts) or fits_single_pass(*count_tokens(source, target)):
         return [pair]
-    source_ends = sentence_ends(source, splitter.language)
-    target_ends = sentence_ends(target, splitter.target_language)
+    source_ends = find_sentence_ends(source, splitter.language)
+    target_ends = find_sentence_ends(target, splitter.target_language)
     if source_ends and len(source_ends) == len(target_ends):
         source_middle = min(source_ends, key=lambda end: abs(end - len(source) / 2))
         target_middle = target_ends[source_ends.index(source_middle)]

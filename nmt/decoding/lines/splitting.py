@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nmt.data.text.sentence_splitter import sentence_ends
+from nmt.data.text.sentence_splitter import find_sentence_ends
 from nmt.data.text.word_boundaries import is_wide
 
 BOUNDARY_PATTERNS = (
@@ -59,7 +59,7 @@ class LineSplitter:
         unsplit = Segment(line)
         if not self.by_sentence and count_tokens(line) <= self.max_tokens:
             return [unsplit]
-        sentences = split_after(line, sentence_ends(text_for_splitting or line, self.language))
+        sentences = split_after(line, find_sentence_ends(text_for_splitting or line, self.language))
         return _split_long_units(sentences, count_tokens, self.max_tokens, 0) or [unsplit]
 
 
