@@ -73,7 +73,7 @@ def test_train_step_in_float64_equals_reference(make_trainer: MakeTrainer, case:
         losses, _ = trainer.train_step(rank_batch)
         trainer.state.step += 1
         loss, gradients = plain_gradients(trainer, weights, hidden, batch.rows.tolist())
-        adam.rank_batch(gradients, RATE)
+        adam.update(gradients, RATE)
         assert float(losses.translation) / rank_batch.tgt_tokens == pytest.approx(loss, rel=1e-9)
     for name, weight in weights_of(trainer.model).items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-9, atol=1e-9, msg=name)
