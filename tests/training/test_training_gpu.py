@@ -93,8 +93,7 @@ def test_resume_on_gpu_restores_equal_state(make_trainer: MakeTrainer) -> None:
             assert torch.equal(value, states[1][key])
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     losses = [
-        float(current.train_step(update_of(batch))[0].translation)
-        for current in (trainer, other)
+        float(current.train_step(update_of(batch))[0].translation) for current in (trainer, other)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
