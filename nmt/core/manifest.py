@@ -53,7 +53,7 @@ def read_verified(record: Path, names: Collection[str] | None = None) -> dict[st
     if not manifest.is_file():
         content = read_json(record)
         if "manifest" in content:
-            raise RunError(f"{manifest}: expected the manifest named in {record.name}, got no file")
+            raise RunError(f"{manifest}: no such file (it is named in {record.name})")
         return content
     entries = read_manifest(manifest)
     for name in sorted(entries if names is None else names):
@@ -82,9 +82,11 @@ def read_manifest(manifest: Path) -> dict[str, Any]:
 def _check_file(file: Path, entry: dict[str, Any]) -> None:
     """Raise RunError if a file differs from its entry in the manifest."""
     if not file.is_file():
-        raise RunError(f"{file}: expected the file named in {MANIFEST_NAME}, got no file")
+        raise RunError(f"{file}: no such file (it is named in {MANIFEST_NAME})")
     size = file.stat().st_size
-    message = f"{file}: expected the content that {MANIFEST_NAME} records, got other content"
+    message = (
+        f"{file}: expected the content that {MANIFEST_NAME} records, got a damaged or edited file"
+    )
     if size != entry["size"]:
         raise RunError(f"{message} (size {size} bytes, recorded {entry['size']})")
     if hash_file(file) != entry["sha256"]:

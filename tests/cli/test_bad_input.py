@@ -126,7 +126,7 @@ def test_invalid_utf8_in_validation_text_is_named_by_file_and_line(tiny: Tiny) -
 def test_an_empty_corpus_is_refused(tiny: Tiny, count: int) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"train.{side}", [""] * count)
-    assert_refused(tiny.train(), "empty")
+    assert_refused(tiny.train(), "expected training text for a tokenizer, got none")
 
 
 def test_text_of_too_long_lines_only_says_why_nothing_is_left(tiny: Tiny) -> None:

@@ -32,7 +32,7 @@ def test_stamp_records_path_size_time_and_hash(file: Path) -> None:
 def test_unchanged_untouched_file_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = file_fingerprint(file)
     monkeypatch.setattr(
-        fingerprint, "sha256", lambda _: pytest.fail("read the content of the file")
+        fingerprint, "hash_file", lambda _: pytest.fail("read the content of the file")
     )
     assert files_unchanged([old], [file])
 
