@@ -110,7 +110,7 @@ def main() -> None:
     changed = with_protected_items(src)
     variants = {
         "plain": (src, TranslatorFeatures()),
-        "with the glossary": (src, TranslatorFeatures(terms=terms)),
+        "with the glossary": (src, TranslatorFeatures(terminology=terms)),
         "planted, plain": (changed, TranslatorFeatures()),
         "planted, protected": (changed, TranslatorFeatures(protect_spans=True)),
     }

@@ -44,7 +44,7 @@ PROTECTED = re.compile(
     f"(?P<tag>{TAG})|(?P<link>{LINK})|{MAIL}|(?P<variable>{VARIABLE})|(?P<number>{NUMBER})"
 )
 SPAN_JOINERS = tuple(".,:/@-")
-"""Signs that join the protected spans on both sides of them."""
+"""Signs that join two protected spans."""
 WORD_JOINERS = "./@"
 """Signs that join a variable and a word, as in {file}.txt."""
 TAG_PARTS = re.compile(r"<(/?)([\w:.-]+)[^<>]*?(/?)>")

@@ -127,7 +127,7 @@ def split_after(text: str, ends: Sequence[int]) -> list[Segment]:
 def join_translations(texts: list[str], segments: Sequence[Segment]) -> str:
     """Join the translations of segments with the white space between the segments.
 
-    If there was none, add a space between two characters unless one of them is wide.
+    If there was none, add a space unless the character before or after is wide.
     """
     line = ""
     for text, segment in zip(texts, segments, strict=True):

@@ -52,7 +52,7 @@ class TranslationStatistics:
     def pair_messages(self, participle: str) -> list[str]:
         """Return log messages about pairs that were scored in segments.
 
-        `participle` says what was done to the pairs, such as "scored".
+        `participle` names the operation, such as "scored".
         """
         messages = []
         if self.multi_sentence_lines:
