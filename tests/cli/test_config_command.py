@@ -60,3 +60,9 @@ def test_config_show_bad_setting_is_refused(tiny: Tiny) -> None:
     result = nmt("config", "show", tiny.config, *settings(train__lrr=1))
     assert (result.code, result.out) == (2, "")
     assert "did you mean 'lr'?" in result.err
+
+
+def test_config_show_unsupported_export_is_refused(tiny: Tiny) -> None:
+    result = nmt("config", "show", tiny.config, *settings(export="[ctranslate2]"))
+    assert (result.code, result.out) == (2, "")
+    assert f"{tiny.config}: model.arch: export: CTranslate2 runs Transformers only" in result.err
