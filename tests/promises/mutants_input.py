@@ -41,7 +41,7 @@ def models_unchecked() -> None:
 def deaths_unnoticed() -> None:
     from nmt.data.tokenizer import validation
 
-    validation._run_child = lambda stdin, file: f"{validation.digest(file.read_bytes())}\n"
+    validation._run_child = lambda stdin, file: f"{validation.hash_bytes(file.read_bytes())}\n"
 
 
 def lines_split_anywhere() -> None:
