@@ -1,14 +1,14 @@
-"""Every error a user can meet, and the exit codes of the command line.
+"""The errors that users can cause or fix, and the exit codes of the command line.
 
-    NMTError                 something the user can mend: one red line, exit code 2, no traceback
-    ├── ConfigError          a setting; carries every problem found, each with its place
-    ├── DataError            a text file, a corpus or a tokenizer
-    ├── RunError             a run folder: missing, not one, in the way, damaged
-    ├── DiskFullError        something could not be written for want of room
-    ├── DeviceError          a device or precision that is not to be had here
-    └── WorkerError          one of the processes of a job is gone, and the job with it
+    NMTError                 printed as one red line without traceback, exit code 2
+    ├── ConfigError          invalid settings, with all problems and their origins
+    ├── DataError            an invalid text file, corpus or tokenizer
+    ├── RunError             a missing, invalid or damaged run folder
+    ├── DiskFullError        a full disk or an exceeded quota
+    ├── DeviceError          a device or precision that this machine does not support
+    └── WorkerError          a lost process of a job
 
-Anything else that escapes is a defect of ours and keeps its traceback.
+All other exceptions are defects of nmt and keep their traceback.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ EXIT_OK = 0
 EXIT_FAULTS_FOUND = 1
 EXIT_USER_ERROR = 2
 EXIT_REQUEUE = 85
-"""Training was stopped by SIGUSR1, as schedulers send before a time limit: --resume goes on."""
+"""Training was stopped by SIGUSR1, which schedulers send before a time limit; use --resume."""
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
 class NMTError(Exception):
-    """The message names the place, what must hold, what it is and the nearest valid choice."""
+    """An error with a message of the form `where: expected X, got Y (suggestion)`."""
 
 
 class ConfigError(NMTError):
-    """One or more problems in the settings, one a line of the message."""
+    """One or more invalid settings; the message has one line per problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -39,37 +39,37 @@ class ConfigError(NMTError):
 
 
 class DataError(NMTError):
-    """A text file, a corpus or a tokenizer is not what it must be."""
+    """A text file, a corpus or a tokenizer is invalid."""
 
 
 class RunError(NMTError):
-    """A run folder is missing, is not one, is in the way or is damaged."""
+    """A run folder is missing, invalid, damaged, or contains files of the user."""
 
 
 class DiskFullError(NMTError):
-    """Something could not be written for want of room; what was there before is whole."""
+    """A file could not be written because the disk is full; its previous content is intact."""
 
 
 class DeviceError(NMTError):
-    """A device or precision was asked for that this machine does not have."""
+    """The machine does not support the requested device or precision."""
 
 
 class WorkerError(NMTError):
-    """One of the processes that work together is gone."""
+    """A process of a job was lost."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the choice nearest to `word`, or nothing."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    """Return " (did you mean 'x'?)" for the choice most similar to `word`; "" without one."""
+    matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" (did you mean '{matches[0]}'?)" if matches else ""
 
 
 MAX_VALUE_LENGTH = 80
-"""Characters of a value in an error message."""
+"""Maximum number of characters of a value in an error message."""
 
 
 def show_value(value: object) -> str:
-    """Return a value as YAML spells it, on one line, shortened in the middle."""
+    """Return a value as YAML on one line, shortened in the middle."""
     if value is None or isinstance(value, bool | dict | list | tuple):
         try:
             text = json.dumps(value, ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""Rules of the house, read off the syntax trees: no pickle, one door for writes, empty inits."""
+"""Architecture rules, checked on syntax trees: no pickle, one module for writes, empty inits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "nmt"
 FILES = sorted(PACKAGE.rglob("*.py"))
-THE_DOOR = PACKAGE / "core" / "files.py"
+FILES_MODULE = PACKAGE / "core" / "files.py"
 
 PICKLERS = {"pickle", "_pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib"}
 TORCH_PICKLES = {"load", "save"}
@@ -23,7 +23,7 @@ OBJECT_COLLECTIVES = {
     "send_object_list",
     "recv_object_list",
 }
-DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 OS_WRITES = {
     *("rename", "renames", "replace", "remove", "unlink", "mkdir", "makedirs", "rmdir"),
@@ -38,7 +38,7 @@ MODULES = {"os", "shutil", "files", "torch", "np", "numpy"}
 
 
 def called(call: ast.Call) -> tuple[str, str]:
-    """Return (what stands before the last dot, where it is a plain name; the name called)."""
+    """Return (owner, name) of a call `owner.name()`; the owner is "?" if it is no plain name."""
     if isinstance(call.func, ast.Attribute):
         owner = call.func.value
         return owner.id if isinstance(owner, ast.Name) else "?", call.func.attr
@@ -46,7 +46,7 @@ def called(call: ast.Call) -> tuple[str, str]:
 
 
 def imports(node: ast.AST) -> Iterator[str]:
-    """Yield the dotted name of everything that a node imports, also by a call."""
+    """Yield the dotted names that a node imports, also by `import_module`."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -56,7 +56,7 @@ def imports(node: ast.AST) -> Iterator[str]:
 
 
 def pickles(tree: ast.AST) -> list[int]:
-    """Return the lines where something could be pickled or unpickled."""
+    """Return the lines that could pickle or unpickle."""
     lines = []
     for node in ast.walk(tree):
         bad = any(
@@ -76,7 +76,7 @@ def pickles(tree: ast.AST) -> list[int]:
 
 
 def runs_code(tree: ast.AST) -> list[int]:
-    """Return the lines that could make code of text, or more than data of YAML."""
+    """Return the lines that could execute text as code, or load objects from YAML."""
     lines = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
@@ -100,7 +100,7 @@ def opens_for_writing(call: ast.Call) -> bool:
         return True
     if name != "open":
         return False
-    if owner == "os":  # os.devnull is no file of anybody's
+    if owner == "os":  # writing to os.devnull changes no file
         return ast.unparse(call.args[0]) != "os.devnull" and "O_RDONLY" not in ast.unparse(call)
     values = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
     modes = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
@@ -113,7 +113,7 @@ def one_argument(call: ast.Call) -> bool:
 
 
 def writes(tree: ast.AST) -> list[int]:
-    """Return the lines that write to disk without going through nmt.core.files."""
+    """Return the lines that write to disk without nmt.core.files."""
     streams = {
         item.optional_vars.id
         for node in ast.walk(tree)
@@ -141,7 +141,7 @@ def writes(tree: ast.AST) -> list[int]:
     return lines
 
 
-def offences(check: Callable[[ast.AST], list[int]], files: list[Path]) -> list[str]:
+def violations(check: Callable[[ast.AST], list[int]], files: list[Path]) -> list[str]:
     return [
         f"{file.relative_to(PACKAGE.parent)}:{line}"
         for file in files
@@ -149,17 +149,17 @@ def offences(check: Callable[[ast.AST], list[int]], files: list[Path]) -> list[s
     ]
 
 
-def test_there_is_a_house_to_look_at() -> None:
-    assert THE_DOOR in FILES
+def test_checker_finds_the_package() -> None:
+    assert FILES_MODULE in FILES
     assert len(FILES) > 20
 
 
-def test_nothing_is_pickled() -> None:
-    assert offences(pickles, FILES) == []
+def test_package_uses_no_pickle() -> None:
+    assert violations(pickles, FILES) == []
 
 
-def test_no_text_is_run() -> None:
-    assert offences(runs_code, FILES) == []
+def test_package_runs_no_text_as_code() -> None:
+    assert violations(runs_code, FILES) == []
 
 
 @pytest.mark.parametrize(
@@ -173,24 +173,24 @@ def test_no_text_is_run() -> None:
         "subprocess.run(line, shell=True)",
     ],
 )
-def test_the_checker_sees_what_runs_text(source: str) -> None:
+def test_checker_code_from_text_is_reported(source: str) -> None:
     assert runs_code(ast.parse(source))
 
 
-def test_every_write_goes_through_the_one_door() -> None:
-    assert offences(writes, [file for file in FILES if file != THE_DOOR]) == []
-    assert offences(writes, [THE_DOOR]), "the checker no longer sees the writes of files.py"
+def test_package_writes_only_through_files_module() -> None:
+    assert violations(writes, [file for file in FILES if file != FILES_MODULE]) == []
+    assert violations(writes, [FILES_MODULE]), "the checker no longer sees the writes of files.py"
 
 
 DELETERS = {
     "remove_folder": {"core/files.py", "core/ownership.py", "runs/clear_run.py"},
     "folder_atomic": {"core/ownership.py"},
 }
-"""Modules that may delete or replace folders; they check first that nmt wrote them."""
+"""Modules that may delete or replace folders. They check first that nmt wrote the folder."""
 
 
 @pytest.mark.parametrize("name", DELETERS)
-def test_folders_are_replaced_only_by_their_owner(name: str) -> None:
+def test_folder_replacement_only_in_listed_modules(name: str) -> None:
     callers = {
         file.relative_to(PACKAGE).as_posix()
         for file in FILES
@@ -227,9 +227,9 @@ def test_every_folder_of_code_is_a_package() -> None:
     }
 
 
-def test_there_are_no_drawers() -> None:
+def test_package_has_no_vague_module_names() -> None:
     names = {part for file in FILES for part in file.relative_to(PACKAGE).with_suffix("").parts}
-    assert not names & DRAWERS
+    assert not names & VAGUE_NAMES
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_there_are_no_drawers() -> None:
         "np.load(file, allow_pickle=flag)",
     ],
 )
-def test_the_checker_sees_pickles(source: str) -> None:
+def test_checker_pickle_is_reported(source: str) -> None:
     assert pickles(ast.parse(source))
 
 
@@ -270,7 +270,7 @@ def test_the_checker_sees_pickles(source: str) -> None:
         "model.load(x)",
     ],
 )
-def test_the_checker_lets_others_pass(source: str) -> None:
+def test_checker_other_formats_are_accepted(source: str) -> None:
     assert pickles(ast.parse(source)) == []
 
 
@@ -307,7 +307,7 @@ def test_the_checker_lets_others_pass(source: str) -> None:
         "tempfile.mkdtemp()",
     ],
 )
-def test_the_checker_sees_writes(source: str) -> None:
+def test_checker_write_is_reported(source: str) -> None:
     assert writes(ast.parse(source))
 
 
@@ -328,5 +328,5 @@ def test_the_checker_sees_writes(source: str) -> None:
         "sys.stdout.write('x')",
     ],
 )
-def test_the_checker_lets_reads_pass(source: str) -> None:
+def test_checker_read_is_accepted(source: str) -> None:
     assert writes(ast.parse(source)) == []

@@ -1,4 +1,4 @@
-"""The standard streams and the working directory that a process was started with."""
+"""Checks of the standard streams and of the working directory."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nmt.errors import DataError, RunError
 
 STREAM_NAMES = ("stdin", "stdout", "stderr")
 MAX_LINKS = 40
-"""Links that are followed one after the other, at most, as in the kernel."""
+"""Maximum number of consecutive links to follow, as in Linux."""
 STANDARD_STREAMS = {f"/dev/{name}": f"/dev/fd/{n}" for n, name in enumerate(STREAM_NAMES)}
 DESCRIPTOR = re.compile(r"/(?:dev|proc/(self|thread-self|\d+)(?:/task/\d+)?)/fd/(\d+)")
 
 
 class _ClosedInput(io.RawIOBase):
-    """Replace a closed stdin; fail if it is read."""
+    """A replacement of a closed stdin, which raises DataError when it is read."""
 
     def readable(self) -> bool:
         return True
@@ -60,9 +60,9 @@ def _is_open(descriptor: int) -> bool:
 
 
 def find_descriptor(path: Path) -> tuple[str | None, int] | None:
-    """Return the process and number of the descriptor that a path names, also through links.
+    """Return the (process, number) of the descriptor that a path names, following links.
 
-    The process is None if it is this one.
+    The process is None if it is this process. Returns None if the path names no descriptor.
     """
     for _ in range(MAX_LINKS):
         name = os.path.abspath(path)

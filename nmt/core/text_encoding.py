@@ -1,4 +1,4 @@
-"""Recognize text in UTF-16 or UTF-32, which Windows programs write and nmt does not read."""
+"""Detect text in UTF-16 or UTF-32, which nmt does not read but Windows programs write."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ POWERSHELL_NAMES = {
     "UTF-32BE": "BigEndianUTF32",
 }
 MIN_BYTES = 8
-"""Bytes of a line below which a pattern of NULs is no evidence."""
+"""Minimum number of bytes of a line whose pattern of NULs is evidence."""
 MIN_WIDE_LETTERS = 8
-"""East Asian letters and signs below which a line without other evidence is none in UTF-16."""
+"""Minimum number of East Asian characters of a line in UTF-16 without other evidence."""
 CONTROL_LIMIT = 0x20
 """High bytes of UTF-16 below this belong to alphabets; in UTF-8 they are control characters."""
 CONTROL_SHARE = 0.9
@@ -40,8 +40,10 @@ def require_utf8(line: bytes, name: str, number: int | None = None) -> None:
         for mark, encoding in BYTE_ORDER_MARKS.items():
             if line.startswith(mark):
                 raise _error(name, number, encoding, "by its byte order mark")
-    if b"\0" in line and (found := _encoding_of_nuls(line.removesuffix(b"\n"), number == 1)):
-        raise _error(name, number, found, "by its NUL bytes")
+    if b"\0" in line:
+        detected = _encoding_of_nuls(line.removesuffix(b"\n"), number == 1)
+        if detected is not None:
+            raise _error(name, number, detected, "by its NUL bytes")
 
 
 def require_utf8_text(content: bytes, name: str) -> None:
@@ -102,7 +104,7 @@ def _encoding_of_ideographs(line: bytes) -> str | None:
 
 
 def _is_east_asian(body: bytes, encoding: str) -> bool:
-    """Return whether bytes decode to East Asian letters and signs, enough to be no accident.
+    """Return whether bytes decode to at least MIN_WIDE_LETTERS East Asian characters.
 
     Random bytes mix Hangul with ideographs and with other scripts.
     """

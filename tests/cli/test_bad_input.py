@@ -122,11 +122,13 @@ def test_invalid_utf8_in_validation_text_is_named_by_file_and_line(tiny: Tiny) -
     assert_refused(tiny.train(), f"{file}:3: expected UTF-8")
 
 
-@pytest.mark.parametrize("count", [0, 3])
-def test_an_empty_corpus_is_refused(tiny: Tiny, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "error"), [(0, "empty"), (3, "expected training text for a tokenizer, got none")]
+)
+def test_train_empty_corpus_is_refused(tiny: Tiny, count: int, error: str) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"train.{side}", [""] * count)
-    assert_refused(tiny.train(), "expected training text for a tokenizer, got none")
+    assert_refused(tiny.train(), error)
 
 
 def test_text_of_too_long_lines_only_says_why_nothing_is_left(tiny: Tiny) -> None:
