@@ -11,7 +11,7 @@ import numpy as np
 def arrays_unpickle() -> None:
     from nmt.data.corpus import corpus
 
-    corpus._load = lambda path: np.load(path, allow_pickle=True)
+    corpus._load_array = lambda path: np.load(path, allow_pickle=True)
 
 
 def yaml_without_caps() -> None:

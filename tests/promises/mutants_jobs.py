@@ -35,13 +35,13 @@ def deal_only_full_rounds() -> None:
     """Pairs of a batch that do not go round all workers are left out."""
     from nmt.data.batching.batches import Batch
 
-    share = Batch.share
+    for_rank = Batch.for_rank
 
     def short(self: Batch, rank: int, size: int) -> Batch:
         full = Batch(self.rows[: len(self.rows) // size * size], self.src_length, self.tgt_length)
-        return share(full if size > 1 else self, rank, size)
+        return for_rank(full if size > 1 else self, rank, size)
 
-    Batch.share = short  # type: ignore[method-assign]
+    Batch.for_rank = short  # type: ignore[method-assign]
 
 
 def begin_the_epoch_again() -> None:
