@@ -54,7 +54,7 @@ def make_small_engine(beam_size: int, **settings: object) -> LimitedEngine:
 
 
 def count_occurrences(phrase: str, tokens: Sequence[int]) -> int:
-    """Return how often a text contains a phrase as whole words; occurrences may overlap."""
+    """Return the number of occurrences of a phrase with word boundaries; they may overlap."""
     text = "".join(FakeTokenizer(SMALL_VOCAB).pieces(tokens)).replace("\u2581", " ")
     return len(re.findall(rf"(?=(?<!\w){re.escape(phrase)}(?!\w))", text))
 

@@ -27,7 +27,7 @@ from nmt.decoding.request_queue import Request
 
 
 class PartialMatch(NamedTuple):
-    """A phrase whose first tokens are the newest tokens of a hypothesis."""
+    """A phrase that the newest tokens of a hypothesis begin."""
 
     phrase: int
     """Index of the phrase."""

@@ -1,4 +1,4 @@
-"""Minimum Bayes risk: rank the translations of a line by their similarity to all of them.
+"""Minimum Bayes risk: rank the translations of a line by their similarity to each other.
 
 The expected utility of y is 1/N sum_n u(y, y_n) over the N candidates, which approximate the
 distribution of the model (Kumar & Byrne 2004; with samples: Eikema & Aziz 2020).
