@@ -1,7 +1,7 @@
-"""Run folders of past formats load for ever.
+"""Tests that run folders of all released formats load.
 
-`frozen/v1` reverses strings of digits. It was trained by the release that wrote format 1 and is
-never made again: a test that fails here means that old models no longer load.
+`frozen/v1` reverses strings of digits. The release that wrote format 1 trained it. Never regenerate
+it: a failure here means that old models no longer load.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ def digit_strings(count: int) -> list[str]:
     return [" ".join(rng.choices("0123456789", k=rng.randint(3, 6))) for _ in range(count)]
 
 
-def test_the_first_format_is_kept() -> None:
+def test_frozen_runs_include_format_v1() -> None:
     assert [folder.name for folder in FROZEN] == ["v1"]
 
 
 @pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
-def test_a_frozen_run_still_translates(folder: Path, tmp_path: Path) -> None:
+def test_frozen_run_translates(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "run", symlinks=True)
     lines = digit_strings(50)
     assert nmt.load(copy, device="cpu").translate(lines) == [line[::-1] for line in lines]
 
 
 @pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
-def test_a_frozen_run_can_be_taken_up_again(folder: Path) -> None:
+def test_frozen_run_can_be_resumed(folder: Path) -> None:
     run = RunDir(folder)
     config, tokenizers = load_config(run.config), load_tokenizers(run)
     size = tokenizers.tgt.vocab_size

@@ -141,7 +141,7 @@ def test_closing_twice_does_no_harm(size: int) -> None:
     pool.close()
 
 
-def test_processes_end_with_the_one_that_asked_even_if_it_is_killed(tmp_path: Path) -> None:
+def test_worker_exits_after_its_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "asks.py"
     script.write_text(
         "import os, time\n"

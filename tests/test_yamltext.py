@@ -1,4 +1,4 @@
-"""YAML as people mean it: numbers, text that looks like something else, and the line of each."""
+"""Tests of the YAML reader: numbers, ambiguous text, line numbers and broken documents."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def value_of(text: str) -> Any:
         ("-.INF", -math.inf),
     ],
 )
-def test_numbers_are_numbers(text: str, number: float) -> None:
+def test_scalar_number_is_parsed(text: str, number: float) -> None:
     assert value_of(text) == number
     assert type(value_of(text)) is type(number)
 
 
-def test_nan_is_a_number() -> None:
+def test_scalar_nan_is_a_float() -> None:
     assert math.isnan(value_of(".nan"))
 
 
@@ -50,27 +50,27 @@ def test_nan_is_a_number() -> None:
     "text",
     ["12:30", "2020-01-01", "0x10", "0b1", "1.2.3", "v1", "1e", "e3", "_1", "1,5", "no_way"],
 )
-def test_what_only_looks_like_a_number_stays_text(text: str) -> None:
+def test_scalar_similar_to_number_is_text(text: str) -> None:
     assert value_of(text) == text
 
 
 @pytest.mark.parametrize("text", ["true", "12", "1e-3", "no", "null", "2020-01-01", "~"])
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_quoted_is_text(text: str, quote: str) -> None:
+def test_scalar_quoted_is_text(text: str, quote: str) -> None:
     assert value_of(f"{quote}{text}{quote}") == text
 
 
 @pytest.mark.parametrize(("text", "truth"), [("true", True), ("True", True), ("FALSE", False)])
-def test_switches(text: str, truth: bool) -> None:
+def test_scalar_true_or_false_is_a_boolean(text: str, truth: bool) -> None:
     assert value_of(text) is truth
 
 
 @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
-def test_nothing_is_null(text: str) -> None:
+def test_scalar_empty_or_null_is_none(text: str) -> None:
     assert value_of(text) is None
 
 
-def test_block_text_is_text() -> None:
+def test_scalar_block_is_text() -> None:
     assert parse_yaml("key: |\n  12\n").data == {"key": "12\n"}
 
 
@@ -78,7 +78,7 @@ def test_block_text_is_text() -> None:
     ("text", "switch"),
     [("yes", "true"), ("on", "true"), ("y", "true"), ("No", "false"), ("OFF", "false")],
 )
-def test_a_bare_yes_or_no_is_refused_with_both_ways_out(text: str, switch: str) -> None:
+def test_scalar_bare_yes_or_no_suggests_both_meanings(text: str, switch: str) -> None:
     document = parse_yaml(f"a: 1\nmodel:\n  key: {text}\n")
     [(path, message)] = document.problems
     assert path == ("model", "key")
@@ -87,20 +87,20 @@ def test_a_bare_yes_or_no_is_refused_with_both_ways_out(text: str, switch: str) 
     assert f"'{text}' (quoted) for the text" in message
 
 
-def test_a_language_called_no_is_only_told_to_quote() -> None:
+def test_language_code_no_suggests_quotes_only() -> None:
     [(path, message)] = parse_yaml("data:\n  tgt: no\n").problems
     assert path == ("data", "tgt")
     assert "write 'no' (quoted)" in message
     assert "switch" not in message
 
 
-def test_an_ambiguous_word_inside_a_list_is_found() -> None:
+def test_ambiguous_word_in_list_names_its_line() -> None:
     document = parse_yaml("key:\n  - a\n  - no\n")
     [(path, _)] = document.problems
     assert (path, document.lines[path]) == (("key", 1), 3)
 
 
-def test_a_key_given_twice_names_both_lines() -> None:
+def test_duplicate_key_names_both_lines() -> None:
     document = parse_yaml("a: 1\nb: 2\na: 3\n")
     [(path, message)] = document.problems
     assert path == ("a",)
@@ -108,7 +108,7 @@ def test_a_key_given_twice_names_both_lines() -> None:
     assert document.lines[path] == 3
 
 
-def test_the_same_key_in_two_sections_is_fine() -> None:
+def test_same_key_in_two_sections_is_accepted() -> None:
     assert parse_yaml("a: {x: 1}\nb: {x: 1}\n").problems == []
 
 
@@ -128,7 +128,7 @@ def test_the_same_key_in_two_sections_is_fine() -> None:
         (("e", 1), 9),
     ],
 )
-def test_every_value_knows_its_line(path: KeyPath, line: int) -> None:
+def test_document_records_line_of_each_value(path: KeyPath, line: int) -> None:
     text = "# comment\na:\n  b: {c: 1}\n  d:\n    - one\n    - x: 1\n      y: 2\ne: [1,\n  2]\n"
     assert parse_yaml(text).lines[path] == line
 
@@ -146,7 +146,7 @@ def test_every_value_knows_its_line(path: KeyPath, line: int) -> None:
     ],
     ids=["flow", "quote", "tab", "colons", "alias", "two documents", "control character"],
 )
-def test_broken_yaml_is_one_problem_with_its_line(text: str, line: int) -> None:
+def test_broken_yaml_is_one_problem_with_line(text: str, line: int) -> None:
     document = parse_yaml(text)
     [(path, message)] = document.problems
     assert path == ()
@@ -156,23 +156,23 @@ def test_broken_yaml_is_one_problem_with_its_line(text: str, line: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
-def test_an_empty_document_is_null_without_a_problem(text: str) -> None:
+def test_empty_document_is_null(text: str) -> None:
     document = parse_yaml(text)
     assert (document.data, document.problems) == (None, [])
 
 
-def test_an_alias_is_the_value_of_its_anchor() -> None:
+def test_alias_has_value_of_its_anchor() -> None:
     document = parse_yaml("a: &x {k: 1}\nb: *x\n")
     assert document.data == {"a": {"k": 1}, "b": {"k": 1}}
     assert document.problems == []
 
 
 @pytest.mark.parametrize("text", ["a: &x [*x]\n", "a: &x {b: *x}\n"])
-def test_an_alias_inside_its_own_anchor_is_a_problem_and_no_crash(text: str) -> None:
+def test_recursive_alias_is_a_problem(text: str) -> None:
     assert parse_yaml(text).problems != []
 
 
-def test_a_key_that_is_a_list_is_a_problem() -> None:
+def test_list_as_key_is_a_problem() -> None:
     assert parse_yaml("? [a]\n: 1\n").problems == [
         ((), "expected a word as key, got a list or a mapping")
     ]
@@ -193,10 +193,10 @@ def test_a_key_that_is_a_list_is_a_problem() -> None:
         ("{src: a, tgt: b}", {"src": "a", "tgt": "b"}),
     ],
 )
-def test_the_right_side_of_set(text: str, value: object) -> None:
+def test_parse_value_of_set_option(text: str, value: object) -> None:
     document = parse_value(text, ())
     assert (document.data, document.problems) == (value, [])
 
 
-def test_a_path_is_written_as_the_person_types_it() -> None:
+def test_dotted_key_joins_path() -> None:
     assert dotted_key(("data", "train", 0)) == "data.train.0"
