@@ -1,4 +1,4 @@
-"""`nmt average`: a run folder that translates, and every way to ask for one that cannot be."""
+"""`nmt average` writes a run folder that translates, or explains why it cannot."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def steps(tiny: Tiny) -> list[Path]:
 def averaged(checkpoints: list[Path], output: Path) -> bool:
     """Tell whether a run folder's weights are the mean of these checkpoints'."""
     parts = [load_file(folder / WEIGHTS) for folder in checkpoints]
-    found = load_file(output / "best" / WEIGHTS)
-    assert found.keys() == parts[0].keys()
+    mean_weights = load_file(output / "best" / WEIGHTS)
+    assert mean_weights.keys() == parts[0].keys()
     return all(
         torch.equal(mean, torch.stack([part[name].double() for part in parts]).mean(0).float())
-        for name, mean in found.items()
+        for name, mean in mean_weights.items()
     )
 
 
@@ -78,7 +78,7 @@ def test_average_of_one_checkpoint_equals_it(tmp_path: Path) -> None:
     assert " 100.00 " in score.out
     for command in (["align", "--src", text], ["score", "--src", text, "--tgt", ref]):
         name, *flags = command
-        both = [done(nmt(name, "-m", each, *flags)).out for each in (run, moved)]
+        both = [done(nmt(name, "-m", model, *flags)).out for model in (run, moved)]
         assert both[0] == both[1] != ""
 
 
@@ -157,11 +157,11 @@ def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
 
 def test_average_of_too_few_checkpoints_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
-    asked = nmt("average", tiny.run, "--last", 4, "-o", output)
-    refused(asked, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
+    result = nmt("average", tiny.run, "--last", 4, "-o", output)
+    refused(result, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
     shutil.rmtree(steps[0])
-    asked = nmt("average", tiny.run, "--best", 3, "-o", output)
-    refused(asked, "expected at least 3 validated checkpoints, got 2", "set train.keep_best to 3")
+    result = nmt("average", tiny.run, "--best", 3, "-o", output)
+    refused(result, "expected at least 3 validated checkpoints, got 2", "set train.keep_best to 3")
     shutil.rmtree(tiny.run / "checkpoints")
     refused(nmt("average", tiny.run, "--best", 1, "-o", output), "got 0")
     refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
@@ -214,11 +214,11 @@ def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
 
 
 def test_average_does_not_overwrite_output(tiny: Tiny) -> None:
-    taken = tiny.folder / "taken"
-    for make in (taken.mkdir, lambda: (taken.rmdir(), taken.write_text("mine"))):
+    existing = tiny.folder / "taken"
+    for make in (existing.mkdir, lambda: (existing.rmdir(), existing.write_text("mine"))):
         make()
-        refused(nmt("average", tiny.run, "-o", taken), f"{taken}: expected a new folder")
-    assert taken.read_text() == "mine"
+        refused(nmt("average", tiny.run, "-o", existing), f"{existing}: expected a new folder")
+    assert existing.read_text() == "mine"
     refused(nmt("average", tiny.run, "-o", tiny.run), "expected a new folder")
 
 

@@ -1,4 +1,4 @@
-"""On resume a changed setting is applied and logged, or refused."""
+"""A resumed run applies and logs a changed setting, or refuses it."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
     auto = settings(train__precision="auto")
     done(tiny.train(*auto))
     file = tiny.run / "config.yaml"
-    before, train, rest = file.read_text().partition("\ntrain:\n")
-    found, other = ("bf16", "fp32") if 'precision: "bf16"' in rest else ("fp32", "bf16")
+    before, train, remainder = file.read_text().partition("\ntrain:\n")
+    recorded, other = ("bf16", "fp32") if 'precision: "bf16"' in remainder else ("fp32", "bf16")
     file.write_text(
-        before + train + rest.replace(f'precision: "{found}"', f'precision: "{other}"', 1)
+        before + train + remainder.replace(f'precision: "{recorded}"', f'precision: "{other}"', 1)
     )
     result = done(tiny.train("--resume", *auto, *MORE))
     after = file.read_text().partition("\ntrain:\n")[2].partition("\ndecode:\n")[0]
@@ -111,8 +111,8 @@ def test_resume_with_other_text_is_refused(tiny: Tiny, flags: list[str]) -> None
     for side in ("in", "out"):
         file = tiny.folder / f"train.{side}"
         file.write_text(file.read_text() + "1 2 3\n")
-    command, *rest = flags
-    result = nmt(command, tiny.config, "--run", tiny.run, *rest)
+    command, *remainder = flags
+    result = nmt(command, tiny.config, "--run", tiny.run, *remainder)
     assert result.code == 2
     assert str(tiny.run) in result.err
     assert "--overwrite" in result.err

@@ -1,4 +1,4 @@
-"""Validation scores belong to their text and metric; a resumed run with others restarts them."""
+"""A resumed run with another validation text or stop metric discards earlier scores."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def edit_state(tiny: Tiny, **values: Any) -> None:
     """Change the record of the newest checkpoint; None removes a key. Nothing verifies it then."""
     file = tiny.run / "last" / "state.json"
     content = json.loads(file.read_text()) | values | {"manifest": None}
-    kept = {key: value for key, value in content.items() if value is not None}
-    file.write_text(json.dumps(kept))
+    remaining = {key: value for key, value in content.items() if value is not None}
+    file.write_text(json.dumps(remaining))
     file.with_name("manifest.json").unlink(missing_ok=True)
 
 
@@ -34,7 +34,7 @@ def other_valid(tiny: Tiny) -> list[str]:
 
 @pytest.fixture
 def scored(tiny: Tiny) -> Tiny:
-    """A run whose best score no later one reaches."""
+    """Return a run with a best score that later scores do not reach."""
     done(tiny.train(*EVERY))
     edit_state(tiny, best_score=99.0, best_update=1, waited=1, scores={"1": 99.0, "2": 0.5})
     return tiny

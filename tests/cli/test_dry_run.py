@@ -1,4 +1,4 @@
-"""`nmt train --dry-run` says what a run costs and leaves nothing in its way."""
+"""`nmt train --dry-run` prints the cost of a run and leaves no files."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_dry_run_predicts_disk_space(tiny: Tiny) -> None:
 
 def test_dry_run_of_existing_run_is_refused(tiny: Tiny) -> None:
     done(tiny.train())
-    kept = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
+    contents = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for flags in ([], ["--resume", *settings(train__max_updates=9)], ["--overwrite"]):
         result = tiny.train("--dry-run", *flags)
         assert result.code in (0, 2)
-        assert kept == {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}, flags
+        assert contents == {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}, flags

@@ -1,4 +1,4 @@
-"""`nmt init`: two files in, a config out that trains as it is."""
+"""`nmt init` writes a config for two files of text that trains unchanged."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def test_init_names_both_files_without_common_prefix(names: tuple[str, str]) -> 
     config = init(f"text/{names[0]}", f"text/{names[1]}", "-o", "configs/my.yaml")
     pair = load_config(config, check_files=True).data.train[0]
     assert not isinstance(pair, Path)
-    for found, name in zip((pair.src, pair.tgt), names, strict=True):
-        assert found.resolve() == Path("text", name).resolve()
+    for file, name in zip((pair.src, pair.tgt), names, strict=True):
+        assert file.resolve() == Path("text", name).resolve()
     done(nmt("train", config, "--device", "cpu", *FAST))
 
 
@@ -256,10 +256,10 @@ def test_init_epochs_fit_the_hours(hours: float) -> None:
     file, messages = init_messages("a.en", "a.fr", "--hours", hours)
     config = load_config(file)
     assert config.train.max_hours == hours
-    found = re.search(r"expected: (\d+) epochs? of (\d+) optimizer steps", messages)
-    assert found
-    assert int(found[1]) == config.train.max_epochs
-    tokens = int(found[1]) * int(found[2]) * config.train.batch_tokens
+    match = re.search(r"expected: (\d+) epochs? of (\d+) optimizer steps", messages)
+    assert match
+    assert int(match[1]) == config.train.max_epochs
+    tokens = int(match[1]) * int(match[2]) * config.train.batch_tokens
     assert tokens / 1000 < 1.1 * hours * 3600, "1,000 tokens/s, and rounding of the steps"
 
 

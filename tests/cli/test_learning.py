@@ -1,4 +1,4 @@
-"""Trained through the command, a model learns what can be learned."""
+"""Models trained by `nmt train` learn small tasks."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_train_leaves_out_long_validation_pairs_and_says_so(tiny: Tiny) -> None:
     assert scores == others
     [output] = (tiny.run / "valid").iterdir()
     [short] = (tiny.folder / "short" / "valid").iterdir()
-    first, *rest = short.read_text().split("\n")
-    assert output.read_text().split("\n") == [first, "", *rest], "line n answers pair n"
+    first, *other_lines = short.read_text().split("\n")
+    assert output.read_text().split("\n") == [first, "", *other_lines], "line n answers pair n"
 
 
 def test_train_without_a_short_validation_pair_is_an_error(tiny: Tiny) -> None:

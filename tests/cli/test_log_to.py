@@ -1,4 +1,4 @@
-"""`train.log_to`: TensorBoard and W&B get the records of metrics.jsonl, and end their files."""
+"""`train.log_to` sends the records of metrics.jsonl to TensorBoard and W&B."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ SHORT = settings(train__max_updates=6, train__validate_every=2, train__schedule=
 BOARD = settings(train__log_to="[tensorboard]")
 WANDB = settings(train__log_to="[wandb]")
 Numbers = dict[str, list[tuple[int, float]]]
-"""The updates and values of each name."""
+"""Optimizer steps and values by name."""
 
 
 def recorded(run: Path) -> Numbers:
     """Return the numbers of metrics.jsonl as a logger should have them."""
-    found: Numbers = {}
+    numbers: Numbers = {}
     for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]:
         record = json.loads(line)
         kind, update = record.pop("kind"), record.pop("update")
         for name, value in record.items():
-            found.setdefault(f"{kind}/{name}", []).append((update, pytest.approx(value, rel=1e-6)))
-    return found
+            point = (update, pytest.approx(value, rel=1e-6))
+            numbers.setdefault(f"{kind}/{name}", []).append(point)
+    return numbers
 
 
 def on_the_board(run: Path) -> Numbers:
@@ -64,25 +65,25 @@ def in_wandb(run: Path) -> list[tuple[Any, Numbers]]:
 
     parts = []
     for file in sorted((run / "wandb").glob("offline-run-*/run-*.wandb")):
-        content, place, fragments, records = file.read_bytes(), 7, b"", []
-        while place < len(content):
-            if (left := 2**15 - place % 2**15) < 7:
-                place += left
+        content, offset, fragments, records = file.read_bytes(), 7, b"", []
+        while offset < len(content):
+            if (left := 2**15 - offset % 2**15) < 7:
+                offset += left
                 continue
-            length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
-            fragments += content[place + 7 : (place := place + 7 + length)]
+            length, kind = struct.unpack("<HB", content[offset + 4 : offset + 7])
+            fragments += content[offset + 7 : (offset := offset + 7 + length)]
             if kind in (1, 4):  # whole, or the last fragment
                 records.append(Record.FromString(fragments))
                 fragments = b""
         assert records[-1].HasField("exit")
-        found: Numbers = {}
+        numbers: Numbers = {}
         for record in records:
             for item in record.history.item:
                 name = item.key or item.nested_key[0]
                 if not name.startswith("_"):
                     point = (record.history.step.num, json.loads(item.value_json))
-                    found.setdefault(name, []).append(point)
-        parts.append((next(r.run for r in records if r.HasField("run")), found))
+                    numbers.setdefault(name, []).append(point)
+        parts.append((next(r.run for r in records if r.HasField("run")), numbers))
     return parts
 
 
@@ -102,24 +103,24 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_tensorboard
 def test_tensorboard_has_numbers_of_records(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
-    found = on_the_board(tiny.run)
-    assert found == recorded(tiny.run)
-    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
-    assert {"train/loss", "train/lr", "train/grad_norm", "valid/perplexity"} <= set(found)
+    numbers = on_the_board(tiny.run)
+    assert numbers == recorded(tiny.run)
+    assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
+    assert {"train/loss", "train/lr", "train/grad_norm", "valid/perplexity"} <= set(numbers)
 
 
 @needs_tensorboard
 @pytest.mark.usefixtures("interrupted")
 def test_tensorboard_after_interrupt_continues(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiny.train(*SHORT, *BOARD).code == 130
-    found = on_the_board(tiny.run)
-    assert found == recorded(tiny.run)
-    assert [update for update, _ in found["valid/bleu"]] == [2], "the second was left"
+    numbers = on_the_board(tiny.run)
+    assert numbers == recorded(tiny.run)
+    assert [update for update, _ in numbers["valid/bleu"]] == [2], "the second was left"
     monkeypatch.undo()
     done(tiny.train(*SHORT, *BOARD, "--resume"))
-    found = on_the_board(tiny.run)
-    assert found == recorded(tiny.run)
-    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
+    numbers = on_the_board(tiny.run)
+    assert numbers == recorded(tiny.run)
+    assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
 
 
 @needs_tensorboard
@@ -128,9 +129,9 @@ def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
     done(tiny.train(*flags))
     shutil.rmtree(tiny.run / "checkpoints" / "step_00000006")
     assert "resumed after update 4\n" in done(tiny.train(*flags, "--resume")).err
-    found = on_the_board(tiny.run)
-    assert found == recorded(tiny.run)
-    assert [update for update, _ in found["valid/bleu"]] == [2, 4, 6]
+    numbers = on_the_board(tiny.run)
+    assert numbers == recorded(tiny.run)
+    assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
 
 
 @needs_tensorboard
@@ -155,8 +156,8 @@ def test_wandb_has_numbers_of_records_in_one_run(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert tiny.train(*SHORT, *WANDB).code == 130
-    [(about, found)] = in_wandb(tiny.run)
-    assert found == recorded(tiny.run)
+    [(about, numbers)] = in_wandb(tiny.run)
+    assert numbers == recorded(tiny.run)
     assert about.display_name == tiny.run.name
     config = {item.key: json.loads(item.value_json) for item in about.config.update}
     assert config["train"] == load_config(tiny.run / "config.yaml").train.model_dump(mode="json")

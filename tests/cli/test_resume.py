@@ -1,4 +1,4 @@
-"""A run that was stopped, in whatever way, ends where it would have ended."""
+"""A resumed run ends with the weights of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_resume_equals_uninterrupted_run(
     tiny: Tiny, flags: list[str], stops: tuple[int, ...]
 ) -> None:
     done(tiny.train(*flags, *END, run=tiny.folder / "whole"))
-    whole = checkpoint(tiny.folder / "whole", 12)
+    uninterrupted = checkpoint(tiny.folder / "whole", 12)
     # The stops lie inside an epoch of these many updates, at its end, and at a validation (4, 8).
     epochs = [
         json.loads(line)["epoch"]
@@ -53,10 +53,10 @@ def test_resume_equals_uninterrupted_run(
     for stop in stops:
         run = tiny.folder / f"stopped_{stop}"
         done(tiny.train(*flags, *settings(train__max_updates=stop), run=run))
-        assert checkpoint(run, stop) != whole
+        assert checkpoint(run, stop) != uninterrupted
         result = done(tiny.train(*flags, *END, "--resume", run=run))
         assert f"resumed after update {stop}\n" in result.err
-        assert checkpoint(run, 12) == whole
+        assert checkpoint(run, 12) == uninterrupted
 
 
 def test_resume_twice_equals_uninterrupted_run(tiny: Tiny) -> None:
@@ -68,15 +68,15 @@ def test_resume_twice_equals_uninterrupted_run(tiny: Tiny) -> None:
 
 def test_train_depends_on_dropout_and_seed(tiny: Tiny) -> None:
     """Else the equalities above would say little."""
-    seen = set()
+    checkpoints = set()
     for name, flags in {
         "a": [],
         "b": settings(train__seed=2),
         "c": settings(model__dropout=0.0),
     }.items():
         done(tiny.train(*ADAM, *END, *flags, run=tiny.folder / name))
-        seen.add(checkpoint(tiny.folder / name, 12))
-    assert len(seen) == 3
+        checkpoints.add(checkpoint(tiny.folder / name, 12))
+    assert len(checkpoints) == 3
 
 
 def test_resume_without_run_starts_one(tiny: Tiny) -> None:
@@ -97,11 +97,11 @@ def test_resume_of_finished_run_only_scores_it(tiny: Tiny) -> None:
 def test_resume_keeps_tokenizer_and_corpus(tiny: Tiny) -> None:
     tiny.replace("type: char", "type: unigram")  # the size is left open, and found to be smaller
     done(tiny.train())
-    kept = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
+    times = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
     result = done(tiny.train("--resume", *settings(train__max_updates=3)))
     assert "tokenizer: unchanged, kept" in result.err
     assert "corpus: unchanged, kept" in result.err
-    assert kept == {p: p.stat().st_mtime_ns for p in kept}
+    assert times == {p: p.stat().st_mtime_ns for p in times}
 
 
 def test_resume_without_checkpoint_discards_metrics(tiny: Tiny) -> None:
@@ -201,9 +201,9 @@ def test_resume_of_stopped_process_is_bit_exact(
     end = settings(train__max_updates=stopped + 5)
     resumed = done(tiny.train(*ADAM, *end, *settings(train__patience="null"), "--resume"))
     assert f"resumed after update {stopped}\n" in resumed.err
-    whole = tiny.folder / "whole"
-    done(tiny.train(*ADAM, *end, *settings(train__patience="null"), run=whole))
-    assert checkpoint(tiny.run, stopped + 5) == checkpoint(whole, stopped + 5)
+    uninterrupted = tiny.folder / "whole"
+    done(tiny.train(*ADAM, *end, *settings(train__patience="null"), run=uninterrupted))
+    assert checkpoint(tiny.run, stopped + 5) == checkpoint(uninterrupted, stopped + 5)
     for kind in ("train", "valid"):
         updates = records(tiny.run, kind)
         assert updates == sorted(set(updates)), "a record was kept twice"

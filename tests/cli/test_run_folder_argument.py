@@ -1,4 +1,4 @@
-"""A run folder, or the config in it, names the config and the folder of a command."""
+"""Commands accept a run folder, or the config in it, in place of a config."""
 
 from __future__ import annotations
 
