@@ -177,12 +177,13 @@ def test_average_of_other_folder_names_it(tiny: Tiny, steps: list[Path]) -> None
         refused(nmt("average", path, "-o", output), f"{path}: is not a run folder")
     shutil.copytree(steps[0], alone := tiny.folder / "alone")
     refused(nmt("average", alone, "-o", output), f"{alone}: is not a run folder")
-    (steps[0] / WEIGHTS).write_bytes(b"torn")
-    refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "expected the content")
-    (steps[0] / WEIGHTS).unlink()
-    refused(nmt("average", steps[1], steps[0], "-o", output), str(steps[0] / WEIGHTS), "got no file")
-    (steps[1] / "state.json").write_text("{")
-    refused(nmt("average", steps[1], "-o", output), str(steps[1] / "state.json"), "damaged")
+    weights, state = steps[0] / WEIGHTS, steps[1] / "state.json"
+    weights.write_bytes(b"torn")
+    refused(nmt("average", *reversed(steps[:2]), "-o", output), f"{weights}: expected the content")
+    weights.unlink()
+    refused(nmt("average", *reversed(steps[:2]), "-o", output), str(weights), "got no file")
+    state.write_text("{")
+    refused(nmt("average", steps[1], "-o", output), f"{state}: expected the content")
     assert not output.exists()
 
 
