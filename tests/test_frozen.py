@@ -49,5 +49,5 @@ def test_frozen_run_can_be_resumed(folder: Path) -> None:
     optimizer = build_optimizer(model, config.train, torch.device("cpu"))
     checkpoint = last_checkpoint(run)
     assert checkpoint is not None
-    assert load_checkpoint(checkpoint, model, optimizer).update == 300
+    assert load_checkpoint(checkpoint, model, optimizer).step == 300
     assert all(optimizer.state[p]["step"] == 300 for p in model.parameters())
