@@ -859,11 +859,11 @@ def sections() -> Iterator[tuple[str, type[BaseModel]]]:
 def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
     """Return the JSON schema of each (section, setting, class)."""
     schema = json.loads(config_json_schema())
-    found = {("", "run", "Config"): schema["properties"]["run"]}
+    matches = {("", "run", "Config"): schema["properties"]["run"]}
     for section, kind in sections():
         properties = schema["$defs"][kind.__name__]["properties"]
-        found |= {(section, name, kind.__name__): properties[name] for name in kind.model_fields}
-    return found
+        matches |= {(section, name, kind.__name__): properties[name] for name in kind.model_fields}
+    return matches
 
 
 def test_the_schema_describes_every_setting() -> None:

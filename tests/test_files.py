@@ -131,7 +131,7 @@ def test_an_error_keeps_the_old_folder_and_leaves_no_stray(
     assert names(tmp_path) == ["folder"]
 
 
-def test_a_killed_process_of_the_same_number_leaves_nothing_in_the_new_folder(
+def test_folder_atomic_ignores_remains_of_same_process_id(
     tmp_path: Path,
 ) -> None:
     with files.folder_atomic(tmp_path / "folder") as temporary:
@@ -245,7 +245,7 @@ def test_a_folder_in_the_way_of_a_file_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_a_part_stays_however_the_writing_ends_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_append_part_survives_any_end_and_is_continued(tmp_path: Path) -> None:
     part = tmp_path / "deep" / "a.part"
 
     def stopped() -> None:

@@ -40,7 +40,7 @@ from nmt.core.logging import (
         (360_000, "100h00m"),
     ],
 )
-def test_duration(seconds: float, text: str) -> None:
+def test_format_duration(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
@@ -59,7 +59,7 @@ def test_duration(seconds: float, text: str) -> None:
         (999_600_000, "1.0 GB"),
     ],
 )
-def test_size(count: float, text: str) -> None:
+def test_format_size(count: float, text: str) -> None:
     assert format_size(count) == text
 
 

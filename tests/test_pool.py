@@ -19,29 +19,29 @@ from nmt.errors import DataError, WorkerError
 SIZES = (0, 2)
 
 
-def multiply(known: int, item: int) -> int:
-    return known * item
+def multiply(shared_value: int, item: int) -> int:
+    return shared_value * item
 
 
-def where(known: None, item: int) -> int:
+def where(shared_value: None, item: int) -> int:
     return os.getpid()
 
 
-def refuse(known: int, item: int) -> int:
-    if item == known:
+def refuse(shared_value: int, item: int) -> int:
+    if item == shared_value:
         raise DataError(f"a.txt:{item}: no")
     return item
 
 
-def die(known: int, item: int) -> int:
-    if item == known:
+def die(shared_value: int, item: int) -> int:
+    if item == shared_value:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
-def how_often(known: list[int], item: int) -> int:
-    known.append(item)
-    return len(known)
+def how_often(shared_value: list[int], item: int) -> int:
+    shared_value.append(item)
+    return len(shared_value)
 
 
 class Counted:
@@ -66,9 +66,9 @@ def test_results_come_in_the_order_of_the_items(size: int) -> None:
 def test_other_processes_do_the_work_where_there_are_any() -> None:
     with ProcessPool(where, None, 0) as alone, ProcessPool(where, None, 2) as pool:
         assert set(alone.map(range(3))) == {os.getpid()}
-        others = set(pool.map(range(50)))
-    assert os.getpid() not in others
-    assert 1 <= len(others) <= 2
+        remaining = set(pool.map(range(50)))
+    assert os.getpid() not in remaining
+    assert 1 <= len(remaining) <= 2
 
 
 def test_what_is_known_stays_in_a_process() -> None:
@@ -81,18 +81,18 @@ def test_what_is_known_stays_in_a_process() -> None:
 def test_only_a_few_items_are_read_ahead(size: int) -> None:
     items = Counted(100)
     with ProcessPool(multiply, 1, size) as pool:
-        for found in pool.map(items):
-            assert found < items.read <= found + QUEUED_PER_PROCESS * size + 1
+        for results in pool.map(items):
+            assert results < items.read <= results + QUEUED_PER_PROCESS * size + 1
     assert items.read == 100
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_error_in_the_work_arrives_behind_what_came_before(size: int) -> None:
-    found = []
+    results = []
     with ProcessPool(refuse, 7, size) as pool:
         with pytest.raises(DataError, match=r"a\.txt:7: no"):
-            found.extend(pool.map(range(50)))
-        assert found == list(range(7))
+            results.extend(pool.map(range(50)))
+        assert results == list(range(7))
         assert list(pool.map([1, 2])) == [1, 2]
 
 
@@ -111,8 +111,8 @@ def test_an_error_in_the_items_arrives(size: int) -> None:
 def test_leaving_early_ends_the_processes(size: int) -> None:
     items, before = Counted(1000), multiprocessing.active_children()
     with ProcessPool(multiply, 1, size) as pool:
-        for found in pool.map(items):
-            if found == 5:
+        for results in pool.map(items):
+            if results == 5:
                 break
         assert (multiprocessing.active_children() != before) == bool(size)
     assert multiprocessing.active_children() == before

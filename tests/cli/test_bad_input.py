@@ -116,7 +116,7 @@ def test_invalid_utf8_in_training_text_is_named_by_file_and_line(tiny: Tiny, sid
     assert_refused(tiny.train(), f"{file}:5: expected UTF-8, got 0xff as byte 3 of the line")
 
 
-def test_invalid_utf8_in_validation_text_is_named_by_file_and_line(tiny: Tiny) -> None:
+def test_train_invalid_utf8_in_valid_text_names_file_and_line(tiny: Tiny) -> None:
     file = tiny.folder / "valid.in"
     file.write_bytes(b"1\n2\n\xc3\n4\n")
     assert_refused(tiny.train(), f"{file}:3: expected UTF-8")
@@ -198,7 +198,7 @@ def test_a_run_folder_that_is_a_file_is_one_line(tiny: Tiny) -> None:
     assert_refused(tiny.train(run=tiny.config), f"{tiny.config}")
 
 
-def test_a_run_that_has_begun_is_not_touched_and_both_ways_on_are_explained(tiny: Tiny) -> None:
+def test_train_existing_run_is_kept_and_both_flags_explained(tiny: Tiny) -> None:
     done(tiny.train())
     before = sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*"))
     assert_refused(

@@ -23,7 +23,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: " ".join(map(str, c.values())))
-def test_a_run_with_these_settings_resumes_translates_and_is_scored(
+def test_run_with_settings_resumes_translates_and_scores(
     tiny: Tiny, choice: dict[str, object]
 ) -> None:
     flags = [*settings(**choice), *settings(data__test=f"[{tiny.folder / 'valid'}]")]

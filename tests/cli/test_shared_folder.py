@@ -19,7 +19,7 @@ def state(run: Path) -> dict[str, str]:
     return {key: json.loads(line)[key] for key in ("state", "why")}
 
 
-def test_a_folder_in_which_a_process_trains_is_refused_until_it_is_killed(tiny: Tiny) -> None:
+def test_train_locked_folder_is_refused_until_holder_is_killed(tiny: Tiny) -> None:
     arguments = ["train", tiny.config, "--run", tiny.run, "--device", "cpu", *LONG]
     command = [*NMT, *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as process:

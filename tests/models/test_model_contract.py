@@ -408,7 +408,7 @@ def test_settings_cover_every_pair_of_values() -> None:
 
 @pytest.mark.parametrize("settings", PAIRWISE, ids=name_of)
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)
-def test_contract(check: Callable[[Settings], None], settings: Settings) -> None:
+def test_model_contract_holds(check: Callable[[Settings], None], settings: Settings) -> None:
     check(settings)
 
 

@@ -117,7 +117,7 @@ def _tokenizer_not_compared() -> None:
         ingredients = {"model": record.get("ingredients", {}).get("model", {})}
         return real({"ingredients": ingredients}, *arguments, **flags)
 
-    loading.identity_differences = resume.identity_differences = model_only
+    loading.identity_differences = model_only
 
 
 def _locks_not_heeded() -> None:
