@@ -77,7 +77,7 @@ class CTranslate2:
         from nmt.core.run_dir import RunDir
         from nmt.data.tokenizer.storage import load_tokenizers
 
-        folder = RunDir(run).exported("ctranslate2")
+        folder = RunDir(run).export_folder("ctranslate2")
         self.tokenizers = load_tokenizers(RunDir(folder))
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         self.pieces = src.pieces(range(src.vocab_size))
@@ -212,7 +212,7 @@ def write_peer_inputs(run: Path, src: Path, folder: Path) -> list[str]:
     lines = tokenizer.encode(src.read_text(encoding="utf-8").split("\n")[:-1])
     ends = [" ".join(tokenizer.pieces([*tokens, tokenizer.eos])) for tokens in lines]
     source.write_text("".join(f"{line}\n" for line in ends))
-    weights = open_run(run).best_or_last() / "model.safetensors"
+    weights = open_run(run).selected_checkpoint() / "model.safetensors"
     heads = load_config(open_run(run).config).model.num_heads
     return [str(word) for word in (weights, pieces, heads, source)]
 

@@ -181,7 +181,7 @@ def test_average_of_other_folder_names_it(tiny: Tiny, steps: list[Path]) -> None
     weights.write_bytes(b"torn")
     refused(nmt("average", *reversed(steps[:2]), "-o", output), f"{weights}: expected the content")
     weights.unlink()
-    refused(nmt("average", *reversed(steps[:2]), "-o", output), str(weights), "got no file")
+    refused(nmt("average", *reversed(steps[:2]), "-o", output), str(weights), "no such file")
     state.write_text("{")
     refused(nmt("average", steps[1], "-o", output), f"{state}: expected the content")
     assert not output.exists()

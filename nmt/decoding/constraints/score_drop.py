@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.hypothesis import Hypothesis
 
-SHARP_DROP = 0.5
-"""Minimum drop of a reported translation (docs/decoding.md explains the value)."""
 Search = Callable[
     [Sequence[Sequence[int]], int, Mapping[int, LexicalConstraints]], Sequence[Sequence[Hypothesis]]
 ]

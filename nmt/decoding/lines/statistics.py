@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
-from nmt.decoding.constraints.score_drop import SHARP_DROP
-
 MAX_LINES_IN_MESSAGE = 10
 """Maximum number of lines that a message lists."""
+SHARP_DROP = 0.5
+"""Minimum score drop of a reported line, in nats per token (docs/decoding.md)."""
 
 
 def format_line_numbers(numbers: Sequence[int]) -> str:
