@@ -198,7 +198,7 @@ class EvaluationReport(ReportSection):
     format_version: int = FORMAT_VERSION
     nmt: str
     """Version of nmt."""
-    git_commit: str | None
+    commit: str | None
     """Git commit of nmt, if it runs from a checkout."""
     metrics: list[str] = list(DEFAULT_METRICS)
     """Metrics shown in tables and used to compare systems."""
@@ -220,7 +220,7 @@ def new_report(
     }
     return EvaluationReport(
         nmt=version("nmt"),
-        git_commit=git_commit() or None,
+        commit=git_commit() or None,
         metrics=list(metrics),
         systems=systems,
         test_sets=test_sets,
