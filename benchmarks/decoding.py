@@ -64,7 +64,6 @@ class Ours:
         engine: Any = self.translator.engine
         settings = {"beam_size": beam, "batch_size": batch, "batch_tokens": 100 * batch}
         engine.settings = self.config.decode.model_copy(update=settings)
-        engine.stop = "first" if beam == 1 else "exact"
         return self.translator.translate(lines)
 
 

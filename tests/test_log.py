@@ -18,7 +18,7 @@ from nmt.core.logging import (
     format_distinct_sizes,
     format_duration,
     format_size,
-    format_table,
+    format_two_columns,
     print_error,
     print_info,
     show_progress,
@@ -64,7 +64,7 @@ def test_format_size(count: float, text: str) -> None:
 
 
 def test_a_table_lines_its_values_up() -> None:
-    assert format_table([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
+    assert format_two_columns([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
 
 
 def test_an_error_is_marked_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:

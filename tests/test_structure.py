@@ -6,11 +6,15 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import grimp
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "nmt"
+FILES = sorted(PACKAGE.rglob("*.py"))
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 MAX_MODULE_LINES = 450
 MAX_TEST_NAME = 60
 TEST_NAME = re.compile(r"test(_[a-z0-9]+){2,}")
@@ -41,10 +45,42 @@ def list_test_functions() -> list[str]:
     ]
 
 
+def test_package_init_holds_only_a_docstring() -> None:
+    inits = [file for file in FILES if file.name == "__init__.py" and file.parent != PACKAGE]
+    assert inits
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in inits}
+    assert [file for file, tree in trees.items() if not ast.get_docstring(tree)] == []
+    assert [file for file, tree in trees.items() if len(tree.body) != 1] == []
+
+
+def test_package_root_holds_only_packages_and_errors() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+    }
+
+
+def test_package_has_at_most_12_modules() -> None:
+    modules = Counter(file.parent for file in FILES if file.name != "__init__.py")
+    assert {folder.name: count for folder, count in modules.items() if count > 12} == {}
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    assert {file.parent for file in FILES} == {
+        file.parent for file in FILES if file.name == "__init__.py"
+    }
+
+
+def test_package_has_no_vague_module_names() -> None:
+    names = {part for file in FILES for part in file.relative_to(PACKAGE).with_suffix("").parts}
+    assert not names & VAGUE_NAMES
+
+
 def test_modules_have_at_most_450_lines() -> None:
     lengths = {
         file.relative_to(ROOT).as_posix(): len(file.read_text(encoding="utf-8").splitlines())
-        for file in (ROOT / "nmt").rglob("*.py")
+        for file in FILES
     }
     assert {name: n for name, n in lengths.items() if n > MAX_MODULE_LINES} == {}
 

@@ -1,4 +1,4 @@
 """Infrastructure for all other packages: files, run folders, logging and processes.
 
-Modules here know nothing about translation and import nothing of nmt except `nmt.errors`.
+These modules are independent of translation. Of nmt, they import only `nmt.errors`.
 """

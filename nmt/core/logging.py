@@ -68,7 +68,7 @@ def format_columns(rows: Sequence[Sequence[str]], text_columns: int) -> list[str
     ]
 
 
-def format_table(rows: Iterable[tuple[str, str]]) -> str:
+def format_two_columns(rows: Iterable[tuple[str, str]]) -> str:
     """Return (name, value) rows as a text of two columns."""
     rows = list(rows)
     width = max(len(name) for name, _ in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import torch
@@ -30,11 +32,8 @@ def check_training(
             f"train.precision: expected bf16 or fp32 on the {device.type}, got fp16 "
             "(training in fp16 needs a CUDA device)"
         )
-    try:
+    with _report_failure("train.precision", config, precision, device):
         _train(config, precision, device)
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        message = _error_text("train.precision", config, precision, device, error)
-        raise DeviceError(message) from None
 
 
 def check_decoding(
@@ -48,27 +47,24 @@ def check_decoding(
         )
     if precision == "int8" and int8_kernel() is None:
         precision = "fp32"  # as `resolve_decoding_precision` selects
-    try:
+    with _report_failure("decode.precision", config, precision, device):
         _decode(config, precision, device)
+
+
+@contextmanager
+def _report_failure(
+    setting: str, config: RNNConfig | TransformerConfig, precision: str, device: torch.device
+) -> Iterator[None]:
+    """Turn an error of torch within the block into a DeviceError with its first sentence."""
+    try:
+        yield
     except (RuntimeError, NotImplementedError, TypeError) as error:
-        message = _error_text("decode.precision", config, precision, device, error)
-        raise DeviceError(message) from None
-
-
-def _error_text(
-    setting: str,
-    config: RNNConfig | TransformerConfig,
-    precision: str,
-    device: torch.device,
-    error: Exception,
-) -> str:
-    """Return a one-line message with the first sentence of torch's error."""
-    reason = str(error).partition("\n")[0].partition(". ")[0]
-    kind = f"{config.arch} with {config.cell}" if isinstance(config, RNNConfig) else config.arch
-    return (
-        f"{setting}: expected a number format that this {device.type} runs for {kind}, got "
-        f"{precision} (use fp32; torch says: {reason})"
-    )
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        kind = f"{config.arch} with {config.cell}" if isinstance(config, RNNConfig) else config.arch
+        raise DeviceError(
+            f"{setting}: expected a number format that this {device.type} runs for {kind}, got "
+            f"{precision} (use fp32; torch says: {reason})"
+        ) from None
 
 
 def tiny_config(config: RNNConfig | TransformerConfig) -> RNNConfig | TransformerConfig:

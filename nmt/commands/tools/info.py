@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.core.logging import format_size, print_info, print_result
-from nmt.core.logging import format_table as two_columns
+from nmt.core.logging import format_size, format_two_columns, print_info, print_result
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError
@@ -73,7 +72,7 @@ def run(options: InfoOptions) -> None:
     rows += [
         (f"auto ({device})", f"{name}: {reason}") for device, (name, reason) in automatic.items()
     ]
-    print_result(two_columns(rows))
+    print_result(format_two_columns(rows))
 
 
 def _devices() -> list[torch.device]:

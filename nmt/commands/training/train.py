@@ -21,8 +21,7 @@ from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
-from nmt.core.logging import RunLog, format_duration, print_info, print_result
-from nmt.core.logging import format_table as two_columns
+from nmt.core.logging import RunLog, format_duration, format_two_columns, print_info, print_result
 from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
 from nmt.core.run_dir import RunDir
@@ -91,7 +90,7 @@ def run(options: TrainOptions) -> int:
             inputs = build_inputs(restored, job.run, job.device, options, ranks, log)
         trainer, validator = build_trainer(restored, inputs, job.run, options, ranks, log)
         if options.dry_run:
-            print_result(two_columns(dry_run(trainer, validator).rows()))
+            print_result(format_two_columns(dry_run(trainer, validator).rows()))
             return EXIT_OK
         if ranks.is_main:
             stack.enter_context(record_failure(job.run))

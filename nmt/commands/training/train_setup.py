@@ -14,8 +14,7 @@ from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, print_info
-from nmt.core.logging import format_table as two_columns
+from nmt.core.logging import RunLog, format_two_columns, print_info
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
@@ -189,10 +188,7 @@ def build_inputs(
         measured["train.threads"] = threads
     if not config.is_explicit("tokenizer.vocab_size"):
         measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
-    share = train_corpus.multi_sentence_share()
-    if config.decode.split == "auto" and share is not None:
-        split = "sentences" if share <= MAX_MULTI_SENTENCE_SHARE else "length"
-        log.info(f"decode.split: {split}, as {share:.1%} of training lines hold several sentences")
+    if config.decode.split == "auto" and (split := choose_split(train_corpus, log)):
         measured["decode.split"] = split
     config = config.with_values(measured)
     if ranks.is_main and may_write:
@@ -209,6 +205,16 @@ def build_inputs(
         valid_corpus,
         old_digest,
     )
+
+
+def choose_split(corpus: Corpus, log: RunLog) -> str | None:
+    """Return the value of `decode.split` for the training lines; None if they were not counted."""
+    share = corpus.multi_sentence_share()
+    if share is None:
+        return None
+    split = "sentences" if share <= MAX_MULTI_SENTENCE_SHARE else "length"
+    log.info(f"decode.split: {split}, as {share:.1%} of training lines hold several sentences")
+    return split
 
 
 def build_trainer(
@@ -311,7 +317,7 @@ def describe_training(trainer: Trainer, inputs: TrainingInputs) -> str:
     tokenizers = inputs.tokenizers
     vocabulary = str(tokenizers.src.vocab_size)
     vocabulary += ", joint" if tokenizers.is_joint else f" / {tokenizers.tgt.vocab_size}"
-    return two_columns(
+    return format_two_columns(
         [
             ("run", str(trainer.run.path)),
             ("model", f"{config.model.arch}: {config.model.describe()}"),
