@@ -94,6 +94,13 @@ def test_architecture_page_lists_current_modules() -> None:
     assert subprocess.run(command).returncode == 0, "run scripts/list-modules"
 
 
+def test_restricted_pass_names_existing_tests() -> None:
+    script = (ROOT / "scripts" / "test").read_text(encoding="utf-8")
+    paths = re.findall(r"\btests/\S+", script)
+    assert len(paths) > 3
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_test_names_have_standard_form() -> None:
     names = list_test_functions()
     assert len(names) > 1000
