@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nmt.core.logging import (
+from nmt.core.console import (
     RED,
-    RunLog,
     format_columns,
     format_distinct_sizes,
     format_duration,
@@ -23,6 +22,7 @@ from nmt.core.logging import (
     print_info,
     show_progress,
 )
+from nmt.training.monitoring.run_log import RunLog
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_columns_are_aligned() -> None:
 
 def test_results_are_utf8_whatever_the_shell_speaks() -> None:
     code = (
-        "from nmt.core.logging import print_result; print('a'); print_result('± “ü”'); print('b')"
+        "from nmt.core.console import print_result; print('a'); print_result('± “ü”'); print('b')"
     )
     made = subprocess.run(
         [sys.executable, "-c", code],
@@ -169,7 +169,7 @@ def test_progress_off_a_terminal_prints_a_line_at_times(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 5.0, 30.0, 45.0, 60.0])
-    monkeypatch.setattr("nmt.core.logging.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("nmt.core.console.time.monotonic", lambda: next(clock))
     with show_progress("set: scoring", 400, always=True) as advance:
         for _ in range(4):
             advance(100)
@@ -181,7 +181,7 @@ def test_show_progress_without_a_total_prints_the_speed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 40.0])
-    monkeypatch.setattr("nmt.core.logging.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("nmt.core.console.time.monotonic", lambda: next(clock))
     with show_progress("translating", None, always=True, unit="lines") as advance:
         advance(1000)
     assert capsys.readouterr().err == "translating\ntranslating: 1,000, 25.0 lines/s\n"

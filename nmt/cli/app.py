@@ -11,7 +11,7 @@ import typer
 from nmt import __version__
 from nmt.cli import analysis, data, tools, training, translation
 from nmt.cli.command_groups import CommandGroup
-from nmt.core.logging import print_error
+from nmt.core.console import print_error
 from nmt.core.streams import check_streams
 from nmt.device.cpu_cores import TORCH_VARIABLES
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError

@@ -16,7 +16,7 @@ from nmt.config.loader import load_config
 from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
 from nmt.config.sections.decode import DecodeConfig
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.manifest import read_verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished_run, open_model, read_json
 from nmt.data.text.normalization import build_model_normalizers

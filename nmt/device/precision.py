@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.device import cpu
 from nmt.device.matrix_speed import measure_speed_ratio
 

@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from nmt.config.schema import Config
-from nmt.core.logging import format_duration
+from nmt.core.console import format_duration
 from nmt.runs.input_files import InputFile
 from nmt.runs.learning_curves import ValidCurve
 from nmt.runs.listing import (

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
-from nmt.core.logging import format_columns, format_duration, replace_unprintable
+from nmt.core.console import format_columns, format_duration, replace_unprintable
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
 from nmt.runs.summary import RunSummary, summarize_run

@@ -16,7 +16,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import text_set_languages
 from nmt.core import files
-from nmt.core.logging import format_duration, replace_unprintable
+from nmt.core.console import format_duration, replace_unprintable
 from nmt.core.run_dir import RunDir, read_json
 from nmt.core.version import git_commit
 from nmt.runs.input_files import TRAIN, VALID, InputFile, read_corpus_metas, read_input_files

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from nmt.core.logging import format_duration
+from nmt.core.console import format_duration
 from nmt.runs.chart_data import X_LABELS, Panel, XAxis
 
 ROWS = 14

@@ -9,8 +9,8 @@ from contextlib import closing, nullcontext
 import torch
 
 from nmt.config.schema import Config
+from nmt.core.console import format_duration
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, format_duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import build_epoch_planner
@@ -32,6 +32,7 @@ from nmt.training.micro_batches import MicroBatcher, MicroBatchOutOfMemory, is_o
 from nmt.training.monitoring.flops import count_flops
 from nmt.training.monitoring.loss_monitor import LossMonitor
 from nmt.training.monitoring.metrics import CompletedStep, StepMeter
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.optimizer import PLATEAU_PATIENCE, build_optimizer, learning_rate
 from nmt.training.signals import Signals, StopTraining
 from nmt.training.stopping import StoppingCriteria

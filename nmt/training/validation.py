@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from nmt.core import files
+from nmt.core.console import format_duration
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, format_duration
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
@@ -24,6 +24,7 @@ from nmt.errors import DataError
 from nmt.models.interface import evaluation_mode
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import ModelWithLoss
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.signals import Signals
 
 NUM_SAMPLES = 3

@@ -9,7 +9,7 @@ import pytest
 from commandline import done, nmt, settings
 from tinyruns import Tiny
 
-from nmt.core.logging import format_size
+from nmt.core.console import format_size
 
 
 def test_dry_run_prints_time_memory_and_disk(tiny: Tiny) -> None:

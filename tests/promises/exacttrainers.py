@@ -19,7 +19,6 @@ from tinytrainer import make_config, make_pairs
 from nmt.config.sections.data import TrainSet
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
@@ -31,6 +30,7 @@ from nmt.training.batch_stream import ScheduledBatch
 from nmt.training.checkpoints.state_hash import hash_state
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import Losses
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
 
 MODELS: dict[str, dict[str, Any]] = {

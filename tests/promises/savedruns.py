@@ -22,7 +22,6 @@ from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
@@ -31,6 +30,7 @@ from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.checkpoints.resume import newest_intact_checkpoint
 from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
 
 CHANGES = ("write", "mkdir", "symlink")

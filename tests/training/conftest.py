@@ -11,13 +11,13 @@ from memory_chunks import corpus_from_pairs
 from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
 
 

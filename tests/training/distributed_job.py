@@ -15,7 +15,6 @@ from memory_chunks import corpus_from_pairs
 from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup, connect_processes
-from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
@@ -23,6 +22,7 @@ from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.data_parallel import full_tensor
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
 
 MODELS: dict[str, dict[str, Any]] = {

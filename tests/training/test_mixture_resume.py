@@ -14,7 +14,6 @@ from tinytrainer import make_config, make_pairs
 from nmt.config.sections.data import AugmentConfig, TrainSet
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
@@ -25,6 +24,7 @@ from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import Losses
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
 
 UPDATES = 14

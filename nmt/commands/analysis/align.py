@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.logging import print_info, show_progress
+from nmt.core.console import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import RunDir, open_model
 from nmt.data.corpus.word_alignment import (

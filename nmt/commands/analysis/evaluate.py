@@ -13,7 +13,7 @@ from nmt.config.loader import load_config
 from nmt.config.sections.data import TextSet
 from nmt.config.text_sets import text_set_names
 from nmt.core import files
-from nmt.core.logging import print_info, print_result, show_progress
+from nmt.core.console import print_info, print_result, show_progress
 from nmt.core.outputs import check_outputs, write_or_warn
 from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.decoding.lines.statistics import format_line_numbers
 from nmt.decoding.loading import choose_run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks
 from nmt.data.corpus.filters import DropLog

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.data.datasets.catalogue import Download, find_dataset
 from nmt.data.datasets.download import delete_part, download_file
 from nmt.data.datasets.extraction import ExtractedText, extract_texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nmt.core.logging import format_size
+from nmt.core.console import format_size
 from nmt.data.datasets.catalogue import read_catalogue
 
 HEADER = ("name", "languages", "pairs", "download", "sums", "licence")

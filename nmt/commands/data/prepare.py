@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt.config.loader import load_config, resolve_run_dir
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.ownership import check_run_folder
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers

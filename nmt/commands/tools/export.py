@@ -8,7 +8,7 @@ from pathlib import Path
 from nmt.config.loader import load_config
 from nmt.config.model_config import ExportEngine
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.ownership import require_inside
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.core.logging import format_size, format_two_columns, print_info, print_result
+from nmt.core.console import format_size, format_two_columns, print_info, print_result
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError

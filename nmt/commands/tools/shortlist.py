@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
 from nmt.decoding.constraints.shortlist_training import build_shortlist

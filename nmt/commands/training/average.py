@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.run_dir import RunDir, open_model, open_run
 from nmt.errors import ConfigError
 from nmt.training.checkpoints.averaging import (

@@ -14,7 +14,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import COMPRESSIONS
 from nmt.core import files
-from nmt.core.logging import format_duration, print_info
+from nmt.core.console import format_duration, print_info
 from nmt.data.text.reader import read_pairs
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer

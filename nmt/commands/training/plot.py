@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmt.core.logging import print_info, print_result
+from nmt.core.console import print_info, print_result
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_run
 from nmt.errors import ConfigError, RunError, did_you_mean

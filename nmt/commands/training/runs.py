@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.logging import format_columns, print_info, print_result
+from nmt.core.console import format_columns, print_info, print_result
 from nmt.core.run_dir import open_run
 from nmt.runs.diff import compare_results, compare_validations, diff_input_files, diff_settings
 from nmt.runs.input_files import read_input_files

@@ -19,9 +19,9 @@ from nmt.commands.training.train_setup import (
 from nmt.config.loader import load_config, resolve_run_dir
 from nmt.config.schema import Config
 from nmt.core import files
+from nmt.core.console import format_duration, format_two_columns, print_info, print_result
 from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
-from nmt.core.logging import RunLog, format_duration, format_two_columns, print_info, print_result
 from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
 from nmt.core.run_dir import RunDir
@@ -54,6 +54,7 @@ from nmt.training.checkpoints.run_lock import (
     record_failure,
 )
 from nmt.training.monitoring.experiment_trackers import check_installed, open_loggers
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.planning.cost_estimate import CostEstimate, estimate_cost, folder_bytes
 from nmt.training.planning.dry_run import remove_outputs
 from nmt.training.signals import EXIT_CODES

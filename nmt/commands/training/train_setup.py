@@ -13,8 +13,8 @@ import torch
 from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
 from nmt.core import files
+from nmt.core.console import format_two_columns, print_info
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog, format_two_columns, print_info
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
@@ -42,6 +42,7 @@ from nmt.training.checkpoints.resume import (
     reuse_measured_settings,
     validation_digest,
 )
+from nmt.training.monitoring.run_log import RunLog
 from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer

@@ -13,7 +13,7 @@ import numpy as np
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.logging import print_info, show_progress
+from nmt.core.console import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
 from nmt.data.text.reader import read_lines, split_into_chunks

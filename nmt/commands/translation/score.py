@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.logging import print_info, show_progress
+from nmt.core.console import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, read_pairs, split_into_chunks
 from nmt.decoding.hypothesis import PairScore

@@ -16,7 +16,7 @@ from nmt.commands.translation.translate_options import TranslateOptions
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.commands.translation.translation_summary import TranslationSummary
 from nmt.core import files
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.data.text.compression import OPENERS
 from nmt.data.text.reader import read_byte_range, split_into_byte_ranges
 from nmt.errors import ConfigError, DataError

@@ -14,8 +14,8 @@ from nmt.commands.translation.shared_translation import translate_shared_file
 from nmt.commands.translation.translate_options import TranslateOptions as TranslateOptions
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.core import files
+from nmt.core.console import print_info, show_progress
 from nmt.core.distributed.environment import world_size
-from nmt.core.logging import print_info, show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, open_text, read_raw_lines
 from nmt.decoding.constraints.terminology import read_terminology

@@ -7,7 +7,7 @@ from heapq import heappush, heappushpop
 from typing import Any, NamedTuple
 
 from nmt.commands.translation.translate_options import TranslateOptions
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.decoding.lines.statistics import TranslationStatistics, format_line_numbers
 
 

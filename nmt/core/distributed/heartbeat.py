@@ -17,7 +17,7 @@ from threading import Event, Thread
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from nmt.core.logging import print_error
+from nmt.core.console import print_error
 from nmt.errors import EXIT_USER_ERROR, ConfigError
 
 TIMEOUT_VARIABLE = "NMT_WORKER_TIMEOUT"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.core.logging import print_info
+from nmt.core.console import print_info
 from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.core.logging import format_size, print_info
+from nmt.core.console import format_size, print_info
 from nmt.errors import DataError
 
 TIMEOUT = 60.0

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nmt.core.logging import format_columns, replace_unprintable
+from nmt.core.console import format_columns, replace_unprintable
 from nmt.evaluation.metrics import DECIMALS, DEFAULT_DECIMALS, METRIC_TITLES
 from nmt.evaluation.reports.report import EvaluationReport, TestSetReport
 

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 
 from nmt.core import files, manifest
-from nmt.core.logging import format_distinct_sizes
+from nmt.core.console import format_distinct_sizes
 from nmt.core.ownership import delete_own_folder, replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError

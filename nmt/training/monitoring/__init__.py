@@ -1,1 +1,1 @@
-"""Observe a training run: metrics, FLOP counts, loss spikes and experiment trackers."""
+"""Observe a training run: its log, metrics, FLOP counts, loss spikes and experiment trackers."""

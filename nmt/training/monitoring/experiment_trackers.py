@@ -14,9 +14,9 @@ from typing import Any
 
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.logging import MetricsRecord, RecordSink
 from nmt.core.run_dir import RunDir
 from nmt.errors import ConfigError
+from nmt.training.monitoring.run_log import MetricsRecord, RecordSink
 
 
 def check_installed(names: Sequence[str]) -> None:

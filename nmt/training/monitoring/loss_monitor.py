@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import RunLog
 from nmt.data.corpus.corpus import Corpus
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
@@ -24,6 +23,7 @@ from nmt.training.data_parallel import full_tensor
 from nmt.training.loss import Losses
 from nmt.training.micro_batches import describe_lines
 from nmt.training.monitoring.metrics import CompletedStep
+from nmt.training.monitoring.run_log import RunLog
 
 MAX_SKIPPED_STEPS = 20
 """Number of steps skipped in a row at which training ends.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from nmt.core import files
-from nmt.core.logging import format_duration, format_size
+from nmt.core.console import format_duration, format_size
 from nmt.core.ownership import delete_own_folder
 from nmt.data.batching.batches import Batch, largest_batches
 from nmt.device.memory import peak_memory

@@ -7,8 +7,8 @@ import math
 import torch
 
 from nmt.config.schema import Config
+from nmt.core.console import format_size
 from nmt.core.distributed.process_group import ProcessGroup
-from nmt.core.logging import format_size
 from nmt.data.batching.batches import largest_batches
 from nmt.data.batching.epochs import EpochWindow
 from nmt.device.memory import available_memory, peak_memory

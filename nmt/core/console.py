@@ -1,30 +1,18 @@
-"""Output of commands: results on stdout, messages on stderr, and the log files of a run."""
+"""Output of commands: results on stdout, messages and progress on stderr, and their formats."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from nmt.core import files
 from nmt.core.distributed.environment import world_size
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 PROGRESS_SECONDS = 20.0
 """Seconds between two lines of progress if stderr is not a terminal."""
 RED, RESET = "\033[31m", "\033[0m"
-MetricsRecord = dict[str, Any]
-"""A line of `metrics.jsonl`: its kind, the update, and measured values."""
-RecordSink = Callable[[MetricsRecord], None]
-"""Receives each record as it is written (nmt/training/monitoring/experiment_trackers.py)."""
 
 
 def print_error(message: str) -> None:
@@ -147,71 +135,3 @@ class _ProgressLines:
         if self.total:
             eta = f", ETA {format_duration((self.total - self.completed) / speed)}"
         print_info(f"{self.label}: {self.completed:,}{total}, {speed:,.1f} {self.unit}/s{eta}")
-
-
-class RunLog:
-    """The log of one run: messages to stderr and `train.log`, measurements to `metrics.jsonl`.
-
-    On a terminal, a progress bar is shown below the messages; elsewhere, its text is printed as a
-    message at every log step. A muted log, for ranks other than the main process, writes nothing.
-    Without a log file, as in a dry run, messages go to stderr only.
-    """
-
-    def __init__(self, log_file: Path | None, metrics_file: Path, mute: bool = False) -> None:
-        self.mute = mute
-        self.log_file = log_file
-        self.metrics_file = metrics_file
-        self.metrics_sinks: list[RecordSink] = []
-        """Receivers of metrics records beside the file, such as experiment trackers."""
-        self.bar: tqdm[Any] | None = None
-
-    def info(self, message: str, file_message: str | None = None) -> None:
-        """Print a message above the progress bar and append it to the log file with the time.
-
-        `file_message` replaces the message in the log file.
-        """
-        if self.mute:
-            return
-        timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        if self.log_file is not None:
-            for line in (message if file_message is None else file_message).split("\n"):
-                files.append_line(self.log_file, f"{timestamp}  {line}")
-        if self.bar is None:
-            print_info(message)
-        else:
-            self.bar.clear()
-            print_info(message)
-            self.bar.refresh()
-
-    def write_metrics(self, kind: str, values: dict[str, Any]) -> None:
-        """Append a record to `metrics.jsonl` and send it to all sinks; inf and NaN become null."""
-        if self.mute:
-            return
-        record = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in {"kind": kind, **values}.items()
-        }
-        files.append_line(self.metrics_file, json.dumps(record, allow_nan=False))
-        for sink in self.metrics_sinks:
-            sink(record)
-
-    def start_bar(self, total: int | None, completed: int) -> None:
-        """Show a progress bar of updates if stderr is a terminal."""
-        if sys.stderr.isatty() and not self.mute:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, initial=completed, unit="update", dynamic_ncols=True)
-
-    def report_progress(self, updates: int, text: str, print_line: bool) -> None:
-        """Advance the bar by `updates`; without a bar, print `text` if `print_line` is set."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update(updates)
-        elif print_line:
-            self.info(text)
-
-    def stop_bar(self) -> None:
-        """Remove the progress bar."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
