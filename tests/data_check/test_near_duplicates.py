@@ -32,7 +32,9 @@ from nmt.data_check.near_duplicates import (
         ("a  b", "a b", 1.0),
     ],
 )
-def test_jaccard_equals_manual_result(first: str, second: str, expected: float) -> None:
+def test_jaccard_index_of_words_equals_manual_result(
+    first: str, second: str, expected: float
+) -> None:
     assert jaccard_index(extract_ngrams(first), extract_ngrams(second)) == pytest.approx(expected)
 
 
@@ -42,7 +44,7 @@ def replace_character(text: str, rng: random.Random) -> str:
     return text[:index] + rng.choice(string.ascii_letters) + text[index + 1 :]
 
 
-def test_candidates_contain_near_duplicates_and_few_others() -> None:
+def test_find_candidates_edited_lines_are_found_with_few_extras() -> None:
     rng = random.Random(1)
     lines = [line for line in demo_lines("train.en") if len(line) > 40][:1000]
     pairs = [(line, replace_character(line, rng)) for line in lines]
@@ -57,7 +59,7 @@ def test_candidates_contain_near_duplicates_and_few_others() -> None:
     assert len(false_candidates) < len(lines)
 
 
-def test_verified_duplicates_include_all_exact_copies() -> None:
+def test_verify_candidates_exact_copies_are_duplicates() -> None:
     lines = demo_lines("train.fr")[:2000]
     lines += lines[:50]
     rows = np.flatnonzero(find_first_occurrences(hash_lines(lines)) == np.arange(len(lines)))
@@ -73,7 +75,7 @@ def test_verified_duplicates_include_all_exact_copies() -> None:
     assert all(earlier < later for later, earlier in duplicates.items())
 
 
-def test_minhash_keys_do_not_depend_on_other_lines() -> None:
+def test_compute_minhash_keys_of_a_line_ignores_other_lines() -> None:
     lines = ["", "a", "é" * 9, "some longer line of text", "🙂 emoji and \x85 odd ones", " "]
     single_keys = np.concatenate([compute_minhash_keys([line]) for line in lines])
     assert (compute_minhash_keys(lines) == single_keys).all()
@@ -86,7 +88,7 @@ def test_hash_lines_ignores_repeated_spaces() -> None:
     assert blank == 0
 
 
-def test_index_finds_exact_and_near_copies() -> None:
+def test_duplicate_index_finds_exact_and_near_copies() -> None:
     held_out = demo_lines("test.en")
     index = DuplicateIndex(held_out)
     position = next(i for i, line in enumerate(held_out) if len(line) > 60)
@@ -96,7 +98,7 @@ def test_index_finds_exact_and_near_copies() -> None:
     assert index.find_near(lines, compute_minhash_keys(lines)) == {0: position, 1: position}
 
 
-def test_index_without_text_finds_nothing() -> None:
+def test_duplicate_index_without_text_finds_nothing() -> None:
     lines = ["some line"]
     assert DuplicateIndex([]).find_near(lines, compute_minhash_keys(lines)) == {}
     assert DuplicateIndex([""]).find_near([""], compute_minhash_keys([""])) == {}

@@ -37,7 +37,7 @@ CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
         ("a" * 2000, []),
     ],
 )
-def test_check_line_returns_expected_kinds(text: str, kinds: list[str]) -> None:
+def test_check_line_with_fault_returns_its_kind(text: str, kinds: list[str]) -> None:
     assert [kind for kind, _, _ in check_line(text, "src")] == kinds
 
 
@@ -59,7 +59,7 @@ def test_check_line_returns_expected_kinds(text: str, kinds: list[str]) -> None:
         ("see https://a.org/b1.", "voir https://a.org/b2.", ["url"]),
     ],
 )
-def test_check_pair_returns_expected_kinds(src: str, tgt: str, kinds: list[str]) -> None:
+def test_check_pair_with_fault_returns_its_kind(src: str, tgt: str, kinds: list[str]) -> None:
     assert [kind for kind, _, _ in check_pair(src, tgt)] == kinds
 
 
@@ -81,13 +81,13 @@ def test_check_pair_returns_expected_kinds(src: str, tgt: str, kinds: list[str])
         ("Voilà ! Où est-il ?", False),
     ],
 )
-def test_is_tokenized_depends_on_script(text: str, tokenized: bool) -> None:
+def test_is_tokenized_text_of_any_script_is_recognized(text: str, tokenized: bool) -> None:
     assert is_tokenized(text) is tokenized
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
 @pytest.mark.parametrize("code", ["ja", "zh"])
-def test_is_tokenized_real_references_are_not(code: str) -> None:
+def test_is_tokenized_published_references_are_not(code: str) -> None:
     """Published references are not tokenized; with random spaces they are."""
     file = CORPORA / "metric-check" / f"generaltest2023.en-{code}.ref.refA.{code}"
     lines = file.read_text("utf-8").split("\n")[:-1]
@@ -100,7 +100,7 @@ def test_is_tokenized_real_references_are_not(code: str) -> None:
     assert sum(map(is_tokenized, spaced)) >= 0.9 * len(lines)
 
 
-def test_excerpt_is_printable_and_short() -> None:
+def test_excerpt_long_text_is_cut_and_controls_escaped() -> None:
     assert excerpt("a\x0bb") == "a\\u000bb"
     assert excerpt("x" * 60) == "x" * 60
     assert excerpt("x" * 61) == "x" * 59 + "…"

@@ -76,7 +76,7 @@ def test_remedy_setting_removes_the_finding(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kind_has_a_remedy_and_is_documented(kind: str) -> None:
+def test_finding_kind_has_a_remedy_and_is_documented(kind: str) -> None:
     """A remedy is a setting, manual work, or the statement that none is needed."""
     remedy, setting = KINDS[kind].remedy, KINDS[kind].setting
     assert (setting is None) == remedy.startswith(("by hand: ", "none needed"))

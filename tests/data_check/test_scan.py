@@ -35,7 +35,7 @@ def test_scan_counts_lines_at_line_feeds_only(report: ScanReport) -> None:
     assert len(report.lengths) == CLEAN_LINES
 
 
-def test_scan_chunk_size_and_processes_change_nothing(
+def test_scan_small_chunks_in_two_processes_is_equal(
     nasty: Nasty, report: ScanReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan_module, "MIN_PAIRS_FOR_PROCESSES", 1)
@@ -81,7 +81,7 @@ def test_scan_japanese_with_spaces_is_tokenized(side: str, tmp_path: Path) -> No
 
 
 def test_scan_file_formats_give_the_same_findings(tmp_path: Path) -> None:
-    """Two files, the same text in two parts, TSV and JSON lines."""
+    """Compare two files with the same text in two parts, as TSV and as JSON lines."""
     src, tgt = (demo_lines(f"valid.{language}") for language in ("en", "fr"))
     src[300] += " &amp;"
     tgt[100:200] = [*tgt[101:200], tgt[100]]
@@ -139,7 +139,7 @@ def test_scan_swapped_related_languages_are_warnings(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
 def test_scan_planted_languages_in_real_text_are_found(tmp_path: Path) -> None:
-    """200 lines in three languages among 29,000 German ones."""
+    """Replace 200 of 29,000 German lines by lines in three other languages."""
     folder = CORPORA / "multi30k"
     sides = {
         code: (folder / f"train.{code}").read_text("utf-8").split("\n")[:-1]

@@ -13,14 +13,14 @@ from nmt.runs.learning_curves import LearningCurves, read_curves
 
 
 @pytest.fixture
-def recorded(tmp_path: Path) -> LearningCurves:
+def curves(tmp_path: Path) -> LearningCurves:
     run = RunDir(tmp_path)
     write_metrics(run, [train_record(40), train_record(80), valid_record(80), valid_record(100)])
     return read_curves(run)
 
 
-def test_build_panels_marks_training_and_validation(recorded: LearningCurves) -> None:
-    [loss, bleu] = build_panels([("one", recorded), ("two", recorded)], ["loss", "bleu"], "updates")
+def test_build_panels_marks_training_and_validation(curves: LearningCurves) -> None:
+    [loss, bleu] = build_panels([("one", curves), ("two", curves)], ["loss", "bleu"], "updates")
     assert [series.label for series in loss.series] == [
         "a one, training",
         "A one, validation",
@@ -33,16 +33,16 @@ def test_build_panels_marks_training_and_validation(recorded: LearningCurves) ->
 
 
 @pytest.mark.parametrize("kind", PANEL_KINDS)
-def test_build_panels_supports_every_kind(recorded: LearningCurves, kind: str) -> None:
-    [drawn] = build_panels([("one", recorded)], [kind], "updates")
-    assert all(series.y for series in drawn.series)
-    assert drawn.series
+def test_build_panels_of_any_kind_contain_values(curves: LearningCurves, kind: str) -> None:
+    [panel] = build_panels([("one", curves)], [kind], "updates")
+    assert all(series.y for series in panel.series)
+    assert panel.series
 
 
-def test_build_panels_x_axis_is_time_or_epochs(recorded: LearningCurves) -> None:
-    [by_time] = build_panels([("one", recorded)], ["bleu"], "seconds")
+def test_build_panels_x_axis_is_time_or_epochs(curves: LearningCurves) -> None:
+    [by_time] = build_panels([("one", curves)], ["bleu"], "seconds")
     assert by_time.series[0].x == [9, 11]
-    [by_epoch] = build_panels([("one", recorded)], ["bleu"], "epoch")
+    [by_epoch] = build_panels([("one", curves)], ["bleu"], "epoch")
     assert by_epoch.series[0].x == [2, 2], "the last record of training was in epoch 2"
 
 

@@ -40,7 +40,7 @@ def test_diff_settings_ignores_explicit_defaults(tmp_path: Path) -> None:
     assert not [row for row in diff_settings(plain, explicit) if row[0].startswith("model.")]
 
 
-def test_diff_settings_of_one_architecture_are_unknown(tmp_path: Path) -> None:
+def test_diff_settings_missing_in_one_architecture_are_dashes(tmp_path: Path) -> None:
     rnn = load_config(write_run(tmp_path / "a").config)
     config = CONFIG.replace("model: {d_embed: 8, d_hidden: 8}", "model: {arch: transformer}")
     transformer = load_config(write_run(tmp_path / "b", config=config).config)
@@ -61,7 +61,7 @@ def test_diff_input_files_compares_content(tmp_path: Path) -> None:
     ]
 
 
-def test_diff_input_files_without_corpus(tmp_path: Path) -> None:
+def test_diff_input_files_missing_corpus_shows_dashes(tmp_path: Path) -> None:
     run_a, run_b = write_run(tmp_path / "a"), RunDir(tmp_path / "b")
     assert read_input_files(run_b) == {"tokenizer": [], "train": [], "valid": []}
     rows = diff_input_files(read_input_files(run_a), read_input_files(run_b))

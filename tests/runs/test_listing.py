@@ -109,7 +109,7 @@ def test_format_table_shows_damaged_run(tmp_path: Path) -> None:
     damaged = RunDir(tmp_path / "damaged")
     damaged.path.mkdir()
     damaged.config.write_text("data: [")
-    shown = format_table(summarize_runs(tmp_path), 80)
-    assert "good     stopped" in shown
-    assert "damaged  damaged" in shown
-    assert f"{damaged.config}:1: " in shown.replace("\n  ", " ")
+    table = format_table(summarize_runs(tmp_path), 80)
+    assert "good     stopped" in table
+    assert "damaged  damaged" in table
+    assert f"{damaged.config}:1: " in table.replace("\n  ", " ")

@@ -74,7 +74,7 @@ def test_write_card_front_matter_is_valid_for_hub(run: RunDir) -> None:
     assert metadata["metrics"] == ["bleu", "chrf", "ter"]
 
 
-def test_write_card_quotes_no_and_omits_other_codes(tmp_path: Path) -> None:
+def test_write_card_keeps_code_no_and_omits_zh_hant(tmp_path: Path) -> None:
     config = CONFIG.replace("src: en, tgt: fr", "src: 'no', tgt: zh_Hant")
     run = write_run(tmp_path / "run", updates=400, config=config)
     finish(run)
@@ -101,7 +101,7 @@ def test_write_card_without_test_sets_says_so(run: RunDir) -> None:
     assert "No test set was scored." in run.model_card.read_text()
 
 
-def test_write_card_partial_signature_names_test_sets(run: RunDir) -> None:
+def test_write_card_different_signatures_name_their_sets(run: RunDir) -> None:
     report = json.loads(run.report.read_text())
     report["test_sets"]["talks"]["systems"]["run"]["scores"]["signatures"]["bleu"] = (
         "nrefs:1|tok:zh"

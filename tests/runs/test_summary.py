@@ -18,7 +18,7 @@ from nmt.runs.summary import count_parameters, summarize_run
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
-def test_summary_of_stopped_run(tmp_path: Path) -> None:
+def test_summary_of_stopped_run_has_progress_and_best(tmp_path: Path) -> None:
     summary = summarize_run(write_run(tmp_path / "run"), "run")
     assert summary.problems == []
     assert (summary.state, summary.why) == ("stopped", "--resume continues after update 200")
@@ -65,7 +65,7 @@ def test_summary_of_killed_run_names_process(tmp_path: Path) -> None:
     assert summary.why == "process 7 on x was killed, --resume continues after update 200"
 
 
-def test_summary_of_preparing_run_has_no_config(tmp_path: Path) -> None:
+def test_summary_of_locked_run_without_config_is_preparing(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with files.hold_lock(run.lock, "process 7 on x"):
         summary = summarize_run(run, "run")
@@ -75,7 +75,7 @@ def test_summary_of_preparing_run_has_no_config(tmp_path: Path) -> None:
     assert (summary.state, summary.why) == ("stopped", "process 7 on x was killed")
 
 
-def test_summary_of_finished_tested_and_failed_run(tmp_path: Path) -> None:
+def test_summary_of_finished_or_failed_run_names_reason(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400)
     finish(run)
     summary = summarize_run(run, "run")
@@ -88,7 +88,7 @@ def test_summary_of_finished_tested_and_failed_run(tmp_path: Path) -> None:
     assert (summary.state, summary.why) == ("failed", "OSError: no space left")
 
 
-def test_summary_of_prepared_run(tmp_path: Path) -> None:
+def test_summary_without_checkpoint_is_prepared(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     shutil.rmtree(run.checkpoints)
     files.remove(run.metrics)
@@ -96,7 +96,9 @@ def test_summary_of_prepared_run(tmp_path: Path) -> None:
     assert (summary.state, summary.update, summary.parameters) == ("prepared", 0, None)
 
 
-def test_summary_without_locks_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_without_lock_support_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
@@ -117,8 +119,8 @@ def test_summary_report_ignores_unknown_content(tmp_path: Path) -> None:
     }
     assert (report.tests["test"].chrf, report.tests["test"].lines) == (50, 3)
     assert report.tests["long"].signatures.keys() == {"bleu", "chrf", "ter"}
-    odd = '{"systems": {"r": {"scores": {"bleu": null, "new": [1]}}}}'
-    run.report.write_text(f'{{"test_sets": {{"a": {odd}, "b": 7}}, "systems": []}}')
+    partial_set = '{"systems": {"r": {"scores": {"bleu": null, "new": [1]}}}}'
+    run.report.write_text(f'{{"test_sets": {{"a": {partial_set}, "b": 7}}, "systems": []}}')
     summary = summarize_run(run, "run")
     assert summary.problems == []
     assert {name: scores.bleu for name, scores in summary.report.tests.items()} == {
@@ -184,7 +186,7 @@ def test_summary_invalid_values_are_none(tmp_path: Path) -> None:
     assert (summary.update, summary.best, summary.best_update) == (0, None, None)
 
 
-def test_summary_of_first_release_run() -> None:
+def test_summary_of_first_release_run_has_no_problems() -> None:
     summary = summarize_run(RunDir(FROZEN), "v1")
     assert (summary.state, summary.problems) == ("finished", [])
     assert (summary.update, summary.metric, summary.pairs) == (300, "bleu", None)
@@ -198,7 +200,7 @@ def test_count_parameters_reads_weights(tmp_path: Path) -> None:
     assert count_parameters(tmp_path) is None
 
 
-def test_summary_of_average(tmp_path: Path) -> None:
+def test_summary_of_averaged_run_has_state_average(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     run.metrics.unlink()
     run.average.write_text('{"checkpoints": []}')

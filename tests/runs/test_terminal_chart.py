@@ -62,10 +62,10 @@ def test_render_panel_marks_cells_of_several_runs() -> None:
 
 @pytest.mark.parametrize("width", [1, 40, 80, 200])
 def test_render_panel_fits_width(width: int) -> None:
-    drawn = render_panel(
+    chart = render_panel(
         make_panel(make_series("a", [3.0, 123_456], [1e-9, 1e9])), width, 123_456, "updates"
     )
-    assert max(map(len, drawn.split("\n"))) <= max(width, AREA + 20)
+    assert max(map(len, chart.split("\n"))) <= max(width, AREA + 20)
 
 
 @pytest.mark.parametrize("y", [0.0, 3.0, -1.0])
@@ -76,12 +76,12 @@ def test_render_panel_draws_single_point(y: float, log: bool) -> None:
 
 
 def test_render_panel_labels_x_axis() -> None:
-    drawn = render_panel(
+    chart = render_panel(
         make_panel(make_series("a", [0, 7200], [0, 1])), 80, 7200, "seconds"
     ).split("\n")
-    assert drawn[ROWS + 2].split() == ["0", "1h00m", "2h00m", "time"]
-    drawn = render_panel(make_panel(make_series("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
-    assert drawn[ROWS + 2].split() == ["0", "1.5", "3", "epochs"]
+    assert chart[ROWS + 2].split() == ["0", "1h00m", "2h00m", "time"]
+    chart = render_panel(make_panel(make_series("a", [0, 3], [0, 1])), 80, 3, "epoch").split("\n")
+    assert chart[ROWS + 2].split() == ["0", "1.5", "3", "epochs"]
 
 
 def test_render_panel_without_records_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Trainers over one small corpus, in float32 on the CPU, that say nothing."""
+"""Fixtures that build trainers on one small corpus."""
 
 from __future__ import annotations
 

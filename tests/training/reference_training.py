@@ -42,14 +42,14 @@ def cell(w: Weights, prefix: str, suffix: str, x: Tensor, state: list[Tensor]) -
     """Return the next state of a GRU (h) or an LSTM (h, c)."""
     kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     w_ih, w_hh, b_ih, b_hh = (w[f"{prefix}.{kind}_l0{suffix}"] for kind in kinds)
-    into, recurrent = w_ih @ x + b_ih, w_hh @ state[0] + b_hh
+    input_gates, recurrent = w_ih @ x + b_ih, w_hh @ state[0] + b_hh
     if len(state) == 1:
-        r_x, z_x, n_x = into.chunk(3)
+        r_x, z_x, n_x = input_gates.chunk(3)
         r_h, z_h, n_h = recurrent.chunk(3)
         r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
         n = torch.tanh(n_x + r * n_h)
         return [(1 - z) * n + z * state[0]]
-    i, f, g, o = (into + recurrent).chunk(4)
+    i, f, g, o = (input_gates + recurrent).chunk(4)
     c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(c), c]
 
@@ -89,23 +89,23 @@ def recurrent(
             final = (
                 finals[1][part] if wiring == "bahdanau" else torch.cat([f[part] for f in finals])
             )
-            mapped = linear(w, f"bridge.maps.0.{part}", final)
-            state.append(torch.tanh(mapped) if part == 0 else mapped)
+            projected = linear(w, f"bridge.maps.0.{part}", final)
+            state.append(torch.tanh(projected) if part == 0 else projected)
         feed = values.new_zeros(w["decoder.readout.weight"].size(0))
         outputs = []
         for token in tgt:
-            before, entering = state[0], tgt_table[token]
+            before, inputs = state[0], tgt_table[token]
             if wiring == "bahdanau":
                 context = attend(w, before, values)
-                state = cell(w, "decoder.layers.0.rnn", "", torch.cat([entering, context]), state)
-                units = linear(w, "decoder.readout", torch.cat([before, entering, context]))
+                state = cell(w, "decoder.layers.0.rnn", "", torch.cat([inputs, context]), state)
+                units = linear(w, "decoder.readout", torch.cat([before, inputs, context]))
                 outputs.append(units.view(-1, 2).max(1).values)
                 continue
             if feeding:
-                entering = torch.cat([entering, feed])
-            state = cell(w, "decoder.layers.0.rnn", "", entering, state)
-            both = torch.cat([attend(w, state[0], values), state[0]])
-            feed = torch.tanh(linear(w, "decoder.readout", both))
+                inputs = torch.cat([inputs, feed])
+            state = cell(w, "decoder.layers.0.rnn", "", inputs, state)
+            readout_input = torch.cat([attend(w, state[0], values), state[0]])
+            feed = torch.tanh(linear(w, "decoder.readout", readout_input))
             outputs.append(feed)
         return torch.stack(outputs)
 
@@ -134,8 +134,8 @@ def multi_head(
         piece = slice(head * width, (head + 1) * width)
         scores = query[:, piece] @ key[:, piece].t() / math.sqrt(width)
         if causal:
-            ahead = torch.ones_like(scores, dtype=torch.bool).triu(1)
-            scores = scores.masked_fill(ahead, -math.inf)
+            future = torch.ones_like(scores, dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(future, -math.inf)
         contexts.append(torch.softmax(scores, 1) @ value[:, piece])
     return linear(w, f"{name}.output", torch.cat(contexts, 1))
 
@@ -161,17 +161,17 @@ def transformer(layers: int, heads: int) -> Hidden:
         x = embedded(src_table, src)
         for i in range(layers):
             name = f"encoder.{i}"
-            entering = norm(w, f"{name}.attention_sum.norm", x)
-            x = x + multi_head(w, f"{name}.attention", heads, entering, entering, causal=False)
+            inputs = norm(w, f"{name}.attention_sum.norm", x)
+            x = x + multi_head(w, f"{name}.attention", heads, inputs, inputs, causal=False)
             x = x + feed_forward(w, f"{name}.feed_forward", x)
         memory = norm(w, "encoder_norm", x)
         x = embedded(tgt_table, tgt)
         for i in range(layers):
             name = f"decoder.{i}"
-            entering = norm(w, f"{name}.past_sum.norm", x)
-            x = x + multi_head(w, f"{name}.past", heads, entering, entering, causal=True)
-            entering = norm(w, f"{name}.cross_sum.norm", x)
-            x = x + multi_head(w, f"{name}.cross", heads, entering, memory, causal=False)
+            inputs = norm(w, f"{name}.past_sum.norm", x)
+            x = x + multi_head(w, f"{name}.past", heads, inputs, inputs, causal=True)
+            inputs = norm(w, f"{name}.cross_sum.norm", x)
+            x = x + multi_head(w, f"{name}.cross", heads, inputs, memory, causal=False)
             x = x + feed_forward(w, f"{name}.feed_forward", x)
         return norm(w, "decoder_norm", x)
 
@@ -185,8 +185,8 @@ def smoothed_loss(w: Weights, hidden: Tensor, targets: list[int], smoothing: flo
     """Return the sum over tokens of -(1 - e) log p(target) - e mean log p."""
     table = tables(w)[2]
     log_p = F.log_softmax(hidden @ table.t() + w["output.bias"], 1)
-    hit = log_p[range(len(targets)), targets]
-    return -((1 - smoothing) * hit + smoothing * log_p.mean(1)).sum()
+    target_log_p = log_p[range(len(targets)), targets]
+    return -((1 - smoothing) * target_log_p + smoothing * log_p.mean(1)).sum()
 
 
 class Adam:

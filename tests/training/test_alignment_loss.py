@@ -18,8 +18,8 @@ from nmt.training.loss import LOG_WEIGHT_OUTSIDE_WINDOW, Losses, ModelWithLoss, 
 from nmt.training.monitoring.flops import FlopsPerToken
 from nmt.training.monitoring.metrics import StepMeter
 
-PLACES, SOURCES = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
-SHARES = torch.tensor([0.5, 0.5, 1.0])
+TGT_POSITIONS, SRC_POSITIONS = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
+LINK_WEIGHTS = torch.tensor([0.5, 0.5, 1.0])
 
 
 def make_batch(**changes: Any) -> MicroBatch:
@@ -30,9 +30,9 @@ def make_batch(**changes: Any) -> MicroBatch:
         "tgt_in": torch.tensor([[2, 8], [2, 9]]),
         "targets": torch.tensor([8, 3, 9, 3]),
         "positions": torch.tensor([0, 1, 2, 3]),
-        "link_tgt_positions": PLACES,
-        "link_src_positions": SOURCES,
-        "link_weights": SHARES,
+        "link_tgt_positions": TGT_POSITIONS,
+        "link_src_positions": SRC_POSITIONS,
+        "link_weights": LINK_WEIGHTS,
     }
     return MicroBatch(**{**tensors, **changes})
 
@@ -122,22 +122,22 @@ def test_alignment_weight_counts_in_training_only() -> None:
     model = build_model(RNNConfig(d_embed=8, d_hidden=8, dropout=0.0), 12, 12, 0)
     plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, alignment_weight=0.5)
     batch = make_batch()
-    none = torch.empty(0, dtype=torch.int64)
-    without = make_batch(
-        link_tgt_positions=none, link_src_positions=none, link_weights=torch.empty(0)
+    empty = torch.empty(0, dtype=torch.int64)
+    unlinked = make_batch(
+        link_tgt_positions=empty, link_src_positions=empty, link_weights=torch.empty(0)
     )
     with torch.no_grad():
-        base = float(plain.total(plain.train()(batch)))
+        plain_loss = float(plain.total(plain.train()(batch)))
         _, trace = model.decode(model.encode(batch.src, batch.src_len), batch.tgt_in, trace=True)
         assert trace is not None
-        losses = [float(guided.total(guided.train()(b))) for b in (batch, without)]
-        expected = base + 0.5 * float(alignment_loss(trace, batch))
-        assert losses == [pytest.approx(expected), pytest.approx(base)]
-        assert float(guided.total(guided.eval()(batch))) == pytest.approx(base)
+        losses = [float(guided.total(guided.train()(b))) for b in (batch, unlinked)]
+        expected = plain_loss + 0.5 * float(alignment_loss(trace, batch))
+        assert losses == [pytest.approx(expected), pytest.approx(plain_loss)]
+        assert float(guided.total(guided.eval()(batch))) == pytest.approx(plain_loss)
 
 
 def test_step_meter_records_both_losses_per_token() -> None:
-    """Four target tokens, of which two are linked, twice over."""
+    """The batch has four target tokens, of which two are linked. It is added twice."""
     batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(1, 1), None)
     losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
     for _ in range(2):

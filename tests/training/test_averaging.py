@@ -21,8 +21,8 @@ def weights_file(file: Path, **weights: torch.Tensor) -> Path:
 
 
 def test_mean_weights_is_nearest_fp32_to_exact_mean(tmp_path: Path) -> None:
-    draw = torch.Generator().manual_seed(3)
-    tensors = [torch.randn(50, generator=draw) * 10.0**i for i in range(-3, 4)]
+    generator = torch.Generator().manual_seed(3)
+    tensors = [torch.randn(50, generator=generator) * 10.0**i for i in range(-3, 4)]
     names = [weights_file(tmp_path / f"{i}", w=tensor) for i, tensor in enumerate(tensors)]
     rows = zip(*(tensor.tolist() for tensor in tensors), strict=True)
     exact = [float(sum(map(Fraction, row)) / len(row)) for row in rows]
@@ -33,11 +33,11 @@ def test_mean_weights_is_nearest_fp32_to_exact_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("times", [1, 2, 3, 7])
 def test_mean_weights_of_equal_files_is_bit_exact(tmp_path: Path, times: int) -> None:
-    draw = torch.Generator().manual_seed(times)
+    generator = torch.Generator().manual_seed(times)
     weights = {
         "special": SPECIAL,
-        "plain": torch.randn(1000, generator=draw),
-        "half": torch.randn(9, generator=draw).bfloat16(),
+        "plain": torch.randn(1000, generator=generator),
+        "half": torch.randn(9, generator=generator).bfloat16(),
     }
     file = weights_file(tmp_path / "a", **weights)
     for name, mean in mean_weights([file] * times).items():
@@ -60,7 +60,7 @@ def test_mean_weights_of_other_shapes_names_first_tensor(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("size", [0, 4, 60, -1])
 def test_mean_weights_of_damaged_file_names_it(tmp_path: Path, size: int) -> None:
-    intact = weights_file(tmp_path / "whole", a=torch.ones(100))
+    intact = weights_file(tmp_path / "intact", a=torch.ones(100))
     damaged = tmp_path / "damaged"
     damaged.write_bytes(intact.read_bytes()[:size])
     with pytest.raises(RunError, match="damaged: expected a safetensors file, got a damaged one"):

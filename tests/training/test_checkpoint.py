@@ -69,7 +69,7 @@ def test_load_checkpoint_of_other_shape_is_refused(make_trainer: MakeTrainer) ->
         load_checkpoint(folder, loaded.model, loaded.optimizer)
 
 
-def test_save_checkpoint_leaves_no_other_files(make_trainer: MakeTrainer) -> None:
+def test_save_checkpoint_twice_leaves_no_other_files(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     for _ in range(2):
         folder = save_checkpoint(trainer.run, trainer.state, trainer.model, trainer.optimizer)

@@ -31,12 +31,12 @@ def test_estimate_cost_predicts_checkpoint_size(
     cost = estimate(make_trainer("dry", **flags), 0.5, corpus_bytes=1000)
     trainer = make_trainer(**flags)
     trainer.train(lambda state: {"bleu": 1.0})
-    written = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
-    tensors = sum(size for name, size in written.items() if name.endswith(".safetensors"))
-    assert ("training.safetensors" in written) == (ema is not None)
-    # state.json grows with the scores it holds; all else is exact.
-    exact = tensors + written["manifest.json"] - 1  # a digit more of state.json's size, at most
-    assert exact < cost.checkpoint_bytes <= exact + 1 + written["state.json"]
+    file_sizes = {file.name: file.stat().st_size for file in trainer.run.last.iterdir()}
+    tensors = sum(size for name, size in file_sizes.items() if name.endswith(".safetensors"))
+    assert ("training.safetensors" in file_sizes) == (ema is not None)
+    # The size of state.json depends on the scores, so manifest.json may have one digit less.
+    exact = tensors + file_sizes["manifest.json"] - 1
+    assert exact < cost.checkpoint_bytes <= exact + 1 + file_sizes["state.json"]
     assert cost.disk_bytes == 1000 + 3 * cost.checkpoint_bytes
 
 

@@ -65,14 +65,14 @@ def test_distributed_job_covers_small_and_uneven_batches(single_rank: dict[str, 
     ("num_ranks", "parallel"),
     [(2, "ddp"), pytest.param(4, "ddp", marks=pytest.mark.slow), (2, "fsdp")],
 )
-def test_train_step_on_any_number_of_ranks_is_equal(
+def test_train_step_on_several_ranks_equals_one_rank(
     tmp_path: Path, single_rank: dict[str, Any], num_ranks: int, parallel: str
 ) -> None:
     check_equal(run_job(tmp_path, num_ranks, parallel, MAX_STEPS), single_rank)
 
 
 @pytest.mark.slow
-def test_resume_with_other_number_of_ranks_is_equal(
+def test_resume_on_fewer_ranks_equals_uninterrupted_run(
     tmp_path: Path, single_rank: dict[str, Any]
 ) -> None:
     run_job(tmp_path, 2, "fsdp", 6)

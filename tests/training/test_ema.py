@@ -17,7 +17,7 @@ from nmt.training.trainer import Trainer
 Weights = dict[str, torch.Tensor]
 FLAGS: dict[str, Any] = {"train__ema": 0.4, "train__lr": 1e-2, "model__dropout": 0.3}
 DECAYS = [2 / 11, 3 / 12, 4 / 13, 5 / 14, 0.4, 0.4, 0.4]
-"""Values by hand; without the limit the sixth would be 7 / 16."""
+"""Decays by hand: min((1 + step) / (10 + step), train.ema) for steps 1 to 7."""
 
 
 def model_weights(trainer: Trainer) -> Weights:
@@ -60,7 +60,7 @@ def test_ema_is_weighted_sum_of_weights(make_trainer: MakeTrainer, tie: str) -> 
     assert not are_equal(ema_weights(trainer), model_weights(trainer))
 
 
-def test_train_with_and_without_ema_has_equal_weights(
+def test_train_with_ema_does_not_change_weights(
     make_trainer: MakeTrainer,
 ) -> None:
     plain = make_trainer("plain", **FLAGS | {"train__ema": None})
@@ -85,23 +85,23 @@ def test_train_validates_and_saves_ema_and_keeps_weights(
     folder = trainer.run.best
     assert are_equal(load_file(folder / "model.safetensors"), validated[0])
     assert are_equal(load_file(folder / "training.safetensors"), weights)
-    following = make_trainer("following", **FLAGS)
-    train_steps(following, 3)
-    assert are_equal(model_weights(following), weights)
+    reference = make_trainer("following", **FLAGS)
+    train_steps(reference, 3)
+    assert are_equal(model_weights(reference), weights)
 
 
 def test_validate_restores_weights_after_an_error(make_trainer: MakeTrainer) -> None:
-    def failing(state: TrainState) -> dict[str, float]:
+    def raise_interrupt(state: TrainState) -> dict[str, float]:
         raise KeyboardInterrupt
 
     trainer = make_trainer(train__max_updates=2, **FLAGS)
     with pytest.raises(KeyboardInterrupt):
-        trainer.train(failing)
+        trainer.train(raise_interrupt)
     assert are_equal(model_weights(trainer), train_steps(make_trainer("other", **FLAGS), 2)[-1])
 
 
 def test_resume_restores_weights_and_ema_bit_for_bit(make_trainer: MakeTrainer) -> None:
-    uninterrupted = make_trainer("whole", **FLAGS)
+    uninterrupted = make_trainer("uninterrupted", **FLAGS)
     train_steps(uninterrupted, 8)
     first = make_trainer(**FLAGS)
     train_steps(first, 4)

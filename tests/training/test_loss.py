@@ -28,7 +28,7 @@ def build_trainer(make_trainer: MakeTrainer, **values: Any) -> Trainer:
     return trainer
 
 
-def whole_batch(trainer: Trainer, rows: range) -> MicroBatch:
+def padded_batch(trainer: Trainer, rows: range) -> MicroBatch:
     """Return these rows as one batch, padded to the longest."""
     numbers = torch.tensor(list(rows)).numpy()
     longest = [int(trainer.corpus.lengths(side)[numbers].max()) + 1 for side in ("src", "tgt")]
@@ -58,7 +58,7 @@ def reference(trainer: Trainer, rows: range, smoothing: float) -> tuple[float, i
 def test_loss_of_batch_is_sum_over_sentences(make_trainer: MakeTrainer, smoothing: float) -> None:
     trainer = build_trainer(make_trainer, train__label_smoothing=smoothing)
     expected, tokens = reference(trainer, range(20), smoothing)
-    batch = whole_batch(trainer, range(20))
+    batch = padded_batch(trainer, range(20))
     assert batch.tgt_tokens == tokens < batch.padded_tokens
     trainer.module.train()
     assert trainer.module(batch).translation.item() == pytest.approx(expected, rel=1e-5)
@@ -66,7 +66,7 @@ def test_loss_of_batch_is_sum_over_sentences(make_trainer: MakeTrainer, smoothin
 
 def test_label_smoothing_changes_training_loss_only(make_trainer: MakeTrainer) -> None:
     trainer = build_trainer(make_trainer, train__label_smoothing=0.1)
-    batch = whole_batch(trainer, range(20))
+    batch = padded_batch(trainer, range(20))
     plain = reference(trainer, range(20), 0.0)[0]
     trainer.module.train()
     assert abs(trainer.module(batch).translation.item() / plain - 1) > 0.01
@@ -80,7 +80,7 @@ def test_corpus_loss_ignores_smoothing_dropout_and_batches(
 ) -> None:
     trainer = build_trainer(make_trainer, model__dropout=0.5, train__label_smoothing=0.1)
     total, tokens = reference(trainer, range(60), 0.0)
-    batches = [whole_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
+    batches = [padded_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.module.train()
     assert isinstance(step, ModelWithLoss)
     loss = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))

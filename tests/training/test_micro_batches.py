@@ -19,7 +19,7 @@ from nmt.training.planning import micro_batch_size
 from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.trainer import Trainer
 
-DROPPED = {"model__dropout": 0.3}
+DROPOUT = {"model__dropout": 0.3}
 
 
 def limit_memory(trainer: Trainer, tokens: float, error: Callable[[], Exception]) -> list[int]:
@@ -29,7 +29,7 @@ def limit_memory(trainer: Trainer, tokens: float, error: Callable[[], Exception]
     """
     forward, sizes = trainer.module.forward, []
 
-    def limited(batch: MicroBatch) -> Losses:
+    def limited_forward(batch: MicroBatch) -> Losses:
         sizes.append(batch.tgt_in.numel())
         losses = forward(batch)
         if sizes[-1] > tokens:
@@ -37,20 +37,20 @@ def limit_memory(trainer: Trainer, tokens: float, error: Callable[[], Exception]
             raise error()
         return losses
 
-    trainer.module.forward = limited  # type: ignore[method-assign]
+    trainer.module.forward = limited_forward  # type: ignore[method-assign]
     return sizes
 
 
-def of_a_gpu() -> Exception:
+def gpu_memory_error() -> Exception:
     return torch.OutOfMemoryError("CUDA out of memory")
 
 
-def of_a_cpu() -> Exception:
+def cpu_memory_error() -> Exception:
     try:
         torch.empty(2**50)
     except RuntimeError as error:
         return error
-    raise AssertionError("a petabyte was there")
+    raise AssertionError("expected an error, got a petabyte of memory")
 
 
 def find_tokens(trainer: Trainer) -> tuple[int, str]:
@@ -70,8 +70,8 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 
 def test_is_out_of_memory_recognizes_memory_errors_only() -> None:
-    assert is_out_of_memory(of_a_cpu())  # type: ignore[arg-type]
-    assert is_out_of_memory(of_a_gpu())  # type: ignore[arg-type]
+    assert is_out_of_memory(cpu_memory_error())  # type: ignore[arg-type]
+    assert is_out_of_memory(gpu_memory_error())  # type: ignore[arg-type]
     assert is_out_of_memory(RuntimeError("could not create a memory object"))
     assert is_out_of_memory(MemoryError())
     unsupported = "could not create a primitive descriptor for the matmul primitive"
@@ -79,7 +79,7 @@ def test_is_out_of_memory_recognizes_memory_errors_only() -> None:
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
-@pytest.mark.parametrize("error", [of_a_cpu, of_a_gpu])
+@pytest.mark.parametrize("error", [cpu_memory_error, gpu_memory_error])
 def test_train_step_out_of_memory_halves_micro_batches(
     make_trainer: MakeTrainer, error: Callable[[], Exception]
 ) -> None:
@@ -99,27 +99,27 @@ def test_train_step_out_of_memory_halves_micro_batches(
 
 def test_train_step_out_of_memory_in_one_pair_fails(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
-    limit_memory(trainer, 1, of_a_gpu)
+    limit_memory(trainer, 1, gpu_memory_error)
     words = r"out of memory with a single pair of \d+ source and \d+ target tokens, .*src.txt:\d+:"
     with pytest.raises(RunError, match=words):
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
-def test_train_step_passes_on_other_errors(make_trainer: MakeTrainer) -> None:
+def test_train_step_other_error_is_raised(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer()
     limit_memory(trainer, 1, lambda: RuntimeError("something else"))
     with pytest.raises(RuntimeError, match="something else"):
         trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
 
 
-def test_find_micro_batch_takes_whole_batch_if_it_fits(make_trainer: MakeTrainer) -> None:
+def test_find_micro_batch_takes_full_batch_if_it_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
     before = [weight.clone() for weight in trainer.model.parameters()]
-    sizes = limit_memory(trainer, math.inf, of_a_gpu)
+    sizes = limit_memory(trainer, math.inf, gpu_memory_error)
     tokens, why = find_tokens(trainer)
     assert tokens == 256
     assert "peak memory" in why
-    assert sizes[::2] == sorted(sizes[::2])  # of each of the two worst shapes
+    assert sizes[::2] == sorted(sizes[::2])  # each size is measured with the two worst shapes
     assert max(sizes) == max(batch.tgt_tokens for batch in batches_of(trainer))
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
     assert not gradients(trainer)
@@ -127,16 +127,16 @@ def test_find_micro_batch_takes_whole_batch_if_it_fits(make_trainer: MakeTrainer
 
 def test_find_micro_batch_takes_largest_without_error(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    limit_memory(trainer, 100, of_a_gpu)
+    limit_memory(trainer, 100, gpu_memory_error)
     assert find_tokens(trainer)[0] == 64
 
 
 def test_find_micro_batch_stops_before_memory_is_full(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model process of 1,000 bytes and 10 a token, where 1,900 more are free: 80% are 1,520."""
+    """The process uses 1,000 bytes plus 10 per token. 80% of the free 1,900 bytes are 1,520."""
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    sizes = limit_memory(trainer, math.inf, of_a_gpu)
+    sizes = limit_memory(trainer, math.inf, gpu_memory_error)
     monkeypatch.setattr(
         micro_batch_size, "peak_memory", lambda device: 1000 + 10 * max([0, *sizes])
     )
@@ -146,7 +146,7 @@ def test_find_micro_batch_stops_before_memory_is_full(
     assert 1000 + 10 * max(sizes) <= 1000 + 0.8 * 1900
 
 
-def test_find_micro_batch_with_unknown_memory_works(
+def test_find_micro_batch_unknown_memory_takes_full_batch(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
@@ -163,7 +163,7 @@ def test_available_memory_is_divided_by_local_ranks(monkeypatch: pytest.MonkeyPa
 
 def test_find_micro_batch_fails_if_nothing_fits(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__micro_batch_tokens="auto", data__max_length=10)
-    limit_memory(trainer, 1, of_a_gpu)
+    limit_memory(trainer, 1, gpu_memory_error)
     with pytest.raises(RunError, match="out of memory with micro-batches of 11 tokens"):
         find_tokens(trainer)
 
@@ -173,7 +173,7 @@ def saved_bytes(trainer: Trainer) -> int:
     weights = {weight.untyped_storage().data_ptr() for weight in trainer.model.parameters()}
     bytes_by_storage: dict[int, int] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def record_bytes(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             bytes_by_storage[storage.data_ptr()] = storage.nbytes()
@@ -182,7 +182,7 @@ def saved_bytes(trainer: Trainer) -> int:
     update = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
     trainer.module.train()
     torch.manual_seed(1)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record_bytes, lambda tensor: tensor):
         losses = trainer.module(update.micro_batches[0])
     total = sum(bytes_by_storage.values())
     losses.translation.backward()
@@ -195,11 +195,11 @@ def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) 
         "model__d_model": 32,
         "model__num_heads": 2,
         "model__num_layers": 4,
-        **DROPPED,
+        **DROPOUT,
         "model__attention_dropout": 0.2,
     }
     plain = make_trainer("plain", **settings)
-    again = make_trainer("again", train__recompute=True, **settings)
-    assert saved_bytes(again) < saved_bytes(plain) / 3
-    for first_weight, second_weight in zip(gradients(again), gradients(plain), strict=True):
+    recomputing = make_trainer("recomputing", train__recompute=True, **settings)
+    assert saved_bytes(recomputing) < saved_bytes(plain) / 3
+    for first_weight, second_weight in zip(gradients(recomputing), gradients(plain), strict=True):
         assert torch.equal(first_weight, second_weight)

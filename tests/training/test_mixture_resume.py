@@ -98,7 +98,7 @@ def score(state: TrainState) -> dict[str, float]:
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("stop", [3, 9])
 def test_resume_of_mixture_equals_uninterrupted_run(make: Make, workers: int, stop: int) -> None:
-    uninterrupted, expected = make("whole", 0, UPDATES)
+    uninterrupted, expected = make("uninterrupted", 0, UPDATES)
     uninterrupted.train(score)
     assert uninterrupted.state.epoch >= 1, "the end of an epoch lies in between"
     first, before = make("stopped", workers, stop)

@@ -13,7 +13,7 @@ from torch import nn
 from nmt.training.optimizer import SCHEDULES, build_optimizer, learning_rate
 
 W, T = 100, 1100
-"""Warm-up and total of the table below; peak rate 1."""
+"""Warm-up steps and total steps of the table below. The peak rate is 1."""
 ENDING = ("linear", "cosine", "wsd")
 
 
@@ -102,7 +102,7 @@ def test_build_optimizer_follows_config(name: str) -> None:
     [
         # Weight 2, gradient 0, rate 0.1, decay 0.5, one step.
         ("adamw", 2 * (1 - 0.1 * 0.5)),  # decay separate from the gradient
-        ("adam", 2 - 0.1),  # decay in the gradient; Adam's first step is the rate times its sign
+        ("adam", 2 - 0.1),  # decay in the gradient; the first step of Adam is rate * sign(gradient)
         ("sgd", 2 - 0.1 * 0.5 * 2),
     ],
 )

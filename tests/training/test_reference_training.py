@@ -99,17 +99,17 @@ def test_gradients_in_fp32_are_close_to_reference(make_trainer: MakeTrainer, cas
 def test_training_in_bf16_is_within_seed_noise(make_trainer: MakeTrainer, case: str) -> None:
     """After 200 steps bf16 and fp32 differ no more than two seeds do."""
     model, _ = CASES[case]
-    if case != "transformer":  # with 8 units it learns nothing but the frequencies
+    if case != "transformer":  # with 8 units, a model learns only the token frequencies
         model = model | {"d_embed": 32, "d_hidden": 32}
 
     def loss(precision: str, seed: int) -> float:
         trainer = trainer_of(make_trainer, model, seed=seed)
         seed_everything(seed)
         size = trainer.tokenizers.tgt.vocab_size
-        fresh = build_model(trainer.config.model, size, size, trainer.tokenizers.tgt.pad)
-        trainer.model.load_state_dict(fresh.state_dict())
-        other = make_trainer("bf16", precision)
-        trainer.precision = other.precision
+        seeded_model = build_model(trainer.config.model, size, size, trainer.tokenizers.tgt.pad)
+        trainer.model.load_state_dict(seeded_model.state_dict())
+        precision_trainer = make_trainer("bf16", precision)
+        trainer.precision = precision_trainer.precision
         total = tokens = 0.0
         for number in range(200):
             batches = batches_of(trainer, trainer.state.epoch)
@@ -121,7 +121,10 @@ def test_training_in_bf16_is_within_seed_noise(make_trainer: MakeTrainer, case: 
                 tokens += rank_batch.tgt_tokens
         return total / tokens
 
-    by_seed = [loss("fp32", seed) for seed in (1, 2, 3)]
-    spread = max(by_seed) - min(by_seed)
-    hidden_states = loss("bf16", 1)
-    assert min(by_seed) - spread <= hidden_states <= max(by_seed) + spread, (by_seed, hidden_states)
+    seed_losses = [loss("fp32", seed) for seed in (1, 2, 3)]
+    spread = max(seed_losses) - min(seed_losses)
+    bf16_loss = loss("bf16", 1)
+    assert min(seed_losses) - spread <= bf16_loss <= max(seed_losses) + spread, (
+        seed_losses,
+        bf16_loss,
+    )

@@ -39,7 +39,7 @@ def test_lock_run_replaces_lock_of_killed_process(tmp_path: Path) -> None:
     assert not run.lock.exists()
 
 
-def test_lock_run_passes_on_other_blocking_errors(tmp_path: Path) -> None:
+def test_lock_run_blocking_error_inside_is_raised(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), lock_run(RunDir(tmp_path)):
         raise BlockingIOError(errno.EAGAIN, "from within")
 
@@ -74,9 +74,9 @@ def test_record_failure_ignores_exits_and_success(
 def test_record_failure_on_full_disk_raises_first_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def raise_disk_full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "write_text", full)
+    monkeypatch.setattr(files, "write_text", raise_disk_full)
     with pytest.raises(RunError, match="weights broke"), record_failure(RunDir(tmp_path)):
         raise RunError("weights broke")

@@ -48,34 +48,36 @@ def test_train_step_with_micro_batches_has_equal_gradient(
     make_trainer: MakeTrainer, tokens: int
 ) -> None:
     flags = {"train__optimizer": "sgd", "train__lr": 1.0}
-    full, cut = make_trainer(**flags), make_trainer("cut", **flags)
-    parts = batch_of(cut, tokens)
+    full_trainer, split_trainer = make_trainer(**flags), make_trainer("split", **flags)
+    parts = batch_of(split_trainer, tokens)
     assert len(parts) > 1
     losses = [
-        float(full.train_step(update_of(*batch_of(full)))[0].translation),
-        float(cut.train_step(update_of(*parts))[0].translation),
+        float(full_trainer.train_step(update_of(*batch_of(full_trainer)))[0].translation),
+        float(split_trainer.train_step(update_of(*parts))[0].translation),
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    named = zip(full.model.named_parameters(), cut.model.named_parameters(), strict=True)
-    for (name, first_weight), (_, other) in named:
+    parameter_pairs = zip(
+        full_trainer.model.named_parameters(), split_trainer.model.named_parameters(), strict=True
+    )
+    for (name, first_weight), (_, second_weight) in parameter_pairs:
         assert first_weight.grad is not None, name
-        assert other.grad is not None, name
+        assert second_weight.grad is not None, name
         assert first_weight.grad.abs().max() > 0 or "pad" in name, name
-        torch.testing.assert_close(first_weight.grad, other.grad, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(first_weight, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(first_weight.grad, second_weight.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(first_weight, second_weight, rtol=1e-4, atol=1e-5)
 
 
 def test_train_step_gradient_is_of_mean_loss_per_token(
     make_trainer: MakeTrainer,
 ) -> None:
     trainer = make_trainer(train__clip_norm=0.0, train__optimizer="sgd", train__lr=1e-9)
-    other = make_trainer("other")
-    batch = batch_of(other)[0]
-    other.module.train()
-    (other.module(batch).translation / batch.tgt_tokens).backward()
+    reference = make_trainer("other")
+    batch = batch_of(reference)[0]
+    reference.module.train()
+    (reference.module(batch).translation / batch.tgt_tokens).backward()
     trainer.train_step(update_of(*batch_of(trainer, 60)))
     for first_weight, second_weight in zip(
-        trainer.model.parameters(), other.model.parameters(), strict=True
+        trainer.model.parameters(), reference.model.parameters(), strict=True
     ):
         assert first_weight.grad is not None
         assert second_weight.grad is not None
@@ -89,9 +91,9 @@ def test_train_step_clips_and_returns_norm_before(
     trainer = make_trainer(train__clip_norm=clip)
     _, norm = trainer.train_step(update_of(*batch_of(trainer)))
     grads = [p.grad for p in trainer.model.parameters() if p.grad is not None]
-    after = math.sqrt(sum(float(grad.double().square().sum()) for grad in grads))
+    clipped_norm = math.sqrt(sum(float(grad.double().square().sum()) for grad in grads))
     assert float(norm) > 1e-2
-    assert after == pytest.approx(clip if changed else float(norm), rel=1e-3)
+    assert clipped_norm == pytest.approx(clip if changed else float(norm), rel=1e-3)
 
 
 def first_loss(trainer: Trainer, update: int = 0, tokens: int | None = None) -> float:
@@ -110,7 +112,7 @@ def test_dropout_depends_on_seed_and_step_only(
     assert first_loss(make_trainer(**flags), update=1) != loss
     other_seed = make_trainer(**flags)
     seeded = other_seed.settings.model_copy(update={"seed": 2})
-    other_seed.settings = seeded  # the batches stay those of seed 1
+    other_seed.settings = seeded  # the seed of the batches is still 1
     assert first_loss(other_seed) != loss
 
 
@@ -172,11 +174,11 @@ def rows_trained_on(trainer: Trainer, updates: int) -> list[list[int]]:
     rows: list[list[int]] = []
     train_step = trainer.train_step
 
-    def recording(batch: RankBatch) -> Any:
+    def record_rows(batch: RankBatch) -> Any:
         rows.append(batch.batch.rows.tolist())
         return train_step(batch)
 
-    trainer.train_step = recording  # type: ignore[method-assign]
+    trainer.train_step = record_rows  # type: ignore[method-assign]
     trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
     trainer.train(scores([1.0] * 99))
     return rows
@@ -202,31 +204,31 @@ def test_train_with_windows_uses_every_pair_once(make_trainer: MakeTrainer) -> N
 @pytest.mark.usefixtures("windows")
 def test_resume_continues_with_next_batch(make_trainer: MakeTrainer) -> None:
     flags = {"train__batch_tokens": 100, "train__validate_every": 9999}
-    full = make_trainer("whole", **flags)
-    an_epoch = len(batches_of(full))
-    last = an_epoch + 5
-    expected = rows_trained_on(full, last)
-    places = set()
+    uninterrupted = make_trainer("uninterrupted", **flags)
+    epoch_steps = len(batches_of(uninterrupted))
+    last = epoch_steps + 5
+    expected = rows_trained_on(uninterrupted, last)
+    positions = set()
     for stop in range(1, last, 2):
         first = make_trainer(f"run{stop}", **flags)
         first_rows = rows_trained_on(first, stop)
-        again = make_trainer(f"run{stop}", **flags)
-        again.resume()
-        places.add((again.state.epoch, again.state.window))
-        assert first_rows + rows_trained_on(again, last) == expected
-        assert again.state.tgt_tokens == full.state.tgt_tokens
-    assert len(places) > full.batch_stream.planner.num_windows, (
+        resumed = make_trainer(f"run{stop}", **flags)
+        resumed.resume()
+        positions.add((resumed.state.epoch, resumed.state.window))
+        assert first_rows + rows_trained_on(resumed, last) == expected
+        assert resumed.state.tgt_tokens == uninterrupted.state.tgt_tokens
+    assert len(positions) > uninterrupted.batch_stream.planner.num_windows, (
         "stops were in every window and in the next epoch"
     )
 
 
 # -- validation, patience, the best ----------------------------------------------------------
 
-EVERY = {"train__validate_every": 1, "train__max_updates": 99}
+EVERY_STEP = {"train__validate_every": 1, "train__max_updates": 99}
 
 
 def test_train_ends_when_patience_is_exhausted(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(**EVERY | {"train__patience": 3})
+    trainer = make_trainer(**EVERY_STEP | {"train__patience": 3})
     reason = trainer.train(scores([1.0, 3.0, 2.0, 3.0, 1.0, 9.0]))
     assert reason == "no better bleu in 3 validations"
     assert (trainer.state.step, trainer.state.best_step, trainer.state.best_score) == (5, 2, 3)
@@ -275,7 +277,7 @@ def test_train_keeps_best_and_newest_checkpoints(
     make_trainer: MakeTrainer, keep_best: int, keep_last: int, expected: list[int]
 ) -> None:
     flags = {"train__keep_best": keep_best, "train__keep_last": keep_last}
-    trainer = make_trainer(**EVERY | flags | {"train__max_updates": 6})
+    trainer = make_trainer(**EVERY_STEP | flags | {"train__max_updates": 6})
     trainer.train(scores([1.0, 9.0, 5.0, 8.0, 2.0, 3.0]))
     assert steps(trainer.run) == expected
 
@@ -292,7 +294,7 @@ def test_plateau_halves_rate_after_two_validations(
     make_trainer: MakeTrainer,
 ) -> None:
     flags = {"train__schedule": "plateau", "train__lr": 1.0, "train__optimizer": "sgd"}
-    trainer = make_trainer(**EVERY | flags | {"train__max_updates": 8})
+    trainer = make_trainer(**EVERY_STEP | flags | {"train__max_updates": 8})
     trainer.train(scores([5.0, 1.0, 1.0, 1.0, 1.0, 6.0, 1.0, 1.0]))
     rates = [record["lr"] for record in records(trainer.run, "train")]
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.25]
@@ -302,7 +304,7 @@ def test_plateau_halves_rate_after_two_validations(
 # -- records ---------------------------------------------------------------------------------
 
 
-def test_metrics_have_all_fields(make_trainer: MakeTrainer) -> None:
+def test_metrics_of_train_and_valid_have_all_fields(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(train__max_updates=4, train__validate_every=2)
     trainer.train(scores([1.0, 2.0]))
     train, valid = records(trainer.run, "train"), records(trainer.run, "valid")
@@ -319,12 +321,12 @@ def test_metrics_have_all_fields(make_trainer: MakeTrainer) -> None:
 def test_metrics_loss_is_mean_per_token_since_last_record(
     make_trainer: MakeTrainer,
 ) -> None:
-    other = make_trainer("by_hand")
+    reference = make_trainer("by_hand")
     total = tokens = 0.0
-    for number, batch in enumerate(batches_of(other)[:2]):
-        other.state.step = number
-        micro = build_micro_batch(other.corpus, batch, other.tokenizers)
-        total += float(other.train_step(update_of(micro))[0].translation)
+    for number, batch in enumerate(batches_of(reference)[:2]):
+        reference.state.step = number
+        micro = build_micro_batch(reference.corpus, batch, reference.tokenizers)
+        total += float(reference.train_step(update_of(micro))[0].translation)
         tokens += micro.tgt_tokens
     trainer = make_trainer(train__max_updates=2, train__validate_every=2)
     trainer.train(scores([1.0]))

@@ -61,10 +61,10 @@ def test_resume_restores_loss_scaler(make_trainer: MakeTrainer) -> None:
     trainer.precision.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**10, growth_interval=5)
     trainer.train(lambda state: {"bleu": 0.0})
     assert trainer.precision.scaler.get_scale() == 2.0**11, "it grew once, after five good updates"
-    other = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
-    other.resume()
-    assert other.precision.scaler.state_dict() == trainer.precision.scaler.state_dict()
-    assert other.state == trainer.state
+    resumed = make_trainer(precision="fp16", device="cuda", **FLAGS | {"train__max_updates": 7})
+    resumed.resume()
+    assert resumed.precision.scaler.state_dict() == trainer.precision.scaler.state_dict()
+    assert resumed.state == trainer.state
 
 
 def test_train_step_overflow_skips_and_halves_scale(make_trainer: MakeTrainer) -> None:
@@ -81,19 +81,19 @@ def test_train_step_overflow_skips_and_halves_scale(make_trainer: MakeTrainer) -
 def test_resume_on_gpu_restores_equal_state(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
     trainer.train(lambda state: {"bleu": 0.0})
-    other = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
-    other.resume()
-    pairs = zip(trainer.model.parameters(), other.model.parameters(), strict=True)
+    resumed = make_trainer(device="cuda", **FLAGS | {"train__max_updates": 5})
+    resumed.resume()
+    pairs = zip(trainer.model.parameters(), resumed.model.parameters(), strict=True)
     for first_weight, second_weight in pairs:
         assert torch.equal(first_weight, second_weight)
-        states = trainer.optimizer.state[first_weight], other.optimizer.state[second_weight]
+        states = trainer.optimizer.state[first_weight], resumed.optimizer.state[second_weight]
         assert states[0].keys() == states[1].keys()
         for key, value in states[0].items():
             assert states[1][key].device == value.device
             assert torch.equal(value, states[1][key])
     batch = build_micro_batch(trainer.corpus, batches_of(trainer)[0], trainer.tokenizers)
     losses = [
-        float(current.train_step(update_of(batch))[0].translation) for current in (trainer, other)
+        float(current.train_step(update_of(batch))[0].translation) for current in (trainer, resumed)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
@@ -134,12 +134,12 @@ def test_pinned_prefetch_yields_planned_batches(make_trainer: MakeTrainer) -> No
         planned = [
             build_micro_batch(trainer.corpus, part, trainer.tokenizers) for part in batch.split(70)
         ]
-        for mine, expected in zip(update.micro_batches, planned, strict=True):
-            assert mine.src.is_pinned()
-            assert mine.targets.is_pinned()
-            moved = mine.to(torch.device("cuda"))
-            assert moved.src_len.device.type == "cpu"
+        for micro_batch, expected in zip(update.micro_batches, planned, strict=True):
+            assert micro_batch.src.is_pinned()
+            assert micro_batch.targets.is_pinned()
+            gpu_batch = micro_batch.to(torch.device("cuda"))
+            assert gpu_batch.src_len.device.type == "cpu"
             for name in ("src", "src_len", "tgt_in", "targets", "positions"):
-                assert torch.equal(getattr(moved, name).cpu(), getattr(expected, name))
+                assert torch.equal(getattr(gpu_batch, name).cpu(), getattr(expected, name))
             count += 1
     assert count > len(batches)

@@ -60,10 +60,10 @@ def batches_of(trainer: Trainer, epoch: int = 0) -> list[Batch]:
 
 
 def update_of(*micro_batches: MicroBatch) -> RankBatch:
-    """Return the update of these micro-batches and no others."""
+    """Return a batch that consists of these micro-batches only."""
     none = RaggedArray(np.arange(0), np.arange(0))
     return RankBatch(
-        EncodedPairs(np.arange(0), [EncodedChunk(none, none)]),  # of no corpus
+        EncodedPairs(np.arange(0), [EncodedChunk(none, none)]),  # no pairs of a corpus
         Batch(np.arange(0), 0, 0),
         list(micro_batches),
         sum(int(batch.src_len.sum()) for batch in micro_batches),
