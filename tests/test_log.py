@@ -13,11 +13,9 @@ import pytest
 
 from nmt.core.console import (
     RED,
-    format_columns,
     format_distinct_sizes,
     format_duration,
     format_size,
-    format_two_columns,
     print_error,
     print_info,
     show_progress,
@@ -61,10 +59,6 @@ def test_format_duration(seconds: float, text: str) -> None:
 )
 def test_format_size(count: float, text: str) -> None:
     assert format_size(count) == text
-
-
-def test_a_table_lines_its_values_up() -> None:
-    assert format_two_columns([("a", "1"), ("long name", "2")]) == "  a          1\n  long name  2"
 
 
 def test_an_error_is_marked_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,14 +136,6 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(
     assert "a line\n" in shown
     assert "loss 2" not in log.log_file.read_text()
     assert log.bar is None
-
-
-def test_columns_are_aligned() -> None:
-    assert format_columns([("a", "bb", "c"), ("ddd", "e", "f")], text_columns=3) == [
-        "a    bb  c",
-        "ddd  e   f",
-    ]
-    assert format_columns([("a", "bb"), ("ddd", "1")], text_columns=1) == ["a    bb", "ddd   1"]
 
 
 def test_results_are_utf8_whatever_the_shell_speaks() -> None:

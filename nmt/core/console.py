@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nmt.core.distributed.environment import world_size
@@ -39,28 +39,6 @@ def print_result(text: str) -> None:
 def replace_unprintable(text: str) -> str:
     """Return a text in which U+FFFD replaces line breaks and control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def format_columns(rows: Sequence[Sequence[str]], text_columns: int) -> list[str]:
-    """Return one line per row, with aligned columns.
-
-    The first `text_columns` columns are left-aligned, the others right-aligned.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < text_columns else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def format_two_columns(rows: Iterable[tuple[str, str]]) -> str:
-    """Return (name, value) rows as a text of two columns."""
-    rows = list(rows)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
 
 def format_duration(seconds: float) -> str:

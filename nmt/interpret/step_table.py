@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 
-from rich.cells import cell_len
-
+from nmt.core.rendering.tables import align_columns
 from nmt.interpret.explanation import Explanation
-from nmt.interpret.terminal_heatmap import display_label, pad
+from nmt.interpret.terminal_heatmap import display_label
 
 BAR_WIDTH = 20
 """Width of the bar of a weight of 1, in characters."""
@@ -55,17 +54,16 @@ def _attention_rows(
     weights = trace.weights[layer, head, position]
     has_gaussian = bool((trace.weights != trace.softmax).any())
     labels = [display_label(piece) for piece in explanation.source.pieces]
-    width = max(*map(cell_len, labels), len(title))
-    header = f"  {pad(title, width)}     score  softmax"
-    rows = [header + ("  gaussian  weight" if has_gaussian else "")]
+    header = [title, "score", "softmax"] + ["gaussian", "weight"] * has_gaussian + [""]
+    blank = [""] * (len(header) - 2)
+    rows = [header]
     for s, label in enumerate(labels):
-        row = f"  {pad(label, width)}  "
         if math.isinf(scores[s]):
-            rows.append(row + "  outside")
+            rows.append([label, "outside", *blank])
             continue
-        row += f"{scores[s]:8.3f}  {softmax[s]:7.3f}"
-        if has_gaussian:
-            gaussian = weights[s] / softmax[s] if softmax[s] > 0 else 0.0
-            row += f"  {gaussian:8.3f}  {weights[s]:6.3f}"
-        rows.append(f"{row}  {'█' * round(BAR_WIDTH * float(weights[s]))}".rstrip())
-    return [*rows, f"  {' ' * width}  {'sum':>8}  {softmax.sum():7.3f}"]
+        gaussian = weights[s] / softmax[s] if softmax[s] > 0 else 0.0
+        numbers = [f"{scores[s]:8.3f}", f"{softmax[s]:.3f}"]  # the same width in all blocks
+        numbers += [f"{gaussian:.3f}", f"{weights[s]:.3f}"] * has_gaussian
+        rows.append([label, *numbers, "█" * round(BAR_WIDTH * float(weights[s]))])
+    rows.append(["", "sum", f"{softmax.sum():.3f}", *blank[1:]])
+    return [f"  {line}" for line in align_columns(rows, range(1, len(header) - 1))]

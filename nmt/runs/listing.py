@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
-from nmt.core.console import format_columns, format_duration, replace_unprintable
+from nmt.core.console import format_duration, replace_unprintable
+from nmt.core.rendering.tables import align_columns
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError, did_you_mean
 from nmt.runs.summary import RunSummary, summarize_run
@@ -73,7 +74,9 @@ def format_json_lines(summaries: Iterable[RunSummary]) -> str:
 
 def format_table(summaries: Sequence[RunSummary], width: int) -> str:
     """Return a table of the runs; below each row its model, data and problems."""
-    header, *rows = format_columns([HEADER, *map(_table_row, summaries)], text_columns=2)
+    header, *rows = align_columns(
+        [HEADER, *map(_table_row, summaries)], number_columns=range(2, len(HEADER))
+    )
     lines = [header]
     for summary, row in zip(summaries, rows, strict=True):
         lines.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nmt.core.console import format_size
+from nmt.core.rendering.tables import align_columns
 from nmt.data.datasets.catalogue import read_catalogue
 
 HEADER = ("name", "languages", "pairs", "download", "sums", "licence")
@@ -21,9 +22,4 @@ def run() -> None:
         )
         for name, dataset in read_catalogue().items()
     ]
-    widths = [max(map(len, column)) for column in zip(HEADER, *rows, strict=True)]
-    for name, languages, pairs, download_size, checksums, licence in [HEADER, *rows]:
-        print(
-            f"{name:<{widths[0]}}  {languages:<{widths[1]}}  {pairs:>{widths[2]}}  "
-            f"{download_size:>{widths[3]}}  {checksums:<{widths[4]}}  {licence}"
-        )
+    print("\n".join(align_columns([HEADER, *rows], number_columns=(2, 3))))

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.core.console import format_size, format_two_columns, print_info, print_result
+from nmt.core.console import format_size, print_info, print_result
+from nmt.core.rendering.tables import format_fields
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError
@@ -72,7 +73,7 @@ def run(options: InfoOptions) -> None:
     rows += [
         (f"auto ({device})", f"{name}: {reason}") for device, (name, reason) in automatic.items()
     ]
-    print_result(format_two_columns(rows))
+    print_result(format_fields(rows))
 
 
 def _devices() -> list[torch.device]:

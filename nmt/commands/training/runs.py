@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.console import format_columns, print_info, print_result
+from nmt.core.console import print_info, print_result
+from nmt.core.rendering.tables import align_columns
 from nmt.core.run_dir import open_run
 from nmt.runs.diff import compare_results, compare_validations, diff_input_files, diff_settings
 from nmt.runs.input_files import read_input_files
@@ -72,5 +73,5 @@ def run_diff(options: DiffOptions) -> None:
 
 def _print_table(header: tuple[str, ...], rows: list[tuple[str, ...]], empty_text: str) -> None:
     """Print a table after a blank line, or `empty_text` if it has no rows."""
-    table = "\n".join(format_columns([header, *rows], text_columns=len(header)))
+    table = "\n".join(align_columns([header, *rows]))
     print_result(f"\n{table if rows else empty_text}")

@@ -19,11 +19,12 @@ from nmt.commands.training.train_setup import (
 from nmt.config.loader import load_config, resolve_run_dir
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.console import format_duration, format_two_columns, print_info, print_result
+from nmt.core.console import format_duration, print_info, print_result
 from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
 from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
+from nmt.core.rendering.tables import format_fields
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.configured_text import EvalSet, load_test_sets
 from nmt.data.corpus.tokenizer_stage import refuse_export
@@ -91,7 +92,7 @@ def run(options: TrainOptions) -> int:
             inputs = build_inputs(restored, job.run, job.device, options, ranks, log)
         trainer, validator = build_trainer(restored, inputs, job.run, options, ranks, log)
         if options.dry_run:
-            print_result(format_two_columns(dry_run(trainer, validator).rows()))
+            print_result(format_fields(dry_run(trainer, validator).rows()))
             return EXIT_OK
         if ranks.is_main:
             stack.enter_context(record_failure(job.run))

@@ -13,8 +13,9 @@ import torch
 from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.console import format_two_columns, print_info
+from nmt.core.console import print_info
 from nmt.core.distributed.process_group import ProcessGroup
+from nmt.core.rendering.tables import format_fields
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
@@ -318,7 +319,7 @@ def describe_training(trainer: Trainer, inputs: TrainingInputs) -> str:
     tokenizers = inputs.tokenizers
     vocabulary = str(tokenizers.src.vocab_size)
     vocabulary += ", joint" if tokenizers.is_joint else f" / {tokenizers.tgt.vocab_size}"
-    return format_two_columns(
+    return format_fields(
         [
             ("run", str(trainer.run.path)),
             ("model", f"{config.model.arch}: {config.model.describe()}"),

@@ -6,7 +6,8 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nmt.core.console import format_columns, replace_unprintable
+from nmt.core.console import replace_unprintable
+from nmt.core.rendering.tables import align_columns
 from nmt.evaluation.metrics import DECIMALS, DEFAULT_DECIMALS, METRIC_TITLES
 from nmt.evaluation.reports.report import EvaluationReport, TestSetReport
 
@@ -32,7 +33,8 @@ class Table:
 
     def as_text(self) -> str:
         """Return the table for a terminal."""
-        lines = format_columns([self.header, *self.rows], self.text_columns)
+        number_columns = range(self.text_columns, len(self.header))
+        lines = align_columns([self.header, *self.rows], number_columns)
         return "\n".join([f"\n{self.title}"] * bool(self.title) + lines)
 
     def as_markdown(self) -> str:

@@ -1,0 +1,1 @@
+"""Results for people: tables as plain text, and pages as HTML."""
