@@ -96,7 +96,9 @@ class RecurrentLayer(nn.Module):
 
 
 def input_gates(rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor) -> Tensor:
-    """Return the input part of the gates, ... x G, including biases that do not pass a gate.
+    """Return the input part of the gates, ... x G, for ... x I inputs.
+
+    It includes the biases that no gate multiplies: both of an LSTM, one of a GRU.
 
     `direction` is the suffix of torch's parameter names: "" for forward, or "_reverse".
     """
@@ -110,21 +112,27 @@ def input_gates(rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor) -> Tensor
 def make_step(
     rnn: nn.GRU | nn.LSTM, direction: str, feed_weight: Tensor | None = None
 ) -> RecurrentStep:
-    """Return the function of one step in one direction, with weights for the feed if any."""
+    """Return the function of one step in one direction of a layer.
+
+    `direction` is "" or "_reverse", as in `input_gates`; `feed_weight` is G x d_feed. In an LSTM
+    all parts of the gates add up, and the input gates include both biases. In a GRU the reset gate
+    multiplies the state's part with its bias, so this part stays separate.
+    """
     is_lstm = isinstance(rnn, nn.LSTM)
     weight = getattr(rnn, f"weight_hh_l0{direction}")
     bias = None if is_lstm else getattr(rnn, f"bias_hh_l0{direction}")
     kernels = select_kernels(weight.device.type)
-    apply_lstm = kernels.lstm_step or lstm_step
-    from_feed = None if feed_weight is None else kernels.recurrent_linear(feed_weight)
-    from_state = kernels.recurrent_linear(weight, bias)
+    update_lstm = kernels.lstm_step or lstm_step
+    project_feed = None if feed_weight is None else kernels.recurrent_linear(feed_weight)
+    project_hidden = kernels.recurrent_linear(weight, bias)
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
-        if feed is not None and from_feed is not None:
-            gates = from_feed(feed, gates)
+        hidden = state[0]
+        if feed is not None and project_feed is not None:
+            gates = project_feed(feed, addend=gates)
         if is_lstm:
-            return apply_lstm(from_state(state[0], gates), state[1])
-        return gru_step(gates, from_state(state[0]), state)
+            return update_lstm(project_hidden(hidden, addend=gates), state[1])
+        return gru_step(gates, project_hidden(hidden), state)
 
     return step
 
@@ -143,15 +151,15 @@ def prepare_loop(
     if feed_weight is not None:
         weight = torch.cat([weight, feed_weight], 1)
     kernels = select_kernels(weight.device.type)
-    apply_lstm = kernels.lstm_step or lstm_step
-    recurrent = kernels.recurrent_linear(weight, step_terms=gates)
+    update_lstm = kernels.lstm_step or lstm_step
+    project_hidden = kernels.recurrent_linear(weight, step_addends=gates)
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
         hidden = state[0] if feed is None else torch.cat([state[0], feed], -1)
-        return apply_lstm(recurrent(hidden, gates), state[1])
+        return update_lstm(project_hidden(hidden, addend=gates), state[1])
 
-    assert recurrent.step_terms is not None
-    return step, recurrent.step_terms.unbind(0)
+    assert project_hidden.step_addends is not None
+    return step, project_hidden.step_addends.unbind(0)
 
 
 def run_stepwise(

@@ -135,7 +135,7 @@ def test_deferred_gradient_linear_adds_term() -> None:
 def test_deferred_gradient_linear_step_terms_have_gradient(used_steps: int) -> None:
     """Also if the loss does not depend on the last of three steps."""
     torch.manual_seed(1)
-    weight, step_terms = random_leaf(4, 4), random_leaf(3, 2, 4)
+    weight, step_addends = random_leaf(4, 4), random_leaf(3, 2, 4)
     factors = torch.randn(3, 2, 4, dtype=torch.float64)
 
     def run(step: Callable[[Tensor, Tensor], Tensor], terms: Tensor) -> tuple[Tensor, ...]:
@@ -144,14 +144,14 @@ def test_deferred_gradient_linear_step_terms_have_gradient(used_steps: int) -> N
             state = step(state, term).tanh()
             loss = loss + (state * factors[t]).sum()
             if t + 1 == used_steps:
-                return torch.autograd.grad(loss, (weight, step_terms))
+                return torch.autograd.grad(loss, (weight, step_addends))
         raise AssertionError
 
-    kernel = DeferredGradientLinear(weight, step_terms=step_terms)
-    assert kernel.step_terms is not None
+    kernel = DeferredGradientLinear(weight, step_addends=step_addends)
+    assert kernel.step_addends is not None
     assert_all_close(
-        run(kernel, kernel.step_terms),
-        run(lambda x, term: term + x @ weight.t(), step_terms),
+        run(kernel, kernel.step_addends),
+        run(lambda x, term: term + x @ weight.t(), step_addends),
     )
 
 

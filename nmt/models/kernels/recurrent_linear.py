@@ -34,32 +34,32 @@ class DeferredGradientLinear:
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None = None, step_terms: Tensor | None = None
+        self, weight: Tensor, bias: Tensor | None = None, step_addends: Tensor | None = None
     ) -> None:
         """Prepare a loop; create a new object for every loop.
 
-        `weight` is O x I, or ... x O x I with one matrix for each sentence. `step_terms` is
-        T x N x O; its slice t is passed to step t as `term`. The output gradients of the steps,
-        concatenated once, are also the gradient of `step_terms`.
+        `weight` is O x I, or ... x O x I with one matrix for each sentence. `step_addends` is
+        T x N x O; its slice t is passed to step t as `addend`. The output gradients of the steps,
+        concatenated once, are also the gradient of `step_addends`.
         """
         self.needs_gradient = torch.is_grad_enabled() and weight.requires_grad
         self._gradients = _StepGradients([], [])
         if self.needs_gradient:
             weight = to_autocast_dtype(weight)
             bias = None if bias is None else to_autocast_dtype(bias)
-            weight, bias = _LoopWeights.apply(weight, bias, step_terms, self._gradients)  # type: ignore[no-untyped-call]
-            step_terms = None if step_terms is None else step_terms.detach()
-        self.weight, self.bias, self.step_terms = weight, bias, step_terms
+            weight, bias = _LoopWeights.apply(weight, bias, step_addends, self._gradients)  # type: ignore[no-untyped-call]
+            step_addends = None if step_addends is None else step_addends.detach()
+        self.weight, self.bias, self.step_addends = weight, bias, step_addends
 
-    def __call__(self, inputs: Tensor, term: Tensor | None = None) -> Tensor:
-        """Return ... N x O for ... N x I inputs; an N x O `term` replaces the bias."""
-        added = self.bias if term is None else term
+    def __call__(self, inputs: Tensor, addend: Tensor | None = None) -> Tensor:
+        """Return ... N x O for ... N x I inputs; an N x O `addend` replaces the bias."""
+        addend = self.bias if addend is None else addend
         if not self.needs_gradient:
-            return _linear(inputs, self.weight, added)
+            return _linear(inputs, self.weight, addend)
         inputs = inputs.to(self.weight.dtype)
         return cast(
             Tensor,
-            _LoopStep.apply(inputs, self.weight, added, self._gradients),  # type: ignore[no-untyped-call]
+            _LoopStep.apply(inputs, self.weight, addend, self._gradients),  # type: ignore[no-untyped-call]
         )
 
 
@@ -75,9 +75,9 @@ class LoopProducts(NamedTuple):
     """From B x H x Q x S weights to B x H x Q x d contexts."""
 
 
-def _linear(inputs: Tensor, weight: Tensor, added: Tensor | None) -> Tensor:
-    """Return x W^T, plus a bias (O) or a term (N x O)."""
-    return inputs @ weight.mT if added is None else torch.addmm(added, inputs, weight.t())
+def _linear(inputs: Tensor, weight: Tensor, addend: Tensor | None) -> Tensor:
+    """Return x W^T, plus a bias (O) or a term of the step (N x O)."""
+    return inputs @ weight.mT if addend is None else torch.addmm(addend, inputs, weight.t())
 
 
 class _LoopWeights(torch.autograd.Function):
@@ -88,12 +88,12 @@ class _LoopWeights(torch.autograd.Function):
         ctx: Any,
         weight: Tensor,
         bias: Tensor | None,
-        step_terms: Tensor | None,
+        step_addends: Tensor | None,
         gradients: _StepGradients,
     ) -> Any:
         ctx.set_materialize_grads(False)
         ctx.gradients = gradients
-        ctx.terms_shape = None if step_terms is None else step_terms.shape
+        ctx.terms_shape = None if step_addends is None else step_addends.shape
         return weight.view_as(weight), None if bias is None else bias.view_as(bias)
 
     @staticmethod
@@ -117,12 +117,12 @@ class _LoopStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, added: Tensor | None, gradients: _StepGradients
+        ctx: Any, inputs: Tensor, weight: Tensor, addend: Tensor | None, gradients: _StepGradients
     ) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.gradients = gradients
-        ctx.has_term = added is not None and added.dim() == 2
-        return _linear(inputs, weight, added)
+        ctx.has_term = addend is not None and addend.dim() == 2
+        return _linear(inputs, weight, addend)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
