@@ -12,7 +12,7 @@ from nmt.config.sections.data import DataConfig, FilePair, TextSet, text_set_tag
 from nmt.config.sections.tokenizer import RESERVED_PIECES, VocabSizes
 from nmt.errors import did_you_mean
 
-TABLE = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
+TABLE_FILE_ENDING = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
 """End of the names of files with both sides on each line."""
 
 
@@ -91,11 +91,16 @@ def _text_set_errors(key: str, text_sets: Iterable[Path | TextSet], data: DataCo
 
 
 def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
-    """Return the errors of the files and columns of a text set."""
+    """Return the errors of the files and columns of a text set.
+
+    `may_be_monolingual` allows `tgt` without `src`.
+    """
     errors = []
     keys = {key for key in ("prefix", "src", "tgt", "file") if getattr(text_set, key)}
-    is_monolingual = may_be_monolingual and keys == {"tgt"}
-    if not is_monolingual and keys not in ({"prefix"}, {"src", "tgt"}, {"file"}):
+    valid_keys = [{"prefix"}, {"src", "tgt"}, {"file"}]
+    if may_be_monolingual:
+        valid_keys.append({"tgt"})
+    if keys not in valid_keys:
         errors.append(
             "expected a mapping with the keys src and tgt, or prefix, or file, "
             f"got {', '.join(sorted(keys)) or 'none of these keys'}"
@@ -104,13 +109,14 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
     if columns and not file:
         errors.append(f"expected columns only with file, got {columns}")
     if columns and file:
+        # A column is a name, or a number from 1. JSON objects have names only.
         types = {type(column) for column in columns}
         if len(types) > 1 or (int in types and ".jsonl" in file.suffixes):
             errors.append(
                 "expected as columns two names, or two numbers of a .tsv file, "
                 f"got {columns} of {file.name}"
             )
-    if file and not TABLE.search(file.name):
+    if file and not TABLE_FILE_ENDING.search(file.name):
         errors.append(f"expected a .tsv or .jsonl file, got {file.name}")
     return errors
 

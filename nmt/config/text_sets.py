@@ -56,21 +56,23 @@ def text_set_files(text_set: AnyTextSet, data: DataConfig) -> list[FileGroup]:
     return groups
 
 
-def _matching_files(name: Path, extensions: Sequence[str] = ("",)) -> list[Path]:
-    """Return the existing file with the first possible extension, or all files that match a *.
+def _matching_files(pattern: Path, extensions: Sequence[str] = ("",)) -> list[Path]:
+    """Return the files that match a path, or a pattern with *, plus one of the extensions.
 
-    Without any, return the name.
+    If files differ in the extension only, the first extension counts. The files are sorted.
+    Without any file, return the pattern itself, which then appears in an error message.
     """
-    candidates = (Path(f"{name}{extension}") for extension in extensions)
+    candidates = (Path(f"{pattern}{extension}") for extension in extensions)
     existing = [file for file in candidates if file.is_file()]
-    if existing or not glob.has_magic(str(name)):
-        return existing[:1] or [name]
-    matches: dict[str, Path] = {}
-    for extension in extensions:
-        for file in map(Path, glob.glob(f"{name}{extension}")):
-            if file.is_file():
-                matches.setdefault(str(file).removesuffix(extension), file)
-    return sorted(matches.values()) or [name]
+    if existing:  # before the pattern, because a name can contain *
+        return existing[:1]
+    files: dict[str, Path] = {}
+    if glob.has_magic(str(pattern)):
+        for extension in extensions:
+            for file in map(Path, glob.glob(f"{pattern}{extension}")):
+                if file.is_file():
+                    files.setdefault(str(file).removesuffix(extension), file)
+    return sorted(files.values()) or [pattern]
 
 
 def text_set_names(text_sets: Sequence[AnyTextSet]) -> list[str]:

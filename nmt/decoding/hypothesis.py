@@ -62,7 +62,7 @@ class DecodedSegment:
     source: list[int]
     """Source token ids without eos."""
     hypothesis: Hypothesis
-    limit: int
+    max_length: int
     """Maximum length of the translation in tokens, eos included."""
 
 

@@ -33,7 +33,7 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
     batch_by_size,
-    fits_single_pass,
+    fits_forward_pass,
     split_pair,
 )
 from nmt.decoding.lines.progress import LineProgress
@@ -56,7 +56,7 @@ class TranslatorFeatures:
     """Copy links, addresses, variables, numbers and markup tags to the translation."""
     estimate_confidence: bool = False
     """Add the confidence to the best translation of each line."""
-    measure_score_drops: bool = False
+    record_score_drops: bool = False
     """Record how much required phrases lower the score of each line."""
 
 
@@ -266,7 +266,11 @@ class Translator:
         n: int,
         offset: int,
     ) -> list[list[Translation]]:
-        """Return the n best translations of each segment."""
+        """Return the n best translations of each segment, best first.
+
+        `lines` are the lines of the segments; `offset` is the number of lines before these, for
+        line numbers in the statistics.
+        """
         if not segments:
             return []
         constraints = {
@@ -278,15 +282,17 @@ class Translator:
         results = []
         for i, segment in enumerate(segments):
             protected = lines[segment.line_index].protected
-            limit = length_limit(self.settings, len(segment.tokens), constraints.get(i))
+            max_length = length_limit(self.settings, len(segment.tokens), constraints.get(i))
             translations = [
-                self._detokenize(hypothesis, segment, protected, limit)
+                self._detokenize(hypothesis, segment, protected, max_length)
                 for hypothesis in hypotheses[i]
             ]
+            # The search returns more than n hypotheses if they are ranked again.
             results.append(self._rank(translations, protected)[:n])
-        if self.features.measure_score_drops:
-            best = [translations[0].segments[0].hypothesis for translations in results]
-            self._record_score_drops(segments, lines, constraints, best, offset)
+        if self.features.record_score_drops:
+            # Before segments are joined, each translation has exactly one decoded segment.
+            best_hypotheses = [nbest_list[0].segments[0].hypothesis for nbest_list in results]
+            self._record_score_drops(segments, lines, constraints, best_hypotheses, offset)
         return results
 
     def _search(
@@ -296,7 +302,7 @@ class Translator:
         n: int,
         constraints: Mapping[int, LexicalConstraints],
     ) -> list[list[Hypothesis]]:
-        """Return hypotheses of each segment: the n best, or the whole beam if it is ranked again.
+        """Return hypotheses of each segment: the n best, or the full beam if it is ranked again.
 
         The number of hypotheses decides when a search ends, so each number has its own search.
         """
@@ -326,11 +332,14 @@ class Translator:
         hypothesis: Hypothesis,
         segment: _SourceSegment,
         protected: ProtectedLine,
-        limit: int,
+        max_length: int,
     ) -> Translation:
-        """Return a hypothesis as text, with the originals instead of placeholders."""
+        """Return a hypothesis as text, with the originals instead of placeholders.
+
+        `max_length` is the maximum length of the translation in tokens, eos included.
+        """
         text = protected.restore(to_single_line(self.tokenizers.tgt.decode(hypothesis.tokens)))
-        decoded = DecodedSegment(segment.tokens, hypothesis, limit)
+        decoded = DecodedSegment(segment.tokens, hypothesis, max_length)
         return Translation(text, hypothesis.score, (decoded,))
 
     def _rank(self, translations: list[Translation], protected: ProtectedLine) -> list[Translation]:
@@ -395,25 +404,27 @@ class Translator:
         for best, *others in nbest_lists:
             end = begin + len(best.segments)
             token_scores = [scores_of_segment[i] for i in range(begin, end)]
-            reached_limit = any(len(s.hypothesis.tokens) + 1 >= s.limit for s in best.segments)
+            reached_limit = any(len(s.hypothesis.tokens) + 1 >= s.max_length for s in best.segments)
             confidence = compute_confidence(best.text, token_scores, reached_limit)
             results.append([replace(best, confidence=confidence), *others])
             begin = end
         return results
 
-    def _split_pair(self, source: str, target: str, number: int) -> list[PairSegment]:
-        """Split pair `number` for forced decoding, and count it in the statistics.
+    def _split_pair(self, source: str, target: str, line_number: int) -> list[PairSegment]:
+        """Split a pair for forced decoding, and count it in the statistics.
 
-        Segments without target text are left out.
+        `line_number` starts at 1. Segments without target text are omitted. If no segment has any,
+        the first remains, because every pair needs a score.
         """
         count_tokens = self.tokenizers.count_pair_tokens
         segments = split_pair(source, target, self.splitter, count_tokens)
-        if len(segments) > 1 and not fits_single_pass(*count_tokens(source, target)):
-            self.statistics.long_pairs.append(number)
+        if len(segments) > 1 and not fits_forward_pass(*count_tokens(source, target)):
+            self.statistics.long_pairs.append(line_number)
         elif len(segments) > 1:
             self.statistics.multi_sentence_lines += 1
             self.statistics.sentences += len(segments)
-        return [segment for segment in segments if segment.target.text] or segments[:1]
+        segments_with_target = [segment for segment in segments if segment.target.text]
+        return segments_with_target or segments[:1]
 
 
 def _join_nbest_lists(

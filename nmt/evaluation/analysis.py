@@ -288,10 +288,10 @@ def _system_report(
 
 
 def _copy_accuracy(counts: NDArray[np.int64]) -> CopyAccuracy:
-    """Return the accuracy of lines x (expected, found) counts."""
-    expected, found = (int(count) for count in counts.sum(0))
-    accuracy = round(found / expected, 4) if expected else None
-    return CopyAccuracy(expected=expected, found=found, accuracy=accuracy)
+    """Return the accuracy of lines x (expected, copied) counts."""
+    expected, copied = (int(count) for count in counts.sum(0))
+    accuracy = round(copied / expected, 4) if expected else None
+    return CopyAccuracy(expected=expected, found=copied, accuracy=accuracy)
 
 
 def _comparison(

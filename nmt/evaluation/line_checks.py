@@ -74,11 +74,11 @@ class CopyCount(NamedTuple):
     """Number of items that a hypothesis should copy, and of those that it contains."""
 
     expected: int
-    found: int
+    copied: int
 
 
 def count_numbers(line: str) -> Counter[str]:
-    """Count the numbers of a line, written in digits 0 to 9 without separators.
+    """Count the numbers of a line, converted to the digits 0 to 9 without separators.
 
     So 1,000 and 1.000 are equal.
     """
@@ -103,19 +103,23 @@ def count_names(source: str, references: Sequence[str]) -> Counter[str]:
 
 
 def count_copies(source: str, references: Sequence[str], hypothesis: str) -> list[CopyCount]:
-    """Return for each of COPY_KINDS the expected and the copied number of items."""
+    """Return the count of each of COPY_KINDS, in their order.
+
+    Numbers and names are expected only if a reference has them too, because a translation may spell
+    out a number and translate a name. An item that occurs twice counts twice: `|` and `&` of two
+    counters take the maximum and the minimum of the counts of each item.
+    """
     reference_numbers = Counter[str]()
     for reference in references:
         reference_numbers |= count_numbers(reference)
+    numbers = count_numbers(source) & reference_numbers
+    links = count_links(source)
+    names = count_names(source, references)
     hypothesis_words = Counter(word.strip(PUNCTUATION) for word in hypothesis.split())
-    expected_and_present = [
-        (count_numbers(source) & reference_numbers, count_numbers(hypothesis)),
-        (count_links(source), count_links(hypothesis)),
-        (count_names(source, references), hypothesis_words),
-    ]
     return [
-        CopyCount(expected.total(), (expected & present).total())
-        for expected, present in expected_and_present
+        CopyCount(numbers.total(), (numbers & count_numbers(hypothesis)).total()),
+        CopyCount(links.total(), (links & count_links(hypothesis)).total()),
+        CopyCount(names.total(), (names & hypothesis_words).total()),
     ]
 
 
@@ -178,7 +182,7 @@ def check_line(
         and _is_untranslated(source, hypothesis, hypothesis_words, reference_words, source_words),
     ]
     failures.append(chrf < HALLUCINATION_CHRF and longest > 0 and not any(failures))
-    lost = [copy.found < copy.expected for copy in copies] or [False] * len(COPY_KINDS)
+    lost = [copy.copied < copy.expected for copy in copies] or [False] * len(COPY_KINDS)
     return [*failures, *lost, has_new_number]
 
 

@@ -7,7 +7,7 @@ reverse direction, and its length in words. With zero weights the order stays as
 Weights are tuned by minimum error rate training (Och 2003). Along one weight, the best hypothesis
 of each line changes at a few points only, so BLEU is computed once between successive points.
 
-Shapes: n hypotheses of a line, F features.
+Shapes: n hypotheses of a line (n differs between lines), F features.
 """
 
 from __future__ import annotations
@@ -264,15 +264,16 @@ def read_weights(file: Path, names: Sequence[str]) -> Array:
 
 
 def feature_matrices(
-    lists: Sequence[Sequence[Entry]], columns: Sequence[Sequence[float]]
+    nbest_lists: Sequence[Sequence[Entry]], log_probs: Sequence[Sequence[float]]
 ) -> Iterator[Array]:
-    """Yield the n x F features of each line; the length in words is the last feature.
+    """Yield the n x F features of the hypotheses of each line.
 
-    Each column has one value for each hypothesis of all lists.
+    `log_probs` are the first F - 1 features. Each has one value for every hypothesis, list after
+    list. The last feature is the length in words.
     """
-    lengths = [float(len(entry.text.split())) for entries in lists for entry in entries]
-    table = np.array([*columns, lengths]).T
+    lengths = [float(len(entry.text.split())) for entries in nbest_lists for entry in entries]
+    table = np.array([*log_probs, lengths]).T
     begin = 0
-    for entries in lists:
+    for entries in nbest_lists:
         yield table[begin : begin + len(entries)]
         begin += len(entries)

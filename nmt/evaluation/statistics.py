@@ -77,7 +77,7 @@ class SystemStatistics:
     failed_checks: NDArray[np.bool_]
     """n x LINE_CHECKS."""
     copies: NDArray[np.int64]
-    """n x COPY_KINDS x (expected, found)."""
+    """n x COPY_KINDS x (expected, copied)."""
     word_counts: Counter[str]
     """Number of occurrences of each word in the hypotheses."""
     word_matches: Counter[str]

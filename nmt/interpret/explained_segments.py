@@ -21,8 +21,8 @@ from nmt.interpret.explanation import END, BeamSteps, Explanation, SentencePiece
 class ExplainedLine:
     """A source line with its translation."""
 
-    number: int
-    """Line number, from 0."""
+    index: int
+    """Number of lines before this one."""
     source: str
     target: str
     is_long: bool = False

@@ -18,7 +18,7 @@ from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
     batch_by_size,
-    fits_single_pass,
+    fits_forward_pass,
     split_pair,
 )
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
@@ -35,6 +35,7 @@ WINDOW = 256
 MAX_CHARACTERS = 4000
 """Maximum line length for `word_attention`; its cost is quadratic in the length."""
 MBR_ERROR = "decode.method: mbr chooses among texts; explain with beam, or force a text"
+"""Minimum Bayes risk compares texts of hypotheses, so no decoding step explains its choice."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class Explainer:
     ) -> Iterator[ExplainedSegment]:
         """Yield the explanations of `explain_file` segment by segment, for lines of any length."""
         if tgt is None:
-            return self._translate_segments(read_lines(src))
+            return self._translate_and_explain(read_lines(src))
         return self.explain_pair_segments(read_pairs(src, tgt))
 
     def translate_and_explain(self, lines: Iterable[str]) -> Iterator[Explanation | None]:
@@ -117,18 +118,22 @@ class Explainer:
 
         Raises ConfigError if the model decodes by minimum Bayes risk.
         """
-        return self._join_lines(self._translate_segments(lines))
+        return self._join_lines(self._translate_and_explain(lines))
 
     def explain_pairs(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Explanation | None]:
         """Yield the explanation of each (source, translation); None if a side is blank."""
         return self._join_lines(self.explain_pair_segments(pairs))
 
-    def _translate_segments(self, lines: Iterable[str]) -> Iterator[ExplainedSegment]:
-        """Translate lines as `nmt translate` does, and yield the explanation of each segment."""
+    def _translate_and_explain(self, lines: Iterable[str]) -> Iterator[ExplainedSegment]:
+        """Translate lines as `nmt translate` does, and yield the explanation of each segment.
+
+        A blank line yields one segment with the explanation None. Raises ConfigError if the model
+        decodes by minimum Bayes risk.
+        """
         if self.engine.settings.method == "mbr":
             raise ConfigError([MBR_ERROR])
         source_tokenizer = self.tokenizers.src
-        line_number = 0
+        line_index = 0
         for window in split_into_chunks(lines, WINDOW):
             segments_of_line: list[list[Segment]] = []
             for line in window:
@@ -139,27 +144,31 @@ class Explainer:
                 for segments in segments_of_line
                 for segment in segments
             ]
+            # Results of all segments of the window; each line takes those of its segments.
             results = iter(zip(encodings, self._search(encodings), strict=True))
             segmented_lines = []
             for line, segments in zip(window, segments_of_line, strict=True):
                 line_results = list(islice(results, len(segments)))
                 segmented_lines.append(
-                    self._join_search_results(line_number, line, segments, line_results)
+                    self._build_segmented_line(line_index, line, segments, line_results)
                 )
-                line_number += 1
+                line_index += 1
             yield from self._explain(segmented_lines)
 
     def _split(self, line: str) -> list[Segment]:
         return self.splitter.split(line, self.tokenizers.count_source_tokens)
 
-    def _join_search_results(
+    def _build_segmented_line(
         self,
-        number: int,
+        line_index: int,
         source: str,
         segments: list[Segment],
         results: list[tuple[Encoding, _SearchResult]],
     ) -> _SegmentedLine:
-        """Return a line with the translations of its segments."""
+        """Return a line with its segments and their translations.
+
+        `results` has the encoded source and the best hypothesis of each segment.
+        """
         targets = [self.tokenizers.tgt.decode_with_words(result.tokens) for _, result in results]
         texts = [target.text for target in targets]
         target_line = ""
@@ -169,7 +178,7 @@ class Explainer:
             target_offsets.append(len(target_line) - len(segment.trailing_space) - len(text))
         token_count = self.tokenizers.count_source_tokens
         is_long = len(segments) > 1 and token_count(source) > self.splitter.max_tokens
-        line = ExplainedLine(number, source, target_line, is_long)
+        line = ExplainedLine(line_index, source, target_line, is_long)
         first_words = line.first_words(_offsets(segments), target_offsets)
         return _SegmentedLine(
             line,
@@ -186,23 +195,23 @@ class Explainer:
 
         A pair is split if it is long or has several sentences.
         """
-        line_number = 0
+        line_index = 0
         for window in split_into_chunks(pairs, WINDOW):
             segmented_lines = []
             for source, target in window:
-                segmented_lines.append(self._split_pair(line_number, source, target))
-                line_number += 1
+                segmented_lines.append(self._split_pair(line_index, source, target))
+                line_index += 1
             yield from self._explain(segmented_lines)
 
-    def _split_pair(self, number: int, source: str, target: str) -> _SegmentedLine:
+    def _split_pair(self, line_index: int, source: str, target: str) -> _SegmentedLine:
         """Return a pair with its segments; segments with a blank side are omitted."""
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         count_tokens = self.tokenizers.count_pair_tokens
         pairs: list[PairSegment] = []
         if not (src.is_blank(source) or tgt.is_blank(target)):
             pairs = split_pair(source, target, self.splitter, count_tokens)
-        is_long = len(pairs) > 1 and not fits_single_pass(*count_tokens(source, target))
-        line = ExplainedLine(number, source, target, is_long)
+        is_long = len(pairs) > 1 and not fits_forward_pass(*count_tokens(source, target))
+        line = ExplainedLine(line_index, source, target, is_long)
         first_words = line.first_words(
             _offsets([pair.source for pair in pairs]), _offsets([pair.target for pair in pairs])
         )
@@ -216,7 +225,7 @@ class Explainer:
 
     def _join_lines(self, segments: Iterable[ExplainedSegment]) -> Iterator[Explanation | None]:
         """Yield one explanation for each line; for a long line, of its leading segments."""
-        for number, group in groupby(segments, key=lambda segment: segment.line.number):
+        for line_index, group in groupby(segments, key=lambda segment: segment.line.index):
             leading: list[ExplainedSegment] = []
             source_length = target_length = 1
             is_complete = True
@@ -225,12 +234,12 @@ class Explainer:
                     continue
                 source_length += len(segment.explanation.source.pieces)
                 target_length += len(segment.explanation.target.pieces)
-                fits = not leading or fits_single_pass(source_length, target_length)
+                fits = not leading or fits_forward_pass(source_length, target_length)
                 is_complete = is_complete and fits
                 if is_complete:
                     leading.append(segment)
             if not is_complete:
-                self.truncated_lines.append(number + 1)
+                self.truncated_lines.append(line_index + 1)
             yield join_explanations(leading, is_complete) if leading else None
 
     def _search(self, sources: list[Encoding]) -> list[_SearchResult]:

@@ -41,12 +41,18 @@ ComputeBleu = Callable[[Sequence[str], Sequence[str]], float]
 
 
 class ValidationText:
-    """The validation pairs of at most `max_length` tokens per side, as text and as batches."""
+    """The validation pairs of at most `max_length` tokens per side, as text and as batches.
+
+    `max_length` counts tokens without end of sentence, as `data.max_length` does.
+    """
 
     def __init__(
         self, corpus: Corpus, tokenizers: Tokenizers, max_length: int, batch_tokens: int
     ) -> None:
-        """Build the batches. Raises DataError if every pair is too long."""
+        """Build batches of at most `batch_tokens` target tokens, padding and eos included.
+
+        Raises DataError if every pair is too long.
+        """
         src_lengths, tgt_lengths = (corpus.lengths(side) for side in ("src", "tgt"))
         fits = np.maximum(src_lengths, tgt_lengths) <= max_length
         self.max_length = max_length
@@ -59,15 +65,22 @@ class ValidationText:
                 f"data.valid: expected a pair of at most {max_length} tokens on each side "
                 f"(data.max_length), got none among {len(corpus)}"
             )
-        self.src, self.references = (corpus.lines_at(side, self.rows) for side in ("src", "tgt"))
-        sizes = [int(part.sum()) for part in np.split(fits, np.cumsum(corpus.sizes)[:-1])]
+        self.src = corpus.lines_at("src", self.rows)
+        """Source text of each pair."""
+        self.references = corpus.lines_at("tgt", self.rows)
+        """Target text of each pair."""
+        set_ends = np.cumsum(corpus.sizes)  # `sizes` has the number of pairs of each text set
+        fits_of_set = np.split(fits, set_ends[:-1])
+        sizes = [int(set_fits.sum()) for set_fits in fits_of_set]
         self.sets = list(zip(corpus.tags, sizes, strict=True))
         """Tags and number of pairs of each text set, in the order of the pairs."""
         self.mean_tgt_length = float(tgt_lengths[self.rows].mean()) + 1
         """Mean number of target tokens per pair, including end of sentence."""
+        with_eos = 1
         plan = plan_eval_batches(
-            src_lengths[self.rows] + 1, tgt_lengths[self.rows] + 1, batch_tokens
+            src_lengths[self.rows] + with_eos, tgt_lengths[self.rows] + with_eos, batch_tokens
         )
+        # The rows of the plan index self.rows; those of a micro-batch index the corpus.
         batches = (replace(batch, rows=self.rows[batch.rows]) for batch in plan)
         self.batches = [build_micro_batch(corpus, batch, tokenizers) for batch in batches]
 
@@ -75,8 +88,8 @@ class ValidationText:
 class Validator:
     """Computes loss, perplexity and BLEU of the model in training.
 
-    Translations are greedy, because validation must be fast. The test sets are translated with the
-    beam that is configured.
+    Translations are greedy, because validation must be fast. Test sets are translated with the
+    beam of the config.
     """
 
     def __init__(

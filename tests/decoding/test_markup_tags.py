@@ -157,7 +157,7 @@ def test_nbest_prefers_balanced_tags(tokenizers: Tokenizers) -> None:
 
 def test_nbest_phrase_that_lowers_score_is_recorded(tokenizers: Tokenizers) -> None:
     engine = ReversingEngine()
-    features = TranslatorFeatures(measure_score_drops=True)
+    features = TranslatorFeatures(record_score_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
     translator.nbest(["hello you", Line("hello you", phrases=("word",)), "word"], 1, offset=4)
     assert translator.statistics.score_drops == [(6, 2.0)]
@@ -172,7 +172,7 @@ def test_nbest_phrase_that_lowers_score_is_recorded(tokenizers: Tokenizers) -> N
 
 def test_score_drop_search_reads_source_without_tags(tokenizers: Tokenizers) -> None:
     engine = ReversingEngine()
-    features = TranslatorFeatures(protect_spans=True, measure_score_drops=True)
+    features = TranslatorFeatures(protect_spans=True, record_score_drops=True)
     translator = Translator(engine, tokenizers, DecodeConfig(), features=features)
     sources: list[str] = []
     search = engine.search

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.decoding.lines import pair_splitting
-from nmt.decoding.lines.pair_splitting import fits_single_pass, split_pair
+from nmt.decoding.lines.pair_splitting import fits_forward_pass, split_pair
 from nmt.decoding.lines.splitting import LineSplitter
 
 TEXT = st.text(st.sampled_from("aB .,!。\u00a0\t"), max_size=200)
@@ -39,9 +39,10 @@ def test_split_pair_keeps_text_and_bounds_segments(
         == target
     )
     assert all(
-        fits_single_pass(len(segment.source.text), len(segment.target.text)) for segment in segments
+        fits_forward_pass(len(segment.source.text), len(segment.target.text))
+        for segment in segments
     )
-    if fits_single_pass(len(source), len(target)) and not by_sentence:
+    if fits_forward_pass(len(source), len(target)) and not by_sentence:
         assert len(segments) == 1
 
 

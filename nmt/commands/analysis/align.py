@@ -233,7 +233,7 @@ def align_segments(
 
 
 def _merge_lines(segments: Iterable[AlignedSegment]) -> Iterator[AlignedLine]:
-    for _, group in groupby(segments, lambda segment: segment.line.number):
+    for _, group in groupby(segments, lambda segment: segment.line.index):
         segments_of_line = list(group)
         yield AlignedLine(segments_of_line[0].line, segments_of_line)
 

@@ -35,7 +35,7 @@ from nmt.models.precision_probe import check_training
 from nmt.runs.clear_run import clear_run
 from nmt.training.checkpoints.checkpoint import absorb_copies, last_checkpoint
 from nmt.training.checkpoints.resume import (
-    changed_ingredients,
+    changed_model_settings,
     changed_settings,
     newest_intact_checkpoint,
     recorded_validation_digest,
@@ -169,7 +169,7 @@ def build_inputs(
     for change in restored.changes:
         log.info(f"changed: {change}")
     tokenizers = ensure_tokenizers(config, run_dir, log.info, options.accept_changes, may_write)
-    for change in changed_ingredients(restored.state, config, run_dir, options.accept_changes):
+    for change in changed_model_settings(restored.state, config, run_dir, options.accept_changes):
         log.info(f"changed: {change}")
     old_digest = ""
     if restored.checkpoint is not None and restored.old_config is not None:

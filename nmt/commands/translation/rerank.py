@@ -160,11 +160,11 @@ def _compute_features(
         for entry in entries
     ]
     reverse_pairs = [(text, source) for source, text in pairs]
-    columns = [
+    log_probs = [
         *(_log_probs(model, pairs, options) for model in options.models),
         *(_log_probs(model, reverse_pairs, options) for model in options.reverse_models),
     ]
-    return list(feature_matrices(nbest_lists, columns))
+    return list(feature_matrices(nbest_lists, log_probs))
 
 
 def _log_probs(model: Path, pairs: list[tuple[str, str]], options: RerankOptions) -> list[float]:

@@ -36,7 +36,7 @@ class TranslationJob:
             terminology=self.terminology,
             protect_spans=options.protect,
             estimate_confidence=options.confidence or options.review > 0,
-            measure_score_drops=True,
+            record_score_drops=True,
         )
         return load_translator(run, config, options.device, options.engine, ensemble_with, features)
 

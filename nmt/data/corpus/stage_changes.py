@@ -12,7 +12,7 @@ from nmt.errors import RunError
 Say = Callable[[str], None]
 """Prints one line of progress."""
 
-KEPT_TOKENIZER = (
+FIXED_TOKENIZER_REASON = (
     "a tokenizer can be replaced only together with the embeddings, because their rows are its "
     "token ids. Keep the tokenizer of the run, or train another run: name its folder with --run, "
     "or delete this one with `nmt train --overwrite`"

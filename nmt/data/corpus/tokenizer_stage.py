@@ -15,7 +15,7 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks_by_set
 from nmt.data.corpus.filters import DropLog, recorded_settings
 from nmt.data.corpus.stage_changes import (
-    KEPT_TOKENIZER,
+    FIXED_TOKENIZER_REASON,
     Say,
     outdated_error,
     refuse_change,
@@ -163,7 +163,7 @@ def _refuse_other_tokenizer(
     if recorded["own"]:
         changes.append("tokenizer.model: a file -> null")
     if changes:
-        raise RunError(f"{run.path}: {'; '.join(changes)}: {KEPT_TOKENIZER}")
+        raise RunError(f"{run.path}: {'; '.join(changes)}: {FIXED_TOKENIZER_REASON}")
 
 
 def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> None:
@@ -173,7 +173,8 @@ def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> Non
     digests = {files[side].name: fingerprint.hash_bytes(model) for side, model in models.items()}
     if expected and digests != expected:
         raise RunError(
-            f"{run.path}: expected the tokenizer of the weights, got another one: {KEPT_TOKENIZER}"
+            f"{run.path}: expected the tokenizer of the weights, got another one: "
+            f"{FIXED_TOKENIZER_REASON}"
         )
 
 

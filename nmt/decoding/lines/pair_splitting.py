@@ -35,7 +35,7 @@ class PairSegment:
     target: Segment
 
 
-def fits_single_pass(source_tokens: int, target_tokens: int) -> bool:
+def fits_forward_pass(source_tokens: int, target_tokens: int) -> bool:
     """Return whether one forward pass can process a pair of these lengths, without eos."""
     cells = (source_tokens + 1) * (target_tokens + 1)
     return cells <= MAX_CELLS and max(source_tokens, target_tokens) <= MAX_TOKENS
@@ -85,10 +85,10 @@ def split_pair(
 def _halve(
     pair: PairSegment, splitter: LineSplitter, count_tokens: CountTokens
 ) -> list[PairSegment]:
-    """Halve a pair recursively until its segments fit a single pass."""
+    """Halve a pair recursively until its segments fit one forward pass."""
     source, target = pair.source.text, pair.target.text
     max_counts = len(source.encode()) + MAX_TAG_TOKENS, len(target.encode())
-    if fits_single_pass(*max_counts) or fits_single_pass(*count_tokens(source, target)):
+    if fits_forward_pass(*max_counts) or fits_forward_pass(*count_tokens(source, target)):
         return [pair]
     source_ends = find_sentence_ends(source, splitter.language)
     target_ends = find_sentence_ends(target, splitter.target_language)

@@ -14,7 +14,7 @@ from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.preprocessing import SIDES
-from nmt.data.corpus.stage_changes import KEPT_TOKENIZER
+from nmt.data.corpus.stage_changes import FIXED_TOKENIZER_REASON
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import checkpoint_folders, describe_damage
 
@@ -43,7 +43,7 @@ MEASURED_IF_AUTO = ("train.precision", "train.micro_batch_tokens", "decode.split
 """Settings that are measured once if they are `auto`, and reused on resume."""
 PROVENANCE_KEYS = ("ingredients", "data")
 """Keys of state.json with the provenance of the weights: model and tokenizers, and text."""
-START_AGAIN = "name another run with --run, start again with --overwrite"
+RESTART_ADVICE = "name another run with --run, start again with --overwrite"
 """Advice of error messages."""
 
 
@@ -88,11 +88,13 @@ def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> 
         )
     if tokenizer_changes:
         listed = "; ".join([*tokenizer_changes, *fixed_changes])
-        raise RunError(f"these settings cannot change within a run: {listed}: {KEPT_TOKENIZER}")
+        raise RunError(
+            f"these settings cannot change within a run: {listed}: {FIXED_TOKENIZER_REASON}"
+        )
     if fixed_changes and not accept_changes:
         raise RunError(
             f"these settings cannot change within a run: {'; '.join(fixed_changes)} (restore them, "
-            f"{START_AGAIN}, or continue with them by --accept-changes)"
+            f"{RESTART_ADVICE}, or continue with them by --accept-changes)"
         )
     return changes + fixed_changes
 
@@ -127,7 +129,7 @@ def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | 
     """Return the newest intact checkpoint, None if the run has no checkpoint.
 
     Newer checkpoints that are damaged are reported and renamed to damaged_step_.... Raises RunError
-    if all checkpoints are damaged, because training must not start again without being asked.
+    if all checkpoints are damaged, because only the user may decide to start again.
     """
     intact: Path | None = None
     damaged: list[tuple[Path, str]] = []
@@ -197,20 +199,21 @@ def recorded_validation_digest(state: Mapping[str, Any], config: Config, run: Ru
         return ""
 
 
-def changed_ingredients(
+def changed_model_settings(
     state: Mapping[str, Any], config: Config, run: RunDir, accept_changes: bool = False
 ) -> list[str]:
-    """Return the differences between the current model and that of a checkpoint's state.json.
+    """Return a message for each model setting that differs from the checkpoint.
 
-    Raises RunError if the tokenizers differ, or if the models do and `accept_changes` is false.
+    `state` is the content of the checkpoint's state.json. Raises RunError if the tokenizers differ,
+    or if model settings differ and `accept_changes` is false.
     """
-    if differences := tokenizer_differences(state, config, run):
-        raise RunError("\n".join(differences) + f"\n{KEPT_TOKENIZER}")
-    differences = model_differences(state, config, run)
-    if differences and not accept_changes:
+    if tokenizer_changes := tokenizer_differences(state, config, run):
+        raise RunError("\n".join(tokenizer_changes) + f"\n{FIXED_TOKENIZER_REASON}")
+    model_changes = model_differences(state, config, run)
+    if model_changes and not accept_changes:
         raise RunError(
-            "\n".join(differences)
-            + f"\n(restore the old value, {START_AGAIN}, or continue with the new one by "
+            "\n".join(model_changes)
+            + f"\n(restore the old value, {RESTART_ADVICE}, or continue with the new one by "
             "--accept-changes)"
         )
-    return differences
+    return model_changes
