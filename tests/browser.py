@@ -1,4 +1,4 @@
-"""A real browser for our pages: Chromium without a screen, driven by selenium."""
+"""Headless Chromium for tests of HTML pages, controlled by Selenium."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUIET = (
 
 @contextmanager
 def started(profile: Path) -> Iterator[Any]:
-    """Give a running browser with a profile of its own."""
+    """Yield a running browser that keeps its profile in this folder."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -45,14 +45,14 @@ def find(browser: Any, selector: str) -> list[Any]:
 
 
 def choose(browser: Any, name: str, value: object) -> None:
-    """Take a value in the select element of an id."""
+    """Select a value in the select element with this id."""
     from selenium.webdriver.support.ui import Select
 
     Select(find(browser, f"#{name}")[0]).select_by_value(str(value))
 
 
 def depth(element: Any) -> float:
-    """How deep the colour of a cell or token is: its opacity."""
+    """Return the opacity of the background color of a cell or token."""
     colour = element.value_of_css_property("background-color")
     parts = colour[colour.index("(") + 1 : -1].split(",")
     return float(parts[3]) if len(parts) == 4 else 1.0

@@ -32,7 +32,7 @@ class Nasty:
 
 
 def make_nasty(folder: Path) -> Nasty:
-    """Write the demo text with planted faults, all of them errors or warnings."""
+    """Write the demo text with planted faults. Each fault is an error or a warning."""
     src, tgt = (demo_lines(f"train.{side}")[:CLEAN_LINES] for side in ("en", "fr"))
     test = demo_lines("test.en"), demo_lines("test.fr")
     for name, lines in (("test.en", test[0]), ("test.fr", test[1])):

@@ -34,8 +34,8 @@ PATH_WRITES = {
 MODULES = {"os", "shutil", "files", "torch", "np", "numpy"}
 
 
-def called(call: ast.Call) -> tuple[str, str]:
-    """Return (owner, name) of a call `owner.name()`; the owner is "?" if it is no plain name."""
+def owner_and_name(call: ast.Call) -> tuple[str, str]:
+    """Return (owner, name) of a call `owner.name()`; the owner is "?" if it is not a plain name."""
     if isinstance(call.func, ast.Attribute):
         owner = call.func.value
         return owner.id if isinstance(owner, ast.Name) else "?", call.func.attr
@@ -48,51 +48,51 @@ def imports(node: ast.AST) -> Iterator[str]:
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.Call) and called(node)[1] in ("import_module", "__import__"):
+    elif isinstance(node, ast.Call) and owner_and_name(node)[1] in ("import_module", "__import__"):
         yield from (str(a.value) for a in node.args if isinstance(a, ast.Constant))
 
 
-def pickles(tree: ast.AST) -> list[int]:
+def pickle_lines(tree: ast.AST) -> list[int]:
     """Return the lines that could pickle or unpickle."""
     lines = []
     for node in ast.walk(tree):
-        bad = any(
+        violates = any(
             set(name.split(".")) & (PICKLERS | OBJECT_COLLECTIVES)
             or name in ("torch.load", "torch.save", "torch.serialization")
             for name in imports(node)
         )
         if isinstance(node, ast.Attribute):
-            bad |= node.attr in OBJECT_COLLECTIVES
+            violates |= node.attr in OBJECT_COLLECTIVES
             torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
-            bad |= torch and node.attr in TORCH_PICKLES
+            violates |= torch and node.attr in TORCH_PICKLES
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            bad |= not (isinstance(node.value, ast.Constant) and node.value.value is False)
-        if bad:
+            violates |= not (isinstance(node.value, ast.Constant) and node.value.value is False)
+        if violates:
             lines.append(getattr(node, "lineno", 0))
     return lines
 
 
-def runs_code(tree: ast.AST) -> list[int]:
+def code_execution_lines(tree: ast.AST) -> list[int]:
     """Return the lines that could execute text as code, or load objects from YAML."""
     lines = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        owner, name = called(node)
+        owner, name = owner_and_name(node)
         shell = any(k.arg == "shell" for k in node.keywords)
-        bad = (
+        violates = (
             (owner == "" and name in ("eval", "exec", "compile"))
             or (owner == "yaml" and "load" in name)
             or (owner == "os" and name in ("system", "popen"))
             or shell
         )
-        if bad:
+        if violates:
             lines.append(node.lineno)
     return lines
 
 
 def opens_for_writing(call: ast.Call) -> bool:
-    owner, name = called(call)
+    owner, name = owner_and_name(call)
     if name in ("NamedTemporaryFile", "TemporaryFile", "mkstemp", "mkdtemp", "TemporaryDirectory"):
         return True
     if name != "open":
@@ -104,12 +104,12 @@ def opens_for_writing(call: ast.Call) -> bool:
     return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
 
 
-def one_argument(call: ast.Call) -> bool:
+def has_one_argument(call: ast.Call) -> bool:
     """Tell Path.replace from str.replace (two arguments) and dataclasses.replace (keywords)."""
     return len(call.args) == 1 and not call.keywords
 
 
-def writes(tree: ast.AST) -> list[int]:
+def disk_write_lines(tree: ast.AST) -> list[int]:
     """Return the lines that write to disk without nmt.core.files."""
     streams = {
         item.optional_vars.id
@@ -123,17 +123,17 @@ def writes(tree: ast.AST) -> list[int]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        owner, name = called(node)
+        owner, name = owner_and_name(node)
         to_stream = bool(node.args) and ast.unparse(node.args[0]) in streams
-        bad = (
+        violates = (
             opens_for_writing(node)
             or (owner == "os" and name in OS_WRITES)
             or (owner == "shutil" and name in SHUTIL_WRITES)
             or (owner != "files" and name in PATH_WRITES)
             or (owner in ("np", "numpy") and name == "save" and not to_stream)
-            or (owner not in ("", *MODULES) and name == "replace" and one_argument(node))
+            or (owner not in ("", *MODULES) and name == "replace" and has_one_argument(node))
         )
-        if bad:
+        if violates:
             lines.append(node.lineno)
     return lines
 
@@ -152,11 +152,11 @@ def test_checker_finds_the_package() -> None:
 
 
 def test_package_uses_no_pickle() -> None:
-    assert violations(pickles, FILES) == []
+    assert violations(pickle_lines, FILES) == []
 
 
 def test_package_runs_no_text_as_code() -> None:
-    assert violations(runs_code, FILES) == []
+    assert violations(code_execution_lines, FILES) == []
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,14 @@ def test_package_runs_no_text_as_code() -> None:
     ],
 )
 def test_checker_code_from_text_is_reported(source: str) -> None:
-    assert runs_code(ast.parse(source))
+    assert code_execution_lines(ast.parse(source))
 
 
 def test_package_writes_only_through_files_module() -> None:
-    assert violations(writes, [file for file in FILES if file != FILES_MODULE]) == []
-    assert violations(writes, [FILES_MODULE]), "the checker no longer sees the writes of files.py"
+    assert violations(disk_write_lines, [file for file in FILES if file != FILES_MODULE]) == []
+    assert violations(disk_write_lines, [FILES_MODULE]), (
+        "the checker no longer sees the writes of files.py"
+    )
 
 
 DELETERS = {
@@ -192,7 +194,7 @@ def test_folder_replacement_only_in_listed_modules(name: str) -> None:
         file.relative_to(PACKAGE).as_posix()
         for file in FILES
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and called(node)[1] == name
+        if isinstance(node, ast.Call) and owner_and_name(node)[1] == name
     }
     assert callers == DELETERS[name]
 
@@ -220,7 +222,7 @@ def test_folder_replacement_only_in_listed_modules(name: str) -> None:
     ],
 )
 def test_checker_pickle_is_reported(source: str) -> None:
-    assert pickles(ast.parse(source))
+    assert pickle_lines(ast.parse(source))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_checker_pickle_is_reported(source: str) -> None:
     ],
 )
 def test_checker_other_formats_are_accepted(source: str) -> None:
-    assert pickles(ast.parse(source)) == []
+    assert pickle_lines(ast.parse(source)) == []
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_checker_other_formats_are_accepted(source: str) -> None:
     ],
 )
 def test_checker_write_is_reported(source: str) -> None:
-    assert writes(ast.parse(source))
+    assert disk_write_lines(ast.parse(source))
 
 
 @pytest.mark.parametrize(
@@ -294,4 +296,4 @@ def test_checker_write_is_reported(source: str) -> None:
     ],
 )
 def test_checker_read_is_accepted(source: str) -> None:
-    assert writes(ast.parse(source)) == []
+    assert disk_write_lines(ast.parse(source)) == []

@@ -1,4 +1,4 @@
-"""From YAML to settings and back: every problem at once, each with its file and line."""
+"""Loading and formatting of configs: overrides, conflicts, defaults, and problems with lines."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from nmt.errors import ConfigError, did_you_mean
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
-"""A whole config on one line, so that what follows begins on line 2."""
+"""A complete config on one line. Text that a test appends begins on line 2."""
 ALIGNED = DATA.replace("valid}", "valid, alignments: [a]}")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A config file in a folder that is not the current one."""
+    """Return the path of a config file outside of the working folder."""
     folder = tmp_path / "configs"
     folder.mkdir()
     return folder / "a.yaml"
@@ -44,14 +44,14 @@ def load(file: Path, text: str, *overrides: str, check_files: bool = False) -> C
 
 
 def problems(file: Path, text: str, *overrides: str, check_files: bool = False) -> list[str]:
-    """Return the problems of a config, the folder of the file cut off."""
+    """Return the problems of a config without the folder of the file."""
     with pytest.raises(ConfigError) as caught:
         load(file, text, *overrides, check_files=check_files)
     assert str(caught.value) == "\n".join(caught.value.problems)
     return [problem.removeprefix(f"{file.parent}/") for problem in caught.value.problems]
 
 
-def test_a_small_config_gets_every_default(file: Path) -> None:
+def test_config_minimal_gets_all_defaults(file: Path) -> None:
     config = load(file, DATA)
     assert config.data.src == "de"
     assert config.tokenizer.joint is True
@@ -164,7 +164,7 @@ ONE_PROBLEM = [
 
 
 @pytest.mark.parametrize(("text", "start"), ONE_PROBLEM)
-def test_a_problem_names_its_line_and_what_must_hold(file: Path, text: str, start: str) -> None:
+def test_config_invalid_value_names_line_and_expectation(file: Path, text: str, start: str) -> None:
     [problem] = problems(file, DATA + text + "\n")
     assert problem.startswith(start)
 
@@ -212,14 +212,16 @@ def test_a_problem_names_its_line_and_what_must_hold(file: Path, text: str, star
         ),
     ],
 )
-def test_what_is_wrong_with_the_data(file: Path, text: str, expected: list[str]) -> None:
-    found = problems(file, text + "\n")
-    assert len(found) == len(expected)
-    assert all(map(str.startswith, found, expected)), found
+def test_config_invalid_data_section_names_expectations(
+    file: Path, text: str, expected: list[str]
+) -> None:
+    messages = problems(file, text + "\n")
+    assert len(messages) == len(expected)
+    assert all(map(str.startswith, messages, expected)), messages
 
 
 @pytest.mark.parametrize(
-    ("one", "key", "hint"),
+    ("text_set", "key", "hint"),
     [
         ("{srk: a, tgt: b}", "srk", " (did you mean 'src'?)"),
         ("{src: a, tgt: b, extra: c}", "extra", ""),
@@ -227,7 +229,7 @@ def test_what_is_wrong_with_the_data(file: Path, text: str, expected: list[str])
     ],
 )
 @pytest.mark.parametrize(
-    ("holder", "place"),
+    ("data_section", "key_path"),
     [
         ("{train: [t], valid: SET}", "data.valid"),
         ("{train: [t], valid: [v, SET]}", "data.valid.1"),
@@ -235,18 +237,20 @@ def test_what_is_wrong_with_the_data(file: Path, text: str, expected: list[str])
         ("{train: [t], valid: 9, test: [t, SET]}", "data.test.1"),
     ],
 )
-def test_a_wrong_key_in_a_text_set_names_the_keys_there(
-    file: Path, one: str, key: str, hint: str, holder: str, place: str
+def test_config_text_set_unknown_key_lists_valid_keys(
+    file: Path, text_set: str, key: str, hint: str, data_section: str, key_path: str
 ) -> None:
-    [problem] = problems(file, "data: " + holder.replace("SET", one))
+    [problem] = problems(file, "data: " + data_section.replace("SET", text_set))
     keys = "prefix, src, tgt, file, columns, tags"
-    assert problem.startswith(f"a.yaml:1: {place}.{key}: unknown key{hint}; expected one of {keys}")
-    assert problem.endswith(", weight") is ("train" in place)
+    assert problem.startswith(
+        f"a.yaml:1: {key_path}.{key}: unknown key{hint}; expected one of {keys}"
+    )
+    assert problem.endswith(", weight") is ("train" in key_path)
 
 
 @pytest.mark.parametrize("value", ["7", '["/a"]', "null", "true"])
 @pytest.mark.parametrize("name", ["train", "test"])
-def test_what_is_no_text_set_is_named_with_its_place(file: Path, name: str, value: str) -> None:
+def test_config_invalid_text_set_names_line_and_index(file: Path, name: str, value: str) -> None:
     text = "data:\n  valid: v\n" + ("  train: [t]\n" if name == "test" else "")
     [problem] = problems(file, f"{text}  {name}:\n  - a\n  - {value}\n")
     line = len(text.split("\n")) + 2
@@ -288,15 +292,15 @@ BROKEN_SETS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "place", "start"), BROKEN_SETS)
-def test_a_text_set_that_cannot_be_read_says_how_it_must_be(
-    file: Path, text: str, place: str, start: str
+@pytest.mark.parametrize(("text", "key_path", "start"), BROKEN_SETS)
+def test_config_inconsistent_text_set_names_expectation(
+    file: Path, text: str, key_path: str, start: str
 ) -> None:
     [problem] = problems(file, f"data: {text}")
-    assert problem.startswith(f"a.yaml:1: {place}: {start}")
+    assert problem.startswith(f"a.yaml:1: {key_path}: {start}")
 
 
-def test_a_tag_that_no_training_set_has_cannot_be_asked_for(file: Path) -> None:
+def test_config_decode_tag_unknown_in_training_is_refused(file: Path) -> None:
     text = DATA.replace("[train]", "[{prefix: t, tags: {to: fr}}]").replace(
         "valid: valid", "valid: 9"
     )
@@ -314,36 +318,34 @@ def test_a_tag_that_no_training_set_has_cannot_be_asked_for(file: Path) -> None:
         ("just words\n", "a.yaml:1: expected a mapping of sections, got 'just words'"),
     ],
 )
-def test_a_file_that_cannot_be_read_as_sections_is_one_problem(
-    file: Path, text: str, start: str
-) -> None:
+def test_load_config_malformed_file_is_one_problem(file: Path, text: str, start: str) -> None:
     [problem] = problems(file, text)
     assert problem.startswith(start)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n"])
-def test_an_empty_file_lacks_its_data(file: Path, text: str) -> None:
+def test_load_config_empty_file_reports_missing_data(file: Path, text: str) -> None:
     assert problems(file, text) == [
         "a.yaml: data: expected a mapping with the keys train and valid, got nothing"
     ]
 
 
-def test_an_alias_inside_its_own_anchor_is_a_problem(file: Path) -> None:
+def test_load_config_recursive_alias_names_line(file: Path) -> None:
     assert problems(file, DATA + "train: &x {lr: *x}\n")[0].startswith("a.yaml:2: ")
 
 
-def test_a_missing_file_names_the_nearest(file: Path) -> None:
+def test_load_config_missing_file_suggests_nearest(file: Path) -> None:
     (file.parent / "multi30k.yaml").write_text(DATA)
     with pytest.raises(ConfigError, match=r"mutli30k.yaml: no such file \(did you mean 'multi30k"):
         load_config(file.parent / "mutli30k.yaml")
 
 
-def test_a_missing_folder_is_a_missing_file(tmp_path: Path) -> None:
+def test_load_config_missing_folder_reports_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.yaml: no such file$"):
         load_config(tmp_path / "nowhere" / "a.yaml")
 
 
-def test_a_file_that_is_not_utf8_names_the_byte(file: Path) -> None:
+def test_load_config_invalid_utf8_names_byte_and_offset(file: Path) -> None:
     file.write_bytes(DATA.encode() + b"# \xff\n")
     with pytest.raises(
         ConfigError, match=rf"a\.yaml: expected UTF-8, got the byte 0xff at offset {len(DATA) + 2}"
@@ -351,18 +353,18 @@ def test_a_file_that_is_not_utf8_names_the_byte(file: Path) -> None:
         load_config(file)
 
 
-def test_a_byte_order_mark_and_crlf_are_fine(file: Path) -> None:
+def test_load_config_byte_order_mark_and_crlf_are_accepted(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + (DATA + "train: {seed: 7}\n").replace("\n", "\r\n").encode())
     assert load_config(file).train.seed == 7
 
 
-def test_all_problems_come_at_once_each_on_its_own_line(file: Path) -> None:
+def test_load_config_many_problems_reports_all_at_once(file: Path) -> None:
     text = DATA + (
         "model:\n  score: genral\n  d_hidden: big\ntrain:\n  lr: -1\n  sede: 1\n  clip_norm: yes\n"
         "decode: 5\nextra: 1\n"
     )
-    found = problems(file, text, "train.batch_tokens=x", "nothing")
-    starts = {problem.split(": ")[0] + ": " + problem.split(": ")[1] for problem in found}
+    messages = problems(file, text, "train.batch_tokens=x", "nothing")
+    starts = {problem.split(": ")[0] + ": " + problem.split(": ")[1] for problem in messages}
     assert starts == {
         "a.yaml:3: model.score",
         "a.yaml:4: model.d_hidden",
@@ -374,10 +376,10 @@ def test_all_problems_come_at_once_each_on_its_own_line(file: Path) -> None:
         "--set train.batch_tokens=x: train.batch_tokens",
         "--set nothing: nothing",
     }
-    assert len(found) == len(starts)
+    assert len(messages) == len(starts)
 
 
-# --set
+# Option --set
 
 
 @pytest.mark.parametrize(
@@ -392,7 +394,7 @@ def test_all_problems_come_at_once_each_on_its_own_line(file: Path) -> None:
         ("data.valid=20", "data", "valid", 20),
     ],
 )
-def test_set_overrides_one_value_and_marks_it_given(
+def test_set_option_overrides_value_and_marks_it_explicit(
     file: Path, override: str, section: str, key: str, value: object
 ) -> None:
     config = load(file, DATA + "train: {lr: 1.0, max_epochs: 3}\n", override)
@@ -401,16 +403,16 @@ def test_set_overrides_one_value_and_marks_it_given(
     assert config.is_explicit("train.lr")
 
 
-def test_set_keeps_the_other_values_of_its_section(file: Path) -> None:
+def test_set_option_keeps_other_values_of_section(file: Path) -> None:
     config = load(file, DATA + "train: {lr: 1.0, seed: 3}\n", "train.seed=4", "train={warmup: 5}")
     assert (config.train.lr, config.train.seed, config.train.warmup) == (1.0, 4, 5)
 
 
-def test_the_last_set_wins(file: Path) -> None:
+def test_set_option_repeated_uses_last_value(file: Path) -> None:
     assert load(file, DATA, "train.seed=4", "train.seed=5").train.seed == 5
 
 
-def test_set_mends_what_is_wrong_in_the_file(file: Path) -> None:
+def test_set_option_replaces_invalid_value_of_file(file: Path) -> None:
     assert load(file, DATA + "train: {seed: x}\n", "train.seed=4").train.seed == 4
 
 
@@ -436,12 +438,12 @@ def test_set_mends_what_is_wrong_in_the_file(file: Path) -> None:
         ("model.score=dto", "model.score: expected one of"),
     ],
 )
-def test_a_wrong_set_is_a_problem_that_repeats_it(file: Path, override: str, start: str) -> None:
+def test_set_option_invalid_is_quoted_in_problem(file: Path, override: str, start: str) -> None:
     [problem] = problems(file, DATA, override)
     assert problem.startswith(f"--set {override}: {start}")
 
 
-def test_paths_hang_on_where_they_are_written(
+def test_config_paths_are_relative_to_file_or_working_folder(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -451,25 +453,27 @@ def test_paths_hang_on_where_they_are_written(
         "tokenizer: {model: m}\n"
     )
     config = load(Path("configs/a.yaml"), text)
-    here = file.parent
-    assert config.run == here / ".." / "runs" / "x"
-    assert config.data.train == [here / "t", TrainSet(src=here / "a", tgt=Path("/b"))]
-    assert config.data.valid == here / "v"
-    assert config.data.test == [here / ".." / "s"]
-    assert config.tokenizer.model == here / "m"
+    folder = file.parent
+    assert config.run == folder / ".." / "runs" / "x"
+    assert config.data.train == [folder / "t", TrainSet(src=folder / "a", tgt=Path("/b"))]
+    assert config.data.valid == folder / "v"
+    assert config.data.test == [folder / ".." / "s"]
+    assert config.tokenizer.model == folder / "m"
     config = load(Path("configs/a.yaml"), text, "data.train=[t, {src: a, tgt: b}]", "run=r")
     assert config.run == tmp_path / "r"
     pair = TrainSet(src=tmp_path / "a", tgt=tmp_path / "b")
     assert config.data.train == [tmp_path / "t", pair]
-    assert config.data.valid == here / "v"
+    assert config.data.valid == folder / "v"
 
 
-def test_a_tilde_is_the_home_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_path_with_tilde_is_in_home_folder(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/somewhere/home")
     assert load(file, DATA, "run=~/x").run == Path("/somewhere/home/x")
 
 
-# Contradictions
+# Conflicts
 
 CONTRADICTIONS = [
     (
@@ -633,12 +637,12 @@ CONTRADICTIONS = [
 
 
 @pytest.mark.parametrize(("text", "start"), CONTRADICTIONS)
-def test_a_contradiction_names_the_place_and_the_way_out(file: Path, text: str, start: str) -> None:
+def test_config_conflict_names_line_and_expectation(file: Path, text: str, start: str) -> None:
     [problem] = problems(file, text + "\n")
     assert problem.startswith(start)
 
 
-def test_every_rule_has_its_case_above(file: Path) -> None:
+def test_check_conflicts_every_rule_has_a_test_case(file: Path) -> None:
     assert check_conflicts(load(file, DATA)).checked_keys == {
         start.split(": ")[1] for _, start in CONTRADICTIONS
     }
@@ -668,21 +672,21 @@ def test_every_rule_has_its_case_above(file: Path) -> None:
         "tokenizer: {model: a}",
     ],
 )
-def test_just_inside_every_rule_is_fine(file: Path, text: str) -> None:
+def test_check_conflicts_boundary_values_are_accepted(file: Path, text: str) -> None:
     assert check_conflicts(load(file, DATA + text + "\n")).conflicts == []
 
 
-def test_contradictions_come_all_at_once_and_from_set_too(file: Path) -> None:
+def test_config_conflicts_in_file_and_set_are_all_reported(file: Path) -> None:
     text = DATA + "model: {d_hidden: 7, tie: all}\n"
-    found = problems(file, text, "tokenizer.joint=false", "data.tgt=de")
-    assert [problem.split(": ")[0] for problem in found] == [
+    messages = problems(file, text, "tokenizer.joint=false", "data.tgt=de")
+    assert [problem.split(": ")[0] for problem in messages] == [
         "--set data.tgt=de",
         "a.yaml:2",
         "--set tokenizer.joint=false",
     ]
 
 
-# Files
+# Missing files
 
 
 def write_texts(folder: Path, *names: str) -> None:
@@ -691,36 +695,36 @@ def write_texts(folder: Path, *names: str) -> None:
         (folder / name).write_text("")
 
 
-def test_missing_files_are_problems_with_place_and_nearest(file: Path) -> None:
+def test_config_missing_text_files_name_line_and_nearest(file: Path) -> None:
     write_texts(file.parent, "train.de", "train.en", "vaild.de", "test.src")
     text = (
         "data:\n  src: de\n  tgt: en\n  train:\n  - train\n  - trian\n  valid: valid\n"
         "  test:\n  - {src: test.src, tgt: nowhere/b}\ntokenizer:\n  model: tok.model\n"
     )
     assert load(file, text).data.src == "de"
-    here = file.parent
+    folder = file.parent
     assert problems(file, text, check_files=True) == [
-        f"a.yaml:6: data.train.1: no such file: {here}/trian.de (did you mean 'train.de'?)",
-        f"a.yaml:6: data.train.1: no such file: {here}/trian.en (did you mean 'train.en'?)",
-        f"a.yaml:7: data.valid: no such file: {here}/valid.de (did you mean 'vaild.de'?)",
-        f"a.yaml:7: data.valid: no such file: {here}/valid.en (did you mean 'vaild.de'?)",
-        f"a.yaml:9: data.test.0: no such file: {here}/nowhere/b",
-        f"a.yaml:11: tokenizer.model: no such file: {here}/tok.model",
+        f"a.yaml:6: data.train.1: no such file: {folder}/trian.de (did you mean 'train.de'?)",
+        f"a.yaml:6: data.train.1: no such file: {folder}/trian.en (did you mean 'train.en'?)",
+        f"a.yaml:7: data.valid: no such file: {folder}/valid.de (did you mean 'vaild.de'?)",
+        f"a.yaml:7: data.valid: no such file: {folder}/valid.en (did you mean 'vaild.de'?)",
+        f"a.yaml:9: data.test.0: no such file: {folder}/nowhere/b",
+        f"a.yaml:11: tokenizer.model: no such file: {folder}/tok.model",
     ]
 
 
 @pytest.mark.parametrize("model", ["d_hidden: 7", "d_hiden: 8", "d_hidden: [1]"])
-def test_missing_files_come_together_with_all_other_problems(file: Path, model: str) -> None:
-    found = problems(file, DATA + f"model: {{{model}}}\n", check_files=True)
-    assert {problem.split(": ")[1] for problem in found} == {
+def test_config_missing_files_appear_with_other_problems(file: Path, model: str) -> None:
+    messages = problems(file, DATA + f"model: {{{model}}}\n", check_files=True)
+    assert {problem.split(": ")[1] for problem in messages} == {
         "data.train.0",
         "data.valid",
         f"model.{model.split(':')[0]}",
     }
 
 
-def test_what_followed_another_setting_follows_it_again(file: Path) -> None:
-    """A resolved config, saved and used as a config, must not freeze what was derived."""
+def test_format_config_derived_value_is_derived_on_reload(file: Path) -> None:
+    """A saved resolved config does not freeze values that depend on other settings."""
     file.write_text(format_config(load(file, DATA + "model: {decoder_layers: 2}\n")))
     model = load_config(file, ["model.num_layers=3"]).model
     assert (model.encoder_layers, model.decoder_layers) == (3, 2)
@@ -747,25 +751,27 @@ def test_what_followed_another_setting_follows_it_again(file: Path) -> None:
         ("eps: 2", "a.yaml:2: train.eps: expected a number from 1e-30 to 1, got 2"),
     ],
 )
-def test_adam_settings_out_of_range_are_refused(file: Path, setting: str, expected: str) -> None:
-    (found,) = problems(file, DATA + f"train: {{{setting}}}\n")
-    assert found.startswith(expected)
+def test_config_adam_setting_out_of_range_is_refused(
+    file: Path, setting: str, expected: str
+) -> None:
+    (message,) = problems(file, DATA + f"train: {{{setting}}}\n")
+    assert message.startswith(expected)
 
 
-def test_a_number_for_valid_needs_no_file(file: Path) -> None:
+def test_config_number_of_valid_pairs_requires_no_file(file: Path) -> None:
     write_texts(file.parent, "t.de", "t.en")
     text = "data: {src: de, tgt: en, train: [t], valid: 5}\n"
     assert load(file, text, check_files=True).data.valid == 5
 
 
-def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> None:
+def test_resolve_run_dir_prefers_option_then_config_then_stem(file: Path) -> None:
     config = load(file, DATA, "run=/x/r")
     assert resolve_run_dir(config, file, Path("named")).path == Path("named")
     assert resolve_run_dir(config, file, None).path == Path("/x/r")
     assert resolve_run_dir(load(file, DATA), file, None).path == Path("runs/a")
 
 
-# Defaults, and the resolved config
+# Defaults and the resolved config
 
 
 @pytest.mark.parametrize(
@@ -777,7 +783,7 @@ def test_the_run_folder_is_named_then_configured_then_the_stem(file: Path) -> No
         ("arch: transformer, preset: big", 5e-4, "inverse_sqrt"),
     ],
 )
-def test_defaults_of_the_architecture_are_filled_in(
+def test_config_absent_values_get_architecture_defaults(
     file: Path, model: str, lr: float, schedule: str
 ) -> None:
     config = load(file, DATA + f"model: {{{model}, num_layers: 3, decoder_layers: 2}}\n")
@@ -785,14 +791,14 @@ def test_defaults_of_the_architecture_are_filled_in(
     assert config.train.lr == pytest.approx(lr, rel=0.02)
     assert config.train.schedule == schedule
     assert config.train.warmup == config.model.DEFAULT_WARMUP
-    given = [
+    explicit_names = [
         name for name in ("encoder_layers", "decoder_layers") if config.is_explicit(f"model.{name}")
     ]
-    assert given == ["decoder_layers"]
+    assert explicit_names == ["decoder_layers"]
     assert not config.is_explicit("train.lr")
 
 
-def test_given_values_are_not_filled_in(file: Path) -> None:
+def test_config_explicit_values_override_architecture_defaults(file: Path) -> None:
     config = load(file, DATA + "train: {lr: 0.5, warmup: 0}\nmodel: {encoder_layers: 4}\n")
     assert (config.train.lr, config.train.warmup) == (0.5, 0)
     assert (config.model.encoder_layers, config.model.decoder_layers) == (4, 1)
@@ -810,27 +816,31 @@ RELOADED = [
 
 
 @pytest.mark.parametrize("text", RELOADED)
-def test_the_resolved_config_reloads_to_itself(file: Path, text: str) -> None:
+def test_format_config_reloaded_equals_original(file: Path, text: str) -> None:
     config = load(file, DATA + text)
-    elsewhere = file.parent.parent / "run.yaml"
-    elsewhere.write_text(format_config(config), encoding="utf-8")
-    again = load_config(elsewhere)
-    assert again.model_dump() == config.model_dump()
+    run_config = file.parent.parent / "run.yaml"
+    run_config.write_text(format_config(config), encoding="utf-8")
+    reloaded = load_config(run_config)
+    assert reloaded.model_dump() == config.model_dump()
 
 
 @pytest.mark.parametrize("model", [RNNConfig, TransformerConfig])
-def test_the_resolved_config_marks_what_was_given(file: Path, model: type[BaseModel]) -> None:
+def test_format_config_marks_explicit_and_default_values(
+    file: Path, model: type[BaseModel]
+) -> None:
     [arch] = get_args(model.model_fields["arch"].annotation)
     text = f"train: {{lr: 0.001}}\nmodel: {{arch: {arch}}}\n"
-    shown = format_config(load(file, DATA + text, "decode.beam_size=5")).split("\n")
-    given = {line.split(":")[0].strip() for line in shown if line.endswith("# given")}
-    assert given == {"src", "tgt", "train", "valid", "arch", "lr", "beam_size"}
-    others = sum(len(kind.model_fields) for section, kind in sections() if section != "model")
-    values = 2 + others + len(model.model_fields)  # run and export are no sections
-    assert sum(line.endswith(("# given", "# default")) for line in shown) == values
+    lines = format_config(load(file, DATA + text, "decode.beam_size=5")).split("\n")
+    explicit_names = {line.split(":")[0].strip() for line in lines if line.endswith("# given")}
+    assert explicit_names == {"src", "tgt", "train", "valid", "arch", "lr", "beam_size"}
+    other_settings = sum(
+        len(kind.model_fields) for section, kind in sections() if section != "model"
+    )
+    values = 2 + other_settings + len(model.model_fields)  # run and export are not sections
+    assert sum(line.endswith(("# given", "# default")) for line in lines) == values
 
 
-def test_with_values_keeps_what_was_given(file: Path) -> None:
+def test_with_values_keeps_explicit_marks(file: Path) -> None:
     config = load(file, DATA + "train: {lr: 0.5}\n")
     changed = config.with_values({"train.threads": 2, "tokenizer.vocab_size": 99})
     assert (changed.train.threads, changed.tokenizer.vocab_size) == (2, 99)
@@ -840,16 +850,16 @@ def test_with_values_keeps_what_was_given(file: Path) -> None:
     assert changed.train.lr == 0.5
 
 
-def test_settings_cannot_be_changed_in_place(file: Path) -> None:
+def test_config_assignment_to_setting_raises(file: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(file, DATA).train.seed = 2  # type: ignore[misc]
 
 
-# The schema
+# The JSON schema
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Each section with its class; the model's with one for each architecture."""
+    """Yield each section and its class; the model section has one class per architecture."""
     for name, field in Config.model_fields.items():
         for kind in get_args(field.annotation) or [field.annotation]:
             if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not FilePair:
@@ -866,25 +876,25 @@ def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
     return matches
 
 
-def test_the_schema_describes_every_setting() -> None:
+def test_json_schema_describes_every_setting() -> None:
     assert set(json.loads(config_json_schema())["properties"]) == set(Config.model_fields)
-    for place, schema in setting_schemas().items():
-        assert schema.get("description", "").strip(), place
+    for location, schema in setting_schemas().items():
+        assert schema.get("description", "").strip(), location
 
 
-def test_the_schema_refuses_unknown_keys_like_we_do() -> None:
+def test_json_schema_refuses_unknown_keys() -> None:
     schema = json.loads(config_json_schema())
     assert schema["additionalProperties"] is False
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
 
 
-def test_the_schema_in_docs_is_the_one_of_the_code() -> None:
+def test_json_schema_in_docs_is_current() -> None:
     committed = ROOT / "docs" / "config.schema.json"
     assert committed.is_file(), "write it with: nmt config schema > docs/config.schema.json"
     assert committed.read_text(encoding="utf-8") == config_json_schema() + "\n"
 
 
-def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
+def test_config_all_path_settings_are_relative_to_file(file: Path) -> None:
     text = {
         "run": "x",
         "data": {"train": ["x"], "valid": "x", "test": ["x"], "alignments": ["x"]},
@@ -892,10 +902,14 @@ def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
         "train": {"guided_alignment": 1},
     }
     settings = setting_schemas()
-    named = {place[:2] for place, schema in settings.items() if '"path"' in json.dumps(schema)}
-    assert named == {("", "run"), ("tokenizer", "model")} | {("data", key) for key in text["data"]}
+    path_settings = {
+        location[:2] for location, schema in settings.items() if '"path"' in json.dumps(schema)
+    }
+    assert path_settings == {("", "run"), ("tokenizer", "model")} | {
+        ("data", key) for key in text["data"]
+    }
     dumped = load(file, json.dumps(text)).model_dump()
-    for section, name in named:
+    for section, name in path_settings:
         value = (dumped[section] if section else dumped)[name]
         assert (value[0] if isinstance(value, list) else value) == file.parent / "x"
 
@@ -903,16 +917,16 @@ def test_every_setting_that_names_a_file_is_anchored(file: Path) -> None:
 # The shipped configs
 
 
-def test_configs_are_shipped() -> None:
+def test_shipped_configs_exist() -> None:
     assert CONFIGS
 
 
 @pytest.mark.parametrize("shipped", CONFIGS, ids=lambda path: path.name)
-def test_a_shipped_config_loads_and_names_the_schema(shipped: Path) -> None:
+def test_shipped_config_loads_and_names_schema(shipped: Path) -> None:
     load_config(shipped)
-    first = shipped.read_text(encoding="utf-8").split("\n")[0]
-    assert first.startswith("# yaml-language-server: $schema=")
-    schema = first.partition("=")[2]
+    first_line = shipped.read_text(encoding="utf-8").split("\n")[0]
+    assert first_line.startswith("# yaml-language-server: $schema=")
+    schema = first_line.partition("=")[2]
     if "://" not in schema:
         schema_file = Path(os.path.normpath(shipped.parent / schema))
         assert schema_file == ROOT / "docs" / "config.schema.json"
@@ -922,5 +936,5 @@ def test_a_shipped_config_loads_and_names_the_schema(shipped: Path) -> None:
     ("word", "hint"),
     [("genral", " (did you mean 'general'?)"), ("xyz", ""), ("", "")],
 )
-def test_the_nearest_choice_is_named_only_where_one_is_near(word: str, hint: str) -> None:
+def test_did_you_mean_suggests_similar_choice_only(word: str, hint: str) -> None:
     assert did_you_mean(word, ["additive", "general"]) == hint

@@ -1,4 +1,4 @@
-"""Wrong values, empty sections and convenient spellings in a config."""
+"""Wrong values, empty sections and alternative spellings in a config."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def with_value(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """Return a config in which one setting has this value."""
     config: dict[str, Any] = {"data": dict(DATA)}
     if path[0] == "model" and path[1:]:
-        has = path[1] in RNNConfig.model_fields
-        config["model"] = {"arch": "rnn" if has else "transformer"}
-    holder = config
+        in_rnn = path[1] in RNNConfig.model_fields
+        config["model"] = {"arch": "rnn" if in_rnn else "transformer"}
+    mapping = config
     for key in path[:-1]:
-        if not isinstance(holder.get(key), dict):
-            holder[key] = {}
-        holder = holder[key]
-    holder[path[-1]] = value
+        if not isinstance(mapping.get(key), dict):
+            mapping[key] = {}
+        mapping = mapping[key]
+    mapping[path[-1]] = value
     return config
 
 
 @pytest.mark.parametrize("path", sorted(set(settings())), ids=".".join)
-def test_wrong_values_are_described_in_plain_words(tmp_path: Path, path: tuple[str, ...]) -> None:
+def test_config_wrong_value_message_hides_pydantic(tmp_path: Path, path: tuple[str, ...]) -> None:
     for value in WRONG:
         for problem in problems(tmp_path / "a.yaml", json.dumps(with_value(path, value))):
             assert not LIBRARY.search(problem), problem
@@ -80,7 +80,9 @@ def test_wrong_values_are_described_in_plain_words(tmp_path: Path, path: tuple[s
 
 @pytest.mark.parametrize("section", ["tokenizer", "model", "train", "decode"])
 @pytest.mark.parametrize("null", ["", " ~", " null", " {}"])
-def test_an_empty_section_has_no_settings(tmp_path: Path, section: str, null: str) -> None:
+def test_config_empty_section_equals_absent_section(
+    tmp_path: Path, section: str, null: str
+) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(f"data: {json.dumps(DATA)}\n{section}:{null}\n")
     config = load_config(file)
@@ -90,14 +92,14 @@ def test_an_empty_section_has_no_settings(tmp_path: Path, section: str, null: st
     assert (changed.train.seed, changed.model.arch) == (3, "transformer")
 
 
-def test_an_empty_data_section_lacks_its_text(tmp_path: Path) -> None:
-    found = problems(tmp_path / "a.yaml", "data:\n")
-    assert [problem.split(": ")[1] for problem in found] == ["data.train", "data.valid"]
+def test_config_empty_data_section_reports_missing_text(tmp_path: Path) -> None:
+    messages = problems(tmp_path / "a.yaml", "data:\n")
+    assert [problem.split(": ")[1] for problem in messages] == ["data.train", "data.valid"]
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("value", ["t", {"src": "a", "tgt": "b"}])
-def test_a_single_text_set_is_a_list_of_one(tmp_path: Path, name: str, value: Any) -> None:
+def test_config_single_text_set_equals_list_of_one(tmp_path: Path, name: str, value: Any) -> None:
     file = tmp_path / "a.yaml"
     configs = []
     for form in (value, [value]):
@@ -106,14 +108,16 @@ def test_a_single_text_set_is_a_list_of_one(tmp_path: Path, name: str, value: An
     assert configs[0] == configs[1]
 
 
-def test_a_single_set_with_a_wrong_key_names_the_key(tmp_path: Path) -> None:
+def test_config_single_text_set_unknown_key_is_named(tmp_path: Path) -> None:
     text = json.dumps({"data": DATA | {"train": {"srk": "a"}}})
     [problem] = problems(tmp_path / "a.yaml", text)
     assert ": data.train.srk: " in problem
 
 
 @pytest.mark.parametrize(("text", "number"), [("1e3", 1000), ("2.5E2", 250), ("1e+03", 1000)])
-def test_a_whole_number_may_have_an_exponent(tmp_path: Path, text: str, number: int) -> None:
+def test_config_whole_number_with_exponent_is_accepted(
+    tmp_path: Path, text: str, number: int
+) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(f"data: {json.dumps(DATA)}\ntrain: {{max_updates: {text}, lr: {text}}}\n")
     config = load_config(file, [f"train.save_every={text}"])
@@ -122,19 +126,19 @@ def test_a_whole_number_may_have_an_exponent(tmp_path: Path, text: str, number: 
 
 
 @pytest.mark.parametrize("text", ["1.5e0", "1e-3", "1e300", "1000.0"])
-def test_another_number_is_not_a_whole_number(tmp_path: Path, text: str) -> None:
+def test_config_whole_number_as_other_float_is_refused(tmp_path: Path, text: str) -> None:
     [problem] = problems(
         tmp_path / "a.yaml", f"data: {json.dumps(DATA)}\ntrain: {{max_updates: {text}}}\n"
     )
     assert "expected a whole number" in problem
 
 
-def test_every_text_pattern_is_described() -> None:
+def test_patterns_describe_every_pattern_of_json_schema() -> None:
     patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', config_json_schema()))
     assert {json.loads(pattern) for pattern in patterns} == set(PATTERNS)
 
 
-def test_every_setting_has_an_expectation() -> None:
+def test_expectation_of_every_setting_is_not_empty() -> None:
     schema = Config.model_json_schema()
     for path in settings():
         assert len(str(Expectation(schema, path))) > 3, path
@@ -153,11 +157,11 @@ def test_every_setting_has_an_expectation() -> None:
         ([Path("a")], '["a"]'),
     ],
 )
-def test_show_value_spells_it_as_yaml(value: object, text: str) -> None:
+def test_show_value_of_any_type_is_yaml(value: object, text: str) -> None:
     assert show_value(value) == text
 
 
-def test_show_value_shortens_long_text() -> None:
+def test_show_value_long_text_is_shortened() -> None:
     shown = show_value("begin" + "x" * 10_000 + "end")
     assert len(shown) <= MAX_VALUE_LENGTH + 1
     assert shown.startswith("'begin")

@@ -19,7 +19,7 @@ ALIGNED = ("valid", "test", "long")
 
 
 def lines_of(name: str) -> list[str]:
-    """The lines of a data file."""
+    """Return the lines of a data file."""
     text = (DATA / name).read_bytes().decode("utf-8")
     assert text.endswith("\n")
     assert "\r" not in text
@@ -28,7 +28,7 @@ def lines_of(name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, list[tuple[str, str]]]:
-    """All pairs by set."""
+    """Return the pairs of each set by its name."""
     return {
         name: list(zip(lines_of(f"{name}.en"), lines_of(f"{name}.fr"), strict=True))
         for name in SIZES
@@ -102,7 +102,7 @@ def test_demo_corpus_words_are_frequent_in_train(corpus: dict[str, list[tuple[st
                 assert counts.keys() >= set(word.findall(pair[side].lower()))
 
 
-# Wrong French that a slip of the grammar would write.
+# Errors in French that a mistake in the grammar would produce.
 WRONG = (
     r"\b(de le|de les|à le|à les)\b(?! \w+(er|ir|re)\b)",
     r"\b(le|la|je|ne|de|que|me|se) (?!haut|huit|onze|haricot|héros)[aeiouéèêâîôûœh]",
@@ -144,36 +144,38 @@ EXPECTED = (
 def test_demo_corpus_phrase_has_expected_translation(
     english: str, french: str, corpus: dict[str, list[tuple[str, str]]]
 ) -> None:
-    def meant(pair: tuple[str, str]) -> bool:
+    def contains_phrase(pair: tuple[str, str]) -> bool:
         return re.search(rf"\b{english}\b", pair[0]) is not None
 
-    matching = [pair for pairs in corpus.values() for pair in pairs if meant(pair)]
+    matching = [pair for pairs in corpus.values() for pair in pairs if contains_phrase(pair)]
     assert matching
-    # "la" and "le" may have met "de" or "à": look for what follows the article too.
+    # "le" and "les" contract with "de" and "à", so search for the words after the article.
     core = french.split(" ", 1)[-1] if french.startswith(("le ", "la ", "les ")) else french
     matches = sum(core.lower() in target.lower() for _, target in matching)
     assert matches >= 0.9 * len(matching)
 
 
-def words_differing(first: list[str], second: list[str], limit: int) -> int:
-    """Word edit distance, given up as soon as it exceeds the limit."""
-    above = list(range(len(second) + 1))
+def edit_distance(first: list[str], second: list[str], limit: int) -> int:
+    """Return the word edit distance, or `limit + 1` if it exceeds the limit."""
+    previous_row = list(range(len(second) + 1))
     for i, word in enumerate(first, 1):
         row = [i]
         for j, candidate in enumerate(second, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (word != candidate)))
+            row.append(
+                min(previous_row[j] + 1, row[-1] + 1, previous_row[j - 1] + (word != candidate))
+            )
         if min(row) > limit:
             return limit + 1
-        above = row
-    return above[-1]
+        previous_row = row
+    return previous_row[-1]
 
 
-# Words in more train sources than this are left out when candidates are looked up.
+# Words in this number of training sources or more do not select candidates.
 COMMON = 1000
 
 
-def nearest(train: list[list[str]], postings: dict[str, list[int]], query: list[str]) -> int:
-    """The train source most like the query by normalised word edit distance."""
+def nearest_source(train: list[list[str]], postings: dict[str, list[int]], query: list[str]) -> int:
+    """Return the index of the training source with the smallest normalized edit distance."""
     overlap: Counter[int] = Counter()
     for word in set(query):
         if len(postings.get(word, ())) < COMMON:
@@ -181,14 +183,14 @@ def nearest(train: list[list[str]], postings: dict[str, list[int]], query: list[
     bounds = heapq.nlargest(
         25, ((shared / max(len(query), len(train[i])), -i) for i, shared in overlap.items())
     )
-    best, chosen = -1.0, 0
+    best_similarity, best_index = -1.0, 0
     for _, negative in bounds:
         size = max(len(query), len(train[-negative]))
-        limit = int(size * (1 - max(best, 0.0)))
-        similarity = 1 - words_differing(query, train[-negative], limit) / size
-        if similarity > best:
-            best, chosen = similarity, -negative
-    return chosen
+        limit = int(size * (1 - max(best_similarity, 0.0)))
+        similarity = 1 - edit_distance(query, train[-negative], limit) / size
+        if similarity > best_similarity:
+            best_similarity, best_index = similarity, -negative
+    return best_index
 
 
 def test_nearest_neighbor_baseline_has_stated_bleu(
@@ -199,13 +201,13 @@ def test_nearest_neighbor_baseline_has_stated_bleu(
     for index, words in enumerate(train):
         for word in set(words):
             postings.setdefault(word, []).append(index)
-    copied = [
-        corpus["train"][nearest(train, postings, source.lower().split())][1]
+    hypotheses = [
+        corpus["train"][nearest_source(train, postings, source.lower().split())][1]
         for source, _ in corpus["test"]
     ]
-    score = BLEU().corpus_score(copied, [[target for _, target in corpus["test"]]]).score
+    score = BLEU().corpus_score(hypotheses, [[target for _, target in corpus["test"]]]).score
     assert score < 30
     readme = (DATA / "README.md").read_text(encoding="utf-8")
-    stated = re.search(r"scores ([0-9.]+) BLEU", readme)
-    assert stated
-    assert float(stated.group(1)) == pytest.approx(score, abs=0.05)
+    match = re.search(r"scores ([0-9.]+) BLEU", readme)
+    assert match
+    assert float(match.group(1)) == pytest.approx(score, abs=0.05)

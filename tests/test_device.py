@@ -54,12 +54,12 @@ def test_select_device_cpu_is_always_available() -> None:
 
 
 def test_prepare_cpu_sets_given_threads() -> None:
-    before = torch.get_num_threads()
+    previous_threads = torch.get_num_threads()
     try:
         assert prepare_cpu(2) == 2
         assert torch.get_num_threads() == 2
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous_threads)
 
 
 def draw(*numbers: int) -> list[float]:

@@ -30,7 +30,7 @@ MARKED = ("utf-16", "utf-32")
 UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 
-def scan(content: bytes) -> None:
+def check_lines(content: bytes) -> None:
     for number, line in enumerate(io.BytesIO(content), 1):
         require_utf8(line, "a.txt", number)
 
@@ -39,7 +39,7 @@ def scan(content: bytes) -> None:
 @pytest.mark.parametrize("language", TEXTS)
 def test_require_utf8_wide_text_raises(language: str, encoding: str) -> None:
     with pytest.raises(DataError, match=r"^a\.txt:[12]: expected UTF-8, got UTF-(16|32)"):
-        scan(TEXTS[language].encode(encoding))
+        check_lines(TEXTS[language].encode(encoding))
 
 
 @pytest.mark.parametrize("encoding", UNMARKED)
@@ -47,19 +47,19 @@ def test_require_utf8_wide_text_raises(language: str, encoding: str) -> None:
 def test_require_utf8_first_line_names_byte_order(language: str, encoding: str) -> None:
     name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
     with pytest.raises(DataError, match=rf"^a\.txt:1: expected UTF-8, got {name} \(by its NUL"):
-        scan(TEXTS[language].encode(encoding))
+        check_lines(TEXTS[language].encode(encoding))
 
 
 @pytest.mark.parametrize("mark", [b"\xfe\xff", b"\xff\xfe", b"\xff\xfe\0\0", b"\0\0\xfe\xff"])
 def test_require_utf8_byte_order_mark_alone_raises(mark: bytes) -> None:
     with pytest.raises(DataError, match="by its byte order mark"):
-        scan(mark)
+        check_lines(mark)
 
 
 @pytest.mark.parametrize("language", TEXTS)
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_require_utf8_utf8_text_passes(language: str, mark: str) -> None:
-    scan((mark + TEXTS[language]).encode())
+    check_lines((mark + TEXTS[language]).encode())
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_require_utf8_utf8_text_passes(language: str, mark: str) -> None:
     ],
 )
 def test_require_utf8_stray_nul_passes(line: bytes) -> None:
-    scan(line)
+    check_lines(line)
 
 
 def test_require_utf8_message_names_commands() -> None:
     with pytest.raises(DataError) as caught:
-        scan(TEXTS["ASCII"].encode("utf-16"))
+        check_lines(TEXTS["ASCII"].encode("utf-16"))
     assert str(caught.value) == (
         "a.txt:1: expected UTF-8, got UTF-16 (by its byte order mark); convert it: "
         "iconv -f UTF-16 -t UTF-8 a.txt > NEW, or in PowerShell: "

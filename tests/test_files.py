@@ -1,4 +1,4 @@
-"""Every write is whole or not there, and nothing half-written stays behind."""
+"""Atomic writes, resumable files, locks, and recovery after interrupted writes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from nmt.core import files
 
 
 class Stop(BaseException):
-    """What a signal raises: not even an Exception."""
+    """An error that `except Exception` does not catch, such as the error of a signal handler."""
 
 
 def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_open_atomic_unfinished_file_is_not_visible(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "er" / "a.txt"
     with files.open_atomic(target) as stream:
         stream.write(b"one")
@@ -31,7 +31,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert names(target.parent) == ["a.txt"]
 
 
-def test_a_link_is_written_through(tmp_path: Path) -> None:
+def test_write_bytes_to_link_replaces_the_target(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     content = tmp_path / "deep" / "content.txt"
     content.write_bytes(b"old")
@@ -43,7 +43,7 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     assert names(content.parent) == ["content.txt"]
 
 
-def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+def test_write_bytes_to_named_pipe_keeps_the_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -55,7 +55,7 @@ def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_symlink(), reason="needs Linux's /dev/fd")
-def test_a_pipe_without_a_name_is_written_to() -> None:
+def test_write_bytes_to_unnamed_pipe_reaches_the_reader() -> None:
     reader, writer = os.pipe()
     files.write_bytes(Path(f"/dev/fd/{writer}"), b"through")
     assert os.read(reader, 100) == b"through"
@@ -64,7 +64,7 @@ def test_a_pipe_without_a_name_is_written_to() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
-def test_an_error_keeps_the_old_file_and_leaves_no_stray(
+def test_open_atomic_error_leaves_only_the_old_file(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     target = tmp_path / "a.txt"
@@ -77,7 +77,7 @@ def test_an_error_keeps_the_old_file_and_leaves_no_stray(
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_the_old_file_is_readable_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_open_atomic_unfinished_write_shows_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_bytes(b"old")
     with files.open_atomic(target) as stream:
@@ -87,18 +87,18 @@ def test_the_old_file_is_readable_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert target.read_bytes() == b"new"
 
 
-def test_text_is_written_as_utf8_without_changing_line_ends(tmp_path: Path) -> None:
+def test_write_text_is_utf8_with_unchanged_line_ends(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a", "é\r\n\n")
     assert (tmp_path / "a").read_bytes() == b"\xc3\xa9\r\n\n"
 
 
-def test_append_line_adds_to_what_is_there(tmp_path: Path) -> None:
+def test_append_line_keeps_earlier_lines(tmp_path: Path) -> None:
     for line in ("one", "zwei é"):
         files.append_line(tmp_path / "log", line)
     assert (tmp_path / "log").read_bytes() == "one\nzwei é\n".encode()
 
 
-def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_folder_atomic_unfinished_folder_is_not_visible(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "folder"
     with files.folder_atomic(target) as temporary:
         (temporary / "x").write_text("1")
@@ -107,7 +107,7 @@ def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     assert names(target.parent) == ["folder"]
 
 
-def test_a_new_folder_replaces_all_of_the_old(tmp_path: Path) -> None:
+def test_folder_atomic_replaces_all_files_of_the_old_folder(tmp_path: Path) -> None:
     target = tmp_path / "folder"
     target.mkdir()
     (target / "old").write_text("")
@@ -118,7 +118,7 @@ def test_a_new_folder_replaces_all_of_the_old(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Stop])
-def test_an_error_keeps_the_old_folder_and_leaves_no_stray(
+def test_folder_atomic_error_leaves_only_the_old_folder(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
     target = tmp_path / "folder"
@@ -143,7 +143,7 @@ def test_folder_atomic_ignores_remains_of_same_process_id(
     assert names(tmp_path) == ["folder"]
 
 
-def test_a_link_is_made_and_then_replaced(tmp_path: Path) -> None:
+def test_replace_symlink_creates_and_replaces_the_link(tmp_path: Path) -> None:
     link = tmp_path / "best"
     for target in ("one", "two"):
         (tmp_path / target).mkdir()
@@ -153,7 +153,7 @@ def test_a_link_is_made_and_then_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["best", "one", "two"]
 
 
-def test_a_link_moves_with_its_folder(tmp_path: Path) -> None:
+def test_replace_symlink_moved_folder_keeps_link_valid(tmp_path: Path) -> None:
     (tmp_path / "run" / "step").mkdir(parents=True)
     files.replace_symlink(tmp_path / "run" / "last", "step")
     (tmp_path / "run").rename(tmp_path / "elsewhere")
@@ -161,24 +161,24 @@ def test_a_link_moves_with_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nothing", "file", "folder", "link to folder", "dead link"])
-def test_remove_takes_away_whatever_is_there(tmp_path: Path, kind: str) -> None:
-    path, kept = tmp_path / "path", tmp_path / "kept"
-    kept.mkdir()
-    (kept / "inside").write_text("")
+def test_remove_any_kind_deletes_only_the_path(tmp_path: Path, kind: str) -> None:
+    path, other_folder = tmp_path / "path", tmp_path / "other"
+    other_folder.mkdir()
+    (other_folder / "inside").write_text("")
     if kind == "file":
         path.write_text("")
     elif kind == "folder":
         (path / "deep").mkdir(parents=True)
     elif kind == "link to folder":
-        path.symlink_to(kept)
+        path.symlink_to(other_folder)
     elif kind == "dead link":
         path.symlink_to("nowhere")
     (files.remove_folder if kind == "folder" else files.remove)(path)
-    assert names(tmp_path) == ["kept"]
-    assert names(kept) == ["inside"]
+    assert names(tmp_path) == ["other"]
+    assert names(other_folder) == ["inside"]
 
 
-def test_sweeping_takes_strays_and_nothing_else(tmp_path: Path) -> None:
+def test_recover_interrupted_writes_deletes_only_temporaries(tmp_path: Path) -> None:
     keep = ["a.tmp", ".hidden", "b.txt", ".a.txt.123.tmp", ".b.tmp", ".x.nmt.tmp"]
     for name in [*keep, ".a.txt.123.nmt.tmp"]:
         (tmp_path / name).write_text("")
@@ -187,24 +187,24 @@ def test_sweeping_takes_strays_and_nothing_else(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted(keep)
 
 
-def test_what_a_killed_writer_leaves_is_what_sweeping_finds(tmp_path: Path) -> None:
+def test_recover_interrupted_writes_after_kill_deletes_remains(tmp_path: Path) -> None:
     with files.open_atomic(tmp_path / "a") as stream, files.folder_atomic(tmp_path / "b"):
         stream.write(b"x")
-        left = names(tmp_path)
+        temporary_names = names(tmp_path)
     assert names(tmp_path) == ["a", "b"]
-    for name in left:
+    for name in temporary_names:
         (tmp_path / name).write_text("")
     files.recover_interrupted_writes(tmp_path)
-    assert len(left) == 2
+    assert len(temporary_names) == 2
     assert names(tmp_path) == ["a", "b"]
 
 
-def test_sweeping_a_folder_that_is_not_there_is_fine(tmp_path: Path) -> None:
+def test_recover_interrupted_writes_accepts_missing_folder(tmp_path: Path) -> None:
     files.recover_interrupted_writes(tmp_path / "nowhere")
     assert names(tmp_path) == []
 
 
-def test_a_folder_may_be_there_already(tmp_path: Path) -> None:
+def test_make_folder_existing_folder_is_accepted(tmp_path: Path) -> None:
     for _ in range(2):
         files.make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
@@ -226,7 +226,7 @@ def make_atomic_folder(path: Path) -> None:
     ],
     ids=["file", "line", "link", "folder", "atomic folder"],
 )
-def test_a_parent_that_is_a_file_is_an_error_that_names_it(
+def test_write_below_a_file_raises_error_with_its_name(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     parent = tmp_path / "file"
@@ -238,14 +238,14 @@ def test_a_parent_that_is_a_file_is_an_error_that_names_it(
     assert parent.read_text() == ""
 
 
-def test_a_folder_in_the_way_of_a_file_stays(tmp_path: Path) -> None:
+def test_write_text_over_folder_raises_and_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(IsADirectoryError):
         files.write_text(tmp_path / "a", "x")
     assert names(tmp_path) == ["a"]
 
 
-def test_append_part_survives_any_end_and_is_continued(tmp_path: Path) -> None:
+def test_open_resumable_interrupted_write_is_continued(tmp_path: Path) -> None:
     part = tmp_path / "deep" / "a.part"
 
     def stopped() -> None:
@@ -260,7 +260,7 @@ def test_append_part_survives_any_end_and_is_continued(tmp_path: Path) -> None:
     assert part.read_bytes() == b"one three"
 
 
-def test_a_part_has_one_writer(tmp_path: Path) -> None:
+def test_open_resumable_second_writer_is_refused(tmp_path: Path) -> None:
     part = tmp_path / "a.part"
     with files.open_resumable(part, keep_bytes=0) as stream:
         with pytest.raises(BlockingIOError), files.open_resumable(part, keep_bytes=0):
@@ -269,13 +269,13 @@ def test_a_part_has_one_writer(tmp_path: Path) -> None:
     assert part.read_bytes() == b"one"
 
 
-def test_a_part_that_is_shorter_by_now_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_open_resumable_file_shorter_than_kept_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), files.open_resumable(tmp_path / "a.part", keep_bytes=7):
         pass
     assert (tmp_path / "a.part").read_bytes() == b""
 
 
-def test_a_file_system_without_locks_is_no_obstacle(
+def test_locks_unsupported_by_file_system_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*_: object) -> None:
@@ -287,10 +287,10 @@ def test_a_file_system_without_locks_is_no_obstacle(
     assert (tmp_path / "a.part").read_bytes() == b"text"
     with files.hold_lock(tmp_path / "lock", "me"), files.hold_lock(tmp_path / "lock", "another"):
         assert files.is_locked(tmp_path / "lock") is None
-    assert files.is_locked(tmp_path / "lock") is False, "its file is not there"
+    assert files.is_locked(tmp_path / "lock") is False, "the lock file does not exist"
 
 
-def test_a_lock_has_one_holder_and_goes_with_the_block(tmp_path: Path) -> None:
+def test_hold_lock_has_one_holder_and_deletes_its_file(tmp_path: Path) -> None:
     lock = tmp_path / "deep" / "lock"
     assert files.is_locked(lock) is False
     with files.hold_lock(lock, "me é"):
@@ -302,18 +302,18 @@ def test_a_lock_has_one_holder_and_goes_with_the_block(tmp_path: Path) -> None:
     assert names(lock.parent) == []
 
 
-def test_a_lock_that_is_only_looked_at_is_waited_for(tmp_path: Path) -> None:
+def test_hold_lock_waits_for_brief_shared_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.write_text("left by a killed process")
-    look = lock.open("rb")
-    files.fcntl.flock(look, files.fcntl.LOCK_SH)
-    Timer(files.LOCK_SECONDS / 2, look.close).start()
+    reader = lock.open("rb")
+    files.fcntl.flock(reader, files.fcntl.LOCK_SH)
+    Timer(files.LOCK_SECONDS / 2, reader.close).start()
     with files.hold_lock(lock, "me"):
         assert lock.read_text() == "me"
 
 
-def test_a_lock_is_never_that_of_a_file_which_its_holder_deleted(tmp_path: Path) -> None:
-    """Else a third process could lock the new file of that name at the same time."""
+def test_hold_lock_file_deleted_while_waiting_is_recreated(tmp_path: Path) -> None:
+    """Otherwise a third process could lock a new file of the same name at the same time."""
     lock = tmp_path / "lock"
     with ExitStack() as first:
         first.enter_context(files.hold_lock(lock, "first"))
@@ -324,10 +324,10 @@ def test_a_lock_is_never_that_of_a_file_which_its_holder_deleted(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["", ".", "folder"])
-def test_a_folder_is_no_place_for_a_file(
+def test_open_atomic_on_folder_raises_before_the_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     with pytest.raises(IsADirectoryError), files.open_atomic(Path(name)):
-        pytest.fail("the work would be done before the error")
+        pytest.fail("the error was raised after the work")

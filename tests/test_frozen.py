@@ -34,14 +34,14 @@ def test_frozen_runs_include_format_v1() -> None:
 
 
 @pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
-def test_frozen_run_translates(folder: Path, tmp_path: Path) -> None:
+def test_frozen_run_when_loaded_reverses_digits(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "run", symlinks=True)
     lines = digit_strings(50)
     assert nmt.load(copy, device="cpu").translate(lines) == [line[::-1] for line in lines]
 
 
 @pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
-def test_frozen_run_can_be_resumed(folder: Path) -> None:
+def test_frozen_run_checkpoint_restores_model_and_optimizer(folder: Path) -> None:
     run = RunDir(folder)
     config, tokenizers = load_config(run.config), load_tokenizers(run)
     size = tokenizers.tgt.vocab_size

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, and what stays in its files."""
+"""Messages, progress bars, tables, and the log files of a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from nmt.training.monitoring.run_log import RunLog
         (360_000, "100h00m"),
     ],
 )
-def test_format_duration(seconds: float, text: str) -> None:
+def test_format_duration_shows_two_largest_units(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
@@ -57,16 +57,16 @@ def test_format_duration(seconds: float, text: str) -> None:
         (999_600_000, "1.0 GB"),
     ],
 )
-def test_format_size(count: float, text: str) -> None:
+def test_format_size_uses_decimal_units(count: float, text: str) -> None:
     assert format_size(count) == text
 
 
-def test_an_error_is_marked_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_error_marks_each_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_error("one\ntwo")
     assert capsys.readouterr() == ("", "error: one\nerror: two\n")
 
 
-def test_an_error_is_red_on_a_terminal_only(
+def test_print_error_is_red_only_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     print_error("x")
@@ -76,7 +76,7 @@ def test_an_error_is_red_on_a_terminal_only(
     assert capsys.readouterr().err.startswith(f"{RED}error: x")
 
 
-def test_what_is_said_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_info_writes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     print_info("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
@@ -86,13 +86,13 @@ def log(tmp_path: Path) -> RunLog:
     return RunLog(tmp_path / "train.log", tmp_path / "metrics.jsonl")
 
 
-def test_a_line_is_shown_and_kept_with_its_time(
+def test_run_log_info_prints_and_writes_line_with_time(
     log: RunLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.info("one\nzwei é")
     assert capsys.readouterr().err == "one\nzwei é\n"
-    kept = log.log_file.read_text(encoding="utf-8").split("\n")
-    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "@", line) for line in kept] == [
+    log_lines = log.log_file.read_text(encoding="utf-8").split("\n")
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "@", line) for line in log_lines] == [
         "@one",
         "@zwei é",
         "",
@@ -103,17 +103,17 @@ def refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def test_metrics_are_one_json_object_a_line(log: RunLog) -> None:
+def test_write_metrics_writes_one_json_object_per_line(log: RunLog) -> None:
     records = [{"loss": 0.5, "name": "a\nb"}, {"loss": float("nan")}, {"loss": float("inf")}]
     for record in records:
         log.write_metrics("train", record)
     lines = log.metrics_file.read_text().removesuffix("\n").split("\n")
-    read = [json.loads(line, parse_constant=refuse) for line in lines]
-    assert [record["kind"] for record in read] == ["train"] * 3
-    assert read[0] == {"kind": "train", **records[0]}
+    parsed = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [record["kind"] for record in parsed] == ["train"] * 3
+    assert parsed[0] == {"kind": "train", **records[0]}
 
 
-def test_without_a_terminal_progress_is_plain_lines_when_asked(
+def test_report_progress_off_a_terminal_prints_only_on_request(
     log: RunLog, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.start_bar(total=10, completed=0)
@@ -123,7 +123,7 @@ def test_without_a_terminal_progress_is_plain_lines_when_asked(
     assert capsys.readouterr().err == "loss 2\n"
 
 
-def test_on_a_terminal_a_bar_stands_below_the_lines(
+def test_report_progress_on_a_terminal_shows_a_bar(
     log: RunLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -131,27 +131,27 @@ def test_on_a_terminal_a_bar_stands_below_the_lines(
     log.report_progress(1, "loss 2", print_line=True)
     log.info("a line")
     log.stop_bar()
-    shown = capsys.readouterr().err
-    assert "4/10" in shown
-    assert "a line\n" in shown
+    stderr = capsys.readouterr().err
+    assert "4/10" in stderr
+    assert "a line\n" in stderr
     assert "loss 2" not in log.log_file.read_text()
     assert log.bar is None
 
 
-def test_results_are_utf8_whatever_the_shell_speaks() -> None:
+def test_print_result_with_ascii_stdout_writes_utf8() -> None:
     code = (
         "from nmt.core.console import print_result; print('a'); print_result('± “ü”'); print('b')"
     )
-    made = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         check=True,
     )
-    assert made.stdout.decode() == "a\n± “ü”\nb\n"
+    assert process.stdout.decode() == "a\n± “ü”\nb\n"
 
 
-def test_progress_off_a_terminal_prints_a_line_at_times(
+def test_show_progress_always_off_a_terminal_prints_few_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 5.0, 30.0, 45.0, 60.0])
@@ -159,8 +159,8 @@ def test_progress_off_a_terminal_prints_a_line_at_times(
     with show_progress("set: scoring", 400, always=True) as advance:
         for _ in range(4):
             advance(100)
-    said = capsys.readouterr().err
-    assert said == "set: scoring\nset: scoring: 200 of 400, 6.7 it/s, ETA 30s\n"
+    stderr = capsys.readouterr().err
+    assert stderr == "set: scoring\nset: scoring: 200 of 400, 6.7 it/s, ETA 30s\n"
 
 
 def test_show_progress_without_a_total_prints_the_speed(
@@ -191,17 +191,17 @@ def test_show_progress_on_a_terminal_clears_the_bar_on_ctrl_c(
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    out, shown = capsys.readouterr()
+    out, stderr = capsys.readouterr()
     assert out == ""
-    assert "translating:" in shown
-    assert "0/10" in shown
-    assert "lines/s" in shown
-    assert shown.split("\r")[-2].strip() == "", "blanks over the bar"
-    assert not shown.endswith("\n")
+    assert "translating:" in stderr
+    assert "0/10" in stderr
+    assert "lines/s" in stderr
+    assert stderr.split("\r")[-2].strip() == "", "blanks over the bar"
+    assert not stderr.endswith("\n")
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "texts"),
+    ("first", "second", "texts"),
     [
         (1_240_000, 1_200_000, ("1.24 MB", "1.20 MB")),
         (2_000_000, 1_000, ("2 MB", "1 kB")),
@@ -210,7 +210,7 @@ def test_show_progress_on_a_terminal_clears_the_bar_on_ctrl_c(
         (5_000_000_001, 5_000_000_000, ("5.000000001 GB", "5.000000000 GB")),
     ],
 )
-def test_distinct_sizes_of_different_numbers_differ(
-    one: int, other: int, texts: tuple[str, str]
+def test_format_distinct_sizes_of_different_numbers_differ(
+    first: int, second: int, texts: tuple[str, str]
 ) -> None:
-    assert format_distinct_sizes(one, other) == texts
+    assert format_distinct_sizes(first, second) == texts

@@ -63,9 +63,9 @@ def test_measure_speed_ratio_respects_time_limit(
     monkeypatch.setattr(matrix_speed, "product_seconds", simulated.product_seconds)
     assert measure_speed_ratio(CPU, torch.bfloat16) == pytest.approx(bf16 / 1e11)
     assert simulated.total_seconds <= 1.2 * matrix_speed.TIME_LIMIT
-    before = simulated.total_seconds
+    first_seconds = simulated.total_seconds
     measure_speed_ratio(CPU, torch.bfloat16)
-    assert simulated.total_seconds == before, "measures once"
+    assert simulated.total_seconds == first_seconds, "measures once"
 
 
 def test_measure_speed_ratio_ignores_slow_first_product(monkeypatch: pytest.MonkeyPatch) -> None:

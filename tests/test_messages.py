@@ -1,4 +1,4 @@
-"""Error messages say what was expected and what was found."""
+"""Error messages contain the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def messages(source: str) -> Iterator[str]:
                     yield part.value
 
 
-def test_messages_show_the_value_found() -> None:
+def test_error_messages_of_the_package_contain_the_value() -> None:
     faults = [
         f"{file.name}: {message}"
         for file in sorted(NMT.rglob("*.py"))
@@ -37,7 +37,7 @@ def test_messages_show_the_value_found() -> None:
     assert faults == []
 
 
-def test_messages_finds_the_form_without_value() -> None:
+def test_checker_message_without_value_is_reported() -> None:
     source = 'raise DataError(f"{place}: must be a JSON object, is not: {error}")'
     [message, *_] = messages(source)
     assert WITHOUT_VALUE.search(message)

@@ -22,7 +22,7 @@ def script() -> Any:
 
 
 @pytest.mark.parametrize("model", ["lstm, wiring luong", "transformer, ssru"])
-def test_outcomes_run_or_are_one_line_errors(script: Any, model: str) -> None:
+def test_precision_table_outcomes_run_or_are_one_line_errors(script: Any, model: str) -> None:
     cells = script.outcomes(model)
     assert len(cells) == len(script.TRAIN) + len(script.DECODE)
     for task, precision, outcome in cells:

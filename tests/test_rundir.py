@@ -22,53 +22,53 @@ def make_run(path: Path, finished_at: int | None = None) -> RunDir:
     return run
 
 
-def test_looking_at_a_run_touches_nothing(tmp_path: Path) -> None:
+def test_run_dir_missing_folder_is_not_created(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     assert not run.is_run()
     assert not run.has_begun()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_file_of_a_run_lies_inside_it_under_its_own_name(tmp_path: Path) -> None:
+def test_run_dir_paths_are_distinct_and_in_the_folder(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     paths = [*filter(None, vars(run).values()), run.checkpoint(1), run.validation_output(1)]
     assert all(path.is_relative_to(run.path) for path in paths)
     assert len(set(paths)) == len(paths)
 
 
-def test_checkpoints_sort_by_update_as_text(tmp_path: Path) -> None:
+def test_checkpoint_names_sort_by_step(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    updates = [5, 40, 300, 12_000, 1_000_000]
+    steps = [5, 40, 300, 12_000, 1_000_000]
     assert run.checkpoint(12_000) == tmp_path / "checkpoints" / "step_00012000"
-    for name in (run.checkpoint, run.validation_output):
-        assert sorted(map(name, reversed(updates))) == list(map(name, updates))
+    for path_of_step in (run.checkpoint, run.validation_output):
+        assert sorted(map(path_of_step, reversed(steps))) == list(map(path_of_step, steps))
 
 
-def test_a_run_is_opened(tmp_path: Path) -> None:
+def test_open_run_existing_run_is_returned(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     assert open_run(tmp_path / "a").path == tmp_path / "a"
 
 
-def test_a_missing_run_names_the_nearest(tmp_path: Path) -> None:
+def test_open_run_missing_folder_suggests_the_nearest(tmp_path: Path) -> None:
     make_run(tmp_path / "multi30k")
     with pytest.raises(RunError, match=r"mutli30k: no such run folder \(did you mean 'multi30k'"):
         open_run(tmp_path / "mutli30k")
 
 
-def test_a_missing_run_under_a_missing_folder(tmp_path: Path) -> None:
+def test_open_run_missing_parent_folder_suggests_nothing(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no such run folder$"):
         open_run(tmp_path / "nowhere" / "run")
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_what_is_no_run_says_what_makes_one(tmp_path: Path, kind: str) -> None:
+def test_open_run_not_a_run_names_the_command_for_one(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "thing"
     path.mkdir() if kind == "folder" else path.write_text("")
     with pytest.raises(RunError, match=r"thing: is not a run folder.*`nmt train CONFIG` makes one"):
         open_run(path)
 
 
-def test_the_run_that_finished_last_is_found(tmp_path: Path) -> None:
+def test_newest_finished_run_returns_last_finished(tmp_path: Path) -> None:
     make_run(tmp_path / "a", finished_at=2000)
     make_run(tmp_path / "b", finished_at=3000)
     make_run(tmp_path / "c", finished_at=1000)
@@ -78,7 +78,7 @@ def test_the_run_that_finished_last_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no folder", "empty", "unfinished"])
-def test_no_finished_run_is_an_error_with_the_way_out(tmp_path: Path, kind: str) -> None:
+def test_newest_finished_run_without_any_suggests_training(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "runs"
     if kind != "no folder":
         root.mkdir()
@@ -88,7 +88,7 @@ def test_no_finished_run_is_an_error_with_the_way_out(tmp_path: Path, kind: str)
         newest_finished_run(root)
 
 
-def test_json_is_read(tmp_path: Path) -> None:
+def test_read_json_returns_the_content(tmp_path: Path) -> None:
     content = {"format_version": FORMAT_VERSION, "a": [1, None, "é"]}
     (tmp_path / "a.json").write_text(json.dumps(content))
     assert read_json(tmp_path / "a.json") == content
@@ -107,20 +107,22 @@ def test_json_is_read(tmp_path: Path) -> None:
         (b'{"format_version": null}', "format_version"),
     ],
 )
-def test_a_damaged_or_newer_file_names_itself(tmp_path: Path, content: bytes, message: str) -> None:
+def test_read_json_damaged_or_newer_file_is_named(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(RunError, match=message) as caught:
         read_json(tmp_path / "a.json")
     assert str(caught.value).startswith(f"{tmp_path / 'a.json'}: ")
 
 
-def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
+def test_read_json_missing_file_reports_incomplete_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"state\.json: no such file; the run folder is incomplete"):
         read_json(tmp_path / "state.json")
 
 
 @pytest.mark.parametrize(
-    ("name", "begun"),
+    ("name", "expected"),
     [
         ("config.yaml", False),
         ("tokenizer.model", False),
@@ -130,10 +132,10 @@ def test_a_missing_file_says_the_run_is_not_whole(tmp_path: Path) -> None:
         ("checkpoints/damaged_step_00000001/state.json", True),
     ],
 )
-def test_a_run_has_begun_once_there_is_something_to_lose(
-    tmp_path: Path, name: str, begun: bool
+def test_has_begun_requires_metrics_or_a_checkpoint(
+    tmp_path: Path, name: str, expected: bool
 ) -> None:
     file = tmp_path / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("")
-    assert RunDir(tmp_path).has_begun() is begun
+    assert RunDir(tmp_path).has_begun() is expected

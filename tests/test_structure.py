@@ -29,7 +29,7 @@ def import_cycles() -> list[set[str]]:
         if graph.find_modules_directly_imported_by(module)
     }
     cycles = {
-        frozenset({module, *(other for other in users if module in downstream.get(other, ()))})
+        frozenset({module, *(user for user in users if module in downstream.get(user, ()))})
         for module, users in downstream.items()
     }
     return [set(cycle) for cycle in cycles if len(cycle) > 1]

@@ -1,4 +1,4 @@
-"""Keys and values of other toolkits are answered with ours."""
+"""Errors for keys and values of other toolkits suggest the settings of nmt."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def problems(tmp_path: Path, config: dict[str, Any], *overrides: str) -> list[st
     return [re.sub(rf"^{re.escape(str(file))}:\d+: ", "", text) for text in caught.value.problems]
 
 
-def test_every_answer_names_existing_settings() -> None:
+def test_synonyms_name_existing_settings() -> None:
     answers = [*SYNONYMS.values(), *VALUES.values(), *(path for path, _ in VALUES)]
     for answer in answers:
         for section, key in re.findall(rf"\b({'|'.join(SECTIONS)})\.(\w+)", answer):
@@ -55,7 +55,7 @@ def test_every_answer_names_existing_settings() -> None:
         assert named, answer
 
 
-def test_every_value_answer_is_a_value_of_the_setting(tmp_path: Path) -> None:
+def test_value_synonyms_are_values_of_the_setting(tmp_path: Path) -> None:
     for (path, _), answer in VALUES.items():
         section, key = path.split(".")
         [problem] = problems(tmp_path, {"data": DATA, section: section_with(key, "@")})
@@ -65,22 +65,24 @@ def test_every_value_answer_is_a_value_of_the_setting(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(SYNONYMS))
-def test_a_key_of_another_toolkit_gets_its_answer(tmp_path: Path, key: str) -> None:
+def test_config_key_of_another_toolkit_suggests_setting(tmp_path: Path, key: str) -> None:
     answer = SYNONYMS[key]
     section, _, name = key.rpartition(".")
-    for place in [section] if section else ["", *SECTIONS]:
-        if place and name in keys(place):
+    for used_section in [section] if section else ["", *SECTIONS]:
+        if used_section and name in keys(used_section):
             continue
         config: dict[str, Any] = {"data": dict(DATA)}
-        (config.setdefault(place, {}) if place else config)[name] = 1
-        path = f"{place}.{name}" if place else name
-        own = SYNONYMS.get(path, answer)
-        assert problems(tmp_path, config) == [f"{path}: unknown key (use {own})"]
+        (config.setdefault(used_section, {}) if used_section else config)[name] = 1
+        path = f"{used_section}.{name}" if used_section else name
+        suggestion = SYNONYMS.get(path, answer)
+        assert problems(tmp_path, config) == [f"{path}: unknown key (use {suggestion})"]
     assert name not in Config.model_fields
 
 
 @pytest.mark.parametrize(("setting", "value"), sorted(VALUES))
-def test_a_value_of_another_toolkit_gets_ours(tmp_path: Path, setting: str, value: str) -> None:
+def test_config_value_of_another_toolkit_suggests_value(
+    tmp_path: Path, setting: str, value: str
+) -> None:
     section, key = setting.split(".")
     for spelling in (value, value.upper()):
         [problem] = problems(tmp_path, {"data": DATA, section: section_with(key, spelling)})
@@ -108,23 +110,25 @@ EXPLICIT = [
 ]
 
 
-@pytest.mark.parametrize(("path", "use"), EXPLICIT)
-def test_a_key_in_the_wrong_place_names_the_right_one(tmp_path: Path, path: str, use: str) -> None:
+@pytest.mark.parametrize(("path", "suggestion"), EXPLICIT)
+def test_config_key_in_wrong_section_suggests_the_right_one(
+    tmp_path: Path, path: str, suggestion: str
+) -> None:
     section, _, name = path.rpartition(".")
     config: dict[str, Any] = {"data": dict(DATA)}
     (config.setdefault(section, {}) if section else config)[name] = 3
-    assert problems(tmp_path, config) == [f"{path}: unknown key (use {use})"]
+    assert problems(tmp_path, config) == [f"{path}: unknown key (use {suggestion})"]
     [problem] = problems(tmp_path, {"data": DATA}, f"{path}=3")
-    assert problem == f"--set {path}=3: {path}: unknown key (use {use})"
+    assert problem == f"--set {path}=3: {path}: unknown key (use {suggestion})"
 
 
-def test_every_setting_is_found_from_any_other_section(tmp_path: Path) -> None:
+def test_keys_named_finds_every_setting_without_section(tmp_path: Path) -> None:
     for section in SECTIONS:
         for key in keys(section) - set(SYNONYMS):
             assert f"{section}.{key}" in _keys_named(key)
 
 
-def test_a_section_of_another_toolkit_is_named(tmp_path: Path) -> None:
+def test_config_section_of_another_toolkit_suggests_section(tmp_path: Path) -> None:
     assert problems(tmp_path, {"data": DATA, "training": {"epochs": 3}}) == [
         "training: unknown key (use train)"
     ]

@@ -75,32 +75,32 @@ def test_scalar_block_is_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "switch"),
+    ("text", "boolean"),
     [("yes", "true"), ("on", "true"), ("y", "true"), ("No", "false"), ("OFF", "false")],
 )
-def test_scalar_bare_yes_or_no_suggests_both_meanings(text: str, switch: str) -> None:
+def test_scalar_bare_yes_or_no_suggests_both_meanings(text: str, boolean: str) -> None:
     document = parse_yaml(f"a: 1\nmodel:\n  key: {text}\n")
     [(path, message)] = document.problems
     assert path == ("model", "key")
     assert document.lines[path] == 3
-    assert f"write {switch} for the switch" in message
+    assert f"write {boolean} for the switch" in message
     assert f"'{text}' (quoted) for the text" in message
 
 
-def test_language_code_no_suggests_quotes_only() -> None:
+def test_scalar_language_code_no_suggests_only_quotes() -> None:
     [(path, message)] = parse_yaml("data:\n  tgt: no\n").problems
     assert path == ("data", "tgt")
     assert "write 'no' (quoted)" in message
     assert "switch" not in message
 
 
-def test_ambiguous_word_in_list_names_its_line() -> None:
+def test_scalar_ambiguous_word_in_list_names_its_line() -> None:
     document = parse_yaml("key:\n  - a\n  - no\n")
     [(path, _)] = document.problems
     assert (path, document.lines[path]) == (("key", 1), 3)
 
 
-def test_duplicate_key_names_both_lines() -> None:
+def test_document_duplicate_key_names_both_lines() -> None:
     document = parse_yaml("a: 1\nb: 2\na: 3\n")
     [(path, message)] = document.problems
     assert path == ("a",)
@@ -108,7 +108,7 @@ def test_duplicate_key_names_both_lines() -> None:
     assert document.lines[path] == 3
 
 
-def test_same_key_in_two_sections_is_accepted() -> None:
+def test_document_same_key_in_two_sections_is_accepted() -> None:
     assert parse_yaml("a: {x: 1}\nb: {x: 1}\n").problems == []
 
 
@@ -146,7 +146,7 @@ def test_document_records_line_of_each_value(path: KeyPath, line: int) -> None:
     ],
     ids=["flow", "quote", "tab", "colons", "alias", "two documents", "control character"],
 )
-def test_broken_yaml_is_one_problem_with_line(text: str, line: int) -> None:
+def test_document_broken_yaml_is_one_problem_with_line(text: str, line: int) -> None:
     document = parse_yaml(text)
     [(path, message)] = document.problems
     assert path == ()
@@ -156,23 +156,23 @@ def test_broken_yaml_is_one_problem_with_line(text: str, line: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "---\n"])
-def test_empty_document_is_null(text: str) -> None:
+def test_document_empty_text_is_null(text: str) -> None:
     document = parse_yaml(text)
     assert (document.data, document.problems) == (None, [])
 
 
-def test_alias_has_value_of_its_anchor() -> None:
+def test_document_alias_has_value_of_its_anchor() -> None:
     document = parse_yaml("a: &x {k: 1}\nb: *x\n")
     assert document.data == {"a": {"k": 1}, "b": {"k": 1}}
     assert document.problems == []
 
 
 @pytest.mark.parametrize("text", ["a: &x [*x]\n", "a: &x {b: *x}\n"])
-def test_recursive_alias_is_a_problem(text: str) -> None:
+def test_document_recursive_alias_is_a_problem(text: str) -> None:
     assert parse_yaml(text).problems != []
 
 
-def test_list_as_key_is_a_problem() -> None:
+def test_document_list_as_key_is_a_problem() -> None:
     assert parse_yaml("? [a]\n: 1\n").problems == [
         ((), "expected a word as key, got a list or a mapping")
     ]
@@ -193,7 +193,7 @@ def test_list_as_key_is_a_problem() -> None:
         ("{src: a, tgt: b}", {"src": "a", "tgt": "b"}),
     ],
 )
-def test_parse_value_of_set_option(text: str, value: object) -> None:
+def test_parse_value_of_set_option_returns_yaml_value(text: str, value: object) -> None:
     document = parse_value(text, ())
     assert (document.data, document.problems) == (value, [])
 
