@@ -156,7 +156,9 @@ ALL = [
 
 
 @pytest.mark.parametrize(("score", "window", "heads", "coverage"), ALL)
-def test_attend_matches_reference(score: str, window: str, heads: int, coverage: bool) -> None:
+def test_attend_with_any_settings_matches_reference(
+    score: str, window: str, heads: int, coverage: bool
+) -> None:
     settings = {"window": window, "num_heads": heads, "coverage": coverage, "window_width": 2}
     attention = make_attention(score, **settings)
     output = attend_stepwise(attention, QUERY, attention.project(STATES, MASK))
@@ -192,7 +194,7 @@ def test_forward_matches_attend_stepwise(
 
 
 @pytest.mark.parametrize("window", ["local_m", "local_p"])
-def test_window_limits_scored_positions(window: str) -> None:
+def test_attention_window_limits_scored_positions(window: str) -> None:
     """2 D + 1 positions are scored, independently of the source length."""
     length = 500
     attention = make_attention("additive", window=window, window_width=3)
@@ -217,7 +219,7 @@ def test_local_m_beyond_source_end_keeps_last_token() -> None:
 
 
 def test_local_p_gaussian_passes_gradient_to_centre() -> None:
-    """Therefore training can move the window."""
+    """This gradient lets training move the window."""
     attention = make_attention("dot", window="local_p", window_width=2)
     for target in (0, 4):
         output = attention(QUERY[:1], attention.project(STATES, MASK).select(torch.tensor([0])))
@@ -226,8 +228,8 @@ def test_local_p_gaussian_passes_gradient_to_centre() -> None:
         assert gradient.abs().max() > 1e-4
 
 
-def test_coverage_changes_score_of_attended_positions() -> None:
-    """The scores of a repeated query change with coverage only."""
+def test_coverage_changes_scores_of_repeated_query() -> None:
+    """Without coverage, the scores of a repeated query stay equal."""
     query = QUERY[:, :1].expand(-1, 2, -1)
     plain = make_attention("additive")
     covering = make_attention("additive", coverage=True)
@@ -255,7 +257,7 @@ def test_coverage_times_fertility_is_sum_of_weights() -> None:
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("window", ["global", "local_m", "local_p"])
-def test_padding_has_no_weight_and_no_influence(score: str, window: str) -> None:
+def test_attention_padding_has_no_weight_or_influence(score: str, window: str) -> None:
     attention = make_attention(score, window=window)
     position = torch.arange(Q).expand(B, -1)
     output = attention(QUERY, attention.project(STATES, MASK), position)
@@ -293,7 +295,7 @@ def test_location_beyond_last_position_shares_its_score() -> None:
     assert (scores[:, 0] - scores[:, 1]).abs().min() > 1e-6
 
 
-def test_concat_is_additive() -> None:
+def test_concat_score_is_the_additive_score() -> None:
     assert SCORES["concat"] is SCORES["additive"] is Additive
 
 
@@ -306,7 +308,7 @@ def test_concat_is_additive() -> None:
         ("additive", {"coverage": True, "num_heads": 2, "window": "local_p"}),
     ],
 )
-def test_softmax_is_in_fp32_in_bf16_model(score: str, settings: dict[str, Any]) -> None:
+def test_attention_in_bf16_model_has_softmax_in_fp32(score: str, settings: dict[str, Any]) -> None:
     attention = make_attention(score, **settings).bfloat16()
     source = attention.project(STATES.bfloat16(), MASK)
     output = attend_stepwise(attention, QUERY.bfloat16(), source)

@@ -22,24 +22,24 @@ CONFIGS = {
 
 def test_load_weights_restores_exact_values(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    stored, loaded = make_model(seed=1), make_model(seed=2)
-    save_file(weights_of(stored), file)
-    load_weights(loaded, file)
-    for name, parameter in stored.state_dict().items():
-        assert_close(loaded.state_dict()[name], parameter, rtol=0, atol=0)
+    original, other_model = make_model(seed=1), make_model(seed=2)
+    save_file(weights_of(original), file)
+    load_weights(other_model, file)
+    for name, parameter in original.state_dict().items():
+        assert_close(other_model.state_dict()[name], parameter, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("arch", ["rnn", "transformer"])
 def test_load_model_draws_no_random_numbers(arch: str, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     config = CONFIGS[arch]
-    stored = build_model(config, 11, 11, 0)
-    save_file(weights_of(stored), file)
-    before = torch.get_rng_state()
-    loaded = load_model(config, 11, 11, 0, file)
-    assert torch.equal(torch.get_rng_state(), before)
-    for name, parameter in stored.state_dict().items():
-        assert_close(loaded.state_dict()[name], parameter, rtol=0, atol=0)
+    original = build_model(config, 11, 11, 0)
+    save_file(weights_of(original), file)
+    rng_state = torch.get_rng_state()
+    loaded_model = load_model(config, 11, 11, 0, file)
+    assert torch.equal(torch.get_rng_state(), rng_state)
+    for name, parameter in original.state_dict().items():
+        assert_close(loaded_model.state_dict()[name], parameter, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +52,18 @@ def test_load_model_draws_no_random_numbers(arch: str, tmp_path: Path) -> None:
 )
 def test_load_weights_keeps_weights_tied(tie: str, names: set[str], tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
-    stored, loaded = make_model(tie=tie), make_model(seed=2, tie=tie)
-    weights = weights_of(stored)
+    original, other_model = make_model(tie=tie), make_model(seed=2, tie=tie)
+    weights = weights_of(original)
     tables = {"encoder.embedding.weight", "decoder.embedding.weight", "output.weight"}
     assert weights.keys() & tables == names
     assert not any(weight.requires_grad for weight in weights.values())
     save_file(weights, file)
-    load_weights(loaded, file)
-    assert_close(loaded.output.weight, stored.output.weight, rtol=0, atol=0)
-    assert (loaded.output.weight is loaded.decoder.embedding.weight) == (tie != "none")
-    assert (loaded.encoder.embedding.weight is loaded.decoder.embedding.weight) == (tie == "all")
+    load_weights(other_model, file)
+    assert_close(other_model.output.weight, original.output.weight, rtol=0, atol=0)
+    assert (other_model.output.weight is other_model.decoder.embedding.weight) == (tie != "none")
+    assert (other_model.encoder.embedding.weight is other_model.decoder.embedding.weight) == (
+        tie == "all"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from nmt.models.layers import Dropout, dropout, relu_dropout
 @pytest.mark.parametrize("rate", [0.1, 0.3, 0.5, 0.9])
 def test_dropout_has_rate_and_keeps_mean(rate: float) -> None:
     torch.manual_seed(1)
-    dropped = dropout(torch.ones(1000, 1001), rate)
-    deviation = (rate * (1 - rate) / dropped.numel()) ** 0.5
-    assert abs(float((dropped == 0).double().mean()) - rate) < 4 * deviation + 2**-16
-    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
+    outputs = dropout(torch.ones(1000, 1001), rate)
+    deviation = (rate * (1 - rate) / outputs.numel()) ** 0.5
+    assert abs(float((outputs == 0).double().mean()) - rate) < 4 * deviation + 2**-16
+    assert outputs.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
 
 
 def test_dropout_neighbours_are_independent() -> None:

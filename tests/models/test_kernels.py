@@ -45,7 +45,7 @@ def test_additive_scores_match_equation(heads: int, separate_keys: bool) -> None
     )
 
 
-def test_additive_scores_bf16_error_is_that_of_tanh() -> None:
+def test_additive_scores_in_bf16_have_the_error_of_tanh() -> None:
     torch.manual_seed(1)
     query, keys = torch.randn(8, 1, 4, 256), torch.randn(8, 1, 9, 256)
     vector = torch.randn(1, 256) / 16
@@ -133,7 +133,7 @@ def test_deferred_gradient_linear_adds_term() -> None:
 
 @pytest.mark.parametrize("used_steps", [3, 2])
 def test_deferred_gradient_linear_step_terms_have_gradient(used_steps: int) -> None:
-    """Also if the loss does not depend on the last of three steps."""
+    """With two used steps, the loss does not depend on the last of three steps."""
     torch.manual_seed(1)
     weight, step_addends = random_leaf(4, 4), random_leaf(3, 2, 4)
     factors = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -172,7 +172,7 @@ def test_deferred_gradient_linear_is_freed_without_gc() -> None:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_cross_entropy_kernel_matches_torch(smoothing: float) -> None:
-    """Over more rows than a chunk of the softmax and of the weight gradient."""
+    """The number of rows exceeds one chunk of the softmax and of the weight gradient."""
     torch.manual_seed(1)
     output = OutputProjection(4, 7, None).double()
     hidden, tgt = random_leaf(2100, 4), torch.randint(7, (2100,))

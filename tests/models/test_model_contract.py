@@ -63,7 +63,7 @@ TRANSFORMERS: list[Settings] = [
     {
         "arch": "transformer",
         "norm": norm,
-        "norm_place": place,
+        "norm_place": norm_place,
         "deepnorm": deepnorm,
         "positions": positions,
         "activation": activation,
@@ -73,7 +73,7 @@ TRANSFORMERS: list[Settings] = [
         "num_layers": layers,
         "tie": tie,
     }
-    for norm, (place, deepnorm), positions, activation, (
+    for norm, (norm_place, deepnorm), positions, activation, (
         heads,
         groups,
     ), decoder, layers, tie in product(
@@ -100,12 +100,12 @@ def cover_all_pairs(candidates: list[Settings]) -> list[Settings]:
     """Choose settings greedily until they contain every possible pair of values."""
     pairs = [pairs_of(settings) for settings in candidates]
     missing = set().union(*pairs)
-    chosen = []
+    selection = []
     while missing:
         best = max(range(len(candidates)), key=lambda i: len(pairs[i] & missing))
         missing -= pairs[best]
-        chosen.append(candidates[best])
-    return chosen
+        selection.append(candidates[best])
+    return selection
 
 
 PAIRWISE = cover_all_pairs(PRODUCT) + cover_all_pairs(TRANSFORMERS)
@@ -172,25 +172,26 @@ def sentence_alone_matches_sentence_in_batch(settings: Settings) -> None:
     batch = model.encode(src, src_len)
     hidden, trace = model.decode(batch, tgt_in, trace=True)
     for b, length in enumerate(LENGTHS):
-        alone = model.encode(src[b : b + 1, :length], src_len[b : b + 1])
-        hidden_alone, trace_alone = model.decode(alone, tgt_in[b : b + 1], trace=True)
-        assert_close(hidden_alone[0], hidden[b], **CLOSE)
+        single_memory = model.encode(src[b : b + 1, :length], src_len[b : b + 1])
+        single_hidden, single_trace = model.decode(single_memory, tgt_in[b : b + 1], trace=True)
+        assert_close(single_hidden[0], hidden[b], **CLOSE)
         if has_trace(settings, trace):
-            assert_close(trace_alone.weights[:, :, 0], trace.weights[:, :, b, :, :length], **CLOSE)
+            assert_close(single_trace.weights[:, :, 0], trace.weights[:, :, b, :, :length], **CLOSE)
 
 
 def position_is_independent_of_later_tokens(settings: Settings) -> None:
     model = make_any(settings)
     memory = model.encode(*make_source(LENGTHS))
     tgt_in = make_target(len(LENGTHS), 5)
-    before, _ = model.decode(memory, tgt_in)
+    hidden, _ = model.decode(memory, tgt_in)
     for t in range(1, 5):
-        changed = tgt_in.clone()
-        changed[:, t] = (tgt_in[:, t] - 1) % (VOCAB - 2) + 2  # a different id, neither pad nor bos
-        after, _ = model.decode(memory, changed)
-        assert (changed != tgt_in).any(1).all()
-        assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-6)
-        difference = (after[:, t:] - before[:, t:]).abs().amax(-1)
+        changed_tgt = tgt_in.clone()
+        # a different id, neither pad nor bos
+        changed_tgt[:, t] = (tgt_in[:, t] - 1) % (VOCAB - 2) + 2
+        changed_hidden, _ = model.decode(memory, changed_tgt)
+        assert (changed_tgt != tgt_in).any(1).all()
+        assert_close(changed_hidden[:, :t], hidden[:, :t], rtol=0, atol=1e-6)
+        difference = (changed_hidden[:, t:] - hidden[:, t:]).abs().amax(-1)
         assert (difference[:, 0] > 1e-4).all(), "position t ignores its own token"
         assert (difference > 0).all(), "a later position ignores the token"
 
@@ -199,14 +200,14 @@ def padding_content_is_irrelevant(settings: Settings) -> None:
     model = make_any(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 3)
-    before, _ = model.decode(model.encode(src, src_len), tgt_in)
+    hidden, _ = model.decode(model.encode(src, src_len), tgt_in)
     padding = torch.arange(src.size(1)) >= src_len[:, None]
     assert padding.any()
-    after, _ = model.decode(model.encode(src.masked_fill(padding, 7), src_len), tgt_in)
-    assert_close(after, before, rtol=0, atol=0)
+    refilled_hidden, _ = model.decode(model.encode(src.masked_fill(padding, 7), src_len), tgt_in)
+    assert_close(refilled_hidden, hidden, rtol=0, atol=0)
     other_src = torch.where(padding, src, (src - 1) % (VOCAB - 2) + 2)
-    changed, _ = model.decode(model.encode(other_src, src_len), tgt_in)
-    assert ((changed - before).abs().amax((1, 2)) > 1e-4).all(), "the source is ignored"
+    changed_hidden, _ = model.decode(model.encode(other_src, src_len), tgt_in)
+    assert ((changed_hidden - hidden).abs().amax((1, 2)) > 1e-4).all(), "the source is ignored"
 
 
 def gradients_reach_every_parameter(settings: Settings) -> None:
@@ -347,14 +348,14 @@ def dropout_applies_only_in_training(settings: Settings) -> None:
     def run() -> torch.Tensor:
         return model.decode(model.encode(*source), tgt_in)[0]
 
-    evaluated = run()
-    assert_close(run(), evaluated, rtol=0, atol=0)
+    eval_output = run()
+    assert_close(run(), eval_output, rtol=0, atol=0)
     without_dropout = make_any(settings)
     expected, _ = without_dropout.decode(without_dropout.encode(*source), tgt_in)
-    assert_close(evaluated, expected, **CLOSE)
+    assert_close(eval_output, expected, **CLOSE)
     model.train()
     first, second = run(), run()
-    assert (first - evaluated).abs().max() > 1e-3
+    assert (first - eval_output).abs().max() > 1e-3
     assert (first - second).abs().max() > 1e-3
 
 
@@ -367,8 +368,8 @@ def bf16_is_close_to_fp32(settings: Settings) -> None:
         loss = model.output.loss(hidden.flatten(0, 1), tgt_in.flatten(), 0.1)
         state = model.start(memory, 2, 2)
         for _ in range(2):
-            stepped, state, _ = model.step(tgt_in[:, :2].flatten(), state, memory)
-    assert model.output.logits(stepped.float()).isfinite().all()
+            step_hidden, state, _ = model.step(tgt_in[:, :2].flatten(), state, memory)
+    assert model.output.logits(step_hidden.float()).isfinite().all()
     assert loss.dtype == torch.float32
     exact, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     difference = (hidden.float() - exact).abs()
@@ -398,7 +399,7 @@ PROPERTIES: list[Callable[[Settings], None]] = [
 ]
 
 
-def test_settings_cover_every_pair_of_values() -> None:
+def test_pairwise_settings_cover_every_pair_of_values() -> None:
     assert len(PRODUCT) == 2 * (1 + 3 * (4 + 2 * 2) * 3 * 2) * 2 * 2 * 2 * 3
     assert len(TRANSFORMERS) == 2 * 3 * 3 * 3 * 4 * 2 * 2 * 3
     assert len(PAIRWISE) < len(PRODUCT + TRANSFORMERS) / 100
@@ -414,7 +415,7 @@ def test_model_contract_holds(check: Callable[[Settings], None], settings: Setti
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", PRODUCT, ids=name_of)
-def test_contract_on_full_product(settings: Settings) -> None:
+def test_model_contract_holds_for_full_product(settings: Settings) -> None:
     for check in PROPERTIES:
         check(settings)
 

@@ -1,4 +1,4 @@
-"""Every precision, architecture and cell runs, or gives an error of one line."""
+"""Checks of number formats pass or raise an error of one line, for all models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ CHECKS = [
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("check", "precision"), CHECKS)
-def test_check_passes_or_gives_one_line_error(name: str, check: Any, precision: str) -> None:
+def test_precision_check_passes_or_raises_one_line_error(
+    name: str, check: Any, precision: str
+) -> None:
     try:
         check(MODELS[name], precision, CPU)
     except DeviceError as error:
@@ -46,11 +48,11 @@ def test_check_passes_or_gives_one_line_error(name: str, check: Any, precision: 
 
 
 @pytest.mark.parametrize(("check", "precision"), CHECKS)
-def test_check_draws_no_random_numbers(check: Any, precision: str) -> None:
-    before = torch.get_rng_state()
+def test_precision_check_draws_no_random_numbers(check: Any, precision: str) -> None:
+    rng_state = torch.get_rng_state()
     if (check, precision) != (check_training, "fp16"):
         check(MODELS["lstm-luong"], precision, CPU)
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(torch.get_rng_state(), rng_state)
 
 
 def test_check_training_failing_kernel_suggests_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +77,7 @@ def test_check_training_failing_kernel_suggests_fp32(monkeypatch: pytest.MonkeyP
         (check_decoding, "int8", "mps", "decode.precision: expected fp32, bf16 or fp16 on mps"),
     ],
 )
-def test_check_precision_of_another_device_is_error(
+def test_precision_check_for_another_device_raises(
     check: Any, name: str, device: str, message: str
 ) -> None:
     with pytest.raises(DeviceError, match=message):
@@ -99,7 +101,7 @@ def test_stepwise_lstm_matches_fused_lstm(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="torch has no oneDNN on macOS")
 def test_check_training_bf16_lstm_with_avx2_passes() -> None:
-    """oneDNN has no bf16 LSTM there, and torch raises an error if it requests one."""
+    """With AVX2, oneDNN has no bf16 LSTM, and torch raises an error if it requests one."""
     code = (
         "import torch; from nmt.config.model_config import RNNConfig;"
         "from nmt.models.precision_probe import check_training;"

@@ -1,4 +1,4 @@
-"""Conversion of weights to int8 and bf16: close to fp32, and rows are independent."""
+"""Conversion of weights to int8 and bf16: results are close to fp32, and rows are independent."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def test_row_scale_is_largest_magnitude_of_row() -> None:
     torch.testing.assert_close(row_scale(rows), torch.tensor([[1.0], [0.5 / 127]]))
 
 
-def test_is_exact_without_the_operator_returns_false() -> None:
-    class Missing(OneDNNProduct):
+def test_is_exact_missing_operator_returns_false() -> None:
+    class MissingOperator(OneDNNProduct):
         def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
             torch.ops.onednn.no_such_operator(weight)
 
-    assert not is_exact(Int8Kernel("missing", Missing, 127))
+    assert not is_exact(Int8Kernel("missing", MissingOperator, 127))
 
 
 def test_is_exact_saturated_sums_returns_false() -> None:
-    class Saturated(OneDNNProduct):
+    class SaturatingProduct(OneDNNProduct):
         def __init__(self, weight: torch.Tensor, scale: torch.Tensor) -> None:
             self.weight = weight.float()
 
@@ -38,8 +38,8 @@ def test_is_exact_saturated_sums_returns_false() -> None:
             sums: torch.Tensor = pairs.clamp(-(2**15), 2**15 - 1).sum(2)
             return sums - 128 * self.weight.sum(1)
 
-    assert not is_exact(Int8Kernel("saturated", Saturated, 127))
-    assert is_exact(Int8Kernel("in range", Saturated, 64))
+    assert not is_exact(Int8Kernel("saturated", SaturatingProduct, 127))
+    assert is_exact(Int8Kernel("in range", SaturatingProduct, 64))
 
 
 def test_int8_on_x86_has_an_exact_kernel() -> None:
@@ -77,8 +77,10 @@ def test_int8_kernels_round_inputs_equally() -> None:
     torch.manual_seed(1)
     weight = torch.randint(-64, 65, (40, 64), dtype=torch.int8)
     rows = torch.randint(-254, 255, (30, 64)) / 2  # odd numbers give ties
-    ones = torch.ones(40), torch.ones(30, 1)
-    products = [kernel.product(weight, ones[0])(rows, ones[1]) for kernel in EXACT_KERNELS]
+    unit_scales = torch.ones(40), torch.ones(30, 1)
+    products = [
+        kernel.product(weight, unit_scales[0])(rows, unit_scales[1]) for kernel in EXACT_KERNELS
+    ]
     assert all(product.equal(rows.round() @ weight.float().T) for product in products)
 
 
@@ -89,11 +91,11 @@ def test_int8_error_is_within_rounding(kernel: Int8Kernel) -> None:
     product, exact = Int8Linear(weight, None, kernel)(inputs), inputs @ weight.T
     assert (product - exact).abs().max() > 0
     weight_scale = row_scale(weight, kernel.largest_weight)[:, 0]
-    step = row_scale(inputs) / 2 * weight.abs().sum(1) + inputs.abs().sum(1, keepdim=True) * (
-        weight_scale / 2
-    )
-    slack = 64 * row_scale(inputs) / 2 * weight_scale / 2
-    assert ((product - exact).abs() <= step + slack + 1e-4).all()
+    first_order = row_scale(inputs) / 2 * weight.abs().sum(1) + inputs.abs().sum(
+        1, keepdim=True
+    ) * (weight_scale / 2)
+    second_order = 64 * row_scale(inputs) / 2 * weight_scale / 2
+    assert ((product - exact).abs() <= first_order + second_order + 1e-4).all()
 
 
 @every_kernel
@@ -101,8 +103,8 @@ def test_int8_row_is_independent_of_other_rows(kernel: Int8Kernel) -> None:
     torch.manual_seed(1)
     product = Int8Linear(torch.randn(30, 64), torch.randn(30), kernel)
     rows = torch.randn(50, 64) * torch.logspace(-3, 3, 50)[:, None]
-    together = product(rows)
-    for row, expected in zip(rows, together, strict=True):
+    products = product(rows)
+    for row, expected in zip(rows, products, strict=True):
         assert product(row[None])[0].equal(expected)
 
 

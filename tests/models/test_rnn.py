@@ -112,7 +112,7 @@ def test_wiring_none_readout_is_state(tie: str) -> None:
 
 
 @pytest.mark.parametrize("feeding", [False, True])
-def test_decoder_third_layer_adds_its_input(feeding: bool) -> None:
+def test_decoder_layers_from_the_third_add_their_input(feeding: bool) -> None:
     model = make_model(num_layers=4, tie="none", input_feeding=feeding)
     memory = model.encode(*make_source([3]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
@@ -120,12 +120,12 @@ def test_decoder_third_layer_adds_its_input(feeding: bool) -> None:
     r = torch.zeros(8)
     for t, token in enumerate(TOKENS):
         y = model.decoder.embedding.weight[token]
-        below = torch.cat([y, r]) if feeding else y
+        layer_input = torch.cat([y, r]) if feeding else y
         for i, layer in enumerate(model.decoder.layers):
-            states[i] = gru(layer, below, states[i])
-            below = states[i] + below if i >= 2 else states[i]
-        _, context = attend(model, below, memory.source.values[0])
-        r = (model.decoder.readout.weight @ torch.cat([context, below])).tanh()
+            states[i] = gru(layer, layer_input, states[i])
+            layer_input = states[i] + layer_input if i >= 2 else states[i]
+        _, context = attend(model, layer_input, memory.source.values[0])
+        r = (model.decoder.readout.weight @ torch.cat([context, layer_input])).tanh()
         assert_close(hidden[0, t], r, **CLOSE)
 
 
@@ -196,18 +196,20 @@ def test_encoder_matches_torch_layers_on_each_sentence(
     states, finals = model.encoder(src, src_len)
     for b, length in enumerate(lengths):
         tokens = src[b : b + 1, :length]
-        below = model.encoder.embedding.weight[tokens.flip(1) if reverse else tokens]
+        layer_input = model.encoder.embedding.weight[tokens.flip(1) if reverse else tokens]
         for i, rnn in enumerate(model.encoder.layers):
-            new, final = run_one_direction(rnn, "", below)
-            summary = [[part] for part in final]
+            outputs, final = run_one_direction(rnn, "", layer_input)
+            final_states = [[part] for part in final]
             if bidirectional:
-                backward, final = run_one_direction(rnn, "_reverse", below.flip(1))
-                new = torch.cat([new, backward.flip(1)], -1)
-                summary = [[*parts, part] for parts, part in zip(summary, final, strict=True)]
-            below = below + new if i >= 2 else new
-            for final_state, parts in zip(finals[i], summary, strict=True):
+                backward, final = run_one_direction(rnn, "_reverse", layer_input.flip(1))
+                outputs = torch.cat([outputs, backward.flip(1)], -1)
+                final_states = [
+                    [*parts, part] for parts, part in zip(final_states, final, strict=True)
+                ]
+            layer_input = layer_input + outputs if i >= 2 else outputs
+            for final_state, parts in zip(finals[i], final_states, strict=True):
                 assert_close(final_state[b], torch.stack([part[0] for part in parts]), **CLOSE)
-        expected = below.flip(1) if reverse else below
+        expected = layer_input.flip(1) if reverse else layer_input
         assert_close(states[b, :length], expected[0], **CLOSE)
 
 
@@ -231,25 +233,31 @@ def test_reverse_rows_keeps_padding(
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize(
-    ("wiring", "bidirectional", "used"),
+    ("wiring", "bidirectional", "state_slice"),
     [
-        ("bahdanau", True, slice(4, 8)),  # the backward direction's half
+        ("bahdanau", True, slice(4, 8)),  # the half of the backward direction
         ("bahdanau", False, slice(0, 8)),
         ("luong", True, slice(0, 8)),
         ("none", True, slice(0, 8)),
     ],
 )
-def test_bridge_maps_final_states(cell: str, wiring: str, bidirectional: bool, used: slice) -> None:
+def test_bridge_maps_final_states(
+    cell: str, wiring: str, bidirectional: bool, state_slice: slice
+) -> None:
     model = make_model(cell=cell, wiring=wiring, bidirectional=bidirectional)
     src, src_len = make_source([3, 5])
     _, finals = model.encoder(src, src_len)
-    first = model.encode(src, src_len).initial_states
-    assert len(first) == (2 if cell == "lstm" else 1)
+    initial_states = model.encode(src, src_len).initial_states
+    assert len(initial_states) == (2 if cell == "lstm" else 1)
     for b in range(2):
-        for part, change in zip(range(len(first)), (torch.tanh, lambda x: x), strict=False):
+        for part, activation in zip(
+            range(len(initial_states)), (torch.tanh, lambda x: x), strict=False
+        ):
             linear = model.bridge.maps[0][part]
-            summary = torch.cat(list(finals[0][part][b]))[used]
-            assert_close(first[part][b], change(linear.weight @ summary + linear.bias), **CLOSE)
+            summary = torch.cat(list(finals[0][part][b]))[state_slice]
+            assert_close(
+                initial_states[part][b], activation(linear.weight @ summary + linear.bias), **CLOSE
+            )
 
 
 @pytest.mark.parametrize(
@@ -264,12 +272,12 @@ def test_bridge_deeper_decoder_uses_top_encoder_layer(
     )
     src, src_len = make_source([3])
     _, finals = model.encoder(src, src_len)
-    first = model.encode(src, src_len).initial_states
-    assert len(first) == decoder_layers
+    initial_states = model.encode(src, src_len).initial_states
+    assert len(initial_states) == decoder_layers
     for i, source in enumerate(sources):
         linear = model.bridge.maps[i][0]
         expected = (linear.weight @ finals[source][0][0, 0] + linear.bias).tanh()
-        assert_close(first[i][0], expected, **CLOSE)
+        assert_close(initial_states[i][0], expected, **CLOSE)
 
 
 E, D = 6, 8
@@ -283,7 +291,7 @@ E, D = 6, 8
         ("all", VOCAB * E, E * 2 * D),
     ],
 )
-def test_tied_embeddings_share_parameters(tie: str, tables: int, readout: int) -> None:
+def test_rnn_tied_embeddings_share_parameters(tie: str, tables: int, readout: int) -> None:
     model = make_model(tie=tie)
     source, target = model.encoder.embedding.weight, model.decoder.embedding.weight
     assert (model.output.weight is target) == (tie != "none")
@@ -297,7 +305,7 @@ def test_tied_embeddings_share_parameters(tie: str, tables: int, readout: int) -
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
-def test_loss_matches_smoothed_cross_entropy(smoothing: float) -> None:
+def test_output_projection_loss_matches_smoothed_cross_entropy(smoothing: float) -> None:
     torch.manual_seed(1)
     output = OutputProjection(3, 5, None)
     nn.init.normal_(output.bias)
@@ -316,7 +324,7 @@ def test_loss_matches_smoothed_cross_entropy(smoothing: float) -> None:
     assert loss.item() == pytest.approx(total, rel=1e-5)
 
 
-def test_restricted_logits_match_columns_of_logits() -> None:
+def test_output_projection_restricted_logits_match_columns() -> None:
     torch.manual_seed(1)
     output = OutputProjection(3, 7, None)
     nn.init.normal_(output.bias)

@@ -67,7 +67,7 @@ def copy_feed_forward(source: EncoderLayer | DecoderLayer, target: nn.Module) ->
 
 @pytest.mark.parametrize("norm_place", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_layers_match_torch(norm_place: str, activation: str) -> None:
+def test_transformer_layers_match_torch(norm_place: str, activation: str) -> None:
     config = config_of(norm_place=norm_place, activation=activation)
     shape = {"d_model": 8, "nhead": 2, "dim_feedforward": 12, "dropout": 0.0}
     kind = {"activation": activation, "norm_first": norm_place == "pre", "batch_first": True}
@@ -108,7 +108,7 @@ def test_layers_match_torch(norm_place: str, activation: str) -> None:
         assert_close(output, expected, **CLOSE)
 
 
-def test_shared_keys_match_duplicated_keys() -> None:
+def test_attention_with_shared_keys_matches_duplicated_keys() -> None:
     shared = randomize(MultiHeadAttention(config_of(num_heads=4, num_kv_heads=2)))
     full = MultiHeadAttention(config_of(num_heads=4)).eval()
     assert isinstance(shared, MultiHeadAttention)
@@ -192,8 +192,10 @@ def test_ssru_matches_equations() -> None:
                 w * v for w, v in zip(unit.forget.weight[j].tolist(), x.tolist(), strict=True)
             )
             forget = 1 / (1 + math.exp(-(gate + unit.forget.bias[j].item())))
-            new = sum(w * v for w, v in zip(unit.value.weight[j].tolist(), x.tolist(), strict=True))
-            cell[j] = forget * cell[j] + (1 - forget) * new
+            candidate = sum(
+                w * v for w, v in zip(unit.value.weight[j].tolist(), x.tolist(), strict=True)
+            )
+            cell[j] = forget * cell[j] + (1 - forget) * candidate
         assert row == pytest.approx([max(0.0, c) for c in cell], abs=1e-5)
 
 
@@ -210,7 +212,7 @@ def test_swiglu_and_rms_norm_match_equations() -> None:
 
 
 @pytest.mark.parametrize(("preset", "paper"), [("base", 65e6), ("big", 213e6)])
-def test_presets_have_parameter_count_of_paper(preset: str, paper: float) -> None:
+def test_transformer_presets_have_parameter_count_of_paper(preset: str, paper: float) -> None:
     """Vaswani et al. 2017, table 3; a joint vocabulary of about 37,000 (section 5.1)."""
     with torch.device("meta"):
         config = TransformerConfig(arch="transformer", preset=preset, tie="all")
@@ -218,7 +220,7 @@ def test_presets_have_parameter_count_of_paper(preset: str, paper: float) -> Non
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(paper, rel=0.04)
 
 
-def test_config_explicit_setting_overrides_preset() -> None:
+def test_transformer_config_setting_overrides_preset() -> None:
     config = TransformerConfig(arch="transformer", preset="big", num_heads=8)
     assert (config.d_model, config.d_ff, config.num_heads, config.dropout) == (1024, 4096, 8, 0.3)
 
@@ -252,7 +254,7 @@ def test_deepnorm_scales_residuals_and_initial_weights() -> None:
         assert_close(residual.add(x, change), expected, **CLOSE)
 
 
-def test_final_norm_exists_in_pre_norm_only() -> None:
+def test_transformer_final_norm_exists_only_with_pre_norm() -> None:
     src, src_len = make_source([3, 2])
     for norm_place in ("pre", "post"):
         model = build_model(config_of(norm_place=norm_place), 11, 11, PAD).eval()
