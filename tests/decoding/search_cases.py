@@ -20,7 +20,7 @@ from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3
 FIRST_REAL = 4
-"""The lowest id of a token that is no special token."""
+"""Lowest id of a token that is not special."""
 NEAR_TIE = 1e-4
 """Difference of two scores in nats that rounding can exceed."""
 SMALL_VOCAB = 7
@@ -64,14 +64,14 @@ def make_engine(
     decode: dict[str, Any] | None = None,
     **model_settings: Any,
 ) -> TorchEngine:
-    """Return an engine with a tiny model, its random weights large enough that sources matter."""
+    """Return an engine with a tiny model. Large random weights make sources matter."""
     torch.manual_seed(seed)
     model = build_model(model_config(model_settings), vocab_size, vocab_size, PAD)
     for name, parameter in model.named_parameters():
         unbounded = name == "decoder.readout.weight"
         torch.nn.init.normal_(parameter, std=2 * parameter.size(1) ** -0.5 if unbounded else 1.0)
     model.output.bias.data[EOS] = eos_bias
-    model.output.bias.data[PAD] = 2.0  # a token never to be output is probable
+    model.output.bias.data[PAD] = 2.0  # pad is probable, but must never be output
     settings = DecodeConfig(
         beam_size=beam_size,
         length_penalty=length_penalty,
@@ -189,7 +189,7 @@ class ReferenceResult(NamedTuple):
 def reference_search(engine: TorchEngine, source: Sequence[int]) -> ReferenceResult:
     """Search one sentence with lists, without cached states and without an early stop."""
     model, settings = engine.model.eval(), engine.settings
-    real = range(FIRST_REAL, model.output.weight.size(0))
+    real_tokens = range(FIRST_REAL, model.output.weight.size(0))
     limit = engine.length_limit(len(source))
     active: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[tuple[float, list[int]]] = []
@@ -199,7 +199,7 @@ def reference_search(engine: TorchEngine, source: Sequence[int]) -> ReferenceRes
         for length in range(1, limit + 1):
             prefixes = [tokens for _, tokens in active]
             log_probs = next_token_log_probs(model, memory, prefixes).tolist()
-            allowed = [EOS] if length == limit else [EOS, *real]
+            allowed = [EOS] if length == limit else [EOS, *real_tokens]
             candidates = sorted(
                 (
                     (total + row[token], [*tokens, token])

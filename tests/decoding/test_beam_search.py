@@ -33,7 +33,7 @@ from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.hypothesis import Hypothesis
 from nmt.errors import RunError
 
-MODELS = [  # the seeds give varied translations, of which some end early and some at the limit
+MODELS = [  # with these seeds, some translations end early, others at the limit
     {"cell": "gru", "wiring": "luong", "seed": 6},
     {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
     {"cell": "lstm", "wiring": "luong", "input_feeding": True, "num_layers": 3, "seed": 10},
@@ -174,7 +174,7 @@ def test_search_with_exhaustive_beam_equals_brute_force(
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.5])
 @pytest.mark.parametrize("nbest", [1, 3])
-def test_search_that_stops_early_finds_the_best(alpha: float, nbest: int) -> None:
+def test_search_early_stop_finds_the_best_hypotheses(alpha: float, nbest: int) -> None:
     for seed in range(6):
         engine = make_short_engine(40, alpha, seed=seed)
         nbest_lists = engine.search(SHORT_SOURCES, nbest)
@@ -219,7 +219,7 @@ def test_search_equals_reference_search(
 
 @pytest.mark.parametrize("settings", MODELS_FOR_BATCHING, ids=case_id)
 @pytest.mark.parametrize("beam_size", [1, 5])
-def test_translations_do_not_depend_on_the_batch(
+def test_search_result_does_not_depend_on_the_batch(
     settings: dict[str, object], beam_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 3)
@@ -229,8 +229,8 @@ def test_translations_do_not_depend_on_the_batch(
 
     def search(order: list[int], batch_size: int, continuous: bool) -> list[Hypothesis]:
         changes = {"batch_size": batch_size, "continuous": continuous}
-        changed = engine.settings.model_copy(update=changes)
-        batched = TorchEngine(engine.model, engine.tokenizers, changed, engine.device)
+        changed_settings = engine.settings.model_copy(update=changes)
+        batched = TorchEngine(engine.model, engine.tokenizers, changed_settings, engine.device)
         nbest_lists = batched.search([sources[i] for i in order])
         best_of_source = {i: best for i, (best,) in zip(order, nbest_lists, strict=True)}
         return [best_of_source[i] for i in range(100)]
@@ -241,19 +241,19 @@ def test_translations_do_not_depend_on_the_batch(
     variants = product((list(range(100)), shuffled), (7, 64), (False, True))
     for order, batch_size, continuous in variants:
         hypotheses = search(order, batch_size, continuous)
-        for i, (hypothesis, alone) in enumerate(zip(hypotheses, expected, strict=True)):
-            if hypothesis.tokens != alone.tokens:
+        for i, (hypothesis, single) in enumerate(zip(hypotheses, expected, strict=True)):
+            if hypothesis.tokens != single.tokens:
                 gap = reference_search(engine, sources[i]).smallest_gap
                 assert gap < NEAR_TIE, f"line {i}, batch size {batch_size}, smallest gap {gap}"
                 near_ties.add(i)
             else:
-                assert hypothesis.score == pytest.approx(alone.score, rel=1e-4, abs=1e-4)
-                assert hypothesis.log_prob == pytest.approx(alone.log_prob, rel=1e-4, abs=1e-4)
+                assert hypothesis.score == pytest.approx(single.score, rel=1e-4, abs=1e-4)
+                assert hypothesis.log_prob == pytest.approx(single.log_prob, rel=1e-4, abs=1e-4)
     assert len(near_ties) <= 2, f"lines that differ after a near tie: {sorted(near_ties)}"
 
 
 @for_all_models
-def test_hypotheses_have_real_tokens_up_to_the_limit(settings: dict[str, object]) -> None:
+def test_search_hypotheses_have_real_tokens_up_to_limit(settings: dict[str, object]) -> None:
     engine = make_engine(eos_bias=-30.0, max_length_ratio=0.5, **settings)
     sources = random_sources(12, 9)
     differences = set()
@@ -268,7 +268,9 @@ def test_hypotheses_have_real_tokens_up_to_the_limit(settings: dict[str, object]
 
 @for_all_models
 @pytest.mark.parametrize("nbest", [1, 2, 5])
-def test_nbest_lists_are_full_sorted_and_distinct(settings: dict[str, object], nbest: int) -> None:
+def test_search_nbest_lists_are_full_sorted_and_distinct(
+    settings: dict[str, object], nbest: int
+) -> None:
     engine = make_engine(**settings)
     for hypotheses in engine.search(random_sources(12, 5), nbest):
         assert len(hypotheses) == nbest
@@ -276,7 +278,7 @@ def test_nbest_lists_are_full_sorted_and_distinct(settings: dict[str, object], n
         assert len({tuple(h.tokens) for h in hypotheses}) == nbest
 
 
-def test_best_hypothesis_is_first_in_longer_nbest_lists() -> None:
+def test_search_longer_nbest_list_begins_with_the_best() -> None:
     engine = make_engine()
     sources = random_sources(12, 5)
     for (best,), nbest in zip(engine.search(sources), engine.search(sources, 5), strict=True):
@@ -295,7 +297,7 @@ def test_search_and_score_keep_the_mode_of_the_model() -> None:
     assert all(parameter.grad is None for parameter in engine.model.parameters())
 
 
-def test_forced_scores_do_not_depend_on_the_batch() -> None:
+def test_score_result_does_not_depend_on_the_batch() -> None:
     engine = make_engine()
     pairs = [([4], [5, 6, 7, 8]), ([4, 5, 6], []), ([9, 9], [4])]
     for pair, hypothesis in zip(pairs, engine.score(pairs), strict=True):

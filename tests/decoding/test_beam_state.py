@@ -18,7 +18,9 @@ VOCAB_SIZES = [5, BLOCK_SIZE, 10 * BLOCK_SIZE + 7, 40 * BLOCK_SIZE, 40 * BLOCK_S
 @pytest.mark.parametrize("vocab_size", VOCAB_SIZES)
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("count", [1, 4, 10])
-def test_top_candidates_equal_a_full_sort(vocab_size: int, rows: int, count: int) -> None:
+def test_top_candidates_of_any_size_equal_a_full_sort(
+    vocab_size: int, rows: int, count: int
+) -> None:
     generator = torch.Generator().manual_seed(vocab_size)
     log_probs = torch.randint(0, 50, (10, rows, vocab_size), generator=generator).float()
     totals = torch.randint(0, 5, (10, rows), generator=generator).float()
@@ -34,26 +36,26 @@ def test_top_candidates_equal_a_full_sort(vocab_size: int, rows: int, count: int
 
 
 def candidates(log_probs: list[float], origins: list[int], tokens: list[int]) -> Candidates:
-    """Candidates of one search."""
+    """Return the candidates of one search."""
     return Candidates(torch.tensor([log_probs]), torch.tensor([origins]), torch.tensor([tokens]))
 
 
 def test_extend_finishes_first_k_and_continues_others() -> None:
-    """With K = 2 the first of four candidates finishes; the third ends with eos, but too late."""
+    """With K = 2, the first of four candidates finishes. The third ends too late."""
     first = candidates([-0.5, -1.0, -2.0, -3.0], [0, 0, 0, 0], [7, 8, 9, 10])
-    before = BeamState.start(torch.tensor([9]), 2, 2).extend(first, EOS, Ranking(1.0)).state
-    assert before.tokens[0, :, 0].tolist() == [7, 8]
+    state = BeamState.start(torch.tensor([9]), 2, 2).extend(first, EOS, Ranking(1.0)).state
+    assert state.tokens[0, :, 0].tolist() == [7, 8]
     second = candidates([-1.0, -1.5, -2.0, -2.5], [1, 0, 0, 1], [EOS, 5, EOS, 6])
-    after, origins, tokens = before.extend(second, EOS, Ranking(1.0))
+    next_state, origins, tokens = state.extend(second, EOS, Ranking(1.0))
     assert origins.tolist() == [[0, 1]]
     assert tokens.tolist() == [[5, 6]]
-    assert after.tokens[0, :, :2].tolist() == [[7, 5], [8, 6]]
-    assert after.log_probs.tolist() == [[-1.5, -2.5]]
-    assert after.num_finished.tolist() == [1]
-    assert after.finished_lengths[0, 0] == 1
-    assert after.finished_tokens[0, 0, :1].tolist() == [8]
-    assert after.finished_log_probs[0, 0] == -1.0
-    assert after.finished_scores[0].tolist() == [pytest.approx(-1.0 / (7 / 6)), -math.inf]
+    assert next_state.tokens[0, :, :2].tolist() == [[7, 5], [8, 6]]
+    assert next_state.log_probs.tolist() == [[-1.5, -2.5]]
+    assert next_state.num_finished.tolist() == [1]
+    assert next_state.finished_lengths[0, 0] == 1
+    assert next_state.finished_tokens[0, 0, :1].tolist() == [8]
+    assert next_state.finished_log_probs[0, 0] == -1.0
+    assert next_state.finished_scores[0].tolist() == [pytest.approx(-1.0 / (7 / 6)), -math.inf]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_extend_finishes_first_k_and_continues_others() -> None:
         *((stop, -math.inf, -1.0, 40, 0, True) for stop in ("exact", "bounded", "first", "beam")),
     ],
 )
-def test_stop_rule_decides_when_a_search_is_done(
+def test_is_done_with_each_stop_rule_compares_scores(
     stop: StopRule, finished: float, active: float, length: int, num_finished: int, is_done: bool
 ) -> None:
     """One search with K = 2, n = 1 and maximum length 40."""
@@ -86,6 +88,6 @@ def test_stop_rule_decides_when_a_search_is_done(
     assert state.is_done(stop, Ranking(1.0)).tolist() == [is_done]
 
 
-def test_length_penalty_of_a_tensor_of_lengths() -> None:
+def test_length_penalty_of_tensor_is_elementwise() -> None:
     penalties = Ranking(1.0).length_penalty(torch.tensor([1, 7, 13]))
     assert penalties.tolist() == pytest.approx([1, 2, 3])

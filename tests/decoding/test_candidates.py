@@ -38,7 +38,7 @@ SAMPLE = {"method": "sample"}
 
 
 @for_all_models
-def test_samples_depend_only_on_source_and_seed(settings: dict[str, object]) -> None:
+def test_sampling_depends_only_on_source_and_seed(settings: dict[str, object]) -> None:
     sources = random_sources(30, 8)
 
     def search(
@@ -49,16 +49,18 @@ def test_samples_depend_only_on_source_and_seed(settings: dict[str, object]) -> 
         nbest_lists = engine.search([sources[i] for i in order], nbest)
         return dict(zip(order, nbest_lists, strict=True))
 
-    alone = {i: search([i], 1, 1)[i] for i in range(30)}
+    single_samples = {i: search([i], 1, 1)[i] for i in range(30)}
     shuffled = random.Random(3).sample(range(30), 30)
     for order, batch_size in ((list(range(30)), 64), (shuffled, 7)):
         samples = search(order, batch_size, 1)
-        same = sum(samples[i][0].tokens == alone[i][0].tokens for i in range(30))
-        assert same >= 29, "rounding may change one sample"
+        num_equal = sum(samples[i][0].tokens == single_samples[i][0].tokens for i in range(30))
+        assert num_equal >= 29, "rounding may change one sample"
     other_seed = search(shuffled, 64, 1, seed=2)
-    assert sum(other_seed[i][0].tokens != alone[i][0].tokens for i in range(30)) > 20
+    assert sum(other_seed[i][0].tokens != single_samples[i][0].tokens for i in range(30)) > 20
     four_samples = search(shuffled, 64, 4)
-    in_four = [alone[i][0].tokens in [h.tokens for h in four_samples[i]] for i in range(30)]
+    in_four = [
+        single_samples[i][0].tokens in [h.tokens for h in four_samples[i]] for i in range(30)
+    ]
     assert sum(in_four) >= 29
     assert all(len(nbest) == 4 for nbest in four_samples.values())
 
@@ -96,12 +98,12 @@ def softmax(scores: list[float]) -> list[float]:
 
 def nucleus(probabilities: list[float], mass: float) -> list[float]:
     """Return the fewest probabilities that sum to at least `mass`."""
-    chosen: list[float] = []
+    largest: list[float] = []
     for probability in sorted(probabilities, reverse=True):
-        if sum(chosen) >= mass:
+        if sum(largest) >= mass:
             break
-        chosen.append(probability)
-    return chosen
+        largest.append(probability)
+    return largest
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
@@ -219,7 +221,7 @@ def test_diverse_search_equals_reference_search(
     assert num_near_ties <= 2, "most sources must be compared"
 
 
-def test_diverse_groups_differ_more_than_a_beam() -> None:
+def test_diverse_search_groups_differ_more_than_a_beam() -> None:
     sources = random_sources(20, 6)
 
     def count_first_tokens(decode: dict[str, object]) -> int:

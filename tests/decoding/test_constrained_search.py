@@ -80,7 +80,7 @@ REQUIRED_PHRASES = [  # of the letters " a", "b" and " c"
 
 @for_all_models
 @pytest.mark.parametrize("phrases", REQUIRED_PHRASES, ids=",".join)
-def test_exhaustive_beam_finds_best_with_phrases(
+def test_search_exhaustive_beam_finds_best_with_phrases(
     settings: dict[str, object], phrases: list[str]
 ) -> None:
     engine = make_small_engine(400, **settings)
@@ -127,7 +127,7 @@ def test_search_with_small_beam_contains_all_phrases(
             assert nbest_lists[i][0].tokens == unconstrained[i][0].tokens
 
 
-def test_bank_counts_tokens_of_missing_phrases() -> None:
+def test_bank_of_progress_counts_generated_phrase_tokens() -> None:
     boundaries = TokenBoundaries([False] * 20, [False] * 20, [False] * 20)
     phrases = [Phrase(((4, 5, 6),)), Phrase(((4, 7),)), Phrase(((4, 7),))]
     constraints = PhraseConstraints(phrases, boundaries)
@@ -161,7 +161,7 @@ def test_bank_counts_tokens_of_missing_phrases() -> None:
         ("\u0301", True),
     ],
 )
-def test_is_word_character_of_each_kind(character: str, expected: bool) -> None:
+def test_is_word_character_depends_on_kind_of_character(character: str, expected: bool) -> None:
     assert is_word_character(character) == expected
 
 
@@ -169,11 +169,11 @@ def test_is_word_character_of_each_kind(character: str, expected: bool) -> None:
     ("character", "expected"),
     [("(", True), ("«", True), ("-", True), ("'", True), (".", False), ("a", False), ("", False)],
 )
-def test_can_precede_word_of_each_kind(character: str, expected: bool) -> None:
+def test_can_precede_word_accepts_opening_characters(character: str, expected: bool) -> None:
     assert can_precede_word(character) == expected
 
 
-def test_form_without_space_follows_only_opening_tokens() -> None:
+def test_phrase_form_without_space_follows_opening_tokens_only() -> None:
     """Token 4 is a letter after a space, 5 a letter without one, 6 a full stop, 7 a bracket."""
     starts_inside, ends_inside, can_precede = ({5}, {4, 5}, {7})
     boundaries = TokenBoundaries(
@@ -201,7 +201,7 @@ def test_phrase_with_two_forms_at_one_end_counts_once() -> None:
 
 @for_all_models
 @pytest.mark.parametrize("prefix", [(4,), (5, 5), (6, 4, 6), (4, 4, 4, 4)])
-def test_exhaustive_beam_finds_best_with_prefix(
+def test_search_exhaustive_beam_finds_best_with_prefix(
     settings: dict[str, object], prefix: Tokens
 ) -> None:
     engine = make_small_engine(121, **settings)
@@ -247,7 +247,7 @@ def repeats_ngram(tokens: Tokens, n: int) -> bool:
         ),
     ],
 )
-def test_logits_processors_leave_the_best_allowed(
+def test_search_with_logits_processors_finds_best_allowed(
     settings: dict[str, object], decode: dict[str, object], is_allowed: Callable[[Tokens], bool]
 ) -> None:
     engine = make_small_engine(121, decode=decode, **settings)
@@ -267,7 +267,7 @@ def test_forbid_unknown_piece_raises_config_error() -> None:
     ("decode", "limit"),
     [({"max_length": 4}, 5), ({"min_length": 30}, 31), ({"max_length": 99}, 13), ({}, 13)],
 )
-def test_length_limit_with_minimum_and_maximum(decode: dict[str, int], limit: int) -> None:
+def test_length_limit_respects_minimum_and_maximum(decode: dict[str, int], limit: int) -> None:
     assert make_engine(decode=decode).length_limit(3) == limit
 
 
@@ -325,7 +325,7 @@ def test_max_length_yields_to_longer_constraints(max_length: int, limit: int) ->
 
 
 @pytest.mark.parametrize("decode", [{"method": "sample"}, {"groups": 2}])
-def test_phrases_without_beam_search_raise_config_error(decode: dict[str, object]) -> None:
+def test_search_phrases_without_beam_search_raise_config_error(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
     with pytest.raises(ConfigError, match="expected beam search"):
         engine.search([[4]], 1, {0: LexicalConstraints(phrases=(Phrase(((4,),)),))})

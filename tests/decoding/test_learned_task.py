@@ -71,10 +71,10 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
-def test_model_learns_to_reverse_digits(settings: dict[str, Any]) -> None:
+def test_model_trained_on_reversed_digits_reverses_unseen(settings: dict[str, Any]) -> None:
     rng = random.Random(1)
     test_sources = [random_source(rng) for _ in range(100)]
-    unseen = {tuple(source) for source in test_sources}
+    test_set = {tuple(source) for source in test_sources}
     torch.manual_seed(1)
     model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
     model_with_loss = ModelWithLoss(model, label_smoothing=0.0)
@@ -82,7 +82,7 @@ def test_model_learns_to_reverse_digits(settings: dict[str, Any]) -> None:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, OPTIMIZER_STEPS)
     for _ in range(OPTIMIZER_STEPS):
         sources = (random_source(rng) for _ in range(BATCH_SIZE))
-        batch = make_batch([source for source in sources if tuple(source) not in unseen])
+        batch = make_batch([source for source in sources if tuple(source) not in test_set])
         optimizer.zero_grad()
         (model_with_loss(batch).translation / batch.tgt_tokens).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -92,9 +92,9 @@ def test_model_learns_to_reverse_digits(settings: dict[str, Any]) -> None:
     tokenizers, greedy = Tokenizers(tokenizer, tokenizer), DecodeConfig(beam_size=1)
     engine = TorchEngine(model, tokenizers, greedy, torch.device("cpu"))
     translations = [best.tokens for (best,) in engine.search(test_sources)]
-    wrong = [
+    errors = [
         (source, tokens)
         for source, tokens in zip(test_sources, translations, strict=True)
         if tokens != source[::-1]
     ]
-    assert wrong == []
+    assert errors == []

@@ -1,4 +1,4 @@
-"""A logits processor from outside of nmt, and the search loop that does not know it."""
+"""Logits processors: one that is not part of nmt, and a search loop that names none."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class OnlyEvenTokens(LogitsProcessor):
 
 
 @pytest.mark.parametrize("decode", [{}, {"method": "sample"}, {"groups": 2}, {"min_length": 3}])
-def test_engine_applies_a_processor_from_outside(decode: dict[str, object]) -> None:
+def test_engine_added_logits_processor_is_applied(decode: dict[str, object]) -> None:
     engine = make_engine(beam_size=4, decode=decode)
     sources = random_sources(12, 6)
-    unchanged = engine.search(sources)
+    original_lists = engine.search(sources)
     engine.processors.append(OnlyEvenTokens())
-    changed = engine.search(sources)
-    assert any(token % 2 for [best] in unchanged for token in best.tokens)
-    assert not any(token % 2 for [best] in changed for token in best.tokens)
-    pairs = [(source, best.tokens) for source, [best] in zip(sources, changed, strict=True)]
-    for [best], forced in zip(changed, engine.score(pairs), strict=True):
+    processed_lists = engine.search(sources)
+    assert any(token % 2 for [best] in original_lists for token in best.tokens)
+    assert not any(token % 2 for [best] in processed_lists for token in best.tokens)
+    pairs = [(source, best.tokens) for source, [best] in zip(sources, processed_lists, strict=True)]
+    for [best], forced in zip(processed_lists, engine.score(pairs), strict=True):
         assert best.log_prob == pytest.approx(forced.log_prob, abs=1e-4)
 
 

@@ -133,11 +133,11 @@ class ReversingEngine:
 def tokenizers() -> Tokenizers:
     text = [f"word {n} hello you" for n in range(100)]
     settings = TokenizerConfig(type="word")
-    both = Tokenizer(train_tokenizer(text, settings, False, "words"))
-    return Tokenizers(both, both)
+    tokenizer = Tokenizer(train_tokenizer(text, settings, False, "words"))
+    return Tokenizers(tokenizer, tokenizer)
 
 
-def test_nbest_prefers_balanced_tags(tokenizers: Tokenizers) -> None:
+def test_nbest_lines_with_tags_prefer_balanced_hypotheses(tokenizers: Tokenizers) -> None:
     engine = ReversingEngine()
     translator = Translator(
         engine, tokenizers, DecodeConfig(), features=TranslatorFeatures(protect_spans=True)
@@ -147,7 +147,7 @@ def test_nbest_prefers_balanced_tags(tokenizers: Tokenizers) -> None:
         "you hello",
     ]
     assert sorted(engine.calls) == [(1, 1, 0), (1, 5, 1)], (
-        "only the line with tags is searched with the whole beam"
+        "only the line with tags returns all hypotheses of the beam"
     )
     assert translator.statistics.unbalanced_lines == []
     translator.settings = DecodeConfig(beam_size=1)

@@ -46,7 +46,7 @@ def find_terms(terms: dict[str, str], line: str) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.parametrize("source", ["l'été dernier", "l’e\u0301te\u0301  dernier"])
-def test_find_terms_in_any_spelling(source: str, line: str) -> None:
+def test_find_terms_in_any_spelling_returns_target(source: str, line: str) -> None:
     assert find_terms({source: "last summer"}, line) == [(line.split(maxsplit=1)[1], "last summer")]
 
 
@@ -82,13 +82,13 @@ def test_protect_normalized_text_is_restored(line: str, originals: tuple[str, ..
 
 
 def test_encode_constraints_normalizes_texts(tokenizer: Tokenizer) -> None:
-    normalizing = tokenizer.with_normalizer(NORMALIZER)
+    normalizing_tokenizer = tokenizer.with_normalizer(NORMALIZER)
     decomposed = unicodedata.normalize("NFD", "l’été")
-    assert encode_constraints(normalizing, decomposed, [decomposed, "“oui”"]) == encode_constraints(
-        tokenizer, "l'été", ["l'été", '"oui"']
-    )
+    assert encode_constraints(
+        normalizing_tokenizer, decomposed, [decomposed, "“oui”"]
+    ) == encode_constraints(tokenizer, "l'été", ["l'été", '"oui"'])
     with pytest.raises(DataError, match="required phrase: expected text"):
-        encode_constraints(normalizing, "", ["&nbsp;"])
+        encode_constraints(normalizing_tokenizer, "", ["&nbsp;"])
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def test_split_pair_keeps_sentences_together() -> None:
     ends = {segment.source.text[-1] + segment.target.text[-1] for segment in segments}
     assert len(segments) > 1
     assert ends == {".."}
-    joined = [(segment.source.text, segment.target.text) for segment in segments]
-    assert sum(text.count(".") for text, _ in joined) == sum(text.count(".") for _, text in joined)
+    texts = [(segment.source.text, segment.target.text) for segment in segments]
+    assert sum(text.count(".") for text, _ in texts) == sum(text.count(".") for _, text in texts)
 
 
 def test_split_pair_by_sentence_needs_equal_counts() -> None:

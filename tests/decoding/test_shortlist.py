@@ -60,10 +60,10 @@ def test_search_with_shortlist_equals_restricted_model(
     sources = random_sources(14, 6, VOCAB)
     num_compared = 0
     for source, nbest in zip(sources, engine.search(sources, nbest=beam_size), strict=True):
-        restricted = deepcopy(engine)
-        excluded = sorted({*range(VOCAB)} - {*engine.shortlist.token_ids(source).tolist()})
-        restricted.model.output.bias.data[excluded] = -math.inf
-        reference = reference_search(restricted, source)
+        restricted_engine = deepcopy(engine)
+        excluded_ids = sorted({*range(VOCAB)} - {*engine.shortlist.token_ids(source).tolist()})
+        restricted_engine.model.output.bias.data[excluded_ids] = -math.inf
+        reference = reference_search(restricted_engine, source)
         if reference.smallest_gap < NEAR_TIE:
             continue
         num_compared += 1
@@ -74,7 +74,7 @@ def test_search_with_shortlist_equals_restricted_model(
     assert num_compared > 8
 
 
-def test_shortlist_of_all_tokens_changes_nothing() -> None:
+def test_search_shortlist_of_all_tokens_changes_nothing() -> None:
     engine = make_engine(vocab_size=VOCAB)
     sources = random_sources(6, 6, VOCAB)
     expected = engine.search(sources)
@@ -84,7 +84,7 @@ def test_shortlist_of_all_tokens_changes_nothing() -> None:
     assert [best.tokens for (best,) in with_shortlist] == [best.tokens for (best,) in expected]
 
 
-def test_token_ids_are_eos_then_ascending_targets() -> None:
+def test_shortlist_token_ids_are_eos_then_ascending_targets() -> None:
     targets = np.array([9, 4, 9, 30, 8])
     shortlist = Shortlist(np.array([EOS, 40, 8]), np.array([0, 0, 2, 5, 5]), targets)
     assert shortlist.token_ids([]).tolist() == [EOS, 8, 40]
@@ -93,7 +93,7 @@ def test_token_ids_are_eos_then_ascending_targets() -> None:
 
 
 @pytest.mark.parametrize("kind", [OutputProjection, Int8OutputProjection])
-def test_logits_are_those_of_the_tokens_of_each_sentence(kind: type[OutputProjection]) -> None:
+def test_shortlist_vocabulary_logits_match_full_logits(kind: type[OutputProjection]) -> None:
     torch.manual_seed(1)
     output: Any = OutputProjection(16, VOCAB, None)
     torch.nn.init.normal_(output.bias)
@@ -131,7 +131,7 @@ def test_shortlist_save_and_load_round_trip(tmp_path: Path) -> None:
         assert loaded.token_ids(source).tolist() == shortlist.token_ids(source).tolist()
 
 
-def test_load_of_a_wrong_or_damaged_file_raises(tmp_path: Path) -> None:
+def test_shortlist_load_wrong_or_damaged_file_raises(tmp_path: Path) -> None:
     file = tmp_path / "shortlist.safetensors"
     make_shortlist(seed=1).save(file)
     for src, tgt in ((VOCAB + 1, VOCAB), (VOCAB, VOCAB - 20)):

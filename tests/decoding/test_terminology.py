@@ -30,16 +30,16 @@ TERMS = Terminology({"dog": "Köter", "hot dog": "Wurst", "dog park": "Wiese", "
         ("dog-dog", ["Köter", "Köter"]),
     ],
 )
-def test_find_matches_whole_words_in_any_case(line: str, targets: list[str]) -> None:
+def test_terminology_find_matches_whole_words_in_any_case(line: str, targets: list[str]) -> None:
     assert [constraint.target for constraint in TERMS.find(line)] == targets
 
 
-def test_find_many_terms_in_a_long_line_is_fast() -> None:
+def test_terminology_find_many_terms_in_long_line_is_fast() -> None:
     terms = Terminology({f"word{n} more": "x" for n in range(20_000)})
     assert len(terms.find("word7 more, word7 mor " * (2**20 // 22))) == 2**20 // 22
 
 
-def test_find_without_terms_returns_nothing() -> None:
+def test_terminology_find_without_terms_returns_nothing() -> None:
     assert Terminology({}).find("A dog.") == []
 
 
@@ -58,7 +58,9 @@ def test_find_without_terms_returns_nothing() -> None:
         ("a", "a_b", 0),
     ],
 )
-def test_count_phrase_counts_whole_words(phrase: str, text: str, expected: int) -> None:
+def test_count_phrase_inside_longer_word_is_not_counted(
+    phrase: str, text: str, expected: int
+) -> None:
     assert count_phrase(phrase, text) == expected
 
 
@@ -179,10 +181,12 @@ def test_protect_placeholders_do_not_occur_in_the_line() -> None:
 
 def test_protect_placeholders_avoid_required_texts_and_terms() -> None:
     first = protect("{a} {b} {c} {d}")
-    used = [constraint.target for constraint in first.constraints]
-    terms = Terminology({f"area {used[2]}": "Gebiet", "dog": f"Hund {used[3]}"})
-    protected = protect("{a} {b} {c} {d}", terms, [f"Am {used[0]}. ", f"x{used[1]}"])
-    assert not {constraint.target for constraint in protected.constraints} & set(used)
+    used_numbers = [constraint.target for constraint in first.constraints]
+    terms = Terminology({f"area {used_numbers[2]}": "Gebiet", "dog": f"Hund {used_numbers[3]}"})
+    protected = protect(
+        "{a} {b} {c} {d}", terms, [f"Am {used_numbers[0]}. ", f"x{used_numbers[1]}"]
+    )
+    assert not {constraint.target for constraint in protected.constraints} & set(used_numbers)
     assert len({constraint.target for constraint in protected.constraints}) == 4
 
 
@@ -256,7 +260,7 @@ def test_protect_restores_and_requires_all_spans(line: str) -> None:
     st.text("ab \u4e2d-1\u00df\u0130\u03a3\u03c3\u03c2", max_size=30),
     st.sets(st.text("ab \u4e2d-1\u03c2", min_size=1, max_size=4).filter(str.strip), max_size=5),
 )
-def test_find_equals_search_at_every_position(line: str, sources: set[str]) -> None:
+def test_terminology_find_equals_search_at_every_position(line: str, sources: set[str]) -> None:
     terms = Terminology({source: source for source in sources})
     expected, begin = [], 0
     while begin < len(line):
@@ -282,5 +286,7 @@ def test_find_equals_search_at_every_position(line: str, sources: set[str]) -> N
         ("", ["a@b.org", "17"]),
     ],
 )
-def test_find_missing_returns_changed_spans(translation: str, missing: list[str]) -> None:
+def test_protected_line_find_missing_returns_changed_spans(
+    translation: str, missing: list[str]
+) -> None:
     assert protect("Write to a@b.org at 17").find_missing(translation) == missing

@@ -84,7 +84,7 @@ def test_beam_trace_ends_with_the_result_of_search(settings: dict[str, Any], k: 
 
 
 @torch.inference_mode()
-def test_candidates_have_the_log_prob_of_their_tokens() -> None:
+def test_beam_trace_candidates_have_log_prob_of_their_tokens() -> None:
     engine = make_engine(**MODELS[0], beam_size=3)
     source = random_sources(1, 5, seed=8)[0]
     _, steps = engine.trace_beam(source)

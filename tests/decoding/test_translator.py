@@ -25,7 +25,7 @@ from nmt.decoding.translator import Translator, TranslatorFeatures
 
 
 class CopyEngine:
-    """Engine whose n-th best hypothesis repeats the source n times.
+    """Engine that repeats the source n times in the n-th best hypothesis.
 
     The score of a pair is -100 times the source length, minus the target length.
     """
@@ -76,8 +76,8 @@ class CopyEngine:
 @pytest.fixture(scope="module")
 def tokenizers() -> Tokenizers:
     settings = TokenizerConfig(type="char")
-    both = Tokenizer(train_tokenizer(["abcdefgh", "hgf edc ba"], settings, False, "letters"))
-    return Tokenizers(both, both)
+    tokenizer = Tokenizer(train_tokenizer(["abcdefgh", "hgf edc ba"], settings, False, "letters"))
+    return Tokenizers(tokenizer, tokenizer)
 
 
 def make_translator(tokenizers: Tokenizers, batch_size: int = 4) -> tuple[Translator, CopyEngine]:
@@ -141,20 +141,20 @@ def test_nbest_returns_n_translations_best_first(tokenizers: Tokenizers) -> None
     assert nbest_lists[0][0] == Translation("abc", -1.0)
 
 
-def record_reads(lines: Sequence[str], read: list[str]) -> Iterator[str]:
-    """Yield the lines, and append each to `read` when it is read."""
+def record_reads(lines: Sequence[str], lines_read: list[str]) -> Iterator[str]:
+    """Yield the lines, and append each line to `lines_read` when it is read."""
     for line in lines:
-        read.append(line)
+        lines_read.append(line)
         yield line
 
 
 def test_stream_one_by_one_does_not_read_ahead(tokenizers: Tokenizers) -> None:
     translator, _ = make_translator(tokenizers)
-    read: list[str] = []
-    answers = translator.stream(record_reads(LINES, read), one_by_one=True)
+    lines_read: list[str] = []
+    answers = translator.stream(record_reads(LINES, lines_read), one_by_one=True)
     for number, (expected, answer) in enumerate(zip(EXPECTED, answers, strict=True), 1):
         assert answer[0].text == expected
-        assert read == LINES[:number]
+        assert lines_read == LINES[:number]
 
 
 def test_stream_windows_grow_to_the_largest(
@@ -163,9 +163,9 @@ def test_stream_windows_grow_to_the_largest(
     monkeypatch.setattr(translator_module, "FIRST_WINDOW", 2)
     monkeypatch.setattr(translator_module, "LARGEST_WINDOW", 5)
     translator, _ = make_translator(tokenizers)
-    read: list[str] = []
+    lines_read: list[str] = []
     lines = ["abc"[: i % 3 + 1] for i in range(17)]
-    read_at_answer = [len(read) for _ in translator.stream(record_reads(lines, read))]
+    read_at_answer = [len(lines_read) for _ in translator.stream(record_reads(lines, lines_read))]
     assert read_at_answer == [2] * 2 + [6] * 4 + [11] * 5 + [16] * 5 + [17]
 
 
@@ -229,8 +229,8 @@ SPACED = [
 
 def test_nbest_by_sentence_keeps_the_original_spacing(tokenizers: Tokenizers) -> None:
     translator, engine = make_sentence_translator(tokenizers)
-    translated = translator.translate(SPACED)
-    assert [text.strip() for text in translated] == [line.strip() for line in SPACED]
+    texts = translator.translate(SPACED)
+    assert [text.strip() for text in texts] == [line.strip() for line in SPACED]
     sources = [tokenizers.src.decode(source).strip() for source in engine.sequences]
     expected = ["A ba.", "C de!", "E f?", SPACED[1], "Ab.", "我喝。", "你喝！", "A ba.", "C de."]
     assert sources == expected
@@ -254,26 +254,26 @@ def test_nbest_by_sentence_phrases_prevent_splitting(tokenizers: Tokenizers) -> 
 
 def test_nbest_by_sentence_first_segment_gets_prefix(tokenizers: Tokenizers) -> None:
     translator, engine = make_sentence_translator(tokenizers)
-    recorded: dict[int, LexicalConstraints] = {}
+    received_constraints: dict[int, LexicalConstraints] = {}
     search = engine.search
 
     def record_constraints(
         sources: Any, nbest: int = 1, constraints: Any = None, progress: Any = None
     ) -> list[list[Hypothesis]]:
-        recorded.update(constraints)
+        received_constraints.update(constraints)
         return search(sources, nbest)
 
     engine.search = record_constraints  # type: ignore[method-assign]
     translator.nbest([Line("A ba. C de.", prefix="A")], 1)
-    assert list(recorded) == [0]
+    assert list(received_constraints) == [0]
 
 
 def test_nbest_by_sentence_ignores_placeholders(tokenizers: Tokenizers) -> None:
     engine = CopyEngine()
-    # in German, "17. Da" is no sentence boundary
+    # in German, "17. Da" is not a sentence boundary
     splitter = LineSplitter(by_sentence=True, language="de")
-    protecting = TranslatorFeatures(protect_spans=True)
-    translator = Translator(engine, tokenizers, DecodeConfig(), splitter, protecting)
+    features = TranslatorFeatures(protect_spans=True)
+    translator = Translator(engine, tokenizers, DecodeConfig(), splitter, features)
     line = "Geh zu https://a.de/b. Danach iss. {h} Am 3. Tag."
     assert translator.translate([line]) == [line]
     assert len(engine.sequences) == 3
@@ -292,7 +292,7 @@ def test_confidence_by_sentence_counts_all_tokens(tokenizers: Tokenizers) -> Non
     assert best.confidence.log_prob == single.confidence.log_prob
 
 
-def test_progress_counts_lines_once(tokenizers: Tokenizers) -> None:
+def test_translator_progress_counts_each_line_once(tokenizers: Tokenizers) -> None:
     translator, _ = make_sentence_translator(tokenizers)
     counts: list[int] = []
     translator.progress = counts.append
@@ -309,8 +309,10 @@ def test_score_pairs_long_pair_is_sum_of_segments(
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 400)
     translator, engine = make_translator(tokenizers)
-    long = ("abc def gh. " * 20).strip()
-    scores = translator.score_pairs([("ab", "ba"), (long, long), ("", ""), ("ab", "ba")], offset=10)
+    long_text = ("abc def gh. " * 20).strip()
+    scores = translator.score_pairs(
+        [("ab", "ba"), (long_text, long_text), ("", ""), ("ab", "ba")], offset=10
+    )
     assert scores[0] == scores[3]
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "each segment has an eos"
     assert max(map(len, engine.sequences)) <= 20
@@ -319,7 +321,7 @@ def test_score_pairs_long_pair_is_sum_of_segments(
     assert message == "warning: long pairs were scored in parts: lines 12"
 
 
-def test_score_pairs_by_sentence_scores_sentences(tokenizers: Tokenizers) -> None:
+def test_score_pairs_by_sentence_sums_scores_of_sentences(tokenizers: Tokenizers) -> None:
     translator, engine = make_sentence_translator(tokenizers)
     [pair] = translator.score_pairs([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
     assert [tokenizers.tgt.decode(target).strip() for target in engine.sequences] == [
