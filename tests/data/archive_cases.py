@@ -60,9 +60,9 @@ def assert_refused(
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "train.en").write_bytes(b"mine\n")
-    before = sorted(tmp_path.parent.rglob("*"))
+    existing_paths = sorted(tmp_path.parent.rglob("*"))
     with pytest.raises(DataError, match=message) as error:
         extract(content, name, texts, tmp_path)
     assert "\n" not in str(error.value)
     assert (folder / "train.en").read_bytes() == b"mine\n"
-    assert sorted({*tmp_path.parent.rglob("*")} - {tmp_path / "packed"}) == before
+    assert sorted({*tmp_path.parent.rglob("*")} - {tmp_path / "packed"}) == existing_paths

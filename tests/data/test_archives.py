@@ -41,7 +41,9 @@ from nmt.data.datasets.extraction import ExtractedText
         ("a.txt.zip", make_zip({**MEMBERS, "LICENSE": b"x"})),
     ],
 )
-def test_extract_writes_only_the_named_members(file: str, content: bytes, tmp_path: Path) -> None:
+def test_extract_archive_writes_only_the_named_members(
+    file: str, content: bytes, tmp_path: Path
+) -> None:
     extracted, contents = extract(content, file, PAIR, tmp_path)
     assert contents == {"train.en": EN, "train.fr": FR}
     assert extracted == {
@@ -81,14 +83,14 @@ def add_holes(archive: tarfile.TarFile) -> None:
     ],
     ids=["link out", "link", "hard link", "char", "block", "fifo", "unknown", "sparse"],
 )
-def test_tar_with_links_or_devices_is_refused(
+def test_extract_tar_with_links_or_devices_is_refused(
     extra: object, member_type: str, tmp_path: Path
 ) -> None:
     message = rf"SOURCE: 'd/(link|holes)': expected a file or a folder, got a {member_type}"
     assert_refused(make_tar(MEMBERS, extra=extra), "a.tgz", PAIR, tmp_path, message)
 
 
-def test_tar_with_a_link_after_the_texts_is_refused(tmp_path: Path) -> None:
+def test_extract_tar_with_link_after_the_texts_is_refused(tmp_path: Path) -> None:
     out = io.BytesIO(make_tar(MEMBERS, "w"))
     with tarfile.open(fileobj=out, mode="a") as archive:
         add_link(tarfile.SYMTYPE, "a.en")(archive)
@@ -111,7 +113,7 @@ def test_tar_with_a_link_after_the_texts_is_refused(tmp_path: Path) -> None:
         "c:evil",
     ],
 )
-def test_member_outside_of_the_archive_is_refused(
+def test_extract_member_outside_of_the_archive_is_refused(
     name: str, pack: Callable[..., bytes], tmp_path: Path
 ) -> None:
     file = "a.zip" if pack is make_zip else "a.tgz"
@@ -119,12 +121,12 @@ def test_member_outside_of_the_archive_is_refused(
     assert_refused(pack({**MEMBERS, name: b"evil"}), file, PAIR, tmp_path, message)
 
 
-def test_member_with_harmless_dots_is_accepted(tmp_path: Path) -> None:
+def test_extract_member_with_harmless_dots_is_accepted(tmp_path: Path) -> None:
     content = make_tar({**MEMBERS, "d/..a": b"", "d/a..": b"", "...": b""})
     assert set(extract(content, "a.tgz", PAIR, tmp_path)[1]) == set(PAIR)
 
 
-def test_zip_with_a_link_is_refused(tmp_path: Path) -> None:
+def test_extract_zip_with_link_is_refused(tmp_path: Path) -> None:
     def add(archive: zipfile.ZipFile) -> None:
         info = zipfile.ZipInfo("d/link")
         info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
@@ -136,7 +138,7 @@ def test_zip_with_a_link_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_zip_with_a_password_is_refused(tmp_path: Path) -> None:
+def test_extract_zip_with_password_is_refused(tmp_path: Path) -> None:
     content = bytearray(make_zip(MEMBERS))
     directory = content.index(b"PK\x01\x02")
     content[directory + 8] |= 1
@@ -169,7 +171,7 @@ BOMB = b"a\n" * 2_000_000
     ],
     ids=["gz", "xz", "tar", "a tar of many", "zip"],
 )
-def test_decompression_bomb_is_refused(file: str, content: bytes, tmp_path: Path) -> None:
+def test_extract_decompression_bomb_is_refused(file: str, content: bytes, tmp_path: Path) -> None:
     assert len(content) * 20 + 100_000 < 2_000_000
     texts = PAIR if file in ("a.tgz", "a.zip") else {"train.en": Text()}
     message = r"SOURCE: expected at most [\d,]+ bytes of text, got more; nothing was written"
@@ -177,7 +179,7 @@ def test_decompression_bomb_is_refused(file: str, content: bytes, tmp_path: Path
 
 
 @pytest.mark.usefixtures("low_limit")
-def test_zip_with_a_wrong_size_is_refused(tmp_path: Path) -> None:
+def test_extract_zip_with_wrong_size_is_refused(tmp_path: Path) -> None:
     content = bytearray(make_zip({"d/a.en": BOMB, "d/a.fr": FR}))
     directory = content.index(b"PK\x01\x02")
     content[directory + 24 : directory + 28] = (1_000).to_bytes(4, "little")
@@ -210,16 +212,16 @@ def damaged_gz() -> bytes:
         ("a.zip", b"not zip"),
         ("a.zip", make_zip(MEMBERS)[:-30]),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # some contents hold the time
+    ids=lambda value: value if isinstance(value, str) else "",  # some contents include the time
 )
-def test_damaged_archive_is_refused(file: str, content: bytes, tmp_path: Path) -> None:
+def test_extract_damaged_archive_is_refused(file: str, content: bytes, tmp_path: Path) -> None:
     texts = PAIR if file in ("a.tgz", "a.tar", "a.zip") else {"train.en": Text()}
     assert_refused(
         content, file, texts, tmp_path, "SOURCE: expected a complete archive, got a damaged one: ."
     )
 
 
-def test_missing_member_is_reported_with_a_suggestion(tmp_path: Path) -> None:
+def test_extract_missing_member_suggests_the_nearest(tmp_path: Path) -> None:
     content = make_tar({"d/a.en": EN, "d/b.fr": FR})
     match = r"SOURCE: expected 'd/a.fr', got \d+ other files \(did you mean 'd/b.fr'\?\)"
     assert_refused(content, "a.tgz", PAIR, tmp_path, match)
@@ -227,8 +229,8 @@ def test_missing_member_is_reported_with_a_suggestion(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("pack", [make_tar, make_zip])
-def test_duplicate_member_is_refused(pack: Callable[..., bytes], tmp_path: Path) -> None:
-    def again(archive: tarfile.TarFile | zipfile.ZipFile) -> None:
+def test_extract_duplicate_member_is_refused(pack: Callable[..., bytes], tmp_path: Path) -> None:
+    def add_duplicate(archive: tarfile.TarFile | zipfile.ZipFile) -> None:
         if isinstance(archive, zipfile.ZipFile):
             archive.writestr("./d/a.en", b"other")
         else:
@@ -236,7 +238,7 @@ def test_duplicate_member_is_refused(pack: Callable[..., bytes], tmp_path: Path)
 
     file = "a.zip" if pack is make_zip else "a.tgz"
     message = "expected 'd/a.en' once, got it twice"
-    assert_refused(pack(MEMBERS, extra=again), file, PAIR, tmp_path, message)
+    assert_refused(pack(MEMBERS, extra=add_duplicate), file, PAIR, tmp_path, message)
 
 
 def test_extract_sides_of_different_lengths_are_refused(tmp_path: Path) -> None:

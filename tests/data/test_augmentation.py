@@ -41,7 +41,7 @@ IS_MODIFIED = {
 }
 
 
-def test_modifiers_cover_all_settings() -> None:
+def test_modifier_cases_cover_all_settings_of_augment() -> None:
     assert set(IS_MODIFIED) == set(AugmentConfig.model_fields)
 
 
@@ -83,10 +83,10 @@ def test_augment_pair_depends_on_rng_only(
     src: str, tgt: str, rates: dict[str, float], seed: int
 ) -> None:
     random.seed(seed)
-    before = random.getstate()
-    first, again = (augment(random.Random(seed), src, tgt, **rates) for _ in range(2))
-    assert first == again
-    assert random.getstate() == before
+    global_state = random.getstate()
+    first, second = (augment(random.Random(seed), src, tgt, **rates) for _ in range(2))
+    assert first == second
+    assert random.getstate() == global_state
 
 
 @given(LINES, LINES, st.sampled_from(["upper", "title", "typos"]), st.integers(0, 99))
@@ -101,25 +101,25 @@ def test_augment_pair_keeps_number_of_words(src: str, tgt: str, name: str, seed:
 
 @given(LINES, LINES, st.integers(0, 99))
 @CASES
-def test_noise_adds_same_symbol_to_both_sides(src: str, tgt: str, seed: int) -> None:
+def test_augment_pair_noise_adds_same_symbol_to_both_sides(src: str, tgt: str, seed: int) -> None:
     rng = random.Random(seed)
     for _ in range(5):
         augmented = augment(rng, src, tgt, noise=0.9)
         if augmented == (src, tgt):
             continue
         symbols = []
-        for before, after in zip((src, tgt), augmented, strict=True):
-            added = Counter(after.split(" ")) - Counter(before.split(" "))
-            [symbol] = added.elements()
-            words = after.split(" ")
+        for original, modified in zip((src, tgt), augmented, strict=True):
+            new_words = Counter(modified.split(" ")) - Counter(original.split(" "))
+            [symbol] = new_words.elements()
+            words = modified.split(" ")
             indices = [i for i, word in enumerate(words) if word == symbol]
-            assert any([*words[:i], *words[i + 1 :]] == before.split(" ") for i in indices)
+            assert any([*words[:i], *words[i + 1 :]] == original.split(" ") for i in indices)
             symbols.append(symbol)
         assert symbols[0] == symbols[1]
         assert symbols[0] in SYMBOLS
 
 
-def test_noise_uses_all_symbols_and_positions() -> None:
+def test_augment_pair_noise_uses_all_symbols_and_positions() -> None:
     rng = random.Random(1)
     pairs = [augment(rng, "a b", "c", noise=0.99) for _ in range(ROUNDS)]
     assert {symbol for src, _ in pairs for symbol in src} - set("a b") == set(SYMBOLS)
@@ -151,7 +151,9 @@ def test_symbols_are_single_caseless_characters(symbol: str) -> None:
         ("", 0.5, "★"),
     ],
 )
-def test_insert_symbol_at_word_boundary(text: str, position: float, expected: str) -> None:
+def test_insert_symbol_position_moves_to_word_boundary(
+    text: str, position: float, expected: str
+) -> None:
     assert insert_symbol(text, "★", position) == expected
 
 
@@ -170,7 +172,7 @@ def test_title_case_capitalizes_first_letters(text: str, expected: str) -> None:
     assert title_case(text) == expected
 
 
-def test_upper_precedes_title_and_keeps_noise() -> None:
+def test_augment_pair_upper_precedes_title_and_keeps_noise() -> None:
     rates = {"upper": 0.9, "title": 0.9, "noise": 0.9}
     rng = random.Random(3)
     pairs = {augment(rng, "a cat", "un chat", **rates) for _ in range(1000)}
@@ -196,7 +198,7 @@ def test_upper_precedes_title_and_keeps_noise() -> None:
     ],
     ids=ascii,
 )
-def test_punctuation_is_removed_from_both_sides_only(
+def test_augment_pair_punctuation_is_removed_from_both_sides(
     src: str, tgt: str, expected: tuple[str, str]
 ) -> None:
     rng = random.Random(1)

@@ -102,7 +102,7 @@ def test_plan_batches_fits_rows_within_budget(
 
 @given(LENGTHS, BUDGETS, MAX_SHAPES)
 @PLANS
-def test_pad_to_longest_keeps_rows_and_shrinks_shapes(
+def test_plan_batches_pad_to_longest_keeps_rows(
     pairs: list[tuple[int, int]], budget: int, max_shapes: int
 ) -> None:
     src, tgt = columns(pairs)
@@ -196,7 +196,7 @@ def test_plan_batches_is_a_pure_function(
 def test_plan_batches_batch_counts_ignore_pair_order(
     pairs: list[tuple[int, int]], budget: int, max_shapes: int, random: Random
 ) -> None:
-    """All epochs have equally many batches."""
+    """Therefore all epochs have the same number of batches."""
     shuffled = list(pairs)
     random.shuffle(shuffled)
     counts = [

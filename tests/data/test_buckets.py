@@ -55,9 +55,9 @@ def minimal_padding(histogram: dict[int, int], max_shapes: int) -> int:
     """Return the least padding of all sets of padded lengths."""
     lengths = sorted(histogram)
     return min(
-        padding(histogram, (*chosen, lengths[-1]))
+        padding(histogram, (*padded_lengths, lengths[-1]))
         for size in range(min(max_shapes, len(lengths)))
-        for chosen in combinations(lengths[:-1], size)
+        for padded_lengths in combinations(lengths[:-1], size)
     )
 
 
@@ -89,7 +89,7 @@ def test_choose_shapes_target_lengths_are_optimal(
     assert padding(histogram, tgt_lengths) == minimal_padding(histogram, max_shapes)
 
 
-def test_choose_shapes_small_example() -> None:
+def test_choose_shapes_small_example_gives_expected_shapes() -> None:
     pairs = [(2, 5)] * 5 + [(3, 5)] + [(9, 5)] * 3
     assert list_shapes(choose_shapes(histogram_of(pairs), 1)) == [(9, 5)]
     assert list_shapes(choose_shapes(histogram_of(pairs), 2)) == [(3, 5), (9, 5)]
@@ -160,7 +160,7 @@ def test_choose_shapes_many_shapes_pad_both_sides_less() -> None:
 
 @given(PAIRS, st.integers(1, 4), st.sampled_from([5, 50, 500]))
 @CASES
-def test_unlimited_shapes_are_limited_by_batches(
+def test_choose_unlimited_shapes_number_depends_on_batches(
     pairs: Pairs, windows: int, batch_tokens: int
 ) -> None:
     shapes = choose_unlimited_shapes(histogram_of(pairs), batch_tokens, windows)
@@ -182,7 +182,7 @@ def test_length_histogram_counts_weights_and_clips() -> None:
     assert counts.sum() == 7
 
 
-# Batches of shapes
+# Batches with given shapes
 
 
 @given(PAIRS, PAIRS, BUDGETS, st.integers(1, 12), st.booleans())
@@ -237,7 +237,7 @@ def test_plan_batches_longer_pairs_get_larger_shapes() -> None:
         assert tgt_length >= tgt[row]
 
 
-def test_plan_batches_small_example() -> None:
+def test_plan_batches_small_example_gives_expected_batches() -> None:
     shapes = choose_shapes(histogram_of([(2, 3), (5, 3), (9, 6)]), 3)
     assert list_shapes(shapes) == [(2, 3), (5, 3), (9, 6)]
     src, tgt = columns([(5, 3), (2, 3), (1, 1), (9, 6), (4, 2)])

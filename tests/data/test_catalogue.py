@@ -15,12 +15,12 @@ from nmt.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = ROOT / ".." / "shared" / "corpora" / "multi30k" / "official"
-CATALOGUED = read_catalogue()
+DATASETS = read_catalogue()
 
 
-@pytest.mark.parametrize("name", CATALOGUED)
+@pytest.mark.parametrize("name", DATASETS)
 def test_catalogue_texts_have_all_languages(name: str) -> None:
-    dataset = CATALOGUED[name]
+    dataset = DATASETS[name]
     sets: dict[str, set[str]] = defaultdict(set)
     for download in dataset.downloads:
         for text in download.texts:
@@ -31,16 +31,16 @@ def test_catalogue_texts_have_all_languages(name: str) -> None:
     assert name == "multi30k" or name.endswith("-".join(dataset.languages))
 
 
-@pytest.mark.parametrize("name", CATALOGUED)
+@pytest.mark.parametrize("name", DATASETS)
 def test_catalogue_urls_are_official_and_encrypted(name: str) -> None:
     hosts = "raw.githubusercontent.com|data.statmt.org|www.statmt.org|object.pouta.csc.fi"
-    for download in CATALOGUED[name].downloads:
+    for download in DATASETS[name].downloads:
         assert re.match(f"https://({hosts})/", download.url)
 
 
-@pytest.mark.parametrize("name", CATALOGUED)
+@pytest.mark.parametrize("name", DATASETS)
 def test_catalogue_members_are_used_once(name: str) -> None:
-    for download in CATALOGUED[name].downloads:
+    for download in DATASETS[name].downloads:
         locations = [(text.member, text.column) for text in download.texts.values()]
         assert len(set(locations)) == len(locations)
         is_archive = download.file.endswith((".tgz", ".zip"))
@@ -49,7 +49,7 @@ def test_catalogue_members_are_used_once(name: str) -> None:
 
 def test_catalogue_checksums_are_unique() -> None:
     urls: dict[str, set[str]] = defaultdict(set)
-    for dataset in CATALOGUED.values():
+    for dataset in DATASETS.values():
         for download in dataset.downloads:
             for checksum in (download.sha256, download.md5):
                 urls[checksum or download.url].add(download.url)
@@ -61,13 +61,13 @@ def test_catalogue_checksums_are_unique() -> None:
     reason="the official Multi30k .gz files are not in ../shared/corpora/multi30k/official",
 )
 def test_catalogue_multi30k_matches_official_files() -> None:
-    for download in CATALOGUED["multi30k"].downloads:
+    for download in DATASETS["multi30k"].downloads:
         packed = (OFFICIAL / download.file).read_bytes()
         assert download.size == len(packed)
         assert download.sha256 == hashlib.sha256(packed).hexdigest()
         [text] = download.texts.values()
         assert text.sha256 == hashlib.sha256(gzip.decompress(packed)).hexdigest()
-    assert len(CATALOGUED["multi30k"].downloads) == 12
+    assert len(DATASETS["multi30k"].downloads) == 12
 
 
 def test_find_dataset_unknown_name_suggests_the_nearest() -> None:

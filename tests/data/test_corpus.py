@@ -77,10 +77,10 @@ def test_build_corpus_keeps_order_for_any_sizes(
     links: list[Links] = [{(n % 2, 0)} for n in range(23)]
     corpus = corpus_from_pairs(pairs, tokenizers, tmp_path / "c", size=size)
     assert_corpus_equals(corpus, pairs, tokenizers)
-    aligned = corpus_from_pairs(pairs, tokenizers, tmp_path / "aligned", links=links, size=23)
-    again = corpus_from_pairs(pairs, tokenizers, tmp_path / "again", links=links, size=size)
+    one_chunk = corpus_from_pairs(pairs, tokenizers, tmp_path / "aligned", links=links, size=23)
+    many_chunks = corpus_from_pairs(pairs, tokenizers, tmp_path / "again", links=links, size=size)
     for i in range(23):
-        assert again.links(i).tolist() == aligned.links(i).tolist() != []
+        assert many_chunks.links(i).tolist() == one_chunk.links(i).tolist() != []
     rows = np.array([22, 0, 7, 8, 7])
     assert corpus.lines_at("src", rows) == [f"line {n}" for n in rows]
     assert corpus.lengths("tgt", rows).tolist() == corpus.lengths("tgt")[rows].tolist()
@@ -178,22 +178,24 @@ class ManyPieces(Tokenizer):
 
 
 def test_build_corpus_large_vocabulary_uses_32_bits(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    both = Tokenizers(ManyPieces(), tokenizers.tgt)
-    corpus = corpus_from_pairs([("a", "b")], both, tmp_path / "c")
+    mixed_tokenizers = Tokenizers(ManyPieces(), tokenizers.tgt)
+    corpus = corpus_from_pairs([("a", "b")], mixed_tokenizers, tmp_path / "c")
     assert corpus.row("src", 0).tolist() == [69_999, 3]
     assert corpus.row("tgt", 0).dtype == np.uint16
 
 
 def test_build_corpus_drops_pairs_with_reasons(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    long = "x" * 9  # nine letters that the tokenizer encodes as bytes, and a space
-    assert len(tokenizers.src.encode([long])[0]) > 8 >= len(tokenizers.src.encode(["line 1"])[0])
+    long_word = "x" * 9  # nine letters that the tokenizer encodes as bytes, and a space
+    assert (
+        len(tokenizers.src.encode([long_word])[0]) > 8 >= len(tokenizers.src.encode(["line 1"])[0])
+    )
     pairs = [
         ("line 1", "words 1"),
         ("", "words 2"),
         ("line 3", " \t"),
         ("", ""),
-        (long, "words 4"),
-        ("line 5", long),
+        (long_word, "words 4"),
+        ("line 5", long_word),
         ("line 6", "words 6"),
     ]
     corpus = corpus_from_pairs(pairs, tokenizers, tmp_path / "c", max_length=8, size=3)
@@ -263,15 +265,15 @@ def test_build_corpus_error_keeps_old_corpus(tmp_path: Path, tokenizers: Tokeniz
 
 
 def test_require_pairs_empty_corpus_lists_drops(tmp_path: Path, tokenizers: Tokenizers) -> None:
-    empty = corpus_from_pairs([], tokenizers, tmp_path / "a", max_length=5)
-    assert_corpus_equals(empty, [], tokenizers)
+    empty_corpus = corpus_from_pairs([], tokenizers, tmp_path / "a", max_length=5)
+    assert_corpus_equals(empty_corpus, [], tokenizers)
     with pytest.raises(DataError, match=r"data\.train: expected at least one pair, .*\(empty\)"):
-        require_pairs(empty, "data.train")
-    dropped = corpus_from_pairs(
+        require_pairs(empty_corpus, "data.train")
+    dropped_corpus = corpus_from_pairs(
         [("", "a"), ("x" * 99, "b")], tokenizers, tmp_path / "b", max_length=5
     )
     with pytest.raises(DataError, match=r"got none \(1 blank, 1 over 5 tokens\)"):
-        require_pairs(dropped, "data.train")
+        require_pairs(dropped_corpus, "data.train")
 
 
 def test_require_pairs_returns_corpus_with_pairs(tmp_path: Path, tokenizers: Tokenizers) -> None:

@@ -186,15 +186,15 @@ def test_ensure_corpus_max_length_rebuilds_training_text(project: Project) -> No
     before = project.file_versions(project.run.path)
     limit = int(np.median(train.lengths("tgt")))
     project.settings["data"]["max_length"] = limit
-    long = int(np.sum(np.maximum(train.lengths("src"), train.lengths("tgt")) > limit))
-    assert 0 < long < LINES
+    num_long = int(np.sum(np.maximum(train.lengths("src"), train.lengths("tgt")) > limit))
+    assert 0 < num_long < LINES
     _, train, valid, log = project.prepare()
-    assert (len(train), len(valid)) == (LINES - long, 10)
+    assert (len(train), len(valid)) == (LINES - num_long, 10)
     assert log == [
         UNCHANGED[0],
         f"corpus: {project.folder / 'valid.de'} unchanged, kept",
-        f"corpus: {LINES - long} training pairs, 10 validation pairs",
-        f"corpus: {long} training pairs dropped, over {limit} tokens",
+        f"corpus: {LINES - num_long} training pairs, 10 validation pairs",
+        f"corpus: {num_long} training pairs dropped, over {limit} tokens",
         f"corpus: dropped pairs are listed in {project.run.corpus / 'train' / '0' / 'dropped.tsv'}",
     ]
     after = project.file_versions(project.run.path)
@@ -253,7 +253,9 @@ def test_load_test_sets_returns_pairs_by_name(project: Project) -> None:
 
 
 @pytest.mark.parametrize("valid", ["valid", 50])
-def test_stages_drop_misaligned_blocks(tmp_path: Path, valid: str | int) -> None:
+def test_stages_misaligned_blocks_are_dropped_from_training(
+    tmp_path: Path, valid: str | int
+) -> None:
     """Held-out validation pairs are not filtered."""
     for side in ("en", "fr"):
         text = demo_lines(f"train.{side}")[:1000]

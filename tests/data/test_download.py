@@ -164,7 +164,7 @@ def test_download_random_servers_give_one_version(seed: int, site: Site, part: P
         pytest.fail(f"version {version} was downloaded with wrong content")
 
 
-def test_download_file_of_unknown_length(site: Site, part: Path) -> None:
+def test_download_unknown_length_is_requested_once(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     assert get(site, part) == CONTENT
     assert get(site, part) == CONTENT

@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_stamp_records_path_size_time_and_hash(file: Path) -> None:
+def test_file_fingerprint_records_path_size_time_and_hash(file: Path) -> None:
     assert file_fingerprint(file) == {
         "path": str(file),
         "size": 4,
@@ -29,7 +29,9 @@ def test_stamp_records_path_size_time_and_hash(file: Path) -> None:
     assert fingerprint.hash_bytes(b"one\n") == file_fingerprint(file)["sha256"]
 
 
-def test_unchanged_untouched_file_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_unchanged_untouched_file_is_not_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = file_fingerprint(file)
     monkeypatch.setattr(
         fingerprint, "hash_file", lambda _: pytest.fail("read the content of the file")
@@ -37,7 +39,7 @@ def test_unchanged_untouched_file_is_not_read(file: Path, monkeypatch: pytest.Mo
     assert files_unchanged([old], [file])
 
 
-def test_unchanged_touched_or_moved_file_is_true(file: Path) -> None:
+def test_files_unchanged_touched_or_moved_file_is_true(file: Path) -> None:
     old = file_fingerprint(file)
     os.utime(file, (1, 1))
     assert files_unchanged([old], [file])
@@ -45,25 +47,25 @@ def test_unchanged_touched_or_moved_file_is_true(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"two\n", b"one\n\n", b""], ids=["same size", "more", "none"])
-def test_unchanged_different_content_is_false(file: Path, content: bytes) -> None:
+def test_files_unchanged_different_content_is_false(file: Path, content: bytes) -> None:
     old = file_fingerprint(file)
     file.write_bytes(content)
     os.utime(file, (1, 1))
     assert not files_unchanged([old], [file])
 
 
-def test_unchanged_missing_file_is_false(file: Path) -> None:
+def test_files_unchanged_missing_file_is_false(file: Path) -> None:
     old = file_fingerprint(file)
     file.unlink()
     assert not files_unchanged([old], [file])
 
 
-def test_unchanged_different_list_of_files_is_false(file: Path) -> None:
+def test_files_unchanged_different_list_is_false(file: Path) -> None:
     second = file.with_name("second")
     second.write_bytes(b"two\n")
-    stamps = [file_fingerprint(file), file_fingerprint(second)]
-    assert files_unchanged(stamps, [file, second])
-    assert not files_unchanged(stamps, [second, file])
-    assert not files_unchanged(stamps, [file])
-    assert not files_unchanged(stamps[:1], [file, second])
+    fingerprints = [file_fingerprint(file), file_fingerprint(second)]
+    assert files_unchanged(fingerprints, [file, second])
+    assert not files_unchanged(fingerprints, [second, file])
+    assert not files_unchanged(fingerprints, [file])
+    assert not files_unchanged(fingerprints[:1], [file, second])
     assert files_unchanged([], [])

@@ -86,7 +86,7 @@ def test_unexpected_language_of_a_short_line_is_none(text: str, expected: str) -
 
 @pytest.mark.parametrize("expected", ["hr", "sr", "bs"])
 def test_unexpected_language_croatian_is_no_error(expected: str) -> None:
-    """Croatian text is no error as Serbian or Bosnian, and no warning as Croatian."""
+    """Croatian text is at most a warning as Serbian or Bosnian, and passes as Croatian."""
     languages = [detect_unexpected_language(line, expected) for line in CROATIAN]
     assert all(language is None or language.related for language in languages)
     if expected == "hr":
@@ -134,7 +134,7 @@ def test_unexpected_language_related_is_marked(text: str, expected: str, code: s
     assert detect_unexpected_language(text, expected) == UnexpectedLanguage(code, related=True)
 
 
-def test_related_languages_are_known_and_symmetric() -> None:
+def test_related_languages_are_identifiable_and_symmetric() -> None:
     codes = {code for group in RELATED_LANGUAGES for code in group}
     assert codes <= set(list_language_codes())
     assert all(
@@ -161,12 +161,12 @@ def test_to_identifier_code_accepts_variants(code: str, expected: str | None) ->
     assert to_identifier_code(code) == expected
 
 
-def test_main_language_needs_most_lines() -> None:
+def test_identify_main_language_requires_most_lines() -> None:
     assert identify_main_language([GERMAN, GERMAN, FRENCH]) == "de"
     assert identify_main_language([GERMAN, FRENCH]) is None
     assert identify_main_language(["1 2 3", "4 5 6"]) is None
     assert identify_main_language([]) is None
 
 
-def test_main_language_of_croatian_is_croatian() -> None:
+def test_identify_main_language_of_croatian_is_croatian() -> None:
     assert identify_main_language(CROATIAN) == "hr"

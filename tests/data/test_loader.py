@@ -56,7 +56,9 @@ def test_pad_rows_pads_on_the_right() -> None:
     assert pad_rows([[5]], 1, 9).dtype == torch.int64
 
 
-def test_build_micro_batch_small_example(tokenizers: Tokenizers, tmp_path: Path) -> None:
+def test_build_micro_batch_small_example_gives_expected_ids(
+    tokenizers: Tokenizers, tmp_path: Path
+) -> None:
     corpus = corpus_from_pairs([("a b", "c"), ("", "d e f")], tokenizers, tmp_path / "c")
     a, (c, d) = tokenizers.src.encode(["a b"])[0], tokenizers.tgt.encode(["c", "d e f"])
     width, length = len(a) + 3, len(d) + 2
@@ -97,9 +99,9 @@ def test_build_micro_batch_uses_special_ids_of_tokenizer(tmp_path: Path) -> None
         def encode_arrays(self, lines: Sequence[str]) -> list[NDArray[np.int32]]:
             return [np.array(list(map(ord, line)), np.int32) for line in lines]
 
-    both = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
-    corpus = corpus_from_pairs([("a", "b")], both, tmp_path / "c")
-    batch = build_micro_batch(corpus, Batch(np.array([0]), 3, 3), both)
+    tokenizers = Tokenizers(Letters(1, 2, 3), Letters(151, 152, 153))
+    corpus = corpus_from_pairs([("a", "b")], tokenizers, tmp_path / "c")
+    batch = build_micro_batch(corpus, Batch(np.array([0]), 3, 3), tokenizers)
     assert batch.src.tolist() == [[97, 3, 1]]
     assert batch.tgt_in.tolist() == [[152, 98, 151]]
     assert batch.targets.tolist() == [98, 153]
@@ -130,7 +132,7 @@ def test_build_rank_batch_micro_batches_keep_order(
 def test_build_rank_batch_divides_rows_among_ranks(
     corpus: Corpus, tokenizers: Tokenizers, size: int
 ) -> None:
-    """Each row is on one rank; all ranks know the tokens of all; ranks without rows count none."""
+    """Each row is on one rank. All ranks have the total counts. Ranks without rows add 0 tokens."""
     for batch in plan(corpus):
         full_batch = build_rank_batch(corpus, batch, tokenizers, None, ProcessGroup())
         rank_batches = [
@@ -141,9 +143,9 @@ def test_build_rank_batch_divides_rows_among_ranks(
         assert {rank_batch.padded_tokens for rank_batch in rank_batches} == {
             full_batch.padded_tokens
         }
-        counted = [b for r in rank_batches for b in r.micro_batches if b.tgt_tokens]
-        assert sum(b.tgt_tokens for b in counted) == full_batch.tgt_tokens
-        rows = sorted(row for b in counted for row in b.tgt_in.tolist())
+        nonempty = [b for r in rank_batches for b in r.micro_batches if b.tgt_tokens]
+        assert sum(b.tgt_tokens for b in nonempty) == full_batch.tgt_tokens
+        rows = sorted(row for b in nonempty for row in b.tgt_in.tolist())
         assert rows == sorted(full_batch.micro_batches[0].tgt_in.tolist())
         assert all(rank_batch.micro_batches for rank_batch in rank_batches)
         assert sum(len(b.targets) == 0 for r in rank_batches for b in r.micro_batches) == max(
@@ -160,14 +162,14 @@ def test_micro_batch_to_cpu_is_not_copied(corpus: Corpus, tokenizers: Tokenizers
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_micro_batch_to_gpu_moves_all_but_lengths(corpus: Corpus, tokenizers: Tokenizers) -> None:
     device = torch.device("cuda")
-    first = build_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
-    assert first.src.is_pinned()
-    moved: MicroBatch = first.to(device)
-    assert moved.src_len.device == CPU
+    pinned = build_micro_batch(corpus, plan(corpus)[0], tokenizers).pin()
+    assert pinned.src.is_pinned()
+    on_gpu: MicroBatch = pinned.to(device)
+    assert on_gpu.src_len.device == CPU
     for name in ("src", "tgt_in", "targets", "positions"):
-        tensor = getattr(moved, name)
+        tensor = getattr(on_gpu, name)
         assert tensor.is_cuda
-        assert tensor.cpu().equal(getattr(first, name))
+        assert tensor.cpu().equal(getattr(pinned, name))
 
 
 # prefetch

@@ -1,4 +1,4 @@
-"""Splitting of long lines for SentencePiece's trainer, so that no text is skipped."""
+"""Splitting of long lines, because the trainer of SentencePiece skips them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_train_tokenizer_long_lines_give_pieces(kind: str, line: str, text: str)
     assert not any(tokenizer.is_byte(token) for token in tokens)
 
 
-def test_trainable_lines_short_lines_are_unchanged() -> None:
+def test_split_trainable_lines_short_lines_are_unchanged() -> None:
     lines = ["", " ", "a  b", "x" * MAX_BYTES, "é" * (MAX_BYTES // 2), "\t\0\u2581"]
     assert list(split_trainable_lines(lines)) == lines
 
 
-def test_trainable_lines_long_line_is_split_at_spaces() -> None:
+def test_split_trainable_lines_long_line_is_split_at_spaces() -> None:
     rng = random.Random(1)
     words = ["".join(rng.choices("abcกขคあいう", k=rng.randint(1, 40))) for _ in range(2000)]
     parts = list(split_trainable_lines([" ".join(words)]))
@@ -49,7 +49,7 @@ def test_trainable_lines_long_line_is_split_at_spaces() -> None:
     assert max(len(part.encode()) for part in parts) <= MAX_BYTES
 
 
-def test_trainable_lines_marks_stay_with_their_letter() -> None:
+def test_split_trainable_lines_marks_stay_with_their_letter() -> None:
     parts = list(split_trainable_lines(["กำ" + "ที่" * 3000]))
     assert len(parts) > 1
     assert {part[0] for part in parts} <= {"ก", "ท"}
@@ -57,8 +57,8 @@ def test_trainable_lines_marks_stay_with_their_letter() -> None:
 
 @given(st.text(st.sampled_from("aé漢🎉\u0301 " + RESERVED), max_size=40), st.integers(1, 400))
 @settings(max_examples=100, derandomize=True, deadline=None)
-def test_trainable_lines_loses_spaces_and_reserved_only(text: str, times: int) -> None:
+def test_split_trainable_lines_drops_only_spaces_and_reserved(text: str, times: int) -> None:
     parts = list(split_trainable_lines([text * times]))
-    dropped = str.maketrans("", "", f" {RESERVED}")
-    assert "".join(parts).translate(dropped) == (text * times).translate(dropped)
+    deletions = str.maketrans("", "", f" {RESERVED}")
+    assert "".join(parts).translate(deletions) == (text * times).translate(deletions)
     assert all(len(part.encode()) <= MAX_BYTES and RESERVED not in part for part in parts)

@@ -124,7 +124,7 @@ def test_block_search_discards_final_lines() -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "parts", "tsv", "gzip"])
-def test_find_misaligned_blocks_in_any_text_set(
+def test_find_misaligned_blocks_in_any_form_finds_block(
     form: str, tmp_path: Path, sides: tuple[list[str], list[str]]
 ) -> None:
     src, tgt = sides
@@ -138,9 +138,9 @@ def test_find_misaligned_blocks_in_any_text_set(
         reader = TextSetReader([files])
         texts = [gzip.compress(text) for text in texts]
     if form == "parts":
-        more = tmp_path / "b.en", tmp_path / "b.fr"
-        reader = TextSetReader([files, more])
-        for file, lines in zip(more, (src, tgt), strict=True):
+        more_files = tmp_path / "b.en", tmp_path / "b.fr"
+        reader = TextSetReader([files, more_files])
+        for file, lines in zip(more_files, (src, tgt), strict=True):
             file.write_text("".join(f"{line}\n" for line in lines[1050:]), "utf-8")
         texts = ["".join(f"{s}\n" for s in lines[:1050]).encode() for lines in (src, tgt)]
     for file, text in zip(files, texts, strict=True):

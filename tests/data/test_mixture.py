@@ -27,7 +27,7 @@ def sample_epoch(mixture: Mixture, epoch: int) -> list[tuple[int, int]]:
     return list(zip(rows.tolist(), passes.tolist(), strict=True))
 
 
-def weighted(sets: Sets, seed: int = 1) -> Mixture:
+def make_mixture(sets: Sets, seed: int = 1) -> Mixture:
     return Mixture([size for size, _ in sets], [weight for _, weight in sets], seed)
 
 
@@ -41,8 +41,8 @@ def test_sample_without_weights_contains_each_pair_once(sizes: list[int]) -> Non
 
 @given(SETS)
 @CASES
-def test_counts_are_rounded_shares(sets: Sets) -> None:
-    counts = weighted(sets).counts
+def test_mixture_counts_are_rounded_shares(sets: Sets) -> None:
+    counts = make_mixture(sets).counts
     total = sum(size for size, _ in sets)
     weights = [Fraction(weight) if size else Fraction(0) for size, weight in sets]
     assert sum(counts) == total
@@ -54,7 +54,7 @@ def test_counts_are_rounded_shares(sets: Sets) -> None:
 @given(SETS, st.integers(0, 3))
 @CASES
 def test_sample_epoch_matches_counts(sets: Sets, epoch: int) -> None:
-    mixture = weighted(sets)
+    mixture = make_mixture(sets)
     ends = np.cumsum(mixture.sizes)
     counts = Counter(
         np.searchsorted(ends, [row for row, _ in sample_epoch(mixture, epoch)], "right")
@@ -65,7 +65,7 @@ def test_sample_epoch_matches_counts(sets: Sets, epoch: int) -> None:
 @given(SETS, st.integers(1, 6))
 @CASES
 def test_sample_repeats_pairs_of_a_set_equally(sets: Sets, epochs: int) -> None:
-    mixture = weighted(sets)
+    mixture = make_mixture(sets)
     counts = Counter(row for epoch in range(epochs) for row, _ in sample_epoch(mixture, epoch))
     begin = 0
     for size, count in zip(mixture.sizes, mixture.counts, strict=True):
@@ -80,7 +80,7 @@ def test_sample_repeats_pairs_of_a_set_equally(sets: Sets, epochs: int) -> None:
 @given(SETS)
 @CASES
 def test_sample_pass_contains_each_pair_once(sets: Sets) -> None:
-    mixture = weighted(sets)
+    mixture = make_mixture(sets)
     epochs = 6
     pairs = [pair for epoch in range(epochs) for pair in sample_epoch(mixture, epoch)]
     assert len(set(pairs)) == len(pairs)
@@ -100,7 +100,7 @@ def test_sample_pass_contains_each_pair_once(sets: Sets) -> None:
 def test_sample_range_equals_part_of_epoch(
     sets: Sets, by_weight: bool, cuts: tuple[int, int]
 ) -> None:
-    mixture = weighted(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
+    mixture = make_mixture(sets) if by_weight else Mixture([size for size, _ in sets], None, 1)
     begin, end = sorted(min(cut, mixture.total) for cut in cuts)
     rows, passes = mixture.sample(3, np.arange(begin, end))
     assert (
@@ -149,7 +149,7 @@ def test_sample_equal_sets_have_independent_orders() -> None:
     assert len(first & second) < 25 + 6 * 5
 
 
-def test_counts_of_empty_sets_are_0() -> None:
+def test_mixture_counts_of_empty_sets_are_0() -> None:
     mixture = Mixture([0, 30, 0, 10], [50.0, 1.0, 50.0, 1.0], seed=1)
     assert mixture.counts == [0, 20, 0, 20]
     rows = Counter(row for row, _ in sample_epoch(mixture, 0))

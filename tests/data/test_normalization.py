@@ -28,7 +28,7 @@ odd_text = st.lists(
 ).map("".join)
 
 
-def normalized(text: str, *steps: NormalizationStep, language: str = "en") -> str:
+def normalize(text: str, *steps: NormalizationStep, language: str = "en") -> str:
     return Normalizer(steps, language)(text)
 
 
@@ -48,8 +48,10 @@ def normalized(text: str, *steps: NormalizationStep, language: str = "en") -> st
         ("spaces", f" a \t b{NBSP}c\u3000", "a b c"),
     ],
 )
-def test_normalizer_step_rewrites(step: NormalizationStep, text: str, expected: str) -> None:
-    assert normalized(text, step) == expected
+def test_normalizer_single_step_rewrites_text(
+    step: NormalizationStep, text: str, expected: str
+) -> None:
+    assert normalize(text, step) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,8 +72,8 @@ def test_normalizer_step_rewrites(step: NormalizationStep, text: str, expected: 
         ("a\rb", "ab"),
     ],
 )
-def test_normalizer_moses_punctuation_of_all_languages(text: str, expected: str) -> None:
-    assert normalized(text, "moses", language="cs") == expected
+def test_normalizer_moses_rewrites_punctuation(text: str, expected: str) -> None:
+    assert normalize(text, "moses", language="cs") == expected
 
 
 @pytest.mark.parametrize(
@@ -90,20 +92,20 @@ def test_normalizer_moses_punctuation_of_all_languages(text: str, expected: str)
     ],
 )
 def test_normalizer_moses_differs_by_language(language: str, text: str, expected: str) -> None:
-    assert normalized(text, "moses", language=language) == expected
+    assert normalize(text, "moses", language=language) == expected
 
 
 def test_normalizer_step_order_is_fixed() -> None:
     text = " e\u0301&nbsp;&laquo;x&raquo; "
-    assert normalized(text, *STEPS) == normalized(text, *reversed(STEPS)) == 'é "x"'
+    assert normalize(text, *STEPS) == normalize(text, *reversed(STEPS)) == 'é "x"'
 
 
 @given(odd_text)
 @settings(max_examples=200, derandomize=True, deadline=None)
 def test_normalizer_steps_agree_with_libraries(text: str) -> None:
-    assert normalized(text, "nfc") == unicodedata.normalize("NFC", text)
-    assert normalized(text, "nfkc") == unicodedata.normalize("NFKC", text)
-    assert normalized(text, "spaces") == " ".join(text.split())
+    assert normalize(text, "nfc") == unicodedata.normalize("NFC", text)
+    assert normalize(text, "nfkc") == unicodedata.normalize("NFKC", text)
+    assert normalize(text, "spaces") == " ".join(text.split())
 
 
 @pytest.mark.parametrize("language", ["en", "de", "cs"])
@@ -115,20 +117,20 @@ def test_normalize_with_spans_agrees_and_is_sorted(
 ) -> None:
     """Spans are sorted and inside the text; an unchanged character comes from itself."""
     normalizer = Normalizer(steps, language)
-    aligned = normalizer.normalize_with_spans(text)
-    assert aligned.text == normalizer(text)
-    assert len(aligned.begins) == len(aligned.ends) == len(aligned.text)
-    assert all(0 <= b <= e <= len(text) for b, e in zip(aligned.begins, aligned.ends, strict=True))
-    assert aligned.begins == sorted(aligned.begins)
-    assert aligned.ends == sorted(aligned.ends)
-    if aligned.text == text and steps != STEPS:
-        assert aligned.begins == list(range(len(text)))
+    result = normalizer.normalize_with_spans(text)
+    assert result.text == normalizer(text)
+    assert len(result.begins) == len(result.ends) == len(result.text)
+    assert all(0 <= b <= e <= len(text) for b, e in zip(result.begins, result.ends, strict=True))
+    assert result.begins == sorted(result.begins)
+    assert result.ends == sorted(result.ends)
+    if result.text == text and steps != STEPS:
+        assert result.begins == list(range(len(text)))
 
 
 def test_normalize_with_spans_returns_original_spans() -> None:
     text = "«\u00a0e\u0301&eacute;\u00a0»  x"
-    aligned = Normalizer(("entities", "nfc", "moses", "spaces"), "fr").normalize_with_spans(text)
-    spans = zip(aligned.text, aligned.begins, aligned.ends, strict=True)
+    result = Normalizer(("entities", "nfc", "moses", "spaces"), "fr").normalize_with_spans(text)
+    spans = zip(result.text, result.begins, result.ends, strict=True)
     assert [(character, text[begin:end]) for character, begin, end in spans] == [
         ('"', "«\u00a0"),
         ("é", "e\u0301"),
@@ -173,7 +175,7 @@ def test_load_normalizers_damaged_file_raises(tmp_path: Path, content: str) -> N
         load_normalizers(run)
 
 
-def test_for_tags_selects_the_language_of_the_tag() -> None:
+def test_normalizer_for_tags_selects_language_of_the_tag() -> None:
     normalizer = Normalizer(("moses",), "en", {7: "fr", 8: "de"})
     assert normalizer.for_tags((3, 7)).language == "fr"
     assert normalizer.for_tags((3,)).language == "en"

@@ -43,8 +43,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizers: Tokenizers) -> 
     for index, (name, tags) in enumerate(zip(("test", "valid", "long"), TAGS, strict=True)):
         reader = TextSetReader([(DEMO / f"{name}.en", DEMO / f"{name}.fr")])
         preprocessor = Preprocessor(None, tokenizers.with_tags(tags), max_length=200)
-        built = build_corpus(reader.chunks(), preprocessor, folder / str(index), {})
-        folders.append(built.folders[0])
+        set_corpus = build_corpus(reader.chunks(), preprocessor, folder / str(index), {})
+        folders.append(set_corpus.folders[0])
     return Corpus(*folders)
 
 
@@ -70,7 +70,7 @@ def token_ids(pairs: EncodedPairs) -> TokenIds:
 
 
 def sample_rows(corpus: Corpus, count: int) -> SampledRows:
-    """Return unordered rows, some of them twice, in three passes."""
+    """Return rows in random order from three passes. Some rows occur twice."""
     rng = np.random.default_rng(3)
     return SampledRows(rng.integers(0, len(corpus), count), rng.integers(0, 3, count))
 
@@ -83,26 +83,26 @@ def test_encode_window_with_any_processes_is_equal(
     corpus: Corpus, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(online_encoding, "CHUNK", 50)
-    sampled = sample_rows(corpus, 430)
-    in_process, one, four = (
+    sampled_rows = sample_rows(corpus, 430)
+    in_process, one_worker, four_workers = (
         make_encoder(corpus, tokenizers, processes=number) for number in (0, 1, 4)
     )
     try:
-        expected = token_ids(in_process.encode_window(sampled))
-        for encoder in (in_process, one, four, four):
-            assert token_ids(encoder.encode_window(sampled)) == expected
+        expected = token_ids(in_process.encode_window(sampled_rows))
+        for encoder in (in_process, one_worker, four_workers, four_workers):
+            assert token_ids(encoder.encode_window(sampled_rows)) == expected
     finally:
-        one.close()
-        four.close()
+        one_worker.close()
+        four_workers.close()
 
 
 def test_encode_window_pair_is_equal_in_any_window(corpus: Corpus, tokenizers: Tokenizers) -> None:
     rows, passes = sample_rows(corpus, 300)
     encoder = make_encoder(corpus, tokenizers)
     src, tgt = token_ids(encoder.encode_window(SampledRows(rows, passes)))
-    chosen = [250, 3, 3, 77, 299]
-    window = encoder.encode_window(SampledRows(rows[chosen], passes[chosen]))
-    assert token_ids(window) == ([src[i] for i in chosen], [tgt[i] for i in chosen])
+    positions = [250, 3, 3, 77, 299]
+    window = encoder.encode_window(SampledRows(rows[positions], passes[positions]))
+    assert token_ids(window) == ([src[i] for i in positions], [tgt[i] for i in positions])
 
 
 def test_encode_window_differs_by_pass_and_seed(corpus: Corpus, tokenizers: Tokenizers) -> None:
@@ -118,10 +118,10 @@ def test_encode_window_differs_by_pass_and_seed(corpus: Corpus, tokenizers: Toke
     ]
     for i, (src, tgt) in enumerate(windows):
         for other_src, other_tgt in windows[:i]:
-            same = [
+            equal_rows = [
                 a == b and c == d for a, b, c, d in zip(src, other_src, tgt, other_tgt, strict=True)
             ]
-            assert sum(same) < 20
+            assert sum(equal_rows) < 20
 
 
 def test_encode_window_equal_lines_differ(tmp_path: Path, tokenizers: Tokenizers) -> None:
@@ -141,10 +141,10 @@ def test_encode_window_equal_lines_differ(tmp_path: Path, tokenizers: Tokenizers
 def test_encode_window_source_begins_with_tags_of_its_set(
     corpus: Corpus, tokenizers: Tokenizers, sampling: float | None, augment: AugmentConfig | None
 ) -> None:
-    sampled = sample_rows(corpus, 300)
+    sampled_rows = sample_rows(corpus, 300)
     encoder = make_encoder(corpus, tokenizers, sampling, augment)
-    src, tgt = token_ids(encoder.encode_window(sampled))
-    for row, src_row, tgt_row in zip(sampled.rows.tolist(), src, tgt, strict=True):
+    src, tgt = token_ids(encoder.encode_window(sampled_rows))
+    for row, src_row, tgt_row in zip(sampled_rows.rows.tolist(), src, tgt, strict=True):
         tags = TAGS[0 if row < 500 else 1 if row < 1000 else 2]
         assert tuple(src_row[: len(tags)]) == tags
         reserved = set(tokenizers.src.reserved)
@@ -156,16 +156,18 @@ def test_encode_window_without_randomness_returns_corpus_rows(
     corpus: Corpus, tokenizers: Tokenizers, augment: AugmentConfig | None
 ) -> None:
     assert corpus.sizes == [500, 500, 300]
-    sampled = sample_rows(corpus, 2000)
-    src, tgt = token_ids(make_encoder(corpus, tokenizers, None, augment).encode_window(sampled))
-    assert src == [corpus.row("src", i).tolist() for i in sampled.rows.tolist()]
-    assert tgt == [corpus.row("tgt", i).tolist() for i in sampled.rows.tolist()]
+    sampled_rows = sample_rows(corpus, 2000)
+    src, tgt = token_ids(
+        make_encoder(corpus, tokenizers, None, augment).encode_window(sampled_rows)
+    )
+    assert src == [corpus.row("src", i).tolist() for i in sampled_rows.rows.tolist()]
+    assert tgt == [corpus.row("tgt", i).tolist() for i in sampled_rows.rows.tolist()]
 
 
 def test_encode_window_with_sampling_keeps_text(corpus: Corpus, tokenizers: Tokenizers) -> None:
-    sampled = sample_rows(corpus, 400)
-    rows = sampled.rows
-    src, tgt = token_ids(make_encoder(corpus, tokenizers, 0.2, None).encode_window(sampled))
+    sampled_rows = sample_rows(corpus, 400)
+    rows = sampled_rows.rows
+    src, tgt = token_ids(make_encoder(corpus, tokenizers, 0.2, None).encode_window(sampled_rows))
     assert [tokenizers.src.decode(row) for row in src] == corpus.lines_at("src", rows)
     assert [tokenizers.tgt.decode(row) for row in tgt] == corpus.lines_at("tgt", rows)
     assert sum(row == corpus.row("src", i).tolist() for row, i in zip(src, rows, strict=True)) < 40
@@ -178,27 +180,27 @@ def test_encode_window_augments_the_configured_share(
     encoder = make_encoder(corpus, tokenizers, None, AugmentConfig(upper=0.3))
     src, tgt = token_ids(encoder.encode_window(in_first_pass(rows)))
     originals = list(zip(corpus.lines_at("src", rows), corpus.lines_at("tgt", rows), strict=True))
-    encoded = [
+    decoded_pairs = [
         (tokenizers.src.decode(src_row), tokenizers.tgt.decode(tgt_row))
         for src_row, tgt_row in zip(src, tgt, strict=True)
     ]
     capitals = [(src_text.upper(), tgt_text.upper()) for src_text, tgt_text in originals]
     assert all(
-        pair in expected for pair, *expected in zip(encoded, originals, capitals, strict=True)
+        pair in expected for pair, *expected in zip(decoded_pairs, originals, capitals, strict=True)
     )
-    changed = [pair != original for pair, original in zip(encoded, originals, strict=True)]
+    is_changed = [pair != original for pair, original in zip(decoded_pairs, originals, strict=True)]
     deviation = (0.3 * 0.7 * len(rows)) ** 0.5
-    assert abs(sum(changed) - 0.3 * len(rows)) < 5 * deviation
+    assert abs(sum(is_changed) - 0.3 * len(rows)) < 5 * deviation
 
 
 def test_encoded_pairs_lengths_match_rows(corpus: Corpus, tokenizers: Tokenizers) -> None:
-    sampled = sample_rows(corpus, CHUNK + 1)
-    pairs = make_encoder(corpus, tokenizers).encode_window(sampled)
+    sampled_rows = sample_rows(corpus, CHUNK + 1)
+    pairs = make_encoder(corpus, tokenizers).encode_window(sampled_rows)
     for side, rows in zip(("src", "tgt"), token_ids(pairs), strict=True):
         lengths = [len(row) for row in rows]
-        assert len(lengths) == len(sampled.rows)
+        assert len(lengths) == len(sampled_rows.rows)
         assert pairs.lengths(side).tolist() == lengths
-        chosen = np.array([CHUNK, 0, CHUNK - 1, CHUNK, 3])
-        assert pairs.lengths(side, chosen).tolist() == [lengths[i] for i in chosen]
+        positions = np.array([CHUNK, 0, CHUNK - 1, CHUNK, 3])
+        assert pairs.lengths(side, positions).tolist() == [lengths[i] for i in positions]
     assert not pairs.aligned
     assert pairs.links(3).shape == (0, 2)

@@ -160,10 +160,12 @@ def bpe_outcomes(
     )
     probabilities = {parts: dropout ** len(possible)}
     for better_merges, (_, i) in enumerate(possible):
-        is_chosen = (1 - dropout) * dropout**better_merges
+        merge_probability = (1 - dropout) * dropout**better_merges
         merged = (*parts[:i], parts[i] + parts[i + 1], *parts[i + 2 :])
         for outcome, probability in bpe_outcomes(model, merged, dropout).items():
-            probabilities[outcome] = probabilities.get(outcome, 0.0) + is_chosen * probability
+            probabilities[outcome] = (
+                probabilities.get(outcome, 0.0) + merge_probability * probability
+            )
     return probabilities
 
 
@@ -214,9 +216,9 @@ def sample_lines(kind: Kind, seed: int) -> list[list[int]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sample_depends_on_seed_only(kind: Kind) -> None:
     samples = sample_lines(kind, 1)
-    copy = Tokenizer(TRAINED[kind].model)
+    same_tokenizer = Tokenizer(TRAINED[kind].model)
     [line] = demo_lines("test", 40)[:1]
-    assert copy.sample_segmentation(line, 0.2, random.Random(1)) == samples[0]
+    assert same_tokenizer.sample_segmentation(line, 0.2, random.Random(1)) == samples[0]
     assert sample_lines(kind, 1) == samples
     assert sample_lines(kind, 2) != samples
     assert samples != TRAINED[kind].encode(demo_lines("test", 40))

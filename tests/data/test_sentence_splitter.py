@@ -61,7 +61,7 @@ def sentences(line: str, language: str) -> list[str]:
         ("en-GB", "Gov. Poe came.| He left."),
     ],
 )
-def test_sentence_ends_in_many_languages(language: str, line: str) -> None:
+def test_sentence_ends_in_many_languages_are_found(language: str, line: str) -> None:
     expected = [part.strip() for part in line.split("|")]
     assert sentences(line.replace("|", ""), language) == expected
 

@@ -1,4 +1,4 @@
-"""Text sets of every form are read in chunks; errors name file and line."""
+"""Reading of text sets of every form in chunks. Errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def make_reader(layout: Layout, *groups: FileGroup, **options: Any) -> TextSetRe
     return TextSetReader(list(groups), **kinds[layout], **options)
 
 
-def read_as(layout: Layout, pairs: list[Pair]) -> list[Pair]:
+def expected_pairs(layout: Layout, pairs: list[Pair]) -> list[Pair]:
     """Return the pairs as a layout represents them: one language, or no CR in a JSON text."""
     if layout == "mono":
         return [(tgt, tgt) for _, tgt in pairs]
@@ -96,19 +96,23 @@ def read_error(reader: TextSetReader, size: int = 2) -> str:
 
 @pytest.mark.parametrize("ending", COMPRESS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pairs_are_read_in_any_layout(tmp_path: Path, layout: Layout, ending: str) -> None:
+def test_text_set_reader_any_layout_returns_pairs(
+    tmp_path: Path, layout: Layout, ending: str
+) -> None:
     reader = make_reader(layout, write(tmp_path, as_bytes(layout, PAIRS), ending=ending))
-    assert list(reader.pairs()) == read_as(layout, PAIRS)
+    assert list(reader.pairs()) == expected_pairs(layout, PAIRS)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 9, 100])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_chunks_of_any_size_have_equal_pairs(tmp_path: Path, layout: Layout, size: int) -> None:
+def test_text_set_reader_chunks_of_any_size_have_equal_pairs(
+    tmp_path: Path, layout: Layout, size: int
+) -> None:
     first, second = (
         write(tmp_path, as_bytes(layout, PAIRS[:n]), name) for n, name in ((9, "a"), (5, "b"))
     )
     chunks = list(make_reader(layout, first, second).chunks(size))
-    assert [pair for chunk in chunks for pair in chunk.pairs()] == read_as(
+    assert [pair for chunk in chunks for pair in chunk.pairs()] == expected_pairs(
         layout, [*PAIRS, *PAIRS[:5]]
     )
     assert [len(chunk) for chunk in chunks] == [len(chunk.pairs()) for chunk in chunks]
@@ -136,34 +140,34 @@ def test_chunk_location_names_file_and_line(tmp_path: Path, layout: Layout) -> N
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pairs_ignore_bom_and_crlf(
+def test_text_set_reader_bom_and_crlf_are_ignored(
     tmp_path: Path, layout: Layout, end: str, bom: bytes, last: bool
 ) -> None:
     contents = [bom + content for content in as_bytes(layout, PAIRS, end, last)]
     reader = make_reader(layout, write(tmp_path, contents))
     for size in (1, 4, 100):
         pairs = [pair for chunk in reader.chunks(size) for pair in chunk.pairs()]
-        assert pairs == read_as(layout, PAIRS)
+        assert pairs == expected_pairs(layout, PAIRS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pairs_of_empty_file_are_empty(tmp_path: Path, layout: Layout) -> None:
+def test_text_set_reader_empty_file_has_no_pairs(tmp_path: Path, layout: Layout) -> None:
     reader = make_reader(layout, write(tmp_path, as_bytes(layout, [])))
     assert list(reader.chunks()) == []
     assert list(reader.pairs()) == []
 
 
-def test_tsv_column_may_be_both_sides(tmp_path: Path) -> None:
+def test_text_set_reader_tsv_column_may_be_both_sides(tmp_path: Path) -> None:
     part = write(tmp_path, [b"a\tb\nc\td\te\n"])
     assert list(TextSetReader([part], "tsv", (1, 1)).pairs()) == [("b", "b"), ("d", "d")]
 
 
-def test_jsonl_line_end_becomes_space(tmp_path: Path) -> None:
+def test_text_set_reader_jsonl_line_end_becomes_space(tmp_path: Path) -> None:
     part = write(tmp_path, [b'{"en": "a\\nb\\r\\nc", "fr": "d\\u2028e"}\n'])
     assert list(make_reader("jsonl", part).pairs()) == [("a b  c", "d\u2028e")]
 
 
-def test_globbed_files_are_read_in_order(tmp_path: Path) -> None:
+def test_text_set_reader_wildcard_files_are_read_in_order(tmp_path: Path) -> None:
     for name, ending, lines in [("p2", "", "c\n"), ("p1", ".gz", "a\nb"), ("p3", ".zst", "d\n")]:
         for code in ("en", "fr"):
             content = lines.encode() if code == "en" else lines.upper().encode()
@@ -181,7 +185,9 @@ def test_globbed_files_are_read_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("src", "tgt"), [(3, 2), (2, 3), (0, 4), (4, 0), (1, 5), (5, 4), (7, 2)])
-def test_unequal_sides_report_both_counts(tmp_path: Path, src: int, tgt: int) -> None:
+def test_text_set_reader_unequal_sides_report_both_counts(
+    tmp_path: Path, src: int, tgt: int
+) -> None:
     valid_group = write(tmp_path, [b"a\n" * 9, b"b\n" * 9], "whole")
     part = write(tmp_path, [b"a\n" * src, b"b\n" * tgt])
     for size in (1, 2, 100):
@@ -193,7 +199,9 @@ def test_unequal_sides_report_both_counts(tmp_path: Path, src: int, tgt: int) ->
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_invalid_utf8_reports_file_line_and_byte(tmp_path: Path, layout: Layout, size: int) -> None:
+def test_text_set_reader_invalid_utf8_reports_line_and_byte(
+    tmp_path: Path, layout: Layout, size: int
+) -> None:
     valid_group = write(tmp_path, as_bytes(layout, PAIRS), "whole")
     contents = as_bytes(layout, [("a", "b"), ("c", "d"), ("e", "f?"), ("g", "h")])
     position = contents[-1].index(b"f?") + 1
@@ -210,7 +218,7 @@ def test_invalid_utf8_reports_file_line_and_byte(tmp_path: Path, layout: Layout,
     assert len(chunk.select([0, 1, 3]).pairs()) == 3
 
 
-def test_tsv_missing_column_reports_line(tmp_path: Path) -> None:
+def test_text_set_reader_tsv_missing_column_reports_line(tmp_path: Path) -> None:
     part = write(tmp_path, [b"1\tb\ta\n2\td\tc\n3\tf\n4\th\tg\n"])
     assert read_error(make_reader("tsv", part)) == (
         f"{part[0]}:3: expected 3 tab-separated columns, got 2"
@@ -222,7 +230,7 @@ def test_tsv_missing_column_reports_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"de\tscore\tfr\n1\t2\t3\n", b"\xef\xbb\xbfde\tfr\r\n"])
-def test_tsv_header_without_column_is_shown(tmp_path: Path, head: bytes) -> None:
+def test_text_set_reader_tsv_header_without_column_is_shown(tmp_path: Path, head: bytes) -> None:
     part = write(tmp_path, [head])
     message = read_error(make_reader("named tsv", part))
     assert message.startswith(f"{part[0]}:1: expected a column 'en', got ")
@@ -247,13 +255,13 @@ def test_tsv_header_without_column_is_shown(tmp_path: Path, head: bytes) -> None
         '{"en": "a", "fr": "b"} {}',
     ],
 )
-def test_jsonl_invalid_record_reports_line(tmp_path: Path, line: str) -> None:
+def test_text_set_reader_jsonl_invalid_record_reports_line(tmp_path: Path, line: str) -> None:
     good = '{"en": "a", "fr": "b"}'
     part = write(tmp_path, [f"{good}\n{good}\n{line}\n{good}\n".encode()])
     assert read_error(make_reader("jsonl", part)).startswith(f"{part[0]}:3: expected a JSON object")
 
 
-def test_jsonl_missing_field_shows_record(tmp_path: Path) -> None:
+def test_text_set_reader_jsonl_missing_field_shows_record(tmp_path: Path) -> None:
     part = write(tmp_path, [b'{"en": "a", "de": "b"}\n'])
     message = read_error(make_reader("jsonl", part))
     assert message.endswith(
@@ -261,14 +269,14 @@ def test_jsonl_missing_field_shows_record(tmp_path: Path) -> None:
     )
 
 
-def test_jsonl_surrogate_is_refused(tmp_path: Path) -> None:
+def test_text_set_reader_jsonl_surrogate_is_refused(tmp_path: Path) -> None:
     """JSON can contain half of a surrogate pair, which UTF-8 cannot represent."""
     part = write(tmp_path, [b'{"en": "a", "fr": "b"}\n{"en": "\\ud83c", "fr": "b"}\n'])
     assert read_error(make_reader("jsonl", part)).startswith(f"{part[0]}:2: ")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_missing_file_is_named(tmp_path: Path, layout: Layout) -> None:
+def test_text_set_reader_missing_file_is_named(tmp_path: Path, layout: Layout) -> None:
     part = write(tmp_path, as_bytes(layout, PAIRS))
     part[-1].unlink()
     assert read_error(make_reader(layout, part)) == f"{part[-1]}: no such file"
@@ -291,44 +299,44 @@ def chunks(tmp_path_factory: pytest.TempPathFactory) -> list[FileChunk]:
     return chunks
 
 
-@given(chosen=st.sets(st.integers(0, len(PAIRS) - 1)))
+@given(positions=st.sets(st.integers(0, len(PAIRS) - 1)))
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_chunk_select_returns_chosen_records(chunks: list[FileChunk], chosen: set[int]) -> None:
+def test_chunk_select_returns_chosen_records(chunks: list[FileChunk], positions: set[int]) -> None:
     for chunk in chunks:
-        selected = chunk.select(chosen)
-        assert len(selected) == len(chosen)
-        assert [selected.location(i) for i in range(len(selected))] == [
-            chunk.location(i) for i in sorted(chosen)
+        selection = chunk.select(positions)
+        assert len(selection) == len(positions)
+        assert [selection.location(i) for i in range(len(selection))] == [
+            chunk.location(i) for i in sorted(positions)
         ]
-        assert selected.pairs() == [chunk.pairs()[i] for i in sorted(chosen)]
-        assert selected.alignments is not None
-        assert selected.alignments.lines == [b"%d-0\n" % i for i in sorted(chosen)]
+        assert selection.pairs() == [chunk.pairs()[i] for i in sorted(positions)]
+        assert selection.alignments is not None
+        assert selection.alignments.lines == [b"%d-0\n" % i for i in sorted(positions)]
 
 
 # Alignments
 
-TWO: list[Pair] = [("a b", "c d"), ("e", "f g"), ("h i", "j")]
+ALIGNED_PAIRS: list[Pair] = [("a b", "c d"), ("e", "f g"), ("h i", "j")]
 
 
-def aligned(tmp_path: Path, layout: Layout, lines: str) -> TextSetReader:
+def make_aligned_reader(tmp_path: Path, layout: Layout, lines: str) -> TextSetReader:
     """Return a reader of two file groups with three pairs each, and one file of links."""
     links = tmp_path / "links"
     links.write_text(lines)
-    groups = [write(tmp_path, as_bytes(layout, TWO), name) for name in "ab"]
+    groups = [write(tmp_path, as_bytes(layout, ALIGNED_PAIRS), name) for name in "ab"]
     return make_reader(layout, *groups, alignments=links)
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
 @pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
-def test_links_continue_through_all_files(tmp_path: Path, layout: Layout, size: int) -> None:
-    reader = aligned(tmp_path, layout, "0-0 1-1\n0?1\n\n1-0\n0-0 0-1\n0-0\n")
+def test_chunk_links_continue_through_all_files(tmp_path: Path, layout: Layout, size: int) -> None:
+    reader = make_aligned_reader(tmp_path, layout, "0-0 1-1\n0?1\n\n1-0\n0-0 0-1\n0-0\n")
     assert reader.files[-1] == tmp_path / "links"
     links = [links for chunk in reader.chunks(size) for links in chunk.links(chunk.pairs()) or ()]
     assert links == [{(0, 0), (1, 1)}, {(0, 1)}, set(), {(1, 0)}, {(0, 0), (0, 1)}, {(0, 0)}]
 
 
-def test_links_without_alignments_are_none(tmp_path: Path) -> None:
-    [chunk] = make_reader("plain", write(tmp_path, as_bytes("plain", TWO))).chunks()
+def test_chunk_links_without_alignments_are_none(tmp_path: Path) -> None:
+    [chunk] = make_reader("plain", write(tmp_path, as_bytes("plain", ALIGNED_PAIRS))).chunks()
     assert chunk.links(chunk.pairs()) is None
 
 
@@ -343,10 +351,10 @@ def test_links_without_alignments_are_none(tmp_path: Path) -> None:
         (9, "expected a line for each of 6 pairs, got 3 more"),
     ],
 )
-def test_alignment_count_must_match_pairs(
+def test_text_set_reader_alignment_count_must_match_pairs(
     tmp_path: Path, lines: int, message: str, size: int
 ) -> None:
-    reader = aligned(tmp_path, "plain", "0-0\n" * lines)
+    reader = make_aligned_reader(tmp_path, "plain", "0-0\n" * lines)
     assert read_error(reader, size).endswith(message.removeprefix("has a line for each pair, "))
     assert read_error(reader, size).startswith(f"{reader.alignments}: expected a line for each ")
 
@@ -354,12 +362,12 @@ def test_alignment_count_must_match_pairs(
 @pytest.mark.parametrize("layout", ["plain", "named tsv"])
 @pytest.mark.parametrize("bad", ["nonsense", "0-5", "\udcff"], ids=["word", "far", "bytes"])
 @pytest.mark.parametrize("line", [1, 3, 5])
-def test_invalid_links_report_their_line(
+def test_chunk_links_invalid_link_reports_its_line(
     tmp_path: Path, layout: Layout, bad: str, line: int
 ) -> None:
     lines = ["0-0"] * 6
     lines[line - 1] = bad
-    reader = aligned(tmp_path, layout, "")
+    reader = make_aligned_reader(tmp_path, layout, "")
     content = "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogateescape")
     (tmp_path / "links").write_bytes(content)
     for size in (1, 100):
@@ -372,14 +380,14 @@ def test_invalid_links_report_their_line(
 
 
 @pytest.mark.parametrize("layout", ["plain", "tsv", "named tsv", "jsonl"])
-def test_sides_equal_pairs(tmp_path: Path, layout: Layout) -> None:
-    groups = [write(tmp_path, as_bytes(layout, TWO), name) for name in "ab"]
+def test_text_set_reader_sides_equal_pairs(tmp_path: Path, layout: Layout) -> None:
+    groups = [write(tmp_path, as_bytes(layout, ALIGNED_PAIRS), name) for name in "ab"]
     src, tgt = make_reader(layout, *groups).sides()
-    assert list(src) == [f"{pair[0]}\n".encode() for pair in TWO * 2]
-    assert list(tgt) == [f"{pair[1]}\n".encode() for pair in TWO * 2]
+    assert list(src) == [f"{pair[0]}\n".encode() for pair in ALIGNED_PAIRS * 2]
+    assert list(tgt) == [f"{pair[1]}\n".encode() for pair in ALIGNED_PAIRS * 2]
 
 
-def test_sides_may_have_unequal_lengths(tmp_path: Path) -> None:
+def test_text_set_reader_sides_may_have_unequal_lengths(tmp_path: Path) -> None:
     src, tgt = make_reader("plain", write(tmp_path, [b"a\nb\n", b"c\n\xff\nd"])).sides()
     assert list(src) == [b"a\n", b"b\n"]
     assert list(tgt) == [b"c\n", b"\xff\n", b"d"]

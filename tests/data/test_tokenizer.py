@@ -69,7 +69,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("line", ODD, ids=ascii)
-def test_decode_inverts_encode(tokenizer: Tokenizer, line: str) -> None:
+def test_decode_any_text_inverts_encode(tokenizer: Tokenizer, line: str) -> None:
     [tokens] = tokenizer.encode([line])
     assert tokenizer.decode(tokens) == line
 
@@ -90,13 +90,13 @@ def test_decode_inverts_encode_of_real_oddities(tokenizer: Tokenizer) -> None:
         assert decoded == [line.replace("\u2581", " ") for line in lines]
 
 
-def test_special_pieces_have_the_first_ids(tokenizer: Tokenizer) -> None:
+def test_tokenizer_special_pieces_have_the_first_ids(tokenizer: Tokenizer) -> None:
     assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
     assert (tokenizer.pad, tokenizer.bos, tokenizer.eos) == (PAD, BOS, EOS)
     assert tokenizer.pieces([PAD, UNK, BOS, EOS]) == ["<pad>", "<unk>", "<s>", "</s>"]
 
 
-def test_reserved_pieces_follow_and_are_never_output(tokenizer: Tokenizer) -> None:
+def test_tokenizer_reserved_pieces_are_never_output(tokenizer: Tokenizer) -> None:
     reserved = list(range(4, 4 + RESERVED_PIECES))
     assert tokenizer.pieces(reserved) == [f"<reserved_{i}>" for i in range(RESERVED_PIECES)]
     assert tokenizer.never_output == [PAD, BOS, *reserved]
@@ -193,10 +193,10 @@ def test_train_twice_gives_the_same_bytes(type_: Type) -> None:
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_train_on_odd_text_works(type_: Type) -> None:
+def test_train_odd_text_is_decoded_without_loss(type_: Type) -> None:
     config = TokenizerConfig(type=type_)
-    odd = Tokenizer(train_tokenizer(ODD * 3, config, False, "the text"))
-    assert [odd.decode(tokens) for tokens in odd.encode(ODD)] == ODD
+    tokenizer = Tokenizer(train_tokenizer(ODD * 3, config, False, "the text"))
+    assert [tokenizer.decode(tokens) for tokens in tokenizer.encode(ODD)] == ODD
 
 
 FOREIGN_SIZE = 40
@@ -217,10 +217,10 @@ def train_foreign(**options: int) -> bytes:
 
 def test_foreign_model_missing_pieces_get_the_last_ids() -> None:
     tokenizer = Tokenizer(train_foreign(pad_id=-1, bos_id=-1, eos_id=-1))
-    added = [tokenizer.pad, tokenizer.bos, tokenizer.eos]
-    assert sorted(added) == [FOREIGN_SIZE, FOREIGN_SIZE + 1, FOREIGN_SIZE + 2]
+    new_ids = [tokenizer.pad, tokenizer.bos, tokenizer.eos]
+    assert sorted(new_ids) == [FOREIGN_SIZE, FOREIGN_SIZE + 1, FOREIGN_SIZE + 2]
     assert tokenizer.vocab_size == FOREIGN_SIZE + 3
-    assert tokenizer.pieces(added) == [f"<{token}>" for token in added]
+    assert tokenizer.pieces(new_ids) == [f"<{token}>" for token in new_ids]
     [tokens] = tokenizer.encode(["a dog runs"])
     assert max(tokens) < FOREIGN_SIZE
     assert tokenizer.decode([tokenizer.bos, *tokens, tokenizer.eos, tokenizer.pad]) == "a dog runs"
@@ -235,7 +235,7 @@ def test_foreign_model_special_pieces_keep_their_ids() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\x00" * 100, b"\x0a\x00"])
-def test_load_other_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_tokenizer_load_other_file_is_an_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "a.model"
     file.write_bytes(content)
     with pytest.raises(
@@ -244,7 +244,7 @@ def test_load_other_file_is_an_error(tmp_path: Path, content: bytes) -> None:
         Tokenizer.load(file)
 
 
-def test_load_missing_file_is_an_error(tmp_path: Path) -> None:
+def test_tokenizer_load_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.model: no such tokenizer model"):
         Tokenizer.load(tmp_path / "a.model")
 

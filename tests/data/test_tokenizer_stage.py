@@ -36,10 +36,10 @@ def test_stages_second_call_writes_nothing(
     before = project.file_versions(project.run.path)
     if touched:
         os.utime(project.folder / "train.de", (1, 1))
-    _, again, _, log = project.prepare()
+    _, second_train, _, log = project.prepare()
     assert log == UNCHANGED
     assert project.file_versions(project.run.path) == before
-    assert again.lines("src") == train.lines("src")
+    assert second_train.lines("src") == train.lines("src")
 
 
 def test_stages_changed_training_text_rebuilds_both(project: Project) -> None:
@@ -105,7 +105,7 @@ def reported_limits(project: Project) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("size", [1, 50_000])
-def test_vocab_size_error_reports_reported_limits_both_sides(project: Project, size: int) -> None:
+def test_ensure_tokenizers_vocab_size_reports_possible_sizes(project: Project, size: int) -> None:
     project.settings["tokenizer"] = {"joint": False, "vocab_size": size}
     limits = reported_limits(project)
     assert set(limits) == {"src", "tgt"}
@@ -114,7 +114,7 @@ def test_vocab_size_error_reports_reported_limits_both_sides(project: Project, s
     assert {"src": tokenizers.src.vocab_size, "tgt": tokenizers.tgt.vocab_size} == limits
 
 
-def test_vocab_size_per_side_reports_failing_side(project: Project) -> None:
+def test_ensure_tokenizers_vocab_size_reports_failing_side(project: Project) -> None:
     project.settings["tokenizer"] = {"joint": False, "vocab_size": {"src": 50_000, "tgt": 350}}
     assert set(reported_limits(project)) == {"src"}
     project.settings["tokenizer"]["vocab_size"] = {"src": 350, "tgt": 345}
@@ -131,15 +131,15 @@ def test_stages_too_many_held_out_pairs_are_an_error(project: Project) -> None:
 
 def test_ensure_tokenizers_copies_given_model(project: Project) -> None:
     model = project.prepare().tokenizers.src.model
-    given = project.folder / "own.model"
-    given.write_bytes(model)
+    model_file = project.folder / "own.model"
+    model_file.write_bytes(model)
     project.settings["tokenizer"] = {"model": "own.model", "type": "char"}
     project.run.path.rename(project.folder / "old")
     tokenizers, _, _, log = project.prepare()
     assert project.run.tokenizer_joint.read_bytes() == model == tokenizers.src.model
     assert not any(text.startswith("tokenizer: char") for text in log)
-    given.unlink()
-    given.write_bytes((project.folder / "old" / "tokenizer.model").read_bytes())
+    model_file.unlink()
+    model_file.write_bytes((project.folder / "old" / "tokenizer.model").read_bytes())
     assert project.prepare().log == UNCHANGED
 
 

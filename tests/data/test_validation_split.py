@@ -62,7 +62,7 @@ def split(pairs: Sequence[Pair], size: int, seed: int) -> tuple[list[Pair], list
 @given(pairs=PAIRS, size=st.integers(1, 4), seed=st.integers(0, 3))
 @settings(max_examples=150, derandomize=True, deadline=None)
 def test_hold_out_pairs_is_a_pure_partition(pairs: list[Pair], size: int, seed: int) -> None:
-    before = list(pairs)
+    original = list(pairs)
     try:
         train, valid = split(pairs, size, seed)
     except DataError:
@@ -82,7 +82,7 @@ def test_hold_out_pairs_is_a_pure_partition(pairs: list[Pair], size: int, seed: 
     assert " " not in {line for pair in valid for line in pair}
     assert train == [pair for pair in pairs if pair not in valid]
     assert valid == [pair for pair in pairs if pair in valid]
-    assert pairs == before
+    assert pairs == original
     assert split(pairs, size, seed) == (train, valid)
 
 

@@ -85,8 +85,8 @@ LINKS: list[Links] = [{(0, 1), (1, 0)}, {(0, 0), (1, 0)}, set()]
 def tokenizers() -> Tokenizers:
     lines = [line for pair in PAIRS for line in pair]
     model = train_tokenizer(lines, TokenizerConfig(type="char"), exact=False, name="text")
-    both = Tokenizer(model)
-    return Tokenizers(both, both)
+    tokenizer = Tokenizer(model)
+    return Tokenizers(tokenizer, tokenizer)
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def linked_words(corpus: Corpus, tokenizers: Tokenizers, i: int) -> set[tuple[in
 def test_corpus_links_match_lines(corpus: Corpus, tokenizers: Tokenizers) -> None:
     assert corpus.aligned
     assert [linked_words(corpus, tokenizers, i) for i in range(3)] == LINKS
-    again = Corpus(*corpus.folders)
-    assert again.links(0).tolist() == corpus.links(0).tolist()
+    reloaded = Corpus(*corpus.folders)
+    assert reloaded.links(0).tolist() == corpus.links(0).tolist()
     assert [len(corpus.links(i)) for i in range(3)] == [32, 28, 0]
 
 
