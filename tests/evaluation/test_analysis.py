@@ -63,8 +63,8 @@ def analyse(
 
 
 def make_report(analysis: Analysis) -> EvaluationReport:
-    about = {name: SystemInfo(kind="file", path=name) for name in analysis.outputs}
-    return new_report(about, {"test": analysis.report})
+    system_infos = {name: SystemInfo(kind="file", path=name) for name in analysis.outputs}
+    return new_report(system_infos, {"test": analysis.report})
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +103,10 @@ def test_analysis_lost_numbers_lower_copy_accuracy(faulty_systems: Analysis) -> 
     systems = faulty_systems.report.systems
     accuracy = {name: report.copies["numbers"].accuracy for name, report in systems.items()}
     number_count = sum(len(re.findall(r"[\d.]+\d|\d", line)) for line in SOURCE)
-    lost = sum(len(re.findall(r"[\d.]+\d|\d", SOURCE[i])) > 0 for i in range(0, LINES, 3))
+    num_lost = sum(len(re.findall(r"[\d.]+\d|\d", SOURCE[i])) > 0 for i in range(0, LINES, 3))
     assert min(accuracy, key=lambda name: accuracy[name] or 0) == "no numbers"
     assert accuracy["fair"] == max(accuracy.values())  # type: ignore[type-var]
-    assert accuracy["no numbers"] < 1 - lost / number_count + 0.01
+    assert accuracy["no numbers"] < 1 - num_lost / number_count + 0.01
 
 
 def test_analysis_scores_of_groups_equal_sacrebleu(faulty_systems: Analysis) -> None:
@@ -121,15 +121,15 @@ def test_analysis_scores_of_groups_equal_sacrebleu(faulty_systems: Analysis) -> 
         rows = [i for i, length in enumerate(lengths) if low <= length <= high]
         assert len(rows) == group.lines
         for name, lines in FAULTY_SYSTEMS.items():
-            chosen = [lines[i] for i in rows], [[REFERENCE[i] for i in rows]]
+            group_lines = [lines[i] for i in rows], [[REFERENCE[i] for i in rows]]
             expected = {
-                "bleu": BLEU().corpus_score(*chosen).score,
-                "chrf": CHRF().corpus_score(*chosen).score,
+                "bleu": BLEU().corpus_score(*group_lines).score,
+                "chrf": CHRF().corpus_score(*group_lines).score,
             }
             assert group.scores[name] == pytest.approx(expected, abs=1e-3)
 
 
-def test_analysis_comparison_is_a_sentence() -> None:
+def test_analysis_comparison_states_difference_and_p_value() -> None:
     worse = with_faults(FAIR, 0.3, seed=9)
     near = ["dog" + worse[0], *worse[1:]]
     analysis = analyse({"A": worse, "B": FAIR, "C": worse, "D": near})
@@ -148,7 +148,7 @@ def test_analysis_comparison_is_a_sentence() -> None:
     assert reversed_order["ter"].startswith("A is worse than B by ")
 
 
-def test_analysis_word_f1_by_frequency() -> None:
+def test_analysis_word_f1_by_frequency_equals_hand_counts() -> None:
     references = ["a a b c", "a d d e", "x y z a"]
     hypotheses = ["a b b c", "d d d f", "z y x"]
     analysis = analyse({"s": hypotheses}, [references], None)
@@ -156,13 +156,13 @@ def test_analysis_word_f1_by_frequency() -> None:
     assert (counts["a"], counts["d"]) == (4, 2)
     bands = {band.seen: band for band in analysis.report.systems["s"].f1}
     # frequency 1: b c e x y z; hypotheses match b c x y z and contain b twice
-    once = bands["1"]
-    assert (once.words, once.recall) == (6, round(5 / 6, 4))
-    assert once.precision == round(5 / 6, 4)
+    rare_band = bands["1"]
+    assert (rare_band.words, rare_band.recall) == (6, round(5 / 6, 4))
+    assert rare_band.precision == round(5 / 6, 4)
     # frequency 2 to 4: a, d; hypotheses contain a d d d, and a d d match their lines
-    frequent = bands["2-4"]
-    assert (frequent.words, frequent.recall, frequent.precision) == (6, 0.5, 0.75)
-    assert frequent.f1 == pytest.approx(2 * 0.5 * 0.75 / 1.25, abs=1e-4)
+    frequent_band = bands["2-4"]
+    assert (frequent_band.words, frequent_band.recall, frequent_band.precision) == (6, 0.5, 0.75)
+    assert frequent_band.f1 == pytest.approx(2 * 0.5 * 0.75 / 1.25, abs=1e-4)
     assert bands["0"].words == 0
 
 
@@ -197,7 +197,7 @@ def test_analysis_correct_blank_lines_are_no_examples() -> None:
     assert [example.line for example in analysis.report.examples[0].examples] == [2]
 
 
-def test_tables_accept_any_system_name() -> None:
+def test_report_tables_accept_any_system_name() -> None:
     names = {"reference": FAIR, "a|b<i>": REFERENCE, "line 1": FAIR}
     report = make_report(analyse(names))
     text = full_text(report)
@@ -274,7 +274,7 @@ def test_all_warnings_name_the_test_set() -> None:
     assert any(text.startswith(f"test: {LINES} lines are few") for text in messages)
 
 
-def test_report_survives_writing_and_reading(tmp_path: Path, faulty_systems: Analysis) -> None:
+def test_report_written_and_read_is_equal(tmp_path: Path, faulty_systems: Analysis) -> None:
     report = make_report(faulty_systems)
     write_report(tmp_path / "r.json", report)
     content = read_json(tmp_path / "r.json")
@@ -292,7 +292,7 @@ def test_documented_report_schema_is_current() -> None:
     assert json.loads(file.read_text())["title"] == "EvaluationReport"
 
 
-def test_markdown_tables_are_complete_and_regular(faulty_systems: Analysis) -> None:
+def test_report_markdown_tables_are_complete_and_regular(faulty_systems: Analysis) -> None:
     text = report_markdown(make_report(faulty_systems))
     for line in full_text(make_report(faulty_systems)).split("\n"):
         if line.startswith("By "):

@@ -27,7 +27,7 @@ def test_score_with_command_returns_one_score_per_line(tmp_path: Path) -> None:
     assert score_with_command(parse_metric_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
 
 
-def test_score_with_command_ignores_comets_system_score(tmp_path: Path) -> None:
+def test_score_with_command_ignores_system_score_of_comet(tmp_path: Path) -> None:
     body = (
         "for i, h in enumerate(hyp):\n print(f'{sys.argv[2]}\\tSegment {i}\\tscore: {i - 1}e-1')\n"
         "print(f'{sys.argv[2]}\\tscore: 0.5')\n"

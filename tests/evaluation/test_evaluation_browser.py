@@ -1,4 +1,4 @@
-"""The page of an evaluation in a real browser."""
+"""The evaluation page in headless Chromium."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Show = Callable[[str], Any]
 def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
     """Return a function that opens a page; check that the browser logs no error or request."""
 
-    def shown(text: str) -> Any:
+    def open_page(text: str) -> Any:
         file = tmp_path / "page.html"
         file.write_text(text, encoding="utf-8")
         browser.get(file.as_uri())
         return browser
 
-    yield shown
+    yield open_page
     assert browser.get_log("browser") == []
 
 
@@ -69,7 +69,7 @@ def make_run_system(folder: Path) -> RunSystem:
 
 
 @pytest.fixture
-def opened(show: Show, tmp_path: Path) -> Any:
+def page(show: Show, tmp_path: Path) -> Any:
     analyses = [analyse(news_set, NAMES), analyse(talks_set, NAMES)]
     systems = {"first": make_run_system(tmp_path / "run"), "second": AttendingSystem("second")}
     return show(make_page(analyses, systems))
@@ -99,105 +99,107 @@ def unfold(browser: Any, line: int) -> Any:
     return find(browser, "#examples .detail")[0]
 
 
-def test_browser_sorts_examples_by_each_column(opened: Any) -> None:
+def test_browser_sorts_examples_by_each_column(page: Any) -> None:
     first, second = (system.chrf for system in analyse(news_set, NAMES).statistics.systems)
     worst = sorted(range(LINES), key=lambda i: round(second[i], 2) - round(first[i], 2))
-    shown = line_numbers(opened)
-    assert len(shown) == 50
-    assert shown[0] == worst[0] + 1
-    find(opened, "#more")[0].click()
-    assert sorted(line_numbers(opened)) == list(range(1, LINES + 1))
-    assert not find(opened, "#more")[0].is_displayed()
+    displayed = line_numbers(page)
+    assert len(displayed) == 50
+    assert displayed[0] == worst[0] + 1
+    find(page, "#more")[0].click()
+    assert sorted(line_numbers(page)) == list(range(1, LINES + 1))
+    assert not find(page, "#more")[0].is_displayed()
     for title, scores in (("chrF first", first), ("chrF second", second)):
         for order, sign in (("ascending", 1), ("descending", -1)):
-            assert sort_by(opened, "examples", title).get_attribute("aria-sort") == order
-            assert len(find(opened, "#examples th[aria-sort$=ending]")) == 1
-            shown = [round(sign * float(scores[line - 1]), 2) for line in line_numbers(opened)]
-            assert shown == sorted(shown)
-    sort_by(opened, "examples", "line")
-    assert line_numbers(opened) == list(range(1, LINES + 1))
+            assert sort_by(page, "examples", title).get_attribute("aria-sort") == order
+            assert len(find(page, "#examples th[aria-sort$=ending]")) == 1
+            displayed = [round(sign * float(scores[line - 1]), 2) for line in line_numbers(page)]
+            assert displayed == sorted(displayed)
+    sort_by(page, "examples", "line")
+    assert line_numbers(page) == list(range(1, LINES + 1))
 
 
-def test_browser_sorts_systems_by_score(opened: Any) -> None:
+def test_browser_sorts_systems_by_score(page: Any) -> None:
     reports = analyse(news_set, NAMES).report.systems
     best = sorted(NAMES, key=lambda name: -reports[name].scores.bleu)
-    sort_by(opened, "table", "BLEU")
-    assert texts(opened, "#table tbody td:first-child") == best
-    sort_by(opened, "table", "BLEU")
-    assert texts(opened, "#table tbody td:first-child") == best[::-1]
-    shown = texts(opened, "#table tbody td:nth-child(2)")
+    sort_by(page, "table", "BLEU")
+    assert texts(page, "#table tbody td:first-child") == best
+    sort_by(page, "table", "BLEU")
+    assert texts(page, "#table tbody td:first-child") == best[::-1]
+    displayed = texts(page, "#table tbody td:nth-child(2)")
     worst = reports[best[1]]
-    assert shown[0] == f"{worst.scores.bleu:.2f} ± {worst.intervals['bleu'].half:.2f}"
+    assert displayed[0] == f"{worst.scores.bleu:.2f} ± {worst.intervals['bleu'].half:.2f}"
 
 
-def test_browser_check_button_shows_its_lines(opened: Any) -> None:
-    find(opened, "#search")[0].send_keys("no line has this")
-    assert line_numbers(opened) == []
-    [empty] = [b for b in find(opened, "#kinds button") if b.text == "empty"]
-    empty.send_keys(ENTER)
-    assert line_numbers(opened) == [EMPTY]
-    assert empty.get_attribute("aria-pressed") == "true"
-    choose(opened, "kind", "lost number")
+def test_browser_check_button_shows_its_lines(page: Any) -> None:
+    find(page, "#search")[0].send_keys("no line has this")
+    assert line_numbers(page) == []
+    [empty_button] = [b for b in find(page, "#kinds button") if b.text == "empty"]
+    empty_button.send_keys(ENTER)
+    assert line_numbers(page) == [EMPTY]
+    assert empty_button.get_attribute("aria-pressed") == "true"
+    choose(page, "kind", "lost number")
     systems = analyse(news_set, NAMES).report.systems.values()
-    lost = {line for system in systems for line in system.suspicions["lost number"].lines}
-    assert LOST in lost
-    assert set(line_numbers(opened)) == lost
-    assert empty.get_attribute("aria-pressed") == "false"
-    choose(opened, "kind", "")
-    assert len(line_numbers(opened)) == 50
+    lost_lines = {line for system in systems for line in system.suspicions["lost number"].lines}
+    assert LOST in lost_lines
+    assert set(line_numbers(page)) == lost_lines
+    assert empty_button.get_attribute("aria-pressed") == "false"
+    choose(page, "kind", "")
+    assert len(line_numbers(page)) == 50
 
 
-def test_browser_search_finds_examples(opened: Any) -> None:
-    find(opened, "#search")[0].send_keys("<SCRIPT>")
-    assert line_numbers(opened) == [ODD]
-    find(opened, "#search")[0].clear()
-    find(opened, "#search")[0].send_keys("sees 131 old")
-    assert line_numbers(opened) == [31]
-    assert find(opened, "#count")[0].text.startswith("1 of 60 lines")
+def test_browser_search_finds_examples(page: Any) -> None:
+    find(page, "#search")[0].send_keys("<SCRIPT>")
+    assert line_numbers(page) == [ODD]
+    find(page, "#search")[0].clear()
+    find(page, "#search")[0].send_keys("sees 131 old")
+    assert line_numbers(page) == [31]
+    assert find(page, "#count")[0].text.startswith("1 of 60 lines")
 
 
-def test_browser_selects_example_lists(opened: Any) -> None:
+def test_browser_selects_example_lists(page: Any) -> None:
     for i, example_list in enumerate(analyse(news_set, NAMES).report.examples):
-        choose(opened, "list", i)
-        assert sorted(line_numbers(opened)) == sorted(
+        choose(page, "list", i)
+        assert sorted(line_numbers(page)) == sorted(
             example.line for example in example_list.examples
         )
 
 
-def test_browser_unfolded_line_shows_exact_texts(opened: Any) -> None:
-    find(opened, "#search")[0].send_keys("105")
-    detail = unfold(opened, ODD)
+def test_browser_unfolded_line_shows_exact_texts(page: Any) -> None:
+    find(page, "#search")[0].send_keys("105")
+    detail = unfold(page, ODD)
     [example] = [analyse(news_set, NAMES).example(ODD - 1)]
-    shown = [e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")]
-    assert shown[:2] == [example.source, example.references[0]]
-    marked = detail.find_elements("css selector", ".said")[2]
-    hypothesis = opened.execute_script(
+    displayed = [
+        e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")
+    ]
+    assert displayed[:2] == [example.source, example.references[0]]
+    text_element = detail.find_elements("css selector", ".said")[2]
+    hypothesis = page.execute_script(
         "const copy = arguments[0].cloneNode(true);"
         "copy.querySelectorAll('del').forEach(node => node.remove()); return copy.textContent",
-        marked,
+        text_element,
     )
     assert hypothesis.split() == NASTY.split()
     tags = [tag.text for tag in detail.find_elements("css selector", ".tag")]
     assert tags == [kind for name in NAMES for kind in example.suspicions[name]]
-    find(opened, "#examples tr.row button")[0].click()
-    assert find(opened, "#examples .detail") == []
+    find(page, "#examples tr.row button")[0].click()
+    assert find(page, "#examples .detail") == []
 
 
-def test_browser_marks_differences_from_reference(opened: Any) -> None:
-    find(opened, "#search")[0].send_keys("112")
-    detail = unfold(opened, LOST)
-    marked = detail.find_elements("css selector", ".said")[2]
-    assert [e.text for e in marked.find_elements("css selector", "del")] == ["112"]
-    assert [e.text for e in marked.find_elements("css selector", "ins")] == ["les"]
+def test_browser_marks_differences_from_reference(page: Any) -> None:
+    find(page, "#search")[0].send_keys("112")
+    detail = unfold(page, LOST)
+    text_element = detail.find_elements("css selector", ".said")[2]
+    assert [e.text for e in text_element.find_elements("css selector", "del")] == ["112"]
+    assert [e.text for e in text_element.find_elements("css selector", "ins")] == ["les"]
     for tag, line in (("del", "line-through"), ("ins", "underline")):
-        [element] = marked.find_elements("css selector", tag)
+        [element] = text_element.find_elements("css selector", tag)
         assert line in element.value_of_css_property("text-decoration")
 
 
-def test_browser_heat_map_shows_attention(opened: Any) -> None:
-    detail = unfold(opened, line_numbers(opened)[0])
+def test_browser_heat_map_shows_attention(page: Any) -> None:
+    detail = unfold(page, line_numbers(page)[0])
     [table] = detail.find_elements("css selector", ".heat")  # the first system has no attention
-    example = analyse(news_set, NAMES).example(line_numbers(opened)[0] - 1)
+    example = analyse(news_set, NAMES).example(line_numbers(page)[0] - 1)
     pair = str(example.source), example.hypotheses["second"]
     [attention] = AttendingSystem("second").attention(news_set(), [pair])
     assert attention is not None
@@ -209,38 +211,38 @@ def test_browser_heat_map_shows_attention(opened: Any) -> None:
     assert depths == pytest.approx(attention.weights.flatten().tolist(), abs=0.008)
 
 
-def test_browser_switches_test_set_and_metric(opened: Any) -> None:
-    assert find(opened, "#about")[0].text == "60 lines, en → fr, 1 reference"
-    assert any(text.startswith("BLEU by source length") for text in texts(opened, "figcaption"))
-    choose(opened, "metric", "chrf")
-    assert any(text.startswith("chrF by source length") for text in texts(opened, "figcaption"))
-    assert not any(text.startswith("BLEU by") for text in texts(opened, "figcaption"))
-    choose(opened, "set", "talks")
-    assert find(opened, "#about")[0].text == "3 lines, en → he, 2 references"
-    assert sorted(line_numbers(opened)) == [1, 2, 3]
-    assert find(opened, "#metric")[0].get_attribute("value") == "chrf"
+def test_browser_switches_test_set_and_metric(page: Any) -> None:
+    assert find(page, "#about")[0].text == "60 lines, en → fr, 1 reference"
+    assert any(text.startswith("BLEU by source length") for text in texts(page, "figcaption"))
+    choose(page, "metric", "chrf")
+    assert any(text.startswith("chrF by source length") for text in texts(page, "figcaption"))
+    assert not any(text.startswith("BLEU by") for text in texts(page, "figcaption"))
+    choose(page, "set", "talks")
+    assert find(page, "#about")[0].text == "3 lines, en → he, 2 references"
+    assert sorted(line_numbers(page)) == [1, 2, 3]
+    assert find(page, "#metric")[0].get_attribute("value") == "chrf"
 
 
-def test_browser_switches_learning_curves(opened: Any) -> None:
-    choose(opened, "curve", "loss")
+def test_browser_switches_learning_curves(page: Any) -> None:
+    choose(page, "curve", "loss")
     titles = "#charts figure:last-child title"
-    shown = [e.get_attribute("textContent") for e in find(opened, titles)]
-    assert shown == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
-    choose(opened, "curve", "bleu")
-    shown = [e.get_attribute("textContent") for e in find(opened, titles)]
-    assert shown == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
+    displayed = [e.get_attribute("textContent") for e in find(page, titles)]
+    assert displayed == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
+    choose(page, "curve", "bleu")
+    displayed = [e.get_attribute("textContent") for e in find(page, titles)]
+    assert displayed == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
 
 
-def test_browser_respects_direction_and_script(opened: Any) -> None:
-    choose(opened, "set", "talks")
-    texts_of = unfold(opened, 1).find_elements("css selector", ".said")
-    directions = [text.value_of_css_property("direction") for text in texts_of]
+def test_browser_respects_direction_and_script(page: Any) -> None:
+    choose(page, "set", "talks")
+    text_elements = unfold(page, 1).find_elements("css selector", ".said")
+    directions = [text.value_of_css_property("direction") for text in text_elements]
     assert directions == ["ltr", "rtl", "rtl", "rtl", "rtl"]
-    find(opened, "#examples tr.row button[aria-expanded=true]")[0].click()
-    detail = unfold(opened, 2)
-    marked = detail.find_elements("css selector", ".said")[4]
-    assert [e.text for e in marked.find_elements("css selector", "del")] == ["が"]
-    assert [e.text for e in marked.find_elements("css selector", "ins")] == ["は"]
+    find(page, "#examples tr.row button[aria-expanded=true]")[0].click()
+    detail = unfold(page, 2)
+    marked_element = detail.find_elements("css selector", ".said")[4]
+    assert [e.text for e in marked_element.find_elements("css selector", "del")] == ["が"]
+    assert [e.text for e in marked_element.find_elements("css selector", "ins")] == ["は"]
     assert "against reference 1" in detail.text
 
 
@@ -291,10 +293,10 @@ def test_browser_shows_file_without_source(show: Show) -> None:
     assert "learning curves" not in captions
 
 
-def test_browser_shows_warnings(opened: Any) -> None:
+def test_browser_shows_warnings(page: Any) -> None:
     sets = {"news": analyse(news_set, NAMES), "talks": analyse(talks_set, NAMES)}
     expected = [
         f"{name}: {text}" for name, analysis in sets.items() for text in analysis.report.cautions
     ]
-    assert texts(opened, "#beware li") == [*expected, "a caution for all"]
+    assert texts(page, "#beware li") == [*expected, "a caution for all"]
     assert len(expected) >= 2

@@ -53,7 +53,7 @@ def test_page_text_cannot_close_the_script() -> None:
     assert example["hypotheses"] == {"<script>": NASTY}
 
 
-def test_page_needs_no_network() -> None:
+def test_page_content_requires_no_network() -> None:
     text = make_page([analyse(news_set, ("one",))])
     assert not re.search(r"https?:|//\w+\.|url\(|@import|\bsrc=|fetch\(|XMLHttp", text)
     assert re.findall(r'href="(?!#)', text) == []
@@ -75,14 +75,14 @@ def test_page_histogram_counts_lines_by_chrf(names: tuple[str, ...]) -> None:
 
 def test_page_examples_have_length_and_attention() -> None:
     analysis, system = analyse(news_set, ("one", "two")), AttendingSystem("two")
-    shown = page_data(make_page([analysis], {"two": system}))["sets"]["news"]
-    assert [example["line"] for example in shown["examples"]] == list(range(1, LINES + 1))
-    assert {example["words"] for example in shown["examples"]} == {9}  # with the full stop
-    assert shown["attention"]["one"] == {}
-    assert len(shown["attention"]["two"]) == LINES
+    news = page_data(make_page([analysis], {"two": system}))["sets"]["news"]
+    assert [example["line"] for example in news["examples"]] == list(range(1, LINES + 1))
+    assert {example["words"] for example in news["examples"]} == {9}  # with the full stop
+    assert news["attention"]["one"] == {}
+    assert len(news["attention"]["two"]) == LINES
     first = analysis.example(0)
     assert system.hypotheses[0] == first.hypotheses["two"]
-    attention = shown["attention"]["two"]["1"]
+    attention = news["attention"]["two"]["1"]
     assert attention["source"] == [*str(first.source).split(), "</s>"]
     assert attention["target"] == [*first.hypotheses["two"].split(), "</s>"]
     weights = np.array(attention["weights"])
@@ -92,24 +92,24 @@ def test_page_examples_have_length_and_attention() -> None:
 
 
 def test_page_without_source_uses_reference_length() -> None:
-    shown = page_data(make_page([analyse(sourceless_set, ("one",))]))["sets"]["news"]
-    assert {example["source"] for example in shown["examples"]} == {None}
-    assert {example["words"] for example in shown["examples"]} == {9}
-    assert shown["attention"] == {"one": {}}
+    news = page_data(make_page([analyse(sourceless_set, ("one",))]))["sets"]["news"]
+    assert {example["source"] for example in news["examples"]} == {None}
+    assert {example["words"] for example in news["examples"]} == {9}
+    assert news["attention"] == {"one": {}}
 
 
 def test_page_prefers_listed_and_flagged_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "MAX_MORE_EXAMPLES", 4)
     analysis = analyse(news_set, ("one", "two"))
     lines = [e["line"] for e in page_data(make_page([analysis]))["sets"]["news"]["examples"]]
-    listed = {e.line for examples in analysis.report.examples for e in examples.examples}
-    flagged = {
+    listed_lines = {e.line for examples in analysis.report.examples for e in examples.examples}
+    flagged_lines = {
         line
         for system in analysis.report.systems.values()
         for check in system.suspicions.values()
         for line in check.lines
     }
     assert lines == sorted(set(lines))
-    assert listed < set(lines)
-    assert set(lines) - listed <= flagged
-    assert len(lines) == len(listed) + 4
+    assert listed_lines < set(lines)
+    assert set(lines) - listed_lines <= flagged_lines
+    assert len(lines) == len(listed_lines) + 4

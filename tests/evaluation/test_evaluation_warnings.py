@@ -39,7 +39,7 @@ def test_preprocessed_references_are_reported() -> None:
     assert message.startswith("reference: 100% of the lines look tokenized")
 
 
-def test_few_lines_reports_the_interval() -> None:
+def test_few_lines_below_500_reports_the_interval() -> None:
     [message] = warnings.few_lines(499, 2.34)
     assert "499 lines are few: the 95% interval of BLEU is 2.3 to either side" in message
     assert warnings.few_lines(500, 2.34) == []
@@ -67,12 +67,12 @@ def test_different_tokenizers_are_named() -> None:
     ]
 
 
-def test_unicode_forms_that_differ_are_counted() -> None:
+def test_unicode_forms_different_from_reference_are_counted() -> None:
     plain = ["l'été est là", "un café noir"]
     nfd = [unicodedata.normalize("NFD", line) for line in plain]
     for hypotheses, references in ((plain, [nfd]), (nfd, [plain]), (nfd, [["x", "y"], plain])):
         [message] = warnings.unicode_forms("run", hypotheses, references)
         assert message.startswith("run: 3 of 6 words (50.0%) differ from the reference in their")
-    for same in ((plain, [plain]), (nfd, [nfd]), (nfd, [plain, nfd]), (nfd, [["x", "y"]])):
-        assert warnings.unicode_forms("run", *same) == []
+    for equal_texts in ((plain, [plain]), (nfd, [nfd]), (nfd, [plain, nfd]), (nfd, [["x", "y"]])):
+        assert warnings.unicode_forms("run", *equal_texts) == []
     assert warnings.unicode_forms("run", [], [[]]) == []

@@ -31,7 +31,9 @@ from nmt.evaluation.line_checks import (
         ("你是谁？", "Who are you?", {"question"}),
     ],
 )
-def test_sentence_kinds_by_example(source: str, reference: str, expected: set[str]) -> None:
+def test_sentence_kinds_of_examples_are_expected(
+    source: str, reference: str, expected: set[str]
+) -> None:
     results = sentence_kinds(source, reference)
     assert {kind for kind, holds in zip(SENTENCE_KINDS, results, strict=True) if holds} == expected
 
@@ -52,7 +54,7 @@ def test_sentence_kinds_by_example(source: str, reference: str, expected: set[st
         ("in 2023", "2023年", "２０２３年", {"numbers": (1, 1)}),
     ],
 )
-def test_count_copies_by_example(
+def test_count_copies_of_examples_is_expected(
     source: str, reference: str, hypothesis: str, expected: dict[str, tuple[int, int]]
 ) -> None:
     results = dict(zip(COPY_KINDS, count_copies(source, [reference], hypothesis), strict=True))
@@ -82,7 +84,7 @@ def test_count_copies_uses_numbers_of_any_reference() -> None:
         (" ".join([*map(str, range(21))] * 2), 0),
     ],
 )
-def test_count_repeated_words_by_example(line: str, count: int) -> None:
+def test_count_repeated_words_of_examples_is_expected(line: str, count: int) -> None:
     assert count_repeated_words(line.split()) == count
 
 
@@ -124,7 +126,9 @@ def failed_checks(
         ("the red dog ran under 7 old trees .", {"new number"}),
     ],
 )
-def test_check_line_by_example(hypothesis: str, expected: set[str]) -> None:
+def test_check_line_of_examples_reports_expected_errors(
+    hypothesis: str, expected: set[str]
+) -> None:
     assert failed_checks(hypothesis) == expected
 
 
@@ -165,6 +169,6 @@ def test_check_line_accepts_repetition_of_the_reference() -> None:
     assert failed_checks("no no no , he cried , no no no", reference) == set()
 
 
-def test_word_tokenizer_equals_bleus() -> None:
+def test_word_tokenizer_equals_tokenizer_of_bleu() -> None:
     assert word_tokenizer("en")("Hello, world! ") == ["Hello", ",", "world", "!"]
     assert word_tokenizer("zh")("我喜欢你") == ["我", "喜", "欢", "你"]

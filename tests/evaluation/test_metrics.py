@@ -59,10 +59,10 @@ def test_scores_newstest_references_equal_sacrebleu(tmp_path: Path) -> None:
     systems = [with_faults(references[0], 0.2, seed=1), with_faults(references[1], 0.2, seed=2)]
     for hypotheses in systems:
         output = sacrebleu_command(tmp_path, [hypotheses], references, "-w", "9", "-f", "json")
-        ours = score(hypotheses, references, "de")
-        scores = [round(value, 9) for value in (ours.bleu, ours.chrf, ours.ter)]
+        result = score(hypotheses, references, "de")
+        scores = [round(value, 9) for value in (result.bleu, result.chrf, result.ter)]
         assert scores == [row["score"] for row in json.loads(output)]
-        assert list(ours.signatures.values()) == [row["signature"] for row in json.loads(output)]
+        assert list(result.signatures.values()) == [row["signature"] for row in json.loads(output)]
 
 
 def test_scores_japanese_equal_sacrebleu_command(tmp_path: Path) -> None:
@@ -74,9 +74,11 @@ def test_scores_japanese_equal_sacrebleu_command(tmp_path: Path) -> None:
     )
     flags = ("-w", "9", "--tokenize", "ja-mecab", "-f", "json")
     rows = json.loads(sacrebleu_command(tmp_path, [hypotheses], [references], *flags))
-    ours = score(hypotheses, [references], "ja")
-    assert [round(n, 9) for n in (ours.bleu, ours.chrf, ours.ter)] == [r["score"] for r in rows]
-    assert ours.signatures["bleu"] == rows[0]["signature"]
+    scores = score(hypotheses, [references], "ja")
+    assert [round(n, 9) for n in (scores.bleu, scores.chrf, scores.ter)] == [
+        r["score"] for r in rows
+    ]
+    assert scores.signatures["bleu"] == rows[0]["signature"]
 
 
 @pytest.mark.parametrize("language", ["de", "zh"])
@@ -87,15 +89,15 @@ def test_scores_equal_sacrebleu_command(
     tokenize = bleu_tokenizer(language)[0]
     flags = ("-w", "9", "--tokenize", tokenize, "-f", "json")
     rows = json.loads(sacrebleu_command(tmp_path, [HYPOTHESES], references, *flags))
-    theirs = {row["name"].lower(): row for row in rows}
-    ours = score(HYPOTHESES, references, language)
+    sacrebleu_rows = {row["name"].lower(): row for row in rows}
+    scores = score(HYPOTHESES, references, language)
     if len(references) == 1:
-        assert corpus_bleu(HYPOTHESES, REFERENCES, language) == ours.bleu
-    assert round(ours.bleu, 9) == theirs["bleu"]["score"]
-    assert round(ours.chrf, 9) == theirs["chrf2"]["score"]
-    assert round(ours.ter, 9) == theirs["ter"]["score"]
-    signatures = (theirs["bleu"], theirs["chrf2"], theirs["ter"])
-    assert list(ours.signatures.values()) == [row["signature"] for row in signatures]
+        assert corpus_bleu(HYPOTHESES, REFERENCES, language) == scores.bleu
+    assert round(scores.bleu, 9) == sacrebleu_rows["bleu"]["score"]
+    assert round(scores.chrf, 9) == sacrebleu_rows["chrf2"]["score"]
+    assert round(scores.ter, 9) == sacrebleu_rows["ter"]["score"]
+    signatures = (sacrebleu_rows["bleu"], sacrebleu_rows["chrf2"], sacrebleu_rows["ter"])
+    assert list(scores.signatures.values()) == [row["signature"] for row in signatures]
 
 
 def fake_find_spec(*modules: str) -> Callable[[str], object]:
@@ -129,7 +131,7 @@ PUBLISHED_CASES = [
 
 
 @pytest.mark.parametrize(("pair", "system"), PUBLISHED_CASES)
-def test_scores_equal_published_ones_to_the_last_digit(
+def test_scores_of_published_outputs_equal_published_scores(
     pair: str, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The published scores count a byte order mark as a character."""
@@ -164,7 +166,7 @@ def test_bleu_tokenizer_chinese_is_reported(language: str) -> None:
     ("language", "name", "module"),
     [("ja", "ja-mecab", "MeCab"), ("ja_JP", "ja-mecab", "MeCab"), ("ko", "ko-mecab", "mecab_ko")],
 )
-def test_bleu_tokenizer_cjk_needs_a_package(
+def test_bleu_tokenizer_cjk_without_package_is_char(
     language: str, name: str, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", fake_find_spec(module))

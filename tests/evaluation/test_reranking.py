@@ -66,8 +66,8 @@ def tuning_case(seed: int) -> tuple[list[list[float]], list[np.ndarray], list[np
         metric._ref_cache = metric._cache_references([[ref] * 4])
         stats.append(np.array(metric._extract_corpus_statistics(texts, None), float))
         scores.append(sorted(rng.normal(size=4).tolist(), reverse=True))
-        good = stats[-1][:, 2] + rng.normal(size=4)
-        features.append(np.stack([rng.normal(size=4), good], 1))
+        informative = stats[-1][:, 2] + rng.normal(size=4)
+        features.append(np.stack([rng.normal(size=4), informative], 1))
     return scores, features, stats
 
 
@@ -76,32 +76,32 @@ def test_tune_weights_is_as_good_as_a_fine_grid(seed: int) -> None:
     scores, features, stats = tuning_case(seed)
 
     def bleu(weights: np.ndarray) -> float:
-        chosen = [
+        best_stats = [
             line_stats[rank(line, columns, weights)[0]]
             for line, columns, line_stats in zip(scores, features, stats, strict=True)
         ]
-        return float(bleu_from_statistics(np.sum(chosen, 0)[None])[0])
+        return float(bleu_from_statistics(np.sum(best_stats, 0)[None])[0])
 
-    tuned = tune_weights(scores, features, stats)
+    result = tune_weights(scores, features, stats)
     grid = max(bleu(np.array(pair)) for pair in product(np.linspace(-4, 4, 33), repeat=2))
-    assert tuned.before == bleu(np.zeros(2))
-    assert tuned.after == pytest.approx(bleu(tuned.weights))
-    assert tuned.after >= grid - 0.3
-    assert tuned.after > tuned.before + 5
-    assert tuned.weights[1] > 0
+    assert result.before == bleu(np.zeros(2))
+    assert result.after == pytest.approx(bleu(result.weights))
+    assert result.after >= grid - 0.3
+    assert result.after > result.before + 5
+    assert result.weights[1] > 0
 
 
 def test_tune_weights_single_hypothesis_keeps_zero_weights() -> None:
-    tuned = tune_weights([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
-    assert tuned.weights.tolist() == [0, 0]
+    result = tune_weights([[0.0]], [np.ones((1, 2))], [np.arange(10.0)[None]])
+    assert result.weights.tolist() == [0, 0]
 
 
 def test_tune_weights_ties_choose_the_first_hypothesis() -> None:
     """The second hypothesis is right, but the features are equal."""
-    wrong = np.array([4.0, 4, 0, 0, 0, 0, 4, 3, 2, 1])
-    right = np.array([4.0, 4, 4, 3, 2, 1, 4, 3, 2, 1])
-    tuned = tune_weights([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong, right])])
-    assert tuned.before == tuned.after == 0
+    wrong_stats = np.array([4.0, 4, 0, 0, 0, 0, 4, 3, 2, 1])
+    right_stats = np.array([4.0, 4, 4, 3, 2, 1, 4, 3, 2, 1])
+    result = tune_weights([[-1.0, -1.0]], [np.ones((2, 1))], [np.stack([wrong_stats, right_stats])])
+    assert result.before == result.after == 0
 
 
 def test_bleu_from_statistics_equals_sacrebleu() -> None:
@@ -150,12 +150,12 @@ def test_feature_matrices_append_the_length() -> None:
     assert second.tolist() == [[3, 1]]
 
 
-def test_weights_survive_writing_and_reading(tmp_path: Path) -> None:
+def test_weights_written_and_read_are_equal(tmp_path: Path) -> None:
     file = tmp_path / "weights.json"
     names = ["model 1", "length"]
-    tuned = tune_weights(*tuning_case(1))
-    write_weights(file, names, tuned)
-    assert read_weights(file, names).tolist() == tuned.weights.tolist()
+    result = tune_weights(*tuning_case(1))
+    write_weights(file, names, result)
+    assert read_weights(file, names).tolist() == result.weights.tolist()
     with pytest.raises(DataError, match="has weights of model 1, length; the scorers given are"):
         read_weights(file, ["length"])
     for text in ("{", '{"weights": 3}', '{"weights": {"length": "x"}}', "[]"):

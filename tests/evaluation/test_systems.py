@@ -33,7 +33,7 @@ def make_test_set(language: str, tags: dict[str, str]) -> TestSet:
 make_test_set.__test__ = False  # type: ignore[attr-defined]
 
 
-def test_check_multilingual_model_requires_a_target_tag(tmp_path: Path) -> None:
+def test_system_check_multilingual_model_requires_target_tag(tmp_path: Path) -> None:
     multilingual = make_system(tmp_path, MULTILINGUAL)
     multilingual.check(make_test_set("fr", {"tgt_lang": "fr"}))
     with pytest.raises(
@@ -46,11 +46,11 @@ def test_check_multilingual_model_requires_a_target_tag(tmp_path: Path) -> None:
         multilingual.check(make_test_set("es", {"tgt_lang": "es"}))
 
 
-def test_check_accepts_tags_of_the_config(tmp_path: Path) -> None:
+def test_system_check_accepts_tags_of_the_config(tmp_path: Path) -> None:
     make_system(tmp_path, MULTILINGUAL, "decode.tags.tgt_lang=fr").check(make_test_set("fr", {}))
 
 
-def test_check_ignores_tags_unknown_to_the_model(tmp_path: Path) -> None:
+def test_system_check_ignores_tags_unknown_to_the_model(tmp_path: Path) -> None:
     bilingual = make_system(tmp_path, BILINGUAL)
     bilingual.check(make_test_set("de", {"tgt_lang": "de"}))
     with pytest.raises(ConfigError, match="translates into de, the test set news is in fr"):

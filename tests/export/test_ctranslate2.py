@@ -36,15 +36,15 @@ MODELS: list[dict[str, Any]] = [
 def test_ctranslate2_greedy_search_and_scores_equal_nmt(
     model: dict[str, Any], tmp_path: Path
 ) -> None:
-    ours, config = make_engine(1, **model)
-    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
-    theirs = CTranslate2Engine(tmp_path, ours.tokenizers, ours.settings, threads=1)
+    engine, config = make_engine(1, **model)
+    write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, None)
+    exported = CTranslate2Engine(tmp_path, engine.tokenizers, engine.settings, threads=1)
     sources = random_sources(20)
-    translations, expected = theirs.search(sources), ours.search(sources)
+    translations, expected = exported.search(sources), engine.search(sources)
     assert [best.tokens for [best] in translations] == [best.tokens for [best] in expected]
     assert len({tuple(best.tokens) for [best] in translations}) > 3, "the model is too uniform"
     pairs = [(source, sources[i - 1]) for i, source in enumerate(sources)]
-    for expected_score, score in zip(ours.score(pairs), theirs.score(pairs), strict=True):
+    for expected_score, score in zip(engine.score(pairs), exported.score(pairs), strict=True):
         assert score.tokens == expected_score.tokens
         assert score.log_prob == pytest.approx(expected_score.log_prob, rel=1e-4, abs=1e-4)
 
@@ -54,51 +54,55 @@ def test_ctranslate2_greedy_search_and_scores_equal_nmt(
 def test_write_ctranslate2_keeps_the_model_unchanged(
     quantization: str | None, tie: str, tmp_path: Path
 ) -> None:
-    ours, config = make_engine(1, tie=tie)
-    before = {name: weight.clone() for name, weight in ours.model.state_dict().items()}
-    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, quantization)
-    after = ours.model.state_dict()
-    assert [name for name in before if not after[name].equal(before[name])] == []
+    engine, config = make_engine(1, tie=tie)
+    weights = {name: weight.clone() for name, weight in engine.model.state_dict().items()}
+    write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, quantization)
+    new_weights = engine.model.state_dict()
+    assert [name for name in weights if not new_weights[name].equal(weights[name])] == []
 
 
 def test_ctranslate2_best_of_beam_equals_nmt(tmp_path: Path) -> None:
-    ours, config = make_engine(4, eos_bias=1.8, positions="rotary")
-    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
-    theirs = CTranslate2Engine(tmp_path, ours.tokenizers, ours.settings, threads=2)
+    engine, config = make_engine(4, eos_bias=1.8, positions="rotary")
+    write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, None)
+    exported = CTranslate2Engine(tmp_path, engine.tokenizers, engine.settings, threads=2)
     sources = random_sources(40)
-    translations, expected = theirs.search(sources, 2), ours.search(sources)
+    translations, expected = exported.search(sources, 2), engine.search(sources)
     unlimited = [  # at the length limit nmt adds eos and CTranslate2 does not
-        (best_two, mine)
-        for source, best_two, [mine] in zip(sources, translations, expected, strict=True)
-        if len(mine.tokens) + 1 < ours.length_limit(len(source))
+        (best_two, expected_best)
+        for source, best_two, [expected_best] in zip(sources, translations, expected, strict=True)
+        if len(expected_best.tokens) + 1 < engine.length_limit(len(source))
     ]
-    assert len({tuple(mine.tokens) for _, mine in unlimited}) > 3, "the model is too uniform"
-    for (best, second), mine in unlimited:
-        assert best.tokens == mine.tokens
-        assert best.log_prob == pytest.approx(mine.log_prob, abs=1e-4)
+    assert len({tuple(expected_best.tokens) for _, expected_best in unlimited}) > 3, (
+        "the model is too uniform"
+    )
+    for (best, second), expected_best in unlimited:
+        assert best.tokens == expected_best.tokens
+        assert best.log_prob == pytest.approx(expected_best.log_prob, abs=1e-4)
         assert best.score >= second.score
 
 
 @pytest.mark.parametrize("ratio", [0.1, 3.0])
 def test_ctranslate2_log_prob_excludes_length_penalty(ratio: float, tmp_path: Path) -> None:
-    """Also at the length limit, where CTranslate2 does not score eos."""
-    ours, config = make_engine(1, positions="rotary")
-    write_ctranslate2(transformer_of(ours), config, ours.tokenizers, tmp_path, None)
-    settings = ours.settings.model_copy(update={"length_penalty": 1.0, "max_length_ratio": ratio})
-    theirs = CTranslate2Engine(tmp_path, ours.tokenizers, settings, threads=1)
-    plain = settings.model_copy(update={"length_penalty": 0.0})
-    unpenalised = CTranslate2Engine(tmp_path, ours.tokenizers, plain, threads=1)
+    """This holds at the length limit too, where CTranslate2 does not score eos."""
+    engine, config = make_engine(1, positions="rotary")
+    write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, None)
+    settings = engine.settings.model_copy(update={"length_penalty": 1.0, "max_length_ratio": ratio})
+    penalized = CTranslate2Engine(tmp_path, engine.tokenizers, settings, threads=1)
+    plain_settings = settings.model_copy(update={"length_penalty": 0.0})
+    unpenalized = CTranslate2Engine(tmp_path, engine.tokenizers, plain_settings, threads=1)
     sources = random_sources(20)
-    for [one], [other] in zip(theirs.search(sources), unpenalised.search(sources), strict=True):
-        assert one.tokens == other.tokens
-        assert one.log_prob == pytest.approx(other.log_prob, rel=1e-4)
-        assert one.score > one.log_prob
+    for [best], [unpenalized_best] in zip(
+        penalized.search(sources), unpenalized.search(sources), strict=True
+    ):
+        assert best.tokens == unpenalized_best.tokens
+        assert best.log_prob == pytest.approx(unpenalized_best.log_prob, rel=1e-4)
+        assert best.score > best.log_prob
 
 
 @pytest.mark.parametrize(
     ("model", "setting"), [({"decoder": "ssru"}, "decoder"), ({"deepnorm": True}, "deepnorm")]
 )
-def test_unsupported_settings_of_ctranslate2(model: dict[str, Any], setting: str) -> None:
+def test_unsupported_settings_of_ctranslate2_are_named(model: dict[str, Any], setting: str) -> None:
     _, config = make_engine(1, norm_place="post", **model)
     [(key, reason)] = unsupported_settings(config, "ctranslate2")
     assert key == setting

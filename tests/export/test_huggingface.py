@@ -28,35 +28,35 @@ MODELS: list[dict[str, Any]] = [
 def write_without_tokenizer(
     model: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    ours, config = make_engine(1, norm_place="post", **model)
+    engine, config = make_engine(1, norm_place="post", **model)
     monkeypatch.setattr("nmt.export.huggingface.write_tokenizer", lambda *_: None)
-    write_huggingface(transformer_of(ours), config, ours.settings, ours.tokenizers, folder)
-    return ours
+    write_huggingface(transformer_of(engine), config, engine.settings, engine.tokenizers, folder)
+    return engine
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: "-".join(map(str, model.values())))
 def test_huggingface_logits_equal_nmt(
     model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = write_without_tokenizer(model, tmp_path, monkeypatch)
+    engine = write_without_tokenizer(model, tmp_path, monkeypatch)
     marian = transformers.MarianMTModel.from_pretrained(str(tmp_path))
     src = torch.tensor([[7, 8, 9, 10, EOS]])
     tgt_in = torch.tensor([[BOS, 5, 30, 6]])
     with torch.inference_mode():
         expected = marian(src, decoder_input_ids=tgt_in).logits
-        memory = ours.model.encode(src, torch.tensor([5]))
-        hidden, _ = ours.model.decode(memory, tgt_in)
-        logits = ours.model.output.logits(hidden)
+        memory = engine.model.encode(src, torch.tensor([5]))
+        hidden, _ = engine.model.decode(memory, tgt_in)
+        logits = engine.model.output.logits(hidden)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_huggingface_greedy_search_equals_nmt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = write_without_tokenizer({"tie": "all"}, tmp_path, monkeypatch)
-    theirs = MarianEngine(tmp_path, ours.tokenizers, ours.settings)
+    engine = write_without_tokenizer({"tie": "all"}, tmp_path, monkeypatch)
+    exported = MarianEngine(tmp_path, engine.tokenizers, engine.settings)
     sources = random_sources(10)
-    translations, expected = theirs.search(sources), ours.search(sources)
+    translations, expected = exported.search(sources), engine.search(sources)
     assert [best.tokens for [best] in translations] == [best.tokens for [best] in expected]
     assert len({tuple(best.tokens) for [best] in translations}) > 3
 
@@ -69,9 +69,9 @@ def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> Non
     tgt = src if joint else Tokenizer(train_tokenizer(text[::-1], settings, False, "tgt"))
     write_tokenizer(Tokenizers(src, tgt), tmp_path)
     with pytest.warns(UserWarning, match="sacremoses"):
-        theirs = transformers.MarianTokenizer.from_pretrained(str(tmp_path))
+        exported = transformers.MarianTokenizer.from_pretrained(str(tmp_path))
     for line in [*text, "", " x ", "café 😀 中"]:
-        assert theirs(line).input_ids == [*src.encode([line])[0], src.eos]
+        assert exported(line).input_ids == [*src.encode([line])[0], src.eos]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> Non
         ({"norm_place": "post", "num_kv_heads": 1}, "num_kv_heads"),
     ],
 )
-def test_unsupported_settings_of_huggingface(model: dict[str, Any], setting: str) -> None:
+def test_unsupported_settings_of_huggingface_are_named(model: dict[str, Any], setting: str) -> None:
     _, config = make_engine(1, **model)
     assert [key for key, _ in unsupported_settings(config, "huggingface")] == [setting]

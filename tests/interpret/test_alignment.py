@@ -68,7 +68,7 @@ def test_score_alignments_equals_hand_computation() -> None:
     assert score_alignments([set()], [gold]).aer == 1.0
 
 
-def test_grow_diag_final_and_by_hand() -> None:
+def test_grow_diag_final_and_equals_hand_computation() -> None:
     forward = {(0, 0), (1, 1), (2, 1), (4, 4)}
     backward = {(0, 0), (1, 1), (1, 2), (5, 3), (5, 4)}
     # (2, 1) and (1, 2) touch (1, 1) with one free word each; (4, 4) has two, then (5, 4) only one
@@ -88,11 +88,11 @@ def test_grow_diag_final_and_is_within_the_union() -> None:
         forward, backward = (
             {(rng.randrange(6), rng.randrange(6)) for _ in range(rng.randrange(9))} for _ in "ab"
         )
-        grown = grow_diag_final_and(forward, backward)
-        assert forward & backward <= grown <= forward | backward
+        links = grow_diag_final_and(forward, backward)
+        assert forward & backward <= links <= forward | backward
         assert grow_diag_final_and(forward, forward) == forward
-        for s, t in (forward | backward) - grown:  # omitted links have an aligned word
-            assert s in {a for a, _ in grown} or t in {b for _, b in grown}
+        for s, t in (forward | backward) - links:  # omitted links have an aligned word
+            assert s in {a for a, _ in links} or t in {b for _, b in links}
     assert list(SYMMETRIZATIONS) == ["grow-diag-final-and", "intersection"]
 
 
@@ -101,8 +101,8 @@ def test_format_pharaoh_sorts_links() -> None:
     assert format_pharaoh(set()) == ""
 
 
-def test_diagnose_attention_by_hand() -> None:
-    """Source: attended once, by all, never, end. Target: three words and the end."""
+def test_diagnose_attention_equals_hand_computation() -> None:
+    """One word attends to the first source word, all to the second, and none to the third."""
     weights = np.array([[0.5, 0.5, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
     diagnosis = diagnose_attention(weights)
     assert diagnosis.dropped == [2]

@@ -42,10 +42,10 @@ def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
 
 @pytest.mark.slow
 def test_attention_aligns_better_than_ibm_model_1(explainer: Explainer) -> None:
-    ours = aer([hard_alignment(e.by_words) for e in explainer.explain_pairs(pairs()) if e])
+    model_aer = aer([hard_alignment(e.by_words) for e in explainer.explain_pairs(pairs()) if e])
     train = list(read_pairs(DEMO / "train.en", DEMO / "train.fr"))
-    assert ours <= 0.10
-    assert ours < aer(ibm1.align(train, pairs()))
+    assert model_aer <= 0.10
+    assert model_aer < aer(ibm1.align(train, pairs()))
 
 
 @pytest.mark.slow
@@ -56,5 +56,5 @@ def test_attention_reverses_noun_phrases(explainer: Explainer) -> None:
     weights, source, target = explanation.view(pieces=False)
     positions = [target.index(word) for word in ("zone", "économique", "européenne")]
     assert positions == sorted(positions)
-    attended = [source[weights[position].argmax()] for position in positions]
-    assert attended == ["Area", "Economic", "European"]
+    attended_words = [source[weights[position].argmax()] for position in positions]
+    assert attended_words == ["Area", "Economic", "European"]

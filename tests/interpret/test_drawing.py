@@ -23,28 +23,28 @@ WEIGHTS = np.array([[0.85, 0.6, 0.3], [0.12, 0.05, 0.0]])
 
 
 def test_draw_heatmap_shades_by_weight() -> None:
-    drawn = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
-    assert drawn.split("\n") == ["      a   long c", "first ███ ▓▓▓  ▒▒▒", "    x ░░░"]
+    heatmap = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
+    assert heatmap.split("\n") == ["      a   long c", "first ███ ▓▓▓  ▒▒▒", "    x ░░░"]
 
 
 def test_draw_heatmap_wide_characters_stay_aligned() -> None:
     source = ["日本語", "e\u0301te\u0301", FAMILY, "z"]
-    drawn = draw_heatmap(
+    heatmap_lines = draw_heatmap(
         np.eye(4), source, ["経済", "no\u0308", "🇫🇷", "z"], 80, use_colour=False
     ).split("\n")
-    begins = [cell_len(line[: line.index("█")]) for line in drawn[1:]]
-    header = drawn[0]
+    begins = [cell_len(line[: line.index("█")]) for line in heatmap_lines[1:]]
+    header = heatmap_lines[0]
     assert begins == [cell_len(header[: header.index(word)]) for word in source]
 
 
 def test_draw_heatmap_wraps_columns() -> None:
     source = [f"word{i}" for i in range(30)]
-    drawn = draw_heatmap(np.eye(30), source, source, 50, use_colour=False)
-    assert all(cell_len(line) <= 50 for line in drawn.split("\n"))
-    blocks = drawn.split("\n\n")
+    heatmap = draw_heatmap(np.eye(30), source, source, 50, use_colour=False)
+    assert all(cell_len(line) <= 50 for line in heatmap.split("\n"))
+    blocks = heatmap.split("\n\n")
     assert [word for block in blocks for word in block.split("\n")[0].split()] == source
     assert all(block.count("\n") == 30 for block in blocks)
-    assert drawn.count("███") == 30
+    assert heatmap.count("███") == 30
 
 
 def test_draw_heatmap_narrow_line_has_one_column() -> None:
@@ -53,20 +53,20 @@ def test_draw_heatmap_narrow_line_has_one_column() -> None:
 
 def test_draw_heatmap_colour_changes_only_colour() -> None:
     plain = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=False)
-    painted = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=True)
-    assert painted != plain
-    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+    coloured = draw_heatmap(WEIGHTS, ["a", "long", "c"], ["first", "x"], 80, use_colour=True)
+    assert coloured != plain
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
 
 
 @pytest.mark.parametrize(
-    ("word", "shown"),
+    ("word", "label"),
     [
         ("a\tb\x1b[2J", "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}[2J"),
         ("👨\u200d👩", "👨\u200d👩"),
     ],
 )
-def test_display_label_replaces_control_characters(word: str, shown: str) -> None:
-    assert display_label(word) == shown
+def test_display_label_replaces_control_characters(word: str, label: str) -> None:
+    assert display_label(word) == label
 
 
 @pytest.mark.parametrize("word", ["x" * 500, "語" * 100])
@@ -101,7 +101,7 @@ def test_step_tables_show_each_head_of_the_layer() -> None:
     assert text.count("layer 2, head 3 ") == text.count("layer") == 2
 
 
-def test_by_words_sums_source_and_averages_target_pieces() -> None:
+def test_explanation_by_words_sums_source_and_averages_target() -> None:
     explanation = make_explanation([["▁a", "b"], ["▁c"]], [["▁x", "y", "z"], ["▁w"]])
     pieces, words = explanation.weights, explanation.by_words
     assert words.shape == (3, 3)
@@ -116,17 +116,17 @@ def test_explanation_page_has_all_numbers_and_no_links() -> None:
     assert not re.findall(r"https?:|//[a-z]|@import|\bsrc=|\bhref=|fetch\(|XMLHttp", content)
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', content, re.S)
     assert data
-    [stored] = json.loads(data[1])
-    assert stored["target"]["words"] == ["הכלב", FAMILY, "</s>"]
-    np.testing.assert_allclose(stored["weights"], explanation.trace.weights, atol=1e-5)
-    assert stored["scores"][0][0][0][0] is None
-    assert stored["beam"][0][1] == {"pieces": ["lost"], "log_prob": -2.5, "kept": False}
+    [page_explanation] = json.loads(data[1])
+    assert page_explanation["target"]["words"] == ["הכלב", FAMILY, "</s>"]
+    np.testing.assert_allclose(page_explanation["weights"], explanation.trace.weights, atol=1e-5)
+    assert page_explanation["scores"][0][0][0][0] is None
+    assert page_explanation["beam"][0][1] == {"pieces": ["lost"], "log_prob": -2.5, "kept": False}
 
 
-def test_as_dict_survives_json() -> None:
+def test_explanation_as_dict_survives_json() -> None:
     explanation = make_explanation([["a"]], [["b"]])
-    again = json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
-    np.testing.assert_allclose(again["softmax"], explanation.trace.softmax, rtol=1e-6)
+    loaded = json.loads(json.dumps(explanation.as_dict(), allow_nan=False))
+    np.testing.assert_allclose(loaded["softmax"], explanation.trace.softmax, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])

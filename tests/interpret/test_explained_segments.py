@@ -1,4 +1,4 @@
-"""Explanations of segments: words and attention are those of the line."""
+"""Explanations of lines in segments have the words and the attention of the line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ Build = Callable[[bool], Explainer]
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a function that builds an explainer of a model that reverses digits."""
     run = shutil.copytree(FROZEN, tmp_path_factory.mktemp("explain") / "run", symlinks=True)
-    loaded = load_explainer(RunDir(run), [], "cpu", top=2)
+    base_explainer = load_explainer(RunDir(run), [], "cpu", top=2)
 
     def make_explainer(by_sentence: bool) -> Explainer:
-        return Explainer(loaded.engine, top=2, splitter=LineSplitter(by_sentence=by_sentence))
+        return Explainer(
+            base_explainer.engine, top=2, splitter=LineSplitter(by_sentence=by_sentence)
+        )
 
     return make_explainer
 
@@ -73,15 +75,17 @@ def test_explain_pairs_truncates_long_lines(build: Build, monkeypatch: pytest.Mo
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 500)
     explainer = build(False)
     source = " ".join(f"{n % 10} 1 2." for n in range(30))
-    short, long, after = explainer.explain_pairs([("1 2", "2 1"), (source, source), ("1 2", "2 1")])
+    first, truncated, last = explainer.explain_pairs(
+        [("1 2", "2 1"), (source, source), ("1 2", "2 1")]
+    )
     assert explainer.truncated_lines == [2]
-    assert short is not None
-    assert after is not None
-    assert np.allclose(short.by_words, after.by_words, atol=1e-4)
-    assert long is not None
-    assert 1 < long.source.word_count < 90
-    assert source.startswith(long.source.text)
-    assert long.source.words[:-1] == long.source.text.split()
+    assert first is not None
+    assert last is not None
+    assert np.allclose(first.by_words, last.by_words, atol=1e-4)
+    assert truncated is not None
+    assert 1 < truncated.source.word_count < 90
+    assert source.startswith(truncated.source.text)
+    assert truncated.source.words[:-1] == truncated.source.text.split()
 
 
 def test_explain_pair_segments_index_words_of_the_line(
@@ -96,6 +100,6 @@ def test_explain_pair_segments_index_words_of_the_line(
     for segment in segments:
         assert segment.explanation is not None
         assert segment.source_word == segment.target_word
-        first, *others = segment.explanation.source.words[:-1]
+        first, *later_words = segment.explanation.source.words[:-1]
         assert words[segment.source_word].endswith(first) or first in words[segment.source_word]
-        assert words[segment.source_word + 1 :][: len(others)][:-1] == others[:-1]
+        assert words[segment.source_word + 1 :][: len(later_words)][:-1] == later_words[:-1]

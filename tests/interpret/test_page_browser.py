@@ -41,16 +41,16 @@ def depths(browser: Any, selector: str) -> list[float]:
     return [depth(element) for element in find(browser, selector)]
 
 
-def displayed(weights: Any) -> list[float]:
+def expected_depths(weights: Any) -> list[float]:
     return pytest.approx([float(w) if w > 0.004 else 0.0 for w in weights], abs=0.006)
 
 
 def test_browser_heat_map_shows_words_and_pieces(page: Any) -> None:
     labels = [element.text for element in find(page, "#grid tbody th")]
     assert labels == ["▁zone", "▁économique", "</s>"]
-    assert depths(page, "#grid td") == displayed(SENTENCES[0].by_words.flatten())
+    assert depths(page, "#grid td") == expected_depths(SENTENCES[0].by_words.flatten())
     find(page, "#merge")[0].click()
-    assert depths(page, "#grid td") == displayed(SENTENCES[0].weights.flatten())
+    assert depths(page, "#grid td") == expected_depths(SENTENCES[0].weights.flatten())
     assert len(find(page, "#source .token")) == 5
 
 
@@ -60,14 +60,14 @@ def test_browser_highlights_attention_of_a_word(page: Any) -> None:
     weights = SENTENCES[0].by_words
     token = find(page, "#target .token")[1]
     ActionChains(page).move_to_element(token).perform()
-    assert depths(page, "#source .token") == displayed(weights[1])
+    assert depths(page, "#source .token") == expected_depths(weights[1])
     ActionChains(page).move_to_element(find(page, "#sentence")[0]).perform()
     assert depths(page, "#source .token") == [0.0] * 4
     token.click()
     ActionChains(page).move_to_element(find(page, "#sentence")[0]).perform()
-    assert depths(page, "#source .token") == displayed(weights[1])
+    assert depths(page, "#source .token") == expected_depths(weights[1])
     ActionChains(page).move_to_element(find(page, "#source .token")[2]).perform()
-    assert depths(page, "#target .token") == displayed(weights[:, 2])
+    assert depths(page, "#target .token") == expected_depths(weights[:, 2])
 
 
 def test_browser_steps_forward_and_back(page: Any) -> None:
@@ -97,10 +97,10 @@ def test_browser_selects_sentence_layer_and_head(page: Any) -> None:
     choose(page, "sentence", 1)
     weights = SENTENCES[1].trace.weights
     assert find(page, "#layer")[0].is_displayed()
-    assert depths(page, "#grid td") == displayed(weights[1].mean(0).flatten())
+    assert depths(page, "#grid td") == expected_depths(weights[1].mean(0).flatten())
     choose(page, "layer", 0)
     choose(page, "head", 2)
-    assert depths(page, "#grid td") == displayed(weights[0, 2].flatten())
+    assert depths(page, "#grid td") == expected_depths(weights[0, 2].flatten())
 
 
 def test_browser_explanation_respects_text_direction(page: Any) -> None:

@@ -72,15 +72,20 @@ def targets_of(shortlist: Shortlist, token: int) -> set[int]:
 
 @pytest.mark.parametrize("buffer_size", [1, shortlist_training.MAX_BUFFERED_WEIGHTS])
 @pytest.mark.parametrize(
-    ("best", "of_a", "of_b"), [(1, {U}, {V}), (2, {U, W}, {U, V}), (3, {U, V, W}, {U, V})]
+    ("best", "targets_of_a", "targets_of_b"),
+    [(1, {U}, {V}), (2, {U, W}, {U, V}), (3, {U, V, W}, {U, V})],
 )
 def test_learn_shortlist_keeps_best_targets(
-    best: int, of_a: set[int], of_b: set[int], buffer_size: int, monkeypatch: pytest.MonkeyPatch
+    best: int,
+    targets_of_a: set[int],
+    targets_of_b: set[int],
+    buffer_size: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shortlist_training, "MAX_BUFFERED_WEIGHTS", buffer_size)
     monkeypatch.setattr(shortlist_training, "WINDOW", 1)
     shortlist = learn_from_pairs(best)
-    assert (targets_of(shortlist, A), targets_of(shortlist, B)) == (of_a, of_b)
+    assert (targets_of(shortlist, A), targets_of(shortlist, B)) == (targets_of_a, targets_of_b)
 
 
 def test_learn_shortlist_allows_copies() -> None:
