@@ -9,13 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt, write_pairs
-from dataset_site import catalogue_of, pages
 from filelock import FileLock
-from tinyruns import Digits, Tiny, digit_strings, make_tiny
-from webserver import Site, serving
 
 from nmt.data.datasets import catalogue, download
+from tests.support.command_line import Result, done, nmt, write_pairs
+from tests.support.dataset_site import catalogue_of, pages
+from tests.support.tiny_runs import Digits, Tiny, digit_strings, make_tiny
+from tests.support.web_server import Site, serving
 
 DIGITS = """\
 data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}

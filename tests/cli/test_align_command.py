@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings, write_lines
-from tinyruns import Digits, Tiny
 
 from nmt.decoding.lines import pair_splitting
+from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.tiny_runs import Digits, Tiny
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from commandline import Result, done, nmt, settings, write_lines
 from safetensors.torch import load_file
-from tinyruns import Tiny, make_exportable, make_tiny
 
 from nmt.core.manifest import write_manifest
 from nmt.core.run_dir import RunDir
+from tests.support.command_line import Result, done, nmt, settings, write_lines
+from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 KEPT = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"

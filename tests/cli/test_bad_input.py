@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt, settings, write_lines
-from tinyruns import Digits, Tiny
+
+from tests.support.command_line import Result, done, nmt, settings, write_lines
+from tests.support.tiny_runs import Digits, Tiny
 
 
 def assert_refused(result: Result, *parts: str, lines: int = 1) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from commandline import done, nmt, settings
-from tinyruns import Tiny
+
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 MORE = settings(train__max_updates=3)
 

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from commandline import done, nmt, settings, write_pairs
-from tinyruns import Tiny, digit_strings
+
+from tests.support.command_line import done, nmt, settings, write_pairs
+from tests.support.tiny_runs import Tiny, digit_strings
 
 EVERY = settings(train__validate_every=1, train__keep_last=9, train__keep_best=9)
 MORE = [*EVERY, "--resume", "--accept-changes", *settings(train__max_updates=4)]

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings, write_lines
-from tinyruns import Tiny
+
+from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.tiny_runs import Tiny
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 

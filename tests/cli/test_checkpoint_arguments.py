@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings
-from tinyruns import Tiny, make_exportable
 
 import nmt as package
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny, make_exportable
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commandline import done, nmt, settings, write_lines
-from nastytext import demo_lines
-from tinyruns import Tiny
+from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.data.difficult_text import demo_lines
+from tests.support.tiny_runs import Tiny
 
 FILTERS = settings(data__clean="{entities: true, duplicates: pair}")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from commandline import done, nmt, settings
-from tinyruns import Tiny
-
 from nmt.config.loader import load_config
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 
 def test_config_show_marks_defaults(tiny: Tiny) -> None:

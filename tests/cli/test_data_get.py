@@ -8,11 +8,20 @@ import re
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt
-from dataset_site import BOTH_GZ, EN, EN_GZ, FR, FR_GZ, assert_refused, read_files, sha256
-from webserver import Page, Site, serving
 
 from nmt.data.datasets import catalogue, download
+from tests.support.command_line import done, nmt
+from tests.support.dataset_site import (
+    BOTH_GZ,
+    EN,
+    EN_GZ,
+    FR,
+    FR_GZ,
+    assert_refused,
+    read_files,
+    sha256,
+)
+from tests.support.web_server import Page, Site, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 MULTI30K = ROOT / ".." / "shared" / "corpora" / "multi30k"

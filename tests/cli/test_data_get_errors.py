@@ -15,12 +15,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from commandline import done, environment, nmt
-from dataset_site import EN, EN_GZ, FR, HEAD, assert_refused, read_files, sha256
-from webserver import Page, Site
 
 from nmt.core import files
 from nmt.data.datasets import catalogue
+from tests.support.command_line import done, environment, nmt
+from tests.support.dataset_site import EN, EN_GZ, FR, HEAD, assert_refused, read_files, sha256
+from tests.support.web_server import Page, Site
 
 
 def test_get_wrong_checksum_deletes_the_download(site: Site, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings
-from tinyruns import Tiny
 
 from nmt.core.console import format_size
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 
 def test_dry_run_prints_time_memory_and_disk(tiny: Tiny) -> None:

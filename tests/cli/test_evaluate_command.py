@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings, write_lines
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
-from tinyruns import Digits, Tiny
 
 from nmt.core.manifest import write_manifest
 from nmt.evaluation.reports.report import EvaluationReport
+from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.tiny_runs import Digits, Tiny
 
 
 def difficult_text(digits: Digits) -> tuple[list[str], list[str]]:

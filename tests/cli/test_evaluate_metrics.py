@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from commandline import done, nmt, write_lines
-from systemlines import random_lines, with_faults
 
 from nmt.errors import ConfigError
 from nmt.evaluation import metrics
 from nmt.evaluation.metrics import corpus_scores, line_statistics, make_metrics, parse_metrics
+from tests.support.command_line import done, nmt, write_lines
+from tests.support.evaluation.system_outputs import random_lines, with_faults
 
 REFERENCE = [*random_lines(40, seed=3), "Größe zählt, nicht wahr?", ""]
 HYPOTHESES = [*with_faults(REFERENCE, 0.3, seed=4)]

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commandline import done, environment, nmt, settings, write_lines
-from tinyruns import Digits, Tiny
+
+from tests.support.command_line import done, environment, nmt, settings, write_lines
+from tests.support.tiny_runs import Digits, Tiny
 
 
 def test_explain_sentence_draws_its_attention(digits: Digits) -> None:

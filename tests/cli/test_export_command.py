@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt, settings
-from tinyruns import Tiny
+
+from tests.support.command_line import Result, done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 TRANSFORMER = {
     "arch": "transformer",

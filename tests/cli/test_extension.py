@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commandline import environment
-from tinyruns import Tiny
+
+from tests.support.command_line import environment
+from tests.support.tiny_runs import Tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORE = '''

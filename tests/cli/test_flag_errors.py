@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import nmt
-from tinyruns import Digits
 
 import nmt as api
 from nmt.config.loader import load_config
 from nmt.config.overrides import Override
 from nmt.errors import ConfigError, DeviceError
+from tests.support.command_line import nmt
+from tests.support.tiny_runs import Digits
 
 
 def refusal(*arguments: object) -> str:

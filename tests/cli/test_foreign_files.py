@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt, settings
-from tinyruns import Tiny, make_exportable
+
+from tests.support.command_line import Result, done, nmt, settings
+from tests.support.tiny_runs import Tiny, make_exportable
 
 FRESH = settings(train__max_updates=1)
 MINE = "keep me"

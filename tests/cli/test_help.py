@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import environment, nmt
 from typer.main import get_command
 
 from nmt import __version__
 from nmt.cli.app import app
+from tests.support.command_line import environment, nmt
 
 HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
 LIGHT = {

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from commandline import Result, environment
 
 from nmt import __version__
 from nmt.commands.tools.info import MODELS, TASKS
 from nmt.device import cpu
+from tests.support.command_line import Result, environment
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 

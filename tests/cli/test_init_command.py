@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from commandline import done, nmt, settings, write_lines
 
 from nmt.commands.training.init import recipe_config
 from nmt.config.loader import load_config
@@ -17,6 +16,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.config.schema import Config
 from nmt.training.planning.recipes import RECIPES, default_architecture, recipes_for
 from nmt.training.planning.training_speed import TrainingSpeed, measure_speed
+from tests.support.command_line import done, nmt, settings, write_lines
 
 WORDS = [f"{a}{b}{c}" for a in "bdfglm" for b in "aeiou" for c in ("n", "r", "s", "t", "lo", "mi")]
 FAST = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commandline import done, nmt, write_lines
-from tinyruns import Digits, Tiny
+from tests.support.command_line import done, nmt, write_lines
+from tests.support.tiny_runs import Digits, Tiny
 
 EIGHT = [
     ("The cat sleeps on the chair.", "Le chat dort sur la chaise."),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commandline import Result, done, nmt
-from nastytext import CLEAN_LINES, DEMO, Nasty, make_nasty
+
+from tests.support.command_line import Result, done, nmt
+from tests.support.data.difficult_text import CLEAN_LINES, DEMO, Nasty, make_nasty
 
 QUICK = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
 """Settings for a fast translation of lines of a megabyte."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import done, settings
-from tinyruns import Tiny
 
 from nmt.config.loader import load_config
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.validation import Validator
+from tests.support.command_line import done, settings
+from tests.support.tiny_runs import Tiny
 
 needs_tensorboard = pytest.mark.skipif(
     importlib.util.find_spec("tensorboard") is None, reason="needs nmt[logging]"

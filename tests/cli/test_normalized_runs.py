@@ -9,8 +9,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from commandline import done, nmt, write_lines, write_pairs
-from tinyruns import Tiny, make_exportable, make_tiny
 
 import nmt as api
 from nmt.config.loader import load_config
@@ -18,6 +16,8 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.errors import EXIT_USER_ERROR
+from tests.support.command_line import done, nmt, write_lines, write_pairs
+from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 STEPS = "[entities, nfc, quotes, spaces]"
 PAIRS = [

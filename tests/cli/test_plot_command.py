@@ -6,8 +6,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt
-from tinyruns import Digits, Tiny
+
+from tests.support.command_line import done, nmt
+from tests.support.tiny_runs import Digits, Tiny
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tinyruns import Digits
-from translating import translate_lines
 
 import nmt as api
 from nmt.errors import ConfigError, DataError
+from tests.support.command_line import translate_lines
+from tests.support.tiny_runs import Digits
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

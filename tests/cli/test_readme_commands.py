@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commandline import environment, write_lines
-from tinyruns import Digits
+
+from tests.support.command_line import environment, write_lines
+from tests.support.tiny_runs import Digits
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

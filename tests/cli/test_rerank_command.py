@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, write_lines
-from tinyruns import Digits
+
+from tests.support.command_line import done, nmt, write_lines
+from tests.support.tiny_runs import Digits
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import NMT, done, environment, nmt, settings
-from tinyruns import Tiny
+
+from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
 SGD = [*ADAM, *settings(train__optimizer="sgd", train__lr=0.1)]

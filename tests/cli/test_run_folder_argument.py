@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt, settings
-from tinyruns import Tiny
+
+from tests.support.command_line import Result, done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 MORE = ["--resume", *settings(train__max_updates=3)]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings
-from tinyruns import Tiny, make_tiny
 
 import nmt as package
 from nmt.core.run_dir import RunDir
 from nmt.training.checkpoints.checkpoint import describe_damage
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny, make_tiny
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
 MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=2)

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commandline import NMT, done, environment, nmt, settings
-from tinyruns import Digits, Tiny
 
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
+from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.tiny_runs import Digits, Tiny
 
 
 @pytest.fixture

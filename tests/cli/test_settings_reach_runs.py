@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from commandline import done, nmt, settings
-from tinyruns import Tiny
+
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 CHOICES = [
     {"model__wiring": "none"},

@@ -7,8 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from commandline import NMT, done, environment, nmt, settings
-from tinyruns import Tiny
+from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings, write_pairs
-from tinyruns import digit_strings
 
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
 from nmt.config.sections.data import FilePair
 from nmt.config.text_sets import text_set_files
+from tests.support.command_line import done, nmt, settings, write_pairs
+from tests.support.tiny_runs import digit_strings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))

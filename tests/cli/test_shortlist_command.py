@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from commandline import done, nmt, settings
-from tinyruns import Digits, Tiny
+from tests.support.command_line import done, nmt, settings
+from tests.support.tiny_runs import Digits, Tiny
 
 USE_SHORTLIST = settings(decode__shortlist="true")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from commandline import Result, done, nmt, settings
-from tinyruns import Tiny
 
 from nmt.data.corpus.corpus import Corpus
+from tests.support.command_line import Result, done, nmt, settings
+from tests.support.tiny_runs import Tiny
 
 
 def stage(name: str, tiny: Tiny, *flags: str) -> Result:

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commandline import NMT, environment
-from tinyruns import Digits
 
 from nmt.core import files
+from tests.support.command_line import NMT, environment
+from tests.support.tiny_runs import Digits
 
 
 def shell(script: str, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import NMT, done, nmt, write_lines
-from tinyruns import Digits, Tiny
-from torchjobs import rank_processes
 
 from nmt.commands.translation import translate, translation_job
+from tests.support.command_line import NMT, done, nmt, write_lines
+from tests.support.tiny_runs import Digits, Tiny
+from tests.support.torchrun_jobs import rank_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ALONE = ["--standalone", "--nproc-per-node", "2"]

@@ -8,12 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commandline import done, nmt, settings, write_lines
-from tinyruns import Digits
-from translating import translate_lines
 
 import nmt as api
 from nmt.errors import EXIT_USER_ERROR
+from tests.support.command_line import done, nmt, settings, translate_lines, write_lines
+from tests.support.tiny_runs import Digits
 
 
 def text(lines: list[str]) -> str:

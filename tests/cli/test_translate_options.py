@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import done, nmt, write_lines
-from tinyruns import Digits
-from translating import translate_lines
 
 import nmt as api
 from nmt.config.loader import load_config
@@ -18,6 +15,8 @@ from nmt.decoding import loading
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.errors import ConfigError, RunError
+from tests.support.command_line import done, nmt, translate_lines, write_lines
+from tests.support.tiny_runs import Digits
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

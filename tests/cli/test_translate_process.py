@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commandline import NMT, environment, in_process_of_its_own, write_lines
-from tinyruns import Digits
+
+from tests.support.command_line import NMT, environment, in_process_of_its_own, write_lines
+from tests.support.tiny_runs import Digits
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

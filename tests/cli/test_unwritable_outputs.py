@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commandline import Result, done, nmt
-from diskfaults import disk_hook
-from tinyruns import Digits, Tiny
 
 from nmt.core import files
+from tests.support.command_line import Result, done, nmt
+from tests.support.disk_faults import disk_hook
+from tests.support.tiny_runs import Digits, Tiny
 
 
 @pytest.fixture

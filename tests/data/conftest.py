@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from download_cases import CONTENT
-from stage_project import LINES, Project, make_line, write_lines
-from webserver import Page, Site, serving
 
 from nmt.data.datasets import download
+from tests.support.data.downloads import CONTENT
+from tests.support.data.stage_project import LINES, Project, make_line, write_lines
+from tests.support.web_server import Page, Site, serving
 
 
 @pytest.fixture

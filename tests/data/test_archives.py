@@ -14,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archive_cases import (
+
+from nmt.data.datasets import archives
+from nmt.data.datasets.catalogue import Text
+from nmt.data.datasets.extraction import ExtractedText
+from tests.support.data.archives import (
     EN,
     FR,
     MEMBERS,
@@ -24,10 +28,6 @@ from archive_cases import (
     make_tar,
     make_zip,
 )
-
-from nmt.data.datasets import archives
-from nmt.data.datasets.catalogue import Text
-from nmt.data.datasets.extraction import ExtractedText
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_chunks import MemoryChunk, corpus_from_pairs, make_chunks
 from numpy.typing import NDArray
 
 from nmt.config.sections.tokenizer import TokenizerConfig
@@ -19,6 +18,7 @@ from nmt.data.text.reader import Links, Pair
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
+from tests.support.data.memory_chunks import MemoryChunk, corpus_from_pairs, make_chunks
 
 TEXT = [f"line {n} of the text has {n * n} words" for n in range(60)]
 

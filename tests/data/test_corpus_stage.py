@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nastytext import demo_lines
-from stage_project import LINES, UNCHANGED, Project, change_first_line, make_line, write_lines
 
 from nmt.core import files
 from nmt.data.corpus.configured_text import load_test_sets
 from nmt.errors import RunError
+from tests.support.data.difficult_text import demo_lines
+from tests.support.data.stage_project import (
+    LINES,
+    UNCHANGED,
+    Project,
+    change_first_line,
+    make_line,
+    write_lines,
+)
 
 
 def changed_folders(before: dict[str, tuple[int, int]], project: Project) -> set[str]:

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from download_cases import CHANGED_CONTENT, CONTENT, get, interrupt
-from webserver import Page, Site
 
 from nmt.core import files
 from nmt.data.datasets import download
 from nmt.data.datasets.download import delete_part, download_file
 from nmt.errors import DataError
+from tests.support.data.downloads import CHANGED_CONTENT, CONTENT, get, interrupt
+from tests.support.web_server import Page, Site
 
 
 def test_download_complete_file_is_not_requested_again(site: Site, part: Path) -> None:

@@ -7,12 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from download_cases import CONTENT, get, interrupt
-from webserver import Page, Site
 
 from nmt.data.datasets import download
 from nmt.data.datasets.download import download_file
 from nmt.errors import DataError
+from tests.support.data.downloads import CONTENT, get, interrupt
+from tests.support.web_server import Page, Site
 
 
 def test_download_wrong_size_is_refused_before_writing(site: Site, part: Path) -> None:

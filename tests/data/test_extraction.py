@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archive_cases import FR, PAIR, assert_refused, extract, make_tar
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
 from nmt.data.datasets.catalogue import Text
+from tests.support.data.archives import FR, PAIR, assert_refused, extract, make_tar
 
 
 @pytest.mark.parametrize(

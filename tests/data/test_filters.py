@@ -6,7 +6,6 @@ import io
 from typing import Any
 
 import pytest
-from memory_chunks import make_chunks
 
 from nmt.config.sections.data import CleanConfig
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter, letter_share
@@ -19,6 +18,7 @@ from nmt.data.corpus.preprocessing import (
 from nmt.data.corpus.text_set_reader import CHUNK
 from nmt.data.text.reader import Links, Pair
 from nmt.errors import DataError
+from tests.support.data.memory_chunks import make_chunks
 
 
 def pairs_of(chunk: PreparedChunk) -> list[Pair]:

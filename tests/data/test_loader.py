@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from memory_chunks import corpus_from_pairs
 from numpy.typing import NDArray
 
 from nmt.config.sections.tokenizer import TokenizerConfig
@@ -29,6 +28,7 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import Pair
 from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
+from tests.support.data.memory_chunks import corpus_from_pairs
 
 CPU = torch.device("cpu")
 PAIRS: list[Pair] = [(f"number {n} " * (n % 5 + 1), f"zahl {n} " * (n % 3 + 1)) for n in range(40)]

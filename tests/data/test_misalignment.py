@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nastytext import demo_lines
 
 from nmt.data.corpus import misalignment
 from nmt.data.corpus.misalignment import (
@@ -22,6 +21,7 @@ from nmt.data.corpus.misalignment import (
     split_words,
 )
 from nmt.data.corpus.text_set_reader import TextSetReader
+from tests.support.data.difficult_text import demo_lines
 
 LINES = 2000
 

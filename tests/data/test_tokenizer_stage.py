@@ -7,10 +7,17 @@ import re
 from typing import Any
 
 import pytest
-from stage_project import LINES, UNCHANGED, Project, change_first_line, make_line, write_lines
 
 from nmt.config.loader import load_config
 from nmt.errors import ConfigError, DataError, RunError
+from tests.support.data.stage_project import (
+    LINES,
+    UNCHANGED,
+    Project,
+    change_first_line,
+    make_line,
+    write_lines,
+)
 
 
 def test_stages_first_call_builds_both(project: Project) -> None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_chunks import MemoryChunk, make_chunks
 
 from nmt.data.corpus.misalignment import MisalignedBlock
 from nmt.data.corpus.validation_split import TextSetSplit, hold_out_pairs
 from nmt.data.text.reader import Pair
 from nmt.errors import DataError
+from tests.support.data.memory_chunks import MemoryChunk, make_chunks
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh "), st.sampled_from("ABCDEFGH ")), max_size=20)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from memory_chunks import corpus_from_pairs
 
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.batching.batches import plan_eval_batches
@@ -18,6 +17,7 @@ from nmt.data.text.reader import Links
 from nmt.data.tokenizer.tokenizer import Encoding, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
+from tests.support.data.memory_chunks import corpus_from_pairs
 
 
 def test_link_pieces_links_all_pieces_of_words() -> None:

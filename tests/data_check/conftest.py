@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from nastytext import Nasty, make_nasty
-from scanning import scan
 
 from nmt.data_check.chunk_scan import index_held_out_set
 from nmt.data_check.scan import ScanReport
+from tests.support.data.difficult_text import Nasty, make_nasty
+from tests.support.data.scans import scan
 
 
 @pytest.fixture(scope="session")

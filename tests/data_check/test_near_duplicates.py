@@ -7,7 +7,6 @@ import string
 
 import numpy as np
 import pytest
-from nastytext import demo_lines
 
 from nmt.data_check.near_duplicates import (
     MIN_JACCARD,
@@ -21,6 +20,7 @@ from nmt.data_check.near_duplicates import (
     jaccard_index,
     verify_candidates,
 )
+from tests.support.data.difficult_text import demo_lines
 
 
 @pytest.mark.parametrize(

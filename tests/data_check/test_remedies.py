@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from nastytext import demo_lines
-from scanning import scan_lines
 
 from nmt.config.loader import load_config
 from nmt.data.corpus.configured_text import read_clean_chunks
@@ -16,6 +14,8 @@ from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.text.normalization import build_training_normalizers, normalize_pair
 from nmt.data_check.findings import Finding
 from nmt.data_check.kinds import KINDS
+from tests.support.data.difficult_text import demo_lines
+from tests.support.data.scans import scan_lines
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "check.md"
 ENGLISH = "The old man sits on a bench in the park and reads the newspaper."

@@ -7,14 +7,14 @@ import random
 from pathlib import Path
 
 import pytest
-from nastytext import CLEAN_LINES, Nasty, demo_lines
-from scanning import scan, scan_lines, write_lines
 
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data_check import scan as scan_module
 from nmt.data_check.chunk_scan import index_held_out_set
 from nmt.data_check.scan import ScanReport
 from nmt.errors import DataError
+from tests.support.data.difficult_text import CLEAN_LINES, Nasty, demo_lines
+from tests.support.data.scans import scan, scan_lines, write_lines
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 

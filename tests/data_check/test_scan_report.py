@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from nastytext import Nasty
 
 from nmt.data_check.kinds import KINDS
 from nmt.data_check.report import (
@@ -20,6 +19,7 @@ from nmt.data_check.report import (
     render_text,
 )
 from nmt.data_check.scan import ScanReport
+from tests.support.data.difficult_text import Nasty
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from itertools import product
 
 import pytest
 import torch
-from search_cases import (
+
+from nmt.decoding.beam_state import Ranking
+from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.hypothesis import Hypothesis
+from nmt.errors import RunError
+from tests.support.models.reference_search import (
     BOS,
     CONTROL,
     EOS,
@@ -27,11 +32,6 @@ from search_cases import (
     reference_search,
     sequence_log_prob,
 )
-
-from nmt.decoding.beam_state import Ranking
-from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
-from nmt.errors import RunError
 
 MODELS = [  # with these seeds, some translations end early, others at the limit
     {"cell": "gru", "wiring": "luong", "seed": 6},

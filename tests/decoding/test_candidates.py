@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from search_cases import (
+
+from nmt.config.sections.decode import DecodeConfig
+from nmt.decoding.candidates import random_numbers, sample_tokens, truncate_distribution
+from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.hypothesis import Hypothesis
+from tests.support.models.reference_search import (
     EOS,
     FIRST_REAL,
     NEAR_TIE,
@@ -20,11 +25,6 @@ from search_cases import (
     random_sources,
     sequence_log_prob,
 )
-
-from nmt.config.sections.decode import DecodeConfig
-from nmt.decoding.candidates import random_numbers, sample_tokens, truncate_distribution
-from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
 
 MODELS = [
     {"cell": "gru", "wiring": "luong", "seed": 6},

@@ -9,7 +9,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from search_cases import (
+
+from nmt.decoding.constraints.beam_allocation import PhraseConstraints, PhraseProgress
+from nmt.decoding.constraints.lexical_constraints import (
+    LexicalConstraints,
+    Phrase,
+    TokenBoundaries,
+    can_precede_word,
+    is_word_character,
+)
+from nmt.errors import ConfigError
+from tests.support.models.reference_search import (
     BOS,
     SMALL_VOCAB,
     FakeTokenizer,
@@ -23,16 +33,6 @@ from search_cases import (
     normalized_score,
     random_sources,
 )
-
-from nmt.decoding.constraints.beam_allocation import PhraseConstraints, PhraseProgress
-from nmt.decoding.constraints.lexical_constraints import (
-    LexicalConstraints,
-    Phrase,
-    TokenBoundaries,
-    can_precede_word,
-    is_word_character,
-)
-from nmt.errors import ConfigError
 
 MODELS = [
     {"cell": "gru", "wiring": "luong", "seed": 6},

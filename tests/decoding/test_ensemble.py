@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from search_cases import (
+
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.engines.retokenize import retokenizer
+from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.models.ensemble import Ensemble
+from tests.support.models.reference_search import (
     EOS,
     REAL_TOKENS,
     SMALL_VOCAB,
@@ -20,11 +25,6 @@ from search_cases import (
     next_token_log_probs,
     random_sources,
 )
-
-from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.engines.retokenize import retokenizer
-from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.models.ensemble import Ensemble
 
 MEMBERS = [
     {"cell": "lstm", "wiring": "luong", "input_feeding": True, "seed": 4},

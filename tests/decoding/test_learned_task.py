@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from search_cases import BOS, EOS, FIRST_REAL, PAD, FakeTokenizer
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
@@ -16,6 +15,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.build import build_model
 from nmt.training.loss import ModelWithLoss
+from tests.support.models.reference_search import BOS, EOS, FIRST_REAL, PAD, FakeTokenizer
 
 DIGITS = range(FIRST_REAL, FIRST_REAL + 10)
 VOCAB = FIRST_REAL + 10

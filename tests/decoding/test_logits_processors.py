@@ -7,7 +7,6 @@ import math
 
 import pytest
 import torch
-from search_cases import make_engine, random_sources
 from torch import Tensor
 
 from nmt.decoding import beam_search
@@ -18,6 +17,7 @@ from nmt.decoding.logits_processors import (
     MinimumLength,
     repeated_ngram_ends,
 )
+from tests.support.models.reference_search import make_engine, random_sources
 
 MAX_LINES_ON_SCREEN = 60
 

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_cases import (
+
+from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
+from nmt.device.cpu import int8_kernel
+from nmt.errors import RunError
+from nmt.models.layers import OutputProjection
+from nmt.models.quantization import Int8OutputProjection
+from tests.support.models.reference_search import (
     EOS,
     FIRST_REAL,
     NEAR_TIE,
@@ -19,13 +26,6 @@ from search_cases import (
     random_sources,
     reference_search,
 )
-
-from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
-from nmt.device.cpu import int8_kernel
-from nmt.errors import RunError
-from nmt.models.layers import OutputProjection
-from nmt.models.quantization import Int8OutputProjection
 
 VOCAB = 80
 MODELS: list[dict[str, Any]] = [

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from search_cases import (
+
+from nmt.errors import RunError
+from tests.support.models.reference_search import (
     BOS,
     EOS,
     FakeTokenizer,
@@ -17,8 +19,6 @@ from search_cases import (
     next_token_log_probs,
     random_sources,
 )
-
-from nmt.errors import RunError
 
 MODELS: list[dict[str, Any]] = [
     {"wiring": "luong", "seed": 1},

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from systemlines import random_lines, score, with_faults
 
 from nmt.core.run_dir import read_json
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
@@ -26,6 +25,7 @@ from nmt.evaluation.reports.report import (
 )
 from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdown, summary_text
 from nmt.evaluation.statistics import TestSet
+from tests.support.evaluation.system_outputs import random_lines, score, with_faults
 
 ROOT = Path(__file__).parents[2]
 LINES = 120

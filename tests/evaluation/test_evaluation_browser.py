@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import choose, depth, find, needs_browser, started
-from page_cases import (
+
+from nmt.core.run_dir import RunDir
+from nmt.evaluation.systems import RunSystem
+from tests.support.browser import choose, depth, find, needs_browser, started
+from tests.support.evaluation.evaluation_pages import (
     EMPTY,
     LINES,
     LOST,
@@ -22,9 +25,6 @@ from page_cases import (
     sourceless_set,
     talks_set,
 )
-
-from nmt.core.run_dir import RunDir
-from nmt.evaluation.systems import RunSystem
 
 pytestmark = needs_browser
 NAMES = ("first", "second")

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_cases import (
+
+from nmt.evaluation.reports import page as page_module
+from tests.support.evaluation.evaluation_pages import (
     LINES,
     NASTY,
     ODD,
@@ -21,8 +23,6 @@ from page_cases import (
     sourceless_set,
     talks_set,
 )
-
-from nmt.evaluation.reports import page as page_module
 
 
 def page_data(text: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from systemlines import sacrebleu_command, score, with_faults
 
 from nmt.evaluation import metrics
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
+from tests.support.evaluation.system_outputs import sacrebleu_command, score, with_faults
 
 PUBLISHED = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "metric-check"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from systemlines import random_lines, sacrebleu_paired_test, with_faults
 
 from nmt.evaluation import significance
 from nmt.evaluation.metrics import LineStatistics, Metrics, line_statistics, make_metrics
@@ -18,6 +17,7 @@ from nmt.evaluation.significance import (
     confidence_intervals,
     swapped_sums,
 )
+from tests.support.evaluation.system_outputs import random_lines, sacrebleu_paired_test, with_faults
 
 REFERENCES = [random_lines(70, seed=1), random_lines(70, seed=2)]
 SYSTEMS = [

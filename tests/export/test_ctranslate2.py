@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from export_cases import make_engine, random_sources, transformer_of
 
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.engines import unsupported_settings
+from tests.support.models.exportable_models import make_engine, random_sources, transformer_of
 
 pytest.importorskip("ctranslate2", reason="needs nmt[export]")
 

@@ -7,13 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from export_cases import BOS, EOS, make_engine, random_sources, transformer_of
 
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.export.engines import unsupported_settings
 from nmt.export.huggingface import MarianEngine, write_huggingface, write_tokenizer
+from tests.support.models.exportable_models import (
+    BOS,
+    EOS,
+    make_engine,
+    random_sources,
+    transformer_of,
+)
 
 transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ibm1
 import pytest
 
 from nmt.cli.app import app
@@ -13,6 +12,7 @@ from nmt.data.corpus.word_alignment import parse_alignment
 from nmt.data.text.reader import read_lines, read_pairs
 from nmt.interpret.alignment import hard_alignment, score_alignments
 from nmt.interpret.explainer import Explainer, load_explainer
+from tests.support.evaluation import ibm1
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "data" / "demo"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from explain_cases import make_explanation
 from rich.cells import cell_len
 
 from nmt.interpret.heatmap_image import draw_image
 from nmt.interpret.page import explanation_page
 from nmt.interpret.step_table import step_tables
 from nmt.interpret.terminal_heatmap import MAX_LABEL_WIDTH, display_label, draw_heatmap
+from tests.support.evaluation.explanations import make_explanation
 
 FAMILY = "👨\u200d👩\u200d👧"
 BAD = "\N{REPLACEMENT CHARACTER}"

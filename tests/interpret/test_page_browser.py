@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import choose, depth, find, needs_browser, started
-from explain_cases import make_explanation
 
 from nmt.interpret.page import explanation_page
+from tests.support.browser import choose, depth, find, needs_browser, started
+from tests.support.evaluation.explanations import make_explanation
 
 pytestmark = needs_browser
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_cases import make_model
 from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import RunError
 from nmt.models.build import build_model, load_model, load_weights, weights_of
+from tests.support.models.tiny_models import make_model
 
 CONFIGS = {
     "rnn": RNNConfig(d_embed=6, d_hidden=8),

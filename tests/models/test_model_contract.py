@@ -11,12 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import VOCAB, WINDOW_WIDTH, make_any, make_model, make_source, make_target
 from torch.testing import assert_close
 
 from nmt.models.attention import SCORES
 from nmt.models.interface import BatchedTensors, Trace
 from nmt.models.transformer import TransformerMemory
+from tests.support.models.tiny_models import (
+    VOCAB,
+    WINDOW_WIDTH,
+    make_any,
+    make_model,
+    make_source,
+    make_target,
+)
 
 Settings = dict[str, Any]
 

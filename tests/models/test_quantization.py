@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import make_any, make_source, make_target
 
 from nmt.device.cpu import int8_kernel
 from nmt.device.int8_products import KERNELS, Int8Kernel, OneDNNProduct, is_exact
 from nmt.models.quantization import Int8Linear, Int8OutputProjection, convert_weights, row_scale
+from tests.support.models.tiny_models import make_any, make_source, make_target
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
 every_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from model_cases import BOS, PAD, VOCAB, make_model, make_source, make_target
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -19,6 +18,7 @@ from nmt.models import rnn as rnn_module
 from nmt.models.layers import OutputProjection, variational_dropout_mask
 from nmt.models.recurrent_layers import RecurrentLayer, reverse_rows
 from nmt.models.rnn import RNNModel
+from tests.support.models.tiny_models import BOS, PAD, VOCAB, make_model, make_source, make_target
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 TOKENS = [BOS, 4, 9]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import PAD, make_source
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -24,6 +23,7 @@ from nmt.models.transformer import (
     FeedForward,
     make_norm,
 )
+from tests.support.models.tiny_models import PAD, make_source
 
 PLAIN = DeepNormFactors(1.0, 1.0)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

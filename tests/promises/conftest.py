@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from fuzz import Ground
-from mutants import MUTANT_VARIABLE, MUTANTS
+
+from tests.support.promises.fuzz import Ground
+from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nmt.data.text import reader
 from nmt.errors import EXIT_USER_ERROR
+from tests.support.promises.fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
 
 FEW = {
     "deadline": None,

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bad_numbers import GRADIENT, poison
-from exacttrainers import Make, Noting, make, parts, validate
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
@@ -25,6 +23,8 @@ from nmt.training.monitoring import loss_monitor
 from nmt.training.monitoring.loss_monitor import MAX_SKIPPED_STEPS, SpikeDetector
 from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.trainer import Trainer
+from tests.support.promises.bad_numbers import GRADIENT, poison
+from tests.support.promises.recording_trainers import Make, Noting, make, parts, validate
 
 __all__ = ["make", "parts"]
 
@@ -168,7 +168,7 @@ def test_train_fewer_skipped_steps_continues(make: Make) -> None:
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) -> None:
     """Its bad loss is skipped on both; a signal that it gets in a validation saves both."""
-    job = [str(Path(__file__).with_name("poisoned_job.py")), str(tmp_path), parallel]
+    job = ["-m", "tests.support.promises.bad_numbers_job", str(tmp_path), parallel]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     ran = subprocess.run(
         [sys.executable, *launch, *job],

@@ -11,14 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from diskfaults import disk_hook
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from savedruns import DELETES, Killed, advance, at, dead, taken_up, trainer_in, validate
 
 from nmt.core.run_dir import STATE, read_json
 from nmt.training.checkpoints.checkpoint import describe_damage
+from tests.support.disk_faults import disk_hook
+from tests.support.promises.saved_runs import (
+    DELETES,
+    Killed,
+    advance,
+    at,
+    dead,
+    taken_up,
+    trainer_in,
+    validate,
+)
 
 SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
 CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -5,19 +5,15 @@ from __future__ import annotations
 import importlib.util
 import random
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-
-from commandline import Result, done, nmt, settings
-from tinyruns import Tiny, make_exportable, make_tiny
-
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer
+from tests.support.command_line import Result, done, nmt, settings
+from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 MORE = settings(train__max_updates=3)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import chaos
 import pytest
-from smallrun import SmallRun, make_small_run
+
+from tests.support.promises import chaos
+from tests.support.promises.small_run import SmallRun, make_small_run
 
 
 @pytest.fixture(scope="module")

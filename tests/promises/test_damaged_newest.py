@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from savedruns import advance, content_of, taken_up, trainer_in, validate
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-
-from commandline import done, nmt, settings
-from tinyruns import make_tiny
 
 from nmt.core.run_dir import RunDir
+from tests.support.command_line import done, nmt, settings
+from tests.support.promises.saved_runs import advance, content_of, taken_up, trainer_in, validate
+from tests.support.tiny_runs import make_tiny
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
 

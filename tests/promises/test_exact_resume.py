@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from exacttrainers import MODELS, Make, make, parts, validate
 
 from nmt.core.run_dir import RunDir
+from tests.support.promises.recording_trainers import MODELS, Make, make, parts, validate
+from tests.support.promises.small_run import NMT, environment
 
 __all__ = ["make", "parts"]
 
@@ -68,7 +68,6 @@ train:
   {{batch_tokens: 120, max_updates: {n}, validate_every: 1, patience: null, ema: 0.9, threads: 1,
     precision: fp32, warmup: 0}}
 """
-PLANTED = Path(__file__).with_name("planted.py")
 
 
 @pytest.mark.slow
@@ -94,8 +93,10 @@ def test_resume_in_new_process_equals_uninterrupted_run(tmp_path: Path, model: s
 
 
 def train(config: Path, run: Path, *flags: str) -> None:
-    command = [sys.executable, str(PLANTED), "train", str(config), "--run", str(run), *flags]
-    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True)
+    command = [*NMT, "train", str(config), "--run", str(run), *flags]
+    done = subprocess.run(
+        [*command, "--device", "cpu"], capture_output=True, text=True, env=environment()
+    )
     assert done.returncode == 0, done.stderr
 
 

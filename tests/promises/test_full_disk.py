@@ -7,24 +7,28 @@ import io
 import json
 import os
 import shutil
-import sys
 from itertools import count
 from pathlib import Path
 
 import pytest
-from diskfaults import disk_hook
-from savedruns import CHANGES, advance, content_of, strays, taken_up, trainer_in, validate
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-
-from commandline import done, nmt, settings
-from tinyruns import Tiny, make_tiny
 
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.errors import DiskFullError
 from nmt.training.checkpoints import checkpoint
 from nmt.training.trainer import Trainer
+from tests.support.command_line import done, nmt, settings
+from tests.support.disk_faults import disk_hook
+from tests.support.promises.saved_runs import (
+    CHANGES,
+    advance,
+    content_of,
+    strays,
+    taken_up,
+    trainer_in,
+    validate,
+)
+from tests.support.tiny_runs import Tiny, make_tiny
 
 EVERY = 3
 """Distance of the failing operations of a save in the suite; the long test fails each one."""

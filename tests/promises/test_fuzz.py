@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fuzz import TRIES, Ground, fuzz
 from hypothesis import Phase
+
+from tests.support.promises.fuzz import TRIES, Ground, fuzz
 
 EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
 """In every run of the suite; a hundredfold under slow."""

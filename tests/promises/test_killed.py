@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from killing import run_killed, run_whole
-from smallrun import SmallRun, differences, final_state, make_small_run
+
+from tests.support.promises.process_killing import run_killed, run_whole
+from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 
 @pytest.fixture(scope="module")

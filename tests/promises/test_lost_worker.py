@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from losing import STORES, Loss, run_losing
-from smallrun import SmallRun, differences, final_state, make_small_run
 from torch.distributed import HashStore
 
 from nmt.core.distributed import process_group
+from tests.support.promises.rank_failures import STORES, Loss, run_losing
+from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 

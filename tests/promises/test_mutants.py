@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants import MUTANT_VARIABLE, MUTANTS
 
-HERE = Path(__file__).parent
+from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
+
+FOLDER = Path(__file__).parent
 
 
 @pytest.mark.slow
@@ -20,11 +21,11 @@ def test_mutant_is_detected(name: str) -> None:
     mutant = MUTANTS[name]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(
-        [*command, "-m", "slow or not slow", str(HERE / mutant.caught_by)],
+        [*command, "-m", "slow or not slow", str(FOLDER / mutant.caught_by)],
         env=os.environ | {MUTANT_VARIABLE: name},
         capture_output=True,
         text=True,
-        cwd=HERE.parents[1],
+        cwd=FOLDER.parents[1],
         timeout=900,
     )
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout + result.stderr

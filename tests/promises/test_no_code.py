@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bombs import BOMBS, array, plain
-from fuzz import Ground, ended, judge
 
 from nmt.core.manifest import write_manifest
 from nmt.errors import EXIT_OK, EXIT_USER_ERROR
+from tests.support.promises.fuzz import Ground, ended, judge
+from tests.support.promises.pickle_bombs import BOMBS, array, plain
 
 TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
 RESUME = [

@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-
-from commandline import NMT, done, environment, settings
-from tinyruns import Tiny, make_tiny
-
 from nmt.core import files
+from tests.support.command_line import NMT, done, environment, settings
+from tests.support.tiny_runs import Tiny, make_tiny
 
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
 

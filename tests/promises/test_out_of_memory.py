@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from exacttrainers import Make, make, parts, validate
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
 from nmt.training.loss import Losses
 from nmt.training.trainer import Trainer
+from tests.support.promises.recording_trainers import Make, make, parts, validate
 
 __all__ = ["make", "parts"]
 

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exacttrainers import Make, make, parts, validate
-
-sys.path.append(str(Path(__file__).parents[1] / "cli"))
-
-from commandline import Result, nmt, settings
-from tinyruns import Tiny, make_tiny
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.decoding.beam_search import BeamSearch
 from nmt.training.loss import Losses, ModelWithLoss
+from tests.support.command_line import Result, nmt, settings
+from tests.support.promises.recording_trainers import Make, make, parts, validate
+from tests.support.promises.small_run import NMT, environment
+from tests.support.tiny_runs import Tiny, make_tiny
 
 __all__ = ["make", "parts"]
 
@@ -142,7 +140,7 @@ def test_signal_during_validation_defers_it_to_resume(
 
 LISTENER = """\
 import os, time
-from mutants import MUTANT_VARIABLE, MUTANTS
+from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from nmt.training.signals import Signals
 from nmt.core.distributed.process_group import ProcessGroup
 if name := os.environ.get(MUTANT_VARIABLE):
@@ -181,11 +179,10 @@ def test_second_signal_ends_process_at_once() -> None:
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 def test_signal_to_train_process_saves_and_exits(tmp_path: Path, number: int) -> None:
     tiny = make_tiny(tmp_path)
-    planted = str(Path(__file__).with_name("planted.py"))
     flags = [str(tiny.config), "--run", str(tiny.run), "--device", "cpu"]
     long = settings(train__max_updates=100_000, train__patience="null", train__validate_every=4)
-    command = [sys.executable, planted, "train", *flags, *long]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [*NMT, "train", *flags, *long]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
     end = time.monotonic() + 60
     while not (tiny.run / "last").exists():
         assert process.poll() is None, process.communicate()[1]

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save
-from savedruns import (
+
+from nmt.core.run_dir import RunDir
+from nmt.training.checkpoints.checkpoint import list_checkpoints
+from nmt.training.checkpoints.safetensors_writer import write_tensors
+from nmt.training.trainer import Trainer
+from tests.support.promises.saved_runs import (
     advance,
     content_of,
     killed_at,
@@ -21,11 +26,6 @@ from savedruns import (
     trainer_in,
     validate,
 )
-
-from nmt.core.run_dir import RunDir
-from nmt.training.checkpoints.checkpoint import list_checkpoints
-from nmt.training.checkpoints.safetensors_writer import write_tensors
-from nmt.training.trainer import Trainer
 
 Prepare = Callable[[Trainer], Callable[[], object]]
 """Leaves a run as it is before a save, and returns the save."""

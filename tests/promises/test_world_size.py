@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from smallrun import environment
 
-JOB = Path(__file__).with_name("worlds_job.py")
-ROOMS = [JOB.parent, JOB.parents[1], JOB.parents[1] / "training"]
+from tests.support.promises.small_run import environment
+
 AN_EPOCH, END = 17, 40
 Found = list[dict[str, Any]]
 
 
 def trained(folder: Path, model: str, *runs: str) -> list[Found]:
     """Train runs in phases SIZE:UPDATES,...; return what each update of each was."""
-    path = os.pathsep.join([*map(str, ROOMS), environment()["PYTHONPATH"]])
-    job = [sys.executable, str(JOB), str(folder), model, *runs]
-    subprocess.run(job, check=True, timeout=300, env=environment(PYTHONPATH=path))
+    job = [sys.executable, "-m", "tests.support.promises.world_size_job", str(folder), model, *runs]
+    subprocess.run(job, check=True, timeout=300, env=environment())
     return [json.loads((folder / run / "found.json").read_text()) for run in runs]
 
 

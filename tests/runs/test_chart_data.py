@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_cases import train_record, valid_record, write_metrics
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.chart_data import PANEL_KINDS, build_panels
 from nmt.runs.learning_curves import LearningCurves, read_curves
+from tests.support.run_folders import train_record, valid_record, write_metrics
 
 
 @pytest.fixture

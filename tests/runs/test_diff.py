@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from run_cases import CONFIG, valid_record, write_metrics, write_run, write_texts
-
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.runs.diff import (
@@ -18,6 +16,7 @@ from nmt.runs.diff import (
 from nmt.runs.input_files import read_input_files
 from nmt.runs.learning_curves import read_curves
 from nmt.runs.summary import summarize_run
+from tests.support.run_folders import CONFIG, valid_record, write_metrics, write_run, write_texts
 
 
 def test_diff_settings_names_changes_and_defaults(tmp_path: Path) -> None:

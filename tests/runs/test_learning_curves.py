@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_cases import train_record, valid_record, write_metrics
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.learning_curves import LearningCurves, read_curves
+from tests.support.run_folders import train_record, valid_record, write_metrics
 
 
 def test_read_curves_keeps_order_of_records(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_cases import PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.runs.listing import find_runs, format_json_lines, format_table, summarize_runs
 from nmt.runs.summary import RunSummary
+from tests.support.run_folders import PARAMETERS, finish, write_report, write_run
 
 
 def run_names(folder: Path) -> set[str]:

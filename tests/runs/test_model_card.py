@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_cases import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.model_card import is_unchanged_card, write_card
+from tests.support.run_folders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
 
 
 @pytest.fixture

@@ -9,11 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_cases import CONFIG, PARAMETERS, finish, write_metrics, write_report, write_run
 
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.runs.summary import count_parameters, summarize_run
+from tests.support.run_folders import (
+    CONFIG,
+    PARAMETERS,
+    finish,
+    write_metrics,
+    write_report,
+    write_run,
+)
 
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 

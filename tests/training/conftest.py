@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from memory_chunks import corpus_from_pairs
-from tinytrainer import MakeTrainer, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.run_dir import RunDir
@@ -19,6 +17,13 @@ from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
+from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.training.tiny_trainer import (
+    MakeTrainer,
+    make_config,
+    make_pairs,
+    make_tokenizers,
+)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import update_of
 
 from nmt.config.model_config import RNNConfig
 from nmt.core.distributed.process_group import ProcessGroup
@@ -17,6 +16,7 @@ from nmt.models.interface import Trace
 from nmt.training.loss import LOG_WEIGHT_OUTSIDE_WINDOW, Losses, ModelWithLoss, alignment_loss
 from nmt.training.monitoring.flops import FlopsPerToken
 from nmt.training.monitoring.metrics import StepMeter
+from tests.support.training.tiny_trainer import update_of
 
 TGT_POSITIONS, SRC_POSITIONS = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])
 LINK_WEIGHTS = torch.tensor([0.5, 0.5, 1.0])

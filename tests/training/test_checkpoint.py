@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinytrainer import MakeTrainer, batches_of
 
 from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.training.checkpoints.checkpoint import load_checkpoint, prune_checkpoints, save_checkpoint
 from nmt.training.checkpoints.resume import remove_later_records
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 
 
 def train_steps(trainer: Trainer, count: int) -> Trainer:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, batches_of
 
 from nmt.training.planning.cost_estimate import CostEstimate, estimate_cost
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 
 
 def estimate(trainer: Trainer, validation_seconds: float, corpus_bytes: int) -> CostEstimate:

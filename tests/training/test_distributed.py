@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-JOB = Path(__file__).with_name("distributed_job.py")
 MAX_STEPS = 20
 """An epoch has seventeen steps."""
 
@@ -22,7 +21,8 @@ def run_job(
     """Run the job with this number of ranks on the models in `folder`; return its results."""
     out = folder / f"{num_ranks}-{parallel}-{max_steps}.json"
     folder.mkdir(exist_ok=True)
-    job = [str(JOB), str(folder), str(out), parallel, str(max_steps), *flags]
+    arguments = [str(folder), str(out), parallel, str(max_steps), *flags]
+    job = ["-m", "tests.support.training.distributed_job", *arguments]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
     launch = torchrun if num_ranks > 1 else []
     subprocess.run(

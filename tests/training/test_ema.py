@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinytrainer import MakeTrainer, batches_of
 
 from nmt.errors import RunError
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 
 Weights = dict[str, torch.Tensor]
 FLAGS: dict[str, Any] = {"train__ema": 0.4, "train__lr": 1e-2, "model__dropout": 0.3}

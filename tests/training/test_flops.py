@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tinytrainer import make_config
 
 from nmt.models.build import build_model
 from nmt.training.monitoring.flops import count_flops
+from tests.support.training.tiny_trainer import make_config
 
 D, F, V, H = 8, 16, 50, 8
 RNN: dict[str, Any] = {"model__d_embed": 8, "model__d_hidden": H}

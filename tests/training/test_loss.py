@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer
 
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
@@ -16,6 +15,7 @@ from nmt.training.loss import ModelWithLoss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
 from nmt.training.validation import corpus_loss
+from tests.support.training.tiny_trainer import MakeTrainer
 
 CPU = Precision("fp32", torch.device("cpu"))
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, batches_of
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.device.memory import available_memory
@@ -18,6 +17,7 @@ from nmt.training.micro_batches import is_out_of_memory
 from nmt.training.planning import micro_batch_size
 from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 
 DROPOUT = {"model__dropout": 0.3}
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from memory_chunks import corpus_from_pairs
-from tinytrainer import make_config, make_pairs
 
 from nmt.config.sections.data import AugmentConfig, TrainSet
 from nmt.config.sections.tokenizer import TokenizerConfig
@@ -26,6 +24,8 @@ from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import Losses
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
+from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.training.tiny_trainer import make_config, make_pairs
 
 UPDATES = 14
 Make = Callable[..., tuple[Trainer, list[str]]]

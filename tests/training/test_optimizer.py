@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from tinytrainer import make_config
 from torch import nn
 
 from nmt.training.optimizer import SCHEDULES, build_optimizer, learning_rate
+from tests.support.training.tiny_trainer import make_config
 
 W, T = 100, 1100
 """Warm-up steps and total steps of the table below. The peak rate is 1."""

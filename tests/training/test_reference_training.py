@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from reference_training import Adam, Hidden, Weights, recurrent, smoothed_loss, transformer
-from tinytrainer import MakeTrainer, batches_of
 
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model, weights_of
 from nmt.training.trainer import Trainer
+from tests.support.training.reference_training import (
+    Adam,
+    Hidden,
+    Weights,
+    recurrent,
+    smoothed_loss,
+    transformer,
+)
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 
 SMOOTHING, RATE = 0.1, 5e-3
 CASES: dict[str, tuple[dict[str, Any], Hidden]] = {

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, batches_of, update_of
 
 from nmt.core.run_dir import RunDir
 from nmt.data.batching import epochs
 from nmt.data.batching.loader import MicroBatch, RankBatch, build_micro_batch
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of, update_of
 
 
 def batch_of(trainer: Trainer, tokens: int | None = None) -> list[MicroBatch]:

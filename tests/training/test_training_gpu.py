@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tinytrainer import MakeTrainer, batches_of, update_of
 
 from nmt.data.batching.loader import build_micro_batch, prefetch
 from nmt.device.precision import Precision
 from nmt.training.trainer import Trainer
+from tests.support.training.tiny_trainer import MakeTrainer, batches_of, update_of
 
 pytestmark = [
     pytest.mark.gpu,

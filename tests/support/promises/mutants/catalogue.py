@@ -1,7 +1,8 @@
-"""Bugs on purpose: for each promise, the fault that its test must catch.
+"""All mutants: for each guarantee, the deliberate bugs that its tests must detect.
 
-`NMT_TEST_MUTANT=NAME pytest tests/promises` plants one before any test runs; the processes that
-tests start through `planted.py` plant it too. `test_mutants.py` (slow) sees each one caught.
+`NMT_TEST_MUTANT=NAME pytest tests/promises` installs one before any test runs. Processes that tests
+start through `mutated_command_line.py` install it too. `test_mutants.py` (slow) checks that each
+mutant is detected.
 """
 
 from __future__ import annotations
@@ -9,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import mutants_checkpoints
-import mutants_input
-import mutants_jobs
-import mutants_updates
+from tests.support.promises.mutants import checkpoints, jobs, untrusted_input, updates
 
 MUTANT_VARIABLE = "NMT_TEST_MUTANT"
 """The environment variable by which processes of the tests hear which mutant is planted."""
@@ -32,6 +30,6 @@ class Mutant:
 
 MUTANTS: dict[str, Mutant] = {
     name: Mutant(*mutant)
-    for room in (mutants_checkpoints, mutants_input, mutants_jobs, mutants_updates)
-    for name, mutant in room.MUTANTS.items()
+    for module in (checkpoints, jobs, untrusted_input, updates)
+    for name, mutant in module.MUTANTS.items()
 }

@@ -1,6 +1,6 @@
 """Fuzz the whole command line with hypothesis; a script that can run for minutes.
 
-    python tests/promises/fuzz.py --minutes 20
+    python -m tests.support.promises.fuzz --minutes 20
 
 `test_fuzz.py` runs a small part. For any input, a command ends within SLOWEST seconds with an exit
 code of nmt/errors.py and no traceback, writes nothing outside its folder, and translates every
@@ -44,8 +44,8 @@ from nmt.config.sections.train import TrainConfig
 
 SLOWEST = 10
 CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-HERE = Path(__file__).resolve().parent
-CONFIGS = sorted((HERE.parents[1] / "configs").glob("*.yaml"))
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 CONFIG = """\
 run: run
@@ -473,7 +473,7 @@ def main_() -> int:
     parser.add_argument("--only", choices=TRIES)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
-    end, seed, failures = time.monotonic() + 60 * arguments.minutes, arguments.seed, 0
+    end, seed = time.monotonic() + 60 * arguments.minutes, arguments.seed
     failures: set[str] = set()
     counts = dict.fromkeys([arguments.only] if arguments.only else TRIES, 0)
     torch.set_num_threads(1)
@@ -491,10 +491,9 @@ def main_() -> int:
                     location = text.strip().split("\n")[-8:]
                     if str(location) not in failures:
                         failures.add(str(location))
-                        failures += 1
                         print(f"== {name}, seed {seed}: {type(error).__name__}\n{text}", flush=True)
                 counts[name] += 25
-    print(f"tried {counts}; {failures} failures", flush=True)
+    print(f"tried {counts}; {len(failures)} failures", flush=True)
     return 1 if failures else 0
 
 

@@ -1,4 +1,4 @@
-"""Mutants of the promises that tests/promises holds about checkpoints; see mutants.py."""
+"""Mutants that the tests of guarantees about checkpoints must detect; see catalogue.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of the promises that tests/promises holds about updates; see mutants.py."""
+"""Mutants that the tests of guarantees about updates must detect; see catalogue.py."""
 
 from __future__ import annotations
 

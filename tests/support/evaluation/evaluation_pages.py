@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from explain_cases import make_explanation
-
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
 from nmt.evaluation.attention_checks import WordAttention
 from nmt.evaluation.reports.page import evaluation_page
@@ -17,6 +15,7 @@ from nmt.evaluation.reports.report import EvaluationReport, SystemInfo, new_repo
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem
 from nmt.runs.learning_curves import read_curves
+from tests.support.evaluation.explanations import make_explanation
 
 LINES = 60
 NASTY = 'Le <script>alert("x")</script><!-- chien'

@@ -1,4 +1,4 @@
-"""Mutants of the promises that tests/promises holds about jobs; see mutants.py."""
+"""Mutants that the tests of guarantees about jobs must detect; see catalogue.py."""
 
 from __future__ import annotations
 

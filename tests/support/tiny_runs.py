@@ -1,4 +1,4 @@
-"""What the tests here train: a model that reverses digits, and a run that takes no time."""
+"""Configs and text of tiny runs: a model that reverses digits, and steps of milliseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from commandline import Result, nmt, write_lines, write_pairs
+from tests.support.command_line import Result, nmt, write_lines, write_pairs
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-
-from memory_chunks import corpus_from_pairs
-from tinytrainer import make_config, make_pairs
 
 from nmt.config.sections.data import TrainSet
 from nmt.config.sections.tokenizer import TokenizerConfig
@@ -32,6 +26,8 @@ from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.loss import Losses
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
+from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.training.tiny_trainer import make_config, make_pairs
 
 MODELS: dict[str, dict[str, Any]] = {
     "luong": {"wiring": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},

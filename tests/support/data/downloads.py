@@ -1,4 +1,4 @@
-"""Downloads of the only file of the server in conftest.py."""
+"""Downloads of the only file of the server in tests/data/conftest.py."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
-from webserver import Site
 
 from nmt.data.datasets import download
 from nmt.data.datasets.download import download_file
 from nmt.errors import DataError
+from tests.support.web_server import Site
 
 CONTENT = random.Random(1).randbytes(20_000)
 CHANGED_CONTENT = random.Random(2).randbytes(20_000)

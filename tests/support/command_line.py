@@ -1,4 +1,4 @@
-"""Running `nmt` as a person does: in this process where that is enough, else in one of its own."""
+"""Run `nmt` as in a shell, in this process or in a new one, and write its input files."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def done(result: Result) -> Result:
     """Return the result of a command that succeeded; else fail, and show what it said."""
     assert result.code == 0, result.err
     return result
+
+
+def translate_lines(run: Path, lines: list[str], *flags: object) -> list[str]:
+    """Return the output lines of `nmt translate` for lines on stdin, one for each."""
+    text = "".join(f"{line}\n" for line in lines)
+    translations = done(nmt("translate", "-m", run, *flags, stdin=text)).lines
+    assert len(translations) == len(lines)
+    return translations
 
 
 def in_process_of_its_own(

@@ -16,11 +16,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from killing import PATIENCE_SECONDS, run_killed, run_whole, started, wait_for_a_moment
-from losing import STORES, Loss, run_losing
-from smallrun import SmallRun, differences, final_state, make_small_run
+from tests.support.promises.process_killing import (
+    PATIENCE_SECONDS,
+    run_killed,
+    run_whole,
+    started,
+    wait_for_a_moment,
+)
+from tests.support.promises.rank_failures import STORES, Loss, run_losing
+from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
-STRUCK = [sys.executable, str(Path(__file__).with_name("struck.py"))]
+FAULTY_DISK = [sys.executable, "-m", "tests.support.promises.faulty_disk_command_line"]
 STEPS = 2400
 """The begins and ends of steps on the disk that a small run takes, about."""
 STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
@@ -57,7 +63,7 @@ def on_a_full_disk(small: SmallRun, rng: random.Random) -> None:
 def struck(small: SmallRun, how: str, rng: random.Random) -> tuple[int, str]:
     """Run with a fault at a random operation; return the exit code and stderr."""
     said = small.run.with_suffix(".said")
-    line = [*STRUCK, how, str(rng.randrange(STEPS)), *small.arguments()]
+    line = [*FAULTY_DISK, how, str(rng.randrange(STEPS)), *small.arguments()]
     with started(line, said) as process:
         return process.wait(PATIENCE_SECONDS), said.read_text()
 

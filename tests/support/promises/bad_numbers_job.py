@@ -1,6 +1,6 @@
 """A job of two workers: one has a loss of inf, and then it is signalled in a validation.
 
-usage: poisoned_job.py FOLDER PARALLEL; writes FOLDER/RANK.json
+usage: python -m tests.support.promises.bad_numbers_job FOLDER PARALLEL; writes FOLDER/RANK.json
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bad_numbers import poison
-from mutants import MUTANT_VARIABLE, MUTANTS
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-
-from distributed_job import make_trainer, squares
-from tinytrainer import batches_of
 
 from nmt.core.distributed.process_group import connect_processes
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
+from tests.support.promises.bad_numbers import poison
+from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
+from tests.support.training.distributed_job import make_trainer, squares
+from tests.support.training.tiny_trainer import batches_of
 
 BAD = 3
 PATIENCE = 15.0

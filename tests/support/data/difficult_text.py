@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nmt.data.corpus.text_set_reader import TextSetReader
 
-DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+DEMO = Path(__file__).resolve().parents[3] / "data" / "demo"
 CLEAN_LINES = 3000
 
 

@@ -9,13 +9,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
-
-from killing import started, wait_until
-from smallrun import SmallRun
-from torchjobs import rank_processes
+from tests.support.promises.process_killing import started, wait_until
+from tests.support.promises.small_run import SmallRun
+from tests.support.torchrun_jobs import rank_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 TIMEOUT_SECONDS = 5

@@ -6,8 +6,8 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from commandline import Result
-from webserver import Page
+from tests.support.command_line import Result
+from tests.support.web_server import Page
 
 EN, FR = b"One.\nTwo.\n", b"Un.\nDeux.\n"
 EN_GZ, FR_GZ = gzip.compress(EN), gzip.compress(FR)

@@ -1,6 +1,7 @@
 """A job for torchrun: train three models in float64 without dropout, and record each step.
 
-usage: distributed_job.py FOLDER OUT.json PARALLEL MAX_STEPS [--resume]
+usage: python -m tests.support.training.distributed_job
+           FOLDER OUT.json PARALLEL MAX_STEPS [--resume]
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from memory_chunks import corpus_from_pairs
-from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core.distributed.process_group import ProcessGroup, connect_processes
 from nmt.core.run_dir import RunDir
@@ -24,6 +23,8 @@ from nmt.models.build import build_model
 from nmt.training.data_parallel import full_tensor
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
+from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.training.tiny_trainer import batches_of, make_config, make_pairs, make_tokenizers
 
 MODELS: dict[str, dict[str, Any]] = {
     "luong": {"wiring": "luong", "num_layers": 2},

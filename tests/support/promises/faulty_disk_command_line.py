@@ -1,4 +1,6 @@
-"""The command line with a fault at one step on the disk: python struck.py HOW STEP ARGS.
+"""The command line of nmt with a fault at one disk operation.
+
+usage: python -m tests.support.promises.faulty_disk_command_line HOW STEP ARGS
 
 HOW is `kill`, or `full`: from that operation on the disk is full.
 """
@@ -10,11 +12,8 @@ import os
 import signal
 import sys
 from itertools import count
-from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
-
-from diskfaults import install_disk_hook
+from tests.support.disk_faults import install_disk_hook
 
 CHANGES = ("write", "fsync", "mkdir", "symlink")
 """Operations that need disk space."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-NMT = [sys.executable, str(Path(__file__).with_name("planted.py"))]
+NMT = [sys.executable, "-m", "tests.support.promises.mutants.mutated_command_line"]
 """The command line of a process that plants the mutant, if there is one."""
 TIMES = {"seconds", "tokens_per_second", "gflops_per_second", "data_wait", "ceiling_share"}
 """Fields of state.json, finished.json and metrics.jsonl that depend on the clock."""
@@ -91,8 +91,8 @@ def make_small_run(folder: Path) -> SmallRun:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a process of such a run: one thread, this checkout's package."""
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    """Return the environment of a process of such a run: one thread, the code of this checkout."""
+    path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | more
 
 

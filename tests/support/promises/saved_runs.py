@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -13,12 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.append(str(Path(__file__).parents[1] / "training"))
-
-from diskfaults import disk_hook, install_disk_hook
-from memory_chunks import corpus_from_pairs
-from tinytrainer import batches_of, make_config, make_pairs, make_tokenizers
 
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
@@ -32,6 +25,9 @@ from nmt.training.checkpoints.resume import newest_intact_checkpoint
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.trainer import Trainer
+from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.disk_faults import disk_hook, install_disk_hook
+from tests.support.training.tiny_trainer import batches_of, make_config, make_pairs, make_tokenizers
 
 CHANGES = ("write", "mkdir", "symlink")
 """Operations that need disk space."""

@@ -1,6 +1,7 @@
 """Runs that change the number of their workers, each phase continues from the previous one.
 
-usage: worlds_job.py FOLDER MODEL SIZE:UPDATES,...     such as 1:40 4:23,2:40 for two runs
+usage: python -m tests.support.promises.world_size_job FOLDER MODEL SIZE:UPDATES,...
+For example, 1:40 4:23,2:40 are two runs.
 
 Float64, no dropout; FOLDER/RUN/found.json gets the pairs and the loss of each update. The workers
 are forks, so that torch is imported once.
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distributed_job import make_trainer, rows_of
-from mutants import MUTANT_VARIABLE, MUTANTS
 
 from nmt.core.distributed.process_group import connect_processes
 from nmt.data.batching.loader import RankBatch
 from nmt.training.trainer import Trainer
+from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
+from tests.support.training.distributed_job import make_trainer, rows_of
 
 
 def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:

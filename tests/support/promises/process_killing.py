@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from smallrun import SmallRun, environment
+from tests.support.promises.small_run import SmallRun, environment
 
 STARTING_SECONDS = 3.0
 """Typical duration of a start, so that a kill after it hits training."""

@@ -1,0 +1,1 @@
+"""Text, corpora, archives and downloads for tests of the data pipeline."""

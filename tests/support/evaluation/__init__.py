@@ -1,0 +1,1 @@
+"""System outputs, explanations, evaluation pages, and a baseline of word alignment."""

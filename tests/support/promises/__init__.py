@@ -1,0 +1,1 @@
+"""Runs, faults and jobs for the guarantees of docs/promises.md."""

@@ -1,0 +1,1 @@
+"""Mutants: deliberate bugs that the tests of the guarantees must detect."""

@@ -1,0 +1,1 @@
+"""Tiny trainers, a reference implementation of training, and a torchrun job."""
