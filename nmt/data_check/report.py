@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Iterable, Sequence
-from importlib.resources import files as resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.data_check.findings import Finding
+from nmt.core.rendering.pages import render_page
 from nmt.data_check.kinds import KINDS
 from nmt.data_check.pair_checks import excerpt
 from nmt.data_check.scan import ScanReport
@@ -76,47 +75,34 @@ def _summarize(report: ScanReport) -> str:
 
 def render_html(reports: Iterable[ScanReport]) -> str:
     """Return one self-contained HTML page with the reports of all text sets."""
-    template = resources("nmt.data_check").joinpath("page.html").read_text("utf-8")
-    sections = "\n".join(_render_section(report) for report in reports)
-    return template.replace("<!-- sets -->", sections)
+    return render_page(
+        "data_check/page.html",
+        sections=[_page_section(report) for report in reports],
+        kinds=KINDS,
+        line_ranges=lambda lines: format_line_ranges(lines, MAX_PAGE_RANGES),
+    )
 
 
-def _render_section(report: ScanReport) -> str:
-    parts = [f"<h2>{html.escape(report.name)}</h2>", f"<p>{html.escape(_summarize(report))}</p>"]
-    parts.append(_render_findings(list(report.findings)))
+def _page_section(report: ScanReport) -> dict[str, Any]:
+    """Return the content of the page for one text set."""
+    histograms = []
     if len(report.lengths):
         characters = report.lengths[:, (0, 2)]
         words = report.lengths[:, (1, 3)]
         is_filled = (characters > 0).all(1)
         ratio = np.log2((characters[is_filled, 1] + 1) / (characters[is_filled, 0] + 1))
-        parts += [
-            "<div class=plots>",
+        histograms = [
             draw_histogram(words[:, 0], "words a line, source"),
             draw_histogram(words[:, 1], "words a line, target"),
             draw_histogram(ratio, "log2 of target by source characters"),
-            "</div>",
         ]
-    rows = [f"<tr><td>{html.escape(src)}<td>{html.escape(tgt)}" for src, tgt in report.pairs]
-    parts.append(f"<h3>Random pairs</h3><table>{''.join(rows)}</table>")
-    return "\n".join(parts)
-
-
-def _render_findings(findings: list[Finding]) -> str:
-    """Return the findings as an HTML table."""
-    if not findings:
-        return "<p>Nothing found.</p>"
-    rows = []
-    for finding in findings:
-        kind = KINDS[finding.kind]
-        examples = "<br>".join(html.escape(example) for example in finding.examples)
-        rows.append(
-            f"<tr class={kind.severity}><td>{kind.severity}<td>{finding.kind}<td>{finding.side}"
-            f"<td>{finding.count}<td>{html.escape(kind.description)}"
-            f"<td>{html.escape(kind.fix)}"
-            f"<td>{format_line_ranges(finding.lines, MAX_PAGE_RANGES)}<td>{examples}"
-        )
-    head = "<tr><th>severity<th>kind<th>side<th>count<th>description<th>fix<th>lines<th>examples"
-    return f"<table>{head}{''.join(rows)}</table>"
+    return {
+        "name": report.name,
+        "summary": _summarize(report),
+        "findings": list(report.findings),
+        "histograms": histograms,
+        "pairs": report.pairs,
+    }
 
 
 def draw_histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) -> str:
@@ -129,22 +115,12 @@ def draw_histogram(values: NDArray[np.float64] | NDArray[np.int64], title: str) 
         low, width = math.floor(low), max(1, math.ceil((high - low + 1) / HISTOGRAM_BARS))
     edges = low + width * np.arange(HISTOGRAM_BARS + 1)
     counts, _ = np.histogram(values, edges)
-    beyond = len(values) - int(counts.sum())
-    max_count = counts.max() or 1
-    bars = "".join(
-        f"<rect x={10 * i} y={100 - 100 * count / max_count:.1f} width=9 "
-        f"height={100 * count / max_count:.1f}>"
-        f"<title>{low_edge:.4g} to {high_edge:.4g}: {count}</title></rect>"
-        for i, (count, low_edge, high_edge) in enumerate(
-            zip(counts, edges[:-1], edges[1:], strict=True)
-        )
-    )
-    caption = html.escape(title) + (f"; {beyond} beyond" if beyond else "")
-    right_edge = 10 * HISTOGRAM_BARS
-    return (
-        f'<figure><svg viewBox="0 0 {right_edge} 118">{bars}<text x=0 y=114>{edges[0]:.4g}</text>'
-        f"<text x={right_edge} y=114 text-anchor=end>{edges[-1]:.4g}</text></svg>"
-        f"<figcaption>{caption}</figcaption></figure>"
+    return render_page(
+        "data_check/histogram.html",
+        title=title,
+        bars=list(zip(edges[:-1], edges[1:], counts, strict=True)),
+        max_count=counts.max() or 1,
+        beyond=len(values) - int(counts.sum()),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nmt.core.html_page import fill_page
+from nmt.core.rendering.pages import render_page
 from nmt.interpret.explanation import Explanation
 
 SIGNIFICANT_DIGITS = 5
@@ -15,7 +15,7 @@ SIGNIFICANT_DIGITS = 5
 def explanation_page(explanations: Sequence[Explanation]) -> str:
     """Return the HTML page of explanations."""
     data = [_round_numbers(explanation.as_dict()) for explanation in explanations]
-    return fill_page("nmt.interpret", data)
+    return render_page("interpret/page.html", data=data)
 
 
 def _round_numbers(value: Any) -> Any:

@@ -16,7 +16,17 @@ from nmt import __version__
 from nmt.cli.app import app
 from tests.support.command_line import environment, nmt
 
-HEAVY = {"torch", "pydantic", "sacrebleu", "numpy", "sentencepiece", "yaml", "safetensors"}
+HEAVY = {
+    "jinja2",
+    "numpy",
+    "pydantic",
+    "rich",
+    "sacrebleu",
+    "safetensors",
+    "sentencepiece",
+    "torch",
+    "yaml",
+}
 LIGHT = {
     "nmt.cli",
     "nmt.cli.analysis",

@@ -101,3 +101,13 @@ def test_render_html_is_self_contained_and_escaped(report: ScanReport) -> None:
     assert "script" not in collector.tags
     assert collector.tags.count("svg") == 3
     assert collector.tags.count("tr") > len(list(report.findings))
+
+
+def test_render_html_escapes_names_and_examples(report: ScanReport) -> None:
+    hostile = replace(report, name="<b>news</b>", pairs=[("</script><b>1 & 2</b>", '"{{ 3 }}"')])
+    next(iter(hostile.findings)).examples[:] = ["<b>an example</b>"]
+    page = render_html([hostile])
+    assert "<b>" not in page
+    assert "<h2>&lt;b&gt;news&lt;/b&gt;</h2>" in page
+    assert "&lt;b&gt;an example&lt;/b&gt;" in page
+    assert "&lt;/script&gt;&lt;b&gt;1 &amp; 2&lt;/b&gt;<td>&#34;{{ 3 }}&#34;" in page

@@ -1,4 +1,3 @@
-"use strict";
 /* Charts: SVG pictures as wide as their box. */
 
 const SVG = $("blank").namespaceURI;

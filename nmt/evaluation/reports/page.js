@@ -1,4 +1,3 @@
-"use strict";
 /* Sections of the page, and their reactions to input. */
 
 /* -- header -------------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nmt.core.html_page import fill_page
+from nmt.core.rendering.pages import render_page
 from nmt.evaluation.analysis import Analysis
 from nmt.evaluation.attention_checks import WordAttention
 from nmt.evaluation.reports.report import EvaluationReport
@@ -40,7 +40,7 @@ def evaluation_page(
         "sets": {analysis.test_set.name: _page_data(analysis, systems) for analysis in analyses},
         "curves": dict(learning_curves),
     }
-    return fill_page("nmt.evaluation.reports", data)
+    return render_page("evaluation/reports/page.html", data=data)
 
 
 def _page_data(analysis: Analysis, systems: Sequence[System]) -> dict[str, Any]:

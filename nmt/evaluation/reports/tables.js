@@ -1,8 +1,5 @@
-"use strict";
-/* Data of the page, and functions that create its elements. */
+/* Data of the report, and tables of it. */
 
-const $ = id => document.getElementById(id);
-const data = JSON.parse($("data").textContent);
 const { report, systems } = data;
 const METRICS = { bleu: "BLEU", spbleu: "spBLEU", spbleu_flores101: "spBLEU-101", chrf: "chrF",
                   chrf_plus_plus: "chrF++", ter: "TER", comet: "COMET" };
@@ -15,21 +12,6 @@ const setData = () => data.sets[state.set];
 
 /* -- elements ------------------------------------------------------------------------------------ */
 
-/* Append a new element to `parent`. */
-function make(tag, text, parent, className) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  if (parent) parent.append(element);
-  return element;
-}
-
-/* Remove the children of an element and return it. */
-function clear(id) {
-  $(id).replaceChildren();
-  return $(id);
-}
-
 /* Append text of a language; a bdi element follows the direction of its script. */
 function makeText(text, parent, language, className) {
   const element = make("bdi", text, parent, className);
@@ -41,12 +23,6 @@ function makeDetails(title, parent) {
   const details = make("details", undefined, parent);
   make("summary", title, details);
   return details;
-}
-
-/* Replace the options of a select element by [value, text] pairs. */
-function setOptions(select, options) {
-  select.replaceChildren();
-  options.forEach(([value, text]) => { make("option", text, select).value = value; });
 }
 
 const colour = name => `var(--s${systems.indexOf(name) % 6 + 1})`;
@@ -123,8 +99,6 @@ function makeTextTable(parent, titles, rows) {
     row.forEach((text, i) => make("td", text, tr, i ? "" : "text"));
   });
 }
-
-const displayPiece = word => word.replaceAll("\u2581", " ").trim() || "\u2423";
 
 /* Append a heat map of attention: source words across, target words down, weights in percent. */
 function makeHeatMap(box, { source, target, weights }) {
