@@ -162,7 +162,7 @@ def test_show_value_of_any_type_is_yaml(value: object, text: str) -> None:
 
 
 def test_show_value_long_text_is_shortened() -> None:
-    shown = show_value("begin" + "x" * 10_000 + "end")
-    assert len(shown) <= MAX_VALUE_LENGTH + 1
-    assert shown.startswith("'begin")
-    assert shown.endswith("end'")
+    text = show_value("begin" + "x" * 10_000 + "end")
+    assert len(text) <= MAX_VALUE_LENGTH + 1
+    assert text.startswith("'begin")
+    assert text.endswith("end'")

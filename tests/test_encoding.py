@@ -103,9 +103,9 @@ def test_text_readers_utf16_file_raises(tmp_path: Path, encoding: str) -> None:
         "terms": lambda: read_terminology(wide),
         "shared file": lambda: list(read_byte_range(wide, 0, wide.stat().st_size)),
     }
-    for read in readers.values():
+    for read_file in readers.values():
         with pytest.raises(DataError, match=r"wide\.tsv:1: expected UTF-8, got UTF-"):
-            read()
+            read_file()
 
 
 @pytest.mark.parametrize("encoding", MARKED + UNMARKED)

@@ -120,7 +120,7 @@ def test_heartbeat_hanging_store_kills_its_server(
 
 
 @pytest.mark.parametrize("text", ["", "4", "-9", "7.5", "long"])
-def test_timeout_invalid_value_raises(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_timeout_invalid_value_raises(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("NMT_WORKER_TIMEOUT", text)
     message = f"NMT_WORKER_TIMEOUT: expected whole seconds, at least 5, got '{text}'"

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from nmt.core.rendering.tables import align_columns, format_fields
 
 
-def test_columns_are_aligned() -> None:
+def test_align_columns_aligns_text_and_numbers() -> None:
     assert align_columns([("a", "bb", "c"), ("ddd", "e", "f")]) == ["a    bb  c", "ddd  e   f"]
     assert align_columns([("a", "bb"), ("ddd", "1")], number_columns=[1]) == ["a    bb", "ddd   1"]
 

@@ -50,12 +50,16 @@ def test_modifier_cases_cover_all_settings_of_augment() -> None:
 def test_augment_pair_applies_modifier_at_its_rate(name: str, rate: float) -> None:
     rng = random.Random(5)
     pairs = [augment(rng, **{name: rate}) for _ in range(ROUNDS)]
-    changed = [pair for pair in pairs if pair != (SRC, TGT)]
+    modified_pairs = [pair for pair in pairs if pair != (SRC, TGT)]
     # A typo may swap equal letters or find no adjacent key, here 1 of 30.
     effective = 0.95 if name == "typos" else 1.0
     deviation = (rate * (1 - rate) * ROUNDS) ** 0.5
-    assert all(IS_MODIFIED[name](*pair) for pair in changed)
-    assert effective * rate * ROUNDS - 5 * deviation < len(changed) < rate * ROUNDS + 5 * deviation
+    assert all(IS_MODIFIED[name](*pair) for pair in modified_pairs)
+    assert (
+        effective * rate * ROUNDS - 5 * deviation
+        < len(modified_pairs)
+        < rate * ROUNDS + 5 * deviation
+    )
 
 
 def test_augment_pair_modifiers_are_independent() -> None:

@@ -58,8 +58,8 @@ def plan_epoch(epochs: EpochPlanner, epoch: int) -> list[Planned]:
     return [plan_window(epochs, epoch, number) for number in range(epochs.num_windows)]
 
 
-def rows_of(planned: list[Planned]) -> list[int]:
-    return [row for batches in planned for rows, _, _ in batches for row in rows]
+def rows_of(windows: list[Planned]) -> list[int]:
+    return [row for batches in windows for rows, _, _ in batches for row in rows]
 
 
 def make_planner(weights: list[float] | None = None, **options: Any) -> EpochPlanner:

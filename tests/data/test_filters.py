@@ -39,15 +39,15 @@ def clean(
         drops,
         duplicate_filter,
     )
-    passed = [pair for chunk in chunks for pair in pairs_of(chunk)]
+    passing_pairs = [pair for chunk in chunks for pair in pairs_of(chunk)]
     head, *rows = table.getvalue().decode().split("\n")[:-1]
     assert head.split("\t") == ["reason", "place", "source", "target"]
-    assert sum(drops.counts.values()) == len(rows) == len(pairs) - len(passed)
-    return passed, [row.split("\t") for row in rows]
+    assert sum(drops.counts.values()) == len(rows) == len(pairs) - len(passing_pairs)
+    return passing_pairs, [row.split("\t") for row in rows]
 
 
 @pytest.mark.parametrize(
-    ("settings", "dropped", "passed", "reason"),
+    ("settings", "dropped_pair", "passing_pair", "reason"),
     [
         ({"max_words": 2}, ("a b c", "x"), ("a b", "x y"), "over 2 words"),
         ({"max_words": 2}, ("a", "x y z"), ("a", "x"), "over 2 words"),
@@ -70,12 +70,15 @@ def clean(
     ],
 )
 def test_cleaner_filter_drops_with_its_reason(
-    settings: dict[str, Any], dropped: tuple[str, str], passed: tuple[str, str], reason: str
+    settings: dict[str, Any],
+    dropped_pair: tuple[str, str],
+    passing_pair: tuple[str, str],
+    reason: str,
 ) -> None:
     first = ("same", "même")
-    assert clean([first, passed, dropped], **settings) == (
-        [first, passed],
-        [[reason, "a.en:3", *dropped]],
+    assert clean([first, passing_pair, dropped_pair], **settings) == (
+        [first, passing_pair],
+        [[reason, "a.en:3", *dropped_pair]],
     )
 
 

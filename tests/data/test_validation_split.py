@@ -174,5 +174,5 @@ def test_split_chunks_mark_misaligned_pairs(
     pairs = [(f"s{n}", f"t{n}") for n in range(1, 9)]
     misaligned = [MisalignedBlock(first, last, 1) for first, last in blocks]
     training = TextSetSplit(MemoryReader(pairs), held_out, misaligned)  # type: ignore[arg-type]
-    marked = [chunk.numbers[i] for chunk in training.chunks() for i in chunk.misaligned]
-    assert marked == [n for n in expected if n - 1 not in held_out]
+    misaligned_lines = [chunk.numbers[i] for chunk in training.chunks() for i in chunk.misaligned]
+    assert misaligned_lines == [n for n in expected if n - 1 not in held_out]

@@ -69,7 +69,7 @@ def test_restore_attaches_tags_to_neighbours() -> None:
     assert protected.restore("35 17 ceci 23 , 29 voir") == "</i> <b>ceci</b> , <i>voir"
 
 
-def test_without_tags_keeps_words() -> None:
+def test_protected_line_without_tags_keeps_words() -> None:
     protected = protect("See <b>this</b>, <i>12 now</i>!")
     assert protected.without_tags(protected.text) == "See this , 12 now !"
     assert protected.without_tags("23, 29 12 now 35!") == ", 12 now !"

@@ -182,7 +182,7 @@ def test_stream_returns_n_translations_per_line(tokenizers: Tokenizers) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_score_keeps_pair_order(tokenizers: Tokenizers, batch_size: int) -> None:
+def test_translator_score_keeps_pair_order(tokenizers: Tokenizers, batch_size: int) -> None:
     translator, engine = make_translator(tokenizers, batch_size)
     pairs = [("abc", "hgfe"), ("a", "b"), ("abcdefgh", ""), ("ab", "hgfedcba"), ("", "a")]
     encode = tokenizers.src.encode

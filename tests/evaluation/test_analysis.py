@@ -131,8 +131,8 @@ def test_analysis_scores_of_groups_equal_sacrebleu(faulty_systems: Analysis) -> 
 
 def test_analysis_comparison_states_difference_and_p_value() -> None:
     worse = with_faults(FAIR, 0.3, seed=9)
-    near = ["dog" + worse[0], *worse[1:]]
-    analysis = analyse({"A": worse, "B": FAIR, "C": worse, "D": near})
+    similar = ["dog" + worse[0], *worse[1:]]
+    analysis = analyse({"A": worse, "B": FAIR, "C": worse, "D": similar})
     comparisons = {(c.system, c.metric): c for c in analysis.report.comparisons}
     bleu, ter = comparisons["B", "bleu"], comparisons["B", "ter"]
     gain = score(FAIR, [REFERENCE], "en").bleu - score(worse, [REFERENCE], "en").bleu

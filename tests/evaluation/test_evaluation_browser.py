@@ -293,7 +293,7 @@ def test_browser_shows_file_without_source(show: Show) -> None:
     assert "learning curves" not in captions
 
 
-def test_browser_shows_warnings(page: Any) -> None:
+def test_browser_shows_warnings_of_all_test_sets(page: Any) -> None:
     sets = {"news": analyse(news_set, NAMES), "talks": analyse(talks_set, NAMES)}
     expected = [
         f"{name}: {text}" for name, analysis in sets.items() for text in analysis.report.cautions

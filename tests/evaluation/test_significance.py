@@ -41,16 +41,16 @@ def test_compare_systems_equals_sacrebleu_command(
     monkeypatch.setattr(significance, "MAX_BLOCK_CELLS", cells)
     metrics, stats = compute_line_statistics()
     resampled = bootstrap_scores(metrics, stats)
-    ours = compare_systems(metrics, stats, resampled)
+    comparisons = compare_systems(metrics, stats, resampled)
     for flag, name in (("--paired-bs", "p_bootstrap"), ("--paired-ar", "p_randomisation")):
-        theirs = sacrebleu_paired_test(tmp_path, SYSTEMS, REFERENCES, flag)
-        assert [len(row) for row in theirs] == [3, 3, 3]
-        for i, row in enumerate(theirs):
+        sacrebleu_rows = sacrebleu_paired_test(tmp_path, SYSTEMS, REFERENCES, flag)
+        assert [len(row) for row in sacrebleu_rows] == [3, 3, 3]
+        for i, row in enumerate(sacrebleu_rows):
             for column, metric in enumerate(NAMES):
                 if i:
-                    paired = ours[i - 1][metric]
+                    paired = comparisons[i - 1][metric]
                     assert f"{getattr(paired, name):.4f}" == f"{row[column][-1]:.4f}"
-                    gain = row[column][0] - theirs[0][column][0]
+                    gain = row[column][0] - sacrebleu_rows[0][column][0]
                     assert paired.difference == pytest.approx(gain, abs=2e-6)
                 if flag == "--paired-bs":
                     interval = confidence_intervals(resampled[i])[metric]

@@ -174,15 +174,15 @@ def test_attend_with_any_settings_matches_reference(
             context = output.context[b, t].unflatten(0, (heads, -1))[head]
             assert context.tolist() == pytest.approx(step["context"], abs=1e-4)
             for name, values in over_source.items():
-                outside = -math.inf if name == "scores" else 0.0
-                expected = [step[name].get(s, outside) for s in range(S)]
+                default = -math.inf if name == "scores" else 0.0
+                expected = [step[name].get(s, default) for s in range(S)]
                 assert values[b, head, t].tolist() == pytest.approx(expected, abs=1e-4), name
 
 
 @pytest.mark.parametrize(
     ("score", "window", "heads", "coverage"), [case for case in ALL if not case[3]]
 )
-def test_forward_matches_attend_stepwise(
+def test_attention_forward_matches_stepwise_attend(
     score: str, window: str, heads: int, coverage: bool
 ) -> None:
     attention = make_attention(score, window=window, num_heads=heads, window_width=1)
@@ -265,8 +265,8 @@ def test_attention_padding_has_no_weight_or_influence(score: str, window: str) -
     assert (output.over_source(output.weights, S)[1, :, :, 3:] == 0).all()
     changed_states = STATES.clone()
     changed_states[1, 3:] = 50.0
-    changed = attention(QUERY, attention.project(changed_states, MASK), position)
-    assert_close(changed.context, output.context)
+    changed_output = attention(QUERY, attention.project(changed_states, MASK), position)
+    assert_close(changed_output.context, output.context)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
