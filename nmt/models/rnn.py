@@ -173,34 +173,43 @@ class Decoder(nn.Module):
     """Recurrence and readout of all three wirings."""
 
     def __init__(self, config: RNNConfig, embedding: nn.Embedding, d_readout: int) -> None:
+        """Build the layers, the attention and the readout; `d_readout` is R."""
         super().__init__()
-        width, embed = config.d_hidden, config.d_embed
+        d_hidden, d_embed = config.d_hidden, config.d_embed
         self.wiring = config.wiring
         self.has_input_feeding = config.input_feeding
         self.embedding = embedding
         self.dropout_rate = config.dropout
         self.dropout = Dropout(config.dropout)
         self.d_feed = 0
+        """Width of the feed: of the context (bahdanau) or of the last readout (input feeding)."""
         if self.wiring == "bahdanau":
-            self.d_feed = width
+            self.d_feed = d_hidden
         elif self.has_input_feeding:
             self.d_feed = d_readout
         self.is_sequential = self.d_feed > 0 or config.coverage
         """Whether a step depends on the attention of earlier steps."""
+        _, decoder_layers = layer_counts(config)
         self.layers = nn.ModuleList(
-            RecurrentLayer(
-                config.cell, embed if i == 0 else width, self.d_feed if i == 0 else 0, width
-            )
-            for i in range(layer_counts(config)[1])
+            RecurrentLayer(config.cell, d_embed, self.d_feed, d_hidden)
+            if i == 0
+            else RecurrentLayer(config.cell, d_hidden, 0, d_hidden)
+            for i in range(decoder_layers)
         )
         if self.wiring != "none":
             self.attention = Attention(config)
+        # The linear map of `readout_of`, for the features of `step`.
         if self.wiring == "bahdanau":
-            self.readout: nn.Module = make_linear(width + embed + width, 2 * d_readout)
+            d_features = d_hidden + d_embed + d_hidden  # query, embedded token, context
+            self.readout: nn.Module = make_linear(d_features, 2 * d_readout)  # pairs for maxout
         elif self.wiring == "luong":
-            self.readout = make_linear(width + width, d_readout, bias=False, kind=RecurrentLinear)
+            d_features = d_hidden + d_hidden  # context, state
+            # RecurrentLinear, because input feeding computes the readout inside the loop
+            self.readout = make_linear(d_features, d_readout, bias=False, kind=RecurrentLinear)
+        elif d_readout != d_hidden:
+            self.readout = make_linear(d_hidden, d_readout)
         else:
-            self.readout = make_linear(width, d_readout) if d_readout != width else nn.Identity()
+            self.readout = nn.Identity()
         self.d_readout = d_readout
 
     def project(self, states: Tensor, mask: Tensor) -> EncodedSource | None:

@@ -173,6 +173,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: TransformerConfig, factors: DeepNormFactors) -> None:
         super().__init__()
         self.past = SSRU(config) if config.decoder == "ssru" else SelfAttention(config)
+        """The sublayer over the target tokens so far. Checkpoints contain its name."""
         self.past_sum = ResidualConnection(config, factors.alpha)
         self.cross = MultiHeadAttention(config)
         self.cross_sum = ResidualConnection(config, factors.alpha)
@@ -325,14 +326,15 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         memory: TransformerMemory,
         trace: bool = False,
     ) -> tuple[Tensor, TransformerState, Trace | None]:
+        # The step appends K slots to the caches of a sentence. The token of hypothesis k goes to
+        # slot k of these, and only hypothesis k attends to it. Caches and mask change in place.
         state = state.with_free_slots()
         mask = state.self_attention_mask
         batch_size, k = mask.shape[:2]
         position = state.position[:, None].expand(-1, k)
-        length = state.length + k
-        own_slot = torch.eye(k, dtype=torch.bool, device=tokens.device)
-        mask[:, :, state.length : length] = own_slot
-        step = StepPosition(position, state.length, mask[:, None, :, :length])
+        first_slot, end_slot = state.length, state.length + k
+        mask[:, :, first_slot:end_slot] = torch.eye(k, dtype=torch.bool, device=tokens.device)
+        step = StepPosition(position, first_slot, mask[:, None, :, :end_slot])
         states = self.tgt(tokens.view(batch_size, k), position)
         caches: list[Any] = []
         attentions: list[MultiHeadOutput | None] = []
@@ -341,7 +343,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
             states, cache, attention = layer.forward_step(states, cache, step, source, trace)
             caches.append(cache)
             attentions.append(attention)
-        next_state = TransformerState(state.position + 1, mask, tuple(caches), length)
+        next_state = TransformerState(state.position + 1, mask, tuple(caches), length=end_slot)
         trace_of_rows = make_trace(attentions, is_step=True)
         return self.decoder_norm(states).flatten(0, 1), next_state, trace_of_rows
 
