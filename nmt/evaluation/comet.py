@@ -15,10 +15,11 @@ from nmt.core import files
 from nmt.errors import ConfigError, DataError, show_value
 
 PLACEHOLDERS = ("{src}", "{hyp}", "{ref}")
+"""Words of the command that stand for the files of sources, hypotheses and references."""
 SCORE = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
 """A number at the end of a line."""
 SEGMENT_LINE = re.compile(r"Segment\s+\d+\s+score:")
-"""The lines of `comet-score` that score single lines; it also prints a score of the system."""
+"""Lines of `comet-score` with the score of one hypothesis; it also prints a score of all."""
 MAX_ERROR_CHARACTERS = 300
 """Maximum number of characters of stderr in an error message."""
 
@@ -52,10 +53,12 @@ def score_with_command(
     hypotheses: Sequence[str],
     references: Sequence[str],
 ) -> list[float]:
-    """Return the score of each hypothesis: the number at the end of each line that it prints.
+    """Return the scores that a command prints, one for each hypothesis.
 
-    Raises ConfigError if the command needs sources and there are none, and DataError if it fails
-    or prints another number of scores.
+    `command` comes from `parse_metric_command`; paths of files replace its placeholders. A score is
+    the number at the end of an output line. If the output has lines of SEGMENT_LINE, only these
+    count. Raises ConfigError if the command needs sources and there are none, and DataError if it
+    fails or does not print one score per hypothesis.
     """
     texts = dict(zip(PLACEHOLDERS, (sources, hypotheses, references), strict=True))
     with files.temporary_folder() as folder:
@@ -75,15 +78,15 @@ def score_with_command(
         raise DataError(
             f"--comet-command: {arguments[0]} ended with {process.returncode}: {message}"
         )
-    output = process.stdout.splitlines()
-    segments = [line for line in output if SEGMENT_LINE.search(line)] or output
-    scores = [match for line in segments if (match := SCORE.search(line))]
+    output_lines = process.stdout.splitlines()
+    score_lines = [line for line in output_lines if SEGMENT_LINE.search(line)] or output_lines
+    scores = [float(match.group(1)) for line in score_lines if (match := SCORE.search(line))]
     if len(scores) != len(hypotheses):
         raise DataError(
             f"--comet-command: expected one number for each of {len(hypotheses)} lines, "
             f"got {len(scores)}"
         )
-    return [float(match.group(1)) for match in scores]
+    return scores
 
 
 def _replace_placeholders(word: str, paths: Mapping[str, str]) -> str:

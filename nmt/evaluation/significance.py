@@ -31,12 +31,13 @@ SEED = 12345
 MAX_BLOCK_CELLS = 2**22
 """Approximate maximum of lines x samples in one block."""
 BOOLEANS_PER_DRAW = 32
-"""numpy draws this number of booleans at a time; a block must contain complete draws."""
+"""numpy draws this number of booleans at a time and discards unused ones. A block must contain
+complete draws, so that its size does not change the random numbers."""
 
 Array = NDArray[np.float64]
 Draw = TypeVar("Draw")
 Advance = Callable[[int], object]
-"""Called with the number of samples computed since the last call."""
+"""Receives the number of samples computed since the last call; `bool` ignores it."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def bootstrap_sums(stats: Array, samples: int = SAMPLES, advance: Advance = bool
         counts = np.stack([np.bincount(row, minlength=line_count) for row in drawn])
         return counts.astype(np.float64) @ stats
 
-    block = max(1, MAX_BLOCK_CELLS // line_count)
-    return _in_blocks(draw_lines, sum_lines, samples, block, advance)
+    block_size = max(1, MAX_BLOCK_CELLS // line_count)
+    return _sum_in_blocks(draw_lines, sum_lines, samples, block_size, advance)
 
 
 def swapped_sums(changes: Array, trials: int = TRIALS, advance: Advance = bool) -> Array:
@@ -80,22 +81,24 @@ def swapped_sums(changes: Array, trials: int = TRIALS, advance: Advance = bool) 
         return drawn.astype(np.float64) @ changes
 
     draws = MAX_BLOCK_CELLS // line_count // BOOLEANS_PER_DRAW
-    block = max(BOOLEANS_PER_DRAW, draws * BOOLEANS_PER_DRAW)
-    return _in_blocks(draw_swaps, sum_swapped, trials, block, advance)
+    block_size = max(BOOLEANS_PER_DRAW, draws * BOOLEANS_PER_DRAW)
+    return _sum_in_blocks(draw_swaps, sum_swapped, trials, block_size, advance)
 
 
-def _in_blocks(
+def _sum_in_blocks(
     draw: Callable[[int], Draw],
     compute_sums: Callable[[Draw], Array],
-    total: int,
-    block: int,
+    sample_count: int,
+    block_size: int,
     advance: Advance,
 ) -> Array:
-    """Compute the sums of `total` samples in blocks.
+    """Return sample_count x K sums, computed in blocks of `block_size` samples.
 
-    A thread draws the next block while this thread sums the current one.
+    `draw` draws a number of samples, and `compute_sums` sums each of them. One thread draws all
+    blocks, in order, so the random numbers do not depend on timing. It draws the next block while
+    this thread sums the current one.
     """
-    sizes = [min(block, total - begin) for begin in range(0, total, block)]
+    sizes = [min(block_size, sample_count - begin) for begin in range(0, sample_count, block_size)]
     sums = []
     with ThreadPoolExecutor(1) as executor:
         future = executor.submit(draw, sizes[0])
@@ -113,7 +116,7 @@ def join_statistics(systems: Sequence[LineStatistics]) -> Array:
     return np.concatenate([stats for system in systems for stats in system.values()], 1)
 
 
-def _split_sums(
+def _sums_by_system(
     sums: NDArray[Any], systems: Sequence[LineStatistics]
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the part of samples x K sums that belongs to each system, by metric."""
@@ -135,8 +138,8 @@ def bootstrap_scores(
     """
     sums = bootstrap_sums(join_statistics(systems), advance=advance).astype(np.float32)
     return [
-        {name: _scores(metrics, name, parts[name]) for name in metrics}
-        for parts in _split_sums(sums, systems)
+        {name: _score_rows(metrics, name, parts[name]) for name in metrics}
+        for parts in _sums_by_system(sums, systems)
     ]
 
 
@@ -169,7 +172,7 @@ def compare_systems(
     swapped = swapped_sums(join_statistics(changes), advance=advance)
     first_totals = {name: stats.sum(0) for name, stats in first.items()}
     results = []
-    for i, system_swaps in enumerate(_split_sums(swapped, changes), 1):
+    for i, system_swaps in enumerate(_sums_by_system(swapped, changes), 1):
         tests = {}
         for name in metrics:
             totals = systems[i][name].sum(0)
@@ -177,10 +180,13 @@ def compare_systems(
             score = float(score_sums(metrics[name], totals).score)
             difference = abs(first_score - score)
             bootstrapped = np.abs(resampled[i][name] - resampled[0][name])
-            # a trial moves some lines of the first system to the second, and the reverse
-            second = totals + system_swaps[name]
-            back = first_totals[name] - system_swaps[name]
-            shuffled = np.abs(_scores(metrics, name, second) - _scores(metrics, name, back))
+            # A trial exchanges some lines between the first system and this system.
+            swapped_totals = totals + system_swaps[name]
+            swapped_first_totals = first_totals[name] - system_swaps[name]
+            shuffled = np.abs(
+                _score_rows(metrics, name, swapped_totals)
+                - _score_rows(metrics, name, swapped_first_totals)
+            )
             tests[name] = PairedTest(
                 difference=score - first_score,
                 p_bootstrap=float(_compute_p_value(bootstrapped - bootstrapped.mean(), difference)),
@@ -190,6 +196,6 @@ def compare_systems(
     return results
 
 
-def _scores(metrics: Metrics, name: str, sums: NDArray[Any]) -> Array:
+def _score_rows(metrics: Metrics, name: str, sums: NDArray[Any]) -> Array:
     """Return the score of each row of sums; its floating point type is that of the sums."""
     return np.array([score_sums(metrics[name], row).score for row in sums])
