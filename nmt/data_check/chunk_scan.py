@@ -182,7 +182,7 @@ def _find_leaks(
     """Yield the pairs and lines that a held-out set contains exactly or nearly."""
     indexes = (held_out.src, held_out.tgt)
     near = [
-        index.find_near(lines, keys[:, side])
+        index.find_near_duplicates(lines, keys[:, side])
         for side, (index, lines) in enumerate(zip(indexes, texts, strict=True))
     ]
     for i, pair in enumerate(zip(*texts, strict=True)):

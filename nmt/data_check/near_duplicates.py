@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 NGRAM = 5
 MIN_JACCARD = 0.8
 BANDS, ROWS = 8, 3
-"""Number of MinHash bands, and of minima per band."""
+"""Number of MinHash bands, and of minima per band. The minima of a band form one key."""
 MAX_COMPARISONS = 20
-"""Maximum number of held-out lines per key that a line is compared with."""
+"""Maximum number of held-out lines per key that a line is compared with, to bound the time."""
 
 Hashes = NDArray[np.uint64]
 Keys = NDArray[np.uint32]
 Indices = NDArray[np.int64]
 
+# Hash functions: each n-gram hash times an odd factor, of which the upper half is used.
 _FACTORS = np.random.default_rng(1).integers(1, 2**63, BANDS * ROWS, dtype=np.uint64) * 2 + 1
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -130,6 +131,7 @@ class DuplicateIndex:
     """An index of the lines of one held-out side that finds their copies in training text."""
 
     def __init__(self, lines: Sequence[str]) -> None:
+        """Index the held-out `lines`."""
         self._ngrams = [extract_ngrams(line) for line in lines]
         self.exact: dict[int, int] = {}
         """For each hash, the index of the first line."""
@@ -145,26 +147,29 @@ class DuplicateIndex:
             np.array(sorted(lines_by_key), np.uint32) for lines_by_key in self._lines_by_key
         ]
 
-    def find_near(self, lines: Sequence[str], keys: Keys) -> dict[int, int]:
+    def find_near_duplicates(self, lines: Sequence[str], keys: Keys) -> dict[int, int]:
         """Return {index in `lines`: index of the most similar held-out line} of near duplicates.
 
-        `keys` (L x BANDS) are the MinHash keys of `lines`.
+        `keys` (L x BANDS) are the MinHash keys of `lines`. Of equally similar held-out lines, the
+        first is returned.
         """
-        is_match = np.stack(
+        shares_key = np.stack(
             [np.isin(keys[:, band], band_keys) for band, band_keys in enumerate(self._band_keys)], 1
         )
-        matches = {}
-        for i in np.flatnonzero(is_match.any(1)).tolist():
-            candidates = {
-                candidate
-                for band in np.flatnonzero(is_match[i])
-                for candidate in self._lines_by_key[band][int(keys[i, band])][:MAX_COMPARISONS]
-            }
-            ngrams = extract_ngrams(lines[i])
-            similarity, negative_index = max(
-                (jaccard_index(ngrams, self._ngrams[candidate]), -candidate)
-                for candidate in candidates
+        near_duplicates = {}
+        for i in np.flatnonzero(shares_key.any(1)).tolist():
+            candidates = sorted(
+                {
+                    candidate
+                    for band in np.flatnonzero(shares_key[i])
+                    for candidate in self._lines_by_key[band][int(keys[i, band])][:MAX_COMPARISONS]
+                }
             )
-            if similarity >= MIN_JACCARD:
-                matches[i] = -negative_index
-        return matches
+            ngrams = extract_ngrams(lines[i])
+            similarities = [
+                jaccard_index(ngrams, self._ngrams[candidate]) for candidate in candidates
+            ]
+            highest = max(similarities)
+            if highest >= MIN_JACCARD:
+                near_duplicates[i] = candidates[similarities.index(highest)]
+        return near_duplicates

@@ -15,9 +15,13 @@ Values = list[float | None]
 
 @dataclass(frozen=True)
 class TrainCurve:
-    """Training progress: one entry per record, about every ten seconds."""
+    """Training progress: one entry per record, about every ten seconds.
+
+    The names of the fields are those of the records.
+    """
 
     update: list[int] = field(default_factory=list)
+    """Number of the optimizer step, from 1."""
     seconds: Values = field(default_factory=list)
     """Seconds of training, validation included."""
     epoch: Values = field(default_factory=list)
@@ -30,9 +34,10 @@ class TrainCurve:
 
 @dataclass(frozen=True)
 class ValidCurve:
-    """Validations: one entry per validation."""
+    """Validation results: one entry per validation."""
 
     update: list[int] = field(default_factory=list)
+    """Number of the optimizer step, from 1."""
     seconds: Values = field(default_factory=list)
     """Seconds of training, validation included."""
     loss: Values = field(default_factory=list)
@@ -52,11 +57,15 @@ class LearningCurves:
 
 
 def read_curves(run: RunDir) -> LearningCurves:
-    """Read the curves of a run; they are empty if it has no `metrics.jsonl`."""
+    """Read the curves of a run; they are empty if it has no `metrics.jsonl`.
+
+    Records of other kinds than "train" and "valid" are ignored.
+    """
     curves = LearningCurves()
     if not run.metrics.exists():
         return curves
-    *lines, _ = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
+    # The text after the last line end is empty, or a record that training is still writing.
+    *lines, _unfinished = run.metrics.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
         record = _parse_record(line)
         if record is None:

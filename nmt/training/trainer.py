@@ -102,12 +102,12 @@ class Trainer:
         self.meter = StepMeter(ranks, count_flops(model), peak_flops)
         self.signals = Signals(ranks)
         self.loss_monitor = LossMonitor(
-            warmup=settings.warmup or 0,
+            warmup_steps=settings.warmup or 0,
             model=model,
             corpus=corpus,
             ranks=ranks,
             log=log,
-            log_file=run.log,
+            log_path=run.log,
             recompute_gradients=self._recompute_gradients,
         )
         self._clock = time.perf_counter()

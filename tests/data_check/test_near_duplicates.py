@@ -95,10 +95,13 @@ def test_duplicate_index_finds_exact_and_near_copies() -> None:
     line = held_out[position]
     lines = [line, f"{line}!", "A line that the set does not contain.", ""]
     assert index.exact.get(int(hash_lines(lines)[0])) == position
-    assert index.find_near(lines, compute_minhash_keys(lines)) == {0: position, 1: position}
+    assert index.find_near_duplicates(lines, compute_minhash_keys(lines)) == {
+        0: position,
+        1: position,
+    }
 
 
 def test_duplicate_index_without_text_finds_nothing() -> None:
     lines = ["some line"]
-    assert DuplicateIndex([]).find_near(lines, compute_minhash_keys(lines)) == {}
-    assert DuplicateIndex([""]).find_near([""], compute_minhash_keys([""])) == {}
+    assert DuplicateIndex([]).find_near_duplicates(lines, compute_minhash_keys(lines)) == {}
+    assert DuplicateIndex([""]).find_near_duplicates([""], compute_minhash_keys([""])) == {}

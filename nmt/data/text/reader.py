@@ -1,6 +1,6 @@
-"""Read text files as lines that end in LF and in nothing else.
+"""Read text files as lines that end in LF only.
 
-Every text is read by this module. `str.splitlines` would also split at U+0085, U+2028, form feeds
+This module reads all text. `str.splitlines` would also split at U+0085, U+2028, form feeds
 and others, and would thereby shift all following lines of one side against the other side.
 """
 
@@ -22,8 +22,8 @@ BOM = b"\xef\xbb\xbf"
 """Byte order mark in UTF-8."""
 MAX_LINE_BYTES = 2**26
 """Maximum length of a line. A longer one means that the file is not text in lines."""
-TARGET_RANGES = 64
-"""Number of byte ranges that a file is split into, unless they would be too short or too long."""
+RANGES_PER_FILE = 64
+"""Number of byte ranges that a file is split into if their sizes are within the limits below."""
 MIN_RANGE_BYTES, MAX_RANGE_BYTES = 2**12, 2**26
 
 Pair = tuple[str, str]
@@ -34,7 +34,10 @@ T = TypeVar("T")
 
 
 def open_text(file: Path) -> BinaryIO:
-    """Open a text file for reading bytes, and decompress it if its ending says so."""
+    """Open a text file for reading bytes; decompress it if its name ends in .gz or similar.
+
+    Raises DataError if it does not exist or is a folder.
+    """
     if not file.exists():
         raise DataError(f"{file}: no such file")
     if file.is_dir():
@@ -99,20 +102,22 @@ def read_raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
 
 
 def split_into_byte_ranges(file: Path) -> list[tuple[int, int]]:
-    """Return (begin, end) offsets that split a plain text file at line ends.
+    """Return consecutive (begin, end) byte offsets that split an uncompressed file at line ends.
 
-    The ranges have about equal sizes. They depend only on the content of the file.
+    The ranges have about equal sizes. They depend only on the content of the file, so that all
+    processes of a job compute the same ranges.
     """
     with open_text(file) as stream:
-        total = stream.seek(0, os.SEEK_END)
-        size = min(max(total // TARGET_RANGES, MIN_RANGE_BYTES), MAX_RANGE_BYTES)
+        file_size = stream.seek(0, os.SEEK_END)
+        range_size = min(max(file_size // RANGES_PER_FILE, MIN_RANGE_BYTES), MAX_RANGE_BYTES)
         begins = [0]
-        for offset in range(size, total, size):
+        for offset in range(range_size, file_size, range_size):
             stream.seek(offset)
             stream.readline()
-            if begins[-1] < stream.tell() < total:
-                begins.append(stream.tell())
-    return list(zip(begins, [*begins[1:], total], strict=True))
+            line_begin = stream.tell()
+            if begins[-1] < line_begin < file_size:  # a long line can contain several offsets
+                begins.append(line_begin)
+    return list(zip(begins, [*begins[1:], file_size], strict=True))
 
 
 def read_byte_range(file: Path, begin: int, end: int) -> Iterator[bytes]:

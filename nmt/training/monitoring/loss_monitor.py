@@ -53,11 +53,11 @@ class SpikeDetector:
 
     A spike exceeds the median of the last WINDOW losses by MIN_JUMP and by MIN_DEVIATIONS. The
     deviation is estimated from the median absolute deviation, so spikes in the window do not hide
-    later ones. Losses of the warm-up do not count.
+    later ones. Losses of the first `warmup_steps` optimizer steps do not count.
     """
 
-    def __init__(self, warmup: int = 0) -> None:
-        self.warmup = warmup
+    def __init__(self, warmup_steps: int = 0) -> None:
+        self.warmup_steps = warmup_steps
         self._count = 0
         self._window: deque[float] = deque(maxlen=WINDOW)
 
@@ -65,7 +65,7 @@ class SpikeDetector:
         """Add steps in their order; return the spikes among them."""
         spikes = []
         for step in steps:
-            if step.step > self.warmup and math.isfinite(step.loss):
+            if step.step > self.warmup_steps and math.isfinite(step.loss):
                 if self._count >= MIN_HISTORY and self._is_spike(step.loss):
                     spikes.append(step)
                 self._window.append(step.loss)
@@ -86,20 +86,21 @@ class LossMonitor:
 
     def __init__(
         self,
-        warmup: int,
+        warmup_steps: int,
         model: AnyModel,
         corpus: Corpus,
         ranks: ProcessGroup,
         log: RunLog,
-        log_file: Path,
+        log_path: Path,
         recompute_gradients: RecomputeGradients,
     ) -> None:
-        self.spike_detector = SpikeDetector(warmup)
+        """Build a monitor; `corpus` and `log_path` locate the lines of a batch in warnings."""
+        self.spike_detector = SpikeDetector(warmup_steps)
         self.model = model
         self.corpus = corpus
         self.ranks = ranks
         self.log = log
-        self.log_file = log_file
+        self.log_path = log_path
         self.recompute_gradients = recompute_gradients
         self.skipped_in_a_row = 0
         """Number of skipped steps since the last step that was not skipped."""
@@ -166,7 +167,7 @@ class LossMonitor:
         all_lines = describe_lines(self.corpus, spike.pairs, spike.batch)
         self.log.info(
             f"{summary}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; "
-            f"lines: {few_lines} ({self.log_file} lists all)",
+            f"lines: {few_lines} ({self.log_path} lists all)",
             f"{summary}; lines: {all_lines}",
         )
 

@@ -18,7 +18,7 @@ from nmt.training.optimizer import build_optimizer
 
 MEASURED_SECONDS = 2.0
 """Duration of the measurement."""
-MEASURED_TOKENS = 1024
+MAX_MEASURED_TOKENS = 1024
 """Maximum number of target tokens in a measured batch.
 
 An optimizer step of a large model takes seconds on a CPU."""
@@ -48,8 +48,8 @@ def measure_speed(
     model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
     module = ModelWithLoss(model, config.train.label_smoothing).train()
     optimizer = build_optimizer(model, config.train, device)
-    rows = max(1, min(config.train.batch_tokens, MEASURED_TOKENS) // tgt_length)
-    batch = random_batch(rows, src_length, tgt_length, vocab_size)
+    num_pairs = max(1, min(config.train.batch_tokens, MAX_MEASURED_TOKENS) // tgt_length)
+    batch = random_batch(num_pairs, src_length, tgt_length, vocab_size)
     durations: list[float] = []
     begin = time.perf_counter()
     while len(durations) < 3 or time.perf_counter() - begin < seconds:
@@ -61,11 +61,14 @@ def measure_speed(
         float(precision.step(optimizer, config.train.clip_norm))  # waits for the device
         durations.append(time.perf_counter() - start)
     median = sorted(durations[1:])[len(durations[1:]) // 2]  # the first step allocates memory
-    return TrainingSpeed(rows * tgt_length / median, f"{device.type} in {precision.name}")
+    return TrainingSpeed(num_pairs * tgt_length / median, f"{device.type} in {precision.name}")
 
 
-def random_batch(rows: int, src_length: int, tgt_length: int, vocab_size: int) -> MicroBatch:
-    """Return a batch of random tokens without padding."""
+def random_batch(num_pairs: int, src_length: int, tgt_length: int, vocab_size: int) -> MicroBatch:
+    """Return a batch of random tokens, the same at each call, without padding and word alignments.
+
+    Every token id except padding can occur anywhere: the speed does not depend on the ids.
+    """
     generator = torch.Generator().manual_seed(1)
 
     def tokens(*shape: int) -> torch.Tensor:
@@ -73,11 +76,11 @@ def random_batch(rows: int, src_length: int, tgt_length: int, vocab_size: int) -
 
     no_links = torch.empty(0, dtype=torch.int64)
     return MicroBatch(
-        src=tokens(rows, src_length),
-        src_len=torch.full((rows,), src_length),
-        tgt_in=tokens(rows, tgt_length),
-        targets=tokens(rows * tgt_length),
-        positions=torch.arange(rows * tgt_length),
+        src=tokens(num_pairs, src_length),
+        src_len=torch.full((num_pairs,), src_length),
+        tgt_in=tokens(num_pairs, tgt_length),
+        targets=tokens(num_pairs * tgt_length),
+        positions=torch.arange(num_pairs * tgt_length),  # all, because no position is padding
         link_tgt_positions=no_links,
         link_src_positions=no_links,
         link_weights=torch.empty(0),
