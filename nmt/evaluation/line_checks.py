@@ -77,6 +77,10 @@ class CopyCount(NamedTuple):
     copied: int
 
 
+NO_COPIES = [CopyCount(0, 0)] * len(COPY_KINDS)
+"""The counts of a line without source."""
+
+
 def count_numbers(line: str) -> Counter[str]:
     """Count the numbers of a line, converted to the digits 0 to 9 without separators.
 
@@ -165,8 +169,8 @@ def check_line(
 ) -> list[bool]:
     """Return for each of LINE_CHECKS whether a line fails it.
 
-    `source_words` are tokenized like the target. `copies` is the result of `count_copies`; it is
-    empty if there is no source.
+    `source_words` are tokenized like the target. `copies` is the result of `count_copies`, or
+    NO_COPIES if there is no source.
     """
     word_count = len(hypothesis_words)
     lengths = [len(words) for words in reference_words if words] or [0]
@@ -182,7 +186,7 @@ def check_line(
         and _is_untranslated(source, hypothesis, hypothesis_words, reference_words, source_words),
     ]
     failures.append(chrf < HALLUCINATION_CHRF and longest > 0 and not any(failures))
-    lost = [copy.copied < copy.expected for copy in copies] or [False] * len(COPY_KINDS)
+    lost = [count.copied < count.expected for count in copies]
     return [*failures, *lost, has_new_number]
 
 

@@ -20,9 +20,8 @@ from sacrebleu.metrics.ter import TER
 
 from nmt.core.process_pool import ProcessPool
 from nmt.evaluation.line_checks import (
-    COPY_KINDS,
+    NO_COPIES,
     SENTENCE_KINDS,
-    CopyCount,
     check_line,
     count_copies,
     has_new_number,
@@ -72,6 +71,7 @@ class SystemStatistics:
     """Statistics of the hypotheses of one system."""
 
     stats: LineStatistics
+    """sacreBLEU's statistics of every line, by metric."""
     chrf: NDArray[np.float64]
     """n sentence-level chrF scores."""
     failed_checks: NDArray[np.bool_]
@@ -229,7 +229,11 @@ class _TokenizedLines:
 def _system_statistics(
     lines: _TokenizedLines, hypotheses: list[str], stats: LineStatistics
 ) -> SystemStatistics:
-    """Return the statistics of one system on a chunk."""
+    """Return the statistics of one system on the lines of a chunk.
+
+    `stats` are sacreBLEU's statistics of the hypotheses, an array of lines x statistics for each
+    metric.
+    """
     line_chrf = np.array([score_sums(lines.chrf, row).score for row in stats["chrf"]], np.float64)
     word_counts, word_matches = Counter[str](), Counter[str]()
     failed_checks, copies = [], []
@@ -237,10 +241,10 @@ def _system_statistics(
         words = lines.tokenize(hypothesis)
         counts = Counter(words)
         word_counts.update(counts)
-        word_matches.update(counts & Counter(lines.reference_words[i][0]))
+        first_reference_words = lines.reference_words[i][0]
+        word_matches.update(counts & Counter(first_reference_words))
         source = None if lines.src is None else lines.src[i]
-        line_copies = [CopyCount(0, 0)] * len(COPY_KINDS)
-        new_number = False
+        line_copies, new_number = NO_COPIES, False
         if source is not None:
             line_copies = count_copies(source, lines.references[i], hypothesis)
             new_number = has_new_number(source, lines.references[i], hypothesis)

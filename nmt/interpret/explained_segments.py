@@ -128,9 +128,10 @@ def _join_blocks(blocks: Sequence[FloatArray], fill: float) -> FloatArray:
 def _join_pieces(
     text: str, segments: Sequence[SentencePieces], first_words: Sequence[int]
 ) -> SentencePieces:
-    """Return the segments of one side of a line as one sentence.
+    """Return the leading segments of one side of the line `text` as one sentence.
 
-    `first_words` are the indices in the line of the first word of each segment.
+    `first_words` are the indices in the line of the first word of each segment. The words are those
+    of the line, up to the last segment. Only the last segment keeps its piece END.
     """
     matches = list(WORD.finditer(text))[: first_words[-1] + segments[-1].word_count]
     words = [*(match.group() for match in matches), END]
@@ -138,8 +139,9 @@ def _join_pieces(
     word_of = []
     for segment, first_word in zip(segments, first_words, strict=True):
         for word in segment.word_of[:-1]:
-            is_end = word == segment.word_count
-            word_of.append(end if is_end else min(first_word + word, end))
+            is_in_word = word < segment.word_count  # false for tags and trailing blanks
+            # The line can have fewer words than its segments: words can merge at their boundaries.
+            word_of.append(min(first_word + word, end) if is_in_word else end)
     pieces = [piece for segment in segments for piece in segment.pieces[:-1]]
     joined_text = text[: matches[-1].end()] if matches else ""
     return SentencePieces(joined_text, [*pieces, END], words, [*word_of, end])

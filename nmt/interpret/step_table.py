@@ -17,34 +17,39 @@ BAR_WIDTH = 20
 """Width of the bar of a weight of 1, in characters."""
 
 
-def step_tables(explanation: Explanation) -> str:
-    """Return the blocks of all target positions."""
+def format_steps(explanation: Explanation) -> str:
+    """Return the blocks of all target positions, separated by blank lines."""
     positions = range(len(explanation.target.pieces))
-    return "\n\n".join(step_table(explanation, position) for position in positions)
+    return "\n\n".join(_format_step(explanation, position) for position in positions)
 
 
-def step_table(explanation: Explanation, position: int) -> str:
-    """Return the block of one target position."""
+def _format_step(explanation: Explanation, position: int) -> str:
+    """Return the block of one target position, counted from 0.
+
+    It shows every head of the selected layer, unless a head is selected. The block counts steps,
+    layers and heads from 1. The shapes of `explanation.trace` are in `ForcedTrace`.
+    """
     trace = explanation.trace
     label = display_label(explanation.target.pieces[position])
     probability = math.exp(float(trace.log_probs[position]))
     lines = [f"step {position + 1}  {label}  p {probability:.3f}"]
     layer = explanation.layer
     layer_count, head_count = trace.weights.shape[:2]
-    for head in range(head_count) if explanation.head is None else [explanation.head]:
+    heads = range(head_count) if explanation.head is None else [explanation.head]
+    for head in heads:
         title = f"layer {layer + 1}, head {head + 1}" if layer_count * head_count > 1 else ""
-        lines += ["", *_attention_rows(explanation, position, layer, head, title)]
+        lines += ["", *_format_attention(explanation, position, layer, head, title)]
     lines.append(f"  context norm {trace.context_norms[layer, position]:.3f}")
-    top = (f"{display_label(piece)} {p:.3f}" for piece, p in explanation.top[position])
-    lines.append(f"  next: {', '.join(top)}")
-    if position < len(explanation.beam):
+    next_pieces = (f"{display_label(piece)} {p:.3f}" for piece, p in explanation.top[position])
+    lines.append(f"  next: {', '.join(next_pieces)}")
+    if position < len(explanation.beam):  # the search can end earlier, or was not recorded
         for pieces, log_prob, is_kept in explanation.beam[position]:
             state = "kept   " if is_kept else "dropped"
             lines.append(f"  {state} {log_prob:8.3f}  {' '.join(map(display_label, pieces))}")
     return "\n".join(lines)
 
 
-def _attention_rows(
+def _format_attention(
     explanation: Explanation, position: int, layer: int, head: int, title: str
 ) -> list[str]:
     """Return one row per source piece: score, softmax and, with local_p, the Gaussian factor."""

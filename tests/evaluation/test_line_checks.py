@@ -8,6 +8,7 @@ from nmt.decoding.lines.repetition import count_repeated_words
 from nmt.evaluation.line_checks import (
     COPY_KINDS,
     LINE_CHECKS,
+    NO_COPIES,
     SENTENCE_KINDS,
     check_line,
     count_copies,
@@ -95,7 +96,7 @@ def failed_checks(
     chrf: float = 50,
 ) -> set[str]:
     words = str.split
-    copies = [] if source is None else count_copies(source, [reference], hypothesis)
+    copies = NO_COPIES if source is None else count_copies(source, [reference], hypothesis)
     new_number = source is not None and has_new_number(source, [reference], hypothesis)
     results = check_line(
         source=source,
@@ -152,7 +153,7 @@ def test_check_line_ignores_blank_references() -> None:
         reference_words=[list("abcdef"), []],
         source_words=[],
         chrf=50,
-        copies=[],
+        copies=NO_COPIES,
         has_new_number=False,
     )
     assert [check for check, failed in zip(LINE_CHECKS, results, strict=True) if failed] == [

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from nmt.interpret.heatmap_image import draw_image
 from nmt.interpret.page import explanation_page
-from nmt.interpret.step_table import step_tables
+from nmt.interpret.step_table import format_steps
 from nmt.interpret.terminal_heatmap import MAX_LABEL_WIDTH, display_label, draw_heatmap
 from tests.support.evaluation.explanations import make_explanation
 
@@ -75,9 +75,9 @@ def test_display_label_truncates_long_words(word: str) -> None:
     assert display_label(word).endswith("…")
 
 
-def test_step_tables_contain_all_numbers() -> None:
+def test_format_steps_contains_all_numbers() -> None:
     explanation = make_explanation([["▁a"], ["▁b", "c"]], [["▁x"], ["▁y"]])
-    blocks = step_tables(explanation).split("\n\n")
+    blocks = format_steps(explanation).split("\n\n")
     trace = explanation.trace
     text = "\n".join(blocks)
     for t, piece in enumerate(explanation.target.pieces):
@@ -92,12 +92,12 @@ def test_step_tables_contain_all_numbers() -> None:
     assert text.count("kept") == text.count("dropped") == 3
 
 
-def test_step_tables_show_each_head_of_the_layer() -> None:
+def test_format_steps_shows_each_head_of_the_layer() -> None:
     explanation = make_explanation([["a"]], [["x"]], layers=2, heads=3)
-    text = step_tables(replace(explanation, layer=0))
+    text = format_steps(replace(explanation, layer=0))
     assert [text.count(f"layer 1, head {head} ") for head in (1, 2, 3)] == [2, 2, 2]
     assert "layer 2" not in text
-    text = step_tables(replace(explanation, layer=1, head=2))
+    text = format_steps(replace(explanation, layer=1, head=2))
     assert text.count("layer 2, head 3 ") == text.count("layer") == 2
 
 

@@ -20,7 +20,7 @@ from nmt.interpret.explainer import Explainer, load_explainer
 from nmt.interpret.explanation import Explanation
 from nmt.interpret.heatmap_image import draw_image, require_matplotlib
 from nmt.interpret.page import explanation_page
-from nmt.interpret.step_table import step_tables
+from nmt.interpret.step_table import format_steps
 from nmt.interpret.terminal_heatmap import draw_heatmap
 
 TOP_PIECES = 5
@@ -168,7 +168,7 @@ def _as_text(explanation: Explanation | None, is_first: bool, options: ExplainOp
     if explanation is None:
         return f"{separator}\n"
     if options.steps:
-        attention = step_tables(explanation)
+        attention = format_steps(explanation)
     else:
         attention = draw_heatmap(
             *explanation.view(options.pieces), width=_terminal_width(), use_colour=_use_colour()
