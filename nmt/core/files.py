@@ -189,8 +189,9 @@ def append_line(path: Path, line: str) -> None:
 def open_resumable(path: Path, keep_bytes: int) -> Iterator[BinaryIO]:
     """Truncate a partial file to its first `keep_bytes` bytes and open it for appending.
 
-    The file is locked during the block, and stays if the block fails. Raises BlockingIOError if
-    another process has locked it, or if it is shorter than `keep_bytes`.
+    So a download continues after the bytes that are valid. The file is locked during the block, and
+    stays if the block fails. Raises BlockingIOError if another process has locked it. Raises the
+    same if it is shorter than `keep_bytes`: another process changed it before it was locked here.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as stream:

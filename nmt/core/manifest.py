@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION, read_json
@@ -64,19 +64,26 @@ def read_verified(record: Path, names: Collection[str] | None = None) -> dict[st
 
 
 def read_manifest(manifest: Path) -> dict[str, Any]:
-    """Return {file name: {"size", "sha256"}} of a manifest; raise RunError if it is damaged."""
+    """Return {relative path: {"size": bytes, "sha256": hexadecimal digits}} of a manifest.
+
+    Raises RunError if it is damaged or has another format version. Sizes and hashes of a wrong type
+    are not detected here: they differ from those of the file.
+    """
     content = read_json(manifest)
-    entries = content.get("files")
-    if (
+    entries: Any = content.get("files")
+    is_valid = (
         content.keys() == {"format_version", "files"}
         and content["format_version"] == FORMAT_VERSION
         and isinstance(entries, dict)
         and all(
             isinstance(entry, dict) and entry.keys() == ENTRY_KEYS for entry in entries.values()
         )
-    ):
-        return entries
-    raise RunError(f"{manifest}: expected the size and sha256 of each file, got a damaged manifest")
+    )
+    if not is_valid:
+        raise RunError(
+            f"{manifest}: expected the size and sha256 of each file, got a damaged manifest"
+        )
+    return cast(dict[str, Any], entries)
 
 
 def _check_file(file: Path, entry: dict[str, Any]) -> None:

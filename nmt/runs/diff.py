@@ -19,7 +19,7 @@ from nmt.runs.listing import (
 from nmt.runs.summary import RunSummary
 
 MAX_ROWS = 12
-"""Maximum number of validations that are compared, evenly spaced over the run."""
+"""Maximum number of rows of `compare_validations`, evenly spaced over the run."""
 HASH_DIGITS = 12
 """Number of digits of a hash that are printed."""
 
@@ -64,24 +64,28 @@ def _format_setting(setting: _Setting | None) -> str:
 def diff_input_files(
     files_a: dict[str, list[InputFile]], files_b: dict[str, list[InputFile]]
 ) -> list[Row]:
-    """Return (purpose, file name, hash in A, hash in B) of files that only one run has.
+    """Return (purpose, file name, hashes in A, hashes in B) of files that only one run has.
 
-    Files are compared by content; their folders do not matter.
+    The arguments are results of `read_input_files`: files by purpose, the same purposes in both.
+    Files are compared by content; their folders do not matter. In a text set of several folders, a
+    name can have several hashes.
     """
     rows: list[Row] = []
     for purpose in files_a:
-        only_a = _files_missing_in(files_b[purpose], files_a[purpose])
-        only_b = _files_missing_in(files_a[purpose], files_b[purpose])
+        only_a = _files_with_new_content(files_a[purpose], files_b[purpose])
+        only_b = _files_with_new_content(files_b[purpose], files_a[purpose])
         for name in dict.fromkeys(file.name for file in [*only_a, *only_b]):
             rows.append((purpose, name, _format_hashes(only_a, name), _format_hashes(only_b, name)))
     return rows
 
 
-def _files_missing_in(others: list[InputFile], files: list[InputFile]) -> list[InputFile]:
-    """Return the files with a content that the others do not have, each content once."""
-    hashes = {file.sha256 for file in others}
+def _files_with_new_content(
+    files: list[InputFile], reference_files: list[InputFile]
+) -> list[InputFile]:
+    """Return the files with a content that no file of `reference_files` has, each content once."""
+    known_hashes = {file.sha256 for file in reference_files}
     by_hash = {file.sha256: file for file in files}
-    return [file for sha256, file in by_hash.items() if sha256 not in hashes]
+    return [file for sha256, file in by_hash.items() if sha256 not in known_hashes]
 
 
 def _format_hashes(files: list[InputFile], name: str) -> str:
@@ -96,7 +100,7 @@ def compare_validations(valid_a: ValidCurve, valid_b: ValidCurve) -> list[Row]:
     updates = sorted(index_a.keys() & index_b.keys())
     stride = -(-len(updates) // MAX_ROWS) or 1
     rows: list[Row] = []
-    for update in updates[::-1][::stride][::-1]:  # always with the last update
+    for update in updates[::-1][::stride][::-1]:  # from the end, to include the last update
         a, b = index_a[update], index_b[update]
         rows.append(
             (

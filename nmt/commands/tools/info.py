@@ -68,7 +68,7 @@ def run(options: InfoOptions) -> None:
         }
         print_result(json.dumps(content, indent=2))
         return
-    rows = _machine_rows(content)
+    rows = _format_facts(content)
     rows += [(f"{p.task} {p.precision}", _describe_code_path(p)) for p in code_paths]
     rows += [
         (f"auto ({device})", f"{name}: {reason}") for device, (name, reason) in automatic.items()
@@ -127,35 +127,35 @@ def _join_names(models: list[str]) -> str:
     return "all models" if len(models) == len(MODELS) else ", ".join(models)
 
 
-def _machine_rows(content: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the facts about machine and software as (name, value) rows."""
-    processor = content["cpu"]
-    free, total = content["free_memory_bytes"], content["memory_bytes"]
-    limits = processor["restricted_by"]
-    optional = content["optional_packages"]
+def _format_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the result of `system_facts` as (name, value) rows."""
+    cpu = facts["cpu"]
+    restricting_variables: list[str] = cpu["restricted_by"]
+    free, total = facts["free_memory_bytes"], facts["memory_bytes"]
+    optional: dict[str, str | None] = facts["optional_packages"]  # None if not installed
     gpus = [
         gpu["name"] + (f", {format_size(gpu['memory_bytes'])}" if gpu["memory_bytes"] else "")
-        for gpu in content["gpus"]
+        for gpu in facts["gpus"]
     ]
     installed = [f"{name} {version}" for name, version in optional.items() if version]
     missing = [name for name, version in optional.items() if not version]
     return [
         (
             "nmt",
-            str(content["nmt"]) + (f", commit {content['commit']}" if content["commit"] else ""),
+            str(facts["nmt"]) + (f", commit {facts['commit']}" if facts["commit"] else ""),
         ),
-        ("torch", content["torch"]),
-        ("python", content["python"]),
-        ("os", content["os"]),
-        ("packages", ", ".join(f"{name} {v}" for name, v in content["packages"].items())),
+        ("torch", facts["torch"]),
+        ("python", facts["python"]),
+        ("os", facts["os"]),
+        ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items())),
         ("optional", ", ".join(installed) or "none"),
         ("not installed", ", ".join(missing) or "none"),
-        ("cpu", f"{processor['model']}, {processor['architecture']}"),
-        ("instructions", ", ".join(processor["instruction_sets"]) or "none known"),
-        ("torch uses", processor["torch_level"]),
-        ("restricted by", ", ".join(limits) or "nothing"),
-        ("cores", f"{content['cores']}, {content['free_cores']} free now"),
-        ("threads", str(content["threads"])),
+        ("cpu", f"{cpu['model']}, {cpu['architecture']}"),
+        ("instructions", ", ".join(cpu["instruction_sets"]) or "none known"),
+        ("torch uses", cpu["torch_level"]),
+        ("restricted by", ", ".join(restricting_variables) or "nothing"),
+        ("cores", f"{facts['cores']}, {facts['free_cores']} free now"),
+        ("threads", str(facts["threads"])),
         (
             "memory",
             f"{format_size(total) if total else 'unknown'}, "

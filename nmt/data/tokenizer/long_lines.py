@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 MAX_BYTES = 4192
 """Default of SentencePiece's max_sentence_length, in bytes of UTF-8."""
 MAX_CHARACTERS = MAX_BYTES // 4
-"""Number of characters that fit into MAX_BYTES in any script."""
+"""Number of characters that fit into MAX_BYTES in any script: UTF-8 has at most 4 bytes each."""
 RESERVED = "\u2585"
 """Character by which SentencePiece's trainer represents unknown characters."""
 
@@ -32,18 +32,27 @@ def split_trainable_lines(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _split_long_line(line: str) -> Iterator[str]:
-    """Yield parts of at most MAX_CHARACTERS."""
+    """Yield nonempty parts of at most MAX_CHARACTERS, split at the last possible space.
+
+    The space is omitted, because the trainer adds one before every line. A longer word is split
+    before a character that is not a combining mark.
+    """
     begin = 0
     while len(line) - begin > MAX_CHARACTERS:
         end = begin + MAX_CHARACTERS
-        space = line.rfind(" ", begin + 1, end + 1)
+        space = line.rfind(" ", begin + 1, end + 1)  # -1 if there is none
         if space > begin:
             yield line[begin:space]
-            begin = space + 1  # the trainer itself puts a space before every line
-            continue
-        while end > begin + 1 and unicodedata.category(line[end])[0] == "M":
-            end -= 1  # keep combining marks with their letter
-        yield line[begin:end]
-        begin = end
+            begin = space + 1
+        else:
+            while end > begin + 1 and _is_combining_mark(line[end]):
+                end -= 1
+            yield line[begin:end]
+            begin = end
     if begin < len(line):
         yield line[begin:]
+
+
+def _is_combining_mark(character: str) -> bool:
+    """Return whether a character belongs to the letter before it, such as an accent."""
+    return unicodedata.category(character).startswith("M")

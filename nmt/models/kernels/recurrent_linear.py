@@ -38,16 +38,19 @@ class DeferredGradientLinear:
     ) -> None:
         """Prepare a loop; create a new object for every loop.
 
-        `weight` is O x I, or ... x O x I with one matrix for each sentence. `step_addends` is
-        T x N x O; its slice t is passed to step t as `addend`. The output gradients of the steps,
-        concatenated once, are also the gradient of `step_addends`.
+        `weight` is O x I, or ... x O x I with one matrix for each sentence, such as the keys of
+        attention. `bias` has O values. `step_addends` is T x N x O. The caller passes slice t of
+        the attribute `step_addends` to step t as `addend`.
         """
         self.needs_gradient = torch.is_grad_enabled() and weight.requires_grad
         self._gradients = _StepGradients([], [])
         if self.needs_gradient:
+            # Convert once: autocast does not convert the inputs of an autograd.Function.
             weight = to_autocast_dtype(weight)
             bias = None if bias is None else to_autocast_dtype(bias)
             weight, bias = _LoopWeights.apply(weight, bias, step_addends, self._gradients)  # type: ignore[no-untyped-call]
+            # `_LoopWeights` returns the gradient of all step addends at once, so that of a slice
+            # is not needed.
             step_addends = None if step_addends is None else step_addends.detach()
         self.weight, self.bias, self.step_addends = weight, bias, step_addends
 
