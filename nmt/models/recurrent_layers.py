@@ -197,17 +197,18 @@ def run_unrolled(
 ) -> tuple[Tensor, LayerState]:
     """Return the same as `run_packed`, step by step; states of padding are arbitrary.
 
-    In both directions the padding follows the tokens: the backward direction runs forward over
-    reversed rows.
+    The backward direction runs forward over reversed rows. So in both directions padding comes
+    after the tokens and does not influence them, and the final state is that of the last token.
     """
     outputs, final_states = [], []
     for direction in ("", "_reverse") if rnn.bidirectional else ("",):
         is_backward = direction == "_reverse"
-        directed = reverse_rows(inputs, lengths) if is_backward else inputs
-        states = run_stepwise(rnn, direction, directed)
-        last = (lengths - 1)[:, None, None].expand(-1, 1, rnn.hidden_size)
-        final_states.append([part.gather(1, last) for part in states])
-        outputs.append(reverse_rows(states[0], lengths) if is_backward else states[0])
+        directed_inputs = reverse_rows(inputs, lengths) if is_backward else inputs
+        states = run_stepwise(rnn, direction, directed_inputs)
+        hidden = states[0]
+        last_token = (lengths - 1)[:, None, None].expand(-1, 1, rnn.hidden_size)
+        final_states.append([part.gather(1, last_token) for part in states])
+        outputs.append(reverse_rows(hidden, lengths) if is_backward else hidden)
     final_state = tuple(torch.cat(parts, 1) for parts in zip(*final_states, strict=True))
     return torch.cat(outputs, 2), final_state
 

@@ -69,25 +69,27 @@ class MicroBatcher:
         rank_batch = build_rank_batch(pairs, batch, self.tokenizers, limit, self.ranks)
         return rank_batch.pin() if self.device.type == "cuda" else rank_batch
 
-    def halve(self, batch: RankBatch, failed: int) -> RankBatch:
+    def halve(self, rank_batch: RankBatch, failed_index: int) -> RankBatch:
         """Return the batch in micro-batches half as large, and halve the limit of later batches.
 
-        `failed` is the index of the micro-batch that did not fit into memory. Raises RunError if it
-        has a single pair.
+        `failed_index` is the index of the micro-batch that did not fit into memory. Raises RunError
+        if it has a single pair.
         """
-        if len(batch.micro_batches[failed].src) == 1:
-            rank_rows = batch.batch.for_rank(self.ranks.rank, self.ranks.size)
-            first = sum(len(micro_batch.src) for micro_batch in batch.micro_batches[:failed])
-            pair = replace(rank_rows, rows=rank_rows.rows[first : first + 1])
+        batch, micro_batches = rank_batch.batch, rank_batch.micro_batches
+        if len(micro_batches[failed_index].src) == 1:
+            pairs_before = sum(len(micro_batch.src) for micro_batch in micro_batches[:failed_index])
+            own_batch = batch.for_rank(self.ranks.rank, self.ranks.size)
+            pair = replace(own_batch, rows=own_batch.rows[pairs_before : pairs_before + 1])
             raise RunError(
-                f"out of memory with a single pair of {batch.batch.src_length} source and "
-                f"{batch.batch.tgt_length} target tokens, "
-                f"{describe_lines(self.corpus, batch.pairs, pair)}: "
+                f"out of memory with a single pair of {batch.src_length} source and "
+                f"{batch.tgt_length} target tokens, "
+                f"{describe_lines(self.corpus, rank_batch.pairs, pair)}: "
                 "lower data.max_length or use a smaller model"
             )
-        half = batch.max_micro_batch_tokens // 2
-        self.max_tokens = min(half, self.max_tokens or batch.max_micro_batch_tokens)
-        return self.build(batch.pairs, batch.batch)
+        # Of this batch: a batch can have smaller micro-batches than the limit allows.
+        half = rank_batch.max_micro_batch_tokens // 2
+        self.max_tokens = half if self.max_tokens is None else min(half, self.max_tokens)
+        return self.build(rank_batch.pairs, batch)
 
 
 def describe_lines(

@@ -53,25 +53,27 @@ def encode_constraints(
     """Encode a forced prefix and required phrases with the target tokenizer."""
     text = tokenizer.normalize(prefix).rstrip()  # the space belongs to the next word's token
     tokens = tuple(tokenizer.with_normalizer(None).encode([text])[0]) if text else ()
-    return LexicalConstraints(tokens, tuple(encode_phrase(tokenizer, words) for words in phrases))
+    return LexicalConstraints(tokens, tuple(encode_phrase(tokenizer, phrase) for phrase in phrases))
 
 
-PUNCTUATION = "("
+BRACKET = "("
 """Character before a phrase that shows its tokens in a position without a space."""
 
 
-def encode_phrase(tokenizer: Tokenizer, words: str) -> Phrase:
-    """Encode a phrase in all its forms; raise DataError if it is blank."""
-    text = tokenizer.normalize(words).strip()
+def encode_phrase(tokenizer: Tokenizer, phrase: str) -> Phrase:
+    """Encode a phrase in its forms, after a space and after a bracket.
+
+    The second form is omitted if the tokenizer merges the bracket with the phrase. Raises DataError
+    if the phrase is blank.
+    """
+    text = tokenizer.normalize(phrase).strip()
     if not text:
-        raise DataError(f"required phrase: expected text, got {words!r}")
-    plain = tokenizer.with_normalizer(None)
-    after_space, after_punctuation, punctuation = plain.encode(
-        [text, PUNCTUATION + text, PUNCTUATION]
-    )
+        raise DataError(f"required phrase: expected text, got {phrase!r}")
+    plain = tokenizer.with_normalizer(None)  # the text is normalized
+    after_space, with_bracket, bracket = plain.encode([text, BRACKET + text, BRACKET])
     forms = [tuple(after_space)]
-    if after_punctuation[: len(punctuation)] == punctuation:
-        forms.append(tuple(after_punctuation[len(punctuation) :]))
+    if with_bracket[: len(bracket)] == bracket:
+        forms.append(tuple(with_bracket[len(bracket) :]))
     return Phrase(tuple(dict.fromkeys(forms)))
 
 

@@ -1,6 +1,6 @@
 """Learn a vocabulary shortlist from the attention of a model on its training text.
 
-Shapes: S source tokens and T target tokens of a pair, without the ends of the sentences.
+Shapes: S source tokens and T target tokens of a pair, without eos.
 """
 
 from __future__ import annotations
@@ -36,10 +36,15 @@ MAX_BUFFERED_WEIGHTS = 1 << 22
 Pair = tuple[Sequence[int], Sequence[int]]
 """Source and target tokens."""
 TokenPairWeights = tuple[TokenIds, NDArray[np.float64]]
-"""Keys and attention weights of token pairs: key = source token x target vocabulary + target."""
+"""Keys and attention weights of token pairs.
+
+The key of a pair is source token id x target vocabulary size + target token id. So ascending keys
+are grouped by source token."""
 
 
-def build_shortlist(run: RunDir, config: Config, device: str, best: int = DEFAULT_TARGETS) -> str:
+def build_shortlist(
+    run: RunDir, config: Config, device: str, max_targets: int = DEFAULT_TARGETS
+) -> str:
     """Learn the shortlist of a run and write it; return its coverage as text.
 
     Raises RunError if the model has no attention.
@@ -49,7 +54,7 @@ def build_shortlist(run: RunDir, config: Config, device: str, best: int = DEFAUL
     train, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
     pairs = tqdm(train.pairs(), total=len(train), unit="pair", disable=None)
-    shortlist = learn_shortlist(engine.forced_decoder, pairs, best)
+    shortlist = learn_shortlist(engine.forced_decoder, pairs, max_targets)
     shortlist.save(run.shortlist)
     coverage, mean_size = measure_coverage(shortlist, valid.pairs())
     return (
@@ -58,10 +63,11 @@ def build_shortlist(run: RunDir, config: Config, device: str, best: int = DEFAUL
     )
 
 
-def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], best: int) -> Shortlist:
+def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], max_targets: int) -> Shortlist:
     """Learn a shortlist by forced decoding of pairs of source and target tokens.
 
-    A source token keeps the `best` target tokens of largest attention, summed over all pairs.
+    Each source token keeps the `max_targets` target tokens that attend to it most, summed over all
+    pairs, and the target token of the same piece.
     """
     tokenizers = decoder.tokenizers
     tgt_vocab_size = tokenizers.tgt.vocab_size
@@ -69,32 +75,35 @@ def learn_shortlist(decoder: ForcedDecoder, pairs: Iterable[Pair], best: int) ->
     sums: TokenPairWeights = (np.zeros(0, np.int64), np.zeros(0))
     buffer: list[TokenPairWeights] = []
     for window in split_into_chunks(pairs, WINDOW):
-        buffer += _attention(decoder, window)
+        buffer += _attention_weights(decoder, window)
         for _, target in window:
             np.add.at(target_counts, target, 1)
         if sum(len(keys) for keys, _ in buffer) > MAX_BUFFERED_WEIGHTS:
             sums, buffer = _sum_by_key([sums, *buffer]), []
     keys, weights = _sum_by_key([sums, *buffer])
-    # ascending source token, then descending weight
-    ranked = keys[np.lexsort((keys, -weights, keys // tgt_vocab_size))]
-    source = ranked // tgt_vocab_size
-    rank = np.arange(len(source)) - np.searchsorted(source, source)
-    kept = np.union1d(ranked[rank < best], _copy_keys(tokenizers))
-    source_tokens = np.arange(tokenizers.src.vocab_size + 1)
+    # Sort by ascending source token, then by descending weight.
+    ranked_keys = keys[np.lexsort((keys, -weights, keys // tgt_vocab_size))]
+    sources = ranked_keys // tgt_vocab_size
+    first_of_source = np.searchsorted(sources, sources)
+    rank_within_source = np.arange(len(sources)) - first_of_source
+    best_keys = ranked_keys[rank_within_source < max_targets]
+    shortlist_keys = np.union1d(best_keys, _copy_keys(tokenizers))
+    # One offset more than source tokens: the last is the end of the last token's targets.
+    first_keys = np.arange(tokenizers.src.vocab_size + 1) * tgt_vocab_size
     return Shortlist(
         always=_frequent_targets(target_counts, tokenizers),
-        offsets=np.searchsorted(kept, source_tokens * tgt_vocab_size),
-        targets=kept % tgt_vocab_size,
+        offsets=np.searchsorted(shortlist_keys, first_keys),
+        targets=shortlist_keys % tgt_vocab_size,
     )
 
 
-def _attention(decoder: ForcedDecoder, pairs: list[Pair]) -> Iterator[TokenPairWeights]:
-    """Yield the attention weights between the tokens of each pair, without ends of sentences."""
+def _attention_weights(decoder: ForcedDecoder, pairs: list[Pair]) -> Iterator[TokenPairWeights]:
+    """Yield the attention weights of each pair that are at least MIN_WEIGHT, without eos."""
     tgt_vocab_size = decoder.tokenizers.tgt.vocab_size
     for indices in batch_by_size(pairs, decoder.settings.batch_size):
         batch = [pairs[i] for i in indices]
         for (source, target), weights in zip(batch, decoder.attention(batch), strict=True):
-            inner = weights[:-1, :-1]
+            inner = weights[:-1, :-1]  # T x S, without eos on both sides
             t, s = np.nonzero(inner >= MIN_WEIGHT)
             source_tokens = np.asarray(source, np.int64)[s]
             target_tokens = np.asarray(target, np.int64)[t]

@@ -112,12 +112,17 @@ def check_disk_space(
     optimizer: torch.optim.Optimizer,
     ema: ExponentialMovingAverage | None = None,
 ) -> None:
-    """Raise RunError if the disk has no space for two more checkpoints."""
-    copies = 1 + OPTIMIZER_TENSORS[type(optimizer)] + (ema is not None)
-    needed = 2 * copies * tensor_bytes(weights_of(model))
-    free = shutil.disk_usage(run.path).free
-    if free < needed:
-        needed_text, free_text = format_distinct_sizes(needed, free)
+    """Raise RunError if the disk has no space for two more checkpoints.
+
+    Two, because a checkpoint is deleted only after a newer one is complete.
+    """
+    ema_tensors = 0 if ema is None else 1
+    tensors_per_weight = 1 + ema_tensors + OPTIMIZER_TENSORS[type(optimizer)]
+    checkpoint_bytes = tensors_per_weight * tensor_bytes(weights_of(model))
+    needed_bytes = 2 * checkpoint_bytes
+    free_bytes = shutil.disk_usage(run.path).free
+    if free_bytes < needed_bytes:
+        needed_text, free_text = format_distinct_sizes(needed_bytes, free_bytes)
         raise RunError(
             f"{run.path}: two checkpoints must fit on the disk: expected {needed_text} of free "
             f"space, got {free_text} (free some space, or name another folder with --run)"
@@ -252,12 +257,15 @@ def point_link(run: RunDir, link: Path, step: int) -> None:
 
 
 def prune_checkpoints(run: RunDir, best_steps: list[int], keep_last: int) -> list[str]:
-    """Delete all checkpoints except the newest `keep_last` and those of `best_steps`.
+    """Delete all checkpoints except the newest `keep_last` (at least 1) and those of `best_steps`.
 
-    Returns a message for each checkpoint that cannot be deleted; training continues in that case.
+    Return a message for each checkpoint that cannot be deleted, or that contains a file that nmt
+    did not write. Training continues in these cases.
     """
     folders = checkpoint_folders(run)
-    protected = {run.checkpoint(step) for step in best_steps} | set(folders[-keep_last:])
+    best = {run.checkpoint(step) for step in best_steps}
+    newest = folders[-keep_last:]
+    protected = best.union(newest)
     problems = []
     for folder in folders:
         if folder not in protected:
