@@ -44,7 +44,7 @@ OPTION_NAMES = {
 """Metric selected by each name that `--metrics` accepts."""
 DEFAULT_METRICS = ("bleu", "chrf", "ter")
 ALWAYS_COMPUTED = ("bleu", "chrf")
-"""Metrics that breakdowns and example lists need, whichever metrics are selected."""
+"""Metrics that breakdowns and example lists need, so they are computed without being selected."""
 SENTENCEPIECE_TOKENIZERS = {"spbleu": "flores200", "spbleu_flores101": "flores101"}
 """sacreBLEU's tokenizer of each spBLEU (Goyal et al. 2022; NLLB team 2022)."""
 LOWER_IS_BETTER = ("ter",)
@@ -52,8 +52,9 @@ DEFAULT_DECIMALS = 2
 DECIMALS = {"comet": 4}
 """Number of decimals in tables, for metrics that do not use DEFAULT_DECIMALS."""
 
+DEFAULT_BLEU_TOKENIZER = "13a"
 BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""sacreBLEU's tokenizer by target language; 13a for all other languages."""
+"""sacreBLEU's tokenizer of target languages that do not use DEFAULT_BLEU_TOKENIZER."""
 MECAB_MODULES = {"ja": "MeCab", "ko": "mecab_ko"}
 """Module that the tokenizer of each language needs; nmt[cjk] installs them."""
 
@@ -112,16 +113,17 @@ Metrics = dict[str, Metric | MeanMetric]
 
 
 def bleu_tokenizer(language: str) -> tuple[str, str | None]:
-    """Return sacreBLEU's tokenizer for a target language, and a message about it or None.
+    """Return the name of sacreBLEU's tokenizer for a target language, and a message to the user.
 
-    If the package that a language needs is not installed, BLEU counts characters.
+    The message is None for the default tokenizer. A region, as in zh-TW, does not matter. If the
+    module that a language needs is not installed, the tokenizer is "char": BLEU counts characters.
     """
-    base = language.lower().replace("_", "-").split("-")[0]
-    name = BLEU_TOKENIZERS.get(base, "13a")
-    module = MECAB_MODULES.get(base)
+    language_without_region = language.lower().replace("_", "-").split("-")[0]
+    name = BLEU_TOKENIZERS.get(language_without_region, DEFAULT_BLEU_TOKENIZER)
+    module = MECAB_MODULES.get(language_without_region)
     if module and importlib.util.find_spec(module) is None:
         return "char", f"BLEU counts characters: tokenizer {name} needs `pip install 'nmt[cjk]'`"
-    if name != "13a":
+    if name != DEFAULT_BLEU_TOKENIZER:
         return name, f"BLEU uses the {name} tokenizer, for target language {language}"
     return name, None
 

@@ -6,6 +6,7 @@ Files are scored without importing torch; a run imports it to translate.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -98,7 +99,7 @@ class RunSystem:
         The model must translate into its language, and have a value for every required tag.
         """
         data = self.config.data
-        require_tags(self.config, self._known_tags(test_set))
+        require_tags(self.config, self._trained_tags(test_set))
         languages = {value for name, value in data.training_tags() if name == "tgt_lang"} or {
             data.tgt
         }
@@ -115,7 +116,7 @@ class RunSystem:
         translator = self._load_translator()
         outputs = []
         for test_set in test_sets:
-            tagged_translator = with_tags(translator, self.config, self._known_tags(test_set))
+            tagged_translator = with_tags(translator, self.config, self._trained_tags(test_set))
             with progress(f"{test_set.name}: {self.name} translates", len(test_set)) as advance:
                 tagged_translator.progress = advance
                 translate = partial(_translate, tagged_translator)
@@ -132,16 +133,16 @@ class RunSystem:
         """Return the attention of the model for (source, translation) pairs of a test set."""
         if self.compute_attention is None or not self._has_attention():
             return [None] * len(pairs)
-        translator = with_tags(self._load_translator(), self.config, self._known_tags(test_set))
+        translator = with_tags(self._load_translator(), self.config, self._trained_tags(test_set))
         return self.compute_attention(translator, pairs)
 
     def _has_attention(self) -> bool:
         return self.engine == "nmt" and self.config.model.has_attention
 
-    def _known_tags(self, test_set: TestSet) -> dict[str, str]:
+    def _trained_tags(self, test_set: TestSet) -> dict[str, str]:
         """Return the tags of the test set that the model was trained with."""
-        known = self.config.data.training_tags()
-        return {name: value for name, value in test_set.tags.items() if (name, value) in known}
+        training_tags = self.config.data.training_tags()
+        return {tag: value for tag, value in test_set.tags.items() if (tag, value) in training_tags}
 
     def _load_translator(self) -> Translator:
         return load_translator(self.run, self.config, self.device, self.engine)
@@ -183,19 +184,20 @@ def as_test_sets(sets: Mapping[str, EvalSet], config: Config, tgt_lang: str = ""
 def count_subwords(
     tokenizers: Tokenizers, test_set: TestSet, hypotheses: Sequence[str]
 ) -> SubwordCounts:
-    """Return token counts of the sources and the hypotheses."""
-    tokenizer, sources = tokenizers.src.with_tags(()), test_set.src or []
+    """Return token counts of the sources and the hypotheses; tags do not count."""
+    tokenizer = tokenizers.src.with_tags(())
+    sources = test_set.src or []
     src_tokens = tokenizer.encode(sources)
-    token_types = {token for line in src_tokens for token in line}
-    byte_types = {t for t in token_types if tokenizer.pieces([t])[0].startswith("<0x")}
+    token_counts = Counter(token for line in src_tokens for token in line)
     return SubwordCounts(
         src_tokens_a_word=_tokens_per_word(src_tokens, sources),
         tgt_tokens_a_word=_tokens_per_word(tokenizers.tgt.encode(hypotheses), hypotheses),
-        byte_tokens=sum(token in byte_types for line in src_tokens for token in line),
-        unknown_tokens=sum(token == tokenizer.unk for line in src_tokens for token in line),
+        byte_tokens=sum(n for token, n in token_counts.items() if tokenizer.is_byte(token)),
+        unknown_tokens=token_counts[tokenizer.unk],
     )
 
 
 def _tokens_per_word(tokens: Sequence[Sequence[int]], lines: Sequence[str]) -> float:
+    """Return the mean number of tokens per word between spaces; 0 without words."""
     words = sum(len(line.split()) for line in lines)
     return round(sum(map(len, tokens)) / words, 4) if words else 0.0

@@ -1,4 +1,4 @@
-"""Attention weights as a PNG or SVG image, drawn by matplotlib (extra: plot)."""
+"""Draw attention weights as a PNG or SVG image with matplotlib (the extra `plot`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ MARGIN_INCHES = 1.5
 DOTS_PER_INCH = 200
 DEFAULT_FONT = "DejaVu Sans"
 """The font that matplotlib installs."""
+REGULAR_WEIGHT = 400
+"""Weight of fonts that are neither light nor bold."""
 
 
 def require_matplotlib() -> None:
@@ -52,21 +54,29 @@ def draw_image(
 
 
 def find_fonts(words: Sequence[str]) -> list[str]:
-    """Return families of installed fonts that together contain the characters of `words`."""
+    """Return the families of installed fonts that draw `words`, in the order of preference.
+
+    Together they contain all printable characters of `words` that any installed font contains.
+    Only upright fonts of regular weight are used.
+    """
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
     missing = {character for word in words for character in word if character.isprintable()}
-    fonts = [f for f in font_manager.fontManager.ttflist if f.style == "normal" and f.weight == 400]
+    fonts = [
+        font
+        for font in font_manager.fontManager.ttflist
+        if font.style == "normal" and font.weight == REGULAR_WEIGHT
+    ]
     families = []
     for font in sorted(fonts, key=_preference):
         if not missing:
             break
         try:
-            face = FT2Font(font.fname)
+            glyphs = FT2Font(font.fname)
         except RuntimeError:  # matplotlib cannot draw fonts of colour bitmaps
             continue
-        covered = {character for character in missing if face.get_char_index(ord(character))}
+        covered = {character for character in missing if glyphs.get_char_index(ord(character))}
         if covered:
             families.append(font.name)
             missing -= covered
@@ -74,6 +84,9 @@ def find_fonts(words: Sequence[str]) -> list[str]:
 
 
 def _preference(font: Any) -> tuple[bool, bool, bool]:
-    """Return a sort key: matplotlib's font, then sans serif fonts; fonts of boxes last."""
+    """Return a sort key: matplotlib's font first, then sans serif fonts, then others.
+
+    "Last Resort" fonts come last: they draw a box for every character.
+    """
     is_fallback = font.name.startswith("Last Resort")
     return (is_fallback, font.name != DEFAULT_FONT, "Sans" not in font.name)

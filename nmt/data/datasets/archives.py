@@ -52,8 +52,11 @@ def read_members(file: Path, name: str, source: str) -> Iterator[tuple[str, IO[b
 
 
 @contextmanager
-def report_damage(source: str) -> Iterator[None]:
-    """Convert the exceptions of decompressors into DataError. Errors of the disk pass unchanged."""
+def report_damaged_archive(source: str) -> Iterator[None]:
+    """Convert the exceptions of decompressors into DataError. Errors of the disk pass unchanged.
+
+    `source` names the download in the error message, as in `read_members`.
+    """
     try:
         yield
     except (
@@ -66,7 +69,7 @@ def report_damage(source: str) -> Iterator[None]:
         zlib.error,
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk: decompressors set no errno
+            raise  # an error of the disk: decompressors set no errno
         raise DataError(
             f"{source}: expected a complete archive, got a damaged one: {error}"
         ) from None

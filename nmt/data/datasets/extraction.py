@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from nmt.core import files
-from nmt.data.datasets.archives import read_members, report_damage
+from nmt.data.datasets.archives import read_members, report_damaged_archive
 from nmt.data.datasets.catalogue import Text, TextFormat
 from nmt.errors import DataError, did_you_mean, show_value
 
@@ -58,7 +58,7 @@ def extract_texts(
     `file` is the download, `name` its name on the server, and `source` its name in error messages.
     Raises DataError if the download is damaged, unsafe or different from the catalogue.
     """
-    with ExitStack() as stack, report_damage(source):
+    with ExitStack() as stack, report_damaged_archive(source):
         writers = {
             text_name: _TextWriter(stack.enter_context(files.open_atomic(folder / text_name)))
             for text_name in texts
