@@ -1,8 +1,8 @@
 """Atomic and durable writes: the only module of nmt that changes the file system.
 
-A file is written under a temporary name beside its target, synced with the disk and renamed. A
-folder is filled under a temporary name and renamed. Readers therefore see the old or the new
-content, never a part of it. A killed process leaves at most temporary files, named
+A file is written under a temporary name in the folder of its target, synced with the disk and
+renamed. A folder is filled under a temporary name and renamed. Readers therefore see the old or the
+new content, never a part of it. A killed process leaves at most temporary files, named
 `.NAME.PID.nmt.tmp`. Content is synced before it is renamed, and the new name before old content is
 deleted, so that a power failure loses neither.
 

@@ -19,7 +19,7 @@ from nmt.errors import RunError
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_REFERENCE = {"manifest": MANIFEST_NAME}
-"""Entry of a record that refers to the manifest beside it."""
+"""Entry of a record that refers to the manifest in the same folder."""
 ENTRY_KEYS = {"size", "sha256"}
 """Keys of the entry of each file in a manifest."""
 

@@ -15,7 +15,7 @@ from nmt.core import files
 from nmt.errors import ConfigError, DataError, show_value
 
 PLACEHOLDERS = ("{src}", "{hyp}", "{ref}")
-"""Words of the command that stand for the files of sources, hypotheses and references."""
+"""Replaced in the command by the paths of the sources, the hypotheses and the references."""
 SCORE = re.compile(r"(?<![\w.,])([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*$")
 """A number at the end of a line."""
 SEGMENT_LINE = re.compile(r"Segment\s+\d+\s+score:")

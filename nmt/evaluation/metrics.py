@@ -1,7 +1,7 @@
 """BLEU, spBLEU, chrF, chrF++ and TER by sacreBLEU on detokenized text, each with its signature.
 
-Every score is computed from line statistics that add up, such as matched n-grams and edits. So the
-lines are processed once, and any selection or resampling of them is scored from sums.
+Every score is computed from line statistics that add up, such as matched n-grams and edits. So each
+line is processed once, and the score of any selection or resample is computed from sums.
 """
 
 from __future__ import annotations

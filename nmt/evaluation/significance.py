@@ -94,9 +94,9 @@ def _sum_in_blocks(
 ) -> Array:
     """Return sample_count x K sums, computed in blocks of `block_size` samples.
 
-    `draw` draws a number of samples, and `compute_sums` sums each of them. One thread draws all
-    blocks, in order, so the random numbers do not depend on timing. It draws the next block while
-    this thread sums the current one.
+    `draw` draws a number of samples, and `compute_sums` returns one row of sums per sample. One
+    thread draws all blocks, in order, so the random numbers do not depend on timing. It draws the
+    next block while this thread sums the current one.
     """
     sizes = [min(block_size, sample_count - begin) for begin in range(0, sample_count, block_size)]
     sums = []
@@ -166,8 +166,9 @@ def compare_systems(
         return []
     first, *others = systems
     changes = [
+        # the change of the system's statistics if a line is swapped
         {name: first[name] - system[name] for name in metrics}
-        for system in others  # what swapping a line adds to the system
+        for system in others
     ]
     swapped = swapped_sums(join_statistics(changes), advance=advance)
     first_totals = {name: stats.sum(0) for name, stats in first.items()}

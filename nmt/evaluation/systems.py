@@ -61,7 +61,7 @@ class FileSystem:
         return [SystemOutput(hypotheses)]
 
     def attention(self, test_set: TestSet, pairs: Sequence[tuple[str, str]]) -> WordAttentions:
-        """Return None for each pair, because a file holds no attention."""
+        """Return None for each pair, because a file contains no attention."""
         del test_set
         return [None] * len(pairs)
 

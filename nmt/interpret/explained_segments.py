@@ -67,7 +67,7 @@ def join_explanations(segments: Sequence[ExplainedSegment], is_complete: bool) -
     """Return the explanations of the leading segments of a line as one explanation.
 
     Attention stays within each segment. Ends of segments are removed except the last; attention
-    to them becomes attention to the last end. `is_complete` tells that there are no more segments.
+    to these becomes attention to the last end. `is_complete` is true if there are no more segments.
     """
     explanations = [s.explanation for s in segments if s.explanation is not None]
     first, line = explanations[0], segments[0].line
@@ -104,10 +104,9 @@ def join_explanations(segments: Sequence[ExplainedSegment], is_complete: bool) -
 
 
 def _join_blocks(blocks: Sequence[FloatArray], fill: float) -> FloatArray:
-    """Join L x H x T x S blocks along the diagonal; `fill` the rest.
+    """Join L x H x T x S blocks along the diagonal; the other cells are `fill`.
 
-    Rows of the end of the sentence are removed except the last. Columns of the end of the sentence
-    become the last column.
+    The rows of END are removed except the last. The columns of END become the last column.
     """
     layers, heads = blocks[0].shape[:2]
     rows = sum(block.shape[2] - 1 for block in blocks) + 1

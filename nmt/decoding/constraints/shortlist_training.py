@@ -59,7 +59,7 @@ def build_shortlist(
     coverage, mean_size = measure_coverage(shortlist, valid.pairs())
     return (
         f"shortlist: {coverage:.2%} of the validation text's target tokens are in their line's "
-        f"list, which holds {mean_size:.0f} of {engine.tokenizers.tgt.vocab_size} in the mean"
+        f"list, which has {mean_size:.0f} of {engine.tokenizers.tgt.vocab_size} on average"
     )
 
 

@@ -151,7 +151,7 @@ def last_checkpoint(run: RunDir) -> Path | None:
 def rank_checkpoints(run: RunDir, scores: dict[str, float], metric: str) -> list[int]:
     """Return the validated steps with a checkpoint on disk, the best first.
 
-    `scores` are those of TrainState. Of equal scores the earlier is the better.
+    `scores` are TrainState.scores. Of two equal scores, that of the earlier step ranks first.
     """
     sign = -1.0 if HIGHER_IS_BETTER[metric] else 1.0
     ranked = [

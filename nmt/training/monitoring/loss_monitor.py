@@ -1,6 +1,6 @@
 """Report skipped optimizer steps and loss spikes, and end training that has diverged.
 
-If a gradient holds NaN or infinity, its step is skipped, so these values never reach the weights
+If a gradient contains NaN or infinity, its step is skipped, so these values never reach the weights
 (Precision.step).
 """
 
@@ -127,7 +127,7 @@ class LossMonitor:
         return bool(spikes)
 
     def _check_weights(self, step: int) -> None:
-        """Raise RunError if a weight holds NaN or infinity."""
+        """Raise RunError if a weight contains NaN or infinity."""
         name = first_non_finite(self.model.named_parameters())
         if name is not None:
             raise RunError(
