@@ -23,7 +23,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.data import FilePair, TrainSet
 from nmt.errors import ConfigError, did_you_mean
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
 """A complete config on one line. Text that a test appends begins on line 2."""

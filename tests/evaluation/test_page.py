@@ -1,4 +1,4 @@
-"""Content of the evaluation page; test_evaluation_browser.py tests its appearance."""
+"""Content of the evaluation page; test_page_browser.py tests its appearance."""
 
 from __future__ import annotations
 

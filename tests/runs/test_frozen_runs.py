@@ -21,7 +21,7 @@ from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
 from nmt.training.optimizer import build_optimizer
 
-FROZEN = sorted((Path(__file__).parent / "frozen").iterdir())
+FROZEN = sorted((Path(__file__).parents[1] / "frozen").iterdir())
 
 
 def digit_strings(count: int) -> list[str]:

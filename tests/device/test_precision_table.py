@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "precision_table.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "precision_table.py"
 
 
 @pytest.fixture(scope="module")

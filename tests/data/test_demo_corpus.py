@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sacrebleu.metrics import BLEU
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "demo"
 SIZES = {"train": 12_000, "valid": 500, "test": 500, "long": 300}
 ALIGNED = ("valid", "test", "long")
