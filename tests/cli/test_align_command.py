@@ -40,7 +40,7 @@ def read_aer(lines: list[str]) -> float:
     return float(row.split()[2])
 
 
-def test_align_reversed_digits_is_the_reversal(digits: Digits, data_folder: Path) -> None:
+def test_align_reversed_digits_links_reversed_positions(digits: Digits, data_folder: Path) -> None:
     links = run_align(digits, data_folder)
     assert (
         sum(ours == reversed_alignment(line) for ours, line in zip(links, digits.src, strict=True))
@@ -58,7 +58,7 @@ def test_align_with_gold_writes_links_to_a_file(digits: Digits, data_folder: Pat
     assert len(scores) == 2
 
 
-def test_align_reverse_model_symmetrises(digits: Digits, data_folder: Path) -> None:
+def test_align_with_reverse_model_symmetrises_links(digits: Digits, data_folder: Path) -> None:
     """The model that reverses is its own reverse model."""
     one = [set(line.split()) for line in run_align(digits, data_folder)]
     reverse = ("--reverse", digits.run)
@@ -95,7 +95,7 @@ def test_align_without_target_translates(digits: Digits, data_folder: Path) -> N
     assert [line.split("\t")[0] for line in lines] == run_align(digits, data_folder)
 
 
-def test_align_blank_lines_stay_in_place(digits: Digits, tmp_path: Path) -> None:
+def test_align_blank_lines_get_blank_links(digits: Digits, tmp_path: Path) -> None:
     write_lines(tmp_path / "a.in", ["1 2 3", "", "4 5 6", "7 8 9"])
     write_lines(tmp_path / "a.out", ["3 2 1", "x", "", "9 8 7"])
     flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
@@ -170,7 +170,7 @@ def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
     assert "has no attention to show (model.wiring: none)" in result.err
 
 
-def test_train_guided_alignment_guides_attention(tiny: Tiny) -> None:
+def test_train_guided_alignment_lowers_error_rate(tiny: Tiny) -> None:
     """Digits against the same digits turned round, aligned as they were never said."""
     src, tgt = tiny.folder / "train.in", tiny.folder / "train.out"
     links = tiny.folder / "train.links"
@@ -233,7 +233,7 @@ def test_train_guided_run_resumes_identically(tiny: Tiny) -> None:
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_align_and_score_long_pairs_in_parts(
+def test_align_score_long_pairs_are_split_with_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 2000)

@@ -62,7 +62,7 @@ def averaged(checkpoints: list[Path], output: Path) -> bool:
     )
 
 
-def test_average_of_one_checkpoint_equals_it(tmp_path: Path) -> None:
+def test_average_of_one_checkpoint_twice_equals_it(tmp_path: Path) -> None:
     run = shutil.copytree(FROZEN, tmp_path / "run", symlinks=True)
     output = tmp_path / "x" / "average"
     result = done(nmt("average", run, run / "last", "-o", output))
@@ -83,7 +83,7 @@ def test_average_of_one_checkpoint_equals_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
-def test_average_can_be_exported(tmp_path: Path) -> None:
+def test_export_of_average_translates_all_lines(tmp_path: Path) -> None:
     tiny = make_exportable(tmp_path)
     done(tiny.train())
     output = tmp_path / "average"
@@ -168,7 +168,7 @@ def test_average_of_too_few_checkpoints_is_refused(tiny: Tiny, steps: list[Path]
     assert not output.exists()
 
 
-def test_average_of_other_folder_names_it(tiny: Tiny, steps: list[Path]) -> None:
+def test_average_of_folder_without_checkpoint_names_it(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     missing = steps[0].with_name("step_00000003")
     refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")

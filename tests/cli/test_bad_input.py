@@ -45,50 +45,50 @@ def assert_refused(result: Result, *parts: str, lines: int = 1) -> None:
         ("train.micro_batch_tokens=500", ["expected at most train.batch_tokens (200), got 500"]),
     ],
 )
-def test_a_bad_setting_is_named_with_what_must_hold(
+def test_train_invalid_setting_names_the_expected_value(
     tiny: Tiny, setting: str, parts: list[str]
 ) -> None:
     assert_refused(tiny.train("--set", setting), f"--set {setting}: ", *parts)
     assert not tiny.run.exists()
 
 
-def test_norwegian_in_a_setting_gets_the_hint_for_a_language(tiny: Tiny) -> None:
+def test_train_unquoted_language_no_gets_a_hint(tiny: Tiny) -> None:
     result = tiny.train("--set", "data.src=no")
     assert result.code == 2
     hint = "a bare no is ambiguous in YAML: write 'no' (quoted) for the text"
     assert f"error: --set data.src=no: data.src: {hint}\n" in result.err
 
 
-def test_a_bad_setting_in_the_file_is_named_with_its_line(tiny: Tiny) -> None:
+def test_train_unknown_key_in_config_names_its_line(tiny: Tiny) -> None:
     tiny.replace("d_embed: 8", "d_embd: 8")
     assert_refused(tiny.train(), f"error: {tiny.config}:10: model.d_embd: unknown key")
 
 
-def test_all_problems_are_named_at_once(tiny: Tiny) -> None:
+def test_train_several_problems_are_all_listed(tiny: Tiny) -> None:
     flags = settings(train__lr="fast", model__wiring="no one", data__train="[nowhere]")
     missing = ("no such file: ", "nowhere.in", "nowhere.out")
     assert_refused(tiny.train(*flags), "train.lr", "model.wiring", *missing, lines=4)
 
 
 @pytest.mark.parametrize("text", ["data: [", "data: {src: in\n", "- a\n", "\t\n"])
-def test_what_is_not_yaml_is_one_line(tiny: Tiny, text: str) -> None:
+def test_train_invalid_yaml_prints_one_error(tiny: Tiny, text: str) -> None:
     tiny.config.write_text(text)
     assert_refused(tiny.train(), str(tiny.config))
 
 
-def test_a_missing_config_names_the_nearest_one(tiny: Tiny) -> None:
+def test_train_missing_config_suggests_nearest_name(tiny: Tiny) -> None:
     missing = tiny.folder / "tyni.yaml"
     assert_refused(nmt("train", missing), f"{missing}: no such file (did you mean 'tiny.yaml'?)")
 
 
-def test_a_folder_in_place_of_a_config_is_refused(tiny: Tiny) -> None:
+def test_train_folder_as_config_is_refused(tiny: Tiny) -> None:
     assert_refused(nmt("train", tiny.folder), str(tiny.folder))
 
 
 # -- training text ---------------------------------------------------------------------------
 
 
-def test_a_missing_text_file_is_named_with_the_nearest(tiny: Tiny) -> None:
+def test_train_missing_text_file_suggests_nearest_name(tiny: Tiny) -> None:
     (tiny.folder / "train.out").rename(tiny.folder / "train.outt")
     missing = tiny.folder / "train.out"
     assert_refused(
@@ -96,11 +96,11 @@ def test_a_missing_text_file_is_named_with_the_nearest(tiny: Tiny) -> None:
     )
 
 
-def test_all_missing_text_files_are_named_at_once(tiny: Tiny) -> None:
+def test_train_missing_text_files_are_all_listed(tiny: Tiny) -> None:
     assert_refused(tiny.train(*settings(data__train="[x]", data__valid="z")), lines=4)
 
 
-def test_unequal_line_counts_are_both_named(tiny: Tiny) -> None:
+def test_train_unequal_line_counts_names_both(tiny: Tiny) -> None:
     with open(tiny.folder / "train.out", "a") as stream:
         stream.write("one more\n")
     assert_refused(
@@ -109,7 +109,7 @@ def test_unequal_line_counts_are_both_named(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("side", ["in", "out"])
-def test_invalid_utf8_in_training_text_is_named_by_file_and_line(tiny: Tiny, side: str) -> None:
+def test_train_invalid_utf8_in_train_text_names_file_and_line(tiny: Tiny, side: str) -> None:
     file = tiny.folder / f"train.{side}"
     lines = file.read_bytes().split(b"\n")
     lines[4] = b"1 \xff 2"
@@ -130,25 +130,25 @@ def test_train_empty_corpus_is_refused(tiny: Tiny, count: int, error: str) -> No
     assert_refused(tiny.train(), error)
 
 
-def test_text_of_too_long_lines_only_says_why_nothing_is_left(tiny: Tiny) -> None:
+def test_train_only_too_long_pairs_prints_their_number(tiny: Tiny) -> None:
     result = tiny.train(*settings(data__max_length=2))
     assert_refused(result, "data.train: expected at least one pair", "96 over 2 tokens")
 
 
-def test_an_empty_validation_set_is_refused(tiny: Tiny) -> None:
+def test_train_empty_validation_set_is_refused(tiny: Tiny) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"valid.{side}", [])
     assert_refused(tiny.train(), "data.valid: expected at least one pair")
 
 
-def test_an_empty_test_set_is_refused_before_training(tiny: Tiny) -> None:
+def test_train_empty_test_set_is_refused_before_training(tiny: Tiny) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"test.{side}", [])
     assert_refused(tiny.train(*settings(data__test=f"[{tiny.folder / 'test'}]")), "test")
     assert not (tiny.run / "finished.json").exists()
 
 
-def test_unequal_test_files_are_refused_before_training(tiny: Tiny) -> None:
+def test_train_unequal_test_files_are_refused_before_training(tiny: Tiny) -> None:
     write_lines(tiny.folder / "test.in", ["1", "2"])
     write_lines(tiny.folder / "test.out", ["1"])
     result = tiny.train(*settings(data__test=f"[{tiny.folder / 'test'}]"))
@@ -156,7 +156,7 @@ def test_unequal_test_files_are_refused_before_training(tiny: Tiny) -> None:
     assert not (tiny.run / "finished.json").exists()
 
 
-def test_more_validation_pairs_than_there_are_is_refused(tiny: Tiny) -> None:
+def test_train_too_many_validation_pairs_are_refused(tiny: Tiny) -> None:
     assert_refused(tiny.train(*settings(data__valid=500)), "data.valid: expected at most")
 
 
@@ -171,7 +171,7 @@ def test_more_validation_pairs_than_there_are_is_refused(tiny: Tiny) -> None:
         ("unigram", 1, "least"),
     ],
 )
-def test_a_vocabulary_that_cannot_be_names_the_size_that_can(
+def test_train_impossible_vocab_size_names_nearest_possible(
     tiny: Tiny, kind: str, size: int, bound: str
 ) -> None:
     flags = settings(tokenizer__type=kind)
@@ -182,7 +182,7 @@ def test_a_vocabulary_that_cannot_be_names_the_size_that_can(
     done(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
 
 
-def test_a_tokenizer_model_that_is_none_is_refused(tiny: Tiny) -> None:
+def test_train_invalid_tokenizer_model_is_refused(tiny: Tiny) -> None:
     file = write_lines(tiny.folder / "own.model", ["not a model"])
     assert_refused(tiny.train(*settings(tokenizer__model=file)), "expected a SentencePiece model")
 
@@ -190,12 +190,12 @@ def test_a_tokenizer_model_that_is_none_is_refused(tiny: Tiny) -> None:
 # -- run folders -----------------------------------------------------------------------------
 
 
-def test_a_run_folder_below_a_file_is_one_line(tiny: Tiny) -> None:
+def test_train_run_folder_below_a_file_prints_one_error(tiny: Tiny) -> None:
     result = tiny.train(run=tiny.config / "run")
     assert_refused(result, f"{tiny.config}", "Not a directory")
 
 
-def test_a_run_folder_that_is_a_file_is_one_line(tiny: Tiny) -> None:
+def test_train_run_folder_that_is_a_file_prints_one_error(tiny: Tiny) -> None:
     assert_refused(tiny.train(run=tiny.config), f"{tiny.config}")
 
 
@@ -209,7 +209,7 @@ def test_train_existing_run_is_kept_and_both_flags_explained(tiny: Tiny) -> None
 
 
 @pytest.mark.parametrize("flag", ["--resume", "--overwrite", None])
-def test_a_folder_with_files_of_others_is_never_a_run_folder(tiny: Tiny, flag: str | None) -> None:
+def test_train_folder_with_foreign_file_is_refused(tiny: Tiny, flag: str | None) -> None:
     tiny.run.mkdir()
     thesis = write_lines(tiny.run / "thesis.tex", ["all my work"])
     result = tiny.train(*([flag] if flag else []))
@@ -218,33 +218,33 @@ def test_a_folder_with_files_of_others_is_never_a_run_folder(tiny: Tiny, flag: s
     assert thesis.read_text() == "all my work\n"
 
 
-def test_overwrite_leaves_files_of_others_alone(tiny: Tiny) -> None:
+def test_train_overwrite_keeps_foreign_file(tiny: Tiny) -> None:
     done(tiny.train())
     notes = write_lines(tiny.run / "notes.txt", ["mine"])
     done(tiny.train("--overwrite"))
     assert notes.read_text() == "mine\n"
 
 
-def test_resume_and_overwrite_together_are_refused(tiny: Tiny) -> None:
+def test_train_resume_with_overwrite_is_refused(tiny: Tiny) -> None:
     assert_refused(tiny.train("--resume", "--overwrite"), "--resume and --overwrite: expected one")
 
 
-def test_a_missing_model_folder_names_the_nearest(digits: Digits) -> None:
+def test_translate_missing_model_suggests_nearest_name(digits: Digits) -> None:
     missing = digits.run.with_name("rnu")
     result = nmt("translate", "-m", missing)
     assert_refused(result, f"{missing}: no such run folder or checkpoint (did you mean 'run'?)")
 
 
 @pytest.mark.parametrize("verb", [["translate", "-m"], ["evaluate"]])
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, verb: list[str]) -> None:
+def test_translate_evaluate_folder_without_run_is_refused(tmp_path: Path, verb: list[str]) -> None:
     assert_refused(nmt(*verb, tmp_path), f"{tmp_path}: is not a run folder (it holds no config")
 
 
-def test_a_file_in_place_of_a_run_folder_is_refused(tiny: Tiny) -> None:
+def test_translate_file_as_run_folder_is_refused(tiny: Tiny) -> None:
     assert_refused(nmt("translate", "-m", tiny.config), f"{tiny.config}: is not a run folder")
 
 
-def test_a_run_without_a_checkpoint_is_refused(tiny: Tiny) -> None:
+def test_translate_run_without_checkpoint_is_refused(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "config.yaml").write_text(tiny.config.read_text())
     assert_refused(
@@ -317,7 +317,7 @@ def other_width(file: Path) -> None:
         ("config.yaml", other_width, ["config.yaml: model.d_hidden: expected 64, got 32"]),
     ],
 )
-def test_a_damaged_run_folder_is_refused_by_the_file(
+def test_translate_damaged_run_names_the_file(
     small_run: Path, tmp_path: Path, name: str, damage: Callable[[Path], None], parts: list[str]
 ) -> None:
     run = shutil.copytree(small_run, tmp_path / "run", symlinks=True)
@@ -326,7 +326,7 @@ def test_a_damaged_run_folder_is_refused_by_the_file(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_resume_from_the_only_checkpoint_damaged_is_refused(tiny: Tiny, name: str) -> None:
+def test_resume_damaged_only_checkpoint_is_refused(tiny: Tiny, name: str) -> None:
     done(tiny.train())
     cut_in_half(tiny.run / "last" / name)
     result = tiny.train("--resume", *settings(train__max_updates=3))
@@ -340,30 +340,30 @@ def test_resume_from_the_only_checkpoint_damaged_is_refused(tiny: Tiny, name: st
 # -- flags -----------------------------------------------------------------------------------
 
 
-def test_an_unknown_device_is_refused_with_the_choices(tiny: Tiny, digits: Digits) -> None:
+def test_train_translate_unknown_device_lists_the_choices(tiny: Tiny, digits: Digits) -> None:
     words = "device: expected one of auto, cpu, cuda, mps, got 'tpu'"
     assert_refused(nmt("train", tiny.config, "--run", tiny.run, "--device", "tpu"), words)
     assert_refused(nmt("translate", "-m", digits.run, "--device", "tpu", stdin=b"1\n"), words)
 
 
-def test_fp16_without_a_gpu_is_refused(tiny: Tiny) -> None:
+def test_train_fp16_without_gpu_is_refused(tiny: Tiny) -> None:
     message = "train.precision: expected bf16 or fp32 on the cpu, got fp16"
     assert_refused(tiny.train(*settings(train__precision="fp16")), message)
     assert not tiny.run.exists(), "it is refused before any work"
 
 
-def test_a_missing_input_file_is_refused(digits: Digits, tmp_path: Path) -> None:
+def test_translate_missing_input_file_is_refused(digits: Digits, tmp_path: Path) -> None:
     result = nmt("translate", "-m", digits.run, tmp_path / "nothing.txt")
     assert_refused(result, f"{tmp_path / 'nothing.txt'}: no such file")
 
 
-def test_a_gz_file_that_is_none_is_refused(digits: Digits, tmp_path: Path) -> None:
+def test_translate_gz_file_with_plain_text_is_refused(digits: Digits, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "in.gz", ["plain text"])
     assert_refused(
         nmt("translate", "-m", digits.run, file), f"{file}: expected a complete .gz file"
     )
 
 
-def test_an_output_folder_that_cannot_be_is_one_line(digits: Digits, tiny: Tiny) -> None:
+def test_translate_output_below_a_file_prints_one_error(digits: Digits, tiny: Tiny) -> None:
     result = nmt("translate", "-m", digits.run, "-o", tiny.config / "out", stdin=b"1\n")
     assert_refused(result, str(tiny.config))

@@ -65,7 +65,7 @@ def test_resume_with_other_stop_metric_resets_scores(scored: Tiny) -> None:
     assert 0 < state["best_score"] == min(state["scores"].values())
 
 
-def test_finished_run_is_scored_on_other_validation_text(scored: Tiny) -> None:
+def test_resume_finished_run_scores_other_validation_text(scored: Tiny) -> None:
     """Also without a further update; the average of the best goes by the new scores."""
     flags = [*EVERY, "--resume", "--accept-changes", *other_valid(scored)]
     done(scored.train(*flags))
@@ -77,9 +77,7 @@ def test_finished_run_is_scored_on_other_validation_text(scored: Tiny) -> None:
 
 
 @pytest.mark.parametrize("older_release", [False, True])
-def test_resume_with_the_same_validation_text_keeps_scores(
-    scored: Tiny, older_release: bool
-) -> None:
+def test_resume_with_moved_validation_text_keeps_scores(scored: Tiny, older_release: bool) -> None:
     if older_release:
         edit_state(scored, scored_on=None)
     for side in ("in", "out"):

@@ -114,11 +114,13 @@ def test_command_with_a_checkpoint_uses_its_weights(
     assert command(trained.run / "last", trained) == outputs[last]
 
 
-def test_rerank_with_a_checkpoint_runs(trained: Tiny) -> None:
+def test_rerank_with_a_checkpoint_tunes_its_weight(trained: Tiny) -> None:
     assert "model 1" in reranked(trained.run / "last", trained)
 
 
-def test_shortlist_with_a_checkpoint_is_its_own(trained: Tiny, pointed: dict[str, Path]) -> None:
+def test_shortlist_of_checkpoint_equals_that_of_run(
+    trained: Tiny, pointed: dict[str, Path]
+) -> None:
     for name, run in pointed.items():
         done(nmt("shortlist", run / "checkpoints" / name))
         first = (run / "shortlist.safetensors").read_bytes()
@@ -145,7 +147,7 @@ def test_translate_with_another_folder_is_refused(trained: Tiny, name: str) -> N
     assert result.err.startswith(f"error: {trained.run / name}: ")
 
 
-def test_checkpoint_without_its_record_is_not_whole(trained: Tiny, tmp_path: Path) -> None:
+def test_translate_checkpoint_without_state_is_refused(trained: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run, symlinks=True)
     checkpoint = (run / "last").resolve()
@@ -156,7 +158,9 @@ def test_checkpoint_without_its_record_is_not_whole(trained: Tiny, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("flag", "setting"), [("--last", "keep_last"), ("--best", "keep_best")])
-def test_average_of_too_many_names_the_setting(trained: Tiny, flag: str, setting: str) -> None:
+def test_average_too_many_checkpoints_names_the_setting(
+    trained: Tiny, flag: str, setting: str
+) -> None:
     result = nmt("average", trained.run, flag, 3, "-o", trained.folder / "three")
     assert result.code == 2
     assert f"set train.{setting} to 3 or more before you train; in this run it is " in result.err

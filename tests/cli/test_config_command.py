@@ -50,7 +50,7 @@ def test_config_schema_describes_every_setting() -> None:
         assert all(setting["description"] for setting in section["properties"].values())
 
 
-def test_config_show_needs_no_text_files(tiny: Tiny) -> None:
+def test_config_show_without_text_files_succeeds(tiny: Tiny) -> None:
     (tiny.folder / "train.in").unlink()
     assert done(nmt("config", "show", tiny.config)).out
 

@@ -218,7 +218,7 @@ def test_get_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
     assert_refused(result, "one of summed, table, unsummed, got 'sumed' (did you mean 'summed'?)")
 
 
-def test_list_shows_the_complete_catalogue() -> None:
+def test_data_list_shows_the_complete_catalogue() -> None:
     result = done(nmt("data", "list"))
     head, *rows = result.lines
     assert head.split() == ["name", "languages", "pairs", "download", "sums", "licence"]
@@ -229,7 +229,7 @@ def test_list_shows_the_complete_catalogue() -> None:
 
 @needs_multi30k
 @pytest.mark.parametrize("folder", [MULTI30K, OFFICIAL], ids=["parent", "itself"])
-def test_get_multi30k_from_official_files(folder: Path, tmp_path: Path) -> None:
+def test_get_multi30k_from_official_files_equals_them(folder: Path, tmp_path: Path) -> None:
     result = done(nmt("data", "get", "multi30k", "--from", folder, "--to", tmp_path))
     assert "non-commercial research and education" in result.out
     assert f"wrote    {tmp_path / 'train.en'}  (29,000 lines)" in result.lines
@@ -242,7 +242,9 @@ def test_get_multi30k_from_official_files(folder: Path, tmp_path: Path) -> None:
 
 
 @needs_multi30k
-def test_get_multi30k_with_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_multi30k_with_interruptions_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
     pages = {f"/{file.name}": Page(file.read_bytes()) for file in OFFICIAL.iterdir()}

@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def test_dry_run_removes_and_lists_what_it_wrote(tiny: Tiny) -> None:
+def test_dry_run_removes_and_lists_written_files(tiny: Tiny) -> None:
     run = tiny.folder / "new" / "runs" / "tiny"
     before = {*tiny.folder.rglob("*")}
     result = done(tiny.train("--dry-run", run=run))
@@ -42,7 +42,7 @@ def test_dry_run_removes_and_lists_what_it_wrote(tiny: Tiny) -> None:
     assert f"dry run: {written} (`nmt prepare` keeps tokenizer and corpus)\n" in result.err
 
 
-def test_dry_run_keeps_the_files_that_were_there(tiny: Tiny) -> None:
+def test_dry_run_keeps_existing_files(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "failed.json").write_text("{}")
     (tiny.run / "train.log").write_text("earlier\n")
@@ -69,7 +69,7 @@ def test_dry_run_does_not_replace_outdated_stages(tiny: Tiny, flags: list[str], 
     assert contents(tiny.run) == before
 
 
-def test_failed_dry_run_removes_what_it_wrote(tiny: Tiny) -> None:
+def test_dry_run_after_error_removes_written_files(tiny: Tiny) -> None:
     result = tiny.train("--dry-run", *settings(data__max_length=1))
     assert result.code == 2
     assert not tiny.run.exists()
@@ -97,7 +97,7 @@ def test_dry_run_predicts_disk_space(tiny: Tiny) -> None:
     assert named[2] == format_size(sum(file.stat().st_size for file in files))
 
 
-def test_dry_run_of_existing_run_is_refused(tiny: Tiny) -> None:
+def test_dry_run_of_existing_run_changes_no_file(tiny: Tiny) -> None:
     done(tiny.train())
     contents = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for flags in ([], ["--resume", *settings(train__max_updates=9)], ["--overwrite"]):

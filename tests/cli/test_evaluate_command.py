@@ -160,7 +160,7 @@ def test_evaluate_best_compares_checkpoints(digits: Digits, tmp_path: Path) -> N
     assert "expected at least 99 validated checkpoints, got 1" in too_many.err
 
 
-def test_evaluate_several_sets_with_two_references(digits: Digits, tmp_path: Path) -> None:
+def test_evaluate_two_sets_with_two_references_scores_both(digits: Digits, tmp_path: Path) -> None:
     names = [write_lines(tmp_path / f"{name}.txt", ["12 3"]) for name in "ab"]
     refs = [write_lines(tmp_path / f"{n}.ref", [text]) for n, text in enumerate(("3 21", "x") * 2)]
     flags = [part for name in names for part in ("--src", name)]
@@ -181,7 +181,7 @@ def test_evaluate_comet_command_adds_a_score(tmp_path: Path) -> None:
     assert f"comet: {command}" in result.out
 
 
-def test_evaluate_pipe_needs_no_torch(tmp_path: Path) -> None:
+def test_evaluate_pipe_without_torch_succeeds(tmp_path: Path) -> None:
     file = write_lines(tmp_path / "hyp.txt", ["a b c d"])
     code = "import sys; sys.modules['torch'] = None; from nmt.cli.app import main; main()"
     line = [sys.executable, "-c", code, "evaluate", "/dev/stdin", "--ref", file]

@@ -192,7 +192,7 @@ def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
     ],
     ids=lambda choice: "-".join(map(str, choice.values())),
 )
-def test_explain_every_kind_of_attention(tiny: Tiny, choice: dict[str, object]) -> None:
+def test_explain_any_kind_of_attention_prints_output(tiny: Tiny, choice: dict[str, object]) -> None:
     done(tiny.train(*settings(**choice)))
     for flags in ([], ["--steps"], ["--json"]):
         result = done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))

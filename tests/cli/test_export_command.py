@@ -45,7 +45,7 @@ def assert_refused(result: Result, *words: str) -> None:
 
 
 @needs_ctranslate2
-def test_export_translates_as_the_run(tiny: Tiny, tmp_path: Path) -> None:
+def test_export_ctranslate2_translates_like_the_run(tiny: Tiny, tmp_path: Path) -> None:
     make_transformer(tiny)
     result = done(nmt("export", tiny.run, "--to", "ctranslate2"))
     assert "equal on 4 of 4 lines" in result.out
@@ -60,7 +60,7 @@ def test_export_translates_as_the_run(tiny: Tiny, tmp_path: Path) -> None:
 
 
 @needs_ctranslate2
-def test_engine_option_finds_the_export_in_the_run(tiny: Tiny) -> None:
+def test_translate_engine_option_finds_export_in_run(tiny: Tiny) -> None:
     make_transformer(tiny)
     assert_refused(
         nmt("translate", "-m", tiny.run, "--engine", "ctranslate2"), "nmt export", "writes it"
@@ -112,14 +112,14 @@ def test_export_missing_package_is_named(tiny: Tiny, monkeypatch: pytest.MonkeyP
 
 
 @needs_ctranslate2
-def test_train_exports_if_the_config_says_so(tiny: Tiny) -> None:
+def test_train_with_export_setting_writes_export(tiny: Tiny) -> None:
     tiny.replace("decode:\n", "export: [ctranslate2]\ndecode:\n")
     make_transformer(tiny)
     assert (tiny.run / "ctranslate2" / "model.bin").is_file()
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "int8"])
-def test_translate_transformer_in_each_precision(tiny: Tiny, precision: str) -> None:
+def test_translate_transformer_in_any_precision_succeeds(tiny: Tiny, precision: str) -> None:
     make_transformer(tiny)
     flags = settings(**{"decode.precision": precision})
     assert len(done(nmt("translate", "-m", tiny.run, *flags, stdin="1 2\n3\n")).lines) == 2

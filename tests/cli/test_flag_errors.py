@@ -52,7 +52,7 @@ def refusal(*arguments: object) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_error_in_a_flag_names_the_flag(digits: Digits, arguments: list[str], message: str) -> None:
+def test_command_invalid_flag_is_named(digits: Digits, arguments: list[str], message: str) -> None:
     assert refusal(*arguments, "-m", digits.run).startswith(message)
 
 
@@ -76,20 +76,20 @@ def test_error_in_a_flag_names_the_flag(digits: Digits, arguments: list[str], me
         ),
     ],
 )
-def test_error_in_load_names_the_parameter(
+def test_load_invalid_parameter_is_named(
     digits: Digits, options: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         api.load(digits.run, **options)  # type: ignore[arg-type]
 
 
-def test_load_of_no_folder_names_the_parameter() -> None:
+def test_load_without_folder_names_the_parameter() -> None:
     with pytest.raises(ConfigError, match=r"^folder: expected a run folder or several, got none"):
         api.load([])
 
 
 @pytest.mark.parametrize("text", ["no", "on", "1"])
-def test_target_language_is_text_whatever_yaml_says(tmp_path: Path, text: str) -> None:
+def test_override_language_like_a_yaml_bool_stays_text(tmp_path: Path, text: str) -> None:
     file = tmp_path / "a.yaml"
     train = {"prefix": "t", "tags": {"tgt_lang": text}}
     file.write_text(json.dumps({"data": {"train": [train], "valid": 5}}))
@@ -99,11 +99,11 @@ def test_target_language_is_text_whatever_yaml_says(tmp_path: Path, text: str) -
         load_config(file, [Override.from_value("decode.tags.tgt_lang", "xx", "--to")])
 
 
-def test_dir_lists_what_is_imported_on_first_use() -> None:
+def test_dir_of_package_lists_lazy_names() -> None:
     assert {"load", "Line", "__version__"} <= set(dir(api))
 
 
-def test_one_line_gets_one_translation(digits: Digits) -> None:
+def test_model_single_line_returns_single_result(digits: Digits) -> None:
     model = api.load(digits.run, device="cpu")
     lines = digits.src[:3]
     translations = model.translate(lines)
@@ -119,7 +119,7 @@ def test_one_line_gets_one_translation(digits: Digits) -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, 1.5])
-def test_no_line_is_refused(digits: Digits, value: object) -> None:
+def test_model_arguments_of_wrong_type_are_refused(digits: Digits, value: object) -> None:
     model = api.load(digits.run, device="cpu")
     with pytest.raises(ConfigError, match=r"^lines: expected a line or several, got"):
         model.translate(value)  # type: ignore[call-overload]

@@ -71,7 +71,7 @@ def test_stages_with_outward_corpus_link_keep_target(tiny: Tiny, command: str, n
     assert link.is_symlink()
 
 
-def test_outward_corpus_link_of_unchanged_text_is_read(tiny: Tiny) -> None:
+def test_train_outward_corpus_link_is_read_not_changed(tiny: Tiny) -> None:
     done(stage("prepare", tiny))
     moved = tiny.folder / "moved"
     (tiny.run / "corpus").rename(moved)
@@ -84,7 +84,7 @@ def test_outward_corpus_link_of_unchanged_text_is_read(tiny: Tiny) -> None:
     assert content_of(moved) == before
 
 
-def test_inward_corpus_link_is_written_through(tiny: Tiny) -> None:
+def test_train_inward_corpus_link_is_followed(tiny: Tiny) -> None:
     (tiny.run / "data").mkdir(parents=True)
     (tiny.run / "corpus").symlink_to("data")
     (tiny.run / "config.yaml").write_text(done(nmt("config", "show", tiny.config)).out)
@@ -132,7 +132,7 @@ def test_stages_with_foreign_tokenizer_keep_it(tiny: Tiny, name: str, linked: bo
 
 
 @pytest.mark.parametrize("command", ["prepare", "train"])
-def test_run_folder_with_own_config_is_refused(tiny: Tiny, command: str) -> None:
+def test_stages_with_foreign_config_refuse_folder(tiny: Tiny, command: str) -> None:
     tiny.run.mkdir()
     config = tiny.run / "config.yaml"
     config.write_text("# mine\n" + tiny.config.read_text())
@@ -145,7 +145,7 @@ def test_run_folder_with_own_config_is_refused(tiny: Tiny, command: str) -> None
 @pytest.mark.parametrize(
     "name", ["report.json", "README.md", "valid/a.en", "last", "train.txt", ".secret.1.tmp"]
 )
-def test_folder_that_is_no_run_is_refused(tiny: Tiny, name: str) -> None:
+def test_train_folder_of_foreign_files_is_refused(tiny: Tiny, name: str) -> None:
     file = tiny.run / name
     file.parent.mkdir(parents=True)
     file.write_text(MINE)
@@ -208,7 +208,7 @@ def test_train_with_outward_link_keeps_target(copied: Tiny, name: str, flag: str
     assert content_of(copied.folder) == before
 
 
-def test_overwrite_keeps_other_files_of_the_run_folder(copied: Tiny) -> None:
+def test_overwrite_keeps_foreign_files_of_the_run_folder(copied: Tiny) -> None:
     for name in ("notes.txt", "mine/a", ".a.1.tmp", "wandb/offline-run-1/a", "mine/.b.7.tmp"):
         file = copied.run / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def test_overwrite_keeps_other_files_of_the_run_folder(copied: Tiny) -> None:
     assert not (copied.run / "checkpoints" / "step_00000002").exists()
 
 
-def test_pruning_keeps_a_checkpoint_with_a_foreign_file(copied: Tiny) -> None:
+def test_train_pruning_keeps_checkpoint_with_foreign_file(copied: Tiny) -> None:
     notes = copied.run / "checkpoints" / "step_00000002" / "notes.txt"
     notes.write_text(MINE)
     flags = settings(train__max_updates=5, train__keep_last=1, train__keep_best=1)
@@ -261,7 +261,7 @@ def test_export_with_foreign_files_is_refused(copied: Tiny, tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dead link"])
-def test_average_replaces_nothing(copied: Tiny, tmp_path: Path, kind: str) -> None:
+def test_average_existing_output_is_kept(copied: Tiny, tmp_path: Path, kind: str) -> None:
     output = tmp_path / "mean"
     if kind == "file":
         output.write_text(MINE)

@@ -91,7 +91,7 @@ def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
     ],
     ids=" ".join,
 )
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_of_any_command_imports_nothing_heavy(arguments: list[str]) -> None:
     code, output, modules = imported_by(*arguments)
     assert code == 0
     assert output.lstrip().startswith("Usage: nmt")
@@ -137,7 +137,9 @@ def test_help_lists_every_command_in_a_section() -> None:
 
 
 @pytest.mark.parametrize("columns", ["80", "60"])
-def test_help_cuts_no_description(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_in_narrow_terminal_cuts_no_description(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     root = get_command(app)
     groups = [[name] for name, command in root.commands.items() if hasattr(command, "commands")]
@@ -214,9 +216,7 @@ def test_install_completion_adds_to_the_shell_startup(tmp_path: Path) -> None:
         (["data", "get"], "NAME"),
     ],
 )
-def test_a_mistyped_command_line_exits_with_2_and_names_the_word(
-    arguments: list[str], word: str
-) -> None:
+def test_command_line_with_typo_exits_2_and_names_word(arguments: list[str], word: str) -> None:
     result = nmt(*arguments)
     assert (result.code, result.out) == (2, "")
     assert word in result.err

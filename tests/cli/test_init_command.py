@@ -130,7 +130,7 @@ def test_init_sizes_follow_amount_of_text(
     assert config.data.valid == valid
 
 
-def test_init_gives_vocab_size_if_text_allows_it() -> None:
+def test_init_sets_vocab_size_if_text_is_large_enough() -> None:
     corpus(Path(), 3000, ("poor.en", "poor.fr"))
     rich = [f"{a}{b}" for a in WORDS for b in WORDS[:60]]
     corpus(Path(), 3000, ("rich.en", "rich.fr"), rich)
@@ -161,7 +161,7 @@ def test_init_does_not_overwrite_config() -> None:
         (["a", ""], ["", "b"], "expected at least two pairs of text, got 0"),
     ],
 )
-def test_init_refuses_unusable_text(src: list[str], tgt: list[str], message: str) -> None:
+def test_init_unusable_text_is_refused(src: list[str], tgt: list[str], message: str) -> None:
     write_lines(Path("a.en"), src)
     write_lines(Path("a.fr"), tgt)
     result = nmt("init", "--src", "a.en", "--tgt", "a.fr")
@@ -171,7 +171,7 @@ def test_init_refuses_unusable_text(src: list[str], tgt: list[str], message: str
     assert not Path("en-fr.yaml").exists()
 
 
-def test_init_names_missing_file() -> None:
+def test_init_missing_file_is_named() -> None:
     result = nmt("init", "--src", "no.en", "--tgt", "no.fr")
     assert (result.code, result.err) == (2, "error: no.en: no such file\n")
 

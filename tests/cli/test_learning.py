@@ -50,7 +50,7 @@ def test_train_memorizes_eight_pairs(tmp_path: Path) -> None:
     assert translated.lines == [tgt for _, tgt in EIGHT]
 
 
-def test_train_leaves_out_long_validation_pairs_and_says_so(tiny: Tiny) -> None:
+def test_train_long_validation_pairs_are_dropped_and_counted(tiny: Tiny) -> None:
     valid = [(tiny.folder / f"valid.{side}").read_text().split("\n")[:-1] for side in ("in", "out")]
     tiny.replace("max_updates: 2", "max_updates: 1")
     expected = tiny.train(run=tiny.folder / "short")

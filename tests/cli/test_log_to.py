@@ -101,7 +101,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_tensorboard
-def test_tensorboard_has_numbers_of_records(tiny: Tiny) -> None:
+def test_tensorboard_after_training_has_all_records(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
     numbers = on_the_board(tiny.run)
     assert numbers == recorded(tiny.run)
@@ -151,7 +151,7 @@ def test_dry_run_writes_no_tracker_files(tiny: Tiny) -> None:
 
 @needs_wandb
 @pytest.mark.usefixtures("interrupted")
-def test_wandb_has_numbers_of_records_in_one_run(
+def test_wandb_after_interrupt_has_records_in_one_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -15,7 +15,7 @@ from tests.support.tiny_runs import Digits
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
-def test_python_terms_belong_to_the_segment_they_start_in(digits: Digits) -> None:
+def test_python_term_across_two_segments_is_translated(digits: Digits) -> None:
     model = api.load(digits.run, device="cpu")
     [line] = model.translate(["1 2. 3 4. 5"], terms={"3 4. 5": "9 9"}, split_length=4)
     assert "9 9" in line

@@ -57,7 +57,7 @@ def test_train_with_run_flag_starts_another_run(trained: Tiny) -> None:
     assert (trained.folder / "other" / "last").resolve().name == "step_00000002"
 
 
-def test_config_of_a_project_does_not_name_a_run_folder(trained: Tiny) -> None:
+def test_train_config_of_a_project_uses_default_run_folder(trained: Tiny) -> None:
     project = trained.folder / "project"
     project.mkdir()
     for file in (trained.config, trained.run / "config.yaml"):
@@ -72,7 +72,7 @@ def test_config_of_a_project_does_not_name_a_run_folder(trained: Tiny) -> None:
         assert (project / "config.yaml").read_bytes() == before
 
 
-def test_folder_that_is_no_run_is_refused(trained: Tiny) -> None:
+def test_train_folder_without_run_is_refused(trained: Tiny) -> None:
     project = trained.folder / "project"
     project.mkdir()
     result = train(project)

@@ -91,7 +91,7 @@ def test_commands_with_pointers_of_any_kind_find_the_model(copied: Tiny, trained
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_evaluate_of_a_pointer_takes_its_checkpoint(copied: Tiny, trained: Tiny, name: str) -> None:
+def test_evaluate_of_a_pointer_uses_its_checkpoint(copied: Tiny, trained: Tiny, name: str) -> None:
     if not (copied.run / name).exists():
         pytest.skip("this copy has no pointers")
     report = copied.run.parent / "report.json"
@@ -104,7 +104,7 @@ def pair(tiny: Tiny) -> list[object]:
     return ["--src", tiny.folder / "valid.in", "--tgt", tiny.folder / "valid.out"]
 
 
-def test_resume_with_pointers_of_any_kind_goes_on(copied: Tiny, resumed: Path) -> None:
+def test_resume_with_pointers_of_any_kind_continues(copied: Tiny, resumed: Path) -> None:
     done(copied.train("--resume", *MORE))
     for name in ("best", "last"):
         assert (copied.run / name).is_symlink()
@@ -128,9 +128,7 @@ def test_resume_with_a_copy_that_differs_deletes_nothing(trained: Tiny, tmp_path
         assert path.name == "train.log" or path.read_bytes() == content
 
 
-def test_training_over_a_lone_copy_of_a_checkpoint_is_refused(
-    trained: Tiny, tmp_path: Path
-) -> None:
+def test_train_folder_with_copied_checkpoint_is_refused(trained: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "copy"
     run.mkdir()
     shutil.copy(trained.run / "config.yaml", run)
@@ -157,7 +155,7 @@ def test_pointer_file_with_other_content_is_refused(
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
-def test_training_without_symbolic_links_writes_files(
+def test_train_without_symbolic_links_writes_pointer_files(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def no_links(source: object, target: object, *_: object) -> None:

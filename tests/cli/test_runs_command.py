@@ -48,7 +48,7 @@ def test_runs_list_shows_trained_run(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["runs"], ["runs", "list"], ["runs", "runs"]])
-def test_runs_without_subcommand_lists(runs: Path, arguments: list[str]) -> None:
+def test_runs_without_subcommand_lists_runs(runs: Path, arguments: list[str]) -> None:
     result = done(nmt(*arguments))
     assert any(line.startswith("digits  finished ") for line in result.lines)
     assert any(line.startswith("bad     damaged ") for line in result.lines)

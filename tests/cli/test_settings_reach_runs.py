@@ -40,7 +40,7 @@ def test_run_with_settings_resumes_translates_and_scores(
     assert [line.split()[0] for line in scores] == [line.split()[0] for line in trained.lines]
 
 
-def test_your_own_tokenizer_model_goes_the_whole_way(tiny: Tiny) -> None:
+def test_train_resume_translate_with_user_tokenizer_succeed(tiny: Tiny) -> None:
     done(nmt("tokenizer", tiny.config, "--run", tiny.folder / "first"))
     own = settings(tokenizer__model=tiny.folder / "first" / "tokenizer.model")
     done(tiny.train(*own))
@@ -52,7 +52,7 @@ def test_your_own_tokenizer_model_goes_the_whole_way(tiny: Tiny) -> None:
     assert len(done(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1
 
 
-def test_training_that_diverges_says_so_and_what_to_do(tiny: Tiny) -> None:
+def test_train_diverging_loss_ends_with_advice(tiny: Tiny) -> None:
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     result = tiny.train(*flags, *settings(train__max_updates=50))
     assert result.code == 2

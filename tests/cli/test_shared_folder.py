@@ -45,7 +45,7 @@ def test_train_locked_folder_is_refused_until_holder_is_killed(tiny: Tiny) -> No
     assert not (tiny.run / "train.lock").exists()
 
 
-def test_training_that_fails_is_seen_until_it_is_taken_up_again(tiny: Tiny) -> None:
+def test_runs_failed_training_is_listed_until_overwritten(tiny: Tiny) -> None:
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     result = tiny.train(*flags, *settings(train__max_updates=50))
     assert result.code == 2
@@ -56,7 +56,7 @@ def test_training_that_fails_is_seen_until_it_is_taken_up_again(tiny: Tiny) -> N
     assert state(tiny.run)["state"] == "finished"
 
 
-def test_a_refused_command_leaves_a_finished_run_finished(tiny: Tiny) -> None:
+def test_runs_finished_run_after_refusal_stays_finished(tiny: Tiny) -> None:
     done(tiny.train())
     assert tiny.train("--resume", *settings(model__d_hidden=16)).code == 2
     assert state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}

@@ -34,12 +34,12 @@ FETCHED = ROOT / "data" / "multi30k"
 """Text that a script fetches; all other text that a config names must be in the repository."""
 
 
-def test_there_are_configs() -> None:
+def test_shipped_configs_exist() -> None:
     assert CONFIGS
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_its_text_is_in_the_repository_or_fetched_by_a_script(file: Path) -> None:
+def test_shipped_config_text_exists_or_is_downloadable(file: Path) -> None:
     config = load_config(file)
     data = config.data
     for one in (*data.train, *data.valid_sets(), *data.test):
@@ -60,7 +60,7 @@ def stand_in(config: Config, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
-def test_it_trains_and_translates(file: Path, tmp_path: Path) -> None:
+def test_shipped_config_shortened_trains_and_translates(file: Path, tmp_path: Path) -> None:
     config = load_config(file)
     flags = [*NARROW[config.model.arch], *SHORT, *stand_in(config, tmp_path)]
     if config.is_explicit("tokenizer.vocab_size"):

@@ -25,7 +25,7 @@ def test_shortlist_keeps_translations(digits: Digits) -> None:
     (digits.run / "shortlist.safetensors").unlink()
 
 
-def test_train_learns_shortlist_if_the_config_says_so(tiny: Tiny) -> None:
+def test_train_with_shortlist_setting_learns_shortlist(tiny: Tiny) -> None:
     result = done(tiny.train(*USE_SHORTLIST))
     assert "shortlist: " in result.err
     assert (tiny.run / "shortlist.safetensors").is_file()

@@ -34,7 +34,7 @@ def test_prepare_command_writes_corpus(tiny: Tiny) -> None:
     assert corpus.lines("src") == (tiny.folder / "train.in").read_text().split("\n")[:-1]
 
 
-def test_train_keeps_prepared_stages(tiny: Tiny) -> None:
+def test_train_after_prepare_keeps_stages(tiny: Tiny) -> None:
     stage("tokenizer", tiny)
     assert "tokenizer: unchanged, kept" in stage("prepare", tiny).err
     result = done(tiny.train())

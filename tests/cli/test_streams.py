@@ -59,7 +59,7 @@ def test_command_with_closed_stdout_prints_one_line(
     )
 
 
-def test_command_with_closed_stderr_keeps_output_clean(digits: Digits, tmp_path: Path) -> None:
+def test_command_with_closed_stderr_writes_output_only(digits: Digits, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1 2\n")
     result = shell('"${NMT[@]}" translate -m $RUN a --progress 2>&-', tmp_path, RUN=digits.run)
     assert (result.returncode, result.stdout, result.stderr) == (0, "2 1\n", "")
@@ -89,7 +89,7 @@ def test_output_to_redirected_stream_keeps_content(
 
 
 @pytest.mark.parametrize("mode", ["wb", "ab"])
-def test_writing_to_a_descriptor_continues_its_file(tmp_path: Path, mode: str) -> None:
+def test_write_bytes_to_descriptor_continues_its_file(tmp_path: Path, mode: str) -> None:
     file = tmp_path / "a"
     with file.open(mode, buffering=0) as stream:
         stream.write(b"head\n")
@@ -100,7 +100,7 @@ def test_writing_to_a_descriptor_continues_its_file(tmp_path: Path, mode: str) -
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_writing_to_descriptor_of_other_process_appends(tmp_path: Path) -> None:
+def test_write_bytes_to_descriptor_of_other_process_appends(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("head\n")
     with file.open("ab") as stream, subprocess.Popen(["sleep", "60"], stdout=stream) as sleeper:
@@ -109,13 +109,13 @@ def test_writing_to_descriptor_of_other_process_appends(tmp_path: Path) -> None:
     assert file.read_bytes() == b"head\ntext\n"
 
 
-def test_writing_to_a_closed_descriptor_names_it() -> None:
+def test_write_bytes_to_closed_descriptor_names_it() -> None:
     with pytest.raises(OSError, match="Bad file descriptor") as caught:
         files.write_bytes(Path("/dev/fd/987"), b"text")
     assert caught.value.filename == "/dev/fd/987"
 
 
-def test_writing_to_a_link_to_itself_is_an_error(tmp_path: Path) -> None:
+def test_write_bytes_to_link_to_itself_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     with pytest.raises((OSError, RuntimeError)):
         files.write_bytes(tmp_path / "a", b"text")

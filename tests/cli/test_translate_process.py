@@ -115,7 +115,7 @@ def test_python_m_nmt_runs_the_command(digits: Digits) -> None:
     assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")
 
 
-def test_translate_progress_only_on_a_terminal(tmp_path: Path) -> None:
+def test_translate_progress_is_shown_on_terminals_only(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "source", ["1 2 3"] * 100)
     command = [*NMT, "translate", "-m", FROZEN, "--device", "cpu", source]
     quiet = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)

@@ -73,7 +73,7 @@ def test_evaluate_prints_before_an_output_fails(run: Path, tmp_path: Path) -> No
     assert not page.exists()
 
 
-def test_train_in_a_folder_that_becomes_read_only_prints_scores(tiny: Tiny) -> None:
+def test_train_with_unwritable_report_and_card_prints_scores(tiny: Tiny) -> None:
     tiny.replace("  valid: valid\n", "  valid: valid\n  test: [valid]\n")
     expected = done(tiny.train()).out
     with failing("report.json", "README.md"):
@@ -98,7 +98,7 @@ def test_train_in_a_folder_that_becomes_read_only_prints_scores(tiny: Tiny) -> N
         "rerank INPUT --src INPUT -m RUN --ref INPUT --tune OUT",
     ],
 )
-def test_output_that_cannot_be_written_is_found_first(
+def test_command_unwritable_output_is_refused_first(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, place: str
 ) -> None:
     for name in ("input", "file"):
@@ -123,7 +123,7 @@ def test_output_that_cannot_be_written_is_found_first(
     assert (tmp_path / "input").read_text() == "1 2\n"
 
 
-def test_clean_onto_its_own_input_is_refused(tiny: Tiny) -> None:
+def test_clean_with_output_on_its_input_is_refused(tiny: Tiny) -> None:
     before = (tiny.folder / "train.in").read_bytes()
     config = [tiny.config, "--set", "data.clean.max_ratio=3"]
     result = nmt("clean", *config, "-o", tiny.folder / "train")
@@ -133,7 +133,7 @@ def test_clean_onto_its_own_input_is_refused(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("command", ["export RUN --to huggingface -o OUT", "average RUN -o OUT"])
-def test_output_folder_below_a_file_is_refused(
+def test_command_output_folder_below_a_file_is_refused(
     digits: Digits, tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "file").write_text("")
