@@ -43,7 +43,10 @@ def read_aer(lines: list[str]) -> float:
 def test_align_reversed_digits_links_reversed_positions(digits: Digits, data_folder: Path) -> None:
     links = run_align(digits, data_folder)
     assert (
-        sum(ours == reversed_alignment(line) for ours, line in zip(links, digits.src, strict=True))
+        sum(
+            link_line == reversed_alignment(line)
+            for link_line, line in zip(links, digits.src, strict=True)
+        )
         > 150
     )
     assert read_aer(run_align(digits, data_folder, "--gold", data_folder / "gold")) < 0.1
@@ -59,14 +62,14 @@ def test_align_with_gold_writes_links_to_a_file(digits: Digits, data_folder: Pat
 
 
 def test_align_with_reverse_model_symmetrises_links(digits: Digits, data_folder: Path) -> None:
-    """The model that reverses is its own reverse model."""
-    one = [set(line.split()) for line in run_align(digits, data_folder)]
+    """A model that reverses lines is also a model of the reverse direction."""
+    forward_links = [set(line.split()) for line in run_align(digits, data_folder)]
     reverse = ("--reverse", digits.run)
-    both = [set(line.split()) for line in run_align(digits, data_folder, *reverse)]
-    inner = run_align(digits, data_folder, *reverse, "--symmetrise", "intersection")
-    for single, grown, small in zip(one, both, inner, strict=True):
-        assert set(small.split()) <= grown
-        assert set(small.split()) <= single
+    symmetric_links = [set(line.split()) for line in run_align(digits, data_folder, *reverse)]
+    intersection = run_align(digits, data_folder, *reverse, "--symmetrise", "intersection")
+    for single, symmetric, common in zip(forward_links, symmetric_links, intersection, strict=True):
+        assert set(common.split()) <= symmetric
+        assert set(common.split()) <= single
     assert read_aer(run_align(digits, data_folder, *reverse, "--gold", data_folder / "gold")) < 0.1
 
 
@@ -76,10 +79,10 @@ def test_align_reverse_model_gets_swapped_sides(digits: Digits, tmp_path: Path) 
     src_file = write_lines(tmp_path / "a.in", src)
     tgt_file = write_lines(tmp_path / "a.out", [line[::-1][:5] for line in src])
     flags = ("-m", digits.run, "--src", src_file, "--tgt", tgt_file)
-    one = done(nmt("align", *flags)).lines
-    both = done(nmt("align", *flags, "--reverse", digits.run)).lines
-    assert one != both
-    for line, links in zip(src, both, strict=True):
+    forward_links = done(nmt("align", *flags)).lines
+    symmetric_links = done(nmt("align", *flags, "--reverse", digits.run)).lines
+    assert forward_links != symmetric_links
+    for line, links in zip(src, symmetric_links, strict=True):
         count = len(line.split())
         for link in links.split():
             s, t = map(int, link.split("-"))
@@ -171,7 +174,7 @@ def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
 
 
 def test_train_guided_alignment_lowers_error_rate(tiny: Tiny) -> None:
-    """Digits against the same digits turned round, aligned as they were never said."""
+    """Gold links i-i are wrong for reversed lines; only guided attention learns them."""
     src, tgt = tiny.folder / "train.in", tiny.folder / "train.out"
     links = tiny.folder / "train.links"
     lines = src.read_text().splitlines()
@@ -224,12 +227,12 @@ def test_train_guided_run_resumes_identically(tiny: Tiny) -> None:
         train__guided_alignment=0.5,
         train__guided_alignment_decay=0.5,
     )
-    one = tiny.folder / "one"
-    done(tiny.train(*flags, *settings(train__max_updates=20), run=one))
+    uninterrupted = tiny.folder / "uninterrupted"
+    done(tiny.train(*flags, *settings(train__max_updates=20), run=uninterrupted))
     done(tiny.train(*flags, *settings(train__max_updates=9)))
     resumed = done(tiny.train(*flags, *settings(train__max_updates=20), "--resume"))
     assert "corpus: unchanged, kept" in resumed.err
-    weights = [folder / "last" / "model.safetensors" for folder in (one, tiny.run)]
+    weights = [folder / "last" / "model.safetensors" for folder in (uninterrupted, tiny.run)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 

@@ -17,13 +17,13 @@ from nmt.core.run_dir import RunDir
 from tests.support.command_line import Result, done, nmt, settings, write_lines
 from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
-KEPT = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
+FLAGS = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
 FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 """A run that reverses digits."""
 WEIGHTS = "model.safetensors"
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *words: str) -> None:
     assert result.code == 2
     assert result.out == ""
     assert result.err.startswith("error: ")
@@ -32,18 +32,18 @@ def refused(result: Result, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run that keeps its checkpoints after 2, 4 and 6 updates."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(*KEPT))
+    done(tiny.train(*FLAGS))
     return tiny
 
 
 @pytest.fixture
-def tiny(trained: Tiny, tmp_path: Path) -> Tiny:
-    """A copy of it to work on."""
-    shutil.copytree(trained.run, tmp_path / "run", symlinks=True)
-    return Tiny(tmp_path, trained.config, tmp_path / "run")
+def tiny(trained_run: Tiny, tmp_path: Path) -> Tiny:
+    """Return a copy of the trained run that a test may change."""
+    shutil.copytree(trained_run.run, tmp_path / "run", symlinks=True)
+    return Tiny(tmp_path, trained_run.config, tmp_path / "run")
 
 
 @pytest.fixture
@@ -51,13 +51,15 @@ def steps(tiny: Tiny) -> list[Path]:
     return [tiny.run / "checkpoints" / f"step_{update:08d}" for update in (2, 4, 6)]
 
 
-def averaged(checkpoints: list[Path], output: Path) -> bool:
-    """Tell whether a run folder's weights are the mean of these checkpoints'."""
-    parts = [load_file(folder / WEIGHTS) for folder in checkpoints]
+def is_average(checkpoints: list[Path], output: Path) -> bool:
+    """Return whether the weights of a run folder are the mean of those of `checkpoints`."""
+    weight_sets = [load_file(folder / WEIGHTS) for folder in checkpoints]
     mean_weights = load_file(output / "best" / WEIGHTS)
-    assert mean_weights.keys() == parts[0].keys()
+    assert mean_weights.keys() == weight_sets[0].keys()
     return all(
-        torch.equal(mean, torch.stack([part[name].double() for part in parts]).mean(0).float())
+        torch.equal(
+            mean, torch.stack([part[name].double() for part in weight_sets]).mean(0).float()
+        )
         for name, mean in mean_weights.items()
     )
 
@@ -70,15 +72,15 @@ def test_average_of_one_checkpoint_twice_equals_it(tmp_path: Path) -> None:
     assert f"{output}: the mean of the weights after updates 300, 300\n" in result.err
     for name in ("best/model.safetensors", "tokenizer.model", "tokenizer.json"):
         assert (output / name).read_bytes() == (run / name).read_bytes()
-    moved = shutil.move(output, tmp_path / "elsewhere")
+    moved_run = shutil.move(output, tmp_path / "elsewhere")
     text = write_lines(tmp_path / "src", ["1 2 3", "4 5 6 7"])
     ref = write_lines(tmp_path / "ref", ["3 2 1", "7 6 5 4"])
-    assert done(nmt("translate", "-m", moved, text)).out == ref.read_text()
-    score = done(nmt("evaluate", moved, "--src", text, "--ref", ref, "--set", "data.tgt=xx"))
+    assert done(nmt("translate", "-m", moved_run, text)).out == ref.read_text()
+    score = done(nmt("evaluate", moved_run, "--src", text, "--ref", ref, "--set", "data.tgt=xx"))
     assert " 100.00 " in score.out
     for command in (["align", "--src", text], ["score", "--src", text, "--tgt", ref]):
         name, *flags = command
-        both = [done(nmt(name, "-m", model, *flags)).out for model in (run, moved)]
+        both = [done(nmt(name, "-m", model, *flags)).out for model in (run, moved_run)]
         assert both[0] == both[1] != ""
 
 
@@ -90,8 +92,8 @@ def test_export_of_average_translates_all_lines(tmp_path: Path) -> None:
     done(nmt("average", tiny.run, "-o", output))
     result = done(nmt("export", output, "--to", "ctranslate2"))
     assert "nothing was compared" in result.err
-    theirs = nmt("translate", "-m", output, "--engine", "ctranslate2", stdin="1 2\n3\n")
-    assert len(done(theirs).lines) == 2
+    result = nmt("translate", "-m", output, "--engine", "ctranslate2", stdin="1 2\n3\n")
+    assert len(done(result).lines) == 2
 
 
 def test_average_last_uses_newest_checkpoints(
@@ -100,8 +102,8 @@ def test_average_last_uses_newest_checkpoints(
     output = tiny.folder / "average"
     monkeypatch.chdir(tiny.folder)
     done(nmt("average", "run", "--last", 2, "-o", "average"))
-    assert averaged(steps[1:], output)
-    assert not averaged(steps, output)
+    assert is_average(steps[1:], output)
+    assert not is_average(steps, output)
     assert (output / "best").resolve() == (output / "last").resolve()
     assert (output / "best").resolve().name == steps[2].name
     content = json.loads((output / "average.json").read_text())["checkpoints"]
@@ -128,16 +130,16 @@ def test_average_best_uses_best_checkpoints(
     write_manifest(steps[2])
     output = tiny.folder / "average"
     done(nmt("average", tiny.run, "--best", 2, "-o", output))
-    assert averaged([steps[i] for i in best], output)
+    assert is_average([steps[i] for i in best], output)
 
 
 def test_average_of_runs_uses_best_checkpoints(tiny: Tiny, steps: list[Path]) -> None:
-    other = tiny.folder / "other"
-    done(tiny.train(*KEPT, *settings(train__seed=2, model__dropout=0.1), run=other))
+    second_run = tiny.folder / "other"
+    done(tiny.train(*FLAGS, *settings(train__seed=2, model__dropout=0.1), run=second_run))
     output = tiny.folder / "average"
-    done(nmt("average", tiny.run, other, steps[0], "-o", output))
-    bests = [(run / "best").resolve() for run in (tiny.run, other)]
-    assert averaged([*bests, steps[0]], output)
+    done(nmt("average", tiny.run, second_run, steps[0], "-o", output))
+    best_checkpoints = [(run / "best").resolve() for run in (tiny.run, second_run)]
+    assert is_average([*best_checkpoints, steps[0]], output)
     assert done(nmt("translate", "-m", output, stdin="1 2\n")).lines
 
 
@@ -146,11 +148,11 @@ def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     done(nmt("average", *steps, "-o", output))
     before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
     expected = ("expected a run with its training state", "average.json")
-    refused(tiny.train("--resume", run=output), *expected)
+    assert_refused(tiny.train("--resume", run=output), *expected)
     assert tiny.train(run=output).code == 2
     assert before == {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
     assert "run: null" in RunDir(output).config.read_text()
-    assert not RunDir(output).finished.exists(), "nothing takes it unasked"
+    assert not RunDir(output).finished.exists(), "the average is not a finished run"
     done(tiny.train("--overwrite", run=output))
     assert not (output / "average.json").exists()
 
@@ -158,59 +160,77 @@ def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
 def test_average_of_too_few_checkpoints_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     result = nmt("average", tiny.run, "--last", 4, "-o", output)
-    refused(result, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
+    assert_refused(result, "expected at least 4 checkpoints, got 3", "set train.keep_last to 4")
     shutil.rmtree(steps[0])
     result = nmt("average", tiny.run, "--best", 3, "-o", output)
-    refused(result, "expected at least 3 validated checkpoints, got 2", "set train.keep_best to 3")
+    assert_refused(
+        result, "expected at least 3 validated checkpoints, got 2", "set train.keep_best to 3"
+    )
     shutil.rmtree(tiny.run / "checkpoints")
-    refused(nmt("average", tiny.run, "--best", 1, "-o", output), "got 0")
-    refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
+    assert_refused(nmt("average", tiny.run, "--best", 1, "-o", output), "got 0")
+    assert_refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
     assert not output.exists()
 
 
 def test_average_of_folder_without_checkpoint_names_it(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
     missing = steps[0].with_name("step_00000003")
-    refused(nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_")
-    refused(nmt("average", tiny.run.with_name("rnu"), "--last", 1, "-o", output), "'run'")
+    assert_refused(
+        nmt("average", missing, "-o", output), f"{missing}: no such", "did you mean 'step_"
+    )
+    assert_refused(nmt("average", tiny.run.with_name("rnu"), "--last", 1, "-o", output), "'run'")
     for path in (tiny.folder, tiny.run / "corpus" / "train", steps[0] / WEIGHTS, tiny.config):
-        refused(nmt("average", path, "-o", output), f"{path}: is not a run folder")
-    shutil.copytree(steps[0], alone := tiny.folder / "alone")
-    refused(nmt("average", alone, "-o", output), f"{alone}: is not a run folder")
+        assert_refused(nmt("average", path, "-o", output), f"{path}: is not a run folder")
+    shutil.copytree(steps[0], lone_checkpoint := tiny.folder / "alone")
+    assert_refused(
+        nmt("average", lone_checkpoint, "-o", output), f"{lone_checkpoint}: is not a run folder"
+    )
     weights, state = steps[0] / WEIGHTS, steps[1] / "state.json"
     weights.write_bytes(b"torn")
-    refused(nmt("average", *reversed(steps[:2]), "-o", output), f"{weights}: expected the content")
+    assert_refused(
+        nmt("average", *reversed(steps[:2]), "-o", output), f"{weights}: expected the content"
+    )
     weights.unlink()
-    refused(nmt("average", *reversed(steps[:2]), "-o", output), str(weights), "no such file")
+    assert_refused(nmt("average", *reversed(steps[:2]), "-o", output), str(weights), "no such file")
     state.write_text("{")
-    refused(nmt("average", steps[1], "-o", output), f"{state}: expected the content")
+    assert_refused(nmt("average", steps[1], "-o", output), f"{state}: expected the content")
     assert not output.exists()
 
 
 def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
-    output, other = tiny.folder / "average", tiny.folder / "other"
+    output, second_run = tiny.folder / "average", tiny.folder / "other"
 
-    def with_other(**values: object) -> Result:
-        done(tiny.train("--overwrite", *settings(**values), run=other))
-        return nmt("average", tiny.run, other, "-o", output)
+    def average_with_second_run(**values: object) -> Result:
+        done(tiny.train("--overwrite", *settings(**values), run=second_run))
+        return nmt("average", tiny.run, second_run, "-o", output)
 
-    refused(
-        with_other(model__d_hidden=16),
+    assert_refused(
+        average_with_second_run(model__d_hidden=16),
         "step_00000002/model.safetensors: ",
         "maps.0.0.bias: expected (8,)",
     )
-    refused(
-        with_other(model__reverse_source="true"), "reverse_source: expected false as", "got true"
+    assert_refused(
+        average_with_second_run(model__reverse_source="true"),
+        "reverse_source: expected false as",
+        "got true",
     )
-    refused(
-        with_other(tokenizer__type="unigram"), "tokenizer.model: expected the same tokenizer as"
+    assert_refused(
+        average_with_second_run(tokenizer__type="unigram"),
+        "tokenizer.model: expected the same tokenizer as",
     )
-    refused(with_other(tokenizer__joint="false"), "expected the same tokenizer as")
-    done(tiny.train("--overwrite", run=other))
-    text, train = (other / "config.yaml").read_text(), json.dumps(str(tiny.config.parent / "train"))
+    assert_refused(
+        average_with_second_run(tokenizer__joint="false"), "expected the same tokenizer as"
+    )
+    done(tiny.train("--overwrite", run=second_run))
+    text, train = (
+        (second_run / "config.yaml").read_text(),
+        json.dumps(str(tiny.config.parent / "train")),
+    )
     tagged = f'train: [{{"prefix": {train}, "tags": {{"a": "b"}}}}, {train}]'
-    (other / "config.yaml").write_text(text.replace(f"train: [{train}]", tagged))
-    refused(nmt("average", tiny.run, other, "-o", output), "data.train: expected the tags of")
+    (second_run / "config.yaml").write_text(text.replace(f"train: [{train}]", tagged))
+    assert_refused(
+        nmt("average", tiny.run, second_run, "-o", output), "data.train: expected the tags of"
+    )
     assert not output.exists()
 
 
@@ -218,9 +238,11 @@ def test_average_does_not_overwrite_output(tiny: Tiny) -> None:
     existing = tiny.folder / "taken"
     for make in (existing.mkdir, lambda: (existing.rmdir(), existing.write_text("mine"))):
         make()
-        refused(nmt("average", tiny.run, "-o", existing), f"{existing}: expected a new folder")
+        assert_refused(
+            nmt("average", tiny.run, "-o", existing), f"{existing}: expected a new folder"
+        )
     assert existing.read_text() == "mine"
-    refused(nmt("average", tiny.run, "-o", tiny.run), "expected a new folder")
+    assert_refused(nmt("average", tiny.run, "-o", tiny.run), "expected a new folder")
 
 
 @pytest.mark.parametrize(
@@ -242,10 +264,10 @@ def test_average_exclusive_options_are_refused(
 
 
 def test_average_interrupted_leaves_no_files(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*arguments: object) -> None:
+    def raise_interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nmt.training.checkpoints.averaging.point_link", interrupted)
+    monkeypatch.setattr("nmt.training.checkpoints.averaging.point_link", raise_interrupt)
     before = set(tiny.folder.rglob("*"))
     assert nmt("average", tiny.run, "-o", tiny.folder / "average").code == 130
     assert set(tiny.folder.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""A person's mistake gets one clear line that starts with `error:`, exit code 2, no traceback."""
+"""Invalid input gives one clear line that starts with `error:`, exit code 2, and no traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.tiny_runs import Digits, Tiny
 
 
 def assert_refused(result: Result, *parts: str, lines: int = 1) -> None:
-    """One error line (or so many), in which all of these parts stand."""
+    """Check for exit code 2 and `lines` error lines that contain all `parts`."""
     assert result.code == 2, result.err
     assert result.out == ""
     errors = [line for line in result.err.split("\n") if line.startswith("error: ")]
@@ -177,8 +177,8 @@ def test_train_impossible_vocab_size_names_nearest_possible(
     flags = settings(tokenizer__type=kind)
     result = tiny.train(*flags, *settings(tokenizer__vocab_size=size))
     assert_refused(result, f"tokenizer.vocab_size: expected at {bound} ", f"got {size}")
-    named = int(result.err.split(f"expected at {bound} ")[1].split()[0])
-    flags += settings(tokenizer__vocab_size=named)
+    size_limit = int(result.err.split(f"expected at {bound} ")[1].split()[0])
+    flags += settings(tokenizer__vocab_size=size_limit)
     done(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
 
 
@@ -257,7 +257,7 @@ def test_translate_run_without_checkpoint_is_refused(tiny: Tiny) -> None:
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory, digits: Digits) -> Path:
-    """A copy of the trained run without its corpus."""
+    """Return a copy of the trained run without its corpus."""
     folder = tmp_path_factory.mktemp("damage") / "run"
     shutil.copytree(
         digits.run, folder, symlinks=True, ignore=shutil.ignore_patterns("corpus", "optimizer.*")
@@ -270,15 +270,15 @@ def cut_in_half(file: Path) -> None:
     file.write_bytes(content[: len(content) // 2])
 
 
-def cut_short(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:20])
 
 
-def newer_version(file: Path) -> None:
+def set_newer_version(file: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format_version": 999}))
 
 
-def other_width(file: Path) -> None:
+def change_width(file: Path) -> None:
     text = file.read_text()
     assert "d_hidden: 64" in text
     file.write_text(text.replace("d_hidden: 64", "d_hidden: 32"))
@@ -295,12 +295,12 @@ def other_width(file: Path) -> None:
         ("best/model.safetensors", Path.unlink, ["model.safetensors: no such file"]),
         (
             "best/state.json",
-            newer_version,
+            set_newer_version,
             ["state.json: expected the content that manifest.json records"],
         ),
         (
             "best/manifest.json",
-            newer_version,
+            set_newer_version,
             ["format_version: expected at most 1, got 999"],
         ),
         ("best/manifest.json", cut_in_half, ["manifest.json: expected JSON, got a damaged file"]),
@@ -313,8 +313,8 @@ def other_width(file: Path) -> None:
         ("best/state.json", Path.unlink, ["state.json: no such file"]),
         ("tokenizer.model", cut_in_half, ["tokenizer.model: expected the tokenizer", "another"]),
         ("tokenizer.model", Path.unlink, ["tokenizer.model: expected the tokenizer", "no file"]),
-        ("config.yaml", cut_short, ["config.yaml"]),
-        ("config.yaml", other_width, ["config.yaml: model.d_hidden: expected 64, got 32"]),
+        ("config.yaml", truncate, ["config.yaml"]),
+        ("config.yaml", change_width, ["config.yaml: model.d_hidden: expected 64, got 32"]),
     ],
 )
 def test_translate_damaged_run_names_the_file(
@@ -349,7 +349,7 @@ def test_train_translate_unknown_device_lists_the_choices(tiny: Tiny, digits: Di
 def test_train_fp16_without_gpu_is_refused(tiny: Tiny) -> None:
     message = "train.precision: expected bf16 or fp32 on the cpu, got fp16"
     assert_refused(tiny.train(*settings(train__precision="fp16")), message)
-    assert not tiny.run.exists(), "it is refused before any work"
+    assert not tiny.run.exists(), "expected an error before any work"
 
 
 def test_translate_missing_input_file_is_refused(digits: Digits, tmp_path: Path) -> None:

@@ -79,17 +79,23 @@ def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
     done(tiny.train(*auto))
     file = tiny.run / "config.yaml"
     before, train, remainder = file.read_text().partition("\ntrain:\n")
-    recorded, other = ("bf16", "fp32") if 'precision: "bf16"' in remainder else ("fp32", "bf16")
+    chosen_precision, other_precision = (
+        ("bf16", "fp32") if 'precision: "bf16"' in remainder else ("fp32", "bf16")
+    )
     file.write_text(
-        before + train + remainder.replace(f'precision: "{recorded}"', f'precision: "{other}"', 1)
+        before
+        + train
+        + remainder.replace(
+            f'precision: "{chosen_precision}"', f'precision: "{other_precision}"', 1
+        )
     )
     result = done(tiny.train("--resume", *auto, *MORE))
     after = file.read_text().partition("\ntrain:\n")[2].partition("\ndecode:\n")[0]
-    assert f'precision: "{other}"' in after
+    assert f'precision: "{other_precision}"' in after
     reasons = (
         "times as fast as fp32",
         "(this cpu has no bf16 instructions)",
-    )  # of a choice by measuring
+    )  # messages of a measurement
     assert not any(reason in result.err for reason in reasons)
 
 

@@ -21,7 +21,7 @@ def test_config_show_marks_defaults(tiny: Tiny) -> None:
 def test_config_show_prints_every_setting(tiny: Tiny) -> None:
     inner = settings(data__clean="{copies: true}", data__augment="{upper: 0.1}")
     lines = done(nmt("config", "show", tiny.config, *inner)).lines
-    shown = {line.strip().split(":")[0] for line in lines}
+    keys = {line.strip().split(":")[0] for line in lines}
     schema = json.loads(done(nmt("config", "schema")).out)
     for section in schema["$defs"].values():
         if section["title"] in ("CleanConfig", "AugmentConfig"):
@@ -29,17 +29,17 @@ def test_config_show_prints_every_setting(tiny: Tiny) -> None:
             [setting] = [line for line in lines if line.startswith(f"  {name}: ")]
             assert all(f'"{key}": ' in setting for key in section["properties"])
         elif section["title"].endswith("Config") and section["title"] != "TransformerConfig":
-            assert section["properties"].keys() <= shown
-    assert schema["properties"].keys() <= shown
+            assert section["properties"].keys() <= keys
+    assert schema["properties"].keys() <= keys
 
 
 def test_config_show_output_loads_as_the_same_config(tiny: Tiny) -> None:
-    shown = done(nmt("config", "show", tiny.config)).out
+    output = done(nmt("config", "show", tiny.config)).out
     copy = tiny.folder / "else" / "where.yaml"
     copy.parent.mkdir()
-    copy.write_text(shown)
+    copy.write_text(output)
     assert load_config(copy).model_dump() == load_config(tiny.config).model_dump()
-    assert str(tiny.folder / "train") in shown, "relative paths are made absolute"
+    assert str(tiny.folder / "train") in output, "relative paths are made absolute"
 
 
 def test_config_schema_describes_every_setting() -> None:

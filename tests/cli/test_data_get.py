@@ -46,14 +46,16 @@ def test_get_existing_texts_are_kept_and_never_replaced(site: Site, tmp_path: Pa
     assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
     site.requests.clear()
-    again = done(nmt("data", "get", "summed", "--to", out))
-    assert [line.split()[0] for line in again.lines] == ["kept", "kept", "summed:"]
-    assert again.err == ""
+    second = done(nmt("data", "get", "summed", "--to", out))
+    assert [line.split()[0] for line in second.lines] == ["kept", "kept", "summed:"]
+    assert second.err == ""
     assert site.requests == []
 
     (out / "train.fr").write_bytes(b"Un.\n")
-    third = nmt("data", "get", "summed", "--to", out)
-    assert_refused(third, f"{out / 'train.fr'}: expected no file", "got other text (move it away")
+    third_result = nmt("data", "get", "summed", "--to", out)
+    assert_refused(
+        third_result, f"{out / 'train.fr'}: expected no file", "got other text (move it away"
+    )
     assert site.requests == []
     assert read_files(out) == {"train.en": EN, "train.fr": b"Un.\n"}
 

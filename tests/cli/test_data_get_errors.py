@@ -25,11 +25,13 @@ from tests.support.web_server import Page, Site
 
 def test_get_wrong_checksum_deletes_the_download(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    wrong = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
-    site.pages["/raw/en.gz"].content = wrong
+    damaged_content = bytes([*EN_GZ[:-1], EN_GZ[-1] ^ 1])
+    site.pages["/raw/en.gz"].content = damaged_content
     result = nmt("data", "get", "summed", "--to", out)
     assert_refused(
-        result, f"{site.url}/raw/en.gz: expected the SHA-256 {sha256(EN_GZ)}", sha256(wrong)
+        result,
+        f"{site.url}/raw/en.gz: expected the SHA-256 {sha256(EN_GZ)}",
+        sha256(damaged_content),
     )
     assert read_files(out) == {}
     site.pages["/raw/en.gz"].content = EN_GZ
@@ -40,12 +42,12 @@ def test_get_wrong_checksum_deletes_the_download(site: Site, tmp_path: Path) -> 
 def test_get_full_disk_keeps_the_download(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
+    def raise_disk_full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(files, "open_atomic", full)
+        patch.setattr(files, "open_atomic", raise_disk_full)
         patch.setattr(files, "write_text", lambda path, text: path.write_text(text))
         result = nmt("data", "get", "summed", "--to", out)
     assert_refused(result, f"{out}: No space left on device; --to names another folder")
@@ -140,11 +142,11 @@ def test_get_closed_stdout_is_no_error(tmp_path: Path) -> None:
     assert (process.returncode, process.stderr) == (0, f"fetching en.gz ({len(EN_GZ)} B)\n")
 
 
-SERVED = b"".join(f"{i}\tLigne {i}.\n".encode() for i in range(9_000))
+TABLE = b"".join(f"{i}\tLigne {i}.\n".encode() for i in range(9_000))
 
 
 def test_get_interrupted_download_can_be_continued(site: Site, tmp_path: Path) -> None:
-    content = gzip.compress(SERVED, compresslevel=0)
+    content = gzip.compress(TABLE, compresslevel=0)
     site.pages["/both.tsv.gz"] = Page(content, pause=0.01)
     out = tmp_path / "out"
     command = command_with_test_catalogue("get", "unsummed", "--to", out)

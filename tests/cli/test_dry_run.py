@@ -38,16 +38,16 @@ def test_dry_run_removes_and_lists_written_files(tiny: Tiny) -> None:
     before = {*tiny.folder.rglob("*")}
     result = done(tiny.train("--dry-run", run=run))
     assert {*tiny.folder.rglob("*")} == before
-    written = f"removed the files written to {run}: corpus, tokenizer.json, tokenizer.model"
-    assert f"dry run: {written} (`nmt prepare` keeps tokenizer and corpus)\n" in result.err
+    message = f"removed the files written to {run}: corpus, tokenizer.json, tokenizer.model"
+    assert f"dry run: {message} (`nmt prepare` keeps tokenizer and corpus)\n" in result.err
 
 
 def test_dry_run_keeps_existing_files(tiny: Tiny) -> None:
     done(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "failed.json").write_text("{}")
     (tiny.run / "train.log").write_text("earlier\n")
-    shown = done(nmt("config", "show", tiny.config)).out
-    (tiny.run / "config.yaml").write_text(shown.replace("beam_size: 2", "beam_size: 3"))
+    config_text = done(nmt("config", "show", tiny.config)).out
+    (tiny.run / "config.yaml").write_text(config_text.replace("beam_size: 2", "beam_size: 3"))
     before = contents(tiny.run)
     for flags in ([], ["--overwrite"], ["--resume"]):
         result = done(tiny.train("--dry-run", *flags))
@@ -81,20 +81,20 @@ def test_train_after_dry_run_is_unchanged(tiny: Tiny) -> None:
     result = done(tiny.train())
     assert "tokenizer: unchanged, kept" in result.err
     assert "corpus: unchanged, kept" in result.err
-    other = tiny.folder / "other"
-    done(tiny.train(run=other))
+    plain_run = tiny.folder / "other"
+    done(tiny.train(run=plain_run))
     for name in ("model.safetensors", "optimizer.safetensors"):
-        assert (tiny.run / "last" / name).read_bytes() == (other / "last" / name).read_bytes()
+        assert (tiny.run / "last" / name).read_bytes() == (plain_run / "last" / name).read_bytes()
 
 
 def test_dry_run_predicts_disk_space(tiny: Tiny) -> None:
     wide = settings(model__d_hidden=64, model__d_embed=32)
     dry = done(tiny.train("--dry-run", *wide))
-    named = re.search(r"disk at most +(.+), (.+) a checkpoint", dry.out)
-    assert named
+    disk_row = re.search(r"disk at most +(.+), (.+) a checkpoint", dry.out)
+    assert disk_row
     done(tiny.train(*wide))
     files = (tiny.run / "last").iterdir()
-    assert named[2] == format_size(sum(file.stat().st_size for file in files))
+    assert disk_row[2] == format_size(sum(file.stat().st_size for file in files))
 
 
 def test_dry_run_of_existing_run_changes_no_file(tiny: Tiny) -> None:

@@ -31,10 +31,12 @@ def test_explain_shows_the_hypothesis_of_the_beam(digits: Digits, beam: int) -> 
     flags = ("-m", digits.run, *settings(decode__beam_size=beam))
     [line] = done(nmt("explain", "3 1 4 1 5", "--json", *flags)).lines
     [translation] = done(nmt("translate", *flags, stdin="3 1 4 1 5\n")).lines
-    shown = json.loads(line)
-    assert shown["target"]["text"] == translation
-    [again] = done(nmt("explain", "3 1 4 1 5", "--json", "--force", translation, *flags)).lines
-    assert json.loads(again)["weights"] == shown["weights"]
+    explanation = json.loads(line)
+    assert explanation["target"]["text"] == translation
+    [forced_line] = done(
+        nmt("explain", "3 1 4 1 5", "--json", "--force", translation, *flags)
+    ).lines
+    assert json.loads(forced_line)["weights"] == explanation["weights"]
 
 
 def test_explain_json_contains_all_numbers(digits: Digits) -> None:
@@ -50,9 +52,11 @@ def test_explain_json_contains_all_numbers(digits: Digits) -> None:
     for t, step in enumerate(content["beam"]):
         ends = [c["pieces"][-1] == "</s>" for c in step]
         for end in (True, False):
-            kept = [c["kept"] for c, is_end in zip(step, ends, strict=True) if is_end == end]
-            assert kept == sorted(kept, reverse=True), "candidates are kept in order of their score"
-            assert sum(kept) <= 2
+            kept_flags = [c["kept"] for c, is_end in zip(step, ends, strict=True) if is_end == end]
+            assert kept_flags == sorted(kept_flags, reverse=True), (
+                "candidates are kept in order of their score"
+            )
+            assert sum(kept_flags) <= 2
         assert all(len(c["pieces"]) == t + 1 for c in step)
         scores = [c["log_prob"] for c in step]
         assert scores == sorted(scores, reverse=True)
@@ -78,8 +82,8 @@ def test_explain_pipe_keeps_order_and_blank_lines(digits: Digits, tmp_path: Path
     content = [json.loads(line) for line in lines]
     assert content[1] is None
     assert [f and f["target"]["text"] for f in content] == ["2 1", None, "4 3"]
-    given = write_lines(tmp_path / "given", ["2 1", "5", "4 4"])
-    flags = ("--json", "--force", given)
+    forced = write_lines(tmp_path / "given", ["2 1", "5", "4 4"])
+    flags = ("--json", "--force", forced)
     lines = done(nmt("explain", "-m", digits.run, *flags, stdin="1 2\n\n3 4\n")).lines
     assert [json.loads(line)["target"]["text"] for line in lines if line != "null"] == [
         "2 1",
@@ -90,7 +94,7 @@ def test_explain_pipe_keeps_order_and_blank_lines(digits: Digits, tmp_path: Path
 
 
 def run_bash(command: str, *words: object) -> subprocess.CompletedProcess[str]:
-    """Run a line of bash with `nmt` of this checkout; "$@" are the words."""
+    """Run a line of bash with `nmt` of this checkout; `words` are its arguments "$@"."""
     definition = f'nmt() {{ {shlex.quote(sys.executable)} -m nmt "$@"; }}; {command}'
     return subprocess.run(
         ["bash", "-c", definition, "bash", *map(str, words)],
@@ -120,9 +124,9 @@ def test_explain_closed_stdout_still_writes_the_page(digits: Digits, tmp_path: P
 def test_explain_output_is_utf8_in_any_shell(digits: Digits) -> None:
     command = 'PYTHONIOENCODING=latin-1 nmt explain "1 2" -m "$1"'
     assert "█" in run_bash(command, digits.run).stdout
-    broken = run_bash("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
-    assert broken.returncode == 2
-    assert broken.stderr == "error: the sentence: expected UTF-8, got 'caf\\udce9'\n"
+    result = run_bash("nmt explain $'caf\\xe9' -m \"$1\"", digits.run)
+    assert result.returncode == 2
+    assert result.stderr == "error: the sentence: expected UTF-8, got 'caf\\udce9'\n"
 
 
 def test_explain_long_line_is_drawn_in_blocks(digits: Digits) -> None:

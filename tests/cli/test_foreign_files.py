@@ -16,17 +16,17 @@ MESSAGE = "nmt does not delete or replace other files"
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A finished run; copy it before you change it."""
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Train a run to its end; copy it before you change it."""
     tiny = make_exportable(tmp_path_factory.mktemp("trained"))
     done(tiny.train(*settings(train__max_updates=2, train__validate_every=1)))
     return tiny
 
 
 @pytest.fixture
-def copied(trained: Tiny, tmp_path: Path) -> Tiny:
-    """A copy of the finished run."""
-    folder = Path(shutil.copytree(trained.folder, tmp_path / "copied", symlinks=True))
+def copied_run(trained_run: Tiny, tmp_path: Path) -> Tiny:
+    """Return a copy of the finished run."""
+    folder = Path(shutil.copytree(trained_run.folder, tmp_path / "copied", symlinks=True))
     return Tiny(folder, folder / "tiny.yaml", folder / "run")
 
 
@@ -41,8 +41,8 @@ def content_of(folder: Path) -> dict[str, bytes | str]:
     }
 
 
-def refused(result: Result, *parts: str) -> None:
-    """Check for exit code 2 and one error line that holds all `parts`."""
+def assert_refused(result: Result, *parts: str) -> None:
+    """Check for exit code 2 and one error line that contains all `parts`."""
     assert result.code == 2, result.err
     [error] = [line for line in result.err.split("\n") if line.startswith("error: ")]
     for part in parts:
@@ -57,16 +57,18 @@ def stage(name: str, tiny: Tiny, *flags: object) -> Result:
 @pytest.mark.parametrize("name", ["corpus", "corpus/train", "corpus/train/0"])
 def test_stages_with_outward_corpus_link_keep_target(tiny: Tiny, command: str, name: str) -> None:
     mine = tiny.folder / "mine"
-    for deep in (".", "train", "0"):
-        (mine / deep).mkdir(parents=True, exist_ok=True)
-        (mine / deep / "notes.txt").write_text(MINE)
+    for subfolder in (".", "train", "0"):
+        (mine / subfolder).mkdir(parents=True, exist_ok=True)
+        (mine / subfolder / "notes.txt").write_text(MINE)
     link = tiny.run / name
     link.parent.mkdir(parents=True)
     link.symlink_to(mine)
     before = content_of(mine)
     result = stage(command, tiny)
     if command != "tokenizer":
-        refused(result, f"{link}: expected a file or folder inside the run, got a link to {mine}")
+        assert_refused(
+            result, f"{link}: expected a file or folder inside the run, got a link to {mine}"
+        )
     assert content_of(mine) == before
     assert link.is_symlink()
 
@@ -80,7 +82,7 @@ def test_train_outward_corpus_link_is_read_not_changed(tiny: Tiny) -> None:
     result = done(tiny.train())
     assert f"is a link to {moved}, which is read and not changed" in result.err
     assert content_of(moved) == before
-    refused(tiny.train("--overwrite", *settings(data__max_length=9)), "got a link to")
+    assert_refused(tiny.train("--overwrite", *settings(data__max_length=9)), "got a link to")
     assert content_of(moved) == before
 
 
@@ -93,9 +95,9 @@ def test_train_inward_corpus_link_is_followed(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["corpus/train/0", "corpus/train/1", "corpus/valid/0"])
-@pytest.mark.parametrize("there", [False, True])
-def test_prepare_with_foreign_text_set_keeps_it(tiny: Tiny, name: str, there: bool) -> None:
-    if there:
+@pytest.mark.parametrize("prepared", [False, True])
+def test_prepare_with_foreign_text_set_keeps_it(tiny: Tiny, name: str, prepared: bool) -> None:
+    if prepared:
         done(stage("prepare", tiny))
     folder = tiny.run / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,16 +105,16 @@ def test_prepare_with_foreign_text_set_keeps_it(tiny: Tiny, name: str, there: bo
     (folder.parent / "notes.txt").write_text(MINE)
     before = content_of(folder)
     result = stage("prepare", tiny, *settings(data__max_length=9))
-    if folder.name == "0" and (not there or "train" in name):
-        refused(result, MESSAGE, str(folder / "notes.txt" if there else folder))
+    if folder.name == "0" and (not prepared or "train" in name):
+        assert_refused(result, MESSAGE, str(folder / "notes.txt" if prepared else folder))
     assert content_of(folder).items() >= before.items() or "notes.txt" in content_of(folder)
     assert (folder / "notes.txt").read_text() == MINE
     assert (folder.parent / "notes.txt").read_text() == MINE
 
 
 def test_prepare_deletes_text_sets_of_an_earlier_config(tiny: Tiny) -> None:
-    both = [tiny.folder / "train", tiny.folder / "valid"]
-    done(stage("prepare", tiny, *settings(data__train=f"[{both[0]}, {both[1]}]")))
+    prefixes = [tiny.folder / "train", tiny.folder / "valid"]
+    done(stage("prepare", tiny, *settings(data__train=f"[{prefixes[0]}, {prefixes[1]}]")))
     assert (tiny.run / "corpus" / "train" / "1").is_dir()
     done(stage("prepare", tiny))
     assert not (tiny.run / "corpus" / "train" / "1").exists()
@@ -127,7 +129,7 @@ def test_stages_with_foreign_tokenizer_keep_it(tiny: Tiny, name: str, linked: bo
     if linked:
         (tiny.run / name).symlink_to(mine)
     for command in ("tokenizer", "prepare", "train"):
-        refused(stage(command, tiny), str(tiny.run))
+        assert_refused(stage(command, tiny), str(tiny.run))
         assert mine.read_text() == '{"version": "1.0"}'
 
 
@@ -138,7 +140,7 @@ def test_stages_with_foreign_config_refuse_folder(tiny: Tiny, command: str) -> N
     config.write_text("# mine\n" + tiny.config.read_text())
     before = config.read_bytes()
     for flags in ([], ["--overwrite"]) if command == "train" else ([],):
-        refused(stage(command, tiny, *flags), f"{config}: expected a config written by nmt")
+        assert_refused(stage(command, tiny, *flags), f"{config}: expected a config written by nmt")
         assert config.read_bytes() == before
 
 
@@ -150,7 +152,9 @@ def test_train_folder_of_foreign_files_is_refused(tiny: Tiny, name: str) -> None
     file.parent.mkdir(parents=True)
     file.write_text(MINE)
     for flags in ([], ["--resume"], ["--overwrite"]):
-        refused(tiny.train(*flags), f"{tiny.run}: expected an empty folder or a run folder, got ")
+        assert_refused(
+            tiny.train(*flags), f"{tiny.run}: expected an empty folder or a run folder, got "
+        )
         assert file.read_text() == MINE
 
 
@@ -168,16 +172,18 @@ def test_train_folder_of_foreign_files_is_refused(tiny: Tiny, name: str) -> None
     ],
 )
 @pytest.mark.parametrize("linked", [False, True])
-def test_overwrite_with_foreign_file_deletes_nothing(copied: Tiny, name: str, linked: bool) -> None:
-    file = copied.run / name
+def test_overwrite_with_foreign_file_deletes_nothing(
+    copied_run: Tiny, name: str, linked: bool
+) -> None:
+    file = copied_run.run / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if linked:
-        file.symlink_to(copied.config)
+        file.symlink_to(copied_run.config)
     else:
         file.write_text(MINE)
-    before = content_of(copied.folder)
-    refused(copied.train("--overwrite", *FRESH), MESSAGE)
-    assert content_of(copied.folder).items() >= before.items() - _logs(before).items()
+    before = content_of(copied_run.folder)
+    assert_refused(copied_run.train("--overwrite", *FRESH), MESSAGE)
+    assert content_of(copied_run.folder).items() >= before.items() - _logs(before).items()
 
 
 def _logs(content: dict[str, bytes | str]) -> dict[str, bytes | str]:
@@ -193,8 +199,8 @@ def _logs(content: dict[str, bytes | str]) -> dict[str, bytes | str]:
     ],
 )
 @pytest.mark.parametrize("flag", ["--overwrite", "--resume"])
-def test_train_with_outward_link_keeps_target(copied: Tiny, name: str, flag: str) -> None:
-    path, target = copied.run / name, copied.folder / "target"
+def test_train_with_outward_link_keeps_target(copied_run: Tiny, name: str, flag: str) -> None:
+    path, target = copied_run.run / name, copied_run.folder / "target"
     if path.is_symlink():
         shutil.copytree(path, target)
         path.unlink()
@@ -203,32 +209,34 @@ def test_train_with_outward_link_keeps_target(copied: Tiny, name: str, flag: str
     else:
         target.mkdir() if "." not in name else target.write_text(MINE)
     path.symlink_to(target)
-    before = content_of(copied.folder)
-    refused(copied.train(flag, *settings(train__max_updates=3)), f"{path}: ", "got a link to")
-    assert content_of(copied.folder) == before
+    before = content_of(copied_run.folder)
+    assert_refused(
+        copied_run.train(flag, *settings(train__max_updates=3)), f"{path}: ", "got a link to"
+    )
+    assert content_of(copied_run.folder) == before
 
 
-def test_overwrite_keeps_foreign_files_of_the_run_folder(copied: Tiny) -> None:
+def test_overwrite_keeps_foreign_files_of_the_run_folder(copied_run: Tiny) -> None:
     for name in ("notes.txt", "mine/a", ".a.1.tmp", "wandb/offline-run-1/a", "mine/.b.7.tmp"):
-        file = copied.run / name
+        file = copied_run.run / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(MINE)
-    (copied.run / "elsewhere").symlink_to(copied.folder)
-    before = content_of(copied.run)
-    done(copied.train("--overwrite", *FRESH))
-    after = content_of(copied.run)
+    (copied_run.run / "elsewhere").symlink_to(copied_run.folder)
+    before = content_of(copied_run.run)
+    done(copied_run.train("--overwrite", *FRESH))
+    after = content_of(copied_run.run)
     assert {name for name, text in before.items() if text == MINE and after.get(name) != MINE} == (
         set()
     )
     assert after["elsewhere"] == before["elsewhere"]
-    assert not (copied.run / "checkpoints" / "step_00000002").exists()
+    assert not (copied_run.run / "checkpoints" / "step_00000002").exists()
 
 
-def test_train_pruning_keeps_checkpoint_with_foreign_file(copied: Tiny) -> None:
-    notes = copied.run / "checkpoints" / "step_00000002" / "notes.txt"
+def test_train_pruning_keeps_checkpoint_with_foreign_file(copied_run: Tiny) -> None:
+    notes = copied_run.run / "checkpoints" / "step_00000002" / "notes.txt"
     notes.write_text(MINE)
     flags = settings(train__max_updates=5, train__keep_last=1, train__keep_best=1)
-    result = done(copied.train("--resume", *flags))
+    result = done(copied_run.train("--resume", *flags))
     assert notes.read_text() == MINE
     assert result.err.count(f"got {notes} ") == 1
 
@@ -244,33 +252,33 @@ def test_dry_run_keeps_a_foreign_file_in_checkpoints(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "linked folder"])
-def test_export_with_foreign_files_is_refused(copied: Tiny, tmp_path: Path, kind: str) -> None:
+def test_export_with_foreign_files_is_refused(copied_run: Tiny, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("ctranslate2")
     output, mine = tmp_path / "export", tmp_path / "mine"
     if kind == "linked folder":
         mine.mkdir()
         output.symlink_to(mine)
     else:
-        done(nmt("export", copied.run, "--to", "ctranslate2", "-o", output))
+        done(nmt("export", copied_run.run, "--to", "ctranslate2", "-o", output))
         file = output / "notes.txt"
         mine.write_text(MINE)
         file.symlink_to(mine) if kind == "link" else file.write_text(MINE)
     before = content_of(tmp_path)
-    refused(nmt("export", copied.run, "--to", "ctranslate2", "-o", output), MESSAGE)
+    assert_refused(nmt("export", copied_run.run, "--to", "ctranslate2", "-o", output), MESSAGE)
     assert content_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dead link"])
-def test_average_existing_output_is_kept(copied: Tiny, tmp_path: Path, kind: str) -> None:
+def test_average_existing_output_is_kept(copied_run: Tiny, tmp_path: Path, kind: str) -> None:
     output = tmp_path / "mean"
     if kind == "file":
         output.write_text(MINE)
     elif kind == "folder":
         output.mkdir()
     else:
-        output.symlink_to(copied.run if kind == "link" else "nowhere")
+        output.symlink_to(copied_run.run if kind == "link" else "nowhere")
     before = content_of(tmp_path)
-    refused(nmt("average", copied.run, "-o", output), f"{output}: expected a new folder")
+    assert_refused(nmt("average", copied_run.run, "-o", output), f"{output}: expected a new folder")
     assert content_of(tmp_path) == before
 
 
@@ -282,6 +290,6 @@ def test_train_with_foreign_export_folder_ends_before_training(tmp_path: Path) -
     (tiny.run / "config.yaml").write_text(config)
     (tiny.run / "ctranslate2" / "notes.txt").write_text(MINE)
     result = tiny.train(*settings(export="[ctranslate2]"))
-    refused(result, "expected a new folder or an earlier export")
+    assert_refused(result, "expected a new folder or an earlier export")
     assert not (tiny.run / "checkpoints").exists()
     assert (tiny.run / "ctranslate2" / "notes.txt").read_text() == MINE

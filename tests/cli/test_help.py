@@ -1,4 +1,4 @@
-"""Help comes at once: nothing heavy is imported before a command runs."""
+"""The help is fast: no large package is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_help_of_any_command_imports_nothing_heavy(arguments: list[str]) -> None
     code, output, modules = imported_by(*arguments)
     assert code == 0
     assert output.lstrip().startswith("Usage: nmt")
-    assert "nmt.cli.app" in modules  # the probe sees what is imported
+    assert "nmt.cli.app" in modules  # the probe reports imports
     if len(arguments) > 1 and "typer._adapters" in modules:
-        modules -= {"pydantic"}  # newer Typers import it themselves for the help of a command
+        modules -= {"pydantic"}  # newer versions of Typer import it for the help of a command
     assert modules & HEAVY == set()
     assert {name for name in modules if name.startswith("nmt.")} <= LIGHT
 
@@ -189,7 +189,7 @@ def test_completion_offers_commands_and_options(words: list[str], offers: list[s
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
 def test_install_completion_adds_to_the_shell_startup(tmp_path: Path) -> None:
     command = f"'{Path(sys.executable).parent / 'nmt'}'"
-    # `true` keeps bash from replacing itself by the last command, whose parent names the shell
+    # Without `true`, bash would exec the last command, and nmt could not detect the shell.
     script = f"{command} --install-completion; {command} --show-completion; true"
     process = subprocess.run(
         ["/bin/bash", "-c", script],

@@ -1,4 +1,4 @@
-"""`nmt info` prints facts for bug reports, and nothing private."""
+"""`nmt info` prints facts for bug reports, and no private data."""
 
 from __future__ import annotations
 
@@ -83,4 +83,4 @@ def test_info_contains_nothing_private(output: str, request: pytest.FixtureReque
     words = set(re.findall(r"[\w.-]+", text))
     assert not words & {"jane.doe", "janes-pc", socket.gethostname(), str(Path.home().name)}
     assert getpass.getuser() not in words
-    assert not re.search(r"(^|[\s\"'=(])(/|~/|[A-Z]:\\)\w", text), "there is a path in it"
+    assert not re.search(r"(^|[\s\"'=(])(/|~/|[A-Z]:\\)\w", text), "expected no path"

@@ -33,24 +33,24 @@ def corpus(folder: Path, count: int, names: tuple[str, str], words: list[str] = 
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def speed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every model a speed in place of measuring it, by default 1,000 target tokens/s.
+    """Replace the measured speed of each model, by default by 1,000 target tokens/s.
 
-    A test that is parametrized with `speed` names tokens/s by the width of the model.
+    A test that is parametrized with `speed` sets tokens/s by the width of the model.
     """
     by_width: dict[int, float] = getattr(request, "param", {})
 
-    def measured(config: Config, *_: object) -> TrainingSpeed:
+    def return_speed(config: Config, *_: object) -> TrainingSpeed:
         model = config.model
         width = model.d_model if isinstance(model, TransformerConfig) else model.d_hidden
         return TrainingSpeed(by_width.get(width, 1000.0), "abacus in fp32")
 
-    monkeypatch.setattr("nmt.commands.training.init.measure_speed", measured)
+    monkeypatch.setattr("nmt.commands.training.init.measure_speed", return_speed)
 
 
 def init(src: str, tgt: str, *flags: object) -> Path:
@@ -62,8 +62,8 @@ def init_messages(src: str, tgt: str, *flags: object) -> tuple[Path, str]:
     """Run `nmt init`; return the config that it names, and its messages."""
     result = done(nmt("init", "--src", src, "--tgt", tgt, *flags))
     assert result.out == ""
-    [written] = [line for line in result.err.split("\n") if line.startswith("wrote ")]
-    file = Path(written.removeprefix("wrote "))
+    [wrote_line] = [line for line in result.err.split("\n") if line.startswith("wrote ")]
+    file = Path(wrote_line.removeprefix("wrote "))
     assert f"next: nmt check {file}\n      nmt train {file}\n" in result.err
     return file, result.err
 
@@ -192,8 +192,8 @@ def test_init_options_override_text_sets_in_folder() -> None:
     for name in ("train", "valid", "test", "mine"):
         corpus(Path("text"), 60, (f"{name}.en", f"{name}.fr"))
     corpus(Path("sets"), 7, ("a.source", "b.target"))
-    named = ["--valid", "sets/a.source", "sets/b.target", "--test", "text/mine.en", "text/mine.fr"]
-    config = load_config(init("text/train.en", "text/train.fr", *named), check_files=True)
+    flags = ["--valid", "sets/a.source", "sets/b.target", "--test", "text/mine.en", "text/mine.fr"]
+    config = load_config(init("text/train.en", "text/train.fr", *flags), check_files=True)
     assert not isinstance(config.data.valid, (Path, int, list))
     assert config.data.valid.src == Path("sets/a.source").resolve()
     assert config.data.test == [Path("text/mine").resolve()]
@@ -270,7 +270,7 @@ def test_init_with_more_hours_never_trains_shorter() -> None:
         config = load_config(init("a.en", "a.fr", "--hours", hours, "-o", f"{number}.yaml"))
         epochs.append(config.train.max_epochs or 0)
     assert epochs == sorted(epochs)
-    assert epochs[0] < epochs[-1] == epochs[-2], "the recipe's own number ends it"
+    assert epochs[0] < epochs[-1] == epochs[-2], "the number of epochs of the recipe"
 
 
 @pytest.mark.parametrize("speed", [{256: 20.0, 128: 2000.0}], indirect=True)

@@ -20,8 +20,8 @@ EIGHT = [
 
 
 def test_train_learns_to_reverse_unseen_digits(digits: Digits) -> None:
-    translated = done(nmt("translate", "-m", digits.run, stdin="\n".join(digits.src) + "\n"))
-    assert translated.lines == digits.ref
+    translation = done(nmt("translate", "-m", digits.run, stdin="\n".join(digits.src) + "\n"))
+    assert translation.lines == digits.ref
 
 
 def test_train_prints_test_scores_on_stdout(digits: Digits) -> None:
@@ -43,11 +43,11 @@ def test_train_memorizes_eight_pairs(tmp_path: Path) -> None:
             "  warmup: 20, label_smoothing: 0.0, threads: 1}",
         ],
     )
-    trained = done(nmt("train", config, "--run", tmp_path / "run", "--device", "cpu"))
-    assert "the text is too small for 8000" in trained.err
+    training = done(nmt("train", config, "--run", tmp_path / "run", "--device", "cpu"))
+    assert "the text is too small for 8000" in training.err
     source = "".join(f"{src}\n" for src, _ in EIGHT)
-    translated = done(nmt("translate", "-m", tmp_path / "run", stdin=source))
-    assert translated.lines == [tgt for _, tgt in EIGHT]
+    translation = done(nmt("translate", "-m", tmp_path / "run", stdin=source))
+    assert translation.lines == [tgt for _, tgt in EIGHT]
 
 
 def test_train_long_validation_pairs_are_dropped_and_counted(tiny: Tiny) -> None:
@@ -57,18 +57,20 @@ def test_train_long_validation_pairs_are_dropped_and_counted(tiny: Tiny) -> None
     for side, lines in zip(("in", "out"), valid, strict=True):
         long = "1" * (48_000 if side == "in" else 3)
         write_lines(tiny.folder / f"valid.{side}", [lines[0], long, *lines[1:]])
-    trained = done(tiny.train())
-    said = "data.valid: 1 of 5 pairs are left out, as in training: more than 60 tokens on a side"
-    assert trained.err.count(said) == 1
-    [scores, others] = [
+    training = done(tiny.train())
+    message = "data.valid: 1 of 5 pairs are left out, as in training: more than 60 tokens on a side"
+    assert training.err.count(message) == 1
+    [expected_scores, scores] = [
         [line.split("(")[0] for line in result.err.split("\n") if line.startswith("validation")]
-        for result in (expected, trained)
+        for result in (expected, training)
     ]
-    assert scores == others
+    assert expected_scores == scores
     [output] = (tiny.run / "valid").iterdir()
     [short] = (tiny.folder / "short" / "valid").iterdir()
     first, *other_lines = short.read_text().split("\n")
-    assert output.read_text().split("\n") == [first, "", *other_lines], "line n answers pair n"
+    assert output.read_text().split("\n") == [first, "", *other_lines], (
+        "line n is the translation of pair n"
+    )
 
 
 def test_train_without_a_short_validation_pair_is_an_error(tiny: Tiny) -> None:

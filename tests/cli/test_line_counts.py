@@ -17,20 +17,20 @@ QUICK = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """Unusual text, and a run that was trained on it."""
 
     nasty: Nasty
     config: Path
     run: Path
-    refused: Result
+    preparation: Result
     """Result of `nmt prepare` for the text with invalid UTF-8."""
-    translated: list[str]
+    translations: list[str]
     """Output of `nmt translate` for the text with invalid UTF-8."""
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("nasty")
     nasty = make_nasty(folder)
     settings = {
@@ -46,60 +46,62 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     }
     config, run = folder / "a.yaml", folder / "run"
     config.write_text(yaml.safe_dump(settings))
-    refused = nmt("prepare", config, "--run", run)
+    preparation = nmt("prepare", config, "--run", run)
     broken = nasty.src.read_bytes()
     nasty.src.write_bytes(broken.replace(b"caf\xe9", b"cafe"))
     done(nmt("train", config, "--run", run, "--device", "cpu", *QUICK))
-    translated = done(nmt("translate", "-m", run, *QUICK, stdin=broken)).lines
-    return Trained(nasty, config, run, refused, translated)
+    translations = done(nmt("translate", "-m", run, *QUICK, stdin=broken)).lines
+    return TrainedRun(nasty, config, run, preparation, translations)
 
 
-def test_check_counts_all_lines(trained: Trained) -> None:
-    result = done(nmt("check", trained.nasty.src, trained.nasty.tgt, "--json"))
+def test_check_counts_all_lines(trained_run: TrainedRun) -> None:
+    result = done(nmt("check", trained_run.nasty.src, trained_run.nasty.tgt, "--json"))
     assert json.loads(result.out)["sets"][0]["lines"] == [CLEAN_LINES] * 2
 
 
-def test_clean_keeps_or_drops_all_lines(trained: Trained, tmp_path: Path) -> None:
-    done(nmt("clean", trained.config, "-o", tmp_path / "out"))
+def test_clean_keeps_or_drops_all_lines(trained_run: TrainedRun, tmp_path: Path) -> None:
+    done(nmt("clean", trained_run.config, "-o", tmp_path / "out"))
     counts = {side: (tmp_path / f"out.{side}").read_bytes().count(b"\n") for side in ("en", "fr")}
     dropped = (tmp_path / "out.dropped.tsv").read_bytes().count(b"\n") - 1
     assert counts["en"] == counts["fr"] == CLEAN_LINES - dropped
-    assert dropped == len(trained.nasty.planted["blank", "tgt"])
+    assert dropped == len(trained_run.nasty.planted["blank", "tgt"])
 
 
-def test_train_keeps_or_drops_all_lines(trained: Trained) -> None:
-    meta = json.loads((trained.run / "corpus" / "train" / "0" / "meta.json").read_text())
+def test_train_keeps_or_drops_all_lines(trained_run: TrainedRun) -> None:
+    meta = json.loads((trained_run.run / "corpus" / "train" / "0" / "meta.json").read_text())
     assert meta["pairs"] + sum(meta["dropped"].values()) == CLEAN_LINES
-    rows = (trained.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes().count(b"\n") - 1
+    rows = (trained_run.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes().count(
+        b"\n"
+    ) - 1
     assert rows == sum(meta["dropped"].values())
-    for line in trained.nasty.planted["long", "src"]:
+    for line in trained_run.nasty.planted["long", "src"]:
         assert (
-            f"{trained.nasty.src}:{line}\t".encode()
-            in (trained.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes()
+            f"{trained_run.nasty.src}:{line}\t".encode()
+            in (trained_run.run / "corpus" / "train" / "0" / "dropped.tsv").read_bytes()
         )
 
 
-def test_prepare_invalid_utf8_is_refused_with_its_line(trained: Trained) -> None:
-    [line] = trained.nasty.planted["encoding", "src"]
-    assert trained.refused.code == 2
-    assert f"{trained.nasty.src}:{line}: expected UTF-8" in trained.refused.err
+def test_prepare_invalid_utf8_is_refused_with_its_line(trained_run: TrainedRun) -> None:
+    [line] = trained_run.nasty.planted["encoding", "src"]
+    assert trained_run.preparation.code == 2
+    assert f"{trained_run.nasty.src}:{line}: expected UTF-8" in trained_run.preparation.err
 
 
-def test_translate_translates_all_lines(trained: Trained) -> None:
-    assert len(trained.translated) == CLEAN_LINES
+def test_translate_translates_all_lines(trained_run: TrainedRun) -> None:
+    assert len(trained_run.translations) == CLEAN_LINES
 
 
-def test_score_scores_all_lines(trained: Trained) -> None:
-    texts = ["--src", trained.nasty.src, "--tgt", trained.nasty.tgt]
-    rows = done(nmt("score", "-m", trained.run, *texts)).lines
+def test_score_scores_all_lines(trained_run: TrainedRun) -> None:
+    texts = ["--src", trained_run.nasty.src, "--tgt", trained_run.nasty.tgt]
+    rows = done(nmt("score", "-m", trained_run.run, *texts)).lines
     assert len(rows) == CLEAN_LINES
     for row in rows:
         total, mean, perplexity = map(float, row.split("\t"))
         assert total <= mean <= 0 < perplexity
 
 
-def test_evaluate_scores_all_lines(trained: Trained, tmp_path: Path) -> None:
-    texts = ["--src", trained.nasty.src, "--ref", trained.nasty.tgt]
-    done(nmt("evaluate", trained.run, *texts, "-o", tmp_path / "report.json", *QUICK))
+def test_evaluate_scores_all_lines(trained_run: TrainedRun, tmp_path: Path) -> None:
+    texts = ["--src", trained_run.nasty.src, "--ref", trained_run.nasty.tgt]
+    done(nmt("evaluate", trained_run.run, *texts, "-o", tmp_path / "report.json", *QUICK))
     [report] = json.loads((tmp_path / "report.json").read_text())["test_sets"].values()
     assert report["lines"] == CLEAN_LINES

@@ -31,8 +31,8 @@ Numbers = dict[str, list[tuple[int, float]]]
 """Optimizer steps and values by name."""
 
 
-def recorded(run: Path) -> Numbers:
-    """Return the numbers of metrics.jsonl as a logger should have them."""
+def read_records(run: Path) -> Numbers:
+    """Return the numbers of metrics.jsonl in the form that a tracker records."""
     numbers: Numbers = {}
     for line in (run / "metrics.jsonl").read_text().split("\n")[:-1]:
         record = json.loads(line)
@@ -43,8 +43,8 @@ def recorded(run: Path) -> Numbers:
     return numbers
 
 
-def on_the_board(run: Path) -> Numbers:
-    """Return what TensorBoard reads in a run's event files."""
+def read_tensorboard(run: Path) -> Numbers:
+    """Return the numbers that TensorBoard reads from the event files of a run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(str(run / "tensorboard"))
@@ -55,11 +55,11 @@ def on_the_board(run: Path) -> Numbers:
     }
 
 
-def in_wandb(run: Path) -> list[tuple[Any, Numbers]]:
-    """Return W&B's record of the run and its numbers, for each time that the run went on.
+def read_wandb(run: Path) -> list[tuple[Any, Numbers]]:
+    """Return the W&B record of the run and its numbers, for each process that trained the run.
 
-    Its files are LevelDB logs (blocks of 32 KiB, fragments with a header of 7 bytes) of protobufs.
-    Each must be ended as W&B ends the file of a run that is over.
+    W&B writes LevelDB logs (blocks of 32 KiB, fragments with a header of 7 bytes) of protobufs.
+    Each file must end with the record that W&B writes at the end of a run.
     """
     from wandb.proto.wandb_internal_pb2 import Record
 
@@ -67,12 +67,12 @@ def in_wandb(run: Path) -> list[tuple[Any, Numbers]]:
     for file in sorted((run / "wandb").glob("offline-run-*/run-*.wandb")):
         content, offset, fragments, records = file.read_bytes(), 7, b"", []
         while offset < len(content):
-            if (left := 2**15 - offset % 2**15) < 7:
-                offset += left
+            if (block_rest := 2**15 - offset % 2**15) < 7:
+                offset += block_rest
                 continue
             length, kind = struct.unpack("<HB", content[offset + 4 : offset + 7])
             fragments += content[offset + 7 : (offset := offset + 7 + length)]
-            if kind in (1, 4):  # whole, or the last fragment
+            if kind in (1, 4):  # a complete record, or its last fragment
                 records.append(Record.FromString(fragments))
                 fragments = b""
         assert records[-1].HasField("exit")
@@ -88,38 +88,40 @@ def in_wandb(run: Path) -> list[tuple[Any, Numbers]]:
 
 
 @pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send SIGINT in the middle of the second validation."""
     validate = Validator.__call__
 
-    def interrupting(self: Validator, state: TrainState) -> dict[str, float]:
+    def validate_with_interrupt(self: Validator, state: TrainState) -> dict[str, float]:
         if state.step == 4:
             signal.raise_signal(signal.SIGINT)
         return validate(self, state)
 
-    monkeypatch.setattr(Validator, "__call__", interrupting)
+    monkeypatch.setattr(Validator, "__call__", validate_with_interrupt)
 
 
 @needs_tensorboard
 def test_tensorboard_after_training_has_all_records(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
-    numbers = on_the_board(tiny.run)
-    assert numbers == recorded(tiny.run)
+    numbers = read_tensorboard(tiny.run)
+    assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
     assert {"train/loss", "train/lr", "train/grad_norm", "valid/perplexity"} <= set(numbers)
 
 
 @needs_tensorboard
-@pytest.mark.usefixtures("interrupted")
+@pytest.mark.usefixtures("interrupt_validation")
 def test_tensorboard_after_interrupt_continues(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tiny.train(*SHORT, *BOARD).code == 130
-    numbers = on_the_board(tiny.run)
-    assert numbers == recorded(tiny.run)
-    assert [update for update, _ in numbers["valid/bleu"]] == [2], "the second was left"
+    numbers = read_tensorboard(tiny.run)
+    assert numbers == read_records(tiny.run)
+    assert [update for update, _ in numbers["valid/bleu"]] == [2], (
+        "the second validation was interrupted"
+    )
     monkeypatch.undo()
     done(tiny.train(*SHORT, *BOARD, "--resume"))
-    numbers = on_the_board(tiny.run)
-    assert numbers == recorded(tiny.run)
+    numbers = read_tensorboard(tiny.run)
+    assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
 
 
@@ -129,8 +131,8 @@ def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
     done(tiny.train(*flags))
     shutil.rmtree(tiny.run / "checkpoints" / "step_00000006")
     assert "resumed after update 4\n" in done(tiny.train(*flags, "--resume")).err
-    numbers = on_the_board(tiny.run)
-    assert numbers == recorded(tiny.run)
+    numbers = read_tensorboard(tiny.run)
+    assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
 
 
@@ -138,7 +140,7 @@ def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
 def test_tensorboard_after_overwrite_starts_again(tiny: Tiny) -> None:
     done(tiny.train(*SHORT, *BOARD))
     done(tiny.train(*BOARD, *settings(train__max_updates=1), "--overwrite"))
-    assert [update for update, _ in on_the_board(tiny.run)["valid/bleu"]] == [1]
+    assert [update for update, _ in read_tensorboard(tiny.run)["valid/bleu"]] == [1]
     done(tiny.train("--overwrite"))
     assert not (tiny.run / "tensorboard").exists()
 
@@ -150,33 +152,33 @@ def test_dry_run_writes_no_tracker_files(tiny: Tiny) -> None:
 
 
 @needs_wandb
-@pytest.mark.usefixtures("interrupted")
+@pytest.mark.usefixtures("interrupt_validation")
 def test_wandb_after_interrupt_has_records_in_one_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert tiny.train(*SHORT, *WANDB).code == 130
-    [(about, numbers)] = in_wandb(tiny.run)
-    assert numbers == recorded(tiny.run)
-    assert about.display_name == tiny.run.name
-    config = {item.key: json.loads(item.value_json) for item in about.config.update}
+    [(run_record, numbers)] = read_wandb(tiny.run)
+    assert numbers == read_records(tiny.run)
+    assert run_record.display_name == tiny.run.name
+    config = {item.key: json.loads(item.value_json) for item in run_record.config.update}
     assert config["train"] == load_config(tiny.run / "config.yaml").train.model_dump(mode="json")
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "offline")
     done(tiny.train(*SHORT, *WANDB, "--resume"))
-    [(_, first), (again, second)] = in_wandb(tiny.run)
-    assert again.run_id == about.run_id
-    assert {name: [*first[name], *second[name]] for name in first} == recorded(tiny.run)
+    [(_, first), (second_record, second)] = read_wandb(tiny.run)
+    assert second_record.run_id == run_record.run_id
+    assert {name: [*first[name], *second[name]] for name in first} == read_records(tiny.run)
 
 
 @needs_wandb
 def test_wandb_error_is_one_line(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-    def refusing(**settings: object) -> None:
+    def raise_usage_error(**settings: object) -> None:
         raise wandb.errors.UsageError("No API key configured.")
 
-    monkeypatch.setattr(wandb, "init", refusing)
+    monkeypatch.setattr(wandb, "init", raise_usage_error)
     result = tiny.train(*WANDB)
     assert result.code == 2
     assert result.err.endswith("\nerror: train.log_to: wandb: No API key configured.\n")

@@ -85,8 +85,8 @@ def test_score_spellings_of_both_sides_give_one_score(normalizing: Tiny, tmp_pat
 
 def test_explain_shows_words_of_the_original_line(normalizing: Tiny) -> None:
     stdin = "\n".join(SPELLINGS)
-    shown = done(nmt("explain", "-m", normalizing.run, "--json", stdin=stdin)).lines
-    explanations = [json.loads(line) for line in shown]
+    lines = done(nmt("explain", "-m", normalizing.run, "--json", stdin=stdin)).lines
+    explanations = [json.loads(line) for line in lines]
     assert [content["weights"] for content in explanations] == [explanations[0]["weights"]] * 5
     sources = [content["source"] for content in explanations]
     assert [source["text"] for source in sources] == SPELLINGS
@@ -265,8 +265,8 @@ def test_config_with_both_normalizations_is_refused(tmp_path: Path) -> None:
 
 def test_ensemble_of_other_normalization_is_refused(normalizing: Tiny, tmp_path: Path) -> None:
     tiny = make_normalizing(make_tiny(tmp_path), "normalization: [nfc]")
-    own = normalizing.run / "tokenizer.model"
-    done(tiny.train("--set", f"tokenizer.model={own}"))
+    tokenizer_model = normalizing.run / "tokenizer.model"
+    done(tiny.train("--set", f"tokenizer.model={tokenizer_model}"))
     result = nmt("translate", "-m", normalizing.run, "-m", tiny.run, stdin=LINE)
     assert result.code == EXIT_USER_ERROR
     assert "expected models with one tokenizer.normalization" in result.err

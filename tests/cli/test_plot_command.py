@@ -38,8 +38,8 @@ def test_plot_gives_each_run_a_letter(
     result = done(nmt("plot", "one", "two", "--of", "bleu, lr", "--x", "epoch"))
     assert "          A one   B two   * several" in result.lines
     assert "          a one   b two   * several" in result.lines
-    drawn = "".join(line[10:] for line in result.lines if "|" in line)
-    assert set(drawn) <= {" ", "*"}, "the same curve twice"
+    chart_area = "".join(line[10:] for line in result.lines if "|" in line)
+    assert set(chart_area) <= {" ", "*"}, "the same curve twice"
     assert all(len(line) <= 80 for line in result.lines)
 
 

@@ -27,14 +27,14 @@ def test_rerank_tuned_weights_find_the_references(digits: Digits, tmp_path: Path
     zero = {"weights": {"model 1": 0.0, "reverse 1": 0, "length": 0.0}}
     weights.write_text(json.dumps(zero))
     scorers = ["--src", src, "-m", digits.run, "--reverse", digits.run]
-    same = done(nmt("rerank", lists, *scorers, "--weights", weights, "--nbest", 4))
-    assert same.lines == worst_first
+    unchanged = done(nmt("rerank", lists, *scorers, "--weights", weights, "--nbest", 4))
+    assert unchanged.lines == worst_first
     tuned = done(nmt("rerank", lists, *scorers, "--tune", weights, "--ref", ref))
     assert tuned.out == ""
     assert "BLEU" in tuned.err
     best = done(nmt("rerank", lists, *scorers, "--weights", weights)).lines
-    right = sum(line == expected for line, expected in zip(best, digits.ref, strict=False))
-    assert right >= 28
+    num_correct = sum(line == expected for line, expected in zip(best, digits.ref, strict=False))
+    assert num_correct >= 28
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_rerank_conflicting_options_are_refused(
 
 def test_rerank_files_of_different_length_are_refused(tmp_path: Path) -> None:
     lists = write_lines(tmp_path / "nbest", ["0 ||| a ||| 1"])
-    two, weights = write_lines(tmp_path / "two", ["a", "b"]), tmp_path / "w"
+    two_lines, weights = write_lines(tmp_path / "two", ["a", "b"]), tmp_path / "w"
     weights.write_text('{"weights": {"length": 0}}')
-    result = nmt("rerank", lists, "--src", two, "--weights", weights)
+    result = nmt("rerank", lists, "--src", two_lines, "--weights", weights)
     assert result.code == 2
-    assert f"{lists}: expected lists of 2 lines, as in {two}, got lists of 1" in result.err
+    assert f"{lists}: expected lists of 2 lines, as in {two_lines}, got lists of 1" in result.err

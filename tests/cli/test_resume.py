@@ -23,7 +23,7 @@ END = settings(train__max_updates=12)
 
 
 def checkpoint(run: Path, update: int) -> tuple[bytes, ...]:
-    """Return the bytes of a run's weights, averages and moments after `update`, its last."""
+    """Return the weights, averages and moments of the last checkpoint, saved after `update`."""
     assert (run / "last").resolve().name == f"step_{update:08d}"
     return tuple(file.read_bytes() for file in sorted((run / "last").glob("*.safetensors")))
 
@@ -44,7 +44,7 @@ def test_resume_equals_uninterrupted_run(
 ) -> None:
     done(tiny.train(*flags, *END, run=tiny.folder / "whole"))
     uninterrupted = checkpoint(tiny.folder / "whole", 12)
-    # The stops lie inside an epoch of these many updates, at its end, and at a validation (4, 8).
+    # The stops are inside an epoch, at its end, and at validations (4 and 8).
     epochs = [
         json.loads(line)["epoch"]
         for line in (tiny.folder / "whole" / "metrics.jsonl").read_text().split("\n")[:-1]
@@ -68,7 +68,7 @@ def test_resume_twice_equals_uninterrupted_run(tiny: Tiny) -> None:
 
 
 def test_train_depends_on_dropout_and_seed(tiny: Tiny) -> None:
-    """Else the equalities above would say little."""
+    """Otherwise the tests of equal weights could not fail."""
     checkpoints = set()
     for name, flags in {
         "a": [],
@@ -96,7 +96,9 @@ def test_resume_of_finished_run_only_scores_it(tiny: Tiny) -> None:
 
 
 def test_resume_keeps_tokenizer_and_corpus(tiny: Tiny) -> None:
-    tiny.replace("type: char", "type: unigram")  # the size is left open, and found to be smaller
+    tiny.replace(
+        "type: char", "type: unigram"
+    )  # with the default vocabulary size, which this text cannot fill
     done(tiny.train())
     times = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
     result = done(tiny.train("--resume", *settings(train__max_updates=3)))
@@ -115,7 +117,7 @@ def test_resume_without_checkpoint_discards_metrics(tiny: Tiny) -> None:
 
 
 def test_resume_restores_checkpoint_being_replaced(tiny: Tiny) -> None:
-    """Killed between the removal of a checkpoint and the renaming of its second writing."""
+    """A kill can occur after a checkpoint was removed and before its replacement was renamed."""
     done(tiny.train(*settings(train__max_updates=4, train__validate_every=2)))
     last = (tiny.run / "last").resolve()
     best = (tiny.run / "best").resolve()
@@ -126,16 +128,16 @@ def test_resume_restores_checkpoint_being_replaced(tiny: Tiny) -> None:
 
 
 def test_resume_repairs_links_after_kill(tiny: Tiny) -> None:
-    """Killed between a checkpoint and the links to it."""
+    """A kill can occur after a checkpoint was saved and before the links point to it."""
     flags = settings(train__validate_every=2, train__max_updates=4, train__keep_last=2)
     done(tiny.train(*flags))
     links = [tiny.run / "best", tiny.run / "last"]
-    pointed = [link.resolve() for link in links]
+    targets = [link.resolve() for link in links]
     for link in links:
         link.unlink()
         link.symlink_to("checkpoints/step_00000000")
     done(tiny.train(*flags, "--resume"))
-    assert [link.resolve() for link in links] == pointed
+    assert [link.resolve() for link in links] == targets
 
 
 def test_resume_without_optimizer_state_names_file(tiny: Tiny) -> None:
@@ -147,7 +149,7 @@ def test_resume_without_optimizer_state_names_file(tiny: Tiny) -> None:
     assert f"error: {file}: no such file" in result.err
 
 
-# -- killed, in a process of its own ---------------------------------------------------------
+# -- killed in a separate process ------------------------------------------------------------
 
 
 def start(tiny: Tiny, *flags: str) -> subprocess.Popen[bytes]:
@@ -163,7 +165,7 @@ def start(tiny: Tiny, *flags: str) -> subprocess.Popen[bytes]:
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
-        assert process.poll() is None, "it ended before it was stopped"
+        assert process.poll() is None, "the process ended before the signal"
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
@@ -189,15 +191,15 @@ def test_resume_of_stopped_process_is_bit_exact(
         time.sleep(0.05)
         process.send_signal(number)
         assert process.stderr
-        said = process.stderr.read().decode()
+        stderr = process.stderr.read().decode()
         assert process.wait(30) == code
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     if saves:
-        update = int(said.rsplit("interrupted after update ", 1)[1].split(";")[0])
+        update = int(stderr.rsplit("interrupted after update ", 1)[1].split(";")[0])
         assert (tiny.run / "last").resolve().name == f"step_{update:08d}"
-        assert "--resume" in said.split("\n")[-2]
+        assert "--resume" in stderr.split("\n")[-2]
     assert not (tiny.run / "finished.json").exists()
-    newest = max((tiny.run / "checkpoints").glob("step_*"))  # which a kill can leave without a link
+    newest = max((tiny.run / "checkpoints").glob("step_*"))  # after a kill, no link may point to it
     stopped = int(newest.name.removeprefix("step_"))
     end = settings(train__max_updates=stopped + 5)
     resumed = done(tiny.train(*ADAM, *end, *settings(train__patience="null"), "--resume"))

@@ -14,7 +14,7 @@ MORE = ["--resume", *settings(train__max_updates=3)]
 
 
 @pytest.fixture
-def trained(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+def trained_run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     done(tiny.train())
     monkeypatch.chdir(tiny.folder)
     return tiny
@@ -25,55 +25,56 @@ def train(path: Path, *flags: str) -> Result:
 
 
 @pytest.mark.parametrize("name", ["", "config.yaml"])
-def test_train_with_a_run_folder_resumes_the_run(trained: Tiny, name: str) -> None:
-    result = done(train(trained.run / name, *MORE))
+def test_train_with_a_run_folder_resumes_the_run(trained_run: Tiny, name: str) -> None:
+    result = done(train(trained_run.run / name, *MORE))
     assert "resumed after update 2\n" in result.err
-    assert (trained.run / "last").resolve().name == "step_00000003"
-    assert not (trained.folder / "runs").exists()
+    assert (trained_run.run / "last").resolve().name == "step_00000003"
+    assert not (trained_run.folder / "runs").exists()
 
 
-def test_train_with_a_run_folder_without_resume_is_refused(trained: Tiny) -> None:
-    result = train(trained.run)
+def test_train_with_a_run_folder_without_resume_is_refused(trained_run: Tiny) -> None:
+    result = train(trained_run.run)
     assert result.code == 2
     assert (
-        f"error: {trained.run}: expected a new run folder, got one with a run (--resume"
+        f"error: {trained_run.run}: expected a new run folder, got one with a run (--resume"
         in result.err
     )
 
 
-def test_train_with_a_moved_run_folder_resumes_there(trained: Tiny) -> None:
-    """Also if `run` of its config names the folder that it had before."""
-    done(train(trained.run, *MORE, *settings(run=trained.run)))
-    moved = trained.folder / "moved"
-    shutil.copytree(trained.run, moved, symlinks=True)
+def test_train_with_a_moved_run_folder_resumes_there(trained_run: Tiny) -> None:
+    """The key `run` of its config may still name the earlier folder."""
+    done(train(trained_run.run, *MORE, *settings(run=trained_run.run)))
+    moved = trained_run.folder / "moved"
+    shutil.copytree(trained_run.run, moved, symlinks=True)
     for path in (moved, moved / "config.yaml"):
         done(train(path, "--resume", *settings(train__max_updates=4)))
     assert (moved / "last").resolve().name == "step_00000004"
-    assert (trained.run / "last").resolve().name == "step_00000003"
+    assert (trained_run.run / "last").resolve().name == "step_00000003"
 
 
-def test_train_with_run_flag_starts_another_run(trained: Tiny) -> None:
-    done(train(trained.run, "--run", str(trained.folder / "other")))
-    assert (trained.folder / "other" / "last").resolve().name == "step_00000002"
+def test_train_with_run_flag_starts_another_run(trained_run: Tiny) -> None:
+    done(train(trained_run.run, "--run", str(trained_run.folder / "other")))
+    assert (trained_run.folder / "other" / "last").resolve().name == "step_00000002"
 
 
-def test_train_config_of_a_project_uses_default_run_folder(trained: Tiny) -> None:
-    project = trained.folder / "project"
+def test_train_config_of_a_project_uses_default_run_folder(trained_run: Tiny) -> None:
+    project = trained_run.folder / "project"
     project.mkdir()
-    for file in (trained.config, trained.run / "config.yaml"):
+    for file in (trained_run.config, trained_run.run / "config.yaml"):
         shutil.copy(file, project / "config.yaml")
         before = (project / "config.yaml").read_bytes()
         absolute = settings(
-            data__train=f"[{trained.folder / 'train'}]", data__valid=trained.folder / "valid"
+            data__train=f"[{trained_run.folder / 'train'}]",
+            data__valid=trained_run.folder / "valid",
         )
         done(train(project / "config.yaml", *absolute, "--overwrite"))
-        assert (trained.folder / "runs" / "config" / "last").exists()
+        assert (trained_run.folder / "runs" / "config" / "last").exists()
         assert [path.name for path in project.iterdir()] == ["config.yaml"]
         assert (project / "config.yaml").read_bytes() == before
 
 
-def test_train_folder_without_run_is_refused(trained: Tiny) -> None:
-    project = trained.folder / "project"
+def test_train_folder_without_run_is_refused(trained_run: Tiny) -> None:
+    project = trained_run.folder / "project"
     project.mkdir()
     result = train(project)
     assert (result.code, result.err) == (
@@ -81,23 +82,25 @@ def test_train_folder_without_run_is_refused(trained: Tiny) -> None:
         f"error: {project}: expected a config (.yaml) or a run folder, got a folder without "
         "config.yaml\n",
     )
-    shutil.copy(trained.config, project / "config.yaml")
+    shutil.copy(trained_run.config, project / "config.yaml")
     result = train(project)
     assert result.code == 2
     assert f"not written by nmt (name the file, {project / 'config.yaml'})\n" in result.err
 
 
 @pytest.mark.parametrize("command", ["tokenizer", "prepare"])
-def test_stage_with_a_run_folder_uses_that_folder(trained: Tiny, command: str) -> None:
-    result = done(nmt(command, trained.run))
+def test_stage_with_a_run_folder_uses_that_folder(trained_run: Tiny, command: str) -> None:
+    result = done(nmt(command, trained_run.run))
     assert "tokenizer: unchanged, kept" in result.err
-    assert not (trained.folder / "runs").exists()
+    assert not (trained_run.folder / "runs").exists()
 
 
-def test_check_clean_and_show_accept_a_run_folder(trained: Tiny) -> None:
-    assert nmt("check", trained.run).out == nmt("check", trained.run / "config.yaml").out != ""
-    shown = done(nmt("config", "show", trained.run)).out
-    assert shown == (trained.run / "config.yaml").read_text()
+def test_check_clean_and_show_accept_a_run_folder(trained_run: Tiny) -> None:
+    assert (
+        nmt("check", trained_run.run).out == nmt("check", trained_run.run / "config.yaml").out != ""
+    )
+    output = done(nmt("config", "show", trained_run.run)).out
+    assert output == (trained_run.run / "config.yaml").read_text()
     clean = settings(data__clean="{copies: true}")
-    done(nmt("clean", trained.run, "-o", trained.folder / "cleaned", *clean))
-    assert (trained.folder / "cleaned.in").is_file()
+    done(nmt("clean", trained_run.run, "-o", trained_run.folder / "cleaned", *clean))
+    assert (trained_run.folder / "cleaned.in").is_file()

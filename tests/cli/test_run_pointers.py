@@ -1,4 +1,4 @@
-"""`best` and `last` as links, as files, as copies or left out: every command finds the model."""
+"""Commands find the model if `best` and `last` are links, files or copies, or are missing."""
 
 from __future__ import annotations
 
@@ -21,119 +21,127 @@ MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    """A finished run; copy it before you change it."""
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Train a run to its end; copy it before you change it."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
     done(tiny.train(*FLAGS))
     return tiny
 
 
 @pytest.fixture(scope="module")
-def resumed(trained: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run after two more updates."""
+def resumed_run(trained_run: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the run after two more updates."""
     run = tmp_path_factory.mktemp("resumed") / "run"
-    shutil.copytree(trained.run, run, symlinks=True)
-    done(trained.train("--resume", *MORE, run=run))
+    shutil.copytree(trained_run.run, run, symlinks=True)
+    done(trained_run.train("--resume", *MORE, run=run))
     return run
 
 
-def as_files(run: Path) -> None:
+def with_pointer_files(run: Path) -> None:
     for name in ("best", "last"):
         target = (run / name).readlink()
         (run / name).unlink()
         (run / name).write_text(f"{target}\n")
 
 
-def as_copies(run: Path) -> None:
+def with_copies(run: Path) -> None:
     for name in ("best", "last"):
         target = (run / name).resolve()
         (run / name).unlink()
         shutil.copytree(target, run / name)
 
 
-def as_only_copies(run: Path) -> None:
-    as_copies(run)
+def with_copies_only(run: Path) -> None:
+    with_copies(run)
     shutil.rmtree(run / "checkpoints")
 
 
-def left_out(run: Path) -> None:
+def without_pointers(run: Path) -> None:
     for name in ("best", "last"):
         (run / name).unlink()
 
 
-@pytest.fixture(params=[as_files, as_copies, as_only_copies, left_out])
-def copied(request: pytest.FixtureRequest, trained: Tiny, tmp_path: Path) -> Tiny:
-    """The run as another file system or program leaves it."""
+@pytest.fixture(params=[with_pointer_files, with_copies, with_copies_only, without_pointers])
+def copied_run(request: pytest.FixtureRequest, trained_run: Tiny, tmp_path: Path) -> Tiny:
+    """Return a copy of the run with pointers as other file systems or programs write them."""
     run = tmp_path / "copy"
-    shutil.copytree(trained.run, run, symlinks=True)
-    shape: Callable[[Path], None] = request.param
-    shape(run)
-    return Tiny(trained.folder, trained.config, run)
+    shutil.copytree(trained_run.run, run, symlinks=True)
+    change_pointers: Callable[[Path], None] = request.param
+    change_pointers(run)
+    return Tiny(trained_run.folder, trained_run.config, run)
 
 
-def test_commands_with_pointers_of_any_kind_find_the_model(copied: Tiny, trained: Tiny) -> None:
+def test_commands_with_pointers_of_any_kind_find_the_model(
+    copied_run: Tiny, trained_run: Tiny
+) -> None:
     text, test = (
         "1 2 3\n",
-        ["--src", trained.folder / "valid.in", "--ref", trained.folder / "valid.out"],
+        ["--src", trained_run.folder / "valid.in", "--ref", trained_run.folder / "valid.out"],
     )
-    expected = done(nmt("translate", "-m", trained.run, stdin=text)).out
-    assert done(nmt("translate", "-m", copied.run, stdin=text)).out == expected
-    assert package.load(copied.run).translate(["1 2 3"]) == [expected[:-1]]
-    scored = done(nmt("score", "-m", trained.run, *pair(trained))).out
-    assert done(nmt("score", "-m", copied.run, *pair(trained))).out == scored
-    best = (trained.run / "best").resolve().name
-    report = copied.folder / "report.json"
-    done(nmt("evaluate", copied.run, *test, "-o", report))
+    expected = done(nmt("translate", "-m", trained_run.run, stdin=text)).out
+    assert done(nmt("translate", "-m", copied_run.run, stdin=text)).out == expected
+    assert package.load(copied_run.run).translate(["1 2 3"]) == [expected[:-1]]
+    expected_scores = done(nmt("score", "-m", trained_run.run, *pair_flags(trained_run))).out
+    assert done(nmt("score", "-m", copied_run.run, *pair_flags(trained_run))).out == expected_scores
+    best = (trained_run.run / "best").resolve().name
+    report = copied_run.folder / "report.json"
+    done(nmt("evaluate", copied_run.run, *test, "-o", report))
     assert f'"{best}"' in report.read_text()
-    [line] = done(nmt("runs", copied.run, "--json")).lines
+    [line] = done(nmt("runs", copied_run.run, "--json")).lines
     assert '"state": "finished"' in line
-    done(nmt("average", copied.run, "-o", copied.run.parent / "mean"))
+    done(nmt("average", copied_run.run, "-o", copied_run.run.parent / "mean"))
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_evaluate_of_a_pointer_uses_its_checkpoint(copied: Tiny, trained: Tiny, name: str) -> None:
-    if not (copied.run / name).exists():
+def test_evaluate_of_a_pointer_uses_its_checkpoint(
+    copied_run: Tiny, trained_run: Tiny, name: str
+) -> None:
+    if not (copied_run.run / name).exists():
         pytest.skip("this copy has no pointers")
-    report = copied.run.parent / "report.json"
-    test = ["--src", trained.folder / "valid.in", "--ref", trained.folder / "valid.out"]
-    done(nmt("evaluate", copied.run / name, *test, "-o", report))
-    assert f'"{(trained.run / name).resolve().name}"' in report.read_text()
+    report = copied_run.run.parent / "report.json"
+    test = ["--src", trained_run.folder / "valid.in", "--ref", trained_run.folder / "valid.out"]
+    done(nmt("evaluate", copied_run.run / name, *test, "-o", report))
+    assert f'"{(trained_run.run / name).resolve().name}"' in report.read_text()
 
 
-def pair(tiny: Tiny) -> list[object]:
+def pair_flags(tiny: Tiny) -> list[object]:
     return ["--src", tiny.folder / "valid.in", "--tgt", tiny.folder / "valid.out"]
 
 
-def test_resume_with_pointers_of_any_kind_continues(copied: Tiny, resumed: Path) -> None:
-    done(copied.train("--resume", *MORE))
+def test_resume_with_pointers_of_any_kind_continues(copied_run: Tiny, resumed_run: Path) -> None:
+    done(copied_run.train("--resume", *MORE))
     for name in ("best", "last"):
-        assert (copied.run / name).is_symlink()
-        assert (copied.run / name).resolve().name == (resumed / name).resolve().name
+        assert (copied_run.run / name).is_symlink()
+        assert (copied_run.run / name).resolve().name == (resumed_run / name).resolve().name
         for part in ("model", "optimizer"):
             file = f"{part}.safetensors"
-            assert (copied.run / name / file).read_bytes() == (resumed / name / file).read_bytes()
+            assert (copied_run.run / name / file).read_bytes() == (
+                resumed_run / name / file
+            ).read_bytes()
 
 
-def test_resume_with_a_copy_that_differs_deletes_nothing(trained: Tiny, tmp_path: Path) -> None:
+def test_resume_with_a_copy_that_differs_deletes_nothing(trained_run: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "copy"
-    shutil.copytree(trained.run, run, symlinks=False)
-    shutil.copytree(trained.run / "checkpoints" / "step_00000002", run / "checkpoints" / "other")
-    step = (run / "checkpoints" / (trained.run / "last").resolve().name) / "model.safetensors"
+    shutil.copytree(trained_run.run, run, symlinks=False)
+    shutil.copytree(
+        trained_run.run / "checkpoints" / "step_00000002", run / "checkpoints" / "other"
+    )
+    step = (run / "checkpoints" / (trained_run.run / "last").resolve().name) / "model.safetensors"
     step.write_bytes(step.read_bytes()[:-1] + b"x")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    result = trained.train("--resume", *MORE, run=run)
+    result = trained_run.train("--resume", *MORE, run=run)
     assert result.code == 2
     assert "expected a link to a checkpoint or a copy of" in result.err
     for path, content in before.items():
         assert path.name == "train.log" or path.read_bytes() == content
 
 
-def test_train_folder_with_copied_checkpoint_is_refused(trained: Tiny, tmp_path: Path) -> None:
+def test_train_folder_with_copied_checkpoint_is_refused(trained_run: Tiny, tmp_path: Path) -> None:
     run = tmp_path / "copy"
     run.mkdir()
-    shutil.copy(trained.run / "config.yaml", run)
-    shutil.copytree(trained.run / "best", run / "best")
-    result = trained.train(run=run)
+    shutil.copy(trained_run.run / "config.yaml", run)
+    shutil.copytree(trained_run.run / "best", run / "best")
+    result = trained_run.train(run=run)
     assert result.code == 2
     assert "got one with a run" in result.err
 
@@ -141,16 +149,16 @@ def test_train_folder_with_copied_checkpoint_is_refused(trained: Tiny, tmp_path:
 @pytest.mark.parametrize("content", ["", "/etc/passwd", "../other", "checkpoints/step_1\nx"])
 @pytest.mark.parametrize("flag", ["--overwrite", "--resume"])
 def test_pointer_file_with_other_content_is_refused(
-    trained: Tiny, tmp_path: Path, content: str, flag: str
+    trained_run: Tiny, tmp_path: Path, content: str, flag: str
 ) -> None:
     run = tmp_path / "copy"
-    shutil.copytree(trained.run, run, symlinks=True)
+    shutil.copytree(trained_run.run, run, symlinks=True)
     (run / "best").unlink()
     (run / "best").write_text(content)
     result = nmt("translate", "-m", run, stdin="1\n")
     assert result.code == 2
     assert f"error: {run / 'best'}: expected the path of a checkpoint such as" in result.err
-    assert trained.train(flag, *MORE, run=run).code == 2
+    assert trained_run.train(flag, *MORE, run=run).code == 2
     assert (run / "best").read_text() == content
 
 

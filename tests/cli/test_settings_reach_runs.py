@@ -1,4 +1,4 @@
-"""Settings of every kind go the whole way: train, resume, translate, evaluate."""
+"""Settings of every kind work in all commands: train, resume, translate, evaluate."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def test_run_with_settings_resumes_translates_and_scores(
     tiny: Tiny, choice: dict[str, object]
 ) -> None:
     flags = [*settings(**choice), *settings(data__test=f"[{tiny.folder / 'valid'}]")]
-    trained = done(tiny.train(*flags))
+    training = done(tiny.train(*flags))
     resumed = done(tiny.train(*flags, *settings(train__max_updates=3), "--resume"))
     changes = [line for line in resumed.err.split("\n") if line.startswith("changed:")]
     assert changes == ["changed: train.max_updates: 2 -> 3"]
     limit = settings(decode__max_length_ratio=0.1)
-    translated = done(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
-    assert len(translated.lines) == 3
-    assert len(trained.lines) == 5
-    scores = done(nmt("evaluate", tiny.run)).lines[: len(trained.lines)]
-    assert [line.split()[0] for line in scores] == [line.split()[0] for line in trained.lines]
+    translation = done(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
+    assert len(translation.lines) == 3
+    assert len(training.lines) == 5
+    scores = done(nmt("evaluate", tiny.run)).lines[: len(training.lines)]
+    assert [line.split()[0] for line in scores] == [line.split()[0] for line in training.lines]
 
 
 def test_train_resume_translate_with_user_tokenizer_succeed(tiny: Tiny) -> None:
     done(nmt("tokenizer", tiny.config, "--run", tiny.folder / "first"))
-    own = settings(tokenizer__model=tiny.folder / "first" / "tokenizer.model")
-    done(tiny.train(*own))
+    flags = settings(tokenizer__model=tiny.folder / "first" / "tokenizer.model")
+    done(tiny.train(*flags))
     assert (tiny.run / "tokenizer.model").read_bytes() == (
         tiny.folder / "first" / "tokenizer.model"
     ).read_bytes()
-    resumed = done(tiny.train(*own, "--resume", *settings(train__max_updates=3)))
+    resumed = done(tiny.train(*flags, "--resume", *settings(train__max_updates=3)))
     assert "tokenizer: unchanged, kept" in resumed.err
     assert len(done(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1
 

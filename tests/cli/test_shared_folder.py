@@ -1,4 +1,4 @@
-"""Two processes do not train in one folder; what became of a process is seen afterwards."""
+"""Two processes cannot train in one folder, and `nmt runs` shows how a process ended."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.support.tiny_runs import Tiny
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
 
 
-def state(run: Path) -> dict[str, str]:
-    """Return what `nmt runs` says of a run."""
+def run_state(run: Path) -> dict[str, str]:
+    """Return the state of a run and its reason, as printed by `nmt runs`."""
     [line] = done(nmt("runs", run, "--json")).lines
     return {key: json.loads(line)[key] for key in ("state", "why")}
 
@@ -32,16 +32,16 @@ def test_train_locked_folder_is_refused_until_holder_is_killed(tiny: Tiny) -> No
             assert result.code == 2
             assert f"error: {tiny.run}: process {process.pid} on " in result.err
             assert "is training in it; wait for its end, or name another" in result.err
-        assert state(tiny.run)["state"] == "running"
+        assert run_state(tiny.run)["state"] == "running"
         process.kill()
         process.wait(30)
-    found = state(tiny.run)
-    assert found["state"] == "stopped"
-    assert found["why"].startswith(f"process {process.pid} on ")
-    assert "was killed, --resume continues after update " in found["why"]
+    summary = run_state(tiny.run)
+    assert summary["state"] == "stopped"
+    assert summary["why"].startswith(f"process {process.pid} on ")
+    assert "was killed, --resume continues after update " in summary["why"]
     update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
     done(tiny.train("--resume", *settings(train__max_updates=update + 1)))
-    assert state(tiny.run)["state"] == "finished"
+    assert run_state(tiny.run)["state"] == "finished"
     assert not (tiny.run / "train.lock").exists()
 
 
@@ -49,21 +49,21 @@ def test_runs_failed_training_is_listed_until_overwritten(tiny: Tiny) -> None:
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     result = tiny.train(*flags, *settings(train__max_updates=50))
     assert result.code == 2
-    found = state(tiny.run)
-    assert found["state"] == "failed"
-    assert f"error: {found['why']}\n" in result.err
+    summary = run_state(tiny.run)
+    assert summary["state"] == "failed"
+    assert f"error: {summary['why']}\n" in result.err
     done(tiny.train("--overwrite"))
-    assert state(tiny.run)["state"] == "finished"
+    assert run_state(tiny.run)["state"] == "finished"
 
 
 def test_runs_finished_run_after_refusal_stays_finished(tiny: Tiny) -> None:
     done(tiny.train())
     assert tiny.train("--resume", *settings(model__d_hidden=16)).code == 2
-    assert state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}
+    assert run_state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}
 
 
 def test_dry_run_releases_the_folder(tiny: Tiny) -> None:
     done(tiny.train("--dry-run"))
     assert not tiny.run.exists()
     done(tiny.train())
-    assert state(tiny.run)["state"] == "finished"
+    assert run_state(tiny.run)["state"] == "finished"

@@ -1,4 +1,4 @@
-"""Every config in configs/ loads, and trains when it is made short and narrow."""
+"""Every config in configs/ loads, and trains with fewer steps and smaller layers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SHORT = settings(
     data__test="[]",
     decode__beam_size=2,
 )
-FETCHED = ROOT / "data" / "multi30k"
-"""Text that a script fetches; all other text that a config names must be in the repository."""
+DOWNLOADED = ROOT / "data" / "multi30k"
+"""Text that a script downloads; all other text of the configs must be in the repository."""
 
 
 def test_shipped_configs_exist() -> None:
@@ -42,13 +42,13 @@ def test_shipped_configs_exist() -> None:
 def test_shipped_config_text_exists_or_is_downloadable(file: Path) -> None:
     config = load_config(file)
     data = config.data
-    for one in (*data.train, *data.valid_sets(), *data.test):
-        for file in (file for part in text_set_files(one, data) for file in part):
-            text = file.resolve()
-            assert text.is_file() or text.is_relative_to(FETCHED), text
+    for text_set in (*data.train, *data.valid_sets(), *data.test):
+        for path in (path for part in text_set_files(text_set, data) for path in part):
+            text = path.resolve()
+            assert text.is_file() or text.is_relative_to(DOWNLOADED), text
 
 
-def stand_in(config: Config, folder: Path) -> list[str]:
+def write_replacement_text(config: Config, folder: Path) -> list[str]:
     """Write short text in the languages of `config` and return the settings that name it."""
     strings = digit_strings(60, seed=9)
     for name, part in (("train", strings[10:]), ("valid", strings[:10])):
@@ -62,10 +62,10 @@ def stand_in(config: Config, folder: Path) -> list[str]:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_shipped_config_shortened_trains_and_translates(file: Path, tmp_path: Path) -> None:
     config = load_config(file)
-    flags = [*NARROW[config.model.arch], *SHORT, *stand_in(config, tmp_path)]
+    flags = [*NARROW[config.model.arch], *SHORT, *write_replacement_text(config, tmp_path)]
     if config.is_explicit("tokenizer.vocab_size"):
         flags += settings(tokenizer__vocab_size=340)
     assert not isinstance(config.tokenizer.model, Path | FilePair)
     done(nmt("train", file, "--run", tmp_path / "run", "--device", "cpu", *flags))
-    translated = nmt("translate", "-m", tmp_path / "run", "--device", "cpu", stdin=b"1 2\n\n3\n")
-    assert len(done(translated).lines) == 3
+    translation = nmt("translate", "-m", tmp_path / "run", "--device", "cpu", stdin=b"1 2\n\n3\n")
+    assert len(done(translation).lines) == 3

@@ -37,11 +37,11 @@ def command(tiny: Tiny, launch: list[str], *arguments: str) -> list[str]:
 
 @contextmanager
 def running_job(
-    line: list[str], within: list[str] | None = None
+    line: list[str], prefix: list[str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a job; kill all its processes after the block."""
     job = subprocess.Popen(
-        [*(within or []), *line],
+        [*(prefix or []), *line],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -80,7 +80,7 @@ def test_torchrun_killed_rank_ends_job_with_its_name(tiny: Tiny) -> None:
     cause = err[err.index("Root Cause") :]
     assert "rank      : 1 " in cause
     assert "Signal 9" in cause
-    assert "nmt/training" not in err, "a traceback of ours"
+    assert "nmt/training" not in err, "expected no traceback"
 
 
 def test_torchrun_signal_saves_checkpoint(tiny: Tiny) -> None:
@@ -164,15 +164,15 @@ def test_translate_interrupted_parts_are_reused(
     parts.clear()
     assert nmt("translate", *flags).code == 130
     monkeypatch.setattr(translation_job.TranslationJob, "translate", real)
-    (folder / "00000").write_bytes(b"of another way\n")
+    (folder / "00000").write_bytes(b"of other settings\n")
     done(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
-    assert b"another way" not in out.read_bytes()
+    assert b"other settings" not in out.read_bytes()
 
     folder.mkdir()
     (folder / "thesis.txt").write_text("mine")
-    refused = nmt("translate", *flags)
-    assert refused.code == 2
-    assert "out.parts: expected no folder" in refused.err
+    refusal = nmt("translate", *flags)
+    assert refusal.code == 2
+    assert "out.parts: expected no folder" in refusal.err
     assert (folder / "thesis.txt").read_text() == "mine"
 
 
@@ -213,23 +213,23 @@ def test_torchrun_two_hosts_restart_and_finish(tiny: Tiny) -> None:
             ip("-n", name, "address", "add", f"{address}/24", "dev", f"{name}0")
             ip("-n", name, "link", "set", f"{name}0", "up")
             ip("-n", name, "link", "set", "lo", "up")
-        meet = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
-        meet += ["--rdzv-endpoint", f"{hosts['nmt-a']}:29531", "--max-restarts", "1"]
+        rendezvous = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+        rendezvous += ["--rdzv-endpoint", f"{hosts['nmt-a']}:29531", "--max-restarts", "1"]
         lines = {
             name: command(
                 tiny,
-                [*meet, "--local-addr", address, "--rdzv-conf", f"is_host={name == 'nmt-a'}"],
+                [*rendezvous, "--local-addr", address, "--rdzv-conf", f"is_host={name == 'nmt-a'}"],
                 *("--set", "train.max_updates=150"),
             )
             for name, address in hosts.items()
         }
-        inside = {
+        prefixes = {
             name: ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}0"]
             for name in hosts
         }
         with (
-            running_job(lines["nmt-a"], inside["nmt-a"]) as first,
-            running_job(lines["nmt-b"], inside["nmt-b"]) as second,
+            running_job(lines["nmt-a"], prefixes["nmt-a"]) as first,
+            running_job(lines["nmt-b"], prefixes["nmt-b"]) as second,
         ):
             wait_for(tiny.run / "last", first)
             os.kill(rank_processes(second)[0], signal.SIGKILL)

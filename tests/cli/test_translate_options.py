@@ -141,12 +141,12 @@ def test_translate_column_appends_the_translation(digits: Digits) -> None:
         "8\t4 5\t\t5 4",
         "\t",
     ]
-    scored = translate_lines(digits.run, table[:1], "--column", 2, "--scores")[0].split("\t")
-    assert scored[:3] == ["7", "1 2 3", "x"]
-    assert float(scored[3]) < 0
-    refused = nmt("translate", "-m", digits.run, "--column", 4, stdin="a\tb\tc\n")
-    assert refused.code == 2
-    assert "stdin:1: expected 4 tab-separated columns, got 3" in refused.err
+    cells = translate_lines(digits.run, table[:1], "--column", 2, "--scores")[0].split("\t")
+    assert cells[:3] == ["7", "1 2 3", "x"]
+    assert float(cells[3]) < 0
+    refusal = nmt("translate", "-m", digits.run, "--column", 4, stdin="a\tb\tc\n")
+    assert refusal.code == 2
+    assert "stdin:1: expected 4 tab-separated columns, got 3" in refusal.err
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_translate_confidence_and_review_find_bad_line(digits: Digits) -> None:
     assert all(float(row[1]) <= float(row[0]) <= 0 for row in rows)
     assert all(0 <= float(row[2]) <= 1 for row in rows[:-1])
     assert rows[-1][2:] == ["-", "-", ""]
-    _, listed = result.err.split("the least trusted lines, the worst first:\n")
-    entries = listed.strip("\n").split("\n")
+    _, review = result.err.split("the least trusted lines, the worst first:\n")
+    entries = review.strip("\n").split("\n")
     assert len(entries) == 6
     assert "line 21" in entries[0], "the line of letters, which are not in the training text"
     assert entries[1].strip() == lines[20]
@@ -267,9 +267,9 @@ def test_ctranslate2_unsupported_features_are_refused() -> None:
 
 
 def test_translate_ctranslate2_options_are_checked_first(digits: Digits) -> None:
-    refused = nmt("translate", "-m", digits.run, "--engine", "ctranslate2", "--protect", stdin=None)
-    assert refused.code == 2
-    assert "error: --protect: expected --engine nmt, got --engine ctranslate2" in refused.err
+    refusal = nmt("translate", "-m", digits.run, "--engine", "ctranslate2", "--protect", stdin=None)
+    assert refusal.code == 2
+    assert "error: --protect: expected --engine nmt, got --engine ctranslate2" in refusal.err
 
 
 def test_translate_phrases_of_a_blank_line_are_missing(digits: Digits) -> None:

@@ -131,11 +131,13 @@ def test_translate_progress_is_shown_on_terminals_only(tmp_path: Path) -> None:
         os.close(stderr)
         assert job.stdout
         assert job.stdout.read().decode() == quiet.stdout, "stdout contains no progress bar"
-    shown = b""
+    terminal_output = b""
     with suppress(OSError):  # the end of a pseudo-terminal
         while block := os.read(terminal, 4096):
-            shown += block
+            terminal_output += block
     os.close(terminal)
-    assert b"/100" in shown
-    assert b"lines/s" in shown
-    assert shown.rstrip(b"\r").split(b"\r")[-1].strip() == b"", "the bar is cleared at the end"
+    assert b"/100" in terminal_output
+    assert b"lines/s" in terminal_output
+    assert terminal_output.rstrip(b"\r").split(b"\r")[-1].strip() == b"", (
+        "the bar is cleared at the end"
+    )

@@ -1,4 +1,4 @@
-"""Results are printed before files are written; a file that was not asked for is not needed."""
+"""Commands print results before they write files, and only warn about optional files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.tiny_runs import Digits, Tiny
 
 @pytest.fixture
 def run(digits: Digits, tmp_path: Path) -> Path:
-    """A copy of the run."""
+    """Return a copy of the run."""
     return Path(shutil.copytree(digits.run, tmp_path / "run", symlinks=True))
 
 
 @contextmanager
-def failing(*names: str, code: int = errno.EROFS) -> Iterator[None]:
-    """Let every write to a file of these names fail as on a read-only file system."""
+def failing_writes(*names: str, code: int = errno.EROFS) -> Iterator[None]:
+    """Raise `code` at every write to a file with one of these names."""
 
     def strike(step: str) -> None:
         if step.startswith("before ") and any(f"/.{name}." in step for name in names):
@@ -35,17 +35,17 @@ def failing(*names: str, code: int = errno.EROFS) -> Iterator[None]:
         yield
 
 
-def evaluated(run: Path, *flags: object) -> Result:
+def evaluate(run: Path, *flags: object) -> Result:
     return nmt("evaluate", run, *flags)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_evaluate_of_a_read_only_run_prints_its_table(run: Path, code: int) -> None:
-    expected = done(evaluated(run)).out
+    expected = done(evaluate(run)).out
     report = run / "report.json"
     before = report.read_bytes()
-    with failing("report.json", code=code):
-        result = done(evaluated(run))
+    with failing_writes("report.json", code=code):
+        result = done(evaluate(run))
     assert result.out == expected
     assert f"warning: {report} was not written: " in result.err
     assert report.read_bytes() == before
@@ -56,34 +56,34 @@ def test_evaluate_with_an_outward_report_link_keeps_its_target(run: Path, tmp_pa
     mine.write_text("keep me")
     (run / "report.json").unlink(missing_ok=True)
     (run / "report.json").symlink_to(mine)
-    result = done(evaluated(run))
+    result = done(evaluate(run))
     assert "leads out of the run folder" in result.err
     assert mine.read_text() == "keep me"
 
 
 def test_evaluate_prints_before_an_output_fails(run: Path, tmp_path: Path) -> None:
-    expected = done(evaluated(run)).out
-    page, other = tmp_path / "page.html", tmp_path / "page.md"
-    with failing("page.html"):
-        result = evaluated(run, "--html", page, "--markdown", other)
+    expected = done(evaluate(run)).out
+    page, markdown_page = tmp_path / "page.html", tmp_path / "page.md"
+    with failing_writes("page.html"):
+        result = evaluate(run, "--html", page, "--markdown", markdown_page)
     assert result.code == 2
     assert result.out == expected
     assert f"error: {page}: Read-only file system" in result.err
-    assert other.is_file()
+    assert markdown_page.is_file()
     assert not page.exists()
 
 
 def test_train_with_unwritable_report_and_card_prints_scores(tiny: Tiny) -> None:
     tiny.replace("  valid: valid\n", "  valid: valid\n  test: [valid]\n")
     expected = done(tiny.train()).out
-    with failing("report.json", "README.md"):
+    with failing_writes("report.json", "README.md"):
         result = done(tiny.train("--overwrite"))
     assert result.out == expected
     for name in ("report.json", "README.md"):
         assert f"warning: {tiny.run / name} was not written: " in result.err
 
 
-@pytest.mark.parametrize("place", ["file/below", "folder", "input", "read-only/a"])
+@pytest.mark.parametrize("output", ["file/below", "folder", "input", "read-only/a"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -99,7 +99,7 @@ def test_train_with_unwritable_report_and_card_prints_scores(tiny: Tiny) -> None
     ],
 )
 def test_command_unwritable_output_is_refused_first(
-    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, place: str
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, output: str
 ) -> None:
     for name in ("input", "file"):
         (tmp_path / name).write_text("1 2\n")
@@ -112,7 +112,7 @@ def test_command_unwritable_output_is_refused_first(
     monkeypatch.setattr(
         "nmt.decoding.loading.read_verified", lambda *_: pytest.fail("work has begun")
     )
-    values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / place}
+    values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / output}
     result = nmt(*(values.get(word, word) for word in command.split()))
     assert result.code == 2
     flag = command.split()[-2]

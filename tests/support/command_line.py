@@ -17,12 +17,12 @@ import torch
 from nmt.cli.app import main
 
 NMT = [sys.executable, "-m", "nmt"]
-"""The command line of a process of its own."""
+"""The command that starts nmt in a new process."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: exit code, stdout, stderr."""
+    """Exit code, stdout and stderr of a command."""
 
     code: int
     out: str
@@ -36,7 +36,7 @@ class Result:
 
 
 def nmt(*arguments: object, stdin: str | bytes = b"") -> Result:
-    """Run a command in this process; an exception that is not an exit comes through."""
+    """Run a command in this process; exceptions other than SystemExit propagate."""
     raw = stdin.encode() if isinstance(stdin, str) else stdin
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
     code = 0
@@ -60,7 +60,7 @@ def nmt(*arguments: object, stdin: str | bytes = b"") -> Result:
 
 
 def done(result: Result) -> Result:
-    """Return the result of a command that succeeded; else fail, and show what it said."""
+    """Return the result of a command that succeeded; otherwise fail with its stderr."""
     assert result.code == 0, result.err
     return result
 
@@ -76,14 +76,14 @@ def translate_lines(run: Path, lines: list[str], *flags: object) -> list[str]:
 def in_process_of_its_own(
     *arguments: object, stdin: bytes = b"", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a process of its own to its end."""
+    """Run a command in a new process until it ends."""
     return subprocess.run(
         [*NMT, *map(str, arguments)], input=stdin, capture_output=True, cwd=cwd, env=environment()
     )
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a process of its own: one thread, output as it comes."""
+    """Return the environment of a new process: one thread, unbuffered output."""
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -97,7 +97,7 @@ def settings(**values: object) -> list[str]:
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> Path:
-    """Write lines, each ended by LF, with the folders above; return the file."""
+    """Write lines that end in LF, and create the parent folders; return the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes("".join(f"{line}\n" for line in lines).encode())
     return file

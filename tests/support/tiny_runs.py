@@ -11,19 +11,19 @@ from tests.support.command_line import Result, nmt, write_lines, write_pairs
 
 @dataclass(frozen=True)
 class Digits:
-    """A model that reverses strings of digits, and text that it never saw."""
+    """A model that reverses strings of digits, and text that is not in its training text."""
 
     run: Path
     config: Path
     src: list[str]
     ref: list[str]
     training: Result
-    """What `nmt train` printed."""
+    """The result of `nmt train`."""
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """A config whose updates take milliseconds: 8 batches an epoch, dropout on."""
+    """A config with updates of milliseconds: 8 batches per epoch, with dropout."""
 
     folder: Path
     config: Path
@@ -77,7 +77,7 @@ def make_tiny(folder: Path) -> Tiny:
 
 
 def make_exportable(folder: Path) -> Tiny:
-    """Write the same with a model that other engines know too."""
+    """Write the same text and config with a model that other engines support."""
     tiny = make_tiny(folder)
     model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
     tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
