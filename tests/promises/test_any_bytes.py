@@ -14,7 +14,7 @@ from nmt.data.text import reader
 from nmt.errors import EXIT_USER_ERROR
 from tests.support.promises.fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
 
-FEW = {
+QUICK = {
     "deadline": None,
     "derandomize": True,
     "database": None,
@@ -25,36 +25,38 @@ valid_line = odd_line.map(lambda raw: raw.decode(errors="replace").encode())
 lines = st.lists(valid_line, min_size=1, max_size=6)
 
 
-def joined(lines: list[bytes]) -> bytes:
+def join_lines(lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
 @pytest.mark.parametrize("policy", ["error", "replace", "skip"])
-@settings(max_examples=8, **FEW)  # type: ignore[arg-type]
-@given(drawn=st.lists(odd_line, max_size=6), arch=st.sampled_from(["rnn", "transformer"]))
+@settings(max_examples=8, **QUICK)  # type: ignore[arg-type]
+@given(input_lines=st.lists(odd_line, max_size=6), arch=st.sampled_from(["rnn", "transformer"]))
 def test_translate_any_bytes_gives_one_line_per_line(
-    ground: Ground, policy: str, drawn: list[bytes], arch: str
+    ground: Ground, policy: str, input_lines: list[bytes], arch: str
 ) -> None:
     """Blank lines stay blank; the policy decides about invalid UTF-8."""
-    broken = [not_utf8(line, first=i == 0) for i, line in enumerate(drawn)]
-    result = judge(["translate", "-m", arch, "--invalid", policy], joined(drawn), ground.folder)
-    if policy == "error" and any(broken):
+    invalid = [is_invalid_utf8(line, first=i == 0) for i, line in enumerate(input_lines)]
+    result = judge(
+        ["translate", "-m", arch, "--invalid", policy], join_lines(input_lines), ground.folder
+    )
+    if policy == "error" and any(invalid):
         assert result.code == EXIT_USER_ERROR
-        assert f"stdin:{broken.index(True) + 1}: expected UTF-8" in result.err
+        assert f"stdin:{invalid.index(True) + 1}: expected UTF-8" in result.err
         return
     assert result.code == 0, result.err
-    answers = result.out.split(b"\n")[:-1]
-    assert len(answers) == len(drawn)
-    for line, answer, bad in zip(drawn, answers, broken, strict=True):
-        if policy == "skip" and bad:
-            assert answer == b""
-        if not bad and not line.decode().strip():
-            assert answer == b""
-    counted = f"warning: {sum(broken)} lines were not UTF-8" in result.err
-    assert counted == any(broken)
+    translations = result.out.split(b"\n")[:-1]
+    assert len(translations) == len(input_lines)
+    for line, translation, is_invalid in zip(input_lines, translations, invalid, strict=True):
+        if policy == "skip" and is_invalid:
+            assert translation == b""
+        if not is_invalid and not line.decode().strip():
+            assert translation == b""
+    has_warning = f"warning: {sum(invalid)} lines were not UTF-8" in result.err
+    assert has_warning == any(invalid)
 
 
-def not_utf8(line: bytes, first: bool) -> bool:
+def is_invalid_utf8(line: bytes, first: bool) -> bool:
     try:
         (line.removeprefix(reader.BOM) if first else line).decode()
     except UnicodeDecodeError:
@@ -62,36 +64,36 @@ def not_utf8(line: bytes, first: bool) -> bool:
     return False
 
 
-@settings(max_examples=6, **FEW)  # type: ignore[arg-type]
+@settings(max_examples=6, **QUICK)  # type: ignore[arg-type]
 @given(src=lines, arch=st.sampled_from(["rnn", "transformer"]), data=st.data())
-def test_commands_with_both_sides_keep_lines(
+def test_score_align_check_evaluate_any_bytes_keep_lines(
     ground: Ground, src: list[bytes], arch: str, data: st.DataObject
 ) -> None:
-    """Of N pairs score and align put out N lines, check and evaluate count N."""
+    """For N pairs, score and align write N lines, and check and evaluate count N pairs."""
     tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
     for name, side in (("odd.in", src), ("odd.out", tgt)):
-        (ground.folder / name).write_bytes(joined(side))
-    both = ["--src", "odd.in", "--tgt", "odd.out", "-m", arch]
+        (ground.folder / name).write_bytes(join_lines(side))
+    flags = ["--src", "odd.in", "--tgt", "odd.out", "-m", arch]
     for command in ("score", "align"):
-        result = judge([command, *both], b"", ground.folder)
+        result = judge([command, *flags], b"", ground.folder)
         assert (result.code, result.out.count(b"\n")) == (0, len(src)), result.err
     result = judge(["check", "odd.in", "odd.out", "--json"], b"", ground.folder)
     assert json.loads(result.out)["sets"][0]["lines"] == [len(src)] * 2
-    scored = ["evaluate", arch, "--src", "odd.in", "--ref", "odd.out", "-o", "report.json"]
-    result = judge(scored, b"", ground.folder)
+    evaluate = ["evaluate", arch, "--src", "odd.in", "--ref", "odd.out", "-o", "report.json"]
+    result = judge(evaluate, b"", ground.folder)
     assert result.code == 0, result.err
     report = json.loads((ground.folder / "report.json").read_text())
     assert [systems["lines"] for systems in report["test_sets"].values()] == [len(src)]
 
 
-@settings(max_examples=6, **FEW)  # type: ignore[arg-type]
+@settings(max_examples=6, **QUICK)  # type: ignore[arg-type]
 @given(src=lines, data=st.data())
 def test_clean_any_bytes_keeps_or_drops_each_line(
     ground: Ground, src: list[bytes], data: st.DataObject
 ) -> None:
     tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
     for name, side in (("odd.in", src), ("odd.out", tgt)):
-        (ground.folder / name).write_bytes(joined(side))
+        (ground.folder / name).write_bytes(join_lines(side))
     flags = ["--set", "data.train=[odd]", "--set", "data.clean.max_words=2"]
     result = judge(["clean", "rnn.yaml", "-o", "kept", *flags], b"", ground.folder)
     assert result.code == 0, result.err
@@ -104,15 +106,15 @@ def test_clean_any_bytes_keeps_or_drops_each_line(
 
 @pytest.mark.parametrize("sign", [s.encode() for s in SEPARATORS])
 def test_explain_any_bytes_shows_each_line_once(ground: Ground, sign: bytes) -> None:
-    stdin = joined([b"1 2", b"3" + sign + b"4", b"5"])
+    stdin = join_lines([b"1 2", b"3" + sign + b"4", b"5"])
     result = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
     assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
 
 
 @pytest.mark.slow
 def test_translate_megabyte_line_gives_one_line(ground: Ground) -> None:
-    """Here a million tokens; tests/cli/test_line_counts.py has one of fewer in every run."""
-    stdin = joined([b"1 2", b"1 2 " * 2**18, b"3"])
+    """The line has a million tokens. tests/cli/test_line_counts.py has a shorter long line."""
+    stdin = join_lines([b"1 2", b"1 2 " * 2**18, b"3"])
     quick = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
     result = ended(["translate", "-m", "rnn", *quick], stdin, ground.folder, limit=300)
     assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
@@ -122,7 +124,7 @@ def test_read_lines_endless_line_is_refused(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
-    result = judge(["translate", "-m", "rnn"], joined([b"1", b"2 " * 600]), ground.folder)
+    result = judge(["translate", "-m", "rnn"], join_lines([b"1", b"2 " * 600]), ground.folder)
     assert result.code == EXIT_USER_ERROR
     assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in result.err
 
@@ -145,8 +147,8 @@ def test_read_lines_memory_is_independent_of_text_size() -> None:
         assert child.stdin is not None
         for _ in range(megabytes):
             child.stdin.write((b"x" * 1023 + b"\n") * 1024)
-        said, _ = child.communicate()
-        count, peak = map(int, said.split())
+        output, _ = child.communicate()
+        count, peak = map(int, output.split())
         assert count == 1024 * megabytes
         peaks.append(peak)
     unit = 1024 if sys.platform == "linux" else 1

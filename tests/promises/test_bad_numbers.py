@@ -64,11 +64,11 @@ def records(trainer: Trainer) -> list[dict[str, Any]]:
 def test_skipped_step_leaves_state_unchanged(
     make: Make, how: str, optimizer: str, bad: int
 ) -> None:
-    """Weights, moments and counters are those of a run without that batch, bit for bit."""
+    """Weights and moments equal those of a run without that batch, bit for bit."""
     flags = {**FLAGS, "train__optimizer": optimizer, "train__lr": 0.01}
-    poisoned, without = make("poisoned", "luong", **flags), make("without", "luong", **flags)
+    poisoned, reference = make("poisoned", "luong", **flags), make("without", "luong", **flags)
     poison(poisoned, how, lambda number: number == bad)
-    window = without.batch_stream.first_window
+    window = reference.batch_stream.first_window
     for number, batch in enumerate(window.batches[:5], 1):
         before = weights_and_moments(poisoned)
         _, norm = poisoned.train_step(poisoned.micro_batcher.build(window.pairs, batch))
@@ -78,10 +78,10 @@ def test_skipped_step_leaves_state_unchanged(
             if number > 1:
                 assert all(map(torch.equal, before, weights_and_moments(poisoned)))
             continue
-        without.train_step(without.micro_batcher.build(window.pairs, batch))
-    found, expected = weights_and_moments(poisoned), weights_and_moments(without)
-    assert len(found) == len(expected)
-    assert all(map(torch.equal, found, expected))
+        reference.train_step(reference.micro_batcher.build(window.pairs, batch))
+    tensors, expected = weights_and_moments(poisoned), weights_and_moments(reference)
+    assert len(tensors) == len(expected)
+    assert all(map(torch.equal, tensors, expected))
 
 
 @pytest.mark.parametrize("how", ["loss nan", "loss inf", "gradient nan"])
@@ -92,8 +92,8 @@ def test_skipped_step_is_counted_but_not_in_the_loss(make: Make, how: str) -> No
     trainer.train(validate)
     (record,) = records(trainer)
     assert record["skipped"] == 2
-    said = trainer.run.log.read_text()
-    assert "warning: skipped 2 updates with NaN or inf in the gradient: 2, 5\n" in said
+    log = trainer.run.log.read_text()
+    assert "warning: skipped 2 updates with NaN or inf in the gradient: 2, 5\n" in log
     assert trainer.state.step == 6
     total = tokens = 0.0
     for number, batch in enumerate(plain.batch_stream.first_window.batches[:6], 1):
@@ -123,13 +123,13 @@ def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, n
     trainer.train_step = recorded_step  # type: ignore[method-assign]
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
-    said = str(caught.value)
-    assert f"{MAX_SKIPPED_STEPS} updates in a row" in said
-    assert f"In update {end} {name} was the first" in said
+    message = str(caught.value)
+    assert f"{MAX_SKIPPED_STEPS} updates in a row" in message
+    assert f"In update {end} {name} was the first" in message
     last = batches[-1]
     rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
     assert len(rows) > 2
-    assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows))
+    assert sorted(texts_at(message)) == sorted(trainer.corpus.lines_at("src", rows))
 
 
 def test_train_nan_weights_are_named(make: Make) -> None:
@@ -144,9 +144,9 @@ def test_spike_warning_names_first_lines(make: Make) -> None:
     window = (trainer := make("run", "luong", **FLAGS)).batch_stream.first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
     rows = np.unique(window.pairs.corpus_rows(batch.rows))
-    said = describe_lines(trainer.corpus, window.pairs, batch, max_lines=2)
-    assert said.endswith(f" and {len(rows) - 2} more")
-    assert sorted(texts_at(said)) == sorted(trainer.corpus.lines_at("src", rows[:2]))
+    message = describe_lines(trainer.corpus, window.pairs, batch, max_lines=2)
+    assert message.endswith(f" and {len(rows) - 2} more")
+    assert sorted(texts_at(message)) == sorted(trainer.corpus.lines_at("src", rows[:2]))
 
 
 def texts_at(message: str) -> list[str]:
@@ -167,17 +167,17 @@ def test_train_fewer_skipped_steps_continues(make: Make) -> None:
 
 @pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) -> None:
-    """Its bad loss is skipped on both; a signal that it gets in a validation saves both."""
+    """Both ranks skip a bad loss of one rank, and both save if one gets a signal."""
     job = ["-m", "tests.support.promises.bad_numbers_job", str(tmp_path), parallel]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *launch, *job],
         timeout=120,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert ran.returncode == 0, ran.stderr
+    assert process.returncode == 0, process.stderr
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
     assert first["norms"] == second["norms"]
@@ -188,37 +188,42 @@ def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) ->
     for record in (first, second):
         assert record["reason"] is None
         assert (record["signal"], record["last"]) == (10, "step_00000005")
-        assert record["left"], "it did all of its share"
+        assert record["ended_early"], "the rank finished its part of the validation"
 
 
 # -- loss spikes -------------------------------------------------------------------------------
 
 
-def done(number: int, loss: float) -> CompletedStep:
+def completed_step(number: int, loss: float) -> CompletedStep:
     return CompletedStep(number, None, None, 10, loss, 1.0)  # type: ignore[arg-type]
 
 
 def spikes_of(losses: list[float], warmup: int = 0) -> list[int]:
     monitor = SpikeDetector(warmup)
-    return [each.step for each in monitor.find_spikes(done(i, x) for i, x in enumerate(losses, 1))]
+    return [
+        step.step
+        for step in monitor.find_spikes(completed_step(i, x) for i, x in enumerate(losses, 1))
+    ]
 
 
-def with_loss(deviation: float, loss: float, at: int) -> list[float]:
-    """Return 200 losses of 5, alternately plus and minus `deviation`, and one more as step `at`."""
+def losses_with_outlier(deviation: float, loss: float, step: int) -> list[float]:
+    """Return 200 losses, alternately 5 +- `deviation`, and insert `loss` as step `step`."""
     losses = [5 + deviation * (-1) ** i for i in range(200)]
-    return [*losses[: at - 1], loss, *losses[at - 1 :]]
+    return [*losses[: step - 1], loss, *losses[step - 1 :]]
 
 
 def test_spike_needs_two_nats_above_median() -> None:
-    assert spikes_of(with_loss(0.1, 7.2, at=150)) == [150]
-    assert spikes_of(with_loss(0.1, 6.8, at=150)) == [], "20 deviations, but no large jump"
-    assert spikes_of(with_loss(0.1, -1000.0, at=150)) == []
+    assert spikes_of(losses_with_outlier(0.1, 7.2, step=150)) == [150]
+    assert spikes_of(losses_with_outlier(0.1, 6.8, step=150)) == [], (
+        "20 deviations, but no large jump"
+    )
+    assert spikes_of(losses_with_outlier(0.1, -1000.0, step=150)) == []
 
 
 def test_spike_needs_six_deviations_above_median() -> None:
     deviation = 1.4826 * 0.5
-    assert spikes_of(with_loss(0.5, 5 + 5.3 * deviation, at=150)) == []
-    assert spikes_of(with_loss(0.5, 5.5 + 6.1 * deviation, at=150)) == [150]
+    assert spikes_of(losses_with_outlier(0.5, 5 + 5.3 * deviation, step=150)) == []
+    assert spikes_of(losses_with_outlier(0.5, 5.5 + 6.1 * deviation, step=150)) == [150]
 
 
 def test_spike_does_not_hide_later_spike() -> None:
@@ -227,31 +232,33 @@ def test_spike_does_not_hide_later_spike() -> None:
 
 
 def test_spike_during_warm_up_is_not_reported() -> None:
-    assert spikes_of(with_loss(0.1, 1000.0, at=100)) == []
-    assert spikes_of(with_loss(0.1, 1000.0, at=101)) == [101]
-    assert spikes_of(with_loss(0.1, 1000.0, at=130), warmup=30) == []
-    assert spikes_of(with_loss(0.1, 1000.0, at=131), warmup=30) == [131]
+    assert spikes_of(losses_with_outlier(0.1, 1000.0, step=100)) == []
+    assert spikes_of(losses_with_outlier(0.1, 1000.0, step=101)) == [101]
+    assert spikes_of(losses_with_outlier(0.1, 1000.0, step=130), warmup=30) == []
+    assert spikes_of(losses_with_outlier(0.1, 1000.0, step=131), warmup=30) == [131]
 
 
-def test_spike_new_loss_level_is_soon_normal() -> None:
+def test_spike_at_new_loss_level_is_soon_normal() -> None:
     spikes = spikes_of([1.0] * 150 + [9.0] * 50)
     assert spikes[0] == 151
     assert spikes[-1] < 171
 
 
-def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> Noting:
-    """Return a trainer that has trained to update 25, where the loss of update 22 was 100 times."""
+def train_with_spike(
+    make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
+) -> Noting:
+    """Return a trainer after update 25, with a loss of update 22 that was multiplied by 100."""
     monkeypatch.setattr(loss_monitor, "MIN_HISTORY", 15)
     flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
     trainer = make(name, "luong", **flags)
     forward = trainer.module.forward
 
-    def leaps(batch: MicroBatch) -> Losses:
+    def forward_with_spike(batch: MicroBatch) -> Losses:
         losses = forward(batch)
         factor = 100 if trainer.module.training and trainer.state.step == 21 else 1
         return losses._replace(translation=losses.translation * factor)
 
-    trainer.module.forward = leaps  # type: ignore[method-assign]
+    trainer.module.forward = forward_with_spike  # type: ignore[method-assign]
     trainer.train(validate)
     return trainer
 
@@ -259,18 +266,18 @@ def leaping(make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
 def test_spike_is_logged_with_its_lines(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = leaping(make, "run", monkeypatch)
-    (said,) = (line for line in trainer.run.log.read_text().splitlines() if "spike" in line)
-    assert "warning: update 22: loss spike, " in said
+    trainer = train_with_spike(make, "run", monkeypatch)
+    (log_line,) = (line for line in trainer.run.log.read_text().splitlines() if "spike" in line)
+    assert "warning: update 22: loss spike, " in log_line
     update = trainer.micro_batcher.build(
         trainer.batch_stream.first_window.pairs, trainer.batch_stream.first_window.batches[0]
     )
     assert update.tgt_tokens > 0
-    logged = texts_at(said)
-    assert len(logged) > 3
-    (shown,) = (line for line in capsys.readouterr().err.splitlines() if "spike" in line)
-    assert texts_at(shown) == logged[:3]
-    assert f"and {len(logged) - 3} more ({trainer.run.log} lists all)" in shown
+    logged_texts = texts_at(log_line)
+    assert len(logged_texts) > 3
+    (stderr_line,) = (line for line in capsys.readouterr().err.splitlines() if "spike" in line)
+    assert texts_at(stderr_line) == logged_texts[:3]
+    assert f"and {len(logged_texts) - 3} more ({trainer.run.log} lists all)" in stderr_line
     assert "went back" not in trainer.run.log.read_text(), "off by default"
 
 
@@ -278,8 +285,8 @@ def test_rewind_restores_weights_of_last_checkpoint(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__ema": 0.9}
-    trainer = leaping(make, "run", monkeypatch, **flags)
-    stopped = leaping(make, "short", monkeypatch, **flags, train__max_updates=20)
+    trainer = train_with_spike(make, "run", monkeypatch, **flags)
+    stopped = train_with_spike(make, "short", monkeypatch, **flags, train__max_updates=20)
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(stopped)))
     assert "went back to the weights of update 20; the text since then is skipped\n" in (
         trainer.run.log.read_text()
@@ -294,5 +301,5 @@ def test_rewind_restores_weights_of_last_checkpoint(
 
 def test_rewind_without_checkpoint_warns(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
-    said = leaping(make, "run", monkeypatch, **flags).run.log.read_text()
-    assert "warning: no checkpoint to go back to yet\n" in said
+    log = train_with_spike(make, "run", monkeypatch, **flags).run.log.read_text()
+    assert "warning: no checkpoint to go back to yet\n" in log

@@ -33,28 +33,28 @@ SCORES = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, None])
 CONFIG = {"database": None, "deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-class Saving(RuleBasedStateMachine):
-    """One run: trained, validated, saved, killed anywhere, unable to delete, taken up again."""
+class CheckpointHistory(RuleBasedStateMachine):
+    """A run that is trained, validated, saved, killed, resumed, and sometimes cannot delete."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="nmt-promises-"))
         self.trainer = trainer_in(self.folder)
         self.saved = 0
-        """The last update known to be on disk."""
+        """The last update that must be on disk."""
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    def start_again(self) -> None:
-        said: list[str] = []
+    def restart(self) -> None:
+        messages: list[str] = []
         self.trainer = trainer_in(self.folder)
-        outcome = taken_up(self.trainer.run, self.trainer, said)
-        assert said == []
+        outcome = taken_up(self.trainer.run, self.trainer, messages)
+        assert messages == []
         assert (outcome or 0) >= self.saved
 
     def act(self, score: float | None) -> None:
-        """Validate with this result; None only saves, once more where there was no update."""
+        """Validate with this score, or only save if it is None."""
         if score is None:
             self.trainer.save()
         else:
@@ -86,30 +86,30 @@ class Saving(RuleBasedStateMachine):
             with disk_hook(at(point, dead)):
                 act()
         except Killed:
-            self.holds()
-        self.start_again()
+            self.check_checkpoints()
+        self.restart()
 
     @rule(score=SCORES)
     def fail_to_delete(self, score: float | None) -> None:
-        def stuck(name: str) -> None:
+        def fail_deletes(name: str) -> None:
             if name.split(" ")[1] in DELETES:
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
         advance(self.trainer)
-        with disk_hook(stuck):
+        with disk_hook(fail_deletes):
             self.act(score)
         self.saved = self.trainer.state.step
 
     @rule()
     def resume(self) -> None:
-        self.start_again()
+        self.restart()
 
     @invariant()
-    def holds(self) -> None:
+    def check_checkpoints(self) -> None:
         """The newest checkpoint is complete, and so is the best one among its scores."""
         run = self.trainer.run
         folders = sorted(run.checkpoints.glob("step_*"))
-        replaced = list(run.checkpoints.glob(".*.old.tmp"))  # put back by the next start
+        replaced = list(run.checkpoints.glob(".*.old.tmp"))  # the next start renames it back
         if not self.saved:
             return
         newest = max([*folders, *replaced], key=lambda path: path.name.strip(".")[:13])
@@ -120,14 +120,17 @@ class Saving(RuleBasedStateMachine):
         if scores:
             best = max(scores, key=lambda update: (scores[update], -update))
             assert state["best_update"] == best
-            places = [run.checkpoint(best), *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp")]
-            assert any(path.is_dir() and describe_damage(path) is None for path in places)
+            candidates = [
+                run.checkpoint(best),
+                *run.checkpoints.glob(f".step_{best:08d}.*.old.tmp"),
+            ]
+            assert any(path.is_dir() and describe_damage(path) is None for path in candidates)
             if not replaced:
                 assert describe_damage(run.selected_checkpoint()) is None
 
 
 @pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip fsync, which takes most of the time and is tested for guarantee 4."""
     monkeypatch.setattr(os, "fsync", fsync)
 
@@ -141,7 +144,7 @@ def run(examples: int, steps: int) -> None:
     flags = settings(
         max_examples=examples, stateful_step_count=steps, derandomize=True, phases=phases, **CONFIG
     )
-    run_state_machine_as_test(Saving, settings=flags)
+    run_state_machine_as_test(CheckpointHistory, settings=flags)
 
 
 def test_checkpoints_history_keeps_best_and_last() -> None:

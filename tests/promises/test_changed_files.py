@@ -19,7 +19,7 @@ MORE = settings(train__max_updates=3)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run for two updates."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
     done(tiny.train())
@@ -27,55 +27,55 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 @pytest.fixture
-def tiny(trained: Tiny, tmp_path: Path) -> Tiny:
-    """A copy of it, text and all."""
-    folder = shutil.copytree(trained.folder, tmp_path / "copy", symlinks=True)
+def tiny(trained_run: Tiny, tmp_path: Path) -> Tiny:
+    """Return a copy of the trained run and its text."""
+    folder = shutil.copytree(trained_run.folder, tmp_path / "copy", symlinks=True)
     return Tiny(folder, folder / "tiny.yaml", folder / "run")
 
 
-def flipped(file: Path, position: int) -> None:
+def flip_bit(file: Path, position: int) -> None:
     content = bytearray(file.read_bytes())
     content[position] ^= 1
     file.write_bytes(content)
 
 
-def translated(model: Path, *flags: object) -> Result:
+def translate(model: Path, *flags: object) -> Result:
     return nmt("translate", "-m", model, "--device", "cpu", *flags, stdin="1 2\n")
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *words: str) -> None:
     assert result.code == 2
     assert result.out == ""
     assert "Traceback" not in result.err
     assert all(word in result.err for word in words), result.err
 
 
-def edit_bytes(model: Path, files: Sequence[Path], count: int, *flags: object) -> None:
-    """Flip a bit at `count` positions of each file; the model is refused by the file name."""
+def check_byte_edits(model: Path, files: Sequence[Path], count: int, *flags: object) -> None:
+    """Flip a bit at `count` positions of each file; the error names the file each time."""
     rng = random.Random(5)
     for file in files:
         before = file.read_bytes()
         ends = {0, len(before) - 1}
         for position in sorted(ends | {rng.randrange(len(before)) for _ in range(count)}):
-            flipped(file, position)
-            refused(translated(model, *flags), f"error: {file}: ")
+            flip_bit(file, position)
+            assert_refused(translate(model, *flags), f"error: {file}: ")
             file.write_bytes(before)
-    assert done(translated(model, *flags)).lines
+    assert done(translate(model, *flags)).lines
 
 
-def parts(run: Path) -> list[Path]:
-    """Return the files of a run that make up the model, config.yaml apart."""
+def model_files(run: Path) -> list[Path]:
+    """Return the files of a run that belong to the model, without config.yaml."""
     folder = run / "best"
     return [folder / "model.safetensors", folder / "state.json", run / "tokenizer.model"]
 
 
 def test_changed_model_byte_is_detected(tiny: Tiny) -> None:
-    edit_bytes(tiny.run, parts(tiny.run), count=2)
+    check_byte_edits(tiny.run, model_files(tiny.run), count=2)
 
 
 @pytest.mark.slow
 def test_changed_model_any_byte_is_detected(tiny: Tiny) -> None:
-    edit_bytes(tiny.run, parts(tiny.run), count=500)
+    check_byte_edits(tiny.run, model_files(tiny.run), count=500)
 
 
 def test_changed_model_setting_is_detected(tiny: Tiny) -> None:
@@ -88,9 +88,9 @@ def test_changed_model_setting_is_detected(tiny: Tiny) -> None:
         assert old in before
         file.write_text(before.replace(old, new))
         name = old.split(":")[0]
-        refused(translated(tiny.run), f"error: {file}: model.{name}: expected ")
+        assert_refused(translate(tiny.run), f"error: {file}: model.{name}: expected ")
     file.write_text(before.replace("beam_size: 2", "beam_size: 3"))
-    assert done(translated(tiny.run)).lines, "how a model decodes is the owner's to say"
+    assert done(translate(tiny.run)).lines, "settings of the search may change"
 
 
 def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
@@ -102,23 +102,23 @@ def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
     ):
         file = tiny.run / "corpus" / name
         before = file.read_bytes()
-        flipped(file, len(before) - 1)
-        refused(
+        flip_bit(file, len(before) - 1)
+        assert_refused(
             tiny.train("--resume", *longer),
             f"error: {file}: expected the content that manifest.json records",
         )
-        refused(nmt("shortlist", tiny.run, "--device", "cpu"), f"error: {file}: ")
+        assert_refused(nmt("shortlist", tiny.run, "--device", "cpu"), f"error: {file}: ")
         file.write_bytes(before)
     done(tiny.train("--resume", *longer))
 
 
-def test_average_has_a_manifest(tiny: Tiny) -> None:
+def test_average_changed_byte_is_detected(tiny: Tiny) -> None:
     average = tiny.folder / "average"
     done(nmt("average", tiny.run, "-o", average))
-    edit_bytes(average, parts(average), count=1)
-    flipped(tiny.run / "best" / "model.safetensors", 900)
+    check_byte_edits(average, model_files(average), count=1)
+    flip_bit(tiny.run / "best" / "model.safetensors", 900)
     words = "model.safetensors: expected the content that manifest.json records"
-    refused(nmt("average", tiny.run, "-o", tiny.folder / "other"), words)
+    assert_refused(nmt("average", tiny.run, "-o", tiny.folder / "other"), words)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
@@ -129,7 +129,7 @@ def test_changed_export_byte_is_detected(tmp_path: Path) -> None:
     done(nmt("export", tiny.run, "--to", "ctranslate2", "-o", export))
     files = [f for f in export.iterdir() if f.name not in ("config.yaml", "manifest.json")]
     assert {"model.bin", "tokenizer.model", "export.json"} <= {file.name for file in files}
-    edit_bytes(export, files, 0, "--engine", "ctranslate2")
+    check_byte_edits(export, files, 0, "--engine", "ctranslate2")
 
 
 def test_resume_other_architecture_is_listed_and_refused(tiny: Tiny) -> None:
@@ -138,17 +138,19 @@ def test_resume_other_architecture_is_listed_and_refused(tiny: Tiny) -> None:
         text = path.read_text()
         path.write_text(text.replace("d_hidden: 8", "d_hidden: 6").replace("embed: 8", "embed: 7"))
     result = tiny.train("--resume", *MORE)
-    refused(result, "model.d_hidden: expected 8, got 6", "model.d_embed: expected 8, got 7")
+    assert_refused(result, "model.d_hidden: expected 8, got 6", "model.d_embed: expected 8, got 7")
     assert "--accept-changes" in result.err
-    refused(tiny.train("--resume", "--accept-changes", *MORE), "expected", "for the model in")
+    assert_refused(
+        tiny.train("--resume", "--accept-changes", *MORE), "expected", "for the model in"
+    )
 
 
-def another_tokenizer(tiny: Tiny) -> Path:
+def train_second_tokenizer(tiny: Tiny) -> Path:
     """Train a tokenizer on text with another alphabet; return its file."""
-    copy_ = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
-    (copy_ / "train.in").write_text((copy_ / "train.in").read_text().replace("1", "2"))
-    done(nmt("tokenizer", copy_ / "tiny.yaml", "--run", copy_ / "new"))
-    return copy_ / "new" / "tokenizer.model"
+    folder = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
+    (folder / "train.in").write_text((folder / "train.in").read_text().replace("1", "2"))
+    done(nmt("tokenizer", folder / "tiny.yaml", "--run", folder / "new"))
+    return folder / "new" / "tokenizer.model"
 
 
 def contents(run: Path) -> dict[Path, bytes]:
@@ -158,9 +160,9 @@ def contents(run: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize("flags", [[], ["--accept-changes"]])
 def test_resume_other_tokenizer_file_is_refused(tiny: Tiny, flags: list[str]) -> None:
     file = tiny.run / "tokenizer.model"
-    shutil.copy(another_tokenizer(tiny), file)
+    shutil.copy(train_second_tokenizer(tiny), file)
     words = f"error: {file}: expected the tokenizer of the model, got another file"
-    refused(tiny.train("--resume", *flags, *MORE), words, "together with the embeddings")
+    assert_refused(tiny.train("--resume", *flags, *MORE), words, "together with the embeddings")
 
 
 @pytest.mark.parametrize("command", ["train", "tokenizer", "prepare"])
@@ -179,13 +181,13 @@ def test_resume_changed_tokenizer_setting_is_refused(
     tiny: Tiny, command: str, setting: dict[str, object]
 ) -> None:
     if setting == {"tokenizer__model": "own"}:
-        setting = {"tokenizer__model": another_tokenizer(tiny)}
+        setting = {"tokenizer__model": train_second_tokenizer(tiny)}
     before = contents(tiny.run)
     if command == "train":
         result = tiny.train("--resume", "--accept-changes", *MORE, *settings(**setting))
     else:
         result = nmt(command, tiny.config, "--run", tiny.run, *settings(**setting))
-    refused(result, "together with the embeddings", "--overwrite")
+    assert_refused(result, "together with the embeddings", "--overwrite")
     after = contents(tiny.run)
     del before[tiny.run / "train.log"], after[tiny.run / "train.log"]
     assert after == before
@@ -193,20 +195,20 @@ def test_resume_changed_tokenizer_setting_is_refused(
 
 @pytest.mark.parametrize("command", ["train", "tokenizer", "prepare"])
 def test_exported_model_tokenizer_is_not_replaced(tmp_path: Path, command: str) -> None:
-    """No export is made here: the file that marks one decides."""
+    """A folder counts as an export if it contains export.json."""
     tiny = make_tiny(tmp_path)
     export = tmp_path / "export"
     done(nmt("tokenizer", tiny.config, "--run", export))
     (export / "export.json").write_text("{}")
     (export / "config.yaml").write_text(tiny.config.read_text())
     before = contents(export)
-    refused(
+    assert_refused(
         nmt(command, tiny.config, "--run", export, *settings(tokenizer__type="bpe")), "exported"
     )
     assert contents(export) == before
 
 
-def test_lost_tokenizer_is_retrained_equal_or_refused(tiny: Tiny) -> None:
+def test_resume_lost_tokenizer_is_retrained_equal_or_refused(tiny: Tiny) -> None:
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
     file.unlink()
@@ -219,12 +221,12 @@ def test_lost_tokenizer_is_retrained_equal_or_refused(tiny: Tiny) -> None:
         tiny.train("--resume", "--accept-changes", *settings(train__max_updates=4)),
         nmt("tokenizer", tiny.config, "--run", tiny.run),
     ):
-        refused(command)
+        assert_refused(command)
         assert not file.exists()
 
 
-def test_accept_changes_encodes_text_with_run_tokenizer(tiny: Tiny) -> None:
-    """Else the token ids of the weights lose their meaning."""
+def test_resume_accept_changes_keeps_tokenizer_of_run(tiny: Tiny) -> None:
+    """With another tokenizer, the token ids of the weights would have no meaning."""
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
     for side in ("in", "out"):
@@ -239,10 +241,10 @@ def test_accept_changes_encodes_text_with_run_tokenizer(tiny: Tiny) -> None:
     assert [tokenizer.decode(corpus.row("src", i).tolist()) for i in range(9)] == (
         corpus.lines("src")[:9]
     )
-    again = done(tiny.train("--resume", *settings(train__max_updates=4)))
-    assert "tokenizer: unchanged, kept" in again.err
+    resumed = done(tiny.train("--resume", *settings(train__max_updates=4)))
+    assert "tokenizer: unchanged, kept" in resumed.err
     done(tiny.train("--overwrite"))
-    assert file.read_bytes() != before, "a new run has a tokenizer of its own text"
+    assert file.read_bytes() != before, "a new run trains a new tokenizer"
 
 
 def test_resume_reordered_tags_are_refused(tmp_path: Path) -> None:
@@ -256,22 +258,26 @@ def test_resume_reordered_tags_are_refused(tmp_path: Path) -> None:
 
     done(tiny.train(*sets("a", "b")))
     flags = ["--resume", "--accept-changes", *MORE]
-    refused(tiny.train(*flags, *sets("b", "a")), "to=a, to=b -> to=b, to=a", "the embeddings")
+    assert_refused(
+        tiny.train(*flags, *sets("b", "a")), "to=a, to=b -> to=b, to=a", "the embeddings"
+    )
     done(tiny.train(*flags, *sets("a", "b")))
 
 
 def test_resume_other_text_needs_accept_changes(tiny: Tiny) -> None:
     text = tiny.folder / "train.in"
     text.write_text(text.read_text().replace("1", "2", 1))
-    refused(tiny.train("--resume", *MORE), "is not what the run began with", "--accept-changes")
+    assert_refused(
+        tiny.train("--resume", *MORE), "is not what the run began with", "--accept-changes"
+    )
     done(tiny.train("--resume", "--accept-changes", *MORE))
 
 
 def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
     """With a user-supplied tokenizer, only the corpus records the text."""
-    own = tiny.folder / "own.model"
-    shutil.copy(tiny.run / "tokenizer.model", own)
-    flags = settings(tokenizer__model=own)
+    tokenizer_model = tiny.folder / "own.model"
+    shutil.copy(tiny.run / "tokenizer.model", tokenizer_model)
+    flags = settings(tokenizer__model=tokenizer_model)
     done(tiny.train("--overwrite", *flags))
     shutil.rmtree(tiny.run / "corpus")
     done(tiny.train("--resume", *flags, *MORE))
@@ -279,5 +285,7 @@ def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
     text = tiny.folder / "train.in"
     text.write_text(text.read_text().replace("1", "2", 1))
     more = [*flags, *settings(train__max_updates=4)]
-    refused(tiny.train("--resume", *more), "the training text is not what the run began with")
+    assert_refused(
+        tiny.train("--resume", *more), "the training text is not what the run began with"
+    )
     done(tiny.train("--resume", "--accept-changes", *more))

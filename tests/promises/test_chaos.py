@@ -18,23 +18,25 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(len(chaos.ROUNDS)))
-def test_chaos_round_loses_nothing(references: dict[bool, SmallRun], seed: int) -> None:
+def test_chaos_round_of_each_guarantee_loses_nothing(
+    references: dict[bool, SmallRun], seed: int
+) -> None:
     assert chaos.trouble(chaos.promise_of(seed), seed, references) == ""
 
 
-def test_chaos_round_reports_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chaos_round_with_fault_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = make_small_run(tmp_path)
     small.run.mkdir()
     (small.run / "best").symlink_to("checkpoints/step_00000008")
 
-    def loses_a_link(run: SmallRun, rng: random.Random) -> None:
+    def lose_link(run: SmallRun, rng: random.Random) -> None:
         run.run.mkdir()
 
-    def breaks(run: SmallRun, rng: random.Random) -> None:
+    def raise_error(run: SmallRun, rng: random.Random) -> None:
         raise AssertionError("it hangs")
 
     references = {False: small, True: small}
-    monkeypatch.setattr(chaos, "ROUNDS", {2: loses_a_link, 4: breaks})
+    monkeypatch.setattr(chaos, "ROUNDS", {2: lose_link, 4: raise_error})
     message = chaos.trouble(2, 1, references)
     assert message == "differs from a run that nobody disturbed in best"
     assert chaos.trouble(4, 2, references) == "AssertionError: it hangs"

@@ -24,12 +24,12 @@ def flip(file: Path, rng: random.Random) -> None:
 
 
 def truncate(file: Path, rng: random.Random) -> None:
-    """Cut the end off, and more than the LF that JSON can do without."""
+    """Remove at least two bytes at the end, because JSON is complete without its last LF."""
     content = file.read_bytes()
     file.write_bytes(content[: rng.randrange(len(content) - 1)])
 
 
-def zero(file: Path, rng: random.Random) -> None:
+def zero_fill(file: Path, rng: random.Random) -> None:
     content = file.read_bytes()
     begin = rng.randrange(len(content) // 2)
     file.write_bytes(content[:begin] + bytes(len(content) - begin))
@@ -39,8 +39,8 @@ def delete(file: Path, rng: random.Random) -> None:
     file.unlink()
 
 
-def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
-    """Damage the newest of two checkpoints in every way, `count` times each."""
+def check_damage(folder: Path, rng: random.Random, rounds: int) -> None:
+    """Damage each file of the newer of two checkpoints in each way, `rounds` times."""
     trainer = trainer_in(folder / "run", train__keep_last=2)
     for score in (1.0, 2.0):
         advance(trainer)
@@ -48,34 +48,36 @@ def bring_down(folder: Path, rng: random.Random, rounds: int) -> None:
         if score == 1.0:
             older = content_of(trainer)
     original, fresh = trainer.run.path, trainer_in(folder / "fresh")
-    damages: list[Callable[[Path, random.Random], None]] = [flip, truncate, zero, delete]
+    damages: list[Callable[[Path, random.Random], None]] = [flip, truncate, zero_fill, delete]
     for damage in damages:
         for name in FILES * rounds:
             run = RunDir(shutil.copytree(original, folder / "damaged", symlinks=True))
             file = run.checkpoint(2) / name
             damage(file, rng)
             names = sorted(path.name for path in file.parent.iterdir())
-            said: list[str] = []
-            assert taken_up(run, fresh, said) == 1, (damage.__name__, name)
+            messages: list[str] = []
+            assert taken_up(run, fresh, messages) == 1, (damage.__name__, name)
             assert content_of(fresh) == older
-            assert str(run.checkpoint(2)) in said[0], "the reason names the file"
-            aside = run.checkpoints / "damaged_step_00000002"
-            assert run.damaged_checkpoints() == [aside]
-            assert str(aside) in said[1]
-            assert sorted(path.name for path in aside.iterdir()) == names, "nothing is deleted"
+            assert str(run.checkpoint(2)) in messages[0], "the reason names the file"
+            damaged_folder = run.checkpoints / "damaged_step_00000002"
+            assert run.damaged_checkpoints() == [damaged_folder]
+            assert str(damaged_folder) in messages[1]
+            assert sorted(path.name for path in damaged_folder.iterdir()) == names, (
+                "nothing is deleted"
+            )
             assert run.best.resolve() == run.last.resolve() == run.checkpoint(1).resolve()
-            assert taken_up(run, fresh, again := []) == 1
-            assert again == []
+            assert taken_up(run, fresh, repeat_messages := []) == 1
+            assert repeat_messages == []
             shutil.rmtree(run.path)
 
 
 def test_resume_damaged_file_uses_older_checkpoint(tmp_path: Path) -> None:
-    bring_down(tmp_path, random.Random(1), rounds=2)
+    check_damage(tmp_path, random.Random(1), rounds=2)
 
 
 @pytest.mark.slow
 def test_resume_many_kinds_of_damage_use_older_checkpoint(tmp_path: Path) -> None:
-    bring_down(tmp_path, random.Random(2), rounds=200)
+    check_damage(tmp_path, random.Random(2), rounds=200)
 
 
 def test_train_damaged_checkpoint_warns_and_ends_equal(tmp_path: Path) -> None:

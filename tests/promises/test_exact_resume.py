@@ -16,33 +16,33 @@ from tests.support.promises.small_run import NMT, environment
 __all__ = ["make", "parts"]
 
 N = 40
-FOLLOWED = 3
-"""Updates after each stop that are compared in the suite; the long test goes on to the end."""
+COMPARED_STEPS = 3
+"""Updates after each stop that the short test compares; the long test compares all."""
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_after_any_step_equals_uninterrupted_state(make: Make, model: str) -> None:
-    compare(make, model, interval=5, followed=FOLLOWED)
+    compare(make, model, interval=5, num_compared=COMPARED_STEPS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_after_any_step_ends_with_equal_state(make: Make, model: str) -> None:
-    compare(make, model, interval=1, followed=N)
+    compare(make, model, interval=1, num_compared=N)
 
 
-def compare(make: Make, model: str, interval: int, followed: int) -> None:
+def compare(make: Make, model: str, interval: int, num_compared: int) -> None:
     """Record one run up to step N; resume copies every `interval` steps, for `followed` steps."""
     limit = {"train__max_updates": N}
     uninterrupted = make("whole", model, **limit, train__save_every=1, train__keep_last=N)
     uninterrupted.train(validate)
     assert len(set(uninterrupted.states)) == len(set(uninterrupted.batches)) == N
-    assert uninterrupted.state.epoch >= 1, "the end of an epoch lies in between"
+    assert uninterrupted.state.epoch >= 1, "expected a run of more than one epoch"
     for stop in range(1 + list(MODELS).index(model) % interval, N, interval):
         resumed = make(f"from {stop}", model, **limit)
         copy_checkpoint(uninterrupted.run, resumed.run, stop)
         resumed.resume()
-        end = min(N, stop + followed)
+        end = min(N, stop + num_compared)
         resumed.set_config(resumed.config.with_values({"train.max_updates": end}))
         resumed.train(validate)
         assert resumed.batches == uninterrupted.batches[stop:end], (
@@ -54,7 +54,7 @@ def compare(make: Make, model: str, interval: int, followed: int) -> None:
 
 
 def copy_checkpoint(uninterrupted: RunDir, target: RunDir, update: int) -> None:
-    """Let a run folder be as it was when the run was stopped after this update."""
+    """Copy a checkpoint to another run folder, as if that run had stopped after it."""
     shutil.copytree(uninterrupted.checkpoint(update), target.checkpoint(update))
 
 
@@ -73,7 +73,7 @@ train:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_in_new_process_equals_uninterrupted_run(tmp_path: Path, model: str) -> None:
-    """Each stop is a process that ends, at a limit; validations are at every update, as at its."""
+    """Each stop is the end of a process at a limit. Every update is validated, as the end is."""
     words = ["a b c", "d e", "f a b d", "c", "e f e f a", "b b", "d c a", "f"]
     for name, lines in {"a": words * 4, "b": words[::-1] * 3, "valid": words[:3]}.items():
         for side in ("in", "out"):
@@ -83,13 +83,13 @@ def test_resume_in_new_process_equals_uninterrupted_run(tmp_path: Path, model: s
     config = tmp_path / "tiny.yaml"
     config.write_text(CONFIG.format(model=json.dumps(settings), n=N))
     train(config, tmp_path / "whole")
-    expected = what_is_left(tmp_path / "whole")
+    expected = final_state(tmp_path / "whole")
     for stop in (1, 14, 27, 39):
         run = tmp_path / f"from {stop}"
         train(config, run, "--set", f"train.max_updates={stop}")
-        assert what_is_left(run) != expected
+        assert final_state(run) != expected
         train(config, run, "--resume")
-        assert what_is_left(run) == expected, f"another run after update {stop}"
+        assert final_state(run) == expected, f"another run after update {stop}"
 
 
 def train(config: Path, run: Path, *flags: str) -> None:
@@ -100,8 +100,8 @@ def train(config: Path, run: Path, *flags: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def what_is_left(run: Path) -> list[object]:
-    """Return the last checkpoint, and what each validation found, without the clock."""
+def final_state(run: Path) -> list[object]:
+    """Return the last checkpoint and the validation records, without durations."""
     state = json.loads((run / "last" / "state.json").read_text())
     del state["seconds"]
     tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]

@@ -30,28 +30,28 @@ from tests.support.promises.saved_runs import (
 )
 from tests.support.tiny_runs import Tiny, make_tiny
 
-EVERY = 3
-"""Distance of the failing operations of a save in the suite; the long test fails each one."""
+STEP_INTERVAL = 3
+"""Distance of the failing operations of a save; the long test fails each operation."""
 
 
 class FullAfter:
-    """Makes every operation that needs disk space fail after a number of them."""
+    """Allows a number of operations that need disk space, and fails all later ones."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, free_writes: int) -> None:
+        self.free_writes = free_writes
 
     def __call__(self, name: str) -> None:
         when, step, path = name.split(" ", 2)
         if when == "before" and (step in CHANGES or (step == "fsync" and Path(path).is_file())):
-            self.room -= 1
-            if self.room < 0:
+            self.free_writes -= 1
+            if self.free_writes < 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def failure(trainer: Trainer, full: FullAfter) -> str | None:
+def save_error(trainer: Trainer, hook: FullAfter) -> str | None:
     """Save; return the error message, if any."""
     try:
-        with disk_hook(full):
+        with disk_hook(hook):
             trainer.save()
     except DiskFullError as error:
         return str(error)
@@ -59,40 +59,40 @@ def failure(trainer: Trainer, full: FullAfter) -> str | None:
 
 
 def fill_at_each_step(folder: Path, step: int) -> None:
-    """Fill the disk from every `step`-th operation of a save on."""
+    """Save repeatedly, each time with a full disk from a later operation on."""
     trainer = trainer_in(folder / "run")
     for score in (2.0, 1.0):
         advance(trainer)
         validate(trainer, score)
     original, old = trainer.run.path, content_of(trainer)
-    wholes = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
+    contents = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
     advance(trainer)
-    state, fulls = json.dumps(vars(trainer.state)), 0
-    for room in count(0, step):
-        run = RunDir(shutil.copytree(original, folder / f"full_{room}", symlinks=True))
+    state, num_failures = json.dumps(vars(trainer.state)), 0
+    for free_writes in count(0, step):
+        run = RunDir(shutil.copytree(original, folder / f"full_{free_writes}", symlinks=True))
         trainer.run = trainer.checkpointer.run = run
         vars(trainer.state).update(json.loads(state))
-        words = failure(trainer, FullAfter(room))
-        if words is None:
+        message = save_error(trainer, FullAfter(free_writes))
+        if message is None:
             break
-        fulls += 1
-        assert "No space left on device" in words
-        assert words.startswith(str(run.path)), "the file is named"
-        assert "--resume" not in words, "only training can be resumed"
+        num_failures += 1
+        assert "No space left on device" in message
+        assert message.startswith(str(run.path)), "the file is named"
+        assert "--resume" not in message, "only training can be resumed"
         assert strays(run) == [], "no temporary file takes up disk space"
-        for file, content in wholes.items():
+        for file, content in contents.items():
             if "checkpoints" in file.parts:
                 assert (run.path / file.relative_to(original)).read_bytes() == content
-        fresh, said = trainer_in(folder / "fresh"), list[str]()
-        assert taken_up(run, fresh, said) in (2, 3)
-        assert said == []
+        fresh, messages = trainer_in(folder / "fresh"), list[str]()
+        assert taken_up(run, fresh, messages) in (2, 3)
+        assert messages == []
         assert content_of(fresh) in (old, content_of(trainer))
         shutil.rmtree(run.path)
-    assert fulls * step > 20
+    assert num_failures * step > 20
 
 
 def test_save_full_disk_keeps_earlier_checkpoints(tmp_path: Path) -> None:
-    fill_at_each_step(tmp_path, EVERY)
+    fill_at_each_step(tmp_path, STEP_INTERVAL)
 
 
 @pytest.mark.slow
@@ -116,10 +116,10 @@ def test_train_without_space_for_two_checkpoints_is_refused(
         monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage)
         return tiny.train("--resume")
 
-    refused = train_with(size)
-    assert refused.code == 2
-    assert "two checkpoints must fit on the disk: expected " in refused.err
-    assert "free some space, or name another folder with --run" in refused.err
+    result = train_with(size)
+    assert result.code == 2
+    assert "two checkpoints must fit on the disk: expected " in result.err
+    assert "free some space, or name another folder with --run" in result.err
     assert not tiny.run.joinpath("metrics.jsonl").exists()
     assert not tiny.run.joinpath("checkpoints").exists()
     assert done(train_with(2.1 * size)).code == 0
@@ -130,13 +130,13 @@ def test_train_full_disk_ends_cleanly_and_resumes_later(tiny: Tiny) -> None:
     done(tiny.train(*flags, run=tiny.folder / "clean"))
     writes = 0
 
-    def fills_up(name: str) -> None:
+    def fail_writes(name: str) -> None:
         nonlocal writes
         writes += "step_00000004" in name and name.startswith("before write")
         if writes > 2 and name.startswith("before write"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with disk_hook(fills_up):
+    with disk_hook(fail_writes):
         result = tiny.train(*flags)
     assert result.code == 2
     assert "Traceback" not in result.err

@@ -1,4 +1,4 @@
-"""The whole command line under strange input, in small; `fuzz.py` goes on for minutes."""
+"""A short run of `fuzz.py`: the command line with random input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import Phase
 from tests.support.promises.fuzz import TRIES, Ground, fuzz
 
 EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
-"""In every run of the suite; a hundredfold under slow."""
+"""Number of examples; the slow test tries a hundred times as many."""
 
 
 @pytest.mark.parametrize("name", TRIES)

@@ -12,7 +12,7 @@ from tests.support.promises.small_run import SmallRun, differences, final_state,
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run that nobody disturbed."""
+    """Return a run without interruptions."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
     run_whole(small)
     return small
@@ -43,11 +43,13 @@ def test_killed_run_hundred_kills_change_nothing(uninterrupted: SmallRun) -> Non
 
 
 def test_state_comparison_detects_one_changed_moment(uninterrupted: SmallRun) -> None:
-    """Else the equalities above would say little."""
-    first, second = final_state(uninterrupted.run), final_state(uninterrupted.run)
+    """Otherwise the tests of equal states could not fail."""
+    state, changed_state = final_state(uninterrupted.run), final_state(uninterrupted.run)
     for kind in ("train", "valid"):
-        updates = [r["update"] for r in first["metrics.jsonl"] if r["kind"] == kind]
+        updates = [r["update"] for r in state["metrics.jsonl"] if r["kind"] == kind]
         assert updates == [8, 16, 24, 32, 40]
     last = "checkpoints/step_00000040/optimizer.safetensors"
-    second[last][next(name for name in second[last] if name.endswith("exp_avg"))][1][0] = 7.0
-    assert differences(first, second) == [last]
+    changed_state[last][next(name for name in changed_state[last] if name.endswith("exp_avg"))][1][
+        0
+    ] = 7.0
+    assert differences(state, changed_state) == [last]

@@ -18,22 +18,22 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run of two workers that nobody disturbed."""
+    """Return a run of two ranks without interruptions."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
     run_losing(small, random.Random(), None)
     return small
 
 
 def check_lost(uninterrupted: SmallRun, loss: Loss, seed: int = 1) -> None:
-    """Run the same with a loss: the rank is named, and a restart ends as nothing had happened."""
+    """Lose a rank: the error names it, and the restarted run ends with the same state."""
     small = uninterrupted.named(f"lost_{loss.rank}_{loss.how.name}_{STORES[loss.store]}_{seed}")
-    said = run_losing(small, random.Random(seed), loss)
+    stderr = run_losing(small, random.Random(seed), loss)
     error = f"error: rank {1 - loss.rank}: rank {loss.rank}: expected a heartbeat every 1 s"
-    assert (error in said) == (loss.how == signal.SIGSTOP)
-    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in said
-    assert "resumed after update" in said
+    assert (error in stderr) == (loss.how == signal.SIGSTOP)
+    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in stderr
+    assert "resumed after update" in stderr
     assert differences(final_state(uninterrupted.run), final_state(small.run)) == [], (
-        f"seed {seed}\n{said}"
+        f"seed {seed}\n{stderr}"
     )
 
 
@@ -41,17 +41,17 @@ def test_torchrun_stopped_main_rank_is_named_and_restarted(uninterrupted: SmallR
     check_lost(uninterrupted, Loss(0, signal.SIGSTOP, "of the first worker"))
 
 
-@pytest.mark.parametrize(("torchruns", "is_kept"), [("1", False), ("2", True)])
+@pytest.mark.parametrize(("num_agents", "is_shared"), [("1", False), ("2", True)])
 def test_torchrun_restart_uses_new_rendezvous(
-    monkeypatch: pytest.MonkeyPatch, torchruns: str, is_kept: bool
+    monkeypatch: pytest.MonkeyPatch, num_agents: str, is_shared: bool
 ) -> None:
-    """Else workers look for each other where they were; several torchruns count each for itself."""
+    """A restart needs new addresses, unless several torchrun agents count their own restarts."""
     store = HashStore()
-    monkeypatch.setenv("GROUP_WORLD_SIZE", torchruns)
+    monkeypatch.setenv("GROUP_WORLD_SIZE", num_agents)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     process_group.attempt_store(store).set("address", "gone")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert process_group.attempt_store(store).check(["address"]) == is_kept
+    assert process_group.attempt_store(store).check(["address"]) == is_shared
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Each bug on purpose is caught by the test of the promise that it breaks."""
+"""The test of a guarantee fails if the code contains a deliberate bug (a mutant)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
-def test_mutant_is_detected(name: str) -> None:
-    """The test named by the mutant fails with it planted; it passes without, as the suite sees."""
+def test_mutant_in_place_fails_its_test(name: str) -> None:
+    """The test that `caught_by` names must fail with the mutant."""
     mutant = MUTANTS[name]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     result = subprocess.run(

@@ -56,7 +56,7 @@ LENIENT = {name for name, reader in READERS.items() if reader is LIST}
 
 
 @pytest.mark.parametrize("kind", ["plain", "array", "checkpoint"])
-def test_pickle_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> None:
+def test_pickle_of_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> None:
     marker, file = tmp_path / "marker", tmp_path / "bomb"
     file.write_bytes(BOMBS[kind](marker))
     with open(file, "rb") as stream:
@@ -72,8 +72,8 @@ def test_pickle_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_pickle_under_any_read_name_never_runs(ground: Ground, name: str) -> None:
     marker = ground.folder / "marker"
-    fitting = {".npy": "array", ".yaml": "yaml"}.get(Path(name).suffix, "checkpoint")
-    for kind in ("plain", fitting):
+    specific_kind = {".npy": "array", ".yaml": "yaml"}.get(Path(name).suffix, "checkpoint")
+    for kind in ("plain", specific_kind):
         ground.reset()
         (ground.folder / name).write_bytes(BOMBS[kind](marker))
         result = judge(READERS[name], b"", ground.folder)
@@ -101,11 +101,11 @@ def test_corpus_array_with_pickle_is_refused_by_name(ground: Ground) -> None:
     assert "src.tokens.npy: expected a numpy array, got a damaged file" in result.err
 
 
-LAUGHS = "\n".join(
+BILLION_LAUGHS = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
 )
-CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 3000)])
+ALIAS_CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 3000)])
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1
             "- " * 5000 + "x",
             ":1: expected YAML, got an error: lists and mappings are more than 32 levels",
         ),
-        (LAUGHS, "expected at most 100,000 values"),
-        (CHAIN, "and 32 levels"),
+        (BILLION_LAUGHS, "expected at most 100,000 values"),
+        (ALIAS_CHAIN, "and 32 levels"),
         ("x: " + "y" * 2**20, "expected at most 1,048,576 bytes of YAML, got more"),
         ('run: "a\\0b"', "run: expected text, got a NUL or half of a surrogate pair"),
         ('run: "\\uD800"', "run: expected text, got a NUL or half of a surrogate pair"),
@@ -157,7 +157,7 @@ def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, messa
         ],
     ],
 )
-def test_name_leading_out_of_its_folder_is_refused(ground: Ground, arguments: list[str]) -> None:
+def test_command_name_outside_its_folder_is_refused(ground: Ground, arguments: list[str]) -> None:
     ground.reset()
     before = sorted(p for p in ground.folder.parent.rglob("*"))
     result = judge(arguments, b"", ground.folder)

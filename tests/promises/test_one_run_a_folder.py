@@ -20,7 +20,7 @@ LONG = settings(train__max_updates=100_000, train__patience="null", train__save_
 
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[tuple[Tiny, int]]:
-    """A run in which another process trains, and has saved; and that process."""
+    """Yield a run that another process trains and has saved, and the id of that process."""
     tiny = make_tiny(tmp_path)
     command = [*NMT, "train", tiny.config, "--run", tiny.run, "--device", "cpu", *LONG]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as child:
@@ -40,11 +40,11 @@ def test_run_lock_second_run_is_refused_stale_lock_ignored(training: tuple[Tiny,
         assert f"error: {tiny.run}: process {child} on " in result.err
         assert "is training in it; wait for its end, or name another" in result.err
     os.kill(child, signal.SIGSTOP)
-    assert tiny.train("--overwrite").code == 2, "a process that stands still holds it too"
+    assert tiny.train("--overwrite").code == 2, "a stopped process still holds the lock"
     os.kill(child, signal.SIGKILL)
     lock = tiny.run / "train.lock"
     wait_until_free(lock)
-    assert f"process {child} " in lock.read_text(), "the lock is left behind"
+    assert f"process {child} " in lock.read_text(), "a killed process does not remove its lock file"
     update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
     done(tiny.train("--resume", *settings(train__max_updates=update + 2)))
     assert not lock.exists()

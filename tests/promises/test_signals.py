@@ -25,7 +25,7 @@ from tests.support.tiny_runs import Tiny, make_tiny
 __all__ = ["make", "parts"]
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
-ENDS = settings(train__validate_every=4, train__max_updates=10, train__ema=0.9, train__warmup=0)
+FLAGS = settings(train__validate_every=4, train__max_updates=10, train__ema=0.9, train__warmup=0)
 
 
 def send(number: int) -> None:
@@ -33,25 +33,25 @@ def send(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "at"), [(signal.SIGTERM, 5), (signal.SIGINT, 7), (signal.SIGUSR1, 7)]
+    ("number", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 7), (signal.SIGUSR1, 7)]
 )
-def test_signal_ends_training_after_current_step(make: Make, number: int, at: int) -> None:
-    """And the resumed run is the one that was not stopped, the validation that was due included."""
+def test_signal_ends_training_after_current_step(make: Make, number: int, step: int) -> None:
+    """The resumed run equals the uninterrupted run, and makes up for a skipped validation."""
     flags = {"train__max_updates": 16}
     uninterrupted = make("whole", "luong", **flags)
     uninterrupted.train(validate)
     stopped = make("stopped", "luong", **flags)
     update = stopped.train_step
 
-    def signalled(batch: Any) -> Any:
-        if stopped.state.step + 1 == at:
+    def step_with_signal(batch: Any) -> Any:
+        if stopped.state.step + 1 == step:
             send(number)
         return update(batch)
 
-    stopped.train_step = signalled  # type: ignore[method-assign]
+    stopped.train_step = step_with_signal  # type: ignore[method-assign]
     assert stopped.train(validate) is None
-    assert stopped.state.step == at
-    assert str(at) not in stopped.state.scores
+    assert stopped.state.step == step
+    assert str(step) not in stopped.state.scores
     resumed = make("stopped", "luong", **flags)
     resumed.resume()
     resumed.train(validate)
@@ -62,8 +62,8 @@ def test_signal_ends_training_after_current_step(make: Make, number: int, at: in
     )
 
 
-class AfterSteps:
-    """Counts steps of validations, and sends a signal in the one chosen."""
+class SignalDuringValidation:
+    """Counts the steps of validations, and sends a signal in step `chosen`."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, position: str, chosen: int, number: int
@@ -94,20 +94,26 @@ class AfterSteps:
 
 
 def train(tiny: Tiny, run: Path, *flags: str) -> Result:
-    return tiny.train(*ENDS, *flags, run=run)
+    return tiny.train(*FLAGS, *flags, run=run)
 
 
-def what_is_left(run: Path) -> list[object]:
-    """Return the last checkpoint, validations and their translations, without the clock."""
+def final_state(run: Path) -> list[object]:
+    """Return the last checkpoint, the validations and their translations, without durations."""
     state = json.loads((run / "last" / "state.json").read_text())
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    clocked = {"seconds", "tokens_per_second", "gflops_per_second", "ceiling_share", "data_wait"}
-    records_ = [
-        {k: v for k, v in record.items() if k not in clocked} for record in (state, *records)
+    clock_fields = {
+        "seconds",
+        "tokens_per_second",
+        "gflops_per_second",
+        "ceiling_share",
+        "data_wait",
+    }
+    records_without_clock = [
+        {k: v for k, v in record.items() if k not in clock_fields} for record in (state, *records)
     ]
     tensors = [file.read_bytes() for file in sorted((run / "last").glob("*.safetensors"))]
     texts = [(file.name, file.read_text()) for file in sorted((run / "valid").iterdir())]
-    return [records_, tensors, texts, (run / "best").readlink()]
+    return [records_without_clock, tensors, texts, (run / "best").readlink()]
 
 
 @pytest.mark.parametrize(
@@ -126,16 +132,16 @@ def test_signal_during_validation_defers_it_to_resume(
     tiny = make_tiny(tmp_path)
     assert train(tiny, tmp_path / "whole").code == 0
     with monkeypatch.context() as patched:
-        steps = AfterSteps(patched, position, chosen, number)
+        steps = SignalDuringValidation(patched, position, chosen, number)
         stopped = train(tiny, tiny.run)
         assert stopped.code == CODES[signal.Signals(number)]
-        assert steps.steps == chosen, "it went on"
-    at = 4 * (validated + 1)
-    assert f"interrupted after update {at}; continue with --resume\n" in stopped.err
+        assert steps.steps == chosen, "the validation continued after the signal"
+    step = 4 * (validated + 1)
+    assert f"interrupted after update {step}; continue with --resume\n" in stopped.err
     state = json.loads((tiny.run / "last" / "state.json").read_text())
-    assert (state["update"], len(state["scores"])) == (at, validated)
+    assert (state["update"], len(state["scores"])) == (step, validated)
     assert train(tiny, tiny.run, "--resume").code == 0
-    assert what_is_left(tiny.run) == what_is_left(tmp_path / "whole")
+    assert final_state(tiny.run) == final_state(tmp_path / "whole")
 
 
 LISTENER = """\
@@ -158,7 +164,7 @@ with signals.handle():
 
 
 def test_second_signal_ends_process_at_once() -> None:
-    """One sent to the process and to its group comes twice, and is one."""
+    """A signal that arrives twice at once counts as one: Ctrl-C reaches a whole process group."""
     command = [sys.executable, "-c", LISTENER]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
@@ -189,8 +195,8 @@ def test_signal_to_train_process_saves_and_exits(tmp_path: Path, number: int) ->
         assert time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(number)
-    said = process.communicate(timeout=30)[1]
+    stderr = process.communicate(timeout=30)[1]
     assert process.returncode == CODES[signal.Signals(number)]
-    update = int(said.rsplit("interrupted after update ", 1)[1].split(";")[0])
+    update = int(stderr.rsplit("interrupted after update ", 1)[1].split(";")[0])
     assert (tiny.run / "last").resolve().name == f"step_{update:08d}"
     assert nmt("train", *flags, "--resume", *settings(train__max_updates=update + 1)).code == 0

@@ -19,12 +19,12 @@ from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.errors import DataError
 
 SECONDS = 20
-"""After which a child counts as hung."""
+"""Time after which a child process counts as hanging."""
 
 
 @pytest.fixture(scope="module")
 def models() -> list[bytes]:
-    """Three real models: with a table of normalisation, of bytes and characters, of merges."""
+    """Train three models: unigram with a normalization table, characters, and BPE."""
     rng = random.Random(2)
     words = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 9))) for _ in range(400)]
     kinds = (
@@ -32,7 +32,7 @@ def models() -> list[bytes]:
         {"model_type": "char", "normalization_rule_name": "identity", "byte_fallback": True},
         {"model_type": "bpe", "normalization_rule_name": "identity", "byte_fallback": True},
     )
-    names = []
+    contents = []
     for kind in kinds:
         output = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
@@ -43,8 +43,8 @@ def models() -> list[bytes]:
             minloglevel=2,
             **kind,
         )
-        names.append(output.getvalue())
-    return names
+        contents.append(output.getvalue())
+    return contents
 
 
 # -- models made by hand ---------------------------------------------------------------------
@@ -72,57 +72,58 @@ def charsmap(units: list[int], texts: bytes) -> bytes:
     return field(3, field(2, struct.pack("<I", len(blob)) + blob + texts))
 
 
-SOUND = piece(b"<unk>", 0.0, 2) + piece(b"<s>", 0.0, 3) + piece(b"</s>", 0.0, 3)
-SOUND += b"".join(piece(sign) for sign in (b"\xe2\x96\x81", b"a", b"b"))
+VALID_MODEL = piece(b"<unk>", 0.0, 2) + piece(b"<s>", 0.0, 3) + piece(b"</s>", 0.0, 3)
+VALID_MODEL += b"".join(piece(sign) for sign in (b"\xe2\x96\x81", b"a", b"b"))
 CRAFTED: dict[str, bytes] = {
     "nothing": b"",
     "text": b"not a model\n",
     "zeros": bytes(100),
     "no pieces": field(2, b""),
     "no unknown piece": b"".join(piece(sign) for sign in (b"a", b"b")),
-    "two unknown pieces": SOUND + piece(b"<unk2>", 0.0, 2),
-    "a piece twice": SOUND + piece(b"a"),
-    "an empty piece": SOUND + piece(b""),
-    "a NUL in a piece": SOUND + piece(b"x\0y"),
-    "a NUL in a piece of a user's": SOUND + piece(b"x\0y", 0.0, 4),
-    "half a character": SOUND + piece(b"\xc3"),
-    "a long piece": SOUND + piece(b"x" * 5000),
-    "a byte without its name": SOUND + piece(b"xx", 0.0, 6),
-    "a score that is no number": SOUND + piece(b"x", float("nan")),
-    "an endless score": SOUND + piece(b"x", float("inf")),
-    "a huge score": SOUND + piece(b"x", -3e38),
-    "a gigabyte promised": SOUND + varint(1 << 3 | 2) + varint(2**30),
-    "a length beyond all": SOUND + varint(1 << 3 | 2) + varint(2**64 - 1),
-    "a length without end": SOUND + varint(1 << 3 | 2) + b"\xff" * 12,
-    "groups in groups": SOUND + bytes([7 << 3 | 3]) * 5000,
-    "field nought": SOUND + bytes([2, 0]),
-    "cut short": SOUND[:-1],
-    "an array without texts": SOUND + charsmap([0] * 256, b""),
-    "an array that leads out": SOUND + charsmap([0x3FFFFF << 10] + [0] * 255, b"\0"),
-    "a text beyond the end": SOUND + charsmap([1 << 10 | 1 << 8, 1 << 31 | 99] + [0] * 254, b"\0"),
-    "texts without an end": SOUND + charsmap([1 << 10] + [0] * 255, b"x"),
-    "texts that are none": SOUND + charsmap([1 << 10] + [0] * 255, b"\xff\0"),
-    "a broken array": SOUND + field(3, field(2, b"\xff\xff\xff\xff")),
-    "a broken array, back": SOUND + field(5, field(2, b"\x10\0\0\0x")),
-    "settings in no UTF-8": SOUND + field(2, field(44, b"\xff")),
+    "two unknown pieces": VALID_MODEL + piece(b"<unk2>", 0.0, 2),
+    "a piece twice": VALID_MODEL + piece(b"a"),
+    "an empty piece": VALID_MODEL + piece(b""),
+    "a NUL in a piece": VALID_MODEL + piece(b"x\0y"),
+    "a NUL in a piece of a user's": VALID_MODEL + piece(b"x\0y", 0.0, 4),
+    "half a character": VALID_MODEL + piece(b"\xc3"),
+    "a long piece": VALID_MODEL + piece(b"x" * 5000),
+    "a byte without its name": VALID_MODEL + piece(b"xx", 0.0, 6),
+    "a score that is no number": VALID_MODEL + piece(b"x", float("nan")),
+    "an endless score": VALID_MODEL + piece(b"x", float("inf")),
+    "a huge score": VALID_MODEL + piece(b"x", -3e38),
+    "a gigabyte promised": VALID_MODEL + varint(1 << 3 | 2) + varint(2**30),
+    "a length beyond all": VALID_MODEL + varint(1 << 3 | 2) + varint(2**64 - 1),
+    "a length without end": VALID_MODEL + varint(1 << 3 | 2) + b"\xff" * 12,
+    "groups in groups": VALID_MODEL + bytes([7 << 3 | 3]) * 5000,
+    "field nought": VALID_MODEL + bytes([2, 0]),
+    "cut short": VALID_MODEL[:-1],
+    "an array without texts": VALID_MODEL + charsmap([0] * 256, b""),
+    "an array that leads out": VALID_MODEL + charsmap([0x3FFFFF << 10] + [0] * 255, b"\0"),
+    "a text beyond the end": VALID_MODEL
+    + charsmap([1 << 10 | 1 << 8, 1 << 31 | 99] + [0] * 254, b"\0"),
+    "texts without an end": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"x"),
+    "texts that are none": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"\xff\0"),
+    "a broken array": VALID_MODEL + field(3, field(2, b"\xff\xff\xff\xff")),
+    "a broken array, back": VALID_MODEL + field(5, field(2, b"\x10\0\0\0x")),
+    "settings in no UTF-8": VALID_MODEL + field(2, field(44, b"\xff")),
 }
 
 
-def test_tokenizer_model_before_crafting_is_valid(tmp_path: Path) -> None:
+def test_tokenizer_model_without_fault_is_valid(tmp_path: Path) -> None:
     file = tmp_path / "sound.model"
-    file.write_bytes(SOUND)
+    file.write_bytes(VALID_MODEL)
     tokenizer = Tokenizer.load(file)
     assert tokenizer.decode(tokenizer.encode(["a b"])[0]) == "a b"
 
 
 @pytest.mark.parametrize("name", CRAFTED)
 def test_tokenizer_model_crafted_is_refused(name: str) -> None:
-    """Before or by its first reading, of which only what every child does is left out."""
-    assert survived(lambda: first_reading(CRAFTED[name])) != 0
+    """The validation refuses the model, or crashes only the child process."""
+    assert child_exit_code(lambda: validate_model(CRAFTED[name])) != 0
 
 
 @pytest.mark.parametrize("name", ["text", "a score that is no number", "an array that leads out"])
-def test_command_crafted_tokenizer_model_is_clean_error(name: str, tmp_path: Path) -> None:
+def test_tokenizer_load_crafted_model_raises_data_error(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.model"
     file.write_bytes(CRAFTED[name])
     with pytest.raises(DataError, match=f"{file}: expected "):
@@ -138,7 +139,7 @@ def test_command_crafted_tokenizer_model_is_clean_error(name: str, tmp_path: Pat
     ],
     ids=["segfault", "hang", "memory"],
 )
-def test_tokenizer_validation_killed_child_is_clean_error(
+def test_tokenizer_validation_crash_raises_data_error(
     trick: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = Path(validation_process.__file__).read_text()
@@ -148,13 +149,13 @@ def test_tokenizer_validation_killed_child_is_clean_error(
     monkeypatch.setattr(validation_process, "__file__", str(reader))
     monkeypatch.setattr(validation, "CHILD_TIMEOUT", 3.0)
     file = tmp_path / "own.model"
-    file.write_bytes(SOUND)
-    validation._trusted_digests.discard(validation.hash_bytes(SOUND))
+    file.write_bytes(VALID_MODEL)
+    validation._trusted_digests.discard(validation.hash_bytes(VALID_MODEL))
     with pytest.raises(DataError, match=message):
         Tokenizer.load(file)
 
 
-def test_read_file_endless_file_is_refused() -> None:
+def test_tokenizer_load_endless_file_is_refused() -> None:
     with pytest.raises(DataError, match=r"/dev/zero: expected at most 67,108,864 bytes"):
         Tokenizer.load(Path("/dev/zero"))
 
@@ -162,8 +163,8 @@ def test_read_file_endless_file_is_refused() -> None:
 # -- real models, mutated --------------------------------------------------------------------
 
 
-def mutated(model: bytes, seed: int) -> bytes:
-    """Change a model at a few places, gently or not."""
+def mutate(model: bytes, seed: int) -> bytes:
+    """Change the bytes of a model at up to 30 positions."""
     rng = random.Random(seed)
     data = bytearray(model)
     for _ in range(rng.choice([1, 1, 1, 3, 30])):
@@ -183,8 +184,8 @@ def mutated(model: bytes, seed: int) -> bytes:
     return bytes(data)
 
 
-def survived(work: Callable[[], object]) -> int:
-    """Return how a child that does this ended: 0, 1 by a ValueError, 2 another error, < 0 dead."""
+def child_exit_code(work: Callable[[], object]) -> int:
+    """Run `work` in a child; return 0, 1 for a ValueError, 2 for other errors, or -signal."""
     child = os.fork()
     if child == 0:
         signal.alarm(SECONDS)
@@ -200,8 +201,8 @@ def survived(work: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def first_reading(model: bytes) -> None:
-    """Validate like the child process of `nmt.data.tokenizer.validation`."""
+def validate_model(model: bytes) -> None:
+    """Validate a model like the child process of `nmt.data.tokenizer.validation`."""
     validation_process.check_fields(model)
     validation_process.check_tokenization(model)
 
@@ -209,8 +210,8 @@ def first_reading(model: bytes) -> None:
 TEXT = "".join(map(chr, [*range(1, 0x800), *range(0x2000, 0x2100), *range(0xFF00, 0xFFF0)]))
 
 
-def use(model: bytes) -> None:
-    """Use a valid model like a command."""
+def use_model(model: bytes) -> None:
+    """Use a valid model as commands do."""
     tokenizer = Tokenizer(model)
     for text in ("abc def", " a  b ", TEXT):
         [tokens] = tokenizer.encode([text])
@@ -221,32 +222,34 @@ def use(model: bytes) -> None:
     tokenizer.sample_segmentation("abc def", 0.5, random.Random(1))
 
 
-def mutations(models: list[bytes], count: int) -> Counter[tuple[int, int | None]]:
-    """Return how often the first reading and then the use of a mutated model ended how."""
-    ends: Counter[tuple[int, int | None]] = Counter()
+def count_outcomes(models: list[bytes], count: int) -> Counter[tuple[int, int | None]]:
+    """Mutate models; count the pairs of exit codes of their validation and of their use."""
+    outcomes: Counter[tuple[int, int | None]] = Counter()
     for seed in range(count):
-        model = mutated(models[seed % len(models)], seed)
-        first = survived(lambda model=model: first_reading(model))  # type: ignore[misc]
-        then = survived(lambda model=model: use(model)) if first == 0 else None  # type: ignore[misc]
-        assert then in (0, None), f"seed {seed}: passes its first reading, then {then}"
-        ends[first, then] += 1
-    return ends
+        model = mutate(models[seed % len(models)], seed)
+        validation_code = child_exit_code(lambda model=model: validate_model(model))  # type: ignore[misc]
+        use_code = (
+            child_exit_code(lambda model=model: use_model(model)) if validation_code == 0 else None
+        )  # type: ignore[misc]
+        assert use_code in (0, None), f"seed {seed}: passes the validation, then {use_code}"
+        outcomes[validation_code, use_code] += 1
+    return outcomes
 
 
-def test_tokenizer_model_real_is_valid(models: list[bytes]) -> None:
+def test_tokenizer_model_of_sentencepiece_is_valid(models: list[bytes]) -> None:
     for model in models:
-        assert survived(lambda model=model: first_reading(model)) == 0  # type: ignore[misc]
-        assert survived(lambda model=model: use(model)) == 0  # type: ignore[misc]
+        assert child_exit_code(lambda model=model: validate_model(model)) == 0  # type: ignore[misc]
+        assert child_exit_code(lambda model=model: use_model(model)) == 0  # type: ignore[misc]
 
 
 def test_tokenizer_model_mutation_is_refused_or_works(models: list[bytes]) -> None:
-    ends = mutations(models, 45)
-    assert ends[1, None] > 0
-    assert ends[0, 0] > 0
+    outcomes = count_outcomes(models, 45)
+    assert outcomes[1, None] > 0
+    assert outcomes[0, 0] > 0
 
 
 @pytest.mark.slow
 def test_tokenizer_model_5000_mutations_are_refused_or_work(models: list[bytes]) -> None:
-    ends = mutations(models, 5000)
-    print(f"5,000 mutations: {dict(ends)}")
-    assert ends[0, 0] > 100
+    outcomes = count_outcomes(models, 5000)
+    print(f"5,000 mutations: {dict(outcomes)}")
+    assert outcomes[0, 0] > 100

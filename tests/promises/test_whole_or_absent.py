@@ -28,18 +28,18 @@ from tests.support.promises.saved_runs import (
 )
 
 Prepare = Callable[[Trainer], Callable[[], object]]
-"""Leaves a run as it is before a save, and returns the save."""
+"""Prepares a run for a save, and returns the function that saves."""
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
-def first(trainer: Trainer) -> Callable[[], object]:
-    """Leave a run without a checkpoint; return what saves its first."""
+def save_first(trainer: Trainer) -> Callable[[], object]:
+    """Prepare a run without a checkpoint; return a function that saves its first."""
     advance(trainer)
     return lambda: validate(trainer, 1.0)
 
 
-def third(trainer: Trainer) -> Callable[[], object]:
-    """Leave a run with a best and a last checkpoint; return what takes the place of both."""
+def save_third(trainer: Trainer) -> Callable[[], object]:
+    """Prepare a run with a best and a last checkpoint; return a function that replaces both."""
     for score in (2.0, 1.0):
         advance(trainer)
         validate(trainer, score)
@@ -47,31 +47,31 @@ def third(trainer: Trainer) -> Callable[[], object]:
     return lambda: validate(trainer, 3.0)
 
 
-def again(trainer: Trainer) -> Callable[[], object]:
-    """Leave a run with one checkpoint; return what writes it a second time with other scores."""
+def save_again(trainer: Trainer) -> Callable[[], object]:
+    """Prepare a run with one checkpoint; return a function that saves it with other scores."""
     advance(trainer)
     trainer.save()
     return lambda: validate(trainer, 1.0)
 
 
-SAVES: dict[Prepare, int] = {first: 8, third: 8, again: 4}
-"""Distance of the tested points of a save in the suite; the long test tries each one.
+SAVES: dict[Prepare, int] = {save_first: 8, save_third: 8, save_again: 4}
+"""Distance of the tested points of a save; the long test tries each point.
 
-Between the two renames that replace a folder lie four.
+There are four points between the two renames that replace a folder.
 """
 
 
 def try_points(folder: Path, prepare: Prepare, step: int) -> None:
     """Kill a save at every `step`-th point; the next start finds the old or the new checkpoint."""
-    twin = trainer_in(folder / "twin")
-    prepare(twin)()
+    reference = trainer_in(folder / "twin")
+    prepare(reference)()
     trainer = trainer_in(folder / "run")
     save = prepare(trainer)
     original = trainer.run.path
     old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
-    new = twin.state.step, content_of(twin)
+    new = reference.state.step, content_of(reference)
     assert new != old
-    folders = {old: list_checkpoints(trainer.run), new: list_checkpoints(twin.run)}
+    folders = {old: list_checkpoints(trainer.run), new: list_checkpoints(reference.run)}
     names = {state: [path.name for path in paths] for state, paths in folders.items()}
     outcomes = []
     for point in count(0, step):
@@ -79,15 +79,15 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
         trainer.run = run
         if not killed_at(point, save):
             break
-        said: list[str] = []
+        messages: list[str] = []
         fresh = trainer_in(folder / "fresh")
-        outcomes.append((taken_up(run, fresh, said), content_of(fresh)))
-        assert said == [], "remains of a kill never count as a checkpoint"
+        outcomes.append((taken_up(run, fresh, messages), content_of(fresh)))
+        assert messages == [], "remains of a kill never count as a checkpoint"
         assert outcomes[-1] in (old, new), point
         if outcomes[-1][0] is not None:
             assert run.last.resolve() == run.checkpoint(fresh.state.step).resolve()
         assert [path.name for path in list_checkpoints(run)] == names[outcomes[-1]], (
-            "none is left over"
+            "expected no other checkpoint"
         )
         assert strays(run) == [], point
         shutil.rmtree(run.path)
@@ -96,37 +96,42 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
 
 
 @pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
-def test_save_killed_is_whole_or_absent(tmp_path: Path, prepare: Prepare) -> None:
+def test_save_killed_is_complete_or_absent(tmp_path: Path, prepare: Prepare) -> None:
     try_points(tmp_path, prepare, SAVES[prepare])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prepare", SAVES, ids=lambda prepare: prepare.__name__)
-def test_save_killed_at_every_point_is_whole_or_absent(tmp_path: Path, prepare: Prepare) -> None:
+def test_save_killed_at_every_point_is_complete_or_absent(tmp_path: Path, prepare: Prepare) -> None:
     try_points(tmp_path, prepare, 1)
 
 
 def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) -> None:
-    """Checks for a power loss: fsync before each rename, and of the parent after it."""
+    """After a power loss, data is safe only with an fsync before and after each rename."""
     trainer = trainer_in(tmp_path / "run")
-    points = points_of(third(trainer))
+    points = points_of(save_third(trainer))
     folder = trainer.run.checkpoint(trainer.state.step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.nmt.tmp")
-    renamed = points.index(f"before replace {temporary}")
-    ends = {}
+    rename_index = points.index(f"before replace {temporary}")
+    replace_indices = {}
     for file in folder.iterdir():
         writing = temporary / f".{file.name}.{os.getpid()}.nmt.tmp"
-        written = max(i for i, point in enumerate(points) if point == f"after write {writing}")
-        synced = points.index(f"after fsync {writing}")
-        ends[file.name] = points.index(f"after replace {writing}")
-        assert written < synced < ends[file.name]
-        assert f"after fsync {temporary / file.name}" in points[ends[file.name] : renamed]
-    assert max(ends, key=lambda name: ends[name]) == "manifest.json"
-    assert len(ends) == 4
-    assert f"after fsync {temporary}" in points[ends["manifest.json"] : renamed]
-    durable = points.index(f"after fsync {folder.parent}", renamed)
+        write_index = max(i for i, point in enumerate(points) if point == f"after write {writing}")
+        fsync_index = points.index(f"after fsync {writing}")
+        replace_indices[file.name] = points.index(f"after replace {writing}")
+        assert write_index < fsync_index < replace_indices[file.name]
+        assert (
+            f"after fsync {temporary / file.name}"
+            in points[replace_indices[file.name] : rename_index]
+        )
+    assert max(replace_indices, key=lambda name: replace_indices[name]) == "manifest.json"
+    assert len(replace_indices) == 4
+    assert f"after fsync {temporary}" in points[replace_indices["manifest.json"] : rename_index]
+    folder_fsync_index = points.index(f"after fsync {folder.parent}", rename_index)
     deletes = [
-        point for point in points[:durable] if point.startswith(("before unlink", "before rmdir"))
+        point
+        for point in points[:folder_fsync_index]
+        if point.startswith(("before unlink", "before rmdir"))
     ]
     assert deletes == [], "replaced and pruned files are deleted only afterwards"
 
@@ -140,7 +145,7 @@ def test_safetensors_writer_equals_library_output(tmp_path: Path) -> None:
         "step": torch.tensor(3.0),
     }
     write_tensors(tmp_path / "own", tensors)
-    theirs = save({k: v.contiguous() for k, v in tensors.items()}, {"format_version": "1"})
-    assert (tmp_path / "own").read_bytes() == theirs
+    library_output = save({k: v.contiguous() for k, v in tensors.items()}, {"format_version": "1"})
+    assert (tmp_path / "own").read_bytes() == library_output
     expected = load_file(tmp_path / "own")
     assert all(torch.equal(expected[name], tensor) for name, tensor in tensors.items())

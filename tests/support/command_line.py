@@ -66,7 +66,7 @@ def done(result: Result) -> Result:
 
 
 def translate_lines(run: Path, lines: list[str], *flags: object) -> list[str]:
-    """Return the output lines of `nmt translate` for lines on stdin, one for each."""
+    """Translate lines with `nmt translate`; return one output line per input line."""
     text = "".join(f"{line}\n" for line in lines)
     translations = done(nmt("translate", "-m", run, *flags, stdin=text)).lines
     assert len(translations) == len(lines)

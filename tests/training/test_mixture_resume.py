@@ -100,7 +100,7 @@ def score(state: TrainState) -> dict[str, float]:
 def test_resume_of_mixture_equals_uninterrupted_run(make: Make, workers: int, stop: int) -> None:
     uninterrupted, expected = make("uninterrupted", 0, UPDATES)
     uninterrupted.train(score)
-    assert uninterrupted.state.epoch >= 1, "the end of an epoch lies in between"
+    assert uninterrupted.state.epoch >= 1, "expected a run of more than one epoch"
     first, before = make("stopped", workers, stop)
     first.train(score)
     assert first.state.batch > 0, "it stops in the middle of an epoch"

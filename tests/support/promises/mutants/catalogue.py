@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from tests.support.promises.mutants import checkpoints, jobs, untrusted_input, updates
 
 MUTANT_VARIABLE = "NMT_TEST_MUTANT"
-"""The environment variable by which processes of the tests hear which mutant is planted."""
+"""The environment variable that names the mutant."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One bug."""
+    """A deliberate bug."""
 
     promise: int
-    """The promise of docs/promises.md that it breaks."""
+    """The number of the guarantee in docs/promises.md that it breaks."""
     caught_by: str
-    """The test that must fail, FILE::NAME or FILE, below tests/promises/."""
+    """The test that must fail: FILE::NAME or FILE in tests/promises/."""
     plant: Callable[[], None]
-    """Puts the bug in the place of the right code, in this process, for good."""
+    """Replaces the correct code in this process until its end."""
 
 
 MUTANTS: dict[str, Mutant] = {

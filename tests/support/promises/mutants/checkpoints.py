@@ -15,7 +15,7 @@ from nmt.training import trainer
 from nmt.training.checkpoints import checkpoint, checkpointer, resume
 
 
-def _folder_filled_in_place() -> None:
+def _fill_folder_in_place() -> None:
     @contextmanager
     def in_place(path: Path) -> Iterator[Path]:
         files.remove_folder(path)
@@ -25,19 +25,19 @@ def _folder_filled_in_place() -> None:
     files.folder_atomic = in_place
 
 
-def _replaced_folder_swept() -> None:
+def _delete_replaced_folder() -> None:
     files._restore_or_remove = files.remove_folder
 
 
-def _folder_not_synced() -> None:
+def _skip_folder_sync() -> None:
     files._sync_tree = lambda folder: None
 
 
-def _damage_not_looked_for() -> None:
+def _skip_damage_check() -> None:
     resume.describe_damage = lambda folder: None
 
 
-def _damaged_one_deleted() -> None:
+def _delete_damaged_checkpoint() -> None:
     def delete(folder: Path) -> Path:
         files.remove_folder(folder)
         return folder
@@ -45,7 +45,7 @@ def _damaged_one_deleted() -> None:
     resume._set_aside = delete
 
 
-def _begun_anew_where_all_are_damaged() -> None:
+def _restart_if_all_are_damaged() -> None:
     real = resume.newest_intact_checkpoint
 
     def silent(run: Any, say: Callable[[str], None]) -> Path | None:
@@ -59,11 +59,11 @@ def _begun_anew_where_all_are_damaged() -> None:
     train_setup.newest_intact_checkpoint = silent
 
 
-def _room_not_asked_for() -> None:
+def _skip_space_check() -> None:
     checkpointer.check_disk_space = lambda *_: None
 
 
-def _half_written_file_left() -> None:
+def _keep_partial_file() -> None:
     real = files.remove
 
     def remove(path: Path) -> None:
@@ -73,12 +73,12 @@ def _half_written_file_left() -> None:
     files.remove = remove
 
 
-def _best_pruned() -> None:
+def _prune_best() -> None:
     real = checkpoint.prune_checkpoints
     checkpointer.prune_checkpoints = lambda run, best, keep_last: real(run, [], keep_last)
 
 
-def _pruned_before_saved() -> None:
+def _prune_before_save() -> None:
     real = checkpointer.save_checkpoint
 
     def save(run: Any, *arguments: Any, **flags: Any) -> Path:
@@ -89,7 +89,7 @@ def _pruned_before_saved() -> None:
     checkpointer.save_checkpoint = save
 
 
-def _leftovers_stay() -> None:
+def _keep_leftovers() -> None:
     real = trainer.Trainer.resume
 
     def resume(self: trainer.Trainer) -> None:
@@ -100,7 +100,7 @@ def _leftovers_stay() -> None:
     trainer.Trainer.resume = resume
 
 
-def _weights_not_hashed() -> None:
+def _skip_weight_hash() -> None:
     real = manifest._check_file
 
     def sizes(file: Path, entry: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def _weights_not_hashed() -> None:
     manifest._check_file = sizes
 
 
-def _tokenizer_not_compared() -> None:
+def _skip_tokenizer_comparison() -> None:
     real = compatibility.identity_differences
 
     def model_only(record: Any, *arguments: Any, **flags: Any) -> list[str]:
@@ -120,61 +120,61 @@ def _tokenizer_not_compared() -> None:
     loading.identity_differences = model_only
 
 
-def _locks_not_heeded() -> None:
+def _ignore_locks() -> None:
     files._lock = lambda stream: None
     files.is_locked = lambda path: False
 
 
-WHOLE = "test_whole_or_absent.py::test_save_killed_is_whole_or_absent"
+COMPLETE = "test_whole_or_absent.py::test_save_killed_is_complete_or_absent"
 DAMAGED = "test_damaged_newest.py::test_resume_damaged_file_uses_older_checkpoint"
 BEST = "test_best_and_last.py::test_checkpoints_history_keeps_best_and_last"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "folder filled in place": (4, WHOLE, _folder_filled_in_place),
-    "replaced folder swept": (4, f"{WHOLE}[again]", _replaced_folder_swept),
+    "folder filled in place": (4, COMPLETE, _fill_folder_in_place),
+    "replaced folder swept": (4, f"{COMPLETE}[save_again]", _delete_replaced_folder),
     "leftovers stay": (
         4,
-        "test_whole_or_absent.py::test_save_killed_at_every_point_is_whole_or_absent[third]",
-        _leftovers_stay,
+        "test_whole_or_absent.py::test_save_killed_at_every_point_is_complete_or_absent[save_third]",
+        _keep_leftovers,
     ),
     "folder not synced": (
         4,
         "test_whole_or_absent.py::test_save_checkpoint_syncs_files_and_writes_manifest_last",
-        _folder_not_synced,
+        _skip_folder_sync,
     ),
-    "damage not looked for": (5, DAMAGED, _damage_not_looked_for),
-    "damaged one deleted": (5, DAMAGED, _damaged_one_deleted),
+    "damage not looked for": (5, DAMAGED, _skip_damage_check),
+    "damaged one deleted": (5, DAMAGED, _delete_damaged_checkpoint),
     "restarted if all are damaged": (
         5,
         "test_damaged_newest.py::test_resume_with_all_damaged_checkpoints_lists_each",
-        _begun_anew_where_all_are_damaged,
+        _restart_if_all_are_damaged,
     ),
     "space not checked": (
         6,
         "test_full_disk.py::test_train_without_space_for_two_checkpoints_is_refused",
-        _room_not_asked_for,
+        _skip_space_check,
     ),
     "half-written file left": (
         6,
         "test_full_disk.py::test_save_full_disk_keeps_earlier_checkpoints",
-        _half_written_file_left,
+        _keep_partial_file,
     ),
-    "best pruned": (7, BEST, _best_pruned),
-    "pruned before saved": (7, BEST, _pruned_before_saved),
+    "best pruned": (7, BEST, _prune_best),
+    "pruned before saved": (7, BEST, _prune_before_save),
     "weights not hashed": (
         15,
         "test_changed_files.py::test_changed_model_byte_is_detected",
-        _weights_not_hashed,
+        _skip_weight_hash,
     ),
     "tokenizer not compared": (
         15,
         "test_changed_files.py::test_changed_model_byte_is_detected",
-        _tokenizer_not_compared,
+        _skip_tokenizer_comparison,
     ),
     "locks not heeded": (
         16,
         "test_one_run_a_folder.py::test_run_lock_second_run_is_refused_stale_lock_ignored",
-        _locks_not_heeded,
+        _ignore_locks,
     ),
 }
-"""Name to promise, the test that catches it, and the function that plants it."""
+"""By name: the guarantee, the test that detects the mutant, and the function that applies it."""

@@ -6,75 +6,75 @@ from collections.abc import Callable
 
 
 def lose_moments() -> None:
-    """A resume begins with a fresh optimizer."""
+    """A resumed run has an optimizer without moments."""
     from nmt.training.trainer import Trainer
 
     resume = Trainer.resume
 
-    def losing(self: Trainer) -> None:
+    def resume_without_moments(self: Trainer) -> None:
         resume(self)
         self.optimizer.state.clear()
 
-    Trainer.resume = losing  # type: ignore[method-assign]
+    Trainer.resume = resume_without_moments  # type: ignore[method-assign]
 
 
 def skip_a_batch() -> None:
-    """A resume goes on one batch too far."""
+    """A resumed run skips a batch."""
     from nmt.training.trainer import Trainer
 
     resume = Trainer.resume
 
-    def skipping(self: Trainer) -> None:
+    def resume_with_skip(self: Trainer) -> None:
         resume(self)
         self.state.batch += 1
 
-    Trainer.resume = skipping  # type: ignore[method-assign]
+    Trainer.resume = resume_with_skip  # type: ignore[method-assign]
 
 
-def deal_only_full_rounds() -> None:
-    """Pairs of a batch that do not go round all workers are left out."""
+def drop_uneven_pairs() -> None:
+    """If the ranks cannot share a batch equally, its last pairs are dropped."""
     from nmt.data.batching.batches import Batch
 
     for_rank = Batch.for_rank
 
-    def short(self: Batch, rank: int, size: int) -> Batch:
+    def for_rank_without_rest(self: Batch, rank: int, size: int) -> Batch:
         full = Batch(self.rows[: len(self.rows) // size * size], self.src_length, self.tgt_length)
         return for_rank(full if size > 1 else self, rank, size)
 
-    Batch.for_rank = short  # type: ignore[method-assign]
+    Batch.for_rank = for_rank_without_rest  # type: ignore[method-assign]
 
 
-def begin_the_epoch_again() -> None:
-    """A resume goes back to the begin of its epoch."""
+def restart_epoch() -> None:
+    """A resumed run begins at the start of its epoch."""
     from nmt.training.trainer import Trainer
 
     resume = Trainer.resume
 
-    def again(self: Trainer) -> None:
+    def resume_at_epoch_start(self: Trainer) -> None:
         resume(self)
         self.state.batch = 0
 
-    Trainer.resume = again  # type: ignore[method-assign]
+    Trainer.resume = resume_at_epoch_start  # type: ignore[method-assign]
 
 
-def hear_nothing() -> None:
-    """Nobody has a pulse: a stopped worker keeps the others waiting."""
+def send_no_heartbeats() -> None:
+    """No rank sends heartbeats: a stopped rank blocks the others."""
     from nmt.core.distributed.heartbeat import Heartbeat
 
     Heartbeat.start = lambda self: None  # type: ignore[method-assign]
     Heartbeat.stop = lambda self: None  # type: ignore[method-assign]
 
 
-def blame_another() -> None:
-    """The worker that hears the silence, and not the silent one, is named and killed."""
+def name_wrong_rank() -> None:
+    """The rank that misses a heartbeat is named and killed, not the stopped rank."""
     from nmt.core.distributed.heartbeat import Heartbeat
 
     end = Heartbeat._end_job
     Heartbeat._end_job = lambda self, lost: end(self, self.rank)  # type: ignore[method-assign]
 
 
-def meet_where_we_met() -> None:
-    """A restart finds the addresses of the attempt before."""
+def reuse_rendezvous() -> None:
+    """A restarted job reads the addresses of the earlier attempt."""
     from nmt.core.distributed import process_group
 
     process_group.attempt_store = lambda store: store
@@ -88,10 +88,10 @@ LOST = "test_lost_worker.py::test_torchrun_stopped_main_rank_is_named_and_restar
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "lose moments": (2, KILLED, lose_moments),
     "skip a batch": (2, KILLED, skip_a_batch),
-    "deal only full rounds": (3, WORLDS, deal_only_full_rounds),
-    "begin the epoch again": (3, WORLDS, begin_the_epoch_again),
-    "hear nothing": (11, LOST, hear_nothing),
-    "meet where we met": (11, RESTART, meet_where_we_met),
-    "blame another": (11, LOST, blame_another),
+    "deal only full rounds": (3, WORLDS, drop_uneven_pairs),
+    "begin the epoch again": (3, WORLDS, restart_epoch),
+    "hear nothing": (11, LOST, send_no_heartbeats),
+    "meet where we met": (11, RESTART, reuse_rendezvous),
+    "blame another": (11, LOST, name_wrong_rank),
 }
-"""Name to promise, the test that catches it, and the function that plants it."""
+"""By name: the guarantee, the test that detects the mutant, and the function that applies it."""

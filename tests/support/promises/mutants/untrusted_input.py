@@ -8,19 +8,19 @@ from typing import Any, BinaryIO
 import numpy as np
 
 
-def arrays_unpickle() -> None:
+def unpickle_arrays() -> None:
     from nmt.data.corpus import corpus
 
     corpus._load_array = lambda path: np.load(path, allow_pickle=True)
 
 
-def yaml_without_caps() -> None:
+def ignore_yaml_limits() -> None:
     from nmt.config import yaml_reader
 
     yaml_reader.MAX_DEPTH = yaml_reader.MAX_VALUES = 10**9
 
 
-def yaml_with_tags() -> None:
+def accept_yaml_tags() -> None:
     from nmt.config import yaml_reader
 
     refuse: Any = yaml_reader._Loader._refuse
@@ -32,19 +32,19 @@ def yaml_with_tags() -> None:
     yaml_reader._Loader._refuse = lenient  # type: ignore[method-assign]
 
 
-def models_unchecked() -> None:
+def skip_model_check() -> None:
     from nmt.data.tokenizer import validation_process
 
     validation_process.check_fields = lambda model: None
 
 
-def deaths_unnoticed() -> None:
+def ignore_crashed_child() -> None:
     from nmt.data.tokenizer import validation
 
     validation._run_child = lambda stdin, file: f"{validation.hash_bytes(file.read_bytes())}\n"
 
 
-def lines_split_anywhere() -> None:
+def split_at_unicode_separators() -> None:
     from nmt.commands.translation import score, translate
     from nmt.data.text import reader
 
@@ -57,12 +57,12 @@ def lines_split_anywhere() -> None:
             module.read_raw_lines = split
 
 
-def skipped_lines_are_gone() -> None:
+def drop_skipped_lines() -> None:
     from nmt.commands.translation import translation_job
 
     original_filter = translation_job.Utf8Filter.filter
 
-    def dropping(self: Any, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def drop(self: Any, lines: Iterator[bytes]) -> Iterator[bytes]:
         if self.policy != "skip":
             yield from original_filter(self, lines)
             return
@@ -74,44 +74,44 @@ def skipped_lines_are_gone() -> None:
             else:
                 yield line
 
-    translation_job.Utf8Filter.filter = dropping  # type: ignore[method-assign]
+    translation_job.Utf8Filter.filter = drop  # type: ignore[method-assign]
 
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "arrays unpickle": (
         12,
         "test_no_code.py::test_corpus_array_with_pickle_is_refused_by_name",
-        arrays_unpickle,
+        unpickle_arrays,
     ),
     "yaml without caps": (
         12,
         "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
-        yaml_without_caps,
+        ignore_yaml_limits,
     ),
     "yaml with tags": (
         12,
         "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
-        yaml_with_tags,
+        accept_yaml_tags,
     ),
     "models unchecked": (
         13,
         "test_tokenizer_models.py::test_tokenizer_model_crafted_is_refused",
-        models_unchecked,
+        skip_model_check,
     ),
     "deaths unnoticed": (
         13,
-        "test_tokenizer_models.py::test_tokenizer_validation_killed_child_is_clean_error",
-        deaths_unnoticed,
+        "test_tokenizer_models.py::test_tokenizer_validation_crash_raises_data_error",
+        ignore_crashed_child,
     ),
     "lines split anywhere": (
         14,
         "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
-        lines_split_anywhere,
+        split_at_unicode_separators,
     ),
     "skipped lines are gone": (
         14,
         "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
-        skipped_lines_are_gone,
+        drop_skipped_lines,
     ),
 }
-"""Name to promise, the test that catches it, and the function that plants it."""
+"""By name: the guarantee, the test that detects the mutant, and the function that applies it."""

@@ -20,8 +20,8 @@ from nmt.training.signals import EXIT_CODES, Signals
 from nmt.training.trainer import Trainer
 
 
-def moments_stay_behind() -> None:
-    """A resumed run begins with an optimizer that has seen nothing."""
+def drop_moments() -> None:
+    """A resumed run has an optimizer without moments."""
     real = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: torch.optim.Optimizer, average: Any) -> Any:
@@ -32,13 +32,13 @@ def moments_stay_behind() -> None:
     checkpointer.load_checkpoint = load  # type: ignore[assignment]
 
 
-def one_generator_runs_on() -> None:
-    """Dropout is not drawn from (seed, update, micro-batch)."""
+def keep_one_generator() -> None:
+    """The seed of dropout does not depend on (seed, update, micro-batch)."""
     loop.seed_everything = lambda *numbers: None
 
 
-def moving_average_restarts() -> None:
-    """A resumed run's moving average begins at the weights."""
+def restart_moving_average() -> None:
+    """The moving average of a resumed run begins at the weights."""
     real = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: Any, average: Any) -> Any:
@@ -50,8 +50,8 @@ def moving_average_restarts() -> None:
     checkpointer.load_checkpoint = load
 
 
-def a_batch_is_left_out() -> None:
-    """A resumed run begins one batch too late."""
+def skip_batch() -> None:
+    """A resumed run skips a batch."""
     real = Trainer.resume
 
     def resume(self: Trainer) -> None:
@@ -61,12 +61,12 @@ def a_batch_is_left_out() -> None:
     Trainer.resume = resume  # type: ignore[method-assign]
 
 
-def validations_hear_nothing() -> None:
-    """A signal waits for the end of a validation."""
+def ignore_signal_in_validation() -> None:
+    """A signal has no effect until the end of a validation."""
     Signals.check = lambda self: None  # type: ignore[method-assign]
 
 
-def due_validation_is_forgotten() -> None:
+def skip_due_validation() -> None:
     """A resumed run continues with the next step and skips a due validation."""
     real = Trainer.resume
 
@@ -78,27 +78,27 @@ def due_validation_is_forgotten() -> None:
     Trainer.resume = resume  # type: ignore[method-assign]
 
 
-def the_second_signal_is_ignored() -> None:
-    """Only the first counts."""
+def ignore_second_signal() -> None:
+    """Only the first signal has an effect."""
 
-    def note(self: Signals, number: int, frame: Any) -> None:
+    def receive(self: Signals, number: int, frame: Any) -> None:
         self.received = self.received or number
 
-    Signals._receive = note  # type: ignore[method-assign]
+    Signals._receive = receive  # type: ignore[method-assign]
 
 
-def requeueing_looks_like_an_interrupt() -> None:
+def give_usr1_the_code_of_int() -> None:
     """SIGUSR1 has the exit code of SIGINT."""
     EXIT_CODES[10] = 130
 
 
-def each_worker_for_itself() -> None:
-    """A worker that is signalled does not let the others know."""
+def keep_signal_on_one_rank() -> None:
+    """A rank that receives a signal does not tell the other ranks."""
     Signals.run_on_all_ranks = lambda self, work: work()  # type: ignore[method-assign]
 
 
-def the_step_is_always_taken() -> None:
-    """Nobody looks at the norm."""
+def step_on_nan() -> None:
+    """The optimizer step does not check the gradient norm."""
 
     def step(self: Precision, optimizer: torch.optim.Optimizer, clip_norm: float) -> torch.Tensor:
         weights = [p for group in optimizer.param_groups for p in group["params"]]
@@ -109,8 +109,8 @@ def the_step_is_always_taken() -> None:
     Precision.step = step  # type: ignore[method-assign]
 
 
-def only_gradients_are_looked_at() -> None:
-    """A loss of inf is fine as long as its gradient is."""
+def check_gradients_only() -> None:
+    """A loss of inf is accepted if its gradient is finite."""
 
     def forward_backward(self: Trainer, batch: RankBatch, step: int) -> Losses:
         self.optimizer.zero_grad(set_to_none=True)
@@ -126,13 +126,13 @@ def only_gradients_are_looked_at() -> None:
     Trainer.forward_backward = forward_backward  # type: ignore[method-assign]
 
 
-def skipping_goes_on_for_ever() -> None:
-    """Nobody counts updates skipped in a row."""
+def skip_without_limit() -> None:
+    """Consecutive skipped updates are not counted."""
     loss_monitor.MAX_SKIPPED_STEPS = 10**9
 
 
-def half_of_the_update_is_lost() -> None:
-    """Where memory runs out only half of the pairs are tried again."""
+def drop_half_of_batch() -> None:
+    """After an out-of-memory error, only half of the pairs are repeated."""
     real = MicroBatcher.halve
 
     def halve(self: MicroBatcher, batch: RankBatch, failed: int) -> RankBatch:
@@ -142,7 +142,7 @@ def half_of_the_update_is_lost() -> None:
     MicroBatcher.halve = halve  # type: ignore[method-assign]
 
 
-def the_broken_gradient_stays() -> None:
+def keep_partial_gradient() -> None:
     """Gradients from before the out-of-memory error are added a second time."""
     real = Trainer.forward_backward
 
@@ -168,27 +168,27 @@ ENDS = "test_bad_numbers.py::test_train_many_skipped_steps_names_tensor_and_line
 HALVES = "test_out_of_memory.py::test_out_of_memory_halved_micro_batches_equal_gradient"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "moments stay behind": (1, RESUME, moments_stay_behind),
-    "one generator runs on": (1, RESUME, one_generator_runs_on),
-    "moving average restarts": (1, RESUME, moving_average_restarts),
-    "a batch is left out": (1, RESUME, a_batch_is_left_out),
-    "validations hear nothing": (8, LEFT, validations_hear_nothing),
-    "due validation is forgotten": (8, SIGNAL, due_validation_is_forgotten),
+    "moments stay behind": (1, RESUME, drop_moments),
+    "one generator runs on": (1, RESUME, keep_one_generator),
+    "moving average restarts": (1, RESUME, restart_moving_average),
+    "a batch is left out": (1, RESUME, skip_batch),
+    "validations hear nothing": (8, LEFT, ignore_signal_in_validation),
+    "due validation is forgotten": (8, SIGNAL, skip_due_validation),
     "the second signal is ignored": (
         8,
         "test_signals.py::test_second_signal_ends_process_at_once",
-        the_second_signal_is_ignored,
+        ignore_second_signal,
     ),
-    "requeueing looks like an interrupt": (8, LEFT, requeueing_looks_like_an_interrupt),
+    "requeueing looks like an interrupt": (8, LEFT, give_usr1_the_code_of_int),
     "each worker for itself": (
         8,
         "test_bad_numbers.py::test_nan_or_signal_on_one_rank_reaches_all",
-        each_worker_for_itself,
+        keep_signal_on_one_rank,
     ),
-    "the step is always taken": (9, BAD, the_step_is_always_taken),
-    "only gradients are looked at": (9, BAD, only_gradients_are_looked_at),
-    "skipping goes on for ever": (9, ENDS, skipping_goes_on_for_ever),
-    "half of the update is lost": (10, HALVES, half_of_the_update_is_lost),
-    "the broken gradient stays": (10, HALVES, the_broken_gradient_stays),
+    "the step is always taken": (9, BAD, step_on_nan),
+    "only gradients are looked at": (9, BAD, check_gradients_only),
+    "skipping goes on for ever": (9, ENDS, skip_without_limit),
+    "half of the update is lost": (10, HALVES, drop_half_of_batch),
+    "the broken gradient stays": (10, HALVES, keep_partial_gradient),
 }
-"""Name to promise, the test that catches it, and the function that plants it."""
+"""By name: the guarantee, the test that detects the mutant, and the function that applies it."""
