@@ -1,4 +1,4 @@
-"""A mutant that the environment names is planted before any test runs."""
+"""Fixtures: the mutant of the environment variable, and run folders to damage."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def _planted() -> None:
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """Text, configs and a run of each architecture, to be damaged; `reset` puts all back."""
+    """Return text, configs and a run of each architecture; `reset` repairs all damage."""
     return Ground(tmp_path_factory.mktemp("ground"))

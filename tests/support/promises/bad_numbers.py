@@ -1,4 +1,4 @@
-"""NaN and inf put where they may arise."""
+"""Insert NaN and inf into the loss or a gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ GRADIENT = "output.bias"
 
 
 def poison(trainer: Trainer, how: str, when: Callable[[int], bool]) -> None:
-    """Spoil the loss or one number of a gradient in the updates chosen; `how` is "loss inf"."""
+    """Add a number to the loss or a gradient in the updates that `when` selects.
+
+    `how` names the place and the number, for example "loss inf".
+    """
     position, number = how.split()
     bad = float(number)
 

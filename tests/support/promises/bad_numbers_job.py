@@ -1,4 +1,4 @@
-"""A job of two workers: one has a loss of inf, and then it is signalled in a validation.
+"""A job of two ranks: one gets a loss of inf, and later a signal during a validation.
 
 usage: python -m tests.support.promises.bad_numbers_job FOLDER PARALLEL; writes FOLDER/RANK.json
 """
@@ -25,11 +25,11 @@ from tests.support.training.tiny_trainer import batches_of
 
 BAD = 3
 PATIENCE = 15.0
-"""Seconds after which a validation that nobody leaves would end."""
+"""Seconds after which an uninterrupted validation ends."""
 
 
-def follow(trainer: Trainer) -> dict[str, Any]:
-    """Take a few updates, of which one is bad on the second worker; return weights after each."""
+def train_steps(trainer: Trainer) -> dict[str, Any]:
+    """Train a few steps, one with a bad loss on rank 1; return the weights after each step."""
     if trainer.ranks.rank == 1:
         poison(trainer, "loss inf", lambda number: number == BAD)
     weights, norms = [], []
@@ -41,38 +41,38 @@ def follow(trainer: Trainer) -> dict[str, Any]:
     return {"weights": weights, "norms": list(map(str, norms))}
 
 
-def stopped_in_validation(trainer: Trainer) -> dict[str, Any]:
-    """Begin a validation that is long for both workers, and let the second one be signalled."""
+def interrupt_validation(trainer: Trainer) -> dict[str, Any]:
+    """Start a long validation on both ranks, and send a signal to rank 1."""
 
-    to_the_end = []
+    finished = []
 
-    def share() -> None:
+    def validate_part() -> None:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if trainer.ranks.rank == 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
             trainer.signals.check()
             time.sleep(0.01)
-        to_the_end.append(True)
+        finished.append(True)
 
     def validate(state: TrainState) -> dict[str, float]:
-        trainer.signals.run_on_all_ranks(share)
-        raise AssertionError("it went on")
+        trainer.signals.run_on_all_ranks(validate_part)
+        raise AssertionError("the validation continued after the signal")
 
     trainer.set_config(trainer.config.with_values({"train.max_updates": trainer.state.step}))
     reason = trainer.train(validate)
     last = trainer.run.last.resolve().name
     record = {"reason": reason, "signal": trainer.signals.agreed, "last": last}
-    return record | {"left": not to_the_end}
+    return record | {"ended_early": not finished}
 
 
 def main() -> None:
-    """Do both."""
+    """Run both tests and write their results."""
     folder, parallel = Path(sys.argv[1]), sys.argv[2]
     with connect_processes() as workers:
         trainer = make_trainer(folder, "luong", parallel, workers)
-        record = follow(trainer)
-        record |= stopped_in_validation(trainer)
+        record = train_steps(trainer)
+        record |= interrupt_validation(trainer)
         (folder / f"{workers.rank}.json").write_text(json.dumps(record))
 
 

@@ -1,7 +1,7 @@
-"""Promises 2, 4, 6, 8 and 11 under random trouble, one round after another; scripts/chaos runs it.
+"""Test guarantees 2, 4, 6, 8 and 11 with random faults in rounds; scripts/chaos runs it.
 
-Each round is drawn from its seed alone: a small run is disturbed, taken up again until it is done,
-and held against one that nobody disturbed.
+The seed determines a round: a small run is interrupted, resumed until it is finished, and compared
+with an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from tests.support.promises.small_run import SmallRun, differences, final_state,
 
 FAULTY_DISK = [sys.executable, "-m", "tests.support.promises.faulty_disk_command_line"]
 STEPS = 2400
-"""The begins and ends of steps on the disk that a small run takes, about."""
+"""Approximate number of points, before and after disk operations, at which a fault can occur."""
 STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
-"""The exit codes that are promised."""
+"""The documented exit code of each signal."""
 Round = Callable[[SmallRun, random.Random], None]
 
 
 def killed(small: SmallRun, rng: random.Random) -> None:
-    """Kill the run a few times, wherever it is."""
+    """Kill the run a few times at random points."""
     run_killed(small, rng, kills=3)
 
 
 def killed_at_the_disk(small: SmallRun, rng: random.Random) -> None:
-    """Kill the run before or after a disk operation, and again in the remaining part."""
+    """Kill the run three times, each time before or after a disk operation."""
     for _ in range(3):
-        code, said = struck(small, "kill", rng)
-        assert code in (0, -signal.SIGKILL), said
+        code, output = struck(small, "kill", rng)
+        assert code in (0, -signal.SIGKILL), output
     run_whole(small)
 
 
 def on_a_full_disk(small: SmallRun, rng: random.Random) -> None:
-    """Fill the disk from some operation on, then free it again."""
+    """Fill the disk at a random operation, and free it for the next start."""
     before = small.updates
-    code, said = struck(small, "full", rng)
-    assert code in (0, 2), said
-    assert "Traceback" not in said, said
-    assert code == 0 or "No space left on device" in said, said
+    code, output = struck(small, "full", rng)
+    assert code in (0, 2), output
+    assert "Traceback" not in output, output
+    assert code == 0 or "No space left on device" in output, output
     assert max(small.updates, default=0) >= max(before, default=0)
-    strays = list(small.run.rglob(".*.tmp"))
-    assert strays == [], said
+    temporary_files = list(small.run.rglob(".*.tmp"))
+    assert temporary_files == [], output
     run_whole(small)
 
 
@@ -69,24 +69,26 @@ def struck(small: SmallRun, how: str, rng: random.Random) -> tuple[int, str]:
 
 
 def signalled(small: SmallRun, rng: random.Random) -> None:
-    """Send a signal in training or in a validation; the run ends with its code, saved."""
-    said = small.run.with_suffix(".said")
+    """Send a signal during training or validation; the run saves and ends with its exit code."""
+    output = small.run.with_suffix(".output")
     number = rng.choice(list(STOPS))
-    with started(small.command(), said) as process:
+    with started(small.command(), output) as process:
         if wait_for_a_moment(small, process, rng, in_training=True):
             process.send_signal(number)
         code = process.wait(PATIENCE_SECONDS)
-    done = (small.run / "finished.json").exists()
-    assert done or code == STOPS[number], f"{number.name}: exit code {code}\n{said.read_text()}"
+    finished = (small.run / "finished.json").exists()
+    assert finished or code == STOPS[number], (
+        f"{number.name}: exit code {code}\n{output.read_text()}"
+    )
     run_whole(small)
 
 
 def losing_a_worker(small: SmallRun, rng: random.Random) -> None:
-    """Kill or stop one of two workers; torchrun starts them again."""
+    """Kill or stop one of two ranks; torchrun restarts both."""
     how = rng.choice([signal.SIGKILL, signal.SIGSTOP])
     loss = Loss(rng.randrange(2), how, rng.choice(list(STORES)))
-    said = run_losing(small, rng, loss)
-    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in said, f"{loss}\n{said}"
+    output = run_losing(small, rng, loss)
+    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in output, f"{loss}\n{output}"
 
 
 ROUNDS: dict[int, Round] = {
@@ -96,7 +98,7 @@ ROUNDS: dict[int, Round] = {
     8: signalled,
     11: losing_a_worker,
 }
-"""By the promise; a round is that of its seed modulo their number."""
+"""Rounds by the number of the guarantee; the seed selects one, modulo their number."""
 
 
 def promise_of(seed: int) -> int:
@@ -104,7 +106,7 @@ def promise_of(seed: int) -> int:
 
 
 def undisturbed(folder: Path) -> dict[bool, SmallRun]:
-    """Return runs that nobody disturbs: of one process, and of two."""
+    """Return uninterrupted runs: of one process (False) and of two ranks (True)."""
     small = make_small_run(folder)
     alone, together = small.named("alone"), small.named("together")
     run_whole(alone)
@@ -113,24 +115,26 @@ def undisturbed(folder: Path) -> dict[bool, SmallRun]:
 
 
 def trouble(promise: int, seed: int, references: dict[bool, SmallRun]) -> str:
-    """Do one round; return what went wrong, or nothing."""
-    like = references[promise == 11]
-    small = like.named(f"seed_{seed}")
+    """Run one round; return a description of the failure, or an empty text."""
+    reference = references[promise == 11]
+    small = reference.named(f"seed_{seed}")
     try:
         ROUNDS[promise](small, random.Random(seed))
-        wrong = differences(final_state(like.run), final_state(small.run))
+        failure = differences(final_state(reference.run), final_state(small.run))
     except Exception as error:  # any error must be reported with its seed
         return f"{type(error).__name__}: {error}"
-    if wrong:
-        return f"differs from a run that nobody disturbed in {', '.join(wrong)}"
+    if failure:
+        return f"differs from a run that nobody disturbed in {', '.join(failure)}"
     shutil.rmtree(small.run)
     return ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, required=True, help="no round begins after these")
-    parser.add_argument("--seed", type=int, default=None, help="of the first round; then upwards")
+    parser.add_argument(
+        "--minutes", type=float, required=True, help="time after which no round begins"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first round")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="nmt-chaos-"))
@@ -139,11 +143,11 @@ def main() -> int:
     rounds = 0
     while rounds == 0 or time.monotonic() < begin + 60 * arguments.minutes:
         start, promise = time.monotonic(), promise_of(seed)
-        wrong = trouble(promise, seed, references)
-        took = time.monotonic() - start
-        print(f"promise {promise:2}  seed {seed}  {took:3.0f} s  {wrong or 'ok'}", flush=True)
-        if wrong:
-            print(f"all of it is in {folder}; again: scripts/chaos --minutes 0 --seed {seed}")
+        failure = trouble(promise, seed, references)
+        seconds = time.monotonic() - start
+        print(f"promise {promise:2}  seed {seed}  {seconds:3.0f} s  {failure or 'ok'}", flush=True)
+        if failure:
+            print(f"its files are in {folder}; repeat it: scripts/chaos --minutes 0 --seed {seed}")
             return 1
         rounds, seed = rounds + 1, seed + 1
     shutil.rmtree(folder)

@@ -2,7 +2,7 @@
 
 usage: python -m tests.support.promises.faulty_disk_command_line HOW STEP ARGS
 
-HOW is `kill`, or `full`: from that operation on the disk is full.
+HOW is `kill`, or `full`: the disk is full from that operation on.
 """
 
 from __future__ import annotations

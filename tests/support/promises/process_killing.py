@@ -1,4 +1,4 @@
-"""Kills a trainer, with all processes of its group, and starts it again until it is done."""
+"""Kill a training process with its process group, and restart it until the run is finished."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PATIENCE_SECONDS = 120.0
 
 
 @contextmanager
-def started(line: list[str], said: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process in a group of its own, its words in the file `said`; none outlives the block.
+def started(line: list[str], output: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in a new group, and kill the group after the block.
 
-    `more` goes into its environment.
+    The file `output` receives its output. `more` extends its environment.
     """
-    with open(said, "ab") as stream:
+    with open(output, "ab") as stream:
         process = subprocess.Popen(
             line,
             stdin=subprocess.DEVNULL,
@@ -48,7 +48,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> bool:
-    """Wait for a condition; return False where the process ended first."""
+    """Wait for a condition; return False if the process ended first."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if process.poll() is not None:
@@ -59,24 +59,23 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) 
 
 
 def run_whole(small: SmallRun) -> None:
-    """Let a run begin, or go on, and end."""
-    said = small.run.with_suffix(".said")
-    with started(small.command(), said) as process:
-        assert process.wait(PATIENCE_SECONDS) == 0, said.read_text()
+    """Start or resume a run, and wait until it is finished."""
+    output = small.run.with_suffix(".output")
+    with started(small.command(), output) as process:
+        assert process.wait(PATIENCE_SECONDS) == 0, output.read_text()
 
 
 def run_killed(small: SmallRun, rng: random.Random, kills: int) -> int:
-    """Kill a run at most so often, and let it end; return how often it was killed.
+    """Kill a run at most `kills` times, then finish it; return the number of kills.
 
-    Most kills come some milliseconds after a checkpoint, where time is dense; the others anywhere
-    in a start.
+    Most kills follow a checkpoint by some milliseconds. The others are at any time of a start.
     """
-    said = small.run.with_suffix(".said")
+    output = small.run.with_suffix(".output")
     for killed in range(kills):
-        with started(small.command(), said) as process:
+        with started(small.command(), output) as process:
             in_training = killed == 0 or rng.random() < 0.75
             if not wait_for_a_moment(small, process, rng, in_training):
-                assert process.returncode == 0, said.read_text()
+                assert process.returncode == 0, output.read_text()
                 return killed
     run_whole(small)
     return kills
@@ -85,7 +84,7 @@ def run_killed(small: SmallRun, rng: random.Random, kills: int) -> int:
 def wait_for_a_moment(
     small: SmallRun, process: subprocess.Popen[bytes], rng: random.Random, in_training: bool
 ) -> bool:
-    """Wait for a random moment of a process; return False where it ended first."""
+    """Wait for a random time in a process; return False if it ended first."""
     if in_training:
         target_step = max(small.updates, default=0) + rng.randint(1, 9)
         if not wait_until(lambda: max(small.updates, default=0) >= target_step, process):

@@ -1,4 +1,4 @@
-"""Takes one worker of a job of torchrun away, by SIGKILL or SIGSTOP, and looks how it ends."""
+"""Kill or stop one rank of a torchrun job, and check how the job ends."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 TIMEOUT_SECONDS = 5
 """Silence after which a rank counts as stopped."""
 END_SECONDS = TIMEOUT_SECONDS + 60
-"""In which a job must end: torchrun gives the others thirty, and all of it shares a machine."""
+"""Time in which a job must end. It includes 30 s that torchrun grants the other ranks."""
 STORES = {"of torchrun": "0", "of the first worker": "1"}
-"""Where the workers meet: values of TORCH_DISABLE_SHARE_RDZV_TCP_STORE."""
+"""The process that hosts the store of the rendezvous: TORCH_DISABLE_SHARE_RDZV_TCP_STORE."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Which worker is taken away, and how."""
+    """The rank to lose, and the signal that it gets."""
 
     rank: int
     how: signal.Signals
@@ -44,32 +44,34 @@ def run_losing(
 ) -> str:
     """Run a job and lose one rank at a random time in training; return its stderr.
 
-    Raises AssertionError where it does not end in time.
+    Raises AssertionError if the job does not end in time.
     """
-    said = small.run.with_suffix(".said")
+    output = small.run.with_suffix(".output")
     launch = ["--nproc-per-node", str(workers), "--max-restarts", str(restarts), "--no-python"]
     line = [*TORCHRUN, *launch, "--", *small.command()]
     more = loss.environment() if loss else {}
-    with started(line, said, **more) as job:
+    with started(line, output, **more) as job:
         try:
             if loss:
                 lose(small, rng, loss, job)
             code = job.wait(2 * END_SECONDS)
         finally:
-            for process in rank_processes(job):  # each is in a session of its own
+            for process in rank_processes(job):  # each rank has its own session
                 os.kill(process, signal.SIGKILL)
-    assert code == 0, said.read_text()
-    return said.read_text()
+    assert code == 0, output.read_text()
+    return output.read_text()
 
 
 def lose(small: SmallRun, rng: random.Random, loss: Loss, job: subprocess.Popen[bytes]) -> None:
-    """Take the worker away after some checkpoint, and see that it is gone in time."""
+    """Send the signal to the rank after a random checkpoint, and wait until the rank ends."""
     target_step = rng.randint(1, 25)
-    assert wait_until(lambda: max(small.updates, default=0) >= target_step, job), "it ended before"
+    assert wait_until(lambda: max(small.updates, default=0) >= target_step, job), (
+        "the job ended before the loss"
+    )
     time.sleep(rng.uniform(0, 0.05))
-    lost = rank_processes(job)[loss.rank]
-    os.kill(lost, loss.how)
+    pid = rank_processes(job)[loss.rank]
+    os.kill(pid, loss.how)
     begin = time.monotonic()
-    while lost in rank_processes(job):
-        assert time.monotonic() < begin + END_SECONDS, f"rank {loss.rank} still holds the others"
+    while pid in rank_processes(job):
+        assert time.monotonic() < begin + END_SECONDS, f"rank {loss.rank} is still there"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Trainers of tiny models over a mixture with BPE-dropout, which note the state of each update."""
+"""Trainers of tiny models on a mixture with BPE-dropout that record the state of each update."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Make = Callable[..., "Noting"]
 
 
 class Noting(Trainer):
-    """Notes a digest of the batch of each update, and of the state after it."""
+    """Records a digest of the batch of each update, and of the state after it."""
 
     batches: list[str]
     states: list[str]
@@ -58,13 +58,13 @@ class Noting(Trainer):
 
 
 def validate(state: TrainState) -> dict[str, float]:
-    """Return a score that rises and falls, and depends on nothing but the optimizer step."""
+    """Return a score that rises and falls, and depends on the optimizer step only."""
     return {"bleu": float(state.step * 7 % 11), "loss": 1.0, "perplexity": 1.0}
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
-    """Make two text sets, cut by one tokenizer; the second has a tag."""
+    """Return two text sets encoded by one tokenizer; the second has a tag."""
     folder = tmp_path_factory.mktemp("mixture")
     pairs = make_pairs()
     lines = [line for pair in pairs for line in pair]
@@ -78,7 +78,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]
 
 @pytest.fixture
 def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
-    """Return a function that makes a trainer in a folder of its own."""
+    """Return a function that builds a trainer with a run folder of the given name."""
     tokenizers, corpus = parts
 
     def make(name: str, model: str, **values: Any) -> Noting:

@@ -1,4 +1,4 @@
-"""Trainers that save, faults that strike while they do, and how a run is taken up again."""
+"""Trainers that save checkpoints, faults during a save, and the resumption of a run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def trainer_in(folder: Path, **values: Any) -> Trainer:
 
 
 def advance(trainer: Trainer) -> None:
-    """Take one update."""
+    """Train one step."""
     trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0]))
     trainer.state.step += 1
 
@@ -83,11 +83,11 @@ def content_of(trainer: Trainer) -> bytes:
     return b"".join([repr(state).encode(), *weights, *moments])
 
 
-def taken_up(run: RunDir, trainer: Trainer, said: list[str] | None = None) -> int | None:
-    """Take a run up as `nmt train --resume` does; return the update, None where there is none."""
+def taken_up(run: RunDir, trainer: Trainer, messages: list[str] | None = None) -> int | None:
+    """Resume a run like `nmt train --resume`; return its step, or None without a checkpoint."""
     files.recover_interrupted_writes(run.path)
     trainer.run = trainer.checkpointer.run = run
-    if newest_intact_checkpoint(run, (said if said is not None else []).append) is None:
+    if newest_intact_checkpoint(run, (messages if messages is not None else []).append) is None:
         return None
     trainer.resume()
     return trainer.state.step
@@ -99,7 +99,7 @@ def strays(run: RunDir) -> list[Path]:
 
 
 def points_of(act: Callable[[], object]) -> list[str]:
-    """Return the points at which a fault can strike `act`, which is done."""
+    """Run `act`; return the points at which a fault can occur."""
     events: list[str] = []
     with disk_hook(events.append):
         act()
@@ -118,12 +118,12 @@ def at(point: int, fault: Callable[[], None]) -> Callable[[str], None]:
 
 
 def dead() -> None:
-    """End like a killed process: nothing is done afterwards, not even by a `finally`."""
+    """Raise the exception that simulates a killed process."""
     raise Killed
 
 
 def killed_at(point: int, act: Callable[[], object]) -> bool:
-    """Do `act` in a child that is killed at that point; tell whether it came so far."""
+    """Run `act` in a child process that is killed at `point`; return whether it was killed."""
     child = os.fork()
     if child == 0:
         install_disk_hook(at(point, lambda: os.kill(os.getpid(), signal.SIGKILL)))

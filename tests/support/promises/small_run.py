@@ -53,7 +53,7 @@ train:
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A config and the folder of its run, which need not be there yet."""
+    """A config and the folder of its run, which may not exist yet."""
 
     config: Path
     run: Path
@@ -63,7 +63,7 @@ class SmallRun:
         return [*NMT, *self.arguments(*flags)]
 
     def arguments(self, *flags: str) -> list[str]:
-        """Return the same without the program."""
+        """Return the arguments of this command line, without the program."""
         folder = ["--run", str(self.run), "--resume", "--device", "cpu"]
         return ["train", str(self.config), *folder, *flags]
 
@@ -73,7 +73,7 @@ class SmallRun:
 
     @property
     def updates(self) -> list[int]:
-        """The updates of the checkpoints that are whole."""
+        """The updates of the complete checkpoints."""
         states = self.run.glob("checkpoints/step_*/state.json")
         return sorted(int(path.parent.name.removeprefix("step_")) for path in states)
 
@@ -123,11 +123,11 @@ def _content(path: Path) -> Any:
 
 
 def _records(lines: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the records at validations; those between come by the clock."""
+    """Return the records at validations; the times of other records depend on the clock."""
     records = [_timeless(json.loads(line)) for line in lines]
     for kind in ("train", "valid"):
         updates = [r["update"] for r in records if r["kind"] == kind]
-        assert updates == sorted(set(updates)), f"{kind}: a record is there twice"
+        assert updates == sorted(set(updates)), f"{kind}: an update has two records"
     return [
         {k: v for k, v in r.items() if r["kind"] == "valid" or k not in SINCE_THE_LAST_RECORD}
         for r in records

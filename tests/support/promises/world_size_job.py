@@ -1,10 +1,10 @@
-"""Runs that change the number of their workers, each phase continues from the previous one.
+"""Train runs in phases with different numbers of ranks; each phase continues the previous one.
 
 usage: python -m tests.support.promises.world_size_job FOLDER MODEL SIZE:UPDATES,...
 For example, 1:40 4:23,2:40 are two runs.
 
-Float64, no dropout; FOLDER/RUN/found.json gets the pairs and the loss of each update. The workers
-are forks, so that torch is imported once.
+The models use float64 and no dropout. FOLDER/RUN/found.json receives the pairs and the loss of each
+update. The ranks are forks, so that torch is imported once.
 """
 
 from __future__ import annotations
@@ -29,27 +29,32 @@ from tests.support.training.distributed_job import make_trainer, rows_of
 def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     """Train for a number of steps; return the pairs and the loss of each."""
     records = []
-    workers, real = trainer.ranks, trainer.train_step
+    workers, train_step = trainer.ranks, trainer.train_step
 
-    def followed(update: RankBatch) -> Any:
-        result = real(update)
+    def record_step(update: RankBatch) -> Any:
+        result = train_step(update)
         loss = workers.all_reduce_sum(result[0].translation.clone()) / update.tgt_tokens
         pairs = sorted(workers.all_gather(rows_of(update)))
         records.append({"pairs": pairs, "loss": float(loss), "epoch": trainer.state.epoch})
         return result
 
-    trainer.train_step = followed  # type: ignore[method-assign]
+    trainer.train_step = record_step  # type: ignore[method-assign]
     trainer.set_config(trainer.config.with_values({"train.max_updates": updates}))
     trainer.train(lambda state: {"bleu": 0.0})
     return records
 
 
 def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
-    """Be one worker."""
+    """Run one rank."""
     torch.set_num_threads(1)
     if size > 1:
-        places = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ |= {name: str(value) for name, value in places.items()}
+        variables = {
+            "RANK": rank,
+            "WORLD_SIZE": size,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        os.environ |= {name: str(value) for name, value in variables.items()}
     with connect_processes() as workers:
         trainer = make_trainer(folder, model, "ddp", workers)
         if trainer.run.last.exists():
@@ -70,22 +75,22 @@ def main() -> None:
 
 
 def train_in_phases(folder: Path, model: str, phases: list[str]) -> None:
-    """Train one run, each phase on as many workers and up to the update that it says."""
+    """Train one run in phases SIZE:UPDATES, each with SIZE ranks until step UPDATES."""
     folder.mkdir()
     for phase in phases:
         size, updates = map(int, phase.split(":"))
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         fork = multiprocessing.get_context("fork").Process
-        all_of_them = [
+        processes = [
             fork(target=work, args=(folder, model, rank, size, port, updates))
             for rank in range(size)
         ]
-        for process in all_of_them:
+        for process in processes:
             process.start()
-        for process in all_of_them:
+        for process in processes:
             process.join()
-        assert not any(process.exitcode for process in all_of_them), phase
+        assert not any(process.exitcode for process in processes), phase
 
 
 if __name__ == "__main__":
