@@ -101,8 +101,8 @@ def ended(arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST
         torch.set_num_threads(1)
     for stream in (out, err):
         stream.flush()
-    said = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    return Ended(int(str(code or 0)), out.buffer.getvalue(), said)  # type: ignore[attr-defined]
+    stderr_text = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    return Ended(int(str(code or 0)), out.buffer.getvalue(), stderr_text)  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -112,13 +112,13 @@ def alarm(seconds: int) -> Iterator[None]:
     def ring(number: int, frame: FrameType | None) -> None:
         raise Hang
 
-    former = signal.signal(signal.SIGALRM, ring)
+    previous_handler = signal.signal(signal.SIGALRM, ring)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, former)
+        signal.signal(signal.SIGALRM, previous_handler)
 
 
 def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
@@ -135,7 +135,7 @@ def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
 
 
 class Ground:
-    """A folder with text, a config, a run of each architecture, to be damaged and put back."""
+    """A folder with text, a config and a run of each architecture, to damage and restore."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fresh = folder / "ground", folder / "fresh"
@@ -156,7 +156,7 @@ class Ground:
         self.reset()
 
     def reset(self) -> None:
-        """Put everything back."""
+        """Restore all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self.fresh, self.folder, symlinks=True)
 
@@ -232,11 +232,11 @@ setting_values = st.one_of(
 overrides = st.builds(lambda name, value: f"{name}={value}", setting_names, setting_values)
 
 NOT_HERE = {"data get"}
-"""Commands that would fetch something."""
+"""Commands that download files."""
 
 
 def commands() -> dict[str, click.Command]:
-    """Return every command by its words."""
+    """Return the commands by name, for example "runs list"."""
     by_name: dict[str, click.Command] = {}
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
@@ -252,7 +252,7 @@ def commands() -> dict[str, click.Command]:
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    """Draw a command with some of its flags, most values such as fit and some that do not."""
+    """Draw a command with some of its flags, and mostly valid values."""
     available = commands()
     words = draw(st.sampled_from(sorted(available)))
     command = words.split()
@@ -307,12 +307,12 @@ FITTING: dict[tuple[str, str], list[str]] = {
 
 @st.composite
 def configs(draw: st.DrawFn) -> str:
-    """Draw a config that ships, or ours, with some of its text changed."""
+    """Draw a shipped config or CONFIG_HERE, with some of its text changed."""
     text = draw(st.sampled_from([*(f.read_text() for f in CONFIGS), CONFIG_HERE]))
     for _ in range(draw(st.integers(1, 4))):
         position = draw(st.integers(0, len(text)))
         length = draw(st.integers(0, 12))
-        put = draw(
+        insertion = draw(
             st.one_of(
                 st.sampled_from(["\n", " ", ": ", "- ", "[", "]", "{", "}", "'", '"', "&a ", "*a"]),
                 st.sampled_from(["#", "|", ">", "!!int ", "%", "@", "\t", "\r", "\u2028", "\x85"]),
@@ -321,7 +321,7 @@ def configs(draw: st.DrawFn) -> str:
                 odd_text,
             )
         )
-        text = text[:position] + put + text[position + length :]
+        text = text[:position] + insertion + text[position + length :]
     return text
 
 
@@ -447,7 +447,7 @@ TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
 
 def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
     """Try a number of examples of a kind; raise the smallest failure."""
-    tried, strategies = TRIES[name]
+    check, strategies = TRIES[name]
 
     @settings(
         max_examples=examples,
@@ -459,7 +459,7 @@ def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
     @given(**strategies)
     def check_example(**drawn: Any) -> None:
         outside = sorted(ground.outside.parent.iterdir())
-        tried(ground, **drawn)
+        check(ground, **drawn)
         assert sorted(ground.outside.parent.iterdir()) == outside, "wrote outside its folder"
         assert not list(ground.outside.iterdir())
 
@@ -467,7 +467,7 @@ def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
 
 
 def main_() -> int:
-    """Fuzz for the minutes asked; print what fails, all kinds of it, with how to run it again."""
+    """Fuzz for `--minutes`; print each kind of failure once, with its seed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--only", choices=TRIES)
