@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.errors import ConfigError, DeviceError, show_value
 from nmt.interpret.explainer import Explainer
 from nmt.interpret.explanation import Explanation
+
+logging.getLogger("nmt").addHandler(logging.NullHandler())  # silent unless the program logs
 
 FIXED_SETTINGS = ("precision", "shortlist", "threads", "tags")
 """Decode settings that cannot change after a model is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -11,10 +12,12 @@ import typer
 from nmt import __version__
 from nmt.cli import analysis, data, tools, training, translation
 from nmt.cli.command_groups import CommandGroup
-from nmt.core.console import print_error
+from nmt.core.console import show_messages
 from nmt.core.streams import check_streams
 from nmt.device.cpu_cores import TORCH_VARIABLES
 from nmt.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USER_ERROR, NMTError
+
+logger = logging.getLogger(__name__)
 
 
 class RootGroup(CommandGroup):
@@ -24,12 +27,13 @@ class RootGroup(CommandGroup):
         """Run a command and exit with the code that belongs to its error, if any."""
         for variable, value in TORCH_VARIABLES.items():  # torch reads them when it is imported
             os.environ.setdefault(variable, value)
+        show_messages()
         try:
             check_streams()
             result = super().invoke(ctx)
             sys.stdout.flush()
         except NMTError as error:
-            print_error(str(error))
+            logger.error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from None
         except KeyboardInterrupt:
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -40,7 +44,7 @@ class RootGroup(CommandGroup):
             raise typer.Exit(EXIT_OK) from None
         except OSError as error:
             path = f"{error.filename}: " if error.filename is not None else ""
-            print_error(path + (error.strerror or str(error)))
+            logger.error(path + (error.strerror or str(error)))
             raise typer.Exit(EXIT_USER_ERROR) from None
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -14,19 +15,43 @@ PROGRESS_SECONDS = 20.0
 """Seconds between two lines of progress if stderr is not a terminal."""
 RED, RESET = "\033[31m", "\033[0m"
 
+logger = logging.getLogger(__name__)
 
-def print_error(message: str) -> None:
-    """Print an error on stderr, in red on a terminal, with the rank in a distributed job."""
+
+class ConsoleHandler(logging.Handler):
+    """Prints log messages on stderr, warnings and errors with their level.
+
+    Errors are red on a terminal and have the rank in a distributed job. Unlike StreamHandler, this
+    class uses the present `sys.stderr`, and a failure to write ends the command.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message."""
+        text = add_level(record.levelno, record.getMessage())
+        print(text, file=sys.stderr, flush=True)
+
+
+CONSOLE_HANDLER = ConsoleHandler()
+
+
+def add_level(level: int, message: str) -> str:
+    """Return a message with its level if that is a warning or an error."""
+    if level < logging.WARNING:
+        return message
+    if level < logging.ERROR:
+        return f"warning: {message}"
     if world_size() > 1:
         message = f"rank {os.environ.get('RANK')}: {message}"
     red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
-    for line in message.split("\n"):
-        print(f"{red}error: {line}{reset}", file=sys.stderr)
+    return "\n".join(f"{red}error: {line}{reset}" for line in message.split("\n"))
 
 
-def print_info(message: str) -> None:
-    """Print a message on stderr."""
-    print(message, file=sys.stderr, flush=True)
+def show_messages() -> None:
+    """Print the log messages of nmt on stderr in this process."""
+    package_logger = logging.getLogger("nmt")
+    package_logger.setLevel(logging.INFO)
+    package_logger.propagate = False
+    package_logger.addHandler(CONSOLE_HANDLER)
 
 
 def print_result(text: str) -> None:
@@ -87,7 +112,7 @@ def show_progress(
         ) as bar:
             yield bar.update
     elif always:
-        print_info(label)
+        logger.info(label)
         yield _ProgressLines(label, total, unit).advance
     else:
         yield bool  # a function without effect
@@ -112,4 +137,4 @@ class _ProgressLines:
         eta = ""
         if self.total:
             eta = f", ETA {format_duration((self.total - self.completed) / speed)}"
-        print_info(f"{self.label}: {self.completed:,}{total}, {speed:,.1f} {self.unit}/s{eta}")
+        logger.info(f"{self.label}: {self.completed:,}{total}, {speed:,.1f} {self.unit}/s{eta}")

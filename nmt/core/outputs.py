@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.errors import ConfigError, DiskFullError
+
+logger = logging.getLogger(__name__)
 
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None] = ()) -> None:
@@ -36,6 +38,6 @@ def write_or_warn(file: Path, write: Callable[[Path], object]) -> bool:
         write(file)
     except (OSError, DiskFullError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        print_info(f"warning: {file} was not written: {reason or error}")
+        logger.warning(f"{file} was not written: {reason or error}")
         return False
     return True

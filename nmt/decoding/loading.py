@@ -5,6 +5,7 @@ The module imports torch only to load a TorchEngine, so that CTranslate2 works w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from nmt.config.loader import load_config
 from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
 from nmt.config.sections.decode import DecodeConfig
-from nmt.core.console import print_info
 from nmt.core.manifest import read_verified
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished_run, open_model, read_json
 from nmt.data.text.normalization import build_model_normalizers
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nmt.decoding.engines.torch_engine import TorchEngine
     from nmt.models.build import AnyModel
 
+logger = logging.getLogger(__name__)
+
 
 OpenedModel = tuple[RunDir, Config]
 """A run folder and its configuration."""
@@ -42,7 +44,7 @@ def choose_run(folder: Path | None) -> RunDir:
     if folder is not None:
         return open_model(folder)
     run = newest_finished_run(Path("runs"))
-    print_info(f"model: {run.path} (the newest finished run)")
+    logger.info(f"model: {run.path} (the newest finished run)")
     return run
 
 
@@ -166,8 +168,8 @@ def _warn_about_normalized_training_text(config: Config) -> None:
     clean = config.data.clean
     if clean is not None and clean.normalise and not config.tokenizer.normalization:
         steps = ",".join(clean.normalise)
-        print_info(
-            f"warning: data.clean.normalise [{steps}] changed the training text of this model, and "
+        logger.warning(
+            f"data.clean.normalise [{steps}] changed the training text of this model, and "
             "nothing changes the text it reads now. Normalize it too: "
             f"--set tokenizer.normalization=[{steps}]"
         )
@@ -208,8 +210,8 @@ def find_exported_model(run: RunDir) -> Path:
         exported_step = read_verified(export.export)["update"]
         best_step = read_json(run.selected_checkpoint() / STATE)["update"]
         if exported_step != best_step:
-            print_info(
-                f"warning: {export.path}: exported from step {exported_step}, but the best "
+            logger.warning(
+                f"{export.path}: exported from step {exported_step}, but the best "
                 f"checkpoint is of step {best_step}"
             )
         return export.path

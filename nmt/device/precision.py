@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
 from torch import nn
 
-from nmt.core.console import print_info
 from nmt.device import cpu
 from nmt.device.matrix_speed import measure_speed_ratio
+
+logger = logging.getLogger(__name__)
 
 MIN_SPEED_RATIO = 1.3
 """Minimum speed of bf16 products, relative to fp32, at which "auto" selects bf16 on a CPU."""
@@ -58,15 +60,15 @@ def resolve_decoding_precision(name: str, device: torch.device) -> str:
     """
     if name == "auto":
         name, reason = select_precision(device)
-        print_info(f"decode.precision: {name} ({reason})")
+        logger.info(f"decode.precision: {name} ({reason})")
     elif name == "int8" and device.type == "cpu" and cpu.int8_kernel() is None:
-        print_info(
-            "warning: decode.precision: this CPU or this build of torch has no exact int8 "
+        logger.warning(
+            "decode.precision: this CPU or this build of torch has no exact int8 "
             "products; computing in fp32 (set decode.precision: fp32)"
         )
         return "fp32"
     elif reason := slow_precision_reason(name, device):
-        print_info(f"warning: decode.precision: {reason} (set decode.precision: fp32)")
+        logger.warning(f"decode.precision: {reason} (set decode.precision: fp32)")
     return name
 
 

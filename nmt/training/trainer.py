@@ -91,7 +91,7 @@ class Trainer:
             precision=precision,
             ranks=ranks,
             provenance=describe_provenance(config, run, corpus),
-            say=log.info,
+            log=log,
         )
         self.micro_batcher = MicroBatcher(
             corpus, tokenizers, ranks, precision.device, settings.fixed_micro_batch_tokens
@@ -242,8 +242,8 @@ class Trainer:
         )
 
     def _warn_about_memory(self, batch: RankBatch) -> None:
-        self.log.info(
-            f"warning: out of memory with micro-batches of {batch.max_micro_batch_tokens} tokens "
+        self.log.warning(
+            f"out of memory with micro-batches of {batch.max_micro_batch_tokens} tokens "
             f"({batch.batch.src_length} source and {batch.batch.tgt_length} target tokens a pair); "
             f"continuing with {self.micro_batcher.max_tokens}"
         )
@@ -315,7 +315,7 @@ class Trainer:
         """Restore the weights of the last checkpoint; training continues with the next batch."""
         restored = self.checkpointer.restore_weights()
         if restored is None:
-            self.log.info("warning: no checkpoint to go back to yet")
+            self.log.warning("no checkpoint to go back to yet")
             return
         self.log.info(
             f"went back to the weights of update {restored.step}; the text since then is skipped"

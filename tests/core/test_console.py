@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from nmt.core.console import (
     format_distinct_sizes,
     format_duration,
     format_size,
-    print_error,
-    print_info,
     show_progress,
 )
+
+logger = logging.getLogger("nmt")
 
 
 @pytest.mark.parametrize(
@@ -57,23 +58,23 @@ def test_format_size_uses_decimal_units(count: float, text: str) -> None:
     assert format_size(count) == text
 
 
-def test_print_error_marks_each_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_error("one\ntwo")
+def test_console_handler_marks_each_line_of_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    logger.error("one\ntwo")
     assert capsys.readouterr() == ("", "error: one\nerror: two\n")
 
 
-def test_print_error_is_red_only_on_a_terminal(
+def test_console_handler_error_is_red_only_on_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    print_error("x")
+    logger.error("x")
     assert "\x1b" not in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    print_error("x")
+    logger.error("x")
     assert capsys.readouterr().err.startswith(f"{RED}error: x")
 
 
-def test_print_info_writes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_info("hello")
+def test_console_handler_writes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    logger.info("hello")
     assert capsys.readouterr() == ("", "hello\n")
 
 

@@ -305,7 +305,7 @@ def test_translator_progress_counts_each_line_once(tokenizers: Tokenizers) -> No
 
 
 def test_score_pairs_long_pair_is_sum_of_segments(
-    tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+    tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pair_splitting, "MAX_CELLS", 400)
     translator, engine = make_translator(tokenizers)
@@ -317,11 +317,13 @@ def test_score_pairs_long_pair_is_sum_of_segments(
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "each segment has an eos"
     assert max(map(len, engine.sequences)) <= 20
     assert translator.statistics.long_pairs == [12]
-    [message] = translator.statistics.pair_messages("scored")
-    assert message == "warning: long pairs were scored in parts: lines 12"
+    translator.statistics.log_pair_segments("scored")
+    assert capsys.readouterr().err == "warning: long pairs were scored in parts: lines 12\n"
 
 
-def test_score_pairs_by_sentence_sums_scores_of_sentences(tokenizers: Tokenizers) -> None:
+def test_score_pairs_by_sentence_sums_scores_of_sentences(
+    tokenizers: Tokenizers, capsys: pytest.CaptureFixture[str]
+) -> None:
     translator, engine = make_sentence_translator(tokenizers)
     [pair] = translator.score_pairs([("Ab ba. Cd dc.", "Ab ba. Cd dc.")])
     assert [tokenizers.tgt.decode(target).strip() for target in engine.sequences] == [
@@ -329,5 +331,6 @@ def test_score_pairs_by_sentence_sums_scores_of_sentences(tokenizers: Tokenizers
         "Cd dc.",
     ]
     assert pair.log_prob == -2.0
-    [message] = translator.statistics.pair_messages("scored")
+    translator.statistics.log_pair_segments("scored")
+    [message] = capsys.readouterr().err.splitlines()
     assert message.endswith("sentence by sentence (decode.split): 1, with 2 sentences")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.console import print_info, show_progress
+from nmt.core.console import show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import RunDir, open_model
 from nmt.data.corpus.word_alignment import (
@@ -36,6 +37,8 @@ from nmt.interpret.alignment import (
 from nmt.interpret.explained_segments import ExplainedLine, ExplainedSegment
 from nmt.interpret.explainer import Explainer, load_explainer
 from nmt.interpret.explanation import END, Explanation
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SYMMETRIZATION = "grow-diag-final-and"
 
@@ -102,7 +105,7 @@ def run(options: AlignOptions) -> None:
                     _check_gold(gold[number - 1], aligned.line, f"{options.gold}:{number}")
         if long_lines:
             numbers = format_line_numbers(long_lines)
-            print_info(f"warning: long lines were aligned in parts: {numbers}")
+            logger.warning(f"long lines were aligned in parts: {numbers}")
         if gold is not None:
             if len(gold) != len(alignments):
                 raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from nmt.config.loader import load_config
 from nmt.config.sections.data import TextSet
 from nmt.config.text_sets import text_set_names
 from nmt.core import files
-from nmt.core.console import print_info, print_result, show_progress
+from nmt.core.console import print_result, show_progress
 from nmt.core.outputs import check_outputs, write_or_warn
 from nmt.core.ownership import outward_link
 from nmt.core.run_dir import RunDir, is_pointer_file, open_model, open_run
@@ -34,6 +35,8 @@ from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdo
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets
 from nmt.runs.learning_curves import read_curves
+
+logger = logging.getLogger(__name__)
 
 _progress = partial(show_progress, always=True)
 
@@ -86,7 +89,7 @@ def run(options: EvaluateOptions) -> None:
             run_system.check(test_set)
     for message in dict.fromkeys(bleu_tokenizer(test_set.tgt_lang)[1] for test_set in test_sets):
         if message:
-            print_info(message)
+            logger.info(message)
 
     outputs_of: dict[str, list[SystemOutput]] = {}
     # files first, because a file of the wrong length ends the command
@@ -126,7 +129,7 @@ def run(options: EvaluateOptions) -> None:
         print_result(full_text(report))
     finally:  # write the files even if the reader of stdout stops, as in `nmt evaluate | head`
         for message in all_warnings(report):
-            print_info(f"warning: {message}")
+            logger.warning(message)
         problems = _write_outputs(options, report, analyses, systems)
         run_dir = _run_to_report_in(options, systems, metrics)
         if run_dir is not None:
@@ -308,7 +311,7 @@ def _write_outputs(
             except DiskFullError as error:
                 problems.append(str(error))
             else:
-                print_info(f"report: {file}")
+                logger.info(f"report: {file}")
     return problems
 
 
@@ -335,9 +338,9 @@ def _run_to_report_in(
 def _write_run_report(run: RunDir, report: EvaluationReport) -> None:
     """Write the report into the run folder; warn if it is read-only or a link leaves it."""
     if link := outward_link(run, run.report):
-        print_info(f"warning: {run.report} was not written: {link} leads out of the run folder")
+        logger.warning(f"{run.report} was not written: {link} leads out of the run folder")
     elif write_or_warn(run.report, lambda file: write_report(file, report)):
-        print_info(f"report: {run.report}")
+        logger.info(f"report: {run.report}")
 
 
 def _learning_curves(systems: Sequence[System]) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.decoding.lines.statistics import format_line_numbers
 from nmt.decoding.loading import choose_run
@@ -22,6 +22,8 @@ from nmt.interpret.heatmap_image import draw_image, require_matplotlib
 from nmt.interpret.page import explanation_page
 from nmt.interpret.step_table import format_steps
 from nmt.interpret.terminal_heatmap import draw_heatmap
+
+logger = logging.getLogger(__name__)
 
 TOP_PIECES = 5
 """Number of most probable pieces shown at each step."""
@@ -76,10 +78,10 @@ def run(options: ExplainOptions) -> None:
     explanations = _print_explanations(options, _explain_lines(explainer, options))
     if explainer.truncated_lines:
         numbers = format_line_numbers(explainer.truncated_lines)
-        print_info(f"warning: only the beginning of long lines is explained: {numbers}")
+        logger.warning(f"only the beginning of long lines is explained: {numbers}")
     if options.html is not None:
         files.write_text(options.html, explanation_page(explanations))
-        print_info(f"wrote {options.html}")
+        logger.info(f"wrote {options.html}")
     for image_format, file in options.images.items():
         _write_images(file, image_format, explanations, options.pieces)
 
@@ -191,9 +193,9 @@ def _write_images(
 ) -> None:
     """Write one heat map to `file`, or several to files numbered from 1."""
     if not explanations:
-        print_info(f"nothing to draw: {file} is not written")
+        logger.info(f"nothing to draw: {file} is not written")
     for number, explanation in enumerate(explanations, 1):
         is_single = len(explanations) == 1
         image_file = file if is_single else file.with_stem(f"{file.stem}-{number}")
         draw_image(image_file, image_format, *explanation.view(pieces))
-        print_info(f"wrote {image_file}")
+        logger.info(f"wrote {image_file}")

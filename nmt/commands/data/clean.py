@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks
 from nmt.data.corpus.filters import DropLog
 from nmt.data.corpus.preprocessing import SIDES
 from nmt.data.corpus.word_alignment import format_pharaoh
 from nmt.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ def run(options: CleanOptions) -> None:
         raise ConfigError(["data.clean: expected at least one filter, got none (docs/check.md)"])
     if data.clean.normalise:
         steps = ", ".join(data.clean.normalise)
-        print_info(
-            f"warning: data.clean.normalise [{steps}] changes the text written here; a model "
+        logger.warning(
+            f"data.clean.normalise [{steps}] changes the text written here; a model "
             "trained on it does not normalize other text, unless tokenizer.normalization names "
             "the same steps"
         )
@@ -65,7 +67,7 @@ def run(options: CleanOptions) -> None:
             for stream, text in zip(streams, texts, strict=True):
                 stream.write(text)
             pair_count += len(chunk)
-    print_info(f"{pair_count} pairs kept: {', '.join(map(str, outputs))}")
+    logger.info(f"{pair_count} pairs kept: {', '.join(map(str, outputs))}")
     for reason, count in drop_log.counts.most_common():
-        print_info(f"{count} pairs dropped, {reason}")
-    print_info(f"dropped pairs: {drop_table}")
+        logger.info(f"{count} pairs dropped, {reason}")
+    logger.info(f"dropped pairs: {drop_table}")

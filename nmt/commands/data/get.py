@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.data.datasets.catalogue import Download, find_dataset
 from nmt.data.datasets.download import delete_part, download_file
 from nmt.data.datasets.extraction import ExtractedText, extract_texts
 from nmt.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 MIN_ANNOUNCED_BYTES = 10**7
 """Size of a download from which on verification and extraction are announced."""
@@ -53,7 +55,7 @@ def run(options: GetOptions) -> None:
         for download in dataset.downloads:
             _provide_texts(download, options)
     except KeyboardInterrupt:
-        print_info("interrupted; repeat the command to continue")
+        logger.info("interrupted; repeat the command to continue")
         raise
     except BrokenPipeError:  # stdout was closed, as by `| head`
         raise
@@ -159,11 +161,11 @@ def _verify_checksum(file: Path, source: str, download: Download) -> None:
     """Raise DataError if the checksum is wrong; print it if the catalogue has none."""
     algorithm, expected = download.checksum or ("sha256", None)
     if file.stat().st_size >= MIN_ANNOUNCED_BYTES:
-        print_info(f"checking and unpacking {download.file}")
+        logger.info(f"checking and unpacking {download.file}")
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, algorithm).hexdigest()
     if expected is None:
-        print_info(f"{source}: no checksum is known to compare with; its SHA-256 is {digest}")
+        logger.info(f"{source}: no checksum is known to compare with; its SHA-256 is {digest}")
     elif digest != expected:
         raise DataError(
             f"{source}: expected the {CHECKSUM_NAMES[algorithm]} {expected}, got {digest}: "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nmt.config.loader import load_config, resolve_run_dir
-from nmt.core.console import print_info
 from nmt.core.ownership import check_run_folder
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers
 from nmt.data.text.normalization import migrate_normalise_setting
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def run(options: PrepareOptions) -> None:
     config = load_config(options.config, options.overrides, check_files=True)
     run_dir = resolve_run_dir(config, options.config, options.run_folder)
     check_run_folder(run_dir)
-    config = migrate_normalise_setting(config, run_dir, resume=True, say=print_info)
-    tokenizers = ensure_tokenizers(config, run_dir, print_info)
+    config = migrate_normalise_setting(config, run_dir, resume=True)
+    tokenizers = ensure_tokenizers(config, run_dir, logger.info)
     if not options.tokenizer_only:
-        ensure_corpus(config, run_dir, tokenizers, print_info)
+        ensure_corpus(config, run_dir, tokenizers, logger.info)

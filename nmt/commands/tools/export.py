@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.config.model_config import ExportEngine
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.core.ownership import require_inside
 from nmt.decoding.loading import choose_run
 from nmt.errors import ConfigError
 from nmt.evaluation.metrics import corpus_bleu
 from nmt.export.engines import ENGINE_NAMES
 from nmt.export.exporter import ExportComparison, export_run, normalization_note
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ def run(options: ExportOptions) -> None:
     if reason := files.unwritable_reason(output):
         raise ConfigError([f"-o: expected a writable folder, got {output}: {reason}"])
     comparison = export_run(run_dir, config, options.engine, options.quantization, output)
-    print_info(f"{ENGINE_NAMES[options.engine]} model: {output}")
+    logger.info(f"{ENGINE_NAMES[options.engine]} model: {output}")
     if note := normalization_note(output, options.engine):
-        print_info(note)
+        logger.info(note)
     if comparison is None:
-        print_info(f"warning: {run_dir.path} holds no validation text, so nothing was compared")
+        logger.warning(f"{run_dir.path} holds no validation text, so nothing was compared")
     else:
         _print_comparison(comparison, config.data.tgt)
 

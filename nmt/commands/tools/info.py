@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,13 +11,15 @@ from typing import Any, NamedTuple
 import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.core.console import format_size, print_info, print_result
+from nmt.core.console import format_size, print_result
 from nmt.core.rendering.tables import format_fields
 from nmt.device.precision import AUTOCAST_TYPES, select_precision
 from nmt.device.system_info import CPU, describe_matrix_products, system_facts
 from nmt.errors import DeviceError
 from nmt.models.kernels.selection import is_fused_lstm_available
 from nmt.models.precision_probe import check_decoding, check_training
+
+logger = logging.getLogger(__name__)
 
 MODELS: dict[str, RNNConfig | TransformerConfig] = {
     "GRU": RNNConfig(cell="gru"),
@@ -56,7 +59,7 @@ class CodePath(NamedTuple):
 
 def run(options: InfoOptions) -> None:
     """Print facts about the machine and the code path of each precision."""
-    print_info("measuring the speed of matrix products (at most a second)")
+    logger.info("measuring the speed of matrix products (at most a second)")
     content = system_facts()
     code_paths = list(_find_code_paths())
     automatic = {str(device): select_precision(device) for device in _devices()}

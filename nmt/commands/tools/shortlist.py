@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.console import print_info
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
 from nmt.decoding.constraints.shortlist_training import build_shortlist
 from nmt.decoding.loading import choose_run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,4 +34,4 @@ def run(options: ShortlistOptions) -> None:
     check_outputs({"RUN": run_dir.shortlist})
     config = load_config(run_dir.config, options.overrides)
     print(build_shortlist(run_dir, config, options.device, options.best))
-    print_info(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")
+    logger.info(f"shortlist: {run_dir.shortlist}; `--set decode.shortlist=true` uses it")

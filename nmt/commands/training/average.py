@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.core.run_dir import RunDir, open_model, open_run
 from nmt.errors import ConfigError
 from nmt.training.checkpoints.averaging import (
@@ -14,6 +14,8 @@ from nmt.training.checkpoints.averaging import (
     newest_checkpoints,
     write_average,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def run(options: AverageOptions) -> None:
         raise ConfigError([f"-o: expected a writable folder, got {options.output}: {reason}"])
     steps = write_average(select_models(options), options.output)
     numbers = ", ".join(map(str, steps))
-    print_info(f"{options.output}: the mean of the weights after updates {numbers}")
+    logger.info(f"{options.output}: the mean of the weights after updates {numbers}")
 
 
 def select_models(options: AverageOptions) -> list[RunDir]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,15 @@ from nmt.config.schema import Config
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import COMPRESSIONS
 from nmt.core import files
-from nmt.core.console import format_duration, print_info
+from nmt.core.console import format_duration
 from nmt.data.text.reader import read_pairs
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
 from nmt.training.planning.recipes import Architecture, Recipe, default_architecture, recipes_for
 from nmt.training.planning.training_speed import MEASURED_SECONDS, TrainingSpeed, measure_speed
+
+logger = logging.getLogger(__name__)
 
 FilePair = tuple[Path, Path]
 """Source file and target file of a text set."""
@@ -151,7 +154,7 @@ def run(options: InitOptions) -> None:
     split = min(max(1, text.pairs // 10), valid_size(text.pairs))
     valid_pairs = count_pairs(valid) if valid else split
     arch = options.arch or default_architecture(text.pairs)
-    print_info(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
+    logger.info(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
     plan = make_plan(text, arch, options.hours, valid_pairs)
 
     def named(pair: FilePair) -> str:
@@ -177,19 +180,19 @@ def run(options: InitOptions) -> None:
         keep_last=KEPT_CHECKPOINTS,
     )
     files.write_text(output, content)
-    print_info(f"wrote {output}")
-    print_info(
+    logger.info(f"wrote {output}")
+    logger.info(
         f"model: {arch}, {in_words(plan.recipe.model)}{other_architecture(options.arch, arch)}"
     )
-    print_info(
+    logger.info(
         f"validation: {valid[0]}, {valid[1]}" if valid else f"validation: {split} pairs split off"
     )
     for pair in tests:
-        print_info(f"test: {pair[0]}, {pair[1]}")
-    print_info(expectation(plan, options.hours))
+        logger.info(f"test: {pair[0]}, {pair[1]}")
+    logger.info(expectation(plan, options.hours))
     if not (src_lang and tgt_lang):
-        print_info("data.src and data.tgt are placeholders: no language code ends the file names")
-    print_info(f"next: nmt check {output}\n      nmt train {output}")
+        logger.info("data.src and data.tgt are placeholders: no language code ends the file names")
+    logger.info(f"next: nmt check {output}\n      nmt train {output}")
 
 
 def read_statistics(src: Path, tgt: Path) -> TextStatistics:

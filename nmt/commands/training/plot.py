@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nmt.core.console import print_info, print_result
+from nmt.core.console import print_result
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_run
 from nmt.errors import ConfigError, RunError, did_you_mean
 from nmt.runs.chart_data import MAX_RUNS, PANEL_KINDS, Panel, XAxis, build_panels
 from nmt.runs.learning_curves import read_curves
 from nmt.runs.terminal_chart import render_panel
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WIDTH = 80
 """Characters per line if stdout is not a terminal."""
@@ -80,4 +83,4 @@ def write_pictures(panels: list[Panel], x_axis: XAxis, pictures: dict[str, Path]
     fonts = find_fonts([series.label for panel in panels for series in panel.series])
     for kind, file in pictures.items():
         write_chart(file, kind, panels, x_axis, fonts)
-        print_info(f"wrote {file}")
+        logger.info(f"wrote {file}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
-from nmt.core.console import print_info, print_result
+from nmt.core.console import print_result
 from nmt.core.rendering.tables import align_columns
 from nmt.core.run_dir import open_run
 from nmt.runs.diff import compare_results, compare_validations, diff_input_files, diff_settings
@@ -15,6 +16,8 @@ from nmt.runs.input_files import read_input_files
 from nmt.runs.learning_curves import read_curves
 from nmt.runs.listing import format_json_lines, format_table, summarize_runs
 from nmt.runs.summary import summarize_run
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_WIDTH = 100
 """Characters per line if stdout is not a terminal."""
@@ -45,7 +48,7 @@ def run_list(options: ListOptions) -> None:
         width = shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
         print_result(format_table(summaries, width))
     if not summaries:
-        print_info(f"{options.folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
+        logger.info(f"{options.folder}: holds no run; `nmt train CONFIG` makes runs/NAME")
 
 
 def run_diff(options: DiffOptions) -> None:

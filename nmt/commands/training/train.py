@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from nmt.commands.training.train_setup import (
 from nmt.config.loader import load_config, resolve_run_dir
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.console import format_duration, print_info, print_result
+from nmt.core.console import format_duration, print_result
 from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
 from nmt.core.outputs import write_or_warn
@@ -62,6 +63,8 @@ from nmt.training.signals import EXIT_CODES
 from nmt.training.trainer import Trainer
 from nmt.training.validation import Validator, format_samples
 
+logger = logging.getLogger(__name__)
+
 __all__ = ["TrainOptions", "run"]
 
 
@@ -81,7 +84,7 @@ def run(options: TrainOptions) -> int:
     with connect_processes() as ranks, ExitStack() as stack:
         stack.enter_context(advise_resume())
         if options.dry_run:
-            stack.enter_context(remove_outputs(job.run, print_info))
+            stack.enter_context(remove_outputs(job.run))
         if ranks.is_main:
             check_folder(job.run, options.resume, options.overwrite)
             stack.enter_context(lock_run(job.run))
@@ -117,7 +120,7 @@ def prepare(options: TrainOptions) -> TrainingJob:
     if not options.overwrite:
         for engine in config.export:
             check_export_folder(run_dir.export_folder(engine))
-    config = migrate_normalise_setting(config, run_dir, options.resume, print_info)
+    config = migrate_normalise_setting(config, run_dir, options.resume)
     if options.dry_run and (run_dir.has_begun() or world_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     test_sets = load_test_sets(config)
@@ -212,7 +215,7 @@ def evaluate(
     hardware = describe_hardware(trainer)
     write_or_warn(run_dir.model_card, lambda _: log.info(write_card(run_dir, hardware)))
     export(trainer)
-    print_info(
+    logger.info(
         f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}"
     )
 
@@ -248,7 +251,7 @@ def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str
     if not trainer.ranks.is_main:
         return
     first_set, first_output = outputs[0]
-    print_info(
+    logger.info(
         format_samples(first_set.src or [], first_set.references[0], first_output.hypotheses)
     )
     reports = {}
@@ -261,7 +264,7 @@ def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str
     print_result(summary_text(report))
     write_or_warn(run_dir.report, lambda file: write_report(file, report))
     for warning in all_warnings(report):
-        log.info(f"warning: {warning}")
+        log.warning(warning)
 
 
 def describe_hardware(trainer: Trainer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,6 @@ import torch
 from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.rendering.tables import format_fields
 from nmt.core.run_dir import STATE, RunDir, read_json
@@ -48,6 +48,8 @@ from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
 from nmt.training.validation import Tags, Translate, ValidationText, Validator
+
+logger = logging.getLogger(__name__)
 
 MAX_MULTI_SENTENCE_SHARE = 0.1
 """Share of training lines with several sentences up to which `decode.split: auto` splits lines."""
@@ -132,7 +134,7 @@ def prepare_folder(run_dir: RunDir, options: TrainOptions, log: RunLog) -> None:
         for message in absorb_copies(run_dir):
             log.info(message)
     # A run that was killed before its first checkpoint starts again.
-    is_new = options.resume and newest_intact_checkpoint(run_dir, log.info) is None
+    is_new = options.resume and newest_intact_checkpoint(run_dir, log.warning) is None
     if options.overwrite or is_new:
         clear_run(run_dir)
 
@@ -156,7 +158,7 @@ def build_inputs(
     has_own_threads = ranks.size == 1 or config.is_explicit("train.threads")
     threads = prepare_cpu(config.train.threads if has_own_threads else None)
     if ranks.is_main:  # on the console only: the log belongs to the run, which may be refused below
-        print_info("measuring the speed of matrix products (at most a second)")
+        logger.info("measuring the speed of matrix products (at most a second)")
     precision = Precision(config.train.precision, device)
     if config.train.precision == "auto":
         check_training(config.model, precision.name, device)
@@ -164,7 +166,7 @@ def build_inputs(
         measure_peak_flops(device, dtype) for dtype in {torch.float32, precision.dtype}
     )
     if ranks.is_main and (reason := slow_precision_reason(precision.name, device)):
-        print_info(f"warning: train.precision: {reason} (set train.precision: fp32)")
+        logger.warning(f"train.precision: {reason} (set train.precision: fp32)")
 
     for change in restored.changes:
         log.info(f"changed: {change}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ import numpy as np
 
 from nmt.config.loader import load_config
 from nmt.core import files
-from nmt.core.console import print_info, show_progress
+from nmt.core.console import show_progress
 from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
 from nmt.data.text.reader import read_lines, split_into_chunks
@@ -31,6 +32,8 @@ from nmt.evaluation.reranking import (
     tune_weights,
     write_weights,
 )
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 1000
 """Number of pairs that are sorted by length together."""
@@ -146,8 +149,8 @@ def _tune(
     weights = ", ".join(
         f"{name} {weight:.4f}" for name, weight in zip(names, tuned.weights, strict=True)
     )
-    print_info(f"BLEU {tuned.before:.2f} -> {tuned.after:.2f}; {weights}")
-    print_info(f"wrote {weights_file}")
+    logger.info(f"BLEU {tuned.before:.2f} -> {tuned.after:.2f}; {weights}")
+    logger.info(f"wrote {weights_file}")
 
 
 def _compute_features(
@@ -180,9 +183,7 @@ def _log_probs(model: Path, pairs: list[tuple[str, str]], options: RerankOptions
             scores = translator.score_pairs(window, index * WINDOW)
             log_probs += [score.log_prob for score in scores]
     if translator.statistics.long_pairs:
-        print_info(
-            f"warning: {len(translator.statistics.long_pairs)} long pairs were scored in parts"
-        )
+        logger.warning(f"{len(translator.statistics.long_pairs)} long pairs were scored in parts")
     return log_probs
 
 

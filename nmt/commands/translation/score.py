@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from contextlib import ExitStack
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nmt.core import files
-from nmt.core.console import print_info, show_progress
+from nmt.core.console import show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, read_pairs, split_into_chunks
 from nmt.decoding.hypothesis import PairScore
 from nmt.decoding.loading import load_translator, open_models
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 1000
 """Number of pairs that are sorted by length together."""
@@ -68,11 +71,10 @@ def run(options: ScoreOptions) -> None:
                 total_log_prob += pair.log_prob
                 total_tokens += pair.tokens
             sink.flush()
-    for message in translator.statistics.pair_messages("scored"):
-        print_info(message)
+    translator.statistics.log_pair_segments("scored")
     if total_tokens:
         mean = total_log_prob / total_tokens
-        print_info(
+        logger.info(
             f"{total_tokens} tokens, log-probability {mean:.4f} per token, "
             f"perplexity {perplexity(mean):.4f}"
         )

@@ -7,6 +7,7 @@ command continues with the others.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from nmt.commands.translation.translate_options import TranslateOptions
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.commands.translation.translation_summary import TranslationSummary
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.data.text.compression import OPENERS
 from nmt.data.text.reader import read_byte_range, split_into_byte_ranges
 from nmt.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
 
 JOB_FILE = "made-by"
 """Name of the file that describes the job of the parts."""
@@ -52,7 +54,7 @@ def translate_shared_file(job: TranslationJob) -> None:
             TranslationSummary.from_json(values) for of_rank in gathered for values in of_rank
         ]
         if len(summaries) < len(parts):
-            print_info("the following covers only the parts that were translated now")
+            logger.info("the following covers only the parts that were translated now")
         TranslationSummary.merge(summaries, options.review).log(options)
 
 
@@ -112,7 +114,7 @@ def _prepare_folder(folder: Path, description: str) -> None:
             )
         if job_file.is_file() and job_file.read_text(encoding="utf-8") == description:
             files.recover_interrupted_writes(folder)
-            print_info(f"{folder}: continuing with the parts that are there")
+            logger.info(f"{folder}: continuing with the parts that are there")
             return
         _delete_parts(folder)
     files.make_folder(folder)

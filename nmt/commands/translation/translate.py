@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ from nmt.commands.translation.shared_translation import translate_shared_file
 from nmt.commands.translation.translate_options import TranslateOptions as TranslateOptions
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.core import files
-from nmt.core.console import print_info, show_progress
+from nmt.core.console import show_progress
 from nmt.core.distributed.environment import world_size
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, open_text, read_raw_lines
 from nmt.decoding.constraints.terminology import read_terminology
 from nmt.decoding.loading import open_models
 from nmt.errors import EXIT_TERMINATED, ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def run(options: TranslateOptions) -> None:
@@ -78,7 +81,7 @@ def _log_partial_output(output: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         partial = files.partial_path(output)
         if partial.is_file():
-            print_info(f"interrupted; the lines translated so far: {partial}")
+            logger.info(f"interrupted; the lines translated so far: {partial}")
         if is_terminated:
             sys.exit(EXIT_TERMINATED)
         raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from typing import Any, NamedTuple
 
 from nmt.commands.translation.translate_options import TranslateOptions
-from nmt.core.console import print_info
 from nmt.decoding.lines.statistics import TranslationStatistics, format_line_numbers
+
+logger = logging.getLogger(__name__)
 
 
 class ReviewLine(NamedTuple):
@@ -86,12 +88,14 @@ class TranslationSummary:
                 if options.invalid == "replace"
                 else "their translations are blank"
             )
-            print_info(f"warning: {self.invalid_lines} lines were not UTF-8; {consequence}")
+            logger.warning(f"{self.invalid_lines} lines were not UTF-8; {consequence}")
         if statistics.long_lines:
             segments = statistics.long_line_segments
-            print_info(f"{statistics.long_lines} long lines were translated in {segments} segments")
+            logger.info(
+                f"{statistics.long_lines} long lines were translated in {segments} segments"
+            )
         if statistics.multi_sentence_lines:
-            print_info(
+            logger.info(
                 "lines of several sentences, translated sentence by sentence (decode.split): "
                 f"{statistics.multi_sentence_lines}, with {statistics.sentences} sentences"
             )
@@ -103,13 +107,13 @@ class TranslationSummary:
             _log_coverage("protected spans", statistics.protected_spans, statistics.missing_spans)
         if statistics.unbalanced_lines:
             numbers = format_line_numbers(statistics.unbalanced_lines)
-            print_info(f"warning: markup tags are out of order: {numbers}")
+            logger.warning(f"markup tags are out of order: {numbers}")
         if warning := statistics.sharp_drop_warning():
-            print_info(warning)
+            logger.warning(warning)
         if options.review:
-            print_info("the least trusted lines, the worst first:")
+            logger.info("the least trusted lines, the worst first:")
         for line in sorted(self.review):
-            print_info(
+            logger.info(
                 f"{line.trust:8.2f}  line {line.number}\n"
                 f"          {line.source}\n          {line.translation}"
             )
@@ -119,6 +123,6 @@ def _log_coverage(name: str, total: int, missing: list[tuple[int, str]]) -> None
     """Log how many phrases or spans the translations contain, and which are missing."""
     present = total - len(missing)
     share = present / total if total else 1.0
-    print_info(f"{present} of {total} {name} are in the translations ({share:.1%})")
+    logger.info(f"{present} of {total} {name} are in the translations ({share:.1%})")
     for number, phrase in missing:
-        print_info(f"warning: line {number}: {phrase!r} is missing from the translation")
+        logger.warning(f"line {number}: {phrase!r} is missing from the translation")

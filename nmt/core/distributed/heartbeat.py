@@ -8,6 +8,7 @@ the key of the rank before it. The store is that of torchrun or, without one, a 
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from threading import Event, Thread
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from nmt.core.console import print_error
 from nmt.errors import EXIT_USER_ERROR, ConfigError
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_VARIABLE = "NMT_WORKER_TIMEOUT"
 TIMEOUT_SECONDS = 120
@@ -125,7 +127,7 @@ class Heartbeat:
         the others at once. Else exit, because this process may be blocked in a collective call.
         """
         self._stopped.set()
-        print_error(
+        logger.error(
             f"rank {lost_rank}: expected a heartbeat every {BEAT_SECONDS:g} s, got none for "
             f"{self.timeout} s (the process is stopped, or its machine is unreachable); "
             "ending the job"

@@ -12,6 +12,7 @@ change of the offset costs CHANGE_COST nats. Unrelated lines have a separate sta
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import re
@@ -22,7 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nmt.core.console import print_info
 from nmt.core.process_pool import ProcessPool
 from nmt.data.corpus.pair_windows import (
     MIN_PAIRS_FOR_WORKERS,
@@ -33,6 +33,8 @@ from nmt.data.corpus.pair_windows import (
 )
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.text_features import count_numbers
+
+logger = logging.getLogger(__name__)
 
 MAX_OFFSET = 2
 """Maximum distance, in lines, between a source line and its translation."""
@@ -368,7 +370,7 @@ def _search(reader: TextSetReader, cores: int) -> list[MisalignedBlock]:
     processes = 0
     if count >= MIN_PAIRS_FOR_WORKERS:
         processes = cores if cores > 1 else 0
-        print_info(f"data.clean.misaligned: searching {count} pairs of {reader.files[0]}")
+        logger.info(f"data.clean.misaligned: searching {count} pairs of {reader.files[0]}")
     search = BlockSearch()
     blocks: list[MisalignedBlock] = []
     with ProcessPool(_window_ratios, model, processes) as pool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import sys
 import time
 import urllib.error
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.core.console import format_size, print_info
+from nmt.core.console import format_size
 from nmt.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without a response after which a connection fails."""
@@ -58,7 +61,7 @@ class DownloadProgress:
         self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
         self._bar: Any = None
         resumed = f", {format_size(received)} of it here already" if received else ""
-        print_info(f"fetching {name}{f' ({format_size(total)}{resumed})' if total else ''}")
+        logger.info(f"fetching {name}{f' ({format_size(total)}{resumed})' if total else ''}")
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -72,7 +75,7 @@ class DownloadProgress:
             share = ""
             if self.total:
                 share = f" of {format_size(self.total)} ({100 * received // self.total}%)"
-            print_info(f"  {self.name}: {format_size(received)}{share}")
+            logger.info(f"  {self.name}: {format_size(received)}{share}")
             self._next_log_time = time.monotonic() + SECONDS_BETWEEN_LOG_LINES
 
     def close(self) -> None:
@@ -91,7 +94,7 @@ def download_file(url: str, part: Path, expected_size: int | None = None) -> Non
     failure: str | None = None
     for connection in range(MAX_CONNECTIONS):
         if connection:
-            print_info(f"  {part.stem}: {failure}; continuing")
+            logger.info(f"  {part.stem}: {failure}; continuing")
             time.sleep(RETRY_DELAY)
         received, failure = _download_once(url, part, expected_size)
         if failure is None:

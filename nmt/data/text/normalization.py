@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, get_args
@@ -26,6 +27,8 @@ from nmt.data.text.offset_mapping import AlignedText, Rule, substitution_rule, u
 from nmt.data.text.reader import Pair, to_single_line
 from nmt.data.text.text_features import ENTITY
 from nmt.errors import ConfigError, RunError
+
+logger = logging.getLogger(__name__)
 
 QUOTES = str.maketrans("“”„‟«»‘’‚‛‹›", "\"\"\"\"\"\"''''''")
 SIDES = ("src", "tgt")
@@ -130,9 +133,7 @@ def build_model_normalizers(config: Config, reserved: Sequence[int]) -> Normaliz
     )
 
 
-def migrate_normalise_setting(
-    config: Config, run: RunDir, resume: bool, say: Callable[[str], None]
-) -> Config:
+def migrate_normalise_setting(config: Config, run: RunDir, resume: bool) -> Config:
     """Return the config with `data.clean.normalise` moved to `tokenizer.normalization`.
 
     If a run that started before `tokenizer.normalization` existed is resumed, its config is not
@@ -152,14 +153,14 @@ def migrate_normalise_setting(
     if resume and run.has_begun():
         run_clean = load_config(run.config).data.clean
         if run_clean is not None and run_clean.normalise:
-            say(
-                f"warning: data.clean.normalise [{steps}] changes only the training text of this "
+            logger.warning(
+                f"data.clean.normalise [{steps}] changes only the training text of this "
                 "run, as before; a new run with tokenizer.normalization also normalizes the text "
                 "that it validates on and translates"
             )
             return config
-    say(
-        f"warning: data.clean.normalise is read as tokenizer.normalization: [{steps}], which also "
+    logger.warning(
+        f"data.clean.normalise is read as tokenizer.normalization: [{steps}], which also "
         "normalizes the text that the model validates on and translates; rename it in the config"
     )
     return config.with_tokenizer_normalization()

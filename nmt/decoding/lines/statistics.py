@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+
+logger = logging.getLogger(__name__)
 
 MAX_LINES_IN_MESSAGE = 10
 """Maximum number of lines that a message lists."""
@@ -49,23 +52,20 @@ class TranslationStatistics:
     long_pairs: list[int] = field(default_factory=list)
     """Line numbers of pairs that were scored in segments because they are too long."""
 
-    def pair_messages(self, participle: str) -> list[str]:
-        """Return log messages about pairs that were scored in segments.
+    def log_pair_segments(self, participle: str) -> None:
+        """Log which pairs were scored in segments.
 
         `participle` names the operation, such as "scored".
         """
-        messages = []
         if self.multi_sentence_lines:
-            messages.append(
+            logger.info(
                 f"pairs of several sentences, {participle} sentence by sentence (decode.split): "
                 f"{self.multi_sentence_lines}, with {self.sentences} sentences"
             )
         if self.long_pairs:
-            messages.append(
-                f"warning: long pairs were {participle} in parts: "
-                f"{format_line_numbers(self.long_pairs)}"
+            logger.warning(
+                f"long pairs were {participle} in parts: {format_line_numbers(self.long_pairs)}"
             )
-        return messages
 
     def sharp_drop_warning(self) -> str:
         """Return a warning about lines with a score drop of SHARP_DROP or more, else ""."""
@@ -78,7 +78,7 @@ class TranslationStatistics:
             f"{line} ({drop:.1f})" for drop, line in sharp_drops[:MAX_LINES_IN_MESSAGE]
         )
         return (
-            f"warning: required phrases may have broken {len(sharp_drops)} of "
+            f"required phrases may have broken {len(sharp_drops)} of "
             f"{len(self.score_drops)} lines: log-probability per token lower by {SHARP_DROP} or "
             f"more than without them; lines (drop): {listed}{_and_more(len(sharp_drops))}"
         )

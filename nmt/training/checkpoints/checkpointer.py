@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nmt.training.checkpoints.checkpoint import (
 )
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.ema import ExponentialMovingAverage
+from nmt.training.monitoring.run_log import RunLog
 
 
 class Checkpointer:
@@ -44,7 +45,7 @@ class Checkpointer:
         precision: Precision,
         ranks: ProcessGroup,
         provenance: Mapping[str, Any],
-        say: Callable[[str], object],
+        log: RunLog,
     ) -> None:
         """Keep references to the parts of a checkpoint; `provenance` becomes part of state.json."""
         self.run = run
@@ -55,7 +56,7 @@ class Checkpointer:
         self.precision = precision
         self.ranks = ranks
         self.provenance = provenance
-        self.say = say
+        self.log = log
         self._reported_problems: set[str] = set()
 
     def check_disk_space(self) -> None:
@@ -114,7 +115,7 @@ class Checkpointer:
 
     def _forget_scores(self, state: TrainState) -> None:
         if state.best_score is not None:
-            self.say(
+            self.log.info(
                 "the validation text or train.stop_metric changed: earlier scores no longer count, "
                 f"the best was {state.best_score:.2f} at update {state.best_step}"
             )
@@ -132,4 +133,4 @@ class Checkpointer:
         for problem in prune_checkpoints(self.run, best_steps, self.settings.keep_last):
             if problem not in self._reported_problems:
                 self._reported_problems.add(problem)
-                self.say(f"warning: {problem}")
+                self.log.warning(problem)

@@ -125,7 +125,7 @@ def remove_later_records(run: RunDir, step: int) -> None:
     files.write_text(run.metrics, "".join(f"{line}\n" for line in lines))
 
 
-def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | None:
+def newest_intact_checkpoint(run: RunDir, warn: Callable[[str], None]) -> Path | None:
     """Return the newest intact checkpoint, None if the run has no checkpoint.
 
     Newer checkpoints that are damaged are reported and renamed to damaged_step_.... Raises RunError
@@ -149,8 +149,8 @@ def newest_intact_checkpoint(run: RunDir, say: Callable[[str], None]) -> Path | 
             + "\n(restore one from a copy, or start again with --overwrite)"
         )
     for folder, damage in damaged:
-        say(f"warning: {damage}")
-        say(f"warning: the damaged checkpoint is now {_set_aside(folder)}")
+        warn(damage)
+        warn(f"the damaged checkpoint is now {_set_aside(folder)}")
     return intact
 
 

@@ -115,9 +115,8 @@ class LossMonitor:
         skipped = [step for step in steps if step.is_skipped]
         if skipped:
             numbers = ", ".join(str(step.step) for step in skipped[:MAX_LISTED_STEPS])
-            self.log.info(
-                f"warning: skipped {len(skipped)} updates with NaN or inf in the gradient: "
-                f"{numbers}"
+            self.log.warning(
+                f"skipped {len(skipped)} updates with NaN or inf in the gradient: {numbers}"
             )
             self._check_weights(steps[-1].step)
             self._check_skipped(skipped[-1])
@@ -162,10 +161,10 @@ class LossMonitor:
 
     def _warn_about_spike(self, spike: CompletedStep) -> None:
         """Name the lines of the batch: a few on the console, all in the log file."""
-        summary = f"warning: update {spike.step}: loss spike, {spike.loss:.3f} nats per token"
+        summary = f"update {spike.step}: loss spike, {spike.loss:.3f} nats per token"
         few_lines = describe_lines(self.corpus, spike.pairs, spike.batch, MAX_LINES_ON_CONSOLE)
         all_lines = describe_lines(self.corpus, spike.pairs, spike.batch)
-        self.log.info(
+        self.log.warning(
             f"{summary}, {MIN_JUMP:g} or more above the median of the last {WINDOW} updates; "
             f"lines: {few_lines} ({self.log_path} lists all)",
             f"{summary}; lines: {all_lines}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nmt.core import files
-from nmt.core.console import print_info
+from nmt.core.console import add_level
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -21,13 +22,15 @@ MetricsRecord = dict[str, Any]
 RecordSink = Callable[[MetricsRecord], None]
 """Receives each record as it is written (nmt/training/monitoring/experiment_trackers.py)."""
 
+logger = logging.getLogger(__name__)
+
 
 class RunLog:
-    """The log of one run: messages to stderr and `train.log`, measurements to `metrics.jsonl`.
+    """The log of one run: messages to the logger and `train.log`, measurements to `metrics.jsonl`.
 
-    On a terminal, a progress bar is shown below the messages; elsewhere, its text is printed as a
+    On a terminal, a progress bar is shown below the messages; elsewhere, its text is logged as a
     message at every log step. A muted log, for ranks other than the main process, writes nothing.
-    Without a log file, as in a dry run, messages go to stderr only.
+    Without a log file, as in a dry run, messages go to the logger only.
     """
 
     def __init__(self, log_file: Path | None, metrics_file: Path, mute: bool = False) -> None:
@@ -38,22 +41,25 @@ class RunLog:
         """Receivers of metrics records beside the file, such as experiment trackers."""
         self.bar: tqdm[Any] | None = None
 
-    def info(self, message: str, file_message: str | None = None) -> None:
-        """Print a message above the progress bar and append it to the log file with the time.
+    def info(self, message: str) -> None:
+        """Log a message above the progress bar and append it to the log file with the time."""
+        self._log(logging.INFO, message, message)
 
-        `file_message` replaces the message in the log file.
-        """
+    def warning(self, message: str, file_message: str | None = None) -> None:
+        """Log a warning as `info` does; `file_message` replaces it in the log file."""
+        self._log(logging.WARNING, message, message if file_message is None else file_message)
+
+    def _log(self, level: int, message: str, file_message: str) -> None:
         if self.mute:
             return
         timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
         if self.log_file is not None:
-            for line in (message if file_message is None else file_message).split("\n"):
+            for line in add_level(level, file_message).split("\n"):
                 files.append_line(self.log_file, f"{timestamp}  {line}")
-        if self.bar is None:
-            print_info(message)
-        else:
+        if self.bar is not None:
             self.bar.clear()
-            print_info(message)
+        logger.log(level, message)
+        if self.bar is not None:
             self.bar.refresh()
 
     def write_metrics(self, kind: str, values: dict[str, Any]) -> None:
@@ -76,7 +82,7 @@ class RunLog:
             self.bar = tqdm(total=total, initial=completed, unit="update", dynamic_ncols=True)
 
     def report_progress(self, updates: int, text: str, print_line: bool) -> None:
-        """Advance the bar by `updates`; without a bar, print `text` if `print_line` is set."""
+        """Advance the bar by `updates`; without a bar, log `text` if `print_line` is set."""
         if self.bar is not None:
             self.bar.set_postfix_str(text, refresh=False)
             self.bar.update(updates)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 
+logger = logging.getLogger(__name__)
+
 
 @contextmanager
-def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
-    """Remove the files and folders that the block creates for `run`, and list them.
+def remove_outputs(run: RunDir) -> Iterator[None]:
+    """Remove the files and folders that the block creates for `run`, and log their names.
 
     Files that existed before stay.
     """
@@ -33,7 +36,7 @@ def remove_outputs(run: RunDir, say: Callable[[str], None]) -> Iterator[None]:
             files.remove_empty_folder(folder)
         names = sorted({path.relative_to(run.path).parts[0] for path in created})
         if names:
-            say(
+            logger.info(
                 f"dry run: removed the files written to {run.path}: {', '.join(names)} "
                 "(`nmt prepare` keeps tokenizer and corpus)"
             )

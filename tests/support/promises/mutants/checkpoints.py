@@ -48,9 +48,9 @@ def _delete_damaged_checkpoint() -> None:
 def _restart_if_all_are_damaged() -> None:
     real = resume.newest_intact_checkpoint
 
-    def silent(run: Any, say: Callable[[str], None]) -> Path | None:
+    def silent(run: Any, warn: Callable[[str], None]) -> Path | None:
         try:
-            return real(run, say)
+            return real(run, warn)
         except resume.RunError:
             return None
 
