@@ -21,7 +21,7 @@ from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import AnyTextSet, text_set_files
 from nmt.config.yaml_reader import KeyPath, Problem, dotted_key, parse_value, parse_yaml
 from nmt.core.run_dir import DEFAULT_MARK, GIVEN_MARK, RunDir, is_resolved_config
-from nmt.core.text_encoding import require_utf8_text
+from nmt.core.text_encoding import reject_utf16_text
 from nmt.errors import ConfigError, DataError, did_you_mean, show_value
 
 S = TypeVar("S", bound=Section)
@@ -38,7 +38,7 @@ command line, to the working directory."""
 TEXT_SET_PATH_KEYS = ("prefix", "src", "tgt", "file")
 """Keys of a text set whose values are paths."""
 DERIVED_KEYS = {"model.encoder_layers", "model.decoder_layers"}
-"""Keys whose default is another setting (model.num_layers), even in a resolved config."""
+"""Keys with another setting as their default (model.num_layers), even in a resolved config."""
 SECTIONS = ("data", "tokenizer", "model", "train", "decode")
 MAX_BYTES = 2**20
 """Maximum size of a config file."""
@@ -87,7 +87,7 @@ def load_config(
     Raises ConfigError with all problems at once. With `check_files`, missing files are problems.
     """
     file = find_config_file(file)
-    text = _read(file)
+    text = _read_config_text(file)
     document = parse_yaml(text)
     data = document.data if document.data is not None else {}
     problems = list(document.problems)
@@ -128,8 +128,13 @@ def load_config(
     return config
 
 
-def _read(file: Path) -> str:
-    """Return the text of a config file."""
+def _read_config_text(file: Path) -> str:
+    """Return the text of a config file, without a byte order mark.
+
+    Raises ConfigError if the file is missing, is larger than MAX_BYTES, or is not UTF-8, and
+    OSError if it cannot be read. UTF-16 and UTF-32 get an error of their own, which says how to
+    convert the file.
+    """
     try:
         with open(file, "rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -138,7 +143,7 @@ def _read(file: Path) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigError([f"{file}: expected at most {MAX_BYTES:,} bytes of YAML, got more"])
     try:
-        require_utf8_text(content, str(file))
+        reject_utf16_text(content, str(file))
         return content.decode("utf-8-sig")
     except DataError as error:
         raise ConfigError([str(error)]) from None
@@ -181,7 +186,7 @@ def _fill_empty_sections(data: dict[str, Any]) -> None:
 
 
 def _keys_marked_default(text: str, origins: _Origins) -> set[str]:
-    """Return the dotted keys whose line in a resolved config has the mark of a default."""
+    """Return the dotted keys that a resolved config marks as defaults at the end of their lines."""
     lines = LINE_ENDS.split(text)
     return {
         dotted_key(path)
@@ -191,7 +196,7 @@ def _keys_marked_default(text: str, origins: _Origins) -> set[str]:
 
 
 def _similar_config(file: Path) -> str:
-    """Return a hint with the config file beside `file` that has the most similar name."""
+    """Return a hint with the config file in the folder of `file` that has the most similar name."""
     siblings = [p.name for p in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
     return did_you_mean(file.name, siblings)
 
@@ -271,8 +276,8 @@ def find_config_file(path: Path) -> Path:
     if not (run.has_begun() or is_resolved_config(file)):
         raise ConfigError(
             [
-                f"{path}: expected a run folder, got a folder whose config.yaml was not written by "
-                f"nmt (name the file, {file})"
+                f"{path}: expected a run folder, got a folder with a config.yaml that nmt did not "
+                f"write (name the file, {file})"
             ]
         )
     return file

@@ -1,8 +1,8 @@
-"""Parse YAML without its surprises, and record the line of each value.
+"""Parse YAML with stricter scalars than YAML 1.1, and record the line of each value.
 
-`1e-3` is a number, `1e3` a whole number, `12:30` and `2020-01-01` are text. A key that is given
-twice is a problem. A bare `no`, `yes`, `on` or `off` is a problem with a hint, because it may be
-meant as text, such as the language code of Norwegian.
+`1e-3` is a number, `1e3` an integer, `12:30` and `2020-01-01` are text. A key that occurs twice
+in a mapping is a problem. A bare `no`, `yes`, `on` or `off` is a problem with a hint, because it
+may be meant as text, such as the language code of Norwegian.
 
 Input is not trusted: tags are refused, and depth and size are limited with aliases expanded.
 """
@@ -37,6 +37,7 @@ TOO_LARGE = (
     f"expected at most {MAX_VALUES:,} values and {MAX_DEPTH} levels, aliases expanded, got more"
 )
 AMBIGUOUS = ("yes", "no", "on", "off", "y", "n")
+"""Words that YAML 1.1 reads as booleans, in lower case."""
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     """Line number of each value, from 1."""
     problems: list[Problem] = field(default_factory=list)
-    values: int = 0
+    value_count: int = 0
     """Number of values so far, aliases expanded."""
 
 
@@ -62,7 +63,7 @@ class _Loader(yaml.SafeLoader):
         if getattr(event, "tag", None) is not None:
             self._refuse(event, "tags such as !!str are not supported; quote text instead")
         self.depth += 1
-        if self.depth > MAX_DEPTH + 1:
+        if self.depth > MAX_DEPTH + 1:  # a scalar inside MAX_DEPTH lists is one level deeper
             self._refuse(event, f"lists and mappings are more than {MAX_DEPTH} levels deep")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
@@ -82,26 +83,21 @@ def dotted_key(path: KeyPath) -> str:
 
 
 def parse_yaml(text: str, root_path: KeyPath = ()) -> Document:
-    """Parse one YAML document. Problems are collected in the result, not raised.
+    """Parse one YAML document. The result contains its problems; none is raised.
 
-    `root_path` is the path of the text in a larger document, such as the key of a `--set`.
+    `root_path` is the path of the text in a larger document, such as the key of a `--set`; it
+    begins the paths of all values. A text that is not YAML, or too large, has a single problem,
+    whose path is () because no value was read.
     """
     document = Document()
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        document.lines[()] = mark.line + 1 if mark else 1
-        document.problems.append(
-            ((), f"expected YAML, got an error: {error.problem or error.context}")
-        )
-        return document
+        return _invalid_document(mark.line + 1 if mark else 1, error.problem or error.context)
     except yaml.reader.ReaderError as error:
-        document.lines[()] = text.count("\n", 0, error.position) + 1
-        document.problems.append(
-            ((), f"expected YAML, got an error: {error.reason} (U+{error.character:04X})")
-        )
-        return document
+        line = text.count("\n", 0, error.position) + 1
+        return _invalid_document(line, f"{error.reason} (U+{error.character:04X})")
     if root is not None:
         try:
             document.data = _build(root, root_path, document, frozenset())
@@ -110,8 +106,17 @@ def parse_yaml(text: str, root_path: KeyPath = ()) -> Document:
     return document
 
 
+def _invalid_document(line: int, reason: str | None) -> Document:
+    """Return the result for a text that is not YAML; `line` is the line of the error."""
+    problem: Problem = ((), f"expected YAML, got an error: {reason}")
+    return Document(lines={(): line}, problems=[problem])
+
+
 def parse_value(text: str, path: KeyPath) -> Document:
-    """Parse the value of a `--set`: a scalar, or a YAML list or mapping."""
+    """Parse the value of a `--set`: a scalar, or a YAML list or mapping.
+
+    A blank value is blank text, not null as in YAML: `--set KEY=` sets an empty text.
+    """
     return parse_yaml(text, path) if text.strip() else Document(data=text)
 
 
@@ -126,8 +131,8 @@ def _build(node: yaml.Node, path: KeyPath, document: Document, ancestors: frozen
             (path, "expected a finite document, got an alias to a list or mapping that contains it")
         )
         return None
-    document.values += 1
-    if document.values > MAX_VALUES or len(ancestors) > MAX_DEPTH:
+    document.value_count += 1
+    if document.value_count > MAX_VALUES or len(ancestors) > MAX_DEPTH:
         raise _TooLargeError
     ancestors |= {id(node)}
     if isinstance(node, yaml.SequenceNode):
@@ -182,10 +187,10 @@ def _parse_scalar(text: str, path: KeyPath, document: Document) -> Any:
             return int(number)
         return number
     if text.lower() in AMBIGUOUS:
-        switch = "true" if text.lower() in ("yes", "on", "y") else "false"
-        is_language = switch == "false" and path[-1:] in (("src",), ("tgt",))
+        boolean = "true" if text.lower() in ("yes", "on", "y") else "false"
+        is_language = boolean == "false" and path[-1:] in (("src",), ("tgt",))
         suggestion = f"write '{text}' (quoted) for the text"
         if not is_language:
-            suggestion = f"write {switch} for the switch, or '{text}' (quoted) for the text"
+            suggestion = f"write {boolean} for the boolean, or '{text}' (quoted) for the text"
         document.problems.append((path, f"a bare {text} is ambiguous in YAML: {suggestion}"))
     return text

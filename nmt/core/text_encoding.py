@@ -22,7 +22,7 @@ POWERSHELL_NAMES = {
     "UTF-32BE": "BigEndianUTF32",
 }
 MIN_BYTES = 8
-"""Minimum number of bytes of a line whose pattern of NULs is evidence."""
+"""Minimum number of bytes of a line for its pattern of NULs to be evidence."""
 MIN_WIDE_LETTERS = 8
 """Minimum number of East Asian characters of a line in UTF-16 without other evidence."""
 CONTROL_LIMIT = 0x20
@@ -31,7 +31,7 @@ CONTROL_SHARE = 0.9
 """Minimum share of control bytes at every second position."""
 
 
-def require_utf8(line: bytes, name: str, number: int | None = None) -> None:
+def reject_utf16_line(line: bytes, name: str, number: int | None = None) -> None:
     """Raise DataError with a command that converts the text if a raw line is UTF-16 or UTF-32.
 
     `name` is the file, `number` the line, counted from 1. The check is fast for other lines.
@@ -46,10 +46,10 @@ def require_utf8(line: bytes, name: str, number: int | None = None) -> None:
             raise _error(name, number, detected, "by its NUL bytes")
 
 
-def require_utf8_text(content: bytes, name: str) -> None:
-    """Apply `require_utf8` to each line of the content of a file."""
+def reject_utf16_text(content: bytes, name: str) -> None:
+    """Apply `reject_utf16_line` to each line of the content of a file."""
     for number, line in enumerate(content.split(b"\n"), 1):
-        require_utf8(line, name, number)
+        reject_utf16_line(line, name, number)
 
 
 def _error(name: str, number: int | None, encoding: str, evidence: str) -> DataError:

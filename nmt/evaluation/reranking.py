@@ -209,10 +209,11 @@ def upper_envelope(heights: Array, slopes: Array) -> list[tuple[float, int]]:
 
 
 def bleu_from_statistics(sums: Array) -> Array:
-    """Return M scores of BLEU, 0 to 100, from M x 10 summed statistics.
+    """Return the corpus BLEU, 0 to 100, of each row of M x 10 statistics, as M values.
 
-    The statistics are hypothesis length, reference length, 4 n-gram matches and 4 n-gram totals.
-    Without smoothing: BLEU is 0 if an order has no match (Papineni et al. 2002).
+    A row contains the sums over all lines of hypothesis length and reference length in tokens,
+    n-gram matches for n = 1 to 4, and n-grams of the hypothesis for n = 1 to 4. Without smoothing
+    (Papineni et al. 2002): BLEU is 0 if there is no match for some n.
     """
     hypothesis_lengths, reference_lengths = sums[:, 0], sums[:, 1]
     matches, totals = sums[:, 2:6], sums[:, 6:10]
@@ -220,7 +221,7 @@ def bleu_from_statistics(sums: Array) -> Array:
         log_precision = np.log(matches / totals).mean(1)
         log_brevity = np.minimum(0.0, 1.0 - reference_lengths / hypothesis_lengths)
         bleu: Array = 100 * np.exp(log_precision + log_brevity)
-    return np.nan_to_num(bleu, nan=0.0)
+    return np.nan_to_num(bleu, nan=0.0)  # 0 / 0: no hypothesis has n tokens
 
 
 def _corpus_bleu(lines: Sequence[_TuningLine], weights: Array) -> float:

@@ -224,19 +224,22 @@ def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
 
 
 def init_rnn_weights(rnn: nn.GRU | nn.LSTM) -> None:
-    """Initialize: orthogonal recurrent weights, Xavier input weights, zero biases, forget bias 1.
+    """Initialize all weights and biases of a GRU or LSTM in place.
 
-    Each gate's matrix is initialized separately.
+    The recurrent matrix of each gate becomes orthogonal, its input matrix uniform (Glorot & Bengio
+    2010), its bias 0. The forget bias of an LSTM becomes 1 (Jozefowicz et al. 2015, section 2.2).
     """
+    width = rnn.hidden_size
     for name, parameter in rnn.named_parameters():
         if "bias" in name:
             nn.init.zeros_(parameter)
+            # torch adds bias_ih and bias_hh, so only one of the two is set. Gate order: i, f, g, o.
             if isinstance(rnn, nn.LSTM) and "bias_ih" in name:
-                nn.init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
+                nn.init.ones_(parameter[width : 2 * width])
         else:
             init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
-            for gate in parameter.chunk(parameter.size(0) // rnn.hidden_size):
-                init(gate)
+            for gate_matrix in parameter.chunk(parameter.size(0) // width):
+                init(gate_matrix)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,11 @@ class CrossAttentionMemory(NamedTuple):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention or SSRU, attention to the source, then a feed-forward network."""
+    """Self-attention or SSRU, attention to the source, then a feed-forward network.
+
+    `past` is the sublayer that reads earlier target positions: self-attention or SSRU. The name is
+    part of the weight names in checkpoints.
+    """
 
     def __init__(self, config: TransformerConfig, factors: DeepNormFactors) -> None:
         super().__init__()
@@ -359,15 +363,23 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
 def make_trace(attentions: list[MultiHeadOutput | None], is_step: bool = False) -> Trace | None:
     """Stack the cross-attention of all layers; return None if it was not requested.
 
-    In a decoding step, the Q = K queries of a sentence become K rows of one target position. The
-    last layer has the lowest alignment error rate (docs/attention.md).
+    Each layer has scores and weights of B x H x Q x S, and contexts of B x Q x D. The trace has
+    L x H x N x T x S and L x N x T x D. The queries of a sentence are its Q = T target positions
+    (N = B), or with `is_step` the newest positions of its Q = K hypotheses (N = B x K, T = 1).
     """
     layers = [attention for attention in attentions if attention is not None]
     if not layers:
         return None
-    scores, weights, context = (torch.stack(tensors) for tensors in zip(*layers, strict=True))
-    scores, weights = scores.transpose(1, 2), weights.transpose(1, 2)
+    scores = torch.stack([layer.scores for layer in layers]).transpose(1, 2)
+    weights = torch.stack([layer.weights for layer in layers]).transpose(1, 2)
+    context = torch.stack([layer.context for layer in layers])
     if is_step:
         scores, weights = scores.flatten(2, 3).unsqueeze(3), weights.flatten(2, 3).unsqueeze(3)
         context = context.flatten(1, 2).unsqueeze(2)
-    return Trace(scores, weights, weights, context, layer=len(layers) - 1)
+    return Trace(
+        scores=scores,
+        softmax=weights,
+        weights=weights,  # nothing changes the softmax, unlike the Gaussian of local_p
+        context=context,
+        layer=len(layers) - 1,  # lowest alignment error rate (docs/attention.md)
+    )

@@ -91,7 +91,7 @@ def test_scalar_language_code_no_suggests_only_quotes() -> None:
     [(path, message)] = parse_yaml("data:\n  tgt: no\n").problems
     assert path == ("data", "tgt")
     assert "write 'no' (quoted)" in message
-    assert "switch" not in message
+    assert "boolean" not in message
 
 
 def test_scalar_ambiguous_word_in_list_names_its_line() -> None:

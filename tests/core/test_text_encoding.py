@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nmt.config.loader import load_config
-from nmt.core.text_encoding import require_utf8
+from nmt.core.text_encoding import reject_utf16_line
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_byte_range, read_lines, read_pairs
 from nmt.decoding.constraints.terminology import read_terminology
@@ -32,7 +32,7 @@ UNMARKED = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 def check_lines(content: bytes) -> None:
     for number, line in enumerate(io.BytesIO(content), 1):
-        require_utf8(line, "a.txt", number)
+        reject_utf16_line(line, "a.txt", number)
 
 
 @pytest.mark.parametrize("encoding", MARKED + UNMARKED)

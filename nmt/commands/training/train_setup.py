@@ -33,7 +33,7 @@ from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
 from nmt.models.build import AnyModel, build_model
 from nmt.models.precision_probe import check_training
 from nmt.runs.clear_run import clear_run
-from nmt.training.checkpoints.checkpoint import absorb_copies, last_checkpoint
+from nmt.training.checkpoints.checkpoint import last_checkpoint, replace_copies_by_links
 from nmt.training.checkpoints.resume import (
     changed_model_settings,
     changed_settings,
@@ -131,7 +131,7 @@ def prepare_folder(run_dir: RunDir, options: TrainOptions, log: RunLog) -> None:
         return
     files.recover_interrupted_writes(run_dir.path)
     if options.resume:
-        for message in absorb_copies(run_dir):
+        for message in replace_copies_by_links(run_dir):
             log.info(message)
     # A run that was killed before its first checkpoint starts again.
     is_new = options.resume and newest_intact_checkpoint(run_dir, log.warning) is None
@@ -304,7 +304,7 @@ def open_translator(
     The function raises StopTraining if a signal arrives.
     """
     settings = config.decode.greedy()
-    engine = TorchEngine(model, tokenizers, settings, device, check=signals.check)
+    engine = TorchEngine(model, tokenizers, settings, device, before_step=signals.check)
     translator = Translator(engine, tokenizers, settings, build_line_splitter([config]))
 
     def translate(lines: Sequence[str], tags: Tags) -> list[str]:

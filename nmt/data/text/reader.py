@@ -14,7 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar, cast
 
-from nmt.core.text_encoding import require_utf8
+from nmt.core.text_encoding import reject_utf16_line
 from nmt.data.text.compression import OPENERS, decompression_errors
 from nmt.errors import DataError
 
@@ -25,6 +25,7 @@ MAX_LINE_BYTES = 2**26
 RANGES_PER_FILE = 64
 """Number of byte ranges that a file is split into if their sizes are within the limits below."""
 MIN_RANGE_BYTES, MAX_RANGE_BYTES = 2**12, 2**26
+"""Bounds of the size of a byte range."""
 
 Pair = tuple[str, str]
 """A source line and a target line."""
@@ -83,17 +84,18 @@ def read_lines(file: Path | None) -> Iterator[str]:
 def read_raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     """Yield the undecoded lines of an open file, with their line ends.
 
-    Raises DataError if the file is damaged or in UTF-16 or UTF-32, or if a line is longer than
-    MAX_LINE_BYTES.
+    Error messages name `file`. Raises DataError if a compressed file is damaged, if the text is
+    UTF-16 or UTF-32, or if a line is longer than MAX_LINE_BYTES. `decode_lines` checks UTF-8.
     """
+    read_line = partial(stream.readline, MAX_LINE_BYTES + 1)  # never more than this into memory
     try:
-        for number, line in enumerate(iter(partial(stream.readline, MAX_LINE_BYTES + 1), b""), 1):
+        for number, line in enumerate(iter(read_line, b""), 1):
             if len(line) > MAX_LINE_BYTES:
                 raise DataError(
                     f"{file}:{number}: expected lines of at most {MAX_LINE_BYTES:,} bytes, "
                     "got a longer one"
                 )
-            require_utf8(line, str(file), number)
+            reject_utf16_line(line, str(file), number)
             yield line
     except decompression_errors() as error:
         raise DataError(
@@ -127,7 +129,7 @@ def read_byte_range(file: Path, begin: int, end: int) -> Iterator[bytes]:
         number = None if begin else 1  # only the first line can start with a byte order mark
         while stream.tell() < end:
             line = stream.readline()
-            require_utf8(line, str(file), number)
+            reject_utf16_line(line, str(file), number)
             yield line
             number = None
 

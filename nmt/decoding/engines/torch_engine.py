@@ -51,10 +51,11 @@ class TorchEngine:
         settings: DecodeConfig,
         device: torch.device,
         shortlist: Shortlist | None = None,
-        check: Callable[[], object] | None = None,
+        before_step: Callable[[], object] | None = None,
     ) -> None:
-        """Prepare search and forced decoding; `check` is called before each decoding step.
+        """Prepare search and forced decoding.
 
+        `before_step` is called before each decoding step of a search; it may raise to stop it.
         Raises ConfigError if a piece of `decode.forbid` is not in the target vocabulary.
         """
         self.model = model
@@ -62,7 +63,7 @@ class TorchEngine:
         self.settings = settings
         self.device = device
         self.shortlist = shortlist
-        self.check = check
+        self.before_step = before_step
         self.forced_decoder = ForcedDecoder(model, tokenizers, settings, device)
         self.processors = build_logits_processors(settings, tokenizers.tgt)
 
@@ -100,12 +101,12 @@ class TorchEngine:
         if with_phrases and (self.settings.is_sampling or self.settings.groups > 1):
             raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
         without_phrases = [request for request in requests if not request.constraints.phrases]
-        results = self._search(
+        results = self._search_requests(
             without_phrases, nbest, build_candidate_selector(self.settings), progress
         )
         if with_phrases:
             selector = BeamAllocation(self.token_boundaries)
-            results |= self._search(with_phrases, nbest, selector, progress)
+            results |= self._search_requests(with_phrases, nbest, selector, progress)
         return [results[index] for index in range(len(sources))]
 
     def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
@@ -136,27 +137,34 @@ class TorchEngine:
     def _request(
         self, index: int, source: Sequence[int], constraints: LexicalConstraints | None
     ) -> Request:
-        if constraints == LexicalConstraints():
-            constraints = None
-        max_length = self.length_limit(len(source), constraints)
-        return Request(index, source, constraints or LexicalConstraints(), max_length)
+        """Return the request of a source; None and empty constraints mean the same."""
+        constraints = constraints or LexicalConstraints()
+        is_constrained = constraints != LexicalConstraints()
+        # Constraints raise the length limit, even empty ones, so those are not passed.
+        max_length = self.length_limit(len(source), constraints if is_constrained else None)
+        return Request(index, source, constraints, max_length)
 
-    def _search(
+    def _search_requests(
         self,
         requests: Sequence[Request],
         nbest: int,
         selector: CandidateSelector,
         progress: Callable[[int], object] | None,
     ) -> dict[int, list[Hypothesis]]:
-        """Search with one thread on a GPU, and with several on a CPU if there are many requests."""
+        """Return the `nbest` hypotheses of each request, best first, by `Request.index`.
+
+        `selector` chooses the candidates of all requests. On a CPU, several threads share the queue
+        of requests if there are enough of them. `progress` is called as in `search`.
+        """
         if not requests:
             return {}
         threads = 1
         if self.device.type == "cpu":
             max_threads = len(requests) // MIN_SENTENCES_PER_THREAD
             threads = max(1, min(torch.get_num_threads(), max_threads))
+        # Without this limit, the first thread could take all requests as one batch.
         max_sentences = math.ceil(len(requests) / threads)
-        if self.settings.is_sampling:
+        if self.settings.is_sampling:  # each sentence has `nbest` samples
             max_sentences = min(max_sentences, max(1, MAX_SAMPLES_PER_BATCH // nbest))
         search = self._build_search(requests, nbest, selector)
         queue = self._build_queue(requests, max_sentences, progress)
@@ -215,6 +223,6 @@ class TorchEngine:
             vocabulary=vocabulary,
             processors=processors,
             selector=selector,
-            before_step=self.check,
+            before_step=self.before_step,
             on_candidates=on_candidates,
         )

@@ -30,10 +30,12 @@ from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.training.checkpoints.safetensors_writer import send_shards, tensor_bytes, write_tensors
-from nmt.training.checkpoints.train_state import HIGHER_IS_BETTER, TrainState
+from nmt.training.checkpoints.train_state import HIGHER_IS_BETTER, JSON_KEYS, TrainState
 from nmt.training.data_parallel import shard_like
 from nmt.training.ema import ExponentialMovingAverage
 
+STEP_KEY = JSON_KEYS["step"]
+"""Key of the optimizer step in state.json."""
 CHECKPOINT_NAME = re.compile(r"step_\d{8,}$")
 """Names of checkpoint folders."""
 OPTIMIZER_TENSORS: dict[type[torch.optim.Optimizer], int] = {
@@ -212,38 +214,38 @@ def _optimizer_tensors(
     }
 
 
-def absorb_copies(run: RunDir) -> list[str]:
-    """Turn `best` and `last` back into pointers if they are copies; return messages.
+def replace_copies_by_links(run: RunDir) -> list[str]:
+    """Replace `best` and `last` by links if they are copies of checkpoints.
 
-    Some programs replace links by folders when they copy a run. A copy is deleted only if the
-    checkpoint of the same step has the same content. If that is absent, the copy replaces it.
-    Raises RunError if the two differ.
+    Some programs replace links by folders when they copy a run. If the checkpoint that was copied
+    still exists, the copy is deleted; otherwise the copy becomes the checkpoint. Returns one
+    message for the log per copy. Raises RunError if a copy and its checkpoint differ.
     """
     messages = []
-    for pointer in (run.best, run.last):
-        if pointer.is_symlink() or not pointer.is_dir():
+    for link in (run.best, run.last):
+        if link.is_symlink() or not link.is_dir():
             continue
-        step = read_json(pointer / STATE).get("update")
+        step = read_json(link / STATE).get(STEP_KEY)
         if not isinstance(step, int):
-            raise RunError(f"{pointer / STATE}: update: expected a whole number, got {step!r}")
+            raise RunError(f"{link / STATE}: {STEP_KEY}: expected a whole number, got {step!r}")
         target = run.checkpoint(step)
         if not target.exists():
             files.make_folder(target.parent)
-            files.rename(pointer, target)
-        elif _hash_files(pointer) == _hash_files(target):
-            delete_own_folder(pointer)
+            files.rename(link, target)
+        elif _hash_files(link) == _hash_files(target):
+            delete_own_folder(link)
         else:
             raise RunError(
-                f"{pointer}: expected a link to a checkpoint or a copy of {target}, got a folder "
-                f"with other content (move {pointer} away, or move it to {target})"
+                f"{link}: expected a link to a checkpoint or a copy of {target}, got a folder "
+                f"with other content (move {link} away, or move it to {target})"
             )
-        point_link(run, pointer, step)
-        messages.append(f"{pointer} was a copy of a checkpoint, now it points to {target}")
+        point_link(run, link, step)
+        messages.append(f"{link} was a copy of a checkpoint, now it points to {target}")
     return messages
 
 
 def _hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file in a checkpoint."""
+    """Return the SHA-256 of each file in a checkpoint, by its path within the folder."""
     return {
         str(path.relative_to(folder)): manifest.hash_file(path)
         for path in folder.rglob("*")

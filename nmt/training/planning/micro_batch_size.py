@@ -18,7 +18,7 @@ from nmt.training.data_parallel import ParallelModel
 from nmt.training.micro_batches import MicroBatcher, is_out_of_memory
 
 DIVISORS = (16, 8, 4, 2, 1)
-"""The batch of a rank is divided by these numbers, one after the other."""
+"""The sizes that are tried: the batch of a rank divided by these numbers, so each doubles."""
 USABLE_MEMORY = 0.8
 """Fraction of the available memory that training may use."""
 MOMENTS_PER_WEIGHT = 2
@@ -36,26 +36,30 @@ def find_micro_batch_tokens(
     """Return the largest number of padded target tokens that fits, and a text with the reason.
 
     The largest batches of `window` run forward and backward in micro-batches that double in size,
-    up to the whole batch of the rank. On a CPU the kernel kills a process that exceeds the memory.
-    So a size is tried only if there is space for twice the memory that the last doubling added. All
-    ranks must call this together. No weight changes.
+    up to the complete batch of the rank. On a CPU the kernel kills a process that exceeds the
+    memory. So a size is tried only if there is space for twice the memory that the last doubling
+    added. All ranks must call this together and get the same number. No weight changes. Raises
+    RunError if the smallest size does not fit.
     """
     device = precision.device
     module = parallel.module
-    rank_tokens = -(-config.train.batch_tokens // ranks.size)
-    min_tokens = config.data.max_length + 1
+    rank_tokens = math.ceil(config.train.batch_tokens / ranks.size)
+    min_tokens = config.data.max_length + 1  # the longest target and its eos
     usable_bytes = peak_memory(device) + USABLE_MEMORY * available_memory(device)
     # Reserve the memory of the optimizer state, which does not exist yet.
     moments = [torch.ones_like(w) for w in module.parameters() for _ in range(MOMENTS_PER_WEIGHT)]
     fitting_tokens, growth, peak = 0, 0, peak_memory(device)
     for divisor in DIVISORS:
-        tokens = max(min_tokens, -(-rank_tokens // divisor))
-        if tokens == fitting_tokens:
+        tokens = max(min_tokens, math.ceil(rank_tokens / divisor))
+        if tokens == fitting_tokens:  # several divisors can give `min_tokens`
             continue
-        if any(ranks.all_reduce_max(peak + 2 * growth > usable_bytes)):
+        # All ranks stop at the same size: one that does not fit on any rank.
+        [is_limit_near] = ranks.all_reduce_max(peak + 2 * growth > usable_bytes)
+        if is_limit_near:
             break
-        fits = _fits(window, tokens, micro_batcher, parallel, precision)
-        if any(ranks.all_reduce_max(not fits)):
+        fits = _fits_memory(window, tokens, micro_batcher, parallel, precision)
+        [is_memory_exceeded] = ranks.all_reduce_max(not fits)
+        if is_memory_exceeded:
             break
         fitting_tokens = tokens
         growth, peak = peak_memory(device) - peak, peak_memory(device)
@@ -71,21 +75,27 @@ def find_micro_batch_tokens(
     return min(fitting_tokens, config.train.batch_tokens), reason
 
 
-def _fits(
+def _fits_memory(
     window: EpochWindow,
     tokens: int,
     micro_batcher: MicroBatcher,
     parallel: ParallelModel,
     precision: Precision,
 ) -> bool:
-    """Return whether forward and backward passes of the largest batches fit into memory."""
+    """Return whether forward and backward passes of the largest batches fit into memory.
+
+    `tokens` is the maximum number of padded target tokens per micro-batch. The gradients are kept,
+    as they are between the micro-batches of an optimizer step.
+    """
     parallel.module.train()
     try:
         for batch in largest_batches(window.batches):
+            # The first micro-batch is the largest: only the last one can be smaller.
             micro_batch = micro_batcher.build(window.pairs, batch, tokens).micro_batches[0]
-            with parallel.gradient_sync(is_last=False):
+            with parallel.gradient_sync(is_last=False):  # no all-reduce of the gradients
                 with precision.autocast():
                     losses = parallel(micro_batch.to(precision.device))
+                # Only the memory matters: the factor 0 keeps the gradients from growing.
                 precision.backward(0.0 * parallel.module.total(losses))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
