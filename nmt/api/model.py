@@ -122,7 +122,9 @@ class LoadedModel:
     ) -> list[Translation] | list[list[Translation]]:
         """Return the n best translations of a line, or of each of several lines, best first.
 
-        With `confidence`, add the confidence to the best translation.
+        `terms` and `protect` are those of `translate`. With `confidence`, the best translation of
+        each line gets its `Translation.confidence`, an estimate from the scores of the model.
+        Raises ConfigError if `n` exceeds `beam_size`, or with sampling the maximum of samples.
         """
         translator = self._build_translator(terms, protect, decode, confidence)
         max_n = translator.settings.max_nbest

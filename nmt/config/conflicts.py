@@ -20,8 +20,8 @@ def check_conflicts(config: Config) -> ConflictCollector:
     """Return the conflicts between settings of a config."""
     collector = ConflictCollector()
     _check_data(config, collector)
-    config.model.check(collector, config.explicit_keys_of("model"))
-    config.decode.check(collector)
+    config.model.collect_conflicts(collector, config.explicit_keys_of("model"))
+    config.decode.collect_conflicts(collector)
     _check_attention(config, collector)
     _check_tokenizer(config, collector)
     _check_alignments(config, collector)

@@ -36,6 +36,7 @@ def _json_schema() -> dict[str, Any]:
 def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem:
     """Return the key path and the message of one error of pydantic."""
     path, missing = _split_location(_remove_union_tags(detail["loc"]), data)
+    is_invalid_key = missing == ("[key]",)  # pydantic appends this to the path of the key
     kind = detail["type"]
     if kind == "missing" and len(missing) == 1:
         path = (*path, *missing)
@@ -44,7 +45,7 @@ def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem
         return path, _unknown_key_message(path, data)
     if kind == "union_tag_invalid" and path == ("model",):
         path = ("model", "arch")
-    if missing == ["[key]"]:
+    if is_invalid_key:
         return path, f"expected a key of letters, digits, - and _, got {show_value(path[-1])}"
     value = _value_at(data, path)
     expectation = Expectation(schema, path)
@@ -60,30 +61,41 @@ def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem
 
 
 def _remove_union_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Remove the tags of union branches, which are not keys, from a location."""
+    """Remove the tags of union branches, which are not keys, from a location.
+
+    The tag of the union `model` is the architecture, as in ("model", "rnn", "d_hidden").
+    """
     location = location[:1] + location[2:] if location[:1] == ("model",) else location
     return tuple(part for part in location if part not in UNION_TAGS)
 
 
-def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[KeyPath, list[int | str]]:
-    """Split a location into the path that exists in `data` and the missing part.
+def _split_location(location: tuple[int | str, ...], data: Any) -> tuple[KeyPath, KeyPath]:
+    """Divide the location of an error into the path that exists in `data` and the missing path.
 
-    The schema accepts a single value instead of a list of one, so its item 0 is the value itself.
+    Location is pydantic's word for the keys and indices of an error. The schema accepts a single
+    value in place of a list, and pydantic then reports the location of its item 0. That index is
+    left out of the path.
     """
     path: list[str | int] = []
+    value = data
     for i, part in enumerate(location):
-        keys = range(len(data)) if isinstance(data, list) else data
-        if isinstance(data, list | dict) and part in keys:
-            data = data[part]  # type: ignore[index]
-        elif part == 0 and not isinstance(data, list) and i + 1 < len(location):
-            continue
-        else:
-            return tuple(path), list(location[i:])
-        path.append(part)
-    return tuple(path), []
+        if _has_item(value, part):
+            value = value[part]
+            path.append(part)
+        elif part != 0 or isinstance(value, list):
+            return tuple(path), location[i:]
+    return tuple(path), ()
+
+
+def _has_item(value: Any, part: int | str) -> bool:
+    """Return whether `value` is a list with the index `part`, or a mapping with the key `part`."""
+    if isinstance(value, list):
+        return part in range(len(value))
+    return isinstance(value, dict) and part in value
 
 
 def _value_at(data: Any, path: KeyPath) -> Any:
+    """Return the value at a path that exists in `data`."""
     for part in path:
         data = data[part]
     return data
@@ -112,7 +124,7 @@ def _unknown_key_message(path: KeyPath, data: Any) -> str:
 
 
 def _section_classes(path: KeyPath) -> dict[str, type[BaseModel]]:
-    """Return the classes of the section at `path` by architecture; "" if it has none."""
+    """Return the classes of the section at `path` by architecture; the key "" if it has none."""
     classes: list[Any] = [Config]
     for part in path:
         annotations = [section.model_fields[str(part)].annotation for section in classes]

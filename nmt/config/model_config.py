@@ -93,10 +93,11 @@ class RNNConfig(Section):
             words.append("input feeding")
         return ", ".join(words)
 
-    def check(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
-        """Collect the conflicts between settings of this section.
+    def collect_conflicts(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
+        """Add the conflicts between settings of this section to `collector`.
 
-        `explicit_keys` are the keys of this section that the user has set.
+        `explicit_keys` are the keys that the user has set, such as "score". A setting without
+        effect is a conflict only if it is one of these keys, because the others are defaults.
         """
         collector.error_if(
             self.bidirectional and self.d_hidden % 2 == 1,
@@ -218,10 +219,11 @@ class TransformerConfig(Section):
         words = [self.preset, f"{self.norm_place}-norm", self.positions, self.activation]
         return ", ".join([*words, "SSRU decoder"] if self.decoder == "ssru" else words)
 
-    def check(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
-        """Collect the conflicts between settings of this section.
+    def collect_conflicts(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
+        """Add the conflicts between settings of this section to `collector`.
 
-        `explicit_keys` are the keys of this section that the user has set.
+        `explicit_keys` are the keys that the user has set, such as "score". A setting without
+        effect is a conflict only if it is one of these keys, because the others are defaults.
         """
         num_kv_heads = self.num_kv_heads or self.num_heads
         collector.error_if(

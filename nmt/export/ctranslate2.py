@@ -17,13 +17,10 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
 from nmt.models.layers import POSITION_BASE, TokenEmbedding, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
-from nmt.models.transformer import (
-    FeedForward,
-    TransformerModel,
-)
+from nmt.models.transformer import FeedForward, TransformerModel
 
 FORBIDDEN_BIAS = -1e9
-"""Bias of a piece that is never output."""
+"""Output bias of a piece that is never output: its probability becomes 0."""
 
 
 def write_ctranslate2(
@@ -33,18 +30,22 @@ def write_ctranslate2(
     folder: Path,
     quantization: str | None,
 ) -> None:
-    """Write the model and its vocabularies to `folder`."""
+    """Write the model and its vocabularies to `folder`, which exists.
+
+    `quantization` is a type of CTranslate2 such as int8; None keeps fp32.
+    """
     with torch.inference_mode():
         # a copy, because quantization rounds the tensors in place
-        spec = _specification(copy.deepcopy(model), config, tokenizers)
+        spec = _build_specification(copy.deepcopy(model), config, tokenizers)
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(str(folder))
 
 
-def _specification(
+def _build_specification(
     model: TransformerModel, config: TransformerConfig, tokenizers: Tokenizers
 ) -> Any:
+    """Return the TransformerSpec of CTranslate2 with the weights, vocabularies and settings."""
     from ctranslate2 import specs
 
     activations = {
@@ -52,14 +53,14 @@ def _specification(
         "gelu": specs.Activation.GELU,
         "swiglu": specs.Activation.SWISH,
     }
-    rotary = config.positions == "rotary"
+    is_rotary = config.positions == "rotary"
     settings: dict[str, Any] = {
         "pre_norm": config.norm_place == "pre",
         "activation": activations[config.activation],
         "ffn_glu": config.activation == "swiglu",
         "rms_norm": config.norm == "rms",
         "num_heads_kv": config.num_kv_heads,
-        "rotary_dim": 0 if rotary else None,
+        "rotary_dim": 0 if is_rotary else None,  # 0: all dimensions of a head
         "rotary_interleave": False,
         "rotary_base": POSITION_BASE,
     }
@@ -71,11 +72,11 @@ def _specification(
     encoder, decoder = spec.encoder, spec.decoder
     encoder.embeddings[0].weight = model.src.embedding.weight
     decoder.embeddings.weight = model.tgt.embedding.weight
-    if rotary:
-        del encoder.position_encodings
+    if is_rotary:
+        del encoder.position_encodings  # the constructor omits only those of the decoder
     else:
-        encoder.position_encodings.encodings = _positions(model.src)
-        decoder.position_encodings.encodings = _positions(model.tgt)
+        encoder.position_encodings.encodings = _position_vectors(model.src)
+        decoder.position_encodings.encodings = _position_vectors(model.tgt)
     if config.norm_place == "pre":
         _set_norm(encoder.layer_norm, model.encoder_norm)
         _set_norm(decoder.layer_norm, model.decoder_norm)
@@ -106,27 +107,31 @@ def _specification(
 
 
 def _vocabulary(tokenizer: Tokenizer) -> list[str]:
+    """Return the pieces in the order of their ids."""
     return tokenizer.pieces(range(tokenizer.vocab_size))
 
 
 def _first_norm(model: TransformerModel) -> Any:
+    """Return one of the norms, which all have the same epsilon."""
     return next(m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.RMSNorm))
 
 
-def _positions(embedded: TokenEmbedding) -> Tensor:
-    if embedded.positions == "learned":
-        return embedded.position.weight
-    return sinusoidal_positions(torch.arange(SINUSOIDAL_POSITIONS), embedded.width)
+def _position_vectors(embedding: TokenEmbedding) -> Tensor:
+    """Return the vectors that are added to the embeddings, positions x D."""
+    if embedding.positions == "learned":
+        return embedding.position.weight
+    return sinusoidal_positions(torch.arange(SINUSOIDAL_POSITIONS), embedding.width)
 
 
 def _set_norm(spec: Any, norm: Any) -> None:
+    """Set the weights of a LayerNorm or RMSNorm; only the first has a bias."""
     spec.gamma = norm.weight
     if isinstance(norm, nn.LayerNorm):
         spec.beta = norm.bias
 
 
 def _set_linear(spec: Any, *linears: nn.Linear) -> None:
-    """Concatenate linear layers of the same input; a missing bias becomes zeros."""
+    """Set the concatenation of linear layers with the same input; a missing bias becomes zeros."""
     spec.weight = torch.cat([linear.weight for linear in linears])
     spec.bias = torch.cat(
         [
@@ -137,12 +142,14 @@ def _set_linear(spec: Any, *linears: nn.Linear) -> None:
 
 
 def _set_self_attention(spec: Any, attention: MultiHeadAttention, norm: Any) -> None:
+    """Set self-attention, in which one product projects queries, keys and values."""
     _set_norm(spec.layer_norm, norm)
     _set_linear(spec.linear[0], attention.query, attention.key, attention.value)
     _set_linear(spec.linear[1], attention.output)
 
 
 def _set_cross_attention(spec: Any, attention: MultiHeadAttention, norm: Any) -> None:
+    """Set cross-attention, in which one product projects keys and values."""
     _set_norm(spec.layer_norm, norm)
     _set_linear(spec.linear[0], attention.query)
     _set_linear(spec.linear[1], attention.key, attention.value)
@@ -150,6 +157,7 @@ def _set_cross_attention(spec: Any, attention: MultiHeadAttention, norm: Any) ->
 
 
 def _set_feed_forward(spec: Any, feed_forward: FeedForward, norm: Any) -> None:
+    """Set a feed-forward network, gated (`linear_0_noact`) or not."""
     _set_norm(spec.layer_norm, norm)
     _set_linear(spec.linear_0, feed_forward.into)
     if feed_forward.gate is not None:

@@ -21,10 +21,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.multi_head_attention import MultiHeadAttention
-from nmt.models.transformer import (
-    FeedForward,
-    TransformerModel,
-)
+from nmt.models.transformer import FeedForward, TransformerModel
 
 
 def write_huggingface(
@@ -145,9 +142,12 @@ class MarianEngine:
 
 
 def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
-    """Return the weights under the names of MarianMT."""
+    """Return the weights of `model`, not copied, under the names of MarianMT.
+
+    MarianMT computes its sinusoidal positions, so they are absent.
+    """
     weights: dict[str, Tensor] = {
-        "final_logits_bias": model.output.bias[None],
+        "final_logits_bias": model.output.bias[None],  # 1 x V
         "lm_head.weight": model.output.weight,
         "model.encoder.embed_tokens.weight": model.src.embedding.weight,
         "model.decoder.embed_tokens.weight": model.tgt.embedding.weight,
@@ -173,22 +173,22 @@ def marian_weights(model: TransformerModel) -> dict[str, Tensor]:
     return weights
 
 
-def attention_weights(prefix: str, heads: MultiHeadAttention) -> dict[str, Tensor]:
+def attention_weights(prefix: str, attention: MultiHeadAttention) -> dict[str, Tensor]:
     """Return the weights of one attention block; keys get a zero bias, which nmt does not have."""
     return {
-        **weight_and_bias(f"{prefix}.q_proj", heads.query),
-        f"{prefix}.k_proj.weight": heads.key.weight,
-        f"{prefix}.k_proj.bias": torch.zeros(heads.key.out_features),
-        **weight_and_bias(f"{prefix}.v_proj", heads.value),
-        **weight_and_bias(f"{prefix}.out_proj", heads.output),
+        **weight_and_bias(f"{prefix}.q_proj", attention.query),
+        f"{prefix}.k_proj.weight": attention.key.weight,
+        f"{prefix}.k_proj.bias": torch.zeros(attention.key.out_features),
+        **weight_and_bias(f"{prefix}.v_proj", attention.value),
+        **weight_and_bias(f"{prefix}.out_proj", attention.output),
     }
 
 
-def feed_forward_weights(prefix: str, net: FeedForward) -> dict[str, Tensor]:
-    """Return the weights of one feed-forward network."""
+def feed_forward_weights(prefix: str, feed_forward: FeedForward) -> dict[str, Tensor]:
+    """Return the weights of one feed-forward network; MarianMT has no gated ones."""
     return {
-        **weight_and_bias(f"{prefix}.fc1", net.into),
-        **weight_and_bias(f"{prefix}.fc2", net.out),
+        **weight_and_bias(f"{prefix}.fc1", feed_forward.into),
+        **weight_and_bias(f"{prefix}.fc2", feed_forward.out),
     }
 
 

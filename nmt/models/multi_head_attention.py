@@ -65,8 +65,8 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor:
         """Return W_o context, B x Q x D, for B x H x Q x d queries.
 
-        `mask` broadcasts to B x H x Q x S. torch's fused attention computes the context, except
-        with attention dropout.
+        `keys`, `values` and `mask` are as in `attend`. torch's fused attention computes the
+        context, except with attention dropout.
         """
         if self.training and self.dropout_rate > 0:
             if is_causal:
@@ -98,8 +98,13 @@ class MultiHeadAttention(nn.Module):
         mask: Tensor | None,
         dropout_rate: float = 0.0,
     ) -> MultiHeadOutput:
-        """Return softmax(q k^T / sqrt(d)) v and its intermediate results (eq. 1)."""
-        scores = to_fp32(self.scores(query, keys, mask))
+        """Return softmax(q k^T / sqrt(d)) v and its intermediate results (eq. 1).
+
+        `query` is B x H x Q x d, `keys` B x G x d x S, `values` B x G x S x d. `mask` broadcasts to
+        B x H x Q x S and is true where a query may attend. Dropout changes the context, not the
+        weights that are returned.
+        """
+        scores = to_fp32(self.scores(query, keys, mask))  # bf16 is too coarse for the softmax
         weights = scores.softmax(-1)
         dropped_weights = weights.to(values.dtype)
         if dropout_rate > 0:
@@ -109,8 +114,9 @@ class MultiHeadAttention(nn.Module):
 
     def scores(self, query: Tensor, keys: Tensor, mask: Tensor | None) -> Tensor:
         """Return q k^T / sqrt(d), B x H x Q x S; -inf if masked."""
-        batch_size, heads, queries, width = query.shape
-        grouped_query = (query * width**-0.5).reshape(batch_size, self.groups, -1, width)
+        batch_size, heads, queries, d_head = query.shape
+        # The H / G heads of a group share keys, so their queries become rows of one product.
+        grouped_query = (query * d_head**-0.5).reshape(batch_size, self.groups, -1, d_head)
         scores: Tensor = (grouped_query @ keys).view(batch_size, heads, queries, -1)
         return scores if mask is None else scores.masked_fill(~mask, -math.inf)
 

@@ -37,7 +37,7 @@ Translate = Callable[[Sequence[str], Tags], list[str]]
 OpenTranslator = Callable[[], Translate]
 """Returns a translator with the current weights of the model."""
 ComputeBleu = Callable[[Sequence[str], Sequence[str]], float]
-"""Returns the BLEU of hypotheses and references."""
+"""Returns the BLEU, 0 to 100, of hypotheses and references."""
 
 
 class ValidationText:
@@ -103,6 +103,12 @@ class Validator:
         open_translator: OpenTranslator,
         compute_bleu: ComputeBleu,
     ) -> None:
+        """Store the parts of a validation, and log how many pairs are too long for it.
+
+        Translations are written to the folder of `run`. `signals` can stop a validation, and its
+        process group shares the work among the ranks. `open_translator` is called once for each
+        validation.
+        """
         self.text = text
         self.run = run
         self.log = log

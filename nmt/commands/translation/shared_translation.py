@@ -24,9 +24,9 @@ from nmt.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 JOB_FILE = "made-by"
-"""Name of the file that describes the job of the parts."""
-PART_FILE = re.compile(r"made-by|\d{5}|\..+\.nmt\.tmp")
-"""Names of files in the folder of the parts."""
+"""Name of the file that describes the job which writes the parts."""
+PART_FILE = re.compile(rf"{JOB_FILE}|\d{{5}}|\..+\.nmt\.tmp")
+"""Names of files in the folder of the parts: the job, the parts and temporary files."""
 
 
 def translate_shared_file(job: TranslationJob) -> None:
@@ -41,7 +41,7 @@ def translate_shared_file(job: TranslationJob) -> None:
     parts = [folder / f"{number:05d}" for number in range(len(ranges))]
     with connect_processes() as group:
         if group.is_main:
-            _prepare_folder(folder, _describe_job(file, job))
+            _prepare_parts_folder(folder, _describe_job(file, job))
         group.barrier()
         rank_parts = group.shard(list(zip(ranges, parts, strict=True)))
         rank_summaries = _translate_parts(job, file, rank_parts)
@@ -98,16 +98,14 @@ def _describe_job(file: Path, job: TranslationJob) -> str:
     return f"{file.resolve()} {file.stat().st_mtime_ns} {job.describe()}\n"
 
 
-def _prepare_folder(folder: Path, description: str) -> None:
-    """Create the folder of the parts; keep existing parts only if they are of the same job.
+def _prepare_parts_folder(folder: Path, description: str) -> None:
+    """Create the folder of the parts; keep its parts only if an equal job wrote them.
 
-    Raises DataError if the folder contains other files.
+    `description` identifies the job. Raises DataError if the folder contains other files.
     """
     job_file = folder / JOB_FILE
     if folder.exists() or folder.is_symlink():
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-        is_parts_folder = JOB_FILE in names and not folder.is_symlink()
-        if names and not (is_parts_folder and all(map(PART_FILE.fullmatch, names))):
+        if not _contains_only_parts(folder):
             raise DataError(
                 f"{folder}: expected no folder or parts of an earlier job, "
                 "got other files (move it away)"
@@ -119,6 +117,20 @@ def _prepare_folder(folder: Path, description: str) -> None:
         _delete_parts(folder)
     files.make_folder(folder)
     files.write_text(job_file, description)
+
+
+def _contains_only_parts(folder: Path) -> bool:
+    """Return whether `folder` is empty, or contains parts with a description and nothing else.
+
+    Parts behind a link are refused, because nmt creates no such link.
+    """
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return True
+    has_job = JOB_FILE in names and not folder.is_symlink()
+    return has_job and all(map(PART_FILE.fullmatch, names))
 
 
 def _concatenate(parts: Sequence[Path], output: Path) -> None:

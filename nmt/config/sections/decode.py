@@ -103,7 +103,7 @@ class DecodeConfig(Section):
         )
         return DecodeConfig(beam_size=1, **{key: getattr(self, key) for key in retained})
 
-    def check(self, collector: ConflictCollector) -> None:
+    def collect_conflicts(self, collector: ConflictCollector) -> None:
         """Collect the conflicts between settings of this section."""
         collector.error_if(
             self.beam_size % self.groups > 0,

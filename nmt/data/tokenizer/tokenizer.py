@@ -72,25 +72,25 @@ class Tokenizer:
             processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise DataError(f"{name}: expected a SentencePiece model, got another file") from None
-        size = int(processor.get_piece_size())
+        num_pieces = int(processor.get_piece_size())
         special = {"pad": processor.pad_id(), "bos": processor.bos_id(), "eos": processor.eos_id()}
-        self.vocab_size = size
+        self.vocab_size = num_pieces
         for symbol, token in special.items():
             if token < 0:
                 special[symbol] = self.vocab_size
                 self.vocab_size += 1
         self.pad, self.bos, self.eos = special["pad"], special["bos"], special["eos"]
         self.unk = int(processor.unk_id())
-        controls = [token for token in range(size) if processor.is_control(token)]
+        controls = [token for token in range(num_pieces) if processor.is_control(token)]
         self.reserved = [
             token for token in controls if processor.id_to_piece(token).startswith("<reserved_")
         ]
-        """Token ids of the reserved pieces, which tags use."""
-        self._without_text = {self.pad, self.bos, self.eos, *controls}
-        self.never_output = sorted(self._without_text - {self.eos})
+        """Token ids of the pieces <reserved_0>, <reserved_1>, ..., which represent tags."""
+        self._tokens_without_text = {self.pad, self.bos, self.eos, *controls}
+        self.never_output = sorted(self._tokens_without_text - {self.eos})
         """Token ids that a translation never contains."""
         self._samplers: list[SegmentationSampler] = []
-        """Empty, or the sampler that all copies of this tokenizer share."""
+        """Empty until the first sampling. A list, so that all copies share the sampler."""
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
         """Pickle the serialized model instead of the loaded one."""
@@ -177,7 +177,7 @@ class Tokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids; pad, bos, eos and reserved pieces have no text."""
-        tokens = [token for token in tokens if token not in self._without_text]
+        tokens = [token for token in tokens if token not in self._tokens_without_text]
         text = str(self._processor.decode(tokens)).replace(SPACE_SYMBOL, " ")
         # SentencePiece puts a space before a line and removes it when it decodes, but not if the
         # space had to be spelled as a byte, as in word models.

@@ -179,7 +179,7 @@ class BankedContinuation(NamedTuple):
     row: int
     token: int
     bank: int
-    """Number of phrase tokens."""
+    """Number of phrase tokens that the hypothesis contains (`PhraseConstraints.bank`)."""
     progress: PhraseProgress
 
 
@@ -324,18 +324,21 @@ class BeamAllocation(CandidateSelector):
 def allocate_beam(
     banks: dict[int, list[BankedContinuation]], size: int
 ) -> list[BankedContinuation]:
-    """Return `size` continuations: the best of each bank, then the second best, and so on.
+    """Return at most `size` continuations: the best of each bank, then the second best, and so on.
 
-    Of those with equal rank in their banks, the highest bank comes first, then the more probable.
+    `banks` maps each number of phrase tokens to its continuations, most probable first. So each
+    bank gets an equal share of the beam, and the others get the share that a small bank leaves.
+    Within the same rank, the highest bank comes first, even if it is the least probable, and then
+    the more probable continuations.
     """
-    highest = max(banks, default=0)
+    highest_bank = max(banks, default=0)
     ranked = [
-        (rank, continuation.bank != highest, -continuation.log_prob, continuation)
-        for bank in banks.values()
-        for rank, continuation in enumerate(bank)
+        (rank, continuation)
+        for continuations in banks.values()
+        for rank, continuation in enumerate(continuations)
     ]
-    ranked.sort(key=lambda item: item[:3])
-    return [continuation for *_, continuation in ranked[:size]]
+    ranked.sort(key=lambda item: (item[0], item[1].bank != highest_bank, -item[1].log_prob))
+    return [continuation for _, continuation in ranked[:size]]
 
 
 def as_candidates(
