@@ -1,4 +1,7 @@
-"""Commands of the section "Data" of `nmt --help`."""
+"""Commands of the section "Data" of `nmt --help`.
+
+Each function imports its command when it is called, so that `nmt --help` starts fast.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def check(
     ],
     test: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="With two files: test set that must not overlap."),
+        typer.Option(help="With two files: test set, to find leaks into the text."),
     ] = None,
     html: Annotated[
         Path | None,
@@ -57,7 +60,7 @@ def check(
     ] = False,
     set_: Overrides = None,
 ) -> None:
-    """Find bad lines, duplicates, leaks and shifts in text."""
+    """Find bad lines, duplicates, leaks and misaligned lines."""
     from nmt.commands.data import check as command
 
     options = command.CheckOptions(files, test, set_ or [], html, json, strict)

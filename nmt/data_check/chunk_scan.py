@@ -79,7 +79,7 @@ def index_held_out_set(name: str, reader: TextSetReader) -> HeldOutSet:
 
 
 def scan_chunk(context: ScanContext, window: PairWindow) -> ChunkScan:
-    """Check each sentence pair of a window."""
+    """Check each sentence pair of a window; `ChunkScan.issues` are in the order of the pairs."""
     issues: list[IndexedIssue] = []
     src_texts = _decode_lines(window.src, window.start, "src", issues)
     tgt_texts = _decode_lines(window.tgt, window.start, "tgt", issues)
@@ -124,7 +124,11 @@ def _alignment_ratios(
 def _decode_lines(
     raw_lines: list[bytes], start: int, side: Side, issues: list[IndexedIssue]
 ) -> list[str]:
-    """Decode the lines of one side; append the issues of their bytes to `issues`."""
+    """Return the text of the lines of one side; append the issues of their bytes to `issues`.
+
+    `start` is the index of the first line in the text set, because a byte order mark is an issue of
+    its first line only. The text lacks line ends, byte order mark and bytes that are not UTF-8.
+    """
     texts = []
     for i, raw in enumerate(raw_lines):
         if not raw.endswith(b"\n"):
@@ -146,7 +150,10 @@ def _decode_lines(
 
 
 def _check_languages(src: str, tgt: str, expected: Languages) -> Iterator[Issue]:
-    """Yield the sides that are in an unexpected language."""
+    """Yield an issue for each side in an unexpected language, or a single one if both are swapped.
+
+    Without two different expected languages, nothing is checked.
+    """
     if expected[0] == expected[1]:
         return
     texts = (src, tgt)

@@ -83,6 +83,7 @@ def load_translator(
 def _load_ctranslate2_translator(
     run: RunDir, config: Config, splitter: LineSplitter, features: TranslatorFeatures | None
 ) -> Translator:
+    """Load the translator of the exported model; `config` is that of the run or of the export."""
     folder = find_exported_model(run)
     positions = exported_positions(config.model)
     tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
@@ -141,26 +142,27 @@ def source_language(config: Config, tags: Mapping[str, str]) -> str:
 
 
 def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
-    """Return tokenizers that add the tags of `decode.tags` to each source.
+    """Return the tokenizers of a model with the normalization and the tags of the config.
 
-    If the model was trained without normalization, add that of the config, if any. Raises
-    ConfigError if the normalization of the config differs from that of the model.
+    The tags of `decode.tags` precede each source. A model that was trained with normalization keeps
+    it, and otherwise gets `tokenizer.normalization`. Raises ConfigError if the model and the config
+    have different steps; their order in the config has no effect.
     """
-    src, _ = tokenizers.normalizers
+    src_normalizer, _ = tokenizers.normalizers  # both sides have the same steps, or none
     steps = config.tokenizer.normalization
-    if src is None:
+    if src_normalizer is None:
         _warn_about_normalized_training_text(config)
         normalizers = build_model_normalizers(config, tokenizers.src.reserved)
         tokenizers = tokenizers.with_normalizers(normalizers)
-    elif set(src.steps) != set(steps):
+    elif set(src_normalizer.steps) != set(steps):
         raise ConfigError(
             [
-                f"tokenizer.normalization: expected {format_yaml(list(src.steps))}, as the model "
-                f"was trained, got {format_yaml(steps)}"
+                f"tokenizer.normalization: expected {format_yaml(list(src_normalizer.steps))}, as "
+                f"the model was trained, got {format_yaml(steps)}"
             ]
         )
-    ids = find_tag_ids(tokenizers.src, config.data.training_tags(), config.decode.tags)
-    return tokenizers.with_tags(ids)
+    tag_ids = find_tag_ids(tokenizers.src, config.data.training_tags(), config.decode.tags)
+    return tokenizers.with_tags(tag_ids)
 
 
 def _warn_about_normalized_training_text(config: Config) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from operator import mul
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.text.reader import to_single_line
@@ -430,20 +429,23 @@ class Translator:
 def _join_nbest_lists(
     nbest_lists: list[list[Translation]], segments: list[Segment]
 ) -> list[Translation]:
-    """Join the k-th best translations of all segments, for each k.
+    """Return the n-best list of a line: for each k, the k-th best translations of its segments.
 
-    A segment with fewer translations contributes its last one. The score is the mean of the
-    segments' scores, weighted by their numbers of tokens.
+    `nbest_lists` has one list per source segment, whose translations are of one segment each. A
+    segment with fewer translations contributes its last one. The score is the mean of the segments'
+    scores, weighted by their numbers of tokens, eos included.
     """
     if len(nbest_lists) == 1:
         return nbest_lists[0]
     joined = []
     for k in range(max(map(len, nbest_lists))):
         kth_best = [nbest_list[min(k, len(nbest_list) - 1)] for nbest_list in nbest_lists]
-        decoded = tuple(segment for translation in kth_best for segment in translation.segments)
-        sizes = [len(segment.hypothesis.tokens) + 1 for segment in decoded]
+        decoded_segments = tuple(
+            segment for translation in kth_best for segment in translation.segments
+        )
+        sizes = [len(segment.hypothesis.tokens) + 1 for segment in decoded_segments]
         scores = [translation.score for translation in kth_best]
-        score = sum(map(mul, sizes, scores)) / sum(sizes)
+        score = sum(size * score for size, score in zip(sizes, scores, strict=True)) / sum(sizes)
         text = join_translations([translation.text for translation in kth_best], segments)
-        joined.append(Translation(text, score, decoded))
+        joined.append(Translation(text, score, decoded_segments))
     return joined

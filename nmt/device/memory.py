@@ -1,4 +1,4 @@
-"""Memory of the device: used at most, still available, and kept by the allocator."""
+"""Memory of the device: peak use, available memory, and memory that the allocator keeps."""
 
 from __future__ import annotations
 
@@ -38,21 +38,25 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> float:
-    """Return the bytes that each local rank can still allocate on the CPU; inf if unknown.
+    """Return the bytes that each rank of this machine can still allocate on the CPU.
 
-    The limit of the control group counts, too. For a GPU the result is inf: CUDA raises an error
-    if its memory is exhausted, whereas Linux kills the process.
+    This is the smaller of the free memory of the machine and the free part of the limit of the
+    control group (version 2), divided by the ranks of the machine. It is inf if both are unknown,
+    and for a GPU: CUDA raises an error if its memory is exhausted, whereas Linux kills the process.
     """
-    available = math.inf
     if device.type != "cpu":
-        return available
+        return math.inf
+    available = math.inf
     with suppress(OSError, ValueError):
         text = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
         available = 1024.0 * int(text.partition("kB")[0])
     with suppress(OSError, ValueError):  # a control group without a limit says "max"
         group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
         statistics = (group / "memory.stat").read_text().partition("inactive_file ")[2]
-        inactive_file = int(statistics.partition("\n")[0])
-        available = min(available, limit - used + inactive_file)
-    return available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        # `used` includes the cache of files, of which the kernel frees the inactive part on demand.
+        inactive_file_cache = int(statistics.partition("\n")[0])
+        available = min(available, limit - used + inactive_file_cache)
+    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+    return available / local_ranks

@@ -24,10 +24,10 @@ MAX_ERROR_CHARACTERS = 300
 """Maximum number of characters of stderr in an error message."""
 
 
-def parse_metric_command(command: str) -> list[str]:
-    """Return the words of a command line.
+def parse_comet_command(command: str) -> list[str]:
+    """Return the program and the arguments of `--comet-command`, with placeholders.
 
-    Raises ConfigError if it has no {hyp}, or if its program does not exist.
+    Raises ConfigError if the command has no {hyp}, or if its program does not exist.
     """
     try:
         words = shlex.split(command)
@@ -55,7 +55,7 @@ def score_with_command(
 ) -> list[float]:
     """Return the scores that a command prints, one for each hypothesis.
 
-    `command` comes from `parse_metric_command`; paths of files replace its placeholders. A score is
+    `command` comes from `parse_comet_command`; paths of files replace its placeholders. A score is
     the number at the end of an output line. If the output has lines of SEGMENT_LINE, only these
     count. Raises ConfigError if the command needs sources and there are none, and DataError if it
     fails or does not print one score per hypothesis.

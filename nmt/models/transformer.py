@@ -188,7 +188,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, states: Tensor, source: CrossAttentionMemory, trace: bool
     ) -> tuple[Tensor, MultiHeadOutput | None]:
-        """Return B x T x D states of all target positions, and cross-attention on request."""
+        """Return B x T x D states of all target positions, and cross-attention if `trace`."""
         update = self.past.forward_parallel(self.past_sum.sublayer_input(states))
         return self._attend_to_source(self.past_sum.add(states, update), source, trace)
 
@@ -200,9 +200,11 @@ class DecoderLayer(nn.Module):
         source: CrossAttentionMemory,
         trace: bool,
     ) -> tuple[Tensor, Any, MultiHeadOutput | None]:
-        """Return B x K x D states of the newest tokens, the cache, and cross-attention on request.
+        """Return B x K x D states of the newest tokens, the new cache, and cross-attention.
 
-        `cache` is a KVCache or an SSRUState.
+        `states` are those of the layer below, B x K x D. `cache` is a KVCache, which is updated in
+        place, or an SSRUState. `step` is the position of the tokens. Cross-attention is None
+        without `trace`.
         """
         past_input = self.past_sum.sublayer_input(states)
         update, cache = self.past.forward_step(past_input, cache, step)
@@ -215,7 +217,8 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, MultiHeadOutput | None]:
         """Apply cross-attention and the feed-forward network to B x Q x D states.
 
-        With `trace`, return the attention, too, and apply no attention dropout.
+        With `trace`, return the attention, too, and apply no attention dropout. `is_step` selects
+        the products that are faster for the few queries of a decoding step.
         """
         query = self.cross.project_queries(self.cross_sum.sublayer_input(states))
         attention = self.cross.attend(query, *source) if trace else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nmt.errors import ConfigError, DataError, NMTError
-from nmt.evaluation.comet import parse_metric_command, score_with_command
+from nmt.evaluation.comet import parse_comet_command, score_with_command
 
 HYP, REF, SRC = ["a b", "a b c", ""], ["a", "b", "c"], ["x", "y", "z"]
 
@@ -24,7 +24,7 @@ def test_score_with_command_returns_one_score_per_line(tmp_path: Path) -> None:
     command = write_script(
         tmp_path, "for s, h, r in zip(src, hyp, ref):\n print(s + r, len(h) / 10)\n"
     )
-    assert score_with_command(parse_metric_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
+    assert score_with_command(parse_comet_command(command), SRC, HYP, REF) == [0.3, 0.5, 0.0]
 
 
 def test_score_with_command_ignores_system_score_of_comet(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_score_with_command_ignores_system_score_of_comet(tmp_path: Path) -> Non
         "for i, h in enumerate(hyp):\n print(f'{sys.argv[2]}\\tSegment {i}\\tscore: {i - 1}e-1')\n"
         "print(f'{sys.argv[2]}\\tscore: 0.5')\n"
     )
-    command = parse_metric_command(write_script(tmp_path, body))
+    command = parse_comet_command(write_script(tmp_path, body))
     assert score_with_command(command, SRC, HYP, REF) == [-0.1, 0.0, 0.1]
 
 
@@ -42,7 +42,7 @@ def test_score_with_command_ignores_system_score_of_comet(tmp_path: Path) -> Non
 def test_score_with_command_accepts_number_formats(
     tmp_path: Path, line: str, number: float
 ) -> None:
-    command = parse_metric_command(write_script(tmp_path, f"for h in hyp: print({line!r})"))
+    command = parse_comet_command(write_script(tmp_path, f"for h in hyp: print({line!r})"))
     assert score_with_command(command, SRC, HYP, REF) == [number] * 3
 
 
@@ -59,7 +59,7 @@ def test_score_with_command_accepts_number_formats(
 )
 def test_score_with_command_failure_is_reported(tmp_path: Path, body: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        score_with_command(parse_metric_command(write_script(tmp_path, body)), SRC, HYP, REF)
+        score_with_command(parse_comet_command(write_script(tmp_path, body)), SRC, HYP, REF)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_score_with_command_failure_is_reported(tmp_path: Path, body: str, messa
 )
 def test_parse_metric_command_bad_command_is_refused(command: str, message: str) -> None:
     with pytest.raises(NMTError) as caught:
-        score_with_command(parse_metric_command(command), None, HYP, REF)
+        score_with_command(parse_comet_command(command), None, HYP, REF)
     assert isinstance(caught.value, ConfigError)
     assert message in str(caught.value)

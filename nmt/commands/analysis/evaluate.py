@@ -27,7 +27,7 @@ from nmt.device.cpu_cores import free_cores
 from nmt.errors import ConfigError, DataError, DiskFullError, RunError, show_value
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set
 from nmt.evaluation.attention_checks import WordAttention
-from nmt.evaluation.comet import parse_metric_command, score_with_command
+from nmt.evaluation.comet import parse_comet_command, score_with_command
 from nmt.evaluation.metrics import DEFAULT_METRICS, bleu_tokenizer, parse_metrics
 from nmt.evaluation.reports.page import evaluation_page
 from nmt.evaluation.reports.report import EvaluationReport, new_report, write_report
@@ -78,7 +78,7 @@ def run(options: EvaluateOptions) -> None:
     metrics = parse_metrics(options.metrics)
     comet_command = None
     if options.comet_command is not None:
-        comet_command = parse_metric_command(options.comet_command)
+        comet_command = parse_comet_command(options.comet_command)
     translations = [path for path in options.systems if not path.is_dir()]
     check_outputs(options.outputs, [*options.src, *options.ref, *translations])
     systems = _open_systems(options)

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 WINDOW = 1000
 """Number of pairs that are sorted by length together."""
+MIN_MEAN_LOG_PROB = -700
+"""Mean log-probability below which the perplexity would exceed the range of a float."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def run(options: ScoreOptions) -> None:
             split_into_chunks(read_pairs(options.src, options.tgt), WINDOW)
         ):
             for pair in translator.score_pairs(window, index * WINDOW):
-                sink.write(_format(pair, options.json).encode())
+                sink.write(_format_pair(pair, options.json).encode())
                 total_log_prob += pair.log_prob
                 total_tokens += pair.tokens
             sink.flush()
@@ -80,8 +82,12 @@ def run(options: ScoreOptions) -> None:
         )
 
 
-def _format(pair: PairScore, as_json: bool) -> str:
-    """Return the output line of a pair."""
+def _format_pair(pair: PairScore, as_json: bool) -> str:
+    """Return the output line of a pair, as a JSON object or as three columns divided by tabs.
+
+    The columns are log-probability, log-probability per token, and perplexity. JSON has no number
+    for an infinite perplexity, so it becomes null.
+    """
     mean = pair.log_prob / pair.tokens
     pair_perplexity = perplexity(mean)
     if not as_json:
@@ -96,5 +102,5 @@ def _format(pair: PairScore, as_json: bool) -> str:
 
 
 def perplexity(mean_log_prob: float) -> float:
-    """Return the perplexity of a mean log-probability per token; infinity if it overflows."""
-    return math.exp(-mean_log_prob) if mean_log_prob > -700 else math.inf
+    """Return the perplexity of a mean log-probability per token in nats; inf if too large."""
+    return math.exp(-mean_log_prob) if mean_log_prob > MIN_MEAN_LOG_PROB else math.inf

@@ -24,6 +24,7 @@ TED_TAGS = re.compile(
 )
 """Lines of a TED transcript that are not sentences."""
 SEGMENT = re.compile(r"\s*<seg\b[^>]*>(.*)</seg>")
+"""A sentence in an SGML file of WMT."""
 
 
 @dataclass
@@ -81,24 +82,29 @@ def extract_texts(
             raise DataError(
                 f"{source}: expected '{member}', got {len(members)} other files{suggestion}"
             )
-        _check_texts(source, texts, writers)
+        _check_written_texts(source, texts, writers)
     return {
         text_name: ExtractedText(writer.lines, writer.sha256)
         for text_name, writer in writers.items()
     }
 
 
-def _check_texts(
+def _check_written_texts(
     source: str, texts: Mapping[str, Text], writers: Mapping[str, _TextWriter]
 ) -> None:
-    """Raise DataError if the sides of a set differ in length, or a checksum is wrong."""
-    first_side: dict[str, str] = {}
+    """Raise DataError if the sides of a set have different numbers of lines, or a checksum differs.
+
+    `texts` and `writers` are keyed by file name: the name of the set, a dot, and the language, as
+    in `train.de`. `source` is the name of the download in messages.
+    """
+    first_file_of_set: dict[str, str] = {}
     for name, writer in writers.items():
-        reference = first_side.setdefault(name.rpartition(".")[0], name)
-        if writer.lines != writers[reference].lines:
+        set_name = name.rpartition(".")[0]
+        first_file = first_file_of_set.setdefault(set_name, name)
+        if writer.lines != writers[first_file].lines:
             raise DataError(
-                f"{source}: {name}: expected {writers[reference].lines:,} lines as in "
-                f"{reference}, got {writer.lines:,}"
+                f"{source}: {name}: expected {writers[first_file].lines:,} lines as in "
+                f"{first_file}, got {writer.lines:,}"
             )
         expected = texts[name].sha256
         if expected is not None and expected != writer.sha256:

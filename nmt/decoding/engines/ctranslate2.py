@@ -18,6 +18,8 @@ from nmt.errors import DataError, RunError
 
 SINUSOIDAL_POSITIONS = 4096
 """Number of sinusoidal positions of an exported model."""
+NO_LIMIT = 0
+"""CTranslate2's value of `max_input_length` for sources that are not truncated."""
 
 
 def exported_positions(config: ModelConfig) -> int | None:
@@ -101,18 +103,21 @@ class CTranslate2Engine:
         return hypotheses
 
     def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
-        """Return the target of each pair as a hypothesis with its score."""
+        """Return the target of each pair as a hypothesis with its score.
+
+        Source and target must be shorter than the maximum that `search` checks.
+        """
         results = self.translator.score_batch(
             [self._with_eos(source) for source, _ in pairs],
             [[self.tgt_pieces[token] for token in target] for _, target in pairs],
-            max_input_length=0,
+            max_input_length=NO_LIMIT,
             max_batch_size=self.settings.batch_size,
         )
         hypotheses = []
         for (_, target), result in zip(pairs, results, strict=True):
-            log_prob = sum(result.log_probs)
-            penalty = (len(target) + 1) ** self.settings.length_penalty
-            hypotheses.append(Hypothesis(list(target), log_prob / penalty, log_prob))
+            log_prob = sum(result.log_probs)  # of all tokens and eos
+            length_penalty = (len(target) + 1) ** self.settings.length_penalty
+            hypotheses.append(Hypothesis(list(target), log_prob / length_penalty, log_prob))
         return hypotheses
 
     def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
@@ -130,7 +135,7 @@ class CTranslate2Engine:
             length_penalty=settings.length_penalty,
             max_decoding_length=self._max_length(length),
             min_decoding_length=0,
-            max_input_length=0,
+            max_input_length=NO_LIMIT,
             max_batch_size=max(1, max_batch_size),
             return_scores=True,
             asynchronous=True,
@@ -146,6 +151,7 @@ class CTranslate2Engine:
         return [self.src_pieces[token] for token in (*source, self.src_eos)]
 
     def _hypothesis(self, pieces: Sequence[str], score: float, max_length: int) -> Hypothesis:
+        """Return a result of CTranslate2; `score` is its log-probability / length penalty."""
         # CTranslate2 adds no eos at the maximum length
         scored_tokens = min(len(pieces) + 1, max_length)
         log_prob = score * scored_tokens**self.settings.length_penalty
