@@ -83,7 +83,7 @@ def test_scalar_bare_yes_or_no_suggests_both_meanings(text: str, boolean: str) -
     [(path, message)] = document.problems
     assert path == ("model", "key")
     assert document.lines[path] == 3
-    assert f"write {boolean} for the switch" in message
+    assert f"write {boolean} for the boolean" in message
     assert f"'{text}' (quoted) for the text" in message
 
 

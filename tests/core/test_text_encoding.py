@@ -37,28 +37,28 @@ def check_lines(content: bytes) -> None:
 
 @pytest.mark.parametrize("encoding", MARKED + UNMARKED)
 @pytest.mark.parametrize("language", TEXTS)
-def test_require_utf8_wide_text_raises(language: str, encoding: str) -> None:
+def test_reject_utf16_line_wide_text_raises(language: str, encoding: str) -> None:
     with pytest.raises(DataError, match=r"^a\.txt:[12]: expected UTF-8, got UTF-(16|32)"):
         check_lines(TEXTS[language].encode(encoding))
 
 
 @pytest.mark.parametrize("encoding", UNMARKED)
 @pytest.mark.parametrize("language", ["ASCII", "French", "Russian", "Hindi"])
-def test_require_utf8_first_line_names_byte_order(language: str, encoding: str) -> None:
+def test_reject_utf16_line_first_line_names_byte_order(language: str, encoding: str) -> None:
     name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
     with pytest.raises(DataError, match=rf"^a\.txt:1: expected UTF-8, got {name} \(by its NUL"):
         check_lines(TEXTS[language].encode(encoding))
 
 
 @pytest.mark.parametrize("mark", [b"\xfe\xff", b"\xff\xfe", b"\xff\xfe\0\0", b"\0\0\xfe\xff"])
-def test_require_utf8_byte_order_mark_alone_raises(mark: bytes) -> None:
+def test_reject_utf16_line_byte_order_mark_alone_raises(mark: bytes) -> None:
     with pytest.raises(DataError, match="by its byte order mark"):
         check_lines(mark)
 
 
 @pytest.mark.parametrize("language", TEXTS)
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_require_utf8_utf8_text_passes(language: str, mark: str) -> None:
+def test_reject_utf16_line_utf8_text_passes(language: str, mark: str) -> None:
     check_lines((mark + TEXTS[language]).encode())
 
 
@@ -74,11 +74,11 @@ def test_require_utf8_utf8_text_passes(language: str, mark: str) -> None:
         b"1\t2\t\0\t4\t5\t6\t7\t8\t9\n",
     ],
 )
-def test_require_utf8_stray_nul_passes(line: bytes) -> None:
+def test_reject_utf16_line_stray_nul_passes(line: bytes) -> None:
     check_lines(line)
 
 
-def test_require_utf8_message_names_commands() -> None:
+def test_reject_utf16_line_message_names_commands() -> None:
     with pytest.raises(DataError) as caught:
         check_lines(TEXTS["ASCII"].encode("utf-16"))
     assert str(caught.value) == (

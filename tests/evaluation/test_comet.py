@@ -74,7 +74,7 @@ def test_score_with_command_failure_is_reported(tmp_path: Path, body: str, messa
         ("cat {hyp} {src}", "expected a source for {src}, got none"),
     ],
 )
-def test_parse_metric_command_bad_command_is_refused(command: str, message: str) -> None:
+def test_parse_comet_command_bad_command_is_refused(command: str, message: str) -> None:
     with pytest.raises(NMTError) as caught:
         score_with_command(parse_comet_command(command), None, HYP, REF)
     assert isinstance(caught.value, ConfigError)
