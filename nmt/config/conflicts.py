@@ -68,13 +68,17 @@ def _check_data(config: Config, collector: ConflictCollector) -> None:
 
 
 def _text_set_errors(key: str, text_sets: Iterable[Path | TextSet], data: DataConfig) -> list[str]:
-    """Return the errors of the text sets of one key."""
+    """Return the errors of the text sets of `key`: data.train, data.valid or data.test.
+
+    Errors of files and tags come first, then missing tags. Only training can use monolingual text,
+    in which each line is its own source.
+    """
     errors = []
     text_sets = list(text_sets)
+    may_be_monolingual = key == "data.train"
     for number, text_set in enumerate(text_sets, 1):
         prefix = f"set {number}: " if len(text_sets) > 1 else ""
         if isinstance(text_set, TextSet):
-            may_be_monolingual = key == "data.train"
             file_errors = _file_errors(text_set, may_be_monolingual)
             tag_errors = [
                 _unknown_tag_error(tag, data)

@@ -43,11 +43,12 @@ def write_manifest(folder: Path) -> None:
     )
 
 
-def read_verified(record: Path, names: Collection[str] | None = None) -> dict[str, Any]:
-    """Return the content of a folder's record after checking the folder against its manifest.
+def read_verified_record(record: Path, file_names: Collection[str] | None = None) -> dict[str, Any]:
+    """Verify a folder by its manifest, then return the content of its record, a JSON file.
 
-    `names` restricts the check to these files. Raises RunError with the first file that is missing
-    or differs.
+    `file_names` restricts the verification to these files of the folder. A folder without a
+    manifest is accepted if the record refers to none. Raises RunError with the first file that is
+    missing or differs.
     """
     manifest = record.with_name(MANIFEST_NAME)
     if not manifest.is_file():
@@ -56,7 +57,7 @@ def read_verified(record: Path, names: Collection[str] | None = None) -> dict[st
             raise RunError(f"{manifest}: no such file (it is named in {record.name})")
         return content
     entries = read_manifest(manifest)
-    for name in sorted(entries if names is None else names):
+    for name in sorted(entries if file_names is None else file_names):
         if name not in entries:
             raise RunError(f"{manifest}: expected an entry for {name}, got none")
         _check_file(record.parent / name, entries[name])

@@ -17,7 +17,7 @@ from nmt.config.loader import load_config
 from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
 from nmt.config.sections.decode import DecodeConfig
-from nmt.core.manifest import read_verified
+from nmt.core.manifest import read_verified_record
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, newest_finished_run, open_model, read_json
 from nmt.data.text.normalization import build_model_normalizers
 from nmt.data.tokenizer.storage import load_tokenizers, start_loading_tokenizers
@@ -205,11 +205,11 @@ def find_exported_model(run: RunDir) -> Path:
             ]
         )
     if run.export.is_file():
-        read_verified(run.export)
+        read_verified_record(run.export)
         return run.path
     export = RunDir(run.export_folder("ctranslate2"))
     if export.export.is_file():
-        exported_step = read_verified(export.export)["update"]
+        exported_step = read_verified_record(export.export)["update"]
         best_step = read_json(run.selected_checkpoint() / STATE)["update"]
         if exported_step != best_step:
             logger.warning(
@@ -304,7 +304,7 @@ class _EnsembleMember:
 
     def check(self) -> None:
         """Raise RunError if files or model settings changed after the checkpoint was written."""
-        record = read_verified(self.checkpoint / STATE, {STATE, WEIGHTS})
+        record = read_verified_record(self.checkpoint / STATE, {STATE, WEIGHTS})
         if changes := identity_differences(
             record, self.config, self.run, ignored_keys=TRAINING_ONLY_KEYS
         ):

@@ -28,12 +28,12 @@ class ExplainedLine:
     is_long: bool = False
     """Whether the line has too many tokens to be explained at once."""
 
-    def first_words(
+    def first_word_indices(
         self, source_offsets: Sequence[int], target_offsets: Sequence[int]
     ) -> list[tuple[int, int]]:
         """Return the indices of the first source and target word of each segment.
 
-        `source_offsets` and `target_offsets` are the character offsets of the segments.
+        `source_offsets` and `target_offsets` are the character offsets at which the segments begin.
         """
         return list(
             zip(

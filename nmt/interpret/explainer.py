@@ -179,7 +179,7 @@ class Explainer:
         token_count = self.tokenizers.count_source_tokens
         is_long = len(segments) > 1 and token_count(source) > self.splitter.max_tokens
         line = ExplainedLine(line_index, source, target_line, is_long)
-        first_words = line.first_words(_offsets(segments), target_offsets)
+        first_words = line.first_word_indices(_offsets(segments), target_offsets)
         return _SegmentedLine(
             line,
             [
@@ -212,7 +212,7 @@ class Explainer:
             pairs = split_pair(source, target, self.splitter, count_tokens)
         is_long = len(pairs) > 1 and not fits_forward_pass(*count_tokens(source, target))
         line = ExplainedLine(line_index, source, target, is_long)
-        first_words = line.first_words(
+        first_words = line.first_word_indices(
             _offsets([pair.source for pair in pairs]), _offsets([pair.target for pair in pairs])
         )
         segments = []

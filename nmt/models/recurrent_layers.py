@@ -227,7 +227,7 @@ def init_rnn_weights(rnn: nn.GRU | nn.LSTM) -> None:
     """Initialize all weights and biases of a GRU or LSTM in place.
 
     The recurrent matrix of each gate becomes orthogonal, its input matrix uniform (Glorot & Bengio
-    2010), its bias 0. The forget bias of an LSTM becomes 1 (Jozefowicz et al. 2015, section 2.2).
+    2010), its bias 0. The forget bias of an LSTM becomes 1 (Jozefowicz et al. 2015).
     """
     width = rnn.hidden_size
     for name, parameter in rnn.named_parameters():

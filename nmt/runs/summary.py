@@ -42,7 +42,7 @@ class RunSummary:
     """Path of the run, relative to the listed folder."""
     state: State
     why: str = ""
-    """Why training ended, or how to continue it; "" if there is nothing to say."""
+    """Why training ended, or how to continue it; empty if neither applies."""
     problems: list[str] = field(default_factory=list)
     """Damaged or missing files."""
     changed: float = 0.0
@@ -146,7 +146,7 @@ def _summarize(run: RunDir, name: str) -> RunSummary:
     parameters = collector.read(lambda: count_parameters(run.selected_checkpoint()), None)
     if run_files.finished and parameters is None:
         collector.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
-    state, why = _find_state(run, run_files)
+    state, why = _determine_state(run, run_files)
     is_running = state == "running"
     share_done = seconds_left = None
     if config is not None and state != "average":
@@ -220,8 +220,8 @@ def count_parameters(checkpoint: Path) -> int | None:
     return total
 
 
-def _find_state(run: RunDir, run_files: _RunFiles) -> tuple[State, str]:
-    """Return the state of a run and its explanation (`RunSummary.why`)."""
+def _determine_state(run: RunDir, run_files: _RunFiles) -> tuple[State, str]:
+    """Return the state of a run except "damaged", and its explanation (`RunSummary.why`)."""
     if run.average.is_file():
         return "average", ""
     if run_files.is_running:
@@ -234,14 +234,16 @@ def _find_state(run: RunDir, run_files: _RunFiles) -> tuple[State, str]:
         return "failed", str(run_files.failed.get("error", ""))
     if run_files.finished is not None:
         return "finished", str(run_files.finished.get("reason", ""))
-    killed = [f"{lock_holder(run)} was killed"] if run.lock.exists() else []
+    # A process deletes the lock when it ends, unless it is killed.
+    explanations = [f"{lock_holder(run)} was killed"] if run.lock.exists() else []
     if not run.has_begun():
-        return ("stopped", killed[0]) if killed else ("prepared", "")
+        return ("stopped", explanations[0]) if explanations else ("prepared", "")
     saved_update = run_files.state.get("update", 0)
-    advice = "it has no checkpoint"
     if saved_update:
-        advice = f"--resume continues after update {saved_update}"
-    return "stopped", ", ".join([*killed, advice])
+        explanations.append(f"--resume continues after update {saved_update}")
+    else:
+        explanations.append("it has no checkpoint")
+    return "stopped", ", ".join(explanations)
 
 
 def _share_done(train: TrainConfig, run_files: _RunFiles) -> float | None:

@@ -30,15 +30,22 @@ class ParallelModel:
         kind: Literal["ddp", "fsdp"],
         device: torch.device,
     ) -> None:
+        """Prepare `module`, which is on `device`, for several ranks; a single rank changes nothing.
+
+        With "ddp", a wrapper runs the module. With "fsdp", the module itself changes: its weights
+        become shards, so the optimizer must be built afterwards.
+        """
         self.module = module
         self.ddp: nn.parallel.DistributedDataParallel | None = None
         self.is_sharded = ranks.size > 1 and kind == "fsdp"
         if self.is_sharded:
+            # Imported only with FSDP, because the import takes 0.8 s.
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
 
             fully_shard(module, mesh=init_device_mesh(device.type, (ranks.size,)))
         elif ranks.size > 1:
+            # Gradients share the memory of the all-reduce buffers instead of being copied to them.
             self.ddp = nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def __call__(self, batch: MicroBatch) -> Losses:

@@ -64,7 +64,8 @@ class Trainer:
     ) -> None:
         """Build the optimizer and plan the first window of batches.
 
-        `peak_flops` is the measured FLOP/s of matrix products on the device, if known.
+        `model` is on the device of `precision`; with FSDP its weights become shards. `peak_flops`
+        is the measured FLOP/s of matrix products on the device, if known.
         """
         settings = config.train
         self.run = run
@@ -81,7 +82,7 @@ class Trainer:
         self.ema = None if settings.ema is None else ExponentialMovingAverage(model, settings.ema)
         self.state = TrainState()
         self.validation_digest = ""
-        """Digest of the validation text and the stop metric."""
+        """Digest of the validation text and the stop metric, which the command sets."""
         self.checkpointer = Checkpointer(
             run=run,
             settings=settings,
@@ -100,6 +101,7 @@ class Trainer:
         self.batch_stream = BatchStream(planner, self.micro_batcher.build)
         self.set_config(config)
         self.meter = StepMeter(ranks, count_flops(model), peak_flops)
+        """Metrics since the last log record."""
         self.signals = Signals(ranks)
         self.loss_monitor = LossMonitor(
             warmup_steps=settings.warmup or 0,
@@ -111,8 +113,11 @@ class Trainer:
             recompute_gradients=self._recompute_gradients,
         )
         self._clock = time.perf_counter()
+        """Time until which `state.seconds` counts."""
         self._epoch_fraction = 0.0
+        """Fraction of the current epoch that is done."""
         self._must_validate = False
+        """Whether training begins with a validation, because the restored scores are not usable."""
 
     def set_config(self, config: Config) -> None:
         """Replace the configuration. Only limits and `micro_batch_tokens` may differ."""

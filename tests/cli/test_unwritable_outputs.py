@@ -110,7 +110,7 @@ def test_command_unwritable_output_is_refused_first(
         files.os, "access", lambda path, mode: "read-only" not in str(path) and real(path, mode)
     )
     monkeypatch.setattr(
-        "nmt.decoding.loading.read_verified", lambda *_: pytest.fail("work has begun")
+        "nmt.decoding.loading.read_verified_record", lambda *_: pytest.fail("work has begun")
     )
     values = {"RUN": digits.run, "INPUT": tmp_path / "input", "OUT": tmp_path / output}
     result = nmt(*(values.get(word, word) for word in command.split()))

@@ -36,7 +36,7 @@ from nmt.interpret.alignment import (
 )
 from nmt.interpret.explained_segments import ExplainedLine, ExplainedSegment
 from nmt.interpret.explainer import Explainer, load_explainer
-from nmt.interpret.explanation import END, Explanation
+from nmt.interpret.explanation import Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ def run(options: AlignOptions) -> None:
 
 
 def _load_explainer(run_dir: RunDir, options: AlignOptions) -> Explainer:
+    """Load the explainer of a run, for the layer and head of the options."""
     return load_explainer(
         run_dir, options.overrides, options.device, layer=options.layer, head=options.head
     )
@@ -236,6 +237,7 @@ def align_segments(
 
 
 def _merge_lines(segments: Iterable[AlignedSegment]) -> Iterator[AlignedLine]:
+    """Yield lines with their segments, which are consecutive in `segments`."""
     for _, group in groupby(segments, lambda segment: segment.line.index):
         segments_of_line = list(group)
         yield AlignedLine(segments_of_line[0].line, segments_of_line)
@@ -248,21 +250,26 @@ def _format_links(aligned: AlignedLine, with_target: bool) -> str:
 
 
 def _format_diagnosis(number: int, aligned: AlignedLine) -> str:
-    """Return the diagnosis of a line as tab-separated values, with words as INDEX:WORD."""
+    """Return a line of the file of diagnostics: four columns divided by tabs.
+
+    The columns are the line number, the mean entropy of attention per target word in nats, and the
+    dropped and repeated source words (`AttentionDiagnosis`). Words are written as INDEX:WORD; the
+    index counts from 0 in the complete line. A line with a blank side has no values.
+    """
     if not aligned.has_text:
         return f"{number}\t\t\t\n"
-    words = [*WORD.findall(aligned.line.source), END]
-    target_words, entropy = 0, 0.0
+    words = WORD.findall(aligned.line.source)
+    target_words, entropy_sum = 0, 0.0
     dropped, repeated = [], []
     for segment in aligned.segments:
         if segment.diagnosis is not None:
             target_words += segment.target_word_count
-            entropy += segment.diagnosis.entropy * segment.target_word_count
+            entropy_sum += segment.diagnosis.entropy * segment.target_word_count
             dropped += segment.diagnosis.dropped
             repeated += segment.diagnosis.repeated
     columns = [
         str(number),
-        f"{entropy / max(target_words, 1):.4f}",
+        f"{entropy_sum / max(target_words, 1):.4f}",
         " ".join(f"{i}:{words[i]}" for i in dropped),
         " ".join(f"{i}:{words[i]}" for i in repeated),
     ]

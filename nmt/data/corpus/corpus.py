@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.core import files
-from nmt.core.manifest import MANIFEST_REFERENCE, read_verified, write_manifest
+from nmt.core.manifest import MANIFEST_REFERENCE, read_verified_record, write_manifest
 from nmt.core.ownership import replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, read_json
 from nmt.data.corpus.filters import DropLog, DuplicateFilter
@@ -147,7 +147,7 @@ class Corpus:
         if not set_folders or not all(map(is_complete, set_folders)):
             raise RunError(f"{folder}: expected prepared text, found none (run `nmt prepare`)")
         for path in set_folders:
-            read_verified(path / META)
+            read_verified_record(path / META)
         return cls(*sorted(set_folders, key=lambda path: int(path.name)))
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.data import text_set_tags
 from nmt.config.text_sets import AnyTextSet, text_set_languages
 from nmt.core import fingerprint
-from nmt.core.manifest import hash_file, read_verified
+from nmt.core.manifest import hash_file, read_verified_record
 from nmt.core.ownership import (
     delete_own_folder,
     foreign_paths,
@@ -68,7 +68,7 @@ class _PlannedSet:
         has_same_inputs = fingerprint.files_unchanged(meta["inputs"], self.inputs)
         if meta["settings"] != self.settings or not has_same_inputs:
             return False
-        read_verified(self.folder / META)
+        read_verified_record(self.folder / META)
         return True
 
 

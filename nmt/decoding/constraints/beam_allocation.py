@@ -263,35 +263,32 @@ class BeamAllocation(CandidateSelector):
     ) -> list[dict[tuple[int, int], float]]:
         """Return the log-probabilities of the continuations of each search by (row, token).
 
-        These are the 2 K best of all, the best of each hypothesis, and those that continue a
-        phrase.
+        `log_probs` are those of the next token, Q x R x V. A search gets the three sets of Post &
+        Vilar (2018): its best continuations, the best of each hypothesis, and all with a
+        token that begins or continues a phrase. The first set has 2 K, because K of them can end.
         """
-        totals = step.state.log_probs[:, : log_probs.size(1)]
+        hypothesis_log_probs = step.state.log_probs[:, : log_probs.size(1)]
+        top = top_candidates(log_probs, hypothesis_log_probs, 2 * step.state.beam_size)
+        top_log_probs, top_rows, top_tokens = (tensor.tolist() for tensor in top)
+        best_of_row = log_probs.max(2)
+        row_log_probs = (best_of_row.values + hypothesis_log_probs).tolist()
+        row_tokens = best_of_row.indices.tolist()
         next_tokens = [
             [phrases.next_tokens(progress) for progress in hypotheses]
             for phrases, hypotheses in zip(self.constraints, self.progress, strict=True)
         ]
-        width = max(1, *(len(tokens) for rows in next_tokens for tokens in rows))
-        padded = [
-            [[*tokens, *[step.eos] * (width - len(tokens))] for tokens in rows]
-            for rows in next_tokens
-        ]
-        phrase_tokens = torch.tensor(padded, device=log_probs.device)
-        phrase_log_probs = (log_probs.gather(2, phrase_tokens) + totals[:, :, None]).tolist()
-        best_of_row = log_probs.max(2)
-        row_log_probs = (best_of_row.values + totals).tolist()
-        row_tokens = best_of_row.indices.tolist()
-        top = top_candidates(log_probs, totals, 2 * step.state.beam_size)
-        top_log_probs, top_rows, top_tokens = (tensor.tolist() for tensor in top)
+        phrase_log_probs = _gather_log_probs(log_probs, hypothesis_log_probs, next_tokens)
         continuations = []
-        for q, rows in enumerate(next_tokens):
+        for q, tokens_of_rows in enumerate(next_tokens):
             best = dict(
                 zip(zip(top_rows[q], top_tokens[q], strict=True), top_log_probs[q], strict=True)
             )
-            for row, tokens in enumerate(rows):
+            for row, tokens in enumerate(tokens_of_rows):
                 best[row, row_tokens[q][row]] = row_log_probs[q][row]
-                for token, log_prob in zip(tokens, phrase_log_probs[q][row], strict=False):
-                    best[row, token] = log_prob
+                best |= {
+                    (row, token): log_prob
+                    for token, log_prob in zip(tokens, phrase_log_probs[q][row], strict=True)
+                }
             continuations.append(best)
         return continuations
 
@@ -319,6 +316,24 @@ class BeamAllocation(CandidateSelector):
             banks.setdefault(bank, []).append(continuation)
         active = allocate_beam(banks, k)
         return ended + sorted(active, key=lambda continuation: -continuation.log_prob)
+
+
+def _gather_log_probs(
+    log_probs: Tensor, hypothesis_log_probs: Tensor, tokens: Sequence[Sequence[Sequence[int]]]
+) -> list[list[list[float]]]:
+    """Return the log-probability of each hypothesis with each of the next tokens given for it.
+
+    `log_probs` is Q x R x V and `hypothesis_log_probs` Q x R. `tokens` has a list of any length for
+    each of R rows of Q searches, and so has the result.
+    """
+    width = max(1, *(len(row_tokens) for rows in tokens for row_tokens in rows))
+    padded = [[[*row, *[0] * (width - len(row))] for row in rows] for rows in tokens]
+    indices = torch.tensor(padded, device=log_probs.device)
+    sums = (log_probs.gather(2, indices) + hypothesis_log_probs[:, :, None]).tolist()
+    return [
+        [row_sums[: len(row)] for row, row_sums in zip(rows, search_sums, strict=True)]
+        for rows, search_sums in zip(tokens, sums, strict=True)
+    ]
 
 
 def allocate_beam(

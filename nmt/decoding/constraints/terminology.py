@@ -64,6 +64,7 @@ class Terminology:
         return Terminology(self.originals, normalizer)
 
     def _find(self, line: str) -> list[SpanConstraint]:
+        """Return the constraints of a normalized line; spans index this line."""
         constraints: list[SpanConstraint] = []
         text = fold_case(line)
         for begin, word in _words(text):
@@ -100,12 +101,13 @@ def _fold_character(character: str) -> str:
 
 
 def read_terminology(file: Path) -> Terminology:
-    """Read a TSV file with two columns, source term and translation.
+    """Read a TSV file with a source term and its translation on each line.
 
-    Raises DataError with the line number if a line has other columns or a blank one, or if a term
-    has two translations.
+    Equal lines count once. Raises DataError with the line number if a line is blank or has other
+    columns, or if a term has two translations.
     """
     targets: dict[str, str] = {}
+    """Translations by source term with folded case."""
     for number, line in enumerate(read_lines(file), 1):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 2 or not all(columns):
@@ -119,7 +121,11 @@ def read_terminology(file: Path) -> Terminology:
 
 
 def _add_term(targets: dict[str, str], source: str, target: str, location: str = "") -> None:
-    """Add a term with folded case; raise DataError if it is blank or has another translation."""
+    """Add a translation to `targets`, whose keys are source terms with folded case, in place.
+
+    Raises DataError, with `location` before the message, if source or target is blank, or if the
+    term has another translation.
+    """
     if not source.strip() or not target.strip():
         raise DataError(
             f"{location}expected a term and its translation, got {show_value((source, target))}"

@@ -110,7 +110,11 @@ def _merged(units: Sequence[Segment]) -> Segment:
 
 
 def split_after(text: str, ends: Sequence[int]) -> list[Segment]:
-    """Split a text after each index; white space belongs to the segment before it."""
+    """Divide a text after each of the character offsets `ends`, which are in ascending order.
+
+    White space after an offset is the trailing space of the segment before it, so that no segment
+    begins with white space, except the first if the text does.
+    """
     segments: list[Segment] = []
     for begin, end in pairwise([0, *ends, len(text)]):
         piece = text[begin:end]

@@ -15,7 +15,7 @@ from nmt.config.compatibility import TRAINING_ONLY_KEYS
 from nmt.config.loader import format_config, load_config
 from nmt.config.model_config import format_yaml
 from nmt.core import files
-from nmt.core.manifest import hash_file, read_verified
+from nmt.core.manifest import hash_file, read_verified_record
 from nmt.core.ownership import replace_own_folder
 from nmt.core.run_dir import FORMAT_VERSION, STATE, WEIGHTS, RunDir, read_json
 from nmt.errors import RunError, show_value
@@ -73,7 +73,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
     for run, folder in zip(models, checkpoints, strict=True):
         if not folder.exists():
             raise RunError(f"{run.path}: holds no checkpoint")
-    states = [read_verified(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
+    states = [read_verified_record(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
     steps = [int(state["update"]) for state in states]
     provenance = {key: states[0][key] for key in PROVENANCE_KEYS if key in states[0]}
     weights_files = [folder / WEIGHTS for folder in checkpoints]

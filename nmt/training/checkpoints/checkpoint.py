@@ -97,7 +97,7 @@ def describe_damage(folder: Path) -> str | None:
     checked.
     """
     try:
-        if "manifest" not in manifest.read_verified(folder / STATE):
+        if "manifest" not in manifest.read_verified_record(folder / STATE):
             for name in ("model", "optimizer"):
                 with _open_safetensors(folder / f"{name}.safetensors"):
                     pass
