@@ -86,8 +86,8 @@ def parse_yaml(text: str, root_path: KeyPath = ()) -> Document:
     """Parse one YAML document. The result contains its problems; none is raised.
 
     `root_path` is the path of the text in a larger document, such as the key of a `--set`; it
-    begins the paths of all values. A text that is not YAML, or too large, has a single problem,
-    whose path is () because no value was read.
+    begins the paths of all values. A text that is not YAML, or too large, has a single problem
+    with the path (), because no value was read.
     """
     document = Document()
     try:

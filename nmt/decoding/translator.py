@@ -431,8 +431,8 @@ def _join_nbest_lists(
 ) -> list[Translation]:
     """Return the n-best list of a line: for each k, the k-th best translations of its segments.
 
-    `nbest_lists` has one list per source segment, whose translations are of one segment each. A
-    segment with fewer translations contributes its last one. The score is the mean of the segments'
+    `nbest_lists` has one list per source segment, with translations of one segment each. A segment
+    with fewer translations contributes its last one. The score is the mean of the segments'
     scores, weighted by their numbers of tokens, eos included.
     """
     if len(nbest_lists) == 1:

@@ -260,9 +260,9 @@ def test_ctranslate2_unsupported_features_are_refused() -> None:
     ):
         loading._require_ctranslate2_support(DecodeConfig(), [object()])
     engine = CTranslate2Engine.__new__(CTranslate2Engine)
-    with pytest.raises(RunError, match="takes no prefixes, phrases or terms"):
+    with pytest.raises(RunError, match="expected no prefixes, phrases or terms"):
         engine.search([[1]], 1, {0: LexicalConstraints(prefix=(1,))})
-    with pytest.raises(RunError, match="tells no confidence"):
+    with pytest.raises(RunError, match="expected no --confidence"):
         engine.score_tokens([([1], [2])])
 
 

@@ -264,8 +264,8 @@ class BeamAllocation(CandidateSelector):
         """Return the log-probabilities of the continuations of each search by (row, token).
 
         `log_probs` are those of the next token, Q x R x V. A search gets the three sets of Post &
-        Vilar (2018): its best continuations, the best of each hypothesis, and all with a
-        token that begins or continues a phrase. The first set has 2 K, because K of them can end.
+        Vilar (2018): its best continuations, the best of each hypothesis, and all with a token that
+        begins or continues a phrase. The first set has 2 K, because K continuations can end.
         """
         hypothesis_log_probs = step.state.log_probs[:, : log_probs.size(1)]
         top = top_candidates(log_probs, hypothesis_log_probs, 2 * step.state.beam_size)

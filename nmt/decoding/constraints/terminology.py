@@ -121,7 +121,7 @@ def read_terminology(file: Path) -> Terminology:
 
 
 def _add_term(targets: dict[str, str], source: str, target: str, location: str = "") -> None:
-    """Add a translation to `targets`, whose keys are source terms with folded case, in place.
+    """Add a translation to `targets` in place; the keys are source terms with folded case.
 
     Raises DataError, with `location` before the message, if source or target is blank, or if the
     term has another translation.

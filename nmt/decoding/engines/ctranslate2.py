@@ -75,7 +75,7 @@ class CTranslate2Engine:
         Raises RunError if there are constraints and DataError if a source is too long.
         """
         if constraints:
-            raise RunError("--engine ctranslate2: takes no prefixes, phrases or terms")
+            raise RunError("--engine ctranslate2: expected no prefixes, phrases or terms, got some")
         longest = max(map(len, sources), default=0)
         if longest >= self.positions:
             raise DataError(
@@ -122,7 +122,9 @@ class CTranslate2Engine:
 
     def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
         """Raise RunError, as CTranslate2 does not return attention."""
-        raise RunError("--engine ctranslate2: tells no confidence")
+        raise RunError(
+            "--engine ctranslate2: expected no --confidence, got it (CTranslate2 has no attention)"
+        )
 
     def _submit(self, sources: Sequence[Sequence[int]], nbest: int) -> list[Any]:
         """Begin to translate sources of equal length; return one future for each source."""

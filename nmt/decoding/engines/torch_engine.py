@@ -154,7 +154,7 @@ class TorchEngine:
         """Return the `nbest` hypotheses of each request, best first, by `Request.index`.
 
         `selector` chooses the candidates of all requests. On a CPU, several threads share the queue
-        of requests if there are enough of them. `progress` is called as in `search`.
+        if it has enough requests. `progress` is called as in `search`.
         """
         if not requests:
             return {}
