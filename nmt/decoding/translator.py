@@ -440,9 +440,7 @@ def _join_nbest_lists(
     joined = []
     for k in range(max(map(len, nbest_lists))):
         kth_best = [nbest_list[min(k, len(nbest_list) - 1)] for nbest_list in nbest_lists]
-        decoded_segments = tuple(
-            segment for translation in kth_best for segment in translation.segments
-        )
+        decoded_segments = tuple(segment for best in kth_best for segment in best.segments)
         sizes = [len(segment.hypothesis.tokens) + 1 for segment in decoded_segments]
         scores = [translation.score for translation in kth_best]
         score = sum(size * score for size, score in zip(sizes, scores, strict=True)) / sum(sizes)
