@@ -27,9 +27,9 @@ RNN = {"arch": "rnn", "d_embed": 8, "d_hidden": 8, "num_layers": 2}
 TRANSFORMER = {"arch": "transformer", "d_model": 8, "d_ff": 8, "num_heads": 2, "num_layers": 1}
 MODELS: dict[str, dict[str, object]] = {
     **{
-        f"{cell}, wiring {wiring}": {**RNN, "cell": cell, "wiring": wiring}
+        f"{cell}, attention {attention}": {**RNN, "cell": cell, "attention": attention}
         for cell in ("gru", "lstm")
-        for wiring in ("none", "bahdanau", "luong")
+        for attention in ("none", "bahdanau", "luong")
     },
     **{
         f"{cell}, input feeding": {**RNN, "cell": cell, "input_feeding": True}
@@ -80,7 +80,7 @@ def decode_outcome(run: Path, model: dict[str, object], precision: str) -> str:
         loaded = nmt.load(run, device="cpu", overrides=[f"decode.precision={precision}"])
         assert len(loaded.translate(list(LINES))) == len(LINES)
         assert len(loaded.score([(line, line) for line in LINES])) == len(LINES)
-        if model.get("wiring") != "none":
+        if model.get("attention") != "none":
             loaded.explain(LINES[0])
             loaded.explain(LINES[0], LINES[1])
 

@@ -45,12 +45,12 @@ TRANSFORMER = {
     "tie": "all",
 }
 RNN = {**COMMON, "arch": "rnn", "d_embed": 256, "d_hidden": 512, "cell": "lstm", "tie": "none"}
-LUONG = {**RNN, "wiring": "luong", "score": "general"}
+LUONG = {**RNN, "attention": "luong", "score": "general"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "transformer": TRANSFORMER,
     "luong, input feeding": {**LUONG, "input_feeding": True},
     "luong": {**LUONG, "input_feeding": False},
-    "bahdanau": {**RNN, "wiring": "bahdanau", "score": "additive"},
+    "bahdanau": {**RNN, "attention": "bahdanau", "score": "additive"},
 }
 COMPARED_WITH = {"bahdanau": "luong, input feeding"}
 """Settings that peers do not have, with the setting that they are compared with."""

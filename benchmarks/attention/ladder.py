@@ -21,7 +21,7 @@ RUNGS: list[tuple[str, Config]] = [
     ("base", {}),
     ("+ reverse", {"model": {"reverse_source": True}}),
     ("+ dropout", {"model": {"dropout": 0.3}}),
-    ("+ global attention", {"model": {"wiring": "luong", "score": "general"}}),
+    ("+ global attention", {"model": {"attention": "luong", "score": "general"}}),
     ("+ input feeding", {"model": {"input_feeding": True}}),
     ("+ local_p", {"model": {"window": "local_p"}}),
 ]
@@ -40,7 +40,7 @@ def demo(folder: Path) -> Config:
         "tokenizer": {"type": "bpe", "vocab_size": 1500},
         "model": {
             "cell": "lstm",
-            "wiring": "none",
+            "attention": "none",
             "d_embed": 128,
             "d_hidden": 128,
             "dropout": 0.0,
@@ -64,7 +64,7 @@ def multi30k(folder: Path) -> Config:
         "tokenizer": {"type": "unigram", "vocab_size": 5000},
         "model": {
             "cell": "lstm",
-            "wiring": "none",
+            "attention": "none",
             "d_embed": 256,
             "d_hidden": 256,
             "dropout": 0.0,

@@ -24,9 +24,9 @@ BUCKETS = [(low + 1, low + 10) for low in range(0, 60, 10)]
 LEAST_LINES = 20
 """A bucket with fewer lines says nothing."""
 MODELS: dict[str, dict[str, object]] = {
-    "none": {"wiring": "none"},
-    "bahdanau": {"wiring": "bahdanau", "score": "additive"},
-    "luong": {"wiring": "luong", "score": "additive"},
+    "none": {"attention": "none"},
+    "bahdanau": {"attention": "bahdanau", "score": "additive"},
+    "luong": {"attention": "luong", "score": "additive"},
 }
 
 

@@ -28,7 +28,7 @@ def make_config(setting: dict[str, Any]) -> Config:
     """Return our config of a setting."""
     rate = setting["dropout"]
     names = ["arch", "d_model", "d_ff", "num_heads", "num_layers", "tie", "d_embed", "d_hidden"]
-    names += ["cell", "wiring", "score", "input_feeding"]
+    names += ["cell", "attention", "score", "input_feeding"]
     model = {name: setting[name] for name in names if name in setting} | {"dropout": rate}
     if setting["arch"] == "transformer":
         model |= {"attention_dropout": rate, "activation_dropout": rate}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from nmt.config.model_config import format_yaml
+from nmt.config.renamed_keys import current_path
 from nmt.config.schema import Config
 from nmt.core.manifest import hash_file
 from nmt.core.run_dir import STATE, RunDir, read_json
@@ -65,7 +66,10 @@ def model_differences(
     state: Mapping[str, Any], config: Config, run: RunDir, ignored_keys: Collection[str] = ()
 ) -> list[str]:
     """Return a message for each model setting that differs from the state of a checkpoint."""
-    recorded = state.get("ingredients", {}).get("model", {})
+    recorded = {
+        current_path(("model", key))[-1]: value
+        for key, value in state.get("ingredients", {}).get("model", {}).items()
+    }
     current = model_identity(config, run)["model"]
     return [
         f"{run.config}: model.{key}: expected {format_yaml(value)}, got {format_yaml(current[key])}"

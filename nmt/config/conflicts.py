@@ -146,19 +146,20 @@ def _check_attention(config: Config, collector: ConflictCollector) -> None:
     collector.error_if(
         config.decode.coverage_penalty > 0 and no_attention,
         "decode.coverage_penalty",
-        f"expected 0 with model.wiring none, got {config.decode.coverage_penalty} "
+        f"expected 0 with model.attention none, got {config.decode.coverage_penalty} "
         "(the model has no attention)",
     )
     collector.error_if(
         config.train.guided_alignment > 0 and no_attention,
         "train.guided_alignment",
-        f"expected 0 with model.wiring none, got {config.train.guided_alignment} "
+        f"expected 0 with model.attention none, got {config.train.guided_alignment} "
         "(the model has no attention)",
     )
     collector.error_if(
         config.decode.shortlist and no_attention,
         "decode.shortlist",
-        "expected false with model.wiring none, got true (a shortlist is learned from attention)",
+        "expected false with model.attention none, got true "
+        "(a shortlist is learned from attention)",
     )
 
 
@@ -271,8 +272,8 @@ def _check_batches(config: Config, collector: ConflictCollector) -> None:
         "expected a number or null with train.parallel fsdp, got auto",
     )
     collector.error_if(
-        train.recompute and config.model.arch != "transformer",
-        "train.recompute",
+        train.activation_checkpointing and config.model.arch != "transformer",
+        "train.activation_checkpointing",
         f"expected false with model.arch {config.model.arch}, got true (only Transformers "
         "support it)",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,17 +16,27 @@ from pydantic import ValidationError
 from nmt.config.conflicts import check_conflicts
 from nmt.config.error_messages import schema_problems
 from nmt.config.overrides import Override, override_label
+from nmt.config.renamed_keys import RENAMED_KEYS, current_path, rename_keys
 from nmt.config.schema import Config
 from nmt.config.sections.base import Section
 from nmt.config.sections.data import DataConfig, FilePair
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.text_sets import AnyTextSet, text_set_files
-from nmt.config.yaml_reader import KeyPath, Problem, dotted_key, parse_value, parse_yaml
+from nmt.config.yaml_reader import (
+    Document,
+    KeyPath,
+    Problem,
+    dotted_key,
+    parse_value,
+    parse_yaml,
+)
+from nmt.core.distributed.environment import rank
 from nmt.core.run_dir import DEFAULT_MARK, GIVEN_MARK, RunDir, is_resolved_config
 from nmt.core.text_encoding import reject_utf16_text
 from nmt.errors import ConfigError, DataError, did_you_mean, show_value
 
 S = TypeVar("S", bound=Section)
+logger = logging.getLogger(__name__)
 PATH_KEYS = (
     "run",
     "data.train",
@@ -89,13 +101,14 @@ def load_config(
     file = find_config_file(file)
     text = _read_config_text(file)
     document = parse_yaml(text)
-    data = document.data if document.data is not None else {}
-    problems = list(document.problems)
-    if not isinstance(data, dict):
-        problems.append(((), f"expected a mapping of sections, got {show_value(data)}"))
+    data = document.data = document.data if document.data is not None else {}
     origins = _Origins(file, document.lines, {})
-    if not isinstance(data, dict) or any(path == () for path, _ in problems):
-        raise _config_error(problems, origins)
+    if not isinstance(data, dict):
+        document.problems.append(((), f"expected a mapping of sections, got {show_value(data)}"))
+    if any(path == () for path, _ in document.problems):
+        raise _config_error(document.problems, origins)
+    _rename_keys(document, text, origins)
+    problems = list(document.problems)
     _make_paths_absolute(data, file.resolve().parent)
     for override in overrides or []:
         problems += _apply_override(override, data, origins)
@@ -178,6 +191,22 @@ def _config_error(
     return ConfigError(messages)
 
 
+def _rename_keys(document: Document, text: str, origins: _Origins) -> None:
+    """Give the keys of a config file their new names, in place; report old names of the user."""
+    lines = LINE_ENDS.split(text)
+    for old_key in rename_keys(document):
+        path = tuple(old_key.split("."))
+        if not lines[origins.lines[path] - 1].endswith((GIVEN_MARK, DEFAULT_MARK)):
+            _report_old_key(origins.line_of(path), old_key)
+
+
+@cache
+def _report_old_key(origin: str, old_key: str) -> None:
+    """Report an old key, once in each place and only on the main rank."""
+    if rank() == 0:
+        logger.info(f"{origin}: {old_key} is now called {RENAMED_KEYS[old_key]}")
+
+
 def _fill_empty_sections(data: dict[str, Any]) -> None:
     """Replace null sections by empty mappings, in place: YAML reads `model:` as null."""
     for name in SECTIONS:
@@ -226,16 +255,18 @@ def _make_paths_absolute(data: dict[str, Any], folder: Path) -> None:
 def _apply_override(override: str, data: dict[str, Any], origins: _Origins) -> list[Problem]:
     """Merge an override "a.b=c" into `data`, in place; return its problems."""
     dotted, equals, text = override.partition("=")
-    path: KeyPath = tuple(dotted.split("."))
+    given_path: KeyPath = tuple(dotted.split("."))
+    path = current_path(given_path)
     origins.overrides[path] = override
     if not equals or not all(path):
         return [(path, f"expected SECTION.KEY=VALUE, such as train.lr=3e-4, got '{override}'")]
-    document = parse_value(text, path)
-    changes: dict[str, Any] = {}
-    section = changes
-    for key in path[:-1]:
-        section = section.setdefault(str(key), {})
-    section[str(path[-1])] = document.data
+    document = parse_value(text, given_path)
+    changes: Any = document.data
+    for key in reversed(given_path):
+        changes = {str(key): changes}
+    document.data = changes
+    for old_key in rename_keys(document):
+        _report_old_key(override_label(override), old_key)
     _make_paths_absolute(changes, Path.cwd())
     _merge(changes, data)
     return [(problem_path or path, message) for problem_path, message in document.problems]

@@ -30,7 +30,7 @@ class RNNConfig(Section):
     """Architecture."""
     cell: Literal["gru", "lstm"] = "gru"
     """Recurrent cell of encoder and decoder."""
-    wiring: Literal["none", "bahdanau", "luong"] = "luong"
+    attention: Literal["none", "bahdanau", "luong"] = "luong"
     """Position of attention in the decoder; `none`: a fixed context vector without attention."""
     score: Literal["additive", "dot", "scaled_dot", "general", "concat", "location"] = "general"
     """Attention score between a decoder state and an encoder state."""
@@ -43,7 +43,7 @@ class RNNConfig(Section):
     coverage: bool = False
     """Accumulated attention as an input of the additive score (Tu et al. 2016)."""
     input_feeding: bool = False
-    """With luong wiring: the attentional vector as an input of the next decoding step."""
+    """With `attention: luong`: the attentional vector as an input of the next decoding step."""
     d_embed: Width = 256
     """Dimension of the embeddings."""
     d_hidden: Width = 512
@@ -66,7 +66,7 @@ class RNNConfig(Section):
     @property
     def has_attention(self) -> bool:
         """Whether the decoder attends to the source."""
-        return self.wiring != "none"
+        return self.attention != "none"
 
     @property
     def num_attention_layers(self) -> int:
@@ -80,7 +80,7 @@ class RNNConfig(Section):
 
     def describe(self) -> str:
         """Return a one-line summary: the cell, and the kind of attention."""
-        words = [self.cell, f"wiring {self.wiring}"]
+        words = [self.cell, f"attention {self.attention}"]
         if self.has_attention:
             words.append(f"score {self.score}")
             if self.window != "global":
@@ -105,16 +105,16 @@ class RNNConfig(Section):
             f"expected an even number for a bidirectional encoder, got {self.d_hidden}",
         )
         collector.error_if(
-            self.input_feeding and self.wiring != "luong",
+            self.input_feeding and self.attention != "luong",
             "model.input_feeding",
-            f"expected false with wiring {self.wiring}, got true (it needs wiring luong)",
+            f"expected false with model.attention {self.attention}, got true (it needs luong)",
         )
         for key in ("score", "window", "window_width", "num_heads", "coverage"):
             collector.error_if(
                 not self.has_attention and key in explicit_keys,
                 f"model.{key}",
-                f"expected no value with wiring none, got {format_yaml(getattr(self, key))} "
-                "(a model without attention ignores it)",
+                "expected no value with model.attention none, "
+                f"got {format_yaml(getattr(self, key))} (a model without attention ignores it)",
             )
         collector.error_if(
             self.has_attention and self.window == "global" and "window_width" in explicit_keys,
@@ -172,7 +172,7 @@ class TransformerConfig(Section):
     """Decoder layers with self-attention, or with an SSRU instead (Kim et al. 2019)."""
     norm: Literal["layer", "rms"] = "layer"
     """Layer normalization or RMSNorm."""
-    norm_place: Literal["pre", "post"] = "pre"
+    norm_position: Literal["pre", "post"] = "pre"
     """Normalization before each sublayer, or after its residual connection."""
     deepnorm: bool = False
     """Scaled residuals and initial weights for deep post-norm models (Wang et al. 2022)."""
@@ -216,7 +216,7 @@ class TransformerConfig(Section):
 
     def describe(self) -> str:
         """Return a one-line summary."""
-        words = [self.preset, f"{self.norm_place}-norm", self.positions, self.activation]
+        words = [self.preset, f"{self.norm_position}-norm", self.positions, self.activation]
         return ", ".join([*words, "SSRU decoder"] if self.decoder == "ssru" else words)
 
     def collect_conflicts(self, collector: ConflictCollector, explicit_keys: set[str]) -> None:
@@ -248,9 +248,9 @@ class TransformerConfig(Section):
             f"got {self.d_model} / {self.num_heads} = {self.d_model // self.num_heads}",
         )
         collector.error_if(
-            self.deepnorm and self.norm_place == "pre",
+            self.deepnorm and self.norm_position == "pre",
             "model.deepnorm",
-            "expected false with norm_place pre, got true (DeepNorm needs norm_place post)",
+            "expected false with model.norm_position pre, got true (DeepNorm needs post)",
         )
         collector.error_if(
             self.positions != "learned" and "max_positions" in explicit_keys,

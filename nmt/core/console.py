@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nmt.core.distributed.environment import world_size
+from nmt.core.distributed.environment import rank, world_size
 
 PROGRESS_SECONDS = 20.0
 """Seconds between two lines of progress if stderr is not a terminal."""
@@ -41,7 +40,7 @@ def add_level(level: int, message: str) -> str:
     if level < logging.ERROR:
         return f"warning: {message}"
     if world_size() > 1:
-        message = f"rank {os.environ.get('RANK')}: {message}"
+        message = f"rank {rank()}: {message}"
     red, reset = (RED, RESET) if sys.stderr.isatty() else ("", "")
     return "\n".join(f"{red}error: {line}{reset}" for line in message.split("\n"))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 
-NO_ATTENTION = "this model has no attention to show (model.wiring: none)"
+NO_ATTENTION = "this model has no attention to show (model.attention: none)"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _build_specification(
     }
     is_rotary = config.positions == "rotary"
     settings: dict[str, Any] = {
-        "pre_norm": config.norm_place == "pre",
+        "pre_norm": config.norm_position == "pre",
         "activation": activations[config.activation],
         "ffn_glu": config.activation == "swiglu",
         "rms_norm": config.norm == "rms",
@@ -77,7 +77,7 @@ def _build_specification(
     else:
         encoder.position_encodings.encodings = _position_vectors(model.src)
         decoder.position_encodings.encodings = _position_vectors(model.tgt)
-    if config.norm_place == "pre":
+    if config.norm_position == "pre":
         _set_norm(encoder.layer_norm, model.encoder_norm)
         _set_norm(decoder.layer_norm, model.decoder_norm)
     for layer_spec, layer in zip(encoder.layer, model.encoder_layers(), strict=True):

@@ -25,7 +25,7 @@ SUPPORTED_VALUES: dict[ExportEngine, dict[str, list[Any]]] = {
         "decoder": ["transformer"],
         "deepnorm": [False],
         "norm": ["layer"],
-        "norm_place": ["post"],
+        "norm_position": ["post"],
         "positions": ["sinusoidal"],
         "activation": ["relu", "gelu"],
         "num_kv_heads": [None],

@@ -328,7 +328,7 @@ def load_explainer(
     config = load_config(run.config, overrides)
     model = config.model
     if not model.has_attention:
-        raise RunError(f"{run.path}: has no attention to show (model.wiring: none)")
+        raise RunError(f"{run.path}: has no attention to show (model.attention: none)")
     problems = []
     for name, number, count in (
         ("layer", layer, model.num_attention_layers),

@@ -1,7 +1,7 @@
 """Attention of recurrent decoders: a score, a softmax over a window, and the context vector.
 
 Three independent settings define an attention. The score compares a decoder state with an encoder
-state. The window selects the encoder states to compare with. The wiring (nmt/models/rnn.py) says
+state. The window selects the encoder states to compare with. The type (nmt/models/rnn.py) says
 where the context enters. Several heads and coverage can be added. To add a score, write a class and
 register it in SCORES.
 

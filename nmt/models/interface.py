@@ -184,7 +184,7 @@ class Model(nn.Module, ABC, Generic[M, S]):
     """An encoder-decoder model. `output` turns its hidden vectors into logits or a loss."""
 
     output: OutputProjection
-    recompute = False
+    activation_checkpointing = False
     """Whether the backward pass recomputes layers to save memory, in models that support it."""
 
     def source_modules(self) -> list[nn.Module]:

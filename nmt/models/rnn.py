@@ -1,7 +1,7 @@
 """Recurrent encoder-decoder (Sutskever et al. 2014; Bahdanau et al. 2015; Luong et al. 2015).
 
-Attention has three settings: score, window (both in nmt/models/attention.py) and wiring. The wiring
-says where the context enters (settings: `RNNConfig`):
+Attention has three settings: score, window (both in nmt/models/attention.py) and its type, which
+says where the context enters (`RNNConfig.attention`):
 
     none      s_0 from the encoder's final states, the only fixed vector; s_t = f(s_{t-1}, y_{t-1});
               the readout is s_t                                       (Sutskever et al. 2014)
@@ -134,12 +134,12 @@ class Bridge(nn.Module):
     """Initial decoder states: h = tanh(W final_h) and c = W final_c of the same encoder layer.
 
     If the decoder is deeper than the encoder, its upper layers use the encoder's top layer.
-    Bahdanau's wiring uses the backward direction only (appendix A.2.2).
+    Bahdanau's attention uses the backward direction only (appendix A.2.2).
     """
 
     def __init__(self, config: RNNConfig, decoder_layers: int) -> None:
         super().__init__()
-        self.backward_only = config.wiring == "bahdanau" and config.bidirectional
+        self.backward_only = config.attention == "bahdanau" and config.bidirectional
         width = config.d_hidden // 2 if self.backward_only else config.d_hidden
         parts = 2 if config.cell == "lstm" else 1
         self.maps = nn.ModuleList(
@@ -170,20 +170,20 @@ class StepOutput(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Recurrence and readout of all three wirings."""
+    """Recurrence and readout of all three types of attention."""
 
     def __init__(self, config: RNNConfig, embedding: nn.Embedding, d_readout: int) -> None:
         """Build the layers, the attention and the readout; `d_readout` is R."""
         super().__init__()
         d_hidden, d_embed = config.d_hidden, config.d_embed
-        self.wiring = config.wiring
+        self.attention_type = config.attention
         self.has_input_feeding = config.input_feeding
         self.embedding = embedding
         self.dropout_rate = config.dropout
         self.dropout = Dropout(config.dropout)
         self.d_feed = 0
         """Width of the feed: of the context (bahdanau) or of the last readout (input feeding)."""
-        if self.wiring == "bahdanau":
+        if self.attention_type == "bahdanau":
             self.d_feed = d_hidden
         elif self.has_input_feeding:
             self.d_feed = d_readout
@@ -196,13 +196,13 @@ class Decoder(nn.Module):
             else RecurrentLayer(config.cell, d_hidden, 0, d_hidden)
             for i in range(decoder_layers)
         )
-        if self.wiring != "none":
+        if self.attention_type != "none":
             self.attention = Attention(config)
         # The linear map of `readout_of`, for the features of `step`.
-        if self.wiring == "bahdanau":
+        if self.attention_type == "bahdanau":
             d_features = d_hidden + d_embed + d_hidden  # query, embedded token, context
             self.readout: nn.Module = make_linear(d_features, 2 * d_readout)  # pairs for maxout
-        elif self.wiring == "luong":
+        elif self.attention_type == "luong":
             d_features = d_hidden + d_hidden  # context, state
             # RecurrentLinear, because input feeding computes the readout inside the loop
             self.readout = make_linear(d_features, d_readout, bias=False, kind=RecurrentLinear)
@@ -214,7 +214,7 @@ class Decoder(nn.Module):
 
     def project(self, states: Tensor, mask: Tensor) -> EncodedSource | None:
         """Return the encoder states prepared for attention; None without attention."""
-        return None if self.wiring == "none" else self.attention.project(states, mask)
+        return None if self.attention_type == "none" else self.attention.project(states, mask)
 
     def step(
         self,
@@ -231,10 +231,10 @@ class Decoder(nn.Module):
         step function of each layer; `feed_mask` is a dropout mask for the feed. With input feeding,
         the state contains the readout.
         """
-        if self.wiring == "none":
+        if self.attention_type == "none":
             top, layers = self._update_layers(gates, None, state.layers, layer_steps)
             return StepOutput(top, RNNState(layers, None, None), None)
-        if self.wiring == "bahdanau":
+        if self.attention_type == "bahdanau":
             query = self._top_state(state)
             attention, attention_state = self._attend(query, memory, state)
             context = attention.context[:, 0]
@@ -258,10 +258,10 @@ class Decoder(nn.Module):
         luong: r_t = tanh(W [c_t; s_t])  (eq. 5).
         """
         units: Tensor = self.readout(features)
-        if self.wiring == "bahdanau":
+        if self.attention_type == "bahdanau":
             # not amax, which splits the gradient between ties
             return torch.maximum(units[..., 0::2], units[..., 1::2])
-        return units.tanh() if self.wiring == "luong" else units
+        return units.tanh() if self.attention_type == "luong" else units
 
     def _attend(
         self, query: Tensor, memory: RNNMemory, state: RNNState
@@ -311,7 +311,7 @@ class Decoder(nn.Module):
             initial_state = memory.initial_states[i * parts : (i + 1) * parts]
             output = layer(states if i == 0 else self.dropout(states), initial_state)
             states = states + output if i >= FIRST_RESIDUAL_LAYER else output
-        if self.wiring == "none":
+        if self.attention_type == "none":
             return self.readout_of(states), []
         assert memory.source is not None
         position = torch.arange(states.size(1), device=states.device).expand(states.size(0), -1)
@@ -382,7 +382,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if is_tied else None)
 
     def source_modules(self) -> list[nn.Module]:
-        if self.decoder.wiring == "none":
+        if self.decoder.attention_type == "none":
             return [self.encoder]
         return [self.encoder, *self.decoder.attention.source_modules()]
 

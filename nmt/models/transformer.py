@@ -2,8 +2,8 @@
 
 A layer has two or three sublayers: self-attention (or an SSRU in the decoder), attention to the
 source in the decoder, and a feed-forward network. Each adds its output to its input. Layer norm
-comes before each sublayer and after the last layer (`norm_place: pre`; Xiong et al. 2020), or after
-each addition (`post`, as in the paper).
+comes before each sublayer and after the last layer (`norm_position: pre`; Xiong et al. 2020), or
+after each addition (`post`, as in the paper).
 
 Shapes: B sentences, S/T source/target length, Q queries per sentence, N = B x K rows of K
 hypotheses each, D = d_model, F = d_ff, H heads, G key/value heads, d = D / H, L layers.
@@ -90,7 +90,7 @@ class ResidualConnection(nn.Module):
     def __init__(self, config: TransformerConfig, alpha: float) -> None:
         super().__init__()
         self.norm = make_norm(config)
-        self.is_pre_norm = config.norm_place == "pre"
+        self.is_pre_norm = config.norm_position == "pre"
         self.alpha = alpha
         self.dropout = Dropout(config.dropout)
 
@@ -267,7 +267,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         src_embedding = tgt_embedding if is_joint else make_embedding(src_vocab, width, pad)
         encoder_factors, decoder_factors = deep_norm_factors(config)
         n, m = layer_counts(config)
-        is_pre_norm = config.norm_place == "pre"
+        is_pre_norm = config.norm_position == "pre"
         self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, encoder_factors) for _ in range(n))
         self.encoder_norm = make_norm(config) if is_pre_norm else nn.Identity()
@@ -306,8 +306,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         return self.decoder_norm(states), make_trace(attentions)
 
     def _run_layer(self, layer: nn.Module, *inputs: Any) -> Any:
-        """Run a layer; in training, recompute it in the backward pass if configured."""
-        if self.recompute and self.training:
+        """Run a layer; with activation checkpointing, run it again in the backward pass."""
+        if self.activation_checkpointing and self.training:
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
 

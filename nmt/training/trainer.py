@@ -71,7 +71,7 @@ class Trainer:
         self.run = run
         self.log = log
         self.model = model
-        self.model.recompute = settings.recompute
+        self.model.activation_checkpointing = settings.activation_checkpointing
         self.corpus = corpus
         self.tokenizers = tokenizers
         self.precision = precision

@@ -20,7 +20,7 @@ from tests.support.web_server import Site, serving
 DIGITS = """\
 data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}
 tokenizer: {type: char}
-model: {wiring: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}
+model: {attention: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}
 train:
   {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,
    schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}

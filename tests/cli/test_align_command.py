@@ -170,7 +170,7 @@ def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
     done(tiny.train(*settings(model__wiring="none")))
     result = nmt("align", "-m", tiny.run, stdin="1 2\n")
     assert result.code == 2
-    assert "has no attention to show (model.wiring: none)" in result.err
+    assert "has no attention to show (model.attention: none)" in result.err
 
 
 def test_train_guided_alignment_lowers_error_rate(tiny: Tiny) -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from nmt.core.manifest import write_manifest
 from tests.support.command_line import done, nmt, settings
 from tests.support.tiny_runs import Tiny
 
@@ -134,3 +135,28 @@ def test_resume_with_moved_text_continues(tiny: Tiny) -> None:
     moved = settings(data__train=f"[{tiny.folder / 'moved'}]")
     result = done(tiny.train("--resume", *MORE, *moved))
     assert "corpus: unchanged, kept" in result.err
+
+
+def test_resume_of_run_with_old_keys_changes_nothing(tiny: Tiny) -> None:
+    tiny.replace("model:\n", "model:\n  attention: bahdanau\n")
+    done(tiny.train())
+    [state] = tiny.run.glob("checkpoints/*/state.json")
+    for file, names in {
+        tiny.run / "config.yaml": {
+            "  attention:": "  wiring:",
+            "activation_checkpointing:": "recompute:",
+        },
+        state: {'"attention":': '"wiring":'},
+    }.items():
+        text = file.read_text()
+        for new, old in names.items():
+            assert text.count(new) == 1
+            text = text.replace(new, old)
+        file.write_text(text)
+    write_manifest(state.parent)
+    tiny.replace("attention: bahdanau", "wiring: bahdanau")
+    result = done(tiny.train("--resume", *MORE))
+    changes = [line for line in result.err.split("\n") if line.startswith("changed:")]
+    assert changes == ["changed: train.max_updates: 2 -> 3"]
+    assert result.err.count("is now called") == 1
+    assert "attention: " in (tiny.run / "config.yaml").read_text()

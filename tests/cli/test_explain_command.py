@@ -184,7 +184,7 @@ def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
     done(tiny.train(*settings(model__wiring="none")))
     result = nmt("explain", "1 2", "-m", tiny.run)
     assert result.code == 2
-    assert result.err == f"error: {tiny.run}: has no attention to show (model.wiring: none)\n"
+    assert result.err == f"error: {tiny.run}: has no attention to show (model.attention: none)\n"
 
 
 @pytest.mark.parametrize(

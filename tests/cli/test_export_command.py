@@ -18,7 +18,7 @@ TRANSFORMER = {
     "d_ff": 32,
     "num_heads": 2,
     "num_layers": 1,
-    "norm_place": "post",
+    "norm_position": "post",
     "tie": "all",
 }
 needs_ctranslate2 = pytest.mark.skipif(
@@ -81,11 +81,11 @@ def test_export_huggingface_is_written_and_compared(tiny: Tiny, tmp_path: Path) 
 
 
 def test_export_unsupported_model_names_every_setting(tiny: Tiny) -> None:
-    make_transformer(tiny, decoder="ssru", norm_place="pre", activation="swiglu")
+    make_transformer(tiny, decoder="ssru", norm_position="pre", activation="swiglu")
     assert_refused(
         nmt("export", tiny.run, "--to", "huggingface"),
         "model.decoder: MarianMT runs transformer only, is ssru",
-        "model.norm_place: MarianMT runs post only, is pre",
+        "model.norm_position: MarianMT runs post only, is pre",
         "model.activation: MarianMT runs relu or gelu only, is swiglu",
     )
     assert not (tiny.run / "huggingface").exists()

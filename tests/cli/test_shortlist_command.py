@@ -38,7 +38,7 @@ def test_shortlist_model_without_attention_is_refused(tiny: Tiny) -> None:
     done(tiny.train(*settings(model__wiring="none")))
     result = nmt("shortlist", tiny.run)
     assert result.code == 2
-    assert "has no attention to learn from (model.wiring: none)" in result.err
+    assert "has no attention to learn from (model.attention: none)" in result.err
     assert "Traceback" not in result.err
 
 

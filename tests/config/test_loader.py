@@ -481,8 +481,8 @@ CONTRADICTIONS = [
         "a.yaml:2: train.micro_batch_tokens: expected a number or null with train.parallel fsdp",
     ),
     (
-        DATA + "train: {recompute: true}",
-        "a.yaml:2: train.recompute: expected false with model.arch rnn, got true",
+        DATA + "train: {activation_checkpointing: true}",
+        "a.yaml:2: train.activation_checkpointing: expected false with model.arch rnn, got true",
     ),
     (
         ALIGNED.replace("[a]", "[a], clean: {normalise: [nfc]}") + "train: {guided_alignment: 1.0}",
@@ -494,21 +494,22 @@ CONTRADICTIONS = [
     ),
     (DATA + "model: {d_hidden: 7}", "a.yaml:2: model.d_hidden: expected an even number"),
     (
-        DATA + "model:\n  wiring: bahdanau\n  input_feeding: true",
-        "a.yaml:4: model.input_feeding: expected false with wiring bahdanau, got true",
+        DATA + "model:\n  attention: bahdanau\n  input_feeding: true",
+        "a.yaml:4: model.input_feeding: expected false with model.attention bahdanau, got true",
     ),
     (
-        DATA + "model: {wiring: none, input_feeding: true}",
-        "a.yaml:2: model.input_feeding: expected false with wiring none, got true",
+        DATA + "model: {attention: none, input_feeding: true}",
+        "a.yaml:2: model.input_feeding: expected false with model.attention none, got true",
     ),
     (
-        DATA + "model:\n  wiring: none\n  score: dot",
-        "a.yaml:4: model.score: expected no value with wiring none, got dot",
+        DATA + "model:\n  attention: none\n  score: dot",
+        "a.yaml:4: model.score: expected no value with model.attention none, got dot",
     ),
     *(
         (
-            DATA + f"model: {{wiring: none, {setting}}}",
-            f"a.yaml:2: model.{setting.split(':')[0]}: expected no value with wiring none, got ",
+            DATA + f"model: {{attention: none, {setting}}}",
+            f"a.yaml:2: model.{setting.split(':')[0]}: expected no value with "
+            "model.attention none, got ",
         )
         for setting in ("window: local_p", "window_width: 3", "num_heads: 2", "coverage: false")
     ),
@@ -544,8 +545,8 @@ CONTRADICTIONS = [
         "a.yaml:2: train.guided_alignment: expected 0 without data.alignments, got 0.5",
     ),
     (
-        ALIGNED + "train: {guided_alignment: 0.5}\nmodel: {wiring: none}",
-        "a.yaml:2: train.guided_alignment: expected 0 with model.wiring none, got 0.5",
+        ALIGNED + "train: {guided_alignment: 0.5}\nmodel: {attention: none}",
+        "a.yaml:2: train.guided_alignment: expected 0 with model.attention none, got 0.5",
     ),
     (
         ALIGNED.replace("[a]", "[a, b]") + "train: {guided_alignment: 0.5}",
@@ -572,12 +573,12 @@ CONTRADICTIONS = [
         for name in ("char", "word")
     ),
     (
-        DATA + "decode: {shortlist: true}\nmodel: {wiring: none}",
-        "a.yaml:2: decode.shortlist: expected false with model.wiring none, got true",
+        DATA + "decode: {shortlist: true}\nmodel: {attention: none}",
+        "a.yaml:2: decode.shortlist: expected false with model.attention none, got true",
     ),
     (
-        DATA + "decode: {coverage_penalty: 0.2}\nmodel: {wiring: none}",
-        "a.yaml:2: decode.coverage_penalty: expected 0 with model.wiring none, got 0.2",
+        DATA + "decode: {coverage_penalty: 0.2}\nmodel: {attention: none}",
+        "a.yaml:2: decode.coverage_penalty: expected 0 with model.attention none, got 0.2",
     ),
     (
         DATA + "decode: {beam_size: 6, groups: 4}",
@@ -652,8 +653,8 @@ def test_check_conflicts_every_rule_has_a_test_case(file: Path) -> None:
     "text",
     [
         "model: {d_hidden: 7, bidirectional: false}",
-        "model: {wiring: luong, input_feeding: true}",
-        "model: {wiring: none}",
+        "model: {attention: luong, input_feeding: true}",
+        "model: {attention: none}",
         "model: {window: local_m, window_width: 3}",
         "model: {num_heads: 4}",
         "train: {guided_alignment: 0}",
@@ -806,8 +807,8 @@ def test_config_explicit_values_override_architecture_defaults(file: Path) -> No
 
 RELOADED = [
     "",
-    "model: {wiring: none}\n",
-    "model: {wiring: bahdanau, score: additive, tie: none, cell: lstm}\n",
+    "model: {attention: none}\n",
+    "model: {attention: bahdanau, score: additive, tie: none, cell: lstm}\n",
     "train: {lr: 1e-05, max_hours: 0.1, patience: null, max_updates: 1_000}\nrun: r u n\n",
     "tokenizer: {joint: false, model: {src: 'a: b', tgt: '#c'}}\n",
     "tokenizer: {joint: false, vocab_size: {src: 500, tgt: 300}}\n",

@@ -34,21 +34,27 @@ from tests.support.models.reference_search import (
 )
 
 MODELS = [  # with these seeds, some translations end early, others at the limit
-    {"cell": "gru", "wiring": "luong", "seed": 6},
-    {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
-    {"cell": "lstm", "wiring": "luong", "input_feeding": True, "num_layers": 3, "seed": 10},
-    {"cell": "gru", "wiring": "none", "reverse_source": True, "seed": 2},
-    {"cell": "gru", "wiring": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
-    {"cell": "gru", "wiring": "luong", "window": "local_m", "window_width": 1, "seed": 6},
+    {"cell": "gru", "attention": "luong", "seed": 6},
+    {"cell": "lstm", "attention": "bahdanau", "score": "additive", "seed": 10},
+    {"cell": "lstm", "attention": "luong", "input_feeding": True, "num_layers": 3, "seed": 10},
+    {"cell": "gru", "attention": "none", "reverse_source": True, "seed": 2},
+    {"cell": "gru", "attention": "bahdanau", "score": "concat", "coverage": True, "seed": 3},
+    {"cell": "gru", "attention": "luong", "window": "local_m", "window_width": 1, "seed": 6},
     {"arch": "transformer", "seed": 3},
-    {"arch": "transformer", "norm_place": "post", "positions": "rotary", "norm": "rms", "seed": 14},
+    {
+        "arch": "transformer",
+        "norm_position": "post",
+        "positions": "rotary",
+        "norm": "rms",
+        "seed": 14,
+    },
     {"arch": "transformer", "decoder": "ssru", "activation": "swiglu", "seed": 1},
 ]
 MODELS_FOR_BATCHING = [
-    {"cell": "gru", "wiring": "luong", "seed": 1},
-    {"cell": "lstm", "wiring": "luong", "seed": 2},
-    {"cell": "gru", "wiring": "bahdanau", "score": "additive", "seed": 1},
-    {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
+    {"cell": "gru", "attention": "luong", "seed": 1},
+    {"cell": "lstm", "attention": "luong", "seed": 2},
+    {"cell": "gru", "attention": "bahdanau", "score": "additive", "seed": 1},
+    {"cell": "lstm", "attention": "bahdanau", "score": "additive", "seed": 10},
     {"arch": "transformer", "num_kv_heads": 2, "seed": 5},
     {"arch": "transformer", "decoder": "ssru", "seed": 1},
 ]

@@ -27,7 +27,7 @@ from tests.support.models.reference_search import (
 )
 
 MODELS = [
-    {"cell": "gru", "wiring": "luong", "seed": 6},
+    {"cell": "gru", "attention": "luong", "seed": 6},
     {"arch": "transformer", "seed": 3},
     {"arch": "transformer", "decoder": "ssru", "seed": 1},
 ]

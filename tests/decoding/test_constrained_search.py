@@ -35,8 +35,8 @@ from tests.support.models.reference_search import (
 )
 
 MODELS = [
-    {"cell": "gru", "wiring": "luong", "seed": 6},
-    {"cell": "lstm", "wiring": "bahdanau", "score": "additive", "seed": 10},
+    {"cell": "gru", "attention": "luong", "seed": 6},
+    {"cell": "lstm", "attention": "bahdanau", "score": "additive", "seed": 10},
     {"arch": "transformer", "seed": 3},
     {"arch": "transformer", "decoder": "ssru", "seed": 1},
 ]

@@ -27,9 +27,9 @@ from tests.support.models.reference_search import (
 )
 
 MEMBERS = [
-    {"cell": "lstm", "wiring": "luong", "input_feeding": True, "seed": 4},
+    {"cell": "lstm", "attention": "luong", "input_feeding": True, "seed": 4},
     {"arch": "transformer", "seed": 3},
-    {"cell": "gru", "wiring": "none", "seed": 2},
+    {"cell": "gru", "attention": "none", "seed": 2},
     {"arch": "transformer", "decoder": "ssru", "seed": 1},
 ]
 SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]

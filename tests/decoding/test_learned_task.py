@@ -51,22 +51,37 @@ def make_config(settings: dict[str, Any]) -> RNNConfig | TransformerConfig:
 
 
 MODELS: dict[str, dict[str, Any]] = {
-    "none": {"wiring": "none", "cell": "gru", "d_hidden": 96},
-    "input-feeding": {"wiring": "luong", "score": "general", "num_heads": 2, "input_feeding": True},
-    "coverage": {"wiring": "bahdanau", "score": "additive", "coverage": True, "cell": "lstm"},
-    "location": {"wiring": "luong", "score": "location"},
-    "monotonic": {"wiring": "luong", "score": "additive", "window": "local_m", "window_width": 4},
+    "none": {"attention": "none", "cell": "gru", "d_hidden": 96},
+    "input-feeding": {
+        "attention": "luong",
+        "score": "general",
+        "num_heads": 2,
+        "input_feeding": True,
+    },
+    "coverage": {"attention": "bahdanau", "score": "additive", "coverage": True, "cell": "lstm"},
+    "location": {"attention": "luong", "score": "location"},
+    "monotonic": {
+        "attention": "luong",
+        "score": "additive",
+        "window": "local_m",
+        "window_width": 4,
+    },
     "transformer": {"arch": "transformer"},
     "post-norm": {
         "arch": "transformer",
-        "norm_place": "post",
+        "norm_position": "post",
         "norm": "rms",
         "positions": "rotary",
         "activation": "swiglu",
         "num_kv_heads": 2,
     },
     "ssru": {"arch": "transformer", "decoder": "ssru", "positions": "learned"},
-    "predictive": {"wiring": "luong", "score": "general", "window": "local_p", "window_width": 2},
+    "predictive": {
+        "attention": "luong",
+        "score": "general",
+        "window": "local_p",
+        "window_width": 2,
+    },
 }
 
 

@@ -29,7 +29,7 @@ from tests.support.models.reference_search import (
 
 VOCAB = 80
 MODELS: list[dict[str, Any]] = [
-    {"wiring": "luong", "score": "general"},
+    {"attention": "luong", "score": "general"},
     {"arch": "transformer"},
     {"arch": "transformer", "decoder": "ssru"},
 ]

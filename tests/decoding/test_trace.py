@@ -21,12 +21,18 @@ from tests.support.models.reference_search import (
 )
 
 MODELS: list[dict[str, Any]] = [
-    {"wiring": "luong", "seed": 1},
-    {"wiring": "bahdanau", "score": "additive", "coverage": True, "num_heads": 2, "seed": 10},
-    {"wiring": "luong", "window": "local_p", "window_width": 2, "input_feeding": True, "seed": 2},
+    {"attention": "luong", "seed": 1},
+    {"attention": "bahdanau", "score": "additive", "coverage": True, "num_heads": 2, "seed": 10},
+    {
+        "attention": "luong",
+        "window": "local_p",
+        "window_width": 2,
+        "input_feeding": True,
+        "seed": 2,
+    },
 ]
 for_all_models = pytest.mark.parametrize(
-    "settings", MODELS, ids=lambda settings: settings["wiring"] + str(len(settings))
+    "settings", MODELS, ids=lambda settings: settings["attention"] + str(len(settings))
 )
 
 
@@ -109,6 +115,6 @@ def test_forced_trace_with_nan_weights_raises_run_error() -> None:
 
 
 def test_forced_trace_without_attention_raises_run_error() -> None:
-    engine = make_engine(wiring="none")
+    engine = make_engine(attention="none")
     with pytest.raises(RunError, match="no attention to show"):
         engine.forced_decoder.trace([([5, 6], [7])])

@@ -21,7 +21,7 @@ def script() -> Any:
     return module
 
 
-@pytest.mark.parametrize("model", ["lstm, wiring luong", "transformer, ssru"])
+@pytest.mark.parametrize("model", ["lstm, attention luong", "transformer, ssru"])
 def test_precision_table_outcomes_run_or_are_one_line_errors(script: Any, model: str) -> None:
     cells = script.outcomes(model)
     assert len(cells) == len(script.TRAIN) + len(script.DECODE)

@@ -16,9 +16,9 @@ pytest.importorskip("ctranslate2", reason="needs nmt[export]")
 
 MODELS: list[dict[str, Any]] = [
     {},
-    {"norm_place": "post"},
+    {"norm_position": "post"},
     {"norm": "rms"},
-    {"norm": "rms", "norm_place": "post"},
+    {"norm": "rms", "norm_position": "post"},
     {"positions": "learned"},
     {"positions": "rotary"},
     {"positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 2},
@@ -103,7 +103,7 @@ def test_ctranslate2_log_prob_excludes_length_penalty(ratio: float, tmp_path: Pa
     ("model", "setting"), [({"decoder": "ssru"}, "decoder"), ({"deepnorm": True}, "deepnorm")]
 )
 def test_unsupported_settings_of_ctranslate2_are_named(model: dict[str, Any], setting: str) -> None:
-    _, config = make_engine(1, norm_place="post", **model)
+    _, config = make_engine(1, norm_position="post", **model)
     [(key, reason)] = unsupported_settings(config, "ctranslate2")
     assert key == setting
     assert "CTranslate2" in reason

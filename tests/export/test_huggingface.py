@@ -34,7 +34,7 @@ MODELS: list[dict[str, Any]] = [
 def write_without_tokenizer(
     model: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Any:
-    engine, config = make_engine(1, norm_place="post", **model)
+    engine, config = make_engine(1, norm_position="post", **model)
     monkeypatch.setattr("nmt.export.huggingface.write_tokenizer", lambda *_: None)
     write_huggingface(transformer_of(engine), config, engine.settings, engine.tokenizers, folder)
     return engine
@@ -83,11 +83,11 @@ def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "setting"),
     [
-        ({}, "norm_place"),
-        ({"norm_place": "post", "norm": "rms"}, "norm"),
-        ({"norm_place": "post", "positions": "rotary"}, "positions"),
-        ({"norm_place": "post", "activation": "swiglu"}, "activation"),
-        ({"norm_place": "post", "num_kv_heads": 1}, "num_kv_heads"),
+        ({}, "norm_position"),
+        ({"norm_position": "post", "norm": "rms"}, "norm"),
+        ({"norm_position": "post", "positions": "rotary"}, "positions"),
+        ({"norm_position": "post", "activation": "swiglu"}, "activation"),
+        ({"norm_position": "post", "num_kv_heads": 1}, "num_kv_heads"),
     ],
 )
 def test_unsupported_settings_of_huggingface_are_named(model: dict[str, Any], setting: str) -> None:

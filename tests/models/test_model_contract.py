@@ -28,7 +28,7 @@ from tests.support.models.tiny_models import (
 Settings = dict[str, Any]
 
 NO_ATTENTION: Settings = {
-    "wiring": "none",
+    "attention": "none",
     "score": "general",
     "input_feeding": False,
     "window": "global",
@@ -37,14 +37,14 @@ NO_ATTENTION: Settings = {
 }
 ATTENTIONS: list[Settings] = [NO_ATTENTION] + [
     {
-        "wiring": wiring,
+        "attention": attention,
         "score": score,
         "input_feeding": feeding,
         "window": window,
         "num_heads": heads,
         "coverage": coverage,
     }
-    for (wiring, feeding), score, window, heads, coverage in product(
+    for (attention, feeding), score, window, heads, coverage in product(
         (("bahdanau", False), ("luong", False), ("luong", True)),
         SCORES,
         ("global", "local_m", "local_p"),
@@ -70,7 +70,7 @@ TRANSFORMERS: list[Settings] = [
     {
         "arch": "transformer",
         "norm": norm,
-        "norm_place": norm_place,
+        "norm_position": norm_position,
         "deepnorm": deepnorm,
         "positions": positions,
         "activation": activation,
@@ -80,7 +80,7 @@ TRANSFORMERS: list[Settings] = [
         "num_layers": layers,
         "tie": tie,
     }
-    for norm, (norm_place, deepnorm), positions, activation, (
+    for norm, (norm_position, deepnorm), positions, activation, (
         heads,
         groups,
     ), decoder, layers, tie in product(
@@ -136,8 +136,8 @@ def tensors(value: Any) -> list[torch.Tensor]:
 
 
 def has_trace(settings: Settings, trace: Trace | None) -> bool:
-    """Return whether there is a trace, which must depend on the wiring only."""
-    assert (trace is not None) == (settings.get("wiring") != "none")
+    """Return whether there is a trace, which must depend on the attention only."""
+    assert (trace is not None) == (settings.get("attention") != "none")
     return trace is not None
 
 
@@ -431,7 +431,7 @@ REVERSED = [  # scores and windows that depend on words, not on positions
     settings
     for settings in PRODUCT
     if settings["reverse_source"]
-    and settings["wiring"] != "none"
+    and settings["attention"] != "none"
     and settings["window"] == "global"
     and settings["score"] != "location"
     and settings["tie"] == "target"

@@ -21,9 +21,9 @@ MODELS: dict[str, RNNConfig | TransformerConfig] = {
     "transformer": TransformerConfig(arch="transformer"),
     "ssru": TransformerConfig(arch="transformer", decoder="ssru"),
     **{
-        f"{cell}-{wiring}": RNNConfig(cell=cell, wiring=wiring, num_layers=3)
+        f"{cell}-{attention}": RNNConfig(cell=cell, attention=attention, num_layers=3)
         for cell in ("gru", "lstm")
-        for wiring in ("none", "bahdanau", "luong")
+        for attention in ("none", "bahdanau", "luong")
     },
     "lstm-feed": RNNConfig(cell="lstm", input_feeding=True),
 }

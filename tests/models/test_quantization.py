@@ -126,8 +126,8 @@ def test_int8_row_of_zeros_gives_bias(kernel: Int8Kernel) -> None:
     [
         {"arch": "transformer"},
         {"arch": "transformer", "decoder": "ssru", "activation": "swiglu"},
-        {"wiring": "luong"},
-        {"wiring": "bahdanau", "score": "additive", "cell": "lstm"},
+        {"attention": "luong"},
+        {"attention": "bahdanau", "score": "additive", "cell": "lstm"},
     ],
     ids=str,
 )

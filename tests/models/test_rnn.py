@@ -60,7 +60,7 @@ def attend(model: RNNModel, query: Tensor, values: Tensor) -> tuple[Tensor, Tens
 @pytest.mark.parametrize("tie", ["none", "target"])
 def test_bahdanau_wiring_matches_equations(score: str, tie: str) -> None:
     """c_t = attend(s_{t-1}) enters the GRU; readout maxout(U s_{t-1} + V y_{t-1} + C c_t)."""
-    model = make_model(wiring="bahdanau", score=score, tie=tie)
+    model = make_model(attention="bahdanau", score=score, tie=tie)
     memory = model.encode(*make_source([4]))
     hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
     decoder = model.decoder
@@ -83,7 +83,7 @@ def test_bahdanau_wiring_matches_equations(score: str, tie: str) -> None:
 @pytest.mark.parametrize("tie", ["none", "target"])
 def test_luong_wiring_matches_equations(feeding: bool, score: str, tie: str) -> None:
     """Update s, attend with it, then r = tanh(W [c; s]), with and without input feeding."""
-    model = make_model(wiring="luong", score=score, tie=tie, input_feeding=feeding)
+    model = make_model(attention="luong", score=score, tie=tie, input_feeding=feeding)
     memory = model.encode(*make_source([4]))
     hidden, trace = model.decode(memory, torch.tensor([TOKENS]), trace=True)
     decoder = model.decoder
@@ -100,7 +100,7 @@ def test_luong_wiring_matches_equations(feeding: bool, score: str, tie: str) -> 
 
 @pytest.mark.parametrize("tie", ["none", "target"])
 def test_wiring_none_readout_is_state(tie: str) -> None:
-    model = make_model(wiring="none", cell="lstm", tie=tie)
+    model = make_model(attention="none", cell="lstm", tie=tie)
     memory = model.encode(*make_source([4]))
     hidden, _ = model.decode(memory, torch.tensor([TOKENS]))
     h, c = memory.initial_states[0][0], memory.initial_states[1][0]
@@ -233,7 +233,7 @@ def test_reverse_rows_keeps_padding(
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize(
-    ("wiring", "bidirectional", "state_slice"),
+    ("attention", "bidirectional", "state_slice"),
     [
         ("bahdanau", True, slice(4, 8)),  # the half of the backward direction
         ("bahdanau", False, slice(0, 8)),
@@ -242,9 +242,9 @@ def test_reverse_rows_keeps_padding(
     ],
 )
 def test_bridge_maps_final_states(
-    cell: str, wiring: str, bidirectional: bool, state_slice: slice
+    cell: str, attention: str, bidirectional: bool, state_slice: slice
 ) -> None:
-    model = make_model(cell=cell, wiring=wiring, bidirectional=bidirectional)
+    model = make_model(cell=cell, attention=attention, bidirectional=bidirectional)
     src, src_len = make_source([3, 5])
     _, finals = model.encoder(src, src_len)
     initial_states = model.encode(src, src_len).initial_states
@@ -344,7 +344,7 @@ def test_variational_dropout_mask_has_rate_and_mean(rate: float) -> None:
     assert mask.mean().item() == pytest.approx(1.0, abs=0.02)
 
 
-@pytest.mark.parametrize("settings", [{"wiring": "bahdanau"}, {"input_feeding": True}], ids=str)
+@pytest.mark.parametrize("settings", [{"attention": "bahdanau"}, {"input_feeding": True}], ids=str)
 @pytest.mark.parametrize(
     ("make_mask", "factor"),
     [(torch.zeros_like, 0.0), (lambda like: torch.full_like(like, 2.0), 2.0)],

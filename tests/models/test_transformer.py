@@ -65,12 +65,12 @@ def copy_feed_forward(source: EncoderLayer | DecoderLayer, target: nn.Module) ->
     target.linear2.load_state_dict(source.feed_forward.out.state_dict())
 
 
-@pytest.mark.parametrize("norm_place", ["pre", "post"])
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_transformer_layers_match_torch(norm_place: str, activation: str) -> None:
-    config = config_of(norm_place=norm_place, activation=activation)
+def test_transformer_layers_match_torch(norm_position: str, activation: str) -> None:
+    config = config_of(norm_position=norm_position, activation=activation)
     shape = {"d_model": 8, "nhead": 2, "dim_feedforward": 12, "dropout": 0.0}
-    kind = {"activation": activation, "norm_first": norm_place == "pre", "batch_first": True}
+    kind = {"activation": activation, "norm_first": norm_position == "pre", "batch_first": True}
     states, memory = numbers(2, 5, 8), numbers(2, 4, 8, seed=4)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
 
@@ -227,7 +227,7 @@ def test_transformer_config_setting_overrides_preset() -> None:
 
 def test_deepnorm_scales_residuals_and_initial_weights() -> None:
     """Wang et al. 2022, table 1: N = 2 encoder and M = 3 decoder layers."""
-    config = config_of(norm_place="post", deepnorm=True, encoder_layers=2, decoder_layers=3)
+    config = config_of(norm_position="post", deepnorm=True, encoder_layers=2, decoder_layers=3)
     torch.manual_seed(1)
     deep = build_model(config, 11, 11, PAD)
     torch.manual_seed(1)
@@ -256,8 +256,8 @@ def test_deepnorm_scales_residuals_and_initial_weights() -> None:
 
 def test_transformer_final_norm_exists_only_with_pre_norm() -> None:
     src, src_len = make_source([3, 2])
-    for norm_place in ("pre", "post"):
-        model = build_model(config_of(norm_place=norm_place), 11, 11, PAD).eval()
-        assert isinstance(model.decoder_norm, nn.LayerNorm) == (norm_place == "pre")
+    for norm_position in ("pre", "post"):
+        model = build_model(config_of(norm_position=norm_position), 11, 11, PAD).eval()
+        assert isinstance(model.decoder_norm, nn.LayerNorm) == (norm_position == "pre")
         hidden, _ = model.decode(model.encode(src, src_len), src)
         assert hidden.mean(-1).abs().max() < 1e-5, "both end with a norm"

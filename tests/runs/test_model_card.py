@@ -37,7 +37,7 @@ def test_write_card_contains_facts_of_the_run(run: RunDir) -> None:
     for fact in (
         "en to fr",
         "nmt translate --model small < ",
-        "rnn: gru, wiring luong",
+        "rnn: gru, attention luong",
         "d_embed 8, d_hidden 8",
         f"| parameters | {PARAMETERS} |",
         "500 pieces, unigram, one vocabulary for both sides",

@@ -32,7 +32,7 @@ def test_summary_of_stopped_run_has_progress_and_best(tmp_path: Path) -> None:
     assert (summary.update, summary.epoch, summary.seconds) == (200, 5, 20)
     assert summary.share_done == 0.5, "200 of 400 updates are more than 5 of 50 epochs"
     assert summary.seconds_left is None, "it is not running"
-    assert summary.model.startswith("rnn: gru, wiring luong")
+    assert summary.model.startswith("rnn: gru, attention luong")
     assert summary.parameters == PARAMETERS
     assert (summary.src, summary.tgt, summary.pairs) == ("en", "fr", 1200)
     assert (summary.metric, summary.best, summary.best_update) == ("bleu", 31.25, 200)

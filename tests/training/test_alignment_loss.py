@@ -93,9 +93,9 @@ def test_trace_alignment_is_mean_of_heads_of_top_layer() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"wiring": "luong"},
-        {"wiring": "bahdanau", "score": "additive", "coverage": True},
-        {"wiring": "luong", "window": "local_p", "num_heads": 2},
+        {"attention": "luong"},
+        {"attention": "bahdanau", "score": "additive", "coverage": True},
+        {"attention": "luong", "window": "local_p", "num_heads": 2},
     ],
 )
 def test_alignment_loss_alone_moves_attention_to_links(settings: dict[str, Any]) -> None:

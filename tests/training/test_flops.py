@@ -19,7 +19,7 @@ CASES: list[tuple[dict[str, Any], int, int]] = [
         4 * D * D + 2 * D * D + 2 * D * F + V * D,  # self-attention, queries, output, vocabulary
     ),
     (
-        {"cell": "lstm", "wiring": "luong", "score": "general", "tie": "none"},
+        {"cell": "lstm", "attention": "luong", "score": "general", "tie": "none"},
         2 * 4 * (H // 2) * (8 + H // 2) + H * H,  # two directions; keys
         4 * H * (8 + H) + 2 * H * H + V * H,  # the cell; the readout; the vocabulary
     ),

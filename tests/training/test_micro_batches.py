@@ -189,7 +189,9 @@ def saved_bytes(trainer: Trainer) -> int:
     return total
 
 
-def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) -> None:
+def test_activation_checkpointing_saves_memory_with_equal_gradients(
+    make_trainer: MakeTrainer,
+) -> None:
     settings: dict[str, Any] = {
         "model__arch": "transformer",
         "model__d_model": 32,
@@ -199,7 +201,7 @@ def test_recompute_saves_memory_with_equal_gradients(make_trainer: MakeTrainer) 
         "model__attention_dropout": 0.2,
     }
     plain = make_trainer("plain", **settings)
-    recomputing = make_trainer("recomputing", train__recompute=True, **settings)
+    recomputing = make_trainer("recomputing", train__activation_checkpointing=True, **settings)
     assert saved_bytes(recomputing) < saved_bytes(plain) / 3
     for first_weight, second_weight in zip(gradients(recomputing), gradients(plain), strict=True):
         assert torch.equal(first_weight, second_weight)

@@ -23,15 +23,15 @@ from tests.support.training.tiny_trainer import MakeTrainer, batches_of
 SMOOTHING, RATE = 0.1, 5e-3
 CASES: dict[str, tuple[dict[str, Any], Hidden]] = {
     "luong, LSTM, general": (
-        {"wiring": "luong", "score": "general", "cell": "lstm", "tie": "none"},
+        {"attention": "luong", "score": "general", "cell": "lstm", "tie": "none"},
         recurrent("luong", 2, feeding=False),
     ),
     "luong, input feeding": (
-        {"wiring": "luong", "score": "additive", "input_feeding": True, "tie": "none"},
+        {"attention": "luong", "score": "additive", "input_feeding": True, "tie": "none"},
         recurrent("luong", 1, feeding=True),
     ),
     "bahdanau": (
-        {"wiring": "bahdanau", "score": "additive", "tie": "all"},
+        {"attention": "bahdanau", "score": "additive", "tie": "all"},
         recurrent("bahdanau", 1, feeding=False),
     ),
     "transformer": (

@@ -87,7 +87,7 @@ SPLIT_COMMENT = """\
 """
 NO_TEST = "  # test: [path/to/test]   # scored at the end of training and by `nmt evaluate`\n"
 MODEL_COMMENTS = {
-    "wiring": "none | bahdanau | luong: where attention enters the decoder",
+    "attention": "none | bahdanau | luong: where attention enters the decoder",
     "score": "additive | dot | scaled_dot | general | concat | location",
     "preset": "tiny | small | base | big",
     "tie": "one matrix for source, target and output embeddings",

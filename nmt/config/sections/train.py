@@ -22,7 +22,7 @@ class TrainConfig(Section):
     """Target tokens per forward pass, with padding; null: a whole batch, `auto`: what fits."""
     max_shapes: Count | None = None
     """Maximum number of distinct batch shapes; null: the number that minimizes padding."""
-    recompute: bool = False
+    activation_checkpointing: bool = False
     """Activation checkpointing: each Transformer layer runs again in the backward pass."""
     max_epochs: Count | None = None
     """Maximum number of epochs."""

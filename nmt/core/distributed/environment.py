@@ -8,3 +8,8 @@ import os
 def world_size() -> int:
     """Return the number of processes that torchrun started for this job, 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return the number of this process in its job, 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))

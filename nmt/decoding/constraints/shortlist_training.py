@@ -50,7 +50,7 @@ def build_shortlist(
     Raises RunError if the model has no attention.
     """
     if not config.model.has_attention:
-        raise RunError(f"{run.path}: has no attention to learn from (model.wiring: none)")
+        raise RunError(f"{run.path}: has no attention to learn from (model.attention: none)")
     train, valid = Corpus.load(run.corpus / "train"), Corpus.load(run.corpus / "valid")
     engine = load_engine(run, config.with_values({"decode.shortlist": False}), device)
     pairs = tqdm(train.pairs(), total=len(train), unit="pair", disable=None)

@@ -32,7 +32,7 @@ class Recipe:
     """Steps after which training hardly improves."""
 
 
-RNN = {"wiring": "luong", "score": "additive"}
+RNN = {"attention": "luong", "score": "additive"}
 RECIPES: dict[Architecture, tuple[Recipe, ...]] = {
     "rnn": (
         Recipe(

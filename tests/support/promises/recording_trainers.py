@@ -30,8 +30,8 @@ from tests.support.data.memory_chunks import corpus_from_pairs
 from tests.support.training.tiny_trainer import make_config, make_pairs
 
 MODELS: dict[str, dict[str, Any]] = {
-    "luong": {"wiring": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},
-    "bahdanau": {"wiring": "bahdanau", "score": "additive", "d_embed": 8, "d_hidden": 8},
+    "luong": {"attention": "luong", "input_feeding": True, "d_embed": 8, "d_hidden": 8},
+    "bahdanau": {"attention": "bahdanau", "score": "additive", "d_embed": 8, "d_hidden": 8},
     "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
 }
 Make = Callable[..., "Noting"]

@@ -27,8 +27,8 @@ from tests.support.data.memory_chunks import corpus_from_pairs
 from tests.support.training.tiny_trainer import batches_of, make_config, make_pairs, make_tokenizers
 
 MODELS: dict[str, dict[str, Any]] = {
-    "luong": {"wiring": "luong", "num_layers": 2},
-    "bahdanau": {"wiring": "bahdanau", "score": "additive"},
+    "luong": {"attention": "luong", "num_layers": 2},
+    "bahdanau": {"attention": "bahdanau", "score": "additive"},
     "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
 }
 

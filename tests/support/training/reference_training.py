@@ -68,7 +68,7 @@ def attend(w: Weights, query: Tensor, values: Tensor) -> Tensor:
 
 
 def recurrent(
-    wiring: str, parts: int, feeding: bool
+    attention: str, parts: int, feeding: bool
 ) -> Callable[[Weights, list[int], list[int]], Tensor]:
     def run(w: Weights, src: list[int], tgt: list[int]) -> Tensor:
         src_table, tgt_table, _ = tables(w)
@@ -87,7 +87,7 @@ def recurrent(
         state = []
         for part in range(parts):
             final = (
-                finals[1][part] if wiring == "bahdanau" else torch.cat([f[part] for f in finals])
+                finals[1][part] if attention == "bahdanau" else torch.cat([f[part] for f in finals])
             )
             projected = linear(w, f"bridge.maps.0.{part}", final)
             state.append(torch.tanh(projected) if part == 0 else projected)
@@ -95,7 +95,7 @@ def recurrent(
         outputs = []
         for token in tgt:
             before, inputs = state[0], tgt_table[token]
-            if wiring == "bahdanau":
+            if attention == "bahdanau":
                 context = attend(w, before, values)
                 state = cell(w, "decoder.layers.0.rnn", "", torch.cat([inputs, context]), state)
                 units = linear(w, "decoder.readout", torch.cat([before, inputs, context]))
