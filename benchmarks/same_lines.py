@@ -19,8 +19,8 @@ from typing import Any
 from nmt.config.loader import load_config
 from nmt.core.run_dir import open_run
 from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
+from nmt.decoding.search.hypothesis import Hypothesis
 
 CLOSE = 1e-4
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -19,9 +19,9 @@ from nmt.device.matrix_speed import measure_peak_flops
 from nmt.device.precision import AUTOCAST_TYPES, Precision
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
-from nmt.training.loss import ModelWithLoss
 from nmt.training.monitoring.flops import count_flops
-from nmt.training.optimizer import build_optimizer
+from nmt.training.optimization.loss import ModelWithLoss
+from nmt.training.optimization.optimizer import build_optimizer
 
 
 def make_config(setting: dict[str, Any]) -> Config:

@@ -16,8 +16,8 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Translation
 from nmt.decoding.lines.line import Line
+from nmt.decoding.lines.translation import Translation
 from nmt.decoding.loading import build_line_splitter, load_engine, open_models
 from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.errors import ConfigError, DeviceError, show_value

@@ -30,9 +30,9 @@ from nmt.config.yaml_reader import (
     parse_value,
     parse_yaml,
 )
-from nmt.core.distributed.environment import rank
 from nmt.core.run_dir import DEFAULT_MARK, GIVEN_MARK, RunDir, is_resolved_config
 from nmt.core.text_encoding import reject_utf16_text
+from nmt.core.torchrun import rank
 from nmt.errors import ConfigError, DataError, did_you_mean, show_value
 
 S = TypeVar("S", bound=Section)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nmt.core.distributed.environment import rank, world_size
+from nmt.core.torchrun import rank, world_size
 
 PROGRESS_SECONDS = 20.0
 """Seconds between two lines of progress if stderr is not a terminal."""

@@ -1,6 +1,6 @@
-"""Decoding: search for translations, forced decoding, and translation of raw lines.
+"""Decoding: translate raw lines, and score or rerank given translations.
 
-`beam_search` advances hypotheses; logits processors, candidate selectors and output vocabularies
-decide which tokens may follow. `constraints/` holds required phrases and shortlists, `engines/` the
-PyTorch and CTranslate2 engines, and `lines/` what a line needs before and after the search.
+`translator` and `loading` connect the subpackages: `engines/` for PyTorch and CTranslate2, `lines/`
+for what a line needs before and after the search, `search/` for the search over token ids, and
+`constraints/` for text that a translation must contain.
 """

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from nmt.decoding.hypothesis import Translation
 from nmt.decoding.lines.confidence import Confidence
 from nmt.decoding.lines.line import Line
+from nmt.decoding.lines.translation import Translation
 from nmt.errors import DataError, show_value
 
 TEXT, PREFIX, CONTAIN, TRANSLATION = "src", "prefix", "contain", "translation"

@@ -239,8 +239,8 @@ def load_engine(
     # check tokenizers and hash weights while torch is imported
     with ThreadPoolExecutor(1) as executor:
         checks = [executor.submit(member.check) for member in members]
-        from nmt.decoding.constraints.shortlist import Shortlist
         from nmt.decoding.engines.torch_engine import TorchEngine
+        from nmt.decoding.search.shortlist import Shortlist
         from nmt.device.precision import resolve_decoding_precision
         from nmt.device.selection import select_device
         from nmt.device.threads import prepare_cpu

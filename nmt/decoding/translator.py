@@ -17,17 +17,8 @@ from nmt.data.text.word_boundaries import count_phrase
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
 from nmt.decoding.constraints.placeholders import ProtectedLine, has_balanced_tags, protect
-from nmt.decoding.constraints.score_drop import measure_score_drops
 from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
-from nmt.decoding.hypothesis import (
-    DecodedSegment,
-    Engine,
-    Hypothesis,
-    PairScore,
-    Translation,
-    length_limit,
-)
-from nmt.decoding.lines.confidence import TokenScores, compute_confidence
+from nmt.decoding.lines.confidence import compute_confidence
 from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.pair_splitting import (
     PairSegment,
@@ -36,8 +27,11 @@ from nmt.decoding.lines.pair_splitting import (
     split_pair,
 )
 from nmt.decoding.lines.progress import LineProgress
+from nmt.decoding.lines.score_drop import measure_score_drops
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
 from nmt.decoding.lines.statistics import TranslationStatistics
+from nmt.decoding.lines.translation import DecodedSegment, PairScore, Translation
+from nmt.decoding.search.hypothesis import Engine, Hypothesis, TokenScores, length_limit
 
 FIRST_WINDOW = 64
 LARGEST_WINDOW = 8192

@@ -35,7 +35,7 @@ from nmt.evaluation.metrics import (
     corpus_scores,
     score_sums,
 )
-from nmt.evaluation.reports.report import (
+from nmt.evaluation.report import (
     Breakdown,
     CopyAccuracy,
     ExampleLine,

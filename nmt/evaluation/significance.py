@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sacrebleu.significance import _compute_p_value, estimate_ci
 
 from nmt.evaluation.metrics import LineStatistics, Metrics, score_sums
-from nmt.evaluation.reports.report import ConfidenceInterval
+from nmt.evaluation.report import ConfidenceInterval
 
 SAMPLES = 1000
 """Number of bootstrap samples (Koehn 2004)."""

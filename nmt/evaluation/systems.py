@@ -22,7 +22,7 @@ from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
 from nmt.evaluation.analysis import Progress, SystemOutput
 from nmt.evaluation.attention_checks import WordAttention, check_attention
-from nmt.evaluation.reports.report import SubwordCounts, SystemInfo
+from nmt.evaluation.report import SubwordCounts, SystemInfo
 from nmt.evaluation.statistics import TestSet
 
 Pairs = Iterable[tuple[str, str]]

@@ -21,8 +21,8 @@ from nmt.data.text.normalization import save_normalizers
 from nmt.data.text.reader import to_single_line
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positions
 from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.loading import load_engine
+from nmt.decoding.search.hypothesis import Hypothesis
 from nmt.errors import ConfigError, RunError
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.engines import MARIAN_POSITIONS, REQUIRED_PACKAGES, unsupported_settings

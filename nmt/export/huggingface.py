@@ -18,7 +18,7 @@ from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.config.sections.decode import DecodeConfig
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
-from nmt.decoding.hypothesis import Hypothesis, length_limit
+from nmt.decoding.search.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.transformer import FeedForward, TransformerModel

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nmt.data.corpus.word_alignment import GoldAlignment
 from nmt.data.text.reader import Links
-from nmt.decoding.trace import FloatArray
+from nmt.decoding.search.trace import FloatArray
 
 MIN_WEIGHT = 0.05
 """Smallest weight for which an otherwise unaligned source word is linked."""

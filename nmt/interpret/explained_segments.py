@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nmt.data.tokenizer.tokenizer import WORD
-from nmt.decoding.trace import FloatArray, ForcedTrace
+from nmt.decoding.search.trace import FloatArray, ForcedTrace
 from nmt.interpret.explanation import END, BeamSteps, Explanation, SentencePieces
 
 

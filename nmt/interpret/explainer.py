@@ -23,7 +23,7 @@ from nmt.decoding.lines.pair_splitting import (
 )
 from nmt.decoding.lines.splitting import LineSplitter, Segment, join_translations
 from nmt.decoding.loading import build_line_splitter, load_engine, require_tags
-from nmt.decoding.trace import BeamStep, ForcedTrace
+from nmt.decoding.search.trace import BeamStep, ForcedTrace
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, RunError
 from nmt.evaluation.attention_checks import WordAttention

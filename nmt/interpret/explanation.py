@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nmt.data.tokenizer.tokenizer import Encoding
-from nmt.decoding.trace import FloatArray, ForcedTrace
+from nmt.decoding.search.trace import FloatArray, ForcedTrace
 
 BeamSteps = list[list[tuple[list[str], float, bool]]]
 """For each step of a beam search, its candidates: (pieces, log-probability, is kept)."""

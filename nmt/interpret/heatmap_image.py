@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nmt.core import files
-from nmt.decoding.trace import FloatArray
+from nmt.decoding.search.trace import FloatArray
 from nmt.errors import DataError
 from nmt.interpret.terminal_heatmap import display_label
 

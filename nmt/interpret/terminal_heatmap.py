@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len, set_cell_size
 
-from nmt.decoding.trace import FloatArray
+from nmt.decoding.search.trace import FloatArray
 
 SHADES = ((0.8, "█"), (0.5, "▓"), (0.25, "▒"), (0.1, "░"))
 """Smallest weight of each shade; smaller weights are blank."""

@@ -25,17 +25,21 @@ from nmt.training.batch_stream import BatchStream, ScheduledBatch
 from nmt.training.checkpoints.checkpointer import Checkpointer
 from nmt.training.checkpoints.resume import describe_provenance
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.data_parallel import ParallelModel
-from nmt.training.ema import ExponentialMovingAverage
-from nmt.training.loss import Losses, ModelWithLoss
-from nmt.training.micro_batches import MicroBatcher, MicroBatchOutOfMemory, is_out_of_memory
 from nmt.training.monitoring.flops import count_flops
 from nmt.training.monitoring.loss_monitor import LossMonitor
 from nmt.training.monitoring.metrics import CompletedStep, StepMeter
 from nmt.training.monitoring.run_log import RunLog
-from nmt.training.optimizer import PLATEAU_PATIENCE, build_optimizer, learning_rate
+from nmt.training.optimization.data_parallel import ParallelModel
+from nmt.training.optimization.ema import ExponentialMovingAverage
+from nmt.training.optimization.loss import Losses, ModelWithLoss
+from nmt.training.optimization.micro_batches import (
+    MicroBatcher,
+    MicroBatchOutOfMemory,
+    is_out_of_memory,
+)
+from nmt.training.optimization.optimizer import PLATEAU_PATIENCE, build_optimizer, learning_rate
+from nmt.training.planning.stopping import StoppingCriteria
 from nmt.training.signals import Signals, StopTraining
-from nmt.training.stopping import StoppingCriteria
 
 LOG_SECONDS = 10.0
 """Time between two log records."""

@@ -23,8 +23,8 @@ from nmt.device.precision import Precision
 from nmt.errors import DataError
 from nmt.models.interface import evaluation_mode
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.loss import ModelWithLoss
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.loss import ModelWithLoss
 from nmt.training.signals import Signals
 
 NUM_SAMPLES = 3

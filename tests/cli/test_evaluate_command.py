@@ -16,7 +16,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from nmt.core.manifest import write_manifest
-from nmt.evaluation.reports.report import EvaluationReport
+from nmt.evaluation.report import EvaluationReport
 from tests.support.command_line import done, nmt, settings, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 

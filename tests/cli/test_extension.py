@@ -130,7 +130,7 @@ def test_new_attention_score_trains(package: ExtendedPackage, tiny: Tiny) -> Non
 
 
 def test_new_logits_processor_changes_translations(package: ExtendedPackage, tiny: Tiny) -> None:
-    module = "nmt/decoding/logits_processors.py"
+    module = "nmt/decoding/search/logits_processors.py"
     package.replace(module, "\ndef build_logits_processors(", PROCESSOR)
     settings = "    if settings.min_length:\n"
     rule = f'    processors.append(FavorToken(tgt.encode(["7"])[0][-1]))\n{settings}'

@@ -13,8 +13,8 @@ from nmt.core.text_encoding import reject_utf16_line
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_byte_range, read_lines, read_pairs
 from nmt.decoding.constraints.terminology import read_terminology
+from nmt.decoding.reranking import read_weights
 from nmt.errors import ConfigError, DataError
-from nmt.evaluation.reranking import read_weights
 
 TEXTS = {
     "ASCII": "The dog sleeps.\nA second line is here.\n",

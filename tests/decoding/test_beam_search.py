@@ -9,9 +9,9 @@ from itertools import product
 import pytest
 import torch
 
-from nmt.decoding.beam_state import Ranking
 from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.search.beam_state import Ranking
+from nmt.decoding.search.hypothesis import Hypothesis
 from nmt.errors import RunError
 from tests.support.models.reference_search import (
     BOS,
@@ -228,7 +228,7 @@ def test_search_equals_reference_search(
 def test_search_result_does_not_depend_on_the_batch(
     settings: dict[str, object], beam_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 3)
+    monkeypatch.setattr("nmt.decoding.search.hypothesis.EXTRA_LENGTH", 3)
     engine = make_engine(beam_size=beam_size, **settings)
     sources = random_sources(100, 8)
     shuffled = random.Random(1).sample(range(100), 100)

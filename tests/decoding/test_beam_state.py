@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nmt.decoding.beam_state import BeamState, Candidates, Ranking, StopRule
-from nmt.decoding.candidates import BLOCK_SIZE, top_candidates
+from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.search.candidates import BLOCK_SIZE, top_candidates
 
 EOS = 3
 VOCAB_SIZES = [5, BLOCK_SIZE, 10 * BLOCK_SIZE + 7, 40 * BLOCK_SIZE, 40 * BLOCK_SIZE + 1]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from nmt.config.sections.decode import DecodeConfig
-from nmt.decoding.candidates import random_numbers, sample_tokens, truncate_distribution
 from nmt.decoding.engines.torch_engine import TorchEngine
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.search.candidates import random_numbers, sample_tokens, truncate_distribution
+from nmt.decoding.search.hypothesis import Hypothesis
 from tests.support.models.reference_search import (
     EOS,
     FIRST_REAL,

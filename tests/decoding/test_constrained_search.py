@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from nmt.decoding.constraints.beam_allocation import PhraseConstraints, PhraseProgress
 from nmt.decoding.constraints.lexical_constraints import (
     LexicalConstraints,
     Phrase,
@@ -18,6 +17,7 @@ from nmt.decoding.constraints.lexical_constraints import (
     can_precede_word,
     is_word_character,
 )
+from nmt.decoding.search.beam_allocation import PhraseConstraints, PhraseProgress
 from nmt.errors import ConfigError
 from tests.support.models.reference_search import (
     BOS,
@@ -306,7 +306,7 @@ def test_coverage_penalty_equals_wu_et_al(settings: dict[str, object], beta: flo
 
 
 def test_length_limit_has_space_for_constraints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nmt.decoding.hypothesis.EXTRA_LENGTH", 0)
+    monkeypatch.setattr("nmt.decoding.search.hypothesis.EXTRA_LENGTH", 0)
     engine = make_engine(beam_size=2, max_length_ratio=0.1)
     phrases = (Phrase(((10, 11, 4),)), Phrase(((6,),)))
     [[best]] = engine.search([[5]], 1, {0: LexicalConstraints((4, 6, 8), phrases)})

@@ -14,7 +14,7 @@ from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.models.build import build_model
-from nmt.training.loss import ModelWithLoss
+from nmt.training.optimization.loss import ModelWithLoss
 from tests.support.models.reference_search import BOS, EOS, FIRST_REAL, PAD, FakeTokenizer
 
 DIGITS = range(FIRST_REAL, FIRST_REAL + 10)

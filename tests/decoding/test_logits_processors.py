@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nmt.decoding import beam_search
-from nmt.decoding.beam_search import BeamSearch
-from nmt.decoding.logits_processors import (
+from nmt.decoding.search import beam_search
+from nmt.decoding.search.beam_search import BeamSearch
+from nmt.decoding.search.logits_processors import (
     DecodingStep,
     LogitsProcessor,
     MinimumLength,

@@ -15,9 +15,9 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.constraints.placeholders import find_protected_spans, has_balanced_tags, protect
-from nmt.decoding.hypothesis import Hypothesis
 from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.statistics import TranslationStatistics
+from nmt.decoding.search.hypothesis import Hypothesis
 from nmt.decoding.translator import Translator, TranslatorFeatures
 
 TAGS = [

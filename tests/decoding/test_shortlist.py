@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
+from nmt.decoding.search.shortlist import Shortlist, ShortlistVocabulary
 from nmt.device.cpu import int8_kernel
 from nmt.errors import RunError
 from nmt.models.layers import OutputProjection

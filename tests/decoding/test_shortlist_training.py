@@ -9,10 +9,10 @@ import pytest
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints import shortlist_training
-from nmt.decoding.constraints.shortlist import Shortlist
-from nmt.decoding.constraints.shortlist_training import learn_shortlist, measure_coverage
-from nmt.decoding.trace import FloatArray
+from nmt.decoding import shortlist_training
+from nmt.decoding.search.shortlist import Shortlist
+from nmt.decoding.search.trace import FloatArray
+from nmt.decoding.shortlist_training import learn_shortlist, measure_coverage
 
 EOS = 3
 

@@ -16,11 +16,11 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding import translator as translator_module
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import BLANK_TRANSLATION, Hypothesis, Translation
 from nmt.decoding.lines import pair_splitting
-from nmt.decoding.lines.confidence import TokenScores
 from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.splitting import LineSplitter
+from nmt.decoding.lines.translation import Translation
+from nmt.decoding.search.hypothesis import Hypothesis, TokenScores
 from nmt.decoding.translator import Translator, TranslatorFeatures
 
 
@@ -114,7 +114,7 @@ def test_translate_keeps_line_order(tokenizers: Tokenizers) -> None:
 
 def test_nbest_blank_lines_do_not_reach_the_engine(tokenizers: Tokenizers) -> None:
     translator, engine = make_translator(tokenizers)
-    assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[BLANK_TRANSLATION]] * 5
+    assert translator.nbest(["", "  ", "\t", "\u00a0", "\u3000"], 3) == [[Translation("", 0.0)]] * 5
     assert engine.batches == []
     translator.translate(LINES)
     assert sorted(engine.sequences) == sorted(

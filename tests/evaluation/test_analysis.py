@@ -16,7 +16,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from nmt.core.run_dir import read_json
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
-from nmt.evaluation.reports.report import (
+from nmt.evaluation.report import (
     EvaluationReport,
     SystemInfo,
     new_report,
@@ -285,9 +285,7 @@ def test_report_written_and_read_is_equal(tmp_path: Path, faulty_systems: Analys
 
 def test_documented_report_schema_is_current() -> None:
     file = ROOT / "docs" / "report.schema.json"
-    command = (
-        'python -c "from nmt.evaluation.reports.report import *; print(report_schema(), end=str())"'
-    )
+    command = 'python -c "from nmt.evaluation.report import *; print(report_schema(), end=str())"'
     assert file.read_text() == report_schema(), f"regenerate it: {command} > docs/{file.name}"
     assert json.loads(file.read_text())["title"] == "EvaluationReport"
 

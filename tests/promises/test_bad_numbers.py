@@ -17,11 +17,11 @@ import torch
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
-from nmt.training.loss import Losses
-from nmt.training.micro_batches import describe_lines
 from nmt.training.monitoring import loss_monitor
 from nmt.training.monitoring.loss_monitor import MAX_SKIPPED_STEPS, SpikeDetector
 from nmt.training.monitoring.metrics import CompletedStep
+from nmt.training.optimization.loss import Losses
+from nmt.training.optimization.micro_batches import describe_lines
 from nmt.training.trainer import Trainer
 from tests.support.promises.bad_numbers import GRADIENT, poison
 from tests.support.promises.recording_trainers import Make, Noting, make, parts, validate

@@ -11,7 +11,7 @@ import torch
 
 from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
-from nmt.training.loss import Losses
+from nmt.training.optimization.loss import Losses
 from nmt.training.trainer import Trainer
 from tests.support.promises.recording_trainers import Make, make, parts, validate
 

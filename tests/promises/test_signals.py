@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.decoding.beam_search import BeamSearch
-from nmt.training.loss import Losses, ModelWithLoss
+from nmt.decoding.search.beam_search import BeamSearch
+from nmt.training.optimization.loss import Losses, ModelWithLoss
 from tests.support.command_line import Result, nmt, settings
 from tests.support.promises.recording_trainers import Make, make, parts, validate
 from tests.support.promises.small_run import NMT, environment

@@ -19,7 +19,7 @@ from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
-from nmt.training.optimizer import build_optimizer
+from nmt.training.optimization.optimizer import build_optimizer
 
 FROZEN = sorted((Path(__file__).parents[1] / "frozen").iterdir())
 

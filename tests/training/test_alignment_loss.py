@@ -13,9 +13,14 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.interface import Trace
-from nmt.training.loss import LOG_WEIGHT_OUTSIDE_WINDOW, Losses, ModelWithLoss, alignment_loss
 from nmt.training.monitoring.flops import FlopsPerToken
 from nmt.training.monitoring.metrics import StepMeter
+from nmt.training.optimization.loss import (
+    LOG_WEIGHT_OUTSIDE_WINDOW,
+    Losses,
+    ModelWithLoss,
+    alignment_loss,
+)
 from tests.support.training.tiny_trainer import update_of
 
 TGT_POSITIONS, SRC_POSITIONS = torch.tensor([0, 0, 3]), torch.tensor([0, 1, 2])

@@ -11,7 +11,7 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.device.precision import Precision
-from nmt.training.loss import ModelWithLoss
+from nmt.training.optimization.loss import ModelWithLoss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
 from nmt.training.validation import corpus_loss

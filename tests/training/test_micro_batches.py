@@ -12,8 +12,8 @@ import torch
 from nmt.data.batching.loader import MicroBatch
 from nmt.device.memory import available_memory
 from nmt.errors import RunError
-from nmt.training.loss import Losses
-from nmt.training.micro_batches import is_out_of_memory
+from nmt.training.optimization.loss import Losses
+from nmt.training.optimization.micro_batches import is_out_of_memory
 from nmt.training.planning import micro_batch_size
 from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.trainer import Trainer
@@ -189,7 +189,7 @@ def saved_bytes(trainer: Trainer) -> int:
     return total
 
 
-def test_activation_checkpointing_saves_memory_with_equal_gradients(
+def test_activation_checkpointing_saves_memory_same_gradients(
     make_trainer: MakeTrainer,
 ) -> None:
     settings: dict[str, Any] = {

@@ -21,8 +21,8 @@ from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.loss import Losses
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.loss import Losses
 from nmt.training.trainer import Trainer
 from tests.support.data.memory_chunks import corpus_from_pairs
 from tests.support.training.tiny_trainer import make_config, make_pairs

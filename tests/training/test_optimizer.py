@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nmt.training.optimizer import SCHEDULES, build_optimizer, learning_rate
+from nmt.training.optimization.optimizer import SCHEDULES, build_optimizer, learning_rate
 from tests.support.training.tiny_trainer import make_config
 
 W, T = 100, 1100

@@ -29,8 +29,8 @@ from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set
 from nmt.evaluation.attention_checks import WordAttention
 from nmt.evaluation.comet import parse_comet_command, score_with_command
 from nmt.evaluation.metrics import DEFAULT_METRICS, bleu_tokenizer, parse_metrics
+from nmt.evaluation.report import EvaluationReport, new_report, write_report
 from nmt.evaluation.reports.page import evaluation_page
-from nmt.evaluation.reports.report import EvaluationReport, new_report, write_report
 from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdown
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem, System, as_test_sets

@@ -9,8 +9,8 @@ from pathlib import Path
 from nmt.config.loader import load_config
 from nmt.core.outputs import check_outputs
 from nmt.core.ownership import require_inside
-from nmt.decoding.constraints.shortlist_training import build_shortlist
 from nmt.decoding.loading import choose_run
+from nmt.decoding.shortlist_training import build_shortlist
 
 logger = logging.getLogger(__name__)
 

@@ -21,23 +21,23 @@ from nmt.config.loader import load_config, resolve_run_dir
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.console import format_duration, print_result
-from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.process_group import connect_processes
 from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
 from nmt.core.rendering.tables import format_fields
 from nmt.core.run_dir import RunDir
+from nmt.core.torchrun import world_size
 from nmt.data.corpus.configured_text import EvalSet, load_test_sets
 from nmt.data.corpus.tokenizer_stage import refuse_export
 from nmt.data.text.normalization import migrate_normalise_setting
-from nmt.decoding.constraints.shortlist_training import build_shortlist
-from nmt.decoding.hypothesis import EXTRA_LENGTH
 from nmt.decoding.loading import load_translator, with_tags
+from nmt.decoding.search.hypothesis import EXTRA_LENGTH
+from nmt.decoding.shortlist_training import build_shortlist
 from nmt.device.cpu_cores import free_cores
 from nmt.device.selection import select_device
 from nmt.errors import EXIT_OK, DataError, RunError
 from nmt.evaluation.analysis import analyse_test_set, no_progress
-from nmt.evaluation.reports.report import new_report, write_report
+from nmt.evaluation.report import new_report, write_report
 from nmt.evaluation.reports.tables import all_warnings, summary_text
 from nmt.evaluation.systems import RunSystem, as_test_sets, translate_test_set
 from nmt.export.exporter import (

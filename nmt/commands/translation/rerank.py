@@ -19,9 +19,7 @@ from nmt.core.outputs import check_outputs
 from nmt.core.run_dir import open_model
 from nmt.data.text.reader import read_lines, split_into_chunks
 from nmt.decoding.loading import load_translator, require_tags
-from nmt.errors import ConfigError, DataError
-from nmt.evaluation.metrics import line_statistics, make_metrics
-from nmt.evaluation.reranking import (
+from nmt.decoding.reranking import (
     LENGTH,
     Array,
     Entry,
@@ -32,6 +30,8 @@ from nmt.evaluation.reranking import (
     tune_weights,
     write_weights,
 )
+from nmt.errors import ConfigError, DataError
+from nmt.evaluation.metrics import line_statistics, make_metrics
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from nmt.core import files
 from nmt.core.console import show_progress
 from nmt.core.outputs import check_outputs
 from nmt.data.text.reader import count_lines, read_pairs, split_into_chunks
-from nmt.decoding.hypothesis import PairScore
+from nmt.decoding.lines.translation import PairScore
 from nmt.decoding.loading import load_translator, open_models
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from nmt.commands.translation.translate_options import TranslateOptions as Trans
 from nmt.commands.translation.translation_job import TranslationJob
 from nmt.core import files
 from nmt.core.console import show_progress
-from nmt.core.distributed.environment import world_size
 from nmt.core.outputs import check_outputs
+from nmt.core.torchrun import world_size
 from nmt.data.text.reader import count_lines, open_text, read_raw_lines
 from nmt.decoding.constraints.terminology import read_terminology
 from nmt.decoding.loading import open_models

@@ -20,13 +20,13 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional as F
 
-from nmt.core.distributed.environment import world_size
 from nmt.core.distributed.heartbeat import (
     Heartbeat,
     connect_store,
     current_process,
     timeout_seconds,
 )
+from nmt.core.torchrun import world_size
 from nmt.errors import WorkerError
 
 T = TypeVar("T")

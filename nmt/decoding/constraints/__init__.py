@@ -1,1 +1,1 @@
-"""Constraints on translations: required phrases, terminology, placeholders, shortlists."""
+"""Constraints on translations, before tokens: required phrases, terminology, placeholders."""

@@ -12,8 +12,7 @@ from nmt.config.model_config import ModelConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import Hypothesis, TokenPair, length_limit
-from nmt.decoding.lines.confidence import TokenScores
+from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
 from nmt.errors import DataError, RunError
 
 SINUSOIDAL_POSITIONS = 4096

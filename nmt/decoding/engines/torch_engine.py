@@ -10,23 +10,26 @@ import torch
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_search import BeamSearch, record_candidates
-from nmt.decoding.beam_state import BeamState, Candidates, Ranking
-from nmt.decoding.candidates import CandidateSelector, build_candidate_selector
-from nmt.decoding.constraints.beam_allocation import BeamAllocation
 from nmt.decoding.constraints.lexical_constraints import (
     PHRASES_NEED_BEAM_SEARCH,
     LexicalConstraints,
     TokenBoundaries,
 )
-from nmt.decoding.constraints.shortlist import Shortlist, ShortlistVocabulary
-from nmt.decoding.forced_decoding import ForcedDecoder
-from nmt.decoding.hypothesis import Hypothesis, TokenPair, length_limit
-from nmt.decoding.lines.confidence import TokenScores
-from nmt.decoding.logits_processors import ForcedPrefix, LogitsProcessor, build_logits_processors
-from nmt.decoding.request_queue import Request, RequestQueue
-from nmt.decoding.trace import BeamStep
-from nmt.decoding.vocabulary import FullVocabulary, OutputVocabulary
+from nmt.decoding.search.beam_allocation import BeamAllocation
+from nmt.decoding.search.beam_search import BeamSearch, record_candidates
+from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking
+from nmt.decoding.search.candidates import CandidateSelector, build_candidate_selector
+from nmt.decoding.search.forced_decoding import ForcedDecoder
+from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
+from nmt.decoding.search.logits_processors import (
+    ForcedPrefix,
+    LogitsProcessor,
+    build_logits_processors,
+)
+from nmt.decoding.search.request_queue import Request, RequestQueue
+from nmt.decoding.search.shortlist import Shortlist, ShortlistVocabulary
+from nmt.decoding.search.trace import BeamStep
+from nmt.decoding.search.vocabulary import FullVocabulary, OutputVocabulary
 from nmt.device.threads import run_in_threads
 from nmt.errors import ConfigError
 from nmt.models.build import AnyModel

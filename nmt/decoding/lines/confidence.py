@@ -6,26 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nmt.decoding.lines.repetition import count_repeated_words
+from nmt.decoding.search.hypothesis import TokenScores
 
-FloatArray = NDArray[np.float32]
 MIN_REPEATED_WORDS = 3
 """Minimum number of repeated words in a translation that repeats itself."""
-
-
-@dataclass(frozen=True)
-class TokenScores:
-    """Token scores of a target under forced decoding.
-
-    T and S are the lengths of target and source, with eos.
-    """
-
-    log_probs: FloatArray
-    """T log-probabilities of the target tokens, in nats."""
-    attention_sums: FloatArray | None
-    """S sums of the attention to source tokens over target positions; None without attention."""
 
 
 @dataclass(frozen=True)

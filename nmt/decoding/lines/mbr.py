@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from nmt.decoding.hypothesis import Translation
+from nmt.decoding.lines.translation import Translation
 
 Utility = Literal["chrf", "bleu"]
 FloatArray = NDArray[np.float64]

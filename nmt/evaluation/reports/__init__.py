@@ -1,1 +1,1 @@
-"""Evaluation reports: the JSON report, tables for terminals and Markdown, and an HTML page."""
+"""Evaluation reports for people: tables for terminals and Markdown, and an HTML page."""

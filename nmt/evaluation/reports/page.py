@@ -12,7 +12,7 @@ import numpy as np
 from nmt.core.rendering.pages import render_page
 from nmt.evaluation.analysis import Analysis
 from nmt.evaluation.attention_checks import WordAttention
-from nmt.evaluation.reports.report import EvaluationReport
+from nmt.evaluation.report import EvaluationReport
 from nmt.evaluation.systems import System
 
 MAX_MORE_EXAMPLES = 200

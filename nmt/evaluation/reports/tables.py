@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nmt.core.console import replace_unprintable
 from nmt.core.rendering.tables import align_columns
 from nmt.evaluation.metrics import DECIMALS, DEFAULT_DECIMALS, METRIC_TITLES
-from nmt.evaluation.reports.report import EvaluationReport, TestSetReport
+from nmt.evaluation.report import EvaluationReport, TestSetReport
 
 MAX_LINE_NUMBERS = 8
 """Maximum number of line numbers that a table shows for a check."""

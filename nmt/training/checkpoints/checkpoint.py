@@ -31,8 +31,8 @@ from nmt.errors import RunError
 from nmt.models.build import AnyModel, load_weights, weights_of
 from nmt.training.checkpoints.safetensors_writer import send_shards, tensor_bytes, write_tensors
 from nmt.training.checkpoints.train_state import HIGHER_IS_BETTER, JSON_KEYS, TrainState
-from nmt.training.data_parallel import shard_like
-from nmt.training.ema import ExponentialMovingAverage
+from nmt.training.optimization.data_parallel import shard_like
+from nmt.training.optimization.ema import ExponentialMovingAverage
 
 STEP_KEY = JSON_KEYS["step"]
 """Key of the optimizer step in state.json."""

@@ -24,8 +24,8 @@ from nmt.training.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.ema import ExponentialMovingAverage
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.ema import ExponentialMovingAverage
 
 
 class Checkpointer:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nmt.core import files
 from nmt.core.run_dir import FORMAT_VERSION
-from nmt.training.data_parallel import full_tensor
+from nmt.training.optimization.data_parallel import full_tensor
 
 DTYPES = {
     torch.float64: "F64",

@@ -12,8 +12,8 @@ from torch import Tensor
 from nmt.device.precision import Precision
 from nmt.models.build import AnyModel
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.data_parallel import full_tensor
-from nmt.training.ema import ExponentialMovingAverage
+from nmt.training.optimization.data_parallel import full_tensor
+from nmt.training.optimization.ema import ExponentialMovingAverage
 
 TIME_KEY = "seconds"
 """Key of the training time in TrainState, which differs between equal runs."""

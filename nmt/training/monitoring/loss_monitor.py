@@ -19,11 +19,11 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.corpus.corpus import Corpus
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
-from nmt.training.data_parallel import full_tensor
-from nmt.training.loss import Losses
-from nmt.training.micro_batches import describe_lines
 from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.data_parallel import full_tensor
+from nmt.training.optimization.loss import Losses
+from nmt.training.optimization.micro_batches import describe_lines
 
 MAX_SKIPPED_STEPS = 20
 """Number of steps skipped in a row at which training ends.

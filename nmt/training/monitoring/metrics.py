@@ -14,8 +14,8 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.batching.loader import RankBatch
-from nmt.training.loss import Losses
 from nmt.training.monitoring.flops import FlopsPerToken
+from nmt.training.optimization.loss import Losses
 
 T = TypeVar("T")
 MIN_SHOWN_WAIT = 0.02

@@ -1,1 +1,1 @@
-"""Plan a run: recipes for its sizes, its cost, and the micro-batch size that fits into memory."""
+"""Plan a run: its recipe, its cost, the micro-batch size that fits into memory, and its end."""

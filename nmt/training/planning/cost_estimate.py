@@ -16,7 +16,7 @@ from nmt.data.batching.batches import Batch, largest_batches
 from nmt.device.memory import peak_memory
 from nmt.training.checkpoints.checkpointer import Checkpointer
 from nmt.training.checkpoints.train_state import TrainState
-from nmt.training.stopping import StoppingCriteria
+from nmt.training.planning.stopping import StoppingCriteria
 
 NUM_TIMED_BATCHES = 8
 """Number of batches that are timed, evenly spread over the batches sorted by size."""

@@ -14,8 +14,8 @@ from nmt.data.batching.epochs import EpochWindow
 from nmt.device.memory import available_memory, peak_memory
 from nmt.device.precision import Precision
 from nmt.errors import RunError
-from nmt.training.data_parallel import ParallelModel
-from nmt.training.micro_batches import MicroBatcher, is_out_of_memory
+from nmt.training.optimization.data_parallel import ParallelModel
+from nmt.training.optimization.micro_batches import MicroBatcher, is_out_of_memory
 
 DIVISORS = (16, 8, 4, 2, 1)
 """The sizes that are tried: the batch of a rank divided by these numbers, so each doubles."""

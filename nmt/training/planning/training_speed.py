@@ -13,8 +13,8 @@ from nmt.device.precision import Precision
 from nmt.device.selection import select_device
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
-from nmt.training.loss import ModelWithLoss
-from nmt.training.optimizer import build_optimizer
+from nmt.training.optimization.loss import ModelWithLoss
+from nmt.training.optimization.optimizer import build_optimizer
 
 MEASURED_SECONDS = 2.0
 """Duration of the measurement."""

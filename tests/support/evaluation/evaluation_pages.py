@@ -10,8 +10,8 @@ from typing import Any
 
 from nmt.evaluation.analysis import Analysis, SystemOutput, analyse_test_set, no_progress
 from nmt.evaluation.attention_checks import WordAttention
+from nmt.evaluation.report import EvaluationReport, SystemInfo, new_report
 from nmt.evaluation.reports.page import evaluation_page
-from nmt.evaluation.reports.report import EvaluationReport, SystemInfo, new_report
 from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import FileSystem, RunSystem
 from nmt.runs.learning_curves import read_curves

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nmt.data.tokenizer.tokenizer import Encoding
-from nmt.decoding.trace import ForcedTrace
+from nmt.decoding.search.trace import ForcedTrace
 from nmt.interpret.explanation import Explanation, SentencePieces
 
 

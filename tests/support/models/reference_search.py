@@ -14,8 +14,8 @@ from torch import Tensor
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_state import StopRule
 from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.search.beam_state import StopRule
 from nmt.models.build import AnyModel, build_model
 
 PAD, CONTROL, BOS, EOS = 0, 1, 2, 3

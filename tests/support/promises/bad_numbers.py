@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from nmt.data.batching.loader import MicroBatch
-from nmt.training.loss import Losses
+from nmt.training.optimization.loss import Losses
 from nmt.training.trainer import Trainer
 
 GRADIENT = "output.bias"

@@ -13,9 +13,9 @@ from nmt.data.batching.loader import RankBatch
 from nmt.device.precision import Precision
 from nmt.training import trainer as loop
 from nmt.training.checkpoints import checkpointer
-from nmt.training.loss import Losses
-from nmt.training.micro_batches import MicroBatcher, MicroBatchOutOfMemory
 from nmt.training.monitoring import loss_monitor
+from nmt.training.optimization.loss import Losses
+from nmt.training.optimization.micro_batches import MicroBatcher, MicroBatchOutOfMemory
 from nmt.training.signals import EXIT_CODES, Signals
 from nmt.training.trainer import Trainer
 

@@ -25,8 +25,8 @@ from torch import Tensor
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from nmt.decoding.beam_state import BeamState
-from nmt.decoding.request_queue import Request
+from nmt.decoding.search.beam_state import BeamState
+from nmt.decoding.search.request_queue import Request
 from nmt.errors import ConfigError, did_you_mean
 from nmt.models.interface import BatchedTensors
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.search.hypothesis import Hypothesis
 
 REFILL_FRACTION = 0.75
 """Waiting sentences join a batch if it is filled to at most this fraction of its capacity."""

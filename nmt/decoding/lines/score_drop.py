@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.hypothesis import Hypothesis
+from nmt.decoding.search.hypothesis import Hypothesis
 
 Search = Callable[
     [Sequence[Sequence[int]], int, Mapping[int, LexicalConstraints]], Sequence[Sequence[Hypothesis]]

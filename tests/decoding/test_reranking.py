@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
-from nmt.errors import DataError
-from nmt.evaluation.reranking import (
+from nmt.decoding.reranking import (
     Entry,
     bleu_from_statistics,
     feature_matrices,
@@ -24,6 +23,7 @@ from nmt.evaluation.reranking import (
     upper_envelope,
     write_weights,
 )
+from nmt.errors import DataError
 
 SCORES = st.lists(st.floats(-9, 0), min_size=1, max_size=6)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nmt.models.build import AnyModel
-from nmt.training.data_parallel import local_shard
+from nmt.training.optimization.data_parallel import local_shard
 
 
 def decay_at(step: int, decay: float) -> float:

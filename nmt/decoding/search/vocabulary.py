@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from nmt.decoding.request_queue import Request
+from nmt.decoding.search.request_queue import Request
 from nmt.models.build import AnyModel
 
 

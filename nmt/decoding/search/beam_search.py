@@ -35,13 +35,13 @@ import torch
 from torch import Tensor
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_state import BeamState, Candidates, Ranking, StopRule
-from nmt.decoding.candidates import CandidateSelector
-from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
-from nmt.decoding.logits_processors import DecodingStep, LogitsProcessor
-from nmt.decoding.request_queue import Request, RequestQueue, pad_sources
-from nmt.decoding.trace import NO_ATTENTION, BeamStep, Candidate
-from nmt.decoding.vocabulary import OutputVocabulary
+from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.search.candidates import CandidateSelector
+from nmt.decoding.search.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
+from nmt.decoding.search.logits_processors import DecodingStep, LogitsProcessor
+from nmt.decoding.search.request_queue import Request, RequestQueue, pad_sources
+from nmt.decoding.search.trace import NO_ATTENTION, BeamStep, Candidate
+from nmt.decoding.search.vocabulary import OutputVocabulary
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace

@@ -14,12 +14,16 @@ from torch import Tensor
 from nmt.config.sections.decode import DecodeConfig
 from nmt.data.batching.loader import pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.beam_state import Ranking
-from nmt.decoding.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis, TokenPair
-from nmt.decoding.lines.confidence import TokenScores
-from nmt.decoding.request_queue import pad_sources
-from nmt.decoding.trace import NO_ATTENTION, FloatArray, ForcedTrace
-from nmt.decoding.vocabulary import FullVocabulary
+from nmt.decoding.search.beam_state import Ranking
+from nmt.decoding.search.hypothesis import (
+    NON_FINITE_PROBABILITIES,
+    Hypothesis,
+    TokenPair,
+    TokenScores,
+)
+from nmt.decoding.search.request_queue import pad_sources
+from nmt.decoding.search.trace import NO_ATTENTION, FloatArray, ForcedTrace
+from nmt.decoding.search.vocabulary import FullVocabulary
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
 from nmt.models.interface import Trace, evaluation_mode

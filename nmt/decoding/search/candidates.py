@@ -1,7 +1,7 @@
 """Candidate selectors: they choose the continuations of the hypotheses at every decoding step.
 
 This module selects by the highest probability, by diverse groups, or by sampling.
-constraints/beam_allocation.py selects candidates that contain required phrases.
+beam_allocation.py selects candidates that contain required phrases.
 
 Shapes: see beam_search.py. Q searches, R hypotheses per search (1 at the first step, then K),
 C candidates per search, V vocabulary size, T maximum target length.
@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nmt.config.sections.decode import DecodeConfig
-from nmt.decoding.beam_state import Candidates
-from nmt.decoding.logits_processors import DecodingStep, SearchComponent
-from nmt.decoding.request_queue import Request
+from nmt.decoding.search.beam_state import Candidates
+from nmt.decoding.search.logits_processors import DecodingStep, SearchComponent
+from nmt.decoding.search.request_queue import Request
 from nmt.models.interface import BatchedTensors
 
 BLOCK_SIZE = 64

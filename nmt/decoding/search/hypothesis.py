@@ -1,15 +1,17 @@
-"""Hypotheses and translations, and the interface of an engine that makes them. Imports no torch."""
+"""Hypotheses and the scores of their tokens, and the interface of an engine. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
-from nmt.decoding.lines.confidence import Confidence, TokenScores
 
 EXTRA_LENGTH = 10
 """Tokens added to `decode.max_length_ratio` times the source length."""
@@ -17,6 +19,7 @@ NON_FINITE_PROBABILITIES = (
     "model: expected finite probabilities, got NaN: its weights hold NaN or inf"
 )
 
+FloatArray = NDArray[np.float32]
 TokenPair = tuple[Sequence[int], Sequence[int]]
 """Source and target token ids, both without eos."""
 
@@ -34,51 +37,16 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class PairScore:
-    """Score of a given translation."""
+class TokenScores:
+    """Token scores of a target under forced decoding.
 
-    score: float
-    """Mean of the scores of its segments, weighted by their numbers of tokens."""
-    log_prob: float
-    """Sum of the log-probabilities of all tokens and of the eos of each segment, in nats."""
-    tokens: int
-    """Number of tokens, including the eos of each segment."""
+    T and S are the lengths of target and source, with eos.
+    """
 
-    @classmethod
-    def from_segments(cls, segments: Sequence[Hypothesis]) -> PairScore:
-        """Combine the forced hypotheses of the segments of a pair."""
-        sizes = [len(segment.tokens) + 1 for segment in segments]
-        weighted_scores = [
-            size * segment.score for size, segment in zip(sizes, segments, strict=True)
-        ]
-        log_prob = sum(segment.log_prob for segment in segments)
-        return cls(sum(weighted_scores) / sum(sizes), log_prob, sum(sizes))
-
-
-@dataclass(frozen=True)
-class DecodedSegment:
-    """Tokens of a segment of a line and of its translation."""
-
-    source: list[int]
-    """Source token ids without eos."""
-    hypothesis: Hypothesis
-    max_length: int
-    """Maximum length of the translation in tokens, eos included."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A hypothesis as text."""
-
-    text: str
-    score: float
-    """Score for ranking; for a line of several segments, their mean weighted by tokens."""
-    segments: tuple[DecodedSegment, ...] = field(default=(), compare=False)
-    confidence: Confidence | None = field(default=None, compare=False)
-
-
-BLANK_TRANSLATION = Translation("", 0.0)
-"""The translation of a blank line."""
+    log_probs: FloatArray
+    """T log-probabilities of the target tokens, in nats."""
+    attention_sums: FloatArray | None
+    """S sums of the attention to source tokens over target positions; None without attention."""
 
 
 class Engine(Protocol):

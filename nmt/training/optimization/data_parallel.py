@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
-from nmt.training.loss import Losses, ModelWithLoss
+from nmt.training.optimization.loss import Losses, ModelWithLoss
 
 
 class ParallelModel:

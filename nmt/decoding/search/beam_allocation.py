@@ -19,11 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nmt.decoding.beam_state import Candidates
-from nmt.decoding.candidates import CandidateSelector, top_candidates
 from nmt.decoding.constraints.lexical_constraints import Phrase, TokenBoundaries
-from nmt.decoding.logits_processors import DecodingStep
-from nmt.decoding.request_queue import Request
+from nmt.decoding.search.beam_state import Candidates
+from nmt.decoding.search.candidates import CandidateSelector, top_candidates
+from nmt.decoding.search.logits_processors import DecodingStep
+from nmt.decoding.search.request_queue import Request
 
 
 class PartialMatch(NamedTuple):

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.request_queue import Request
-from nmt.decoding.vocabulary import OutputVocabulary
+from nmt.decoding.search.request_queue import Request
+from nmt.decoding.search.vocabulary import OutputVocabulary
 from nmt.errors import RunError
 from nmt.models.layers import OutputProjection
 

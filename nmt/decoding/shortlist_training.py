@@ -16,10 +16,10 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.text.reader import split_into_chunks
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.constraints.shortlist import Shortlist, TokenIds
-from nmt.decoding.forced_decoding import ForcedDecoder
 from nmt.decoding.lines.pair_splitting import batch_by_size
 from nmt.decoding.loading import load_engine
+from nmt.decoding.search.forced_decoding import ForcedDecoder
+from nmt.decoding.search.shortlist import Shortlist, TokenIds
 from nmt.errors import RunError
 
 DEFAULT_TARGETS = 100

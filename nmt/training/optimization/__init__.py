@@ -1,0 +1,1 @@
+"""One optimizer step: the loss, micro-batches, gradients of all ranks, the optimizer, the EMA."""
