@@ -43,12 +43,23 @@ def init(
         float | None,
         typer.Option(min=0.01, metavar="N", help="Plan a training that ends after N hours."),
     ] = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Write a config that fine-tunes this run."),
+    ] = None,
 ) -> None:
     """Write a commented config for two parallel text files."""
     from nmt.commands.training import init as command
 
     options = command.InitOptions(
-        src=src, tgt=tgt, valid=valid, test=test, arch=arch, hours=hours, output=output
+        src=src,
+        tgt=tgt,
+        valid=valid,
+        test=test,
+        arch=arch,
+        hours=hours,
+        parent=parent,
+        output=output,
     )
     command.run(options)
 
@@ -58,6 +69,10 @@ def train(
     config: ConfigFile,
     run: RunFolder = None,
     set_: Overrides = None,
+    parent: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Fine-tune this run or checkpoint."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder, or start one.")
     ] = False,
@@ -83,6 +98,7 @@ def train(
         config=config,
         run=run,
         overrides=set_ or [],
+        parent=parent,
         resume=resume,
         overwrite=overwrite,
         accept_changes=accept_changes,

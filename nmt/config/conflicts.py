@@ -10,6 +10,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.base import ConflictCollector
 from nmt.config.sections.data import DataConfig, FilePair, TextSet, text_set_tags, text_set_weight
 from nmt.config.sections.tokenizer import RESERVED_PIECES, VocabSizes
+from nmt.config.text_sets import validation_set_names
 from nmt.errors import did_you_mean
 
 TABLE_FILE_ENDING = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
@@ -26,6 +27,7 @@ def check_conflicts(config: Config) -> ConflictCollector:
     _check_tokenizer(config, collector)
     _check_alignments(config, collector)
     _check_optimization(config, collector)
+    _check_stop_set(config, collector)
     _check_batches(config, collector)
     return collector
 
@@ -247,6 +249,20 @@ def _check_optimization(config: Config, collector: ConflictCollector) -> None:
         "train.max_updates",
         "expected at least one of max_updates, max_epochs, max_hours and patience, got none "
         "(training would not end)",
+    )
+
+
+def _check_stop_set(config: Config, collector: ConflictCollector) -> None:
+    """Check that `train.stop_set` is one of several validation sets."""
+    stop_set = config.train.stop_set
+    if stop_set is None:
+        return
+    names = validation_set_names(config.data)
+    expected = f"one of {', '.join(names)}" if names else "null with a single validation set"
+    collector.error_if(
+        stop_set not in names,
+        "train.stop_set",
+        f"expected {expected}, got {stop_set}{did_you_mean(stop_set, names)}",
     )
 
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from nmt.config import synonyms
 from nmt.config.expected_values import Expectation
 from nmt.config.schema import Config
+from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import UNION_TAGS, TextSet, TrainSet
 from nmt.config.yaml_reader import KeyPath, Problem, dotted_key
 from nmt.errors import did_you_mean, show_value
@@ -111,11 +112,11 @@ def _unknown_key_message(path: KeyPath, data: Any) -> str:
     sections = _section_classes(path[:-1])
     if path[0] == "model":
         arch = data["model"].get("arch", "rnn")
-        archs = [name for name, section in sections.items() if key in section.model_fields]
+        archs = [name for name, section in sections.items() if key in setting_names(section)]
         if archs:
             return f"unknown key with arch {arch}, only with {', '.join(archs)}"
         sections = {arch: sections[arch]}
-    keys = [name for section in sections.values() for name in section.model_fields]
+    keys = [name for section in sections.values() for name in setting_names(section)]
     suggestion = synonyms.find_key(dotted_key(path)) or " or ".join(_keys_named(key))
     if suggestion:
         return f"unknown key (use {suggestion})"
@@ -146,5 +147,5 @@ def _keys_named(name: str) -> list[str]:
     return [
         f"{section}.{name}"
         for section in Config.model_fields
-        if any(name in class_.model_fields for class_ in _section_classes((section,)).values())
+        if any(name in setting_names(class_) for class_ in _section_classes((section,)).values())
     ]

@@ -11,6 +11,7 @@ Schema = dict[str, Any]
 PATTERNS = {
     r"^[^/]+$": "text without a /",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _",
+    r"^[A-Za-z0-9_-]+=[A-Za-z0-9_-]+$": "a tag such as tgt_lang=fr",
     r"^[a-z]+(\+[a-z]+)*$": "names of scripts joined by +, such as cjk+hiragana",
 }
 """Descriptions of the regular expressions in the schema."""

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from nmt.config.conflicts import check_conflicts
 from nmt.config.error_messages import schema_problems
 from nmt.config.overrides import Override, override_label
+from nmt.config.parent import inherit_settings, missing_tags
 from nmt.config.renamed_keys import RENAMED_KEYS, current_path, rename_keys
 from nmt.config.schema import Config
 from nmt.config.sections.base import Section
@@ -30,10 +31,16 @@ from nmt.config.yaml_reader import (
     parse_value,
     parse_yaml,
 )
-from nmt.core.run_dir import DEFAULT_MARK, GIVEN_MARK, RunDir, is_resolved_config
+from nmt.core.run_dir import (
+    DEFAULT_MARK,
+    GIVEN_MARK,
+    RunDir,
+    is_resolved_config,
+    open_model,
+)
 from nmt.core.text_encoding import reject_utf16_text
 from nmt.core.torchrun import rank
-from nmt.errors import ConfigError, DataError, did_you_mean, show_value
+from nmt.errors import ConfigError, DataError, RunError, did_you_mean, show_value
 
 S = TypeVar("S", bound=Section)
 logger = logging.getLogger(__name__)
@@ -44,6 +51,7 @@ PATH_KEYS = (
     "data.test",
     "data.alignments",
     "tokenizer.model",
+    "train.from",
 )
 """Keys whose values are paths. A relative path belongs to the folder of the config file; on the
 command line, to the working directory."""
@@ -114,6 +122,13 @@ def load_config(
         problems += _apply_override(override, data, origins)
     _fill_empty_sections(data)
     default_keys = _keys_marked_default(text, origins)
+    given_keys = set(_nested_keys(data)) - default_keys
+    parent, parent_problems = _load_parent(data, is_resolved_config(file), origins)
+    problems += parent_problems
+    if parent is not None:
+        inherited_keys, differences = inherit_settings(data, parent)
+        given_keys |= inherited_keys
+        problems += differences
     for dotted in DERIVED_KEYS & default_keys:
         section, key = dotted.split(".")
         if isinstance(data.get(section), dict):  # an override may have replaced the section
@@ -125,7 +140,9 @@ def load_config(
         problems += schema_problems(error, data, skipped={path for path, _ in problems})
     conflicts: list[Problem] = []
     if config is not None:
-        config = config.with_defaults(frozenset(_nested_keys(data)) - default_keys)
+        config = config.with_defaults(frozenset(given_keys))
+        if parent is not None:
+            problems += missing_tags(config, parent)
         conflicts = [
             (tuple(conflict.key.split(".")), conflict.message)
             for conflict in check_conflicts(config).conflicts
@@ -139,6 +156,26 @@ def load_config(
     if problems or conflicts or missing or config is None:
         raise _config_error(problems, origins, conflicts, missing)
     return config
+
+
+def _load_parent(
+    data: dict[str, Any], resolved: bool, origins: _Origins
+) -> tuple[Config | None, list[Problem]]:
+    """Return the config of the run that `train.from` names; None if there is nothing to inherit.
+
+    A resolved config has all settings of its parent already, so the parent may be gone.
+    """
+    path = ("train", "from")
+    train = data.get("train")
+    value = train.get("from") if isinstance(train, dict) else None
+    if not isinstance(value, str) or (resolved and path not in origins.overrides):
+        return None, []
+    try:
+        return load_config(open_model(Path(value)).config), []
+    except ConfigError as error:
+        return None, [(path, f"expected a valid run, got {error.problems[0]}")]
+    except RunError as error:
+        return None, [(path, f"expected a run folder or a checkpoint, got {error}")]
 
 
 def _read_config_text(file: Path) -> str:

@@ -75,12 +75,12 @@ def _matching_files(pattern: Path, extensions: Sequence[str] = ("",)) -> list[Pa
     return sorted(files.values()) or [pattern]
 
 
-def text_set_names(text_sets: Sequence[AnyTextSet]) -> list[str]:
+def text_set_names(text_sets: Sequence[AnyTextSet], key: str = "data.test") -> list[str]:
     """Return a short, unique name for each text set.
 
     A name is the last part of the prefix or of the file stem, followed by the tags. If names
     coincide, all names include as many parent folders as necessary.
-    Raises ConfigError if two sets are equal.
+    Raises ConfigError if two sets of the setting `key` are equal.
     """
     stems = [_stem(text_set) for text_set in text_sets]
     tags = [
@@ -91,9 +91,13 @@ def text_set_names(text_sets: Sequence[AnyTextSet]) -> list[str]:
         names = ["/".join(stem.parts[-depth:]) + tag for stem, tag in zip_longest(stems, tags)]
         if len(set(names)) == len(names):
             return names
-    raise ConfigError(
-        [f"data.test: expected test sets with different names, got {show_value(names)}"]
-    )
+    raise ConfigError([f"{key}: expected text sets with different names, got {show_value(names)}"])
+
+
+def validation_set_names(data: DataConfig) -> list[str]:
+    """Return the names of several validation sets; empty if there is one, or none is given."""
+    text_sets = data.valid_sets()
+    return text_set_names(text_sets, "data.valid") if len(text_sets) > 1 else []
 
 
 def _stem(text_set: AnyTextSet) -> Path:

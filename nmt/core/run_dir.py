@@ -53,6 +53,8 @@ class RunDir:
         """Locked by the training process; a killed process leaves the file, unlocked."""
         self.model_card = path / "README.md"
         self.shortlist = path / "shortlist.safetensors"
+        self.parent = path / "parent.json"
+        """Exists only if the run is fine-tuned from another one."""
         self.export = path / "export.json"
         """Exists only in the folder of an export."""
         self.average = path / "average.json"

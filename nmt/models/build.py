@@ -5,7 +5,7 @@ A new architecture is one entry in ARCHITECTURES.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.errors import RunError
+from nmt.errors import ConfigError, RunError
 from nmt.models.interface import Model
 from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel
@@ -40,6 +40,19 @@ def build_model(
     """
     model: AnyModel = ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
     return model
+
+
+def freeze(model: AnyModel, components: Sequence[str]) -> None:
+    """Exclude the weights of these components from training.
+
+    Raises ConfigError if the model has no such component.
+    """
+    modules = model.components()
+    for component in components:
+        if not modules.get(component):
+            raise ConfigError([f"train.freeze: expected a part of the model, got {component}"])
+        for module in modules[component]:
+            module.requires_grad_(False)
 
 
 def weights_of(model: AnyModel) -> dict[str, torch.Tensor]:

@@ -195,6 +195,14 @@ class Model(nn.Module, ABC, Generic[M, S]):
         """Return the modules that process one vector per sentence; the FLOP count ignores them."""
         return []
 
+    def components(self) -> dict[str, list[nn.Module]]:
+        """Return the modules of encoder, decoder, embeddings and attention, for `train.freeze`.
+
+        Components may overlap: the decoder contains the attention over the source, and tied
+        embeddings are also the output projection.
+        """
+        return {}
+
     @abstractmethod
     def encode(self, src: Tensor, src_len: Tensor) -> M:
         """Encode B x S token ids of lengths `src_len` (B, on the CPU)."""

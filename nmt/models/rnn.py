@@ -382,12 +382,20 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if is_tied else None)
 
     def source_modules(self) -> list[nn.Module]:
-        if self.decoder.attention_type == "none":
-            return [self.encoder]
-        return [self.encoder, *self.decoder.attention.source_modules()]
+        has_attention = self.decoder.attention_type != "none"
+        return [self.encoder, *(self.decoder.attention.source_modules() if has_attention else ())]
 
     def sentence_modules(self) -> list[nn.Module]:
         return [self.bridge]
+
+    def components(self) -> dict[str, list[nn.Module]]:
+        attention = [self.decoder.attention] if self.decoder.attention_type != "none" else []
+        return {
+            "encoder": [self.encoder.layers],
+            "decoder": [self.bridge, self.decoder.layers, self.decoder.readout, *attention],
+            "embeddings": [self.encoder.embedding, self.decoder.embedding],
+            "attention": [*attention],
+        }
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         states, final_states = self.encoder(src, src_len)

@@ -281,6 +281,14 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         cross = [layer.cross for layer in self.decoder_layers()]
         return [*self.encoder, *(part for module in cross for part in (module.key, module.value))]
 
+    def components(self) -> dict[str, list[nn.Module]]:
+        return {
+            "encoder": [self.encoder, self.encoder_norm],
+            "decoder": [self.decoder, self.decoder_norm],
+            "embeddings": [self.src, self.tgt],
+            "attention": [layer.cross for layer in self.decoder_layers()],
+        }
+
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
         mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
         position = torch.arange(src.size(1), device=src.device)

@@ -124,6 +124,7 @@ def _list_results(summary: RunSummary) -> dict[str, str]:
     best = format_score(summary.metric, summary.best)
     return {
         "state": f"{summary.state}, {summary.update:,} updates, {format_duration(summary.seconds)}",
+        "fine-tuned from": summary.parent or UNKNOWN,
         "best": best if summary.best is None else f"{best} at {summary.best_update:,}",
         "test BLEU": format_bleu_scores(summary) or UNKNOWN,
         "parameters": format_integer(summary.parameters),

@@ -145,6 +145,8 @@ def _details(summary: RunSummary) -> list[str]:
     if summary.src:
         pairs = "" if summary.pairs is None else f", {summary.pairs:,} pairs"
         details.append(f"{summary.src}-{summary.tgt}{pairs}")
+    if summary.parent:
+        details.append(f"fine-tuned from {summary.parent}")
     if summary.share_done is not None and summary.state != "finished":
         details.append(f"{summary.share_done:.0%} done")
     if summary.seconds_left is not None:

@@ -23,6 +23,7 @@ from nmt.runs.input_files import TRAIN, VALID, InputFile, read_corpus_metas, rea
 from nmt.runs.listing import format_decimal, format_integer, format_score
 from nmt.runs.reported_scores import ReportedScores
 from nmt.runs.summary import RunSummary, summarize_run
+from nmt.training.checkpoints.ancestry import load_ancestry
 
 Rows = Sequence[tuple[str, ...]]
 FOOTER = (
@@ -169,7 +170,10 @@ def _training_data(
 def _training_rows(run: RunDir, config: Config, summary: RunSummary, hardware: str) -> Rows:
     reason = read_json(run.finished)["reason"]
     epochs = "" if summary.epoch is None else f" ({summary.epoch:.1f} epochs)"
+    ancestry = load_ancestry(run)
+    parents = ", from ".join(ancestor.describe() for ancestor in ancestry)
     return [
+        *([("fine-tuned from", parents)] if ancestry else []),
         ("updates", f"{summary.update:,}{epochs}; {reason}"),
         ("time", f"{format_duration(summary.seconds)}, validation included"),
         ("speed", f"{format_integer(summary.tokens_per_second)} target tokens/s (median)"),

@@ -23,6 +23,7 @@ from nmt.errors import ConfigError, NMTError, RunError
 from nmt.runs.input_files import TRAIN, read_corpus_metas
 from nmt.runs.learning_curves import LearningCurves, finite_or_none, read_curves
 from nmt.runs.reported_scores import ReportedScores, read_report
+from nmt.training.checkpoints.ancestry import Ancestor, load_ancestry
 from nmt.training.checkpoints.run_lock import lock_holder
 
 T = TypeVar("T")
@@ -62,6 +63,8 @@ class RunSummary:
     tgt: str = ""
     pairs: int | None = None
     """Number of training pairs."""
+    parent: str = ""
+    """Checkpoint that the run was fine-tuned from."""
     metric: str = ""
     """Metric by which the best checkpoint is chosen."""
     best: float | None = None
@@ -143,6 +146,8 @@ def _summarize(run: RunDir, name: str) -> RunSummary:
     config = run_files.config
     pairs = collector.read(lambda: _count_pairs(run), None)
     report = collector.read(lambda: read_report(run), ReportedScores())
+    no_ancestry: list[Ancestor] = []
+    ancestry = collector.read(lambda: load_ancestry(run), no_ancestry)
     parameters = collector.read(lambda: count_parameters(run.selected_checkpoint()), None)
     if run_files.finished and parameters is None:
         collector.problems.append(f"{run.path}: holds no checkpoint that could be loaded")
@@ -171,6 +176,7 @@ def _summarize(run: RunDir, name: str) -> RunSummary:
         src="" if config is None else config.data.src,
         tgt="" if config is None else config.data.tgt,
         pairs=pairs,
+        parent=ancestry[0].describe() if ancestry else "",
         metric="" if config is None else config.train.stop_metric,
         best=finite_or_none(run_files.state.get("best_score")),
         best_update=int(best_update) if best_update else None,

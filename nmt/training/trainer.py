@@ -297,7 +297,7 @@ class Trainer:
         except StopTraining:
             return
         self._must_validate = False
-        state.add_score(metrics[metric], metric, self.validation_digest)
+        state.add_score(metrics[self.settings.stop_score], metric, self.validation_digest)
         waited = state.validations_since_best
         if self.settings.schedule == "plateau" and waited and waited % PLATEAU_PATIENCE == 0:
             state.lr_reductions += 1

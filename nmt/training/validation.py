@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,9 +48,16 @@ class ValidationText:
     """
 
     def __init__(
-        self, corpus: Corpus, tokenizers: Tokenizers, max_length: int, batch_tokens: int
+        self,
+        corpus: Corpus,
+        tokenizers: Tokenizers,
+        max_length: int,
+        batch_tokens: int,
+        names: Sequence[str] = (),
     ) -> None:
         """Build batches of at most `batch_tokens` target tokens, padding and eos included.
+
+        `names` are those of the text sets, if each is to have its own scores.
 
         Raises DataError if every pair is too long.
         """
@@ -74,15 +82,27 @@ class ValidationText:
         sizes = [int(set_fits.sum()) for set_fits in fits_of_set]
         self.sets = list(zip(corpus.tags, sizes, strict=True))
         """Tags and number of pairs of each text set, in the order of the pairs."""
+        self.names = list(names)
+        """Names of the text sets; empty if only the score of all pairs is wanted."""
         self.mean_tgt_length = float(tgt_lengths[self.rows].mean()) + 1
         """Mean number of target tokens per pair, including end of sentence."""
+        self.batches: list[list[MicroBatch]] = []
+        """Batches of each named set; of all pairs together without names."""
+        for name, size in zip(self.names, sizes, strict=False):
+            if not size:
+                raise DataError(
+                    f"data.valid: {name}: expected a pair of at most {max_length} tokens on each "
+                    "side (data.max_length), got none"
+                )
         with_eos = 1
-        plan = plan_eval_batches(
-            src_lengths[self.rows] + with_eos, tgt_lengths[self.rows] + with_eos, batch_tokens
-        )
-        # The rows of the plan index self.rows; those of a micro-batch index the corpus.
-        batches = (replace(batch, rows=self.rows[batch.rows]) for batch in plan)
-        self.batches = [build_micro_batch(corpus, batch, tokenizers) for batch in batches]
+        groups = np.split(self.rows, np.cumsum(sizes)[:-1]) if self.names else [self.rows]
+        for rows in groups:
+            plan = plan_eval_batches(
+                src_lengths[rows] + with_eos, tgt_lengths[rows] + with_eos, batch_tokens
+            )
+            # The rows of the plan index `rows`; those of a micro-batch index the corpus.
+            batches = (replace(batch, rows=rows[batch.rows]) for batch in plan)
+            self.batches.append([build_micro_batch(corpus, batch, tokenizers) for batch in batches])
 
 
 class Validator:
@@ -130,23 +150,47 @@ class Validator:
         All ranks must call this together. Raises StopTraining if a rank receives a signal.
         """
         start = time.perf_counter()
-        loss = self.compute_loss()
+        losses = self.compute_losses()
         hypotheses = self.translate(self.open_translator())
-        bleu = self.compute_bleu(hypotheses, self.text.references)
+        loss, bleu = mean_loss(losses), self.compute_bleu(hypotheses, self.text.references)
         if self.ranks.is_main:
             self._write_translations(hypotheses, state.step)
-        perplexity = math.exp(min(loss, 100.0))
+        metrics = {"loss": loss, "perplexity": perplexity(loss), "bleu": bleu}
+        metrics |= self._metrics_by_set(losses, hypotheses)
+        by_set = [
+            f"\n  {name}: loss {metrics[f'loss/{name}']:.3f}  BLEU {metrics[f'bleu/{name}']:.2f}"
+            for name in self.text.names
+        ]
         self.log.info(
             f"validation: epoch {state.epoch}  update {state.step}  loss {loss:.3f}  "
-            f"perplexity {perplexity:.2f}  BLEU {bleu:.2f}  "
-            f"({format_duration(time.perf_counter() - start)})\n"
+            f"perplexity {metrics['perplexity']:.2f}  BLEU {bleu:.2f}  "
+            f"({format_duration(time.perf_counter() - start)}){''.join(by_set)}\n"
             + format_samples(self.text.src, self.text.references, hypotheses)
         )
-        return {"loss": loss, "perplexity": perplexity, "bleu": bleu}
+        return metrics
 
-    def compute_loss(self) -> float:
-        """Return the cross entropy per token of the validation text."""
-        return corpus_loss(self.module, self.text.batches, self.precision, self.signals)
+    def compute_losses(self) -> list[SummedLoss]:
+        """Return the cross entropy of each named set, or of all pairs without names."""
+        return [
+            sum_loss(self.module, batches, self.precision, self.signals)
+            for batches in self.text.batches
+        ]
+
+    def _metrics_by_set(
+        self, losses: Sequence[SummedLoss], hypotheses: Sequence[str]
+    ) -> dict[str, float]:
+        """Return "METRIC/NAME" for each named set."""
+        metrics: dict[str, float] = {}
+        begin = 0
+        for index, name in enumerate(self.text.names):
+            end = begin + self.text.sets[index][1]
+            loss = mean_loss([losses[index]])
+            bleu = self.compute_bleu(hypotheses[begin:end], self.text.references[begin:end])
+            metrics[f"loss/{name}"] = loss
+            metrics[f"perplexity/{name}"] = perplexity(loss)
+            metrics[f"bleu/{name}"] = bleu
+            begin = end
+        return metrics
 
     def translate(self, translate: Translate) -> list[str]:
         """Return the translations of the validation text; each rank translates a share."""
@@ -165,7 +209,7 @@ class Validator:
         `decoding_steps` steps; its time is scaled to the mean length of the references.
         """
         start = time.perf_counter()
-        self.compute_loss()
+        self.compute_losses()
         loss_end = time.perf_counter()
         self.translate(translate)
         decoding_seconds = time.perf_counter() - loss_end
@@ -179,10 +223,27 @@ class Validator:
         files.write_text(self.run.validation_output(step), "".join(f"{line}\n" for line in lines))
 
 
-def corpus_loss(
+class SummedLoss(NamedTuple):
+    """Cross entropy in nats, summed over target tokens."""
+
+    total: float
+    tokens: int
+
+
+def mean_loss(losses: Sequence[SummedLoss]) -> float:
+    """Return the mean cross entropy per token of several sets."""
+    return sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)
+
+
+def perplexity(loss: float) -> float:
+    """Return the exponential of a cross entropy, limited to e^100."""
+    return math.exp(min(loss, 100.0))
+
+
+def sum_loss(
     module: ModelWithLoss, batches: Sequence[MicroBatch], precision: Precision, signals: Signals
-) -> float:
-    """Return the mean cross entropy per token, in nats, without label smoothing and dropout.
+) -> SummedLoss:
+    """Return the cross entropy of the target tokens, without label smoothing and dropout.
 
     Each rank computes a share of the batches; all ranks must call this together. Raises
     StopTraining if a rank receives a signal.
@@ -198,7 +259,7 @@ def corpus_loss(
 
     with evaluation_mode(module):
         total = signals.ranks.all_reduce_sum(signals.run_on_all_ranks(sum_own_losses))
-    return float(total) / sum(batch.tgt_tokens for batch in batches)
+    return SummedLoss(float(total), sum(batch.tgt_tokens for batch in batches))
 
 
 def format_samples(src: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from nmt.config.expected_values import PATTERNS, Expectation
 from nmt.config.loader import config_json_schema, load_config
 from nmt.config.model_config import RNNConfig
 from nmt.config.schema import Config
+from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import AugmentConfig, CleanConfig, TextSet, TrainSet
 from nmt.errors import MAX_VALUE_LENGTH, ConfigError, show_value
 
@@ -48,7 +49,7 @@ def settings() -> Iterator[tuple[str, ...]]:
         kinds = [*get_args(field.annotation), field.annotation]
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from ((name, key) for key in kind.model_fields)
+                yield from ((name, key) for key in setting_names(kind))
     yield from (("data", "clean", key) for key in CleanConfig.model_fields)
     yield from (("data", "augment", key) for key in AugmentConfig.model_fields)
     yield from (("data", "train", key) for key in TrainSet.model_fields)

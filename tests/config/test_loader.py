@@ -20,6 +20,7 @@ from nmt.config.loader import (
 )
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.schema import Config
+from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import FilePair, TrainSet
 from nmt.errors import ConfigError, did_you_mean
 
@@ -873,7 +874,9 @@ def setting_schemas() -> dict[tuple[str, str, str], dict[str, Any]]:
     matches = {("", "run", "Config"): schema["properties"]["run"]}
     for section, kind in sections():
         properties = schema["$defs"][kind.__name__]["properties"]
-        matches |= {(section, name, kind.__name__): properties[name] for name in kind.model_fields}
+        matches |= {
+            (section, name, kind.__name__): properties[name] for name in setting_names(kind)
+        }
     return matches
 
 
@@ -906,10 +909,13 @@ def test_config_all_path_settings_are_relative_to_file(file: Path) -> None:
     path_settings = {
         location[:2] for location, schema in settings.items() if '"path"' in json.dumps(schema)
     }
-    assert path_settings == {("", "run"), ("tokenizer", "model")} | {
+    assert path_settings == {("", "run"), ("tokenizer", "model"), ("train", "from")} | {
         ("data", key) for key in text["data"]
     }
     dumped = load(file, json.dumps(text)).model_dump()
+    (file.parent / "x").mkdir()
+    (file.parent / "x" / "config.yaml").write_text(format_config(load(file, DATA)))
+    dumped["train"] = load(file, DATA + "train: {from: x}").model_dump()["train"]
     for section, name in path_settings:
         value = (dumped[section] if section else dumped)[name]
         assert (value[0] if isinstance(value, list) else value) == file.parent / "x"

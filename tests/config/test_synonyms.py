@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from nmt.config.error_messages import _keys_named
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
+from nmt.config.sections.base import setting_names
 from nmt.config.synonyms import SYNONYMS, VALUES
 from nmt.errors import ConfigError
 
@@ -25,7 +26,7 @@ def keys(section: str) -> set[str]:
     annotation = Config.model_fields[section].annotation
     kinds = [*get_args(annotation), annotation]
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return {key for kind in models for key in kind.model_fields}
+    return {key for kind in models for key in setting_names(kind)}
 
 
 def section_with(key: str, value: str) -> dict[str, str]:

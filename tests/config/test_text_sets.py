@@ -171,5 +171,5 @@ def test_text_set_names_equal_text_gets_tags() -> None:
 def test_text_set_names_duplicate_set_is_refused() -> None:
     text_set = TextSet(prefix=Path("a/x"), tags={"tgt_lang": "de"})
     for sets in ([Path("a/x"), Path("a/x")], [text_set, text_set]):
-        with pytest.raises(ConfigError, match="test sets with different names"):
+        with pytest.raises(ConfigError, match="text sets with different names"):
             text_set_names(sets)

@@ -14,7 +14,7 @@ from nmt.device.precision import Precision
 from nmt.training.optimization.loss import ModelWithLoss
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
-from nmt.training.validation import corpus_loss
+from nmt.training.validation import mean_loss, sum_loss
 from tests.support.training.tiny_trainer import MakeTrainer
 
 CPU = Precision("fp32", torch.device("cpu"))
@@ -83,6 +83,6 @@ def test_corpus_loss_ignores_smoothing_dropout_and_batches(
     batches = [padded_batch(trainer, range(i, min(60, i + size))) for i in range(0, 60, size)]
     step = trainer.module.train()
     assert isinstance(step, ModelWithLoss)
-    loss = corpus_loss(step, batches, CPU, Signals(ProcessGroup()))
+    loss = mean_loss([sum_loss(step, batches, CPU, Signals(ProcessGroup()))])
     assert loss == pytest.approx(total / tokens, rel=1e-5)
     assert step.training, "the mode is restored"

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nmt.commands.training.init_fine_tuning import fine_tuning_config, yaml_text_set
+from nmt.config.loader import load_config
 from nmt.config.schema import Config
+from nmt.config.sections.data import TextSet
 from nmt.config.sections.tokenizer import TokenizerConfig
-from nmt.config.text_sets import COMPRESSIONS
+from nmt.config.text_sets import COMPRESSIONS, AnyTextSet
 from nmt.core import files
 from nmt.core.console import format_duration
+from nmt.core.run_dir import open_model
 from nmt.data.text.reader import read_pairs
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
-from nmt.errors import DataError, RunError
+from nmt.errors import ConfigError, DataError, RunError
 from nmt.training.planning.recipes import Architecture, Recipe, default_architecture, recipes_for
 from nmt.training.planning.training_speed import MEASURED_SECONDS, TrainingSpeed, measure_speed
 
@@ -104,6 +107,8 @@ class InitOptions:
     test: FilePair | None = None
     arch: Architecture | None = None
     hours: float | None = None
+    parent: Path | None = None
+    """Run to fine-tune; None to train from scratch."""
     output: Path | None = None
 
 
@@ -153,12 +158,15 @@ def run(options: InitOptions) -> None:
         count_pairs(pair)
     split = min(max(1, text.pairs // 10), valid_size(text.pairs))
     valid_pairs = count_pairs(valid) if valid else split
+    if options.parent is not None:
+        write_fine_tuning_config(options, text, output, valid or split, tests)
+        return
     arch = options.arch or default_architecture(text.pairs)
     logger.info(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
     plan = make_plan(text, arch, options.hours, valid_pairs)
 
     def named(pair: FilePair) -> str:
-        return yaml_text_set(pair, output.parent, (src_lang, tgt_lang))
+        return yaml_text_set(as_text_set(pair, (src_lang, tgt_lang)), output.parent)
 
     content = TEMPLATE.format(
         name=output.name,
@@ -192,6 +200,47 @@ def run(options: InitOptions) -> None:
     logger.info(expectation(plan, options.hours))
     if not (src_lang and tgt_lang):
         logger.info("data.src and data.tgt are placeholders: no language code ends the file names")
+    logger.info(f"next: nmt check {output}\n      nmt train {output}")
+
+
+def write_fine_tuning_config(
+    options: InitOptions,
+    text: TextStatistics,
+    output: Path,
+    valid: FilePair | int,
+    tests: Sequence[FilePair],
+) -> None:
+    """Write a config that fine-tunes `options.parent`; `valid` may be a number of pairs."""
+    for flag, value in (("--arch", options.arch), ("--hours", options.hours)):
+        if value is not None:
+            raise ConfigError([f"{flag}: expected no value with --from, got {value}"])
+    assert options.parent is not None, "the caller checks it"
+    parent = open_model(options.parent)
+    data = load_config(parent.config).data
+
+    def text_set(pair: FilePair) -> AnyTextSet:
+        return as_text_set(pair, (data.src, data.tgt))
+
+    content, plan = fine_tuning_config(
+        parent,
+        output,
+        text.pairs,
+        tgt_sample=text.sample[1::2],
+        train=text_set((options.src, options.tgt)),
+        valid=valid if isinstance(valid, int) else text_set(valid),
+        tests=[text_set(pair) for pair in tests],
+    )
+    files.write_text(output, content)
+    logger.info(f"wrote {output}")
+    logger.info(f"parent: {parent.path}; architecture and tokenizer come from it")
+    logger.info(
+        f"learning rate: {plan.lr:.1e}, a tenth of the parent's peak, as the weights need small "
+        f"changes only; {plan.warmup} optimizer steps of warm-up"
+    )
+    logger.info(
+        f"an epoch: about {plan.steps_per_epoch} optimizer steps of {plan.batch_tokens} target "
+        "tokens"
+    )
     logger.info(f"next: nmt check {output}\n      nmt train {output}")
 
 
@@ -295,13 +344,12 @@ def split_name(file: Path) -> tuple[Path, str | None]:
     return file, None
 
 
-def yaml_text_set(pair: FilePair, folder: Path, languages: tuple[str | None, str | None]) -> str:
-    """Return a text set as the config names it, relative to `folder`: a prefix, or two files."""
+def as_text_set(pair: FilePair, languages: tuple[str | None, str | None]) -> AnyTextSet:
+    """Return two files as a text set of the config: a prefix, or two files."""
     (prefix, src_lang), (tgt_prefix, tgt_lang) = map(split_name, pair)
-    shared = prefix == tgt_prefix and (src_lang, tgt_lang) == languages and src_lang is not None
-    paths = [prefix] if shared else [*pair]
-    names = [json.dumps(os.path.relpath(p, folder), ensure_ascii=False) for p in paths]
-    return names[0] if shared else f"{{src: {names[0]}, tgt: {names[1]}}}"
+    if prefix == tgt_prefix and (src_lang, tgt_lang) == languages and src_lang is not None:
+        return prefix
+    return TextSet(src=pair[0], tgt=pair[1])
 
 
 def model_lines(model: dict[str, Any]) -> Iterator[str]:

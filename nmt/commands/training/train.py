@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from nmt.commands.training.train_setup import (
     restore,
 )
 from nmt.config.loader import load_config, resolve_run_dir
+from nmt.config.overrides import Override
 from nmt.config.schema import Config
 from nmt.core import files
 from nmt.core.console import format_duration, print_result
@@ -25,7 +27,7 @@ from nmt.core.distributed.process_group import connect_processes
 from nmt.core.outputs import write_or_warn
 from nmt.core.ownership import check_run_folder
 from nmt.core.rendering.tables import format_fields
-from nmt.core.run_dir import RunDir
+from nmt.core.run_dir import RunDir, open_model
 from nmt.core.torchrun import world_size
 from nmt.data.corpus.configured_text import EvalSet, load_test_sets
 from nmt.data.corpus.tokenizer_stage import refuse_export
@@ -35,10 +37,11 @@ from nmt.decoding.search.hypothesis import EXTRA_LENGTH
 from nmt.decoding.shortlist_training import build_shortlist
 from nmt.device.cpu_cores import free_cores
 from nmt.device.selection import select_device
-from nmt.errors import EXIT_OK, DataError, RunError
-from nmt.evaluation.analysis import analyse_test_set, no_progress
+from nmt.errors import EXIT_OK, ConfigError, DataError, RunError
+from nmt.evaluation.analysis import SystemOutput, analyse_test_set, no_progress
 from nmt.evaluation.report import new_report, write_report
 from nmt.evaluation.reports.tables import all_warnings, summary_text
+from nmt.evaluation.statistics import TestSet
 from nmt.evaluation.systems import RunSystem, as_test_sets, translate_test_set
 from nmt.export.exporter import (
     check_export_folder,
@@ -49,6 +52,7 @@ from nmt.export.exporter import (
 from nmt.models.precision_probe import check_decoding, check_training
 from nmt.runs.clear_run import check_paths_inside
 from nmt.runs.model_card import write_card
+from nmt.training.checkpoints.parent import check_parent
 from nmt.training.checkpoints.run_lock import (
     advise_resume,
     check_unlocked,
@@ -112,7 +116,10 @@ def run(options: TrainOptions) -> int:
 
 def prepare(options: TrainOptions) -> TrainingJob:
     """Check options, config, test sets and device; raise an error before any file is written."""
-    config = load_config(options.config, list(options.overrides), check_files=True)
+    overrides = list(options.overrides)
+    if options.parent is not None:
+        overrides.append(Override.from_value("train.from", str(options.parent), "--from"))
+    config = load_config(options.config, overrides, check_files=True)
     for engine in config.export:
         check_exportable(config, engine, None)
     check_installed(config.train.log_to)
@@ -121,6 +128,8 @@ def prepare(options: TrainOptions) -> TrainingJob:
         for engine in config.export:
             check_export_folder(run_dir.export_folder(engine))
     config = migrate_normalise_setting(config, run_dir, options.resume)
+    if config.train.parent is not None and not options.resume:
+        check_parent(config.train.parent, run_dir)
     if options.dry_run and (run_dir.has_begun() or world_size() > 1):
         raise RunError(f"{run_dir.path}: --dry-run is for a run that has not begun, in one process")
     test_sets = load_test_sets(config)
@@ -234,37 +243,71 @@ def finish(trainer: Trainer, stop_reason: str) -> None:
 def score_test_sets(trainer: Trainer, test_sets: dict[str, EvalSet], device: str) -> None:
     """Translate the test sets with the best checkpoint, and report their scores.
 
-    Each rank translates a share of the lines; the main process writes the report.
+    A fine-tuned model is compared with its parent. Each rank translates a share of the lines;
+    the main process writes the report.
     """
     run_dir, log = trainer.run, trainer.log
     threads = trainer.config.decode.threads or trainer.settings.threads
     config = trainer.config.with_values({"decode.threads": threads})
-    system = RunSystem(run_dir.path.resolve().name, run_dir, config, device, "nmt")
-    translator = load_translator(run_dir, config, device)
-    outputs = []
-    for test_set in as_test_sets(test_sets, config):
-        beam_size = config.decode.beam_size
-        log.info(f"{test_set.name}: translating {len(test_set)} lines, beam {beam_size}")
-        tagged = with_tags(translator, config, test_set.tags)
-        translate = partial(trainer.ranks.map_shards, tagged.translate)
-        outputs.append((test_set, translate_test_set(tagged, test_set, translate)))
+    sets = as_test_sets(test_sets, config)
+    systems = [RunSystem(run_dir.path.resolve().name, run_dir, config, device, "nmt")]
+    if parent := parent_system(config, sets, device, log):
+        systems.append(parent)
+    outputs = {system.name: translate_test_sets(trainer, system, sets) for system in systems}
     if not trainer.ranks.is_main:
         return
-    first_set, first_output = outputs[0]
-    logger.info(
-        format_samples(first_set.src or [], first_set.references[0], first_output.hypotheses)
-    )
+    hypotheses = outputs[systems[0].name][0].hypotheses
+    logger.info(format_samples(sets[0].src or [], sets[0].references[0], hypotheses))
     reports = {}
-    for test_set, output in outputs:
+    for index, test_set in enumerate(sets):
+        outputs_of_set = {name: of_system[index] for name, of_system in outputs.items()}
         analysis = analyse_test_set(
-            test_set, {system.name: output}, free_cores(), no_progress, corpus=trainer.corpus
+            test_set, outputs_of_set, free_cores(), no_progress, corpus=trainer.corpus
         )
         reports[test_set.name] = analysis.report
-    report = new_report({system.name: system.about}, reports)
+    report = new_report({system.name: system.about for system in systems}, reports)
     print_result(summary_text(report))
     write_or_warn(run_dir.report, lambda file: write_report(file, report))
     for warning in all_warnings(report):
         log.warning(warning)
+
+
+def parent_system(
+    config: Config, test_sets: Sequence[TestSet], device: str, log: RunLog
+) -> RunSystem | None:
+    """Return the parent of a fine-tuned model, to compare with; None without a usable one."""
+    if config.train.parent is None:
+        return None
+    try:
+        parent = open_model(config.train.parent)
+        threads = {"decode.threads": config.decode.threads}
+        parent_config = load_config(parent.config).with_values(threads)
+        name = f"{parent.path.resolve().name} (parent)"
+        system = RunSystem(name, parent, parent_config, device, "nmt")
+        for test_set in test_sets:
+            system.check(test_set)
+    except (ConfigError, RunError) as error:
+        log.warning(f"no comparison with the model of train.from: {error}")
+        return None
+    return system
+
+
+def translate_test_sets(
+    trainer: Trainer, system: RunSystem, test_sets: Sequence[TestSet]
+) -> list[SystemOutput]:
+    """Return the translations of each test set; each rank translates a share of the lines."""
+    config = system.config
+    translator = load_translator(system.run, config, system.device)
+    outputs = []
+    for test_set in test_sets:
+        trainer.log.info(
+            f"{test_set.name}: {system.name} translates {len(test_set)} lines, "
+            f"beam {config.decode.beam_size}"
+        )
+        tagged = with_tags(translator, config, test_set.tags)
+        translate = partial(trainer.ranks.map_shards, tagged.translate)
+        outputs.append(translate_test_set(tagged, test_set, translate))
+    return outputs
 
 
 def describe_hardware(trainer: Trainer) -> str:

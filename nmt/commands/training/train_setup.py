@@ -13,6 +13,7 @@ import torch
 
 from nmt.config.loader import format_config, load_config
 from nmt.config.schema import Config
+from nmt.config.text_sets import validation_set_names
 from nmt.core import files
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.rendering.tables import format_fields
@@ -30,10 +31,12 @@ from nmt.device.seeding import seed_everything
 from nmt.device.system_info import describe_cpu, describe_matrix_products, describe_software
 from nmt.device.threads import prepare_cpu
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
-from nmt.models.build import AnyModel, build_model
+from nmt.models.build import AnyModel, build_model, freeze
 from nmt.models.precision_probe import check_training
 from nmt.runs.clear_run import clear_run
+from nmt.training.checkpoints.ancestry import save_ancestry
 from nmt.training.checkpoints.checkpoint import last_checkpoint, replace_copies_by_links
+from nmt.training.checkpoints.parent import load_parent
 from nmt.training.checkpoints.resume import (
     changed_model_settings,
     changed_settings,
@@ -62,6 +65,8 @@ class TrainOptions:
     config: Path
     run: Path | None = None
     overrides: Sequence[str] = ()
+    parent: Path | None = None
+    """Run or checkpoint to fine-tune; None: `train.from` of the config."""
     resume: bool = False
     overwrite: bool = False
     accept_changes: bool = False
@@ -235,6 +240,14 @@ def build_trainer(
     model = build_model(
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     ).to(precision.device)
+    if config.train.parent is not None and restored.checkpoint is None:
+        parent = load_parent(config.train.parent, run_dir, model)
+        log.info(f"fine-tuning {parent.describe()}")
+        log.info("taken over: weights, architecture, tokenizer, order of tags")
+        log.info("reset: optimizer, learning rate schedule, best score, count of updates")
+        if ranks.is_main and not options.dry_run:
+            save_ancestry(run_dir, parent)
+    freeze(model, config.train.freeze)
     trainer = Trainer(
         config,
         run_dir,
@@ -276,6 +289,7 @@ def build_trainer(
         tokenizers,
         config.data.max_length,
         trainer.micro_batcher.max_tokens or config.train.batch_tokens,
+        validation_set_names(config.data),
     )
     validator = Validator(
         text=text,
@@ -316,7 +330,6 @@ def open_translator(
 def describe_training(trainer: Trainer, inputs: TrainingInputs) -> str:
     """Return a table of model, text and device."""
     config, corpus, precision = trainer.config, inputs.train_corpus, inputs.precision
-    num_parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     num_tokens = corpus.total("tgt_tokens") + len(corpus)
     tokenizers = inputs.tokenizers
     vocabulary = str(tokenizers.src.vocab_size)
@@ -325,7 +338,7 @@ def describe_training(trainer: Trainer, inputs: TrainingInputs) -> str:
         [
             ("run", str(trainer.run.path)),
             ("model", f"{config.model.arch}: {config.model.describe()}"),
-            ("parameters", f"{num_parameters:,}"),
+            ("parameters", describe_parameters(trainer)),
             ("vocabulary", vocabulary),
             ("training text", f"{len(corpus):,} pairs, {num_tokens:,} target tokens"),
             ("an epoch", describe_epoch(trainer)),
@@ -335,6 +348,15 @@ def describe_training(trainer: Trainer, inputs: TrainingInputs) -> str:
             ("software", describe_software()),
         ]
     )
+
+
+def describe_parameters(trainer: Trainer) -> str:
+    """Return the number of parameters, and of those that are trained if some are frozen."""
+    parameters = list(trainer.model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    frozen = ", ".join(trainer.settings.freeze)
+    return f"{total:,}" if not frozen else f"{total:,}, {trained:,} trained (frozen: {frozen})"
 
 
 def describe_epoch(trainer: Trainer) -> str:

@@ -28,7 +28,13 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         defer_build=True,
+        serialize_by_alias=True,
     )
+
+
+def setting_names(section: type[BaseModel]) -> list[str]:
+    """Return the names of the settings of a section, as YAML has them."""
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 class Conflict(NamedTuple):

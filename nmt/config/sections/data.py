@@ -24,6 +24,10 @@ Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
 """Names of scripts joined by +, such as cjk+hiragana."""
 
 
+TagText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+=[A-Za-z0-9_-]+$")]
+"""A tag as name=value."""
+
+
 class FilePair(Section):
     """One file per side."""
 
@@ -171,6 +175,8 @@ class DataConfig(Section):
     """Validation text: one or several sets, or a number of pairs to split off the training text."""
     test: TestSets = []
     """Test sets, evaluated at the end of training and by `nmt evaluate`."""
+    tags: list[TagText] = []
+    """Tags, as name=value, in front of those of the training sets; `train.from` sets them."""
     temperature: Annotated[float, Field(ge=1)] | None = None
     """Sampling temperature of training sets: each set is weighted by its size^(1/temperature)."""
     alignments: list[FilePath] | None = None
@@ -191,12 +197,13 @@ class DataConfig(Section):
         return list(self.valid) if isinstance(self.valid, list) else [self.valid]
 
     def training_tags(self) -> list[tuple[str, str]]:
-        """Return the distinct (name, value) tags of the training sets, in the order of the config.
+        """Return the distinct (name, value) tags: `tags`, then those of the training sets.
 
         The tag at index n is encoded as the n-th reserved piece of the tokenizer.
         """
+        first = [(name, value) for name, _, value in (tag.partition("=") for tag in self.tags)]
         tags = (tag for text_set in self.train for tag in text_set_tags(text_set).items())
-        return list(dict.fromkeys(tags))
+        return list(dict.fromkeys([*first, *tags]))
 
     def required_tags(self) -> set[str]:
         """Return the tag names that all training sets have, so that every source needs them."""

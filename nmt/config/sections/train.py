@@ -6,14 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nmt.config.sections.base import Count, Fraction, Section, Threads
+from nmt.config.sections.base import Count, FilePath, Fraction, Section, Threads
 
+Component = Literal["encoder", "decoder", "embeddings", "attention"]
 Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
 
 
 class TrainConfig(Section):
     """Training. An update is one optimizer step on `batch_tokens` target tokens."""
 
+    parent: Annotated[FilePath | None, Field(alias="from")] = None
+    """Run or checkpoint to fine-tune: its weights and tokenizer (docs/fine-tuning.md)."""
+    freeze: list[Component] = []
+    """Parts of the model whose weights do not change: encoder, decoder, embeddings, attention."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Seed of the initial weights, the data order and dropout."""
     batch_tokens: Count = 4096
@@ -74,8 +79,15 @@ class TrainConfig(Section):
     """Maximum number of validations without a new best score; null: unlimited."""
     stop_metric: Literal["bleu", "loss", "perplexity"] = "bleu"
     """Validation metric that selects the best checkpoint and ends training."""
+    stop_set: str | None = None
+    """Validation set whose `stop_metric` decides; null: all sets of data.valid together."""
     log_to: list[Literal["tensorboard", "wandb"]] = []
     """Experiment trackers that also receive the records of metrics.jsonl (docs/training.md)."""
+
+    @property
+    def stop_score(self) -> str:
+        """Name of the validation score that selects the best checkpoint, such as `bleu/news`."""
+        return self.stop_metric if self.stop_set is None else f"{self.stop_metric}/{self.stop_set}"
 
     @property
     def fixed_micro_batch_tokens(self) -> int | None:

@@ -11,7 +11,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.data import FilePair
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core import fingerprint
-from nmt.core.run_dir import RunDir
+from nmt.core.run_dir import RunDir, open_model
 from nmt.data.corpus.configured_text import open_train_sets, read_clean_chunks_by_set
 from nmt.data.corpus.filters import DropLog, recorded_settings
 from nmt.data.corpus.stage_changes import (
@@ -67,7 +67,9 @@ def ensure_tokenizers(
 
     # A new run trains its tokenizer on its own text, even if the folder has one of other text.
     is_trained_on_this_text = meta is not None and (run.has_begun() or "trained_on" not in meta)
-    if is_unchanged and is_trained_on_this_text and has_tokenizers(run):
+    # The tokenizer of a parent may change until the weights are there.
+    is_final = config.train.parent is None or run.has_begun()
+    if is_unchanged and is_trained_on_this_text and is_final and has_tokenizers(run):
         say("tokenizer: unchanged, kept")
         return load_tokenizers(run)
 
@@ -75,7 +77,9 @@ def ensure_tokenizers(
     if not replace and (meta is not None or has_tokenizers(run)):
         raise outdated_error(run, "tokenizer")
     record = _record(settings, inputs)
-    models = _configured_models(config) if config.tokenizer.model else _train_models(config, say)
+    models = _configured_models(config)
+    if models is None:
+        models = _train_models(config, say)
     if run.has_begun():
         _require_tokenizers_of_weights(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
@@ -113,7 +117,7 @@ def _is_unchanged(
 def _settings(config: Config) -> dict[str, Any]:
     """Return the settings that decide which tokenizer is trained, as `tokenizer.json` has them."""
     settings = config.tokenizer.model_dump(mode="json", exclude={"model", "sampling"})
-    settings["own"] = config.tokenizer.model is not None
+    settings["own"] = config.tokenizer.model is not None or config.train.parent is not None
     if not config.is_explicit("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured on the text; must not count as a change
     settings["clean"] = recorded_settings(config.data.clean)
@@ -134,6 +138,8 @@ def _recorded_settings(meta: dict[str, Any]) -> dict[str, Any]:
 def _input_files(config: Config) -> list[Path]:
     """Return the files that the tokenizers are made from: model files or training text."""
     model = config.tokenizer.model
+    if config.train.parent is not None:
+        return []  # the parent may be deleted after training has begun
     if model is None:
         readers = open_train_sets(config)
         return [file for reader in readers for group in reader.file_groups for file in group]
@@ -149,8 +155,11 @@ def _refuse_other_tokenizer(
     config: Config, run: RunDir, meta: dict[str, Any], settings: dict[str, Any]
 ) -> None:
     """Raise RunError if the config asks for another tokenizer than that of the weights."""
-    if config.tokenizer.model is not None:
-        _require_tokenizers_of_weights(run, _configured_models(config))
+    if config.train.parent is not None:
+        return
+    models = _configured_models(config)
+    if models is not None:
+        _require_tokenizers_of_weights(run, models)
         return
     recorded = _recorded_settings(meta)
     if recorded["vocab_size"] is None and has_tokenizers(run):
@@ -178,15 +187,24 @@ def _require_tokenizers_of_weights(run: RunDir, models: dict[str, bytes]) -> Non
         )
 
 
-def _configured_models(config: Config) -> dict[str, bytes]:
-    """Read the model files of `tokenizer.model`, by side: "joint", or "src" and "tgt"."""
+def _configured_models(config: Config) -> dict[str, bytes] | None:
+    """Read the models of `train.from` or `tokenizer.model`, by side: "joint", or "src" and "tgt".
+
+    None if the config names neither.
+    """
+    if config.train.parent is not None:
+        tokenizers = load_tokenizers(open_model(config.train.parent))
+        if tokenizers.is_joint:
+            return {"joint": tokenizers.src.model}
+        return {"src": tokenizers.src.model, "tgt": tokenizers.tgt.model}
     model = config.tokenizer.model
+    if model is None:
+        return None
     if isinstance(model, FilePair):
         return {
             side: Tokenizer.load(file).model
             for side, file in (("src", model.src), ("tgt", model.tgt))
         }
-    assert model is not None, "called only if tokenizer.model is set"
     return {"joint": Tokenizer.load(model).model}
 
 

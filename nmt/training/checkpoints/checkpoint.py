@@ -180,6 +180,8 @@ def load_checkpoint(
     with _open_safetensors(file):
         tensors = load_file(file)
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         parameter_tensors = {
             key.removeprefix(f"{name}/"): tensor
             for key, tensor in tensors.items()

@@ -24,10 +24,13 @@ FIXED_SETTINGS = (
     "data.src",
     "data.tgt",
     "data.max_length",
+    "train.from",
+    "train.freeze",
     "train.seed",
     "train.batch_tokens",
     "train.optimizer",
     "train.stop_metric",
+    "train.stop_set",
     "train.ema",
 )
 """Sections and settings that must not change within a run without `--accept-changes`.
@@ -177,7 +180,7 @@ def validation_digest(config: Config, valid: Corpus) -> str:
 
     Scores with the same digest can be compared.
     """
-    digest = hashlib.sha256(f"{config.train.stop_metric} {config.data.tgt}".encode())
+    digest = hashlib.sha256(f"{config.train.stop_score} {config.data.tgt}".encode())
     for tags, size in zip(valid.tags, valid.sizes, strict=True):
         digest.update(f" {size} {tags}".encode())
     for shard in valid.shards:

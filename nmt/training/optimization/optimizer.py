@@ -21,8 +21,11 @@ PLATEAU_PATIENCE = 2
 def build_optimizer(
     model: nn.Module, config: TrainConfig, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Return the configured optimizer, fused if torch has a fused one for the device."""
-    parameters = list(model.parameters())
+    """Return the configured optimizer of the weights that are not frozen.
+
+    It is fused if torch has a fused one for the device.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lr = config.lr or 0.0
     fused = device.type in ("cuda", "cpu")
     if config.optimizer == "sgd":

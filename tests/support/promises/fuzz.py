@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from nmt import errors
 from nmt.cli.app import app, main
 from nmt.config.model_config import RNNConfig, TransformerConfig
-from nmt.config.sections.base import Section
+from nmt.config.sections.base import Section, setting_names
 from nmt.config.sections.data import DataConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.config.sections.tokenizer import TokenizerConfig
@@ -213,7 +213,7 @@ setting_names = st.sampled_from(
     [
         f"{section}.{key}"
         for section, kinds in SECTIONS.items()
-        for key in sorted({key for kind in kinds for key in kind.model_fields})
+        for key in sorted({key for kind in kinds for key in setting_names(kind)})
     ]
     + ["data.augment.upper", "data.clean.copies", "decode.tags.tgt_lang", "run", "export", "model"]
     + ["", ".", "a.b.c.d", "data.train.0", "train"]

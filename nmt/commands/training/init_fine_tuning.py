@@ -1,0 +1,159 @@
+"""`nmt init --from`: write a commented config that fine-tunes a run on other text."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nmt.config.loader import load_config
+from nmt.config.schema import Config
+from nmt.config.sections.data import TextSet
+from nmt.config.text_sets import AnyTextSet, text_set_names
+from nmt.core.run_dir import RunDir
+from nmt.data.tokenizer.storage import load_tokenizers
+
+LR_FACTOR = 0.1
+"""Learning rate, relative to the peak of the parent: the weights need small changes only."""
+WARMUP_SHARE = 0.1
+"""Share of the optimizer steps that are warm-up, at most MAX_WARMUP of them."""
+MAX_WARMUP = 100
+MAX_EPOCHS = 10
+PATIENCE = 3
+EMA_DECAY = 0.99
+"""Decay of the average of weights, for runs of some hundred optimizer steps."""
+MIN_STEPS_PER_EPOCH = 20
+"""Smaller batches are used if an epoch would have fewer optimizer steps."""
+MIN_BATCH_TOKENS = 512
+
+TEMPLATE = """\
+# yaml-language-server: $schema=config.schema.json
+# (for completion in editors: nmt config schema > config.schema.json)
+# Written by `nmt init --from` for {pairs:,} pairs, to fine-tune {parent} (docs/fine-tuning.md).
+# Architecture and tokenizer come from the parent. `nmt config show {name}` prints all settings.
+
+data:
+  src: {src_lang}
+  tgt: {tgt_lang}
+  train:
+    - {train}
+    # Against forgetting: give all sets a weight, and add the text of the parent.
+{old_text}{valid_comment}  valid: {valid}
+{test}  max_length: {max_length}        # as in the parent
+
+train:
+  from: {parent}
+  lr: {lr:.1e}            # a tenth of the parent's peak, {parent_lr:.1e}
+  schedule: linear       # to zero at the end of the last epoch
+  warmup: {warmup}             # optimizer steps
+  batch_tokens: {batch_tokens}     # about {steps_per_epoch} optimizer steps per epoch
+  max_epochs: {epochs}
+  validate_every: epoch
+  patience: {patience}            # validations without a better score before training stops
+  ema: {ema}              # the model is the moving average of the weights
+{stop_set}  # freeze: [embeddings]   # encoder, decoder, embeddings, attention: weights that stay
+"""
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """The settings that depend on the amount of text and on the parent."""
+
+    lr: float
+    parent_lr: float
+    warmup: int
+    batch_tokens: int
+    steps_per_epoch: int
+
+
+def plan_fine_tuning(
+    parent: RunDir, config: Config, pairs: int, tgt_sample: Sequence[str]
+) -> FineTuningPlan:
+    """Return settings for `pairs` pairs; `tgt_sample` are some of their target lines."""
+    tokenizer = load_tokenizers(parent).tgt
+    lengths = [len(ids) + 1 for ids in tokenizer.encode(list(tgt_sample))]
+    tokens = pairs * sum(lengths) / len(lengths)
+    batch_tokens = round(min(config.train.batch_tokens, tokens / MIN_STEPS_PER_EPOCH))
+    smallest = max(MIN_BATCH_TOKENS, config.data.max_length + 1)
+    batch_tokens = max(min(smallest, config.train.batch_tokens), batch_tokens)
+    steps_per_epoch = max(1, round(tokens / batch_tokens))
+    parent_lr = config.train.lr or config.model.default_lr
+    return FineTuningPlan(
+        lr=LR_FACTOR * parent_lr,
+        parent_lr=parent_lr,
+        warmup=min(MAX_WARMUP, max(1, round(WARMUP_SHARE * steps_per_epoch * MAX_EPOCHS))),
+        batch_tokens=batch_tokens,
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+def fine_tuning_config(
+    parent: RunDir,
+    output: Path,
+    pairs: int,
+    tgt_sample: Sequence[str],
+    train: AnyTextSet,
+    valid: AnyTextSet | int,
+    tests: Sequence[AnyTextSet],
+) -> tuple[str, FineTuningPlan]:
+    """Return the YAML of a fine-tuning config, and its plan.
+
+    `valid` may be a number of pairs to split off. The validation and test sets of the parent are
+    added, so that forgetting is measured.
+    """
+    config = load_config(parent.config)
+    data, folder = config.data, output.parent
+    plan = plan_fine_tuning(parent, config, pairs, tgt_sample)
+    valid_yaml, stop_set = str(valid), ""
+    if not isinstance(valid, int):
+        valid_sets = _distinct([valid, *data.valid_sets()])
+        valid_yaml = f"[{', '.join(yaml_text_set(text_set, folder) for text_set in valid_sets)}]"
+        if len(valid_sets) > 1:
+            stop_set = f"  stop_set: {json.dumps(text_set_names(valid_sets)[0])}\n"
+    test_yaml = [yaml_text_set(text_set, folder) for text_set in _distinct([*tests, *data.test])]
+    old_text = "".join(f"    # - {yaml_text_set(text_set, folder)}\n" for text_set in data.train)
+    content = TEMPLATE.format(
+        name=output.name,
+        pairs=pairs,
+        parent=json.dumps(os.path.relpath(parent.path, folder), ensure_ascii=False),
+        src_lang=json.dumps(data.src),
+        tgt_lang=json.dumps(data.tgt),
+        train=yaml_text_set(train, folder),
+        old_text=old_text,
+        valid_comment="  # pairs split off the training text\n" if isinstance(valid, int) else "",
+        valid=valid_yaml,
+        test=f"  test: [{', '.join(test_yaml)}]\n" if test_yaml else "",
+        max_length=data.max_length,
+        lr=plan.lr,
+        parent_lr=plan.parent_lr,
+        warmup=plan.warmup,
+        batch_tokens=plan.batch_tokens,
+        steps_per_epoch=plan.steps_per_epoch,
+        epochs=MAX_EPOCHS,
+        patience=PATIENCE,
+        ema=EMA_DECAY,
+        stop_set=stop_set,
+    )
+    return content, plan
+
+
+def _distinct(text_sets: Sequence[AnyTextSet]) -> list[AnyTextSet]:
+    """Return the text sets without those that an earlier one equals."""
+    distinct: dict[str, AnyTextSet] = {}
+    for text_set in text_sets:
+        distinct.setdefault(yaml_text_set(text_set, Path.cwd()), text_set)
+    return list(distinct.values())
+
+
+def yaml_text_set(text_set: AnyTextSet, folder: Path) -> str:
+    """Return a text set in YAML, with paths relative to `folder`."""
+    if not isinstance(text_set, TextSet):
+        return json.dumps(os.path.relpath(text_set, folder), ensure_ascii=False)
+    values = text_set.model_dump(mode="json")
+    for key in ("prefix", "src", "tgt", "file"):
+        if key in values:
+            values[key] = os.path.relpath(values[key], folder)
+    items = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+    return f"{{{', '.join(items)}}}"

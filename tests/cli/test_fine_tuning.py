@@ -1,0 +1,214 @@
+"""`nmt train --from` and `nmt init --from`: fine-tune a run on other text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nmt.core.manifest import hash_file
+from nmt.core.run_dir import RunDir
+from tests.support.command_line import Result, done, nmt, settings, write_pairs
+from tests.support.tiny_runs import Tiny, digit_strings, make_tiny
+
+CHILD = """\
+data:
+  {src: in, tgt: out, train: [domain], valid: [domain, valid], test: [domain], max_length: 60}
+train:
+  {from: parent, batch_tokens: 200, max_updates: 2, validate_every: 2, lr: 1e-4, warmup: 0,
+   schedule: constant, threads: 1, precision: fp32}
+decode: {beam_size: 2}
+"""
+
+
+def refused(result: Result, *words: str) -> None:
+    """Check that a command ended with one line of error that contains `words`."""
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert all(word in result.err for word in words), result.err
+
+
+def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
+    """Return the weights of a checkpoint."""
+    return load_file(RunDir(run).checkpoint(step) / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Train a parent for two updates, beside text of another domain."""
+    tiny = make_tiny(tmp_path_factory.mktemp("trained"))
+    done(tiny.train(run=tiny.folder / "parent"))
+    text = digit_strings(40, seed=11)
+    write_pairs(tiny.folder / "domain", [(line, line) for line in text])
+    (tiny.folder / "child.yaml").write_text(CHILD)
+    return tiny
+
+
+@pytest.fixture
+def child(trained: Tiny, tmp_path: Path) -> Tiny:
+    """Return the config of a fine-tuning run, with its own copy of the parent."""
+    shutil.copytree(trained.folder, tmp_path / "work", symlinks=True)
+    folder = tmp_path / "work"
+    return Tiny(folder, folder / "child.yaml", folder / "child")
+
+
+def test_train_from_starts_with_weights_of_parent(child: Tiny) -> None:
+    """With a learning rate of almost nothing, the weights stay those of the parent."""
+    result = done(child.train(*settings(train__lr=1e-30)))
+    parent_weights, child_weights = weights(child.folder / "parent"), weights(child.run)
+    assert parent_weights.keys() == child_weights.keys()
+    assert all(torch.equal(parent_weights[name], child_weights[name]) for name in parent_weights)
+    assert "taken over: weights, architecture, tokenizer" in result.err
+    assert "reset: optimizer" in result.err
+
+
+def test_train_from_keeps_tokenizer_of_parent(child: Tiny) -> None:
+    done(child.train())
+    names = ("tokenizer.model", "tokenizer.src.model", "tokenizer.tgt.model")
+    for name in names:
+        parent_file, file = child.folder / "parent" / name, child.run / name
+        assert file.exists() == parent_file.exists()
+        assert not file.exists() or file.read_bytes() == parent_file.read_bytes()
+
+
+def test_train_from_records_and_shows_ancestry(child: Tiny) -> None:
+    done(child.train())
+    grandchild = child.folder / "grandchild"
+    done(child.train("--from", child.run, run=grandchild))
+    ancestors = json.loads((grandchild / "parent.json").read_text())["ancestors"]
+    assert [Path(ancestor["path"]).name for ancestor in ancestors] == ["child", "parent"]
+    checkpoint = RunDir(child.run).checkpoint(2)
+    assert ancestors[0]["weights_sha256"] == hash_file(checkpoint / "model.safetensors")
+    shown = f"fine-tuned from {child.run.resolve()}, update 2"
+    listing = " ".join(done(nmt("runs", "list", child.folder)).out.split())
+    assert shown in listing
+    card = (grandchild / "README.md").read_text()
+    assert str(child.run.resolve()) in card
+    assert str((child.folder / "parent").resolve()) in card
+    diff = done(nmt("runs", "diff", child.run, grandchild)).out
+    assert "fine-tuned from" in diff
+
+
+def test_train_from_checkpoint_uses_its_weights(child: Tiny) -> None:
+    parent = child.folder / "parent"
+    more = settings(train__max_updates=4, train__keep_last=9, train__save_every=1)
+    tiny = Tiny(child.folder, child.folder / "tiny.yaml", parent)
+    done(tiny.train("--resume", *more))
+    checkpoint = RunDir(parent).checkpoint(3)
+    done(child.train("--from", checkpoint, *settings(train__lr=1e-30)))
+    expected, got = weights(parent, 3), weights(child.run)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("model.d_hidden=16", ["model.d_hidden", "expected 8 as in train.from", "got 16"]),
+        ("model.cell=lstm", ["model.cell", "expected gru", "got 'lstm'"]),
+        ("tokenizer.vocab_size=99", ["tokenizer.vocab_size", "as in train.from", "got 99"]),
+        ("train.from=nowhere", ["train.from", "no such run folder"]),
+        ("train.stop_set=domian", ["train.stop_set", "did you mean 'domain'?"]),
+        ("train.freeze=[encodr]", ["train.freeze", "encoder"]),
+    ],
+)
+def test_train_from_other_setting_is_refused(child: Tiny, setting: str, words: list[str]) -> None:
+    result = child.train("--set", setting)
+    refused(result, *words)
+    assert not child.run.exists()
+
+
+def test_train_from_changed_dropout_is_accepted(child: Tiny) -> None:
+    done(child.train(*settings(model__dropout=0.5)))
+
+
+def test_train_from_itself_is_refused(child: Tiny) -> None:
+    refused(
+        nmt("train", child.config, "--run", child.folder / "parent", "--device", "cpu"), "parent"
+    )
+
+
+def test_train_from_damaged_parent_is_refused(child: Tiny) -> None:
+    file = RunDir(child.folder / "parent").checkpoint(2) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    refused(child.train(), "model.safetensors")
+
+
+def test_fine_tuned_run_without_parent_resumes_exactly(child: Tiny) -> None:
+    """Two updates and two more, with the parent deleted in between, equal four updates."""
+    four = settings(train__max_updates=4, train__ema=0.5)
+    done(child.train(*four, run=child.folder / "whole"))
+    done(child.train(*settings(train__max_updates=2, train__ema=0.5)))
+    shutil.rmtree(child.folder / "parent")
+    refused(child.train("--resume", *four), "train.from", "no such run folder")
+    done(nmt("train", child.run, "--resume", "--device", "cpu", *four))
+    expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_fine_tuned_run_is_compared_with_parent(child: Tiny) -> None:
+    result = done(child.train())
+    systems = list(json.loads((child.run / "report.json").read_text())["systems"])
+    assert systems == ["child", "parent (parent)"]
+    assert "parent (parent)" in result.out
+    assert "BLEU" in result.out
+
+
+@pytest.mark.parametrize(
+    ("component", "prefixes"),
+    [
+        ("embeddings", ("encoder.embedding", "decoder.embedding")),
+        ("encoder", ("encoder.layers",)),
+        ("attention", ("decoder.attention",)),
+    ],
+)
+def test_freeze_component_keeps_its_weights_only(
+    child: Tiny, component: str, prefixes: tuple[str, ...]
+) -> None:
+    result = done(child.train(*settings(train__freeze=f"[{component}]", train__lr=1e-2)))
+    assert f"trained (frozen: {component})" in result.err
+    before, after = weights(child.folder / "parent"), weights(child.run)
+    unchanged = {name for name in before if torch.equal(before[name], after[name])}
+    assert unchanged == {name for name in before if name.startswith(prefixes)}
+
+
+def test_freeze_resumed_run_equals_uninterrupted_run(child: Tiny) -> None:
+    frozen = settings(train__freeze="[embeddings]")
+    done(child.train(*frozen, *settings(train__max_updates=4), run=child.folder / "whole"))
+    done(child.train(*frozen))
+    done(child.train("--resume", *frozen, *settings(train__max_updates=4)))
+    expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_stop_set_score_selects_best_checkpoint(child: Tiny) -> None:
+    done(child.train(*settings(train__stop_set="domain", train__stop_metric="loss")))
+    records = map(json.loads, (child.run / "metrics.jsonl").read_text().splitlines())
+    [valid] = [record for record in records if record["kind"] == "valid"]
+    state = json.loads((RunDir(child.run).checkpoint(2) / "state.json").read_text())
+    assert state["best_score"] == valid["loss/domain"] != valid["loss"]
+    assert {"bleu/domain", "bleu/valid", "loss/valid", "perplexity/valid"} <= valid.keys()
+
+
+def test_init_from_writes_config_that_trains(child: Tiny) -> None:
+    config = child.folder / "adapt.yaml"
+    parent, domain = child.folder / "parent", child.folder / "domain"
+    files = ["--src", f"{domain}.in", "--tgt", f"{domain}.out", "-o", config]
+    valid = ["--valid", child.folder / "valid.in", child.folder / "valid.out"]
+    result = done(nmt("init", "--from", parent, *files, *valid))
+    assert "learning rate: 1.0e-04, a tenth of the parent's peak" in result.err
+    shown = done(nmt("config", "show", config)).out
+    assert "d_hidden: 8" in shown
+    short = settings(train__max_epochs=1, train__threads=1, train__precision="fp32")
+    done(nmt("train", config, "--run", child.run, "--device", "cpu", *short))
+    assert (child.run / "parent.json").is_file()
+
+
+def test_init_from_with_architecture_is_refused(child: Tiny) -> None:
+    domain = child.folder / "domain"
+    files = ["--src", f"{domain}.in", "--tgt", f"{domain}.out", "-o", child.folder / "x.yaml"]
+    refused(nmt("init", "--from", child.folder / "parent", *files, "--arch", "rnn"), "--arch")
+    assert not (child.folder / "x.yaml").exists()
