@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from nmt.config.loader import load_config
 from nmt.core.manifest import hash_file
 from nmt.core.run_dir import RunDir
 from tests.support.command_line import Result, done, nmt, settings, write_pairs
@@ -25,7 +26,7 @@ decode: {beam_size: 2}
 """
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *words: str) -> None:
     """Check that a command ended with one line of error that contains `words`."""
     assert result.code == 2
     assert result.err.startswith("error: ")
@@ -117,7 +118,7 @@ def test_train_from_checkpoint_uses_its_weights(child: Tiny) -> None:
 )
 def test_train_from_other_setting_is_refused(child: Tiny, setting: str, words: list[str]) -> None:
     result = child.train("--set", setting)
-    refused(result, *words)
+    assert_refused(result, *words)
     assert not child.run.exists()
 
 
@@ -126,7 +127,7 @@ def test_train_from_changed_dropout_is_accepted(child: Tiny) -> None:
 
 
 def test_train_from_itself_is_refused(child: Tiny) -> None:
-    refused(
+    assert_refused(
         nmt("train", child.config, "--run", child.folder / "parent", "--device", "cpu"), "parent"
     )
 
@@ -134,7 +135,7 @@ def test_train_from_itself_is_refused(child: Tiny) -> None:
 def test_train_from_damaged_parent_is_refused(child: Tiny) -> None:
     file = RunDir(child.folder / "parent").checkpoint(2) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\0")
-    refused(child.train(), "model.safetensors")
+    assert_refused(child.train(), "model.safetensors")
 
 
 def test_fine_tuned_run_without_parent_resumes_exactly(child: Tiny) -> None:
@@ -143,7 +144,7 @@ def test_fine_tuned_run_without_parent_resumes_exactly(child: Tiny) -> None:
     done(child.train(*four, run=child.folder / "whole"))
     done(child.train(*settings(train__max_updates=2, train__ema=0.5)))
     shutil.rmtree(child.folder / "parent")
-    refused(child.train("--resume", *four), "train.from", "no such run folder")
+    assert_refused(child.train("--resume", *four), "train.from", "no such run folder")
     done(nmt("train", child.run, "--resume", "--device", "cpu", *four))
     expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
@@ -210,5 +211,49 @@ def test_init_from_writes_config_that_trains(child: Tiny) -> None:
 def test_init_from_with_architecture_is_refused(child: Tiny) -> None:
     domain = child.folder / "domain"
     files = ["--src", f"{domain}.in", "--tgt", f"{domain}.out", "-o", child.folder / "x.yaml"]
-    refused(nmt("init", "--from", child.folder / "parent", *files, "--arch", "rnn"), "--arch")
+    assert_refused(
+        nmt("init", "--from", child.folder / "parent", *files, "--arch", "rnn"), "--arch"
+    )
     assert not (child.folder / "x.yaml").exists()
+
+
+MULTILINGUAL = """\
+data:
+  src: in
+  tgt: out
+  train: [{sets}]
+  valid: {{prefix: valid, tags: {{tgt_lang: out}}}}
+  max_length: 60
+{rest}
+"""
+PARENT_SETTINGS = """\
+tokenizer: {type: char}
+model: {d_embed: 8, d_hidden: 8}
+train: {batch_tokens: 200, max_updates: 2, threads: 1, precision: fp32, validate_every: 100}
+"""
+CHILD_SETTINGS = PARENT_SETTINGS.splitlines()[-1].replace("{", "{from: parent, ") + "\n"
+
+
+def test_train_from_multilingual_parent_keeps_order_of_tags(child: Tiny) -> None:
+    """A new tag comes after those of the parent, whatever the order of the training sets."""
+    known = "{prefix: train, tags: {tgt_lang: out}}"
+    new = "{prefix: domain, tags: {tgt_lang: xx}}"
+    for name in ("train", "valid", "domain"):
+        shutil.copy(child.folder / f"{name}.out", child.folder / f"{name}.xx")
+    config, parent = child.folder / "tags.yaml", child.folder / "tagged"
+    config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
+    done(nmt("train", config, "--run", parent, "--device", "cpu"))
+    config.write_text(MULTILINGUAL.format(sets=f"{new}, {known}", rest=CHILD_SETTINGS))
+    done(nmt("train", config, "--run", child.run, "--device", "cpu", "--from", parent))
+    tags = load_config(child.run).data.training_tags()
+    assert tags == [("tgt_lang", "out"), ("tgt_lang", "xx")]
+    translated = done(nmt("translate", "-m", child.run, "--to", "xx", stdin="1 2\n"))
+    assert len(translated.lines) == 1
+
+
+def test_train_from_multilingual_parent_without_tags_is_refused(child: Tiny) -> None:
+    config, parent = child.folder / "tags.yaml", child.folder / "tagged"
+    known = "{prefix: train, tags: {tgt_lang: out}}"
+    config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
+    done(nmt("train", config, "--run", parent, "--device", "cpu"))
+    assert_refused(child.train("--from", parent), "data.train", "expected the tag tgt_lang")
