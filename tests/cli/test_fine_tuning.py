@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,18 @@ from safetensors.torch import load_file
 from nmt.config.loader import load_config
 from nmt.core.manifest import hash_file
 from nmt.core.run_dir import RunDir
-from tests.support.command_line import Result, done, nmt, settings, write_pairs
+from tests.support.command_line import (
+    Result,
+    done,
+    environment,
+    nmt,
+    settings,
+    write_lines,
+    write_pairs,
+)
 from tests.support.tiny_runs import Tiny, digit_strings, make_tiny
 
+ROOT = Path(__file__).resolve().parents[2]
 CHILD = """\
 data:
   {src: in, tgt: out, train: [domain], valid: [domain, valid], test: [domain], max_length: 60}
@@ -257,3 +269,40 @@ def test_train_from_multilingual_parent_without_tags_is_refused(child: Tiny) -> 
     config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
     done(nmt("train", config, "--run", parent, "--device", "cpu"))
     assert_refused(child.train("--from", parent), "data.train", "expected the tag tgt_lang")
+
+
+GENERAL = """\
+data: {src: en, tgt: fr, train: [text], valid: text, test: [text], max_length: 60}
+tokenizer: {type: char}
+model: {d_embed: 8, d_hidden: 8}
+train: {batch_tokens: 200, max_updates: 2, threads: 1, precision: fp32, validate_every: 100}
+decode: {beam_size: 2}
+"""
+
+
+def test_fine_tuning_page_commands_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The five commands at the top of docs/fine-tuning.md run as they are written."""
+    page = (ROOT / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    block = page.split("```sh\n")[1].split("```")[0]
+    commands = [re.split(r"\s+#\s", line)[0].strip() for line in block.splitlines()]
+    assert len(commands) == 5
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "domain").mkdir()
+    text = digit_strings(30, seed=5)
+    for name in ("text", "domain/train", "domain/valid", "domain/test"):
+        write_lines(tmp_path / f"{name}.en", text)
+        write_lines(tmp_path / f"{name}.fr", [line[::-1] for line in text])
+    (tmp_path / "general.yaml").write_text(GENERAL)
+    done(nmt("train", "general.yaml", "--device", "cpu"))
+    for command in commands:
+        shell = subprocess.run(
+            ["bash", "-c", command.replace("nmt ", f"{sys.executable} -m nmt ", 1)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+        )
+        assert shell.returncode == 0, shell.stderr
+    assert len((tmp_path / "output.fr").read_text().splitlines()) == len(text)
+    assert (tmp_path / "runs" / "domain" / "parent.json").is_file()
