@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nmt.config.compatibility import TRAINING_ONLY_KEYS, identity_differences
 from nmt.config.loader import load_config
-from nmt.core.manifest import hash_file, read_verified
+from nmt.core.manifest import hash_file, read_verified_record
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, open_model, read_json
 from nmt.errors import ConfigError, RunError
 from nmt.models.build import AnyModel, load_weights
@@ -25,7 +25,7 @@ def check_parent(path: Path, run: RunDir) -> Path:
             [f"train.from: expected another run than the new one, got its folder {run.path}"]
         )
     checkpoint = parent.selected_checkpoint()
-    state = read_verified(checkpoint / STATE)
+    state = read_verified_record(checkpoint / STATE)
     differences = identity_differences(
         state, load_config(parent.config), parent, ignored_keys=TRAINING_ONLY_KEYS
     )
