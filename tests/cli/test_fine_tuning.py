@@ -304,5 +304,5 @@ def test_fine_tuning_page_commands_run_in_order(
             env=environment(),
         )
         assert shell.returncode == 0, shell.stderr
-    assert len((tmp_path / "output.fr").read_text().splitlines()) == len(text)
+    assert (tmp_path / "output.fr").read_text(encoding="utf-8").count("\n") == len(text)
     assert (tmp_path / "runs" / "domain" / "parent.json").is_file()
