@@ -9,8 +9,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nmt.config import synonyms
-from nmt.config.expected_values import Expectation
+from nmt.config.messages import synonyms
+from nmt.config.messages.expected_values import Expectation
 from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import UNION_TAGS, TextSet, TrainSet

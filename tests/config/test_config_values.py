@@ -11,8 +11,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from nmt.config.expected_values import PATTERNS, Expectation
 from nmt.config.loader import config_json_schema, load_config
+from nmt.config.messages.expected_values import PATTERNS, Expectation
 from nmt.config.model_config import RNNConfig
 from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names

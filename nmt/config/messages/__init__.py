@@ -1,0 +1,1 @@
+"""Parts of the error messages of the config: expected values, and names of other toolkits."""
