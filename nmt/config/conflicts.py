@@ -25,6 +25,7 @@ def check_conflicts(config: Config) -> ConflictCollector:
     config.decode.collect_conflicts(collector)
     _check_attention(config, collector)
     _check_tokenizer(config, collector)
+    _check_extension(config, collector)
     _check_alignments(config, collector)
     _check_optimization(config, collector)
     _check_stop_set(config, collector)
@@ -196,6 +197,37 @@ def _check_tokenizer(config: Config, collector: ConflictCollector) -> None:
         "tokenizer.joint",
         "expected true with a single tokenizer.model, got false (or set one per side: "
         "{src: FILE, tgt: FILE})",
+    )
+
+
+def _check_extension(config: Config, collector: ConflictCollector) -> None:
+    """Check the extension of the tokenizer of `train.from`."""
+    extension = config.tokenizer.extend
+    key = "tokenizer.extend"
+    collector.error_if(
+        extension is not None and config.train.parent is None,
+        key,
+        "expected null without train.from, got pieces (only the tokenizer of a parent is extended)",
+    )
+    collector.error_if(
+        extension is not None and not (extension.pieces or extension.characters),
+        key,
+        "expected pieces or characters, got neither (such as {pieces: 500})",
+    )
+    collector.error_if(
+        extension is not None and config.tokenizer.type == "word",
+        key,
+        "expected null with tokenizer.type word, got pieces (words are not extended)",
+    )
+    collector.error_if(
+        extension is not None and config.is_explicit("tokenizer.vocab_size"),
+        "tokenizer.vocab_size",
+        "expected no value with tokenizer.extend, got one (extend gives the number of new pieces)",
+    )
+    collector.error_if(
+        extension is not None and "embeddings" in config.train.freeze,
+        key,
+        "expected null with embeddings in train.freeze, got pieces (their rows must be trained)",
     )
 
 

@@ -12,7 +12,7 @@ from nmt.errors import show_value
 
 CHANGEABLE_KEYS = {
     "model": ("dropout", "attention_dropout", "activation_dropout"),
-    "tokenizer": ("sampling",),
+    "tokenizer": ("sampling", "extend"),
 }
 """The sections that come from the parent, and their settings that a fine-tuning run may change."""
 
@@ -32,14 +32,17 @@ def inherit_settings(data: dict[str, Any], parent: Config) -> tuple[set[str], li
         if not isinstance(settings, dict):
             continue  # the schema reports it
         if section == "tokenizer":
-            parent_data[section]["model"] = None  # the tokenizer is copied from the parent
+            # The tokenizer is copied from the parent, with its extension.
+            parent_data[section] |= {"model": None, "extend": None}
         for key, parent_value in parent_data[section].items():
             if key in settings:
                 if key not in changeable_keys and settings[key] != parent_value:
                     problems.append(((section, key), _difference(settings[key], parent_value)))
                 continue
             settings[key] = parent_value
-            if parent.is_explicit(f"{section}.{key}"):
+            # The size of an extended tokenizer is measured.
+            is_measured = key == "vocab_size" and settings.get("extend") is not None
+            if parent.is_explicit(f"{section}.{key}") and not is_measured:
                 explicit_keys.add(f"{section}.{key}")
     tags = [f"{name}={value}" for name, value in parent.data.training_tags()]
     if tags and isinstance(data.get("data"), dict):

@@ -632,6 +632,10 @@ CONTRADICTIONS = [
         "a.yaml:2: tokenizer.vocab_size: expected one number with tokenizer.joint true, got one",
     ),
     (
+        DATA + "tokenizer: {extend: {pieces: 500}}",
+        "a.yaml:2: tokenizer.extend: expected null without train.from, got pieces",
+    ),
+    (
         DATA + "tokenizer: {joint: false, model: a}",
         "a.yaml:2: tokenizer.joint: expected true with a single tokenizer.model, got false",
     ),

@@ -196,7 +196,7 @@ def build_inputs(
     if has_own_threads:
         measured["train.threads"] = threads
     if not config.is_explicit("tokenizer.vocab_size"):
-        measured["tokenizer.vocab_size"] = tokenizers.tgt.vocab_size
+        measured["tokenizer.vocab_size"] = measured_vocab_size(config, tokenizers)
     if config.decode.split == "auto" and (split := choose_split(train_corpus, log)):
         measured["decode.split"] = split
     config = config.with_values(measured)
@@ -214,6 +214,13 @@ def build_inputs(
         valid_corpus,
         old_digest,
     )
+
+
+def measured_vocab_size(config: Config, tokenizers: Tokenizers) -> int | dict[str, int]:
+    """Return the value of `tokenizer.vocab_size`: one per side if the sides are extended."""
+    if config.tokenizer.extend is None or config.tokenizer.joint:
+        return tokenizers.tgt.vocab_size
+    return {"src": tokenizers.src.vocab_size, "tgt": tokenizers.tgt.vocab_size}
 
 
 def choose_split(corpus: Corpus, log: RunLog) -> str | None:
@@ -241,7 +248,7 @@ def build_trainer(
         config.model, tokenizers.src.vocab_size, tokenizers.tgt.vocab_size, tokenizers.tgt.pad
     ).to(precision.device)
     if config.train.parent is not None and restored.checkpoint is None:
-        parent = load_parent(config.train.parent, run_dir, model)
+        parent = load_parent(config.train.parent, run_dir, model, tokenizers)
         log.info(f"fine-tuning {parent.describe()}")
         log.info("taken over: weights, architecture, tokenizer, order of tags")
         log.info("reset: optimizer, learning rate schedule, best score, count of updates")

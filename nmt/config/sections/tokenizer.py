@@ -24,6 +24,15 @@ class VocabSizes(Section):
     """Vocabulary size of the target side, in pieces."""
 
 
+class ExtensionConfig(Section):
+    """New pieces of a fine-tuning run, which follow those of its parent."""
+
+    pieces: Annotated[int, Field(ge=0, le=10**6)] = 0
+    """Maximum number of pieces with new characters to learn from the training text."""
+    characters: str | list[Annotated[str, Field(min_length=1, max_length=1)]] = ""
+    """Characters to add in any case, as one text or as a list."""
+
+
 class TokenizerConfig(Section):
     """SentencePiece tokenizer, trained on the training text unless `model` is set."""
 
@@ -41,6 +50,8 @@ class TokenizerConfig(Section):
     """Subword sampling in each epoch: alpha of unigram (Kudo 2018), dropout rate of bpe."""
     model: FilePath | FilePair | None = None
     """Existing SentencePiece model (or one per side) to use instead of training one."""
+    extend: ExtensionConfig | None = None
+    """Pieces to add to the tokenizer of `train.from`, for a new script or new letters."""
 
     def vocab_size_of(self, side: str) -> int:
         """Return the vocabulary size of "src", "tgt" or "joint"."""

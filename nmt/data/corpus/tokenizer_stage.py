@@ -28,6 +28,7 @@ from nmt.data.text.normalization import (
     save_normalizers,
 )
 from nmt.data.text.reservoir_sampling import reservoir_sample
+from nmt.data.tokenizer.extension import extend_model
 from nmt.data.tokenizer.storage import (
     check_tokenizers_writable,
     has_tokenizers,
@@ -80,6 +81,8 @@ def ensure_tokenizers(
     models = _configured_models(config)
     if models is None:
         models = _train_models(config, say)
+    elif config.tokenizer.extend is not None:
+        models = _extend_models(config, models, say)
     if run.has_begun():
         _require_tokenizers_of_weights(run, models)
     reserved = Tokenizer(models.get("joint") or models["src"]).reserved
@@ -138,7 +141,7 @@ def _recorded_settings(meta: dict[str, Any]) -> dict[str, Any]:
 def _input_files(config: Config) -> list[Path]:
     """Return the files that the tokenizers are made from: model files or training text."""
     model = config.tokenizer.model
-    if config.train.parent is not None:
+    if config.train.parent is not None and config.tokenizer.extend is None:
         return []  # the parent may be deleted after training has begun
     if model is None:
         readers = open_train_sets(config)
@@ -235,6 +238,22 @@ def _train_models(config: Config, say: Say) -> dict[str, bytes]:
             advice["or give one size per side, {src: N, tgt: N}"] = None
         raise VocabSizeError(limits, "; ".join(advice))
     return models
+
+
+def _extend_models(config: Config, models: dict[str, bytes], say: Say) -> dict[str, bytes]:
+    """Extend the tokenizers of a parent by pieces of the training text; return their models."""
+    extension = config.tokenizer.extend
+    assert extension is not None
+    extended = {}
+    for side, lines in _sample_text(config).items():
+        label = "both sides" if side == "joint" else f"the {side} side"
+        model = models.get(side) or models["joint"]
+        result = extend_model(
+            model, config.tokenizer.type, lines, extension.pieces, list(extension.characters)
+        )
+        extended[side] = result.model
+        say(f"tokenizer: extended for {label} by {result.describe()} from {len(lines)} lines")
+    return extended
 
 
 def _sample_text(config: Config) -> dict[str, list[str]]:

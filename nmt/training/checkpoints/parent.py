@@ -8,8 +8,12 @@ from nmt.config.compatibility import TRAINING_ONLY_KEYS, identity_differences
 from nmt.config.loader import load_config
 from nmt.core.manifest import hash_file, read_verified_record
 from nmt.core.run_dir import STATE, WEIGHTS, RunDir, open_model, read_json
+from nmt.data.tokenizer.extension import find_initial_ids
+from nmt.data.tokenizer.storage import load_tokenizers
+from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import ConfigError, RunError
-from nmt.models.build import AnyModel, load_weights
+from nmt.models.build import AnyModel, load_model, load_weights
+from nmt.models.vocabulary_extension import copy_extended_weights
 from nmt.training.checkpoints.ancestry import Ancestor
 
 
@@ -34,15 +38,28 @@ def check_parent(path: Path, run: RunDir) -> Path:
     return checkpoint.resolve()
 
 
-def load_parent(path: Path, run: RunDir, model: AnyModel) -> Ancestor:
+def load_parent(path: Path, run: RunDir, model: AnyModel, tokenizers: Tokenizers) -> Ancestor:
     """Load the weights of the run or checkpoint at `path` into the model of a new run.
 
-    Raises the errors of `check_parent`.
+    `tokenizers` are those of the new run, which may extend those of the parent. Raises the errors
+    of `check_parent`, and DataError if the tokenizers do not extend those of the parent.
     """
     checkpoint = check_parent(path, run)
-    load_weights(model, checkpoint / WEIGHTS)
+    parent = open_model(path)
+    parent_tokenizers = load_tokenizers(parent)
+    src, tgt = parent_tokenizers.src, parent_tokenizers.tgt
+    if (tokenizers.src.model, tokenizers.tgt.model) == (src.model, tgt.model):
+        load_weights(model, checkpoint / WEIGHTS)
+    else:
+        settings = load_config(parent.config).model
+        parent_model = load_model(
+            settings, src.vocab_size, tgt.vocab_size, tgt.pad, checkpoint / WEIGHTS
+        )
+        src_ids = find_initial_ids(src, tokenizers.src)
+        tgt_ids = find_initial_ids(tgt, tokenizers.tgt)
+        copy_extended_weights(parent_model, model, src_ids, tgt_ids)
     return Ancestor(
-        path=str(open_model(path).path.resolve()),
+        path=str(parent.path.resolve()),
         checkpoint=checkpoint.name,
         update=int(read_json(checkpoint / STATE).get("update", 0)),
         weights_sha256=hash_file(checkpoint / WEIGHTS),
