@@ -20,7 +20,7 @@ from nmt.data.tokenizer.training import train_tokenizer
 from nmt.data.tokenizer.validation_process import check_fields, check_tokenization
 from nmt.errors import DataError
 from nmt.models.build import build_model, weights_of
-from nmt.models.vocabulary_extension import NEW_BIAS_MARGIN, copy_extended_weights
+from nmt.training.checkpoints.extended_weights import NEW_BIAS_MARGIN, copy_extended_weights
 
 TYPES = ("unigram", "bpe", "char")
 OLD_LETTERS = "abcdeinorst"

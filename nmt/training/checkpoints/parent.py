@@ -13,8 +13,8 @@ from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.errors import ConfigError, RunError
 from nmt.models.build import AnyModel, load_model, load_weights
-from nmt.models.vocabulary_extension import copy_extended_weights
 from nmt.training.checkpoints.ancestry import Ancestor
+from nmt.training.checkpoints.extended_weights import copy_extended_weights
 
 
 def check_parent(path: Path, run: RunDir) -> Path:
