@@ -10,7 +10,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.base import ConflictCollector
 from nmt.config.sections.data import DataConfig, FilePair, TextSet, text_set_tags, text_set_weight
 from nmt.config.sections.tokenizer import RESERVED_PIECES, VocabSizes
-from nmt.config.text_sets import validation_set_names
+from nmt.config.text_sets import memory_form, validation_set_names
 from nmt.errors import did_you_mean
 
 TABLE_FILE_ENDING = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
@@ -103,10 +103,13 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
     `may_be_monolingual` allows `tgt` without `src`.
     """
     errors = []
+    form = memory_form(text_set.file) if text_set.file else None
     keys = {key for key in ("prefix", "src", "tgt", "file") if getattr(text_set, key)}
     valid_keys = [{"prefix"}, {"src", "tgt"}, {"file"}]
     if may_be_monolingual:
         valid_keys.append({"tgt"})
+    if form:
+        keys -= {"src", "tgt"}  # language codes
     if keys not in valid_keys:
         errors.append(
             "expected a mapping with the keys src and tgt, or prefix, or file, "
@@ -115,7 +118,11 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
     columns, file = text_set.columns, text_set.file
     if columns and not file:
         errors.append(f"expected columns only with file, got {columns}")
-    if columns and file:
+    if columns and form and file:
+        errors.append(
+            f"expected src and tgt as language codes of {file.name}, got columns {columns}"
+        )
+    elif columns and file:
         # A column is a name, or a number from 1. JSON objects have names only.
         types = {type(column) for column in columns}
         if len(types) > 1 or (int in types and ".jsonl" in file.suffixes):
@@ -123,8 +130,14 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
                 "expected as columns two names, or two numbers of a .tsv file, "
                 f"got {columns} of {file.name}"
             )
-    if file and not TABLE_FILE_ENDING.search(file.name):
-        errors.append(f"expected a .tsv or .jsonl file, got {file.name}")
+    if form and text_set.src and text_set.tgt and file:
+        src, tgt = text_set.src, text_set.tgt
+        if str(src).lower() == str(tgt).lower():
+            errors.append(f"expected two different languages of {file.name}, got {src} and {tgt}")
+    if text_set.since and form != "tmx":
+        errors.append(f"expected since only with a .tmx file, got since {text_set.since}")
+    if file and not form and not TABLE_FILE_ENDING.search(file.name):
+        errors.append(f"expected a .tsv, .jsonl, .tmx, .xlf or .xliff file, got {file.name}")
     return errors
 
 

@@ -22,7 +22,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.base import Section
 from nmt.config.sections.data import DataConfig, FilePair
 from nmt.config.sections.tokenizer import TokenizerConfig
-from nmt.config.text_sets import AnyTextSet, text_set_files
+from nmt.config.text_sets import AnyTextSet, memory_form, text_set_files
 from nmt.config.yaml_reader import (
     Document,
     KeyPath,
@@ -279,7 +279,10 @@ def _make_paths_absolute(data: dict[str, Any], folder: Path) -> None:
         if isinstance(value, list):
             return [absolute(item) for item in value]
         if isinstance(value, dict):
-            return {k: absolute(v) if k in TEXT_SET_PATH_KEYS else v for k, v in value.items()}
+            file = value.get("file")
+            is_memory = isinstance(file, str) and memory_form(Path(file)) is not None
+            keys = ("file",) if is_memory else TEXT_SET_PATH_KEYS
+            return {k: absolute(v) if k in keys else v for k, v in value.items()}
         return value
 
     for dotted in PATH_KEYS:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 from nmt.config.sections.data import DataConfig, TextSet, text_set_tags
 from nmt.errors import ConfigError, DataError, show_value
@@ -13,15 +15,32 @@ from nmt.errors import ConfigError, DataError, show_value
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 """File extensions that are tried, in this order, for the files of a prefix."""
 
+MEMORY_ENDING = re.compile(r"\.(tmx|xlf|xliff)(\.(gz|xz|bz2|zst))?$")
+"""End of the names of translation memories."""
+
 AnyTextSet = Path | TextSet
 """A text set as the config spells it; a path is a prefix."""
 FileGroup = tuple[Path, ...]
 """Files that are read together: one per side, or one that contains both sides."""
 
 
+def memory_form(file: Path) -> Literal["tmx", "xliff"] | None:
+    """Return the format of a translation memory by the ending of its name, else None."""
+    ending = MEMORY_ENDING.search(file.name)
+    if ending is None:
+        return None
+    return "tmx" if ending[1] == "tmx" else "xliff"
+
+
 def text_set_languages(text_set: AnyTextSet, data: DataConfig) -> tuple[str, str]:
-    """Return the source and target language code of a set: from its tags, else the config."""
+    """Return the source and target language code of a set.
+
+    They come from `src` and `tgt` of a translation memory, else from its tags, else the config.
+    """
     tags = text_set_tags(text_set)
+    if isinstance(text_set, TextSet) and text_set.file:
+        codes = {"src_lang": text_set.src, "tgt_lang": text_set.tgt}
+        tags = tags | {name: str(code) for name, code in codes.items() if code}
     return tags.get("src_lang", data.src), tags.get("tgt_lang", data.tgt)
 
 
@@ -106,6 +125,6 @@ def _stem(text_set: AnyTextSet) -> Path:
         return text_set
     if text_set.prefix:
         return text_set.prefix
-    file = text_set.src or text_set.file or text_set.tgt
+    file = text_set.file or text_set.src or text_set.tgt
     assert file is not None, "nmt.config.conflicts rejects a text set without files"
     return file.with_name(file.name.split(".")[0])

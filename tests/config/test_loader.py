@@ -21,7 +21,8 @@ from nmt.config.loader import (
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names
-from nmt.config.sections.data import FilePair, TrainSet
+from nmt.config.sections.data import FilePair, TextSet, TrainSet
+from nmt.config.text_sets import text_set_languages, text_set_names
 from nmt.errors import ConfigError, did_you_mean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,7 +270,31 @@ BROKEN_SETS = [
         "data.train",
         "expected columns only with file, got [1, 2]",
     ),
-    ("{train: [{file: a.txt}], valid: 9}", "data.train", "expected a .tsv or .jsonl file, got a."),
+    (
+        "{train: [{file: a.txt}], valid: 9}",
+        "data.train",
+        "expected a .tsv, .jsonl, .tmx, .xlf or .xliff file, got a.txt",
+    ),
+    (
+        "{train: [{file: a.tmx, columns: [1, 2]}], valid: 9}",
+        "data.train",
+        "expected src and tgt as language codes of a.tmx, got columns [1, 2]",
+    ),
+    (
+        "{train: [{file: a.xlf.gz, since: 2020-01-01}], valid: 9}",
+        "data.train",
+        "expected since only with a .tmx file, got since 2020-01-01",
+    ),
+    (
+        "{train: [{file: a.tsv, src: en, tgt: de}], valid: 9}",
+        "data.train",
+        "expected a mapping with the keys src and tgt, or prefix, or file, got file, src, tgt",
+    ),
+    (
+        "{train: [{file: a.tmx, src: en, tgt: EN}], valid: 9}",
+        "data.train",
+        "expected two different languages of a.tmx, got en and EN",
+    ),
     (
         "{train: [{prefix: a, weight: 1}, b], valid: 9}",
         "data.train",
@@ -299,6 +324,29 @@ def test_config_inconsistent_text_set_names_expectation(
 ) -> None:
     [problem] = problems(file, f"data: {text}")
     assert problem.startswith(f"a.yaml:1: {key_path}: {start}")
+
+
+def test_config_memory_has_language_codes_in_place_of_files(file: Path) -> None:
+    sets = "[{file: a.tmx.gz, src: en-GB, tgt: fr, since: 2020-01-31}, {file: b.xlf}]"
+    config = load(file, f"data: {{src: en, tgt: de, train: {sets}, valid: 9}}")
+    memory, other = config.data.train
+    assert isinstance(memory, TextSet)
+    assert memory.file == file.parent / "a.tmx.gz"
+    assert text_set_languages(memory, config.data) == ("en-GB", "fr")
+    assert text_set_languages(other, config.data) == ("en", "de")
+    assert text_set_names([memory, other]) == ["a", "b"]
+    resolved = file.with_name("resolved.yaml")
+    resolved.write_text(format_config(config))
+    assert load_config(resolved).data == config.data
+
+
+@pytest.mark.parametrize("value", ["2020", "2020-1-1", "yesterday"])
+def test_config_since_that_is_no_day_is_refused(file: Path, value: str) -> None:
+    text = f"data: {{train: [{{file: a.tmx, since: {value}}}], valid: 9}}"
+    [problem] = problems(file, text)
+    assert problem.startswith(
+        "a.yaml:1: data.train.0.since: expected a day such as 2020-01-31 or null, got "
+    )
 
 
 def test_config_decode_tag_unknown_in_training_is_refused(file: Path) -> None:

@@ -10,6 +10,7 @@ from nmt.errors import did_you_mean
 Schema = dict[str, Any]
 PATTERNS = {
     r"^[^/]+$": "text without a /",
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$": "a day such as 2020-01-31",
     r"^[A-Za-z0-9_-]+$": "letters, digits, - and _",
     r"^[A-Za-z0-9_-]+=[A-Za-z0-9_-]+$": "a tag such as tgt_lang=fr",
     r"^[a-z]+(\+[a-z]+)*$": "names of scripts joined by +, such as cjk+hiragana",

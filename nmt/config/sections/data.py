@@ -20,6 +20,8 @@ from nmt.config.sections.base import Count, FilePath, Fraction, Section
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 LanguageCode = Annotated[str, Field(pattern="^[^/]+$")]
 """A language code. It is part of file names, so it contains no slash."""
+Day = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+"""A date, such as 2020-01-31."""
 Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
 """Names of scripts joined by +, such as cjk+hiragana."""
 
@@ -49,15 +51,18 @@ class TextSet(Section):
     prefix: FilePath | None = None
     """Common prefix of two files, which end with a period and the language code of the side."""
     src: FilePath | None = None
-    """File of the source side."""
+    """File of the source side; language code in a translation memory."""
     tgt: FilePath | None = None
-    """File of the target side."""
+    """File of the target side; language code in a translation memory."""
     file: FilePath | None = None
-    """File with both sides on each line: .tsv, or .jsonl with one object per line."""
+    """File with both sides: .tsv, .jsonl with one object per line, or a translation memory (.tmx,
+    .xlf, .xliff)."""
     columns: Annotated[list[Count | Name], Field(min_length=2, max_length=2)] | None = None
     """Source and target column of `file`: names, or numbers from 1 in a TSV file without header."""
     tags: dict[Name, Name] = {}
     """Tags that are prepended to each source, such as {tgt_lang: fr}."""
+    since: Day | None = None
+    """First day of a .tmx file: units whose last change is earlier or unknown are skipped."""
 
     @model_serializer(mode="wrap")
     def _omit_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from nmt.config.schema import Config
 from nmt.config.sections.data import TextSet, text_set_tags
-from nmt.config.text_sets import AnyTextSet, text_set_files, text_set_languages, text_set_names
+from nmt.config.text_sets import (
+    AnyTextSet,
+    memory_form,
+    text_set_files,
+    text_set_languages,
+    text_set_names,
+)
 from nmt.data.corpus.filters import Cleaner, DropLog, DuplicateFilter
 from nmt.data.corpus.misalignment import find_misaligned_blocks
 from nmt.data.corpus.preprocessing import (
@@ -30,11 +36,14 @@ def open_text_set(
     """Return a reader of a text set of the config, with its file of word alignments if any."""
     file_groups = text_set_files(text_set, config.data)
     if isinstance(text_set, TextSet) and text_set.file:
+        if form := memory_form(text_set.file):
+            languages = text_set_languages(text_set, config.data)
+            return TextSetReader(file_groups, form, languages, text_set.since, alignments)
         table = "jsonl" if ".jsonl" in text_set.file.suffixes else "tsv"
         src, tgt = text_set.columns or text_set_languages(text_set, config.data)
         if table == "tsv" and isinstance(src, int) and isinstance(tgt, int):
             src, tgt = src - 1, tgt - 1
-        return TextSetReader(file_groups, table, (src, tgt), alignments)  # type: ignore[arg-type]
+        return TextSetReader(file_groups, table, (src, tgt), None, alignments)  # type: ignore[arg-type]
     has_two_sides = len(file_groups[0]) > 1
     return TextSetReader(file_groups, "plain" if has_two_sides else "mono", alignments=alignments)
 

@@ -175,7 +175,7 @@ class _Planner:
             "max_length": max_length,
             "clean": None if cleaner is None else recorded_settings(cleaner.config),
             "tokenizers": self.tokenizer_digests,
-            "form": [reader.form, *reader.columns],
+            "form": reader.layout,
             "tags": text_set_tags(text_set),
             "tag_ids": list(tags),
             **split_settings(self.config),

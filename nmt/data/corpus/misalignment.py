@@ -354,7 +354,7 @@ def find_misaligned_blocks(reader: TextSetReader, cores: int) -> list[Misaligned
     is cached, because the tokenizer stage and the corpus stage read the same text.
     """
     files = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in reader.files]
-    key = (*files, reader.form, *reader.columns)
+    key = (*files, *reader.layout)
     if key not in _cached_blocks:
         _cached_blocks[key] = _search(reader, cores)
     return _cached_blocks[key]

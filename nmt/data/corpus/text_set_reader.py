@@ -1,14 +1,15 @@
-"""Read text sets as chunks of raw pairs: two files, a TSV or JSON lines file, or one language.
+"""Read text sets as chunks of raw pairs: two files, a table, a translation memory, one language.
 
 Reading has two steps, so that worker processes can parse: a `TextSetReader` yields chunks of raw
 lines, and a `FileChunk` parses its lines. Lines end in LF only. Every record is one pair, blank or
-not, and keeps its line number.
+not, and keeps its line number. Translation memories are not lines: the reader itself parses their
+XML, and their chunks contain segments.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -26,15 +27,19 @@ from nmt.data.text.reader import (
     read_raw_lines,
     to_single_line,
 )
+from nmt.data.translation_memory.languages import LanguageMatcher
+from nmt.data.translation_memory.tmx_reader import TmxReader
+from nmt.data.translation_memory.xliff_reader import XliffReader
+from nmt.data.translation_memory.xml_segments import SegmentBatch, join_lines
 from nmt.errors import DataError, show_value
 
 CHUNK = 10_000
 """Number of records per chunk."""
 
-Form = Literal["plain", "mono", "tsv", "jsonl"]
+Form = Literal["plain", "mono", "tsv", "jsonl", "tmx", "xliff"]
 """Form of a text set: "plain" has a file per side, "mono" one file for both sides."""
 Columns = tuple[int | str, int | str]
-"""Columns of the source and the target: indices or names."""
+"""Columns of the source and the target: indices or names; in memories, language codes."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,9 @@ class FileChunk:
     numbers: Sequence[int]
     """Line number of each record, counted from 1."""
     lines: tuple[list[bytes], ...]
-    """Lines of each file."""
+    """Lines of each file; empty for translation memories."""
+    segments: tuple[list[str], list[str]] | None = None
+    """Source and target segments of a translation memory."""
     alignments: AlignmentLines | None = None
     misaligned: Mapping[int, str] = field(default_factory=dict)
     """Reasons to drop the records of misaligned blocks, by position in the chunk."""
@@ -79,10 +86,15 @@ class FileChunk:
                 [alignments.numbers[i] for i in positions],
                 [alignments.lines[i] for i in positions],
             )
+        segments = self.segments
+        if segments is not None:
+            src, tgt = segments
+            segments = [src[i] for i in positions], [tgt[i] for i in positions]
         return replace(
             self,
             numbers=[self.numbers[i] for i in positions],
             lines=tuple([lines[i] for i in positions] for lines in self.lines),
+            segments=segments,
             alignments=alignments,
             misaligned={
                 new: self.misaligned[old]
@@ -92,7 +104,21 @@ class FileChunk:
         )
 
     def pairs(self) -> list[Pair]:
-        """Parse the records; raise DataError with file and line if a record is invalid."""
+        """Parse the records; raise DataError with file and line if a record is invalid.
+
+        Line breaks in a text become spaces.
+        """
+        pairs = self.raw_pairs()
+        if self.form == "jsonl":
+            return [(to_single_line(src), to_single_line(tgt)) for src, tgt in pairs]
+        if self.segments is not None and _contains_line_break(self.segments):
+            return [(join_lines(src), join_lines(tgt)) for src, tgt in pairs]
+        return pairs
+
+    def raw_pairs(self) -> list[Pair]:
+        """Parse the records; texts of JSON lines and memories can contain line breaks."""
+        if self.segments is not None:
+            return list(zip(*self.segments, strict=True))
         texts = [
             _decode(lines, file, self.numbers)
             for lines, file in zip(self.lines, self.files, strict=True)
@@ -143,7 +169,7 @@ class FileChunk:
                     f"{self.location(i)}: '{name}': expected text, got half of a surrogate pair"
                 )
         src, tgt = self.columns
-        return to_single_line(record[src]), to_single_line(record[tgt])
+        return record[src], record[tgt]
 
 
 @dataclass(frozen=True)
@@ -154,9 +180,16 @@ class TextSetReader:
     """Groups of files that are read together, one group after the other."""
     form: Form = "plain"
     columns: Columns = (0, 1)
-    """Columns of a TSV file (indices or names), or fields of JSON lines."""
+    """Columns of a TSV file (indices or names), fields of JSON lines, or language codes."""
+    since: str | None = None
+    """Day (YYYY-MM-DD) before which the units of a TMX file are skipped."""
     alignments: Path | None = None
     """File of word alignments."""
+
+    @property
+    def layout(self) -> list[str | int]:
+        """The settings that decide which pairs the files contain."""
+        return [self.form, *self.columns, *([self.since] if self.since else [])]
 
     @property
     def files(self) -> list[Path]:
@@ -212,6 +245,9 @@ class TextSetReader:
 
     def _read_group(self, group: FileGroup, size: int) -> Iterator[FileChunk]:
         """Yield the records of files that are read together."""
+        if self.form in ("tmx", "xliff"):
+            yield from self._read_memory(group, size)
+            return
         with ExitStack() as stack:
             streams = [read_raw_lines(stack.enter_context(open_text(file)), file) for file in group]
             number, columns = 1, self.columns
@@ -233,6 +269,16 @@ class TextSetReader:
                 yield FileChunk(self.form, columns, group, numbers, lines)
                 number += counts[0]
 
+    def _read_memory(self, group: FileGroup, size: int) -> Iterator[FileChunk]:
+        """Yield the records of a translation memory."""
+        languages = LanguageMatcher(*map(str, self.columns))
+        if self.form == "tmx":
+            batches = TmxReader(group[0], languages, self.since).batches()
+        else:
+            batches = XliffReader(group[0], languages).batches()
+        for numbers, src, tgt in _regroup(batches, size):
+            yield FileChunk(self.form, self.columns, group, numbers, (), segments=(src, tgt))
+
     def _find_columns(self, file: Path, header: bytes) -> tuple[int, int]:
         """Return the indices of the named columns in the header of a TSV file."""
         names = next(decode_lines([header], str(file))).split("\t")
@@ -244,6 +290,26 @@ class TextSetReader:
             )
         src, tgt = self.columns
         return names.index(str(src)), names.index(str(tgt))
+
+
+def _contains_line_break(segments: Iterable[list[str]]) -> bool:
+    """Return whether a segment contains a line break."""
+    texts = ["".join(side) for side in segments]
+    return any("\n" in text or "\r" in text for text in texts)
+
+
+def _regroup(batches: Iterable[SegmentBatch], size: int) -> Iterator[SegmentBatch]:
+    """Yield batches of `size` pairs; the last one may be smaller."""
+    numbers, src, tgt = SegmentBatch([], [], [])
+    for batch in batches:
+        numbers += batch.numbers
+        src += batch.src
+        tgt += batch.tgt
+        while len(numbers) >= size:
+            yield SegmentBatch(numbers[:size], src[:size], tgt[:size])
+            del numbers[:size], src[:size], tgt[:size]
+    if numbers:
+        yield SegmentBatch(numbers, src, tgt)
 
 
 def _decode(raw: list[bytes], file: Path, numbers: Sequence[int]) -> list[str]:

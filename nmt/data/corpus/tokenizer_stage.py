@@ -124,7 +124,7 @@ def _settings(config: Config) -> dict[str, Any]:
     if not config.is_explicit("tokenizer.vocab_size"):
         settings["vocab_size"] = None  # measured on the text; must not count as a change
     settings["clean"] = recorded_settings(config.data.clean)
-    settings["forms"] = [[reader.form, *reader.columns] for reader in open_train_sets(config)]
+    settings["forms"] = [reader.layout for reader in open_train_sets(config)]
     return settings | split_settings(config)
 
 

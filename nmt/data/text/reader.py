@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     UTF-16 or UTF-32, or if a line is longer than MAX_LINE_BYTES. `decode_lines` checks UTF-8.
     """
     read_line = partial(stream.readline, MAX_LINE_BYTES + 1)  # never more than this into memory
-    try:
+    with report_damage(file):
         for number, line in enumerate(iter(read_line, b""), 1):
             if len(line) > MAX_LINE_BYTES:
                 raise DataError(
@@ -97,6 +98,23 @@ def read_raw_lines(stream: BinaryIO, file: Path) -> Iterator[bytes]:
                 )
             reject_utf16_line(line, str(file), number)
             yield line
+
+
+def read_blocks(stream: BinaryIO, file: Path, size: int) -> Iterator[bytes]:
+    """Yield the content of an open file in blocks of at most `size` bytes.
+
+    Raises DataError if the file is damaged.
+    """
+    with report_damage(file):
+        while block := stream.read(size):
+            yield block
+
+
+@contextmanager
+def report_damage(file: Path) -> Iterator[None]:
+    """Raise DataError if a compressed file is damaged."""
+    try:
+        yield
     except decompression_errors() as error:
         raise DataError(
             f"{file}: expected a complete {file.suffix} file, got a damaged one: {error}"

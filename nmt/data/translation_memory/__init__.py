@@ -1,0 +1,1 @@
+"""Translation memories: TMX and XLIFF files as streams of segment pairs, and TMX output."""
