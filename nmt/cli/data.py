@@ -16,7 +16,7 @@ from nmt.cli.options import ConfigFile, Overrides, RunFolder
 app = typer.Typer()
 data_app = typer.Typer(
     cls=CommandGroup,
-    help="Download public parallel text.",
+    help="Download public parallel text, and convert between formats.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -110,3 +110,25 @@ def list_() -> None:
     from nmt.commands.data import list_datasets as command
 
     command.run()
+
+
+@data_app.command()
+def convert(
+    input_: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="A .tmx, .xlf, .tsv or .jsonl file, or a prefix."),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A .tmx, .tsv or .jsonl file, or a prefix.")
+    ],
+    src: Annotated[str, typer.Option(metavar="CODE", help="Source language code.")],
+    tgt: Annotated[str, typer.Option(metavar="CODE", help="Target language code.")],
+    columns: Annotated[
+        tuple[int, int] | None,
+        typer.Option(help="Columns of a .tsv file without header, from 1."),
+    ] = None,
+) -> None:
+    """Convert between TMX, TSV, JSON lines and two plain files."""
+    from nmt.commands.data import convert as command
+
+    command.run(command.ConvertOptions(input_, output, src, tgt, columns))

@@ -52,13 +52,13 @@ def segment_error(folder: Path, segment: str) -> str:
 # Segments
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(XML_TEXT, XML_TEXT), min_size=1, max_size=6))
 def test_tmx_reader_any_text_returns_pairs(tmp_path: Path, pairs: list[tuple[str, str]]) -> None:
     assert read(write(tmp_path, tmx_of_pairs(pairs))) == pairs
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
