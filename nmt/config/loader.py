@@ -279,8 +279,7 @@ def _make_paths_absolute(data: dict[str, Any], folder: Path) -> None:
         if isinstance(value, list):
             return [absolute(item) for item in value]
         if isinstance(value, dict):
-            file = value.get("file")
-            is_memory = isinstance(file, str) and memory_form(Path(file)) is not None
+            is_memory = memory_form(Path(str(value.get("file")))) is not None
             keys = ("file",) if is_memory else TEXT_SET_PATH_KEYS
             return {k: absolute(v) if k in keys else v for k, v in value.items()}
         return value

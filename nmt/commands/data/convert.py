@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from nmt import __version__
 from nmt.config.conflicts import TABLE_FILE_ENDING
 from nmt.config.sections.data import DataConfig
 from nmt.config.text_sets import COMPRESSIONS, memory_form, text_set_files
@@ -148,7 +149,7 @@ def _choose_format(
         return header, _join(lambda src, tgt: f"{src}\t{tgt}\n"), ""
     if form == "jsonl":
         return "", _join(lambda src, tgt: _format_json({options.src: src, options.tgt: tgt})), ""
-    formatter = TmxFormatter(options.src, options.tgt)
+    formatter = TmxFormatter(options.src, options.tgt, __version__)
     return formatter.header, _join(formatter.format_pair), TMX_END
 
 

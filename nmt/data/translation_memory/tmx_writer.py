@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from xml.sax.saxutils import escape, quoteattr
 
-from nmt import __version__
-
 INVALID_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """Characters that XML cannot contain in any form."""
 TMX_END = "</body>\n</tmx>\n"
@@ -15,11 +13,12 @@ TMX_END = "</body>\n</tmx>\n"
 class TmxFormatter:
     """Formats pairs as the parts of a TMX file; `TMX_END` is the last part."""
 
-    def __init__(self, src: str, tgt: str) -> None:
+    def __init__(self, src: str, tgt: str, version: str) -> None:
+        """Format pairs of two languages, as this version of nmt."""
         codes = quoteattr(src), quoteattr(tgt)
         self.header = (
             '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n'
-            f'<header creationtool="nmt" creationtoolversion="{__version__}" segtype="sentence" '
+            f'<header creationtool="nmt" creationtoolversion="{version}" segtype="sentence" '
             f'o-tmf="nmt" adminlang="en" srclang={codes[0]} datatype="plaintext"/>\n<body>\n'
         )
         self._begin, self._middle = (f"<tuv xml:lang={code}><seg>" for code in codes)
