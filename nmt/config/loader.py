@@ -296,7 +296,7 @@ def _apply_override(override: str, data: dict[str, Any], origins: _Origins) -> l
     dotted, equals, text = override.partition("=")
     given_path: KeyPath = tuple(dotted.split("."))
     path = current_path(given_path)
-    origins.overrides[path] = override
+    origins.overrides[path] = override  # even if invalid, so that its error message names it
     if not equals or not all(path):
         return [(path, f"expected SECTION.KEY=VALUE, such as train.lr=3e-4, got '{override}'")]
     document = parse_value(text, given_path)
@@ -308,7 +308,7 @@ def _apply_override(override: str, data: dict[str, Any], origins: _Origins) -> l
         _report_old_key(override_label(override), old_key)
     _make_paths_absolute(changes, Path.cwd())
     _merge(changes, data)
-    return [(problem_path or path, message) for problem_path, message in document.problems]
+    return [(key_path or path, message) for key_path, message in document.problems]  # () if no YAML
 
 
 def _merge(changes: dict[str, Any], data: dict[str, Any]) -> None:

@@ -220,7 +220,8 @@ def hold_lock(path: Path, holder: str) -> Iterator[None]:
     """Lock the file `path` during the block; write `holder` into it and delete it at the end.
 
     The kernel releases the lock when the process ends. A file that a killed process leaves can be
-    locked again. Raises BlockingIOError if another process holds the lock.
+    locked again. On a file system without locks, the block runs without one. Raises BlockingIOError
+    if another process holds the lock for more than LOCK_SECONDS.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _open_locked(path) as stream:

@@ -46,9 +46,9 @@ def write_manifest(folder: Path) -> None:
 def read_verified_record(record: Path, file_names: Collection[str] | None = None) -> dict[str, Any]:
     """Verify a folder by its manifest, then return the content of its record, a JSON file.
 
-    `file_names` restricts the verification to these files of the folder. A folder without a
-    manifest is accepted if the record refers to none. Raises RunError with the first file that is
-    missing or differs.
+    `file_names` restricts the verification to these files of the folder; name the record too. Files
+    that the manifest does not list are ignored. A folder without a manifest is accepted if the
+    record refers to none. Raises RunError with the first file that is missing or differs.
     """
     manifest = record.with_name(MANIFEST_NAME)
     if not manifest.is_file():

@@ -323,7 +323,8 @@ def load_explainer(
 ) -> Explainer:
     """Return an explainer of the model of a run; `layer` and `head` are counted from 1.
 
-    Raises RunError if the model has no attention, and ConfigError if it has fewer layers or heads.
+    `top` and `record_beam` are those of `Explainer`. Raises RunError if the model has no attention,
+    and ConfigError if it has fewer layers or heads, or needs a source tag that `decode.tags` lacks.
     """
     config = load_config(run.config, overrides)
     model = config.model

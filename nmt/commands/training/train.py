@@ -210,7 +210,10 @@ def train(trainer: Trainer, validator: Validator) -> str | None:
 def evaluate(
     trainer: Trainer, test_sets: dict[str, EvalSet], stop_reason: str, device: str
 ) -> None:
-    """Mark the run as finished, score the test sets, write the model card, and export."""
+    """Mark the run as finished, score the test sets, write the model card, and export.
+
+    `device` is the value of --device.
+    """
     run_dir, log = trainer.run, trainer.log
     if trainer.ranks.is_main:
         finish(trainer, stop_reason)
@@ -222,6 +225,7 @@ def evaluate(
     if not trainer.ranks.is_main:
         return
     hardware = describe_hardware(trainer)
+    # write_card writes run_dir.model_card itself
     write_or_warn(run_dir.model_card, lambda _: log.info(write_card(run_dir, hardware)))
     export(trainer)
     logger.info(

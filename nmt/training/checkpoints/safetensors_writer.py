@@ -56,7 +56,11 @@ def _file_order(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _header(tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the header of a file, with its length."""
+    """Return the length of the header in 8 bytes, and the header.
+
+    `tensors` are in the order of the file. The shape and size of a sharded tensor are those of the
+    full tensor.
+    """
     entries: dict[str, Any] = {"__metadata__": {"format_version": str(FORMAT_VERSION)}}
     begin = 0
     for name, tensor in tensors.items():
