@@ -33,6 +33,8 @@ MIN_LEAK_CHARACTERS = 20
 SIDES: tuple[Side, Side] = ("src", "tgt")
 Languages = tuple[str | None, str | None]
 """py3langid's codes of the expected languages of both sides; None if unknown."""
+CHARACTER_COLUMNS, WORD_COLUMNS = (0, 2), (1, 3)
+"""Columns of `ChunkScan.lengths` for the source and the target."""
 IndexedIssue = tuple[int, Issue]
 """Index of a sentence pair in the chunk, and its issue."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.core.rendering.pages import render_page
+from nmt.data_check.chunk_scan import CHARACTER_COLUMNS, WORD_COLUMNS
 from nmt.data_check.kinds import KINDS
 from nmt.data_check.pair_checks import excerpt
 from nmt.data_check.scan import ScanReport
@@ -59,12 +60,15 @@ def render_text(report: ScanReport) -> str:
 
 
 def _summarize(report: ScanReport) -> str:
-    """Return the number of pairs, the languages and the line lengths in one phrase."""
+    """Return the number of pairs, the languages and the line lengths in one phrase.
+
+    Lines beyond the end of the shorter side form no pairs.
+    """
     languages = " and ".join(code or "an unknown language" for code in report.languages)
     summary = f"{min(report.counts)} pairs in {languages}"
     if not len(report.lengths):
         return summary
-    words = report.lengths[:, (1, 3)]
+    words = report.lengths[:, WORD_COLUMNS]
     mean = words.mean(0)
     high = np.percentile(words, 95, axis=0)
     return (
@@ -87,8 +91,8 @@ def _page_section(report: ScanReport) -> dict[str, Any]:
     """Return the content of the page for one text set."""
     histograms = []
     if len(report.lengths):
-        characters = report.lengths[:, (0, 2)]
-        words = report.lengths[:, (1, 3)]
+        characters = report.lengths[:, CHARACTER_COLUMNS]
+        words = report.lengths[:, WORD_COLUMNS]
         is_filled = (characters > 0).all(1)
         ratio = np.log2((characters[is_filled, 1] + 1) / (characters[is_filled, 0] + 1))
         histograms = [

@@ -34,7 +34,9 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text import language_id
 from nmt.data.text.reader import Pair
 from nmt.data_check.chunk_scan import (
+    CHARACTER_COLUMNS,
     SIDES,
+    WORD_COLUMNS,
     ChunkScan,
     HeldOutSet,
     Languages,
@@ -202,8 +204,8 @@ def _add_length_outliers(
 
     The spread is the median absolute deviation, scaled to estimate a standard deviation.
     """
-    characters = lengths[:, (0, 2)]
-    has_words = (lengths[:, (1, 3)] > 0).all(1)
+    characters = lengths[:, CHARACTER_COLUMNS]
+    has_words = (lengths[:, WORD_COLUMNS] > 0).all(1)
     ratios = np.log((characters[:, 1] + 10) / (characters[:, 0] + 10))
     median, deviation = 0.0, 0.0
     if has_words.any():
