@@ -317,7 +317,7 @@ def test_score_pairs_long_pair_is_sum_of_segments(
     assert scores[1].tokens > scores[1].log_prob * -1 > 1, "each segment has an eos"
     assert max(map(len, engine.sequences)) <= 20
     assert translator.statistics.long_pairs == [12]
-    translator.statistics.log_pair_segments("scored")
+    translator.statistics.log_pair_segments()
     assert capsys.readouterr().err == "warning: long pairs were scored in parts: lines 12\n"
 
 
@@ -331,6 +331,6 @@ def test_score_pairs_by_sentence_sums_scores_of_sentences(
         "Cd dc.",
     ]
     assert pair.log_prob == -2.0
-    translator.statistics.log_pair_segments("scored")
+    translator.statistics.log_pair_segments()
     [message] = capsys.readouterr().err.splitlines()
     assert message.endswith("sentence by sentence (decode.split): 1, with 2 sentences")

@@ -73,7 +73,7 @@ def run(options: ScoreOptions) -> None:
                 total_log_prob += pair.log_prob
                 total_tokens += pair.tokens
             sink.flush()
-    translator.statistics.log_pair_segments("scored")
+    translator.statistics.log_pair_segments()
     if total_tokens:
         mean = total_log_prob / total_tokens
         logger.info(

@@ -42,9 +42,9 @@ class TranslationStatistics:
     missing_spans: list[tuple[int, str]] = field(default_factory=list)
     """Protected spans that translations do not contain, with their line numbers."""
     multi_sentence_lines: int = 0
-    """Number of lines that were translated sentence by sentence (decode.split)."""
+    """Number of lines or pairs that were processed sentence by sentence (decode.split)."""
     sentences: int = 0
-    """Number of sentences of those lines."""
+    """Number of sentences of those lines or pairs."""
     unbalanced_lines: list[int] = field(default_factory=list)
     """Line numbers of translations with markup tags in the wrong order."""
     score_drops: list[tuple[int, float]] = field(default_factory=list)
@@ -52,19 +52,16 @@ class TranslationStatistics:
     long_pairs: list[int] = field(default_factory=list)
     """Line numbers of pairs that were scored in segments because they are too long."""
 
-    def log_pair_segments(self, participle: str) -> None:
-        """Log which pairs were scored in segments.
-
-        `participle` names the operation, such as "scored".
-        """
+    def log_pair_segments(self) -> None:
+        """Log which pairs were scored in segments."""
         if self.multi_sentence_lines:
             logger.info(
-                f"pairs of several sentences, {participle} sentence by sentence (decode.split): "
+                "pairs of several sentences, scored sentence by sentence (decode.split): "
                 f"{self.multi_sentence_lines}, with {self.sentences} sentences"
             )
         if self.long_pairs:
             logger.warning(
-                f"long pairs were {participle} in parts: {format_line_numbers(self.long_pairs)}"
+                f"long pairs were scored in parts: {format_line_numbers(self.long_pairs)}"
             )
 
     def sharp_drop_warning(self) -> str:
