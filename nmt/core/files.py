@@ -108,7 +108,7 @@ def _open_descriptor(path: Path, descriptor: tuple[str | None, int]) -> BinaryIO
 
 
 def unwritable_reason(path: Path) -> str | None:
-    """Return the reason why a file cannot be created or replaced at `path`, None without one.
+    """Return why a file or folder cannot be created or replaced at `path`; None if it can.
 
     Checks folders and permissions only; a full disk, for example, is found when writing.
     """

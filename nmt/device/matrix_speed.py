@@ -123,7 +123,10 @@ def _time_products(
     device: torch.device,
     max_rounds: int,
 ) -> Iterator[tuple[Size, list[float]]]:
-    """Yield each size with the fewest seconds of a product in each type, until time is up."""
+    """Yield each size with the fewest seconds of a product in each type, until time is up.
+
+    `sizes` ascend, and each is at most twice the size before on every side. All share TIME_LIMIT.
+    """
     product_seconds(*_make_matrices((1, 1, 1), torch.float32, device))  # starts a GPU
     one_thread = device.type == "cpu"
     remaining = TIME_LIMIT
@@ -138,6 +141,7 @@ def _time_products(
                 begin = time.perf_counter()
                 seconds = [product_seconds(*pair, one_thread=one_thread) for pair in factors]
                 best = [min(times) for times in zip(best, seconds, strict=True)]
+                # the limit is one of wall time, but `seconds` can be CPU time
                 remaining -= max(sum(seconds), time.perf_counter() - begin)
                 if completed >= MIN_ROUNDS and remaining < sum(best):
                     break

@@ -205,7 +205,7 @@ class BeamSearch:
         src, src_len = pad_sources([request.source for request in requests], self.tokenizers.src)
         memory = self.model.encode(src.to(device), src_len)
         max_lengths = [request.max_length for request in requests]
-        # all hypotheses of a sentence share the places of its key-value cache
+        # all hypotheses of a sentence share the slots of its key-value cache
         cache_length = max(max_lengths) * self.beam_size * groups
         max_lengths_per_search = torch.tensor(max_lengths, device=device).repeat_interleave(groups)
         n = math.ceil(self.nbest / groups)
@@ -217,7 +217,7 @@ class BeamSearch:
             state=state,
             is_done=torch.zeros(len(requests), dtype=torch.bool, device=device),
             memory=memory,
-            decoder_state=self.model.start(memory, 1, cache_length),
+            decoder_state=self.model.start(memory, rows=1, max_len=cache_length),
             last_tokens=torch.full((len(requests),), self.tokenizers.tgt.bos, device=device),
             vocabulary=self.vocabulary.start(requests),
             processors=[part.start(requests, groups, device) for part in self.processors],

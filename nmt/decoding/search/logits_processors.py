@@ -1,8 +1,8 @@
 """Logits processors: they change which token may come next in every hypothesis.
 
 A search applies a list of processors to the log-probabilities of each step, in order. To add one,
-derive from LogitsProcessor, implement `__call__`, and put it into the list of the engine
-(`TorchEngine.processors`) or into `build_logits_processors`.
+derive from LogitsProcessor, implement `__call__`, and put it into `build_logits_processors`. To add
+one without changing nmt, append it to the list of a loaded engine (`TorchEngine.processors`).
 
 The processors in this module set forbidden tokens to -inf and keep the other log-probabilities.
 The score of a hypothesis is therefore its score in forced decoding.
@@ -156,7 +156,8 @@ class ForcedPrefix(BatchedTensors, LogitsProcessor):
 def build_logits_processors(settings: DecodeConfig, tgt: Tokenizer) -> list[LogitsProcessor]:
     """Return the processors of the decode settings.
 
-    Raises ConfigError if a piece of `decode.forbid` is not in the target vocabulary.
+    TorchEngine adds ForcedPrefix behind them if a request has a prefix. Raises ConfigError if a
+    piece of `decode.forbid` is eos or not in the target vocabulary.
     """
     processors: list[LogitsProcessor] = []
     if settings.forbid:

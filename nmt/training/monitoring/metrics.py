@@ -61,11 +61,16 @@ class StepMeter:
         self.wait_seconds = 0.0
         self._start = time.perf_counter()
         self._steps: list[tuple[int, TokenizedPairs, Batch, int]] = []
+        """Number of each step, its pairs, its batch, and the target tokens of all ranks."""
         self._losses: list[torch.Tensor] = []
+        """Translation and alignment loss of each step, summed over the tokens of this rank."""
         self._gradient_norms: list[torch.Tensor] = []
+        """Norms over all ranks."""
         self._linked_tokens: list[int] = []
         self._padded_tokens = 0
+        """Number of padded target tokens of all ranks."""
         self._flops = 0
+        """Floating-point operations of all ranks."""
 
     def measure_wait(self, items: Iterator[T]) -> Iterator[T]:
         """Yield items and add the time spent waiting for them to `wait_seconds`."""
@@ -111,8 +116,9 @@ class StepMeter:
     def flush(self) -> tuple[dict[str, float], list[CompletedStep]]:
         """Return the metrics of a log record and the steps since the last one; then reset.
 
-        Losses are means per token over the steps that were not skipped. All ranks must call this
-        together.
+        `loss` is a mean per target token, `alignment_loss` a mean per token with word alignment
+        links, both over the steps that were not skipped. `ceiling_share` is the model FLOPs
+        utilization. All ranks must call this together.
         """
         assert self._steps, "flush needs at least one step"
         losses = torch.stack(self._losses, 1).cpu().double()
