@@ -35,7 +35,8 @@ class LoadedModel:
 
     `translate`, `nbest` and `stream` accept decode settings as keywords, such as `beam_size=8`,
     for that call (docs/config.md). `translate`, `nbest` and `score` return a list for several
-    lines or pairs, and a single result for one.
+    lines or pairs, and a single result for one. A `Line` is a text whose translation has a forced
+    prefix or required phrases.
     """
 
     def __init__(self, folders: Sequence[Path], overrides: Sequence[str], device: str) -> None:

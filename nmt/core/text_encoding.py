@@ -65,19 +65,21 @@ def _error(name: str, number: int | None, encoding: str, evidence: str) -> DataE
 def _encoding_of_nuls(line: bytes, is_first: bool) -> str | None:
     """Return the encoding of a line that holds a NUL, or None if it can be UTF-8.
 
-    A line ends at the byte 0x0A, so the NULs of a wide line feed can be at either end of it. Only
-    the first line shows which of the two bytes comes first.
+    `line` has no line feed. Lines end at the byte 0x0A, so the NULs of a wide line feed can be at
+    either end of a line. Both byte orders then look alike except in the first line; the result for
+    other lines is little-endian.
     """
     if len(line) < MIN_BYTES:
         return None
-    is_nul_row = [_nul_share(line[begin::4]) >= CONTROL_SHARE for begin in range(4)]
-    if not all(is_nul_row) and any(is_nul_row[i] and is_nul_row[i - 1] for i in range(4)):
-        return "UTF-32BE" if is_first and is_nul_row[0] and is_nul_row[1] else "UTF-32LE"
+    # UTF-32: the two high bytes of each character are 0, or nearly always
+    is_nul = [_nul_share(line[position::4]) >= CONTROL_SHARE for position in range(4)]
+    if not all(is_nul) and any(is_nul[i] and is_nul[i - 1] for i in range(4)):
+        return "UTF-32BE" if is_first and is_nul[0] and is_nul[1] else "UTF-32LE"
     low, high = sorted((line[0::2], line[1::2]), key=_control_share)
     if (
         _control_share(high) >= CONTROL_SHARE
         and _control_share(low) <= 0.5
-        and high.count(0) > 4 * low.count(0)
+        and high.count(0) > 4 * low.count(0)  # spaces and digits have a high byte 0
     ):
         return "UTF-16BE" if is_first and high == line[0::2] else "UTF-16LE"
     return _encoding_of_ideographs(line)

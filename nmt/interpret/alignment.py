@@ -83,6 +83,7 @@ def intersection(forward: Links, backward: Links) -> Links:
 def grow_diag_final_and(forward: Links, backward: Links) -> Links:
     """Symmetrize alignments of both directions by grow-diag-final-and (Koehn et al. 2005).
 
+    The links of both are (source word, target word) pairs; swap those of the backward model before.
     Start with the intersection. Add links of the union next to a link, also diagonally, if
     their source or target word is unaligned. Finally add links of either direction if their source
     and target word are both unaligned.

@@ -91,7 +91,10 @@ class Explanation:
         return self.by_words, self.source.words, self.target.words
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all numbers for JSON; scores outside a window or of padding are null."""
+        """Return the numbers of all layers and heads for JSON, with shapes as in `ForcedTrace`.
+
+        Scores outside a window or of padding are null. `layer` is counted from 1.
+        """
         trace = self.trace
         scores = trace.scores.astype(object)
         scores[np.isinf(trace.scores)] = None

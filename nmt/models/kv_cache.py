@@ -140,10 +140,11 @@ class TransformerState(DecoderState):
         k, capacity = self.self_attention_mask.shape[1:]
         if self.length + k <= capacity:
             return self
-        begin = int(self.self_attention_mask.any(1).any(0).int().argmax())
+        is_attended = self.self_attention_mask.any(1).any(0)
+        begin = int(is_attended.int().argmax())  # the first True
         length = self.length - begin
         if length + k > capacity:
-            capacity = 2 * capacity
+            capacity = 2 * capacity  # enough, because k <= capacity
         mask = self.self_attention_mask[:, :, begin : self.length]
         return replace(
             self,

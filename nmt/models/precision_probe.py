@@ -68,7 +68,7 @@ def _report_failure(
 
 
 def tiny_config(config: RNNConfig | TransformerConfig) -> RNNConfig | TransformerConfig:
-    """Return the config of a tiny model with the same parts."""
+    """Return the config of a tiny model with the same parts, without dropout."""
     encoder_layers, decoder_layers = layer_counts(config)
     values: dict[str, object] = {
         "encoder_layers": min(MAX_LAYERS, encoder_layers),

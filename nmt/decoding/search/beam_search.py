@@ -89,9 +89,9 @@ class SearchBatch:
         )
 
     def select(self, sentences: Tensor, decoder_rows: Tensor) -> SearchBatch:
-        """Return these sentences, in this order.
+        """Return these sentences, in this order, which must be that of `remaining_rows`.
 
-        `decoder_rows` are the N rows of `decoder_state` that the hypotheses of the whole batch
+        `decoder_rows` are the rows of `decoder_state` that all Q x K hypotheses of this batch
         continue. The memory of this batch must not be used afterwards.
         """
         searches = rows_of(sentences, len(self.state.lengths) // len(self.requests))

@@ -84,11 +84,12 @@ def estimate_cost(
 ) -> CostEstimate:
     """Run the largest and a sample of other batches, a validation, and a save and load.
 
-    `time_step` makes an optimizer step and returns its seconds. `time_validation` validates and
-    returns the seconds that it would take with a trained model. This changes the model and leaves
-    no file.
+    `batches` represent an epoch, such as those of its first window. `time_step` makes an optimizer
+    step and returns its seconds. `time_validation` validates and returns the seconds that it would
+    take with a trained model. This changes the model and leaves no file.
     """
     batches = list(batches)
+    # for the peak memory; their times would bias the mean
     for batch in largest_batches(batches):
         time_step(batch)
     mean_tokens = sum(batch.tgt_tokens for batch in batches) / len(batches)
