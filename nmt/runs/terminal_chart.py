@@ -13,7 +13,7 @@ ROWS = 14
 """Height of the drawing, in lines."""
 MARGIN = 8
 """Width of the numbers on the y axis, in columns."""
-SEVERAL = "*"
+OVERLAP_MARK = "*"
 """Mark of cells where curves of several runs meet."""
 
 
@@ -33,7 +33,7 @@ def render_panel(panel: Panel, width: int, max_x: float, axis: XAxis) -> str:
             row = ROWS - 1 - round(height * (ROWS - 1))
             mark = cells[row][column]
             is_free = mark == " " or mark.lower() == series.mark.lower()
-            cells[row][column] = series.mark if is_free else SEVERAL
+            cells[row][column] = series.mark if is_free else OVERLAP_MARK
     lines = [
         f"{_y_label(row, low, high, panel.is_log):>{MARGIN}} |{''.join(line)}".rstrip()
         for row, line in enumerate(cells)
@@ -93,7 +93,7 @@ def _legend(panel: Panel, width: int) -> list[str]:
     """Return the labels of the series, as many per line as fit."""
     labels = [series.label for series in panel.series]
     if len({series.run for series in panel.series}) > 1:
-        labels.append(f"{SEVERAL} several")
+        labels.append(f"{OVERLAP_MARK} several")
     lines = [""]
     for label in labels:
         if lines[-1] and len(lines[-1]) + len(label) + 3 > width:

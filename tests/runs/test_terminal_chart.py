@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nmt.runs.chart_data import Panel, Series
-from nmt.runs.terminal_chart import MARGIN, ROWS, SEVERAL, render_panel
+from nmt.runs.terminal_chart import MARGIN, OVERLAP_MARK, ROWS, render_panel
 
 AREA = MARGIN + 2
 """Column at which the drawing begins."""
@@ -55,7 +55,7 @@ def test_render_panel_log_axis_has_equal_steps() -> None:
 def test_render_panel_marks_cells_of_several_runs() -> None:
     low, high = make_series("a", [0, 100], [0, 1]), make_series("B", [0, 100], [1, 1], run=1)
     rows = drawing_rows(make_panel(low, high))
-    assert (rows[0][0], rows[0].rstrip()[-1], rows[-1][0]) == ("B", SEVERAL, "a")
+    assert (rows[0][0], rows[0].rstrip()[-1], rows[-1][0]) == ("B", OVERLAP_MARK, "a")
     run_rows = drawing_rows(make_panel(low, make_series("A", [100], [1])))
     assert run_rows[0].rstrip()[-1] == "A", "validations hide the training curve of the same run"
 
